@@ -1,0 +1,13 @@
+#pragma once
+
+#include <pybind11/pybind11.h>
+
+namespace rdquant::bindings {
+
+void register_errors();
+void bind_core(pybind11::module_ m);
+void bind_stats(pybind11::module_ m);
+void bind_quant(pybind11::module_ m);
+void bind_entropy(pybind11::module_ m);
+
+}  // namespace rdquant::bindings

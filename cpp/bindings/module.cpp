@@ -1,0 +1,12 @@
+// The list of submodules, nothing else.
+#include "bindings.hpp"
+
+PYBIND11_MODULE(_core, m) {
+  m.doc() = "The C++ core of rdquant. Use the package's public modules instead.";
+  m.attr("version") = RDQUANT_VERSION;
+  rdquant::bindings::register_errors();
+  rdquant::bindings::bind_core(m);
+  rdquant::bindings::bind_stats(m.def_submodule("stats"));
+  rdquant::bindings::bind_quant(m.def_submodule("quant"));
+  rdquant::bindings::bind_entropy(m.def_submodule("entropy"));
+}

@@ -1,0 +1,23 @@
+# Every third party, once. Found, never fetched: from Debian (libeigen3-dev, doctest-dev) or from PyPI
+# (cmeel-eigen, pybind11), which pip's isolated build puts on CMAKE_PREFIX_PATH.
+
+find_package(Threads REQUIRED)
+
+# cmeel wheels keep their CMake files below site-packages/cmeel.prefix.
+foreach(prefix IN LISTS CMAKE_PREFIX_PATH)
+  list(APPEND CMAKE_PREFIX_PATH "${prefix}/cmeel.prefix")
+endforeach()
+if(RDQUANT_PYTHON)
+  find_package(Python 3.10 REQUIRED COMPONENTS Interpreter Development.Module)
+  find_package(pybind11 CONFIG REQUIRED)
+  list(APPEND CMAKE_PREFIX_PATH "${Python_SITELIB}/cmeel.prefix")
+endif()
+find_package(Eigen3 3.4 CONFIG QUIET)
+if(NOT Eigen3_FOUND)
+  # Eigen 5's version file refuses a request for 3.4, which it still serves.
+  find_package(Eigen3 CONFIG REQUIRED)
+endif()
+
+if(RDQUANT_TESTS)
+  find_package(doctest REQUIRED)
+endif()

@@ -1,0 +1,50 @@
+# Flags that every target of ours gets, as an interface library.
+add_library(rdquant_options INTERFACE)
+target_compile_features(rdquant_options INTERFACE cxx_std_20)
+target_include_directories(rdquant_options INTERFACE "${PROJECT_SOURCE_DIR}/cpp/include")
+# No contraction: a*b+c rounds twice on every machine, so that all kernels agree to the bit.
+target_compile_options(rdquant_options INTERFACE -Wall -Wextra -Wpedantic -Wshadow -ffp-contract=off -fno-math-errno)
+if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
+  target_compile_options(rdquant_options INTERFACE -march=x86-64-v2 -mtune=generic)
+endif()
+if(RDQUANT_SANITIZE)
+  target_compile_options(rdquant_options INTERFACE -fsanitize=${RDQUANT_SANITIZE} -fno-sanitize-recover=all
+                                                   -fno-omit-frame-pointer)
+  target_link_options(rdquant_options INTERFACE -fsanitize=${RDQUANT_SANITIZE})
+endif()
+
+# rdquant_part(NAME [PART...]): the library rdquant_NAME from cpp/src/NAME, which may use the named parts only.
+# A file called *_avx2.cpp or *_avx512.cpp gets the flags of that instruction set, it alone, and is left out
+# on other processors.
+function(rdquant_part name)
+  file(GLOB_RECURSE sources CONFIGURE_DEPENDS "${PROJECT_SOURCE_DIR}/cpp/src/${name}/*.cpp")
+  if(NOT CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
+    list(FILTER sources EXCLUDE REGEX "_avx(2|512)\\.cpp$")
+  endif()
+  foreach(source IN LISTS sources)
+    if(source MATCHES "_avx2\\.cpp$")
+      set_source_files_properties("${source}" PROPERTIES COMPILE_OPTIONS "-mavx2;-mfma;-mf16c;-mbmi;-mbmi2;-mlzcnt")
+    elseif(source MATCHES "_avx512\\.cpp$")
+      set_source_files_properties(
+        "${source}" PROPERTIES COMPILE_OPTIONS
+                               "-march=x86-64-v4;-mprefer-vector-width=512")
+    endif()
+  endforeach()
+  add_library(rdquant_${name} STATIC ${sources})
+  target_link_libraries(rdquant_${name} PUBLIC rdquant_options)
+  set_target_properties(rdquant_${name} PROPERTIES POSITION_INDEPENDENT_CODE ON CXX_VISIBILITY_PRESET hidden)
+  foreach(part IN LISTS ARGN)
+    target_link_libraries(rdquant_${name} PUBLIC rdquant_${part})
+  endforeach()
+endfunction()
+
+# rdquant_test(FILE PART...): one test program, run by ctest under the file's name.
+function(rdquant_test file)
+  get_filename_component(name "${file}" NAME_WE)
+  add_executable(${name} "${file}")
+  foreach(part IN LISTS ARGN)
+    target_link_libraries(${name} PRIVATE rdquant_${part})
+  endforeach()
+  target_link_libraries(${name} PRIVATE doctest::doctest)
+  add_test(NAME ${name} COMMAND ${name})
+endfunction()

@@ -1,0 +1,22 @@
+#pragma once
+
+#include <string_view>
+
+namespace rdquant::core {
+
+/// Instruction sets that kernels come in, from the one that every machine has upwards.
+/// `baseline` is x86-64-v2 or ARMv8.0; `avx2` needs AVX2 and FMA; `avx512` needs AVX-512 F, BW, DQ and VL.
+enum class Isa { baseline, avx2, avx512 };
+
+/// The best set that this processor and operating system offer.
+[[nodiscard]] Isa available_isa() noexcept;
+
+/// The set that kernels use: the best available one, or the one named by the environment variable RDQUANT_ISA
+/// (baseline, avx2, avx512; read once).
+///
+/// @throws InvalidArgument  RDQUANT_ISA names no set, or one that this processor lacks.
+[[nodiscard]] Isa selected_isa();
+
+[[nodiscard]] std::string_view isa_name(Isa isa) noexcept;
+
+}  // namespace rdquant::core

@@ -1,0 +1,48 @@
+#include "rdquant/core/cpu.hpp"
+
+#include <array>
+#include <cstdlib>
+#include <string>
+
+#include "rdquant/core/error.hpp"
+
+namespace rdquant::core {
+namespace {
+
+constexpr std::array<std::string_view, 3> kNames = {"baseline", "avx2", "avx512"};
+
+Isa choose() {
+  const char* const asked = std::getenv("RDQUANT_ISA");
+  const Isa best = available_isa();
+  if (asked == nullptr || *asked == '\0') return best;
+  for (std::size_t i = 0; i < kNames.size(); ++i) {
+    if (kNames[i] != asked) continue;
+    if (static_cast<Isa>(i) <= best) return static_cast<Isa>(i);
+    throw InvalidArgument("RDQUANT_ISA=" + std::string(asked) + ": this processor offers at most " +
+                          std::string(isa_name(best)));
+  }
+  throw InvalidArgument("RDQUANT_ISA=" + std::string(asked) + ": allowed are baseline, avx2, avx512");
+}
+
+}  // namespace
+
+Isa available_isa() noexcept {
+#if defined(__x86_64__)
+  __builtin_cpu_init();
+  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+      __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl")) {
+    return Isa::avx512;
+  }
+  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return Isa::avx2;
+#endif
+  return Isa::baseline;
+}
+
+Isa selected_isa() {
+  static const Isa isa = choose();
+  return isa;
+}
+
+std::string_view isa_name(Isa isa) noexcept { return kNames[static_cast<std::size_t>(isa)]; }
+
+}  // namespace rdquant::core

@@ -1,0 +1,62 @@
+"""rdquant: makes trained neural networks small and fast, and shows the price of every bit."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+# Public name -> module that defines it. Modules load when first used, so that `import rdquant` is quick.
+_HOMES = {
+    "errors": ("BackendUnavailable", "CorruptFile", "InvalidArgument", "RdquantError", "Unsupported"),
+    "stats": ("FitTable", "Histogram", "Moments", "autocovariance", "fit", "moments", "mutual_information"),
+    "quant": ("Codebook", "Deadzone", "Midrise", "Midtread", "Minifloat", "MuLaw", "Quantizer"),
+    "entropy": ("Rate", "conditional_entropy", "entropy", "rate"),
+    "graph": ("Model", "load"),
+    "runtime": ("Session",),
+    "data": ("ArrayDataset", "Dataset", "Digits", "ImageFolder"),
+    "metrics": ("evaluate",),
+    "sweep": ("Study", "sweep"),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+_MODULES = ("stats", "quant", "graph", "runtime", "data", "metrics", "report", "errors")
+
+__version__ = "0.1.0"
+__all__ = sorted(_HOME_OF)
+
+if TYPE_CHECKING:
+    from .data import ArrayDataset, Dataset, Digits, ImageFolder
+    from .entropy import Rate, conditional_entropy, rate
+    from .errors import BackendUnavailable, CorruptFile, InvalidArgument, RdquantError, Unsupported
+    from .graph import Model, load
+    from .metrics import evaluate
+    from .quant import Codebook, Deadzone, Midrise, Midtread, Minifloat, MuLaw, Quantizer
+    from .runtime import Session
+    from .stats import FitTable, Histogram, Moments, autocovariance, fit, moments, mutual_information
+    from .sweep import Study
+
+
+# A function that shares its module's name is bound now: importing the submodule later, for the first time, would
+# put the module in the function's place.
+try:
+    from .entropy import entropy
+    from .sweep import sweep
+except ImportError as error:
+    raise ImportError(
+        f"rdquant's compiled core did not load ({error}). From a clone, build it with 'pip install .' and run "
+        "Python outside the folder python/, whose sources have no compiled part beside them."
+    ) from error
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOME_OF.get(name)
+    if home is None:
+        if name in _MODULES:
+            return importlib.import_module(f".{name}", __name__)
+        raise AttributeError(f"module 'rdquant' has no attribute {name!r}")
+    value = getattr(importlib.import_module(f".{home}", __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__, *_MODULES})
