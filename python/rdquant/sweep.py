@@ -1,2 +1,4 @@
 """placeholder"""
+
+
 def sweep(*a, **k): ...
