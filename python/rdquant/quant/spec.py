@@ -45,6 +45,11 @@ class QuantizerSpec:
         return 16 if self.family == "codebook" else 24
 
     @property
+    def needs_weights(self) -> bool:
+        """Whether `build` designs the quantizer for given weights."""
+        return self.given is None and (self.family == "codebook" or dict(self.options).get("bias") == "best")
+
+    @property
     def label(self) -> str:
         if self.given is not None:
             return self.given.label
