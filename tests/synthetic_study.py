@@ -1,7 +1,7 @@
 """A study as `rdquant.sweep` stores one, written without running a network: material for the report's tests.
 
-The rates are those of real quantizers over sampled weights; the accuracies follow the quantization error along a
-logistic curve, with SqueezeNet's float figures (thesis 004, Table 3.7) at its end.
+The rates are those of real quantizers over sampled weights; the accuracies follow the quantization error
+along a logistic curve, with SqueezeNet's float figures (thesis 004, Table 3.7) at its end.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ import pandas as pd
 
 SCHEMA = """
 CREATE TABLE meta(key TEXT PRIMARY KEY, value TEXT);
-CREATE TABLE studies(id INTEGER PRIMARY KEY, model TEXT, model_fingerprint TEXT, data TEXT, data_fingerprint TEXT,
-  model_summary TEXT, machine TEXT, created TEXT);
-CREATE TABLE points(id INTEGER PRIMARY KEY, study_id INTEGER, quantizer TEXT, family TEXT, options TEXT, bits INTEGER,
-  scope TEXT, state TEXT, images INTEGER, entropy REAL, entropy_tables REAL, cr REAL, re REAL, mse REAL, sqnr_db REAL,
-  metrics TEXT, verdict TEXT, seconds REAL);
-CREATE TABLE fits(study_id INTEGER, tensor TEXT, rank INTEGER, criterion TEXT, family TEXT, parameters TEXT, kl REAL,
-  sse REAL, aic REAL, bic REAL, ks REAL);
+CREATE TABLE studies(id INTEGER PRIMARY KEY, model TEXT, model_fingerprint TEXT, data TEXT,
+  data_fingerprint TEXT, model_summary TEXT, machine TEXT, created TEXT);
+CREATE TABLE points(id INTEGER PRIMARY KEY, study_id INTEGER, quantizer TEXT, family TEXT, options TEXT,
+  bits INTEGER, scope TEXT, state TEXT, images INTEGER, entropy REAL, entropy_tables REAL, cr REAL, re REAL, mse REAL,
+  sqnr_db REAL, metrics TEXT, verdict TEXT, seconds REAL);
+CREATE TABLE fits(study_id INTEGER, tensor TEXT, rank INTEGER, criterion TEXT, family TEXT, parameters TEXT,
+  kl REAL, sse REAL, aic REAL, bic REAL, ks REAL);
 CREATE TABLE histograms(study_id INTEGER, tensor TEXT, low REAL, high REAL, counts TEXT);
-CREATE TABLE tensors(study_id INTEGER, position INTEGER, name TEXT, role TEXT, shape TEXT, count INTEGER, mean REAL,
-  std REAL, min REAL, max REAL, kurtosis REAL);
+CREATE TABLE tensors(study_id INTEGER, position INTEGER, name TEXT, role TEXT, shape TEXT, count INTEGER,
+  mean REAL, std REAL, min REAL, max REAL, kurtosis REAL);
 """
 FLOAT = {"top1": 0.5377, "top5": 0.77138}
 IMAGES = 1000
@@ -97,7 +97,9 @@ def _mulaw(x: np.ndarray, step: float, mu: float = 255) -> tuple[np.ndarray, np.
 def _minifloat(x: np.ndarray, exponent: int, mantissa: int) -> tuple[np.ndarray, np.ndarray]:
     top = math.floor(math.log2(np.abs(x).max()))
     e = np.clip(np.floor(np.log2(np.abs(x) + 1e-30)), top - 2**exponent + 1, top)
-    values = np.sign(x) * np.maximum(np.round(np.abs(x) / 2**e * 2**mantissa), 2**mantissa) / 2**mantissa * 2**e
+    values = (
+        np.sign(x) * np.maximum(np.round(np.abs(x) / 2**e * 2**mantissa), 2**mantissa) / 2**mantissa * 2**e
+    )
     return values, values
 
 
@@ -122,7 +124,11 @@ def _points(x: np.ndarray, metrics: tuple[str, ...], adaptive: bool) -> Iterator
         sqnr = 10 * math.log10(float(np.mean(x**2)) / mse)
         rate = max(_entropy(levels), 1e-3)
         kept = 1 / (1 + math.exp(-(sqnr - 9.5) / 2.2))
-        scores = {"top1": FLOAT["top1"] * kept, "top5": FLOAT["top5"] * kept**0.8, "kl": 8 * 10 ** (-sqnr / 12)}
+        scores = {
+            "top1": FLOAT["top1"] * kept,
+            "top5": FLOAT["top5"] * kept**0.8,
+            "kl": 8 * 10 ** (-sqnr / 12),
+        }
         stopped = adaptive and not 4 <= bits <= 9
         images = int(noise.integers(2, 12)) * 32 if stopped else IMAGES
         values = {k: max(0.0, v + (noise.normal(0, 0.0015) if k != "kl" else 0)) for k, v in scores.items()}
@@ -144,7 +150,11 @@ def _fits(tensor: str, values: np.ndarray) -> list[tuple[Any, ...]]:
     low, high = float(values.min()), float(values.max())
     counts, edges = np.histogram(values, bins=100, range=(low, high), density=True)
     centre, width = (edges[:-1] + edges[1:]) / 2, edges[1] - edges[0]
-    loc, std, b = float(np.median(values)), float(values.std()), float(np.abs(values - np.median(values)).mean())
+    loc, std, b = (
+        float(np.median(values)),
+        float(values.std()),
+        float(np.abs(values - np.median(values)).mean()),
+    )
     u = np.abs(centre - loc)
     rows = []
     for family, scale, density in (

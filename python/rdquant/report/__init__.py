@@ -1,25 +1,26 @@
-"""The report of a study: one self-contained page, and its plots and tables as files. Reports compute nothing."""
+"""The report of a study: one self-contained page, plots and tables as files. Reports compute nothing."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 from . import plots, tables
 from .page import headline, page
 from .rows import StudyLike, View, arrange
 
-__all__ = ["headline", "write_report"]
+__all__ = ["best_rows", "headline", "summary", "write_report"]
 
 
 def write_report(study: StudyLike, folder: str | os.PathLike[str], tolerance: float | None = None) -> Path:
-    """Write `report.html` into `folder`, with every plot as PNG and SVG and every table as CSV and Parquet beside it.
+    """Write `report.html` into `folder`, beside it every plot as PNG and SVG, every table as CSV and Parquet.
 
     `study` is a `Study` or anything with its `info`, `to_pandas`, `best`, `fits`, `histograms` and `tensors`.
-    `tolerance` is the loss allowed in every metric, a fraction (0.008 is 0.8 percentage points); by default the
-    study's own, else 0.008. Pieces that the study lacks are named in the page. Returns the path of the page.
+    `tolerance` is the loss allowed in every metric, a fraction (0.008 is 0.8 percentage points); by default
+    the study's own, else 0.008. Pieces that the study lacks are named in the page. Returns the path of the page.
     """
-    view = arrange(study, float(study.info.get("tolerance") or 0.008) if tolerance is None else tolerance)
+    view = _view(study, tolerance)
     target = Path(folder)
     target.mkdir(parents=True, exist_ok=True)
     stems = tables.save(view, target)
@@ -34,6 +35,30 @@ def write_report(study: StudyLike, folder: str | os.PathLike[str], tolerance: fl
     partial.write_text(page(view, curves, histograms, stems, pages), encoding="utf-8")
     partial.replace(path)
     return path
+
+
+def summary(study: StudyLike, tolerance: float | None = None) -> dict[str, Any]:
+    """The study's answer: headline, model, data, tolerance (fraction), notes and best (DataFrame)."""
+    view = _view(study, tolerance)
+    return {
+        "headline": headline(view),
+        "model": view.info.get("model"),
+        "data": view.info.get("data"),
+        "tolerance": view.tolerance,
+        "notes": view.notes,
+        "best": view.best,
+    }
+
+
+def best_rows(study: StudyLike, tolerance: float | None = None) -> tuple[str, list[str], list[list[str]]]:
+    """The table of best choices as text, for a terminal: title (the headline), head, rows."""
+    view = _view(study, tolerance)
+    head, rows = tables.best_cells(view)
+    return headline(view), head, [[text for text, _ in row] for row in rows]
+
+
+def _view(study: StudyLike, tolerance: float | None) -> View:
+    return arrange(study, float(study.info.get("tolerance") or 0.008) if tolerance is None else tolerance)
 
 
 def _curve_drawings(view: View) -> list[plots.Drawing]:

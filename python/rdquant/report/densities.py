@@ -30,7 +30,7 @@ _SCIPY: dict[str, tuple[str, tuple[str, ...]]] = {
 def density(family: str, parameters: Mapping[str, float], x: Any) -> Any:
     """Density of `family` at `x`, float64 like `x`; None for a family or parameters that are not known here.
 
-    A family with a spike at zero (parameter `zero`, the share of weights that are zero) gives its continuous part.
+    A family with a spike at zero (parameter `zero`, the share of zeros) gives its continuous part.
     """
     name, shapes = _SCIPY.get(family, ("", ()))
     if not name or any(key not in parameters for key in (*shapes, "loc", "scale")):

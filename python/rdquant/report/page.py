@@ -10,7 +10,7 @@ from typing import Any
 from .. import __version__
 from . import tables
 from .plots import Drawing, bars, fitted
-from .rows import View, family_name, points_text
+from .rows import View, points_text
 from .svg import DARK, LIGHT, SERIES, sparkline
 
 __all__ = ["headline", "page"]
@@ -24,7 +24,7 @@ def headline(view: View) -> str:
     """The study's answer in one plain sentence, without markup."""
     if view.reference is None or not len(view.best):
         return view.notes[0]
-    first = view.best.iloc[0].to_dict()
+    first: dict[str, Any] = dict(view.best.iloc[0])
     losses = [
         f"{metric.label} {points_text(-first[f'loss_{metric.name}'], signed=True)} points"
         for metric in view.losses
@@ -59,7 +59,8 @@ def page(view: View, curves: Figures, histograms: Figures, stems: Sequence[str],
     script = (assets / "page.js").read_text("utf-8")
     policy = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
     return (
-        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{escape(model)} · rdquant</title>'
+        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        f"<title>{escape(model)} · rdquant</title>"
         f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         '<meta name="color-scheme" content="light dark">'
@@ -76,7 +77,8 @@ def _palette() -> str:
         return f".{name}{{--paint:var(--{name})}}"
 
     return (
-        f":root{{{rules(LIGHT)}--page:#f6f7f8}}@media(prefers-color-scheme:dark){{:root{{{rules(DARK)}--page:#0e1216}}}}"
+        f":root{{{rules(LIGHT)}--page:#f6f7f8}}"
+        f"@media(prefers-color-scheme:dark){{:root{{{rules(DARK)}--page:#0e1216}}}}"
         + "".join(paint(name) for name in SERIES)
     )
 
@@ -84,7 +86,8 @@ def _palette() -> str:
 def _section(name: str, title: str, content: str) -> str:
     if not content:
         return ""
-    return f'<section aria-labelledby="{name}-title"><h2 id="{name}-title">{escape(title)}</h2>{content}</section>'
+    heading = f'<h2 id="{name}-title">{escape(title)}</h2>'
+    return f'<section aria-labelledby="{name}-title">{heading}{content}</section>'
 
 
 def _header(view: View, model: str) -> str:
@@ -100,10 +103,12 @@ def _header(view: View, model: str) -> str:
     if len(view.best):
         answer = (
             f'<p class="answer">{escape(headline(view))}</p><p class="rule">The least rate that loses at most '
-            f"{points_text(view.tolerance)} percentage points against the float model in every metric.</p>{_tiles(view)}"
+            f"{points_text(view.tolerance)} percentage points against the float model in every metric.</p>"
+            f"{_tiles(view)}"
         )
     return (
-        f'<header><p class="kind">Rate–distortion study</p><h1>{escape(model)}</h1><p class="origin">{line}</p>{answer}'
+        f'<header><p class="kind">Rate–distortion study</p><h1>{escape(model)}</h1><p class="origin">{line}</p>'
+        f"{answer}"
         f"{tables.summary_html(view)}</header>"
     )
 
@@ -125,7 +130,8 @@ def _notes(view: View) -> str:
 
 
 def _figure(drawing: Drawing, markup: str) -> str:
-    return f'<figure id="figure-{drawing.name}">{markup}<figcaption>{escape(drawing.title)}.</figcaption></figure>'
+    caption = f"<figcaption>{escape(drawing.title)}.</figcaption>"
+    return f'<figure id="figure-{drawing.name}">{markup}{caption}</figure>'
 
 
 def _curves(view: View, curves: Figures) -> str:
@@ -133,14 +139,15 @@ def _curves(view: View, curves: Figures) -> str:
         return ""
     chips = "".join(
         f'<button type="button" aria-pressed="true" data-series="{series.slot}" '
-        f'class="{SERIES[series.slot % len(SERIES)]}"><i aria-hidden="true">{_GLYPHS[series.slot % len(_GLYPHS)]}</i>'
+        f'class="{SERIES[series.slot % len(SERIES)]}">'
+        f'<i aria-hidden="true">{_GLYPHS[series.slot % len(_GLYPHS)]}</i>'
         f"{escape(series.label)}</button>"
         for series in view.series
     )
     words = (
-        "Every quantizer over the whole model: what it costs in bits per weight and in accuracy. The dashed line is the "
-        "float model, the green band the tolerance, rings the best choices. Touch a point to read it; the buttons show "
-        "and hide quantizers."
+        "What every quantizer costs in bits per weight and in accuracy. The dashed line is the float model, the "
+        "green band the tolerance, rings are the best choices. Touch a point to read it; the buttons show and "
+        "hide quantizers."
     )
     figures = "".join(_figure(drawing, markup) for drawing, markup in curves)
     return _section(
@@ -156,7 +163,9 @@ def _distributions(view: View, histograms: Figures) -> str:
     if figures:
         whole = [label for label, _, _ in fitted(view, "", [0.0])]
         words = f" and the densities that fit best: {', '.join(whole)}" if whole else ""
-        figures = f'<p>All weights and biases together{escape(words)}.</p><div class="figures">{figures}</div>'
+        figures = (
+            f'<p>All weights and biases together{escape(words)}.</p><div class="figures">{figures}</div>'
+        )
     table = tables.rankings_html(view) if len(view.fits) else ""
     return _section("weights", "How the weights are distributed", figures + table)
 
@@ -176,7 +185,9 @@ def _small(view: View, pages: Sequence[str]) -> str:
             curves.append((f"{colour} rank{rank}", label, list(values)))
         drawing = sparkline(low, high, list(heights), [(c, v) for c, _, v in curves], f"histogram of {name}")
         keys = "".join(f'<span class="key {colour}">{escape(label)}</span>' for colour, label, _ in curves)
-        items.append(f'<li><p title="{escape(name)}">{escape(name)}</p>{drawing}<p class="keys">{keys}</p></li>')
+        items.append(
+            f'<li><p title="{escape(name)}">{escape(name)}</p>{drawing}<p class="keys">{keys}</p></li>'
+        )
     words = "Density on a logarithmic scale, with the two families of least KL divergence."
     if len(names) > _MOST_SMALL:
         words += f" The first {_MOST_SMALL} of {len(names)} tensors; the others are in {', '.join(pages)}."

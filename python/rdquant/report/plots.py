@@ -1,4 +1,4 @@
-"""The report's figures: rate–distortion curves and histograms, drawn with Matplotlib in the light theme's colours."""
+"""The report's figures: rate–distortion curves and histograms, drawn with Matplotlib in light colours."""
 
 from __future__ import annotations
 
@@ -61,10 +61,14 @@ class Drawing:
     def save(self, folder: Path) -> str:
         """Write NAME.png and NAME.svg into `folder`; return the markup for the page, without the legend."""
         with matplotlib.rc_context(_STYLE):
-            whole = {"bbox_inches": "tight", "pad_inches": 0.06}
+            whole: dict[str, Any] = {"bbox_inches": "tight", "pad_inches": 0.06}
             for kind in ("png", "svg"):
                 self.figure.savefig(
-                    folder / f"{self.name}.{kind}", dpi=200, facecolor="white", metadata=_metadata(kind), **whole
+                    folder / f"{self.name}.{kind}",
+                    dpi=200,
+                    facecolor="white",
+                    metadata=_metadata(kind),
+                    **whole,
                 )
             for legend in [*self.figure.legends]:
                 legend.remove()
@@ -171,7 +175,9 @@ def _reference(axes: Any, view: View, metric: Metric, scale: int) -> None:
     )
 
 
-def _line(drawing: Drawing, axes: Any, series: Series, metric: Metric, scale: int, label_images: bool) -> None:
+def _line(
+    drawing: Drawing, axes: Any, series: Series, metric: Metric, scale: int, label_images: bool
+) -> None:
     paint, marker = colour(series), MARKERS[series.slot % len(MARKERS)]
     dash = _DASHES[series.slot // len(SERIES) % len(_DASHES)]
     rows = series.points[series.points[metric.name].notna()]
@@ -188,9 +194,13 @@ def _line(drawing: Drawing, axes: Any, series: Series, metric: Metric, scale: in
         look = {"markersize": 4.6, "markeredgewidth": 1.1, "markeredgecolor": paint, "markerfacecolor": face}
         axes.plot(part["entropy"], scale * part[metric.name], linestyle="", marker=marker, gid=gid, **look)
         if face != paint and label_images:
-            for x, height, images in zip(part["entropy"], scale * part[metric.name], part["images"], strict=True):
+            for x, height, images in zip(
+                part["entropy"], scale * part[metric.name], part["images"], strict=True
+            ):
                 place = {"xytext": (0, -9), "textcoords": "offset points", "ha": "center", "fontsize": 6}
-                axes.annotate(f"{int(images)}", (x, height), color=LIGHT["muted"], gid=f"series-{series.slot}", **place)
+                axes.annotate(
+                    f"{int(images)}", (x, height), color=LIGHT["muted"], gid=f"series-{series.slot}", **place
+                )
     linestyle = dash if series.joined else ""
     axes.plot([], [], color=paint, linestyle=linestyle, marker=marker, markersize=4.6, label=series.label)
 
@@ -208,10 +218,20 @@ def _best(axes: Any, view: View, metric: Metric, scale: int) -> None:
     if not len(view.best) or metric.name not in view.best:
         return
     horizontal, vertical = axes.get_xlim(), axes.get_ylim()
-    rows = view.best[view.best["entropy"].between(*horizontal) & (scale * view.best[metric.name]).between(*vertical)]
+    rows = view.best[
+        view.best["entropy"].between(*horizontal) & (scale * view.best[metric.name]).between(*vertical)
+    ]
     rows = pd.concat([rows[rows["family"] != "minifloat"], rows[rows["family"] == "minifloat"].head(1)])
-    ring = {"marker": "o", "markersize": 9, "markerfacecolor": "none", "markeredgewidth": 0.9, "linestyle": ""}
-    axes.plot(rows["entropy"], scale * rows[metric.name], markeredgecolor=LIGHT["ink"], label="best choices", **ring)
+    ring = {
+        "marker": "o",
+        "markersize": 9,
+        "markerfacecolor": "none",
+        "markeredgewidth": 0.9,
+        "linestyle": "",
+    }
+    axes.plot(
+        rows["entropy"], scale * rows[metric.name], markeredgecolor=LIGHT["ink"], label="best choices", **ring
+    )
     first = view.best.iloc[0]
     place = (float(first["entropy"]), float(scale * first[metric.name]))
     if not (_within(place[0], horizontal) and _within(place[1], vertical)):
@@ -259,7 +279,7 @@ def _ratio_axis(axes: Any) -> None:
 
 
 def fitted(view: View, tensor: str, x: Any, most: int = 3) -> list[tuple[str, str, Any]]:
-    """(label, colour's name, densities at `x`) of the families fitted to `tensor`, least KL first, at most `most`."""
+    """(label, colour's name, densities at `x`) of the `most` families of least KL fitted to `tensor`."""
     rows = view.fits[view.fits["tensor"] == tensor] if len(view.fits) else view.fits
     curves: list[tuple[str, str, Any]] = []
     for row in rows.sort_values("kl").to_dict("records") if len(rows) else []:
@@ -324,11 +344,16 @@ def distribution_pages(view: View, names: Sequence[str], folder: Path, per_page:
             for axes, name in zip(grid, part, strict=False):
                 _histogram(axes, view, name, log=True)
                 axes.minorticks_off()
+                axes.legend(
+                    *(part[1:] for part in axes.get_legend_handles_labels()), fontsize=5, handlelength=1
+                )
                 axes.locator_params(axis="x", nbins=4)
                 axes.set_title(name if len(name) <= 34 else f"…{name[-33:]}", fontsize=6.5, parse_math=False)
             for axes in grid[len(part) :]:
                 axes.set_visible(False)
             stems.append(f"histograms-tensors-{start // per_page + 1}")
             for kind in ("png", "svg"):
-                figure.savefig(folder / f"{stems[-1]}.{kind}", dpi=150, facecolor="white", metadata=_metadata(kind))
+                figure.savefig(
+                    folder / f"{stems[-1]}.{kind}", dpi=150, facecolor="white", metadata=_metadata(kind)
+                )
     return stems

@@ -1,4 +1,4 @@
-"""A study's rows, arranged for showing: which metrics, which series, the words of the headline. Nothing is computed."""
+"""A study's rows arranged for showing: which metrics, which series, what is missing. Nothing is computed."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ import pandas as pd
 __all__ = ["Metric", "Series", "StudyLike", "View", "arrange", "family_name", "points_text"]
 
 _POINT_COLUMNS = frozenset(
-    "id study_id quantizer family options bits scope state images entropy entropy_tables cr re mse sqnr_db verdict "
-    "seconds".split()
+    ("id", "study_id", "quantizer", "family", "options", "bits", "scope", "state", "images", "entropy")
+    + ("entropy_tables", "cr", "re", "mse", "sqnr_db", "verdict", "seconds")
 )
 _FAMILIES = {
     "gaussian": "Gaussian",
@@ -117,11 +117,11 @@ def arrange(study: StudyLike, tolerance: float) -> View:
     points = study.to_pandas()
     is_float = points["family"] == "float" if len(points) else pd.Series(dtype=bool)
     done = points[is_float & (points["state"] == "done")] if len(points) else points
-    reference = done.iloc[0].to_dict() if len(done) else None
+    reference = dict(done.iloc[0]) if len(done) else None
     best = study.best(tolerance) if reference is not None else pd.DataFrame()
     fits = study.fits()
     if len(fits):
-        fits = fits.assign(parameters=[_parameters(value) for value in fits["parameters"]])
+        fits = fits.assign(parameters=pd.Series([_parameters(v) for v in fits["parameters"]], fits.index))
     view = View(
         info=study.info,
         tolerance=tolerance,
@@ -173,7 +173,12 @@ def _series(points: pd.DataFrame) -> list[Series]:
         keys.append(f"{name}, per {row.scope}" if scoped else name)
     groups = points.assign(_key=keys).groupby("_key", sort=False)
     return [
-        Series(slot, str(key), rows["family"].iloc[0] != "minifloat", rows.drop(columns="_key").sort_values("entropy"))
+        Series(
+            slot,
+            str(key),
+            rows["family"].iloc[0] != "minifloat",
+            rows.drop(columns="_key").sort_values("entropy"),
+        )
         for slot, (key, rows) in enumerate(groups)
     ]
 
@@ -189,8 +194,8 @@ def _notes(view: View) -> list[str]:
         notes.append("Only the float model has been evaluated so far.")
     elif not len(view.best):
         notes.append(
-            f"No finished point stays within {points_text(view.tolerance)} percentage points of the float model in "
-            "every metric. More bits, other quantizers or a wider tolerance may."
+            f"No finished point stays within {points_text(view.tolerance)} percentage points of the float "
+            "model in every metric. More bits, other quantizers or a wider tolerance may."
         )
     if not len(view.fits):
         notes.append("No distributions were fitted in this study.")
@@ -199,8 +204,8 @@ def _notes(view: View) -> list[str]:
     stopped = int((view.points["state"] == "stopped").sum()) if len(view.points) else 0
     if stopped:
         notes.append(
-            f"{stopped} of {len(view.points)} points were stopped early by the adaptive strategy, as soon as it was "
-            "clear on which side of the tolerance they lie: their metrics come from fewer images, and they are drawn "
-            "hollow."
+            f"{stopped} of {len(view.points)} points were stopped early by the adaptive strategy, as soon as it "
+            "was clear on which side of the tolerance they lie: their metrics come from fewer images, and they "
+            "are drawn hollow."
         )
     return notes

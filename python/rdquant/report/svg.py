@@ -1,4 +1,4 @@
-"""Matplotlib's SVG made fit for a page: colours that follow the theme, unique ids, tooltips; and small drawings."""
+"""Matplotlib's SVG made fit for a page (colours of the theme, unique ids, tooltips), and small drawings."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from html import escape
 
 __all__ = ["DARK", "LIGHT", "SERIES", "inline", "sparkline"]
 
-# Every colour a figure may use, by the name of the page's CSS variable. Figures are drawn with the light colours; in
-# the page each is replaced by its variable, which has another value in the dark. No two light colours are equal.
+# Every colour a figure may use, by the name of the page's CSS variable. Figures are drawn in the light colours;
+# in the page each becomes its variable, which has another value in the dark. No two light colours are equal.
 LIGHT = {
     "ink": "#1b1f24",
     "muted": "#57616c",
@@ -59,8 +59,9 @@ _COLOUR = re.compile("|".join(map(re.escape, _NAMES)))
 def inline(text: str, name: str, title: str, tips: Mapping[str, Sequence[str]]) -> str:
     """The `<svg>` element of a Matplotlib SVG file, ready to stand in a page.
 
-    `name` (letters, digits, dashes) is put before every id, so that two figures do not clash; `title` names the figure
-    for screen readers; `tips` maps the gid of a line of markers to one tooltip per marker, in drawing order.
+    `name` (letters, digits, dashes) is put before every id, so that two figures do not clash; `title` names
+    the figure for screen readers; `tips` maps the gid of a line of markers to one tooltip per marker, in
+    drawing order.
     """
     ET.register_namespace("", _SVG)
     ET.register_namespace("xlink", _XLINK)
@@ -92,11 +93,15 @@ def inline(text: str, name: str, title: str, tips: Mapping[str, Sequence[str]]) 
 
 
 def sparkline(
-    low: float, high: float, heights: Sequence[float], curves: Iterable[tuple[str, Sequence[float]]], label: str
+    low: float,
+    high: float,
+    heights: Sequence[float],
+    curves: Iterable[tuple[str, Sequence[float]]],
+    label: str,
 ) -> str:
     """Small `<svg>` of a histogram on a logarithmic scale, with curves over it.
 
-    `heights` are the bins' densities; each curve is (class of its colour, densities at the bins' centres). The scale
+    `heights` are the bins' densities; each curve is (its class, densities at the bins' centres). The scale
     spans from the smallest to the largest height; what lies outside is cut.
     """
     width, height, axis = 240.0, 96.0, 14.0

@@ -11,9 +11,18 @@ from typing import Any
 
 import pandas as pd
 
-from .rows import Metric, View, family_name, points_text
+from .rows import View, family_name, points_text
 
-__all__ = ["best_html", "points_html", "ranking", "rankings_html", "save", "summary_html", "tensors_html"]
+__all__ = [
+    "best_cells",
+    "best_html",
+    "points_html",
+    "ranking",
+    "rankings_html",
+    "save",
+    "summary_html",
+    "tensors_html",
+]
 
 Cell = tuple[str, Any]  # text to show, value to sort by
 _PLACES = ("1st", "2nd", "3rd")
@@ -27,7 +36,7 @@ def number(value: Any, pattern: str = ".4g") -> str:
 
 
 def ranking(view: View, criterion: str) -> pd.DataFrame:
-    """Columns tensor, 1st, 2nd, 3rd: the families of least `criterion` ("kl" or "sse"), as thesis Tables 3.2, 3.3."""
+    """Columns tensor, 1st, 2nd, 3rd: families of least `criterion` ("kl", "sse"); thesis Tables 3.2, 3.3."""
     rows = []
     for tensor, part in view.fits.groupby("tensor", sort=False) if len(view.fits) else []:
         names = [family_name(name) for name in part.sort_values(criterion)["family"].head(3)]
@@ -84,8 +93,8 @@ def summary_html(view: View) -> str:
     return f'<dl class="facts">{items}</dl>' if items else ""
 
 
-def best_html(view: View) -> str:
-    """Best choices as thesis Tables 3.9 and 3.10: method, bits i, metrics with their loss, H, CR."""
+def best_cells(view: View) -> tuple[list[str], list[list[Cell]]]:
+    """Head and rows of the best choices, thesis Tables 3.9, 3.10: method, bits i, metrics, losses, H, CR."""
     head = ["method", "bits i"]
     for metric in view.metrics:
         head += [metric.label, "loss (points)"] if metric in view.losses else [metric.label]
@@ -100,11 +109,16 @@ def best_html(view: View) -> str:
                 cells.append((number(100 * loss, ".2f") if metric.share else number(loss), loss))
         cells += [(number(row["entropy"], ".3f"), row["entropy"]), (number(row["cr"], ".2f"), row["cr"])]
         rows.append(cells)
+    return head, rows
+
+
+def best_html(view: View) -> str:
+    """The best choices as a table of the page."""
     caption = (
         "Best choice of every quantizer: the least entropy H whose loss stays within "
         f"{points_text(view.tolerance)} points in every metric, smallest first. CR = 32/H."
     )
-    return _table("best", caption, head, rows)
+    return _table("best", caption, *best_cells(view))
 
 
 def rankings_html(view: View) -> str:
@@ -120,8 +134,8 @@ def rankings_html(view: View) -> str:
     criterion = {"mle": "maximum likelihood", "kl": "least KL divergence", "sse": "least SSE"}
     used = criterion.get(view.fits["criterion"].iloc[0], view.fits["criterion"].iloc[0])
     caption = (
-        f"Distribution families, fitted by {used}, ranked by the sum of squared errors (SSE) and by the KL divergence "
-        "between histogram and density."
+        f"Distribution families, fitted by {used}, ranked by the sum of squared errors (SSE) and by the KL "
+        "divergence between histogram and density."
     )
     return _table("rankings", caption, head, rows)
 
@@ -164,7 +178,8 @@ _RATES = (("entropy", ".3f"), ("cr", ".2f"), ("sqnr_db", ".2f"))
 def _table(name: str, caption: str, head: Sequence[str], rows: Sequence[Sequence[Cell]]) -> str:
     """A sortable table in a box that scrolls by itself; columns of numbers are set flush right."""
     numeric = [
-        bool(rows) and all(not isinstance(row[i][1], str) or row[i][0] == "–" for row in rows) for i in range(len(head))
+        bool(rows) and all(not isinstance(row[i][1], str) or row[i][0] == "–" for row in rows)
+        for i in range(len(head))
     ]
     kinds = [' class="number"' if flag else "" for flag in numeric]
     heads = "".join(
@@ -173,11 +188,14 @@ def _table(name: str, caption: str, head: Sequence[str], rows: Sequence[Sequence
     )
     body = []
     for row in rows:
-        cells = [_cell(cell, kind, first=i == 0) for i, (cell, kind) in enumerate(zip(row, kinds, strict=True))]
+        cells = [
+            _cell(cell, kind, first=i == 0) for i, (cell, kind) in enumerate(zip(row, kinds, strict=True))
+        ]
         body.append(f"<tr>{''.join(cells)}</tr>")
     return (
-        f'<div class="scroll" role="region" tabindex="0" aria-label="{escape(caption)}"><table id="table-{name}">'
-        f"<caption>{escape(caption)}</caption><thead><tr>{heads}</tr></thead><tbody>{''.join(body)}</tbody></table></div>"
+        f'<div class="scroll" role="region" tabindex="0" aria-label="{escape(caption)}">'
+        f'<table id="table-{name}"><caption>{escape(caption)}</caption>'
+        f"<thead><tr>{heads}</tr></thead><tbody>{''.join(body)}</tbody></table></div>"
     )
 
 
