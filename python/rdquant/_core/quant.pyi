@@ -16,7 +16,12 @@ class Codebook:
     def __init__(self, values: list[float]) -> None: ...
 
 def quantize(
-    quantizers: list[Any], inner: int, x: NDArray[np.float32], out: NDArray[np.int32], threads: int, reused: bool
+    quantizers: list[Any],
+    inner: int,
+    x: NDArray[np.float32],
+    out: NDArray[np.int32],
+    threads: int,
+    reused: bool,
 ) -> None: ...
 def dequantize(
     quantizers: list[Any], inner: int, levels: NDArray[np.int32], out: NDArray[np.float32], threads: int

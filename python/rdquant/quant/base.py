@@ -76,7 +76,9 @@ class Quantizer(ABC):
         if levels.shape != array.shape:
             raise InvalidArgument(f"out: expected shape {array.shape}, got {levels.shape}")
         quantizers = self.core(clip)
-        _core.quantize(quantizers, self.inner(array.shape, len(quantizers)), array, levels, threads, out is not None)
+        _core.quantize(
+            quantizers, self.inner(array.shape, len(quantizers)), array, levels, threads, out is not None
+        )
         return levels
 
     def dequantize(

@@ -88,7 +88,9 @@ def sweep(
     groups = _groups(parse_quantizers(quantizers), bits, scope, range)
     names = _checked_metrics(metrics, strategy)
     if not 0.0 <= tolerance <= 1.0:
-        raise InvalidArgument(f"tolerance: expected a fraction from 0 to 1 (0.008 = 0.8 points), got {tolerance!r}")
+        raise InvalidArgument(
+            f"tolerance: expected a fraction from 0 to 1 (0.008 = 0.8 points), got {tolerance!r}"
+        )
     folder = None if store is None else Path(store)
     results = Store(folder, write=True)
     try:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+import os
 import threading
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, fields
 from typing import Any, Literal
 
 import numpy as np
@@ -14,7 +15,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..codec import Rate, rate, requantize
 from ..data import Dataset
-from ..graph import Model
+from ..errors import InvalidArgument
+from ..graph import Model, load
 from ..metrics import METRICS, outputs, ranks
 from ..quant import Quantizer, QuantizerSpec
 from ..runtime import Session
@@ -59,7 +61,29 @@ class Context:
     tolerance: float = 0.0
     stop_early: bool = False
     seed: int = 0
-    batch: int = field(default=32)
+    batch: int = 32
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # A model that came from a file travels as its path: a task must not carry half a gigabyte of weights.
+        model = self.model.source if os.path.isfile(self.model.source) else self.model
+        return _unpickle, (
+            self.key,
+            model,
+            {f.name: getattr(self, f.name) for f in fields(self) if f.name != "model"},
+        )
+
+
+_models: dict[str, Model] = {}
+
+
+def _unpickle(key: str, model: Model | str, others: dict[str, Any]) -> Context:
+    """A context in a worker; the model is read once a process."""
+    if key not in _models:
+        _models.clear()
+        _models[key] = load(model)
+        if not key.startswith(_models[key].fingerprint):
+            raise InvalidArgument(f"{model}: the file has changed since the sweep began")
+    return Context(model=_models[key], **others)
 
 
 @dataclass
@@ -156,9 +180,7 @@ def _until_decided(context: Context, session: Session) -> tuple[NDArray[np.int64
     labels = context.data.labels
     baseline = ranks(context.reference, labels)[order]
     allowed = math.floor(context.tolerance * count + 1e-9)
-    tests = {
-        name: PairedTest(baseline <= TOP_K[name], allowed) for name in context.metrics if name in TOP_K
-    }
+    tests = {name: PairedTest(baseline <= TOP_K[name], allowed) for name in context.metrics if name in TOP_K}
     parts: list[Scores] = []
     seen = 0
     while seen < count:

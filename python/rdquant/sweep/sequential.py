@@ -44,7 +44,9 @@ class PairedTest:
 
     def update(self, right: ArrayLike) -> bool:
         """Takes whether the quantized model is right on the next images; returns `failed`, which stays once true."""
-        for d in self._baseline[self._seen : self._seen + np.size(right)].astype(int) - np.asarray(right, int):
+        for d in self._baseline[self._seen : self._seen + np.size(right)].astype(int) - np.asarray(
+            right, int
+        ):
             self._bet(int(d))
         # What is left can win back at most the images on which the float model is wrong.
         if self._lost - np.count_nonzero(~self._baseline[self._seen :]) > self._allowed:

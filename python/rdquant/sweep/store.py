@@ -67,7 +67,9 @@ class Store:
             self._db = sqlite3.connect(self.path, timeout=30, check_same_thread=False)
         else:
             if not self.path.is_file():
-                raise InvalidArgument(f"{self.path}: there is no results file; a sweep with -o {folder} makes one")
+                raise InvalidArgument(
+                    f"{self.path}: there is no results file; a sweep with -o {folder} makes one"
+                )
             self._db = sqlite3.connect(f"{self.path.absolute().as_uri()}?mode=rw", uri=True, timeout=30)
         self._db.row_factory = sqlite3.Row
         try:
@@ -78,12 +80,18 @@ class Store:
             raise
 
     def _open(self, write: bool) -> None:
-        known = {row["name"] for row in self._db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+        known = {
+            row["name"] for row in self._db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
+        }
         if not known and write:
-            self._db.executescript(f"BEGIN; {_TABLES} INSERT INTO meta VALUES ('schema', '{SCHEMA}'); COMMIT;")
+            self._db.executescript(
+                f"BEGIN; {_TABLES} INSERT INTO meta VALUES ('schema', '{SCHEMA}'); COMMIT;"
+            )
             return
         if "meta" not in known:
-            raise CorruptFile(f"{self.path}: an SQLite file, but none of rdquant's results (table 'meta' is missing)")
+            raise CorruptFile(
+                f"{self.path}: an SQLite file, but none of rdquant's results (table 'meta' is missing)"
+            )
         row = self._db.execute("SELECT value FROM meta WHERE key = 'schema'").fetchone()
         if row is None or not str(row["value"]).isdigit():
             raise CorruptFile(f"{self.path}: table 'meta' holds no schema version")
@@ -154,7 +162,9 @@ def _claim(path: Path) -> sqlite3.Connection:
     """An exclusive lock that the operating system drops when the process ends: a transaction on a file beside `path`."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        claim = sqlite3.connect(path.with_suffix(".lock"), timeout=0.2, isolation_level=None, check_same_thread=False)
+        claim = sqlite3.connect(
+            path.with_suffix(".lock"), timeout=0.2, isolation_level=None, check_same_thread=False
+        )
         claim.execute("BEGIN EXCLUSIVE")
     except sqlite3.OperationalError as error:
         if "locked" in str(error):
@@ -163,5 +173,7 @@ def _claim(path: Path) -> sqlite3.Connection:
             ) from None
         raise RdquantError(f"{path}: cannot be written ({error})") from error
     except OSError as error:
-        raise InvalidArgument(f"{path.parent}: not a folder that can be written ({error.strerror})") from error
+        raise InvalidArgument(
+            f"{path.parent}: not a folder that can be written ({error.strerror})"
+        ) from error
     return claim

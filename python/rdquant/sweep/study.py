@@ -119,7 +119,8 @@ class Study:
         """Tensor ("" is the whole model) -> (low, high, int64 counts of equal bins)."""
         rows = self._rows("SELECT * FROM histograms WHERE study_id = ?")
         return {
-            row["tensor"]: (row["low"], row["high"], np.array(json.loads(row["counts"]), np.int64)) for row in rows
+            row["tensor"]: (row["low"], row["high"], np.array(json.loads(row["counts"]), np.int64))
+            for row in rows
         }
 
     def tensors(self) -> pd.DataFrame:
