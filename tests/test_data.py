@@ -23,7 +23,7 @@ from rdquant.data import (
     input_geometry,
     open_dataset,
 )
-from rdquant.errors import CorruptFile, InvalidArgument, Unsupported
+from rdquant.errors import CorruptFile, InvalidArgument
 
 
 def picture(seed: int, width: int = 40, height: int = 40) -> Image.Image:
@@ -502,7 +502,7 @@ def test_bad_npz(tmp_path):
         with pytest.raises(CorruptFile, match=r"set\.npz"):
             open_dataset(path)
     path.write_bytes(whole)
-    with pytest.raises(Unsupported, match=r"float64 \[50, 3\]"):
+    with pytest.raises(InvalidArgument, match=r"float64 \[50, 3\]"):
         open_dataset(path, "imagenet")
     with pytest.raises(InvalidArgument, match="3 images but 2 labels"):
         ImageArray(np.zeros((3, 4, 4), np.uint8), [0, 1])
@@ -519,12 +519,24 @@ class Network:
 def test_open_dataset(folder):
     data = Digits("test")
     assert open_dataset(data) is data
-    assert open_dataset("digits").fingerprint == data.fingerprint
+    assert open_dataset("digits", model=Network("N", 1, 8, 8)).fingerprint == data.fingerprint
     assert open_dataset(folder).get([0])[0].shape == (1, 3, 224, 224)
     assert open_dataset(str(folder), model=Network("N", 3, 64, 48)).get([0])[0].shape == (1, 3, 64, 48)
     assert open_dataset(folder, "tf", model=Network(1, 96, 96, 3)).get([0])[0].shape == (1, 96, 96, 3)
     assert open_dataset(folder, size=8, model=Network(1, 96, 96, 3)).get([0])[0].shape == (1, 8, 8, 3)
     assert open_dataset(folder, half, model=Network("N", 3, 64, 64)).get([0])[0].shape == (1, 3, 40, 40)
+
+
+def test_open_dataset_refuses_options_without_effect(tmp_path):
+    np.savez(tmp_path / "set.npz", x=np.zeros((2, 3)), y=np.zeros(2, int))
+    for source, options, message in [
+        ("digits", {"preprocess": "tf"}, "no preprocess"),
+        ("digits", {"size": 8}, "no size"),
+        ("digits", {"labels": "labels.csv"}, "only a folder"),
+        (tmp_path / "set.npz", {"size": 8}, r"set\.npz holds tensors"),
+    ]:
+        with pytest.raises(InvalidArgument, match=message):
+            open_dataset(source, **options)
 
 
 @pytest.mark.parametrize(

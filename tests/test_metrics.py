@@ -306,6 +306,52 @@ def test_networks_that_are_no_classifiers(tmp_path, weight, data):
         rdquant.evaluate(one, data)
 
 
+def cast_model(path: Path, dtype: int) -> Path:
+    """An ONNX file whose scores are its input [N, 4] of type `dtype`, cast to float32."""
+    graph = helper.make_graph(
+        [helper.make_node("Cast", ["x"], ["scores"], to=TensorProto.FLOAT)],
+        "cast",
+        [helper.make_tensor_value_info("x", dtype, ["N", 4])],
+        [helper.make_tensor_value_info("scores", TensorProto.FLOAT, ["N", 4])],
+    )
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8), path)
+    return path
+
+
+@pytest.mark.parametrize("dtype", [TensorProto.UINT8, TensorProto.FLOAT16, TensorProto.DOUBLE])
+def test_inputs_of_other_types(tmp_path, dtype):
+    model = cast_model(tmp_path / "cast.onnx", dtype)
+    x = np.array([[0, 7, 255, 3], [9, 8, 7, 6]], np.float32)
+    result = rdquant.evaluate(model, ArrayDataset(x, [2, 1]), metrics=["top1", "scores"])
+    assert (result["scores"] == x).all()
+    assert result["top1"] == 0.5
+    if dtype == TensorProto.UINT8:
+        for wrong in (x + 0.5, x + 1):
+            with pytest.raises(InvalidArgument, match="uint8, which does not hold these values"):
+                rdquant.evaluate(model, ArrayDataset(wrong, [2, 1]))
+
+
+def test_two_inputs_are_unsupported(tmp_path):
+    ports = [
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", 4]) for name in ("a", "b", "scores")
+    ]
+    graph = helper.make_graph([helper.make_node("Add", ["a", "b"], ["scores"])], "add", ports[:2], ports[2:])
+    path = tmp_path / "add.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8), path)
+    with pytest.raises(Unsupported, match="not with 2: a, b"):
+        rdquant.evaluate(path, ArrayDataset(np.zeros((2, 4)), [0, 1]))
+
+
+def test_progress_goes_to_stderr(tmp_path, weight, data, capsys):
+    model = linear_model(tmp_path / "linear.onnx", weight)
+    rdquant.evaluate(model, data)
+    assert capsys.readouterr() == ("", "")
+    rdquant.evaluate(model, data, progress=True)
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "image" in err
+
+
 def test_fewer_classes_than_five(tmp_path, weight, data):
     model = linear_model(tmp_path / "two.onnx", weight[:, :2])
     few = data.take(np.flatnonzero(data.labels < 2))

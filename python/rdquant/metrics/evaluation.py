@@ -149,7 +149,8 @@ def _fitted(tensor: TensorInfo, source: str, x: NDArray[np.float32]) -> NDArray[
             f"{source}: items of shape {list(x.shape[1:])}, but input {tensor.name!r} expects [{shape}]; "
             "choose size=, layout= or another preprocess="
         )
-    feed = x.astype(tensor.dtype, copy=False)
+    with np.errstate(invalid="ignore"):  # an integer type that cannot hold a value: reported below
+        feed = x.astype(tensor.dtype, copy=False)
     if tensor.dtype.kind != "f" and not np.array_equal(feed, x):
         raise InvalidArgument(
             f"{source}: input {tensor.name!r} is {tensor.dtype}, which does not hold these values; "
