@@ -1,26 +1,20 @@
-"""The machine a benchmark ran on, for its results file."""
+"""What every results file says about where its numbers come from."""
 
 from __future__ import annotations
 
-import os
-import platform
-from importlib.metadata import version
+import subprocess
 from pathlib import Path
+from typing import Any
+
+import rdquant.machine
 
 
-def describe() -> dict[str, str | int]:
-    """CPU model, cores that this process may use, operating system, Python and library versions."""
-    cpu = platform.processor()
-    info = Path("/proc/cpuinfo")
-    if info.is_file():
-        names = [line for line in info.read_text().splitlines() if line.startswith("model name")]
-        cpu = names[0].partition(":")[2].strip() if names else cpu
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    libraries = {name: version(name) for name in ("numpy", "onnxruntime", "pillow", "rdquant")}
-    return {
-        "cpu": cpu,
-        "cores": cores,
-        "system": f"{platform.system()} {platform.machine()}",
-        "python": platform.python_version(),
-        **libraries,
-    }
+def describe() -> dict[str, Any]:
+    """`rdquant.machine.describe()` and the commit of this checkout ("+" where it has changes)."""
+
+    def git(*arguments: str) -> str:
+        run = subprocess.run(["git", *arguments], cwd=Path(__file__).parent, capture_output=True, text=True, check=False)
+        return run.stdout.strip()
+
+    commit = git("rev-parse", "--short", "HEAD") + ("+" if git("status", "--porcelain", "-uno") else "")
+    return rdquant.machine.describe() | {"commit": commit}
