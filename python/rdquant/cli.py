@@ -307,9 +307,9 @@ def sweep(
         "tolerance": tolerance / 100,
         "metrics": tuple(_names(metrics)),
     }
-    from .sweep import sweep as run_sweep
     from .data import open_dataset
     from .graph import load
+    from .sweep import sweep as run_sweep
 
     loaded = load(model)
     dataset = open_dataset(data, preprocess, batch_size=batch_size, model=loaded)
