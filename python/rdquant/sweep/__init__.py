@@ -18,7 +18,6 @@ from .study import Study
 if TYPE_CHECKING:
     from ..data import Dataset
     from ..graph import Model
-    from .driver import Driver
     from .point import Context, Outcome, Point, Scope
     from .store import Store
 

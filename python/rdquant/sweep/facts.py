@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
-from ..stats import moments
+from ..stats import fit
 
 if TYPE_CHECKING:
     from ..graph import Model
 
 __all__ = ["describe_weights"]
 
-_BINS = 100
-
 
 def describe_weights(model: Model) -> dict[str, list[dict[str, Any]]]:
-    """Rows of the tables tensors, histograms and fits; the whole model is the tensor ""."""
-    weights = model.weights()
+    """Rows of the tables tensors, histograms and fits (by maximum likelihood); the whole model is the tensor ""."""
+    table = fit(model.weights(), criterion="mle", per="tensor", threads=0)
     tensors = []
     for position, parameter in enumerate(model.parameters):
-        m = moments(weights[parameter.name])
+        m = table.moments[parameter.name]
         tensors.append(
             {
                 "position": position,
@@ -34,4 +33,23 @@ def describe_weights(model: Model) -> dict[str, list[dict[str, Any]]]:
                 "kurtosis": m.kurtosis,
             }
         )
-    return {"tensors": tensors}
+    histograms = [
+        {"tensor": name, "low": h.low, "high": h.high, "counts": h.counts.tolist()}
+        for name, h in table.histograms.items()
+    ]
+    fits = [
+        {
+            "tensor": f.tensor,
+            "rank": f.rank,
+            "criterion": f.criterion,
+            "family": f.family,
+            "parameters": {k: v for k, v in f.parameters.items() if math.isfinite(v)},
+            "kl": f.kl,
+            "sse": f.sse,
+            "aic": f.aic,
+            "bic": f.bic,
+            "ks": f.ks,
+        }
+        for f in table
+    ]
+    return {"tensors": tensors, "histograms": histograms, "fits": fits}

@@ -189,7 +189,8 @@ def _until_decided(context: Context, session: Session) -> tuple[NDArray[np.int64
         parts.append(outputs(session, context.data, chosen))
         seen += len(chosen)
         rank = ranks(parts[-1], labels[chosen])
-        if any([test.update(rank <= TOP_K[name]) for name, test in tests.items()]):
+        failed = [test.update(rank <= TOP_K[name]) for name, test in tests.items()]
+        if any(failed):
             break
     scores = np.concatenate(parts)
     if seen < count:
