@@ -13,6 +13,9 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import onnx
+import onnx.checker
+import onnx.shape_inference
+import onnx.version_converter
 from onnx import helper
 
 from ..errors import CorruptFile
@@ -110,7 +113,7 @@ def _accepted(old: onnx.ModelProto, new: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def _restore_order(new: onnx.GraphProto, old: onnx.GraphProto) -> None:
-    """Put the nodes of `new` in the order of `old`, where both have them: the weights' order follows from it."""
+    """Put the nodes of `new` in the order of `old`: the order of the weights follows from it."""
     place = {out: i for i, node in enumerate(old.node) for out in node.output if out}
     nodes = [onnx.NodeProto.FromString(n.SerializeToString()) for n in new.node]
     known = [min((place[out] for out in n.output if out in place), default=-1) for n in nodes]
