@@ -110,7 +110,7 @@ def shared_and_forwarded() -> onnx.ModelProto:
 
 
 def with_settings() -> onnx.ModelProto:
-    """Floats that are no weights (a scalar factor, settings of Clip, Pad, Resize) and one that is: PRelu's."""
+    """Floats that are no weights (a factor, settings of Clip, Pad, Resize) and one that is, in PRelu."""
     nodes = [
         helper.make_node("Mul", ["x", "factor"], ["scaled"], "scale"),
         helper.make_node("Clip", ["scaled", "low", "high"], ["clipped"], "clip"),

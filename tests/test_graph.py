@@ -92,14 +92,8 @@ def test_squeezenet_summary_is_table_3_1(shared_data: Path) -> None:
 def test_order_and_roles_follow_the_graph() -> None:
     model = load(models.cnn())
     assert list(model.weights()) == models.CNN_ORDER
-    assert [p.role for p in model.parameters] == [
-        "weight",
-        "bias",
-        *["normalization"] * 4,
-        "weight",
-        "weight",
-        "bias",
-    ]
+    roles = ["weight", "bias"] + ["normalization"] * 4 + ["weight", "weight", "bias"]
+    assert [p.role for p in model.parameters] == roles
     assert model.summary()["parameters"] == models.CNN_COUNT
     assert list(model.weights(roles=["bias"])) == ["conv1.b", "fc.b"]
     assert [p.op for p in model.parameters][:3] == ["Conv", "Conv", "BatchNormalization"]

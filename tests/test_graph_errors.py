@@ -1,4 +1,4 @@
-"""rdquant.load on what is wrong: a clear error that names file, node and field; never a crash, never another error."""
+"""rdquant.load on what is wrong: a clear error that names file, node and field, and never another one."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-import models
 import numpy as np
 import onnx
 import pytest
@@ -14,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
+import models
 from rdquant.errors import CorruptFile, InvalidArgument, RdquantError, Unsupported
 from rdquant.graph import load, wire
 
@@ -51,30 +51,98 @@ def _recursive(model: onnx.ModelProto) -> None:
 
 # name: (edit of `models.dense`, error, words of its message in order)
 WRONG_MODELS = {
-    "undefined input": (lambda m: m.graph.node[1].input.__setitem__(1, "b11"), CorruptFile, "Add node 'add1', field input: 'b11' is defined nowhere; did you mean 'b1'"),
-    "undefined output": (lambda m: setattr(m.graph.output[0], "name", "z"), CorruptFile, "field output: no node makes 'z'"),
-    "value defined twice": (_double_output, CorruptFile, "Add node 'add1', field output: 'm1' is defined twice"),
-    "duplicate initializer": (lambda m: m.graph.initializer.append(m.graph.initializer[0]), CorruptFile, "field initializer: 'w1' is defined 2 times"),
-    "duplicate input": (lambda m: m.graph.input.append(m.graph.input[0]), CorruptFile, "field input: 'x' is defined 2 times"),
-    "unknown operator": (lambda m: setattr(m.graph.node[2], "op_type", "Relu7"), Unsupported, "Relu7 node 'relu', field op_type: opset 17 has no operator 'Relu7'"),
-    "unlisted domain": (lambda m: setattr(m.graph.node[2], "domain", "org.example"), CorruptFile, "Relu node 'relu', field domain: 'org.example' is not listed"),
+    "undefined input": (
+        lambda m: m.graph.node[1].input.__setitem__(1, "b11"),
+        CorruptFile,
+        "Add node 'add1', field input: 'b11' is defined nowhere; did you mean 'b1'",
+    ),
+    "undefined output": (
+        lambda m: setattr(m.graph.output[0], "name", "z"),
+        CorruptFile,
+        "field output: no node makes 'z'",
+    ),
+    "value defined twice": (
+        _double_output,
+        CorruptFile,
+        "Add node 'add1', field output: 'm1' is defined twice",
+    ),
+    "duplicate initializer": (
+        lambda m: m.graph.initializer.append(m.graph.initializer[0]),
+        CorruptFile,
+        "field initializer: 'w1' is defined 2 times",
+    ),
+    "duplicate input": (
+        lambda m: m.graph.input.append(m.graph.input[0]),
+        CorruptFile,
+        "field input: 'x' is defined 2 times",
+    ),
+    "unknown operator": (
+        lambda m: setattr(m.graph.node[2], "op_type", "Relu7"),
+        Unsupported,
+        "Relu7 node 'relu', field op_type: opset 17 has no operator 'Relu7'",
+    ),
+    "unlisted domain": (
+        lambda m: setattr(m.graph.node[2], "domain", "org.example"),
+        CorruptFile,
+        "Relu node 'relu', field domain: 'org.example' is not listed",
+    ),
     "unknown domain": (_own_domain, Unsupported, "MatMul node 'mm1', field domain: 'org.example' is unknown"),
-    "opset of the future": (lambda m: setattr(m.opset_import[0], "version", 999), Unsupported, "opset_import asks for opset 999"),
-    "opset 0": (lambda m: setattr(m.opset_import[0], "version", 0), CorruptFile, "opset_import asks for opset 0"),
-    "opset twice": (lambda m: m.opset_import.append(m.opset_import[0]), CorruptFile, "'opset_import' has domain '' 2 times"),
+    "opset of the future": (
+        lambda m: setattr(m.opset_import[0], "version", 999),
+        Unsupported,
+        "opset_import asks for opset 999",
+    ),
+    "opset 0": (
+        lambda m: setattr(m.opset_import[0], "version", 0),
+        CorruptFile,
+        "opset_import asks for opset 0",
+    ),
+    "opset twice": (
+        lambda m: m.opset_import.append(m.opset_import[0]),
+        CorruptFile,
+        "'opset_import' has domain '' 2 times",
+    ),
     "no opset": (lambda m: m.opset_import.pop(), CorruptFile, "'opset_import' is empty"),
     "ir_version of the future": (lambda m: setattr(m, "ir_version", 999), Unsupported, "ir_version is 999"),
     "no graph": (lambda m: m.ClearField("graph"), CorruptFile, "holds no graph"),
-    "dims beyond the data": (lambda m: m.graph.initializer[0].dims.__setitem__(0, 17), CorruptFile, "tensor 'w1': shape [17, 64] of FLOAT needs 4352 bytes, raw_data has 4096"),
-    "huge dims": (lambda m: m.graph.initializer[0].dims.__setitem__(0, 1 << 62), CorruptFile, "tensor 'w1': shape [4611686018427387904, 64]"),
-    "negative dims": (lambda m: m.graph.initializer[0].dims.__setitem__(0, -16), CorruptFile, "tensor 'w1': field dims is [-16, 64]"),
-    "small tensor, wrong size": (lambda m: m.graph.initializer[3].dims.__setitem__(0, 5), CorruptFile, "tensor 'b2': shape [5] of FLOAT needs 20 bytes, raw_data has 16"),
-    "unknown data_type": (lambda m: setattr(m.graph.initializer[0], "data_type", 99), CorruptFile, "tensor 'w1'"),
-    "attribute of another operator": (lambda m: m.graph.node[2].attribute.append(helper.make_attribute("axis", 1)), CorruptFile, "axis"),
+    "dims beyond the data": (
+        lambda m: m.graph.initializer[0].dims.__setitem__(0, 17),
+        CorruptFile,
+        "tensor 'w1': shape [17, 64] of FLOAT needs 4352 bytes, raw_data has 4096",
+    ),
+    "huge dims": (
+        lambda m: m.graph.initializer[0].dims.__setitem__(0, 1 << 62),
+        CorruptFile,
+        "tensor 'w1': shape [4611686018427387904, 64]",
+    ),
+    "negative dims": (
+        lambda m: m.graph.initializer[0].dims.__setitem__(0, -16),
+        CorruptFile,
+        "tensor 'w1': field dims is [-16, 64]",
+    ),
+    "small tensor, wrong size": (
+        lambda m: m.graph.initializer[3].dims.__setitem__(0, 5),
+        CorruptFile,
+        "tensor 'b2': shape [5] of FLOAT needs 20 bytes, raw_data has 16",
+    ),
+    "unknown data_type": (
+        lambda m: setattr(m.graph.initializer[0], "data_type", 99),
+        CorruptFile,
+        "tensor 'w1'",
+    ),
+    "attribute of another operator": (
+        lambda m: m.graph.node[2].attribute.append(helper.make_attribute("axis", 1)),
+        CorruptFile,
+        "axis",
+    ),
     "too few inputs": (lambda m: m.graph.node[1].input.pop(), CorruptFile, "add1"),
-    "bfloat16 weight": (_bfloat16, Unsupported, "tensor 'w1', the weight of MatMul node 'mm1', is bfloat16; weights may be float16, float32 or float64"),
+    "bfloat16 weight": (
+        _bfloat16,
+        Unsupported,
+        "tensor 'w1', the weight of MatMul node 'mm1', is bfloat16; weights may be float16, float32 or float64",
+    ),
     "recursive function": (_recursive, CorruptFile, ""),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", WRONG_MODELS)

@@ -12,6 +12,7 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
+import numpy as np
 import onnx
 import onnx.checker
 import onnx.shape_inference
@@ -79,7 +80,7 @@ def _fold(model: onnx.ModelProto, notes: dict[str, str]) -> onnx.ModelProto:
     import onnxslim
 
     try:
-        with _SLIM, _quiet("onnxslim"):
+        with _SLIM, _quiet("onnxslim"), np.errstate(all="ignore"):
             copy = onnx.ModelProto()
             copy.CopyFrom(model)
             # Fusion would change arithmetic; tying would merge initializers.
