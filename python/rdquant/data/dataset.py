@@ -1,0 +1,234 @@
+"""Labelled inputs in a fixed order: the base class, arrays and scikit-learn's digits."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ..errors import InvalidArgument
+
+__all__ = ["ArrayDataset", "Dataset", "Digits", "digest"]
+
+Indices = NDArray[np.int64]
+Tensor = NDArray[np.float32]
+
+
+class Dataset(ABC):
+    """Labelled inputs of a classifier, in a fixed order.
+
+    Iterating gives batches (x, labels): x float32 [n, …] with n ≤ `batch_size`, labels int64 [n]. Two
+    iterations give the same batches.
+
+    Attributes:
+        name: for tables.
+        labels: int64 [len], all labels in order, each in 0..classes − 1; read-only.
+        classes: number of classes.
+        class_names: their names, where known.
+        batch_size: items per batch of an iteration.
+        fingerprint: hex digest that identifies items, labels and preprocessing.
+    """
+
+    fingerprint: str
+
+    def __init__(
+        self,
+        name: str,
+        labels: ArrayLike,
+        classes: int | None,
+        batch_size: int,
+        class_names: Sequence[str] | None = None,
+    ) -> None:
+        if batch_size < 1:
+            raise InvalidArgument(f"batch_size: expected at least 1, got {batch_size}")
+        self.name = name
+        self.labels = _checked_labels(name, labels, classes)
+        self.labels.flags.writeable = False
+        self.classes = int(self.labels.max()) + 1 if classes is None else classes
+        self.class_names = tuple(class_names) if class_names is not None else None
+        self.batch_size = batch_size
+
+    @abstractmethod
+    def stream(self, chunks: Iterable[Indices]) -> Iterator[Tensor]:
+        """A float32 tensor [len(chunk), …] per chunk of indices, in order; may work ahead of the caller."""
+
+    def item_name(self, index: int) -> str:
+        """What messages call item `index`: its file, or its position."""
+        return f"item {index}"
+
+    def __len__(self) -> int:
+        return self.labels.size
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Indices]]:
+        starts = range(0, len(self), self.batch_size)
+        chunks = [np.arange(start, min(start + self.batch_size, len(self))) for start in starts]
+        for chunk, tensor in zip(chunks, self.stream(chunks), strict=True):
+            yield tensor, self.labels[chunk]
+
+    def get(self, indices: ArrayLike) -> tuple[Tensor, Indices]:
+        """(x, labels) of the items at `indices` (integers [n], any order): float32 [n, …], int64 [n]."""
+        chosen = self._indices(indices)
+        (tensor,) = self.stream([chosen])
+        return tensor, self.labels[chosen]
+
+    def take(self, indices: ArrayLike) -> Dataset:
+        """The items at `indices` (integers [n], n ≥ 1) as a dataset of their own that shares this one's
+        cache.
+        """
+        return _Subset(self, self._indices(indices))
+
+    def calibration(self, n: int, seed: int = 0) -> Dataset:
+        """`n` items spread over the classes, for calibration, which must not look at their labels.
+
+        Every class gives one item before any gives a second, and so on; which class and which item comes
+        first is decided by `seed`. Raises InvalidArgument unless 1 ≤ n ≤ len.
+        """
+        if not 1 <= n <= len(self):
+            raise InvalidArgument(f"calibration: expected 1..{len(self)} images of {self.name}, got {n}")
+        order = np.array(_shuffled(len(self), seed))
+        _, class_of, sizes = np.unique(self.labels[order], return_inverse=True, return_counts=True)
+        by_class = np.argsort(class_of, kind="stable")
+        turn = np.empty(len(self), np.int64)  # how many items of its class come before each
+        turn[by_class] = np.arange(len(self)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+        return self.take(order[np.argsort(turn, kind="stable")[:n]])
+
+    def _indices(self, indices: ArrayLike) -> Indices:
+        chosen = np.atleast_1d(np.asarray(indices))
+        if chosen.ndim != 1 or chosen.size == 0 or chosen.dtype.kind not in "iu":
+            raise InvalidArgument(
+                f"indices: expected integers [n], n ≥ 1, got {chosen.dtype} {list(chosen.shape)}"
+            )
+        if chosen.min() < 0 or chosen.max() >= len(self):
+            raise InvalidArgument(
+                f"indices: expected 0..{len(self) - 1} in {self.name}, got {chosen.min()}..{chosen.max()}"
+            )
+        return chosen.astype(np.int64)
+
+
+class _Subset(Dataset):
+    def __init__(self, whole: Dataset, indices: Indices) -> None:
+        super().__init__(
+            whole.name, whole.labels[indices], whole.classes, whole.batch_size, whole.class_names
+        )
+        self._whole = whole
+        self._chosen = indices
+        self.fingerprint = digest(whole.fingerprint, indices)
+
+    def stream(self, chunks: Iterable[Indices]) -> Iterator[Tensor]:
+        return self._whole.stream(self._chosen[chunk] for chunk in chunks)
+
+    def item_name(self, index: int) -> str:
+        return self._whole.item_name(int(self._chosen[index]))
+
+
+class ArrayDataset(Dataset):
+    """Inputs that are arrays already, ready for the network.
+
+    Args:
+        x: real numbers [n, …], n ≥ 1; float32 is used without a copy, other dtypes are converted batch by
+            batch.
+        y: integers [n], the labels, ≥ 0.
+        batch_size: items per batch.
+        classes: number of classes; default: the largest label + 1.
+        class_names: their names.
+        name: for tables.
+
+    Raises InvalidArgument where shapes, dtypes or labels do not fit.
+    """
+
+    def __init__(
+        self,
+        x: ArrayLike,
+        y: ArrayLike,
+        *,
+        batch_size: int = 32,
+        classes: int | None = None,
+        class_names: Sequence[str] | None = None,
+        name: str = "array",
+    ) -> None:
+        array = np.asarray(x)
+        if array.ndim < 2 or array.dtype.kind not in "fiub":
+            raise InvalidArgument(f"x: expected real numbers [n, …], got {array.dtype} {list(array.shape)}")
+        super().__init__(name, y, classes, batch_size, class_names)
+        if len(array) != len(self):
+            raise InvalidArgument(f"{name}: {len(array)} inputs but {len(self)} labels")
+        self._x = array
+        self.fingerprint = digest("array", array, self.labels, self.classes)
+
+    def stream(self, chunks: Iterable[Indices]) -> Iterator[Tensor]:
+        for chunk in chunks:
+            yield self._x[chunk].astype(np.float32, copy=False)
+
+
+class Digits(ArrayDataset):
+    """scikit-learn's handwritten digits: 1797 grey images, x float32 [n, 1, 8, 8] in 0..1, ten classes.
+
+    A shuffle by `seed` (the order of that many `random.Random(seed).random()` numbers, which Python keeps
+    from version to version) puts a third, 599 images, in split "test" and 1198 in "train"; "all" is both,
+    in scikit-learn's order. Source: UCI Optical Recognition of Handwritten Digits (Alpaydin and Kaynak,
+    1998).
+    """
+
+    def __init__(self, split: str = "test", *, batch_size: int = 128, seed: int = 0) -> None:
+        if split not in ("train", "test", "all"):
+            raise InvalidArgument(f"split: expected 'train', 'test' or 'all', got {split!r}")
+        from sklearn.datasets import load_digits  # a second to import: only where it is used
+
+        bunch = load_digits()
+        count = len(bunch.target)
+        order = _shuffled(count, seed)
+        parts = {
+            "test": sorted(order[: count // 3]),
+            "train": sorted(order[count // 3 :]),
+            "all": range(count),
+        }
+        chosen = np.array(parts[split])
+        super().__init__(
+            (bunch.images[chosen, np.newaxis] / 16).astype(np.float32),
+            bunch.target[chosen],
+            batch_size=batch_size,
+            classes=10,
+            class_names=[str(digit) for digit in range(10)],
+            name=f"digits-{split}",
+        )
+
+
+def digest(*parts: Any) -> str:
+    """Hex digest of texts, numbers and arrays: 32 characters of their SHA-256."""
+    state = hashlib.sha256()
+    for part in parts:
+        if isinstance(part, np.ndarray):
+            state.update(f"{part.dtype.str}{part.shape}".encode())
+            state.update(np.ascontiguousarray(part).data)
+        else:
+            state.update(f"{part!r}\0".encode())
+    return state.hexdigest()[:32]
+
+
+def _shuffled(count: int, seed: int) -> list[int]:
+    generator = random.Random(seed)
+    keys = [generator.random() for _ in range(count)]
+    return sorted(range(count), key=keys.__getitem__)
+
+
+def _checked_labels(name: str, labels: ArrayLike, classes: int | None) -> Indices:
+    array = np.asarray(labels)
+    if array.ndim != 1 or array.dtype.kind not in "iu":
+        raise InvalidArgument(
+            f"{name}: expected labels as integers [n], got {array.dtype} {list(array.shape)}"
+        )
+    if array.size == 0:
+        raise InvalidArgument(f"{name}: no items; expected at least 1")
+    if classes is not None and classes < 1:
+        raise InvalidArgument(f"{name}: expected classes ≥ 1, got {classes}")
+    limit = np.iinfo(np.int64).max if classes is None else classes - 1
+    wrong = np.flatnonzero((array < 0) | (array > limit))
+    if wrong.size:
+        allowed = "0 or more" if classes is None else f"0..{limit}"
+        raise InvalidArgument(f"{name}: item {wrong[0]} has label {array[wrong[0]]}; expected {allowed}")
+    return array.astype(np.int64)

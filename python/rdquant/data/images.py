@@ -1,0 +1,264 @@
+"""Datasets of images: decoded and resized once, by two threads ahead of the caller, then kept in memory."""
+
+from __future__ import annotations
+
+import os
+import struct
+import threading
+from abc import abstractmethod
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from PIL import Image
+
+from ..errors import CorruptFile, InvalidArgument
+from .dataset import Dataset, Indices, Tensor, digest
+from .listing import list_classes, list_csv
+from .preprocess import Layout, Preprocess, Preset, Size, describe, resolve
+
+__all__ = ["ImageArray", "ImageFolder"]
+
+_DECODERS = 2
+_GIBIBYTE = 1 << 30
+_DECODE_ERRORS = (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError)
+
+
+class _Cache:
+    """Arrays by index, up to a number of bytes; what no longer fits is not kept. A pickled copy is empty."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._bytes = 0
+        self._arrays: dict[int, NDArray[Any]] = {}
+        self._lock = threading.Lock()
+
+    def __reduce__(self) -> tuple[type[_Cache], tuple[int]]:
+        return _Cache, (self._limit,)
+
+    def get(self, index: int) -> NDArray[Any] | None:
+        return self._arrays.get(index)
+
+    def put(self, index: int, array: NDArray[Any]) -> None:
+        with self._lock:
+            if index not in self._arrays and self._bytes + array.nbytes <= self._limit:
+                self._arrays[index] = array
+                self._bytes += array.nbytes
+
+
+class ImageDataset(Dataset):
+    """Images behind a preset or a callable; a subclass says where image `index` comes from.
+
+    Under a preset the cache holds 8-bit pixels after resize and crop, a quarter of the tensors' size.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        labels: ArrayLike,
+        *,
+        preprocess: Preprocess,
+        size: Size,
+        layout: Layout,
+        batch_size: int,
+        classes: int | None,
+        class_names: Sequence[str] | None,
+        cache_bytes: int,
+    ) -> None:
+        super().__init__(name, labels, classes, batch_size, class_names)
+        if layout not in ("NCHW", "NHWC"):
+            raise InvalidArgument(f"layout: expected 'NCHW' or 'NHWC', got {layout!r}")
+        if cache_bytes < 0:
+            raise InvalidArgument(f"cache_bytes: expected 0 or more, got {cache_bytes}")
+        self.preprocess = resolve(preprocess, size)
+        self.layout = layout
+        self._cache = _Cache(cache_bytes)
+
+    @abstractmethod
+    def image(self, index: int) -> Image.Image:
+        """Image `index` as stored, decoded, before preprocessing."""
+
+    def stream(self, chunks: Iterable[Indices]) -> Iterator[Tensor]:
+        pool = ThreadPoolExecutor(_DECODERS, thread_name_prefix="rdquant-decode")
+        ahead: deque[tuple[Indices, list[NDArray[Any] | Future[NDArray[Any]]]]] = deque()
+        try:
+            for chunk in chunks:
+                ahead.append((chunk, [self._request(pool, int(index)) for index in chunk]))
+                if len(ahead) > 1:
+                    yield self._finish(*ahead.popleft())
+            while ahead:
+                yield self._finish(*ahead.popleft())
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+    def _request(self, pool: ThreadPoolExecutor, index: int) -> NDArray[Any] | Future[NDArray[Any]]:
+        cached = self._cache.get(index)
+        return cached if cached is not None else pool.submit(self._prepare, index)
+
+    def _prepare(self, index: int) -> NDArray[Any]:
+        try:
+            image = self.image(index)
+            # A callable's own errors are the caller's to see; a preset fails only on what the image holds.
+            array = self.preprocess.pixels(image) if isinstance(self.preprocess, Preset) else None
+        except _DECODE_ERRORS as error:
+            raise CorruptFile(f"{self.item_name(index)}: not a readable image: {error}") from error
+        if array is None:
+            array = self._called(index, image)
+        self._cache.put(index, array)
+        return array
+
+    def _called(self, index: int, image: Image.Image) -> NDArray[Any]:
+        assert not isinstance(self.preprocess, Preset)
+        array = np.asarray(self.preprocess(image))
+        if array.ndim != 3 or array.dtype.kind not in "fiub":
+            raise InvalidArgument(
+                f"preprocess: expected real numbers [channels, height, width], got {array.dtype} "
+                f"{list(array.shape)} for {self.item_name(index)}"
+            )
+        return array.astype(np.float32)
+
+    def _finish(self, chunk: Indices, pending: list[NDArray[Any] | Future[NDArray[Any]]]) -> Tensor:
+        arrays = [part.result() if isinstance(part, Future) else part for part in pending]
+        for index, array in zip(chunk, arrays, strict=True):
+            if array.shape != arrays[0].shape:
+                raise InvalidArgument(
+                    f"{self.name}: {self.item_name(int(chunk[0]))} gives {list(arrays[0].shape)} but "
+                    f"{self.item_name(int(index))} gives {list(array.shape)}; set size= to make them equal"
+                )
+        batch = np.stack(arrays)
+        tensor: Tensor = self.preprocess.scale(batch) if isinstance(self.preprocess, Preset) else batch
+        return np.ascontiguousarray(tensor.transpose(0, 2, 3, 1)) if self.layout == "NHWC" else tensor
+
+
+class ImageFolder(ImageDataset):
+    """Labelled images of a folder: with a file labels.csv (header file,label), or one folder per class.
+
+    With labels.csv, labels are its integers; with folders, the position of the folder's name among the sorted
+    names (`class_names`). Images are read with Pillow, converted to RGB (grey repeated, transparency dropped,
+    16-bit grey cut to 8), EXIF orientation ignored. Tensors are float32 [n, 3, height, width], or NHWC.
+
+    The fingerprint knows a file by its name and size, not by its content.
+
+    Args:
+        dir: the folder.
+        preprocess: a name in `PRESETS`, a `Preset`, or a callable PIL.Image → real numbers [channels,
+            height, width].
+        size: crop in pixels, one number or (height, width); default: the preset's.
+        batch_size: images per batch.
+        labels: CSV file to use instead of labels.csv in the folder; its files are relative to the folder
+            all the same.
+        layout: "NCHW" or "NHWC".
+        classes: number of classes, or, for one folder per class, their names in label order; default: what
+            is found.
+        cache_bytes: memory that decoded images may take, bytes.
+
+    Raises InvalidArgument for a folder or an argument that does not fit, CorruptFile for a bad labels.csv
+    and, on access, for an image that cannot be decoded.
+    """
+
+    def __init__(
+        self,
+        dir: str | os.PathLike[str],
+        preprocess: Preprocess = "imagenet",
+        size: Size = None,
+        batch_size: int = 32,
+        labels: str | os.PathLike[str] | None = None,
+        *,
+        layout: Layout = "NCHW",
+        classes: int | Sequence[str] | None = None,
+        cache_bytes: int = _GIBIBYTE,
+    ) -> None:
+        root = Path(dir)
+        if not root.is_dir():
+            raise InvalidArgument(f"{root}: no such folder" if not root.exists() else f"{root}: not a folder")
+        count = classes if classes is None or isinstance(classes, int) else len(classes)
+        table = Path(labels) if labels is not None else root / "labels.csv"
+        if labels is not None or table.is_file():
+            listing = list_csv(root, table, count)
+        else:
+            listing = list_classes(root, None if isinstance(classes, int) else classes)
+            count = max(count or 0, len(listing.class_names or ()))
+        names = listing.class_names if classes is None or isinstance(classes, int) else classes
+        super().__init__(
+            root.resolve().name,
+            listing.labels,
+            preprocess=preprocess,
+            size=size,
+            layout=layout,
+            batch_size=batch_size,
+            classes=count,
+            class_names=names,
+            cache_bytes=cache_bytes,
+        )
+        self.root = root
+        self.files = tuple(listing.files)
+        sizes = [(root / file).stat().st_size for file in self.files]
+        self.fingerprint = digest(
+            "folder", self.files, sizes, self.labels, self.classes, describe(self.preprocess), layout
+        )
+
+    def item_name(self, index: int) -> str:
+        return str(self.root / self.files[index])
+
+    def image(self, index: int) -> Image.Image:
+        image: Image.Image
+        with Image.open(self.root / self.files[index]) as image:
+            image.load()
+        return image
+
+
+class ImageArray(ImageDataset):
+    """Labelled 8-bit images in memory, preprocessed as files would be.
+
+    Args:
+        x: uint8 [n, height, width, 3] (RGB) or [n, height, width] (grey), n ≥ 1; not copied.
+        y: integers [n], the labels.
+        preprocess, size, batch_size, layout, classes, cache_bytes: as for `ImageFolder`.
+        class_names: names of the classes.
+        name: for tables.
+    """
+
+    def __init__(
+        self,
+        x: ArrayLike,
+        y: ArrayLike,
+        preprocess: Preprocess = "imagenet",
+        size: Size = None,
+        batch_size: int = 32,
+        *,
+        layout: Layout = "NCHW",
+        classes: int | None = None,
+        class_names: Sequence[str] | None = None,
+        cache_bytes: int = _GIBIBYTE,
+        name: str = "images",
+    ) -> None:
+        pixels = np.asarray(x)
+        if pixels.dtype != np.uint8 or not (pixels.ndim == 3 or (pixels.ndim == 4 and pixels.shape[3] == 3)):
+            raise InvalidArgument(
+                f"{name}: presets and callables take uint8 [n, height, width, 3] or [n, height, width], got "
+                f"{pixels.dtype} {list(pixels.shape)}; arrays ready for the network go without preprocess"
+            )
+        super().__init__(
+            name,
+            y,
+            preprocess=preprocess,
+            size=size,
+            layout=layout,
+            batch_size=batch_size,
+            classes=classes,
+            class_names=class_names,
+            cache_bytes=cache_bytes,
+        )
+        if len(pixels) != len(self):
+            raise InvalidArgument(f"{name}: {len(pixels)} images but {len(self)} labels")
+        self._x = pixels
+        self.fingerprint = digest(
+            "images", pixels, self.labels, self.classes, describe(self.preprocess), layout
+        )
+
+    def image(self, index: int) -> Image.Image:
+        return Image.fromarray(self._x[index])

@@ -1,0 +1,60 @@
+"""What a network's answers are worth: the metrics of thesis §2.4, and `evaluate` over a dataset."""
+
+from __future__ import annotations
+
+from .evaluation import TABLES, evaluate, outputs
+from .formulas import (
+    accuracy,
+    are_probabilities,
+    class_accuracy,
+    confusion_matrix,
+    cumulative_gain,
+    dcg,
+    f1,
+    kl_divergence,
+    mae,
+    mean_reciprocal_rank,
+    mse,
+    ndcg,
+    precision,
+    predictions,
+    psnr,
+    ranks,
+    recall,
+    rmse,
+    sae,
+    sse,
+    top_k_accuracy,
+    top_k_error,
+)
+from .registry import METRICS, Metric
+
+__all__ = [
+    "METRICS",
+    "TABLES",
+    "Metric",
+    "accuracy",
+    "are_probabilities",
+    "class_accuracy",
+    "confusion_matrix",
+    "cumulative_gain",
+    "dcg",
+    "evaluate",
+    "f1",
+    "kl_divergence",
+    "mae",
+    "mean_reciprocal_rank",
+    "mse",
+    "ndcg",
+    "outputs",
+    "precision",
+    "predictions",
+    "psnr",
+    "ranks",
+    "recall",
+    "rmse",
+    "sae",
+    "sse",
+    "top_k_accuracy",
+    "top_k_error",
+]

@@ -1,0 +1,300 @@
+"""The formulas of thesis §2.4 (equations 2.3 to 2.20) on plain arrays, and the KL divergence of outputs.
+
+Classification metrics take `labels` and `predictions` as integers [n]; a prediction of −1 is no class, and
+counts as wrong. Ranking metrics take `scores`, real numbers [n, classes], higher meaning likelier,
+softmaxed or not. Equal scores rank by class, the lowest first, as argmax has it. A row of scores with a NaN
+answers nothing: it predicts −1 and ranks the true class beyond every position.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ..errors import InvalidArgument
+
+__all__ = [
+    "accuracy",
+    "are_probabilities",
+    "class_accuracy",
+    "confusion_matrix",
+    "cumulative_gain",
+    "dcg",
+    "f1",
+    "kl_divergence",
+    "mae",
+    "mean_reciprocal_rank",
+    "mse",
+    "ndcg",
+    "precision",
+    "predictions",
+    "psnr",
+    "ranks",
+    "recall",
+    "rmse",
+    "sae",
+    "sse",
+    "top_k_accuracy",
+    "top_k_error",
+]
+
+Floats: TypeAlias = NDArray[np.float64]
+Form: TypeAlias = Literal["linear", "exponential"]
+
+
+def accuracy(labels: ArrayLike, predictions: ArrayLike) -> float:
+    """Share of right predictions, 0..1 (2.3)."""
+    truth, guess = _pair(labels, predictions)
+    return float(np.mean(truth == guess))
+
+
+def class_accuracy(labels: ArrayLike, predictions: ArrayLike) -> float:
+    """Mean over the classes that occur in `labels` of the share of each that is right, 0..1 (2.4)."""
+    truth, guess = _pair(labels, predictions)
+    classes, position = np.unique(truth, return_inverse=True)
+    right = np.bincount(position, weights=truth == guess, minlength=classes.size)
+    return float(np.mean(right / np.bincount(position)))
+
+
+def confusion_matrix(labels: ArrayLike, predictions: ArrayLike, classes: int) -> NDArray[np.int64]:
+    """int64 [classes, classes]: row the true class, column the predicted one (Tables 2.1 and 2.2).
+
+    Predictions of −1 stand in no column, so that a row may sum to less than the class has members.
+    """
+    from sklearn.metrics import confusion_matrix as count
+
+    truth, guess = _pair(labels, predictions)
+    if truth.min() < 0 or max(truth.max(), guess.max()) >= classes:
+        raise InvalidArgument(f"classes: labels or predictions lie outside 0..{classes - 1}")
+    matrix: NDArray[np.int64] = count(truth, guess, labels=np.arange(-1, classes))
+    inner: NDArray[np.int64] = matrix[1:, 1:]
+    return inner
+
+
+def precision(labels: ArrayLike, predictions: ArrayLike, classes: int) -> Floats:
+    """float64 [classes]: right predictions of a class over all predictions of it; 0 where there are none
+    (2.5).
+    """
+    return _by_class(labels, predictions, classes)[0]
+
+
+def recall(labels: ArrayLike, predictions: ArrayLike, classes: int) -> Floats:
+    """float64 [classes]: right predictions of a class over its members; 0 where it has none (2.6).
+
+    The text of (2.6) divides by something else; its worked examples are these figures.
+    """
+    return _by_class(labels, predictions, classes)[1]
+
+
+def f1(labels: ArrayLike, predictions: ArrayLike, classes: int) -> Floats:
+    """float64 [classes]: harmonic mean of precision and recall; 0 where both are (2.7)."""
+    return _by_class(labels, predictions, classes)[2]
+
+
+def predictions(scores: ArrayLike) -> NDArray[np.int64]:
+    """int64 [n]: the class of the highest score, the lowest of equals; −1 for a row with a NaN."""
+    table = _scores(scores)
+    best: NDArray[np.int64] = table.argmax(axis=1).astype(np.int64)
+    best[np.isnan(table).any(axis=1)] = -1
+    return best
+
+
+def ranks(scores: ArrayLike, labels: ArrayLike) -> Floats:
+    """float64 [n]: position, from 1, of the true class among the sorted scores; infinite for a row with a
+    NaN.
+    """
+    table = _scores(scores)
+    truth = np.asarray(labels)
+    if truth.shape != table.shape[:1] or (
+        truth.size and not 0 <= truth.min() <= truth.max() < table.shape[1]
+    ):
+        raise InvalidArgument(
+            f"labels: expected [{len(table)}] of 0..{table.shape[1] - 1}, got {list(truth.shape)}"
+            + (f" of {truth.min()}..{truth.max()}" if truth.size else "")
+        )
+    own = np.take_along_axis(table, truth[:, np.newaxis], axis=1)
+    above = np.count_nonzero(table > own, axis=1)
+    equal = (table == own) & (np.arange(table.shape[1]) < truth[:, np.newaxis])
+    rank: Floats = 1.0 + above + np.count_nonzero(equal, axis=1)
+    rank[np.isnan(table).any(axis=1)] = np.inf
+    return rank
+
+
+def top_k_accuracy(scores: ArrayLike, labels: ArrayLike, k: int) -> float:
+    """Share of rows whose true class is among the k highest scores, 0..1 (2.17, 2.19).
+
+    With k ≥ classes every row without a NaN counts as right.
+    """
+    if k < 1:
+        raise InvalidArgument(f"k: expected at least 1, got {k}")
+    rank = ranks(scores, labels)
+    return float(np.mean(np.isfinite(rank) & (rank <= k)))
+
+
+def top_k_error(scores: ArrayLike, labels: ArrayLike, k: int) -> float:
+    """1 − top_k_accuracy (2.18, 2.20)."""
+    return 1.0 - top_k_accuracy(scores, labels, k)
+
+
+def mean_reciprocal_rank(positions: ArrayLike) -> float:
+    """Mean of 1/position, positions from 1; an infinite one (not found) gives 0 (2.16)."""
+    places = np.asarray(positions, np.float64)
+    if places.size == 0 or not (places >= 1).all():
+        raise InvalidArgument("positions: expected at least one, each 1 or more")
+    return float(np.mean(1.0 / places))
+
+
+def cumulative_gain(relevance: ArrayLike) -> Floats:
+    """Sum of `relevance` [..., positions] over the last axis (2.13)."""
+    return np.asarray(_relevance(relevance).sum(axis=-1))
+
+
+def dcg(relevance: ArrayLike, form: Form = "exponential") -> Floats:
+    """Discounted cumulative gain of `relevance` [..., positions], best position first (2.14): [...].
+
+    The thesis gives two forms as if equal: "linear", rel_1 + Σ_{i≥2} rel_i / log2 i, and "exponential",
+    Σ (2^rel_i − 1) / log2(1 + i).
+    """
+    gains = _relevance(relevance)
+    place = np.arange(1, gains.shape[-1] + 1)
+    if form == "linear":
+        return np.asarray((gains / np.log2(np.maximum(place, 2))).sum(axis=-1))
+    if form != "exponential":
+        raise InvalidArgument(f"form: expected 'linear' or 'exponential', got {form!r}")
+    return np.asarray(((np.exp2(gains) - 1) / np.log2(1 + place)).sum(axis=-1))
+
+
+def ndcg(relevance: ArrayLike, form: Form = "exponential") -> Floats:
+    """DCG over that of the same items best first, 0..1 for relevance ≥ 0; 0 where nothing is relevant
+    (2.15).
+    """
+    gains = _relevance(relevance)
+    if gains.size and gains.min() < 0:
+        raise InvalidArgument(f"relevance: expected 0 or more, got {gains.min()}")
+    ideal = dcg(-np.sort(-gains, axis=-1), form)
+    return np.asarray(dcg(gains, form) / np.where(ideal > 0, ideal, 1.0))
+
+
+def sse(x: ArrayLike, x_hat: ArrayLike) -> float:
+    """Sum of squared errors of two arrays of one shape (2.9)."""
+    return float(np.sum(_error(x, x_hat) ** 2))
+
+
+def mse(x: ArrayLike, x_hat: ArrayLike) -> float:
+    """Mean of squared errors (2.10)."""
+    return float(np.mean(_error(x, x_hat) ** 2))
+
+
+def rmse(x: ArrayLike, x_hat: ArrayLike) -> float:
+    """Root of the mean squared error (2.8)."""
+    return float(np.sqrt(mse(x, x_hat)))
+
+
+def sae(x: ArrayLike, x_hat: ArrayLike) -> float:
+    """Sum of absolute errors (2.11)."""
+    return float(np.sum(np.abs(_error(x, x_hat))))
+
+
+def mae(x: ArrayLike, x_hat: ArrayLike) -> float:
+    """Mean of absolute errors (2.12)."""
+    return float(np.mean(np.abs(_error(x, x_hat))))
+
+
+def psnr(x: ArrayLike, x_hat: ArrayLike, peak: float | None = None) -> float:
+    """Peak signal-to-noise ratio, 10 log10(peak² / MSE), dB; infinite where the arrays are equal.
+
+    `peak` is the largest difference that the signal can show (255 for 8-bit images); default: max(x) −
+    min(x).
+    """
+    span = float(np.ptp(np.asarray(x, np.float64))) if peak is None else float(peak)
+    if not span > 0:
+        raise InvalidArgument(f"peak: expected more than 0, got {span}")
+    error = mse(x, x_hat)
+    return float("inf") if error == 0 else float(10 * np.log10(span**2 / error))
+
+
+def are_probabilities(scores: ArrayLike) -> bool:
+    """Whether every row of `scores` [n, classes] is a distribution: none below 0, a sum of 1 ± 0.001."""
+    table = _scores(scores)
+    return bool(table.min() >= 0 and np.all(np.abs(table.sum(axis=1, dtype=np.float64) - 1) <= 1e-3))
+
+
+def kl_divergence(reference: ArrayLike, scores: ArrayLike, probabilities: bool | None = None) -> float:
+    """Mean over rows of KL(P‖Q) = Σ P ln(P/Q) in nats (2.41), P from `reference`, Q from `scores`, [n,
+    classes].
+
+    Scores become distributions by softmax, unless `probabilities` says that they are some already; None asks
+    `are_probabilities(reference)`. Each Q is at least the smallest normal float32 (ln Q ≥ −87.3), as are
+    all of a row of `scores` with a NaN or a positive infinity, so that the result is finite. A NaN or
+    infinity in `reference` raises InvalidArgument.
+    """
+    p_scores, q_scores = _scores(reference, "reference"), _scores(scores)
+    if p_scores.shape != q_scores.shape:
+        raise InvalidArgument(f"scores: expected {list(p_scores.shape)}, got {list(q_scores.shape)}")
+    if not np.isfinite(p_scores).all():
+        raise InvalidArgument("reference: expected finite scores, got NaN or infinity")
+    known = are_probabilities(p_scores) if probabilities is None else probabilities
+    log_p, log_q = _log_distribution(p_scores, known), _log_distribution(q_scores, known)
+    return float(np.mean(np.sum(np.exp(log_p) * (log_p - log_q), axis=1)))
+
+
+def _log_distribution(scores: NDArray[np.floating], probabilities: bool) -> Floats:
+    """Natural logarithms of each row's distribution, none below that of the smallest normal float32."""
+    table = scores.astype(np.float64)
+    floor = np.log(np.finfo(np.float32).tiny)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        if probabilities:
+            logs = np.log(table)
+        else:
+            logs = table - table.max(axis=1, keepdims=True)
+            logs -= np.log(np.exp(logs).sum(axis=1, keepdims=True))
+    logs[np.isnan(logs).any(axis=1)] = floor
+    floored: Floats = np.maximum(logs, floor)
+    return floored
+
+
+def _by_class(labels: ArrayLike, guesses: ArrayLike, classes: int) -> tuple[Floats, Floats, Floats]:
+    from sklearn.metrics import precision_recall_fscore_support
+
+    truth, guess = _pair(labels, guesses)
+    result = precision_recall_fscore_support(truth, guess, labels=np.arange(classes), zero_division=0.0)
+    return result[0], result[1], result[2]
+
+
+def _pair(labels: ArrayLike, guesses: ArrayLike) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    truth, guess = np.asarray(labels), np.asarray(guesses)
+    if truth.ndim != 1 or truth.shape != guess.shape or truth.size == 0:
+        raise InvalidArgument(
+            f"labels and predictions: expected two arrays [n], n ≥ 1, got {list(truth.shape)} "
+            f"and {list(guess.shape)}"
+        )
+    if truth.dtype.kind not in "iu" or guess.dtype.kind not in "iu":
+        raise InvalidArgument(
+            f"labels and predictions: expected integers, got {truth.dtype} and {guess.dtype}"
+        )
+    return truth.astype(np.int64), guess.astype(np.int64)
+
+
+def _scores(scores: ArrayLike, what: str = "scores") -> NDArray[np.floating]:
+    table = np.asarray(scores)
+    if table.ndim != 2 or table.size == 0 or table.dtype.kind not in "fiub":
+        raise InvalidArgument(f"{what}: expected numbers [n, classes], got {table.dtype} {list(table.shape)}")
+    return table if table.dtype.kind == "f" else table.astype(np.float64)
+
+
+def _relevance(relevance: ArrayLike) -> Floats:
+    gains = np.asarray(relevance, np.float64)
+    if gains.ndim == 0 or gains.shape[-1] == 0:
+        raise InvalidArgument(f"relevance: expected [..., positions], got {list(gains.shape)}")
+    return gains
+
+
+def _error(x: ArrayLike, x_hat: ArrayLike) -> Floats:
+    one, other = np.asarray(x, np.float64), np.asarray(x_hat, np.float64)
+    if one.shape != other.shape or one.size == 0:
+        raise InvalidArgument(
+            f"x and x_hat: expected one shape, not empty, got {list(one.shape)} and {list(other.shape)}"
+        )
+    return one - other

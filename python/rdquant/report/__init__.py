@@ -1,0 +1,70 @@
+"""The report of a study: one self-contained page, plots and tables as files. Reports compute nothing."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from . import plots, tables
+from .page import headline, page
+from .rows import StudyLike, View, arrange
+
+__all__ = ["best_rows", "headline", "summary", "write_report"]
+
+
+def write_report(study: StudyLike, folder: str | os.PathLike[str], tolerance: float | None = None) -> Path:
+    """Write `report.html` into `folder`, beside it every plot as PNG and SVG, every table as CSV and Parquet.
+
+    `study` is a `Study` or anything with its `info`, `to_pandas`, `best`, `fits`, `histograms` and `tensors`.
+    `tolerance` is the loss allowed in every metric, a fraction (0.008 is 0.8 percentage points); by default
+    the study's own, else 0.008. Pieces that the study lacks are named in the page. Returns the path of the page.
+    """
+    view = _view(study, tolerance)
+    target = Path(folder)
+    target.mkdir(parents=True, exist_ok=True)
+    stems = tables.save(view, target)
+    curves = [(drawing, drawing.save(target)) for drawing in _curve_drawings(view)]
+    histograms = []
+    if "" in view.histograms:
+        drawings = [plots.distribution(view, "", log) for log in (True, False)]
+        histograms = [(drawing, drawing.save(target)) for drawing in drawings]
+    pages = plots.distribution_pages(view, [name for name in view.histograms if name], target)
+    path = target / "report.html"
+    partial = path.with_suffix(".html.part")
+    partial.write_text(page(view, curves, histograms, stems, pages), encoding="utf-8")
+    partial.replace(path)
+    return path
+
+
+def summary(study: StudyLike, tolerance: float | None = None) -> dict[str, Any]:
+    """The study's answer: headline, model, data, tolerance (fraction), notes and best (DataFrame)."""
+    view = _view(study, tolerance)
+    return {
+        "headline": headline(view),
+        "model": view.info.get("model"),
+        "data": view.info.get("data"),
+        "tolerance": view.tolerance,
+        "notes": view.notes,
+        "best": view.best,
+    }
+
+
+def best_rows(study: StudyLike, tolerance: float | None = None) -> tuple[str, list[str], list[list[str]]]:
+    """The table of best choices as text, for a terminal: title (the headline), head, rows."""
+    view = _view(study, tolerance)
+    head, rows = tables.best_cells(view)
+    return headline(view), head, [[text for text, _ in row] for row in rows]
+
+
+def _view(study: StudyLike, tolerance: float | None) -> View:
+    return arrange(study, float(study.info.get("tolerance") or 0.008) if tolerance is None else tolerance)
+
+
+def _curve_drawings(view: View) -> list[plots.Drawing]:
+    drawings = []
+    for metric in view.metrics if view.series else []:
+        drawings.append(plots.rate_distortion(view, metric))
+        near = plots.close_up(view, metric)
+        drawings += [near] if near else []
+    return drawings

@@ -1,0 +1,207 @@
+"""The page: sections of words, figures and tables in one HTML file that needs nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+from importlib.resources import files
+from typing import Any
+
+from .. import __version__
+from . import tables
+from .plots import Drawing, bars, fitted
+from .rows import View, points_text
+from .svg import DARK, LIGHT, SERIES, sparkline
+
+__all__ = ["headline", "page"]
+
+_GLYPHS = "●■◆▲▼✚✖◀▶⬢"  # as plots.MARKERS
+_MOST_SMALL = 400  # small histograms in the page; more would make it heavy
+Figures = Sequence[tuple[Drawing, str]]  # a drawing and its markup
+
+
+def headline(view: View) -> str:
+    """The study's answer in one plain sentence, without markup."""
+    if view.reference is None or not len(view.best):
+        return view.notes[0]
+    first: dict[str, Any] = dict(view.best.iloc[0])
+    losses = [
+        f"{metric.label} {points_text(-first[f'loss_{metric.name}'], signed=True)} points"
+        for metric in view.losses
+        if metric.share
+    ]
+    rate = f"{first['entropy']:.2f} bits per weight, {first['cr']:.1f}\u00a0× smaller"
+    text = f"{_choice(first)}: {', '.join([rate, *losses])}"
+    return text[0].upper() + text[1:] if text[0].isascii() else text
+
+
+def _choice(row: dict[str, Any]) -> str:
+    bits = tables.number(row["bits"], ".0f")
+    return row["quantizer"] if bits == "–" else f"{row['quantizer']} with {bits} bits"
+
+
+def page(view: View, curves: Figures, histograms: Figures, stems: Sequence[str], pages: Sequence[str]) -> str:
+    """The whole document."""
+    model = str(view.info.get("model", "model"))
+    sections = [
+        _header(view, model),
+        _notes(view),
+        _curves(view, curves),
+        _section("best", "Best choices", tables.best_html(view) if len(view.best) else ""),
+        _distributions(view, histograms),
+        _small(view, pages),
+        _section("tensor", "Tensors", tables.tensors_html(view) if len(view.tensors) else ""),
+        _section("all", "All points", tables.points_html(view) if len(view.points) else ""),
+        _files(curves, histograms, stems, pages),
+    ]
+    assets = files(__package__)
+    style = (assets / "page.css").read_text("utf-8")
+    script = (assets / "page.js").read_text("utf-8")
+    policy = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
+    return (
+        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        f"<title>{escape(model)} · rdquant</title>"
+        f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        '<meta name="color-scheme" content="light dark">'
+        f"<style>{_palette()}{style}</style></head><body><main>{''.join(sections)}</main>"
+        f"<script>{script}</script></body></html>\n"
+    )
+
+
+def _palette() -> str:
+    def rules(colours: dict[str, str]) -> str:
+        return "".join(f"--{name}:{value};" for name, value in colours.items())
+
+    def paint(name: str) -> str:
+        return f".{name}{{--paint:var(--{name})}}"
+
+    return (
+        f":root{{{rules(LIGHT)}--page:#f6f7f8}}"
+        f"@media(prefers-color-scheme:dark){{:root{{{rules(DARK)}--page:#0e1216}}}}"
+        + "".join(paint(name) for name in SERIES)
+    )
+
+
+def _section(name: str, title: str, content: str) -> str:
+    if not content:
+        return ""
+    heading = f'<h2 id="{name}-title">{escape(title)}</h2>'
+    return f'<section aria-labelledby="{name}-title">{heading}{content}</section>'
+
+
+def _header(view: View, model: str) -> str:
+    machine = view.info.get("machine") or {}
+    facts = [
+        ("data", view.info.get("data")),
+        ("processor", machine.get("cpu")),
+        ("date", str(view.info.get("created") or "")[:10]),
+        ("rdquant", __version__),
+    ]
+    line = "".join(f"<span>{label} <b>{escape(str(value))}</b></span>" for label, value in facts if value)
+    answer = ""
+    if len(view.best):
+        answer = (
+            f'<p class="answer">{escape(headline(view))}</p><p class="rule">The least rate that loses at most '
+            f"{points_text(view.tolerance)} percentage points against the float model in every metric.</p>"
+            f"{_tiles(view)}"
+        )
+    return (
+        f'<header><p class="kind">Rate–distortion study</p><h1>{escape(model)}</h1><p class="origin">{line}</p>'
+        f"{answer}"
+        f"{tables.summary_html(view)}</header>"
+    )
+
+
+def _tiles(view: View) -> str:
+    first = view.best.iloc[0].to_dict()
+    tiles = [(f"{first['entropy']:.2f}", "bits per weight"), (f"{first['cr']:.1f} ×", "smaller than float32")]
+    for metric in view.losses:
+        if metric.share:
+            change = points_text(-first[f"loss_{metric.name}"], signed=True)
+            tiles.append((change, f"points of {metric.label}, now {metric.text(first[metric.name])}"))
+    items = "".join(f"<li><b>{escape(big)}</b><span>{escape(small)}</span></li>" for big, small in tiles)
+    return f'<ul class="tiles">{items}</ul>'
+
+
+def _notes(view: View) -> str:
+    items = "".join(f"<p>{escape(note)}</p>" for note in view.notes)
+    return f'<aside class="notes" role="note">{items}</aside>' if items else ""
+
+
+def _figure(drawing: Drawing, markup: str) -> str:
+    caption = f"<figcaption>{escape(drawing.title)}.</figcaption>"
+    return f'<figure id="figure-{drawing.name}">{markup}{caption}</figure>'
+
+
+def _curves(view: View, curves: Figures) -> str:
+    if not curves:
+        return ""
+    chips = "".join(
+        f'<button type="button" aria-pressed="true" data-series="{series.slot}" '
+        f'class="{SERIES[series.slot % len(SERIES)]}">'
+        f'<i aria-hidden="true">{_GLYPHS[series.slot % len(_GLYPHS)]}</i>'
+        f"{escape(series.label)}</button>"
+        for series in view.series
+    )
+    words = (
+        "What every quantizer costs in bits per weight and in accuracy. The dashed line is the float model, the "
+        "green band the tolerance, rings are the best choices. Touch a point to read it; the buttons show and "
+        "hide quantizers."
+    )
+    figures = "".join(_figure(drawing, markup) for drawing, markup in curves)
+    return _section(
+        "curves",
+        "Rate–distortion curves",
+        f'<p>{words}</p><div class="chips" role="group" aria-label="Quantizers shown">{chips}</div>'
+        f'<p class="reading" role="status"></p><div class="figures">{figures}</div>',
+    )
+
+
+def _distributions(view: View, histograms: Figures) -> str:
+    figures = "".join(_figure(drawing, markup) for drawing, markup in histograms)
+    if figures:
+        whole = [label for label, _, _ in fitted(view, "", [0.0])]
+        words = f" and the densities that fit best: {', '.join(whole)}" if whole else ""
+        figures = (
+            f'<p>All weights and biases together{escape(words)}.</p><div class="figures">{figures}</div>'
+        )
+    table = tables.rankings_html(view) if len(view.fits) else ""
+    return _section("weights", "How the weights are distributed", figures + table)
+
+
+def _small(view: View, pages: Sequence[str]) -> str:
+    names = [name for name in view.histograms if name]
+    if not names:
+        return ""
+    items = []
+    families: dict[str, str] = {}
+    for name in names[:_MOST_SMALL]:
+        low, high, _ = view.histograms[name]
+        edges, heights = bars(view.histograms[name])
+        curves = []
+        for rank, (label, _, values) in enumerate(fitted(view, name, (edges[:-1] + edges[1:]) / 2, most=2)):
+            colour = families.setdefault(label, SERIES[len(families) % len(SERIES)])
+            curves.append((f"{colour} rank{rank}", label, list(values)))
+        drawing = sparkline(low, high, list(heights), [(c, v) for c, _, v in curves], f"histogram of {name}")
+        keys = "".join(f'<span class="key {colour}">{escape(label)}</span>' for colour, label, _ in curves)
+        items.append(
+            f'<li><p title="{escape(name)}">{escape(name)}</p>{drawing}<p class="keys">{keys}</p></li>'
+        )
+    words = "Density on a logarithmic scale, with the two families of least KL divergence."
+    if len(names) > _MOST_SMALL:
+        words += f" The first {_MOST_SMALL} of {len(names)} tensors; the others are in {', '.join(pages)}."
+    return _section("small", "Tensor by tensor", f'<p>{words}</p><ul class="small">{"".join(items)}</ul>')
+
+
+def _files(curves: Figures, histograms: Figures, stems: Sequence[str], pages: Sequence[str]) -> str:
+    def links(names: Sequence[str], kinds: Sequence[str]) -> str:
+        items = []
+        for name in names:
+            anchors = " ".join(f'<a href="{name}.{kind}">{kind}</a>' for kind in kinds)
+            items.append(f"<li>{name} {anchors}</li>")
+        return "".join(items)
+
+    figures = [drawing.name for drawing, _ in (*curves, *histograms)]
+    items = links(stems, ("csv", "parquet")) + links([*figures, *pages], ("png", "svg"))
+    return _section("files", "Files beside this page", f'<ul class="files">{items}</ul>' if items else "")

@@ -1,0 +1,211 @@
+"""A study's rows arranged for showing: which metrics, which series, what is missing. Nothing is computed."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import pandas as pd
+
+__all__ = ["Metric", "Series", "StudyLike", "View", "arrange", "family_name", "points_text"]
+
+_POINT_COLUMNS = frozenset(
+    ("id", "study_id", "quantizer", "family", "options", "bits", "scope", "state", "images", "entropy")
+    + ("entropy_tables", "cr", "re", "mse", "sqnr_db", "verdict", "seconds")
+)
+_FAMILIES = {
+    "gaussian": "Gaussian",
+    "cauchy": "Cauchy",
+    "laplace": "Laplace",
+    "student_t": "Student t",
+    "generalized_gaussian": "generalized Gaussian",
+    "spike_laplace": "Laplace with a spike at 0",
+    "spike_gaussian": "Gaussian with a spike at 0",
+}
+_SHARES = frozenset({"accuracy", "precision", "recall", "f1", "mrr", "ndcg"})
+
+
+class StudyLike(Protocol):
+    """What the report reads of a study; `rdquant.sweep.Study` is one."""
+
+    @property
+    def info(self) -> Mapping[str, Any]:
+        """Names of model and data, machine, model_summary, created."""
+
+    def to_pandas(self) -> pd.DataFrame:
+        """One row per point, metrics as columns."""
+
+    def best(self, tolerance: float = 0.008) -> pd.DataFrame:
+        """Per quantizer the point of least entropy within the tolerance, the overall best first."""
+
+    def fits(self) -> pd.DataFrame:
+        """One row per tensor and family; tensor "" is the whole model."""
+
+    def histograms(self) -> Mapping[str, tuple[float, float, Any]]:
+        """Tensor name -> (low, high, counts)."""
+
+    def tensors(self) -> pd.DataFrame:
+        """One row per tensor: name, role, shape and moments."""
+
+
+@dataclass(frozen=True)
+class Metric:
+    """How a column of the points is named and shown."""
+
+    name: str
+    label: str
+    axis: str  # the same with its unit, for an axis
+    share: bool  # a fraction in 0..1, shown in per cent, more is better
+
+    def text(self, value: float | None) -> str:
+        """`value` with its unit; a dash where there is none."""
+        if value is None or not math.isfinite(value):
+            return "–"
+        return f"{100 * value:.2f} %" if self.share else f"{value:.4g}"
+
+
+@dataclass(frozen=True)
+class Series:
+    """One line of the rate–distortion curves: a quantizer in a scope."""
+
+    slot: int  # place in the palette
+    label: str
+    joined: bool  # points form one curve over bits; formats of minifloats do not
+    points: pd.DataFrame
+
+
+@dataclass(frozen=True)
+class View:
+    """Everything the report shows of one study. Frames are empty where the study has no such rows."""
+
+    info: Mapping[str, Any]
+    tolerance: float  # fraction of the metric, 0.008 is 0.8 percentage points
+    points: pd.DataFrame
+    reference: dict[str, Any] | None  # the float model's point
+    metrics: list[Metric]
+    series: list[Series]
+    best: pd.DataFrame
+    fits: pd.DataFrame
+    histograms: Mapping[str, tuple[float, float, Any]]
+    tensors: pd.DataFrame
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def losses(self) -> list[Metric]:
+        """Metrics whose loss against the float model is stored with the best choices."""
+        return [metric for metric in self.metrics if f"loss_{metric.name}" in self.best]
+
+
+def family_name(family: str) -> str:
+    """Name of a distribution family as it is written in running text."""
+    return _FAMILIES.get(family, family.replace("_", " "))
+
+
+def points_text(fraction: float, signed: bool = False) -> str:
+    """A difference of fractions as percentage points: 0.008 is "0.8"; a minus sign is U+2212."""
+    text = f"{100 * fraction:+.2f}" if signed else f"{100 * fraction:.2f}"
+    text = text[:-1] if text.endswith("0") else text
+    return text.replace("-", "−")
+
+
+def arrange(study: StudyLike, tolerance: float) -> View:
+    """Read `study` once and put its rows in the report's order."""
+    points = study.to_pandas()
+    is_float = points["family"] == "float" if len(points) else pd.Series(dtype=bool)
+    done = points[is_float & (points["state"] == "done")] if len(points) else points
+    reference = dict(done.iloc[0]) if len(done) else None
+    best = study.best(tolerance) if reference is not None else pd.DataFrame()
+    fits = study.fits()
+    if len(fits):
+        fits = fits.assign(parameters=pd.Series([_parameters(v) for v in fits["parameters"]], fits.index))
+    view = View(
+        info=study.info,
+        tolerance=tolerance,
+        points=points,
+        reference=reference,
+        metrics=_metrics(points),
+        series=_series(points[~is_float]) if len(points) else [],
+        best=best,
+        fits=_one_criterion(fits),
+        histograms=study.histograms(),
+        tensors=study.tensors(),
+    )
+    view.notes.extend(_notes(view))
+    return view
+
+
+def _parameters(value: Any) -> dict[str, float]:
+    return dict(json.loads(value) if isinstance(value, str) else value)
+
+
+def _one_criterion(fits: pd.DataFrame) -> pd.DataFrame:
+    """Rows of one estimation criterion: maximum likelihood (the thesis') where there is more than one."""
+    if not len(fits):
+        return fits
+    criteria = list(dict.fromkeys(fits["criterion"]))
+    return fits[fits["criterion"] == ("mle" if "mle" in criteria else criteria[0])]
+
+
+def _metrics(points: pd.DataFrame) -> list[Metric]:
+    return [_metric(c) for c in points.columns if c not in _POINT_COLUMNS and points[c].notna().any()]
+
+
+def _metric(name: str) -> Metric:
+    if name == "kl":
+        return Metric(name, "KL to float", "KL divergence to the float model's outputs", share=False)
+    match = re.fullmatch(r"top(\d+)", name)
+    label = f"top-{match[1]}" if match else {"f1": "F1"}.get(name, name.replace("_", " "))
+    share = bool(match) or name in _SHARES
+    return Metric(name, label, f"{label} (%)" if share else label, share)
+
+
+def _series(points: pd.DataFrame) -> list[Series]:
+    if not len(points):
+        return []
+    scoped = points["scope"].nunique() > 1
+    keys = []
+    for row in points[["quantizer", "family", "scope"]].itertuples(index=False):
+        name = "minifloats" if row.family == "minifloat" else row.quantizer
+        keys.append(f"{name}, per {row.scope}" if scoped else name)
+    groups = points.assign(_key=keys).groupby("_key", sort=False)
+    return [
+        Series(
+            slot,
+            str(key),
+            rows["family"].iloc[0] != "minifloat",
+            rows.drop(columns="_key").sort_values("entropy"),
+        )
+        for slot, (key, rows) in enumerate(groups)
+    ]
+
+
+def _notes(view: View) -> list[str]:
+    """What is missing, in words."""
+    notes = []
+    if not len(view.points):
+        notes.append("The study has no points yet: no quantizer has been evaluated.")
+    elif view.reference is None:
+        notes.append("The float model has not been evaluated yet, so losses and best choices are not known.")
+    elif not view.series:
+        notes.append("Only the float model has been evaluated so far.")
+    elif not len(view.best):
+        notes.append(
+            f"No finished point stays within {points_text(view.tolerance)} percentage points of the float "
+            "model in every metric. More bits, other quantizers or a wider tolerance may."
+        )
+    if not len(view.fits):
+        notes.append("No distributions were fitted in this study.")
+    if not view.histograms:
+        notes.append("The study holds no histograms.")
+    stopped = int((view.points["state"] == "stopped").sum()) if len(view.points) else 0
+    if stopped:
+        notes.append(
+            f"{stopped} of {len(view.points)} points were stopped early by the adaptive strategy, as soon as it "
+            "was clear on which side of the tolerance they lie: their metrics come from fewer images, and they "
+            "are drawn hollow."
+        )
+    return notes

@@ -1,0 +1,207 @@
+"""The report's tables: frames for CSV and Parquet, and their HTML with numbers as a reader wants them."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Sequence
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from .rows import View, family_name, points_text
+
+__all__ = [
+    "best_cells",
+    "best_html",
+    "points_html",
+    "ranking",
+    "rankings_html",
+    "save",
+    "summary_html",
+    "tensors_html",
+]
+
+Cell = tuple[str, Any]  # text to show, value to sort by
+_PLACES = ("1st", "2nd", "3rd")
+
+
+def number(value: Any, pattern: str = ".4g") -> str:
+    """`value` by `pattern`, a dash where there is none, U+2212 for minus."""
+    if value is None or (isinstance(value, float) and not math.isfinite(value)):
+        return "–"
+    return format(value, pattern).replace("-", "−")
+
+
+def ranking(view: View, criterion: str) -> pd.DataFrame:
+    """Columns tensor, 1st, 2nd, 3rd: families of least `criterion` ("kl", "sse"); thesis Tables 3.2, 3.3."""
+    rows = []
+    for tensor, part in view.fits.groupby("tensor", sort=False) if len(view.fits) else []:
+        names = [family_name(name) for name in part.sort_values(criterion)["family"].head(3)]
+        rows.append([tensor, *names, *[""] * (3 - len(names))])
+    return pd.DataFrame(rows, columns=["tensor", *_PLACES])
+
+
+def save(view: View, folder: Path) -> list[str]:
+    """Write every table as CSV and Parquet into `folder`; the stems of those that have rows."""
+    fits, tensors = view.fits, view.tensors
+    if len(fits):
+        fits = fits.assign(parameters=[json.dumps(value) for value in fits["parameters"]])
+    if len(tensors):
+        tensors = tensors.assign(shape=[str(value) for value in tensors["shape"]])
+    spans = [
+        (name, low, high, json.dumps([int(count) for count in counts]))
+        for name, (low, high, counts) in view.histograms.items()
+    ]
+    frames = {
+        "best": view.best,
+        "points": view.points,
+        "ranking-sse": ranking(view, "sse"),
+        "ranking-kl": ranking(view, "kl"),
+        "fits": fits,
+        "tensors": tensors,
+        "histograms": pd.DataFrame(spans, columns=["tensor", "low", "high", "counts"]),
+    }
+    kept = {stem: frame for stem, frame in frames.items() if len(frame)}
+    for stem, frame in kept.items():
+        frame.to_csv(folder / f"{stem}.csv", index=False)
+        frame.to_parquet(folder / f"{stem}.parquet", index=False)
+    return list(kept)
+
+
+def summary_html(view: View) -> str:
+    """Facts about the model as a list of terms; thesis Table 3.1's figures among them."""
+    summary = dict(view.info.get("model_summary") or {})
+    facts: list[tuple[str, str]] = []
+    known: list[tuple[str, str, Callable[[Any], str]]] = [
+        ("parameters", "parameters", lambda v: f"{v:,}".replace(",", "\u202f")),
+        ("file_bytes", "file", lambda v: f"{v / 1e6:.2f} MB"),
+        ("weight_share", "of it weights", lambda v: f"{100 * v:.3f} %"),
+        ("tensors", "tensors", str),
+        ("nodes", "nodes", str),
+        ("opset", "opset", str),
+    ]
+    for key, label, show in known:
+        if summary.get(key) is not None:
+            facts.append((label, show(summary[key])))
+    operators = summary.get("operators")
+    if isinstance(operators, dict):
+        facts.append(("operators", ", ".join(f"{name} {count}" for name, count in operators.items())))
+    items = "".join(f"<div><dt>{escape(label)}</dt><dd>{escape(text)}</dd></div>" for label, text in facts)
+    return f'<dl class="facts">{items}</dl>' if items else ""
+
+
+def best_cells(view: View) -> tuple[list[str], list[list[Cell]]]:
+    """Head and rows of the best choices, thesis Tables 3.9, 3.10: method, bits i, metrics, losses, H, CR."""
+    head = ["method", "bits i"]
+    for metric in view.metrics:
+        head += [metric.label, "loss (points)"] if metric in view.losses else [metric.label]
+    head += ["H (bits per weight)", "CR"]
+    rows = []
+    for row in view.best.to_dict("records"):
+        cells: list[Cell] = [(row["quantizer"], row["quantizer"]), (number(row["bits"], ".0f"), row["bits"])]
+        for metric in view.metrics:
+            cells.append((metric.text(row.get(metric.name)), row.get(metric.name)))
+            if metric in view.losses:
+                loss = row[f"loss_{metric.name}"]
+                cells.append((number(100 * loss, ".2f") if metric.share else number(loss), loss))
+        cells += [(number(row["entropy"], ".3f"), row["entropy"]), (number(row["cr"], ".2f"), row["cr"])]
+        rows.append(cells)
+    return head, rows
+
+
+def best_html(view: View) -> str:
+    """The best choices as a table of the page."""
+    caption = (
+        "Best choice of every quantizer: the least entropy H whose loss stays within "
+        f"{points_text(view.tolerance)} points in every metric, smallest first. CR = 32/H."
+    )
+    return _table("best", caption, *best_cells(view))
+
+
+def rankings_html(view: View) -> str:
+    """The three families of least SSE and of least KL, whole model first."""
+    by_sse, by_kl = ranking(view, "sse"), ranking(view, "kl").set_index("tensor")
+    head = ["weights", *(f"{place} by SSE" for place in _PLACES), *(f"{place} by KL" for place in _PLACES)]
+    order = by_sse.assign(last=by_sse["tensor"] != "").sort_values("last", kind="stable")
+    rows = []
+    for row in order.itertuples(index=False):
+        name = row.tensor or "whole model"
+        names = [*row[1:4], *by_kl.loc[row.tensor]]
+        rows.append([(text, text) for text in (name, *names)])
+    criterion = {"mle": "maximum likelihood", "kl": "least KL divergence", "sse": "least SSE"}
+    used = criterion.get(view.fits["criterion"].iloc[0], view.fits["criterion"].iloc[0])
+    caption = (
+        f"Distribution families, fitted by {used}, ranked by the sum of squared errors (SSE) and by the KL "
+        "divergence between histogram and density."
+    )
+    return _table("rankings", caption, head, rows)
+
+
+def tensors_html(view: View) -> str:
+    """Every tensor with its shape and moments."""
+    rows = []
+    for row in view.tensors.to_dict("records"):
+        shape = row["shape"]
+        sizes = json.loads(shape) if isinstance(shape, str) else list(shape)
+        text = " × ".join(str(size) for size in sizes) or "scalar"
+        cells: list[Cell] = [(row["name"], row["name"]), (row["role"], row["role"]), (text, row["count"])]
+        cells.append((f"{row['count']:,}".replace(",", "\u202f"), row["count"]))
+        cells += [(number(row[key]), row[key]) for key in ("mean", "std", "min", "max", "kurtosis")]
+        rows.append(cells)
+    head = ["tensor", "role", "shape", "count", "mean", "std", "min", "max", "kurtosis"]
+    return _table("tensors", "Weights and biases in the order of the graph.", head, rows)
+
+
+def points_html(view: View) -> str:
+    """Every evaluated point."""
+    scoped = view.points["scope"].nunique() > 1
+    head = ["quantizer", "bits", *(["scope"] if scoped else []), "H (bits per weight)", "CR", "SQNR (dB)"]
+    head += [*(metric.label for metric in view.metrics), "images", "state"]
+    rows = []
+    for row in view.points.to_dict("records"):
+        cells: list[Cell] = [(row["quantizer"], row["quantizer"]), (number(row["bits"], ".0f"), row["bits"])]
+        cells += [(row["scope"], row["scope"])] if scoped else []
+        cells += [(number(row[key], pattern), row[key]) for key, pattern in _RATES]
+        cells += [(metric.text(row[metric.name]), row[metric.name]) for metric in view.metrics]
+        verdict = f" ({row['verdict']})" if isinstance(row["verdict"], str) else ""
+        cells += [(number(row["images"], ".0f"), row["images"]), (row["state"] + verdict, row["state"])]
+        rows.append(cells)
+    return _table("points", "All points of the study.", head, rows)
+
+
+_RATES = (("entropy", ".3f"), ("cr", ".2f"), ("sqnr_db", ".2f"))
+
+
+def _table(name: str, caption: str, head: Sequence[str], rows: Sequence[Sequence[Cell]]) -> str:
+    """A sortable table in a box that scrolls by itself; columns of numbers are set flush right."""
+    numeric = [
+        bool(rows) and all(not isinstance(row[i][1], str) or row[i][0] == "–" for row in rows)
+        for i in range(len(head))
+    ]
+    kinds = [' class="number"' if flag else "" for flag in numeric]
+    heads = "".join(
+        f'<th scope="col"{kind}><button type="button">{escape(text)}</button></th>'
+        for text, kind in zip(head, kinds, strict=True)
+    )
+    body = []
+    for row in rows:
+        cells = [
+            _cell(cell, kind, first=i == 0) for i, (cell, kind) in enumerate(zip(row, kinds, strict=True))
+        ]
+        body.append(f"<tr>{''.join(cells)}</tr>")
+    return (
+        f'<div class="scroll" role="region" tabindex="0" aria-label="{escape(caption)}">'
+        f'<table id="table-{name}"><caption>{escape(caption)}</caption>'
+        f"<thead><tr>{heads}</tr></thead><tbody>{''.join(body)}</tbody></table></div>"
+    )
+
+
+def _cell(cell: Cell, kind: str, first: bool) -> str:
+    text, value = cell
+    missing = value is None or (isinstance(value, float) and not math.isfinite(value))
+    key = "" if missing or str(value) == text else f' data-key="{escape(str(value))}"'
+    tag = 'th scope="row"' if first else "td"
+    return f"<{tag}{kind}{key}>{escape(str(text))}</{tag[:2]}>"
