@@ -139,7 +139,7 @@ WRONG_MODELS = {
     "bfloat16 weight": (
         _bfloat16,
         Unsupported,
-        "tensor 'w1', the weight of MatMul node 'mm1', is bfloat16; weights may be float16, float32 or float64",
+        "tensor 'w1', the weight of MatMul node 'mm1', is bfloat16; weights may be float16,",
     ),
     "recursive function": (_recursive, CorruptFile, ""),
 }

@@ -205,5 +205,5 @@ def test_float16_models_run() -> None:
 
 def test_what_the_backend_lacks_is_unsupported() -> None:
     # ONNX Runtime has no float64 convolution.
-    with pytest.raises(Unsupported, match="ONNX Runtime refuses the model.*conv1"):
+    with pytest.raises(Unsupported, match=r"ONNX Runtime refuses the model.*conv1"):
         rdquant.Session(rdquant.load(models.cnn(np.float64)))

@@ -53,7 +53,7 @@ def captures(node: onnx.NodeProto) -> set[str]:
 
 
 def check_text(message: Any, name: str) -> None:
-    """Raise CorruptFile unless every string of the protobuf `message` is UTF-8, which gives bytes otherwise."""
+    """Raise CorruptFile unless every string of a protobuf is UTF-8: one that is not is read as bytes."""
     for field, value in message.ListFields():
         if field.type not in (field.TYPE_STRING, field.TYPE_MESSAGE):
             continue
