@@ -93,20 +93,10 @@ class Session:
         rows, the model runs on slices, the last one filled up with its last row, and the outputs are joined:
         as many rows as fed. Raises InvalidArgument for feeds that do not fit.
         """
-        infos = {i.name: i for i in self.inputs}
-        for name in feeds:
-            if name not in infos:
-                raise InvalidArgument(
-                    f"{self._model.name} has no input {name!r}{suggestion(name, infos)} "
-                    f"(inputs: {_list(infos)})"
-                )
-        missing = [name for name in infos if name not in feeds]
-        if missing:
-            raise InvalidArgument(f"input {missing[0]!r} is not fed; {self._model.name} needs {_list(infos)}")
-        arrays = {name: _converted(info, feeds[name]) for name, info in infos.items()}
+        arrays = self._fed(feeds)
         rows = self._slices(arrays)
-        for name, info in infos.items():
-            _check_shape(info, arrays[name].shape, sliced=rows is not None)
+        for info in self.inputs:
+            _check_shape(info, arrays[info.name].shape, sliced=rows is not None)
         inner = self._inner
         return self._run(inner, arrays) if rows is None else self._run_sliced(inner, arrays, *rows)
 
@@ -156,9 +146,7 @@ class Session:
         """
         if isinstance(runs, bool) or not isinstance(runs, int) or runs < 1:
             raise InvalidArgument(f"runs: expected an integer ≥ 1, got {runs!r}")
-        arrays = (
-            self._noise() if feeds is None else {i.name: _converted(i, feeds[i.name]) for i in self.inputs}
-        )
+        arrays = self._noise() if feeds is None else self._fed(feeds)
         for info in self.inputs:
             _check_shape(info, arrays[info.name].shape, sliced=False)
         with tempfile.TemporaryDirectory(prefix="rdquant-") as folder:
@@ -204,6 +192,20 @@ class Session:
             raise InvalidArgument(
                 f"{self._model.name}: ONNX Runtime cannot run the feeds {shapes}: {error}"
             ) from error
+
+    def _fed(self, feeds: Mapping[str, ArrayLike]) -> dict[str, NDArray[Any]]:
+        """The feeds as arrays of the inputs' dtypes; InvalidArgument for missing and unknown names."""
+        infos = {i.name: i for i in self.inputs}
+        for name in feeds:
+            if name not in infos:
+                raise InvalidArgument(
+                    f"{self._model.name} has no input {name!r}{suggestion(name, infos)} "
+                    f"(inputs: {_list(infos)})"
+                )
+        missing = [name for name in infos if name not in feeds]
+        if missing:
+            raise InvalidArgument(f"input {missing[0]!r} is not fed; {self._model.name} needs {_list(infos)}")
+        return {name: _converted(info, feeds[name]) for name, info in infos.items()}
 
     def _slices(self, arrays: Mapping[str, NDArray[Any]]) -> tuple[int, int] | None:
         """(rows of the feeds, rows of a slice) where `run` must slice, else None."""

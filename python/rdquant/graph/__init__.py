@@ -6,9 +6,10 @@ import os
 from pathlib import Path
 
 import onnx
+import onnx.inliner
 
 from ..errors import CorruptFile, InvalidArgument
-from .checks import check_model, sort_nodes, suggestion
+from .checks import check_model, check_text, sort_nodes, suggestion
 from .model import Model, Origin, TensorInfo
 from .sources import BytesSource, External, ProtoSource, open_file
 from .surgery import operate
@@ -71,7 +72,7 @@ def _build(source: AnySource, external: External, name: str) -> Model:
     check_model(model, source.name)
     sort_nodes(model.graph, source.name)
     if model.functions:
-        model = onnx.inliner.inline_local_functions(model)
+        model = _inlined(model, source.name)
     opset = next((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), None)
     nodes = len(model.graph.node)
     lift_constants(model)
@@ -96,4 +97,15 @@ def _parse(source: AnySource) -> onnx.ModelProto:
         model.ParseFromString(source.skeleton())
     except Exception as error:  # DecodeError, or RuntimeError from other protobuf implementations
         raise CorruptFile(f"{source.name}: it is no ONNX model, or damaged ({error})") from None
+    check_text(model, source.name)
     return model
+
+
+def _inlined(model: onnx.ModelProto, name: str) -> onnx.ModelProto:
+    """The model with its own functions put in place of the nodes that call them."""
+    try:
+        flat: onnx.ModelProto = onnx.inliner.inline_local_functions(model)
+    except Exception as error:  # the inliner throws bare RuntimeErrors
+        raise CorruptFile(f"{name}: field functions: they cannot be inlined ({error})") from None
+    check_model(flat, name)
+    return flat

@@ -9,13 +9,14 @@ from __future__ import annotations
 import difflib
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 import onnx
 import onnx.defs
 
 from ..errors import CorruptFile, InvalidArgument, Unsupported
 
-__all__ = ["captures", "check_model", "describe", "sort_nodes", "subgraphs", "suggestion"]
+__all__ = ["captures", "check_model", "check_text", "describe", "sort_nodes", "subgraphs", "suggestion"]
 
 _STANDARD = {"", "ai.onnx"}
 # Domains whose operators are left for the backend to judge; a model's own functions come on top.
@@ -49,6 +50,18 @@ def captures(node: onnx.NodeProto) -> set[str]:
             used |= captures(n)
         found |= used - inner
     return found
+
+
+def check_text(message: Any, name: str) -> None:
+    """Raise CorruptFile unless every string of a protobuf is UTF-8: one that is not is read as bytes."""
+    for field, value in message.ListFields():
+        if field.type not in (field.TYPE_STRING, field.TYPE_MESSAGE):
+            continue
+        for item in (value,) if isinstance(value, (str, bytes)) or hasattr(value, "ListFields") else value:
+            if isinstance(item, bytes):
+                raise CorruptFile(f"{name}: field {field.full_name}: {item[:40]!r} is no UTF-8 text")
+            if not isinstance(item, str):
+                check_text(item, name)
 
 
 def check_model(model: onnx.ModelProto, name: str) -> None:

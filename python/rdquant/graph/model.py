@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..errors import InvalidArgument
 from .checks import suggestion
-from .tensors import Parameter, Stored
+from .tensors import Parameter, Stored, captured
 from .writer import complete, referring, save
 
 __all__ = ["Model", "TensorInfo"]
@@ -115,16 +115,24 @@ class Model:
 
     @property
     def skeleton(self) -> onnx.ModelProto:
-        """The model whose weights are references to external data that does not exist: a copy, for backends
-        that take the weights as arrays."""
-        return referring(self._skeleton, self._tensors, "weights")
+        """The graph with `tensors()` as external data in a file that does not exist: a copy.
+
+        For backends that take the tensors as arrays.
+        """
+        return referring(self._skeleton, self._used, "weights")
 
     def tensors(self) -> dict[str, tuple[int, NDArray[Any]]]:
-        """All tensors that `skeleton` refers to: ONNX element type and array.
+        """All tensors that `skeleton` refers to: ONNX element type and array; those that no node uses are
+        left out.
 
         Floating-point tensors come in their shape, others as bytes; read-only views.
         """
-        return {name: (t.data_type, t.array() if t.is_float else t.data) for name, t in self._tensors.items()}
+        return {name: (t.data_type, t.array() if t.is_float else t.data) for name, t in self._used.items()}
+
+    @cached_property
+    def _used(self) -> dict[str, Stored]:
+        names = captured(self._skeleton.graph)
+        return {name: t for name, t in self._tensors.items() if name in names}
 
     def weights(self, roles: Collection[str] = _ROLES) -> dict[str, NDArray[Any]]:
         """The learned tensors by name: read-only views in the file's dtype (float16, float32, float64) and

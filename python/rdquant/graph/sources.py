@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from ..errors import CorruptFile, InvalidArgument
 from .wire import SELF, STRIP_BYTES, strip
 
-__all__ = ["BytesSource", "External", "FileSource", "ProtoSource", "open_file"]
+__all__ = ["BytesSource", "External", "FileSource", "ProtoSource", "byte_number", "open_file", "refer"]
 
 Bytes = NDArray[np.uint8]
 _ALIGN = 64  # bytes: a cache line, and enough for every vector unit
@@ -112,8 +112,12 @@ class ProtoSource:
 
     def array(self, offset: int, count: int) -> Bytes:
         """The raw data of initializer `offset` as an aligned array."""
+        initializers = self._model.graph.initializer
+        data = initializers[offset].raw_data if offset < len(initializers) else b""
+        if len(data) != count:
+            raise CorruptFile(f"{self.name}: initializer {offset} has {len(data)} bytes, {count} asked for")
         out = _aligned(count)
-        out[:] = np.frombuffer(self._model.graph.initializer[offset].raw_data, np.uint8, count)
+        out[:] = np.frombuffer(data, np.uint8)
         return out
 
     def skeleton(self) -> bytes:
@@ -190,8 +194,8 @@ class External:
         where = f"{self._name}: tensor {tensor.name!r}, external_data"
         path = self._inside(entries.get("location", ""), where)
         with open_file(path, f"{where} file {str(path)!r}") as source:
-            offset = _integer(entries.get("offset", "0"), f"{where} offset")
-            length = _integer(entries.get("length", str(count)), f"{where} length")
+            offset = byte_number(entries.get("offset", "0"), f"{where} offset")
+            length = byte_number(entries.get("length", str(count)), f"{where} length")
             if length != count:
                 raise CorruptFile(f"{where} length is {length} bytes, the tensor's shape needs {count}")
             if offset + length > source.size:
@@ -222,7 +226,8 @@ class External:
         return path
 
 
-def _integer(text: str, what: str) -> int:
+def byte_number(text: str, what: str) -> int:
+    """The offset or length in an entry of external data; CorruptFile where it is none."""
     if not (text.isascii() and text.isdigit() and len(text) < 19):
         raise CorruptFile(f"{what} is {text!r}; a number of bytes is needed")
     return int(text)

@@ -12,7 +12,11 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
+import numpy as np
 import onnx
+import onnx.checker
+import onnx.shape_inference
+import onnx.version_converter
 from onnx import helper
 
 from ..errors import CorruptFile
@@ -76,7 +80,7 @@ def _fold(model: onnx.ModelProto, notes: dict[str, str]) -> onnx.ModelProto:
     import onnxslim
 
     try:
-        with _SLIM, _quiet("onnxslim"):
+        with _SLIM, _quiet("onnxslim"), np.errstate(all="ignore"):
             copy = onnx.ModelProto()
             copy.CopyFrom(model)
             # Fusion would change arithmetic; tying would merge initializers.
@@ -110,7 +114,7 @@ def _accepted(old: onnx.ModelProto, new: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def _restore_order(new: onnx.GraphProto, old: onnx.GraphProto) -> None:
-    """Put the nodes of `new` in the order of `old`, where both have them: the weights' order follows from it."""
+    """Put the nodes of `new` in the order of `old`: the order of the weights follows from it."""
     place = {out: i for i, node in enumerate(old.node) for out in node.output if out}
     nodes = [onnx.NodeProto.FromString(n.SerializeToString()) for n in new.node]
     known = [min((place[out] for out in n.output if out in place), default=-1) for n in nodes]

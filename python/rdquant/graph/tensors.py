@@ -15,7 +15,7 @@ from onnx import numpy_helper
 from ..errors import CorruptFile, Unsupported
 from .checks import captures, describe, subgraphs
 from .roles import FLOATS, OTHER_FLOATS, forwards, role
-from .sources import BytesSource, External, FileSource, ProtoSource
+from .sources import BytesSource, External, FileSource, ProtoSource, byte_number
 from .wire import SELF, STRIP_BYTES
 
 __all__ = ["Parameter", "Stored", "lift_constants", "take_out"]
@@ -185,7 +185,8 @@ def _fetch(tensor: onnx.TensorProto, source: AnySource, external: External) -> N
         entries = {e.key: e.value for e in tensor.external_data}
         if entries.get("location") != SELF:
             return external.array(tensor, need)
-        offset, length = int(entries["offset"]), int(entries["length"])
+        offset = byte_number(entries.get("offset", ""), f"{where}, external_data offset")
+        length = byte_number(entries.get("length", ""), f"{where}, external_data length")
         _same_size(where, tensor, length, need)
         if offset + length > source.size:
             raise CorruptFile(

@@ -52,17 +52,15 @@ def referring(skeleton: onnx.ModelProto, tensors: Mapping[str, Stored], location
     return model
 
 
-def save(
-    skeleton: onnx.ModelProto, tensors: Mapping[str, Stored], path: Path, limit: int = PROTOBUF_LIMIT
-) -> None:
+def save(skeleton: onnx.ModelProto, tensors: Mapping[str, Stored], path: Path) -> None:
     """Write the model to `path`, atomically: a file of that name is the old one or the new one, never a part.
 
-    Where it would exceed `limit` bytes, its tensors go to `path` + ".data". Raises InvalidArgument where the
+    Beyond `PROTOBUF_LIMIT`, its tensors go to `path` + ".data". Raises InvalidArgument where the
     file cannot be written.
     """
     total = skeleton.ByteSize() + sum(t.data.nbytes + 64 + len(name) for name, t in tensors.items())
     try:
-        if total <= limit:
+        if total <= PROTOBUF_LIMIT:
             with _replacing(path) as out:
                 _write_inline(out, skeleton, tensors)
             return

@@ -1,0 +1,209 @@
+"""rdquant.Session on ONNX Runtime: the file's own outputs, weights that can be swapped, clear refusals."""
+
+from __future__ import annotations
+
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+
+import models
+import rdquant
+from rdquant.errors import BackendUnavailable, InvalidArgument, Unsupported
+
+
+def images(rows: int, dtype: type = np.float32) -> np.ndarray:
+    return np.random.default_rng(0).standard_normal((rows, 3, 8, 8)).astype(dtype)
+
+
+@pytest.fixture(scope="module")
+def session() -> rdquant.Session:
+    return rdquant.Session(rdquant.load(models.cnn()), threads=1)
+
+
+def expected(x: np.ndarray) -> np.ndarray:
+    """The small CNN in NumPy."""
+    w = rdquant.load(models.cnn()).weights()
+
+    def convolve(a: np.ndarray, kernel: np.ndarray, stride: int) -> np.ndarray:
+        windows = np.lib.stride_tricks.sliding_window_view(a, kernel.shape[2:], axis=(2, 3))
+        return np.einsum("nchwij,ocij->nohw", windows[:, :, ::stride, ::stride], kernel)
+
+    def channel(name: str) -> np.ndarray:
+        return w[name][:, None, None]
+
+    a = convolve(np.pad(x, ((0, 0), (0, 0), (1, 1), (1, 1))), w["conv1.w"], 1) + channel("conv1.b")
+    a = (a - channel("bn.m")) / np.sqrt(channel("bn.v") + 1e-5) * channel("bn.s") + channel("bn.b")
+    a = convolve(np.maximum(a, 0), w["conv2.w"], 2).mean(axis=(2, 3))
+    return a @ w["fc.w"].T + w["fc.b"]
+
+
+def test_run_gives_what_the_formulas_give(session: rdquant.Session) -> None:
+    x = images(3)
+    out = session.run({"x": x})
+    assert list(out) == ["y"]
+    np.testing.assert_allclose(out["y"], expected(x), rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "cifar10_resnet20",
+        "mnist-8",
+        "mobilenet_v1_0.75",
+        "squeezenet1.1-7",
+        "ultraface_rfb_320",
+        "yolox_nano",
+    ],
+)
+def test_real_models_give_the_files_outputs(shared_data: Path, name: str) -> None:
+    path = shared_data / "models" / f"{name}.onnx"
+    session = rdquant.Session(path)
+    feeds = {
+        i.name: np.random.default_rng(0)
+        .random([d if isinstance(d, int) else 1 if k == 0 else 224 for k, d in enumerate(i.shape)])
+        .astype(i.dtype)
+        for i in session.inputs
+    }
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    peer = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    for got, want in zip(session.run(feeds).values(), peer.run(None, feeds), strict=True):
+        np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-5)
+
+
+def test_set_weights_equals_a_new_session() -> None:
+    model = rdquant.load(models.cnn())
+    session = rdquant.Session(model)
+    x = images(2)
+    before = session.run({"x": x})["y"]
+    rounded = {name: np.round(w * 16) / 16 for name, w in model.weights().items()}
+    session.set_weights(rounded)
+    after = session.run({"x": x})["y"]
+    np.testing.assert_array_equal(after, rdquant.Session(model.replace_weights(rounded)).run({"x": x})["y"])
+    assert np.abs(after - before).max() > 1e-3
+    session.set_weights({"fc.b": rounded["fc.b"] + 1})  # the others stay as they were set
+    np.testing.assert_allclose(session.run({"x": x})["y"], after + 1, rtol=1e-5)
+    with pytest.raises(InvalidArgument, match=r"no weight 'fc\.c'"):
+        session.set_weights({"fc.c": rounded["fc.b"]})
+    np.testing.assert_allclose(session.run({"x": x})["y"], after + 1, rtol=1e-5)
+    session.set_weights(model.weights())
+    np.testing.assert_array_equal(session.run({"x": x})["y"], before)
+
+
+@pytest.mark.parametrize("rows", [1, 2, 4, 5])
+@pytest.mark.parametrize("batch", [1, 2])
+def test_a_fixed_batch_is_fed_in_slices(session: rdquant.Session, batch: int, rows: int) -> None:
+    fixed = rdquant.Session(rdquant.load(models.cnn(batch=batch)))
+    x = images(rows)
+    out = fixed.run({"x": x})["y"]
+    assert out.shape == (rows, 10)
+    np.testing.assert_allclose(out, session.run({"x": x})["y"], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float64])
+def test_floats_are_converted(session: rdquant.Session, dtype: type) -> None:
+    x = images(1).astype(dtype)
+    np.testing.assert_array_equal(session.run({"x": x})["y"], session.run({"x": x.astype(np.float32)})["y"])
+    np.testing.assert_array_equal(session.run({"x": x.tolist()})["y"], session.run({"x": x})["y"])
+
+
+@pytest.mark.parametrize(
+    ("feeds", "words"),
+    [
+        ({}, r"'x' is not fed; .* needs 'x' \(float32 \[N, 3, 8, 8\]\)"),
+        ({"xx": images(1), "x": images(1)}, "no input 'xx'; did you mean 'x'"),
+        ({"x": images(1).astype(np.uint8)}, "got dtype uint8"),
+        ({"x": [["a"]]}, "got dtype <U1"),
+        ({"x": images(1)[0]}, r"got shape \[3, 8, 8\]"),
+        ({"x": images(1)[:, :, :7]}, r"\[N, 3, 8, 8\]\): got shape \[1, 3, 7, 8\]"),
+    ],
+)
+def test_wrong_feeds_are_refused(session: rdquant.Session, feeds: dict[str, object], words: str) -> None:
+    with pytest.raises(InvalidArgument, match=words):
+        session.run(feeds)  # type: ignore[arg-type]
+
+
+def test_a_fixed_batch_refuses_rows_that_do_not_fit() -> None:
+    fixed = rdquant.Session(rdquant.load(models.cnn(batch=2)))
+    with pytest.raises(InvalidArgument, match="got shape"):
+        fixed.run({"x": images(3)[:, :2]})
+    with pytest.raises(InvalidArgument, match="got shape"):
+        fixed.run({"x": images(0)})
+
+
+def test_an_unknown_backend_lists_the_allowed() -> None:
+    with pytest.raises(BackendUnavailable, match="'tensorrt' is unknown; allowed are 'auto', 'onnxruntime'"):
+        rdquant.Session(rdquant.load(models.cnn()), backend="tensorrt")
+
+
+def test_a_missing_backend_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = rdquant.load(models.cnn())
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(BackendUnavailable, match="pip install onnxruntime"):
+        rdquant.Session(model)
+
+
+@pytest.mark.parametrize("options", [{"threads": 0}, {"threads": 1.5}, {"batch": 0}, {"batch": True}])
+def test_wrong_options_are_refused(options: dict[str, object]) -> None:
+    with pytest.raises(InvalidArgument, match="integer ≥ 1"):
+        rdquant.Session(rdquant.load(models.cnn()), **options)  # type: ignore[arg-type]
+
+
+def test_threads_may_share_a_session(session: rdquant.Session) -> None:
+    batches = [images(n) for n in range(1, 9)]
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(lambda x: session.run({"x": x})["y"], batches * 4))
+    for x, got in zip(batches * 4, together, strict=True):
+        np.testing.assert_allclose(got, session.run({"x": x})["y"], rtol=1e-5, atol=1e-6)
+
+
+def test_plan_and_profile_tell_the_steps(session: rdquant.Session) -> None:
+    plan = session.plan()
+    assert [row["step"] for row in plan] == list(range(len(plan)))
+    assert sum(row["op"].endswith("Conv") for row in plan) == 2
+    assert {row["backend"] for row in plan} == {"onnxruntime"}
+
+    rows = session.profile(runs=3)
+    assert sum(row["share"] for row in rows) == pytest.approx(1)
+    assert all(0 <= row["best_us"] <= row["mean_us"] for row in rows)
+    assert {"Conv", "Gemm"} <= {row["op"].removeprefix("Fused") for row in rows}
+    assert len(session.profile({"x": images(2)}, runs=1)) == len(rows)
+    with pytest.raises(InvalidArgument, match="runs"):
+        session.profile(runs=0)
+    with pytest.raises(InvalidArgument, match="not fed"):
+        session.profile({})
+
+
+def test_plan_and_profile_leave_no_files(
+    session: rdquant.Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    session.plan()
+    session.profile(runs=1)
+    assert not list(tmp_path.iterdir())
+
+
+def test_nothing_is_printed(capfd: pytest.CaptureFixture[str]) -> None:
+    proto = models.dense()
+    proto.graph.initializer.append(proto.graph.initializer[0])
+    proto.graph.initializer[-1].name = "unused"  # ONNX Runtime warns of it
+    session = rdquant.Session(rdquant.load(proto))
+    session.run({"x": np.zeros((1, 16), np.float32)})
+    assert capfd.readouterr() == ("", "")
+
+
+def test_float16_models_run() -> None:
+    out = rdquant.Session(rdquant.load(models.cnn(np.float16))).run({"x": images(2, np.float16)})["y"]
+    assert out.dtype == np.float16
+    np.testing.assert_allclose(out, expected(images(2)), atol=2e-2)
+
+
+def test_what_the_backend_lacks_is_unsupported() -> None:
+    # ONNX Runtime has no float64 convolution.
+    with pytest.raises(Unsupported, match=r"ONNX Runtime refuses the model.*conv1"):
+        rdquant.Session(rdquant.load(models.cnn(np.float64)))
