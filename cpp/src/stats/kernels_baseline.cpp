@@ -1,0 +1,2 @@
+#define RDQUANT_KERNELS kernels_baseline
+#include "kernels_body.hpp"

@@ -1,0 +1,259 @@
+"""A loaded model: its graph, and its weights as arrays beside it."""
+
+from __future__ import annotations
+
+import hashlib
+import html
+import os
+from collections import Counter
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import ArrayLike, NDArray
+
+from ..errors import InvalidArgument
+from .checks import suggestion
+from .tensors import Parameter, Stored
+from .writer import complete, referring, save
+
+__all__ = ["Model", "TensorInfo"]
+
+_ROLES = ("weight", "bias", "normalization")
+_MIB = 1 << 20
+
+
+@dataclass(frozen=True)
+class TensorInfo:
+    """An input or output: a dimension is a size, a symbol's name, or None where the file says nothing."""
+
+    name: str
+    dtype: np.dtype[Any]
+    shape: tuple[int | str | None, ...]
+
+    @classmethod
+    def of(cls, value: onnx.ValueInfoProto) -> TensorInfo:
+        """From ONNX's description; sequences and optionals have dtype object and no shape."""
+        if value.type.WhichOneof("value") != "tensor_type":
+            return cls(value.name, np.dtype(object), ())
+        tensor = value.type.tensor_type
+        shape = tuple(
+            d.dim_value if d.HasField("dim_value") else d.dim_param or None for d in tensor.shape.dim
+        )
+        kind = (
+            onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type) if tensor.elem_type else np.dtype(object)
+        )
+        return cls(value.name, np.dtype(kind), shape)
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What is known about the file before surgery; bytes include external data."""
+
+    source: str
+    name: str
+    file_bytes: int
+    opset: int | None
+    nodes: int
+    notes: Mapping[str, str] = field(default_factory=dict)
+
+
+class Model:
+    """An immutable ONNX model; make one with `rdquant.load`.
+
+    The graph has been checked, upgraded to opset ≥ 13, its shapes inferred and its constants folded. The
+    learned tensors have not been touched: names, values, dtypes and order are the file's.
+    """
+
+    def __init__(
+        self,
+        skeleton: onnx.ModelProto,
+        tensors: Mapping[str, Stored],
+        parameters: list[Parameter],
+        origin: Origin,
+    ) -> None:
+        self._skeleton = skeleton
+        self._tensors = dict(tensors)
+        self._parameters = tuple(parameters)
+        self._origin = origin
+
+    @property
+    def source(self) -> str:
+        """The path that was loaded, "<bytes>" or "<ModelProto>"."""
+        return self._origin.source
+
+    @property
+    def name(self) -> str:
+        """Stem of the file's name, or the graph's name."""
+        return self._origin.name
+
+    @property
+    def parameters(self) -> list[Parameter]:
+        """The learned tensors, in the order in which the graph first uses them."""
+        return list(self._parameters)
+
+    @cached_property
+    def inputs(self) -> list[TensorInfo]:
+        """What the model must be fed with; initializers are not among it."""
+        return [TensorInfo.of(i) for i in self._skeleton.graph.input]
+
+    @cached_property
+    def outputs(self) -> list[TensorInfo]:
+        """What the model gives."""
+        return [TensorInfo.of(o) for o in self._skeleton.graph.output]
+
+    @property
+    def proto(self) -> onnx.ModelProto:
+        """The complete model, weights included: a copy for the caller. Models beyond 2 GB cannot be
+        serialised.
+        """
+        return complete(self._skeleton, self._tensors)
+
+    @property
+    def skeleton(self) -> onnx.ModelProto:
+        """The model whose weights are references to external data that does not exist: a copy, for backends
+        that take the weights as arrays."""
+        return referring(self._skeleton, self._tensors, "weights")
+
+    def tensors(self) -> dict[str, tuple[int, NDArray[Any]]]:
+        """All tensors that `skeleton` refers to: ONNX element type and array.
+
+        Floating-point tensors come in their shape, others as bytes; read-only views.
+        """
+        return {name: (t.data_type, t.array() if t.is_float else t.data) for name, t in self._tensors.items()}
+
+    def weights(self, roles: Collection[str] = _ROLES) -> dict[str, NDArray[Any]]:
+        """The learned tensors by name: read-only views in the file's dtype (float16, float32, float64) and
+        shape.
+
+        roles: which of "weight", "bias" and "normalization" to give; all by default. Graph order. The arrays
+        are aligned to their dtype and C-contiguous.
+        """
+        unknown = set(roles) - set(_ROLES)
+        if unknown or isinstance(roles, str):
+            raise InvalidArgument(f"roles: expected a list of some of {_ROLES}, got {roles!r}")
+        return {p.name: self._tensors[p.name].array() for p in self._parameters if p.role in roles}
+
+    def replace_weights(self, tensors: Mapping[str, ArrayLike]) -> Model:
+        """A model with the same graph and `tensors` in place of the learned tensors of the same names.
+
+        Values are rounded to the stored dtype. Raises InvalidArgument for unknown names, other shapes and
+        values that are not real numbers. Float arrays of the stored dtype are not copied: do not change them
+        later.
+        """
+        return Model(
+            self._skeleton,
+            {**self._tensors, **self._converted(tensors)},
+            list(self._parameters),
+            self._origin,
+        )
+
+    def _converted(self, tensors: Mapping[str, ArrayLike]) -> dict[str, Stored]:
+        known = {p.name: p for p in self._parameters}
+        out = {}
+        for name, values in tensors.items():
+            parameter = known.get(name)
+            if parameter is None:
+                raise InvalidArgument(
+                    f"{self.name} has no weight {name!r}{suggestion(name, known)} "
+                    f"(it has {len(known)} weights)"
+                )
+            array = np.asarray(values)
+            if array.dtype.kind not in "fiu":
+                raise InvalidArgument(f"weight {name!r}: expected real numbers, got dtype {array.dtype}")
+            if array.shape != parameter.shape:
+                raise InvalidArgument(f"weight {name!r}: expected shape {parameter.shape}, got {array.shape}")
+            data = np.ascontiguousarray(array, parameter.dtype).reshape(-1).view(np.uint8)
+            out[name] = Stored(self._tensors[name].data_type, parameter.shape, data)
+        return out
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write an ONNX file, atomically; also over the file that was loaded.
+
+        A model of more than 2 GB keeps its tensors in a second file, `path` + ".data". Raises InvalidArgument
+        where the file cannot be written.
+        """
+        save(self._skeleton, self._tensors, Path(path))
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Hex SHA-256 of graph and weights: equal for the same model from a file, bytes or a saved copy.
+
+        Names of nodes, shapes that were inferred and the producer's name have no part in it.
+        """
+        digest = hashlib.sha256()
+        graph = self._skeleton.graph
+        pieces = [*self._skeleton.opset_import, *graph.input, *graph.output]
+        pieces += sorted(graph.initializer, key=lambda t: t.name)
+        for message in [*pieces, *graph.node]:
+            copy = type(message)()
+            copy.CopyFrom(message)
+            if isinstance(copy, onnx.NodeProto):
+                copy.name = copy.doc_string = ""
+            data = copy.SerializeToString(deterministic=True)
+            digest.update(len(data).to_bytes(8, "little") + data)
+        for name, stored in sorted(self._tensors.items()):
+            digest.update(f"{name}\0{stored.data_type}\0{stored.dims}\0".encode())
+            digest.update(stored.data.data)
+        return digest.hexdigest()
+
+    def summary(self) -> dict[str, Any]:
+        """The figures of thesis 004, Table 3.1, and more; plain values, fit for JSON.
+
+        file_bytes (external data included), file_mib (file_bytes / 2^20, the table's "MB"), weight_bytes,
+        weight_share (weight_bytes / file_bytes, a fraction), parameters (number of values), tensors (number
+        of learned tensors), roles (values per role), dtypes (values per dtype), nodes and opset after
+        surgery, file_nodes and file_opset before, operators (op → count), and, only where surgery was not
+        possible, opset_note, fold_note or shape_note.
+        """
+        weight_bytes = sum(p.size * p.dtype.itemsize for p in self._parameters)
+        roles: Counter[str] = Counter()
+        dtypes: Counter[str] = Counter()
+        for p in self._parameters:
+            roles[p.role] += p.size
+            dtypes[p.dtype.name] += p.size
+        opset = {o.domain: o.version for o in self._skeleton.opset_import}
+        return {
+            "file_bytes": self._origin.file_bytes,
+            "file_mib": self._origin.file_bytes / _MIB,
+            "weight_bytes": weight_bytes,
+            "weight_share": weight_bytes / self._origin.file_bytes,
+            "parameters": sum(p.size for p in self._parameters),
+            "tensors": len(self._parameters),
+            "roles": dict(roles),
+            "dtypes": dict(dtypes),
+            "nodes": len(self._skeleton.graph.node),
+            "file_nodes": self._origin.nodes,
+            "opset": opset.get("", opset.get("ai.onnx")),
+            "file_opset": self._origin.opset,
+            "operators": dict(Counter(n.op_type for n in self._skeleton.graph.node).most_common()),
+            **self._origin.notes,
+        }
+
+    def __repr__(self) -> str:
+        count = sum(p.size for p in self._parameters)
+        ports = ", ".join(f"{t.name}{_shape(t.shape)}" for t in self.inputs)
+        return (
+            f"<rdquant.Model {self.name}: {count:,} weights in {len(self._parameters)} tensors, "
+            f"{len(self._skeleton.graph.node)} nodes, inputs {ports}>"
+        )
+
+    def _repr_html_(self) -> str:
+        facts = self.summary()
+        rows = {
+            "weights": f"{facts['parameters']:,} in {facts['tensors']} tensors",
+            "file": f"{facts['file_mib']:.2f} MiB, {100 * facts['weight_share']:.3f} % of it weights",
+            "inputs": ", ".join(f"{t.name} {_shape(t.shape)} {t.dtype}" for t in self.inputs),
+            "outputs": ", ".join(f"{t.name} {_shape(t.shape)} {t.dtype}" for t in self.outputs),
+            "graph": f"{facts['nodes']} nodes, opset {facts['opset']}",
+        }
+        body = "".join(f"<tr><th>{k}</th><td>{html.escape(v)}</td></tr>" for k, v in rows.items())
+        return f"<table><caption>{html.escape(self.name)}</caption>{body}</table>"
+
+
+def _shape(shape: tuple[int | str | None, ...]) -> str:
+    return "[" + ", ".join("?" if d is None else str(d) for d in shape) + "]"

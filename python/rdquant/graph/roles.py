@@ -1,0 +1,132 @@
+"""Which initializers count as weights and biases, and in which role.
+
+A floating-point initializer counts when some node consumes it as a learned parameter, directly or through
+nodes that only move or convert values (Identity, Reshape, Transpose, …). Two things do not count: operator
+settings (Clip's bounds, Resize's scales, quantization scales, …) and single numbers in arithmetic (1/255, an
+epsilon). Arrays in arithmetic do: a file does not tell a learned offset (mnist-8's biases, position
+embeddings) from a fixed table (the prior boxes of ultraface). Empty tensors hold no value and do not count.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+__all__ = ["FLOATS", "OTHER_FLOATS", "forwards", "role"]
+
+# onnx.TensorProto.DataType -> NumPy dtype of the weights that rdquant serves.
+FLOATS: Mapping[int, str] = {1: "<f4", 10: "<f2", 11: "<f8"}
+# Floating-point types that it does not: a weight of such a type is refused, not silently left out.
+OTHER_FLOATS: Mapping[int, str] = {
+    16: "bfloat16",
+    17: "float8e4m3fn",
+    18: "float8e4m3fnuz",
+    19: "float8e5m2",
+    20: "float8e5m2fnuz",
+}
+
+_W, _B, _N = "weight", "bias", "normalization"
+
+# Operator -> input index -> role. A single number counts only here.
+_PARAMETERS: Mapping[str, Mapping[int, str]] = {
+    "Conv": {1: _W, 2: _B},
+    "FusedConv": {1: _W, 2: _B},
+    "ConvTranspose": {1: _W, 2: _B},
+    "DeformConv": {1: _W, 3: _B},
+    "Gemm": {0: _W, 1: _W, 2: _B},
+    "MatMul": {0: _W, 1: _W},
+    "FusedMatMul": {0: _W, 1: _W},
+    "Einsum": {0: _W, 1: _W},
+    "Gather": {0: _W},
+    "RNN": {1: _W, 2: _W, 3: _B},
+    "GRU": {1: _W, 2: _W, 3: _B},
+    "LSTM": {1: _W, 2: _W, 3: _B, 7: _W},
+    "PRelu": {1: _W},
+    "BatchNormalization": {1: _N, 2: _N, 3: _N, 4: _N},
+    "InstanceNormalization": {1: _N, 2: _N},
+    "LayerNormalization": {1: _N, 2: _N},
+    "SimplifiedLayerNormalization": {1: _N},
+    "GroupNormalization": {1: _N, 2: _N},
+    "RMSNormalization": {1: _N},
+    "SkipLayerNormalization": {2: _N, 3: _N, 4: _B},
+    "Attention": {1: _W, 2: _B},
+    "BiasGelu": {1: _B},
+    "FastGelu": {1: _B},
+}
+
+# Operator -> inputs that are settings or data, never learned. An empty set means every input.
+_SETTINGS: Mapping[str, frozenset[int]] = {
+    "Clip": frozenset({1, 2}),
+    "Compress": frozenset(),
+    "DequantizeLinear": frozenset({1, 2}),
+    "Dropout": frozenset({1}),
+    "DynamicQuantizeLinear": frozenset(),
+    "Equal": frozenset(),
+    "GRU": frozenset({5}),
+    "Greater": frozenset(),
+    "GreaterOrEqual": frozenset(),
+    "GridSample": frozenset({1}),
+    "LSTM": frozenset({5, 6}),
+    "Less": frozenset(),
+    "LessOrEqual": frozenset(),
+    "MaxRoiPool": frozenset({1}),
+    "MelWeightMatrix": frozenset(),
+    "NonMaxSuppression": frozenset(),
+    "OneHot": frozenset(),
+    "Pad": frozenset({1, 2, 3}),
+    "QLinearConv": frozenset({1, 2, 4, 5, 6, 7}),
+    "QLinearMatMul": frozenset({1, 2, 4, 5, 6, 7}),
+    "QuantizeLinear": frozenset({1, 2}),
+    "RNN": frozenset({5}),
+    "Range": frozenset(),
+    "Resize": frozenset({1, 2, 3}),
+    "RoiAlign": frozenset({1, 2}),
+    "STFT": frozenset({1, 2, 3}),
+    "ScatterElements": frozenset(),
+    "ScatterND": frozenset(),
+    "Shape": frozenset(),
+    "Size": frozenset(),
+    "Upsample": frozenset({1}),
+}
+
+# Operators whose first input only moves, or changes type, on its way to the output.
+_FORWARDS = frozenset(
+    {
+        "Cast",
+        "CastLike",
+        "DequantizeLinear",
+        "Expand",
+        "Flatten",
+        "Identity",
+        "QuantizeLinear",
+        "Reshape",
+        "Slice",
+        "Split",
+        "Squeeze",
+        "Tile",
+        "Transpose",
+        "Unsqueeze",
+    }
+)
+
+
+def forwards(op: str, index: int) -> bool:
+    """Whether input `index` of `op` reaches the output as it is: the output's consumers consume the input."""
+    return index == 0 and op in _FORWARDS
+
+
+def role(op: str, index: int, shape: tuple[int, ...], size: int) -> str | None:
+    """Role of a constant of `shape` with `size` values at input `index` of `op`: "weight", "bias",
+    "normalization".
+
+    None where it is no learned parameter. An array that is added and varies along one axis at most is a bias;
+    all that the table of operators does not know is a weight.
+    """
+    known = _PARAMETERS.get(op, {}).get(index)
+    if size == 0 or known is not None:
+        return known if size else None
+    settings = _SETTINGS.get(op)
+    if size == 1 or (settings is not None and (not settings or index in settings)):
+        return None
+    if op in ("Add", "Sub", "Sum") and max(shape) == size:
+        return _B
+    return _W

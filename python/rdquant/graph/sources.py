@@ -1,0 +1,228 @@
+"""Where the bytes of a model come from: a file, a byte string or a ModelProto, and the files of external
+data.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from ..errors import CorruptFile, InvalidArgument
+from .wire import SELF, STRIP_BYTES, strip
+
+__all__ = ["BytesSource", "External", "FileSource", "ProtoSource", "open_file"]
+
+Bytes = NDArray[np.uint8]
+_ALIGN = 64  # bytes: a cache line, and enough for every vector unit
+_WINDOW = 1 << 16
+
+
+def _aligned(count: int) -> Bytes:
+    """`count` uninitialised bytes that start at a multiple of 64."""
+    block = np.empty(count + _ALIGN, np.uint8)
+    start = -block.ctypes.data % _ALIGN
+    return block[start : start + count]
+
+
+class FileSource:
+    """An open file, read by position: nothing is mapped, so a file that changes later cannot change the
+    model.
+    """
+
+    def __init__(self, handle: int, name: str) -> None:
+        self.name = name
+        self.size = os.fstat(handle).st_size
+        self._handle = handle
+        self._window = b""
+        self._at = 0
+
+    def read(self, offset: int, count: int) -> bytes:
+        """The `count` bytes at `offset`, through a small read-ahead window."""
+        if not (self._at <= offset and offset + count <= self._at + len(self._window)):
+            self._window = self._exactly(offset, max(count, min(_WINDOW, self.size - offset)))
+            self._at = offset
+        start = offset - self._at
+        return self._window[start : start + count]
+
+    def array(self, offset: int, count: int) -> Bytes:
+        """The bytes as an aligned array, read straight into it."""
+        out = _aligned(count)
+        view, done = out.data, 0
+        while done < count:
+            got = os.preadv(self._handle, [view[done : done + (1 << 30)]], offset + done)
+            if got == 0:
+                raise self._short(offset, count)
+            done += got
+        return out
+
+    def _exactly(self, offset: int, count: int) -> bytes:
+        data = os.pread(self._handle, count, offset)
+        while len(data) < count:
+            more = os.pread(self._handle, count - len(data), offset + len(data))
+            if not more:
+                raise self._short(offset, count)
+            data += more
+        return data
+
+    def _short(self, offset: int, count: int) -> CorruptFile:
+        return CorruptFile(f"{self.name}: bytes {offset}..{offset + count} asked for, the file ends before")
+
+    def skeleton(self) -> bytes:
+        """The serialised model without its big tensors."""
+        return strip(self)
+
+
+class BytesSource:
+    """A serialised model in memory."""
+
+    def __init__(self, data: bytes, name: str) -> None:
+        self.name = name
+        self.size = len(data)
+        self._data = memoryview(data)
+
+    def read(self, offset: int, count: int) -> bytes:
+        """The `count` bytes at `offset`."""
+        return bytes(self._data[offset : offset + count])
+
+    def array(self, offset: int, count: int) -> Bytes:
+        """The bytes as an aligned array: a copy, since offsets in a protobuf have no alignment."""
+        out = _aligned(count)
+        out[:] = np.frombuffer(self._data, np.uint8, count, offset)
+        return out
+
+    def skeleton(self) -> bytes:
+        """The serialised model without its big tensors."""
+        return strip(self)
+
+
+class ProtoSource:
+    """A ModelProto. The offset of a big tensor is its position among the initializers."""
+
+    def __init__(self, model: onnx.ModelProto, name: str) -> None:
+        self.name = name
+        self.size = model.ByteSize()
+        self._model = model
+
+    def array(self, offset: int, count: int) -> Bytes:
+        """The raw data of initializer `offset` as an aligned array."""
+        out = _aligned(count)
+        out[:] = np.frombuffer(self._model.graph.initializer[offset].raw_data, np.uint8, count)
+        return out
+
+    def skeleton(self) -> bytes:
+        """The serialised model without its big initializers; the caller's ModelProto stays as it is."""
+        light = onnx.ModelProto()
+        for field, value in self._model.ListFields():
+            if field.name != "graph":
+                _copy_field(light, field.name, value)
+        for field, value in self._model.graph.ListFields():
+            if field.name != "initializer":
+                _copy_field(light.graph, field.name, value)
+        light.graph.SetInParent()
+        for i, tensor in enumerate(self._model.graph.initializer):
+            length = len(tensor.raw_data) if tensor.HasField("raw_data") else 0
+            if length < STRIP_BYTES or tensor.data_location == onnx.TensorProto.EXTERNAL:
+                light.graph.initializer.add().CopyFrom(tensor)
+                continue
+            refer(light.graph.initializer.add(), tensor, SELF, i, length)
+        return bytes(light.SerializeToString())
+
+
+def refer(out: onnx.TensorProto, like: onnx.TensorProto, location: str, offset: int, length: int) -> None:
+    """Make `out` the tensor `like` with its data elsewhere."""
+    out.name, out.data_type = like.name, like.data_type
+    out.dims.extend(like.dims)
+    out.data_location = onnx.TensorProto.EXTERNAL
+    for key, value in (("location", location), ("offset", str(offset)), ("length", str(length))):
+        out.external_data.add(key=key, value=value)
+
+
+def _copy_field(message: object, name: str, value: object) -> None:
+    target = getattr(message, name)
+    if hasattr(target, "CopyFrom"):
+        target.CopyFrom(value)
+    elif hasattr(target, "extend"):
+        target.extend(value)
+    else:
+        setattr(message, name, value)
+
+
+@contextmanager
+def open_file(path: Path, what: str) -> Iterator[FileSource]:
+    """`path` open for reading; InvalidArgument unless it is a regular file that can be read."""
+    try:
+        # Without O_NONBLOCK a named pipe would wait for a writer before it could be refused.
+        handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+    except OSError as error:
+        raise InvalidArgument(f"{what}: {error.strerror or error}") from error
+    try:
+        mode = os.fstat(handle).st_mode
+        if not stat.S_ISREG(mode):
+            kind = "a folder" if stat.S_ISDIR(mode) else "not a regular file"
+            raise InvalidArgument(f"{what} is {kind}; a file is needed")
+        yield FileSource(handle, what)
+    finally:
+        os.close(handle)
+
+
+class External:
+    """The files of external data beside a model: inside its folder, and nowhere else."""
+
+    def __init__(self, folder: Path | None, name: str) -> None:
+        self._folder = folder
+        self._name = name
+        self.bytes = 0
+
+    def array(self, tensor: onnx.TensorProto, count: int) -> Bytes:
+        """The `count` bytes of `tensor`'s external data.
+
+        Raises InvalidArgument for a location outside the model's folder or a missing file, CorruptFile where
+        offset, length and file size do not agree with the tensor's shape.
+        """
+        entries = {e.key: e.value for e in tensor.external_data}
+        where = f"{self._name}: tensor {tensor.name!r}, external_data"
+        path = self._inside(entries.get("location", ""), where)
+        with open_file(path, f"{where} file {str(path)!r}") as source:
+            offset = _integer(entries.get("offset", "0"), f"{where} offset")
+            length = _integer(entries.get("length", str(count)), f"{where} length")
+            if length != count:
+                raise CorruptFile(f"{where} length is {length} bytes, the tensor's shape needs {count}")
+            if offset + length > source.size:
+                raise CorruptFile(
+                    f"{where}: bytes {offset}..{offset + length} asked for, {path.name!r} has {source.size}"
+                )
+            self.bytes += length
+            return source.array(offset, length)
+
+    def _inside(self, location: str, where: str) -> Path:
+        if self._folder is None:
+            raise InvalidArgument(
+                f"{where}: the model keeps tensors in the file {location!r}; load it by its path, not as "
+                "bytes or ModelProto"
+            )
+        if not location or "\0" in location:
+            raise CorruptFile(f"{where} location is {location!r}; it must name a file")
+        if Path(location).is_absolute() or ".." in location.replace("\\", "/").split("/"):
+            raise InvalidArgument(
+                f"{where} location {location!r} is refused: it must lie in the model's folder"
+            )
+        folder = self._folder.resolve()
+        path = (folder / location).resolve()
+        if not path.is_relative_to(folder):
+            raise InvalidArgument(
+                f"{where} location {location!r} is refused: it is a link that leaves the model's folder"
+            )
+        return path
+
+
+def _integer(text: str, what: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) < 19):
+        raise CorruptFile(f"{what} is {text!r}; a number of bytes is needed")
+    return int(text)

@@ -1,0 +1,144 @@
+"""Surgery on the skeleton, the graph without its weights: opset upgrade, shape inference, constant folding.
+
+The weights are typed graph inputs meanwhile. No tool can then fold, transpose, merge or rename them, and none
+of them is copied. A tool that fails, or whose result does not keep the interface, leaves the graph as it was,
+with a note.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+import onnx
+from onnx import helper
+
+from ..errors import CorruptFile
+from .checks import sort_nodes
+from .tensors import Stored, captured
+
+__all__ = ["MIN_OPSET", "operate"]
+
+MIN_OPSET = 13
+"""Older models are upgraded to this opset: from 13 on, quantization per channel exists."""
+
+_FOLD_BYTES = 1 << 20  # constants that would grow beyond this stay as nodes
+_SLIM = threading.Lock()  # onnxslim keeps its settings in class attributes
+
+
+def operate(
+    model: onnx.ModelProto, tensors: Mapping[str, Stored], name: str
+) -> tuple[onnx.ModelProto, dict[str, str]]:
+    """The simplified skeleton and notes on what could not be done ({} as a rule).
+
+    model: the skeleton; tensors: what was taken out of it. Raises CorruptFile where ONNX's checker refuses
+    the model.
+    """
+    real = [i.name for i in model.graph.input]
+    notes: dict[str, str] = {}
+    model.ir_version = max(model.ir_version, 8)
+    for key, stored in tensors.items():
+        model.graph.input.append(helper.make_tensor_value_info(key, stored.data_type, stored.dims))
+    try:
+        onnx.checker.check_model(model)
+    except (onnx.checker.ValidationError, ValueError, RuntimeError) as error:
+        raise CorruptFile(f"{name}: {_first_lines(error)}") from None
+    model = _upgrade(model, notes)
+    model = _fold(model, notes)
+    inputs = [i for i in model.graph.input if i.name in set(real)]
+    del model.graph.input[:]
+    model.graph.input.extend(sorted(inputs, key=lambda i: real.index(i.name)))
+    return model, notes
+
+
+def _first_lines(error: Exception) -> str:
+    return " ".join(str(error).split())[:400]
+
+
+def _upgrade(model: onnx.ModelProto, notes: dict[str, str]) -> onnx.ModelProto:
+    version = next((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), MIN_OPSET)
+    if version >= MIN_OPSET:
+        return model
+    try:
+        new = onnx.version_converter.convert_version(model, MIN_OPSET)
+        onnx.checker.check_model(new)
+        return _accepted(model, new)
+    except (
+        Exception
+    ) as error:  # the converter throws bare RuntimeErrors of many kinds: the old opset still works
+        notes["opset_note"] = f"opset {version} kept, onnx's converter failed: {_first_lines(error)}"
+        return model
+
+
+def _fold(model: onnx.ModelProto, notes: dict[str, str]) -> onnx.ModelProto:
+    import onnxslim
+
+    try:
+        with _SLIM, _quiet("onnxslim"):
+            copy = onnx.ModelProto()
+            copy.CopyFrom(model)
+            # Fusion would change arithmetic; tying would merge initializers.
+            new = onnxslim.slim(
+                copy, skip_optimizations=["graph_fusion", "weight_tying"], size_threshold=_FOLD_BYTES
+            )
+        onnx.checker.check_model(new)
+        return _accepted(model, new)
+    except Exception as error:  # a third-party optimiser may fail in any way: the graph works without it
+        notes["fold_note"] = f"graph kept as it was, onnxslim failed: {_first_lines(error)}"
+    try:
+        return onnx.shape_inference.infer_shapes(model)
+    except Exception as error:
+        notes["shape_note"] = f"shapes were not inferred: {_first_lines(error)}"
+        return model
+
+
+def _accepted(old: onnx.ModelProto, new: onnx.ModelProto) -> onnx.ModelProto:
+    """`new` with the interface of `old`; ValueError where it lost an output or the use of an input."""
+    if [o.name for o in new.graph.output] != [o.name for o in old.graph.output]:
+        raise ValueError(f"outputs became {[o.name for o in new.graph.output]}")
+    lost = (captured(new.graph) ^ _live(old.graph)) & {i.name for i in old.graph.input}
+    if lost:
+        raise ValueError(f"the use of {sorted(lost)[:4]} changed")
+    for field in ("input", "output"):
+        values = list(getattr(old.graph, field))
+        del getattr(new.graph, field)[:]
+        getattr(new.graph, field).extend(values)
+    _restore_order(new.graph, old.graph)
+    return new
+
+
+def _restore_order(new: onnx.GraphProto, old: onnx.GraphProto) -> None:
+    """Put the nodes of `new` in the order of `old`, where both have them: the weights' order follows from it."""
+    place = {out: i for i, node in enumerate(old.node) for out in node.output if out}
+    nodes = [onnx.NodeProto.FromString(n.SerializeToString()) for n in new.node]
+    known = [min((place[out] for out in n.output if out in place), default=-1) for n in nodes]
+    order = sorted(range(len(nodes)), key=lambda i: known[i])
+    del new.node[:]
+    new.node.extend(nodes[i] for i in order)
+    sort_nodes(new, new.name)
+
+
+def _live(graph: onnx.GraphProto) -> set[str]:
+    """Names that reach an output of `graph`."""
+    live = {o.name for o in graph.output}
+    for node in reversed(graph.node):
+        if live & set(node.output):
+            alone = onnx.GraphProto(node=[node])
+            live |= captured(alone)
+    return live
+
+
+@contextmanager
+def _quiet(name: str) -> Iterator[None]:
+    """Keep a third-party logger from printing, and from adding handlers of its own."""
+    logger = logging.getLogger(name)
+    handlers, propagate = logger.handlers[:], logger.propagate
+    logger.handlers[:] = [logging.NullHandler()]
+    logger.propagate = False
+    try:
+        yield
+    finally:
+        logger.handlers[:] = handlers
+        logger.propagate = propagate
