@@ -21,7 +21,8 @@ CREATE TABLE meta(key TEXT PRIMARY KEY, value TEXT);
 CREATE TABLE studies(id INTEGER PRIMARY KEY, model TEXT, model_fingerprint TEXT, data TEXT,
   data_fingerprint TEXT, model_summary TEXT, machine TEXT, created TEXT);
 CREATE TABLE points(id INTEGER PRIMARY KEY, study_id INTEGER, quantizer TEXT, family TEXT, options TEXT,
-  bits INTEGER, scope TEXT, state TEXT, images INTEGER, entropy REAL, entropy_tables REAL, cr REAL, re REAL, mse REAL,
+  bits INTEGER, scope TEXT, state TEXT, images INTEGER, entropy REAL,
+  entropy_tables REAL, cr REAL, re REAL, mse REAL,
   sqnr_db REAL, metrics TEXT, verdict TEXT, seconds REAL);
 CREATE TABLE fits(study_id INTEGER, tensor TEXT, rank INTEGER, criterion TEXT, family TEXT, parameters TEXT,
   kl REAL, sse REAL, aic REAL, bic REAL, ks REAL);
@@ -50,6 +51,7 @@ class StoredStudy:
 
     def to_pandas(self) -> pd.DataFrame:
         rows = self._rows("SELECT * FROM points ORDER BY id").drop(columns=["id", "study_id", "options"])
+        rows["bits"] = rows["bits"].astype("Int64")
         metrics = pd.DataFrame([json.loads(text) for text in rows.pop("metrics")], index=rows.index)
         return rows.join(metrics)
 
