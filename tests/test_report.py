@@ -235,7 +235,7 @@ def test_plot_curves_draws_one_line_per_quantizer(study: StoredStudy) -> None:
     figure = plot_curves(study, "top5")
     labels = [text.get_text() for text in figure.legends[0].get_texts()]
     assert labels[2:10] == [*study.to_pandas()["quantizer"].unique()[1:8], "minifloats"]
-    with pytest.raises(InvalidArgument, match="f1.*top1, top5, kl"):
+    with pytest.raises(InvalidArgument, match=r"f1.*top1, top5, kl"):
         plot_curves(study, "f1")
 
 

@@ -1,4 +1,4 @@
-"""The demonstration: a whole study of a small network on scikit-learn's digits, both at hand offline."""
+"""The demonstration: a whole study of a small network on digits, all of it in the package or scikit-learn."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ TOLERANCE = 0.008  # fraction of the images, the thesis' 0.8 points
 
 
 def run_demo(folder: str | os.PathLike[str], progress: bool = True) -> Study:
-    """Study the package's digits network on the 599 test digits, with the thesis' quantizers; results in `folder`.
+    """Study the package's digits network on the 599 test digits; results are kept in `folder`.
 
     A run that was interrupted goes on where it stopped. Takes less than a minute on two cores.
     """

@@ -155,7 +155,8 @@ def arrange(study: StudyLike, tolerance: float) -> View:
 
 def _plain_bits(rows: pd.DataFrame) -> pd.DataFrame:
     """`rows` with bits as float64, NaN where a quantizer has none."""
-    return rows.assign(bits=rows["bits"].astype("float64"))
+    plain: pd.DataFrame = rows.assign(bits=rows["bits"].astype("float64"))
+    return plain
 
 
 def _parameters(value: Any) -> dict[str, float]:
