@@ -9,8 +9,18 @@ from typing import TYPE_CHECKING, Any
 _HOMES = {
     "errors": ("BackendUnavailable", "CorruptFile", "InvalidArgument", "RdquantError", "Unsupported"),
     "stats": ("FitTable", "Histogram", "Moments", "autocovariance", "fit", "moments", "mutual_information"),
-    "quant": ("Codebook", "Deadzone", "Midrise", "Midtread", "Minifloat", "MuLaw", "Quantizer"),
-    "entropy": ("Rate", "conditional_entropy", "entropy", "rate"),
+    "quant": (
+        "Codebook",
+        "Deadzone",
+        "Midrise",
+        "Midtread",
+        "Minifloat",
+        "MuLaw",
+        "Quantizer",
+        "parse_quantizers",
+    ),
+    "entropy": ("conditional_entropy", "entropy", "float_entropy"),
+    "codec": ("Rate", "rate", "requantize"),
     "graph": ("Model", "load"),
     "runtime": ("Session",),
     "data": ("ArrayDataset", "Dataset", "Digits", "ImageFolder"),
@@ -18,18 +28,19 @@ _HOMES = {
     "sweep": ("Study", "sweep"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
-_MODULES = ("stats", "quant", "graph", "runtime", "data", "metrics", "report", "errors")
+_MODULES = ("stats", "quant", "codec", "graph", "runtime", "data", "metrics", "report", "errors")
 
 __version__ = "0.1.0"
 __all__ = sorted(_HOME_OF)
 
 if TYPE_CHECKING:
     from .data import ArrayDataset, Dataset, Digits, ImageFolder
-    from .entropy import Rate, conditional_entropy, rate
+    from .codec import Rate, rate, requantize
+    from .entropy import conditional_entropy, float_entropy
     from .errors import BackendUnavailable, CorruptFile, InvalidArgument, RdquantError, Unsupported
     from .graph import Model, load
     from .metrics import evaluate
-    from .quant import Codebook, Deadzone, Midrise, Midtread, Minifloat, MuLaw, Quantizer
+    from .quant import Codebook, Deadzone, Midrise, Midtread, Minifloat, MuLaw, Quantizer, parse_quantizers
     from .runtime import Session
     from .stats import FitTable, Histogram, Moments, autocovariance, fit, moments, mutual_information
     from .sweep import Study

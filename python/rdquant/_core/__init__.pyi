@@ -1,3 +1,4 @@
+from . import codec as codec
 from . import entropy as entropy
 from . import quant as quant
 from . import stats as stats

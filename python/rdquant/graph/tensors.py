@@ -34,6 +34,8 @@ class Parameter:
     dtype: np.dtype[Any]
     node: str
     op: str
+    axis: int | None = None
+    """Axis of the output channels of a weight with several; None where the operator has none."""
 
     @property
     def size(self) -> int:
@@ -256,8 +258,20 @@ def _parameters(graph: onnx.GraphProto, tensors: dict[str, onnx.TensorProto], na
                 f"{OTHER_FLOATS[tensor.data_type]}; weights may be float16, float32 or float64"
             )
         dtype = np.dtype(FLOATS[tensor.data_type])
-        found[stored] = Parameter(stored, kind, shape, dtype, node.name, node.op_type)
+        axis = _channel_axis(node, index, len(shape)) if value == stored and kind == "weight" else None
+        found[stored] = Parameter(stored, kind, shape, dtype, node.name, node.op_type, axis)
     return list(found.values())
+
+
+def _channel_axis(node: onnx.NodeProto, index: int, ndim: int) -> int | None:
+    """Axis of the output channels of the weight at input `index` of `node`."""
+    if ndim < 2 or index != 1:
+        return None
+    if node.op_type == "Gemm":
+        return 0 if any(a.name == "transB" and a.i for a in node.attribute) else 1
+    return {"Conv": 0, "FusedConv": 0, "DeformConv": 0, "ConvTranspose": 1, "MatMul": ndim - 1}.get(
+        node.op_type
+    )
 
 
 def captured(graph: onnx.GraphProto) -> set[str]:

@@ -3,8 +3,8 @@
 #include <stdexcept>
 #include <string>
 
-/// The ways a failure leaves the library: one type per kind, each mapped to a Python exception of the same name.
-/// A message says what was asked, what was found and what is allowed.
+/// The ways a failure leaves the library: one type per kind, each mapped to a Python exception of the same
+/// name. A message says what was asked, what was found and what is allowed.
 namespace rdquant::core {
 
 class Error : public std::runtime_error {

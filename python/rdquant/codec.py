@@ -1,0 +1,114 @@
+"""What quantized weights cost: entropy, tables and distortion in one pass, without storing the levels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ._arrays import as_float32, named_tensors
+from ._core import codec as _core
+from ._core.entropy import Counter
+from .entropy import compression_ratio, reduction
+from .errors import InvalidArgument
+from .quant import Quantizer
+
+__all__ = ["Rate", "rate", "requantize"]
+
+QuantizerOf = Quantizer | Callable[[str, NDArray[np.float32]], Quantizer]
+
+
+@dataclass(frozen=True)
+class Rate:
+    """Rate and distortion of quantized tensors.
+
+    Attributes:
+        entropy: bits per weight, −Σ p·log2 p (thesis 004, equation 2.31), tables free.
+        entropy_tables: the same with the tables: counts of the levels, and 32 bits for each step or codebook value.
+        count: number of weights.
+        distinct: number of distinct levels (summed over tables).
+        mse: mean of (w − ŵ)².
+        sqnr_db: 10·log10(Σw²/Σ(w − ŵ)²); infinite without error.
+    """
+
+    entropy: float
+    entropy_tables: float
+    count: int
+    distinct: int
+    mse: float
+    sqnr_db: float
+
+    @property
+    def cr(self) -> float:
+        """Compression ratio 32/H (equation 3.1)."""
+        return compression_ratio(self.entropy)
+
+    @property
+    def re(self) -> float:
+        """Reduction (32 − H)/32 (equation 3.2)."""
+        return reduction(self.entropy)
+
+
+def rate(weights: ArrayLike | Mapping[str, ArrayLike], quantizer: QuantizerOf, by: str | None = None) -> Rate:
+    """Rate and distortion of `weights` under `quantizer`.
+
+    Args:
+        weights: an array, or a dict of named tensors.
+        quantizer: one for all tensors, or a function (name, tensor) -> quantizer.
+        by: None: one table of probabilities for all tensors (the thesis); "tensor": one a tensor.
+
+    Raises:
+        InvalidArgument: a NaN or infinite weight; the message names the tensor.
+    """
+    return _measure(weights, quantizer, by, None)
+
+
+def requantize(
+    weights: Mapping[str, ArrayLike], quantizer: QuantizerOf, by: str | None = None
+) -> tuple[dict[str, NDArray[np.float32]], Rate]:
+    """Weights quantized and dequantized (float32, new arrays), with their rate; arguments and errors as `rate`."""
+    restored = {name: np.empty(np.shape(value), np.float32) for name, value in weights.items()}
+    return restored, _measure(weights, quantizer, by, restored)
+
+
+def _measure(
+    weights: ArrayLike | Mapping[str, ArrayLike],
+    quantizer: QuantizerOf,
+    by: str | None,
+    restored: dict[str, NDArray[np.float32]] | None,
+) -> Rate:
+    if by not in (None, "tensor"):
+        raise InvalidArgument(f"by: expected None or 'tensor', got {by!r}")
+    tensors = named_tensors(weights, "weights")
+    total = sum(int(np.size(t)) for t in tensors.values())
+    counters = [Counter(total)]
+    error = energy = 0.0
+    parameters: dict[Quantizer, int] = {}
+    for name, value in tensors.items():
+        tensor = as_float32(value, name)
+        try:
+            used = quantizer if isinstance(quantizer, Quantizer) else quantizer(name, tensor)
+            cores = used.core(False)
+            if by == "tensor":
+                counters.append(Counter(tensor.size))
+            out = None if restored is None else restored[name]
+            error += _core.measure(cores, used.inner(tensor.shape, len(cores)), tensor, counters[-1], out)
+        except InvalidArgument as failure:
+            raise InvalidArgument(f"tensor {name!r}: {failure}") from None
+        parameters[used] = parameters.get(used, 0) + 1
+        flat = tensor.reshape(-1)
+        energy += float(np.dot(flat, flat))
+    side = sum(q.parameter_count * (n if by == "tensor" else 1) for q, n in parameters.items()) * 32
+    counts = [counter.finish() for counter in counters]
+    bits = sum(c.entropy * c.total for c in counts)
+    table_bits = sum(c.table_bits for c in counts if c.total) + side
+    return Rate(
+        entropy=bits / total if total else 0.0,
+        entropy_tables=(bits + table_bits) / total if total else 0.0,
+        count=total,
+        distinct=sum(c.distinct for c in counts),
+        mse=error / total if total else 0.0,
+        sqnr_db=10.0 * float(np.log10(energy / error)) if error > 0.0 and energy > 0.0 else float("inf"),
+    )

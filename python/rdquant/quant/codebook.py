@@ -1,0 +1,59 @@
+"""Quantizers with arbitrary reconstruction values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from .._arrays import as_float32
+from .._core import quant as _core
+from ..errors import InvalidArgument
+from .base import Quantizer, check_bits
+
+__all__ = ["Codebook"]
+
+
+@dataclass(frozen=True)
+class Codebook(Quantizer):
+    """Nearest of given values; level = index 0.. into them, a tie goes to the lower value.
+
+    Args:
+        levels: 1..65536 finite numbers, strictly increasing once rounded to float32.
+    """
+
+    family: ClassVar[str] = "codebook"
+    levels: tuple[float, ...] = (0.0,)
+
+    def __post_init__(self) -> None:
+        values = np.asarray(self.levels, np.float32)
+        if values.ndim != 1:
+            raise InvalidArgument(f"levels: expected a list of numbers, got an array of shape {values.shape}")
+        object.__setattr__(self, "levels", tuple(values.tolist()))
+        self.core(False)
+
+    @property
+    def label(self) -> str:
+        return "codebook"
+
+    @cached_property
+    def _one(self) -> list[Any]:
+        return [_core.Codebook(list(self.levels))]
+
+    def core(self, clip: bool) -> list[Any]:
+        return self._one
+
+    @property
+    def parameter_count(self) -> int:
+        return len(self.levels)
+
+    @classmethod
+    def from_levels(cls, bits: int, x: ArrayLike) -> Codebook:
+        """Lloyd–Max (one-dimensional k-means) codebook of at most 2^bits values for the weights `x`; bits 1..16.
+
+        Raises InvalidArgument where x is empty or not finite.
+        """
+        return cls(tuple(_core.lloyd_max(as_float32(x, "x"), 2 ** check_bits(bits, 16))))

@@ -1,0 +1,159 @@
+"""Quantizers by name, before bits, range and weights are known: what a sweep or a command line asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from ..errors import InvalidArgument
+from .base import Quantizer, Range, range_of
+from .codebook import Codebook
+from .minifloat import MINIFLOATS, Minifloat
+from .uniform import Deadzone, Midrise, Midtread, MuLaw
+
+__all__ = ["QuantizerSpec", "parse_quantizers"]
+
+_HELP = (
+    "allowed are midtread, midrise, deadzone:δ (0 ≤ δ < 1), mulaw[:µ], minifloat (all of Table 3.5), "
+    "minifloat:exponent/mantissa[:best|:bias], half, bfloat16, codebook"
+)
+
+
+@dataclass(frozen=True)
+class QuantizerSpec:
+    """A family with its options, still without bits, range or weights.
+
+    `build` makes the quantizer. A spec with `takes_bits` false (a format, or a given quantizer) stands for one point.
+    """
+
+    text: str
+    family: str
+    options: tuple[tuple[str, Any], ...] = ()
+    given: Quantizer | None = None
+
+    @property
+    def takes_bits(self) -> bool:
+        return self.family in ("midtread", "midrise", "deadzone", "mulaw", "codebook") and self.given is None
+
+    @property
+    def most_bits(self) -> int:
+        """Greatest number of bits that `build` takes."""
+        return 16 if self.family == "codebook" else 24
+
+    @property
+    def needs_weights(self) -> bool:
+        """Whether `build` designs the quantizer for given weights."""
+        return self.given is None and (self.family == "codebook" or dict(self.options).get("bias") == "best")
+
+    @property
+    def label(self) -> str:
+        if self.given is not None:
+            return self.given.label
+        if self.family == "codebook":
+            return "codebook"
+        return self.build(8 if self.takes_bits else None, x=np.ones(1, np.float32)).label
+
+    def build(
+        self, bits: int | None = None, range: Range = 1.0, axis: int | None = None, x: ArrayLike | None = None
+    ) -> Quantizer:
+        """The quantizer for `bits` over ±range; `x` are the weights, for range="max", codebooks and fitted biases."""
+        if self.given is not None:
+            return self.given
+        options = dict(self.options)
+        if self.family in ("minifloat", "half", "bfloat16"):
+            return self._format(options, x)
+        if bits is None:
+            raise InvalidArgument(f"{self.text}: needs a number of bits")
+        if self.family == "codebook":
+            if x is None:
+                raise InvalidArgument("codebook: needs the weights to be designed for")
+            return Codebook.from_levels(bits, x)
+        limits = range_of(range, x, axis)
+        if self.family == "deadzone":
+            return Deadzone.from_levels(bits, limits, options["delta"], axis)
+        if self.family == "mulaw":
+            return MuLaw.from_levels(bits, limits, options["mu"], axis)
+        return {"midtread": Midtread, "midrise": Midrise}[self.family].from_levels(bits, limits, axis)
+
+    def _format(self, options: dict[str, Any], x: ArrayLike | None) -> Quantizer:
+        if self.family == "half":
+            return Minifloat.half()
+        if self.family == "bfloat16":
+            return Minifloat.bfloat16()
+        exponent, mantissa, bias = options["exponent"], options["mantissa"], options["bias"]
+        if bias == "best":
+            if x is None:
+                raise InvalidArgument(f"{self.text}: needs the weights that the bias is to fit")
+            return Minifloat.fitted(x, exponent, mantissa)
+        return Minifloat(1 + exponent + mantissa, exponent, mantissa, bias)
+
+
+def parse_quantizers(
+    given: str | type[Quantizer] | Quantizer | QuantizerSpec | Iterable[Any],
+) -> list[QuantizerSpec]:
+    """Specs for what a user wrote: "midtread, deadzone:0.4", a quantizer or its class, or a list of such.
+
+    Raises InvalidArgument naming the part that is not understood and what is allowed. Repeated parts count once.
+    """
+    parts = given.split(",") if isinstance(given, str) else given
+    if isinstance(parts, (type, Quantizer, QuantizerSpec)):
+        parts = [parts]
+    specs: dict[QuantizerSpec, None] = {}
+    for part in parts:
+        if isinstance(part, QuantizerSpec):
+            specs[part] = None
+        elif isinstance(part, Quantizer):
+            specs[QuantizerSpec(part.label, part.family, given=part)] = None
+        elif isinstance(part, type) and issubclass(part, Quantizer):
+            specs.update(dict.fromkeys(_parse(part.family)))
+        elif isinstance(part, str):
+            specs.update(
+                dict.fromkeys(s for piece in part.split(",") if piece.strip() for s in _parse(piece.strip()))
+            )
+        else:
+            raise InvalidArgument(f"quantizers: {part!r} is no quantizer; {_HELP}")
+    if not specs:
+        raise InvalidArgument(f"quantizers: none given; {_HELP}")
+    return list(specs)
+
+
+def _parse(text: str) -> list[QuantizerSpec]:
+    name, *arguments = text.lower().split(":")
+    try:
+        if name in ("midtread", "midrise", "half", "bfloat16", "codebook") and not arguments:
+            return [QuantizerSpec(text, name)]
+        if name == "deadzone" and len(arguments) <= 1:
+            delta = float(arguments[0]) if arguments else 0.4
+            Deadzone(1.0, delta)
+            return [QuantizerSpec(f"deadzone:{delta:g}", name, (("delta", delta),))]
+        if name == "mulaw" and len(arguments) <= 1:
+            mu = float(arguments[0]) if arguments else 255.0
+            MuLaw(mu)
+            return [QuantizerSpec(f"mulaw:{mu:g}", name, (("mu", mu),))]
+        if name == "minifloat" and len(arguments) <= 2:
+            return _parse_minifloats(arguments)
+    except ValueError as error:
+        raise InvalidArgument(f"quantizers: {text!r} is not understood ({error}); {_HELP}") from None
+    raise InvalidArgument(f"quantizers: {text!r} is not understood; {_HELP}")
+
+
+def _parse_minifloats(arguments: list[str]) -> list[QuantizerSpec]:
+    widths: list[tuple[int, int]] = list(MINIFLOATS)
+    if arguments and arguments[0] not in ("", "all"):
+        exponent, mantissa = (int(width) for width in arguments[0].split("/"))
+        widths = [(exponent, mantissa)]
+    bias: Any = None
+    if len(arguments) == 2:
+        bias = "best" if arguments[1] == "best" else int(arguments[1])
+    specs = []
+    for exponent, mantissa in widths:
+        Minifloat(1 + exponent + mantissa, exponent, mantissa, None if bias == "best" else bias)
+        text = f"minifloat:{exponent}/{mantissa}" + ("" if bias is None else f":{bias}")
+        specs.append(
+            QuantizerSpec(text, "minifloat", (("exponent", exponent), ("mantissa", mantissa), ("bias", bias)))
+        )
+    return specs

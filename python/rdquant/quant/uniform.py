@@ -1,0 +1,213 @@
+"""Midtread, midrise, dead zone, and midtread behind µ-law companding."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, ClassVar
+
+from numpy.typing import ArrayLike
+
+from .._core import quant as _core
+from ..errors import InvalidArgument
+from .base import PerChannel, Quantizer, Range, channels_of, check_bits, per_channel, range_of, step_of
+
+__all__ = ["Deadzone", "Midrise", "Midtread", "MuLaw"]
+
+
+@dataclass(frozen=True)
+class _Uniform(Quantizer):
+    """Fields shared by midtread, midrise and dead zone."""
+
+    step: PerChannel
+    axis: int | None = field(default=None, kw_only=True)
+    bits: int | None = field(default=None, kw_only=True)
+    range: PerChannel | None = field(default=None, kw_only=True)
+
+    @property
+    def _delta(self) -> float:
+        raise NotImplementedError
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "step", per_channel(self.step, "step"))
+        if isinstance(self.step, tuple) and self.axis is None:
+            raise InvalidArgument("step: one a channel needs axis=")
+        self.core(False)  # checks the parameters
+
+    @cached_property
+    def _kept(self) -> list[Any]:
+        return [_core.Uniform(step, self._delta) for (step,) in channels_of(self.step)]
+
+    @cached_property
+    def _clipped(self) -> list[Any]:
+        if self.range is None:
+            raise InvalidArgument(
+                "clip=True needs a range: make the quantizer with from_levels(bits=, range=)"
+            )
+        return [
+            _core.Uniform(step, self._delta, max(1, math.ceil(range / step - self._delta)))
+            for step, range in channels_of(self.step, self.range)
+        ]
+
+    def core(self, clip: bool) -> list[Any]:
+        return self._clipped if clip else self._kept
+
+    @property
+    def parameter_count(self) -> int:
+        return len(self._kept)
+
+    @classmethod
+    def _with_levels(
+        cls, bits: int, range: Range, axis: int | None, x: ArrayLike | None, **extra: Any
+    ) -> dict[str, Any]:
+        limits = range_of(range, x, axis)
+        return {"step": step_of(bits, limits), "axis": axis, "bits": int(bits), "range": limits, **extra}
+
+
+@dataclass(frozen=True)
+class Midtread(_Uniform):
+    """Uniform quantizer with a level at zero: level = round(x/Δ), x̂ = Δ·level (thesis 004, equations 2.21, 2.22).
+
+    Exactly the dead zone with δ = ½, so ties |x| = (k + ½)·Δ go to level k, towards zero.
+
+    Args:
+        step: Δ > 0, a number or one a channel (then `axis` names the channel axis).
+    """
+
+    family: ClassVar[str] = "midtread"
+
+    @property
+    def _delta(self) -> float:
+        return 0.5
+
+    @property
+    def label(self) -> str:
+        return "midtread"
+
+    @classmethod
+    def from_levels(
+        cls, bits: int, range: Range = 1.0, axis: int | None = None, x: ArrayLike | None = None
+    ) -> Midtread:
+        """2^bits levels over ±range: Δ = 2·range/2^bits.
+
+        Args:
+            bits: i of the thesis, 1..31.
+            range: a number (the thesis: 1), one a channel, or "max": max|x| of `x`, per channel if `axis` is given.
+        """
+        return cls(**cls._with_levels(bits, range, axis, x))
+
+
+@dataclass(frozen=True)
+class Midrise(_Uniform):
+    """Uniform quantizer without a level at zero: level = sign(x)·⌈|x|/Δ⌉, x̂ = sign(level)·Δ·(|level| − ½)
+    (thesis 004, equations 2.23, 2.24). sign(0) = 0: an exact zero keeps level 0. Arguments as for Midtread.
+    """
+
+    family: ClassVar[str] = "midrise"
+
+    @property
+    def _delta(self) -> float:
+        return 0.0
+
+    @property
+    def label(self) -> str:
+        return "midrise"
+
+    @classmethod
+    def from_levels(
+        cls, bits: int, range: Range = 1.0, axis: int | None = None, x: ArrayLike | None = None
+    ) -> Midrise:
+        """2^bits levels over ±range: Δ = 2·range/2^bits; arguments as for Midtread.from_levels."""
+        return cls(**cls._with_levels(bits, range, axis, x))
+
+
+@dataclass(frozen=True)
+class Deadzone(_Uniform):
+    """Uniform quantizer with a dead zone: level = 0 if |x| < δΔ, else sign(x)·⌈|x|/Δ − δ⌉;
+    x̂ = sign(level)·Δ·(|level| + δ − ½), 0 for level 0 (thesis 004, equations 2.25, 2.26).
+
+    Args:
+        step: as for Midtread.
+        delta: δ in [0, 1); ½ is midtread, 0 is midrise, bit for bit. The thesis uses .1, .25, .4 and .7.
+    """
+
+    family: ClassVar[str] = "deadzone"
+    delta: float = 0.5
+
+    @property
+    def _delta(self) -> float:
+        return float(self.delta)
+
+    @property
+    def label(self) -> str:
+        return f"dead zone δ={self.delta:g}"
+
+    @classmethod
+    def from_levels(
+        cls,
+        bits: int,
+        range: Range = 1.0,
+        delta: float = 0.5,
+        axis: int | None = None,
+        x: ArrayLike | None = None,
+    ) -> Deadzone:
+        """2^bits levels over ±range: Δ = 2·range/2^bits; arguments as for Midtread.from_levels."""
+        return cls(**cls._with_levels(bits, range, axis, x, delta=delta))
+
+
+@dataclass(frozen=True)
+class MuLaw(Quantizer):
+    """µ-law companding, then midtread with 2^bits levels on the compressed axis (thesis 004, equations 2.27, 2.28):
+    y = X·ln(1 + µ|x|/X)/ln(1 + µ)·sign(x); x̂ = (X/µ)·((1 + µ)^(|ŷ|/X) − 1)·sign(ŷ).
+
+    Args:
+        mu: µ > 0. The thesis says only that "µ is the number of channels"; 255 is the standard of telephony.
+        bits: 1..31; Δ = 2·range/2^bits on the compressed axis.
+        range: X > 0, or one a channel with `axis`; the thesis: 1. Larger weights get levels beyond 2^bits unless clipped.
+    """
+
+    family: ClassVar[str] = "mulaw"
+    mu: float = 255.0
+    bits: int = 8
+    range: PerChannel = 1.0
+    axis: int | None = field(default=None, kw_only=True)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "range", per_channel(self.range, "range"))
+        if isinstance(self.range, tuple) and self.axis is None:
+            raise InvalidArgument("range: one a channel needs axis=")
+        check_bits(self.bits)
+        self.core(False)
+
+    @property
+    def label(self) -> str:
+        return f"µ-law µ={self.mu:g}"
+
+    @cached_property
+    def _both(self) -> tuple[list[Any], list[Any]]:
+        pairs = channels_of(self.range, step_of(self.bits, self.range))
+        limit = 2 ** (self.bits - 1) if self.bits > 1 else 1
+        return (
+            [_core.MuLaw(self.mu, range, step) for range, step in pairs],
+            [_core.MuLaw(self.mu, range, step, limit) for range, step in pairs],
+        )
+
+    def core(self, clip: bool) -> list[Any]:
+        return self._both[clip]
+
+    @property
+    def parameter_count(self) -> int:
+        return 1 + len(self._both[0])
+
+    @classmethod
+    def from_levels(
+        cls,
+        bits: int,
+        range: Range = 1.0,
+        mu: float = 255.0,
+        axis: int | None = None,
+        x: ArrayLike | None = None,
+    ) -> MuLaw:
+        """2^bits levels over ±range on the compressed axis; `range` as for Midtread.from_levels."""
+        return cls(mu, bits, range_of(range, x, axis), axis=axis)

@@ -1,0 +1,297 @@
+"""The rate–distortion study: quantizers × bits × scopes, evaluated and stored point by point."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from concurrent.futures import Executor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import InvalidArgument
+from ..quant.spec import QuantizerSpec, parse_quantizers
+from .study import Study
+
+if TYPE_CHECKING:
+    from ..data import Dataset
+    from ..graph import Model
+    from .driver import Driver
+    from .point import Context, Outcome, Point, Scope
+    from .store import Store
+
+__all__ = ["QUANTIZERS", "Study", "sweep"]
+
+#: The quantizers of thesis 004, chapter 3.
+QUANTIZERS = "midtread,midrise,deadzone:0.1,deadzone:0.25,deadzone:0.4,deadzone:0.7,mulaw:255,minifloat"
+
+
+def sweep(
+    model: Model | str | os.PathLike[str],
+    data: Dataset | str | os.PathLike[str],
+    quantizers: str | Iterable[Any] = QUANTIZERS,
+    bits: Iterable[int] = range(2, 17),
+    scope: Scope | Sequence[Scope] = "model",
+    strategy: Literal["grid", "adaptive"] = "grid",
+    tolerance: float = 0.008,
+    metrics: Sequence[str] = ("top1", "top5", "kl"),
+    store: str | os.PathLike[str] | None = None,
+    executor: Executor | None = None,
+    range: float | Literal["max"] | None = None,
+    backend: str = "auto",
+    threads: int | None = None,
+    seed: int = 0,
+    progress: bool = True,
+) -> Study:
+    """Rate–distortion study of a trained model without retraining (thesis 004, chapter 3).
+
+    Every point quantizes and dequantizes all weights and biases, takes the entropy of the levels, and evaluates the model
+    with the restored weights.
+
+    Args:
+        model: a model or what `rdquant.load` takes.
+        data: images with labels: a dataset, or what `rdquant.data.open_dataset` takes.
+        quantizers: text ("midtread,deadzone:0.4,minifloat:4/3"), quantizer classes or quantizers, or a list of such.
+        bits: i of the thesis, 2^i levels over ±range, 1..24 (codebooks: ..16). Formats and given quantizers take none.
+        scope: one step for the "model" (the thesis), for each "tensor", or for each output "channel" of each tensor; or a
+            list of scopes. For "tensor" and "channel" each tensor has its own table of probabilities.
+        strategy: "grid" evaluates every point on all images. "adaptive" finds, for each quantizer and scope, the smallest
+            rate within the tolerance, the same as the full grid would give: it goes up from the smallest entropy and stops
+            a point as soon as a sequential test on paired predictions shows that it loses too much (wrongly with a
+            probability of at most 1e-4 a point).
+        tolerance: greatest loss against the float model in every metric that is a share of images, as a fraction
+            (0.008 = 0.8 points, the rule behind Tables 3.9 and 3.10).
+        metrics: names in `rdquant.metrics.METRICS`.
+        store: folder of the results file `results.sqlite`, made if missing. A sweep into a folder that has results of the
+            same model and data continues them: nothing that is there is evaluated again. None: in memory.
+        executor: any `concurrent.futures.Executor` to evaluate points on; None: here, one after the other.
+        range: the range that 2^bits levels span; by default 1 (the thesis) for scope "model", "max" (max|w|) otherwise.
+        backend, threads: as for `rdquant.Session`.
+        seed: order in which "adaptive" visits images.
+        progress: show a bar on stderr.
+
+    Returns:
+        The study. Interrupted (Ctrl-C) or killed, all finished points are in the store; run again to continue.
+
+    Raises:
+        InvalidArgument: an argument outside the above, a NaN weight (naming the tensor), another sweep on the same store.
+        CorruptFile: the store is no results file, or of a newer schema.
+    """
+    from ..data import open_dataset
+    from ..graph import load
+    from .store import Store
+
+    network = load(model)
+    dataset = open_dataset(data, model=network)
+    groups = _groups(parse_quantizers(quantizers), bits, scope, range)
+    names = _checked_metrics(metrics, strategy)
+    if not 0.0 <= tolerance <= 1.0:
+        raise InvalidArgument(
+            f"tolerance: expected a fraction from 0 to 1 (0.008 = 0.8 points), got {tolerance!r}"
+        )
+    folder = None if store is None else Path(store)
+    results = Store(folder, write=True)
+    try:
+        options = {"tolerance": tolerance, "metrics": list(names), "strategy": strategy}
+        study_id = _study_row(results, network, dataset, options)
+        context = _context(network, dataset, backend, threads, names, tolerance, strategy, seed)
+        _run(results, study_id, context, groups, executor, progress)
+    except BaseException:
+        results.close()
+        raise
+    if folder is None:
+        return Study(results, study_id)
+    results.close()
+    return Study(Store(folder), study_id)
+
+
+def _groups(
+    specs: list[QuantizerSpec],
+    bits: Iterable[int],
+    scope: Scope | Sequence[Scope],
+    range: float | Literal["max"] | None,
+) -> list[list[Point]]:
+    """Points by quantizer and scope: the curves of the study."""
+    from .point import Point
+
+    depths = sorted(set(bits))
+    for depth in depths:
+        if isinstance(depth, bool) or int(depth) != depth or not 1 <= depth <= 24:
+            raise InvalidArgument(f"bits: expected whole numbers from 1 to 24, got {depth!r}")
+    if not depths and any(spec.takes_bits for spec in specs):
+        raise InvalidArgument("bits: none given")
+    if range is not None and range != "max" and not (isinstance(range, (int, float)) and 0 < range < np.inf):
+        raise InvalidArgument(f"range: expected a positive number or 'max', got {range!r}")
+    scopes = [scope] if isinstance(scope, str) else list(scope)
+    groups: dict[tuple[str, str], list[Point]] = {}
+    for one in scopes:
+        if one not in ("model", "tensor", "channel"):
+            raise InvalidArgument(f"scope: expected 'model', 'tensor' or 'channel', got {one!r}")
+        span: float | Literal["max"] = range if range is not None else (1.0 if one == "model" else "max")
+        for spec in specs:
+            wanted = [int(b) for b in depths if b <= spec.most_bits] if spec.takes_bits else [None]
+            # Formats without bits form one curve together: each is one point of it.
+            curve = groups.setdefault((spec.label if spec.takes_bits else spec.text, one), [])
+            curve.extend(Point(spec, b, one, span) for b in wanted)
+    return list(groups.values())
+
+
+def _checked_metrics(metrics: Sequence[str], strategy: str) -> tuple[str, ...]:
+    from ..metrics import METRICS
+    from .point import TOP_K
+
+    names = tuple(dict.fromkeys([metrics] if isinstance(metrics, str) else metrics))
+    for name in names:
+        if name not in METRICS:
+            raise InvalidArgument(f"metrics: no metric {name!r}; allowed: {', '.join(METRICS)}")
+    if strategy not in ("grid", "adaptive"):
+        raise InvalidArgument(f"strategy: expected 'grid' or 'adaptive', got {strategy!r}")
+    if strategy == "adaptive" and not any(name in TOP_K for name in names):
+        raise InvalidArgument(f"metrics: strategy 'adaptive' needs one of {', '.join(TOP_K)} to compare")
+    return names
+
+
+def _context(
+    model: Model,
+    data: Dataset,
+    backend: str,
+    threads: int | None,
+    metrics: tuple[str, ...],
+    tolerance: float,
+    strategy: str,
+    seed: int,
+) -> Context:
+    from .point import Context
+
+    return Context(
+        model=model,
+        data=data,
+        backend=backend,
+        threads=threads,
+        metrics=metrics,
+        key=f"{model.fingerprint} {backend} {threads}",
+        tolerance=tolerance,
+        stop_early=strategy == "adaptive",
+        seed=seed,
+        batch=data.batch_size,
+    )
+
+
+def _study_row(store: Store, model: Model, data: Dataset, options: dict[str, Any]) -> int:
+    """The study's row, made with the facts about the model where it is new; the options are those of the last call."""
+    import json
+
+    from ..machine import describe
+    from .driver import now
+    from .facts import describe_weights
+
+    found = store.rows(
+        "SELECT id FROM studies WHERE model_fingerprint = ? AND data_fingerprint = ?",
+        (model.fingerprint, data.fingerprint),
+    )
+    if found:
+        study_id = int(found[0]["id"])
+        store.update("studies", study_id, {"options": json.dumps(options)})
+        return study_id
+    facts = describe_weights(model)
+    row = {
+        "model": model.name,
+        "model_fingerprint": model.fingerprint,
+        "data": data.name,
+        "data_fingerprint": data.fingerprint,
+        "model_summary": model.summary(),
+        "machine": describe(),
+        "options": options,
+        "created": now(),
+    }
+    return store.insert_study(row, facts)
+
+
+def _run(
+    store: Store,
+    study_id: int,
+    context: Context,
+    groups: list[list[Point]],
+    executor: Executor | None,
+    progress: bool,
+) -> None:
+    from tqdm import tqdm
+
+    from .driver import Driver
+    from .point import measure_rate
+    from .search import ascending, one
+
+    weights = context.model.weights()
+    axes = {p.name: p.axis for p in context.model.parameters if p.axis is not None}
+    baseline = _baseline(store, study_id, context)
+    with tqdm(total=sum(map(len, groups)), unit="point", disable=not progress) as bar:
+
+        def advance(text: str) -> None:
+            bar.set_postfix_str(text, refresh=False)
+            bar.update()
+
+        driver = Driver(store, study_id, context, baseline, axes, advance)
+        if context.stop_early:
+            searches = [ascending(g, {p: measure_rate(weights, p, axes) for p in g}) for g in groups]
+        else:
+            searches = [one(point) for group in groups for point in group]
+        driver.run(searches, executor)
+        bar.update(bar.total - bar.n)
+
+
+def _baseline(store: Store, study_id: int, context: Context) -> dict[str, float]:
+    """Metrics of the float model, from the store or evaluated now; its scores go to `context.reference`."""
+    import json
+
+    rows = store.rows("SELECT metrics FROM points WHERE study_id = ? AND family = 'float'", (study_id,))
+    path = None if store.folder is None else store.folder / f"float-scores-{study_id}.npy"
+    stored: dict[str, float] = json.loads(rows[0]["metrics"]) if rows else {}
+    if path is not None and path.is_file() and all(name in stored for name in context.metrics):
+        try:
+            scores: NDArray[np.float32] = np.load(path)
+        except (ValueError, OSError, EOFError):
+            scores = np.empty((0, 0), np.float32)
+        if len(scores) == len(context.data):
+            context.reference = scores
+            return stored
+    from .point import run_float
+
+    outcome = run_float(context)
+    context.reference = outcome.scores
+    if path is not None and outcome.scores is not None:
+        _save(path, outcome.scores)
+    store.insert("points", [_float_row(study_id, context, outcome)], replace=True)
+    return outcome.metrics
+
+
+def _save(path: Path, scores: NDArray[np.float32]) -> None:
+    """Writes to a new file first, so that a kill leaves the old one or none."""
+    partial = path.with_suffix(".partial")
+    with open(partial, "wb") as file:
+        np.save(file, scores)
+    os.replace(partial, path)
+
+
+def _float_row(study_id: int, context: Context, outcome: Outcome) -> dict[str, Any]:
+    from ..entropy import float_entropy
+    from .driver import now
+
+    return {
+        "study_id": study_id,
+        "quantizer": "float32",
+        "family": "float",
+        "options": {"quantizer": "float32", "range": None},
+        "bits": None,
+        "scope": "model",
+        "state": "done",
+        "images": outcome.images,
+        "entropy": float_entropy(context.model.weights()),
+        "cr": 1.0,
+        "re": 0.0,
+        "mse": 0.0,
+        "metrics": outcome.metrics,
+        "seconds": outcome.seconds,
+        "created": now(),
+    }

@@ -1,0 +1,199 @@
+"""One point of a study: which weights, what they cost, how the model does with them."""
+
+from __future__ import annotations
+
+import math
+import os
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ..codec import Rate, rate, requantize
+from ..data import Dataset
+from ..errors import InvalidArgument
+from ..graph import Model, load
+from ..metrics import METRICS, outputs, ranks
+from ..quant import Quantizer, QuantizerSpec
+from ..runtime import Session
+from .sequential import PairedTest
+
+__all__ = ["Context", "Outcome", "Point", "Scope", "TOP_K", "measure_rate", "run_float", "run_point"]
+
+Scope = Literal["model", "tensor", "channel"]
+Scores = NDArray[np.float32]
+
+#: Metrics that are the share of images whose label is among the k best scores.
+TOP_K = {"top1": 1, "accuracy": 1, "top5": 5}
+_FIRST_BATCHES = (8, 8, 16)
+
+
+@dataclass(frozen=True)
+class Point:
+    """A quantizer for the whole model. `bits` is None where the quantizer takes none."""
+
+    spec: QuantizerSpec
+    bits: int | None
+    scope: Scope
+    range: float | Literal["max"]
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What identifies the point besides bits and scope."""
+        return {"quantizer": self.spec.text, "range": self.range}
+
+
+@dataclass
+class Context:
+    """What all points of a study share; sent to workers once a task, so it holds no caches."""
+
+    model: Model
+    data: Dataset
+    backend: str
+    threads: int | None
+    metrics: tuple[str, ...]
+    key: str
+    reference: Scores | None = None
+    tolerance: float = 0.0
+    stop_early: bool = False
+    seed: int = 0
+    batch: int = 32
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # A model that came from a file travels as its path: a task must not carry half a gigabyte of weights.
+        model = self.model.source if os.path.isfile(self.model.source) else self.model
+        return _unpickle, (
+            self.key,
+            model,
+            {f.name: getattr(self, f.name) for f in fields(self) if f.name != "model"},
+        )
+
+
+_models: dict[str, Model] = {}
+
+
+def _unpickle(key: str, model: Model | str, others: dict[str, Any]) -> Context:
+    """A context in a worker; the model is read once a process."""
+    if key not in _models:
+        _models.clear()
+        _models[key] = load(model)
+        if not key.startswith(_models[key].fingerprint):
+            raise InvalidArgument(f"{model}: the file has changed since the sweep began")
+    return Context(model=_models[key], **others)
+
+
+@dataclass
+class Outcome:
+    """What `run_point` found. `scores` are kept for the float model only."""
+
+    rate: Rate
+    metrics: dict[str, float]
+    images: int
+    state: Literal["done", "stopped"]
+    seconds: float
+    scores: Scores | None = None
+
+
+_local = threading.local()
+
+
+def _session(context: Context) -> Session:
+    """This worker's session for the study: made once a thread, its weights swapped from point to point."""
+    if getattr(_local, "key", None) != context.key:
+        _local.session = Session(context.model, backend=context.backend, threads=context.threads)
+        _local.key = context.key
+    session: Session = _local.session
+    return session
+
+
+def measure_rate(weights: Mapping[str, ArrayLike], point: Point, axes: Mapping[str, int]) -> Rate:
+    """Entropy and distortion of a point; no inference."""
+    return rate(weights, _quantizers(weights, point, axes), by=_tables(point))
+
+
+def run_float(context: Context) -> Outcome:
+    """The float model on all images."""
+    start = time.perf_counter()
+    session = _session(context)
+    session.set_weights(context.model.weights())
+    scores = outputs(session, context.data)
+    metrics = _measure(context, scores, context.data.labels, scores)
+    empty = Rate(math.nan, math.nan, 0, 0, 0.0, math.inf)
+    return Outcome(empty, metrics, len(scores), "done", time.perf_counter() - start, scores)
+
+
+def run_point(context: Context, point: Point, axes: Mapping[str, int]) -> Outcome:
+    """Quantizes, puts the weights into the session, and evaluates until done or surely beyond the tolerance."""
+    start = time.perf_counter()
+    weights = context.model.weights()
+    restored, cost = requantize(weights, _quantizers(weights, point, axes), by=_tables(point))
+    session = _session(context)
+    session.set_weights(restored)
+    del restored
+    if context.stop_early:
+        order, scores = _until_decided(context, session)
+    else:
+        order, scores = np.arange(len(context.data)), outputs(session, context.data)
+    seen = order[: len(scores)]
+    reference = None if context.reference is None else context.reference[seen]
+    metrics = _measure(context, scores, context.data.labels[seen], reference)
+    state: Literal["done", "stopped"] = "done" if len(scores) == len(context.data) else "stopped"
+    return Outcome(cost, metrics, len(scores), state, time.perf_counter() - start)
+
+
+def _tables(point: Point) -> str | None:
+    return None if point.scope == "model" else "tensor"
+
+
+def _quantizers(weights: Mapping[str, ArrayLike], point: Point, axes: Mapping[str, int]) -> Any:
+    """One quantizer for the whole model, or a function of name and tensor."""
+    spec = point.spec
+    if point.scope == "model":
+        needs_weights = point.range == "max" or spec.needs_weights
+        everything = _concatenated(weights) if needs_weights else None
+        return spec.build(point.bits, point.range, x=everything)
+
+    def for_tensor(name: str, tensor: NDArray[np.float32]) -> Quantizer:
+        axis = axes.get(name) if point.scope == "channel" else None
+        return spec.build(point.bits, point.range, axis, tensor)
+
+    return for_tensor
+
+
+def _concatenated(weights: Mapping[str, ArrayLike]) -> NDArray[np.float32]:
+    return np.concatenate([np.asarray(w, np.float32).reshape(-1) for w in weights.values()])
+
+
+def _measure(context: Context, scores: Scores, labels: Any, reference: Scores | None) -> dict[str, float]:
+    return {name: float(METRICS[name](scores, labels, reference)) for name in context.metrics}
+
+
+def _until_decided(context: Context, session: Session) -> tuple[NDArray[np.int64], Scores]:
+    """Scores of images in random order, until all are seen or a metric's loss is surely beyond the tolerance."""
+    assert context.reference is not None
+    count = len(context.data)
+    order = np.random.default_rng(context.seed).permutation(count)
+    labels = context.data.labels
+    baseline = ranks(context.reference, labels)[order]
+    allowed = math.floor(context.tolerance * count + 1e-9)
+    tests = {name: PairedTest(baseline <= TOP_K[name], allowed) for name in context.metrics if name in TOP_K}
+    parts: list[Scores] = []
+    seen = 0
+    while seen < count:
+        size = _FIRST_BATCHES[len(parts)] if len(parts) < len(_FIRST_BATCHES) else context.batch
+        chosen = order[seen : seen + size]
+        parts.append(outputs(session, context.data, chosen))
+        seen += len(chosen)
+        rank = ranks(parts[-1], labels[chosen])
+        if any([test.update(rank <= TOP_K[name]) for name, test in tests.items()]):
+            break
+    scores = np.concatenate(parts)
+    if seen < count:
+        return order, scores
+    back = np.empty_like(order)
+    back[order] = np.arange(count)
+    return np.arange(count), scores[back]

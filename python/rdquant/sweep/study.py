@@ -1,0 +1,175 @@
+"""A finished or running study, as tables."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..errors import InvalidArgument
+from .store import Store
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+__all__ = ["Study", "best_points"]
+
+_COLUMNS = (
+    "quantizer family bits scope range state images entropy entropy_tables cr re mse sqnr_db".split()
+    + ["verdict", "seconds"]
+)
+#: Fractions of images, the higher the better: the metrics to which a tolerated loss applies.
+RATES = ("top1", "top5", "accuracy")
+
+
+class Study:
+    """Results of `rdquant.sweep`, read from its store; rows only, nothing is computed again.
+
+    Attributes:
+        folder: the store's folder, or None for a study in memory.
+        info: dict of model, data, model_summary, machine, options, created.
+    """
+
+    def __init__(self, store: Store, study_id: int) -> None:
+        self._store = store
+        self._id = study_id
+        self.folder = store.folder
+
+    @classmethod
+    def open(cls, path: str | os.PathLike[str], model: str | None = None) -> Study:
+        """The study in folder `path` (or of the results file itself).
+
+        Args:
+            model: name of the model, where the store holds several; the last one by default.
+
+        Raises:
+            InvalidArgument: no results there, or none of that model.
+            CorruptFile: not a results file, or of a newer schema.
+        """
+        folder = Path(path)
+        store = Store(folder.parent if folder.suffix == ".sqlite" else folder)
+        rows = store.rows("SELECT id, model FROM studies ORDER BY id")
+        names = [row["model"] for row in rows]
+        ids = [row["id"] for row in rows if model in (None, row["model"])]
+        if not ids:
+            store.close()
+            found = f"it holds {', '.join(names)}" if names else "it holds no study yet"
+            raise InvalidArgument(f"{store.path}: no study{f' of {model!r}' if model else ''}; {found}")
+        return cls(store, ids[-1])
+
+    @property
+    def info(self) -> dict[str, Any]:
+        row = self._rows("SELECT * FROM studies WHERE id = ?")[0]
+        return row | {key: json.loads(row[key]) for key in ("model_summary", "machine", "options")}
+
+    def to_pandas(self) -> pd.DataFrame:
+        """One row a point; the float model is the quantizer "float32".
+
+        Columns: quantizer, family, bits, scope, range, state ("done" or "stopped": given up early as beyond the
+        tolerance, its metrics then belong to the images seen), images, entropy and entropy_tables (bits per weight, without
+        and with tables), cr, re, mse, sqnr_db, each metric, verdict ("pass", "fail" or None), seconds.
+        """
+        import pandas as pd
+
+        rows = self._rows("SELECT * FROM points WHERE study_id = ? ORDER BY id")
+        metrics = [json.loads(row["metrics"]) for row in rows]
+        names = list(dict.fromkeys(name for point in metrics for name in point))
+        for row in rows:
+            row["range"] = json.loads(row["options"]).get("range")
+        table = pd.DataFrame(rows, columns=list(rows[0]) if rows else _COLUMNS)
+        table = table.reindex(columns=_COLUMNS)
+        for at, name in enumerate(names):
+            table.insert(len(_COLUMNS) - 2 + at, name, [point.get(name, np.nan) for point in metrics])
+        table["bits"] = table["bits"].astype("Int64")
+        return table
+
+    def best(self, tolerance: float | None = None, metrics: Sequence[str] | None = None) -> pd.DataFrame:
+        """For each quantizer the point with the smallest entropy that loses at most `tolerance` in every metric.
+
+        Args:
+            tolerance: greatest loss against the float model, as a fraction (0.008 = 0.8 points, the thesis' rule); by
+                default that of the sweep.
+            metrics: names of the metrics it applies to; by default those of the sweep that are shares of images.
+
+        Returns:
+            The points' rows with columns loss_<metric>, smallest entropy first. Quantizers without such a point are left
+            out. As Tables 3.9 and 3.10 of thesis 004.
+        """
+        options = self.info["options"]
+        limit = options["tolerance"] if tolerance is None else tolerance
+        names = [m for m in (metrics or options["metrics"]) if m in RATES]
+        return best_points(self.to_pandas(), limit, names)
+
+    def fits(self) -> pd.DataFrame:
+        """Fitted families: tensor ("" is the whole model), rank, criterion, family, parameters, kl, sse, aic, bic, ks."""
+        import pandas as pd
+
+        rows = self._rows("SELECT * FROM fits WHERE study_id = ? ORDER BY tensor, rank")
+        for row in rows:
+            row["parameters"] = json.loads(row["parameters"])
+        columns = "tensor rank criterion family parameters kl sse aic bic ks".split()
+        return pd.DataFrame(rows).reindex(columns=columns)
+
+    def histograms(self) -> dict[str, tuple[float, float, np.ndarray]]:
+        """Tensor ("" is the whole model) -> (low, high, int64 counts of equal bins)."""
+        rows = self._rows("SELECT * FROM histograms WHERE study_id = ?")
+        return {
+            row["tensor"]: (row["low"], row["high"], np.array(json.loads(row["counts"]), np.int64))
+            for row in rows
+        }
+
+    def tensors(self) -> pd.DataFrame:
+        """The model's tensors: position, name, role, shape, count, mean, std, min, max, kurtosis."""
+        import pandas as pd
+
+        rows = self._rows("SELECT * FROM tensors WHERE study_id = ? ORDER BY position")
+        for row in rows:
+            row["shape"] = tuple(json.loads(row["shape"]))
+        return pd.DataFrame(rows).reindex(
+            columns="position name role shape count mean std min max kurtosis".split()
+        )
+
+    def plot(self, metric: str = "top1") -> Figure:
+        """Rate–distortion curves: `metric` against bits per weight, one line a quantizer."""
+        from ..report import plot_curves
+
+        return plot_curves(self, metric)
+
+    def report(self, folder: str | os.PathLike[str] | None = None) -> Path:
+        """Writes report.html, plots and tables into `folder` (by default the study's own); returns the page's path."""
+        from ..report import write_report
+
+        target = folder if folder is not None else self.folder
+        if target is None:
+            raise InvalidArgument("report: this study is in memory; give the folder to write to")
+        return write_report(self, Path(target))
+
+    def close(self) -> None:
+        self._store.close()
+
+    def _rows(self, query: str) -> list[dict[str, Any]]:
+        return self._store.rows(query, (self._id,))
+
+    def __repr__(self) -> str:
+        info = self.info
+        points = self._rows("SELECT count(*) AS n FROM points WHERE study_id = ?")[0]["n"]
+        return f"Study({info['model']!r} on {info['data']!r}: {points} points, {self.folder or 'in memory'})"
+
+
+def best_points(points: pd.DataFrame, tolerance: float, metrics: Sequence[str]) -> pd.DataFrame:
+    """The rule behind `Study.best`, on its table."""
+    base = points[points["family"] == "float"]
+    done = points[(points["family"] != "float") & (points["state"] == "done")].copy()
+    if base.empty or done.empty:
+        return done.head(0)
+    for metric in metrics:
+        done[f"loss_{metric}"] = float(base.iloc[0][metric]) - done[metric]
+    # Losses are multiples of 1/images: the small term only absorbs the rounding of the subtraction.
+    within = np.all([done[f"loss_{m}"] <= tolerance + 1e-9 for m in metrics], axis=0) if metrics else True
+    order = done[within].sort_values(["entropy", "bits"], kind="stable")
+    return order.groupby("quantizer", sort=False).head(1).reset_index(drop=True)
