@@ -20,10 +20,11 @@ from scipy.stats import laplace
 
 from rdquant.errors import InvalidArgument
 from rdquant.report import best_rows, headline, plot_curves, summary, write_report
-from rdquant.report.densities import density
+from rdquant.report.plots import fitted
 from rdquant.report.rows import arrange, points_text
 from rdquant.report.svg import DARK, LIGHT
-from synthetic_study import FLOAT, StoredStudy, write_study
+from rdquant.sweep import Study
+from synthetic_study import FLOAT, write_study
 
 FIGURES = ["rd-top1", "close-top1", "rd-top5", "close-top5", "rd-kl", "histogram-log", "histogram-linear"]
 TABLES = ["best", "points", "ranking-sse", "ranking-kl", "fits", "tensors", "histograms"]
@@ -31,12 +32,12 @@ HOSTILE = {"fire0/squeeze_weight": '<script>alert("x")</script>&$\\frac', "fire1
 
 
 @pytest.fixture(scope="module")
-def study(tmp_path_factory: pytest.TempPathFactory) -> StoredStudy:
-    return StoredStudy(write_study(tmp_path_factory.mktemp("study"), rename=HOSTILE))
+def study(tmp_path_factory: pytest.TempPathFactory) -> Study:
+    return Study.open(write_study(tmp_path_factory.mktemp("study"), rename=HOSTILE))
 
 
 @pytest.fixture(scope="module")
-def page(study: StoredStudy, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def page(study: Study, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_report(study, tmp_path_factory.mktemp("report") / "new" / "folder")
 
 
@@ -68,7 +69,7 @@ def test_pictures_are_not_blank(page: Path) -> None:
         ET.parse(page.parent / f"{name}.svg")
 
 
-def test_tables_hold_the_rows_of_the_study(page: Path, study: StoredStudy) -> None:
+def test_tables_hold_the_rows_of_the_study(page: Path, study: Study) -> None:
     for name in TABLES:
         text, binary = (
             pd.read_csv(page.parent / f"{name}.csv"),
@@ -82,7 +83,7 @@ def test_tables_hold_the_rows_of_the_study(page: Path, study: StoredStudy) -> No
     assert list(best["quantizer"]) == list(study.best()["quantizer"])
 
 
-def test_rankings_order_families_by_each_criterion(page: Path, study: StoredStudy) -> None:
+def test_rankings_order_families_by_each_criterion(page: Path, study: Study) -> None:
     for criterion in ("kl", "sse"):
         ranked = pd.read_csv(page.parent / f"ranking-{criterion}.csv", keep_default_na=False).set_index(
             "tensor"
@@ -93,7 +94,7 @@ def test_rankings_order_families_by_each_criterion(page: Path, study: StoredStud
         assert len(ranked) == 19
 
 
-def test_headline_states_the_first_best_choice(study: StoredStudy) -> None:
+def test_headline_states_the_first_best_choice(study: Study) -> None:
     first = study.best().iloc[0]
     text = headline(arrange(study, 0.008)).replace("\u00a0", " ")
     assert text.startswith(
@@ -135,7 +136,7 @@ def test_ids_are_unique_and_referenced_ones_exist(page: Path) -> None:
     assert set(re.findall(r'(?:href="|url\()#([^")]+)', text)) <= set(identities)
 
 
-def test_every_drawn_point_has_a_tooltip(page: Path, study: StoredStudy) -> None:
+def test_every_drawn_point_has_a_tooltip(page: Path, study: Study) -> None:
     figure = re.search(r'<figure id="figure-rd-kl">.*?</figure>', page.read_text("utf-8"), re.DOTALL)
     assert figure is not None
     tips = re.findall(r'class="mark"[^>]*><title>([^<]+)</title>', figure[0])
@@ -145,7 +146,7 @@ def test_every_drawn_point_has_a_tooltip(page: Path, study: StoredStudy) -> None
     assert any(tip.startswith(f"midtread, 8 bits: {chosen['entropy']:.3f} bits per weight") for tip in tips)
 
 
-def test_same_study_gives_the_same_page(page: Path, study: StoredStudy, tmp_path: Path) -> None:
+def test_same_study_gives_the_same_page(page: Path, study: Study, tmp_path: Path) -> None:
     assert write_report(study, tmp_path).read_bytes() == page.read_bytes()
 
 
@@ -165,20 +166,19 @@ def test_colours_have_contrast(theme: dict[str, str]) -> None:
     assert all(ratio(name, "surface") >= 3 for name in theme if re.fullmatch(r"s\d", name))  # WCAG 1.4.11
 
 
-def test_densities_are_those_of_the_stored_parameters() -> None:
+def test_drawn_densities_are_those_of_the_stored_parameters(study: Study) -> None:
     x = np.linspace(-1, 1, 101)
-    np.testing.assert_allclose(density("laplace", {"loc": 0.1, "scale": 0.2}, x), laplace.pdf(x, 0.1, 0.2))
-    spike = density("spike_laplace", {"zero": 0.25, "loc": 0.1, "scale": 0.2}, x)
-    np.testing.assert_allclose(spike, 0.75 * laplace.pdf(x, 0.1, 0.2))
-    assert density("nothing known", {"loc": 0.0, "scale": 1.0}, x) is None
-    assert density("gamma", {"loc": 0.0, "scale": 1.0}, x) is None
+    label, _, values = fitted(arrange(study, 0.008), "", x, most=1)[0]
+    stored = study.fits().query("tensor == '' and family == 'laplace'").iloc[0]["parameters"]
+    assert label == "Laplace"
+    np.testing.assert_allclose(values, laplace.pdf(x, stored["loc"], stored["scale"]), rtol=1e-12)
 
 
-def _edit(folder: Path, *statements: str) -> StoredStudy:
+def _edit(folder: Path, *statements: str) -> Study:
     with closing(sqlite3.connect(folder / "results.sqlite")) as store, store:
         for statement in statements:
             store.execute(statement)
-    return StoredStudy(folder)
+    return Study.open(folder)
 
 
 @pytest.mark.parametrize(
@@ -195,7 +195,7 @@ def _edit(folder: Path, *statements: str) -> StoredStudy:
         ("DELETE FROM fits", "No distributions were fitted"),
         ("DELETE FROM histograms", "The study holds no histograms"),
         ("DELETE FROM tensors", "Best choices"),
-        ("UPDATE studies SET machine = '{}', model_summary = '{}', created = NULL", "Best choices"),
+        ("UPDATE studies SET machine = '{}', model_summary = '{}', created = ''", "Best choices"),
         ("UPDATE tensors SET kurtosis = NULL, std = 0", "Best choices"),
         (
             "UPDATE histograms SET high = low WHERE tensor = 'fire0/squeeze_bias'",
@@ -219,7 +219,7 @@ def test_study_without_kl_and_with_several_scopes(tmp_path: Path) -> None:
 
 
 def test_stopped_points_are_drawn_hollow_and_counted(tmp_path: Path) -> None:
-    study = StoredStudy(write_study(tmp_path, layers=1, adaptive=True, metrics=("kl",)))
+    study = Study.open(write_study(tmp_path, layers=1, adaptive=True, metrics=("kl",)))
     text = write_report(study, tmp_path / "report").read_text("utf-8")
     rows = study.to_pandas()
     stopped = rows[rows["state"] == "stopped"]
@@ -231,7 +231,7 @@ def test_stopped_points_are_drawn_hollow_and_counted(tmp_path: Path) -> None:
     assert {int(tip) for tip in tips} <= set(stopped["images"])
 
 
-def test_plot_curves_draws_one_line_per_quantizer(study: StoredStudy) -> None:
+def test_plot_curves_draws_one_line_per_quantizer(study: Study) -> None:
     figure = plot_curves(study, "top5")
     labels = [text.get_text() for text in figure.legends[0].get_texts()]
     assert labels[2:10] == [*study.to_pandas()["quantizer"].unique()[1:8], "minifloats"]
@@ -239,7 +239,7 @@ def test_plot_curves_draws_one_line_per_quantizer(study: StoredStudy) -> None:
         plot_curves(study, "f1")
 
 
-def test_tolerance_decides_the_best_choices(study: StoredStudy, tmp_path: Path) -> None:
+def test_tolerance_decides_the_best_choices(study: Study, tmp_path: Path) -> None:
     text = write_report(study, tmp_path, tolerance=0.05).read_text("utf-8")
     assert "at most 5.0 percentage points" in text
     best = pd.read_csv(tmp_path / "best.csv")

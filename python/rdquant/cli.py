@@ -131,16 +131,21 @@ def _names(text: str) -> list[str]:
     return [part.strip() for part in text.split(",") if part.strip()]
 
 
-@app.callback()
-def _root(
-    version: Annotated[bool, typer.Option("--version", help="Print the version.", is_eager=True)] = False,
-) -> None:
-    """Make trained neural networks small, and show the price of every bit."""
-    if version:
+def _print_version(value: bool) -> None:
+    if value:
         from . import __version__
 
         typer.echo(__version__)
         raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", is_eager=True, callback=_print_version)
+    ] = False,
+) -> None:
+    """Make trained neural networks small, and show the price of every bit."""
 
 
 @app.command(
@@ -192,46 +197,34 @@ def fit(
     """Fit distribution families to the weights and biases, and rank them."""
     if plot is not None and per is Per.tensor:
         raise typer.BadParameter("one picture needs --per model", param_hint="--plot")
-    import pandas as pd
-
     from . import stats
     from .graph import load
 
     loaded = load(model)
-    options = {"families": _names(families) if families else None, "criterion": criterion.value, "bins": bins}
-    weights = loaded.weights()
-    if per is Per.model:
-        fitted = stats.fit(weights, **options)
-        table = fitted.to_pandas()
-        if plot is not None:
-            fitted.plot().figure.savefig(plot, dpi=160, bbox_inches="tight")
-    else:
-        parts = [
-            stats.fit(w, **options).to_pandas().assign(tensor=name)
-            for name, w in weights.items()
-            if w.size > 1
-        ]
-        table = pd.concat(parts, ignore_index=True)
-        table.insert(0, "tensor", table.pop("tensor"))
+    chosen = _names(families) if families else None
+    fitted = stats.fit(loaded, chosen, criterion.value, bins, per=per.value, threads=0)
+    table = fitted.to_pandas()
+    if plot is not None:
+        fitted.plot(log=True).figure.savefig(plot, dpi=160)
     if csv is not None:
         table.to_csv(csv, index=False)
     if as_json:
         print_json({"model": loaded.name, "criterion": criterion.value, "bins": bins, "fits": records(table)})
-    else:
-        print_table(
-            f"{loaded.name}: families by {criterion.value}",
-            *_fit_rows(table),
-            left=table.columns.get_loc("kl"),
-        )
+        return
+    shown = ["rank", "family", "parameters", "kl", "sse", "aic", "bic", "ks"]
+    head = ["tensor", *shown] if per is Per.tensor else shown
+    print_table(
+        f"{loaded.name}: families by {criterion.value}", head, _fit_rows(table[head]), left=len(head) - 5
+    )
 
 
-def _fit_rows(table: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
+def _fit_rows(table: pd.DataFrame) -> list[list[str]]:
     def text(value: Any) -> str:
         if isinstance(value, dict):
             return ", ".join(f"{key} {number:.4g}" for key, number in value.items())
-        return f"{value:.4g}" if isinstance(value, float) else str(value)
+        return f"{value:.4g}" if isinstance(value, float) else str(value) or "whole model"
 
-    return list(table.columns), [[text(value) for value in row] for row in table.itertuples(index=False)]
+    return [[text(value) for value in row] for row in table.itertuples(index=False)]
 
 
 @app.command(
@@ -259,8 +252,8 @@ def sweep(
         str | None,
         typer.Option(
             "--range",
-            help="Range of the levels: 1 is ±1, max is ±max|w| (default: 1 for --scope model, as in the thesis, "
-            "else max).",
+            help="Range of the levels: 1 is ±1, max is ±max|w| (default: 1 for --scope model, as in "
+            "the thesis, else max).",
         ),
     ] = None,
     strategy: Annotated[

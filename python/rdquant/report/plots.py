@@ -15,7 +15,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
-from .densities import density
+from ..stats import FAMILIES, Distribution
 from .rows import Metric, Series, View, family_name
 from .svg import LIGHT, SERIES, inline
 
@@ -284,9 +284,12 @@ def fitted(view: View, tensor: str, x: Any, most: int = 3) -> list[tuple[str, st
     rows = view.fits[view.fits["tensor"] == tensor] if len(view.fits) else view.fits
     curves: list[tuple[str, str, Any]] = []
     for row in rows.sort_values("kl").to_dict("records") if len(rows) else []:
-        values = density(row["family"], row["parameters"], x)
-        if values is not None and len(curves) < most:
-            curves.append((family_name(row["family"]), SERIES[len(curves)], values))
+        # A family that this version does not know is left out, and so is one without width.
+        if row["family"] in FAMILIES and row["parameters"]["scale"] > 0 and len(curves) < most:
+            values = Distribution(row["family"], row["parameters"]).pdf(x)
+            curves.append(
+                (family_name(row["family"]), SERIES[len(curves)], np.nan_to_num(values, posinf=0.0))
+            )
     return curves
 
 
