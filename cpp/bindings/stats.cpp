@@ -133,6 +133,11 @@ void bind_moments(py::module_& m) {
       .def_readonly("zeros", &stats::Moments::zeros)
       .def_readonly("min", &stats::Moments::min)
       .def_readonly("max", &stats::Moments::max)
+      .def("__repr__",
+           [](const stats::Moments& self) {
+             return py::str("Moments(count={}, mean={:.6g}, std={:.6g}, min={:.6g}, max={:.6g}, zeros={})")
+                 .format(self.count, self.average(), self.std(), self.min, self.max, self.zeros);
+           })
       .def_property_readonly("mean", &stats::Moments::average)
       .def_property_readonly("variance", &stats::Moments::variance)
       .def_property_readonly("std", &stats::Moments::std)

@@ -47,6 +47,8 @@ struct Coordinates {
   double floor;  ///< smallest scale
   [[nodiscard]] std::array<double, 3> from(const Parameters& p) const;
   [[nodiscard]] Parameters to(const std::array<double, 3>& c) const;
+  /// A first step in every coordinate.
+  [[nodiscard]] std::array<double, 3> step(const std::array<double, 3>& c) const;
 };
 
 }  // namespace rdquant::stats

@@ -94,7 +94,10 @@ Parameters Target::minimise_uniform(Criterion criterion, const Parameters& start
       // Scales that cover exactly the centres i .. j - 1.
       const double narrow = std::max(k - 1.0, 0.5) * width_ * (1.0 + 1e-9);
       const double wide = (k + 1.0) * width_ * (1.0 - 1e-9);
-      const double scale = criterion == Criterion::sse ? std::clamp(k / std::max(inside, 1e-300), narrow, wide) : narrow;
+      // Against the floor outside, KL(P||Q) favours a low top and KL(Q||P) a high one.
+      const double scale = criterion == Criterion::sse  ? std::clamp(k / std::max(inside, 1e-300), narrow, wide)
+                           : criterion == Criterion::kl ? wide
+                                                        : narrow;
       const double h = 1.0 / scale;
       double value;
       if (criterion == Criterion::sse) {
@@ -142,8 +145,9 @@ std::vector<Parameters> Target::starts(Family family, const Parameters& mle) con
     case Family::alpha: {
       const Coordinates map{family, 1.0, 1e-300};
       for (const double shape : {1.0, 3.0, 10.0, 30.0, 100.0, 1000.0}) {
-        result.push_back(map.to({peak, std::log(core), std::log(shape)}));
-        result.push_back(map.to({mean_, std::log(std_), std::log(shape)}));
+        const double c = map.from({shape, 0.0, 1.0})[2];
+        result.push_back(map.to({peak, std::log(core), c}));
+        result.push_back(map.to({mean_, std::log(std_), c}));
       }
       break;
     }
@@ -180,17 +184,17 @@ Parameters Target::refine(Family family, Criterion criterion, const Parameters& 
     return objective(family, criterion, map.to(c));
   };
   const std::array<double, 3> c = map.from(start);
-  const double shift = 0.3 * std::min(1.0, std::exp(c[1]) / std_);
+  const std::array<double, 3> step = map.step(c);
   std::array<double, 3> end{};
   const bool smooth = family != Family::exponential && family != Family::laplace &&
                       family != Family::generalized_gaussian && family != Family::spike_laplace;
   if (info(family).parameters() == 2) {
     const auto f = [&](const Point<2>& at) { return value({at[0], at[1], 0.0}); };
-    const Minimum<2> found = descend<2>(f, c, {shift, 0.2}, smooth);
+    const Minimum<2> found = descend<2>(f, c, {step[0], step[1]}, smooth);
     end = {found.at[0], found.at[1], 0.0};
   } else {
     const auto f = [&](const Point<3>& at) { return value({at[0], at[1], at[2]}); };
-    const Minimum<3> found = descend<3>(f, c, {shift, 0.2, 0.4}, smooth);
+    const Minimum<3> found = descend<3>(f, c, {step[0], step[1], step[2]}, smooth);
     end = {found.at[0], found.at[1], found.at[2]};
   }
   return map.to(end);
@@ -204,7 +208,9 @@ Parameters Target::minimise(Family family, Criterion criterion, const Parameters
   };
   std::vector<Candidate> candidates;
   for (const Parameters& p : starts(family, start)) candidates.push_back({p, objective(family, criterion, p)});
-  const std::size_t tries = std::min<std::size_t>(info(family).parameters() == 2 ? 1 : 2, candidates.size());
+  // The exponential's objective jumps where its edge passes a centre: several edges are followed.
+  const std::size_t wanted = family == Family::exponential ? 5 : info(family).parameters() == 2 ? 1 : 2;
+  const std::size_t tries = std::min(wanted, candidates.size());
   Candidate best = candidates.front();
   std::partial_sort(candidates.begin(), candidates.begin() + static_cast<std::ptrdiff_t>(tries), candidates.end(),
                     [](const Candidate& a, const Candidate& b) { return a.value < b.value; });

@@ -103,32 +103,28 @@ void sums(const T* x, std::size_t n, BlockSums& out) {
   out.m4 = t4;
 }
 
+// Positions are cut to just outside the range, where the fraction gives them away as it does near an edge: an index is
+// sure where the fraction keeps `margin` from 0 and 1.
 template <typename T>
 bool uniform(const T* x, std::size_t n, const UniformMap& map, std::int32_t* index) {
-  const F64 nought = {}, last = nought + map.last;
+  const F64 low = F64{} - 0.5, high = F64{} + (map.last + 1.0);
+  const double inner = 0.5 - map.margin;
   I64 unsure = {};
   std::size_t i = 0;
   for (; i + kLanes <= n; i += kLanes) {
-    F64 v;
+    F64 v, distance;
     load(x + i, v);
     F64 t = (v - map.offset) * map.scale;
-    unsure |= ~((t >= 0.0) & (t < last + 1.0));
-    t = t >= 0.0 ? t : nought;
-    t = t <= last ? t : last;
+    t = t > low ? t : low;
+    t = t < high ? t : high;
     const I32 k = __builtin_convertvector(t, I32);
-    const F64 fraction = t - __builtin_convertvector(k, F64);
-    unsure |= (fraction < map.margin) | (fraction > 1.0 - map.margin);
+    magnitude(t - __builtin_convertvector(k, F64) - 0.5, distance);
+    unsure |= distance > inner;
     std::memcpy(index + i, &k, sizeof k);
   }
-  bool check = false;
+  bool check = i < n;  // at most seven values at the end of an array
   for (int l = 0; l < kLanes; ++l) check |= unsure[l] != 0;
-  for (; i < n; ++i) {
-    double t = (static_cast<double>(x[i]) - map.offset) * map.scale;
-    t = t >= 0.0 ? t : 0.0;
-    t = t <= map.last ? t : map.last;
-    index[i] = static_cast<std::int32_t>(t);
-    check = true;  // at most seven values at the end of an array
-  }
+  for (; i < n; ++i) index[i] = 0;
   return check;
 }
 

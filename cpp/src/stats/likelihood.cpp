@@ -68,8 +68,9 @@ Parameters search(Family family, const Sample& s, const std::vector<Parameters>&
     const std::array<double, 3> c = map.from(start);
     Point<D> at;
     std::copy_n(c.begin(), D, at.data());
-    Point<D> step = Point<D>::Constant(0.2);
-    step[0] = 0.2 * start.scale / map.unit;
+    const std::array<double, 3> first = map.step(c);
+    Point<D> step;
+    std::copy_n(first.begin(), D, step.data());
     const Minimum<D> found = simplex<D>(rough, at, step, 300, 1e-7);
     if (found.value < best.value) best = found;
   }

@@ -186,12 +186,20 @@ Atoms thin(const Atoms& atoms) {
 template <typename T>
 void collect(std::span<const T> data, const FineMap& map, std::int32_t first, std::int32_t last,
              std::vector<double>& out) {
+  constexpr std::size_t kGroup = 32;
+  const unsigned width = static_cast<unsigned>(last - first);
   std::array<std::int32_t, kBlock> index;
   for (std::size_t i = 0; i < data.size(); i += kBlock) {
     const std::span<const T> block = data.subspan(i, std::min(kBlock, data.size() - i));
     indices(block, map, index.data());
-    for (std::size_t j = 0; j < block.size(); ++j) {
-      if (index[j] >= first && index[j] <= last) out.push_back(static_cast<double>(block[j]));
+    std::fill(index.begin() + static_cast<std::ptrdiff_t>(block.size()), index.end(), first - 1);
+    for (std::size_t j = 0; j < block.size(); j += kGroup) {  // few groups hold one
+      unsigned hits = 0;
+      for (std::size_t l = j; l < j + kGroup; ++l) hits |= static_cast<unsigned>(index[l] - first) <= width;
+      if (hits == 0) continue;
+      for (std::size_t l = j; l < j + kGroup; ++l) {
+        if (static_cast<unsigned>(index[l] - first) <= width) out.push_back(static_cast<double>(block[l]));
+      }
     }
   }
 }

@@ -1,0 +1,154 @@
+"""Moments and histograms: the part of rdquant.stats that reads the values."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ._arrays import as_floats
+from ._core import stats as _core
+from .errors import InvalidArgument
+
+Moments = _core.Moments
+"""count, zeros, min, max, mean, variance (of the population), std, skewness, kurtosis (excess), mean_abs.
+
+`a.merge(b)` makes `a` the moments of all values of both. Averages over no values are NaN; skewness and
+kurtosis of equal values are 0."""
+
+
+def named_values(values: Any) -> list[tuple[str, Any]]:
+    """(what to call it in a message, C-contiguous array) for an array, a mapping of tensors or a model."""
+    if callable(getattr(values, "weights", None)):
+        values = values.weights()
+    if isinstance(values, Mapping):
+        return [(f"tensor '{name}'", as_floats(t, f"tensor '{name}'")) for name, t in values.items()]
+    return [("values", as_floats(values))]
+
+
+def moments(values: Any, threads: int = 1) -> Moments:
+    """Moments of an array, or of all tensors of a mapping or model together, in one pass.
+
+    values: float32 or float64 of any shape (other real dtypes become float32), or a mapping or model of such.
+    threads: 0 takes all cores; the result does not depend on it.
+    Raises InvalidArgument for NaN and infinity, naming tensor and flat index.
+    """
+    return _core.moments(named_values(values), threads)
+
+
+class Histogram:
+    """Counts over `bins` bins of equal width from `low` to `high`; values may come in any number of portions.
+
+    Bin i holds edges[i] <= x < edges[i + 1], the last bin also its upper edge (as NumPy). Values outside
+    are counted in `below` and `above`. Counts are int64; histograms of the same bins merge exactly.
+    """
+
+    def __init__(self, low: float, high: float, bins: int = 100) -> None:
+        self._core = _core.Histogram(low, high, bins)
+
+    @classmethod
+    def of(
+        cls, values: Any, bins: int | str = 100, range: tuple[float, float] | None = None, threads: int = 1
+    ) -> Histogram:
+        """Histogram of values over `range`, by default their own (of equal values: half a unit either side).
+
+        bins: a number, or a rule of NumPy's: "sqrt", "sturges", "rice", "scott", "fd" (at most 65536 bins).
+        """
+        named = named_values(values)
+        m = _core.moments(named, threads)
+        if m.count == 0:
+            raise InvalidArgument("histogram: no values; expected at least one")
+        low, high = range_of(m) if range is None else range
+        result = cls(low, high, number_of_bins(bins, named, m, (low, high)))
+        result._core.add(named, threads)
+        return result
+
+    @classmethod
+    def _wrap(cls, core: _core.Histogram) -> Histogram:
+        result = cls.__new__(cls)
+        result._core = core
+        return result
+
+    def add(self, values: Any, threads: int = 1) -> Histogram:
+        """Counts more values and returns itself; NaN and infinity raise InvalidArgument, nothing added then."""
+        self._core.add(named_values(values), threads)
+        return self
+
+    def merge(self, other: Histogram) -> Histogram:
+        """Adds the counts of a histogram of the same range and bins (else InvalidArgument), returns itself."""
+        self._core.merge(other._core)
+        return self
+
+    @property
+    def low(self) -> float:
+        return self._core.low
+
+    @property
+    def high(self) -> float:
+        return self._core.high
+
+    @property
+    def bins(self) -> int:
+        return self._core.bins
+
+    @property
+    def below(self) -> int:
+        """Values below the range."""
+        return self._core.below
+
+    @property
+    def above(self) -> int:
+        """Values above the range."""
+        return self._core.above
+
+    @property
+    def counts(self) -> NDArray[np.int64]:
+        """int64 [bins]"""
+        return self._core.counts
+
+    @property
+    def edges(self) -> NDArray[np.float64]:
+        """float64 [bins + 1]"""
+        return self._core.edges
+
+    @property
+    def density(self) -> NDArray[np.float64]:
+        """float64 [bins], in 1 / (unit of the values); integrates to 1 over the range; all 0 if it is empty."""
+        return self._core.density
+
+    def __repr__(self) -> str:
+        inside = int(self.counts.sum())
+        return f"Histogram({self.low:g}..{self.high:g}, bins={self.bins}, inside={inside})"
+
+
+def range_of(m: Moments) -> tuple[float, float]:
+    return (m.min, m.max) if m.min < m.max else (m.min - 0.5, m.max + 0.5)
+
+
+def number_of_bins(
+    bins: int | str, named: list[tuple[str, Any]], m: Moments, range: tuple[float, float]
+) -> int:
+    if not isinstance(bins, str):
+        return int(bins)
+    n, width = m.count, range[1] - range[0]
+    if bins == "fd":
+        fine = _core.Histogram(m.min, m.max, 65536) if m.min < m.max else None
+        if fine is None:
+            return 1
+        fine.add(named)
+        low, high = np.interp([0.25, 0.75], np.cumsum(fine.counts) / n, fine.edges[1:])
+        bin_width = 2 * (high - low) / n ** (1 / 3)
+    else:
+        widths = {
+            "sqrt": width / math.sqrt(n),
+            "sturges": width / (math.log2(n) + 1),
+            "rice": width / (2 * n ** (1 / 3)),
+            "scott": (24 * math.sqrt(math.pi) / n) ** (1 / 3) * m.std,
+        }
+        if bins not in widths:
+            raise InvalidArgument(f"bins = {bins!r}: expected a number or one of fd, {', '.join(widths)}")
+        bin_width = widths[bins]
+    return min(65536, max(1, math.ceil(width / bin_width))) if bin_width > 0 else 1
