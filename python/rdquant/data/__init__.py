@@ -65,20 +65,29 @@ def open_dataset(
     if isinstance(source, Dataset):
         return source
     path = Path(source)
+    if labels is not None and not path.is_dir():
+        raise InvalidArgument(f"labels: only a folder of images takes a labels file, not {path}")
+    crop = size
     if model is not None:
         wanted_layout, wanted_size = input_geometry(model.inputs[0].shape)
         layout = layout or wanted_layout
         if size is None and (preprocess is None or isinstance(preprocess, str | Preset)):
-            size = wanted_size
+            crop = wanted_size
     layout = layout or "NCHW"
     if path.is_dir():
-        return ImageFolder(path, preprocess or "imagenet", size, batch_size, labels, layout=layout)
+        return ImageFolder(path, preprocess or "imagenet", crop, batch_size, labels, layout=layout)
     if path.suffix == ".npz":
         x, y = _read_npz(path)
         if preprocess is None:
+            if size is not None:
+                raise InvalidArgument(
+                    f"size: {path} holds tensors ready for the network unless preprocess is given"
+                )
             return ArrayDataset(x, y, batch_size=batch_size, name=path.stem)
-        return ImageArray(x, y, preprocess, size, batch_size, layout=layout, name=path.stem)
+        return ImageArray(x, y, preprocess, crop, batch_size, layout=layout, name=path.stem)
     if str(source) == "digits":
+        if preprocess is not None or size is not None:
+            raise InvalidArgument("digits: ready for the network, 8 × 8; they take no preprocess and no size")
         return Digits("test", batch_size=batch_size)
     raise InvalidArgument(f"{path}: expected a folder of images, an existing file .npz, or the word digits")
 

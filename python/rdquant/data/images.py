@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 
-from ..errors import CorruptFile, InvalidArgument, Unsupported
+from ..errors import CorruptFile, InvalidArgument
 from .dataset import Dataset, Indices, Tensor, digest
 from .listing import list_classes, list_csv
 from .preprocess import Layout, Preprocess, Preset, Size, describe, resolve
@@ -141,6 +141,8 @@ class ImageFolder(ImageDataset):
     names (`class_names`). Images are read with Pillow, converted to RGB (grey repeated, transparency dropped,
     16-bit grey cut to 8), EXIF orientation ignored. Tensors are float32 [n, 3, height, width], or NHWC.
 
+    The fingerprint knows a file by its name and size, not by its content.
+
     Args:
         dir: the folder.
         preprocess: a name in `PRESETS`, a `Preset`, or a callable PIL.Image → real numbers [channels,
@@ -236,7 +238,7 @@ class ImageArray(ImageDataset):
     ) -> None:
         pixels = np.asarray(x)
         if pixels.dtype != np.uint8 or not (pixels.ndim == 3 or (pixels.ndim == 4 and pixels.shape[3] == 3)):
-            raise Unsupported(
+            raise InvalidArgument(
                 f"{name}: presets and callables take uint8 [n, height, width, 3] or [n, height, width], got "
                 f"{pixels.dtype} {list(pixels.shape)}; arrays ready for the network go without preprocess"
             )

@@ -78,7 +78,8 @@ class Preset:
 
     def __call__(self, image: Image.Image) -> NDArray[np.float32]:
         """float32 tensor [channels, height, width] of `image`."""
-        return self.scale(self.pixels(image)[np.newaxis])[0]
+        tensor: NDArray[np.float32] = self.scale(self.pixels(image)[np.newaxis])[0]
+        return tensor
 
 
 Preprocess: TypeAlias = "str | Preset | Callable[[Image.Image], ArrayLike]"

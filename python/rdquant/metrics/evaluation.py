@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -103,8 +103,8 @@ def outputs(
     """float32 [n, classes]: the scores that `session` gives the items of `data`, or those at `indices`, in
     order.
 
-    Runs batches of `data.batch_size`, or of the network's own batch where that is fixed. Outputs such as
-    [n, classes, 1, 1] are reshaped. Raises as `evaluate` does.
+    Runs batches of `data.batch_size`. Outputs such as [n, classes, 1, 1] are reshaped. Raises as `evaluate`
+    does.
     """
     chosen = data if indices is None else data.take(indices)
     parts: list[Scores] = []
@@ -126,29 +126,14 @@ def outputs(
 
 
 def _run(session: Session, source: str, x: NDArray[np.float32], output: str | None) -> Scores:
-    """Scores of one batch, cut and padded to the network's own batch where that is fixed."""
+    """Scores of one batch, which the session cuts to the network's own where that is fixed."""
     if len(session.inputs) != 1:
         names = ", ".join(tensor.name for tensor in session.inputs)
         raise Unsupported(
             f"only networks with one input are evaluated, not with {len(session.inputs)}: {names}"
         )
     (tensor,) = session.inputs
-    feed = _fitted(tensor, source, x)
-    fixed = tensor.shape[0]
-    if not isinstance(fixed, int) or fixed == len(x) or fixed < 1:
-        return _scores(session.run({tensor.name: feed}), len(x), output)
-    parts = []
-    for batch in _batches(feed, fixed):
-        parts.append(_scores(session.run({tensor.name: batch}), fixed, output))
-    return np.concatenate(parts)[: len(x)]
-
-
-def _batches(x: NDArray[Any], size: int) -> Iterator[NDArray[Any]]:
-    """`x` in batches of exactly `size`, the last filled up with its last item."""
-    for start in range(0, len(x), size):
-        batch = x[start : start + size]
-        missing = size - len(batch)
-        yield np.concatenate([batch, np.repeat(batch[-1:], missing, axis=0)]) if missing else batch
+    return _scores(session.run({tensor.name: _fitted(tensor, source, x)}), len(x), output)
 
 
 def _fitted(tensor: TensorInfo, source: str, x: NDArray[np.float32]) -> NDArray[Any]:
@@ -164,7 +149,8 @@ def _fitted(tensor: TensorInfo, source: str, x: NDArray[np.float32]) -> NDArray[
             f"{source}: items of shape {list(x.shape[1:])}, but input {tensor.name!r} expects [{shape}]; "
             "choose size=, layout= or another preprocess="
         )
-    feed = x.astype(tensor.dtype, copy=False)
+    with np.errstate(invalid="ignore"):  # an integer type that cannot hold a value: reported below
+        feed = x.astype(tensor.dtype, copy=False)
     if tensor.dtype.kind != "f" and not np.array_equal(feed, x):
         raise InvalidArgument(
             f"{source}: input {tensor.name!r} is {tensor.dtype}, which does not hold these values; "
