@@ -9,6 +9,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import closing
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ import typer
 from typer.testing import CliRunner
 
 from rdquant.cli import app, parse_bits, parse_quantizers
+from rdquant.sweep import Study
 from synthetic_study import write_study
 
 RDQUANT = [sys.executable, "-m", "rdquant"]
@@ -172,8 +174,11 @@ def test_report_reads_a_stored_study(tmp_path: Path) -> None:
     assert Path(answer["report"]) == target / "report.html"
     assert (target / "report.html").is_file()
     assert answer["tolerance"] == 0.008
-    assert answer["best"][0]["quantizer"] == "dead zone δ=0.7"
-    assert answer["headline"].startswith("Dead zone δ=0.7")
+    with closing(Study.open(study)) as stored:
+        best = stored.best()
+    assert [row["quantizer"] for row in answer["best"]] == list(best["quantizer"])
+    assert answer["best"][0]["bits"] == best["bits"].iloc[0]
+    assert f"{best['entropy'].iloc[0]:.2f} bits per weight" in answer["headline"]
     result = run("report", study, "-o", target, "--tolerance", 5)
     assert "bits per weight" in result.stdout
     assert "Report: " in result.stderr

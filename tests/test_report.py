@@ -19,7 +19,7 @@ import pytest
 from scipy.stats import laplace
 
 from rdquant.errors import InvalidArgument
-from rdquant.report import best_rows, headline, plot_curves, summary, write_report
+from rdquant.report import best_rows, plot_curves, summary, write_report
 from rdquant.report.plots import fitted
 from rdquant.report.rows import arrange, points_text
 from rdquant.report.svg import DARK, LIGHT
@@ -96,7 +96,7 @@ def test_rankings_order_families_by_each_criterion(page: Path, study: Study) -> 
 
 def test_headline_states_the_first_best_choice(study: Study) -> None:
     first = study.best().iloc[0]
-    text = headline(arrange(study, 0.008)).replace("\u00a0", " ")
+    text = summary(study)["headline"].replace("\u00a0", " ")
     assert text.startswith(
         f"Dead zone δ=0.7 with {first['bits']:.0f} bits: {first['entropy']:.2f} bits per weight"
     )
@@ -105,7 +105,10 @@ def test_headline_states_the_first_best_choice(study: Study) -> None:
     assert (
         text
         == summary(study)["headline"].replace("\u00a0", " ")
-        == best_rows(study)[0].replace("\u00a0", " ")
+    head, rows = best_rows(study)
+    assert rows[0][:2] == ["dead zone δ=0.7", f"{first['bits']:.0f}"]
+    assert head[-1] == "CR"
+    assert rows[0][-1] == f"{first['cr']:.2f}"
     )
 
 
@@ -219,7 +222,7 @@ def test_study_without_kl_and_with_several_scopes(tmp_path: Path) -> None:
 
 
 def test_stopped_points_are_drawn_hollow_and_counted(tmp_path: Path) -> None:
-    study = Study.open(write_study(tmp_path, layers=1, adaptive=True, metrics=("kl",)))
+    study = Study.open(write_study(tmp_path, layers=1, adaptive=True, metrics=("top1", "kl")))
     text = write_report(study, tmp_path / "report").read_text("utf-8")
     rows = study.to_pandas()
     stopped = rows[rows["state"] == "stopped"]

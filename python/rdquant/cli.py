@@ -205,7 +205,11 @@ def fit(
     fitted = stats.fit(loaded, chosen, criterion.value, bins, per=per.value, threads=0)
     table = fitted.to_pandas()
     if plot is not None:
-        fitted.plot(log=True).figure.savefig(plot, dpi=160)
+        from matplotlib.figure import Figure
+
+        figure = Figure(layout="constrained")
+        fitted.plot(log=True, ax=figure.subplots())
+        figure.savefig(plot, dpi=160)
     if csv is not None:
         table.to_csv(csv, index=False)
     if as_json:
@@ -345,12 +349,12 @@ def _finish(study: Study, folder: Path, tolerance: float | None, as_json: bool, 
     from .report import best_rows, summary, write_report
 
     path = write_report(study, folder, tolerance)
+    facts = summary(study, tolerance)
     if as_json:
-        facts = summary(study, tolerance)
         print_json({"report": str(path), **facts, "best": records(facts["best"])})
     else:
-        title, head, rows = best_rows(study, tolerance)
-        print_table(title, head, rows)
+        head, rows = best_rows(study, tolerance)
+        print_table(facts["headline"], head, rows)
     log(f"Report: {path.resolve()}")
     if show:
         typer.launch(path.resolve().as_uri())

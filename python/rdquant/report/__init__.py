@@ -13,7 +13,7 @@ from . import plots, tables
 from .page import headline, page
 from .rows import StudyLike, View, arrange
 
-__all__ = ["best_rows", "headline", "plot_curves", "summary", "write_report"]
+__all__ = ["best_rows", "plot_curves", "summary", "write_report"]
 
 
 def write_report(study: StudyLike, folder: str | os.PathLike[str], tolerance: float | None = None) -> Path:
@@ -49,15 +49,15 @@ def summary(study: StudyLike, tolerance: float | None = None) -> dict[str, Any]:
         "data": view.info.get("data"),
         "tolerance": view.tolerance,
         "notes": view.notes,
-        "best": view.best,
+        "best": view.best.assign(bits=view.best["bits"].astype("Int64")) if len(view.best) else view.best,
     }
 
 
-def best_rows(study: StudyLike, tolerance: float | None = None) -> tuple[str, list[str], list[list[str]]]:
-    """The table of best choices as text, for a terminal: title (the headline), head, rows."""
+def best_rows(study: StudyLike, tolerance: float | None = None) -> tuple[list[str], list[list[str]]]:
+    """The table of best choices as text, for a terminal: head and rows."""
     view = _view(study, tolerance)
     head, rows = tables.best_cells(view)
-    return headline(view), head, [[text for text, _ in row] for row in rows]
+    return head, [[text for text, _ in row] for row in rows]
 
 
 def plot_curves(study: StudyLike, metric: str = "top1") -> Figure:
