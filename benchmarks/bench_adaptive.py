@@ -32,12 +32,16 @@ def cost(study: rdq.Study) -> int:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--models", type=Path, required=True)
     parser.add_argument("--images", type=Path, required=True)
     parser.add_argument("--model", default="squeezenet1.1-7.onnx")
     parser.add_argument("--preprocess", default="imagenet")
-    parser.add_argument("--store", type=Path, default=None, help="folder that keeps the grid; default: a temporary one")
+    parser.add_argument(
+        "--store", type=Path, default=None, help="folder that keeps the grid; default: a temporary one"
+    )
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--tolerance", type=float, default=0.008)
     options = parser.parse_args()
@@ -55,7 +59,9 @@ def main() -> None:
             found, used = choices(adaptive), cost(adaptive)
             same = found == wanted
             runs.append({"seed": seed, "images": used, "share": used / full, "same": same})
-            print(f"adaptive, seed {seed}: {used} ({used / full:.1%}), {'same choices' if same else f'OTHER: {found}'}")
+            print(
+                f"adaptive, seed {seed}: {used} ({used / full:.1%}), {'same choices' if same else f'OTHER: {found}'}"
+            )
     result = {
         "machine": describe(),
         "model": options.model,

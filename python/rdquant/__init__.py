@@ -34,8 +34,8 @@ __version__ = "0.1.0"
 __all__ = sorted(_HOME_OF)
 
 if TYPE_CHECKING:
-    from .data import ArrayDataset, Dataset, Digits, ImageFolder
     from .codec import Rate, rate, requantize
+    from .data import ArrayDataset, Dataset, Digits, ImageFolder
     from .entropy import conditional_entropy, float_entropy
     from .errors import BackendUnavailable, CorruptFile, InvalidArgument, RdquantError, Unsupported
     from .graph import Model, load

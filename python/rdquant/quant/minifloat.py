@@ -62,7 +62,8 @@ class Minifloat(Quantizer):
 
     @cached_property
     def _one(self) -> list[Any]:
-        return [_core.Minifloat(self.exponent, self.mantissa, self.bias, self.ieee)]
+        bias = 0 if self.bias is None else self.bias  # never None once made
+        return [_core.Minifloat(self.exponent, self.mantissa, bias, self.ieee)]
 
     def core(self, clip: bool) -> list[Any]:
         return self._one

@@ -77,7 +77,9 @@ class QuantizerSpec:
             return Deadzone.from_levels(bits, limits, options["delta"], axis)
         if self.family == "mulaw":
             return MuLaw.from_levels(bits, limits, options["mu"], axis)
-        return {"midtread": Midtread, "midrise": Midrise}[self.family].from_levels(bits, limits, axis)
+        if self.family == "midrise":
+            return Midrise.from_levels(bits, limits, axis)
+        return Midtread.from_levels(bits, limits, axis)
 
     def _format(self, options: dict[str, Any], x: ArrayLike | None) -> Quantizer:
         if self.family == "half":

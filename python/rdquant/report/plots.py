@@ -15,7 +15,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
-from ..stats import FAMILIES, Distribution
+from ..errors import InvalidArgument
+from ..stats import Distribution
 from .rows import Metric, Series, View, family_name
 from .svg import LIGHT, SERIES, inline
 
@@ -284,12 +285,13 @@ def fitted(view: View, tensor: str, x: Any, most: int = 3) -> list[tuple[str, st
     rows = view.fits[view.fits["tensor"] == tensor] if len(view.fits) else view.fits
     curves: list[tuple[str, str, Any]] = []
     for row in rows.sort_values("kl").to_dict("records") if len(rows) else []:
-        # A family that this version does not know is left out, and so is one without width.
-        if row["family"] in FAMILIES and row["parameters"]["scale"] > 0 and len(curves) < most:
+        if len(curves) == most:
+            break
+        try:
             values = Distribution(row["family"], row["parameters"]).pdf(x)
-            curves.append(
-                (family_name(row["family"]), SERIES[len(curves)], np.nan_to_num(values, posinf=0.0))
-            )
+        except InvalidArgument:
+            continue  # a family of another version, or one without width, whose scale is 0
+        curves.append((family_name(row["family"]), SERIES[len(curves)], np.nan_to_num(values, posinf=0.0)))
     return curves
 
 

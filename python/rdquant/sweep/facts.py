@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from ..stats import FAMILIES, Histogram, fit, moments
+from ..stats import moments
 
 if TYPE_CHECKING:
     from ..graph import Model

@@ -22,7 +22,7 @@ from ..quant import Quantizer, QuantizerSpec
 from ..runtime import Session
 from .sequential import PairedTest
 
-__all__ = ["Context", "Outcome", "Point", "Scope", "TOP_K", "measure_rate", "run_float", "run_point"]
+__all__ = ["TOP_K", "Context", "Outcome", "Point", "Scope", "measure_rate", "run_float", "run_point"]
 
 Scope = Literal["model", "tensor", "channel"]
 Scores = NDArray[np.float32]

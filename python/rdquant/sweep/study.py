@@ -19,10 +19,23 @@ if TYPE_CHECKING:
 
 __all__ = ["Study", "best_points"]
 
-_COLUMNS = (
-    "quantizer family bits scope range state images entropy entropy_tables cr re mse sqnr_db".split()
-    + ["verdict", "seconds"]
+_POINT = (
+    "quantizer",
+    "family",
+    "bits",
+    "scope",
+    "range",
+    "state",
+    "images",
+    "entropy",
+    "entropy_tables",
+    "cr",
+    "re",
+    "mse",
+    "sqnr_db",
 )
+_FIT = ("tensor", "rank", "criterion", "family", "parameters", "kl", "sse", "aic", "bic", "ks")
+_TENSOR = ("position", "name", "role", "shape", "count", "mean", "std", "min", "max", "kurtosis")
 #: Fractions of images, the higher the better: the metrics to which a tolerated loss applies.
 RATES = ("top1", "top5", "accuracy")
 
@@ -81,10 +94,8 @@ class Study:
         names = list(dict.fromkeys(name for point in metrics for name in point))
         for row in rows:
             row["range"] = json.loads(row["options"]).get("range")
-        table = pd.DataFrame(rows, columns=list(rows[0]) if rows else _COLUMNS)
-        table = table.reindex(columns=_COLUMNS)
-        for at, name in enumerate(names):
-            table.insert(len(_COLUMNS) - 2 + at, name, [point.get(name, np.nan) for point in metrics])
+            row.update((name, json.loads(row["metrics"]).get(name, np.nan)) for name in names)
+        table = pd.DataFrame(rows).reindex(columns=[*_POINT, *names, "verdict", "seconds"])
         table["bits"] = table["bits"].astype("Int64")
         return table
 
@@ -112,8 +123,7 @@ class Study:
         rows = self._rows("SELECT * FROM fits WHERE study_id = ? ORDER BY tensor, rank")
         for row in rows:
             row["parameters"] = json.loads(row["parameters"])
-        columns = "tensor rank criterion family parameters kl sse aic bic ks".split()
-        return pd.DataFrame(rows).reindex(columns=columns)
+        return pd.DataFrame(rows).reindex(columns=list(_FIT))
 
     def histograms(self) -> dict[str, tuple[float, float, np.ndarray]]:
         """Tensor ("" is the whole model) -> (low, high, int64 counts of equal bins)."""
@@ -130,9 +140,7 @@ class Study:
         rows = self._rows("SELECT * FROM tensors WHERE study_id = ? ORDER BY position")
         for row in rows:
             row["shape"] = tuple(json.loads(row["shape"]))
-        return pd.DataFrame(rows).reindex(
-            columns="position name role shape count mean std min max kurtosis".split()
-        )
+        return pd.DataFrame(rows).reindex(columns=list(_TENSOR))
 
     def plot(self, metric: str = "top1") -> Figure:
         """Rate–distortion curves: `metric` against bits per weight, one line a quantizer."""
