@@ -104,6 +104,9 @@ def print_table(title: str, head: Sequence[str], rows: Sequence[Sequence[str]], 
     table = Table(title=escape(title), box=box.SIMPLE_HEAD, title_justify="left", title_style="bold")
     for i, name in enumerate(head):
         table.add_column(escape(name), justify="left" if i < left else "right", overflow="fold")
+    if not rows:
+        _console(stderr=False).print(escape(title))
+        return
     for row in rows:
         table.add_row(*(escape(cell) for cell in row))
     _console(stderr=False).print(table)

@@ -14,12 +14,11 @@ from ._terminal import Group, keep_hint, log, print_json, print_table, records, 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from .quant.spec import QuantizerSpec
     from .sweep import Study
 
 __all__ = ["app", "main", "parse_bits", "parse_quantizers"]
 
-_QUANTIZERS = ("midtread", "midrise", "deadzone", "mulaw", "minifloat", "half", "bfloat16", "codebook")
-_DEFAULT = "midtread,midrise,deadzone:0.1,deadzone:0.25,deadzone:0.4,deadzone:0.7,mulaw:255,minifloat"
 _EPILOG = (
     "\b\nExamples\n"
     "  rdquant demo --open\n"
@@ -93,55 +92,38 @@ def parse_bits(text: str) -> list[int]:
         try:
             low, high = int(first), int(last if dash else first)
         except ValueError:
-            raise typer.BadParameter(f"{part.strip()!r}: expected a number or a range such as 2-16") from None
+            message = f"{part.strip()!r}: expected a number or a range such as 2-16"
+            raise typer.BadParameter(message, param_hint="--bits") from None
         if not 1 <= low <= high <= 24:
-            raise typer.BadParameter(
-                f"{part.strip()!r}: expected numbers of bits from 1 to 24, the lower one first"
-            )
+            message = f"{part.strip()!r}: expected bits from 1 to 24, the lower number first"
+            raise typer.BadParameter(message, param_hint="--bits")
         bits.update(range(low, high + 1))
     return sorted(bits)
 
 
-def parse_quantizers(text: str) -> list[str]:
-    """Quantizer specs from a comma-separated list, checked for known names and for numbers that are numbers.
+def parse_quantizers(text: str) -> list[QuantizerSpec]:
+    """Quantizers from a comma-separated list such as "midtread,deadzone:0.4,minifloat:4/3".
 
-    A spec is one of `midtread`, `midrise`, `deadzone:δ` (0 ≤ δ < 1), `mulaw[:µ]`, `minifloat[:E/M]`,
-    `half`, `bfloat16`, `codebook[:method]`. Raises typer.BadParameter, which names the spec that is wrong.
+    Raises typer.BadParameter, which names the part that is wrong and what is allowed.
     """
-    specs = list(dict.fromkeys(part.strip().lower() for part in text.split(",")))
-    for spec in specs:
-        name, colon, value = spec.partition(":")
-        if name not in _QUANTIZERS:
-            raise typer.BadParameter(f"{spec!r}: expected one of {', '.join(_QUANTIZERS)}")
-        if colon and name in ("midtread", "midrise", "half", "bfloat16"):
-            raise typer.BadParameter(f"{spec!r}: {name} takes no parameter")
-        if name == "deadzone" and not 0 <= _number(spec, value) < 1:
-            raise typer.BadParameter(f"{spec!r}: expected δ in [0, 1), as in deadzone:0.4")
-        if name == "mulaw" and colon and not _number(spec, value) > 0:
-            raise typer.BadParameter(f"{spec!r}: expected µ above 0, as in mulaw:255")
-        if name == "minifloat" and colon:
-            exponent, slash, mantissa = value.partition("/")
-            if not (slash and exponent.isdecimal() and mantissa.isdecimal()):
-                raise typer.BadParameter(f"{spec!r}: expected bits of exponent/mantissa, as in minifloat:4/3")
-    return specs
+    from .errors import InvalidArgument
+    from .quant.spec import parse_quantizers as parse
 
-
-def _number(spec: str, text: str) -> float:
     try:
-        return float(text)
-    except ValueError:
-        raise typer.BadParameter(f"{spec!r}: expected a number after the colon") from None
+        return parse(text)
+    except InvalidArgument as error:
+        raise typer.BadParameter(str(error), param_hint="--quantizers") from None
 
 
-def _parse_range(text: str) -> str | float:
-    if text == "max":
+def _parse_range(text: str | None) -> str | float | None:
+    if text is None or text == "max":
         return text
     try:
         value = float(text)
     except ValueError:
         value = 0.0
     if not 0 < value < float("inf"):
-        raise typer.BadParameter(f"{text!r}: expected a number above 0, or max")
+        raise typer.BadParameter(f"{text!r}: expected a number above 0, or max", param_hint="--range")
     return value
 
 
@@ -149,16 +131,21 @@ def _names(text: str) -> list[str]:
     return [part.strip() for part in text.split(",") if part.strip()]
 
 
-@app.callback()
-def _root(
-    version: Annotated[bool, typer.Option("--version", help="Print the version.", is_eager=True)] = False,
-) -> None:
-    """Make trained neural networks small, and show the price of every bit."""
-    if version:
+def _print_version(value: bool) -> None:
+    if value:
         from . import __version__
 
         typer.echo(__version__)
         raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", is_eager=True, callback=_print_version)
+    ] = False,
+) -> None:
+    """Make trained neural networks small, and show the price of every bit."""
 
 
 @app.command(
@@ -210,46 +197,38 @@ def fit(
     """Fit distribution families to the weights and biases, and rank them."""
     if plot is not None and per is Per.tensor:
         raise typer.BadParameter("one picture needs --per model", param_hint="--plot")
-    import pandas as pd
-
     from . import stats
     from .graph import load
 
     loaded = load(model)
-    options = {"families": _names(families) if families else None, "criterion": criterion.value, "bins": bins}
-    weights = loaded.weights()
-    if per is Per.model:
-        fitted = stats.fit(weights, **options)
-        table = fitted.to_pandas()
-        if plot is not None:
-            fitted.plot().figure.savefig(plot, dpi=160, bbox_inches="tight")
-    else:
-        parts = [
-            stats.fit(w, **options).to_pandas().assign(tensor=name)
-            for name, w in weights.items()
-            if w.size > 1
-        ]
-        table = pd.concat(parts, ignore_index=True)
-        table.insert(0, "tensor", table.pop("tensor"))
+    chosen = _names(families) if families else None
+    fitted = stats.fit(loaded, chosen, criterion.value, bins, per=per.value, threads=0)
+    table = fitted.to_pandas()
+    if plot is not None:
+        from matplotlib.figure import Figure
+
+        figure = Figure(layout="constrained")
+        fitted.plot(log=True, ax=figure.subplots())
+        figure.savefig(plot, dpi=160)
     if csv is not None:
         table.to_csv(csv, index=False)
     if as_json:
         print_json({"model": loaded.name, "criterion": criterion.value, "bins": bins, "fits": records(table)})
-    else:
-        print_table(
-            f"{loaded.name}: families by {criterion.value}",
-            *_fit_rows(table),
-            left=table.columns.get_loc("kl"),
-        )
+        return
+    shown = ["rank", "family", "parameters", "kl", "sse", "aic", "bic", "ks"]
+    head = ["tensor", *shown] if per is Per.tensor else shown
+    print_table(
+        f"{loaded.name}: families by {criterion.value}", head, _fit_rows(table[head]), left=len(head) - 5
+    )
 
 
-def _fit_rows(table: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
+def _fit_rows(table: pd.DataFrame) -> list[list[str]]:
     def text(value: Any) -> str:
         if isinstance(value, dict):
             return ", ".join(f"{key} {number:.4g}" for key, number in value.items())
-        return f"{value:.4g}" if isinstance(value, float) else str(value)
+        return f"{value:.4g}" if isinstance(value, float) else str(value) or "whole model"
 
-    return list(table.columns), [[text(value) for value in row] for row in table.itertuples(index=False)]
+    return [[text(value) for value in row] for row in table.itertuples(index=False)]
 
 
 @app.command(
@@ -265,16 +244,22 @@ def sweep(
     ],
     preprocess: Annotated[str | None, typer.Option(help="imagenet, caffe, tf, efficientnet-lite.")] = None,
     quantizers: Annotated[
-        str,
+        str | None,
         typer.Option(
-            help="midtread, midrise, deadzone:δ, mulaw:µ, minifloat[:E/M], half, bfloat16, codebook:kmeans."
+            help="Comma-separated: midtread, midrise, deadzone:δ (0 to 1), mulaw:µ, minifloat (Table 3.5) or "
+            "minifloat:exponent/mantissa, half, bfloat16, codebook (default: the thesis')."
         ),
-    ] = _DEFAULT,
+    ] = None,
     bits: Annotated[str, typer.Option(help="Bits per level, 1 to 24: 2-16, or 4,6,8.")] = "2-16",
     scope: Annotated[Scope, typer.Option(help="What shares one step.")] = Scope.model,
     range_: Annotated[
-        str, typer.Option("--range", help="Range of the levels: 1 is ±1 (the thesis), max is ±max|w|.")
-    ] = "1",
+        str | None,
+        typer.Option(
+            "--range",
+            help="Range of the levels: 1 is ±1, max is ±max|w| (default: 1 for --scope model, as in "
+            "the thesis, else max).",
+        ),
+    ] = None,
     strategy: Annotated[
         Strategy, typer.Option(help="All points, or only those that decide the best choice.")
     ] = Strategy.grid,
@@ -299,7 +284,6 @@ def sweep(
 ) -> None:
     """Rate–distortion study: what each quantizer costs in bits per weight and in accuracy."""
     options: dict[str, Any] = {
-        "quantizers": parse_quantizers(quantizers),
         "bits": parse_bits(bits),
         "range": _parse_range(range_),
         "scope": scope.value,
@@ -307,6 +291,11 @@ def sweep(
         "tolerance": tolerance / 100,
         "metrics": tuple(_names(metrics)),
     }
+<<<<<<< HEAD
+    if quantizers is not None:
+        options["quantizers"] = parse_quantizers(quantizers)
+=======
+>>>>>>> mine
     from .data import open_dataset
     from .graph import load
     from .sweep import sweep as run_sweep
@@ -363,12 +352,12 @@ def _finish(study: Study, folder: Path, tolerance: float | None, as_json: bool, 
     from .report import best_rows, summary, write_report
 
     path = write_report(study, folder, tolerance)
+    facts = summary(study, tolerance)
     if as_json:
-        facts = summary(study, tolerance)
         print_json({"report": str(path), **facts, "best": records(facts["best"])})
     else:
-        title, head, rows = best_rows(study, tolerance)
-        print_table(title, head, rows)
+        head, rows = best_rows(study, tolerance)
+        print_table(facts["headline"], head, rows)
     log(f"Report: {path.resolve()}")
     if show:
         typer.launch(path.resolve().as_uri())

@@ -6,11 +6,14 @@ import os
 from pathlib import Path
 from typing import Any
 
+from matplotlib.figure import Figure
+
+from ..errors import InvalidArgument
 from . import plots, tables
 from .page import headline, page
 from .rows import StudyLike, View, arrange
 
-__all__ = ["best_rows", "headline", "summary", "write_report"]
+__all__ = ["best_rows", "plot_curves", "summary", "write_report"]
 
 
 def write_report(study: StudyLike, folder: str | os.PathLike[str], tolerance: float | None = None) -> Path:
@@ -18,7 +21,7 @@ def write_report(study: StudyLike, folder: str | os.PathLike[str], tolerance: fl
 
     `study` is a `Study` or anything with its `info`, `to_pandas`, `best`, `fits`, `histograms` and `tensors`.
     `tolerance` is the loss allowed in every metric, a fraction (0.008 is 0.8 percentage points); by default
-    the study's own, else 0.008. Pieces that the study lacks are named in the page. Returns the path of the page.
+    the study's own, else 0.008. Pieces that the study lacks are named in the page. Returns its path.
     """
     view = _view(study, tolerance)
     target = Path(folder)
@@ -26,10 +29,10 @@ def write_report(study: StudyLike, folder: str | os.PathLike[str], tolerance: fl
     stems = tables.save(view, target)
     curves = [(drawing, drawing.save(target)) for drawing in _curve_drawings(view)]
     histograms = []
-    if "" in view.histograms:
-        drawings = [plots.distribution(view, "", log) for log in (True, False)]
+    if view.spreads(""):
+        drawings = [plots.distribution(view, log) for log in (True, False)]
         histograms = [(drawing, drawing.save(target)) for drawing in drawings]
-    pages = plots.distribution_pages(view, [name for name in view.histograms if name], target)
+    pages = plots.distribution_pages(view, view.drawn_tensors, target)
     path = target / "report.html"
     partial = path.with_suffix(".html.part")
     partial.write_text(page(view, curves, histograms, stems, pages), encoding="utf-8")
@@ -46,19 +49,34 @@ def summary(study: StudyLike, tolerance: float | None = None) -> dict[str, Any]:
         "data": view.info.get("data"),
         "tolerance": view.tolerance,
         "notes": view.notes,
-        "best": view.best,
+        "best": view.best.assign(bits=view.best["bits"].astype("Int64")) if len(view.best) else view.best,
     }
 
 
-def best_rows(study: StudyLike, tolerance: float | None = None) -> tuple[str, list[str], list[list[str]]]:
-    """The table of best choices as text, for a terminal: title (the headline), head, rows."""
+def best_rows(study: StudyLike, tolerance: float | None = None) -> tuple[list[str], list[list[str]]]:
+    """The table of best choices as text, for a terminal: head and rows."""
     view = _view(study, tolerance)
     head, rows = tables.best_cells(view)
-    return headline(view), head, [[text for text, _ in row] for row in rows]
+    return head, [[text for text, _ in row] for row in rows]
+
+
+def plot_curves(study: StudyLike, metric: str = "top1") -> Figure:
+    """Rate–distortion curves of `metric` against bits per weight, as a Matplotlib figure.
+
+    Raises InvalidArgument where the study has no points of that metric.
+    """
+    view = _view(study, None)
+    for known in view.metrics if view.series else []:
+        if known.name == metric:
+            return plots.rate_distortion(view, known).figure
+    names = ", ".join(known.name for known in view.metrics) or "none"
+    raise InvalidArgument(f"metric: no points with {metric!r} in this study; it has {names}")
 
 
 def _view(study: StudyLike, tolerance: float | None) -> View:
-    return arrange(study, float(study.info.get("tolerance") or 0.008) if tolerance is None else tolerance)
+    if tolerance is None:
+        tolerance = float((study.info.get("options") or {}).get("tolerance", 0.008))
+    return arrange(study, tolerance)
 
 
 def _curve_drawings(view: View) -> list[plots.Drawing]:

@@ -26,7 +26,7 @@ def headline(view: View) -> str:
         return view.notes[0]
     first: dict[str, Any] = dict(view.best.iloc[0])
     losses = [
-        f"{metric.label} {points_text(-first[f'loss_{metric.name}'], signed=True)} points"
+        f"{metric.label} {points_text(-metric.sign * first[f'loss_{metric.name}'], signed=True)} points"
         for metric in view.losses
         if metric.share
     ]
@@ -102,12 +102,14 @@ def _header(view: View, model: str) -> str:
     answer = ""
     if len(view.best):
         answer = (
-            f'<p class="answer">{escape(headline(view))}</p><p class="rule">The least rate that loses at most '
+            f'<p class="answer">{escape(headline(view))}</p>'
+            '<p class="rule">The least rate that loses at most '
             f"{points_text(view.tolerance)} percentage points against the float model in every metric.</p>"
-            f"{_tiles(view)}"
+            + _tiles(view)
         )
     return (
-        f'<header><p class="kind">Rate–distortion study</p><h1>{escape(model)}</h1><p class="origin">{line}</p>'
+        f'<header><p class="kind">Rate–distortion study</p><h1>{escape(model)}</h1>'
+        f'<p class="origin">{line}</p>'
         f"{answer}"
         f"{tables.summary_html(view)}</header>"
     )
@@ -118,7 +120,7 @@ def _tiles(view: View) -> str:
     tiles = [(f"{first['entropy']:.2f}", "bits per weight"), (f"{first['cr']:.1f} ×", "smaller than float32")]
     for metric in view.losses:
         if metric.share:
-            change = points_text(-first[f"loss_{metric.name}"], signed=True)
+            change = points_text(-metric.sign * first[f"loss_{metric.name}"], signed=True)
             tiles.append((change, f"points of {metric.label}, now {metric.text(first[metric.name])}"))
     items = "".join(f"<li><b>{escape(big)}</b><span>{escape(small)}</span></li>" for big, small in tiles)
     return f'<ul class="tiles">{items}</ul>'
@@ -145,9 +147,9 @@ def _curves(view: View, curves: Figures) -> str:
         for series in view.series
     )
     words = (
-        "What every quantizer costs in bits per weight and in accuracy. The dashed line is the float model, the "
-        "green band the tolerance, rings are the best choices. Touch a point to read it; the buttons show and "
-        "hide quantizers."
+        "What every quantizer costs in bits per weight and in accuracy. The dashed line is the float model, "
+        "the green band the tolerance, rings are the best choices. Touch a point to read it; the buttons "
+        "show and hide quantizers."
     )
     figures = "".join(_figure(drawing, markup) for drawing, markup in curves)
     return _section(
@@ -161,17 +163,21 @@ def _curves(view: View, curves: Figures) -> str:
 def _distributions(view: View, histograms: Figures) -> str:
     figures = "".join(_figure(drawing, markup) for drawing, markup in histograms)
     if figures:
-        whole = [label for label, _, _ in fitted(view, "", [0.0])]
-        words = f" and the densities that fit best: {', '.join(whole)}" if whole else ""
-        figures = (
-            f'<p>All weights and biases together{escape(words)}.</p><div class="figures">{figures}</div>'
+        keys = "".join(_key(label, name) for label, name, _ in fitted(view, "", [0.0]))
+        words = (
+            f', and the densities of least KL divergence: <span class="keys">{keys}</span>' if keys else "."
         )
+        figures = f'<p>All weights and biases together{words}</p><div class="figures">{figures}</div>'
     table = tables.rankings_html(view) if len(view.fits) else ""
     return _section("weights", "How the weights are distributed", figures + table)
 
 
+def _key(label: str, colour: str) -> str:
+    return f'<span class="key {colour}">{escape(label)}</span>'
+
+
 def _small(view: View, pages: Sequence[str]) -> str:
-    names = [name for name in view.histograms if name]
+    names = view.drawn_tensors
     if not names:
         return ""
     items = []
@@ -184,7 +190,7 @@ def _small(view: View, pages: Sequence[str]) -> str:
             colour = families.setdefault(label, SERIES[len(families) % len(SERIES)])
             curves.append((f"{colour} rank{rank}", label, list(values)))
         drawing = sparkline(low, high, list(heights), [(c, v) for c, _, v in curves], f"histogram of {name}")
-        keys = "".join(f'<span class="key {colour}">{escape(label)}</span>' for colour, label, _ in curves)
+        keys = "".join(_key(label, colour) for colour, label, _ in curves)
         items.append(
             f'<li><p title="{escape(name)}">{escape(name)}</p>{drawing}<p class="keys">{keys}</p></li>'
         )

@@ -15,7 +15,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
-from .densities import density
+from ..errors import InvalidArgument
+from ..stats import Distribution
 from .rows import Metric, Series, View, family_name
 from .svg import LIGHT, SERIES, inline
 
@@ -112,7 +113,8 @@ def close_up(view: View, metric: Metric) -> Drawing | None:
     base = (view.reference or {}).get(metric.name)
     if base is None or not metric.share or not len(view.best):
         return None
-    low, high = 100 * (base - 5 * view.tolerance), 100 * (base + 2.5 * view.tolerance)
+    worse, better = base - metric.sign * 5 * view.tolerance, base + metric.sign * 2.5 * view.tolerance
+    low, high = sorted((100 * worse, 100 * better))
     rows = view.points[view.points["family"] != "float"]
     near = rows[(100 * rows[metric.name]).between(low, high)]
     if not len(near):
@@ -161,7 +163,7 @@ def _reference(axes: Any, view: View, metric: Metric, scale: int) -> None:
     base = (view.reference or {}).get(metric.name)
     if base is None or not metric.share:
         return
-    band = (scale * (base - view.tolerance), scale * base)
+    band = (scale * base, scale * (base - metric.sign * view.tolerance))
     axes.axhspan(*band, color=LIGHT["band"], linewidth=0, zorder=0.5, label="tolerance")
     axes.axhline(scale * base, color=LIGHT["ink"], linewidth=1.2, linestyle=(0, (4, 2)), label="float32")
     axes.annotate(
@@ -283,9 +285,13 @@ def fitted(view: View, tensor: str, x: Any, most: int = 3) -> list[tuple[str, st
     rows = view.fits[view.fits["tensor"] == tensor] if len(view.fits) else view.fits
     curves: list[tuple[str, str, Any]] = []
     for row in rows.sort_values("kl").to_dict("records") if len(rows) else []:
-        values = density(row["family"], row["parameters"], x)
-        if values is not None and len(curves) < most:
-            curves.append((family_name(row["family"]), SERIES[len(curves)], values))
+        if len(curves) == most:
+            break
+        try:
+            values = Distribution(row["family"], row["parameters"]).pdf(x)
+        except InvalidArgument:
+            continue  # a family of another version, or one without width, whose scale is 0
+        curves.append((family_name(row["family"]), SERIES[len(curves)], np.nan_to_num(values, posinf=0.0)))
     return curves
 
 
@@ -294,18 +300,17 @@ def bars(histogram: tuple[float, float, Any]) -> tuple[Any, Any]:
     low, high, counts = histogram
     counts = np.asarray(counts, np.float64)
     edges = np.linspace(low, high, len(counts) + 1)
-    return edges, counts / max(counts.sum() * (edges[1] - edges[0]), np.finfo(float).tiny)
+    return edges, counts / (counts.sum() * (edges[1] - edges[0]))
 
 
-def distribution(view: View, tensor: str, log: bool) -> Drawing:
-    """Histogram of one tensor ("" is the whole model) with its fitted densities."""
+def distribution(view: View, log: bool) -> Drawing:
+    """Histogram of all weights with the densities fitted to them."""
     kind = "log" if log else "linear"
     scale = "logarithmic" if log else "linear"
-    what = "all weights" if tensor == "" else tensor
-    drawing = _canvas(f"histogram-{kind}", f"Histogram of {what} with fitted densities, {scale} scale")
+    drawing = _canvas(f"histogram-{kind}", f"Histogram of all weights with fitted densities, {scale} scale")
     axes = drawing.figure.axes[0]
     with matplotlib.rc_context(_STYLE):
-        _histogram(axes, view, tensor, log)
+        _histogram(axes, view, "", log)
         axes.set_xlabel("weight")
         axes.set_ylabel(f"density ({scale})")
         handles, labels = axes.get_legend_handles_labels()
@@ -316,18 +321,17 @@ def distribution(view: View, tensor: str, log: bool) -> Drawing:
 def _histogram(axes: Any, view: View, tensor: str, log: bool) -> None:
     edges, heights = bars(view.histograms[tensor])
     seen = heights[heights > 0]
-    floor = float(seen.min()) / 2 if log and len(seen) else 0.0
+    floor = float(seen.min()) / 2 if log else 0.0
+    if log:
+        axes.set_yscale("log")
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.set_ylim(floor, float(seen.max()) * (2.0 if log else 1.25))
+    axes.set_xlim(edges[0], edges[-1])
     look = {"color": LIGHT["bars"], "linewidth": 0, "label": "histogram"}
     axes.stairs(np.maximum(heights, floor), edges, baseline=floor, fill=True, **look)
     grid = np.linspace(edges[0], edges[-1], 401)
     for label, name, values in fitted(view, tensor, grid):
         axes.plot(grid, values, color=LIGHT[name], linewidth=1.5, label=label)
-    if log:
-        axes.set_yscale("log")
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    peak = float(seen.max()) if len(seen) else 1.0
-    axes.set_ylim(floor if log else 0.0, peak * (2.0 if log else 1.25))
-    axes.set_xlim(edges[0], edges[-1])
 
 
 def distribution_pages(view: View, names: Sequence[str], folder: Path, per_page: int = 30) -> list[str]:

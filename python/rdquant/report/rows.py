@@ -11,11 +11,15 @@ from typing import Any, Protocol
 
 import pandas as pd
 
+from ..metrics import METRICS
+
 __all__ = ["Metric", "Series", "StudyLike", "View", "arrange", "family_name", "points_text"]
 
 _POINT_COLUMNS = frozenset(
-    ("id", "study_id", "quantizer", "family", "options", "bits", "scope", "state", "images", "entropy")
-    + ("entropy_tables", "cr", "re", "mse", "sqnr_db", "verdict", "seconds")
+    (
+        *("id", "study_id", "quantizer", "family", "options", "bits", "scope", "state", "images", "entropy"),
+        *("entropy_tables", "cr", "re", "mse", "sqnr_db", "verdict", "seconds", "range", "tolerance"),
+    )
 )
 _FAMILIES = {
     "gaussian": "Gaussian",
@@ -26,7 +30,7 @@ _FAMILIES = {
     "spike_laplace": "Laplace with a spike at 0",
     "spike_gaussian": "Gaussian with a spike at 0",
 }
-_SHARES = frozenset({"accuracy", "precision", "recall", "f1", "mrr", "ndcg"})
+_SHORT = {"kl": "KL to float", "f1": "F1", "mrr": "MRR", "ndcg": "NDCG"}
 
 
 class StudyLike(Protocol):
@@ -59,7 +63,8 @@ class Metric:
     name: str
     label: str
     axis: str  # the same with its unit, for an axis
-    share: bool  # a fraction in 0..1, shown in per cent, more is better
+    share: bool  # a fraction in 0..1, shown in per cent, whose loss is in points
+    sign: int  # 1 where more is better, else −1
 
     def text(self, value: float | None) -> str:
         """`value` with its unit; a dash where there is none."""
@@ -94,6 +99,16 @@ class View:
     tensors: pd.DataFrame
     notes: list[str] = field(default_factory=list)
 
+    def spreads(self, tensor: str) -> bool:
+        """Whether the histogram of `tensor` ("" is the whole model) has a width and counts to draw."""
+        low, high, counts = self.histograms.get(tensor, (0.0, 0.0, ()))
+        return high > low and sum(counts) > 0
+
+    @property
+    def drawn_tensors(self) -> list[str]:
+        """Tensors whose histogram can be drawn, in the study's order."""
+        return [name for name in self.histograms if name and self.spreads(name)]
+
     @property
     def losses(self) -> list[Metric]:
         """Metrics whose loss against the float model is stored with the best choices."""
@@ -114,11 +129,11 @@ def points_text(fraction: float, signed: bool = False) -> str:
 
 def arrange(study: StudyLike, tolerance: float) -> View:
     """Read `study` once and put its rows in the report's order."""
-    points = study.to_pandas()
+    points = _plain_bits(study.to_pandas())
     is_float = points["family"] == "float" if len(points) else pd.Series(dtype=bool)
     done = points[is_float & (points["state"] == "done")] if len(points) else points
     reference = dict(done.iloc[0]) if len(done) else None
-    best = study.best(tolerance) if reference is not None else pd.DataFrame()
+    best = _plain_bits(study.best(tolerance)) if reference is not None else pd.DataFrame()
     fits = study.fits()
     if len(fits):
         fits = fits.assign(parameters=pd.Series([_parameters(v) for v in fits["parameters"]], fits.index))
@@ -138,6 +153,12 @@ def arrange(study: StudyLike, tolerance: float) -> View:
     return view
 
 
+def _plain_bits(rows: pd.DataFrame) -> pd.DataFrame:
+    """`rows` with bits as float64, NaN where a quantizer has none."""
+    plain: pd.DataFrame = rows.assign(bits=rows["bits"].astype("float64"))
+    return plain
+
+
 def _parameters(value: Any) -> dict[str, float]:
     return dict(json.loads(value) if isinstance(value, str) else value)
 
@@ -147,7 +168,8 @@ def _one_criterion(fits: pd.DataFrame) -> pd.DataFrame:
     if not len(fits):
         return fits
     criteria = list(dict.fromkeys(fits["criterion"]))
-    return fits[fits["criterion"] == ("mle" if "mle" in criteria else criteria[0])]
+    kept: pd.DataFrame = fits[fits["criterion"] == ("mle" if "mle" in criteria else criteria[0])]
+    return kept
 
 
 def _metrics(points: pd.DataFrame) -> list[Metric]:
@@ -155,22 +177,27 @@ def _metrics(points: pd.DataFrame) -> list[Metric]:
 
 
 def _metric(name: str) -> Metric:
-    if name == "kl":
-        return Metric(name, "KL to float", "KL divergence to the float model's outputs", share=False)
-    match = re.fullmatch(r"top(\d+)", name)
-    label = f"top-{match[1]}" if match else {"f1": "F1"}.get(name, name.replace("_", " "))
-    share = bool(match) or name in _SHARES
-    return Metric(name, label, f"{label} (%)" if share else label, share)
+    known = METRICS.get(name)
+    if known is None:
+        return Metric(name, name, name, share=False, sign=1)
+    match = re.fullmatch(r"top(\d+)(_error)?", name)
+    label = f"top-{match[1]}{(match[2] or '').replace('_', ' ')}" if match else name.replace("_", " ")
+    unit = {"fraction": " (%)", "": ""}.get(known.unit, f" ({known.unit})")
+    share = known.unit == "fraction"
+    return Metric(
+        name, _SHORT.get(name, label), known.title + unit, share, 1 if known.higher_is_better else -1
+    )
 
 
 def _series(points: pd.DataFrame) -> list[Series]:
     if not len(points):
         return []
-    scoped = points["scope"].nunique() > 1
+    shown = [key for key in ("scope", "range") if key in points and points[key].nunique() > 1]
+    words = {"scope": "per {}", "range": "range {}"}
     keys = []
-    for row in points[["quantizer", "family", "scope"]].itertuples(index=False):
-        name = "minifloats" if row.family == "minifloat" else row.quantizer
-        keys.append(f"{name}, per {row.scope}" if scoped else name)
+    for row in points.to_dict("records"):
+        name = "minifloats" if row["family"] == "minifloat" else row["quantizer"]
+        keys.append(", ".join([name, *(words[key].format(row[key]) for key in shown)]))
     groups = points.assign(_key=keys).groupby("_key", sort=False)
     return [
         Series(
@@ -201,11 +228,14 @@ def _notes(view: View) -> list[str]:
         notes.append("No distributions were fitted in this study.")
     if not view.histograms:
         notes.append("The study holds no histograms.")
+    flat = [name or "the whole model" for name in view.histograms if not view.spreads(name)]
+    if flat:
+        notes.append(f"No histogram is drawn where all weights are equal: {', '.join(flat)}.")
     stopped = int((view.points["state"] == "stopped").sum()) if len(view.points) else 0
     if stopped:
         notes.append(
-            f"{stopped} of {len(view.points)} points were stopped early by the adaptive strategy, as soon as it "
-            "was clear on which side of the tolerance they lie: their metrics come from fewer images, and they "
-            "are drawn hollow."
+            f"{stopped} of {len(view.points)} points were stopped early by the adaptive strategy, as soon as "
+            "it was clear on which side of the tolerance they lie: their metrics come from fewer images, and "
+            "they are drawn hollow."
         )
     return notes

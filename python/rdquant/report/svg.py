@@ -10,7 +10,7 @@ from html import escape
 
 __all__ = ["DARK", "LIGHT", "SERIES", "inline", "sparkline"]
 
-# Every colour a figure may use, by the name of the page's CSS variable. Figures are drawn in the light colours;
+# Every colour a figure may use, by the name of the page's CSS variable. Figures are drawn in light colours;
 # in the page each becomes its variable, which has another value in the dark. No two light colours are equal.
 LIGHT = {
     "ink": "#1b1f24",
@@ -102,12 +102,10 @@ def sparkline(
     """Small `<svg>` of a histogram on a logarithmic scale, with curves over it.
 
     `heights` are the bins' densities; each curve is (its class, densities at the bins' centres). The scale
-    spans from the smallest to the largest height; what lies outside is cut.
+    spans from the smallest height above 0 (there must be one) to the largest; what lies outside is cut.
     """
     width, height, axis = 240.0, 96.0, 14.0
     seen = [value for value in heights if value > 0]
-    if not seen or high <= low:
-        return ""
     floor, top = math.log(min(seen)) - 0.7, math.log(max(seen)) + 0.35
 
     def y(value: float) -> float:

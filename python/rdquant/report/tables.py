@@ -41,7 +41,8 @@ def ranking(view: View, criterion: str) -> pd.DataFrame:
     for tensor, part in view.fits.groupby("tensor", sort=False) if len(view.fits) else []:
         names = [family_name(name) for name in part.sort_values(criterion)["family"].head(3)]
         rows.append([tensor, *names, *[""] * (3 - len(names))])
-    return pd.DataFrame(rows, columns=["tensor", *_PLACES])
+    table: pd.DataFrame = pd.DataFrame(rows, columns=["tensor", *_PLACES])
+    return table
 
 
 def save(view: View, folder: Path) -> list[str]:
@@ -65,6 +66,8 @@ def save(view: View, folder: Path) -> list[str]:
         "histograms": pd.DataFrame(spans, columns=["tensor", "low", "high", "counts"]),
     }
     kept = {stem: frame for stem, frame in frames.items() if len(frame)}
+    for stem in kept.keys() & {"best", "points"}:
+        kept[stem] = kept[stem].assign(bits=kept[stem]["bits"].astype("Int64"))
     for stem, frame in kept.items():
         frame.to_csv(folder / f"{stem}.csv", index=False)
         frame.to_parquet(folder / f"{stem}.parquet", index=False)
@@ -194,7 +197,7 @@ def _table(name: str, caption: str, head: Sequence[str], rows: Sequence[Sequence
         body.append(f"<tr>{''.join(cells)}</tr>")
     return (
         f'<div class="scroll" role="region" tabindex="0" aria-label="{escape(caption)}">'
-        f'<table id="table-{name}"><caption>{escape(caption)}</caption>'
+        f'<table id="table-{name}"><caption><span>{escape(caption)}</span></caption>'
         f"<thead><tr>{heads}</tr></thead><tbody>{''.join(body)}</tbody></table></div>"
     )
 

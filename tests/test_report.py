@@ -1,0 +1,385 @@
+"""The report: its files, its words when pieces are missing, and the page in a real browser."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import sqlite3
+import xml.etree.ElementTree as ET
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import matplotlib.image
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.stats import laplace
+
+from rdquant.errors import InvalidArgument
+from rdquant.report import best_rows, plot_curves, summary, write_report
+from rdquant.report.plots import fitted
+from rdquant.report.rows import arrange, points_text
+from rdquant.report.svg import DARK, LIGHT
+from rdquant.sweep import Study
+from synthetic_study import FLOAT, write_study
+
+FIGURES = ["rd-top1", "close-top1", "rd-top5", "close-top5", "rd-kl", "histogram-log", "histogram-linear"]
+TABLES = ["best", "points", "ranking-sse", "ranking-kl", "fits", "tensors", "histograms"]
+HOSTILE = {"fire0/squeeze_weight": '<script>alert("x")</script>&$\\frac', "fire1/squeeze_bias": "a$b_{c}"}
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory: pytest.TempPathFactory) -> Study:
+    return Study.open(write_study(tmp_path_factory.mktemp("study"), rename=HOSTILE))
+
+
+@pytest.fixture(scope="module")
+def page(study: Study, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_report(study, tmp_path_factory.mktemp("report") / "new" / "folder")
+
+
+def test_page_needs_no_other_file(page: Path) -> None:
+    text = page.read_text("utf-8")
+    assert page.name == "report.html"
+    assert len(text) < 3_000_000
+    assert not re.search(r'(src|xlink:href)="(?!#)', text)  # only marks of the same drawing
+    assert not re.search(r"@import|url\((?!#)|<link|<iframe|<img", text)
+    assert all(
+        re.fullmatch(r"[a-z0-9-]+\.(csv|parquet|png|svg)", link)
+        for link in re.findall(r' href="([^"#]+)"', text)
+    )
+
+
+def test_links_lead_to_files(page: Path) -> None:
+    links = set(re.findall(r'<a href="([^"]+)"', page.read_text("utf-8")))
+    expected = {f"{name}.{kind}" for name in FIGURES for kind in ("png", "svg")}
+    expected |= {f"{name}.{kind}" for name in TABLES for kind in ("csv", "parquet")}
+    assert links == expected | {"histograms-tensors-1.png", "histograms-tensors-1.svg"}
+    assert all((page.parent / link).stat().st_size > 200 for link in links)
+
+
+def test_pictures_are_not_blank(page: Path) -> None:
+    for name in [*FIGURES, "histograms-tensors-1"]:
+        pixels = matplotlib.image.imread(page.parent / f"{name}.png")
+        assert pixels.shape[0] > 500
+        assert pixels[..., :3].std() > 0.03, name
+        ET.parse(page.parent / f"{name}.svg")
+
+
+def test_tables_hold_the_rows_of_the_study(page: Path, study: Study) -> None:
+    for name in TABLES:
+        text, binary = (
+            pd.read_csv(page.parent / f"{name}.csv"),
+            pd.read_parquet(page.parent / f"{name}.parquet"),
+        )
+        assert list(text.columns) == list(binary.columns), name
+        assert len(text) == len(binary) > 0, name
+    points = pd.read_parquet(page.parent / "points.parquet")
+    pd.testing.assert_frame_equal(points, study.to_pandas(), check_dtype=False)
+    best = pd.read_csv(page.parent / "best.csv")
+    assert list(best["quantizer"]) == list(study.best()["quantizer"])
+
+
+def test_rankings_order_families_by_each_criterion(page: Path, study: Study) -> None:
+    for criterion in ("kl", "sse"):
+        ranked = pd.read_csv(page.parent / f"ranking-{criterion}.csv", keep_default_na=False).set_index(
+            "tensor"
+        )
+        whole = study.fits().query("tensor == ''").sort_values(criterion)["family"].head(3)
+        names = {"laplace": "Laplace", "gaussian": "Gaussian", "cauchy": "Cauchy", "logistic": "logistic"}
+        assert list(ranked.loc[""]) == [names[family] for family in whole]
+        assert len(ranked) == 19
+
+
+def test_headline_states_the_first_best_choice(study: Study) -> None:
+    first = study.best().iloc[0]
+    text = summary(study)["headline"].replace("\u00a0", " ")
+    assert text.startswith(
+        f"Dead zone δ=0.7 with {first['bits']} bits: {first['entropy']:.2f} bits per weight"
+    )
+    assert f"{first['cr']:.1f} × smaller" in text
+    assert f"top-1 {points_text(-first['loss_top1'], signed=True)} points" in text
+    head, rows = best_rows(study)
+    assert rows[0][:2] == ["dead zone δ=0.7", str(first["bits"])]
+    assert head[-1] == "CR"
+    assert rows[0][-1] == f"{first['cr']:.2f}"
+
+
+@pytest.mark.parametrize(
+    ("fraction", "signed", "text"),
+    [
+        (0.008, False, "0.8"),
+        (-0.006, True, "−0.6"),
+        (0.00538, True, "+0.54"),
+        (0.0, True, "+0.0"),
+        (0.1, False, "10.0"),
+    ],
+)
+def test_points_text(fraction: float, signed: bool, text: str) -> None:
+    assert points_text(fraction, signed) == text
+
+
+def test_names_are_escaped(page: Path) -> None:
+    text = page.read_text("utf-8")
+    assert "<script>alert" not in text
+    assert "&lt;script&gt;alert(&quot;x&quot;)&lt;/script&gt;&amp;$\\frac" in text
+
+
+def test_ids_are_unique_and_referenced_ones_exist(page: Path) -> None:
+    text = page.read_text("utf-8")
+    identities = re.findall(r'\bid="([^"]+)"', text)
+    assert len(identities) == len(set(identities))
+    assert set(re.findall(r'(?:href="|url\()#([^")]+)', text)) <= set(identities)
+
+
+def test_every_drawn_point_has_a_tooltip(page: Path, study: Study) -> None:
+    figure = re.search(r'<figure id="figure-rd-kl">.*?</figure>', page.read_text("utf-8"), re.DOTALL)
+    assert figure is not None
+    tips = re.findall(r'class="mark"[^>]*><title>([^<]+)</title>', figure[0])
+    rows = study.to_pandas().query("family != 'float' and entropy >= 0.4 and kl >= 1e-6")
+    assert len(tips) == len(rows)
+    chosen = rows.query("quantizer == 'midtread' and bits == 8").iloc[0]
+    assert any(tip.startswith(f"midtread, 8 bits: {chosen['entropy']:.3f} bits per weight") for tip in tips)
+
+
+def test_same_study_gives_the_same_page(page: Path, study: Study, tmp_path: Path) -> None:
+    assert write_report(study, tmp_path).read_bytes() == page.read_bytes()
+
+
+@pytest.mark.parametrize("theme", [LIGHT, DARK])
+def test_colours_have_contrast(theme: dict[str, str]) -> None:
+    def luminance(colour: str) -> float:
+        parts = np.array([int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)])
+        linear = np.where(parts <= 0.04045, parts / 12.92, ((parts + 0.055) / 1.055) ** 2.4)
+        return float(linear @ [0.2126, 0.7152, 0.0722])
+
+    def ratio(first: str, second: str) -> float:
+        low, high = sorted((luminance(theme[first]), luminance(theme[second])))
+        return (high + 0.05) / (low + 0.05)
+
+    assert len(set(theme.values())) == len(theme)
+    assert all(ratio(name, "surface") >= 4.5 for name in ("ink", "muted"))  # WCAG 1.4.3
+    assert all(ratio(name, "surface") >= 3 for name in theme if re.fullmatch(r"s\d", name))  # WCAG 1.4.11
+
+
+def test_drawn_densities_are_those_of_the_stored_parameters(study: Study) -> None:
+    x = np.linspace(-1, 1, 101)
+    label, _, values = fitted(arrange(study, 0.008), "", x, most=1)[0]
+    stored = study.fits().query("tensor == '' and family == 'laplace'").iloc[0]["parameters"]
+    assert label == "Laplace"
+    np.testing.assert_allclose(values, laplace.pdf(x, stored["loc"], stored["scale"]), rtol=1e-12)
+
+
+def _edit(folder: Path, *statements: str) -> Study:
+    with closing(sqlite3.connect(folder / "results.sqlite")) as store, store:
+        for statement in statements:
+            store.execute(statement)
+    return Study.open(folder)
+
+
+@pytest.mark.parametrize(
+    ("statement", "words"),
+    [
+        ("DELETE FROM points", "The study has no points yet"),
+        ("DELETE FROM points WHERE family = 'float'", "The float model has not been evaluated yet"),
+        ("DELETE FROM points WHERE family != 'float'", "Only the float model has been evaluated so far"),
+        (
+            "UPDATE points SET state = 'stopped' WHERE family = 'float'",
+            "The float model has not been evaluated yet",
+        ),
+        ("DELETE FROM points WHERE bits > 4", "No finished point stays within 0.8 percentage points"),
+        ("DELETE FROM fits", "No distributions were fitted"),
+        ("UPDATE fits SET family = 'unheard of'", "1st by SSE"),
+        ('UPDATE fits SET parameters = \'{"loc": 0, "scale": 0}\'', "1st by SSE"),
+        ("UPDATE fits SET parameters = '{}'", "1st by SSE"),
+        ("DELETE FROM histograms", "The study holds no histograms"),
+        ("DELETE FROM tensors", "Best choices"),
+        ("UPDATE studies SET machine = '{}', model_summary = '{}', created = ''", "Best choices"),
+        ("UPDATE tensors SET kurtosis = NULL, std = 0", "Best choices"),
+        (
+            "UPDATE histograms SET high = low WHERE tensor = 'fire0/squeeze_bias'",
+            "are equal: fire0/squeeze_bias.",
+        ),
+        ("UPDATE histograms SET counts = '[0, 0]'", "are equal: the whole model, fire0/squeeze_weight,"),
+    ],
+)
+def test_what_is_missing_is_said(tmp_path: Path, statement: str, words: str) -> None:
+    study = _edit(write_study(tmp_path, layers=1, metrics=("top1",)), statement)
+    assert words in write_report(study, tmp_path / "report").read_text("utf-8")
+
+
+def test_study_without_kl_and_with_several_scopes(tmp_path: Path) -> None:
+    folder = write_study(tmp_path, layers=1, metrics=("top1",))
+    study = _edit(folder, "UPDATE points SET scope = 'channel' WHERE bits % 2 = 1")
+    text = write_report(study, tmp_path / "report").read_text("utf-8")
+    assert not (tmp_path / "report" / "rd-kl.png").exists()
+    assert "midtread, per channel" in text
+    assert "midtread, per model" in text
+
+
+def test_stopped_points_are_drawn_hollow_and_counted(tmp_path: Path) -> None:
+    study = Study.open(write_study(tmp_path, layers=1, adaptive=True, metrics=("top1", "kl")))
+    text = write_report(study, tmp_path / "report").read_text("utf-8")
+    rows = study.to_pandas()
+    stopped = rows[rows["state"] == "stopped"]
+    assert f"{len(stopped)} of {len(rows)} points were stopped early" in text
+    drawn = re.search(r'<figure id="figure-rd-kl">.*?</figure>', text, re.DOTALL)
+    assert drawn is not None
+    tips = re.findall(r"stopped after (\d+) images", drawn[0])
+    assert tips
+    assert {int(tip) for tip in tips} <= set(stopped["images"])
+
+
+def test_plot_curves_draws_one_line_per_quantizer(study: Study) -> None:
+    figure = plot_curves(study, "top5")
+    labels = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert labels[2:10] == [*study.to_pandas()["quantizer"].unique()[1:8], "minifloats"]
+    with pytest.raises(InvalidArgument, match=r"f1.*top1, top5, kl"):
+        plot_curves(study, "f1")
+
+
+def test_tolerance_decides_the_best_choices(study: Study, tmp_path: Path) -> None:
+    text = write_report(study, tmp_path, tolerance=0.05).read_text("utf-8")
+    assert "at most 5.0 percentage points" in text
+    best = pd.read_csv(tmp_path / "best.csv")
+    assert best["entropy"].iloc[0] < study.best(0.008)["entropy"].iloc[0]
+    assert (FLOAT["top1"] - best["top1"]).max() <= 0.05
+
+
+# The page in a browser.
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
+    if not (chromium and driver):
+        pytest.skip("chromium and chromedriver are not installed: the page is not looked at in a browser")
+    from selenium import webdriver
+
+    options = webdriver.ChromeOptions()
+    options.binary_location = chromium
+    for flag in (
+        "--headless=new",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--disable-dev-shm-usage",
+        "--hide-scrollbars",
+    ):
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    session = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
+    yield session
+    session.quit()
+
+
+def _open(browser: Any, page: Path, width: int = 1280, scheme: str = "light") -> None:
+    screen = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)
+    media = {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", media)
+    browser.get(page.as_uri())
+
+
+def _colour(browser: Any, selector: str, name: str) -> str:
+    script = "return getComputedStyle(document.querySelector(arguments[0]))[arguments[1]]"
+    return str(browser.execute_script(script, selector, name))
+
+
+def test_browser_reports_nothing_and_asks_for_nothing(browser: Any, page: Path) -> None:
+    browser.get_log("performance")
+    _open(browser, page)
+    assert browser.get_log("browser") == []
+    events = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
+    urls = {e["params"]["request"]["url"] for e in events if e["method"] == "Network.requestWillBeSent"}
+    assert urls == {page.as_uri()}
+
+
+@pytest.mark.parametrize("width", [390, 768, 1280])
+def test_page_fits_the_screen(browser: Any, page: Path, width: int) -> None:
+    _open(browser, page, width)
+    wide, inner = browser.execute_script("return [document.documentElement.scrollWidth, window.innerWidth]")
+    assert inner == width
+    assert wide <= inner
+
+
+def test_figures_are_seen(browser: Any, page: Path) -> None:
+    _open(browser, page, 390)
+    script = """return [...document.querySelectorAll('figure')].map(figure => {
+      const box = figure.querySelector('svg').getBoundingClientRect();
+      return [figure.id, box.width, box.height, figure.querySelectorAll('svg path').length];
+    })"""
+    figures = browser.execute_script(script)
+    assert [name for name, *_ in figures] == [f"figure-{name}" for name in FIGURES]
+    assert all(width > 300 and height > 200 and paths > 10 for _, width, height, paths in figures)
+    small = browser.execute_script("return document.querySelectorAll('.small svg .bars').length")
+    assert small == 18
+    sizes = browser.execute_script("""return [...document.querySelectorAll('#figure-rd-top1 text')]
+      .map(text => text.getBoundingClientRect().height)""")
+    assert min(sizes) >= 8  # pixels on a phone
+
+
+def test_colours_follow_the_theme(browser: Any, page: Path) -> None:
+    seen = {}
+    for scheme in ("light", "dark"):
+        _open(browser, page, scheme=scheme)
+        text = _colour(browser, "#figure-rd-top1 text", "fill")
+        line = _colour(browser, "#rd-top1-series-0 path", "stroke")
+        seen[scheme] = (_colour(browser, "body", "backgroundColor"), text, line)
+    assert seen["light"][0] == "rgb(246, 247, 248)"
+    assert seen["dark"][0] == "rgb(14, 18, 22)"
+    assert all(light != dark for light, dark in zip(*seen.values(), strict=True))
+
+
+def test_click_on_a_heading_sorts(browser: Any, page: Path) -> None:
+    _open(browser, page)
+    column = """return [...document.querySelectorAll('#table-points tbody tr')]
+      .map(row => row.cells[arguments[0]].textContent)"""
+    heads = browser.find_elements("css selector", "#table-points thead th")
+    names = [head.text.split("↕")[0].strip() for head in heads]
+    rate, first = names.index("H (bits per weight)"), names.index("quantizer")
+    for heading, order in ((rate, False), (rate, True)):
+        browser.execute_script("arguments[0].querySelector('button').click()", heads[heading])
+        values = [float(text) for text in browser.execute_script(column, heading)]
+        assert values == sorted(values, reverse=order)
+        assert heads[heading].get_attribute("aria-sort") == ("descending" if order else "ascending")
+    browser.execute_script("arguments[0].querySelector('button').click()", heads[first])
+    texts = browser.execute_script(column, first)
+    assert texts[0].startswith("dead zone")
+    assert heads[rate].get_attribute("aria-sort") is None
+
+
+def test_missing_values_sort_last_both_ways(browser: Any, page: Path) -> None:
+    _open(browser, page)
+    head = browser.find_elements("css selector", "#table-points thead th")[
+        1
+    ]  # bits: the float model has none
+    for _ in range(2):
+        browser.execute_script("arguments[0].querySelector('button').click()", head)
+        script = "return document.querySelector('#table-points tbody tr:last-child').textContent"
+        assert browser.execute_script(script).startswith("float32–")
+
+
+def test_buttons_hide_a_quantizer_and_marks_tell_their_point(browser: Any, page: Path) -> None:
+    _open(browser, page)
+    shown = """return [...document.querySelectorAll('.series-0')]
+      .filter(part => getComputedStyle(part).display != 'none').length"""
+    assert browser.execute_script(shown) > 5
+    browser.execute_script("document.querySelector('[data-series=\"0\"]').click()")
+    assert browser.execute_script(shown) == 0
+    mark = "document.querySelector('#rd-top1-points-1-0 .mark')"
+    browser.execute_script(f"{mark}.dispatchEvent(new MouseEvent('click', {{bubbles: true}}))")
+    assert browser.execute_script("return document.querySelector('.reading').textContent").startswith(
+        "midrise, "
+    )
+
+
+def test_tables_have_captions_and_pictures_have_names(browser: Any, page: Path) -> None:
+    _open(browser, page)
+    unnamed = """return [...document.querySelectorAll('table')].filter(t => !t.caption?.textContent).length
+      + [...document.querySelectorAll('svg')].filter(s => !s.getAttribute('aria-label')).length
+      + [...document.querySelectorAll('section')].filter(s => !document.getElementById(
+          s.getAttribute('aria-labelledby'))).length"""
+    assert browser.execute_script(unnamed) == 0
