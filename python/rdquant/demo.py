@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import os
 from importlib.resources import files
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from .sweep import Study
 
-__all__ = ["BITS", "TOLERANCE", "run_demo"]
+__all__ = ["BITS", "TOLERANCE", "digits_model", "run_demo"]
 
 BITS = range(2, 13)
 TOLERANCE = 0.008  # fraction of the images, the thesis' 0.8 points
+
+
+def digits_model() -> Path:
+    """File of the small network for 8×8 digits that the package carries; tools/train_digits.py made it."""
+    return Path(str(files(__package__) / "assets" / "digits.onnx"))
 
 
 def run_demo(folder: str | os.PathLike[str], progress: bool = True) -> Study:
@@ -24,9 +30,8 @@ def run_demo(folder: str | os.PathLike[str], progress: bool = True) -> Study:
     from .graph import load
     from .sweep import sweep
 
-    model = load((files(__package__) / "assets" / "digits.onnx").read_bytes())
     return sweep(
-        model,
+        load(digits_model()),
         Digits("test"),
         bits=BITS,
         metrics=("top1", "kl"),
