@@ -3,8 +3,9 @@
 python benchmarks/bench_memory.py
 
 Writes a model of VGG-19's shapes with seeded random weights (143.7 M, float32) to a temporary folder. Each
-row is a fresh process that loads it and goes further step by step: its peak resident memory (ru_maxrss) over the
-size of the file. The biases are checked against the generator before anything is reported. Bar 2.2, aim 1.3.
+row is a fresh process that loads it and goes further step by step: its peak resident memory (ru_maxrss) over
+the size of the file. The biases are checked against the generator before anything is reported.
+Bar 2.2, aim 1.3.
 """
 
 from __future__ import annotations

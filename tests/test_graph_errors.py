@@ -76,6 +76,11 @@ WRONG_MODELS = {
         CorruptFile,
         "field input: 'x' is defined 2 times",
     ),
+    "input without a type": (
+        lambda m: m.graph.input[0].type.tensor_type.ClearField("elem_type"),
+        CorruptFile,
+        "field input: 'x' has no element type",
+    ),
     "unknown operator": (
         lambda m: setattr(m.graph.node[2], "op_type", "Relu7"),
         Unsupported,

@@ -76,6 +76,11 @@ def check_model(model: onnx.ModelProto, name: str) -> None:
             f"{name}: ir_version is {model.ir_version}, the installed onnx knows up to {onnx.IR_VERSION}; "
             "a newer onnx may read it"
         )
+    for value in model.graph.input:
+        if not value.type.WhichOneof("value") or (
+            value.type.HasField("tensor_type") and not value.type.tensor_type.elem_type
+        ):
+            raise CorruptFile(f"{name}: field input: {value.name!r} has no element type")
     _check_opsets(model, name)
     _check_graph(model, model.graph, set(), name)
 

@@ -79,23 +79,34 @@ def _upgrade(model: onnx.ModelProto, notes: dict[str, str]) -> onnx.ModelProto:
 def _fold(model: onnx.ModelProto, notes: dict[str, str]) -> onnx.ModelProto:
     import onnxslim
 
+    model = _infer(model, notes)
     try:
         with _SLIM, _quiet("onnxslim"), np.errstate(all="ignore"):
             copy = onnx.ModelProto()
             copy.CopyFrom(model)
-            # Fusion would change arithmetic; tying would merge initializers.
+            # Fusion would change arithmetic; tying would merge initializers. Shapes come from onnx:
+            # onnxslim's own inference never ends on some damaged models.
             new = onnxslim.slim(
-                copy, skip_optimizations=["graph_fusion", "weight_tying"], size_threshold=_FOLD_BYTES
+                copy,
+                skip_optimizations=["graph_fusion", "weight_tying"],
+                size_threshold=_FOLD_BYTES,
+                no_shape_infer=True,
             )
         onnx.checker.check_model(new)
-        return _accepted(model, new)
+        return _infer(_accepted(model, new), notes)
     except Exception as error:  # a third-party optimiser may fail in any way: the graph works without it
         notes["fold_note"] = f"graph kept as it was, onnxslim failed: {_first_lines(error)}"
+        return model
+
+
+def _infer(model: onnx.ModelProto, notes: dict[str, str]) -> onnx.ModelProto:
+    """The model with the shapes of its values, as far as they follow from the inputs'."""
     try:
-        return onnx.shape_inference.infer_shapes(model)
-    except Exception as error:
+        inferred: onnx.ModelProto = onnx.shape_inference.infer_shapes(model, data_prop=True)
+    except Exception as error:  # bare RuntimeErrors
         notes["shape_note"] = f"shapes were not inferred: {_first_lines(error)}"
         return model
+    return inferred
 
 
 def _accepted(old: onnx.ModelProto, new: onnx.ModelProto) -> onnx.ModelProto:
