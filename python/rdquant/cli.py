@@ -291,11 +291,8 @@ def sweep(
         "tolerance": tolerance / 100,
         "metrics": tuple(_names(metrics)),
     }
-<<<<<<< HEAD
     if quantizers is not None:
         options["quantizers"] = parse_quantizers(quantizers)
-=======
->>>>>>> mine
     from .data import open_dataset
     from .graph import load
     from .sweep import sweep as run_sweep
