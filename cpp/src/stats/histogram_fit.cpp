@@ -92,9 +92,9 @@ Parameters Target::minimise_uniform(Criterion criterion, const Parameters& start
     for (int j = i + 1; j <= bins; j += stride) {
       const double k = j - i;
       const double inside = y[j] - y[i];
-      // Scales that cover exactly the centres i .. j - 1.
-      const double narrow = std::max(k - 1.0, 0.5) * width_ * (1.0 + 1e-9);
-      const double wide = (k + 1.0) * width_ * (1.0 - 1e-9);
+      // Scales that cover exactly the centres i .. j - 1, with a margin for centres rounded otherwise.
+      const double narrow = std::max(k - 1.0, 0.5) * width_ * (1.0 + 1e-5);
+      const double wide = (k + 1.0) * width_ * (1.0 - 1e-5);
       // Against the floor outside, KL(P||Q) favours a low top and KL(Q||P) a high one.
       const double scale = criterion == Criterion::sse
                                ? std::clamp(k / std::max(inside, 1e-300), narrow, wide)

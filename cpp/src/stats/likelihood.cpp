@@ -76,7 +76,8 @@ Parameters search(Family family, const Sample& s, const std::vector<Parameters>&
   }
   best.value = full(best.at);
   best = newton<D>(full, best, 1e-4, 6);
-  if (family == Family::generalized_gaussian || s.exact) {  // the former is not smooth in its location
+  // Few values make rough likelihoods; the generalized Gaussian's is not smooth in its location.
+  if (family == Family::generalized_gaussian || s.atoms.x.size() <= 2048) {
     best = simplex<D>(full, best.at, Point<D>::Constant(1e-3), 120, 1e-14);
     best = newton<D>(full, best, 1e-4, 4);
   }
@@ -158,7 +159,7 @@ Parameters search_location(Family family, const Sample& s, const At& at) {
   const double middle = low + best * step;
   const auto full = [&](double t) { return value(s.atoms, t); };
   const Minimum<1> found =
-      brent(full, std::max(low, middle - step), middle, std::min(high, middle + step), s.exact ? 60 : 14);
+      brent(full, std::max(low, middle - step), middle, std::min(high, middle + step), s.exact ? 24 : 14);
   return at(s, s.atoms, s.moments.min - std::exp(found.at[0]));
 }
 
