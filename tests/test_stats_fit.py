@@ -276,7 +276,8 @@ def test_squeezenet_is_never_worse_than_scipys_likelihood_fits(squeezenet: dict[
 
 
 def test_squeezenet_ranks_as_in_the_thesis(squeezenet: dict[str, np.ndarray]) -> None:
-    """Tables 3.2 and 3.3 do not name their bins. Both orders hold together from 50 to 66 bins (and in narrower
+    """Tables 3.2 and 3.3 do not name their bins. Both orders hold together from 50 to 66 bins (and in
+    narrower
     windows up to 188), that of KL also from 200 to 384. Alpha and gamma are left out: the Gaussian is their
     limit, so a true maximum of their likelihood is never behind its, as the thesis' local one was."""
     others = [f for f in EIGHT if f not in ("alpha", "gamma")]
