@@ -2,30 +2,27 @@
 
     python benchmarks/bench_fit.py [model.onnx] [--largest 100000000] [--repeat 7] [--no-peer]
 
-The peer is `fitter` (scipy.stats), on the same weights in the same run, one thread each. Before anything is timed, our
-fits by kl, kl_reverse and sse are compared with its fits on its own histogram, by its own formulas, family by family.
-Then linear scaling is measured on Laplace samples. Writes results/fit.json, fit-scaling.png and fit-scaling.svg.
+The peer is `fitter` (scipy.stats), on the same weights in the same run, one thread each. Before anything of
+ours is timed, our fits by kl, kl_reverse and sse are compared with its fits on its own histogram, by its own
+formulas, family by family. Then linear scaling is measured on Laplace samples. Writes results/fit.json,
+fit-scaling.png and fit-scaling.svg.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-    os.environ[_name] = "1"
-
 import numpy as np
 import onnx
 import scipy.stats
-from machine import describe
 from onnx import numpy_helper
 
+from machine import describe
 from rdquant import stats
 
 HERE = Path(__file__).resolve().parent
@@ -71,7 +68,7 @@ def run_peer(weights: np.ndarray) -> tuple[Any, float]:
 
 
 def compare(peer: Any, weights: np.ndarray) -> list[dict[str, Any]]:
-    """Both fits on the peer's histogram (peer.x, peer.y) by the peer's formulas; AssertionError if ours is worse."""
+    """Both fits on the peer's histogram (x, y) by the peer's formulas; AssertionError if ours is worse."""
     epsilon = 1e-10
     measures: dict[str, Callable[[np.ndarray], float]] = {
         "kl": lambda q: float(scipy.stats.entropy(peer.y + epsilon, q + epsilon)),

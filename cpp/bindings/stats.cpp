@@ -47,7 +47,8 @@ stats::Parameters to_parameters(stats::Family family, const py::dict& parameters
       p.shape = py::cast<double>(value);
     } else {
       throw core::InvalidArgument("parameter '" + name + "' of " + std::string(stats::info(family).name) +
-                                  ": expected " + (shape.empty() ? "" : std::string(shape) + ", ") + "loc, scale");
+                                  ": expected " + (shape.empty() ? "" : std::string(shape) + ", ") +
+                                  "loc, scale");
     }
   }
   return p;
@@ -91,17 +92,17 @@ py::dict fit(const std::vector<std::pair<std::string, py::array>>& named_values,
   }();
   py::list rows;
   for (const stats::Fit& f : result.fits) {
-    rows.append(py::dict("family"_a = std::string(stats::info(f.family).name),
-                         "parameters"_a = from_parameters(f.family, f.parameters), "kl"_a = f.kl, "sse"_a = f.sse,
-                         "kl_reverse"_a = f.kl_reverse, "loglik"_a = f.loglik, "aic"_a = f.aic, "bic"_a = f.bic,
-                         "ks"_a = f.ks, "criterion"_a = kCriteria[static_cast<std::size_t>(f.criterion)],
-                         "degenerate"_a = f.degenerate));
+    rows.append(py::dict(
+        "family"_a = std::string(stats::info(f.family).name),
+        "parameters"_a = from_parameters(f.family, f.parameters), "kl"_a = f.kl, "sse"_a = f.sse,
+        "kl_reverse"_a = f.kl_reverse, "loglik"_a = f.loglik, "aic"_a = f.aic, "bic"_a = f.bic, "ks"_a = f.ks,
+        "criterion"_a = kCriteria[static_cast<std::size_t>(f.criterion)], "degenerate"_a = f.degenerate));
   }
   return py::dict("moments"_a = result.moments, "histogram"_a = result.histogram, "fits"_a = rows);
 }
 
-py::array_t<double> evaluate(const std::string& family_name, const py::dict& parameters, const std::string& function,
-                             const py::array& x) {
+py::array_t<double> evaluate(const std::string& family_name, const py::dict& parameters,
+                             const std::string& function, const py::array& x) {
   const stats::Family family = stats::family_of(family_name);
   const stats::Parameters p = to_parameters(family, parameters);
   const auto what = named<stats::Function>(kFunctions, "function", function);
@@ -160,7 +161,8 @@ void bind_histogram(py::module_& m) {
       .def(py::init<double, double, int>(), "low"_a, "high"_a, "bins"_a)
       .def(
           "add",
-          [](Histogram& self, const std::vector<std::pair<std::string, py::array>>& named_values, int threads) {
+          [](Histogram& self, const std::vector<std::pair<std::string, py::array>>& named_values,
+             int threads) {
             const stats::Values values = to_values(named_values);
             const py::gil_scoped_release release;
             self.add(values, threads);

@@ -39,7 +39,11 @@ def autocovariance(
     """
     array = as_floats(tensor, "tensor")
     lines = _lines(array, axis)
-    result = _core.autocovariance(array, lines, max(0, min(lines[1] - 1, 64)) if lags is None else lags)
+    if lags is None:
+        lags = max(0, min(lines[1] - 1, 64))
+    if lags < 0:
+        raise InvalidArgument(f"lags = {lags}: expected 0 or more, fewer than the axis is long ({lines[1]})")
+    result = _core.autocovariance(array, lines, lags)
     if normalised:
         return result / result[0] if result[0] > 0 else np.zeros_like(result)
     return result
@@ -103,4 +107,7 @@ def dependence(weights: Any, bins: int = 16) -> pd.DataFrame:
                 }
             )
     columns = ["tensor", "axis", "length", "pairs", "correlation", "bound"]
-    return pd.DataFrame(rows, columns=[*columns, "mutual_information", "information_bound", "memoryless"])
+    frame: pd.DataFrame = pd.DataFrame(
+        rows, columns=[*columns, "mutual_information", "information_bound", "memoryless"]
+    )
+    return frame

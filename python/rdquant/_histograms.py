@@ -73,12 +73,12 @@ class Histogram:
         return result
 
     def add(self, values: Any, threads: int = 1) -> Histogram:
-        """Counts more values and returns itself; NaN and infinity raise InvalidArgument, nothing added then."""
+        """Counts more values, returns itself; NaN and infinity raise InvalidArgument and add nothing."""
         self._core.add(named_values(values), threads)
         return self
 
     def merge(self, other: Histogram) -> Histogram:
-        """Adds the counts of a histogram of the same range and bins (else InvalidArgument), returns itself."""
+        """Adds the counts of one with the same range and bins (else InvalidArgument), returns itself."""
         self._core.merge(other._core)
         return self
 
@@ -116,7 +116,7 @@ class Histogram:
 
     @property
     def density(self) -> NDArray[np.float64]:
-        """float64 [bins], in 1 / (unit of the values); integrates to 1 over the range; all 0 if it is empty."""
+        """float64 [bins], per unit of the values; integrates to 1 over the range; all 0 if it is empty."""
         return self._core.density
 
     def __repr__(self) -> str:

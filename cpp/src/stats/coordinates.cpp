@@ -24,8 +24,8 @@ Limits limits(Family family) {
 
 double centred(double shape) { return std::sqrt(1.0 + shape * shape); }
 
-// How far a shape is from its normal limit, in which the families are near quadratic: gamma's skewness is 2 / sqrt(a),
-// alpha's goes with 1 / a, Student's tail with 1 / df. Logarithmic for small shapes.
+// How far a shape is from its normal limit, in which the families are near quadratic: gamma's skewness is 2 /
+// sqrt(a), alpha's goes with 1 / a, Student's tail with 1 / df. Logarithmic for small shapes.
 double from_shape(Family family, double shape) {
   if (family == Family::generalized_gaussian) return std::log(shape);
   return std::log1p(family == Family::gamma ? 1.0 / std::sqrt(shape) : 1.0 / shape);
@@ -40,9 +40,9 @@ double to_shape(Family family, double c, Limits limit) {
 
 }  // namespace
 
-// (location, log of spread, shape). For gamma and alpha, location and spread are nearly the mean and the standard
-// deviation instead of loc and scale: along the way to the normal limit (shape to infinity) these stay put.
-// The probability of a spike goes by its log odds.
+// (location, log of spread, shape). For gamma and alpha, location and spread are nearly the mean and the
+// standard deviation instead of loc and scale: along the way to the normal limit (shape to infinity) these
+// stay put. The probability of a spike goes by its log odds.
 std::array<double, 3> Coordinates::from(const Parameters& p) const {
   const Limits limit = limits(family);
   if (info(family).spike()) {
@@ -51,7 +51,8 @@ std::array<double, 3> Coordinates::from(const Parameters& p) const {
   }
   const double shape = info(family).shape.empty() ? 1.0 : std::clamp(p.shape, limit.low, limit.high);
   if (family == Family::gamma) {
-    return {(p.loc + p.scale * shape) / unit, std::log(p.scale * std::sqrt(shape)), from_shape(family, shape)};
+    return {(p.loc + p.scale * shape) / unit, std::log(p.scale * std::sqrt(shape)),
+            from_shape(family, shape)};
   }
   if (family == Family::alpha) {
     const double a = centred(shape);

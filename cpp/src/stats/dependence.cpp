@@ -19,7 +19,8 @@ constexpr std::size_t kProbe = 1 << 16;
 template <typename T>
 Moments checked(std::span<const T> values, const Lines& lines) {
   if (lines.outer * lines.length * lines.inner != values.size()) {
-    throw core::InvalidArgument("the tensor has " + std::to_string(values.size()) + " values, its lines hold " +
+    throw core::InvalidArgument("the tensor has " + std::to_string(values.size()) +
+                                " values, its lines hold " +
                                 std::to_string(lines.outer * lines.length * lines.inner));
   }
   core::require(!values.empty(), "the tensor has no values; expected at least one");
@@ -32,14 +33,15 @@ void add_products(std::span<const T> line, std::size_t stride, std::size_t lengt
   for (std::size_t k = 0; k < sums.size(); ++k) {
     double sum = 0.0;
     for (std::size_t t = 0; t + k < length; ++t) {
-      sum += (static_cast<double>(line[t * stride]) - mean) * (static_cast<double>(line[(t + k) * stride]) - mean);
+      sum += (static_cast<double>(line[t * stride]) - mean) *
+             (static_cast<double>(line[(t + k) * stride]) - mean);
     }
     sums[k] += sum;
   }
 }
 
-// Sums of products by the Wiener–Khinchin theorem: power spectra of the zero-padded lines add up, and one inverse
-// transform gives all lags.
+// Sums of products by the Wiener–Khinchin theorem: power spectra of the zero-padded lines add up, and one
+// inverse transform gives all lags.
 class SpectralSums {
  public:
   SpectralSums(std::size_t length, std::size_t lags)
@@ -103,12 +105,14 @@ template <typename T>
 std::vector<double> autocovariance(std::span<const T> values, const Lines& lines, std::size_t lags) {
   const Moments m = checked(values, lines);
   if (lags >= lines.length) {
-    throw core::InvalidArgument("lags = " + std::to_string(lags) + ": expected fewer than the axis is long (" +
-                                std::to_string(lines.length) + ")");
+    throw core::InvalidArgument("lags = " + std::to_string(lags) +
+                                ": expected fewer than the axis is long (" + std::to_string(lines.length) +
+                                ")");
   }
   std::vector<double> sums(lags + 1, 0.0);
   const double padded = static_cast<double>(std::bit_ceil(lines.length + lags));
-  const bool direct = static_cast<double>(lines.length) * double(lags + 1) < 8.0 * padded * (1.0 + std::log2(padded));
+  const bool direct =
+      static_cast<double>(lines.length) * double(lags + 1) < 8.0 * padded * (1.0 + std::log2(padded));
   SpectralSums spectral(direct ? 1 : lines.length, direct ? 0 : lags);
   for (std::size_t o = 0; o < lines.outer; ++o) {
     for (std::size_t i = 0; i < lines.inner; ++i) {
@@ -138,7 +142,8 @@ MutualInformation mutual_information(std::span<const T> values, const Lines& lin
   const std::size_t levels = edges.size() + 1;
   std::vector<std::uint16_t> level(values.size());
   std::transform(values.begin(), values.end(), level.begin(), [&](T x) {
-    return static_cast<std::uint16_t>(std::upper_bound(edges.begin(), edges.end(), double(x)) - edges.begin());
+    return static_cast<std::uint16_t>(std::upper_bound(edges.begin(), edges.end(), double(x)) -
+                                      edges.begin());
   });
   std::vector<std::int64_t> joint(levels * levels, 0), first(levels, 0), second(levels, 0);
   for (std::size_t o = 0; o < lines.outer; ++o) {

@@ -57,17 +57,20 @@ void check(Family family, const Parameters& p) {
   const std::string name(entry.name);
   if (!std::isfinite(p.loc)) throw core::InvalidArgument(name + ": loc must be finite");
   if (!(p.scale > 0.0) || !std::isfinite(p.scale)) {
-    throw core::InvalidArgument(name + ": scale = " + std::to_string(p.scale) + ", expected a finite number > 0");
+    throw core::InvalidArgument(name + ": scale = " + std::to_string(p.scale) +
+                                ", expected a finite number > 0");
   }
   if (entry.shape.empty()) return;
   const bool good = entry.spike() ? p.shape >= 0.0 && p.shape < 1.0 : p.shape > 0.0 && std::isfinite(p.shape);
   if (!good) {
-    throw core::InvalidArgument(name + ": " + std::string(entry.shape) + " = " + std::to_string(p.shape) +
-                                (entry.spike() ? ", expected 0 <= zero < 1" : ", expected a finite number > 0"));
+    throw core::InvalidArgument(
+        name + ": " + std::string(entry.shape) + " = " + std::to_string(p.shape) +
+        (entry.spike() ? ", expected 0 <= zero < 1" : ", expected a finite number > 0"));
   }
 }
 
-void evaluate(Family family, const Parameters& p, Function function, std::span<const double> x, std::span<double> out) {
+void evaluate(Family family, const Parameters& p, Function function, std::span<const double> x,
+              std::span<double> out) {
   check(family, p);
   core::require(x.size() == out.size(), "evaluate: input and output differ in size");
   with_family(family, p, [&](const auto& distribution) {

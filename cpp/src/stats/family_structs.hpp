@@ -1,7 +1,7 @@
 #pragma once
 
-// One struct per family: made from parameters, answers pdf, logpdf, cdf and quantile. Constants of the parameters are
-// computed once, so that loops over many x stay short.
+// One struct per family: made from parameters, answers pdf, logpdf, cdf and quantile. Constants of the
+// parameters are computed once, so that loops over many x stay short.
 
 #include <cmath>
 #include <limits>
@@ -97,8 +97,8 @@ struct Gamma {
     if (shape > 1e4) {
       const double a = shape - 1.0;
       const double u = z / a - 1.0;
-      const double excess = std::abs(u) < 1e-3 ? -u * u * (0.5 - u * (1.0 / 3.0 - u * (0.25 - 0.2 * u)))
-                                               : std::log1p(u) - u;
+      const double excess =
+          std::abs(u) < 1e-3 ? -u * u * (0.5 - u * (1.0 / 3.0 - u * (0.25 - 0.2 * u))) : std::log1p(u) - u;
       // log Γ(a + 1) = a log a - a + log sqrt(2πa) + 1/(12a) (Stirling)
       return a * excess - kLogSqrt2Pi - 0.5 * std::log(a) - 1.0 / (12.0 * a) - std::log(scale);
     }
@@ -132,7 +132,10 @@ struct Laplace {
 struct Alpha {
   double a, loc, scale, log_top;
   explicit Alpha(const Parameters& p)
-      : a(p.shape), loc(p.loc), scale(p.scale), log_top(-kLogSqrt2Pi - log_normal_cdf(a) - std::log(p.scale)) {}
+      : a(p.shape),
+        loc(p.loc),
+        scale(p.scale),
+        log_top(-kLogSqrt2Pi - log_normal_cdf(a) - std::log(p.scale)) {}
   double logpdf(double x) const {
     if (x <= loc) return -kInfinity;
     const double r = scale / (x - loc);

@@ -2,7 +2,6 @@
 
 #include <cmath>
 #include <limits>
-
 #include <utility>
 
 #include "fitters.hpp"
@@ -28,7 +27,8 @@ Fit point_mass(Family family, Criterion criterion, double value) {
           .degenerate = true};
 }
 
-Fit describe(Family family, Criterion criterion, const Parameters& p, const Sample& sample, const Target& target) {
+Fit describe(Family family, Criterion criterion, const Parameters& p, const Sample& sample,
+             const Target& target) {
   const Distances d = target.distances(family, p);
   const double loglik = log_likelihood(family, p, sample);
   const double k = info(family).parameters();
@@ -55,12 +55,14 @@ FitResult fit(const Values& values, const FitOptions& options) {
   if (!(m.min < m.max)) {
     result.histogram.add(values);
     for (const Criterion criterion : options.criteria) {
-      for (const Family family : options.families) result.fits.push_back(point_mass(family, criterion, m.min));
+      for (const Family family : options.families)
+        result.fits.push_back(point_mass(family, criterion, m.min));
     }
     return result;
   }
   Sample sample = take_sample(values, m, result.histogram, options.threads);
-  if (sample.histogram.inside() == 0) throw core::InvalidArgument("fit: no value lies in the histogram's range");
+  if (sample.histogram.inside() == 0)
+    throw core::InvalidArgument("fit: no value lies in the histogram's range");
   const Target target(sample.histogram);
   std::vector<Parameters> likeliest;
   for (const Family family : options.families) likeliest.push_back(fit_likelihood(family, sample));

@@ -13,8 +13,8 @@ namespace rdquant::stats {
 /// Log-likelihood of all values. A family with a spike counts an exact zero with its probability.
 [[nodiscard]] double log_likelihood(Family family, const Parameters& p, const Sample& sample);
 
-/// Largest difference of the two distribution functions; beyond the exact case, to the largest probability of the
-/// family in one fine bin.
+/// Largest difference of the two distribution functions; beyond the exact case, to the largest probability of
+/// the family in one fine bin.
 [[nodiscard]] double kolmogorov_smirnov(Family family, const Parameters& p, const Sample& sample);
 
 /// The histogram with what its criteria need, computed once.
@@ -35,8 +35,8 @@ class Target {
 
   double low_, width_;
   std::vector<double> centres_, y_, p_, log_p_;
-  double entropy_;   // sum of P log P
-  int zero_bin_;     // the bin that holds 0, or -1
+  double entropy_;     // sum of P log P
+  int zero_bin_;       // the bin that holds 0, or -1
   double mean_, std_;  // of the histogram
 };
 

@@ -31,7 +31,8 @@ bool indices(std::span<const double> x, const UniformMap& map, std::int32_t* out
 
 Histogram::Histogram(double low, double high, int bins) : low_(low), high_(high) {
   if (bins < 1 || bins > kMostBins) {
-    throw core::InvalidArgument("bins = " + std::to_string(bins) + ": expected 1.." + std::to_string(kMostBins));
+    throw core::InvalidArgument("bins = " + std::to_string(bins) + ": expected 1.." +
+                                std::to_string(kMostBins));
   }
   if (!std::isfinite(low) || !std::isfinite(high) || !(low < high) || !std::isfinite(high - low)) {
     throw core::InvalidArgument("range = (" + std::to_string(low) + ", " + std::to_string(high) +
@@ -75,7 +76,8 @@ void Histogram::count(std::span<const T> data, Counts& into) const {
       std::fill_n(tables.begin(), 4 * counts_.size(), 0);
       for (std::size_t j = 0; j < block.size(); ++j) ++tables[4 * static_cast<std::size_t>(index[j]) + j % 4];
       for (std::size_t b = 0; b < counts_.size(); ++b) {
-        into.bins[b] += std::int64_t{tables[4 * b]} + tables[4 * b + 1] + tables[4 * b + 2] + tables[4 * b + 3];
+        into.bins[b] +=
+            std::int64_t{tables[4 * b]} + tables[4 * b + 1] + tables[4 * b + 2] + tables[4 * b + 3];
       }
     }
   }

@@ -72,8 +72,8 @@ Distances Target::distances(Family family, const Parameters& p) const {
   return {distance(Criterion::kl, q), distance(Criterion::kl_reverse, q), distance(Criterion::sse, q)};
 }
 
-// A uniform density sees only which centres it covers and its height: all runs of bins are tried (every k-th of many),
-// with the height that is best within what covers just that run.
+// A uniform density sees only which centres it covers and its height: all runs of bins are tried (every k-th
+// of many), with the height that is best within what covers just that run.
 Parameters Target::minimise_uniform(Criterion criterion, const Parameters& start) const {
   const int bins = static_cast<int>(y_.size());
   const int stride = std::max(1, bins / 256);
@@ -87,35 +87,35 @@ Parameters Target::minimise_uniform(Criterion criterion, const Parameters& start
   Parameters best = start;
   double least = objective(Family::uniform, criterion, start);
   const double floor_log = std::log(kDensityFloor);
+  const double squares = std::inner_product(y_.begin(), y_.end(), y_.begin(), 0.0);
   for (int i = 0; i < bins; i += stride) {
     for (int j = i + 1; j <= bins; j += stride) {
       const double k = j - i;
       const double inside = y[j] - y[i];
-      // Scales that cover exactly the centres i .. j - 1.
-      const double narrow = std::max(k - 1.0, 0.5) * width_ * (1.0 + 1e-9);
-      const double wide = (k + 1.0) * width_ * (1.0 - 1e-9);
+      // Scales that cover exactly the centres i .. j - 1, with a margin for centres rounded otherwise.
+      const double narrow = std::max(k - 1.0, 0.5) * width_ * (1.0 + 1e-5);
+      const double wide = (k + 1.0) * width_ * (1.0 - 1e-5);
       // Against the floor outside, KL(P||Q) favours a low top and KL(Q||P) a high one.
-      const double scale = criterion == Criterion::sse  ? std::clamp(k / std::max(inside, 1e-300), narrow, wide)
+      const double scale = criterion == Criterion::sse
+                               ? std::clamp(k / std::max(inside, 1e-300), narrow, wide)
                            : criterion == Criterion::kl ? wide
                                                         : narrow;
       const double h = 1.0 / scale;
       double value;
       if (criterion == Criterion::sse) {
-        value = k * h * h - 2.0 * h * inside;  // less the sum of y^2
+        value = squares + k * h * h - 2.0 * h * inside;
       } else {
         const double v = h + kDensityFloor;
         const double sum = k * v + (bins - k) * kDensityFloor;
         const double covered = mass[j] - mass[i];
         value = criterion == Criterion::kl
                     ? entropy_ - covered * std::log(v) - (mass[bins] - covered) * floor_log + std::log(sum)
-                    : (k * v * std::log(v) + (bins - k) * kDensityFloor * floor_log - v * (logs[j] - logs[i]) -
-                       kDensityFloor * (logs[bins] - (logs[j] - logs[i]))) /
+                    : (k * v * std::log(v) + (bins - k) * kDensityFloor * floor_log -
+                       v * (logs[j] - logs[i]) - kDensityFloor * (logs[bins] - (logs[j] - logs[i]))) /
                               sum -
                           std::log(sum);
       }
-      const double reference =
-          criterion == Criterion::sse ? std::inner_product(y_.begin(), y_.end(), y_.begin(), 0.0) : 0.0;
-      if (value + reference >= least) continue;
+      if (value >= least) continue;
       const double middle = low_ + 0.5 * (i + j) * width_;
       const Parameters candidate{0.0, middle - 0.5 * scale, scale};
       const double exact = objective(Family::uniform, criterion, candidate);
@@ -132,7 +132,8 @@ std::vector<Parameters> Target::starts(Family family, const Parameters& mle) con
   std::vector<Parameters> result = {mle};
   const auto top = static_cast<std::size_t>(std::max_element(y_.begin(), y_.end()) - y_.begin());
   const double peak = centres_[top];
-  const double core = std::max(0.4 / y_[top], 0.3 * width_);  // standard deviation of a normal density of this height
+  const double core =
+      std::max(0.4 / y_[top], 0.3 * width_);  // standard deviation of a normal density of this height
   switch (family) {
     case Family::exponential:
       for (std::size_t i = 0; i < y_.size(); i += std::max<std::size_t>(1, y_.size() / 128)) {
@@ -207,12 +208,14 @@ Parameters Target::minimise(Family family, Criterion criterion, const Parameters
     double value;
   };
   std::vector<Candidate> candidates;
-  for (const Parameters& p : starts(family, start)) candidates.push_back({p, objective(family, criterion, p)});
+  for (const Parameters& p : starts(family, start))
+    candidates.push_back({p, objective(family, criterion, p)});
   // The exponential's objective jumps where its edge passes a centre: several edges are followed.
   const std::size_t wanted = family == Family::exponential ? 5 : info(family).parameters() == 2 ? 1 : 2;
   const std::size_t tries = std::min(wanted, candidates.size());
   Candidate best = candidates.front();
-  std::partial_sort(candidates.begin(), candidates.begin() + static_cast<std::ptrdiff_t>(tries), candidates.end(),
+  std::partial_sort(candidates.begin(), candidates.begin() + static_cast<std::ptrdiff_t>(tries),
+                    candidates.end(),
                     [](const Candidate& a, const Candidate& b) { return a.value < b.value; });
   for (std::size_t i = 0; i < tries; ++i) {
     const Parameters p = refine(family, criterion, candidates[i].p);

@@ -35,8 +35,8 @@ inline constexpr int kFineBits = 9;
 struct Kernels {
   void (*sums_f32)(const float*, std::size_t, BlockSums&);
   void (*sums_f64)(const double*, std::size_t, BlockSums&);
-  /// Indices of n <= kBlock values. True: some value lies outside the range, or so close to an edge that rounding
-  /// could matter, and none of the indices may be used.
+  /// Indices of n <= kBlock values. True: some value lies outside the range, or so close to an edge that
+  /// rounding could matter, and none of the indices may be used.
   bool (*uniform_f32)(const float*, std::size_t, const UniformMap&, std::int32_t*);
   bool (*uniform_f64)(const double*, std::size_t, const UniformMap&, std::int32_t*);
   void (*fine_f32)(const float*, std::size_t, const FineMap&, std::int32_t*);

@@ -1,6 +1,6 @@
-// Included by kernels_<isa>.cpp, which define RDQUANT_KERNELS as the name of the set. Everything here has internal
-// linkage, and nothing from the standard library is called: code built for one instruction set must not leak into
-// another. Vectors of eight doubles, which the compiler cuts to what the machine has.
+// Included by kernels_<isa>.cpp, which define RDQUANT_KERNELS as the name of the set. Everything here has
+// internal linkage, and nothing from the standard library is called: code built for one instruction set must
+// not leak into another. Vectors of eight doubles, which the compiler cuts to what the machine has.
 
 #include <cstring>
 
@@ -103,8 +103,8 @@ void sums(const T* x, std::size_t n, BlockSums& out) {
   out.m4 = t4;
 }
 
-// Positions are cut to just outside the range, where the fraction gives them away as it does near an edge: an index is
-// sure where the fraction keeps `margin` from 0 and 1.
+// Positions are cut to just outside the range, where the fraction gives them away as it does near an edge: an
+// index is sure where the fraction keeps `margin` from 0 and 1.
 template <typename T>
 bool uniform(const T* x, std::size_t n, const UniformMap& map, std::int32_t* index) {
   const F64 low = F64{} - 0.5, high = F64{} + (map.last + 1.0);

@@ -76,7 +76,8 @@ Parameters search(Family family, const Sample& s, const std::vector<Parameters>&
   }
   best.value = full(best.at);
   best = newton<D>(full, best, 1e-4, 6);
-  if (family == Family::generalized_gaussian || s.exact) {  // the former is not smooth in its location
+  // Few values make rough likelihoods; the generalized Gaussian's is not smooth in its location.
+  if (family == Family::generalized_gaussian || s.atoms.x.size() <= 2048) {
     best = simplex<D>(full, best.at, Point<D>::Constant(1e-3), 120, 1e-14);
     best = newton<D>(full, best, 1e-4, 4);
   }
@@ -103,16 +104,18 @@ Sums sums_above(const Atoms& atoms, double loc, double n, bool logs_only) {
 // Gamma's best shape and scale for a given location: log a - ψ(a) = log(mean) - mean(log).
 Parameters gamma_at(const Sample& sample, const Atoms& atoms, double loc) {
   const double mean = sample.moments.mean - loc;
-  const double s = std::log(mean) - sums_above(atoms, loc, static_cast<double>(sample.moments.count), true).log_mean;
+  const double s =
+      std::log(mean) - sums_above(atoms, loc, static_cast<double>(sample.moments.count), true).log_mean;
   if (!(s > 5e-7)) return {1e6, loc, mean / 1e6};
   double a = (3.0 - s + std::sqrt((s - 3.0) * (s - 3.0) + 24.0 * s)) / (12.0 * s);
-  for (int i = 0; i < 4; ++i) a = 1.0 / (1.0 / a + (std::log(a) - digamma(a) - s) / (a * a * (1.0 / a - trigamma(a))));
+  for (int i = 0; i < 4; ++i)
+    a = 1.0 / (1.0 / a + (std::log(a) - digamma(a) - s) / (a * a * (1.0 / a - trigamma(a))));
   a = std::clamp(a, 1e-3, 1e6);
   return {a, loc, mean / a};
 }
 
-// Alpha's best shape a and scale b for a given location. With the means S1 of 1/(x - loc) and S2 of 1/(x - loc)^2,
-// b solves S2 b^2 - a S1 b - 1 = 0 and a solves b S1 = a + φ(a) / Φ(a).
+// Alpha's best shape a and scale b for a given location. With the means S1 of 1/(x - loc) and S2 of 1/(x -
+// loc)^2, b solves S2 b^2 - a S1 b - 1 = 0 and a solves b S1 = a + φ(a) / Φ(a).
 Parameters alpha_at(const Sample& sample, const Atoms& atoms, double loc) {
   const Sums sums = sums_above(atoms, loc, static_cast<double>(sample.moments.count), false);
   const auto scale_of = [&](double a) {
@@ -131,8 +134,8 @@ Parameters alpha_at(const Sample& sample, const Atoms& atoms, double loc) {
   return {a, loc, scale_of(a)};
 }
 
-// The other parameters have formulas once the location is given: a search over log(min - loc), on a grid with few
-// atoms first and around its best point with all.
+// The other parameters have formulas once the location is given: a search over log(min - loc), on a grid with
+// few atoms first and around its best point with all.
 template <typename At>
 Parameters search_location(Family family, const Sample& s, const At& at) {
   constexpr int kGrid = 28;
@@ -156,7 +159,7 @@ Parameters search_location(Family family, const Sample& s, const At& at) {
   const double middle = low + best * step;
   const auto full = [&](double t) { return value(s.atoms, t); };
   const Minimum<1> found =
-      brent(full, std::max(low, middle - step), middle, std::min(high, middle + step), s.exact ? 60 : 14);
+      brent(full, std::max(low, middle - step), middle, std::min(high, middle + step), s.exact ? 24 : 14);
   return at(s, s.atoms, s.moments.min - std::exp(found.at[0]));
 }
 
@@ -245,7 +248,8 @@ double kolmogorov_smirnov(Family family, const Parameters& p, const Sample& s) {
     const auto look = [&](std::size_t i) {
       const double value = distribution.cdf(atoms.upper[i]);
       worst = std::max(worst, std::abs(share[i] - value));
-      // The step of the values at a point: the distribution function just below it, which a spike at 0 shares.
+      // The step of the values at a point: the distribution function just below it, which a spike at 0
+      // shares.
       if (s.exact) {
         const double below = value - (info(family).spike() && atoms.x[i] == 0.0 ? p.shape : 0.0);
         worst = std::max(worst, std::abs(below - (i == 0 ? 0.0 : share[i - 1])));

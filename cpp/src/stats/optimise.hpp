@@ -20,8 +20,8 @@ struct Minimum {
   double value;
 };
 
-/// Nelder and Mead's simplex, from a start and a first step in every direction, until its values agree to `tolerance`
-/// (relative to 1 + |value|) or `evaluations` are spent. Never ends above the start.
+/// Nelder and Mead's simplex, from a start and a first step in every direction, until its values agree to
+/// `tolerance` (relative to 1 + |value|) or `evaluations` are spent. Never ends above the start.
 template <int D, typename F>
 [[nodiscard]] Minimum<D> simplex(const F& f, const Point<D>& start, const Point<D>& step, int evaluations,
                                  double tolerance) {
@@ -67,8 +67,8 @@ template <int D, typename F>
   return *std::min_element(s.begin(), s.end(), lower);
 }
 
-/// Newton's method with central differences at distance `h` and halved steps, from a point near a smooth minimum.
-/// Never ends above the start; leaves it where the curvature is not positive.
+/// Newton's method with central differences at distance `h` and halved steps, from a point near a smooth
+/// minimum. Never ends above the start; leaves it where the curvature is not positive.
 template <int D, typename F>
 [[nodiscard]] Minimum<D> newton(const F& f, Minimum<D> start, double h, int iterations) {
   for (int round = 0; round < iterations; ++round) {
@@ -109,7 +109,8 @@ template <int D, typename F>
   return start;
 }
 
-/// Golden section with parabolic steps (Brent) in [low, high] around a point `middle` that is below both ends.
+/// Golden section with parabolic steps (Brent) in [low, high] around a point `middle` that is below both
+/// ends.
 template <typename F>
 [[nodiscard]] Minimum<1> brent(const F& f, double low, double middle, double high, int evaluations) {
   constexpr double kGolden = 0.3819660112501051;

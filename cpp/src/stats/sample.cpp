@@ -50,7 +50,8 @@ std::vector<double> probe(const Values& values) {
   return result;
 }
 
-// Centre and resolution from quartiles of a probe: the standard deviation would be led astray by far outliers.
+// Centre and resolution from quartiles of a probe: the standard deviation would be led astray by far
+// outliers.
 FineMap make_map(const Values& values, const Moments& m) {
   const std::vector<double> some = probe(values);
   const auto quantile = [&](double q) { return some[static_cast<std::size_t>(q * double(some.size() - 1))]; };
@@ -124,7 +125,8 @@ Cells binned(const Values& values, const FineMap& map, Histogram& histogram, int
             parts.emplace_back(begin, std::move(local));
           });
           // In the order of the values, so that rounding does not depend on which thread was first.
-          std::sort(parts.begin(), parts.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
+          std::sort(parts.begin(), parts.end(),
+                    [](const auto& a, const auto& b) { return a.first < b.first; });
           for (const auto& [begin, local] : parts) {
             for (std::size_t i = 0; i < cells.size(); ++i) {
               cells[i].sum += local[i].sum;
@@ -156,8 +158,8 @@ Atoms exact_atoms(const Values& values) {
   return atoms;
 }
 
-// Groups of neighbours with nearly equal counts; the first and last sixteen atoms stay as they are, since one-sided
-// families are sensitive to them.
+// Groups of neighbours with nearly equal counts; the first and last sixteen atoms stay as they are, since
+// one-sided families are sensitive to them.
 Atoms thin(const Atoms& atoms) {
   if (atoms.x.size() <= kCoarse) return atoms;
   const double total = std::accumulate(atoms.count.begin(), atoms.count.end(), 0.0);
@@ -223,7 +225,8 @@ double median(const Values& values, const Atoms& atoms, const Grid& grid, bool e
   if (exact) return 0.5 * (atoms.x[first] + atoms.x[last]);
   std::vector<double> pool;
   for (const NamedValues& part : values) {
-    std::visit([&](auto data) { collect(data, grid.map, grid.bins[first], grid.bins[last], pool); }, part.data);
+    std::visit([&](auto data) { collect(data, grid.map, grid.bins[first], grid.bins[last], pool); },
+               part.data);
   }
   if (nonzero) std::erase(pool, 0.0);
   std::sort(pool.begin(), pool.end());
@@ -247,11 +250,13 @@ void remove_zeros(Atoms& atoms, Grid& grid, std::size_t i, double zeros) {
 }
 
 std::size_t atom_of_zero(const Atoms& atoms, const Grid& grid, bool exact) {
-  if (exact) return static_cast<std::size_t>(std::find(atoms.x.begin(), atoms.x.end(), 0.0) - atoms.x.begin());
+  if (exact)
+    return static_cast<std::size_t>(std::find(atoms.x.begin(), atoms.x.end(), 0.0) - atoms.x.begin());
   const double zero = 0.0;
   std::int32_t bin = 0;
   indices(std::span(&zero, 1), grid.map, &bin);
-  return static_cast<std::size_t>(std::lower_bound(grid.bins.begin(), grid.bins.end(), bin) - grid.bins.begin());
+  return static_cast<std::size_t>(std::lower_bound(grid.bins.begin(), grid.bins.end(), bin) -
+                                  grid.bins.begin());
 }
 
 }  // namespace

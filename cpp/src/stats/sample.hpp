@@ -26,6 +26,7 @@ struct Sample {
   double median_nonzero;  ///< the median where all values are 0
 };
 
-[[nodiscard]] Sample take_sample(const Values& values, const Moments& moments, const Histogram& empty, int threads);
+[[nodiscard]] Sample take_sample(const Values& values, const Moments& moments, const Histogram& empty,
+                                 int threads);
 
 }  // namespace rdquant::stats

@@ -18,7 +18,8 @@ double gamma_p_large(double a, double x) noexcept {
   const double half = std::abs(mu) < 1e-3 ? mu * mu * (0.5 - mu * (1.0 / 3.0 - mu * (0.25 - 0.2 * mu)))
                                           : mu - std::log1p(mu);  // eta^2 / 2
   const double eta = std::copysign(std::sqrt(2.0 * half), mu);
-  const double c0 = std::abs(eta) < 1e-2 ? -1.0 / 3.0 + eta * (1.0 / 12.0 - eta * 2.0 / 135.0) : 1.0 / mu - 1.0 / eta;
+  const double c0 =
+      std::abs(eta) < 1e-2 ? -1.0 / 3.0 + eta * (1.0 / 12.0 - eta * 2.0 / 135.0) : 1.0 / mu - 1.0 / eta;
   const double rest = std::exp(-a * half) / std::sqrt(2.0 * std::numbers::pi * a) * (c0 - 1.0 / (540.0 * a));
   return 0.5 * std::erfc(-eta * std::sqrt(0.5 * a)) - rest;
 }
@@ -84,7 +85,8 @@ double digamma(double x) noexcept {
   for (; x < 10.0; x += 1.0) result -= 1.0 / x;
   const double r = 1.0 / (x * x);
   return result + std::log(x) - 0.5 / x -
-         r * (1.0 / 12 - r * (1.0 / 120 - r * (1.0 / 252 - r * (1.0 / 240 - r * (1.0 / 132 - r * 691.0 / 32760)))));
+         r * (1.0 / 12 -
+              r * (1.0 / 120 - r * (1.0 / 252 - r * (1.0 / 240 - r * (1.0 / 132 - r * 691.0 / 32760)))));
 }
 
 double trigamma(double x) noexcept {
@@ -92,7 +94,8 @@ double trigamma(double x) noexcept {
   for (; x < 10.0; x += 1.0) result += 1.0 / (x * x);
   const double r = 1.0 / (x * x);
   return result + 1.0 / x + 0.5 * r +
-         r / x * (1.0 / 6 - r * (1.0 / 30 - r * (1.0 / 42 - r * (1.0 / 30 - r * (5.0 / 66 - r * 691.0 / 2730)))));
+         r / x *
+             (1.0 / 6 - r * (1.0 / 30 - r * (1.0 / 42 - r * (1.0 / 30 - r * (5.0 / 66 - r * 691.0 / 2730)))));
 }
 
 double normal_cdf(double x) noexcept { return 0.5 * std::erfc(-x / std::numbers::sqrt2); }
@@ -100,15 +103,16 @@ double normal_cdf(double x) noexcept { return 0.5 * std::erfc(-x / std::numbers:
 double log_normal_cdf(double x) noexcept {
   if (x > -30.0) return std::log(normal_cdf(x));
   const double r = 1.0 / (x * x);  // asymptotic series of Mills' ratio
-  return -0.5 * x * x - std::log(-x) - 0.5 * std::log(2.0 * std::numbers::pi) + std::log1p(-r * (1.0 - 3.0 * r));
+  return -0.5 * x * x - std::log(-x) - 0.5 * std::log(2.0 * std::numbers::pi) +
+         std::log1p(-r * (1.0 - 3.0 * r));
 }
 
 double normal_quantile(double p) noexcept {
   if (!(p > 0.0 && p < 1.0)) {
     return p == 0.0 ? -HUGE_VAL : p == 1.0 ? HUGE_VAL : std::numeric_limits<double>::quiet_NaN();
   }
-  // Start: Hastings' rational approximation (4.5e-4, Abramowitz and Stegun 26.2.23), then Newton on log Φ of the
-  // smaller tail, where relative precision holds.
+  // Start: Hastings' rational approximation (4.5e-4, Abramowitz and Stegun 26.2.23), then Newton on log Φ of
+  // the smaller tail, where relative precision holds.
   const double tail = std::min(p, 1.0 - p);
   const double t = std::sqrt(-2.0 * std::log(tail));
   double x = -(t - (2.515517 + t * (0.802853 + t * 0.010328)) /
@@ -131,7 +135,8 @@ double gamma_p(double a, double x) noexcept {
 double beta_i(double a, double b, double x) noexcept {
   if (x <= 0.0) return 0.0;
   if (x >= 1.0) return 1.0;
-  const double front = std::exp(log_gamma(a + b) - log_gamma(a) - log_gamma(b) + a * std::log(x) + b * std::log1p(-x));
+  const double front =
+      std::exp(log_gamma(a + b) - log_gamma(a) - log_gamma(b) + a * std::log(x) + b * std::log1p(-x));
   if (x < (a + 1.0) / (a + b + 2.0)) return front * beta_fraction(a, b, x) / a;
   return 1.0 - front * beta_fraction(b, a, 1.0 - x) / b;
 }

@@ -10,9 +10,11 @@
 
 namespace rdquant::stats {
 
-/// What a fit makes best. With y the density of the named histogram and q the family's density at the bins' centres:
+/// What a fit makes best. With y the density of the named histogram and q the family's density at the bins'
+/// centres:
 /// - mle: the likelihood of all values;
-/// - kl: KL(P||Q) = sum P log(P / Q), thesis equation 2.41, P = (y + ε) / sum(y + ε), Q = (q + ε) / sum(q + ε);
+/// - kl: KL(P||Q) = sum P log(P / Q), thesis equation 2.41, P = (y + ε) / sum(y + ε), Q = (q + ε) / sum(q +
+/// ε);
 /// - kl_reverse: KL(Q||P), the order of the arguments in `fitter`;
 /// - sse: sum of (q - y)^2.
 /// ε = kDensityFloor keeps empty bins and bins beyond the family's support finite.
@@ -45,14 +47,14 @@ struct FitResult {
   std::vector<Fit> fits;  ///< families within criteria, in the order asked for
 };
 
-/// Fits families to all values (likelihood) and to their histogram (the other criteria). Values are read three times,
-/// in blocks; memory does not grow with their number. Up to 16384 values the likelihood is computed from the values
-/// themselves; beyond, from about 10^4 bins (finer around the median, kept with the mean of their values), which gives
-/// log-likelihoods to about 1e-7 of their size.
+/// Fits families to all values (likelihood) and to their histogram (the other criteria). Values are read
+/// three times, in blocks; memory does not grow with their number. Up to 16384 values the likelihood is
+/// computed from the values themselves; beyond, from about 10^4 bins (finer around the median, kept with the
+/// mean of their values), which gives log-likelihoods to better than 1e-6 per value.
 ///
-/// Where a likelihood has no maximum, these are the bounds: the location of gamma and alpha stays below the smallest
-/// value by between (mean - min) / count and 1000 standard deviations (the normal limit); scales stay above 1e-9 of
-/// the range.
+/// Where a likelihood has no maximum, these are the bounds: the location of gamma and alpha stays below the
+/// smallest value by between (mean - min) / count and 1000 standard deviations (the normal limit); scales
+/// stay above 1e-9 of the range.
 ///
 /// @throws InvalidArgument  no values, a value that is not finite, bad bins or range.
 [[nodiscard]] FitResult fit(const Values& values, const FitOptions& options);

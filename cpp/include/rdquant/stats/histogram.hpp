@@ -7,9 +7,9 @@
 
 namespace rdquant::stats {
 
-/// Counts of values over bins of equal width. Bin i holds edge(i) <= x < edge(i + 1); the last bin also holds its
-/// upper edge. Values outside are counted in `below` and `above`. Merging two histograms of the same bins gives
-/// exactly the histogram of all their values.
+/// Counts of values over bins of equal width. Bin i holds edge(i) <= x < edge(i + 1); the last bin also holds
+/// its upper edge. Values outside are counted in `below` and `above`. Merging two histograms of the same bins
+/// gives exactly the histogram of all their values.
 class Histogram {
  public:
   /// @throws InvalidArgument  bins outside 1..2^24, or not low < high, or either not finite.
@@ -50,7 +50,6 @@ class Histogram {
   [[nodiscard]] int bin_of(double x) const noexcept;
 
  private:
-
   double low_;
   double high_;
   std::vector<std::int64_t> counts_;
@@ -58,7 +57,8 @@ class Histogram {
   std::int64_t above_ = 0;
 };
 
-/// The range that NumPy takes for data with these extremes: [min, max], or half a unit to both sides of a single value.
+/// The range that NumPy takes for data with these extremes: [min, max], or half a unit to both sides of a
+/// single value.
 struct Range {
   double low;
   double high;

@@ -34,7 +34,8 @@ struct Moments {
   [[nodiscard]] double mean_abs() const noexcept;
 };
 
-/// Moments of all values in one pass. The result does not depend on the number of threads or the instruction set.
+/// Moments of all values in one pass. The result does not depend on the number of threads or the instruction
+/// set.
 ///
 /// @throws InvalidArgument  a value is NaN or infinite; the message names the array and the index.
 [[nodiscard]] Moments moments(const Values& values, int threads = 1);
