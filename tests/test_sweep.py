@@ -81,7 +81,7 @@ def test_a_point_just_within_the_tolerance_is_seldom_failed(lost: int, won: int)
     assert failed <= 300 * 0.05 + 3 * np.sqrt(300 * 0.05 * 0.95)
 
 
-@pytest.mark.parametrize(("lost", "most"), [(480, 20), (200, 60), (60, 400)])
+@pytest.mark.parametrize(("lost", "most"), [(480, 35), (200, 120), (60, 500)])
 def test_a_point_far_beyond_it_is_failed_early(lost: int, most: int) -> None:
     rng = np.random.default_rng(1)
     seen = [run_test(*population(rng, 800, lost, 5), 8, 1e-4) for _ in range(20)]
@@ -366,7 +366,7 @@ def test_a_nan_weight_is_named(model: rdq.Model, data: Digits) -> None:
     weights = {name: w.copy() for name, w in model.weights().items()}
     name = next(iter(weights))
     weights[name].flat[5] = np.nan
-    with pytest.raises(InvalidArgument, match=f"tensor '{name}'.* index 5"):
+    with pytest.raises(InvalidArgument, match=f"tensor '{name}'.* 5 is NaN"):
         rdq.sweep(model.replace_weights(weights), data, "midtread", (4,), progress=False)
 
 

@@ -219,7 +219,7 @@ def _run(
     from tqdm import tqdm
 
     from .driver import Driver
-    from .point import measure_rate
+    from .point import measure_rate, release_session
     from .search import ascending, one
 
     weights = context.model.weights()
@@ -236,7 +236,12 @@ def _run(
             searches = [ascending(g, {p: measure_rate(weights, p, axes) for p in g}) for g in groups]
         else:
             searches = [one(point) for group in groups for point in group]
-        driver.run(searches, executor)
+        if executor is not None:
+            release_session()
+        try:
+            driver.run(searches, executor)
+        finally:
+            release_session()
         bar.update(bar.total - bar.n)
 
 

@@ -50,6 +50,6 @@ def describe_weights(model: Model) -> dict[str, list[dict[str, Any]]]:
             "bic": f.bic,
             "ks": f.ks,
         }
-        for f in table
+        for f in table.fits
     ]
     return {"tensors": tensors, "histograms": histograms, "fits": fits}

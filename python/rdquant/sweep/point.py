@@ -22,7 +22,17 @@ from ..quant import Quantizer, QuantizerSpec
 from ..runtime import Session
 from .sequential import PairedTest
 
-__all__ = ["TOP_K", "Context", "Outcome", "Point", "Scope", "measure_rate", "run_float", "run_point"]
+__all__ = [
+    "TOP_K",
+    "Context",
+    "Outcome",
+    "Point",
+    "Scope",
+    "measure_rate",
+    "release_session",
+    "run_float",
+    "run_point",
+]
 
 Scope = Literal["model", "tensor", "channel"]
 Scores = NDArray[np.float32]
@@ -108,6 +118,11 @@ def _session(context: Context) -> Session:
         _local.key = context.key
     session: Session = _local.session
     return session
+
+
+def release_session() -> None:
+    """Drops this thread's session. Before a process forks it must: the child would wait for threads it has not got."""
+    _local.__dict__.clear()
 
 
 def measure_rate(weights: Mapping[str, ArrayLike], point: Point, axes: Mapping[str, int]) -> Rate:

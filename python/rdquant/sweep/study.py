@@ -120,7 +120,7 @@ class Study:
         """Fitted families: tensor ("" is the whole model), rank, criterion, family, parameters, kl, sse, aic, bic, ks."""
         import pandas as pd
 
-        rows = self._rows("SELECT * FROM fits WHERE study_id = ? ORDER BY tensor, rank")
+        rows = self._rows("SELECT * FROM fits WHERE study_id = ? ORDER BY rowid")
         for row in rows:
             row["parameters"] = json.loads(row["parameters"])
         return pd.DataFrame(rows).reindex(columns=list(_FIT))
@@ -178,6 +178,8 @@ def best_points(points: pd.DataFrame, tolerance: float, metrics: Sequence[str]) 
     for metric in metrics:
         done[f"loss_{metric}"] = float(base.iloc[0][metric]) - done[metric]
     # Losses are multiples of 1/images: the small term only absorbs the rounding of the subtraction.
-    within = np.all([done[f"loss_{m}"] <= tolerance + 1e-9 for m in metrics], axis=0) if metrics else True
+    within = np.ones(len(done), bool)
+    for metric in metrics:
+        within &= (done[f"loss_{metric}"] <= tolerance + 1e-9).to_numpy()
     order = done[within].sort_values(["entropy", "bits"], kind="stable")
     return order.groupby("quantizer", sort=False).head(1).reset_index(drop=True)
