@@ -17,10 +17,10 @@ from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-import numpy as np  # noqa: E402
-from machine import describe  # noqa: E402
+import numpy as np
 
-import rdquant as rdq  # noqa: E402
+import rdquant as rdq
+from machine import describe
 
 RESULTS = Path(__file__).parent / "results" / "quantize.json"
 LARGE = 50_000_000  # weights, 200 MB
@@ -67,7 +67,9 @@ def quantize_rows(x: np.ndarray, name: str, repeats: int) -> list[dict[str, Any]
         wanted = rdq.quant.Quantizer.quantize(quantizer, x[:1000])
         if not np.array_equal(quantizer.quantize(x, out=out)[:1000], wanted):
             raise SystemExit(f"{quantizer.label}: levels differ")
-        label = f"{quantizer.label} step {quantizer.step:.3g}" if hasattr(quantizer, "step") else quantizer.label
+        label = (
+            f"{quantizer.label} step {quantizer.step:.3g}" if hasattr(quantizer, "step") else quantizer.label
+        )
         ours = best(lambda q=quantizer: q.quantize(x, out=out), repeats)
         rows.append(row(f"{label}, {name}", ours, "memcpy", best(lambda: np.copyto(copy, x), repeats)))
     return rows
@@ -77,7 +79,9 @@ def entropy_row(x: np.ndarray, name: str, repeats: int) -> dict[str, Any]:
     quantizer = rdq.Midtread.from_levels(bits=8)
     step = float(quantizer.step)
     levels = quantizer.quantize(x)
-    differs = np.flatnonzero(levels != numpy_levels(x, step))  # NumPy rounds ties to even, the definition towards zero
+    differs = np.flatnonzero(
+        levels != numpy_levels(x, step)
+    )  # NumPy rounds ties to even, the definition towards zero
     if not np.all(np.abs(np.abs(x[differs] / step) % 1 - 0.5) == 0):
         raise SystemExit("levels differ from NumPy's other than at ties")
     if abs(rdq.entropy(levels) - numpy_entropy(levels)) > 1e-9:
@@ -89,7 +93,9 @@ def entropy_row(x: np.ndarray, name: str, repeats: int) -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--models", type=Path, required=True)
     models = parser.parse_args().models
     weights = rdq.load(models / "squeezenet1.1-7.onnx").weights()
