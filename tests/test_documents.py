@@ -140,7 +140,7 @@ def test_ci_runs_the_readmes_tests() -> None:
     if not script.is_file():
         pytest.skip("no .ci/run here")
     (wanted,) = [b.split("&&")[1].strip() for b in blocks("sh") if "pytest" in b]
-    lines = [line.partition(" #")[0] for line in script.read_text(encoding="utf-8").splitlines()]
+    lines = [re.sub(r"(?:^|\s)#.*", "", line) for line in script.read_text(encoding="utf-8").splitlines()]
     calls = [m[1] for line in lines if (m := re.search(r"(?:^|[\s/\"'])(pytest\b[^&|;>\"']*)", line))]
     calls = [call for call in calls if not re.match(r"pytest[-=\[.]", call)]
     assert calls, "it never calls pytest"
