@@ -80,7 +80,7 @@ class Fit:
 
     @property
     def distribution(self) -> Distribution:
-        """The fitted density; not to be evaluated where `degenerate`."""
+        """The fitted density; where `degenerate`, evaluating it raises InvalidArgument."""
         return Distribution(self.family, self.parameters)
 
 
