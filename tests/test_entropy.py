@@ -116,6 +116,8 @@ def test_float_entropy_counts_distinct_values() -> None:
         1.5
     )
     assert rdq.float_entropy(np.float32(1.0)) == 0.0
+    with pytest.raises(InvalidArgument, match="names"):
+        rdq.float_entropy({"names": np.array(["a"])})
 
 
 def test_squeezenet_rates_of_the_thesis(shared_data) -> None:

@@ -218,6 +218,14 @@ def test_dependence_tells_noise_from_smooth() -> None:
     assert table.loc[("same", 0), "correlation"] == 0.0
 
 
+@pytest.mark.parametrize("size", [32, 144, 1280, 9216])
+def test_dependence_seldom_doubts_independent_weights(size: int) -> None:
+    generator = np.random.default_rng(14)
+    frame = stats.dependence({str(i): generator.normal(size=size) for i in range(300)})
+    assert (frame["mutual_information"] > frame["information_bound"]).mean() < 0.15
+    assert (frame["correlation"].abs() > frame["bound"]).mean() < 0.1
+
+
 def test_mutual_information_of_a_known_chain() -> None:
     generator = np.random.default_rng(13)
     flips = generator.random(200_000) < 0.1  # a binary symmetric chain: 1 - H(0.1) bits

@@ -127,7 +127,11 @@ auto along(const py::array& values, const Body& body) {
 }
 
 void bind_moments(py::module_& m) {
-  py::class_<stats::Moments>(m, "Moments")
+  py::class_<stats::Moments>(
+      m, "Moments",
+      "Of values: count, zeros, min, max, mean, variance (of the population), std, skewness, "
+      "kurtosis (excess), mean_abs, in the values' unit and its powers. a.merge(b) makes a the "
+      "moments of all values of both. Averages over no values are NaN.")
       .def(py::init<>())
       .def("merge", &stats::Moments::merge)
       .def_readonly("count", &stats::Moments::count)

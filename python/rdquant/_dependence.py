@@ -16,6 +16,8 @@ from .errors import InvalidArgument
 if TYPE_CHECKING:
     import pandas as pd
 
+_PAIRS_PER_CELL = 10  # of the joint histogram: with fewer the corrected mutual information is still too high
+
 
 def _lines(tensor: NDArray[Any], axis: int | None) -> tuple[int, int, int]:
     if axis is None:
@@ -36,6 +38,7 @@ def autocovariance(
     first, in the square of the values' unit; normalised: divided by lag 0 (all 0 where the values are equal).
     lags: below the axis' length; default the smaller of length - 1 and 64.
     Under independence a normalised value at lag >= 1 has a standard deviation of about 1 / sqrt(pairs).
+    Raises InvalidArgument where the axis does not exist, for lags outside that, no values, NaN and infinity.
     """
     array = as_floats(tensor, "tensor")
     lines = _lines(array, axis)
@@ -56,7 +59,8 @@ def mutual_information(
 
     Both are put in one of `bins` bins (2..1024) of nearly equal probability. corrected: less the bias of
     the plug-in estimate (Miller and Madow, 1955); then independent values give about 0, slightly negative
-    at times.
+    at times. That holds from about 10 pairs per pair of bins, 10 · bins²; with fewer the estimate is too high.
+    Raises InvalidArgument where the axis does not exist or has fewer than 2 values, and for NaN and infinity.
     """
     array = as_floats(tensor, "tensor")
     bits, plain, _, _ = _core.mutual_information(array, _lines(array, axis), bins)
@@ -68,9 +72,11 @@ def dependence(weights: Any, bins: int = 16) -> pd.DataFrame:
 
     Columns: tensor; axis; length (of the axis); pairs (neighbours); correlation at lag 1 (-1..1); bound,
     1.96 / sqrt(pairs), which |correlation| exceeds for 5 % of independent tensors; mutual_information in
-    bits, corrected; information_bound, which independent tensors exceed about 5 % of the time (normal
-    approximation to chi-square);
-    memoryless: neither is exceeded.
+    bits, corrected; information_bound, which independent tensors of 30 pairs and more exceed 5 to 10 % of
+    the time (normal approximation to chi-square); memoryless: neither is exceeded.
+
+    bins: at most so many; fewer where there are not 10 pairs per pair of bins, and at least 2.
+    Raises InvalidArgument for NaN and infinity, naming the tensor.
     """
     import pandas as pd
 
@@ -86,7 +92,8 @@ def dependence(weights: Any, bins: int = 16) -> pd.DataFrame:
             lines = _lines(array, axis)
             try:
                 covariance = _core.autocovariance(array, lines, 1)
-                bits, _, pairs, levels = _core.mutual_information(array, lines, bins)
+                used = max(2, min(bins, math.isqrt(array.size * (length - 1) // length // _PAIRS_PER_CELL)))
+                bits, _, pairs, levels = _core.mutual_information(array, lines, used)
             except InvalidArgument as error:
                 raise InvalidArgument(f"tensor '{name}', axis {axis}: {error}") from None
             correlation = covariance[1] / covariance[0] if covariance[0] > 0 else 0.0

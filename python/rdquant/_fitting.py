@@ -80,6 +80,7 @@ class Fit:
 
     @property
     def distribution(self) -> Distribution:
+        """The fitted density; where `degenerate`, evaluating it raises InvalidArgument."""
         return Distribution(self.family, self.parameters)
 
 
@@ -186,7 +187,8 @@ def fit(
     """Fits families of densities to weights and ranks them.
 
     values: array of real numbers, mapping of named tensors, or a model (`.weights()`). Tensors without values
-        are passed over; no values at all raise InvalidArgument.
+        are passed over; no values at all, NaN and infinity raise InvalidArgument (as does every argument
+        outside what is said here), naming tensor and flat index.
     families: names out of `FAMILIES`, default all twelve.
     criterion: what the parameters make best, or several of these (the values are then read only once):
         "mle"         greatest likelihood of all values; ranked by BIC

@@ -44,6 +44,8 @@ class Histogram:
 
     Bin i holds edges[i] <= x < edges[i + 1], the last bin also its upper edge (as NumPy). Values outside
     are counted in `below` and `above`. Counts are int64; histograms of the same bins merge exactly.
+
+    low < high, finite, in the values' unit; bins 1..16777216; else InvalidArgument.
     """
 
     def __init__(self, low: float, high: float, bins: int = 100) -> None:
@@ -56,6 +58,7 @@ class Histogram:
         """Histogram of values over `range`, by default their own (of equal values: half a unit either side).
 
         bins: a number, or a rule of NumPy's: "sqrt", "sturges", "rice", "scott", "fd" (at most 65536 bins).
+        values: as for `moments`; NaN, infinity and no values at all raise InvalidArgument.
         """
         named = named_values(values)
         m = _core.moments(named, threads)
@@ -84,14 +87,17 @@ class Histogram:
 
     @property
     def low(self) -> float:
+        """Lower edge of the first bin."""
         return self._core.low
 
     @property
     def high(self) -> float:
+        """Upper edge of the last bin."""
         return self._core.high
 
     @property
     def bins(self) -> int:
+        """Number of bins."""
         return self._core.bins
 
     @property

@@ -1,0 +1,154 @@
+"""The README's results table, from the files in benchmarks/results.
+
+    python benchmarks/table.py            print it as Markdown
+    python benchmarks/table.py --write    put it between the README's markers
+
+A benchmark whose file is not there has no row.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).resolve().parent
+README = HERE.parent / "README.md"
+BEGIN, END = "<!-- python benchmarks/table.py: begin -->\n", "<!-- end -->\n"
+
+Row = tuple[str, str, str, str]  # what, ours, compared with, outcome
+HEAD: Row = ("what", "rdquant", "compared with", "outcome")
+
+
+def accuracy(result: dict[str, Any]) -> list[Row]:
+    rows = result["rows"]
+    models = list(dict.fromkeys(row["model"] for row in rows))
+    images = {(row["model"], row["data"]): row["images"] for row in rows}
+    worst = max(rows, key=lambda row: abs(row["difference"]))
+    return [
+        (
+            f"top-1 and top-5 of {', '.join(models)}",
+            f"{len(rows)} figures, {sum(images.values()):,} images",
+            "the figures that came with models and images",
+            f"largest difference {abs(worst['difference']):.2f} points ({worst['model']}, {worst['metric']})",
+        )
+    ]
+
+
+def fit(result: dict[str, Any]) -> list[Row]:
+    how_fitted = "by likelihood, KL and SSE, 1 thread"
+    what = f"fit 8 families to {result['weights']:,} weights ({result['model']}) {how_fitted}"
+    largest = max(result["scaling"], key=lambda row: row["weights"])
+    rows: list[Row] = [
+        (
+            f"fit 8 families to {largest['weights']:,} weights drawn from a Laplace density {how_fitted}, together",
+            _milliseconds(1e3 * largest["seconds"]),
+            "–",
+            f"{1e9 * largest['seconds'] / largest['weights']:.1f} ns per weight",
+        )
+    ]
+    if "ratio" not in result:
+        return rows
+    peer = f"fitter {1e3 * result['fitter_seconds']:,.0f} ms"
+    timed = [
+        (f"{what}, {how}", _milliseconds(1e3 * seconds), peer, f"{result['ratio'][how]:,.0f} × as fast")
+        for how, seconds in result["seconds"].items()
+    ]
+    fits = [(row, criterion) for row in result["quality"] for criterion in ("kl", "kl_reverse", "sse")]
+    good = sum(row[criterion] <= row[f"fitter_{criterion}"] * (1 + 1e-9) for row, criterion in fits)
+    quality = (
+        f"KL, reverse KL and SSE of the fits to {result['model']} on fitter's own histogram",
+        f"{len(fits)} values",
+        "fitter",
+        f"{good} of {len(fits)} no worse",
+    )
+    return [*timed, *rows, quality]
+
+
+def quantize(result: dict[str, Any]) -> list[Row]:
+    return [
+        (
+            row["what"],
+            _milliseconds(row["ours_ms"]),
+            f"{row['peer']} {_milliseconds(row['peer_ms'])}",
+            f"{row['ratio']:.3g} × as fast",
+        )
+        for row in result["rows"]
+    ]
+
+
+def memory(result: dict[str, Any]) -> list[Row]:
+    size = result["file_bytes"]
+    return [
+        (
+            f"peak memory: {row['step']} (model of {size / 1e6:,.0f} MB)",
+            f"{row['peak_bytes'] / 1e6:,.0f} MB",
+            "size of the file",
+            f"{row['ratio']:.2f} ×",
+        )
+        for row in result["rows"]
+        if row["step"] != "import"
+    ]
+
+
+def adaptive(result: dict[str, Any]) -> list[Row]:
+    runs = result["runs"]
+    images = [run["images"] for run in runs]
+    shares = [run["share"] for run in runs]
+    same = sum(run["same"] for run in runs)
+    model = result["model"].removesuffix(".onnx")
+    return [
+        (
+            f'strategy="adaptive", {len(result["best_bits"])} quantizers, {model} on {result["data"]}, {len(runs)} seeds',
+            f"{min(images):,} to {max(images):,} image evaluations",
+            f"full grid {result['grid_images']:,}",
+            f"{100 * min(shares):.1f} to {100 * max(shares):.1f} %; the same best choices in {same} of {len(runs)} runs",
+        )
+    ]
+
+
+TABLES: dict[str, Callable[[dict[str, Any]], list[Row]]] = {
+    "accuracy": accuracy,
+    "fit": fit,
+    "quantize": quantize,
+    "memory": memory,
+    "adaptive": adaptive,
+}
+
+
+def _milliseconds(value: float) -> str:
+    return f"{value:,.0f} ms" if value >= 100 else f"{value:.3g} ms"
+
+
+def table(folder: Path = HERE / "results") -> str:
+    """The table in Markdown, with a line on the machines below it."""
+    rows: list[tuple[str, ...]] = [(*HEAD, "command"), ("---",) * 5]
+    machines: dict[str, None] = {}
+    for name, build in TABLES.items():
+        path = folder / f"{name}.json"
+        if not path.is_file():
+            continue
+        result = json.loads(path.read_text(encoding="utf-8"))
+        rows += [(*row, f"[bench_{name}](benchmarks/bench_{name}.py)") for row in build(result)]
+        machine = result["machine"]
+        # Two results files may come from two machines, or know less about one.
+        machines[f"{machine['cpu']}, {machine['cores']} cores, Python {machine['python']}"] = None
+    lines = ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
+    return "\n".join([*lines, "", f"Measured on: {'; '.join(machines)}."]) + "\n"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--write", action="store_true", help="put the table into README.md")
+    if not parser.parse_args().write:
+        print(table(), end="")
+        return
+    before, _, rest = README.read_text(encoding="utf-8").partition(BEGIN)
+    _, _, after = rest.partition(END)
+    README.write_text(before + BEGIN + table() + END + after, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,257 @@
+"""What the documents say is run, counted and followed: a document that is not true does not pass."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import pytest
+import typer.main
+from nbclient import NotebookClient
+
+import rdquant
+import test_architecture
+from rdquant.cli import app
+
+ROOT = Path(__file__).resolve().parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+DOCUMENTS = sorted(
+    p
+    for p in [*ROOT.glob("*.md"), *ROOT.glob("[a-z]*/**/*.md")]
+    if p.relative_to(ROOT).parts[0] not in ("build", "dist")
+)
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+COMMAND: Any = typer.main.get_command(app)
+
+
+def names(paths: list[Path]) -> list[str]:
+    return [p.relative_to(ROOT).as_posix() for p in paths]
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+
+
+# --- README --------------------------------------------------------------------------------------
+
+
+def test_the_readme_has_code() -> None:
+    assert blocks("python")
+    assert len(blocks("sh")) == 2, "two commands: one for the demo, one for the tests"
+
+
+@pytest.mark.parametrize("code", blocks("python"), ids=lambda code: code.splitlines()[0])
+def test_the_tour_runs(code: str, tmp_path: Path) -> None:
+    run = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=200, check=False
+    )
+    assert run.returncode == 0, run.stderr
+    assert (tmp_path / "study" / "report.html").is_file()
+
+
+def subcommands() -> dict[str, Any]:
+    return dict(COMMAND.commands)
+
+
+def written_commands() -> list[list[str]]:
+    """Every `rdquant …` of the README, from code blocks and from running text, as words."""
+    found = re.findall(r"`(rdquant [^`\n]+)`", README)
+    found += [
+        part
+        for block in blocks("sh")
+        for part in re.split(r"&&|\n", block)
+        if part.strip().startswith("rdquant ")
+    ]
+    return [shlex.split(text)[1:] for text in found]
+
+
+def test_the_readme_names_every_command() -> None:
+    assert {words[0] for words in written_commands()} - {"COMMAND"} == set(subcommands())
+
+
+@pytest.mark.parametrize("words", [w for w in written_commands() if w[0] != "COMMAND"], ids=" ".join)
+def test_written_options_exist(words: list[str]) -> None:
+    known = {option for parameter in subcommands()[words[0]].params for option in parameter.opts}
+    assert {word for word in words if word.startswith("-")} <= known
+
+
+def test_json_is_offered_by_every_command() -> None:
+    for command in subcommands().values():
+        assert "--json" in {option for parameter in command.params for option in parameter.opts}
+
+
+def test_exit_codes_are_those_of_the_help() -> None:
+    run = subprocess.run(
+        [sys.executable, "-m", "rdquant", "--help"], capture_output=True, text=True, timeout=60, check=True
+    )
+    said = re.search(r"Exit codes: [\w ,]+", " ".join(run.stdout.split()))
+    assert said is not None
+    assert said[0] in " ".join(README.split())
+
+
+@pytest.mark.parametrize("isa", ["baseline", "nonsense"])
+def test_the_variable_for_kernels_is_read(isa: str) -> None:
+    code = "from rdquant import _core; print(_core.isa())"
+    environment = {"RDQUANT_ISA": isa}
+    run = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=60, check=False
+    )
+    if isa == "nonsense":
+        assert "allowed are baseline, avx2, avx512" in run.stderr
+        assert "(`baseline`, `avx2`, `avx512`)" in README
+    else:
+        assert run.stdout.strip() == isa
+
+
+def test_the_table_is_that_of_the_results() -> None:
+    printed = subprocess.run(
+        [sys.executable, ROOT / "benchmarks" / "table.py"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    ).stdout
+    begin, end = "<!-- python benchmarks/table.py: begin -->\n", "<!-- end -->\n"
+    assert README.partition(begin)[2].partition(end)[0] == printed, "run: python benchmarks/table.py --write"
+
+
+def test_every_results_file_has_a_row() -> None:
+    for path in (ROOT / "benchmarks" / "results").glob("*.json"):
+        assert f"[bench_{path.stem}](benchmarks/bench_{path.stem}.py)" in README
+
+
+def test_the_picture_is_small() -> None:
+    (picture,) = re.findall(r"!\[[^]]+\]\(([^)]+)\)", README)
+    data = (ROOT / picture).read_bytes()
+    assert data.startswith(b"\x89PNG")
+    assert len(data) < 150_000
+
+
+def test_ci_runs_the_readmes_tests() -> None:
+    """Options that only change what pytest prints are free; what it runs is not."""
+    script = ROOT / ".ci" / "run"
+    if not script.is_file():
+        pytest.skip("no .ci/run here")
+    (wanted,) = [b.split("&&")[1].strip() for b in blocks("sh") if "pytest" in b]
+    lines = [re.sub(r"(?:^|\s)#.*", "", line) for line in script.read_text(encoding="utf-8").splitlines()]
+    calls = [m[1] for line in lines if (m := re.search(r"(?:^|[\s/\"'])(pytest\b[^&|;>\"']*)", line))]
+    calls = [call for call in calls if not re.match(r"pytest[-=\[.]", call)]
+    assert calls, "it never calls pytest"
+    for call in calls:
+        words = [
+            w
+            for w in call.split()
+            if w not in ("-q", "-v", "--quiet", "--verbose") and not w.startswith("--durations")
+        ]
+        assert words == wanted.split()
+
+
+# --- notebooks -----------------------------------------------------------------------------------
+
+
+def read(path: str) -> Any:
+    return nbformat.read(ROOT / path, as_version=4)
+
+
+@pytest.fixture
+def kernel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Name of a kernel that is this very Python, whatever kernels are installed; nothing is written elsewhere."""
+    spec = {
+        "argv": [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"],
+        "display_name": "tests",
+        "language": "python",
+    }
+    folder = tmp_path / "jupyter" / "kernels" / "rdquant-tests"
+    folder.mkdir(parents=True)
+    (folder / "kernel.json").write_text(json.dumps(spec))
+    monkeypatch.setenv("JUPYTER_PATH", str(tmp_path / "jupyter"))
+    for variable in ("JUPYTER_RUNTIME_DIR", "JUPYTER_CONFIG_DIR", "IPYTHONDIR", "TMPDIR"):
+        (tmp_path / variable).mkdir()
+        monkeypatch.setenv(variable, str(tmp_path / variable))
+    return "rdquant-tests"
+
+
+@pytest.mark.parametrize("name", names(NOTEBOOKS))
+def test_notebooks_run(name: str, kernel: str, tmp_path: Path) -> None:
+    notebook = read(name)
+    place = {"metadata": {"path": str(tmp_path)}}
+    NotebookClient(notebook, timeout=120, kernel_name=kernel, resources=place).execute()
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
+    assert [o for o in outputs if "image/png" in o.get("data", {})], "no figure was drawn"
+    assert not [o.text for o in outputs if o.get("name") == "stderr"]
+
+
+@pytest.mark.parametrize("name", names(NOTEBOOKS))
+def test_notebooks_are_stripped_and_hold_no_logic(name: str) -> None:
+    notebook = read(name)
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    assert all(not cell.outputs and cell.execution_count is None for cell in code)
+    logic = (ast.FunctionDef, ast.ClassDef, ast.If, ast.For, ast.While, ast.Try)
+    for cell in code:
+        assert not [node for node in ast.walk(ast.parse(cell.source)) if isinstance(node, logic)]
+
+
+def test_notebooks_are_numbered() -> None:
+    assert [p.name[:3] for p in NOTEBOOKS] == [f"{i:02}-" for i in range(1, len(NOTEBOOKS) + 1)]
+    assert len(NOTEBOOKS) >= 2
+    for path in NOTEBOOKS:
+        first = read(f"notebooks/{path.name}").cells[0].source.splitlines()[0]
+        assert re.fullmatch(rf"# {path.name[:2]} · .*\?", first), "each asks one question"
+
+
+# --- all documents -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", names(DOCUMENTS))
+def test_links_lead_somewhere(name: str) -> None:
+    text = (ROOT / name).read_text(encoding="utf-8")
+    targets = [t.partition("#")[0] for t in re.findall(r"\]\(([^)\s]+)\)", text) if "://" not in t]
+    assert [t for t in targets if t and not (ROOT / name).parent.joinpath(t).exists()] == []
+
+
+@pytest.mark.parametrize("name", names(DOCUMENTS + NOTEBOOKS))
+def test_no_path_of_one_machine(name: str) -> None:
+    assert not test_architecture.MACHINE_PATHS.search((ROOT / name).read_text(encoding="utf-8"))
+
+
+def test_files_named_in_contributing_exist() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    touched = re.findall(r"`((?:python|cpp|tests|benchmarks|tools)/[\w./-]+)`", text)
+    assert touched
+    assert [path for path in touched if not (ROOT / path).exists()] == []
+
+
+def test_the_changelog_has_this_version() -> None:
+    text = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    assert re.findall(r"^## (\S+)", text, re.MULTILINE)[0] == rdquant.__version__
+
+
+@pytest.mark.parametrize(
+    ("title", "drawn"),
+    [("C++ part", test_architecture.CPP_PARTS), ("Python module", test_architecture.PYTHON_PARTS)],
+)
+def test_the_map_shows_the_arrows_that_are_enforced(title: str, drawn: dict[str, str]) -> None:
+    text = (ROOT / "cpp" / "README.md").read_text(encoding="utf-8")
+    table = re.search(rf"^\| {re.escape(title)} \|.*\n\|[-| ]+\n((?:\|.*\n)+)", text, re.MULTILINE)
+    assert table is not None
+    rows = [
+        [cell.strip().replace("`", "") for cell in line.split("|")[1:3]] for line in table[1].splitlines()
+    ]
+    assert {part: set(uses.replace(",", "").split()) - {"–"} for part, uses in rows} == {
+        part: set(uses.split()) for part, uses in drawn.items()
+    }
+
+
+@pytest.mark.parametrize("name", rdquant.__all__)
+def test_public_names_are_described(name: str) -> None:
+    value = getattr(rdquant, name)
+    described = (value.__doc__ or "").strip()
+    assert described
+    assert not described.startswith(f"{name}("), "dataclasses' own text describes nothing"
