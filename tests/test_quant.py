@@ -125,6 +125,14 @@ def test_levels_beyond_the_range_are_kept_unless_clipped(make, bits: int) -> Non
     np.testing.assert_array_equal(clipped, quantizer.quantize(np.clip(x, -1, 1)))
 
 
+def test_a_quantizer_can_be_made_to_clip() -> None:
+    for make in (Midtread.from_levels, Midrise.from_levels, Deadzone.from_levels, MuLaw.from_levels):
+        clipping, keeping = make(bits=3, clip=True), make(bits=3)
+        x = np.float32([-300.0, 0.3, 300.0])
+        np.testing.assert_array_equal(clipping.quantize(x), keeping.quantize(x, clip=True))
+        np.testing.assert_array_equal(clipping.quantize(x, clip=False), keeping.quantize(x))
+
+
 def test_clip_needs_a_range() -> None:
     with pytest.raises(InvalidArgument, match="from_levels"):
         Midtread(0.1).quantize([1.0], clip=True)
@@ -298,6 +306,10 @@ def test_levels_beyond_32_bits_are_refused() -> None:
         (lambda: Midtread(0.0), "step"),
         (lambda: Midtread(-1.0), "step"),
         (lambda: Midtread(math.nan), "step"),
+        (lambda: Midtread("a"), "expected a positive number, or one a channel, got 'a'"),
+        (lambda: Midtread(1e-45), "got 1.*e-45"),
+        (lambda: MuLaw(bits="8"), "whole number"),
+        (lambda: Codebook(3), "list of numbers, got 3"),
         (lambda: Midtread((1.0, 2.0)), "axis"),
         (lambda: Deadzone(1.0, 1.0), r"delta must be in \[0, 1\), got 1"),
         (lambda: Deadzone(1.0, -0.1), "delta"),
@@ -342,6 +354,11 @@ def test_strided_and_read_only_views_are_read_as_they_are() -> None:
     x = np.arange(24, dtype=np.float32).reshape(4, 6)
     x.flags.writeable = False
     np.testing.assert_array_equal(Midtread(1.0).quantize(x.T[::2]), x.T[::2])
+
+
+def test_whole_floats_and_generators_are_taken() -> None:
+    assert MuLaw.from_levels(bits=8.0).quantize([0.5]) == MuLaw.from_levels(bits=np.int64(8)).quantize([0.5])
+    assert Codebook(v / 2 for v in range(3)).levels == (0.0, 0.5, 1.0)
 
 
 def test_quantizers_are_values() -> None:

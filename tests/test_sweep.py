@@ -205,6 +205,13 @@ def test_scopes_have_their_own_steps_and_tables(model: rdq.Model, data: Digits) 
     assert table.loc[("codebook", "tensor"), "mse"] < table.loc[("midtread", "tensor"), "mse"]
 
 
+def test_levels_that_cost_nothing_have_an_infinite_ratio(data: Digits, model: rdq.Model) -> None:
+    zeros = model.replace_weights({name: np.zeros_like(w) for name, w in model.weights().items()})
+    table = rdq.sweep(zeros, data, "midtread", 4, range="max", progress=False).to_pandas()
+    assert table.loc[1, ["entropy", "cr", "re", "mse", "sqnr_db"]].tolist() == [0.0, np.inf, 1.0, 0.0, np.inf]
+    assert table.loc[0, ["cr", "re"]].isna().all()  # the float model
+
+
 def test_given_quantizers_and_formats_are_points_without_bits(model: rdq.Model, data: Digits) -> None:
     given = [rdq.Midtread(0.07), rdq.Deadzone, "half", "minifloat:2/3:best"]
     table = rdq.sweep(model, data, given, (4,), progress=False).to_pandas()

@@ -1,8 +1,10 @@
 #include "rdquant/quant/quantizer.hpp"
 
 #include <algorithm>
+#include <array>
 #include <bit>
 #include <cmath>
+#include <cstdio>
 #include <limits>
 #include <string>
 
@@ -34,9 +36,15 @@ const Kernels& kernels() {
   return baseline::kernels;
 }
 
+std::string shown(double value) {
+  std::array<char, 32> text{};
+  std::snprintf(text.data(), text.size(), "%.6g", value);
+  return text.data();
+}
+
 void check_step(double step, std::int32_t limit) {
   if (!(step >= kSmallest && step <= kLargest)) {
-    throw InvalidArgument("step must be between 1.2e-38 and 3.4e38, got " + std::to_string(step));
+    throw InvalidArgument("step must be between 1.2e-38 and 3.4e38, got " + shown(step));
   }
   require(limit >= 0, "limit must not be negative");
 }
@@ -44,17 +52,17 @@ void check_step(double step, std::int32_t limit) {
 void check(const Uniform& q) {
   check_step(q.step, q.limit);
   if (!(q.delta >= 0.0 && q.delta < 1.0)) {
-    throw InvalidArgument("delta must be in [0, 1), got " + std::to_string(q.delta));
+    throw InvalidArgument("delta must be in [0, 1), got " + shown(q.delta));
   }
 }
 
 void check(const MuLaw& q) {
   check_step(q.step, q.limit);
   if (!(q.mu > 0.0 && q.mu <= kLargest)) {
-    throw InvalidArgument("mu must be positive and finite, got " + std::to_string(q.mu));
+    throw InvalidArgument("mu must be positive and finite, got " + shown(q.mu));
   }
   if (!(q.range >= kSmallest && q.range <= kLargest)) {
-    throw InvalidArgument("range must be positive and finite, got " + std::to_string(q.range));
+    throw InvalidArgument("range must be positive and finite, got " + shown(q.range));
   }
 }
 
@@ -99,7 +107,7 @@ UniformArgs arguments(const Uniform& q) {
     if (std::isnan(x[i])) throw InvalidArgument(where + " is NaN; quantizers take finite numbers");
     if (std::isinf(x[i])) throw InvalidArgument(where + " is infinite; quantizers take finite numbers");
     if (!(std::fabs(static_cast<double>(x[i])) < greatest)) {
-      throw InvalidArgument(where + " is " + std::to_string(x[i]) +
+      throw InvalidArgument(where + " is " + shown(x[i]) +
                             ": its level does not fit 32 bits; the step is too small");
     }
   }

@@ -223,6 +223,13 @@ Parameters Target::minimise(Family family, Criterion criterion, const Parameters
     const double value = objective(family, criterion, p);
     if (value < best.value) best = {p, value};
   }
+  if (family == Family::exponential) {
+    // The edge settles on a bin's centre, where the last digit would decide whether the bin counts: it moves
+    // off.
+    const double bin = std::round((best.p.loc - low_) / width_ - 0.5);
+    const double centre = low_ + (bin + 0.5) * width_;
+    if (std::abs(best.p.loc - centre) < 1e-6 * width_) best.p.loc = centre - 1e-6 * width_;
+  }
   return best.p;
 }
 

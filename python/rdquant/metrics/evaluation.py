@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -39,7 +39,7 @@ def evaluate(
     data: Dataset,
     backend: str = "auto",
     threads: int | None = None,
-    metrics: Sequence[str] = ("top1", "top5"),
+    metrics: str | Iterable[str] = ("top1", "top5"),
     reference: ArrayLike | None = None,
     progress: bool = False,
     session: Session | None = None,
@@ -69,6 +69,7 @@ def evaluate(
     classes (naming the file), or a missing or misshapen reference; Unsupported for networks that are no
     classifiers.
     """
+    metrics = (metrics,) if isinstance(metrics, str) else tuple(metrics)
     allowed = [*METRICS, *TABLES]
     for name in metrics:
         if name not in allowed:

@@ -44,6 +44,11 @@ class Quantizer(ABC):
     def label(self) -> str:
         """Name for tables and plots, without the number of bits."""
 
+    @property
+    def clips(self) -> bool:
+        """Whether `quantize` clips to ±range unless told otherwise."""
+        return bool(getattr(self, "clip", False))
+
     @abstractmethod
     def core(self, clip: bool) -> list[Any]:
         """Core quantizers, one, or one a channel."""
@@ -54,14 +59,19 @@ class Quantizer(ABC):
         return 1
 
     def quantize(
-        self, x: ArrayLike, clip: bool = False, out: NDArray[np.int32] | None = None, threads: int = 1
+        self,
+        x: ArrayLike,
+        clip: bool | None = None,
+        out: NDArray[np.int32] | None = None,
+        threads: int = 1,
     ) -> NDArray[np.int32]:
         """Levels of `x`.
 
         Args:
             x: weights, any shape.
-            clip: first clip to ±range. Needs a quantizer that knows its range (`from_levels`). Without it levels beyond
-                2^bits are kept, as in the thesis (SqueezeNet has weights outside ±1).
+            clip: first clip to ±range. Needs a quantizer that knows its range (`from_levels`), whose own setting is the
+                default. Without clipping levels beyond 2^bits are kept, as in the thesis (SqueezeNet has weights
+                outside ±1).
             out: int32 array of the shape of x to write to; a new one by default.
             threads: up to this many threads; 0: all cores.
 
@@ -75,7 +85,7 @@ class Quantizer(ABC):
         levels = np.empty(array.shape, np.int32) if out is None else out
         if levels.shape != array.shape:
             raise InvalidArgument(f"out: expected shape {array.shape}, got {levels.shape}")
-        quantizers = self.core(clip)
+        quantizers = self.core(self.clips if clip is None else clip)
         _core.quantize(
             quantizers, self.inner(array.shape, len(quantizers)), array, levels, threads, out is not None
         )
@@ -107,7 +117,12 @@ class Quantizer(ABC):
 
 def per_channel(value: ArrayLike, what: str) -> PerChannel:
     """A positive finite number, or a tuple of such."""
-    array = np.asarray(value, np.float64)
+    try:
+        array = np.asarray(value, np.float64)
+    except (TypeError, ValueError):
+        raise InvalidArgument(
+            f"{what}: expected a positive number, or one a channel, got {value!r}"
+        ) from None
     if array.ndim > 1 or array.size == 0 or not np.all(np.isfinite(array) & (array > 0)):
         raise InvalidArgument(f"{what}: expected a positive number, or one a channel, got {value!r}")
     return float(array) if array.ndim == 0 else tuple(array.tolist())
@@ -137,7 +152,8 @@ def range_of(range: Range, x: ArrayLike | None, axis: int | None) -> PerChannel:
 
 
 def check_bits(bits: int, most: int = 31) -> int:
-    if isinstance(bits, bool) or int(bits) != bits or not 1 <= bits <= most:
+    whole = isinstance(bits, (int, float, np.integer, np.floating)) and not isinstance(bits, bool)
+    if not whole or int(bits) != bits or not 1 <= bits <= most:
         raise InvalidArgument(f"bits: expected a whole number from 1 to {most}, got {bits!r}")
     return int(bits)
 

@@ -29,7 +29,10 @@ class Codebook(Quantizer):
     levels: tuple[float, ...] = (0.0,)
 
     def __post_init__(self) -> None:
-        values = np.asarray(self.levels, np.float32)
+        try:
+            values = np.asarray(tuple(self.levels), np.float32)
+        except (TypeError, ValueError):
+            raise InvalidArgument(f"levels: expected a list of numbers, got {self.levels!r}") from None
         if values.ndim != 1:
             raise InvalidArgument(f"levels: expected a list of numbers, got an array of shape {values.shape}")
         object.__setattr__(self, "levels", tuple(values.tolist()))

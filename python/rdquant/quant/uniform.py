@@ -24,6 +24,7 @@ class _Uniform(Quantizer):
     axis: int | None = field(default=None, kw_only=True)
     bits: int | None = field(default=None, kw_only=True)
     range: PerChannel | None = field(default=None, kw_only=True)
+    clip: bool = field(default=False, kw_only=True)
 
     @property
     def _delta(self) -> float:
@@ -59,10 +60,11 @@ class _Uniform(Quantizer):
 
     @classmethod
     def _with_levels(
-        cls, bits: int, range: Range, axis: int | None, x: ArrayLike | None, **extra: Any
+        cls, bits: int, range: Range, axis: int | None, x: ArrayLike | None, clip: bool, **extra: Any
     ) -> dict[str, Any]:
         limits = range_of(range, x, axis)
-        return {"step": step_of(bits, limits), "axis": axis, "bits": int(bits), "range": limits, **extra}
+        step = step_of(bits, limits)
+        return {"step": step, "axis": axis, "bits": int(bits), "range": limits, "clip": clip, **extra}
 
 
 @dataclass(frozen=True)
@@ -87,15 +89,21 @@ class Midtread(_Uniform):
 
     @classmethod
     def from_levels(
-        cls, bits: int, range: Range = 1.0, axis: int | None = None, x: ArrayLike | None = None
+        cls,
+        bits: int,
+        range: Range = 1.0,
+        axis: int | None = None,
+        x: ArrayLike | None = None,
+        clip: bool = False,
     ) -> Midtread:
         """2^bits levels over ±range: Δ = 2·range/2^bits.
 
         Args:
             bits: i of the thesis, 1..31.
             range: a number (the thesis: 1), one a channel, or "max": max|x| of `x`, per channel if `axis` is given.
+            clip: whether `quantize` clips to ±range; otherwise levels beyond it are kept.
         """
-        return cls(**cls._with_levels(bits, range, axis, x))
+        return cls(**cls._with_levels(bits, range, axis, x, clip))
 
 
 @dataclass(frozen=True)
@@ -116,10 +124,15 @@ class Midrise(_Uniform):
 
     @classmethod
     def from_levels(
-        cls, bits: int, range: Range = 1.0, axis: int | None = None, x: ArrayLike | None = None
+        cls,
+        bits: int,
+        range: Range = 1.0,
+        axis: int | None = None,
+        x: ArrayLike | None = None,
+        clip: bool = False,
     ) -> Midrise:
         """2^bits levels over ±range: Δ = 2·range/2^bits; arguments as for Midtread.from_levels."""
-        return cls(**cls._with_levels(bits, range, axis, x))
+        return cls(**cls._with_levels(bits, range, axis, x, clip))
 
 
 @dataclass(frozen=True)
@@ -151,9 +164,10 @@ class Deadzone(_Uniform):
         delta: float = 0.5,
         axis: int | None = None,
         x: ArrayLike | None = None,
+        clip: bool = False,
     ) -> Deadzone:
         """2^bits levels over ±range: Δ = 2·range/2^bits; arguments as for Midtread.from_levels."""
-        return cls(**cls._with_levels(bits, range, axis, x, delta=delta))
+        return cls(**cls._with_levels(bits, range, axis, x, clip, delta=delta))
 
 
 @dataclass(frozen=True)
@@ -172,12 +186,13 @@ class MuLaw(Quantizer):
     bits: int = 8
     range: PerChannel = 1.0
     axis: int | None = field(default=None, kw_only=True)
+    clip: bool = field(default=False, kw_only=True)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "range", per_channel(self.range, "range"))
         if isinstance(self.range, tuple) and self.axis is None:
             raise InvalidArgument("range: one a channel needs axis=")
-        check_bits(self.bits)
+        object.__setattr__(self, "bits", check_bits(self.bits))
         self.core(False)
 
     @property
@@ -208,6 +223,7 @@ class MuLaw(Quantizer):
         mu: float = 255.0,
         axis: int | None = None,
         x: ArrayLike | None = None,
+        clip: bool = False,
     ) -> MuLaw:
         """2^bits levels over ±range on the compressed axis; `range` as for Midtread.from_levels."""
-        return cls(mu, bits, range_of(range, x, axis), axis=axis)
+        return cls(mu, bits, range_of(range, x, axis), axis=axis, clip=clip)

@@ -31,7 +31,7 @@ def sweep(
     model: Model | str | os.PathLike[str],
     data: Dataset | str | os.PathLike[str],
     quantizers: str | Iterable[Any] = QUANTIZERS,
-    bits: Iterable[int] = range(2, 17),
+    bits: int | Iterable[int] = range(2, 17),
     scope: Scope | Sequence[Scope] = "model",
     strategy: Literal["grid", "adaptive"] = "grid",
     tolerance: float = 0.008,
@@ -108,14 +108,14 @@ def sweep(
 
 def _groups(
     specs: list[QuantizerSpec],
-    bits: Iterable[int],
+    bits: int | Iterable[int],
     scope: Scope | Sequence[Scope],
     range: float | Literal["max"] | None,
 ) -> list[list[Point]]:
     """Points by quantizer and scope: the curves of the study."""
     from .point import Point
 
-    depths = sorted(set(bits))
+    depths = sorted({bits} if isinstance(bits, int) else set(bits))
     for depth in depths:
         if isinstance(depth, bool) or int(depth) != depth or not 1 <= depth <= 24:
             raise InvalidArgument(f"bits: expected whole numbers from 1 to 24, got {depth!r}")
@@ -292,8 +292,6 @@ def _float_row(study_id: int, context: Context, outcome: Outcome) -> dict[str, A
         "state": "done",
         "images": outcome.images,
         "entropy": float_entropy(context.model.weights()),
-        "cr": 1.0,
-        "re": 0.0,
         "mse": 0.0,
         "metrics": outcome.metrics,
         "seconds": outcome.seconds,

@@ -85,7 +85,8 @@ class Study:
 
         Columns: quantizer, family, bits, scope, range, state ("done" or "stopped": given up early as beyond the
         tolerance, its metrics then belong to the images seen), images, entropy and entropy_tables (bits per weight, without
-        and with tables), cr, re, mse, sqnr_db, each metric, verdict ("pass", "fail" or None), seconds.
+        and with tables), cr and re (to 32 bits; none for the float model), mse, sqnr_db, each metric, verdict ("pass",
+        "fail" or None), seconds.
         """
         import pandas as pd
 
@@ -97,6 +98,11 @@ class Study:
             row.update((name, json.loads(row["metrics"]).get(name, np.nan)) for name in names)
         table = pd.DataFrame(rows).reindex(columns=[*_POINT, *names, "verdict", "seconds"])
         table["bits"] = table["bits"].astype("Int64")
+        table[["cr", "re", "sqnr_db"]] = table[["cr", "re", "sqnr_db"]].astype(float)
+        # SQLite keeps no infinity: 32/0 bits, and a signal without error.
+        quantized = table["family"] != "float"
+        table.loc[quantized & (table["entropy"] == 0), "cr"] = np.inf
+        table.loc[quantized & (table["mse"] == 0), "sqnr_db"] = np.inf
         return table
 
     def best(self, tolerance: float | None = None, metrics: Sequence[str] | None = None) -> pd.DataFrame:
