@@ -82,7 +82,10 @@ double log_gamma(double x) noexcept {
 
 double digamma(double x) noexcept {
   double result = 0.0;
-  for (; x < 10.0; x += 1.0) result -= 1.0 / x;
+  while (x < 10.0) {
+    result -= 1.0 / x;
+    x += 1.0;
+  }
   const double r = 1.0 / (x * x);
   return result + std::log(x) - 0.5 / x -
          r * (1.0 / 12 -
@@ -91,7 +94,10 @@ double digamma(double x) noexcept {
 
 double trigamma(double x) noexcept {
   double result = 0.0;
-  for (; x < 10.0; x += 1.0) result += 1.0 / (x * x);
+  while (x < 10.0) {
+    result += 1.0 / (x * x);
+    x += 1.0;
+  }
   const double r = 1.0 / (x * x);
   return result + 1.0 / x + 0.5 * r +
          r / x *
