@@ -53,9 +53,12 @@ def test_large_counts_against_numpy(spread: int) -> None:
     for piece in np.array_split(array, 7):
         counter.add(np.ascontiguousarray(piece))
     values, counts = np.unique(array, return_counts=True)
-    found = counter.finish()
-    np.testing.assert_array_equal(found.values, values)
-    np.testing.assert_array_equal(found.counts, counts)
+    at_once, on_two = core.Counter(array.size), core.Counter(array.size)
+    at_once.add(array)
+    on_two.add(array, 2)
+    for found in (counter.finish(), at_once.finish(), on_two.finish()):
+        np.testing.assert_array_equal(found.values, values)
+        np.testing.assert_array_equal(found.counts, counts)
 
 
 def test_extremes() -> None:

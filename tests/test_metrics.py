@@ -389,3 +389,13 @@ def test_a_fixed_batch_of_one_and_grey_images(shared_data):
     session = rdquant.Session(model)
     one_by_one = [metrics.outputs(session, data, [i])[0] for i in range(3)]
     np.testing.assert_allclose(metrics.outputs(session, data), one_by_one, rtol=1e-5)
+
+
+def test_leads_are_what_the_true_class_is_ahead_by() -> None:
+    scores = np.array([[3.0, 1.0, 2.0], [1.0, 4.0, 0.0], [np.nan, 1.0, 2.0]])
+    labels = np.array([0, 0, 1])
+    np.testing.assert_array_equal(metrics.leads(scores, labels), [1.0, -3.0, -np.inf])
+    np.testing.assert_array_equal(metrics.leads(scores, labels, 2), [2.0, 1.0, -np.inf])
+    np.testing.assert_array_equal(metrics.leads(scores, labels, 3), [np.inf] * 3)
+    ahead = metrics.leads(scores[:2], labels[:2]) > 0
+    np.testing.assert_array_equal(ahead, metrics.ranks(scores[:2], labels[:2]) <= 1)

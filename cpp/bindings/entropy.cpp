@@ -29,12 +29,12 @@ void bind_entropy(py::module_ m) {
       .def(py::init<std::uint64_t>(), py::arg("expected") = 0)
       .def(
           "add",
-          [](entropy::Counter& counter, const py::array& symbols) {
+          [](entropy::Counter& counter, const py::array& symbols, int threads) {
             const auto from = view<std::int32_t>(symbols);
             const py::gil_scoped_release unlocked;
-            counter.add(from);
+            counter.add(from, threads);
           },
-          py::arg("symbols"))
+          py::arg("symbols"), py::arg("threads") = 1)
       .def("merge", &entropy::Counter::merge, py::arg("other"), py::call_guard<py::gil_scoped_release>())
       .def("finish", &entropy::Counter::finish, py::call_guard<py::gil_scoped_release>());
   m.def(

@@ -21,6 +21,7 @@ def entropy(
     by: Literal["tensor", "channel"] | None = None,
     context: int | None = None,
     axis: int = 0,
+    threads: int = 1,
 ) -> float:
     """Order-0 entropy H = −Σ p·log2 p of integer levels (thesis 004, equation 2.31).
 
@@ -31,6 +32,7 @@ def entropy(
         context: with an axis number, the entropy of a level given its predecessor along that axis, as
             `conditional_entropy`, averaged over tensors. Not together with `by`.
         axis: channel axis for by="channel".
+        threads: up to this many threads count large tensors; 0: all cores.
 
     Returns:
         Bits per level, 0 for no levels. A table fitted to the levels themselves is free here: with few levels per table
@@ -47,7 +49,7 @@ def entropy(
     if by is None:
         counter = _core.Counter(sum(t.size for t in tensors.values()))
         for tensor in tensors.values():
-            counter.add(tensor)
+            counter.add(tensor, threads)
         return float(counter.finish().entropy)
     if by not in ("tensor", "channel"):
         raise InvalidArgument(f"by: expected None, 'tensor' or 'channel', got {by!r}")
@@ -56,7 +58,7 @@ def entropy(
         for tensor in tensors.values()
         for part in ([tensor] if by == "tensor" else _channels(tensor, axis))
     ]
-    return _mean([(entropy(part), part.size) for part in parts])
+    return _mean([(entropy(part, threads=threads), part.size) for part in parts])
 
 
 def conditional_entropy(levels: ArrayLike, axis: int = -1) -> float:

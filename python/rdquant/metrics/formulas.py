@@ -24,6 +24,7 @@ __all__ = [
     "dcg",
     "f1",
     "kl_divergence",
+    "leads",
     "mae",
     "mean_reciprocal_rank",
     "mse",
@@ -120,6 +121,24 @@ def ranks(scores: ArrayLike, labels: ArrayLike) -> Floats:
     rank: Floats = 1.0 + above + np.count_nonzero(equal, axis=1)
     rank[np.isnan(table).any(axis=1)] = np.inf
     return rank
+
+
+def leads(scores: ArrayLike, labels: ArrayLike, k: int = 1) -> Floats:
+    """float64 [n]: the true class' score less the k-th best of the other classes'; −infinity for a row with a NaN.
+
+    Positive where the true class is among the k best (ties apart), by how much it is ahead; infinite where there are
+    no k other classes.
+    """
+    table = np.array(_scores(scores), np.float64)
+    truth = np.asarray(labels)
+    if k > table.shape[1] - 1:
+        return np.full(len(table), np.inf)
+    rows = np.arange(len(table))
+    own = table[rows, truth]
+    unknown = np.isnan(table).any(axis=1)
+    table[rows, truth] = -np.inf
+    rival = np.partition(table, -k, axis=1)[:, -k]
+    return np.where(unknown, -np.inf, own - rival)
 
 
 def top_k_accuracy(scores: ArrayLike, labels: ArrayLike, k: int) -> float:

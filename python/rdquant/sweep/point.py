@@ -17,10 +17,10 @@ from ..codec import Rate, rate, requantize
 from ..data import Dataset
 from ..errors import InvalidArgument
 from ..graph import Model, load
-from ..metrics import METRICS, outputs, ranks
+from ..metrics import METRICS, leads, outputs, ranks
 from ..quant import Quantizer, QuantizerSpec
 from ..runtime import Session
-from .sequential import PairedTest
+from .sequential import PairedTest, visiting_order
 
 __all__ = [
     "TOP_K",
@@ -40,6 +40,7 @@ Scores = NDArray[np.float32]
 #: Metrics that are the share of images whose label is among the k best scores.
 TOP_K = {"top1": 1, "accuracy": 1, "top5": 5}
 _FIRST_BATCHES = (8, 8, 16)
+_RANDOMLY = 64  # images visited in random order before the most fragile ones
 
 
 @dataclass(frozen=True)
@@ -188,14 +189,18 @@ def _measure(context: Context, scores: Scores, labels: Any, reference: Scores | 
 
 
 def _until_decided(context: Context, session: Session) -> tuple[NDArray[np.int64], Scores]:
-    """Scores of images in random order, until all are seen or a metric's loss is surely beyond the tolerance."""
+    """Scores of images in the order of `visiting_order`, until all are seen or a metric surely loses too much."""
     assert context.reference is not None
     count = len(context.data)
-    order = np.random.default_rng(context.seed).permutation(count)
     labels = context.data.labels
-    baseline = ranks(context.reference, labels)[order]
+    watched = {name: TOP_K[name] for name in context.metrics if name in TOP_K}
+    ahead = {name: leads(context.reference, labels, k) for name, k in watched.items()}
+    order = visiting_order(list(ahead.values()), _RANDOMLY, context.seed)
+    place = ranks(context.reference, labels)[order]
     allowed = math.floor(context.tolerance * count + 1e-9)
-    tests = {name: PairedTest(baseline <= TOP_K[name], allowed) for name in context.metrics if name in TOP_K}
+    tests = {
+        name: PairedTest(place <= k, ahead[name][order], allowed, _RANDOMLY) for name, k in watched.items()
+    }
     parts: list[Scores] = []
     seen = 0
     while seen < count:
@@ -204,7 +209,10 @@ def _until_decided(context: Context, session: Session) -> tuple[NDArray[np.int64
         parts.append(outputs(session, context.data, chosen))
         seen += len(chosen)
         rank = ranks(parts[-1], labels[chosen])
-        failed = [test.update(rank <= TOP_K[name]) for name, test in tests.items()]
+        failed = [
+            test.update(rank <= watched[name], leads(parts[-1], labels[chosen], watched[name]))
+            for name, test in tests.items()
+        ]
         if any(failed):
             break
     scores = np.concatenate(parts)

@@ -31,7 +31,8 @@ class Counter {
   /// `expected`: about how many symbols will come; steers the choice between table and sorting only.
   explicit Counter(std::uint64_t expected = 0) : expected_(expected) {}
 
-  void add(std::span<const std::int32_t> symbols);
+  /// Counts more symbols, on up to `threads` threads (0: all cores).
+  void add(std::span<const std::int32_t> symbols, int threads = 1);
 
   /// Adds what another counter has seen.
   void merge(const Counter& other);
