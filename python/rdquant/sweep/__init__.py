@@ -58,8 +58,8 @@ def sweep(
             list of scopes. For "tensor" and "channel" each tensor has its own table of probabilities.
         strategy: "grid" evaluates every point on all images. "adaptive" finds, for each quantizer and scope, the smallest
             rate within the tolerance, the same as the full grid would give: it goes up from the smallest entropy and stops
-            a point as soon as a sequential test on paired predictions shows that it loses too much (wrongly with a
-            probability of at most 1e-4 a point).
+            a point as soon as a sequential test on paired predictions shows that it loses too much. The test errs with a
+            probability of about 1e-4 a point; `rdquant.sweep.sequential` states its two arguments and their assumptions.
         tolerance: greatest loss against the float model in every metric that is a share of images, as a fraction
             (0.008 = 0.8 points, the rule behind Tables 3.9 and 3.10).
         metrics: names in `rdquant.metrics.METRICS`.

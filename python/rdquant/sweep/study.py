@@ -77,6 +77,7 @@ class Study:
 
     @property
     def info(self) -> dict[str, Any]:
+        """What was studied, where and how: model, data, their fingerprints, model_summary, machine, options, created."""
         row = self._rows("SELECT * FROM studies WHERE id = ?")[0]
         return row | {key: json.loads(row[key]) for key in ("model_summary", "machine", "options")}
 
@@ -164,6 +165,7 @@ class Study:
         return write_report(self, Path(target))
 
     def close(self) -> None:
+        """Closes the results file; the study gives no more tables."""
         self._store.close()
 
     def _rows(self, query: str) -> list[dict[str, Any]]:
