@@ -36,14 +36,14 @@ def best(call: Callable[[], Any], repeats: int) -> float:
     return min(times) * 1e3
 
 
-def numpy_levels(x: np.ndarray, step: float) -> np.ndarray:
-    return np.round(x / np.float32(step)).astype(np.int32)
-
-
 def numpy_entropy(levels: np.ndarray) -> float:
     counts = np.unique(levels, return_counts=True)[1]
     p = counts / counts.sum()
     return float(-(p * np.log2(p)).sum())
+
+
+def numpy_levels(x: np.ndarray, step: float, dtype: type) -> np.ndarray:
+    return np.round(x / np.float32(step)).astype(dtype, copy=False)
 
 
 def row(what: str, ours: float, peer: str, theirs: float) -> dict[str, Any]:
@@ -75,21 +75,36 @@ def quantize_rows(x: np.ndarray, name: str, repeats: int) -> list[dict[str, Any]
     return rows
 
 
-def entropy_row(x: np.ndarray, name: str, repeats: int) -> dict[str, Any]:
+def entropy_rows(x: np.ndarray, name: str, repeats: int) -> list[dict[str, Any]]:
+    """Entropy of x, against NumPy's on float32, int32 and int64 levels: np.unique's time depends on the dtype."""
     quantizer = rdq.Midtread.from_levels(bits=8)
     step = float(quantizer.step)
     levels = quantizer.quantize(x)
-    differs = np.flatnonzero(
-        levels != numpy_levels(x, step)
-    )  # NumPy rounds ties to even, the definition towards zero
-    if not np.all(np.abs(np.abs(x[differs] / step) % 1 - 0.5) == 0):
+    differs = np.flatnonzero(levels != numpy_levels(x, step, np.int32))
+    if not np.all(
+        np.abs(x[differs] / step) % 1 == 0.5
+    ):  # NumPy rounds ties to even, the definition towards zero
         raise SystemExit("levels differ from NumPy's other than at ties")
     if abs(rdq.entropy(levels) - numpy_entropy(levels)) > 1e-9:
         raise SystemExit("the entropy differs from NumPy's")
     out = np.zeros(x.shape, np.int32)
-    ours = best(lambda: rdq.entropy(quantizer.quantize(x, out=out)), repeats)
-    theirs = best(lambda: numpy_entropy(numpy_levels(x, step)), max(3, repeats // 5))
-    return row(f"midtread 8 bits + entropy, {name}", ours, "np.round, np.unique", theirs)
+    ours = {
+        n: best(lambda n=n: rdq.entropy(quantizer.quantize(x, out=out, threads=n), threads=n), repeats)
+        for n in (1, 2)
+    }
+    rows = []
+    for dtype in (np.float32, np.int32, np.int64):
+        theirs = best(lambda t=dtype: numpy_entropy(numpy_levels(x, step, t)), max(3, repeats // 5))
+        rows += [
+            row(
+                f"midtread 8 bits + entropy, {name}, {n} thread{'s' * (n > 1)}",
+                time,
+                f"np.round, np.unique of {dtype.__name__}",
+                theirs,
+            )
+            for n, time in ours.items()
+        ]
+    return rows
 
 
 def main() -> None:
@@ -102,7 +117,7 @@ def main() -> None:
     squeezenet = np.concatenate([w.ravel() for w in weights.values()])
     large = np.random.default_rng(0).laplace(scale=0.05, size=LARGE).astype(np.float32)
     rows = quantize_rows(squeezenet, "SqueezeNet", 50) + quantize_rows(large, "50 million weights", 7)
-    rows += [entropy_row(squeezenet, "SqueezeNet", 50), entropy_row(large, "50 million weights", 5)]
+    rows += entropy_rows(squeezenet, "SqueezeNet", 50)
     RESULTS.write_text(json.dumps({"machine": describe(), "rows": rows}, indent=1) + "\n")
 
 

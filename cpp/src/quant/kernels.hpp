@@ -33,7 +33,11 @@ struct Kernels {
   bool (*mulaw)(const float* x, std::int32_t* levels, std::size_t n, const MuLawArgs& args);
   bool (*minifloat)(const float* x, std::int32_t* levels, std::size_t n, const MinifloatArgs& args);
   void (*uniform_dequantize)(const std::int32_t* levels, float* x, std::size_t n, const UniformArgs& args);
+  void (*stream)(const std::int32_t* from, std::int32_t* to, std::size_t lines);
 };
+
+/// The kernels of core::selected_isa().
+const Kernels& selected_kernels();
 
 namespace baseline {
 extern const Kernels kernels;

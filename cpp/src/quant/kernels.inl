@@ -2,7 +2,12 @@
 // Everything here is local to the including file: code built for one set must not be linked into another.
 #include <bit>
 #include <cmath>
+#include <cstring>
 #include <limits>
+
+#if defined(__SSE2__)
+#include <immintrin.h>
+#endif
 
 #include "kernels.hpp"
 
@@ -155,11 +160,30 @@ void uniform_dequantize(const std::int32_t* __restrict levels, float* __restrict
   }
 }
 
+// Copies whole cache lines, 16 levels each, to an aligned place with stores that go around the caches.
+void stream(const std::int32_t* __restrict from, std::int32_t* __restrict to, std::size_t lines) {
+#if defined(__AVX512F__)
+  for (std::size_t i = 0; i < lines * 16; i += 16) {
+    _mm512_stream_si512(reinterpret_cast<__m512i*>(to + i), _mm512_loadu_si512(from + i));
+  }
+#elif defined(__SSE2__)
+  for (std::size_t i = 0; i < lines * 16; i += 4) {
+    _mm_stream_si128(reinterpret_cast<__m128i*>(to + i),
+                     _mm_loadu_si128(reinterpret_cast<const __m128i*>(from + i)));
+  }
+#else
+  std::memcpy(to, from, lines * 64);
+#endif
+}
+
 }  // namespace
 
 namespace RDQUANT_KERNELS_ISA {
-const Kernels kernels = {
-    .uniform = uniform, .mulaw = mulaw, .minifloat = minifloat, .uniform_dequantize = uniform_dequantize};
+const Kernels kernels = {.uniform = uniform,
+                         .mulaw = mulaw,
+                         .minifloat = minifloat,
+                         .uniform_dequantize = uniform_dequantize,
+                         .stream = stream};
 }  // namespace RDQUANT_KERNELS_ISA
 
 }  // namespace rdquant::quant

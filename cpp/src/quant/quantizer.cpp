@@ -22,20 +22,6 @@ constexpr double kNoLimit = 2147483647.0;
 constexpr double kSmallest = std::numeric_limits<float>::min();
 constexpr double kLargest = std::numeric_limits<float>::max();
 
-const Kernels& kernels() {
-#if defined(__x86_64__)
-  switch (core::selected_isa()) {
-    case core::Isa::avx512:
-      return avx512::kernels;
-    case core::Isa::avx2:
-      return avx2::kernels;
-    case core::Isa::baseline:
-      break;
-  }
-#endif
-  return baseline::kernels;
-}
-
 std::string shown(double value) {
   std::array<char, 32> text{};
   std::snprintf(text.data(), text.size(), "%.6g", value);
@@ -117,7 +103,7 @@ UniformArgs arguments(const Uniform& q) {
 void apply(const Uniform& q, std::span<const float> x, std::int32_t* levels, std::size_t offset) {
   // The corrected reciprocal is proven for all steps but those whose significand is all ones.
   const bool all_ones = (~std::bit_cast<std::uint64_t>(q.step) & 0xfffffffffffffULL) == 0;
-  const Kernels& k = all_ones ? baseline::kernels : kernels();
+  const Kernels& k = all_ones ? baseline::kernels : selected_kernels();
   if (!k.uniform(x.data(), levels, x.size(), arguments(q))) refuse(x, (kNoLimit + q.delta) * q.step, offset);
 }
 
@@ -125,7 +111,7 @@ void apply(const MuLaw& q, std::span<const float> x, std::int32_t* levels, std::
   const MuLawArgs args = {.mu_over_range = q.mu / q.range,
                           .scale = q.range / (q.step * std::log1p(q.mu)),
                           .limit = q.limit > 0 ? static_cast<double>(q.limit) : kNoLimit};
-  if (!kernels().mulaw(x.data(), levels, x.size(), args)) {
+  if (!selected_kernels().mulaw(x.data(), levels, x.size(), args)) {
     refuse(x, std::expm1((kNoLimit + 0.5) / args.scale) / args.mu_over_range, offset);
   }
 }
@@ -159,7 +145,7 @@ void apply(const Minifloat& q, std::span<const float> x, std::int32_t* levels, s
     const MinifloatArgs args = {.shift = 23 - q.mantissa,
                                 .offset = (127 - q.bias) * (1 << q.mantissa),
                                 .most = (1 << (q.exponent + q.mantissa)) - 1};
-    finite = kernels().minifloat(x.data(), levels, x.size(), args);
+    finite = selected_kernels().minifloat(x.data(), levels, x.size(), args);
   }
   if (!finite) refuse(x, std::numeric_limits<double>::infinity(), offset);
 }
@@ -196,7 +182,7 @@ void apply(const Codebook& q, std::span<const float> x, std::int32_t* levels, st
 }
 
 void expand(const Uniform& q, std::span<const std::int32_t> levels, float* x, std::size_t /*offset*/) {
-  kernels().uniform_dequantize(levels.data(), x, levels.size(), arguments(q));
+  selected_kernels().uniform_dequantize(levels.data(), x, levels.size(), arguments(q));
 }
 
 [[noreturn]] void refuse_level(std::size_t index, std::int32_t level, std::int64_t low, std::int64_t high) {
@@ -261,6 +247,20 @@ void expand(const Codebook& q, std::span<const std::int32_t> levels, float* x, s
 }
 
 }  // namespace
+
+const Kernels& selected_kernels() {
+#if defined(__x86_64__)
+  switch (core::selected_isa()) {
+    case core::Isa::avx512:
+      return avx512::kernels;
+    case core::Isa::avx2:
+      return avx2::kernels;
+    case core::Isa::baseline:
+      break;
+  }
+#endif
+  return baseline::kernels;
+}
 
 void validate(const Quantizer& quantizer) {
   std::visit([](const auto& q) { check(q); }, quantizer);

@@ -12,9 +12,7 @@ inline constexpr std::size_t kStreamBytes = std::size_t{32} << 20;
 /// Asks for the n 32-bit words at `from`, which will be read soon. Any address is allowed.
 void prefetch(const void* from, std::size_t n) noexcept;
 
-/// Copies n 32-bit words with stores that go around the caches where the machine has them, else as memcpy
-/// does. `stream_end` must follow the last of them, before another thread reads.
-void stream_copy(const std::int32_t* from, std::int32_t* to, std::size_t n) noexcept;
+/// Must follow stores that went around the caches, before another thread reads what they wrote.
 void stream_end() noexcept;
 
 }  // namespace rdquant::core
