@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 import models
+import pictures
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -49,3 +50,14 @@ def cnn_path(tmp_path: Path, cnn_bytes: bytes) -> Path:
     path = tmp_path / "cnn.onnx"
     path.write_bytes(cnn_bytes)
     return path
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Seven PNG files 0.png … 6.png, 40 × 40, labels 0 1 2 0 1 2 0 in labels.csv."""
+    root = tmp_path / "images"
+    root.mkdir()
+    for i in range(7):
+        pictures.picture(i).save(root / f"{i}.png")
+    pictures.write_csv(root, [f"{i}.png,{i % 3}" for i in range(7)])
+    return root

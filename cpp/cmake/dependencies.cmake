@@ -21,3 +21,7 @@ endif()
 if(RDQUANT_TESTS)
   find_package(doctest REQUIRED)
 endif()
+if(RDQUANT_TIDY)
+  find_program(RDQUANT_CLANG_TIDY NAMES clang-tidy clang-tidy-19 clang-tidy-18 clang-tidy-17 clang-tidy-16 clang-tidy-15
+                                        clang-tidy-14 REQUIRED)
+endif()

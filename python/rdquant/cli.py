@@ -79,6 +79,29 @@ Debug = Annotated[
     bool,
     typer.Option("--debug", help="Show the traceback of an error.", callback=set_debug, expose_value=False),
 ]
+DataSource = Annotated[
+    str, typer.Option(help="Folder of images (labels.csv, or a folder per class), .npz file, or digits.")
+]
+Quantizers = Annotated[
+    str | None,
+    typer.Option(
+        help="Comma-separated: midtread, midrise, deadzone:δ (0 to 1), mulaw:µ, minifloat (Table 3.5) or "
+        "minifloat:exponent/mantissa, half, bfloat16, codebook (default: the thesis')."
+    ),
+]
+Range = Annotated[
+    str | None,
+    typer.Option(
+        "--range",
+        help="Range of the levels: 1 is ±1, max is ±max|w| (default: 1 for --scope model, as in "
+        "the thesis, else max).",
+    ),
+]
+Images = Annotated[
+    int | None, typer.Option(help="Use this many images, evenly spread (default: all).", min=1)
+]
+Threads = Annotated[int | None, typer.Option(help="Threads of the network (default: all cores).", min=1)]
+StudyFolder = Annotated[Path, typer.Option("-o", "--output", help="Folder of the study.", file_okay=False)]
 
 
 def parse_bits(text: str) -> list[int]:
@@ -239,27 +262,12 @@ def _fit_rows(table: pd.DataFrame) -> list[list[str]]:
 )
 def sweep(
     model: ModelFile,
-    data: Annotated[
-        str, typer.Option(help="Folder of images (labels.csv, or a folder per class), .npz file, or digits.")
-    ],
+    data: DataSource,
     preprocess: Annotated[str | None, typer.Option(help="imagenet, caffe, tf, efficientnet-lite.")] = None,
-    quantizers: Annotated[
-        str | None,
-        typer.Option(
-            help="Comma-separated: midtread, midrise, deadzone:δ (0 to 1), mulaw:µ, minifloat (Table 3.5) or "
-            "minifloat:exponent/mantissa, half, bfloat16, codebook (default: the thesis')."
-        ),
-    ] = None,
+    quantizers: Quantizers = None,
     bits: Annotated[str, typer.Option(help="Bits per level, 1 to 24: 2-16, or 4,6,8.")] = "2-16",
     scope: Annotated[Scope, typer.Option(help="What shares one step.")] = Scope.model,
-    range_: Annotated[
-        str | None,
-        typer.Option(
-            "--range",
-            help="Range of the levels: 1 is ±1, max is ±max|w| (default: 1 for --scope model, as in "
-            "the thesis, else max).",
-        ),
-    ] = None,
+    range_: Range = None,
     strategy: Annotated[
         Strategy, typer.Option(help="All points, or only those that decide the best choice.")
     ] = Strategy.grid,
@@ -269,16 +277,10 @@ def sweep(
     metrics: Annotated[
         str, typer.Option(help="Metrics, comma-separated: top1, top5, kl, f1, …")
     ] = "top1,top5,kl",
-    images: Annotated[
-        int | None, typer.Option(help="Use this many images, evenly spread (default: all).", min=1)
-    ] = None,
+    images: Images = None,
     batch_size: Annotated[int, typer.Option(help="Images per run of the network.", min=1)] = 32,
-    threads: Annotated[
-        int | None, typer.Option(help="Threads of the network (default: all cores).", min=1)
-    ] = None,
-    output: Annotated[
-        Path, typer.Option("-o", "--output", help="Folder of the study.", file_okay=False)
-    ] = Path("study"),
+    threads: Threads = None,
+    output: StudyFolder = Path("study"),
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
@@ -330,9 +332,7 @@ def report(
 
 @app.command(epilog="Example: rdquant demo --open", context_settings=_HELP)
 def demo(
-    output: Annotated[
-        Path, typer.Option("-o", "--output", help="Folder of the study.", file_okay=False)
-    ] = Path("demo"),
+    output: StudyFolder = Path("demo"),
     show: Open = False,
     as_json: Json = False,
     debug: Debug = False,

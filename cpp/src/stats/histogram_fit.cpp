@@ -165,13 +165,14 @@ std::vector<Parameters> Target::starts(Family family, const Parameters& mle) con
 
 namespace {
 
-template <int D, typename F>
+template <std::size_t D, typename F>
 Minimum<D> descend(const F& f, const std::array<double, 3>& c, const Point<D>& step, bool smooth) {
+  constexpr int kSize = D;
   Point<D> at;
   std::copy_n(c.begin(), D, at.data());
-  Minimum<D> found = simplex<D>(f, at, step, smooth ? 60 * D : 150 * D, smooth ? 1e-5 : 1e-10);
+  Minimum<D> found = simplex<D>(f, at, step, (smooth ? 60 : 150) * kSize, smooth ? 1e-5 : 1e-10);
   if (smooth) found = newton<D>(f, found, 1e-4, 8);
-  return smooth ? found : simplex<D>(f, found.at, 0.1 * step, 100 * D, 1e-12);
+  return smooth ? found : simplex<D>(f, found.at, along(Point<D>{}, 0.1, step), 100 * kSize, 1e-12);
 }
 
 }  // namespace

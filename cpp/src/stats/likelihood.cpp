@@ -46,7 +46,7 @@ double quartile_range(const Atoms& atoms, double total) {
 }
 
 // Searches on a few hundred atoms, then finishes on all.
-template <int D>
+template <std::size_t D>
 Parameters search(Family family, const Sample& s, const std::vector<Parameters>& starts) {
   const double n = static_cast<double>(s.moments.count);
   const Coordinates map{family, s.moments.std(), floor_scale(s)};
@@ -78,7 +78,9 @@ Parameters search(Family family, const Sample& s, const std::vector<Parameters>&
   best = newton<D>(full, best, 1e-4, 6);
   // Few values make rough likelihoods; the generalized Gaussian's is not smooth in its location.
   if (family == Family::generalized_gaussian || s.atoms.x.size() <= 2048) {
-    best = simplex<D>(full, best.at, Point<D>::Constant(1e-3), 120, 1e-14);
+    Point<D> step;
+    step.fill(1e-3);
+    best = simplex<D>(full, best.at, step, 120, 1e-14);
     best = newton<D>(full, best, 1e-4, 4);
   }
   return expand(best.at);

@@ -2,19 +2,33 @@
 
 // Minimisers without derivatives for one to three parameters; infinity marks points that are not allowed.
 
-#include <Eigen/Cholesky>
-#include <Eigen/Core>
 #include <algorithm>
 #include <array>
 #include <cmath>
-#include <limits>
+#include <cstddef>
+#include <optional>
 
 namespace rdquant::stats {
 
-template <int D>
-using Point = Eigen::Matrix<double, D, 1>;
+template <std::size_t D>
+using Point = std::array<double, D>;
 
-template <int D>
+template <std::size_t D>
+using Matrix = std::array<Point<D>, D>;
+
+/// a + t * b
+template <std::size_t D>
+[[nodiscard]] Point<D> along(Point<D> a, double t, const Point<D>& b) {
+  for (std::size_t i = 0; i < D; ++i) a[i] += t * b[i];
+  return a;
+}
+
+/// The x of `matrix` x = `right` for one to three rows, by Cholesky's factors of the lower triangle; nothing
+/// where the matrix is not positive definite or a number not finite.
+template <std::size_t D>
+[[nodiscard]] std::optional<Point<D>> solve(const Matrix<D>& matrix, const Point<D>& right);
+
+template <std::size_t D>
 struct Minimum {
   Point<D> at;
   double value;
@@ -22,24 +36,24 @@ struct Minimum {
 
 /// Nelder and Mead's simplex, from a start and a first step in every direction, until its values agree to
 /// `tolerance` (relative to 1 + |value|) or `evaluations` are spent. Never ends above the start.
-template <int D, typename F>
+template <std::size_t D, typename F>
 [[nodiscard]] Minimum<D> simplex(const F& f, const Point<D>& start, const Point<D>& step, int evaluations,
                                  double tolerance) {
   std::array<Minimum<D>, D + 1> s;
   s[0] = {start, f(start)};
-  for (int i = 0; i < D; ++i) {
+  for (std::size_t i = 0; i < D; ++i) {
     s[i + 1].at = start;
     s[i + 1].at[i] += step[i];
     s[i + 1].value = f(s[i + 1].at);
   }
   const auto lower = [](const Minimum<D>& a, const Minimum<D>& b) { return a.value < b.value; };
-  for (int used = D + 1; used < evaluations;) {
+  for (int used = static_cast<int>(D) + 1; used < evaluations;) {
     std::sort(s.begin(), s.end(), lower);
     if (s[D].value - s[0].value <= tolerance * (1.0 + std::abs(s[0].value))) break;
-    Point<D> centre = Point<D>::Zero();
-    for (int i = 0; i < D; ++i) centre += s[i].at / D;
+    Point<D> centre{};
+    for (std::size_t i = 0; i < D; ++i) centre = along(centre, 1.0 / D, s[i].at);
     const auto trial = [&](double t) {
-      const Point<D> at = centre + t * (s[D].at - centre);
+      const Point<D> at = along(centre, t, along(s[D].at, -1.0, centre));
       ++used;
       return Minimum<D>{at, f(at)};
     };
@@ -58,8 +72,8 @@ template <int D, typename F>
       s[D] = contracted;
       continue;
     }
-    for (int i = 1; i <= D; ++i) {
-      s[i].at = s[0].at + 0.5 * (s[i].at - s[0].at);
+    for (std::size_t i = 1; i <= D; ++i) {
+      s[i].at = along(s[0].at, 0.5, along(s[i].at, -1.0, s[0].at));
       s[i].value = f(s[i].at);
       ++used;
     }
@@ -69,38 +83,37 @@ template <int D, typename F>
 
 /// Newton's method with central differences at distance `h` and halved steps, from a point near a smooth
 /// minimum. Never ends above the start; leaves it where the curvature is not positive.
-template <int D, typename F>
+template <std::size_t D, typename F>
 [[nodiscard]] Minimum<D> newton(const F& f, Minimum<D> start, double h, int iterations) {
   for (int round = 0; round < iterations; ++round) {
-    const auto shifted = [&](int i, double a, int j, double b) {
+    const auto shifted = [&](std::size_t i, double a, std::size_t j, double b) {
       Point<D> at = start.at;
       at[i] += a;
       at[j] += b;
       return f(at);
     };
-    Point<D> gradient;
-    Eigen::Matrix<double, D, D> hessian;
-    std::array<double, D> up;
-    for (int i = 0; i < D; ++i) {
+    Point<D> gradient{};
+    Matrix<D> hessian{};
+    Point<D> up{};
+    for (std::size_t i = 0; i < D; ++i) {
       up[i] = shifted(i, h, i, 0.0);
       const double down = shifted(i, -h, i, 0.0);
       gradient[i] = (up[i] - down) / (2.0 * h);
-      hessian(i, i) = (up[i] - 2.0 * start.value + down) / (h * h);
+      hessian[i][i] = (up[i] - 2.0 * start.value + down) / (h * h);
     }
-    for (int i = 0; i < D; ++i) {
-      for (int j = 0; j < i; ++j) {
-        hessian(i, j) = hessian(j, i) = (shifted(i, h, j, h) - up[i] - up[j] + start.value) / (h * h);
+    for (std::size_t i = 0; i < D; ++i) {
+      for (std::size_t j = 0; j < i; ++j) {
+        hessian[i][j] = (shifted(i, h, j, h) - up[i] - up[j] + start.value) / (h * h);
       }
     }
-    if (!gradient.allFinite() || !hessian.allFinite()) return start;
-    const Eigen::LLT<Eigen::Matrix<double, D, D>> factor(hessian);
-    if (factor.info() != Eigen::Success) return start;
-    Point<D> step = -factor.solve(gradient);
-    Minimum<D> next{start.at + step, f(start.at + step)};
-    for (int half = 0; half < 4 && !(next.value < start.value); ++half) {
-      step *= 0.5;
-      next = {start.at + step, f(start.at + step)};
-    }
+    const std::optional<Point<D>> descent = solve(hessian, gradient);
+    if (!descent) return start;
+    const auto moved = [&](double t) {
+      const Point<D> at = along(start.at, -t, *descent);
+      return Minimum<D>{at, f(at)};
+    };
+    Minimum<D> next = moved(1.0);
+    for (double t = 0.5; t > 0.05 && !(next.value < start.value); t *= 0.5) next = moved(t);
     if (!(next.value < start.value)) return start;
     const bool done = start.value - next.value <= 1e-13 * (1.0 + std::abs(next.value));
     start = next;
@@ -149,7 +162,7 @@ template <typename F>
       }
     }
   }
-  return {Point<1>::Constant(x), fx};
+  return {{x}, fx};
 }
 
 }  // namespace rdquant::stats

@@ -13,7 +13,7 @@ struct NamedValues {
   std::string name;
   std::variant<std::span<const float>, std::span<const double>> data;
 
-  [[nodiscard]] std::size_t size() const noexcept {
+  [[nodiscard]] std::size_t size() const {
     return std::visit([](auto values) { return values.size(); }, data);
   }
 };
@@ -21,7 +21,7 @@ struct NamedValues {
 /// Arrays that are read one after the other as if they were one: a model's tensors, without a copy.
 using Values = std::vector<NamedValues>;
 
-[[nodiscard]] inline std::size_t total_size(const Values& values) noexcept {
+[[nodiscard]] inline std::size_t total_size(const Values& values) {
   std::size_t total = 0;
   for (const NamedValues& part : values) total += part.size();
   return total;
