@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import re
 import shutil
 import sqlite3
@@ -18,11 +20,12 @@ import pandas as pd
 import pytest
 from scipy.stats import laplace
 
-from rdquant.errors import InvalidArgument
+from rdquant.errors import InvalidArgument, RdquantError
 from rdquant.report import best_rows, plot_curves, summary, write_report
-from rdquant.report.plots import fitted
-from rdquant.report.rows import arrange, points_text
+from rdquant.report.plots import close_up, fitted
+from rdquant.report.rows import arrange, loss_text
 from rdquant.report.svg import DARK, LIGHT
+from rdquant.report.tables import number
 from rdquant.sweep import Study
 from synthetic_study import FLOAT, write_study
 
@@ -101,7 +104,7 @@ def test_headline_states_the_first_best_choice(study: Study) -> None:
         f"Dead zone δ=0.7 with {first['bits']} bits: {first['entropy']:.2f} bits per weight"
     )
     assert f"{first['cr']:.1f} × smaller" in text
-    assert f"top-1 {points_text(-first['loss_top1'], signed=True)} points" in text
+    assert f"top-1 {loss_text(first['loss_top1'])}" in text
     head, rows = best_rows(study)
     assert rows[0][:2] == ["dead zone δ=0.7", str(first["bits"])]
     assert head[-1] == "CR"
@@ -109,17 +112,76 @@ def test_headline_states_the_first_best_choice(study: Study) -> None:
 
 
 @pytest.mark.parametrize(
-    ("fraction", "signed", "text"),
+    ("loss", "text"),
     [
-        (0.008, False, "0.8"),
-        (-0.006, True, "−0.6"),
-        (0.00538, True, "+0.54"),
-        (0.0, True, "+0.0"),
-        (0.1, False, "10.0"),
+        (0.006, "loses 0.6 points"),
+        (0.00538, "loses 0.54 points"),
+        (-0.1, "gains 10.0 points"),
+        (0.0, "loses nothing"),
+        (-1e-9, "loses nothing"),
+        (4e-5, "loses nothing"),
     ],
 )
-def test_points_text(fraction: float, signed: bool, text: str) -> None:
-    assert points_text(fraction, signed) == text
+def test_losses_are_said_in_words(loss: float, text: str) -> None:
+    assert loss_text(loss) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(-1e-9, "0.00"), (-0.5, "−0.50"), (None, "–"), (-100, "−100.00")]
+)
+def test_numbers_have_no_negative_zero(value: float | None, text: str) -> None:
+    assert number(value, ".2f") == text
+
+
+def test_one_image_worth_more_than_the_tolerance_is_noted(tmp_path: Path) -> None:
+    study = _edit(write_study(tmp_path, layers=1, metrics=("top1",)), "UPDATE points SET images = 40")
+    words = "40 images: one image is 2.5 points, more than the tolerance of 0.8 points;"
+    assert summary(study)["notes"][-1].startswith(words)
+    assert words in write_report(study, tmp_path / "report").read_text("utf-8")
+    assert not summary(study, tolerance=0.025)["notes"]
+
+
+def test_float_model_has_no_compression_ratio(page: Path) -> None:
+    row = re.search(r'<tr><th scope="row">float32</th>.*?</tr>', page.read_text("utf-8"))
+    assert row is not None
+    cells = re.findall(r"<td[^>]*>([^<]*)</td>", row[0])
+    assert cells[:3] == ["–", "20.221", "–"]
+    assert "entropy of its distinct values (thesis section 3)" in page.read_text("utf-8")
+
+
+def test_close_up_holds_the_best_choice_of_every_line(study: Study) -> None:
+    view = arrange(study, 0.008)
+    drawing = close_up(view, view.metrics[0])
+    assert drawing is not None
+    axes = drawing.figure.axes[0]
+    rings = next(line for line in axes.lines if line.get_label() == "best choices")
+    best = study.best()
+    rows = best[(best["family"] != "minifloat") | (best["family"].eq("minifloat").cumsum() == 1)]
+    assert sorted(rings.get_xdata()) == sorted(rows["entropy"])
+    assert len(rows) == len(view.series)
+    for values, (low, high) in ((rings.get_xdata(), axes.get_xlim()), (rings.get_ydata(), axes.get_ylim())):
+        assert all(low < value < high for value in values)
+
+
+@pytest.mark.parametrize("name", ["points.csv", "fits.parquet", "rd-top1.png", "report.html"])
+def test_full_disk_names_the_file_and_leaves_the_old_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    study = Study.open(write_study(tmp_path / "study", layers=1, metrics=("top1",)))
+    (tmp_path / name).write_text("old")
+    replace = os.replace
+
+    def full(source: Path, target: Path) -> None:
+        if target == tmp_path / name:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", full)
+    words = f"{name}: no space left on device; the results in results.sqlite are kept"
+    with pytest.raises(RdquantError, match=re.escape(words)):
+        write_report(study, tmp_path)
+    assert (tmp_path / name).read_text() == "old"
+    assert not list(tmp_path.glob(".*"))
 
 
 def test_names_are_escaped(page: Path) -> None:
