@@ -31,6 +31,7 @@ CPP_PARTS = {
 PYTHON_PARTS = {
     "errors": "",
     "_arrays": "errors",
+    "_files": "errors",
     "machine": "errors",
     "stats": "errors _arrays",
     "quant": "errors _arrays",
@@ -40,16 +41,17 @@ PYTHON_PARTS = {
     "runtime": "errors _arrays graph",
     "data": "errors _arrays",
     "metrics": "errors _arrays graph runtime data",
-    "report": "errors _arrays stats metrics",
+    "report": "errors _arrays _files stats metrics",
     "sweep": "errors _arrays machine stats quant entropy codec graph runtime data metrics report",
     "demo": "errors _arrays machine stats quant entropy codec graph runtime data metrics report sweep",
-    "cli": "errors _arrays machine stats quant entropy codec graph runtime data metrics report sweep demo",
+    "cli": "errors _arrays _files machine stats quant entropy codec graph runtime data metrics report sweep demo",
 }
 # Private modules that belong to a part without being in its package.
 PRIVATE = {
     "_dependence": "stats",
     "_fitting": "stats",
     "_histograms": "stats",
+    "_arguments": "cli",
     "_terminal": "cli",
     "__main__": "cli",
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import sqlite3
 import subprocess
@@ -107,6 +108,20 @@ def test_version() -> None:
         ["sweep", "{model}", "--data", "digits", "--quantizers", "midtred"],
         ["sweep", "{model}", "--data", "digits", "--range", "-1"],
         ["sweep", "{model}", "--data", "digits", "--tolerance", "-0.1"],
+        ["sweep", "{model}", "--data", "nowhere"],
+        ["sweep", "{model}", "--data", "digits", "--preprocess", "imagnet"],
+        ["sweep", "{model}", "--data", "digits", "--metrics", "top7"],
+        ["sweep", "{model}", "--data", "digits", "--metrics", ","],
+        ["sweep", "{model}", "--data", "digits", "--quantizers", ""],
+        ["sweep", "{model}", "--data", "digits", "--scope", "model,layer"],
+        ["sweep", "{model}", "--data", "digits", "--backend", "abacus"],
+        ["sweep", "{model}", "--data", "digits", "--jobs", "0"],
+        ["sweep", "{model}", "--data", "digits", "--strategy", "adaptive", "--metrics", "kl"],
+        ["fit", "{model}", "--families", "gausian"],
+        ["fit", "{model}", "--families", ""],
+        ["fit", "{model}", "--range", "1,0"],
+        ["fit", "{model}", "--range", "1"],
+        ["fit", "{model}", "--plot", "x.xyz"],
         ["report", "missing"],
     ],
 )
@@ -127,6 +142,105 @@ def test_failed_work_exits_with_1_in_one_paragraph(tmp_path: Path) -> None:
     debugged = run("info", broken, "--debug", code=1)
     assert "Traceback" in debugged.stderr
     assert "Error: " in debugged.stderr
+
+
+def test_help_names_all_that_is_accepted() -> None:
+    from rdquant.data import PRESETS
+    from rdquant.metrics import METRICS
+
+    command = [*RDQUANT, "sweep", "--help"]
+    text = subprocess.run(
+        command, capture_output=True, text=True, check=True, env={**os.environ, "COLUMNS": "200"}
+    )
+    words = set(re.split(r"[^\w-]+", text.stdout))
+    assert words >= {*PRESETS, *METRICS}
+    assert "{" not in text.stdout.replace("{MODEL.onnx}", "")
+
+
+@pytest.mark.parametrize("option", ["--plot", "--csv"])
+def test_files_that_cannot_be_written_are_named(digits: Path, tmp_path: Path, option: str) -> None:
+    target = tmp_path / "missing" / "x.png"
+    result = run("fit", digits, "--families", "laplace", option, target, code=1)
+    assert f"Error: {target}: " in result.stderr
+    assert "directory" in result.stderr
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here: a full disk is not tried")
+def test_full_device_is_named(digits: Path) -> None:
+    result = run("fit", digits, "--families", "laplace", "--csv", "/dev/full", code=1)
+    assert result.stderr == "Error: /dev/full: no space left on device\n"
+    for extra in (["--json"], []):
+        with open("/dev/full", "w") as full:
+            command = [*RDQUANT, "info", str(digits), *extra]
+            ended = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+        assert ended.returncode == 1
+        assert ended.stderr == "Error: standard output: no space left on device\n"
+
+
+def _model(path: Path, values: list[float]) -> Path:
+    import onnx
+
+    shape = [1, len(values)] if values else [1, 3]
+    x, y = (onnx.helper.make_tensor_value_info(name, 1, shape) for name in "xy")
+    weights = [onnx.helper.make_tensor("w", 1, shape, values)] if values else []
+    node = onnx.helper.make_node("Mul" if values else "Relu", ["x", "w"] if values else ["x"], ["y"])
+    graph = onnx.helper.make_graph([node], "g", [x], [y], weights)
+    onnx.save(onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 13)]), path)
+    return path
+
+
+@pytest.mark.parametrize("values", [[], [1.0, float("nan"), 2.0]])
+@pytest.mark.parametrize("arguments", [["fit"], ["fit", "--dependence"], ["sweep", "--data", "digits"]])
+def test_weights_that_cannot_be_studied_name_the_file(
+    tmp_path: Path, values: list[float], arguments: list[str]
+) -> None:
+    path = _model(tmp_path / "odd.onnx", values)
+    result = run(arguments[0], path, *arguments[1:], code=1)
+    assert result.stderr.count(str(path)) == 1
+    assert ("holds no weights" if not values else "NaN") in result.stderr
+
+
+def test_broken_file_is_named_once(tmp_path: Path) -> None:
+    broken = tmp_path / "broken.onnx"
+    broken.write_bytes(b"junk")
+    assert run("info", broken, code=1).stderr.count(str(broken)) == 1
+
+
+def test_info_speaks_to_readers(digits: Path) -> None:
+    text = run("info", digits).stdout
+    assert f"{digits.stat().st_size / 2**20:.3f} MiB" in text
+    assert "file_bytes" not in text
+    assert "file_bytes" in run("info", digits, "--json").stdout
+
+
+@pytest.mark.parametrize(
+    ("criterion", "words"), [("mle", "by BIC"), ("kl", "least KL"), ("sse", "least sum")]
+)
+def test_fit_says_what_ranks(digits: Path, criterion: str, words: str) -> None:
+    options = ["--families", "laplace,cauchy", "--criterion", criterion, "--bins", 50]
+    text = " ".join(run("fit", digits, *options).stdout.split())
+    assert words in text
+    assert "equation 2.41, in nats, over the histogram of 50 bins, with a floor of 1e-10" in text
+
+
+def test_fit_range_reaches_the_histogram(digits: Path) -> None:
+    from rdquant import fit, load
+
+    command = ["fit", digits, "--families", "laplace", "--range=-0.1,0.2", "--json"]
+    row = json.loads(run(*command).stdout)["fits"][0]
+    assert row["kl"] == pytest.approx(fit(load(digits), "laplace", range=(-0.1, 0.2))[0].kl, rel=1e-12)
+    assert row["kl"] != pytest.approx(fit(load(digits), "laplace")[0].kl, rel=1e-3)
+
+
+def test_fit_dependence_prints_the_table(digits: Path) -> None:
+    from rdquant import load
+    from rdquant.stats import dependence
+
+    expected = dependence(load(digits))
+    answer = json.loads(run("fit", digits, "--dependence", "--json").stdout)
+    assert [row["tensor"] for row in answer["dependence"]] == list(expected["tensor"])
+    assert answer["memoryless"] == expected["memoryless"].sum()
+    assert "look memoryless" in run("fit", digits, "--dependence").stdout
 
 
 def test_report_of_a_folder_without_results_fails_clearly(tmp_path: Path) -> None:
@@ -202,6 +316,40 @@ def test_sweep_writes_study_and_report_and_resumes(digits: Path, tmp_path: Path)
     store.close()
     assert after[:5] == before
     assert [row[2] for row in after[5:]] == [6, 6]
+
+
+def test_sweep_on_two_processes_over_scopes_gives_the_same_points(digits: Path, tmp_path: Path) -> None:
+    options = ["--data", "digits", "--quantizers", "midtread", "--bits", "4,6", "--metrics", "top1"]
+    options += [
+        "--scope",
+        "model,channel",
+        "--images",
+        40,
+        "--threads",
+        1,
+        "--seed",
+        3,
+        "--backend",
+        "onnxruntime",
+    ]
+    tables = []
+    for name, jobs in (("one", "1"), ("two", "2")):
+        command = [*RDQUANT, "sweep", digits, *options, "-o", tmp_path / name, "--jobs", jobs]
+        ended = subprocess.run([str(part) for part in command], capture_output=True, text=True, check=True)
+        assert "40 images: one image is 2.5 points, more than the tolerance of 0.8" in ended.stdout
+        with closing(Study.open(tmp_path / name)) as study:
+            table = study.to_pandas().drop(columns="seconds")
+        tables.append(table.sort_values(["scope", "bits"]).reset_index(drop=True))
+    pd.testing.assert_frame_equal(*tables)
+    assert sorted(tables[0]["scope"]) == ["channel", "channel", "model", "model", "model"]
+
+
+def test_more_images_than_there_are(digits: Path, tmp_path: Path) -> None:
+    options = ["--data", "digits", "--quantizers", "half", "--metrics", "top1", "--images", 10**6]
+    result = run("sweep", digits, *options, "-o", tmp_path)
+    with closing(Study.open(tmp_path)) as study:
+        images = set(study.to_pandas()["images"])
+    assert f"--images 1000000: there are {images.pop()}; all are used." in result.stderr
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGINT for child processes")

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
+import errno
+import os
 import re
-import shutil
 import sqlite3
 import xml.etree.ElementTree as ET
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 import matplotlib.image
 import numpy as np
@@ -18,11 +16,12 @@ import pandas as pd
 import pytest
 from scipy.stats import laplace
 
-from rdquant.errors import InvalidArgument
+from rdquant.errors import InvalidArgument, RdquantError
 from rdquant.report import best_rows, plot_curves, summary, write_report
-from rdquant.report.plots import fitted
-from rdquant.report.rows import arrange, points_text
+from rdquant.report.plots import close_up, fitted
+from rdquant.report.rows import arrange, loss_text
 from rdquant.report.svg import DARK, LIGHT
+from rdquant.report.tables import number
 from rdquant.sweep import Study
 from synthetic_study import FLOAT, write_study
 
@@ -101,7 +100,7 @@ def test_headline_states_the_first_best_choice(study: Study) -> None:
         f"Dead zone δ=0.7 with {first['bits']} bits: {first['entropy']:.2f} bits per weight"
     )
     assert f"{first['cr']:.1f} × smaller" in text
-    assert f"top-1 {points_text(-first['loss_top1'], signed=True)} points" in text
+    assert f"top-1 {loss_text(first['loss_top1'])}" in text
     head, rows = best_rows(study)
     assert rows[0][:2] == ["dead zone δ=0.7", str(first["bits"])]
     assert head[-1] == "CR"
@@ -109,17 +108,76 @@ def test_headline_states_the_first_best_choice(study: Study) -> None:
 
 
 @pytest.mark.parametrize(
-    ("fraction", "signed", "text"),
+    ("loss", "text"),
     [
-        (0.008, False, "0.8"),
-        (-0.006, True, "−0.6"),
-        (0.00538, True, "+0.54"),
-        (0.0, True, "+0.0"),
-        (0.1, False, "10.0"),
+        (0.006, "loses 0.6 points"),
+        (0.00538, "loses 0.54 points"),
+        (-0.1, "gains 10.0 points"),
+        (0.0, "loses nothing"),
+        (-1e-9, "loses nothing"),
+        (4e-5, "loses nothing"),
     ],
 )
-def test_points_text(fraction: float, signed: bool, text: str) -> None:
-    assert points_text(fraction, signed) == text
+def test_losses_are_said_in_words(loss: float, text: str) -> None:
+    assert loss_text(loss) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(-1e-9, "0.00"), (-0.5, "−0.50"), (None, "–"), (-100, "−100.00")]
+)
+def test_numbers_have_no_negative_zero(value: float | None, text: str) -> None:
+    assert number(value, ".2f") == text
+
+
+def test_one_image_worth_more_than_the_tolerance_is_noted(tmp_path: Path) -> None:
+    study = _edit(write_study(tmp_path, layers=1, metrics=("top1",)), "UPDATE points SET images = 40")
+    words = "40 images: one image is 2.5 points, more than the tolerance of 0.8 points;"
+    assert summary(study)["notes"][-1].startswith(words)
+    assert words in write_report(study, tmp_path / "report").read_text("utf-8")
+    assert not summary(study, tolerance=0.025)["notes"]
+
+
+def test_float_model_has_no_compression_ratio(page: Path) -> None:
+    row = re.search(r'<tr><th scope="row">float32</th>.*?</tr>', page.read_text("utf-8"))
+    assert row is not None
+    cells = re.findall(r"<td[^>]*>([^<]*)</td>", row[0])
+    assert cells[:3] == ["–", "20.221", "–"]
+    assert "entropy of its distinct values (thesis section 3)" in page.read_text("utf-8")
+
+
+def test_close_up_holds_the_best_choice_of_every_line(study: Study) -> None:
+    view = arrange(study, 0.008)
+    drawing = close_up(view, view.metrics[0])
+    assert drawing is not None
+    axes = drawing.figure.axes[0]
+    rings = next(line for line in axes.lines if line.get_label() == "best choices")
+    best = study.best()
+    rows = best[(best["family"] != "minifloat") | (best["family"].eq("minifloat").cumsum() == 1)]
+    assert sorted(rings.get_xdata()) == sorted(rows["entropy"])
+    assert len(rows) == len(view.series)
+    for values, (low, high) in ((rings.get_xdata(), axes.get_xlim()), (rings.get_ydata(), axes.get_ylim())):
+        assert all(low < value < high for value in values)
+
+
+@pytest.mark.parametrize("name", ["points.csv", "fits.parquet", "rd-top1.png", "report.html"])
+def test_full_disk_names_the_file_and_leaves_the_old_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    study = Study.open(write_study(tmp_path / "study", layers=1, metrics=("top1",)))
+    (tmp_path / name).write_text("old")
+    replace = os.replace
+
+    def full(source: Path, target: Path) -> None:
+        if target == tmp_path / name:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", full)
+    words = f"{name}: no space left on device; the results in results.sqlite are kept"
+    with pytest.raises(RdquantError, match=re.escape(words)):
+        write_report(study, tmp_path)
+    assert (tmp_path / name).read_text() == "old"
+    assert not list(tmp_path.glob(".*"))
 
 
 def test_names_are_escaped(page: Path) -> None:
@@ -250,139 +308,3 @@ def test_tolerance_decides_the_best_choices(tmp_path: Path) -> None:
     best = pd.read_csv(tmp_path / "best.csv")
     assert best["entropy"].iloc[0] < study.best(0.008)["entropy"].iloc[0]
     assert (FLOAT["top1"] - best["top1"]).max() <= 0.05
-
-
-# The page in a browser.
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
-    if not (chromium and driver):
-        pytest.skip("chromium and chromedriver are not installed: the page is not looked at in a browser")
-    from selenium import webdriver
-
-    options = webdriver.ChromeOptions()
-    options.binary_location = chromium
-    for flag in (
-        "--headless=new",
-        "--no-sandbox",
-        "--disable-gpu",
-        "--disable-dev-shm-usage",
-        "--hide-scrollbars",
-    ):
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    session = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
-    yield session
-    session.quit()
-
-
-def _open(browser: Any, page: Path, width: int = 1280, scheme: str = "light") -> None:
-    screen = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500}
-    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)
-    media = {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
-    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", media)
-    browser.get(page.as_uri())
-
-
-def _colour(browser: Any, selector: str, name: str) -> str:
-    script = "return getComputedStyle(document.querySelector(arguments[0]))[arguments[1]]"
-    return str(browser.execute_script(script, selector, name))
-
-
-def test_browser_reports_nothing_and_asks_for_nothing(browser: Any, page: Path) -> None:
-    browser.get_log("performance")
-    _open(browser, page)
-    assert browser.get_log("browser") == []
-    events = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
-    urls = {e["params"]["request"]["url"] for e in events if e["method"] == "Network.requestWillBeSent"}
-    assert urls == {page.as_uri()}
-
-
-@pytest.mark.parametrize("width", [390, 768, 1280])
-def test_page_fits_the_screen(browser: Any, page: Path, width: int) -> None:
-    _open(browser, page, width)
-    wide, inner = browser.execute_script("return [document.documentElement.scrollWidth, window.innerWidth]")
-    assert inner == width
-    assert wide <= inner
-
-
-def test_figures_are_seen(browser: Any, page: Path) -> None:
-    _open(browser, page, 390)
-    script = """return [...document.querySelectorAll('figure')].map(figure => {
-      const box = figure.querySelector('svg').getBoundingClientRect();
-      return [figure.id, box.width, box.height, figure.querySelectorAll('svg path').length];
-    })"""
-    figures = browser.execute_script(script)
-    assert [name for name, *_ in figures] == [f"figure-{name}" for name in FIGURES]
-    assert all(width > 300 and height > 200 and paths > 10 for _, width, height, paths in figures)
-    small = browser.execute_script("return document.querySelectorAll('.small svg .bars').length")
-    assert small == 8
-    sizes = browser.execute_script("""return [...document.querySelectorAll('#figure-rd-top1 text')]
-      .map(text => text.getBoundingClientRect().height)""")
-    assert min(sizes) >= 8  # pixels on a phone
-
-
-def test_colours_follow_the_theme(browser: Any, page: Path) -> None:
-    seen = {}
-    for scheme in ("light", "dark"):
-        _open(browser, page, scheme=scheme)
-        text = _colour(browser, "#figure-rd-top1 text", "fill")
-        line = _colour(browser, "#rd-top1-series-0 path", "stroke")
-        seen[scheme] = (_colour(browser, "body", "backgroundColor"), text, line)
-    assert seen["light"][0] == "rgb(246, 247, 248)"
-    assert seen["dark"][0] == "rgb(14, 18, 22)"
-    assert all(light != dark for light, dark in zip(*seen.values(), strict=True))
-
-
-def test_click_on_a_heading_sorts(browser: Any, page: Path) -> None:
-    _open(browser, page)
-    column = """return [...document.querySelectorAll('#table-points tbody tr')]
-      .map(row => row.cells[arguments[0]].textContent)"""
-    heads = browser.find_elements("css selector", "#table-points thead th")
-    names = [head.text.split("↕")[0].strip() for head in heads]
-    rate, first = names.index("H (bits per weight)"), names.index("quantizer")
-    for heading, order in ((rate, False), (rate, True)):
-        browser.execute_script("arguments[0].querySelector('button').click()", heads[heading])
-        values = [float(text) for text in browser.execute_script(column, heading)]
-        assert values == sorted(values, reverse=order)
-        assert heads[heading].get_attribute("aria-sort") == ("descending" if order else "ascending")
-    browser.execute_script("arguments[0].querySelector('button').click()", heads[first])
-    texts = browser.execute_script(column, first)
-    assert texts[0].startswith("dead zone")
-    assert heads[rate].get_attribute("aria-sort") is None
-
-
-def test_missing_values_sort_last_both_ways(browser: Any, page: Path) -> None:
-    _open(browser, page)
-    head = browser.find_elements("css selector", "#table-points thead th")[
-        1
-    ]  # bits: the float model has none
-    for _ in range(2):
-        browser.execute_script("arguments[0].querySelector('button').click()", head)
-        script = "return document.querySelector('#table-points tbody tr:last-child').textContent"
-        assert browser.execute_script(script).startswith("float32–")
-
-
-def test_buttons_hide_a_quantizer_and_marks_tell_their_point(browser: Any, page: Path) -> None:
-    _open(browser, page)
-    shown = """return [...document.querySelectorAll('.series-0')]
-      .filter(part => getComputedStyle(part).display != 'none').length"""
-    assert browser.execute_script(shown) > 5
-    browser.execute_script("document.querySelector('[data-series=\"0\"]').click()")
-    assert browser.execute_script(shown) == 0
-    mark = "document.querySelector('#rd-top1-points-1-0 .mark')"
-    browser.execute_script(f"{mark}.dispatchEvent(new MouseEvent('click', {{bubbles: true}}))")
-    assert browser.execute_script("return document.querySelector('.reading').textContent").startswith(
-        "midrise, "
-    )
-
-
-def test_tables_have_captions_and_pictures_have_names(browser: Any, page: Path) -> None:
-    _open(browser, page)
-    unnamed = """return [...document.querySelectorAll('table')].filter(t => !t.caption?.textContent).length
-      + [...document.querySelectorAll('svg')].filter(s => !s.getAttribute('aria-label')).length
-      + [...document.querySelectorAll('section')].filter(s => !document.getElementById(
-          s.getAttribute('aria-labelledby'))).length"""
-    assert browser.execute_script(unnamed) == 0

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from rich.console import Console
 
-__all__ = ["Group", "keep_hint", "log", "print_json", "print_table", "records", "set_debug"]
+__all__ = ["Group", "fact_rows", "keep_hint", "log", "print_json", "print_table", "records", "set_debug"]
 
 FAILED, INTERRUPTED = 1, 130
 _hints: list[str] = []  # what to say when the running command is interrupted
@@ -34,9 +35,7 @@ class Group(TyperGroup):
             log("[bold]Interrupted.[/] " + (_hints[-1] if _hints else "Nothing was written."))
             raise typer.Exit(INTERRUPTED) from None
         except BrokenPipeError:
-            os.dup2(
-                os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()
-            )  # the reader has gone: say nothing more
+            _forget_stdout()  # the reader has gone: say nothing more
             raise typer.Exit(FAILED) from None
         except Exception as error:
             if type(error).__module__.split(".")[0] in ("click", "typer"):
@@ -66,8 +65,11 @@ def _print_error(error: Exception) -> None:
 
     expected = isinstance(error, RdquantError | OSError)
     name = "" if expected else f"{type(error).__name__}: "
+    text = str(error)
+    if isinstance(error, OSError) and error.filename is not None and error.strerror:
+        text = f"{error.filename}: {error.strerror[:1].lower()}{error.strerror[1:]}"
     more = "" if expected else " (--debug shows where)"
-    log(f"[bold red]Error:[/] {escape(name + ' '.join(str(error).split()))}{more}")
+    log(f"[bold red]Error:[/] {escape(name + ' '.join(text.split()))}{more}")
 
 
 def _console(stderr: bool) -> Console:
@@ -84,6 +86,27 @@ def log(text: str) -> None:
     _console(stderr=True).print(text)
 
 
+@contextlib.contextmanager
+def _stdout() -> Iterator[None]:
+    """Writes out all that is printed inside; RdquantError where standard output takes no more."""
+    from .errors import RdquantError
+
+    try:
+        yield
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        _forget_stdout()
+        reason = error.strerror or str(error)
+        raise RdquantError(f"standard output: {reason[:1].lower()}{reason[1:]}") from error
+
+
+def _forget_stdout() -> None:
+    """Send what is still to be printed nowhere: Python would fail on it again at its end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
     """Rows of `frame` as plain values for JSON; NaN and infinity become None."""
     rows: list[dict[str, Any]] = json.loads(frame.to_json(orient="records", double_precision=15))
@@ -92,11 +115,18 @@ def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
 
 def print_json(value: Mapping[str, Any]) -> None:
     """`value` as JSON on stdout, and nothing else."""
-    typer.echo(json.dumps(value, indent=2, ensure_ascii=False, default=str))
+    with _stdout():
+        typer.echo(json.dumps(value, indent=2, ensure_ascii=False, default=str))
 
 
-def print_table(title: str, head: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1) -> None:
-    """A table on stdout; all columns but the first `left` are set flush right."""
+def print_table(
+    title: str,
+    head: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    left: int = 1,
+    notes: Sequence[str] = (),
+) -> None:
+    """A table on stdout, `notes` below it; all columns but the first `left` are set flush right."""
     from rich import box
     from rich.markup import escape
     from rich.table import Table
@@ -104,9 +134,47 @@ def print_table(title: str, head: Sequence[str], rows: Sequence[Sequence[str]], 
     table = Table(title=escape(title), box=box.SIMPLE_HEAD, title_justify="left", title_style="bold")
     for i, name in enumerate(head):
         table.add_column(escape(name), justify="left" if i < left else "right", overflow="fold")
-    if not rows:
-        _console(stderr=False).print(escape(title))
-        return
     for row in rows:
         table.add_row(*(escape(cell) for cell in row))
-    _console(stderr=False).print(table)
+    console = _console(stderr=False)
+    with _stdout():
+        console.print(table if rows else escape(title))
+        for note in notes:
+            console.print(escape(note))
+
+
+def fact_rows(summary: Mapping[str, Any]) -> list[list[str]]:
+    """`Model.summary()` as rows of a label and a value, for a reader."""
+    return [
+        [_LABELS.get(key, key.replace("_", " ")), _fact(key, value)]
+        for key, value in summary.items()
+        if key != "file_mib"  # beside the bytes
+    ]
+
+
+_LABELS = {
+    "file_bytes": "file size",
+    "weight_bytes": "size of the weights",
+    "weight_share": "share of weights in the file",
+    "parameters": "weights and biases",
+    "tensors": "tensors of weights",
+    "roles": "weights by role",
+    "dtypes": "weights by type",
+    "nodes": "nodes, as loaded",
+    "file_nodes": "nodes in the file",
+    "opset": "opset, as loaded",
+    "file_opset": "opset of the file",
+    "opset_note": "note on the opset",
+}
+
+
+def _fact(key: str, value: Any) -> str:
+    if key.endswith("_bytes"):
+        return f"{value / 2**20:.3f} MiB ({value:,} bytes)"
+    if key == "weight_share":
+        return f"{100 * value:.3f} %"
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {count:,}" for key, count in value.items())
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    return f"{value:,}" if isinstance(value, int) else str(value)

@@ -2,19 +2,53 @@
 
 from __future__ import annotations
 
-import enum
+import contextlib
+import os
+import signal
 import sys
+from collections.abc import Iterator
+from concurrent.futures import Executor
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ._terminal import Group, keep_hint, log, print_json, print_table, records, set_debug
+from ._arguments import (
+    Backend,
+    Command,
+    Criterion,
+    DataSource,
+    Debug,
+    Families,
+    Images,
+    Interval,
+    Jobs,
+    Json,
+    ModelFile,
+    Open,
+    Per,
+    Quantizers,
+    Range,
+    Scopes,
+    Seed,
+    Strategy,
+    StudyFolder,
+    Threads,
+    check_data,
+    check_picture,
+    parse_bits,
+    parse_interval,
+    parse_names,
+    parse_quantizers,
+    parse_range,
+)
+from ._files import replacing
+from ._terminal import Group, fact_rows, keep_hint, log, print_json, print_table, records
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from .quant.spec import QuantizerSpec
+    from .graph import Model
     from .sweep import Study
 
 __all__ = ["app", "main", "parse_bits", "parse_quantizers"]
@@ -38,120 +72,6 @@ app = typer.Typer(
     context_settings=_HELP,
     no_args_is_help=True,
 )
-
-
-class Criterion(str, enum.Enum):
-    """How a family's parameters are found."""
-
-    mle = "mle"
-    kl = "kl"
-    sse = "sse"
-
-
-class Per(str, enum.Enum):
-    """What is fitted at once."""
-
-    model = "model"
-    tensor = "tensor"
-
-
-class Scope(str, enum.Enum):
-    """What shares one step."""
-
-    model = "model"
-    tensor = "tensor"
-    channel = "channel"
-
-
-class Strategy(str, enum.Enum):
-    """Which points are evaluated."""
-
-    grid = "grid"
-    adaptive = "adaptive"
-
-
-ModelFile = Annotated[
-    Path, typer.Argument(help="ONNX model.", exists=True, dir_okay=False, metavar="MODEL.onnx")
-]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout instead of a table.")]
-Open = Annotated[bool, typer.Option("--open", help="Open the report in the browser.")]
-Debug = Annotated[
-    bool,
-    typer.Option("--debug", help="Show the traceback of an error.", callback=set_debug, expose_value=False),
-]
-DataSource = Annotated[
-    str, typer.Option(help="Folder of images (labels.csv, or a folder per class), .npz file, or digits.")
-]
-Quantizers = Annotated[
-    str | None,
-    typer.Option(
-        help="Comma-separated: midtread, midrise, deadzone:δ (0 to 1), mulaw:µ, minifloat (Table 3.5) or "
-        "minifloat:exponent/mantissa, half, bfloat16, codebook (default: the thesis')."
-    ),
-]
-Range = Annotated[
-    str | None,
-    typer.Option(
-        "--range",
-        help="Range of the levels: 1 is ±1, max is ±max|w| (default: 1 for --scope model, as in "
-        "the thesis, else max).",
-    ),
-]
-Images = Annotated[
-    int | None, typer.Option(help="Use this many images, evenly spread (default: all).", min=1)
-]
-Threads = Annotated[int | None, typer.Option(help="Threads of the network (default: all cores).", min=1)]
-StudyFolder = Annotated[Path, typer.Option("-o", "--output", help="Folder of the study.", file_okay=False)]
-
-
-def parse_bits(text: str) -> list[int]:
-    """Bits from "2-16", "4,6,8" or a mixture, ascending and without repeats; each within 1..24.
-
-    Raises typer.BadParameter, which names the part that is wrong.
-    """
-    bits: set[int] = set()
-    for part in text.split(","):
-        first, dash, last = part.strip().partition("-")
-        try:
-            low, high = int(first), int(last if dash else first)
-        except ValueError:
-            message = f"{part.strip()!r}: expected a number or a range such as 2-16"
-            raise typer.BadParameter(message, param_hint="--bits") from None
-        if not 1 <= low <= high <= 24:
-            message = f"{part.strip()!r}: expected bits from 1 to 24, the lower number first"
-            raise typer.BadParameter(message, param_hint="--bits")
-        bits.update(range(low, high + 1))
-    return sorted(bits)
-
-
-def parse_quantizers(text: str) -> list[QuantizerSpec]:
-    """Quantizers from a comma-separated list such as "midtread,deadzone:0.4,minifloat:4/3".
-
-    Raises typer.BadParameter, which names the part that is wrong and what is allowed.
-    """
-    from .errors import InvalidArgument
-    from .quant.spec import parse_quantizers as parse
-
-    try:
-        return parse(text)
-    except InvalidArgument as error:
-        raise typer.BadParameter(str(error), param_hint="--quantizers") from None
-
-
-def _parse_range(text: str | None) -> str | float | None:
-    if text is None or text == "max":
-        return text
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 0 < value < float("inf"):
-        raise typer.BadParameter(f"{text!r}: expected a number above 0, or max", param_hint="--range")
-    return value
-
-
-def _names(text: str) -> list[str]:
-    return [part.strip() for part in text.split(",") if part.strip()]
 
 
 def _print_version(value: bool) -> None:
@@ -183,19 +103,18 @@ def info(model: ModelFile, as_json: Json = False, debug: Debug = False) -> None:
     if as_json:
         print_json({"model": loaded.name, **summary})
         return
-    rows = [[key.replace("_", " "), _fact(value)] for key, value in summary.items()]
-    print_table(loaded.name, ["figure", "value"], rows)
+    print_table(loaded.name, ["figure", "value"], fact_rows(summary))
 
 
-def _fact(value: Any) -> str:
-    if isinstance(value, dict):
-        return ", ".join(f"{key} {count:,}" for key, count in value.items())
-    if isinstance(value, float):
-        return f"{value:.6g}"
-    return f"{value:,}" if isinstance(value, int) else str(value)
+_RANKED = {
+    Criterion.mle: "greatest likelihood, ranked by BIC",
+    Criterion.kl: "least KL divergence, ranked by it",
+    Criterion.sse: "least sum of squared errors (SSE), ranked by it",
+}
 
 
 @app.command(
+    cls=Command,
     epilog="Example: rdquant fit model.onnx --families laplace,gaussian --per tensor --csv fits.csv",
     context_settings=_HELP,
     no_args_is_help=True,
@@ -203,13 +122,21 @@ def _fact(value: Any) -> str:
 def fit(
     model: ModelFile,
     criterion: Annotated[
-        Criterion, typer.Option(help="Maximum likelihood, least KL divergence, least SSE.")
+        Criterion,
+        typer.Option(
+            help="What the parameters make best: the likelihood (the table is then ranked by BIC), the KL "
+            "divergence (ranked by KL), or the squared errors (ranked by SSE)."
+        ),
     ] = Criterion.mle,
-    families: Annotated[str | None, typer.Option(help="Families, comma-separated (default: all).")] = None,
+    families: Families = None,
     bins: Annotated[
-        int, typer.Option(help="Bins of the histogram that KL and SSE are taken over.", min=2)
+        int, typer.Option(help="Bins of the histogram that KL and SSE are taken over.", min=2, max=2**20)
     ] = 100,
+    range_: Interval = None,
     per: Annotated[Per, typer.Option(help="All weights together, or every tensor by itself.")] = Per.model,
+    dependence: Annotated[
+        bool, typer.Option("--dependence", help="Instead: are neighbouring weights independent (memoryless)?")
+    ] = False,
     plot: Annotated[
         Path | None, typer.Option(help="Picture of histogram and densities (with --per model).")
     ] = None,
@@ -218,31 +145,92 @@ def fit(
     debug: Debug = False,
 ) -> None:
     """Fit distribution families to the weights and biases, and rank them."""
-    if plot is not None and per is Per.tensor:
-        raise typer.BadParameter("one picture needs --per model", param_hint="--plot")
+    if plot is not None:
+        if per is Per.tensor or dependence:
+            raise typer.BadParameter("one picture needs --per model, and a fit", param_hint="--plot")
+        check_picture(plot)
+    interval = parse_interval(range_)
     from . import stats
-    from .graph import load
 
-    loaded = load(model)
-    chosen = _names(families) if families else None
-    fitted = stats.fit(loaded, chosen, criterion.value, bins, per=per.value, threads=0)
+    chosen = None if families is None else parse_names(families, stats.FAMILIES, "--families")
+    loaded = _load(model)
+    if dependence:
+        _dependence(loaded, csv, as_json)
+        return
+    with _naming(loaded):
+        fitted = stats.fit(loaded, chosen, criterion.value, bins, interval, per=per.value, threads=0)
     table = fitted.to_pandas()
     if plot is not None:
         from matplotlib.figure import Figure
 
         figure = Figure(layout="constrained")
         fitted.plot(log=True, ax=figure.subplots())
-        figure.savefig(plot, dpi=160)
-    if csv is not None:
-        table.to_csv(csv, index=False)
+        with replacing(plot) as path:
+            figure.savefig(path, dpi=160)
+    _write_csv(table, csv)
     if as_json:
         print_json({"model": loaded.name, "criterion": criterion.value, "bins": bins, "fits": records(table)})
         return
     shown = ["rank", "family", "parameters", "kl", "sse", "aic", "bic", "ks"]
     head = ["tensor", *shown] if per is Per.tensor else shown
-    print_table(
-        f"{loaded.name}: families by {criterion.value}", head, _fit_rows(table[head]), left=len(head) - 5
+    title = f"{loaded.name}: families of {_RANKED[criterion]}"
+    note = (
+        f"kl: KL divergence of thesis equation 2.41, in nats, over the histogram of {bins} bins, with a floor of "
+        "1e-10 under both densities (see rdquant.fit)."
     )
+    print_table(title, head, _fit_rows(table[head]), left=len(head) - 5, notes=[note])
+
+
+def _dependence(model: Model, csv: Path | None, as_json: bool) -> None:
+    """The table of `rdquant.stats.dependence`."""
+    from .stats import dependence
+
+    with _naming(model):
+        table = dependence(model)
+    _write_csv(table, csv)
+    independent = int(table["memoryless"].sum())
+    if as_json:
+        print_json({"model": model.name, "memoryless": independent, "dependence": records(table)})
+        return
+    title = f"{model.name}: {independent} of {len(table)} pairs of tensor and axis look memoryless"
+    note = (
+        "bound: 5 % of independent tensors have a larger |correlation| of neighbours, or more mutual information "
+        "(bits) than information_bound."
+    )
+    print_table(title, list(table.columns), _fit_rows(table), notes=[note])
+
+
+def _write_csv(table: pd.DataFrame, path: Path | None) -> None:
+    if path is not None:
+        with replacing(path) as partial:
+            table.to_csv(partial, index=False)
+
+
+def _load(path: Path) -> Model:
+    """The model; InvalidArgument, naming its file, where it has no weights or one that is not finite."""
+    from .errors import InvalidArgument
+    from .graph import load
+    from .stats import moments
+
+    model = load(path)
+    if not any(values.size for values in model.weights().values()):
+        raise InvalidArgument(f"{path}: this model holds no weights")
+    with _naming(model):
+        moments(model)
+    return model
+
+
+@contextlib.contextmanager
+def _naming(model: Model) -> Iterator[None]:
+    """Errors about weights name the model's file too."""
+    from .errors import InvalidArgument
+
+    try:
+        yield
+    except InvalidArgument as error:
+        if model.source in str(error):
+            raise
+        raise InvalidArgument(f"{model.source}: {error}") from error
 
 
 def _fit_rows(table: pd.DataFrame) -> list[list[str]]:
@@ -255,6 +243,7 @@ def _fit_rows(table: pd.DataFrame) -> list[list[str]]:
 
 
 @app.command(
+    cls=Command,
     epilog="Example: rdquant sweep model.onnx --data images/ --quantizers midtread,deadzone:0.4 -o study/\n\n"
     "Running the same command again goes on where it stopped.",
     context_settings=_HELP,
@@ -263,49 +252,77 @@ def _fit_rows(table: pd.DataFrame) -> list[list[str]]:
 def sweep(
     model: ModelFile,
     data: DataSource,
-    preprocess: Annotated[str | None, typer.Option(help="imagenet, caffe, tf, efficientnet-lite.")] = None,
+    preprocess: Annotated[str | None, typer.Option(help="{presets} (default for images: imagenet).")] = None,
     quantizers: Quantizers = None,
     bits: Annotated[str, typer.Option(help="Bits per level, 1 to 24: 2-16, or 4,6,8.")] = "2-16",
-    scope: Annotated[Scope, typer.Option(help="What shares one step.")] = Scope.model,
+    scope: Scopes = "model",
     range_: Range = None,
     strategy: Annotated[
         Strategy, typer.Option(help="All points, or only those that decide the best choice.")
     ] = Strategy.grid,
     tolerance: Annotated[
-        float, typer.Option(help="Loss allowed in every metric, percentage points.", min=0)
+        float, typer.Option(help="Loss allowed in every metric, percentage points.", min=0, max=100)
     ] = 0.8,
-    metrics: Annotated[
-        str, typer.Option(help="Metrics, comma-separated: top1, top5, kl, f1, …")
-    ] = "top1,top5,kl",
+    metrics: Annotated[str, typer.Option(help="Comma-separated, out of: {metrics}.")] = "top1,top5,kl",
     images: Images = None,
     batch_size: Annotated[int, typer.Option(help="Images per run of the network.", min=1)] = 32,
     threads: Threads = None,
+    jobs: Jobs = 1,
+    backend: Backend = "auto",
+    seed: Seed = 0,
     output: StudyFolder = Path("study"),
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
     """Rate–distortion study: what each quantizer costs in bits per weight and in accuracy."""
+    check_data(data, preprocess)
+    from .data import open_dataset
+    from .metrics import METRICS
+    from .runtime import BACKENDS
+    from .sweep import sweep as run_sweep
+    from .sweep.point import TOP_K
+
     options: dict[str, Any] = {
         "bits": parse_bits(bits),
-        "range": _parse_range(range_),
-        "scope": scope.value,
+        "range": parse_range(range_),
+        "scope": parse_names(scope, ("model", "tensor", "channel"), "--scope"),
         "strategy": strategy.value,
         "tolerance": tolerance / 100,
-        "metrics": tuple(_names(metrics)),
+        "metrics": tuple(parse_names(metrics, METRICS, "--metrics")),
+        "backend": parse_names(backend, BACKENDS, "--backend")[0],
+        "seed": seed,
+        "threads": threads or (max(1, (os.cpu_count() or 1) // jobs) if jobs > 1 else None),
     }
     if quantizers is not None:
         options["quantizers"] = parse_quantizers(quantizers)
-    from .data import open_dataset
-    from .graph import load
-    from .sweep import sweep as run_sweep
-
-    loaded = load(model)
+    if strategy is Strategy.adaptive and not set(options["metrics"]) & set(TOP_K):
+        raise typer.BadParameter(
+            f"--strategy adaptive needs one of {', '.join(TOP_K)}", param_hint="--metrics"
+        )
+    loaded = _load(model)
     dataset = open_dataset(data, preprocess, batch_size=batch_size, model=loaded)
-    if images is not None and images < len(dataset):
+    if images is not None and images > len(dataset):
+        log(f"--images {images}: there are {len(dataset)}; all are used.")
+    elif images is not None:
         dataset = dataset.take([i * len(dataset) // images for i in range(images)])
     keep_hint(f"Every finished point is kept in {output}; run the same command again to go on.")
-    study = run_sweep(loaded, dataset, store=output, threads=threads, progress=True, **options)
+    with _processes(jobs) as executor:
+        study = run_sweep(loaded, dataset, store=output, executor=executor, progress=True, **options)
     _finish(study, output, tolerance / 100, as_json)
+
+
+@contextlib.contextmanager
+def _processes(jobs: int) -> Iterator[Executor | None]:
+    """An executor of `jobs` processes, which leave Ctrl-C to this one; None for one job, done here."""
+    if jobs == 1:
+        yield None
+        return
+    from concurrent.futures import ProcessPoolExecutor
+    from multiprocessing import get_context
+
+    ignore = (signal.SIGINT, signal.SIG_IGN)
+    with ProcessPoolExecutor(jobs, get_context("spawn"), signal.signal, ignore) as executor:
+        yield executor
 
 
 @app.command(epilog="Example: rdquant report study/ --open", context_settings=_HELP, no_args_is_help=True)
@@ -316,7 +333,9 @@ def report(
     ] = None,
     tolerance: Annotated[
         float | None,
-        typer.Option(help="Loss allowed in every metric, percentage points (default: the study's).", min=0),
+        typer.Option(
+            help="Loss allowed in every metric, percentage points (default: the study's).", min=0, max=100
+        ),
     ] = None,
     show: Open = False,
     as_json: Json = False,
@@ -354,7 +373,8 @@ def _finish(study: Study, folder: Path, tolerance: float | None, as_json: bool, 
         print_json({"report": str(path), **facts, "best": records(facts["best"])})
     else:
         head, rows = best_rows(study, tolerance)
-        print_table(facts["headline"], head, rows)
+        notes = [note for note in facts["notes"] if note != facts["headline"]]
+        print_table(facts["headline"], head, rows, notes=notes)
     log(f"Report: {path.resolve()}")
     if show:
         typer.launch(path.resolve().as_uri())

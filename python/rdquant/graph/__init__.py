@@ -96,7 +96,8 @@ def _parse(source: AnySource) -> onnx.ModelProto:
     try:
         model.ParseFromString(source.skeleton())
     except Exception as error:  # DecodeError, or RuntimeError from other protobuf implementations
-        raise CorruptFile(f"{source.name}: it is no ONNX model, or damaged ({error})") from None
+        reason = str(error).removeprefix(f"{source.name}: ")
+        raise CorruptFile(f"{source.name}: it is no ONNX model, or damaged ({reason})") from None
     check_text(model, source.name)
     return model
 

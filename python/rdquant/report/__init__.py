@@ -8,10 +8,11 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
+from .._files import replacing
 from ..errors import InvalidArgument
 from . import plots, tables
 from .page import headline, page
-from .rows import StudyLike, View, arrange
+from .rows import KEPT, StudyLike, View, arrange
 
 __all__ = ["best_rows", "plot_curves", "summary", "write_report"]
 
@@ -22,6 +23,8 @@ def write_report(study: StudyLike, folder: str | os.PathLike[str], tolerance: fl
     `study` is a `Study` or anything with its `info`, `to_pandas`, `best`, `fits`, `histograms` and `tensors`.
     `tolerance` is the loss allowed in every metric, a fraction (0.008 is 0.8 percentage points); by default
     the study's own, else 0.008. Pieces that the study lacks are named in the page. Returns its path.
+
+    Every file is written whole or not at all. Raises RdquantError, naming the file, where one cannot be.
     """
     view = _view(study, tolerance)
     target = Path(folder)
@@ -34,9 +37,8 @@ def write_report(study: StudyLike, folder: str | os.PathLike[str], tolerance: fl
         histograms = [(drawing, drawing.save(target)) for drawing in drawings]
     pages = plots.distribution_pages(view, view.drawn_tensors, target)
     path = target / "report.html"
-    partial = path.with_suffix(".html.part")
-    partial.write_text(page(view, curves, histograms, stems, pages), encoding="utf-8")
-    partial.replace(path)
+    with replacing(path, KEPT) as partial:
+        partial.write_text(page(view, curves, histograms, stems, pages), encoding="utf-8")
     return path
 
 

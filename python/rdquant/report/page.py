@@ -10,7 +10,7 @@ from typing import Any
 from .. import __version__
 from . import tables
 from .plots import Drawing, bars, fitted
-from .rows import View, points_text
+from .rows import View, loss_text, points_text
 from .svg import DARK, LIGHT, SERIES, sparkline
 
 __all__ = ["headline", "page"]
@@ -26,7 +26,7 @@ def headline(view: View) -> str:
         return view.notes[0]
     first: dict[str, Any] = dict(view.best.iloc[0])
     losses = [
-        f"{metric.label} {points_text(-metric.sign * first[f'loss_{metric.name}'], signed=True)} points"
+        f"{metric.label} {loss_text(metric.sign * first[f'loss_{metric.name}'])}"
         for metric in view.losses
         if metric.share
     ]
@@ -120,8 +120,10 @@ def _tiles(view: View) -> str:
     tiles = [(f"{first['entropy']:.2f}", "bits per weight"), (f"{first['cr']:.1f} ×", "smaller than float32")]
     for metric in view.losses:
         if metric.share:
-            change = points_text(-metric.sign * first[f"loss_{metric.name}"], signed=True)
-            tiles.append((change, f"points of {metric.label}, now {metric.text(first[metric.name])}"))
+            loss = metric.sign * first[f"loss_{metric.name}"]
+            verb = "gained" if loss_text(loss).startswith("gains") else "lost"
+            now = f"points of {metric.label} {verb}, now {metric.text(first[metric.name])}"
+            tiles.append((points_text(abs(loss)), now))
     items = "".join(f"<li><b>{escape(big)}</b><span>{escape(small)}</span></li>" for big, small in tiles)
     return f'<ul class="tiles">{items}</ul>'
 

@@ -15,9 +15,10 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
+from .._files import replacing
 from ..errors import InvalidArgument
 from ..stats import Distribution
-from .rows import Metric, Series, View, family_name
+from .rows import KEPT, Metric, Series, View, family_name
 from .svg import LIGHT, SERIES, inline
 
 __all__ = ["MARKERS", "Drawing", "close_up", "distribution", "distribution_pages", "rate_distortion"]
@@ -64,13 +65,9 @@ class Drawing:
         with matplotlib.rc_context(_STYLE):
             whole: dict[str, Any] = {"bbox_inches": "tight", "pad_inches": 0.06}
             for kind in ("png", "svg"):
-                self.figure.savefig(
-                    folder / f"{self.name}.{kind}",
-                    dpi=200,
-                    facecolor="white",
-                    metadata=_metadata(kind),
-                    **whole,
-                )
+                look: dict[str, Any] = {"dpi": 200, "facecolor": "white", "metadata": _metadata(kind)}
+                with replacing(folder / f"{self.name}.{kind}", KEPT) as path:
+                    self.figure.savefig(path, **look, **whole)
             for legend in [*self.figure.legends]:
                 legend.remove()
             text = io.StringIO()
@@ -109,7 +106,7 @@ def rate_distortion(view: View, metric: Metric) -> Drawing:
 
 
 def close_up(view: View, metric: Metric) -> Drawing | None:
-    """The neighbourhood of the tolerance in `metric`; None without a float model or points near it."""
+    """The neighbourhood of the tolerance in `metric` with all rings; None without a float model or points there."""
     base = (view.reference or {}).get(metric.name)
     if base is None or not metric.share or not len(view.best):
         return None
@@ -121,9 +118,12 @@ def close_up(view: View, metric: Metric) -> Drawing | None:
         return None
     drawing = _canvas(f"close-{metric.name}", f"{metric.label} against entropy, close to the tolerance")
     axes = drawing.figure.axes[0]
-    left, chosen = float(near["entropy"].min()), float(view.best["entropy"].iloc[0])
-    axes.set_xlim(0.85 * min(left, chosen), 2 * chosen)
-    axes.set_ylim(low, high)
+    chosen = _chosen(view)
+    rates, heights = chosen["entropy"].astype(float), 100 * chosen[metric.name].astype(float)
+    left, right = min(float(near["entropy"].min()), rates.min()), max(2 * rates.iloc[0], 1.05 * rates.max())
+    margin = 0.05 * (high - low)
+    axes.set_xlim(0.85 * left, right)
+    axes.set_ylim(min(low, heights.min() - margin), max(high, heights.max() + margin))
     _curves(drawing, view, metric)
     return drawing
 
@@ -220,10 +220,8 @@ def _best(axes: Any, view: View, metric: Metric, scale: int) -> None:
     if not len(view.best) or metric.name not in view.best:
         return
     horizontal, vertical = axes.get_xlim(), axes.get_ylim()
-    rows = view.best[
-        view.best["entropy"].between(*horizontal) & (scale * view.best[metric.name]).between(*vertical)
-    ]
-    rows = pd.concat([rows[rows["family"] != "minifloat"], rows[rows["family"] == "minifloat"].head(1)])
+    rows = _chosen(view)
+    rows = rows[rows["entropy"].between(*horizontal) & (scale * rows[metric.name]).between(*vertical)]
     ring = {
         "marker": "o",
         "markersize": 9,
@@ -256,6 +254,13 @@ def _best(axes: Any, view: View, metric: Metric, scale: int) -> None:
         arrowprops=arrow,
         **aside,
     )
+
+
+def _chosen(view: View) -> pd.DataFrame:
+    """The best choice of every line: of the formats of minifloats, which form one, the smallest."""
+    small = view.best["family"] == "minifloat"
+    rows: pd.DataFrame = view.best[~small | (small & ~small.duplicated())]
+    return rows
 
 
 def _within(value: float, limits: tuple[float, float]) -> bool:
@@ -357,7 +362,6 @@ def distribution_pages(view: View, names: Sequence[str], folder: Path, per_page:
                 axes.set_visible(False)
             stems.append(f"histograms-tensors-{start // per_page + 1}")
             for kind in ("png", "svg"):
-                figure.savefig(
-                    folder / f"{stems[-1]}.{kind}", dpi=150, facecolor="white", metadata=_metadata(kind)
-                )
+                with replacing(folder / f"{stems[-1]}.{kind}", KEPT) as path:
+                    figure.savefig(path, dpi=150, facecolor="white", metadata=_metadata(kind))
     return stems

@@ -13,8 +13,19 @@ import pandas as pd
 
 from ..metrics import METRICS
 
-__all__ = ["Metric", "Series", "StudyLike", "View", "arrange", "family_name", "points_text"]
+__all__ = [
+    "KEPT",
+    "Metric",
+    "Series",
+    "StudyLike",
+    "View",
+    "arrange",
+    "family_name",
+    "loss_text",
+    "points_text",
+]
 
+KEPT = "the results in results.sqlite are kept"  # said where a file of the report cannot be written
 _POINT_COLUMNS = frozenset(
     (
         *("id", "study_id", "quantizer", "family", "options", "bits", "scope", "state", "images", "entropy"),
@@ -120,11 +131,18 @@ def family_name(family: str) -> str:
     return _FAMILIES.get(family, family.replace("_", " "))
 
 
-def points_text(fraction: float, signed: bool = False) -> str:
-    """A difference of fractions as percentage points: 0.008 is "0.8"; a minus sign is U+2212."""
-    text = f"{100 * fraction:+.2f}" if signed else f"{100 * fraction:.2f}"
-    text = text[:-1] if text.endswith("0") else text
-    return text.replace("-", "−")
+def points_text(fraction: float) -> str:
+    """A difference of fractions, 0 or more, as percentage points: 0.008 is "0.8"."""
+    text = f"{100 * fraction:.2f}"
+    return text[:-1] if text.endswith("0") else text
+
+
+def loss_text(loss: float) -> str:
+    """A loss, as a fraction, in words: "loses 0.6 points", "gains 0.6 points", "loses nothing"."""
+    points = points_text(abs(loss))
+    if float(points) == 0:
+        return "loses nothing"
+    return f"{'loses' if loss > 0 else 'gains'} {points} points"
 
 
 def arrange(study: StudyLike, tolerance: float) -> View:
@@ -237,5 +255,12 @@ def _notes(view: View) -> list[str]:
             f"{stopped} of {len(view.points)} points were stopped early by the adaptive strategy, as soon as "
             "it was clear on which side of the tolerance they lie: their metrics come from fewer images, and "
             "they are drawn hollow."
+        )
+    images = 0 if view.reference is None else int(view.reference["images"])
+    if images and 1 / images > view.tolerance and any(metric.share for metric in view.metrics):
+        notes.append(
+            f"{images} images: one image is {points_text(1 / images)} points, more than the tolerance of "
+            f"{points_text(view.tolerance)} points; a point passes only if it gets as many right as the float "
+            "model. Take more images, or a wider tolerance."
         )
     return notes

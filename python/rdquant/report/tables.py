@@ -11,7 +11,8 @@ from typing import Any
 
 import pandas as pd
 
-from .rows import View, family_name, points_text
+from .._files import replacing
+from .rows import KEPT, View, family_name, points_text
 
 __all__ = [
     "best_cells",
@@ -25,6 +26,10 @@ __all__ = [
 ]
 
 Cell = tuple[str, Any]  # text to show, value to sort by
+FLOAT_NOTE = (
+    "H of float32 is the entropy of its distinct values (thesis section 3), which need a table of their own: it "
+    "has no CR. CR = 32/H, the size against weights of 32 bits."
+)
 _PLACES = ("1st", "2nd", "3rd")
 
 
@@ -32,7 +37,10 @@ def number(value: Any, pattern: str = ".4g") -> str:
     """`value` by `pattern`, a dash where there is none, U+2212 for minus."""
     if value is None or (isinstance(value, float) and not math.isfinite(value)):
         return "–"
-    return format(value, pattern).replace("-", "−")
+    text = format(value, pattern)
+    if not any(digit in text for digit in "123456789"):
+        text = text.removeprefix("-")  # nothing is left of a small negative number
+    return text.replace("-", "−")
 
 
 def ranking(view: View, criterion: str) -> pd.DataFrame:
@@ -69,8 +77,10 @@ def save(view: View, folder: Path) -> list[str]:
     for stem in kept.keys() & {"best", "points"}:
         kept[stem] = kept[stem].assign(bits=kept[stem]["bits"].astype("Int64"))
     for stem, frame in kept.items():
-        frame.to_csv(folder / f"{stem}.csv", index=False)
-        frame.to_parquet(folder / f"{stem}.parquet", index=False)
+        with replacing(folder / f"{stem}.csv", KEPT) as path:
+            frame.to_csv(path, index=False)
+        with replacing(folder / f"{stem}.parquet", KEPT) as path:
+            frame.to_parquet(path, index=False)
     return list(kept)
 
 
@@ -167,12 +177,14 @@ def points_html(view: View) -> str:
     for row in view.points.to_dict("records"):
         cells: list[Cell] = [(row["quantizer"], row["quantizer"]), (number(row["bits"], ".0f"), row["bits"])]
         cells += [(row["scope"], row["scope"])] if scoped else []
-        cells += [(number(row[key], pattern), row[key]) for key, pattern in _RATES]
+        for key, pattern in _RATES:
+            value = None if key == "cr" and row["family"] == "float" else row[key]
+            cells.append((number(value, pattern), value))
         cells += [(metric.text(row[metric.name]), row[metric.name]) for metric in view.metrics]
         verdict = f" ({row['verdict']})" if isinstance(row["verdict"], str) else ""
         cells += [(number(row["images"], ".0f"), row["images"]), (row["state"] + verdict, row["state"])]
         rows.append(cells)
-    return _table("points", "All points of the study.", head, rows)
+    return _table("points", f"All points of the study. {FLOAT_NOTE}", head, rows)
 
 
 _RATES = (("entropy", ".3f"), ("cr", ".2f"), ("sqnr_db", ".2f"))

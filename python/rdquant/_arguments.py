@@ -1,0 +1,214 @@
+"""What the commands take: types of options, and parsers that name what is wrong and what is allowed."""
+
+from __future__ import annotations
+
+import enum
+import math
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from typer.core import TyperCommand, TyperOption
+
+from ._terminal import set_debug
+
+if TYPE_CHECKING:
+    from .quant.spec import QuantizerSpec
+
+
+class Criterion(str, enum.Enum):
+    """How a family's parameters are found."""
+
+    mle = "mle"
+    kl = "kl"
+    sse = "sse"
+
+
+class Per(str, enum.Enum):
+    """What is fitted at once."""
+
+    model = "model"
+    tensor = "tensor"
+
+
+class Strategy(str, enum.Enum):
+    """Which points are evaluated."""
+
+    grid = "grid"
+    adaptive = "adaptive"
+
+
+ModelFile = Annotated[
+    Path, typer.Argument(help="ONNX model.", exists=True, dir_okay=False, metavar="MODEL.onnx")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout instead of a table.")]
+Open = Annotated[bool, typer.Option("--open", help="Open the report in the browser.")]
+Debug = Annotated[
+    bool,
+    typer.Option("--debug", help="Show the traceback of an error.", callback=set_debug, expose_value=False),
+]
+Families = Annotated[str | None, typer.Option(help="Comma-separated, out of: {families} (default: all).")]
+Interval = Annotated[
+    str | None,
+    typer.Option(
+        "--range",
+        metavar="LOW,HIGH",
+        help="Range of the histogram (default: from the least weight to the largest).",
+    ),
+]
+Scopes = Annotated[
+    str,
+    typer.Option(
+        help="What shares one step: model, tensor or channel, or several of these, comma-separated."
+    ),
+]
+Jobs = Annotated[int, typer.Option(help="Evaluate points on this many processes.", min=1)]
+Seed = Annotated[int, typer.Option(help="Order in which --strategy adaptive visits the images.", min=0)]
+Backend = Annotated[str, typer.Option(help="What runs the network: {backends}.")]
+DataSource = Annotated[
+    str, typer.Option(help="Folder of images (labels.csv, or a folder per class), .npz file, or digits.")
+]
+Quantizers = Annotated[
+    str | None,
+    typer.Option(
+        help="Comma-separated: midtread, midrise, deadzone:δ (0 to 1), mulaw:µ, minifloat (Table 3.5) or "
+        "minifloat:exponent/mantissa, half, bfloat16, codebook (default: the thesis')."
+    ),
+]
+Range = Annotated[
+    str | None,
+    typer.Option(
+        "--range",
+        help="Range of the levels: 1 is ±1, max is ±max|w| (default: 1 for --scope model, as in "
+        "the thesis, else max).",
+    ),
+]
+Images = Annotated[
+    int | None, typer.Option(help="Use this many images, evenly spread (default: all).", min=1)
+]
+Threads = Annotated[int | None, typer.Option(help="Threads of the network (default: all cores).", min=1)]
+StudyFolder = Annotated[Path, typer.Option("-o", "--output", help="Folder of the study.", file_okay=False)]
+
+
+def parse_bits(text: str) -> list[int]:
+    """Bits from "2-16", "4,6,8" or a mixture, ascending and without repeats; each within 1..24.
+
+    Raises typer.BadParameter, which names the part that is wrong.
+    """
+    bits: set[int] = set()
+    for part in text.split(","):
+        first, dash, last = part.strip().partition("-")
+        try:
+            low, high = int(first), int(last if dash else first)
+        except ValueError:
+            message = f"{part.strip()!r}: expected a number or a range such as 2-16"
+            raise typer.BadParameter(message, param_hint="--bits") from None
+        if not 1 <= low <= high <= 24:
+            message = f"{part.strip()!r}: expected bits from 1 to 24, the lower number first"
+            raise typer.BadParameter(message, param_hint="--bits")
+        bits.update(range(low, high + 1))
+    return sorted(bits)
+
+
+def parse_quantizers(text: str) -> list[QuantizerSpec]:
+    """Quantizers from a comma-separated list such as "midtread,deadzone:0.4,minifloat:4/3".
+
+    Raises typer.BadParameter, which names the part that is wrong and what is allowed.
+    """
+    from .errors import InvalidArgument
+    from .quant.spec import parse_quantizers as parse
+
+    try:
+        return parse(text)
+    except InvalidArgument as error:
+        raise typer.BadParameter(str(error), param_hint="--quantizers") from None
+
+
+def parse_range(text: str | None) -> str | float | None:
+    """A number above 0, or "max"; raises typer.BadParameter for anything else."""
+    if text is None or text == "max":
+        return text
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < float("inf"):
+        raise typer.BadParameter(f"{text!r}: expected a number above 0, or max", param_hint="--range")
+    return value
+
+
+def parse_interval(text: str | None) -> tuple[float, float] | None:
+    """(low, high) from "LOW,HIGH"; raises typer.BadParameter for anything else."""
+    if text is None:
+        return None
+    try:
+        low, high = (float(part) for part in text.split(","))
+    except ValueError:
+        low = high = math.nan
+    if not -math.inf < low < high < math.inf:
+        raise typer.BadParameter(f"{text!r}: expected LOW,HIGH, the lower first", param_hint="--range")
+    return low, high
+
+
+def parse_names(text: str, allowed: Iterable[str], option: str) -> list[str]:
+    """Names from a comma-separated list, without repeats.
+
+    Raises typer.BadParameter where there is none, or one that is not among `allowed`.
+    """
+    names = list(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
+    known = list(allowed)
+    wrong = next((name for name in names if name not in known), None)
+    if wrong is not None or not names:
+        found = "none given" if wrong is None else f"{wrong!r} is unknown"
+        raise typer.BadParameter(f"{found}; allowed: {', '.join(known)}", param_hint=option)
+    return names
+
+
+def check_data(source: str, preprocess: str | None) -> None:
+    """Raise typer.BadParameter where --data or --preprocess cannot be meant."""
+    from .data import PRESETS
+
+    path = Path(source)
+    if preprocess is not None:
+        parse_names(preprocess, PRESETS, "--preprocess")
+    if not (path.is_dir() or source == "digits" or (path.suffix == ".npz" and path.is_file())):
+        message = f"{source!r}: expected a folder of images, an existing file .npz, or the word digits"
+        raise typer.BadParameter(message, param_hint="--data")
+    if source == "digits" and preprocess is not None and not path.is_dir():
+        raise typer.BadParameter(
+            "digits take none: they are ready for the network", param_hint="--preprocess"
+        )
+
+
+def check_picture(path: Path) -> None:
+    """Raise typer.BadParameter where no picture can be written to `path`."""
+    from matplotlib.figure import Figure
+
+    formats = sorted(Figure().canvas.get_supported_filetypes())
+    if path.suffix[1:].lower() not in formats:
+        message = f"{str(path)!r}: unknown format; allowed: {', '.join('.' + name for name in formats)}"
+        raise typer.BadParameter(message, param_hint="--plot")
+
+
+class Command(TyperCommand):
+    """A command whose help names what the libraries offer; they are loaded only when it is asked for."""
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """Fill {presets}, {metrics}, {families} and {backends} in, then print the help."""
+        from .data import PRESETS
+        from .metrics import METRICS
+        from .runtime import BACKENDS
+        from .stats import FAMILIES
+
+        known: dict[str, Iterable[str]] = {
+            "presets": PRESETS,
+            "metrics": METRICS,
+            "families": FAMILIES,
+            "backends": BACKENDS,
+        }
+        for option in self.params:
+            if isinstance(option, TyperOption) and option.help:
+                for mark, names in known.items():
+                    option.help = option.help.replace(f"{{{mark}}}", ", ".join(names))
+        super().format_help(ctx, formatter)

@@ -1,0 +1,161 @@
+"""The report's page in a real browser."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rdquant.report import write_report
+from rdquant.sweep import Study
+from synthetic_study import write_study
+
+FIGURES = ["rd-top1", "close-top1", "rd-top5", "close-top5", "rd-kl", "histogram-log", "histogram-linear"]
+HOSTILE = {"fire0/squeeze_weight": '<script>alert("x")</script>&$\\frac', "fire1/squeeze_bias": "a$b_{c}"}
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory: pytest.TempPathFactory) -> Study:
+    return Study.open(write_study(tmp_path_factory.mktemp("study"), layers=4, rename=HOSTILE))
+
+
+@pytest.fixture(scope="module")
+def page(study: Study, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_report(study, tmp_path_factory.mktemp("report") / "new" / "folder")
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
+    if not (chromium and driver):
+        pytest.skip("chromium and chromedriver are not installed: the page is not looked at in a browser")
+    from selenium import webdriver
+
+    options = webdriver.ChromeOptions()
+    options.binary_location = chromium
+    for flag in (
+        "--headless=new",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--disable-dev-shm-usage",
+        "--hide-scrollbars",
+    ):
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    session = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
+    yield session
+    session.quit()
+
+
+def _open(browser: Any, page: Path, width: int = 1280, scheme: str = "light") -> None:
+    screen = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)
+    media = {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", media)
+    browser.get(page.as_uri())
+
+
+def _colour(browser: Any, selector: str, name: str) -> str:
+    script = "return getComputedStyle(document.querySelector(arguments[0]))[arguments[1]]"
+    return str(browser.execute_script(script, selector, name))
+
+
+def test_browser_reports_nothing_and_asks_for_nothing(browser: Any, page: Path) -> None:
+    browser.get_log("performance")
+    _open(browser, page)
+    assert browser.get_log("browser") == []
+    events = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
+    urls = {e["params"]["request"]["url"] for e in events if e["method"] == "Network.requestWillBeSent"}
+    assert urls == {page.as_uri()}
+
+
+@pytest.mark.parametrize("width", [390, 768, 1280])
+def test_page_fits_the_screen(browser: Any, page: Path, width: int) -> None:
+    _open(browser, page, width)
+    wide, inner = browser.execute_script("return [document.documentElement.scrollWidth, window.innerWidth]")
+    assert inner == width
+    assert wide <= inner
+
+
+def test_figures_are_seen(browser: Any, page: Path) -> None:
+    _open(browser, page, 390)
+    script = """return [...document.querySelectorAll('figure')].map(figure => {
+      const box = figure.querySelector('svg').getBoundingClientRect();
+      return [figure.id, box.width, box.height, figure.querySelectorAll('svg path').length];
+    })"""
+    figures = browser.execute_script(script)
+    assert [name for name, *_ in figures] == [f"figure-{name}" for name in FIGURES]
+    assert all(width > 300 and height > 200 and paths > 10 for _, width, height, paths in figures)
+    small = browser.execute_script("return document.querySelectorAll('.small svg .bars').length")
+    assert small == 8
+    sizes = browser.execute_script("""return [...document.querySelectorAll('#figure-rd-top1 text')]
+      .map(text => text.getBoundingClientRect().height)""")
+    assert min(sizes) >= 8  # pixels on a phone
+
+
+def test_colours_follow_the_theme(browser: Any, page: Path) -> None:
+    seen = {}
+    for scheme in ("light", "dark"):
+        _open(browser, page, scheme=scheme)
+        text = _colour(browser, "#figure-rd-top1 text", "fill")
+        line = _colour(browser, "#rd-top1-series-0 path", "stroke")
+        seen[scheme] = (_colour(browser, "body", "backgroundColor"), text, line)
+    assert seen["light"][0] == "rgb(246, 247, 248)"
+    assert seen["dark"][0] == "rgb(14, 18, 22)"
+    assert all(light != dark for light, dark in zip(*seen.values(), strict=True))
+
+
+def test_click_on_a_heading_sorts(browser: Any, page: Path) -> None:
+    _open(browser, page)
+    column = """return [...document.querySelectorAll('#table-points tbody tr')]
+      .map(row => row.cells[arguments[0]].textContent)"""
+    heads = browser.find_elements("css selector", "#table-points thead th")
+    names = [head.text.split("↕")[0].strip() for head in heads]
+    rate, first = names.index("H (bits per weight)"), names.index("quantizer")
+    for heading, order in ((rate, False), (rate, True)):
+        browser.execute_script("arguments[0].querySelector('button').click()", heads[heading])
+        values = [float(text) for text in browser.execute_script(column, heading)]
+        assert values == sorted(values, reverse=order)
+        assert heads[heading].get_attribute("aria-sort") == ("descending" if order else "ascending")
+    browser.execute_script("arguments[0].querySelector('button').click()", heads[first])
+    texts = browser.execute_script(column, first)
+    assert texts[0].startswith("dead zone")
+    assert heads[rate].get_attribute("aria-sort") is None
+
+
+def test_missing_values_sort_last_both_ways(browser: Any, page: Path) -> None:
+    _open(browser, page)
+    head = browser.find_elements("css selector", "#table-points thead th")[
+        1
+    ]  # bits: the float model has none
+    for _ in range(2):
+        browser.execute_script("arguments[0].querySelector('button').click()", head)
+        script = "return document.querySelector('#table-points tbody tr:last-child').textContent"
+        assert browser.execute_script(script).startswith("float32–")
+
+
+def test_buttons_hide_a_quantizer_and_marks_tell_their_point(browser: Any, page: Path) -> None:
+    _open(browser, page)
+    shown = """return [...document.querySelectorAll('.series-0')]
+      .filter(part => getComputedStyle(part).display != 'none').length"""
+    assert browser.execute_script(shown) > 5
+    browser.execute_script("document.querySelector('[data-series=\"0\"]').click()")
+    assert browser.execute_script(shown) == 0
+    mark = "document.querySelector('#rd-top1-points-1-0 .mark')"
+    browser.execute_script(f"{mark}.dispatchEvent(new MouseEvent('click', {{bubbles: true}}))")
+    assert browser.execute_script("return document.querySelector('.reading').textContent").startswith(
+        "midrise, "
+    )
+
+
+def test_tables_have_captions_and_pictures_have_names(browser: Any, page: Path) -> None:
+    _open(browser, page)
+    unnamed = """return [...document.querySelectorAll('table')].filter(t => !t.caption?.textContent).length
+      + [...document.querySelectorAll('svg')].filter(s => !s.getAttribute('aria-label')).length
+      + [...document.querySelectorAll('section')].filter(s => !document.getElementById(
+          s.getAttribute('aria-labelledby'))).length"""
+    assert browser.execute_script(unnamed) == 0
