@@ -15,6 +15,7 @@ namespace {
 
 constexpr std::int64_t kMostEntries = std::int64_t{1} << 24;
 constexpr std::size_t kSmallTable = 2048;
+constexpr std::size_t kBlock = std::size_t{1} << 15;
 constexpr std::size_t kManySymbols = std::size_t{1} << 18;
 
 int gamma_bits(std::uint64_t n) { return 2 * std::bit_width(n) - 1; }
@@ -48,44 +49,6 @@ void add_small(std::span<const std::int32_t> symbols, std::int64_t low, std::vec
   for (; i < symbols.size(); ++i) ++parts[0][static_cast<std::size_t>(s[i] - base)];
   for (std::size_t k = 0; k < used; ++k) {
     table[k] += std::uint64_t{parts[0][k]} + parts[1][k] + parts[2][k] + parts[3][k];
-  }
-}
-
-// Pairs of symbols in one table of 65536, for the 256 symbols around zero: half as many increments, and runs
-// of one symbol seldom meet. Blocks with another symbol are counted one by one. Worth its fixed cost, about
-// that of 60,000 symbols, for many symbols only.
-void add_pairs(std::span<const std::int32_t> symbols, std::int64_t low, std::vector<std::uint64_t>& table) {
-  constexpr std::size_t kBlock = 1024;
-  const std::int64_t high = low + static_cast<std::int64_t>(table.size()) - 1;
-  const std::int64_t window = std::max(low, std::min<std::int64_t>(-128, high - 255));
-  const auto base = static_cast<std::uint32_t>(window);
-  std::vector<std::uint32_t> pairs(65536, 0);
-  std::array<std::uint16_t, kBlock> codes;
-  std::size_t at = 0;
-  for (; at + 2 * kBlock <= symbols.size(); at += 2 * kBlock) {
-    const std::int32_t* first = symbols.data() + at;
-    const std::int32_t* second = first + kBlock;
-    std::uint32_t all = 0;
-    for (std::size_t i = 0; i < kBlock; ++i) {
-      const std::uint32_t a = static_cast<std::uint32_t>(first[i]) - base;
-      const std::uint32_t b = static_cast<std::uint32_t>(second[i]) - base;
-      all |= a | b;
-      codes[i] = static_cast<std::uint16_t>(a << 8 | b);
-    }
-    if (all < 256) {
-      for (const std::uint16_t code : codes) ++pairs[code];
-    } else {
-      for (const std::int32_t s : symbols.subspan(at, 2 * kBlock)) ++table[static_cast<std::size_t>(s - low)];
-    }
-  }
-  for (const std::int32_t s : symbols.subspan(at)) ++table[static_cast<std::size_t>(s - low)];
-  const auto shift = static_cast<std::size_t>(window - low);
-  const std::size_t used = std::min<std::size_t>(256, table.size() - shift);
-  for (std::size_t a = 0; a < used; ++a) {
-    for (std::size_t b = 0; b < used; ++b) {
-      table[shift + a] += pairs[a << 8 | b];
-      table[shift + b] += pairs[a << 8 | b];
-    }
   }
 }
 
@@ -161,14 +124,18 @@ void Counter::add(std::span<const std::int32_t> symbols, int threads) {
     });
     return;
   }
+  // Block by block, so that the second look at a symbol finds it in the cache.
+  for (std::size_t at = 0; at < symbols.size(); at += kBlock)
+    add_block(symbols.subspan(at, std::min(kBlock, symbols.size() - at)));
+}
+
+void Counter::add_block(std::span<const std::int32_t> symbols) {
   if (!sparse_) {
     const auto [low, high] = extremes(symbols);
     if (!cover(low, high)) spill();
   }
   if (sparse_) {
     kept_.insert(kept_.end(), symbols.begin(), symbols.end());
-  } else if (table_.size() <= kSmallTable && symbols.size() >= kManySymbols) {
-    add_pairs(symbols, low_, table_);
   } else if (table_.size() <= kSmallTable && symbols.size() >= table_.size()) {
     add_small(symbols, low_, table_);
   } else {

@@ -40,6 +40,7 @@ class Counter {
   [[nodiscard]] Counts finish() const;
 
  private:
+  void add_block(std::span<const std::int32_t> symbols);
   bool cover(std::int64_t low, std::int64_t high);
   void spill();
 
