@@ -76,6 +76,9 @@ def save(view: View, folder: Path) -> list[str]:
     kept = {stem: frame for stem, frame in frames.items() if len(frame)}
     for stem in kept.keys() & {"best", "points"}:
         kept[stem] = kept[stem].assign(bits=kept[stem]["bits"].astype("Int64"))
+        if "range" in kept[stem] and kept[stem]["range"].map(lambda value: isinstance(value, str)).any():
+            given = kept[stem]["range"]  # "max" among numbers: Parquet takes one type in a column
+            kept[stem]["range"] = given.map(str).where(given.notna(), None)
     for stem, frame in kept.items():
         with replacing(folder / f"{stem}.csv", KEPT) as path:
             frame.to_csv(path, index=False)
