@@ -397,5 +397,3 @@ def test_leads_are_what_the_true_class_is_ahead_by() -> None:
     np.testing.assert_array_equal(metrics.leads(scores, labels), [1.0, -3.0, -np.inf])
     np.testing.assert_array_equal(metrics.leads(scores, labels, 2), [2.0, 1.0, -np.inf])
     np.testing.assert_array_equal(metrics.leads(scores, labels, 3), [np.inf] * 3)
-    ahead = metrics.leads(scores[:2], labels[:2]) > 0
-    np.testing.assert_array_equal(ahead, metrics.ranks(scores[:2], labels[:2]) <= 1)
