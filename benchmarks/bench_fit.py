@@ -5,7 +5,7 @@
 The peer is `fitter` (scipy.stats), on the same weights in the same run, one thread each. Before anything of
 ours is timed, our fits by kl, kl_reverse and sse are compared with its fits on its own histogram, by its own
 formulas, family by family. Then linear scaling is measured on Laplace samples. Writes results/fit.json,
-fit-scaling.png and fit-scaling.svg.
+scaling.png and scaling.svg.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import scipy.stats
 from onnx import numpy_helper
 
 from machine import describe
-from rdquant import stats
+from rdquant import Midtread, stats
 
 HERE = Path(__file__).resolve().parent
 MODEL = HERE.parent.parent / "shared/data/models/squeezenet1.1-7.onnx"
@@ -95,16 +95,22 @@ def compare(peer: Any, weights: np.ndarray) -> list[dict[str, Any]]:
 
 
 def scaling(largest: int, repeat: int) -> list[dict[str, float]]:
-    """Seconds of the eight families by three criteria for 1e4, 1e5, … weights, one thread."""
+    """Seconds of the eight families by three criteria, and of midtread, for 1e4, 1e5, … weights, one thread."""
     generator = np.random.default_rng(1)
     base = generator.laplace(scale=0.04, size=min(largest, 10**7)).astype(np.float32)
+    quantizer = Midtread.from_levels(bits=8)
     rows = []
     n = 10**4
     while n <= largest:
         weights = np.resize(base, n)
         seconds = fastest(lambda w=weights: stats.fit(w, EIGHT, THREE), repeat if n < 10**7 else 2)
-        rows.append({"weights": n, "seconds": seconds})
-        print(f"{n:>12,} weights  {seconds * 1e3:10.2f} ms  {seconds / n * 1e9:8.2f} ns per weight")
+        levels = quantizer.quantize(weights)
+        quantize = fastest(lambda w=weights, out=levels: quantizer.quantize(w, out=out), repeat)
+        rows.append({"weights": n, "seconds": seconds, "quantize_seconds": quantize})
+        print(
+            f"{n:>12,} weights  fit {seconds * 1e3:10.2f} ms  {seconds / n * 1e9:8.2f} ns per weight"
+            f"   quantize {quantize * 1e3:10.3f} ms  {quantize / n * 1e9:6.3f} ns per weight"
+        )
         n *= 10
     return rows
 
@@ -118,10 +124,14 @@ def plot(rows: list[dict[str, float]], to: Path) -> None:
     n = np.array([row["weights"] for row in rows])
     seconds = np.array([row["seconds"] for row in rows])
     figure, ax = plt.subplots(layout="constrained")
-    ax.loglog(n, seconds, "o-", label="rdquant, one thread")
-    ax.loglog(n, seconds[-1] * n / n[-1], "--", color="grey", label="proportional to the number of weights")
+    quantize = np.array([row["quantize_seconds"] for row in rows])
+    ax.loglog(n, seconds, "o-", label="fit eight families by likelihood, KL and SSE")
+    ax.loglog(n, quantize, "s-", label="quantize (midtread, 8 bits)")
+    for line in (seconds, quantize):
+        ax.loglog(n, line[-1] * n / n[-1], "--", color="grey")
+    ax.plot([], [], "--", color="grey", label="proportional to the number of weights")
     ax.set_xlabel("weights")
-    ax.set_ylabel("seconds: eight families by likelihood, KL and SSE")
+    ax.set_ylabel("seconds, one thread")
     ax.legend()
     for ending in ("png", "svg"):
         figure.savefig(to.with_suffix(f".{ending}"), dpi=120)
@@ -162,7 +172,7 @@ def main() -> None:
         ratios = ", ".join(f"{ratio:.0f} ({how})" for how, ratio in result["ratio"].items())
         print(f"fitter {peer_seconds:.1f} s; times as fast: {ratios}; bar 500, aim 2000")
     result["scaling"] = scaling(arguments.largest, arguments.repeat)
-    plot(result["scaling"], HERE / "results/fit-scaling")
+    plot(result["scaling"], HERE / "results/scaling")
     (HERE / "results/fit.json").write_text(json.dumps(result, indent=1) + "\n")
 
 

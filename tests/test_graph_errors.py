@@ -337,3 +337,17 @@ def _source(data: bytes) -> wire.Source:
     from rdquant.graph.sources import BytesSource
 
     return BytesSource(data, "sample")
+
+
+def test_a_weight_whose_shape_contradicts_its_input_is_named() -> None:
+    node = helper.make_node("Gemm", ["x", "w"], ["y"], name="fc")
+    graph = helper.make_graph(
+        [node],
+        "contradiction",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["N", 64])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["N", 10])],
+        [numpy_helper.from_array(np.ones((50, 10), np.float32), "w")],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)])
+    with pytest.raises(CorruptFile, match=r"node fc \(Gemm\): shapes contradict each other: .*50 and 64"):
+        load(model)

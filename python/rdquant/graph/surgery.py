@@ -8,6 +8,7 @@ with a note.
 from __future__ import annotations
 
 import logging
+import re
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -49,6 +50,7 @@ def operate(
         onnx.checker.check_model(model)
     except (onnx.checker.ValidationError, ValueError, RuntimeError) as error:
         raise CorruptFile(f"{name}: {_first_lines(error)}") from None
+    _check_shapes(model, name)
     model = _upgrade(model, notes)
     model = _fold(model, notes)
     inputs = [i for i in model.graph.input if i.name in set(real)]
@@ -97,6 +99,24 @@ def _fold(model: onnx.ModelProto, notes: dict[str, str]) -> onnx.ModelProto:
     except Exception as error:  # a third-party optimiser may fail in any way: the graph works without it
         notes["fold_note"] = f"graph kept as it was, onnxslim failed: {_first_lines(error)}"
         return model
+
+
+_CONTRADICTION = re.compile(
+    r"\(op_type:(\w+)(?:, node name: ([^)]*))?\): (?:\[\w+\] )?(.*(?:ismatch|ncompatible).*)"
+)
+
+
+def _check_shapes(model: onnx.ModelProto, name: str) -> None:
+    """CorruptFile where the shape of a tensor contradicts the node that uses it, as far as ONNX knows the operator."""
+    try:
+        onnx.shape_inference.infer_shapes(model, strict_mode=True)
+    except Exception as error:  # what it cannot infer is no contradiction
+        found = _CONTRADICTION.search(str(error))
+        if found:
+            op, node, detail = found.groups()
+            raise CorruptFile(
+                f"{name}: node {node or '(no name)'} ({op}): shapes contradict each other: {detail}"
+            ) from None
 
 
 def _infer(model: onnx.ModelProto, notes: dict[str, str]) -> onnx.ModelProto:
