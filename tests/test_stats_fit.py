@@ -14,21 +14,10 @@ import scipy.stats
 
 from rdquant import stats
 from rdquant.errors import InvalidArgument
+from test_stats import SCIPY
 
 matplotlib.use("agg")
 
-SCIPY = {
-    "gaussian": scipy.stats.norm,
-    "uniform": scipy.stats.uniform,
-    "cauchy": scipy.stats.cauchy,
-    "exponential": scipy.stats.expon,
-    "gamma": scipy.stats.gamma,
-    "laplace": scipy.stats.laplace,
-    "alpha": scipy.stats.alpha,
-    "logistic": scipy.stats.logistic,
-    "generalized_gaussian": scipy.stats.gennorm,
-    "student_t": scipy.stats.t,
-}
 EIGHT = stats.FAMILIES[:8]
 
 

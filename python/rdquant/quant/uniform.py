@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, ClassVar
@@ -27,8 +28,9 @@ class _Uniform(Quantizer):
     clip: bool = field(default=False, kw_only=True)
 
     @property
+    @abstractmethod
     def _delta(self) -> float:
-        raise NotImplementedError
+        """δ of equation 2.25."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "step", per_channel(self.step, "step"))
