@@ -172,6 +172,22 @@ def test_images_are_decoded_once_while_memory_lasts(folder, cache_bytes, decodes
     assert len(opened) == decodes + (cache_bytes == 0)
 
 
+@pytest.mark.parametrize(("limit", "decodes"), [(7 * 3 * 40 * 40 * 4, 7), (7 * 3 * 40 * 40 * 4 - 1, 28)])
+def test_held_tensors_are_made_once_or_not_at_all(folder, limit, decodes, monkeypatch):
+    opened = []
+    original = ImageFolder.image
+    monkeypatch.setattr(ImageFolder, "image", lambda self, i: opened.append(i) or original(self, i))
+    data = ImageFolder(folder, "raw", batch_size=4, cache_bytes=0)
+    held = data.held(limit)
+    passes = [np.concatenate([x for x, _ in held]) for _ in range(3)]
+    assert all((x == passes[0]).all() for x in passes)
+    assert (held.take([5, 1, 2]).get([0, 1, 2])[0] == passes[0][[5, 1, 2]]).all()
+    assert len(opened) == decodes - (decodes > 7) * 4
+    assert held.fingerprint == data.fingerprint
+    assert held.item_name(3) == data.item_name(3)
+    assert (pickle.loads(pickle.dumps(held)).get([6])[0] == passes[0][6]).all()
+
+
 def test_iteration_may_stop_early(folder):
     data = ImageFolder(folder, "raw", batch_size=1)
     for x, _ in data:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import random
+import threading
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
@@ -82,6 +84,15 @@ class Dataset(ABC):
         """
         return _Subset(self, self._indices(indices))
 
+    def held(self, limit: int) -> Dataset:
+        """The same items, whose float32 tensors stay in memory once they have been made: at most `limit` bytes.
+
+        Where they need more, nothing is held. The first pass over the items fills the memory while it works ahead as
+        this data set does; contiguous batches of later passes are read-only views, without a copy. A pickled copy is
+        empty.
+        """
+        return _Held(self, limit) if limit > 0 else self
+
     def calibration(self, n: int, seed: int = 0) -> Dataset:
         """`n` items spread over the classes, for calibration, which must not look at their labels.
 
@@ -126,6 +137,51 @@ class _Subset(Dataset):
         return self._whole.item_name(int(self._chosen[index]))
 
 
+class _Held(Dataset):
+    def __init__(self, whole: Dataset, limit: int) -> None:
+        super().__init__(whole.name, whole.labels, whole.classes, whole.batch_size, whole.class_names)
+        self.fingerprint = whole.fingerprint
+        self._whole = whole
+        self._limit = limit
+        self._lock = threading.Lock()
+        self._tensors: Tensor | None = None
+        self._missing = len(self)
+        self._known = np.zeros(len(self), bool)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _Held, (self._whole, self._limit)
+
+    def stream(self, chunks: Iterable[Indices]) -> Iterator[Tensor]:
+        if self._limit == 0:
+            yield from self._whole.stream(chunks)
+        elif self._missing == 0:
+            yield from map(self._held, chunks)
+        else:
+            todo = list(chunks)
+            for chunk, tensor in zip(todo, self._whole.stream(todo), strict=True):
+                self._keep(chunk, tensor)
+                yield tensor
+
+    def item_name(self, index: int) -> str:
+        return self._whole.item_name(index)
+
+    def _keep(self, chunk: Indices, tensor: Tensor) -> None:
+        with self._lock:
+            if self._tensors is None:
+                if len(self) * math.prod(tensor.shape[1:]) * tensor.itemsize > self._limit:
+                    self._limit = 0  # they do not fit: nothing is held
+                    return
+                self._tensors = np.empty((len(self), *tensor.shape[1:]), np.float32)
+            if self._limit and tensor.shape[1:] == self._tensors.shape[1:]:
+                self._tensors[chunk] = tensor
+                self._known[chunk] = True
+                self._missing = len(self) - int(np.count_nonzero(self._known))
+
+    def _held(self, chunk: Indices) -> Tensor:
+        assert self._tensors is not None
+        return _read_only(self._tensors[_as_slice(chunk)])
+
+
 class ArrayDataset(Dataset):
     """Inputs that are arrays already, ready for the network.
 
@@ -162,7 +218,10 @@ class ArrayDataset(Dataset):
 
     def stream(self, chunks: Iterable[Indices]) -> Iterator[Tensor]:
         for chunk in chunks:
-            yield self._x[chunk].astype(np.float32, copy=False)
+            yield _read_only(self._x[_as_slice(chunk)].astype(np.float32, copy=False))
+
+    def held(self, limit: int) -> Dataset:
+        return self if self._x.dtype == np.float32 else super().held(limit)
 
 
 class Digits(ArrayDataset):
@@ -208,6 +267,19 @@ def digest(*parts: Any) -> str:
         else:
             state.update(f"{part!r}\0".encode())
     return state.hexdigest()[:32]
+
+
+def _as_slice(chunk: Indices) -> Indices | slice:
+    """The same items as a slice, which NumPy need not copy, where they follow each other."""
+    first, count = int(chunk[0]), len(chunk)
+    contiguous = int(chunk[-1]) == first + count - 1 and bool(np.all(np.diff(chunk) == 1))
+    return slice(first, first + count) if contiguous else chunk
+
+
+def _read_only(tensor: Tensor) -> Tensor:
+    view = tensor.view()
+    view.flags.writeable = False
+    return view
 
 
 def _shuffled(count: int, seed: int) -> list[int]:

@@ -43,6 +43,7 @@ def sweep(
     threads: int | None = None,
     seed: int = 0,
     progress: bool = True,
+    cache_bytes: int = 2 << 30,
 ) -> Study:
     """Rate–distortion study of a trained model without retraining (thesis 004, chapter 3).
 
@@ -70,6 +71,8 @@ def sweep(
         backend, threads: as for `rdquant.Session`.
         seed: order in which "adaptive" visits images.
         progress: show a bar on stderr.
+        cache_bytes: memory for the preprocessed images, float32, that are made once and read by every point; shared out
+            among the workers of an executor. Images that need more are made again for each point.
 
     Returns:
         The study. Interrupted (Ctrl-C) or killed, all finished points are in the store; run again to continue.
@@ -90,12 +93,15 @@ def sweep(
         raise InvalidArgument(
             f"tolerance: expected a fraction from 0 to 1 (0.008 = 0.8 points), got {tolerance!r}"
         )
+    if isinstance(cache_bytes, bool) or not isinstance(cache_bytes, int) or cache_bytes < 0:
+        raise InvalidArgument(f"cache_bytes: expected an integer ≥ 0, got {cache_bytes!r}")
     folder = None if store is None else Path(store)
     results = Store(folder, write=True)
     try:
         options = {"tolerance": tolerance, "metrics": list(names), "strategy": strategy}
         study_id = _study_row(results, network, dataset, options)
-        context = _context(network, dataset, backend, threads, names, tolerance, strategy, seed)
+        held = dataset.held(cache_bytes // _workers(executor))
+        context = _context(network, held, backend, threads, names, tolerance, strategy, seed)
         _run(results, study_id, context, groups, executor, progress)
     except BaseException:
         results.close()
@@ -104,6 +110,11 @@ def sweep(
         return Study(results, study_id)
     results.close()
     return Study(Store(folder), study_id)
+
+
+def _workers(executor: Executor | None) -> int:
+    """Workers that evaluate at once; 1 where the executor does not tell."""
+    return 1 if executor is None else int(getattr(executor, "_max_workers", 1))
 
 
 def _groups(
@@ -170,7 +181,7 @@ def _context(
         backend=backend,
         threads=threads,
         metrics=metrics,
-        key=f"{model.fingerprint} {backend} {threads}",
+        key=f"{model.fingerprint} {data.fingerprint} {backend} {threads}",
         tolerance=tolerance,
         stop_early=strategy == "adaptive",
         seed=seed,

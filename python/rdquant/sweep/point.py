@@ -84,17 +84,19 @@ class Context:
         )
 
 
-_models: dict[str, Model] = {}
+_kept: dict[str, tuple[Model, Dataset]] = {}
 
 
 def _unpickle(key: str, model: Model | str, others: dict[str, Any]) -> Context:
-    """A context in a worker; the model is read once a process."""
-    if key not in _models:
-        _models.clear()
-        _models[key] = load(model)
-        if not key.startswith(_models[key].fingerprint):
+    """A context in a worker; the model is read once a process, and the images are decoded once."""
+    if key not in _kept:
+        network = load(model)
+        if not key.startswith(network.fingerprint):
             raise InvalidArgument(f"{model}: the file has changed since the sweep began")
-    return Context(model=_models[key], **others)
+        _kept.clear()
+        _kept[key] = (network, others["data"])
+    network, data = _kept[key]
+    return Context(**{**others, "model": network, "data": data})
 
 
 @dataclass
