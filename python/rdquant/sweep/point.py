@@ -129,8 +129,8 @@ def release_session() -> None:
 
 
 def measure_rate(weights: Mapping[str, ArrayLike], point: Point, axes: Mapping[str, int]) -> Rate:
-    """Entropy and distortion of a point; no inference."""
-    return rate(weights, _quantizers(weights, point, axes), by=_tables(point))
+    """Entropy of a point, without distortion; no inference."""
+    return rate(weights, _quantizers(weights, point, axes), by=_tables(point), distortion=False)
 
 
 def run_float(context: Context) -> Outcome:
