@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import multiprocessing
 import os
+import signal
 import threading
 import time
 from collections.abc import Mapping
@@ -28,6 +30,7 @@ __all__ = [
     "Outcome",
     "Point",
     "Scope",
+    "begin_worker",
     "measure_rate",
     "release_session",
     "run_float",
@@ -126,6 +129,17 @@ def _session(context: Context) -> Session:
 def release_session() -> None:
     """Drops this thread's session. Before a process forks it must: the child would wait for threads it has not got."""
     _local.__dict__.clear()
+
+
+def begin_worker() -> None:
+    """First call in a worker process: leaves Ctrl-C to the parent and ends with it, even where that is killed.
+
+    A pool's workers hold both ends of the pipe that they wait on, so that they would wait for ever.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()
 
 
 def measure_rate(weights: Mapping[str, ArrayLike], point: Point, axes: Mapping[str, int]) -> Rate:
