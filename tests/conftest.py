@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 
 import models
 import pictures
+
+if TYPE_CHECKING:
+    from rdquant.sweep import Study
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -61,3 +66,32 @@ def folder(tmp_path: Path) -> Path:
         pictures.picture(i).save(root / f"{i}.png")
     pictures.write_csv(root, [f"{i}.png,{i % 3}" for i in range(7)])
     return root
+
+
+@pytest.fixture(scope="session")
+def squeezenet(shared_data: Path) -> dict[str, np.ndarray]:
+    """SqueezeNet 1.1's weights and biases by name, read without rdquant; nobody writes to them."""
+    import onnx
+    from onnx import numpy_helper
+
+    initializers = onnx.load(shared_data / "models" / "squeezenet1.1-7.onnx").graph.initializer
+    arrays = {i.name: numpy_helper.to_array(i) for i in initializers}
+    return {name: a for name, a in arrays.items() if a.dtype.kind == "f"}
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory: pytest.TempPathFactory) -> Study:
+    """A made-up study of a model with four layers, two of which have hostile names."""
+    import synthetic_study
+    from rdquant.sweep import Study
+
+    results = tmp_path_factory.mktemp("study")
+    return Study.open(synthetic_study.write_study(results, layers=4, rename=synthetic_study.HOSTILE))
+
+
+@pytest.fixture(scope="module")
+def page(study: Study, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """That study's report.html, in a new folder."""
+    from rdquant.report import write_report
+
+    return write_report(study, tmp_path_factory.mktemp("report") / "new" / "folder")

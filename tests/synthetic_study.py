@@ -19,6 +19,8 @@ CREATED = "2025-11-21T10:15:00+00:00"
 TOLERANCE = 0.008
 FLOAT = {"top1": 0.5377, "top5": 0.77138}
 IMAGES = 1000
+HOSTILE = {"fire0/squeeze_weight": '<script>alert("x")</script>&$\\frac', "fire1/squeeze_bias": "a$b_{c}"}
+FIGURES = ["rd-top1", "close-top1", "rd-top5", "close-top5", "rd-kl", "histogram-log", "histogram-linear"]
 
 
 def _entropy(levels: np.ndarray) -> float:

@@ -55,7 +55,7 @@ PRIVATE = {
     "_terminal": "cli",
     "__main__": "cli",
 }
-ISA_SUFFIXES = ("_avx2", "_avx512")
+ISA_SUFFIXES = ("_avx2", "_avx512", "_avx512vpopcntdq")
 MAX_FILE_LINES, MAX_FUNCTION_LINES = 400, 60
 
 CPP_SOURCES = sorted(p for p in CPP.rglob("*") if p.suffix in (".cpp", ".hpp", ".inl"))

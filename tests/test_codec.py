@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -38,6 +40,9 @@ def test_rate_is_what_the_steps_give(quantizer: rdq.Quantizer) -> None:
     assert rate.mse == pytest.approx(error / rate.count)
     assert rate.sqnr_db == pytest.approx(10 * np.log10(energy / error), abs=1e-4)
     assert rate.entropy_tables > rate.entropy
+    alone = rdq.rate(WEIGHTS, quantizer, distortion=False)
+    assert np.isnan([alone.mse, alone.sqnr_db]).all()
+    assert replace(alone, mse=rate.mse, sqnr_db=rate.sqnr_db) == rate
     by_tensor = rdq.rate(WEIGHTS, quantizer, by="tensor")
     assert by_tensor.entropy == pytest.approx(rdq.entropy(levels, by="tensor"))
     assert by_tensor.entropy <= rate.entropy
@@ -62,11 +67,20 @@ def test_degenerate_weights() -> None:
     assert (nothing.entropy, nothing.count) == (0.0, 0)
 
 
-def test_a_bad_weight_is_named_with_its_tensor() -> None:
+@pytest.mark.parametrize("axis", [None, 0])
+def test_threads_do_not_change_a_rate(axis: int | None) -> None:
+    weights = rng.laplace(size=(3, 150_001)).astype(np.float32)
+    quantizer = Midtread.from_levels(8, "max", axis, weights)
+    rates = [rdq.rate(weights, quantizer, distortion=False, threads=n) for n in (1, 2, 5, 0)]
+    assert {r.entropy for r in rates} == {rdq.entropy(quantizer.quantize(weights))}
+
+
+@pytest.mark.parametrize("distortion", [True, False])
+def test_a_bad_weight_is_named_with_its_tensor(distortion: bool) -> None:
     weights = {"good": np.ones(4, np.float32), "conv1.weight": np.ones((40, 1000), np.float32)}
     weights["conv1.weight"][39, 7] = np.nan
     with pytest.raises(InvalidArgument, match=r"tensor 'conv1.weight': value at index 39007 is NaN"):
-        rdq.rate(weights, Midtread(0.1))
+        rdq.rate(weights, Midtread(0.1), distortion=distortion)
 
 
 def test_a_quantizer_that_does_not_fit_is_named_with_the_tensor() -> None:

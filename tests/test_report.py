@@ -23,21 +23,9 @@ from rdquant.report.rows import arrange, loss_text
 from rdquant.report.svg import DARK, LIGHT
 from rdquant.report.tables import number
 from rdquant.sweep import Study
-from synthetic_study import FLOAT, write_study
+from synthetic_study import FIGURES, FLOAT, write_study
 
-FIGURES = ["rd-top1", "close-top1", "rd-top5", "close-top5", "rd-kl", "histogram-log", "histogram-linear"]
 TABLES = ["best", "points", "ranking-sse", "ranking-kl", "fits", "tensors", "histograms"]
-HOSTILE = {"fire0/squeeze_weight": '<script>alert("x")</script>&$\\frac', "fire1/squeeze_bias": "a$b_{c}"}
-
-
-@pytest.fixture(scope="module")
-def study(tmp_path_factory: pytest.TempPathFactory) -> Study:
-    return Study.open(write_study(tmp_path_factory.mktemp("study"), layers=4, rename=HOSTILE))
-
-
-@pytest.fixture(scope="module")
-def page(study: Study, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_report(study, tmp_path_factory.mktemp("report") / "new" / "folder")
 
 
 def test_page_needs_no_other_file(page: Path) -> None:

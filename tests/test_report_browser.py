@@ -10,22 +10,7 @@ from typing import Any
 
 import pytest
 
-from rdquant.report import write_report
-from rdquant.sweep import Study
-from synthetic_study import write_study
-
-FIGURES = ["rd-top1", "close-top1", "rd-top5", "close-top5", "rd-kl", "histogram-log", "histogram-linear"]
-HOSTILE = {"fire0/squeeze_weight": '<script>alert("x")</script>&$\\frac', "fire1/squeeze_bias": "a$b_{c}"}
-
-
-@pytest.fixture(scope="module")
-def study(tmp_path_factory: pytest.TempPathFactory) -> Study:
-    return Study.open(write_study(tmp_path_factory.mktemp("study"), layers=4, rename=HOSTILE))
-
-
-@pytest.fixture(scope="module")
-def page(study: Study, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_report(study, tmp_path_factory.mktemp("report") / "new" / "folder")
+from synthetic_study import FIGURES
 
 
 @pytest.fixture(scope="module")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import matplotlib
 import numpy as np
 import pytest
@@ -12,24 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from fits import EIGHT, SCIPY
 from rdquant import stats
 from rdquant.errors import InvalidArgument
 
 matplotlib.use("agg")
 
-SCIPY = {
-    "gaussian": scipy.stats.norm,
-    "uniform": scipy.stats.uniform,
-    "cauchy": scipy.stats.cauchy,
-    "exponential": scipy.stats.expon,
-    "gamma": scipy.stats.gamma,
-    "laplace": scipy.stats.laplace,
-    "alpha": scipy.stats.alpha,
-    "logistic": scipy.stats.logistic,
-    "generalized_gaussian": scipy.stats.gennorm,
-    "student_t": scipy.stats.t,
-}
-EIGHT = stats.FAMILIES[:8]
 SHAPES = {
     "gamma": ("a", (0.4, 1.0, 3.0, 60.0, 1500.0, 3000.0, 5e4)),
     "alpha": ("a", (0.05, 1.0, 4.0, 40.0)),
@@ -44,22 +30,6 @@ floats = hnp.arrays(
     st.integers(0, 70),
     elements=st.floats(-1e6, 1e6, width=32, allow_subnormal=False),
 )
-
-
-@pytest.fixture(scope="module")
-def squeezenet() -> dict[str, np.ndarray]:
-    path = Path(__file__).resolve().parents[2] / "shared/data/models/squeezenet1.1-7.onnx"
-    if not path.exists():
-        pytest.skip("needs ../shared/data (models and images), absent here")
-    import onnx
-    from onnx import numpy_helper
-
-    arrays = {i.name: numpy_helper.to_array(i) for i in onnx.load(path).graph.initializer}
-    return {name: a for name, a in arrays.items() if a.dtype.kind == "f"}
-
-
-def row(table: stats.FitTable, family: str, criterion: str = "mle", tensor: str = "") -> stats.Fit:
-    return next(f for f in table if (f.family, f.criterion, f.tensor) == (family, criterion, tensor))
 
 
 # --- moments and histograms --------------------------------------------------------------------

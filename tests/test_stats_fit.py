@@ -5,36 +5,17 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import matplotlib
 import numpy as np
 import pytest
 import scipy.stats
 
+from fits import EIGHT, SCIPY, row
 from rdquant import stats
 from rdquant.errors import InvalidArgument
-from test_stats import SCIPY
 
 matplotlib.use("agg")
-
-EIGHT = stats.FAMILIES[:8]
-
-
-@pytest.fixture(scope="module")
-def squeezenet() -> dict[str, np.ndarray]:
-    path = Path(__file__).resolve().parents[2] / "shared/data/models/squeezenet1.1-7.onnx"
-    if not path.exists():
-        pytest.skip("needs ../shared/data (models and images), absent here")
-    import onnx
-    from onnx import numpy_helper
-
-    arrays = {i.name: numpy_helper.to_array(i) for i in onnx.load(path).graph.initializer}
-    return {name: a for name, a in arrays.items() if a.dtype.kind == "f"}
-
-
-def row(table: stats.FitTable, family: str, criterion: str = "mle", tensor: str = "") -> stats.Fit:
-    return next(f for f in table if (f.family, f.criterion, f.tensor) == (family, criterion, tensor))
 
 
 # --- fits --------------------------------------------------------------------------------------

@@ -179,6 +179,29 @@ def stored(folder: Path) -> int:
         return 0
 
 
+POOL = """
+import multiprocessing, os, time
+from concurrent.futures import ProcessPoolExecutor
+from rdquant.sweep.point import begin_worker
+if __name__ == "__main__":
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), begin_worker) as pool:
+        print(pool.submit(os.getpid).result(), flush=True)
+        time.sleep(60)
+"""
+
+
+def test_workers_end_with_a_killed_parent(tmp_path: Path) -> None:
+    script = tmp_path / "pool.py"
+    script.write_text(POOL, encoding="utf-8")
+    run = subprocess.Popen([sys.executable, script], stdout=subprocess.PIPE, text=True)
+    assert run.stdout is not None
+    # The worker has inherited the pipe: it is at its end when the worker is.
+    worker = int(run.stdout.readline())
+    os.kill(worker, 0)
+    run.kill()
+    assert run.communicate(timeout=30)[0] == ""
+
+
 @pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGINT], ids=["kill -9", "Ctrl-C"])
 def test_an_interrupted_sweep_goes_on_where_it_was(tmp_path: Path, model, data, end: signal.Signals) -> None:
     run = start_sweep(tmp_path, 10)

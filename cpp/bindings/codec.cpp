@@ -23,6 +23,16 @@ void bind_codec(py::module_ m) {
       py::arg("quantizers"), py::arg("inner"), py::arg("x"), py::arg("counter"),
       py::arg("restored") = py::none(),
       "Quantizes x, counts its levels, writes the restored values if asked, returns the squared error.");
+  m.def(
+      "count",
+      [](const std::vector<quant::Quantizer>& quantizers, std::size_t inner, const py::array& x,
+         entropy::Counter& counter, int threads) {
+        const auto from = view<float>(x);
+        const py::gil_scoped_release unlocked;
+        codec::count(quantizers, inner, from, counter, threads);
+      },
+      py::arg("quantizers"), py::arg("inner"), py::arg("x"), py::arg("counter"), py::arg("threads") = 1,
+      "Quantizes x and counts its levels, without storing them.");
 }
 
 }  // namespace rdquant::bindings

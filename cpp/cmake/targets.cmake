@@ -16,12 +16,12 @@ if(RDQUANT_SANITIZE)
 endif()
 
 # rdquant_part(NAME [PART...]): the library rdquant_NAME from cpp/src/NAME, which may use the named parts only.
-# A file called *_avx2.cpp or *_avx512.cpp gets the flags of that instruction set, it alone, and is left out
-# on other processors.
+# A file called *_avx2.cpp, *_avx512.cpp or *_avx512vpopcntdq.cpp gets the flags of that instruction set, it alone,
+# and is left out on other processors.
 function(rdquant_part name)
   file(GLOB_RECURSE sources CONFIGURE_DEPENDS "${PROJECT_SOURCE_DIR}/cpp/src/${name}/*.cpp")
   if(NOT CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
-    list(FILTER sources EXCLUDE REGEX "_avx(2|512)\\.cpp$")
+    list(FILTER sources EXCLUDE REGEX "_avx(2|512|512vpopcntdq)\\.cpp$")
   endif()
   foreach(source IN LISTS sources)
     if(source MATCHES "_avx2\\.cpp$")
@@ -30,6 +30,8 @@ function(rdquant_part name)
       set_source_files_properties(
         "${source}" PROPERTIES COMPILE_OPTIONS
                                "-march=x86-64-v4;-mprefer-vector-width=512")
+    elseif(source MATCHES "_avx512vpopcntdq\\.cpp$")
+      set_source_files_properties("${source}" PROPERTIES COMPILE_OPTIONS "-march=x86-64-v4;-mavx512vpopcntdq")
     endif()
   endforeach()
   add_library(rdquant_${name} STATIC ${sources})

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
 import sys
 from collections.abc import Iterator
 from concurrent.futures import Executor
@@ -320,8 +319,9 @@ def _processes(jobs: int) -> Iterator[Executor | None]:
     from concurrent.futures import ProcessPoolExecutor
     from multiprocessing import get_context
 
-    ignore = (signal.SIGINT, signal.SIG_IGN)
-    with ProcessPoolExecutor(jobs, get_context("spawn"), signal.signal, ignore) as executor:
+    from .sweep.point import begin_worker
+
+    with ProcessPoolExecutor(jobs, get_context("spawn"), begin_worker) as executor:
         yield executor
 
 

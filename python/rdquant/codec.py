@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -30,7 +31,7 @@ class Rate:
         count: number of weights.
         distinct: number of distinct levels (summed over tables).
         mse: mean of (w − ŵ)².
-        sqnr_db: 10·log10(Σw²/Σ(w − ŵ)²); infinite without error.
+        sqnr_db: 10·log10(Σw²/Σ(w − ŵ)²); infinite without error. It and mse are NaN where no distortion was asked for.
     """
 
     entropy: float
@@ -51,18 +52,28 @@ class Rate:
         return reduction(self.entropy)
 
 
-def rate(weights: ArrayLike | Mapping[str, ArrayLike], quantizer: QuantizerOf, by: str | None = None) -> Rate:
+def rate(
+    weights: ArrayLike | Mapping[str, ArrayLike],
+    quantizer: QuantizerOf,
+    by: str | None = None,
+    distortion: bool = True,
+    threads: int = 1,
+) -> Rate:
     """Rate and distortion of `weights` under `quantizer`.
 
     Args:
         weights: an array, or a dict of named tensors.
         quantizer: one for all tensors, or a function (name, tensor) -> quantizer.
         by: None: one table of probabilities for all tensors (the thesis); "tensor": one a tensor.
+        distortion: False: the rate alone, several times faster; mse and sqnr_db are then NaN.
+        threads: without distortion, up to this many threads quantize and count large tensors; 0: all cores.
 
     Raises:
         InvalidArgument: a NaN or infinite weight; the message names the tensor.
     """
-    return _measure(weights, quantizer, by, None)
+    if distortion:
+        return _measure(weights, quantizer, by, None)
+    return _measure(weights, quantizer, by, None, threads)
 
 
 def requantize(
@@ -78,7 +89,9 @@ def _measure(
     quantizer: QuantizerOf,
     by: str | None,
     restored: dict[str, NDArray[np.float32]] | None,
+    rate_threads: int | None = None,
 ) -> Rate:
+    """Rate and, unless `rate_threads` is given (threads that work out the rate alone), distortion."""
     if by not in (None, "tensor"):
         raise InvalidArgument(f"by: expected None or 'tensor', got {by!r}")
     tensors = named_tensors(weights, "weights")
@@ -93,22 +106,27 @@ def _measure(
             cores = used.core(False)
             if by == "tensor":
                 counters.append(Counter(tensor.size))
-            out = None if restored is None else restored[name]
-            error += _core.measure(cores, used.inner(tensor.shape, len(cores)), tensor, counters[-1], out)
+            inner = used.inner(tensor.shape, len(cores))
+            if rate_threads is None:
+                out = None if restored is None else restored[name]
+                error += _core.measure(cores, inner, tensor, counters[-1], out)
+                energy += float(np.vdot(tensor, tensor))
+            else:
+                _core.count(cores, inner, tensor, counters[-1], rate_threads)
         except InvalidArgument as failure:
             raise InvalidArgument(f"tensor {name!r}: {failure}") from None
         parameters[used] = parameters.get(used, 0) + 1
-        flat = tensor.reshape(-1)
-        energy += float(np.dot(flat, flat))
     side = sum(q.parameter_count * (n if by == "tensor" else 1) for q, n in parameters.items()) * 32
     counts = [counter.finish() for counter in counters]
     bits = sum(c.entropy * c.total for c in counts)
     table_bits = sum(c.table_bits for c in counts if c.total) + side
+    mse = error / total if total else 0.0
+    sqnr_db = 10.0 * float(np.log10(energy / error)) if error > 0.0 and energy > 0.0 else math.inf
     return Rate(
         entropy=bits / total if total else 0.0,
         entropy_tables=(bits + table_bits) / total if total else 0.0,
         count=total,
         distinct=sum(c.distinct for c in counts),
-        mse=error / total if total else 0.0,
-        sqnr_db=10.0 * float(np.log10(energy / error)) if error > 0.0 and energy > 0.0 else float("inf"),
+        mse=mse if rate_threads is None else math.nan,
+        sqnr_db=sqnr_db if rate_threads is None else math.nan,
     )

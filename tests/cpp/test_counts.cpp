@@ -1,6 +1,7 @@
 #define DOCTEST_CONFIG_IMPLEMENT_WITH_MAIN
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <map>
@@ -29,6 +30,54 @@ TEST_CASE("counts are those of a map, whatever the spread") {
       CHECK(counts.counts[i++] == count);
     }
     CHECK(counts.total() == symbols.size());
+  }
+}
+
+TEST_CASE("peaked symbols are counted exactly wherever their peak lies and moves") {
+  constexpr auto kMost = std::numeric_limits<std::int32_t>::max();
+  std::mt19937 engine(3);
+  entropy::Counter all(100'000);
+  entropy::Counter merged(100'000);
+  std::map<std::int64_t, std::uint64_t> expected;
+  for (const std::int32_t peak : {0, 31, -500, -500, 20'000, 0, kMost - 40}) {
+    std::normal_distribution<double> draw(peak, 12.0);
+    std::vector<std::int32_t> symbols(4096 + 77);
+    for (auto& s : symbols)
+      s = static_cast<std::int32_t>(std::clamp(draw(engine), -2147483648.0, 2147483647.0));
+    for (std::size_t i = 0; i < symbols.size(); i += 300)
+      symbols[i] = peak - 32 + static_cast<std::int32_t>(i / 300);
+    symbols[5] = peak == 20'000 ? 1 << 15 : symbols[5];
+    for (const std::int32_t s : symbols) ++expected[s];
+    entropy::Counter part(symbols.size());
+    part.add(symbols);
+    merged.merge(part);
+    all.add(symbols);
+    for (const entropy::Counter* counter : {&all, &merged}) {
+      const entropy::Counts counts = counter->finish();
+      REQUIRE(counts.values.size() == expected.size());
+      std::size_t i = 0;
+      for (const auto& [value, count] : expected) {
+        CHECK(counts.values[i] == value);
+        CHECK(counts.counts[i++] == count);
+      }
+    }
+  }
+}
+
+TEST_CASE("symbols at the ends of int32 among peaked ones are counted exactly") {
+  for (const std::int32_t peak : {-20, 0, 20}) {
+    std::vector<std::int32_t> symbols(2048, peak);
+    symbols[1] = std::numeric_limits<std::int32_t>::min();
+    symbols[2] = std::numeric_limits<std::int32_t>::max();
+    symbols[3] = peak - 128;
+    symbols[4] = peak + 256;
+    symbols[5] = peak + 65536;
+    entropy::Counter counter;
+    counter.add(symbols);
+    const entropy::Counts counts = counter.finish();
+    CHECK(counts.values ==
+          std::vector<std::int64_t>{symbols[1], symbols[3], peak, symbols[4], symbols[5], symbols[2]});
+    CHECK(counts.counts == std::vector<std::uint64_t>{1, 1, 2043, 1, 1, 1});
   }
 }
 

@@ -2,15 +2,17 @@
 
 #include <algorithm>
 #include <array>
+#include <mutex>
 #include <vector>
 
 #include "rdquant/core/error.hpp"
+#include "rdquant/core/parallel.hpp"
 
 namespace rdquant::codec {
 namespace {
 
-constexpr std::size_t kBlock =
-    16384;  // values; levels and restored values of one block fit a second-level cache
+constexpr std::size_t kBlock = 4096;                  // values; their levels fit a first-level cache
+constexpr std::size_t kGrain = std::size_t{1} << 17;  // values worth a thread
 
 double squared_distance(std::span<const float> a, const float* b) {
   std::array<double, 8> sums{};
@@ -50,6 +52,28 @@ double measure(std::span<const quant::Quantizer> quantizers, std::size_t inner, 
     error += squared_distance(block, back.data());
   }
   return error;
+}
+
+void count(std::span<const quant::Quantizer> quantizers, std::size_t inner, std::span<const float> x,
+           entropy::Counter& counter, int threads) {
+  const std::vector<quant::Run> runs = quant::runs_of(x.size(), quantizers.size(), inner, kBlock);
+  const auto count_runs = [&](std::size_t begin, std::size_t end, entropy::Counter& into) {
+    alignas(64) std::array<std::int32_t, kBlock> levels;
+    for (std::size_t r = begin; r < end; ++r) {
+      const quant::Run& run = runs[r];
+      const std::span<std::int32_t> some(levels.data(), run.end - run.begin);
+      quant::quantize(quantizers[run.channel], x.subspan(run.begin, some.size()), some, run.begin);
+      into.add(some);
+    }
+  };
+  std::mutex mutex;
+  const std::size_t grain = runs.empty() ? 1 : std::max<std::size_t>(1, kGrain * runs.size() / x.size());
+  core::parallel_for(runs.size(), grain, threads, [&](std::size_t begin, std::size_t end) {
+    entropy::Counter part(x.size());
+    count_runs(begin, end, part);
+    const std::lock_guard lock(mutex);
+    counter.merge(part);
+  });
 }
 
 }  // namespace rdquant::codec

@@ -43,6 +43,15 @@ Isa selected_isa() {
   return isa;
 }
 
+bool has_vector_popcount() {
+#if defined(__x86_64__)
+  static const bool has = selected_isa() == Isa::avx512 && __builtin_cpu_supports("avx512vpopcntdq");
+  return has;
+#else
+  return false;
+#endif
+}
+
 std::string_view isa_name(Isa isa) noexcept { return kNames[static_cast<std::size_t>(isa)]; }
 
 }  // namespace rdquant::core

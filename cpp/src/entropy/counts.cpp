@@ -9,6 +9,7 @@
 
 #include "rdquant/core/error.hpp"
 #include "rdquant/core/parallel.hpp"
+#include "window.hpp"
 
 namespace rdquant::entropy {
 namespace {
@@ -50,6 +51,18 @@ void add_small(std::span<const std::int32_t> symbols, std::int64_t low, std::vec
   for (std::size_t k = 0; k < used; ++k) {
     table[k] += std::uint64_t{parts[0][k]} + parts[1][k] + parts[2][k] + parts[3][k];
   }
+}
+
+// 64 symbols from all over.
+std::array<std::int32_t, 64> sample(std::span<const std::int32_t> symbols) {
+  std::array<std::int32_t, 64> some;
+  const std::size_t stride = symbols.size() / some.size();
+  for (std::size_t i = 0; i < some.size(); ++i) some[i] = symbols[i * stride];
+  return some;
+}
+
+bool in_window(std::int64_t symbol, std::int64_t centre) {
+  return symbol >= centre - kWindowLow && symbol <= centre + kWindowHigh;
 }
 
 std::pair<std::int32_t, std::int32_t> extremes(std::span<const std::int32_t> symbols) {
@@ -110,6 +123,7 @@ void Counter::spill() {
   }
   table_.clear();
   sparse_ = true;
+  fold_window();
 }
 
 void Counter::add(std::span<const std::int32_t> symbols, int threads) {
@@ -129,7 +143,51 @@ void Counter::add(std::span<const std::int32_t> symbols, int threads) {
     add_block(symbols.subspan(at, std::min(kBlock, symbols.size() - at)));
 }
 
+// Counts what a block has in one window, and returns the rest; all of it where a sample says
+// that too much lies outside. The window stays as long as blocks fit it.
+std::span<const std::int32_t> Counter::add_window(std::span<const std::int32_t> symbols) {
+  constexpr std::ptrdiff_t kFew = 4;  // of the sample, that may lie outside
+  if (sparse_ || symbols.size() < kWindowBlock) return symbols;
+  auto some = sample(symbols);
+  const auto inside =
+      std::count_if(some.begin(), some.end(), [this](std::int32_t s) { return in_window(s, centre_); });
+  if (window_.empty() || inside < std::ssize(some) - kFew) {
+    std::sort(some.begin(), some.end());
+    const std::int64_t low = some[kFew / 2];
+    const std::int64_t high = some[some.size() - 1 - kFew / 2];
+    if (high - low > kWindowLow + kWindowHigh || std::max(-low, high) > kMostEntries) return symbols;
+    fold_window();
+    centre_ = static_cast<std::int32_t>(low + (high - low) / 2 + 1);
+    window_.assign(kWindowSums, 0);
+  }
+  outside_.resize(symbols.size());
+  const std::size_t whole = symbols.size() / kWindowBlock * kWindowBlock;
+  std::size_t rest = selected_count_window()(symbols.data(), whole, centre_, window_.data(), outside_.data());
+  for (const std::int32_t s : symbols.subspan(whole)) outside_[rest++] = s;
+  return {outside_.data(), rest};
+}
+
+// Moves the window's counts to where all others are.
+void Counter::fold_window() {
+  std::vector<std::uint64_t> sums;
+  sums.swap(window_);
+  for (std::size_t k = 0; k + 8 < sums.size(); k += 8) {
+    std::uint64_t count = 0;
+    for (std::size_t j = 0; j < 8; ++j) count += sums[k + j];
+    if (count == 0) continue;
+    const std::int32_t symbol = centre_ - kWindowLow + static_cast<std::int32_t>(k / 8);
+    if (!sparse_ && !cover(symbol, symbol)) spill();
+    if (sparse_) {
+      kept_.insert(kept_.end(), count, symbol);
+    } else {
+      table_[static_cast<std::size_t>(symbol - low_)] += count;
+    }
+  }
+}
+
 void Counter::add_block(std::span<const std::int32_t> symbols) {
+  symbols = add_window(symbols);
+  if (symbols.empty()) return;
   if (!sparse_) {
     const auto [low, high] = extremes(symbols);
     if (!cover(low, high)) spill();
@@ -144,6 +202,12 @@ void Counter::add_block(std::span<const std::int32_t> symbols) {
 }
 
 void Counter::merge(const Counter& other) {
+  if (!other.window_.empty()) {
+    Counter folded = other;
+    folded.fold_window();
+    merge(folded);
+    return;
+  }
   if (!other.sparse_ && !other.table_.empty() && !sparse_) {
     const std::int64_t high = other.low_ + static_cast<std::int64_t>(other.table_.size()) - 1;
     if (cover(other.low_, high)) {
@@ -160,6 +224,11 @@ void Counter::merge(const Counter& other) {
 }
 
 Counts Counter::finish() const {
+  if (!window_.empty()) {
+    Counter folded = *this;
+    folded.fold_window();
+    return folded.finish();
+  }
   Counts result;
   if (!sparse_) {
     for (std::size_t k = 0; k < table_.size(); ++k) {

@@ -49,27 +49,30 @@ bool uniform_exact(const float* __restrict x, std::int32_t* __restrict levels, s
   return bad == 0;
 }
 
-// The same in single precision, as long as rounding cannot matter: q = |x|·(1/Δ) is off by at most q·2^-23,
-// and t = q − δ by (q + 1)·2^-22 in all. Where t is further than that from every integer, its ceiling is that
-// of the exact value. Returns false if some t is nearer (or x is not finite, or the level is large): do it
-// again exactly.
+// The same in single precision, as long as rounding cannot matter. With q = x/Δ, the level is the integer
+// next to t = q + sign(x)·(½ − δ), which 1.5·2^23 + t rounds to in the low bits of its own representation. In
+// single precision q is off by at most |q|·2^-23 and t by (|q| + 1)·2^-22, so that the level is the exact one
+// where t is no more than ½ − (|q| + 1)·2^-22 away from it. Returns false if some t is further (a tie, x is
+// not finite, |q| ≥ 2^21): do it again exactly.
 bool uniform_single(const float* __restrict x, std::int32_t* __restrict levels, std::size_t n,
                     const UniformArgs& a) {
-  const auto inverse = static_cast<float>(a.inverse);
-  const auto delta = static_cast<float>(a.delta);
-  const auto limit = static_cast<float>(a.limit);
+  constexpr float kRounder = 0x1.8p23f;
   constexpr float kError = 0x1p-22f;
+  const auto inverse = static_cast<float>(a.inverse);
+  const auto shift = std::bit_cast<std::uint32_t>(static_cast<float>(0.5 - a.delta));
+  const auto limit = static_cast<std::int32_t>(a.limit);
   std::int32_t unsure = 0;
   for (std::size_t i = 0; i < n; ++i) {
-    const float q = std::fabs(x[i]) * inverse;
-    const float t = q - delta;
-    const float up = std::ceil(t);
-    const float from_middle = std::fabs((up - t) - 0.5f);  // ½ where t is an integer
-    unsure |= !(from_middle < 0.5f - (q + 1.0f) * kError) & !(x[i] == 0.0f);
-    const float positive = up > 0.0f ? up : 0.0f;
-    const auto level = static_cast<std::int32_t>(positive < limit ? positive : limit);
-    const std::int32_t sign = std::bit_cast<std::int32_t>(x[i]) >> 31;
-    levels[i] = (level ^ sign) - sign;
+    const float q = x[i] * inverse;
+    const std::uint32_t sign = std::bit_cast<std::uint32_t>(x[i]) & 0x80000000U;
+    const float t = q + std::bit_cast<float>(shift ^ sign);
+    const float rounded = t + kRounder;
+    const float away = std::fabs(t - (rounded - kRounder)) + std::fabs(q) * kError;
+    unsure |= !(away < 0.5f - kError) & !(x[i] == 0.0f);
+    auto level = static_cast<std::int32_t>(std::bit_cast<std::uint32_t>(rounded) -
+                                           std::bit_cast<std::uint32_t>(kRounder));
+    level = level < limit ? level : limit;
+    levels[i] = level > -limit ? level : -limit;
   }
   return unsure == 0;
 }
@@ -78,8 +81,7 @@ bool uniform(const float* x, std::int32_t* levels, std::size_t n, const UniformA
   constexpr std::size_t kBlock = 512;
   bool good = true;
   // Single precision is tried as long as it mostly pays; it does not for steps near float32's own resolution.
-  const bool in_range = args.inverse < 1e38 && args.inverse > 1e-38 && args.limit >= 1.0 &&
-                        !(args.limit > 1e6 && args.limit < 2e9);
+  const bool in_range = args.inverse < 1e38 && args.inverse > 1e-38;
   int credit = in_range ? 8 : 0;
   for (std::size_t i = 0; i < n; i += kBlock) {
     const std::size_t count = n - i < kBlock ? n - i : kBlock;

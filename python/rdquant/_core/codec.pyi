@@ -12,3 +12,6 @@ def measure(
     counter: Counter,
     restored: NDArray[np.float32] | None = None,
 ) -> float: ...
+def count(
+    quantizers: list[Any], inner: int, x: NDArray[np.float32], counter: Counter, threads: int = 1
+) -> None: ...

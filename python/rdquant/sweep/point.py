@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+import multiprocessing
 import os
+import signal
 import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from multiprocessing.process import BaseProcess
 from typing import Any, Literal
 
 import numpy as np
@@ -28,6 +31,7 @@ __all__ = [
     "Outcome",
     "Point",
     "Scope",
+    "begin_worker",
     "measure_rate",
     "release_session",
     "run_float",
@@ -128,9 +132,25 @@ def release_session() -> None:
     _local.__dict__.clear()
 
 
+def begin_worker() -> None:
+    """First call in a worker process: leaves Ctrl-C to the parent and ends with it, even where that is killed.
+
+    A pool's workers hold both ends of the pipe that they wait on, so that they would wait for ever.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        threading.Thread(target=_end_after, args=(parent,), daemon=True).start()
+
+
+def _end_after(parent: BaseProcess) -> None:
+    parent.join()
+    os._exit(1)
+
+
 def measure_rate(weights: Mapping[str, ArrayLike], point: Point, axes: Mapping[str, int]) -> Rate:
-    """Entropy and distortion of a point; no inference."""
-    return rate(weights, _quantizers(weights, point, axes), by=_tables(point))
+    """Entropy of a point, without distortion; no inference."""
+    return rate(weights, _quantizers(weights, point, axes), by=_tables(point), distortion=False)
 
 
 def run_float(context: Context) -> Outcome:

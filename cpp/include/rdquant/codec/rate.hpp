@@ -17,4 +17,9 @@ namespace rdquant::codec {
                              std::span<const float> x, entropy::Counter& counter,
                              std::span<float> restored = {});
 
+/// Quantizes x and counts its levels, on up to `threads` threads (0: all cores): no more than the rate needs,
+/// and levels never leave the first-level cache. Shapes and errors as above.
+void count(std::span<const quant::Quantizer> quantizers, std::size_t inner, std::span<const float> x,
+           entropy::Counter& counter, int threads = 1);
+
 }  // namespace rdquant::codec

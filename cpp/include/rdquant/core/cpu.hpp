@@ -17,6 +17,10 @@ enum class Isa { baseline, avx2, avx512 };
 /// @throws InvalidArgument  RDQUANT_ISA names no set, or one that this processor lacks.
 [[nodiscard]] Isa selected_isa();
 
+/// Whether kernels may also use AVX-512 VPOPCNTDQ (Ice Lake, Zen 4 and later): avx512 is selected and the
+/// processor has it.
+[[nodiscard]] bool has_vector_popcount();
+
 [[nodiscard]] std::string_view isa_name(Isa isa) noexcept;
 
 }  // namespace rdquant::core

@@ -41,6 +41,8 @@ class Counter {
 
  private:
   void add_block(std::span<const std::int32_t> symbols);
+  std::span<const std::int32_t> add_window(std::span<const std::int32_t> symbols);
+  void fold_window();
   bool cover(std::int64_t low, std::int64_t high);
   void spill();
 
@@ -49,6 +51,10 @@ class Counter {
   std::vector<std::uint64_t> table_;
   bool sparse_ = false;
   std::vector<std::int32_t> kept_;
+  // Symbols about centre_ that were counted apart and are not in the table yet (src/entropy/window.hpp).
+  std::int32_t centre_ = 0;
+  std::vector<std::uint64_t> window_;
+  std::vector<std::int32_t> outside_;
 };
 
 /// Occurrences of pairs (previous, current) of neighbours at distance 1 along the middle axis of an array of
