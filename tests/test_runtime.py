@@ -174,7 +174,7 @@ def test_what_the_engine_lacks_runs_on_onnx_runtime(
         [models.helper.make_node("Det", ["x"], ["y"], "determinant")], {}, {"x": ["N", 2, 2]}, {"y": ["N"]}
     )
     model = rdquant.load(proto)
-    monkeypatch.setattr("rdquant.runtime.session.engine_backends", lambda: {"onednn": ""})
+    monkeypatch.setattr("rdquant.runtime.session.engine_backends", lambda: {"onednn": "", "reference": ""})
     session = rdquant.Session(model)
     assert "Det node 'determinant'" in caplog.text
     assert session.backend == "onnxruntime"
