@@ -104,8 +104,15 @@ void space_to_depth(Lowering& node) {
   node.check(node.rank(x) == 4 && b >= 1 && b <= kMostWindow && node.shape(x)[2] % b == 0 &&
                  node.shape(x)[3] % b == 0,
              "shape " + core::shape_text(node.shape(x)) + " does not fit blocks of " + std::to_string(b));
-  const core::Shape s = node.shape(x);
-  node.give(0, node.emit(op, {x}, node.dtype(x), {s[0], s[1] * b * b, s[2] / b, s[3] / b}));
+  const core::Shape s = node.shape(x), out = {s[0], s[1] * b * b, s[2] / b, s[3] / b};
+  const std::string mode = node.text("mode", "DCR");
+  if (mode == "DCR") return node.give(0, node.emit(op, {x}, node.dtype(x), out));
+  if (mode != "CRD") node.unsupported("mode '" + mode + "'");
+  // The channel outermost, the place within the block inside it.
+  const ValueId blocks = node.reshape(x, {s[0], s[1], out[2], b, out[3], b});
+  const ValueId sorted =
+      node.emit(Transpose{{0, 1, 3, 5, 2, 4}}, {blocks}, node.dtype(x), {s[0], s[1], b, b, out[2], out[3]});
+  node.give(0, node.reshape(sorted, out));
 }
 
 }  // namespace

@@ -79,8 +79,11 @@ Placement place(const Program& program) {
 
 class ReferenceExecutable final : public Executable {
  public:
-  ReferenceExecutable(const Program& program, Placement placement)
-      : program_(program), placement_(std::move(placement)), arenas_(placement_.arena_bytes) {}
+  ReferenceExecutable(const Program& program, Placement placement, int threads)
+      : program_(program),
+        placement_(std::move(placement)),
+        arenas_(placement_.arena_bytes),
+        threads_(threads) {}
 
   void run(std::span<const core::TensorView> inputs, std::span<const core::MutableTensorView> outputs,
            Times* times) override {
@@ -118,6 +121,10 @@ class ReferenceExecutable final : public Executable {
   [[nodiscard]] std::size_t weight_bytes() const override { return 0; }
 
  private:
+  [[nodiscard]] static std::string where(const Step& step) {
+    return std::string(program::operation_name(step.operation)) + " of node '" + step.node + "': ";
+  }
+
   [[nodiscard]] bool aliased(const Step& step) const {
     return std::holds_alternative<program::Reshape>(step.operation);
   }
@@ -163,12 +170,19 @@ class ReferenceExecutable final : public Executable {
       const Value& value = program_.values[static_cast<std::size_t>(id)];
       out.push_back({value.dtype, value.shape, memory[static_cast<std::size_t>(id)]});
     }
-    program::evaluate(step, in, out);
+    try {
+      program::evaluate(step, in, out, threads_);
+    } catch (const core::Unsupported& error) {
+      throw core::Unsupported(where(step) + error.what());
+    } catch (const core::InvalidArgument& error) {
+      throw core::InvalidArgument(where(step) + error.what());
+    }
   }
 
   const Program& program_;
   Placement placement_;
   ArenaPool arenas_;
+  int threads_;
 };
 
 class Reference final : public Backend {
@@ -183,7 +197,7 @@ class Reference final : public Backend {
                                   " bytes for its activations; the memory limit is " +
                                   std::to_string(options.memory_limit));
     }
-    return std::make_unique<ReferenceExecutable>(program, std::move(placement));
+    return std::make_unique<ReferenceExecutable>(program, std::move(placement), options.threads);
   }
 };
 

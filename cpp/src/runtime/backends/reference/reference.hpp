@@ -4,7 +4,7 @@
 
 namespace rdquant::runtime {
 
-/// Every step through program::evaluate, in order, on one thread: slow, and the definition of the answer.
+/// Every step through program::evaluate, in order: slow, and the definition of the answer.
 [[nodiscard]] const Backend& reference_backend();
 
 }  // namespace rdquant::runtime
