@@ -77,7 +77,7 @@ def _kind(number: int, what: str) -> str:
     if kind is None:
         raise Unsupported(
             f"{what} has element type {TensorProto.DataType.Name(number)}, which is not supported"
-        )  # type: ignore[arg-type]
+        )
     return kind
 
 
