@@ -85,6 +85,11 @@ def _frozen(graph: onnx.GraphProto, everything: bool) -> set[str]:
     return names | {port.name for port in graph.input[1:]} if everything else names
 
 
+def _array(value: Any) -> NDArray[Any]:
+    """An array of what a test holds: arrays, NumPy's numbers, or tensors."""
+    return numpy_helper.to_array(value) if isinstance(value, onnx.TensorProto) else np.asarray(value)
+
+
 def prepared(
     case: Any, feeds: Sequence[Any], everything: bool
 ) -> tuple[onnx.ModelProto, dict[str, NDArray[Any]]]:
@@ -94,7 +99,7 @@ def prepared(
     frozen = _frozen(model.graph, everything)
     fed = {}
     for port, value in zip(list(model.graph.input), feeds, strict=True):
-        array = value if isinstance(value, np.ndarray) else np.asarray(value)
+        array = _array(value)
         if port.name in frozen:
             model.graph.input.remove(port)
             model.graph.initializer.append(numpy_helper.from_array(array, port.name))
@@ -115,7 +120,7 @@ def run(name: str, backend: str, everything: bool) -> None:
 
 def _compare(found: Sequence[NDArray[Any]], expected: Iterable[Any], rtol: float, atol: float) -> None:
     for i, (out, ref) in enumerate(zip(found, expected, strict=True)):
-        assert isinstance(ref, np.ndarray), f"output {i} is no tensor"
+        ref = _array(ref)
         assert out.shape == ref.shape, f"output {i}: shape {out.shape}, expected {ref.shape}"
         assert out.dtype == ref.dtype, f"output {i}: {out.dtype}, expected {ref.dtype}"
         if ref.dtype.name == "bfloat16":

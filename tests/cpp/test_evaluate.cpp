@@ -233,6 +233,8 @@ TEST_CASE("functions of two numbers: broadcasting, NaN, integers that wrap") {
   CHECK(shifted(BinaryFunction::shift_left, 3) == 128);
   CHECK(shifted(BinaryFunction::shift_right, 3) == 2);
   CHECK(shifted(BinaryFunction::shift_left, 8) == 0);
+  CHECK(whole(BinaryFunction::shift_right, -8, 2) == -2);
+  CHECK(whole(BinaryFunction::shift_right, -8, -1) == -1);
   CHECK(run(Binary{BinaryFunction::pow, {}}, {tensor<std::int32_t>({2}, {3, 2}), floats({2}, {4, -1})}, {2},
             DType::i32) == Values{81, 0});
   CHECK(run(Binary{BinaryFunction::less, {}}, {floats({2}, {1, NAN}), floats({1}, {2})}, {2},

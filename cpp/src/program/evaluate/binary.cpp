@@ -117,13 +117,12 @@ T floored_modulo_integer(T a, T b) {
   return rest != 0 && (rest < 0) != (b < 0) ? static_cast<T>(rest + b) : rest;
 }
 
-/// Left where `left`, else right; 0 beyond the width.
+/// Left where `left`, else right with the sign filled in. By `b` beyond the width, or negative, all bits go.
 template <typename T>
 T shift(T a, T b, bool left) {
-  using Unsigned = std::make_unsigned_t<T>;
-  const auto by = static_cast<Unsigned>(b);
-  if (by >= sizeof(T) * 8) return 0;
-  return static_cast<T>(left ? static_cast<std::uint64_t>(a) << by : static_cast<std::uint64_t>(a) >> by);
+  const auto by = static_cast<std::make_unsigned_t<T>>(b);
+  if (by >= sizeof(T) * 8) return static_cast<T>(!left && a < 0 ? -1 : 0);
+  return static_cast<T>(left ? static_cast<std::uint64_t>(a) << by : static_cast<std::uint64_t>(a >> by));
 }
 
 /// Sums and products modulo 2^64, of which the low bits are stored: what integers of any width give.
