@@ -1,0 +1,301 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <variant>
+#include <vector>
+
+#include "rdquant/core/tensor.hpp"
+
+/// What a Program is made of. Steps say *what* is computed, on dense row-major values (channels first), in
+/// terms free of ONNX's history: axes are non-negative, pads explicit, defaults resolved, optional inputs in
+/// fixed places. `evaluate` (evaluate.hpp) defines the answer; backends decide how and in which layout.
+namespace rdquant::program {
+
+/// Functions of one number. `a` and `b` are an Activation's parameters.
+enum class Function : std::uint8_t {
+  identity,
+  relu,
+  clip /* a..b */,
+  leaky_relu /* slope a */,
+  prelu /* slopes are an input */,
+  sigmoid,
+  silu,
+  hard_sigmoid /* a x + b */,
+  hard_swish,
+  tanh,
+  elu /* a */,
+  selu /* a, gamma b */,
+  celu /* a */,
+  gelu,
+  gelu_tanh,
+  mish,
+  softplus,
+  softsign,
+  thresholded_relu /* a */,
+  swish /* x sigmoid(a x) */,
+  shrink /* lambd a, bias b */,
+  exp,
+  log,
+  sqrt,
+  reciprocal,
+  erf,
+  abs,
+  neg,
+  sign,
+  floor,
+  ceil,
+  round /* half to even */,
+  sin,
+  cos,
+  tan,
+  asin,
+  acos,
+  atan,
+  sinh,
+  cosh,
+  asinh,
+  acosh,
+  atanh,
+  logical_not,
+  bitwise_not,
+  is_nan,
+  is_inf /* a: count −inf, b: count +inf */
+};
+
+struct Activation {
+  Function function = Function::identity;
+  float a = 0;
+  float b = 0;
+  bool operator==(const Activation&) const = default;
+};
+
+/// Functions of two numbers, with NumPy's broadcasting.
+enum class BinaryFunction : std::uint8_t {
+  add,
+  sub,
+  mul,
+  div,
+  pow,
+  min,
+  max,
+  mod /* sign of divisor */,
+  fmod /* sign of dividend */,
+  prelu /* second: slope */,
+  equal,
+  less,
+  less_equal,
+  greater,
+  greater_equal,
+  logical_and,
+  logical_or,
+  logical_xor,
+  bitwise_and,
+  bitwise_or,
+  bitwise_xor,
+  shift_left,
+  shift_right
+};
+
+enum class ReduceFunction : std::uint8_t {
+  sum,
+  mean,
+  max,
+  min,
+  prod,
+  l1,
+  l2,
+  log_sum,
+  log_sum_exp,
+  sum_square
+};
+
+/// A window moved over the spatial axes; every vector has one entry per spatial axis.
+struct Window {
+  std::vector<std::int64_t> kernel, strides, dilations, pads_begin, pads_end;
+  bool operator==(const Window&) const = default;
+};
+
+/// Inputs: x [n, c, …], w [k, c / groups, …], bias [k]?, residual (like the output)?, slopes [k] (prelu's)?.
+/// y = activation(conv(x, w) + bias + residual), or activation(conv + bias) + residual where `residual_last`.
+struct Convolution {
+  Window window;
+  std::int64_t groups = 1;
+  Activation activation;
+  bool residual_last = false;
+};
+/// Inputs: x, w [c, k / groups, …], bias?. Output sizes follow from pads_begin and the output's shape.
+struct TransposedConvolution {
+  Window window;
+  std::int64_t groups = 1;
+  Activation activation;
+};
+/// Inputs: a, b, c?, residual?. y = activation(alpha · op(a) op(b) + beta · c + residual); leading axes
+/// broadcast as NumPy's matmul, c broadcasts to the result. Vectors have been reshaped to matrices.
+struct MatMul {
+  bool transpose_a = false, transpose_b = false;
+  float alpha = 1, beta = 1;
+  Activation activation;
+  bool residual_last = false;
+};
+enum class PoolFunction : std::uint8_t { max, average, lp };
+/// Input: x. Outputs: y, and for max indices (int64)?. `pads_end` may be wider than ONNX's where sizes were
+/// rounded up: count_include_pad counts `counted_pads_end` only. Global pooling is a window as large as the
+/// image.
+struct Pool {
+  PoolFunction function = PoolFunction::max;
+  Window window;
+  bool count_include_pad = false;
+  std::vector<std::int64_t> counted_pads_end;
+  std::int64_t p = 2;                 ///< of lp
+  bool column_major_indices = false;  ///< ONNX's storage_order
+};
+struct Unary {
+  Activation activation;
+};
+struct Binary {
+  BinaryFunction function = BinaryFunction::add;
+  Activation activation;
+};
+struct Where {};  ///< condition, x, y; broadcast
+struct Cast {
+  bool saturate = true;
+};  ///< to the output's dtype
+struct Reduce {
+  ReduceFunction function = ReduceFunction::sum;
+  std::vector<std::int64_t> axes;
+};  ///< kept as 1 or not: output's shape
+struct ArgExtreme {
+  bool largest = true;
+  std::int64_t axis = 0;
+  bool last = false;
+};
+struct TopK {
+  std::int64_t axis = 0;
+  bool largest = true;
+};  ///< sorted; k from the output's shape; values, indices
+struct CumulativeSum {
+  std::int64_t axis = 0;
+  bool exclusive = false, reverse = false;
+};
+struct Softmax {
+  std::int64_t axis = 0;
+  bool logarithm = false;
+};
+struct LayerNormalization {
+  std::int64_t axis = 0;
+  float epsilon = 1e-5F;
+  bool root_mean_square = false;
+};  ///< x, scale?, bias?; mean?, inverse deviation? follow y
+struct BatchNormalization {
+  float epsilon = 1e-5F;
+  Activation activation;
+};  ///< x, scale, bias, mean, variance (each [c])
+struct GroupNormalization {
+  std::int64_t groups = 1;
+  float epsilon = 1e-5F;
+};  ///< x, scale [c], bias [c]; instance: groups = c
+struct LpNormalization {
+  std::int64_t axis = 0, p = 2;
+};
+struct LocalResponseNormalization {
+  std::int64_t size = 1;
+  float alpha = 1e-4F, beta = 0.75F, bias = 1;
+};
+struct Concat {
+  std::int64_t axis = 0;
+};
+struct Split {
+  std::int64_t axis = 0;
+};  ///< sizes from the outputs' shapes
+struct Slice {
+  std::vector<std::int64_t> starts, steps;
+};  ///< one per axis; lengths from the output's shape
+enum class PadMode : std::uint8_t { constant, edge, reflect, wrap };
+struct Pad {
+  PadMode mode = PadMode::constant;
+  std::vector<std::int64_t> begins, ends;
+};  ///< x, value?; negative pads crop
+struct Reshape {};  ///< flatten, squeeze, unsqueeze, identity too: same bytes
+struct Transpose {
+  std::vector<std::int64_t> permutation;
+};
+struct Expand {};
+struct Tile {
+  std::vector<std::int64_t> repeats;
+};
+struct Gather {
+  std::int64_t axis = 0;
+};  ///< x, indices (i32, i64; negative count from the end)
+struct GatherElements {
+  std::int64_t axis = 0;
+};
+struct GatherNd {
+  std::int64_t batch_axes = 0;
+};
+struct ScatterNd {
+  enum class Reduction : std::uint8_t { none, add, mul, min, max } reduction = Reduction::none;
+};
+struct OneHot {
+  std::int64_t axis = 0;
+};  ///< indices, values [off, on]; depth from the output's shape
+struct Triangle {
+  bool upper = true;
+};  ///< x, k?
+struct DepthToSpace {
+  std::int64_t block = 1;
+  bool column_row_depth = false;
+};
+struct SpaceToDepth {
+  std::int64_t block = 1;
+};
+enum class ResizeMode : std::uint8_t { nearest, linear, cubic };
+enum class Coordinates : std::uint8_t {
+  half_pixel,
+  half_pixel_symmetric,
+  pytorch_half_pixel,
+  align_corners,
+  asymmetric,
+  crop_and_resize
+};
+enum class Nearest : std::uint8_t { round_prefer_floor, round_prefer_ceil, floor, ceil };
+struct Resize {
+  ResizeMode mode = ResizeMode::nearest;
+  Coordinates coordinates = Coordinates::half_pixel;
+  Nearest nearest = Nearest::round_prefer_floor;
+  std::vector<float> scales;  ///< per axis, output / input
+  std::vector<float> roi;     ///< crop_and_resize: starts, then ends, per axis
+  float cubic_coefficient = -0.75F, extrapolation = 0;
+  bool exclude_outside = false, antialias = false;
+};
+
+using Operation =
+    std::variant<Convolution, TransposedConvolution, MatMul, Pool, Unary, Binary, Where, Cast, Reduce,
+                 ArgExtreme, TopK, CumulativeSum, Softmax, LayerNormalization, BatchNormalization,
+                 GroupNormalization, LpNormalization, LocalResponseNormalization, Concat, Split, Slice, Pad,
+                 Reshape, Transpose, Expand, Tile, Gather, GatherElements, GatherNd, ScatterNd, OneHot,
+                 Triangle, DepthToSpace, SpaceToDepth, Resize>;
+
+using ValueId = std::int32_t;
+inline constexpr ValueId kNone = -1;  ///< an optional input or output that is left out
+
+struct Step {
+  Operation operation;
+  std::vector<ValueId> inputs;  ///< trailing kNone may be left out
+  std::vector<ValueId> outputs;
+  std::string node;  ///< the graph's node it stems from, for messages and plans
+};
+
+/// "convolution", "matmul", …: one word per alternative of Operation, as text dumps and plans say it.
+[[nodiscard]] std::string_view operation_name(const Operation& operation) noexcept;
+[[nodiscard]] std::string_view function_name(Function function) noexcept;
+[[nodiscard]] std::string_view function_name(BinaryFunction function) noexcept;
+[[nodiscard]] std::string_view function_name(ReduceFunction function) noexcept;
+
+/// The step's input `i`, or kNone where it has fewer.
+[[nodiscard]] inline ValueId input(const Step& step, std::size_t i) noexcept {
+  return i < step.inputs.size() ? step.inputs[i] : kNone;
+}
+
+}  // namespace rdquant::program

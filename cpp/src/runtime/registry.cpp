@@ -1,0 +1,25 @@
+#include <array>
+
+#include "backends/reference/reference.hpp"
+#include "rdquant/core/error.hpp"
+#include "rdquant/runtime/backend.hpp"
+
+namespace rdquant::runtime {
+
+std::span<const Backend* const> backends() {
+  static const std::array<const Backend*, 1> all = {&reference_backend()};
+  return all;
+}
+
+const Backend& backend(std::string_view name) {
+  std::string there;
+  for (const Backend* candidate : backends()) {
+    const std::optional<std::string> reason = candidate->unavailable();
+    if (!reason && (name == "auto" || name == candidate->name())) return *candidate;
+    there +=
+        (there.empty() ? "" : ", ") + std::string(candidate->name()) + (reason ? " (" + *reason + ")" : "");
+  }
+  throw core::Unsupported("backend '" + std::string(name) + "' cannot be had; this build has " + there);
+}
+
+}  // namespace rdquant::runtime

@@ -1,0 +1,112 @@
+"""A Model as the engine's Graph: nodes and attributes copied, tensors viewed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import AttributeProto, TensorProto, numpy_helper
+
+from .._core.graph import Graph
+from ..errors import Unsupported
+from .checks import describe
+from .model import Model
+
+__all__ = ["build_graph", "native_graph"]
+
+_KINDS = {
+    TensorProto.FLOAT: "float32",
+    TensorProto.DOUBLE: "float64",
+    TensorProto.FLOAT16: "float16",
+    TensorProto.INT8: "int8",
+    TensorProto.INT16: "int16",
+    TensorProto.INT32: "int32",
+    TensorProto.INT64: "int64",
+    TensorProto.UINT8: "uint8",
+    TensorProto.UINT16: "uint16",
+    TensorProto.UINT32: "uint32",
+    TensorProto.UINT64: "uint64",
+    TensorProto.BOOL: "bool",
+}
+
+
+def native_graph(model: Model) -> Graph:
+    """The model for the C++ engine, which views the model's own arrays.
+
+    Raises Unsupported for subgraphs and for element types beyond integers, booleans and float16/32/64.
+    """
+    return build_graph(model.name, model.skeleton, model.tensors())
+
+
+def build_graph(
+    name: str, skeleton: onnx.ModelProto, tensors: Mapping[str, tuple[int, NDArray[Any]]]
+) -> Graph:
+    """The same from a graph of any opset. `tensors`: ONNX element type and array (its bytes count) of the
+    initializers whose data are not in the graph.
+    """
+    opsets = {o.domain: o.version for o in skeleton.opset_import}
+    graph = Graph(name, opsets.get("", opsets.get("ai.onnx", 1)))
+    for tensor in skeleton.graph.initializer:
+        if tensor.name in tensors:
+            kind, array = tensors[tensor.name]
+        else:
+            kind, array = tensor.data_type, np.ascontiguousarray(numpy_helper.to_array(tensor))
+        dtype = _kind(kind, f"tensor {tensor.name!r}")
+        graph.add_initializer(tensor.name, array, dtype, list(tensor.dims))
+    for port in skeleton.graph.input:
+        _add_input(graph, port)
+    for node in skeleton.graph.node:
+        graph.add_node(
+            node.op_type,
+            "" if node.domain == "ai.onnx" else node.domain,
+            node.name,
+            list(node.input),
+            list(node.output),
+            {a.name: _value(a, node) for a in node.attribute},
+        )
+    for output in skeleton.graph.output:
+        graph.add_output(output.name)
+    return graph
+
+
+def _kind(number: int, what: str) -> str:
+    kind = _KINDS.get(number)
+    if kind is None:
+        raise Unsupported(
+            f"{what} has element type {TensorProto.DataType.Name(number)}, which is not supported"
+        )
+    return kind
+
+
+def _add_input(graph: Graph, port: onnx.ValueInfoProto) -> None:
+    if port.type.WhichOneof("value") != "tensor_type":
+        raise Unsupported(
+            f"input {port.name!r} is a {port.type.WhichOneof('value')}; only tensors are supported"
+        )
+    tensor = port.type.tensor_type
+    sizes = [d.dim_value if d.HasField("dim_value") else None for d in tensor.shape.dim]
+    graph.add_input(port.name, _kind(tensor.elem_type, f"input {port.name!r}"), sizes)
+
+
+def _value(attribute: onnx.AttributeProto, node: onnx.NodeProto) -> Any:
+    if attribute.type == AttributeProto.TENSOR:
+        _kind(attribute.t.data_type, f"{describe(node)}: attribute {attribute.name!r}")
+        return np.ascontiguousarray(numpy_helper.to_array(attribute.t)).reshape(attribute.t.dims)
+    value = onnx.helper.get_attribute_value(attribute)
+    if attribute.type == AttributeProto.STRING:
+        return _text(value)
+    if attribute.type == AttributeProto.STRINGS:
+        return [_text(v) for v in value]
+    if attribute.type in (AttributeProto.INT, AttributeProto.FLOAT):
+        return value
+    if attribute.type in (AttributeProto.INTS, AttributeProto.FLOATS):
+        return list(value)
+    kind = AttributeProto.AttributeType.Name(attribute.type)
+    raise Unsupported(f"{describe(node)}: attribute {attribute.name!r} of kind {kind} is not supported")
+
+
+def _text(value: bytes) -> str:
+    return value.decode("utf-8", "replace")
