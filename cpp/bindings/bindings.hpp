@@ -10,5 +10,8 @@ void bind_stats(pybind11::module_ m);
 void bind_quant(pybind11::module_ m);
 void bind_entropy(pybind11::module_ m);
 void bind_codec(pybind11::module_ m);
+void bind_graph(pybind11::module_ m);
+void bind_program(pybind11::module_ m);
+void bind_runtime(pybind11::module_ m);
 
 }  // namespace rdquant::bindings

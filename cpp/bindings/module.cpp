@@ -10,4 +10,7 @@ PYBIND11_MODULE(_core, m) {
   rdquant::bindings::bind_quant(m.def_submodule("quant"));
   rdquant::bindings::bind_entropy(m.def_submodule("entropy"));
   rdquant::bindings::bind_codec(m.def_submodule("codec"));
+  rdquant::bindings::bind_graph(m.def_submodule("graph"));
+  rdquant::bindings::bind_program(m.def_submodule("program"));
+  rdquant::bindings::bind_runtime(m.def_submodule("runtime"));
 }

@@ -1,6 +1,9 @@
 from . import codec as codec
 from . import entropy as entropy
+from . import graph as graph
+from . import program as program
 from . import quant as quant
+from . import runtime as runtime
 from . import stats as stats
 
 version: str

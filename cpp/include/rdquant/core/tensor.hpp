@@ -74,6 +74,8 @@ class Tensor {
   [[nodiscard]] TensorView view() const noexcept { return {dtype_, shape_, data_}; }
   /// Writable view of memory that this object owns alone. @throws InvalidArgument  it views foreign memory
   [[nodiscard]] MutableTensorView write();
+  /// True where nobody else shares the memory, which is this object's own.
+  [[nodiscard]] bool exclusive() const noexcept { return writable_ && owner_.use_count() == 1; }
   /// The values as int64, for shapes and axes. @throws InvalidArgument  not an integer or boolean tensor
   [[nodiscard]] std::vector<std::int64_t> integers() const;
   /// The values as double, whatever the dtype.

@@ -35,6 +35,13 @@ struct Program {
   std::vector<ValueId> outputs;  ///< as the graph's outputs; may be inputs or constants
   std::unordered_map<std::string, ValueId>
       weights;  ///< initializer → constant, of those still used by a step
+  /// Initializers whose values have gone into steps (an axis, a limit of Clip): to replace one is to lower
+  /// again.
+  std::vector<std::string> baked;
+};
+
+struct LowerOptions {
+  bool fuse = true;  ///< false: a step per operator, for comparison
 };
 
 /// Lowers `graph` for the named input shapes: shapes inferred, constants folded, activations, batch norms,
@@ -42,14 +49,15 @@ struct Program {
 ///
 /// @throws Unsupported      an operator, attribute or dtype that no rule takes; the message names the node
 /// @throws InvalidArgument  shapes that do not fit the graph
-[[nodiscard]] Program lower(const graph::Graph& graph,
-                            const std::map<std::string, core::Shape>& input_shapes);
+[[nodiscard]] Program lower(const graph::Graph& graph, const std::map<std::string, core::Shape>& input_shapes,
+                            const LowerOptions& options = {});
 
 /// Names of the operators that `lower` takes, sorted: "Add", "Conv", …
 [[nodiscard]] std::vector<std::string> operators();
 
 /// Replaces weights by initializer name (dtype and shape must stay), re-runs the prologue steps that depend
 /// on them and returns the constants that changed. Names that no step uses are ignored.
+/// @throws InvalidArgument  another dtype or shape, or a name in `baked`
 std::vector<ValueId> set_weights(Program& program, const std::map<std::string, core::Tensor>& tensors);
 
 /// True where row i of every output depends on row i of every input alone, so that a batch may be run in

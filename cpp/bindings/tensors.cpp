@@ -1,0 +1,63 @@
+#include "tensors.hpp"
+
+#include <memory>
+#include <string>
+#include <utility>
+
+#include "rdquant/core/error.hpp"
+
+namespace py = pybind11;
+
+namespace rdquant::bindings {
+namespace {
+
+/// Owns a reference to a Python object from places that may not hold the GIL.
+std::shared_ptr<const void> keep(const py::object& object) {
+  return {static_cast<const void*>(object.inc_ref().ptr()), [](const void* p) {
+            if (Py_IsInitialized() == 0) return;  // the interpreter has taken its objects with it
+            const py::gil_scoped_acquire locked;
+            Py_DECREF(static_cast<PyObject*>(const_cast<void*>(p)));
+          }};
+}
+
+bool is_dense(const py::array& array) { return (array.flags() & py::array::c_style) != 0; }
+
+}  // namespace
+
+core::DType dtype_of(const py::dtype& dtype) {
+  const std::string name = py::str(dtype.attr("name"));
+  for (int i = 0; i <= static_cast<int>(core::DType::boolean); ++i) {
+    const auto candidate = static_cast<core::DType>(i);
+    if (core::dtype_name(candidate) == name) return candidate;
+  }
+  throw core::Unsupported("dtype " + name + " is not supported");
+}
+
+core::Tensor tensor_of(const py::array& array) {
+  core::Shape shape(array.shape(), array.shape() + array.ndim());
+  return tensor_of(array, dtype_of(array.dtype()), std::move(shape));
+}
+
+core::Tensor tensor_of(const py::array& bytes, core::DType dtype, core::Shape shape) {
+  if (!is_dense(bytes)) throw core::InvalidArgument("expected a C-contiguous array");
+  core::Tensor tensor(dtype, std::move(shape), keep(bytes), bytes.data());
+  if (tensor.bytes() != static_cast<std::size_t>(bytes.nbytes())) {
+    throw core::InvalidArgument("a tensor of " + std::string(core::dtype_name(dtype)) + " and shape " +
+                                core::shape_text(tensor.shape()) + " needs " +
+                                std::to_string(tensor.bytes()) + " bytes, got " +
+                                std::to_string(bytes.nbytes()));
+  }
+  return tensor;
+}
+
+py::array array_of(core::Tensor tensor) {
+  const py::dtype dtype(std::string(core::dtype_name(tensor.dtype())));
+  auto owner = std::make_unique<core::Tensor>(std::move(tensor));
+  const core::Tensor& kept = *owner;
+  const py::capsule capsule(owner.release(), [](void* p) { delete static_cast<core::Tensor*>(p); });
+  py::array array(dtype, std::vector<py::ssize_t>(kept.shape().begin(), kept.shape().end()), kept.data(),
+                  capsule);
+  return array;
+}
+
+}  // namespace rdquant::bindings

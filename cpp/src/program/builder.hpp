@@ -1,0 +1,58 @@
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "rdquant/program/program.hpp"
+
+namespace rdquant::program {
+
+/// Adds values and steps to a Program, and folds: a step whose inputs are all constants is computed at once.
+/// Where one of them derives from a weight, the step goes into the prologue too.
+class Builder {
+ public:
+  explicit Builder(Program& program);
+
+  [[nodiscard]] Program& program() noexcept { return program_; }
+  [[nodiscard]] const Value& value(ValueId id) const { return program_.values[static_cast<std::size_t>(id)]; }
+  [[nodiscard]] bool is_constant(ValueId id) const { return id != kNone && value(id).role == Role::constant; }
+  /// True for a weight and what derives from one: such a constant may change.
+  [[nodiscard]] bool is_variable(ValueId id) const { return variable_[static_cast<std::size_t>(id)]; }
+
+  [[nodiscard]] ValueId add_input(std::string name, core::DType dtype, core::Shape shape);
+  /// An initializer; floating-point ones are weights, which set_weights may replace.
+  [[nodiscard]] ValueId add_initializer(const std::string& name, const core::Tensor& tensor);
+  [[nodiscard]] ValueId add_constant(core::Tensor data);
+  [[nodiscard]] ValueId add_scalar(core::DType dtype, double number);
+  [[nodiscard]] ValueId add_integers(const std::vector<std::int64_t>& numbers);
+
+  /// Adds a step with one output, or folds it; gives its value.
+  ValueId emit(Operation operation, std::vector<ValueId> inputs, core::DType dtype, core::Shape shape,
+               const std::string& node);
+  /// The same with several outputs; an entry without name in `wanted` (false) becomes kNone.
+  struct Output {
+    core::DType dtype;
+    core::Shape shape;
+    bool wanted = true;
+  };
+  std::vector<ValueId> emit(Operation operation, std::vector<ValueId> inputs,
+                            const std::vector<Output>& outputs, const std::string& node);
+
+  /// Data of a constant that a step is about to hold as a parameter. Weights that it derives from are noted
+  /// in Program::baked.
+  [[nodiscard]] const core::Tensor& bake(ValueId id);
+
+ private:
+  ValueId add(Value value, bool variable);
+
+  Program& program_;
+  std::vector<bool> variable_;
+};
+
+/// Runs a step whose inputs are constants, into new data of its output values.
+void run_on_constants(Program& program, const Step& step);
+
+/// Index of `id` in tables over values.
+[[nodiscard]] inline std::size_t index(ValueId id) noexcept { return static_cast<std::size_t>(id); }
+
+}  // namespace rdquant::program

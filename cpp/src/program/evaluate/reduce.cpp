@@ -1,0 +1,229 @@
+#include <algorithm>
+#include <numeric>
+
+#include "steps.hpp"
+#include "walk.hpp"
+
+namespace rdquant::program::plain {
+namespace {
+
+/// The axes of `shape` that are kept, then those that are reduced.
+struct Reduction {
+  core::Shape kept, reduced;
+  Strides kept_strides, reduced_strides;
+
+  Reduction(Sizes shape, Sizes axes) {
+    const Strides dense = dense_strides(shape);
+    for (std::size_t i = 0; i < shape.size(); ++i) {
+      const bool gone = std::ranges::find(axes, static_cast<std::int64_t>(i)) != axes.end();
+      (gone ? reduced : kept).push_back(shape[i]);
+      (gone ? reduced_strides : kept_strides).push_back(dense[i]);
+    }
+  }
+
+  /// Calls start(), then add(value) for every element of a slice, then finish(number of the slice).
+  template <typename T, typename Start, typename Add, typename Finish>
+  void each(const T* x, Start start, Add add, Finish finish) const {
+    std::int64_t slice = 0;
+    const Walk<1> outer(kept, {kept_strides}), inner(reduced, {reduced_strides});
+    outer.elements([&](const auto& base) {
+      start();
+      inner.rows([&](std::int64_t count, const auto& offset, const auto& step) {
+        const T* from = x + base[0] + offset[0];
+        for (std::int64_t i = 0; i < count; ++i) add(from[i * step[0]]);
+      });
+      finish(slice++);
+    });
+  }
+};
+
+/// Reduces in `Sum`: start value, how to add, what becomes of the result.
+template <typename T, typename Sum, typename Add, typename Finish>
+void fold(const Reduction& r, const TensorView& x, const MutableTensorView& y, Sum first, Add add,
+          Finish finish) {
+  Sum sum = first;
+  r.each(
+      x.as<T>(), [&] { sum = first; }, [&](T v) { sum = add(sum, v); },
+      [&](std::int64_t slice) { y.as<T>()[slice] = convert<T>(finish(sum)); });
+}
+
+/// log Σ exp(x), without overflow: the largest exponent is taken out.
+template <typename T>
+void log_sum_exp(const Reduction& r, const TensorView& x, const MutableTensorView& y) {
+  std::vector<double> values;
+  r.each(
+      x.as<T>(), [&] { values.clear(); }, [&](T v) { values.push_back(convert<double>(v)); },
+      [&](std::int64_t slice) {
+        const double most = values.empty() ? -INFINITY : *std::ranges::max_element(values);
+        double sum = 0;
+        for (const double v : values) sum += std::isinf(most) ? std::exp(v) : std::exp(v - most);
+        y.as<T>()[slice] = convert<T>(std::isinf(most) ? std::log(sum) : most + std::log(sum));
+      });
+}
+
+/// Least and greatest value of a type, infinite for floats.
+template <typename T>
+T extreme(bool greatest) {
+  if constexpr (kIsFloat<T>) {
+    return convert<T>(greatest ? INFINITY : -INFINITY);
+  } else if constexpr (kIsBoolean<T>) {
+    return Boolean(greatest);
+  } else {
+    return greatest ? std::numeric_limits<T>::max() : std::numeric_limits<T>::min();
+  }
+}
+
+template <typename T>
+bool is_nan(T value) {
+  return value != value;
+}
+
+template <typename T>
+void reduce(ReduceFunction function, const Reduction& r, const TensorView& x, const MutableTensorView& y) {
+  using Sum = std::conditional_t<kIsFloat<T>, double,
+                                 std::conditional_t<std::is_signed_v<T>, std::int64_t, std::uint64_t>>;
+  const auto count = static_cast<Sum>(size_of(r.reduced));
+  const auto same = [](auto v) { return v; };
+  // integers wrap around modulo 2^64
+  const auto plus = [](Sum a, Sum b) {
+    if constexpr (kIsFloat<T>)
+      return a + b;
+    else
+      return static_cast<Sum>(static_cast<std::uint64_t>(a) + static_cast<std::uint64_t>(b));
+  };
+  const auto times = [](Sum a, Sum b) {
+    if constexpr (kIsFloat<T>)
+      return a * b;
+    else
+      return static_cast<Sum>(static_cast<std::uint64_t>(a) * static_cast<std::uint64_t>(b));
+  };
+  const auto real = [](T v) { return convert<double>(v); };
+  switch (function) {
+    case ReduceFunction::sum:
+      return fold<T>(r, x, y, Sum{0}, [&](Sum s, T v) { return plus(s, convert<Sum>(v)); }, same);
+    case ReduceFunction::mean:
+      return fold<T>(
+          r, x, y, Sum{0}, [&](Sum s, T v) { return plus(s, convert<Sum>(v)); },
+          [&](Sum s) { return kIsFloat<T> || count != 0 ? s / count : s; });
+    case ReduceFunction::prod:
+      return fold<T>(r, x, y, Sum{1}, [&](Sum s, T v) { return times(s, convert<Sum>(v)); }, same);
+    case ReduceFunction::sum_square:
+      return fold<T>(
+          r, x, y, Sum{0}, [&](Sum s, T v) { return plus(s, times(convert<Sum>(v), convert<Sum>(v))); },
+          same);
+    case ReduceFunction::l1:
+      return fold<T>(
+          r, x, y, Sum{0},
+          [&](Sum s, T v) {
+            return v < T{} ? plus(s, times(convert<Sum>(v), static_cast<Sum>(-1))) : plus(s, convert<Sum>(v));
+          },
+          same);
+    case ReduceFunction::l2:
+      return fold<T>(
+          r, x, y, 0.0, [&](double s, T v) { return s + real(v) * real(v); },
+          [](double s) { return std::sqrt(s); });
+    case ReduceFunction::log_sum:
+      return fold<T>(
+          r, x, y, 0.0, [&](double s, T v) { return s + real(v); }, [](double s) { return std::log(s); });
+    case ReduceFunction::log_sum_exp:
+      return log_sum_exp<T>(r, x, y);
+    default:
+      refuse(function_name(function), x.dtype);
+  }
+}
+
+}  // namespace
+
+void compute(const Reduce& step, Inputs inputs, Outputs outputs) {
+  const TensorView& x = inputs[0];
+  const MutableTensorView& y = outputs[0];
+  const Reduction r(x.shape, step.axes);
+  with_type(x.dtype, [&]<typename T>(Type<T>) {
+    const auto pick = [&](bool greatest) {
+      fold<T>(
+          r, x, y, extreme<T>(!greatest),
+          [&](T s, T v) { return is_nan(s) || (greatest ? s > v : s < v) ? s : v; }, [](T v) { return v; });
+    };
+    if (step.function == ReduceFunction::max || step.function == ReduceFunction::min) {
+      pick(step.function == ReduceFunction::max);
+    } else if constexpr (kIsBoolean<T>) {
+      refuse(function_name(step.function), x.dtype);
+    } else {
+      reduce<T>(step.function, r, x, y);
+    }
+  });
+}
+
+void compute(const ArgExtreme& step, Inputs inputs, Outputs outputs) {
+  const TensorView& x = inputs[0];
+  const Reduction r(x.shape, std::span(&step.axis, 1));
+  with_type(x.dtype, [&]<typename T>(Type<T>) {
+    std::int64_t place = 0, best_place = 0;
+    T best{};
+    r.each(
+        x.as<T>(), [&] { place = best_place = 0; },
+        [&](T v) {
+          // NaN is more extreme than any number, as in NumPy
+          const bool beyond =
+              is_nan(v) ? !is_nan(best) : !is_nan(best) && (step.largest ? v > best : v < best);
+          const bool equal = v == best || (is_nan(v) && is_nan(best));
+          if (place == 0 || beyond || (step.last && equal)) {
+            best = v;
+            best_place = place;
+          }
+          ++place;
+        },
+        [&](std::int64_t slice) { outputs[0].as<std::int64_t>()[slice] = best_place; });
+  });
+}
+
+void compute(const TopK& step, Inputs inputs, Outputs outputs) {
+  const TensorView& x = inputs[0];
+  const MutableTensorView values = at(outputs, 0), indices = at(outputs, 1);
+  const MutableTensorView& shaped = present(values) ? values : indices;
+  const Around around(x.shape, step.axis);
+  const std::int64_t k = shaped.shape[static_cast<std::size_t>(step.axis)];
+  std::vector<std::int64_t> order(static_cast<std::size_t>(around.size));
+  with_type(x.dtype, [&]<typename T>(Type<T>) {
+    for (std::int64_t s = 0; s < around.outer * around.inner; ++s) {
+      const std::int64_t outer = s / around.inner, inner = s % around.inner;
+      const T* from = x.as<T>() + outer * around.size * around.inner + inner;
+      // NaN counts as larger than all; equal values keep their order
+      const auto before = [&](std::int64_t i, std::int64_t j) {
+        const T a = from[i * around.inner], b = from[j * around.inner];
+        const bool less = is_nan(b) ? !is_nan(a) : a < b, greater = is_nan(a) ? !is_nan(b) : a > b;
+        if (less || greater) return step.largest ? greater : less;
+        return i < j;
+      };
+      std::iota(order.begin(), order.end(), std::int64_t{0});
+      std::partial_sort(order.begin(), order.begin() + k, order.end(), before);
+      for (std::int64_t i = 0; i < k; ++i) {
+        const std::int64_t to = (outer * k + i) * around.inner + inner,
+                           place = order[static_cast<std::size_t>(i)];
+        if (present(values)) values.as<T>()[to] = from[place * around.inner];
+        if (present(indices)) indices.as<std::int64_t>()[to] = place;
+      }
+    }
+  });
+}
+
+void compute(const CumulativeSum& step, Inputs inputs, Outputs outputs) {
+  const TensorView& x = inputs[0];
+  const Around around(x.shape, step.axis);
+  with_type(x.dtype, [&]<typename T>(Type<T>) {
+    using Sum = std::conditional_t<kIsFloat<T>, double, std::uint64_t>;
+    if constexpr (kIsBoolean<T>) refuse("cumulative sum", x.dtype);
+    for (std::int64_t s = 0; s < around.outer * around.inner; ++s) {
+      const std::int64_t base = s / around.inner * around.size * around.inner + s % around.inner;
+      Sum sum{};
+      for (std::int64_t i = 0; i < around.size; ++i) {
+        const std::int64_t place = base + (step.reverse ? around.size - 1 - i : i) * around.inner;
+        const Sum next = sum + convert<Sum>(x.as<T>()[place]);
+        outputs[0].as<T>()[place] = convert<T>(step.exclusive ? sum : next);
+        sum = next;
+      }
+    }
+  });
+}
+
+}  // namespace rdquant::program::plain

@@ -1,0 +1,13 @@
+#pragma once
+
+#include "rdquant/program/program.hpp"
+
+namespace rdquant::program {
+
+/// Drops steps, values and weights that no output depends on, and numbers the values anew.
+void remove_dead(Program& program);
+
+/// All fusions, in an order in which each finds what the one before it leaves.
+void fuse(Program& program);
+
+}  // namespace rdquant::program

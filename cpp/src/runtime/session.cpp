@@ -1,0 +1,295 @@
+#include "rdquant/runtime/session.hpp"
+
+#include <algorithm>
+#include <atomic>
+#include <functional>
+#include <list>
+#include <mutex>
+#include <optional>
+#include <shared_mutex>
+#include <utility>
+
+#include "rdquant/core/error.hpp"
+#include "rdquant/core/parallel.hpp"
+#include "rdquant/program/memory.hpp"
+
+namespace rdquant::runtime {
+namespace {
+
+using program::Program;
+using Shapes = std::vector<core::Shape>;
+
+/// The most recently used few, by key.
+template <typename Key, typename Kept>
+class Recent {
+ public:
+  explicit Recent(std::size_t most) : most_(most) {}
+
+  [[nodiscard]] std::optional<Kept> find(const Key& key) {
+    const auto found = std::ranges::find(entries_, key, &Entry::first);
+    if (found == entries_.end()) return std::nullopt;
+    entries_.splice(entries_.begin(), entries_, found);
+    return entries_.front().second;
+  }
+  void add(Key key, Kept kept) {
+    entries_.emplace_front(std::move(key), std::move(kept));
+    if (entries_.size() > most_) entries_.pop_back();
+  }
+  void clear() { entries_.clear(); }
+  [[nodiscard]] auto begin() { return entries_.begin(); }
+  [[nodiscard]] auto end() { return entries_.end(); }
+
+ private:
+  using Entry = std::pair<Key, Kept>;
+  std::list<Entry> entries_;
+  std::size_t most_;
+};
+
+/// A Program and the Executable that refers to it.
+struct Prepared {
+  Program program;
+  std::unique_ptr<Executable> executable;
+};
+
+/// How a batch is run: whole, or in pieces of as many rows as `prepared` has.
+struct Route {
+  std::shared_ptr<Prepared> prepared;
+  std::int64_t pieces = 1;
+};
+
+std::string port_text(const graph::Port& port) {
+  std::string text = "'" + port.name + "' (" + std::string(core::dtype_name(port.dtype)) + " [";
+  for (std::size_t i = 0; i < port.shape.size(); ++i) {
+    if (i > 0) text += ", ";
+    text += port.shape[i] ? std::to_string(*port.shape[i]) : "?";
+  }
+  return text + "])";
+}
+
+std::int64_t bytes_of(const program::Value& value) {
+  return core::element_count(value.shape) * static_cast<std::int64_t>(core::size_of(value.dtype));
+}
+
+/// Rows of a piece: one, or as many as make a piece's activations outweigh the weights, which every piece
+/// reads again; a divisor of the batch that leaves each thread a piece.
+std::int64_t rows_per_piece(const Program& program, std::int64_t batch, std::int64_t threads) {
+  std::int64_t weights = 0, largest = 1;
+  for (const program::Value& value : program.values) {
+    if (value.role == program::Role::constant) {
+      weights += bytes_of(value);
+    } else {
+      largest = std::max(largest, bytes_of(value) / batch);
+    }
+  }
+  const std::int64_t wanted = std::min(weights / largest, batch / threads);
+  std::int64_t rows = 1;
+  for (std::int64_t d = 1; d <= wanted; ++d) {
+    if (batch % d == 0) rows = d;
+  }
+  return rows;
+}
+
+}  // namespace
+
+struct Session::Impl {
+  Impl(graph::Graph g, std::string_view name, const Options& o)
+      : graph(std::move(g)), backend(runtime::backend(name)), options(o) {}
+
+  graph::Graph graph;
+  const Backend& backend;
+  Options options;
+  std::shared_mutex weights;  // shared by runs, held alone by set_weights
+  std::mutex cache;           // of the two below
+  Recent<std::pair<Shapes, int>, std::shared_ptr<Prepared>> prepared{4};
+  Recent<Shapes, Route> routes{8};
+
+  [[nodiscard]] Shapes check(std::span<const core::TensorView> inputs) const {
+    if (inputs.size() != graph.inputs.size()) {
+      throw core::InvalidArgument(graph.name + " has " + std::to_string(graph.inputs.size()) +
+                                  " inputs, got " + std::to_string(inputs.size()));
+    }
+    Shapes shapes;
+    for (std::size_t i = 0; i < inputs.size(); ++i) {
+      if (inputs[i].dtype != graph.inputs[i].dtype) {
+        throw core::InvalidArgument("input " + port_text(graph.inputs[i]) + ": got dtype " +
+                                    std::string(core::dtype_name(inputs[i].dtype)));
+      }
+      shapes.emplace_back(inputs[i].shape.begin(), inputs[i].shape.end());
+    }
+    return shapes;
+  }
+
+  [[nodiscard]] Program lowered(const Shapes& shapes) const {
+    std::map<std::string, core::Shape> named;
+    if (shapes.size() != graph.inputs.size()) {
+      throw core::InvalidArgument(graph.name + " has " + std::to_string(graph.inputs.size()) +
+                                  " inputs, got " + std::to_string(shapes.size()) + " shapes");
+    }
+    for (std::size_t i = 0; i < shapes.size(); ++i) named[graph.inputs[i].name] = shapes[i];
+    return program::lower(graph, named);
+  }
+
+  std::shared_ptr<Prepared> prepare(const Shapes& shapes, int threads) {
+    if (auto found = prepared.find({shapes, threads})) return *found;
+    auto made = std::make_shared<Prepared>();
+    made->program = lowered(shapes);
+    made->executable = backend.prepare(made->program, {threads, options.memory_limit});
+    prepared.add({shapes, threads}, made);
+    return made;
+  }
+
+  /// The batch in pieces where its rows are independent and every thread gets one; nullopt where not.
+  std::optional<Route> in_pieces(const Shapes& shapes) {
+    const int threads = core::resolve_threads(options.threads);
+    const std::int64_t batch = shapes.empty() || shapes[0].empty() ? 0 : shapes[0][0];
+    if (batch < 2 || batch < threads) return std::nullopt;
+    try {
+      const Program whole = lowered(shapes);
+      if (!program::rows_are_independent(whole)) return std::nullopt;
+      const std::int64_t rows = rows_per_piece(whole, batch, threads);
+      if (rows == batch) return std::nullopt;
+      Shapes piece = shapes;
+      for (core::Shape& shape : piece) shape[0] = rows;
+      Route route{prepare(piece, 1), batch / rows};
+      const Executable& executable = *route.prepared->executable;
+      const std::size_t need =
+          executable.weight_bytes() + executable.arena_bytes() * static_cast<std::size_t>(threads);
+      if (options.memory_limit != 0 && need > options.memory_limit) return std::nullopt;
+      return route;
+    } catch (const core::InvalidArgument&) {
+      return std::nullopt;  // the graph fixes its batch, or one piece exceeds the memory limit: run it whole
+    }
+  }
+
+  Route route(const Shapes& shapes) {
+    const std::lock_guard lock(cache);
+    if (auto found = routes.find(shapes)) return *found;
+    std::optional<Route> made = in_pieces(shapes);
+    if (!made) made = Route{prepare(shapes, options.threads), 1};
+    routes.add(shapes, *made);
+    return *made;
+  }
+
+  Route unsplit(const Shapes& shapes) {
+    const std::lock_guard lock(cache);
+    return {prepare(shapes, options.threads), 1};
+  }
+
+  [[nodiscard]] static std::vector<core::Tensor> outputs_of(const Program& program, std::int64_t pieces) {
+    std::vector<core::Tensor> outputs;
+    for (const program::ValueId id : program.outputs) {
+      const program::Value& value = program.values[static_cast<std::size_t>(id)];
+      core::Shape shape = value.shape;
+      if (pieces > 1) shape[0] *= pieces;
+      outputs.emplace_back(value.dtype, std::move(shape));
+    }
+    return outputs;
+  }
+
+  /// Runs piece `i`: its rows of the inputs into its rows of the outputs.
+  static void run_piece(const Prepared& prepared, std::span<const core::TensorView> inputs,
+                        std::span<const core::MutableTensorView> outputs, std::int64_t i) {
+    std::vector<core::TensorView> in;
+    std::vector<core::MutableTensorView> out;
+    for (std::size_t k = 0; k < inputs.size(); ++k) {
+      const auto& value = prepared.program.values[static_cast<std::size_t>(prepared.program.inputs[k])];
+      in.push_back({value.dtype, value.shape, inputs[k].as<std::byte>() + i * bytes_of(value)});
+    }
+    for (std::size_t k = 0; k < outputs.size(); ++k) {
+      const auto& value = prepared.program.values[static_cast<std::size_t>(prepared.program.outputs[k])];
+      out.push_back({value.dtype, value.shape, outputs[k].as<std::byte>() + i * bytes_of(value)});
+    }
+    prepared.executable->run(in, out);
+  }
+};
+
+Session::Session(graph::Graph graph, std::string_view backend, const Options& options)
+    : impl_(std::make_unique<Impl>(std::move(graph), backend, options)) {}
+
+Session::~Session() = default;
+
+std::vector<core::Tensor> Session::run(std::span<const core::TensorView> inputs) {
+  const Shapes shapes = impl_->check(inputs);
+  const std::shared_lock lock(impl_->weights);
+  const Route route = impl_->route(shapes);
+  std::vector<core::Tensor> outputs = Impl::outputs_of(route.prepared->program, route.pieces);
+  std::vector<core::MutableTensorView> views;
+  for (core::Tensor& output : outputs) views.push_back(output.write());
+  if (route.pieces == 1) {
+    route.prepared->executable->run(inputs, views);
+    return outputs;
+  }
+  const auto threads = static_cast<std::size_t>(core::resolve_threads(impl_->options.threads));
+  std::atomic<std::int64_t> next = 0;
+  core::parallel_for(threads, 1, static_cast<int>(threads), [&](std::size_t, std::size_t) {
+    for (std::int64_t i = next++; i < route.pieces; i = next++)
+      Impl::run_piece(*route.prepared, inputs, views, i);
+  });
+  return outputs;
+}
+
+void Session::set_weights(const std::map<std::string, core::Tensor>& tensors) {
+  const std::unique_lock lock(impl_->weights);
+  auto& known = impl_->graph.initializers;
+  for (const auto& [name, tensor] : tensors) {
+    const auto found = known.find(name);
+    if (found == known.end())
+      throw core::InvalidArgument(impl_->graph.name + " has no weight '" + name + "'");
+    if (found->second.dtype() != tensor.dtype() || found->second.shape() != tensor.shape()) {
+      throw core::InvalidArgument(
+          "weight '" + name + "': expected " + std::string(core::dtype_name(found->second.dtype())) +
+          " of shape " + core::shape_text(found->second.shape()) + ", got " +
+          std::string(core::dtype_name(tensor.dtype())) + " of shape " + core::shape_text(tensor.shape()));
+    }
+  }
+  for (const auto& [name, tensor] : tensors) known[name] = tensor;
+  const auto baked = [&](const Prepared& prepared) {
+    const auto& names = prepared.program.baked;
+    return std::ranges::any_of(tensors,
+                               [&](const auto& e) { return std::ranges::binary_search(names, e.first); });
+  };
+  for (auto& [key, prepared] : impl_->prepared) {
+    if (baked(*prepared)) {  // the plan itself depends on the values
+      impl_->prepared.clear();
+      impl_->routes.clear();
+      return;
+    }
+  }
+  for (auto& [key, prepared] : impl_->prepared) {
+    prepared->executable->update(program::set_weights(prepared->program, tensors));
+  }
+}
+
+Plan Session::plan(const Shapes& shapes, bool whole) {
+  const std::shared_lock lock(impl_->weights);
+  const Route route = whole ? impl_->unsplit(shapes) : impl_->route(shapes);
+  Plan plan{route.prepared->executable->plan(),
+            {},
+            route.prepared->executable->arena_bytes(),
+            route.prepared->executable->weight_bytes(),
+            route.pieces};
+  for (const program::Value& value : route.prepared->program.values) plan.names.push_back(value.name);
+  return plan;
+}
+
+std::vector<Times> Session::profile(std::span<const core::TensorView> inputs, int runs) {
+  const Shapes shapes = impl_->check(inputs);
+  const std::shared_lock lock(impl_->weights);
+  const std::shared_ptr<Prepared> prepared = impl_->unsplit(shapes).prepared;
+  std::vector<core::Tensor> outputs = Impl::outputs_of(prepared->program, 1);
+  std::vector<core::MutableTensorView> views;
+  for (core::Tensor& output : outputs) views.push_back(output.write());
+  prepared->executable->run(inputs, views);
+  std::vector<Times> all(static_cast<std::size_t>(std::max(runs, 0)));
+  for (Times& times : all) prepared->executable->run(inputs, views, &times);
+  return all;
+}
+
+std::string Session::dump(const Shapes& shapes) {
+  const std::shared_lock lock(impl_->weights);
+  return program::dump(impl_->lowered(shapes));
+}
+
+std::string_view Session::backend() const { return impl_->backend.name(); }
+
+}  // namespace rdquant::runtime

@@ -1,0 +1,94 @@
+"""A Model as the engine's Graph: nodes and attributes copied, tensors viewed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import AttributeProto, TensorProto, numpy_helper
+
+from .._core.graph import Graph
+from ..errors import Unsupported
+from .checks import describe
+from .model import Model
+
+__all__ = ["native_graph"]
+
+_KINDS = {
+    TensorProto.FLOAT: "float32",
+    TensorProto.DOUBLE: "float64",
+    TensorProto.FLOAT16: "float16",
+    TensorProto.INT8: "int8",
+    TensorProto.INT16: "int16",
+    TensorProto.INT32: "int32",
+    TensorProto.INT64: "int64",
+    TensorProto.UINT8: "uint8",
+    TensorProto.UINT16: "uint16",
+    TensorProto.UINT32: "uint32",
+    TensorProto.UINT64: "uint64",
+    TensorProto.BOOL: "bool",
+}
+
+
+def native_graph(model: Model) -> Graph:
+    """The model for the C++ engine, which views the model's own arrays.
+
+    Raises Unsupported for subgraphs and for element types beyond integers, booleans and float16/32/64.
+    """
+    skeleton = model.skeleton
+    opsets = {o.domain: o.version for o in skeleton.opset_import}
+    graph = Graph(model.name, opsets.get("", opsets.get("ai.onnx", 1)))
+    dims = {t.name: list(t.dims) for t in skeleton.graph.initializer}
+    for name, (kind, array) in model.tensors().items():
+        graph.add_initializer(name, array, _kind(kind, f"tensor {name!r}"), dims[name])
+    for port in skeleton.graph.input:
+        _add_input(graph, port)
+    for node in skeleton.graph.node:
+        graph.add_node(
+            node.op_type,
+            "" if node.domain == "ai.onnx" else node.domain,
+            node.name,
+            list(node.input),
+            list(node.output),
+            {a.name: _value(a, node) for a in node.attribute},
+        )
+    for output in skeleton.graph.output:
+        graph.add_output(output.name)
+    return graph
+
+
+def _kind(number: int, what: str) -> str:
+    kind = _KINDS.get(number)
+    if kind is None:
+        raise Unsupported(f"{what} has element type {TensorProto.DataType.Name(number)}, which is not supported")  # type: ignore[arg-type]
+    return kind
+
+
+def _add_input(graph: Graph, port: onnx.ValueInfoProto) -> None:
+    if port.type.WhichOneof("value") != "tensor_type":
+        raise Unsupported(f"input {port.name!r} is a {port.type.WhichOneof('value')}; only tensors are supported")
+    tensor = port.type.tensor_type
+    sizes = [d.dim_value if d.HasField("dim_value") else None for d in tensor.shape.dim]
+    graph.add_input(port.name, _kind(tensor.elem_type, f"input {port.name!r}"), sizes)
+
+
+def _value(attribute: onnx.AttributeProto, node: onnx.NodeProto) -> Any:
+    if attribute.type == AttributeProto.TENSOR:
+        _kind(attribute.t.data_type, f"{describe(node)}: attribute {attribute.name!r}")
+        return np.ascontiguousarray(numpy_helper.to_array(attribute.t)).reshape(attribute.t.dims)
+    value = onnx.helper.get_attribute_value(attribute)
+    if attribute.type == AttributeProto.STRING:
+        return _text(value)
+    if attribute.type == AttributeProto.STRINGS:
+        return [_text(v) for v in value]
+    if attribute.type in (AttributeProto.INT, AttributeProto.FLOAT):
+        return value
+    if attribute.type in (AttributeProto.INTS, AttributeProto.FLOATS):
+        return list(value)
+    kind = AttributeProto.AttributeType.Name(attribute.type)
+    raise Unsupported(f"{describe(node)}: attribute {attribute.name!r} of kind {kind} is not supported")
+
+
+def _text(value: bytes) -> str:
+    return value.decode("utf-8", "replace")

@@ -1,0 +1,69 @@
+"""Sessions on our own engine, as `rdquant.Session` drives them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .._core import runtime as _runtime
+from ..graph import Model, native_graph
+
+__all__ = ["EngineSession", "engine_backends"]
+
+
+def engine_backends() -> dict[str, str]:
+    """The engine's backends: name → why this machine cannot use it, "" where it can."""
+    return _runtime.backends()
+
+
+class EngineSession:
+    """One model on one backend of the engine; `run` may be called from several threads at once."""
+
+    def __init__(self, model: Model, backend: str, threads: int, memory_limit: int) -> None:
+        self._outputs = [o.name for o in model.outputs]
+        self._inner = _runtime.Session(native_graph(model), backend, threads, memory_limit)
+
+    @property
+    def backend(self) -> str:
+        """Name of the backend in use."""
+        return self._inner.backend
+
+    def run(self, arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        """Outputs by name for all inputs, given in the model's order, dtypes and sizes."""
+        return dict(zip(self._outputs, self._inner.run(list(arrays.values())), strict=True))
+
+    def set_weights(self, tensors: Mapping[str, NDArray[Any]]) -> None:
+        """Use these tensors, of the model's dtypes and shapes, from now on."""
+        self._inner.set_weights(tensors)
+
+    def plan(self, shapes: Sequence[Sequence[int]]) -> list[dict[str, Any]]:
+        """Steps for inputs of these shapes, as `rdquant.Session.plan` documents them."""
+        plan = self._inner.plan(shapes, whole=False)
+        return [{"step": i, **row, "backend": self.backend} for i, row in enumerate(plan["steps"])]
+
+    def dump(self, shapes: Sequence[Sequence[int]]) -> str:
+        """The lowered program as text."""
+        return self._inner.dump(shapes)
+
+    def profile(self, arrays: Mapping[str, NDArray[Any]], runs: int) -> list[dict[str, Any]]:
+        """Times of every step of the whole batch, as `rdquant.Session.profile` documents them."""
+        inputs = list(arrays.values())
+        times = np.array(self._inner.profile(inputs, runs)) * 1e6
+        steps = self._inner.plan([a.shape for a in inputs], whole=True)["steps"]
+        means = times.mean(axis=0)
+        total = float(means.sum()) or 1.0
+        return [
+            {
+                "step": i,
+                **{k: row[k] for k in ("op", "node")},
+                "backend": self.backend,
+                **{k: row[k] for k in ("kernel", "layout", "macs", "bytes")},
+                "best_us": float(times[:, i].min()),
+                "mean_us": float(means[i]),
+                "share": float(means[i]) / total,
+            }
+            for i, row in enumerate(steps)
+        ]

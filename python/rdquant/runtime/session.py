@@ -1,0 +1,190 @@
+"""The public Session: checks feeds, slices batches, chooses the backend."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ..errors import BackendUnavailable, InvalidArgument, Unsupported
+from ..graph import Model, TensorInfo, load
+from .engine import EngineSession, engine_backends
+from .feeds import check_shape, fed, noise, slices
+from .onnxruntime import OnnxRuntimeSession
+
+__all__ = ["BACKENDS", "Session"]
+
+BACKENDS = ("auto", "onednn", "reference", "onnxruntime")
+"""Names that `Session` takes; "auto" takes our engine's best, and ONNX Runtime for what the engine lacks."""
+
+_log = logging.getLogger("rdquant.runtime")
+
+
+def _chosen(backend: str) -> str:
+    """The backend asked for: the argument, or RDQUANT_BACKEND where that is "auto"."""
+    source, name = "backend", backend
+    if backend == "auto" and os.environ.get("RDQUANT_BACKEND"):
+        source, name = "RDQUANT_BACKEND =", os.environ["RDQUANT_BACKEND"]
+    if name not in BACKENDS:
+        raise BackendUnavailable(
+            f"{source} {name!r} is unknown; allowed are {', '.join(map(repr, BACKENDS))}"
+        )
+    if name not in ("auto", "onnxruntime"):
+        reason = engine_backends().get(name, "this build is without it")
+        if reason:
+            raise BackendUnavailable(f"{source} {name!r} cannot be used: {reason}")
+    return name
+
+
+class Session:
+    """A model made ready to run; `run` may be called from several threads at once.
+
+    model: a `Model` or what `rdquant.load` takes. backend: one of `BACKENDS`; "auto" reads the environment
+    variable RDQUANT_BACKEND first. threads: threads within one run, all cores by default. batch: rows that
+    `plan` and `profile` make up where the model leaves the batch open. memory_limit: bytes that activations
+    and packed weights of one plan may take; by default no limit. ONNX Runtime has none.
+
+    A backend named by the caller is used or refused. "auto" takes our engine; where that lacks an operator,
+    ONNX Runtime if it is installed, with a warning in the log "rdquant.runtime".
+
+    Raises BackendUnavailable for an unknown or missing backend, Unsupported for a model that it cannot run:
+    the message names operator and node. Plans are made when shapes are known, so an operator's refusal may
+    come with the first run.
+    """
+
+    def __init__(
+        self,
+        model: Model | str | os.PathLike[str],
+        backend: str = "auto",
+        threads: int | None = None,
+        batch: int = 1,
+        memory_limit: int | None = None,
+    ) -> None:
+        for name, value in (("threads", threads), ("batch", batch), ("memory_limit", memory_limit)):
+            if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+                raise InvalidArgument(f"{name}: expected an integer ≥ 1, got {value!r}")
+        wanted = _chosen(backend)
+        self._threads = threads or 0
+        self._batch = batch
+        self._limit = memory_limit or 0
+        self._model = load(model)
+        self._inner = self._prepared(wanted)
+
+    @property
+    def model(self) -> Model:
+        """The model with the weights now in use."""
+        return self._model
+
+    @property
+    def backend(self) -> str:
+        """Name of the backend in use."""
+        return self._inner.backend
+
+    @property
+    def inputs(self) -> list[TensorInfo]:
+        """What `run` must be fed with."""
+        return self._model.inputs
+
+    @property
+    def outputs(self) -> list[TensorInfo]:
+        """What `run` gives."""
+        return self._model.outputs
+
+    def run(self, feeds: Mapping[str, ArrayLike]) -> dict[str, NDArray[Any]]:
+        """Outputs by name for inputs by name.
+
+        Real numbers of another float type are converted to the model's; all else must match in dtype, rank
+        and size. Where the model's batch (axis 0 of every input and output) is fixed and the feeds hold more
+        rows, the model runs on slices, the last one filled up with its last row, and the outputs are joined:
+        as many rows as fed. Raises InvalidArgument for feeds that do not fit.
+        """
+        arrays = fed(feeds, self.inputs, self._model.name)
+        rows = slices([*self.inputs, *self.outputs], arrays)
+        for info in self.inputs:
+            check_shape(info, arrays[info.name].shape, sliced=rows is not None)
+        return self._inner.run(arrays) if rows is None else self._run_sliced(arrays, *rows)
+
+    def set_weights(self, tensors: Mapping[str, ArrayLike]) -> None:
+        """Use `tensors` from now on; weights not named stay as they are. Runs under way end with the old
+        ones.
+
+        Names, shapes and dtypes as `Model.replace_weights`. The engine repacks these weights and keeps its
+        plans; ONNX Runtime prepares the model anew.
+        """
+        model = self._model.replace_weights(tensors)
+        if isinstance(self._inner, OnnxRuntimeSession):
+            self._inner.replace(model)
+        else:
+            stored = model.tensors()
+            self._inner.set_weights({name: stored[name][1] for name in tensors if name in stored})
+        self._model = model
+
+    def plan(self, feeds: Mapping[str, ArrayLike] | None = None) -> list[dict[str, Any]]:
+        """The steps that the backend runs, after fusion, in order.
+
+        feeds: inputs for whose sizes to plan; by default made up as by `profile`. Rows: step (0, 1, …), op
+        ("convolution", …; ONNX's names on ONNX Runtime), node, backend, inputs and outputs (names); from our
+        engine also kernel, layout (of the output), macs, and bytes (read and written once).
+        """
+        if isinstance(self._inner, OnnxRuntimeSession):
+            return self._inner.plan()
+        arrays = self._arrays(feeds)
+        return self._inner.plan([a.shape for a in arrays.values()])
+
+    def profile(self, feeds: Mapping[str, ArrayLike] | None = None, runs: int = 10) -> list[dict[str, Any]]:
+        """Time of every step, measured over `runs` runs after one that warms up.
+
+        feeds: as for `run`, without slicing; by default seeded noise, which needs a model whose sizes are
+        fixed but for the batch. Rows in order of execution: step, op, node, backend, best_us and mean_us
+        (microseconds), share (of the sum of means, a fraction); from our engine also kernel, layout, macs and
+        bytes as `plan`.
+        """
+        if isinstance(runs, bool) or not isinstance(runs, int) or runs < 1:
+            raise InvalidArgument(f"runs: expected an integer ≥ 1, got {runs!r}")
+        return self._inner.profile(self._arrays(feeds), runs)
+
+    def __repr__(self) -> str:
+        return f"<rdquant.Session of {self._model.name} on {self.backend}, threads {self._threads or 'all'}>"
+
+    def _prepared(self, wanted: str) -> EngineSession | OnnxRuntimeSession:
+        if wanted == "onnxruntime":
+            return OnnxRuntimeSession(self._model, self._threads)
+        try:
+            return self._engine(wanted)
+        except Unsupported as lacking:
+            if wanted != "auto":
+                raise
+            try:
+                fallback = OnnxRuntimeSession(self._model, self._threads)
+            except BackendUnavailable:
+                raise lacking from None
+            _log.warning("%s runs on ONNX Runtime, for our engine lacks something: %s", self._model.name, lacking)
+            return fallback
+
+    def _engine(self, wanted: str) -> EngineSession:
+        """A session of our engine; Unsupported at once where it is clear without sizes that it lacks an
+        operator.
+        """
+        return EngineSession(self._model, wanted, self._threads, self._limit)
+
+    def _arrays(self, feeds: Mapping[str, ArrayLike] | None) -> dict[str, NDArray[Any]]:
+        if feeds is None:
+            return noise(self.inputs, self._batch)
+        arrays = fed(feeds, self.inputs, self._model.name)
+        for info in self.inputs:
+            check_shape(info, arrays[info.name].shape, sliced=False)
+        return arrays
+
+    def _run_sliced(self, arrays: Mapping[str, NDArray[Any]], rows: int, size: int) -> dict[str, NDArray[Any]]:
+        parts = []
+        for start in range(0, rows, size):
+            part = {name: array[start : start + size] for name, array in arrays.items()}
+            short = size - min(size, rows - start)
+            if short:
+                part = {n: np.concatenate([a, np.repeat(a[-1:], short, axis=0)]) for n, a in part.items()}
+            parts.append(self._inner.run(part))
+        return {o.name: np.concatenate([p[o.name] for p in parts])[:rows] for o in self.outputs}
