@@ -83,7 +83,6 @@ class Builder {
 
 /// The rules: each adds what computes `step`, or returns false and adds nothing.
 bool build_convolution(Builder& builder, const program::Step& step);
-bool build_transposed_convolution(Builder& builder, const program::Step& step);
 bool build_matmul(Builder& builder, const program::Step& step);
 bool build_pool(Builder& builder, const program::Step& step);
 bool build_mean(Builder& builder, const program::Step& step);

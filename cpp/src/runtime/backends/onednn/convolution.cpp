@@ -1,7 +1,11 @@
 #include <algorithm>
 #include <array>
+#include <cstdlib>
+#include <string>
+#include <string_view>
 
-#include "builder.hpp"
+#include "own_convolution.hpp"
+#include "rdquant/core/error.hpp"
 
 namespace rdquant::runtime::onednn {
 namespace {
@@ -35,12 +39,7 @@ memory::dims less_one(const std::vector<std::int64_t>& dilations) {
   return result;
 }
 
-/// A convolution as Step says it, taken apart.
-struct Parts {
-  const Convolution& convolution;
-  ValueId x, w, bias, residual, slopes, y;
-  bool in_place;  ///< the residual lies where the result goes
-};
+using Parts = ConvolutionParts;
 
 Parts take_apart(const Builder& builder, const Step& step) {
   const ValueId residual = program::input(step, 3);
@@ -134,12 +133,38 @@ std::optional<Candidate> choose(const Builder& builder, const Parts& parts) {
   return best;
 }
 
+/// What RDQUANT_KERNELS says: own kernels wherever they can, oneDNN's wherever it can, or the better by rule.
+enum class Preference { automatic, own, onednn };
+Preference preference() {
+  const char* text = std::getenv("RDQUANT_KERNELS");
+  const std::string_view name = text == nullptr ? "auto" : text;
+  if (name == "auto" || name.empty()) return Preference::automatic;
+  if (name == "own") return Preference::own;
+  if (name == "onednn") return Preference::onednn;
+  throw core::InvalidArgument("RDQUANT_KERNELS is '" + std::string(name) + "'; allowed are auto, own, onednn");
+}
+
+kernels::ConvMethod method_of(const Builder& builder, const Parts& parts) {
+  const std::int64_t channels = builder.value(parts.x).shape[1];
+  if (parts.convolution.groups > 1 && parts.convolution.groups == channels) return kernels::ConvMethod::depthwise;
+  return channels <= 4 && builder.layout(parts.x) == Layout::plain ? kernels::ConvMethod::first
+                                                                   : kernels::ConvMethod::dense;
+}
+
+/// Where our kernels were measured to be as fast as oneDNN's or faster.
+bool own_is_better(kernels::ConvMethod method) { return method == kernels::ConvMethod::depthwise; }
+
 }  // namespace
 
 bool build_convolution(Builder& builder, const Step& step) {
   if (!std::holds_alternative<Convolution>(step.operation)) return false;
   const Parts parts = take_apart(builder, step);
   if (builder.value(parts.x).dtype != core::DType::f32) return false;
+  const Preference wish = preference();
+  if (builder.value(parts.x).shape.size() == 4 && wish != Preference::onednn) {
+    const kernels::ConvMethod method = method_of(builder, parts);
+    if ((wish == Preference::own || own_is_better(method)) && build_own_convolution(builder, parts, method)) return true;
+  }
   const std::optional<Candidate> chosen = choose(builder, parts);
   if (!chosen) return false;
   const auto& desc = chosen->desc;

@@ -153,18 +153,17 @@ std::shared_ptr<const Kernel> make_copy(StridedCopy copy, int threads) {
   }
 }
 
-void share(std::int64_t n, std::int64_t grain, int threads,
-           const std::function<void(std::int64_t begin, std::int64_t end)>& body) {
+void share_ranges(std::int64_t n, std::int64_t grain, int threads, const void* body, RangeWork work) {
   const std::int64_t workers = std::clamp<std::int64_t>(n / std::max<std::int64_t>(1, grain), 1, threads);
   if (workers == 1) {
-    body(0, n);
+    work(body, 0, n);
     return;
   }
-#pragma omp parallel num_threads(static_cast<int>(workers))
+#pragma omp parallel num_threads(static_cast <int>(workers))
   {
     const std::int64_t team = omp_get_num_threads();  // may be fewer than asked for
     const std::int64_t rank = omp_get_thread_num();
-    body(n * rank / team, n * (rank + 1) / team);
+    work(body, n * rank / team, n * (rank + 1) / team);
   }
 }
 

@@ -22,9 +22,16 @@ struct StridedCopy {
 /// Operands: from, to.
 [[nodiscard]] std::shared_ptr<const Kernel> make_copy(StridedCopy copy, int threads);
 
+using RangeWork = void (*)(const void* body, std::int64_t begin, std::int64_t end);
+void share_ranges(std::int64_t n, std::int64_t grain, int threads, const void* body, RangeWork work);
+
 /// Calls `body(begin, end)` for the ranges of [0, n) that `threads` OpenMP threads take; n is split only
-/// where every thread gets `grain` items.
-void share(std::int64_t n, std::int64_t grain, int threads,
-           const std::function<void(std::int64_t begin, std::int64_t end)>& body);
+/// where every thread gets `grain` items. Allocates nothing.
+template <typename Body>
+void share(std::int64_t n, std::int64_t grain, int threads, const Body& body) {
+  share_ranges(n, grain, threads, &body, [](const void* b, std::int64_t begin, std::int64_t end) {
+    (*static_cast<const Body*>(b))(begin, end);
+  });
+}
 
 }  // namespace rdquant::runtime::onednn

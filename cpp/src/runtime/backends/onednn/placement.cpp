@@ -89,7 +89,6 @@ class Placer {
     const ValueId first = step.inputs.empty() ? kNone : step.inputs[0];
     const auto& operation = step.operation;
     if (std::holds_alternative<program::Convolution>(operation)) return true;
-    if (std::holds_alternative<program::TransposedConvolution>(operation)) return true;
     if (std::holds_alternative<program::Binary>(operation)) {
       return is_plain_binary(program_, step) && (is_blocked(first) || is_blocked(step.inputs[1]));
     }
