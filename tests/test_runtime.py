@@ -1,4 +1,4 @@
-"""rdquant.Session on ONNX Runtime: the file's own outputs, weights that can be swapped, clear refusals."""
+"""rdquant.Session: the file's own outputs, weights that can be swapped, clear refusals, on every backend."""
 
 from __future__ import annotations
 
@@ -13,15 +13,19 @@ import pytest
 import models
 import rdquant
 from rdquant.errors import BackendUnavailable, InvalidArgument, Unsupported
+from rdquant.runtime.engine import engine_backends
 
 
 def images(rows: int, dtype: type = np.float32) -> np.ndarray:
     return np.random.default_rng(0).standard_normal((rows, 3, 8, 8)).astype(dtype)
 
 
-@pytest.fixture(scope="module")
-def session() -> rdquant.Session:
-    return rdquant.Session(rdquant.load(models.cnn()), threads=1)
+ENGINE = [name for name, reason in engine_backends().items() if not reason]
+
+
+@pytest.fixture(scope="module", params=[*ENGINE, "onnxruntime"])
+def session(request: pytest.FixtureRequest) -> rdquant.Session:
+    return rdquant.Session(rdquant.load(models.cnn()), backend=request.param, threads=1)
 
 
 def expected(x: np.ndarray) -> np.ndarray:
@@ -48,42 +52,46 @@ def test_run_gives_what_the_formulas_give(session: rdquant.Session) -> None:
     np.testing.assert_allclose(out["y"], expected(x), rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "cifar10_resnet20",
-        "mnist-8",
-        "mobilenet_v1_0.75",
-        "squeezenet1.1-7",
-        "ultraface_rfb_320",
-        "yolox_nano",
-    ],
-)
-def test_real_models_give_the_files_outputs(shared_data: Path, name: str) -> None:
-    path = shared_data / "models" / f"{name}.onnx"
-    session = rdquant.Session(path)
-    feeds = {
+def real_feeds(session: rdquant.Session) -> dict[str, np.ndarray]:
+    return {
         i.name: np.random.default_rng(0)
         .random([d if isinstance(d, int) else 1 if k == 0 else 224 for k, d in enumerate(i.shape)])
         .astype(i.dtype)
         for i in session.inputs
     }
+
+
+QUICK = ["cifar10_resnet20", "mnist-8", "mobilenet_v1_0.75", "squeezenet1.1-7", "ultraface_rfb_320"]
+LONG = ["cifar10_resnet32", "efficientnet_lite0", "yolov8n_random", "yolox_nano"]
+
+
+@pytest.mark.parametrize("backend", ENGINE)
+@pytest.mark.parametrize("name", [*QUICK, *(pytest.param(n, marks=pytest.mark.slow) for n in LONG)])
+def test_real_models_give_the_files_outputs(shared_data: Path, name: str, backend: str) -> None:
+    path = shared_data / "models" / f"{name}.onnx"
+    session = rdquant.Session(path, backend=backend)
+    feeds = real_feeds(session)
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     peer = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    assert session.backend == backend
     for got, want in zip(session.run(feeds).values(), peer.run(None, feeds), strict=True):
-        np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-5)
+        spread = float(want.max() - want.min()) or 1.0
+        assert got.shape == want.shape
+        assert np.abs(got - want).max() <= 1e-4 * spread
 
 
-def test_set_weights_equals_a_new_session() -> None:
+@pytest.mark.parametrize("backend", [*ENGINE, "onnxruntime"])
+def test_set_weights_equals_a_new_session(backend: str) -> None:
     model = rdquant.load(models.cnn())
-    session = rdquant.Session(model)
+    session = rdquant.Session(model, backend)
     x = images(2)
     before = session.run({"x": x})["y"]
     rounded = {name: np.round(w * 16) / 16 for name, w in model.weights().items()}
     session.set_weights(rounded)
     after = session.run({"x": x})["y"]
-    np.testing.assert_array_equal(after, rdquant.Session(model.replace_weights(rounded)).run({"x": x})["y"])
+    anew = rdquant.Session(model.replace_weights(rounded), backend)
+    np.testing.assert_array_equal(after, anew.run({"x": x})["y"])
     assert np.abs(after - before).max() > 1e-3
     session.set_weights({"fc.b": rounded["fc.b"] + 1})  # the others stay as they were set
     np.testing.assert_allclose(session.run({"x": x})["y"], after + 1, rtol=1e-5)
@@ -92,6 +100,7 @@ def test_set_weights_equals_a_new_session() -> None:
     np.testing.assert_allclose(session.run({"x": x})["y"], after + 1, rtol=1e-5)
     session.set_weights(model.weights())
     np.testing.assert_array_equal(session.run({"x": x})["y"], before)
+    assert session.model.weights()["fc.b"] is not rounded["fc.b"]
 
 
 @pytest.mark.parametrize("rows", [1, 2, 4, 5])
@@ -135,16 +144,91 @@ def test_a_fixed_batch_refuses_rows_that_do_not_fit() -> None:
         fixed.run({"x": images(0)})
 
 
-def test_an_unknown_backend_lists_the_allowed() -> None:
-    with pytest.raises(BackendUnavailable, match="'tensorrt' is unknown; allowed are 'auto', 'onnxruntime'"):
+def test_an_unknown_backend_lists_the_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
+    allowed = "allowed are 'auto', 'onednn', 'reference', 'onnxruntime'"
+    with pytest.raises(BackendUnavailable, match=f"'tensorrt' is unknown; {allowed}"):
         rdquant.Session(rdquant.load(models.cnn()), backend="tensorrt")
+    monkeypatch.setenv("RDQUANT_BACKEND", "abacus")
+    with pytest.raises(BackendUnavailable, match=f"RDQUANT_BACKEND = 'abacus' is unknown; {allowed}"):
+        rdquant.Session(rdquant.load(models.cnn()))
+
+
+def test_the_environment_chooses_where_the_caller_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RDQUANT_BACKEND", "reference")
+    assert rdquant.Session(rdquant.load(models.cnn())).backend == "reference"
+    assert rdquant.Session(rdquant.load(models.cnn()), backend="onnxruntime").backend == "onnxruntime"
 
 
 def test_a_missing_backend_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
     model = rdquant.load(models.cnn())
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(BackendUnavailable, match="pip install onnxruntime"):
+        rdquant.Session(model, backend="onnxruntime")
+    assert rdquant.Session(model).backend in ENGINE
+
+
+def test_what_the_engine_lacks_runs_on_onnx_runtime(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    proto = models.build(
+        [models.helper.make_node("Det", ["x"], ["y"], "determinant")], {}, {"x": ["N", 2, 2]}, {"y": ["N"]}
+    )
+    model = rdquant.load(proto)
+    monkeypatch.setattr("rdquant.runtime.session.engine_backends", lambda: {"onednn": ""})
+    session = rdquant.Session(model)
+    assert "Det node 'determinant'" in caplog.text
+    assert session.backend == "onnxruntime"
+    assert {row["backend"] for row in session.plan()} == {"onnxruntime"}
+    x = np.array([[[1, 2], [3, 4]]], np.float32)
+    np.testing.assert_allclose(session.run({"x": x})["y"], [-2], rtol=1e-6)
+    with pytest.raises(Unsupported, match=r"Det node 'determinant': the operator is not supported"):
+        rdquant.Session(model, backend="reference")
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(Unsupported, match=r"Det node 'determinant': the operator is not supported"):
         rdquant.Session(model)
+
+
+@pytest.mark.parametrize("backend", ENGINE)
+def test_a_plan_beyond_the_memory_limit_is_refused(backend: str) -> None:
+    session = rdquant.Session(rdquant.load(models.cnn()), backend=backend, memory_limit=100)
+    with pytest.raises(InvalidArgument, match="memory limit is 100"):
+        session.run({"x": images(1)})
+    session = rdquant.Session(rdquant.load(models.cnn()), backend=backend, memory_limit=1 << 20)
+    assert session.run({"x": images(1)})["y"].shape == (1, 10)
+
+
+@pytest.mark.parametrize("backend", ENGINE)
+def test_a_batch_gives_what_its_rows_give(backend: str) -> None:
+    session = rdquant.Session(rdquant.load(models.cnn()), backend=backend, threads=2)
+    x = images(9)
+    rows = [session.run({"x": x[i : i + 1]})["y"] for i in range(9)]
+    np.testing.assert_allclose(session.run({"x": x})["y"], np.concatenate(rows), rtol=1e-5, atol=1e-6)
+
+
+def test_outputs_belong_to_the_caller(session: rdquant.Session) -> None:
+    first = session.run({"x": images(1)})["y"]
+    kept = first.copy()
+    session.run({"x": images(2)})
+    np.testing.assert_array_equal(first, kept)
+    first += 1
+    assert first.flags.writeable
+
+
+def test_weights_change_between_runs_not_within(session: rdquant.Session) -> None:
+    model = session.model
+    x = images(1)
+    before = session.run({"x": x})["y"]
+    other = {"fc.b": model.weights()["fc.b"] + np.float32(1)}
+    with ThreadPoolExecutor(4) as pool:
+        runs = [pool.submit(lambda: session.run({"x": x})["y"]) for _ in range(40)]
+        swap = pool.submit(session.set_weights, other)
+        runs += [pool.submit(lambda: session.run({"x": x})["y"]) for _ in range(40)]
+    swap.result()
+    session.set_weights(model.weights())
+    for run in runs:
+        step = np.round((run.result() - before).mean())
+        np.testing.assert_allclose(run.result(), before + step, rtol=1e-5, atol=1e-5)
+        assert step in (0, 1)
 
 
 @pytest.mark.parametrize("options", [{"threads": 0}, {"threads": 1.5}, {"batch": 0}, {"batch": True}])
@@ -164,18 +248,29 @@ def test_threads_may_share_a_session(session: rdquant.Session) -> None:
 def test_plan_and_profile_tell_the_steps(session: rdquant.Session) -> None:
     plan = session.plan()
     assert [row["step"] for row in plan] == list(range(len(plan)))
-    assert sum(row["op"].endswith("Conv") for row in plan) == 2
-    assert {row["backend"] for row in plan} == {"onnxruntime"}
+    own = session.backend != "onnxruntime"
+    assert sum(row["op"] == "convolution" if own else row["op"].endswith("Conv") for row in plan) == 2
+    assert {row["backend"] for row in plan} == {session.backend}
 
     rows = session.profile(runs=3)
     assert sum(row["share"] for row in rows) == pytest.approx(1)
     assert all(0 <= row["best_us"] <= row["mean_us"] for row in rows)
-    assert {"Conv", "Gemm"} <= {row["op"].removeprefix("Fused") for row in rows}
+    names = {row["op"].removeprefix("Fused") for row in rows}
+    assert ({"convolution", "matmul"} if own else {"Conv", "Gemm"}) <= names
     assert len(session.profile({"x": images(2)}, runs=1)) == len(rows)
     with pytest.raises(InvalidArgument, match="runs"):
         session.profile(runs=0)
     with pytest.raises(InvalidArgument, match="not fed"):
         session.profile({})
+
+
+@pytest.mark.parametrize("backend", ENGINE)
+def test_the_engine_counts_work(backend: str) -> None:
+    session = rdquant.Session(rdquant.load(models.cnn()), backend=backend)
+    for rows, times in ((session.plan(), 1), (session.profile({"x": images(3)}, runs=1), 3)):
+        macs = [row["macs"] for row in rows if row["macs"]]
+        assert sum(macs) == times * (8 * 8 * 8 * 27 + 3 * 3 * 8 * 72 + 80)
+        assert all(row["kernel"] and row["layout"] and row["bytes"] >= 0 for row in rows)
 
 
 def test_plan_and_profile_leave_no_files(
@@ -206,4 +301,4 @@ def test_float16_models_run() -> None:
 def test_what_the_backend_lacks_is_unsupported() -> None:
     # ONNX Runtime has no float64 convolution.
     with pytest.raises(Unsupported, match=r"ONNX Runtime refuses the model.*conv1"):
-        rdquant.Session(rdquant.load(models.cnn(np.float64)))
+        rdquant.Session(rdquant.load(models.cnn(np.float64)), backend="onnxruntime")

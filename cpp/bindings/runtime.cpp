@@ -1,5 +1,6 @@
 #include <pybind11/stl.h>
 
+#include <algorithm>
 #include <map>
 #include <utility>
 
@@ -82,6 +83,31 @@ py::dict plan(Session& session, const std::vector<core::Shape>& shapes, bool who
   return out;
 }
 
+/// Lowers, runs once and forgets: how tests compare fused with plain programs.
+py::list run_once(const graph::Graph& graph, const std::string& backend, const std::vector<py::array>& arrays,
+                  bool fuse) {
+  const std::vector<core::Tensor> inputs = tensors_of(arrays);
+  std::map<std::string, core::Shape> shapes;
+  for (std::size_t i = 0; i < std::min(inputs.size(), graph.inputs.size()); ++i) {
+    shapes[graph.inputs[i].name] = inputs[i].shape();
+  }
+  std::vector<core::Tensor> outputs;
+  {
+    const py::gil_scoped_release unlocked;
+    const program::Program program = program::lower(graph, shapes, {fuse});
+    std::vector<core::MutableTensorView> views;
+    for (const program::ValueId id : program.outputs) {
+      const program::Value& value = program.values[static_cast<std::size_t>(id)];
+      outputs.emplace_back(value.dtype, value.shape);
+    }
+    for (core::Tensor& output : outputs) views.push_back(output.write());
+    runtime::backend(backend).prepare(program, {})->run(views_of(inputs), views);
+  }
+  py::list out;
+  for (core::Tensor& output : outputs) out.append(array_of(std::move(output)));
+  return out;
+}
+
 std::vector<runtime::Times> profile(Session& session, const std::vector<py::array>& arrays, int runs) {
   const std::vector<core::Tensor> inputs = tensors_of(arrays);
   const py::gil_scoped_release unlocked;
@@ -102,6 +128,8 @@ void bind_runtime(py::module_ m) {
         return out;
       },
       "The backends of this build: name → why this machine cannot use it, \"\" where it can.");
+  m.def("run_once", &run_once, py::arg("graph"), py::arg("backend"), py::arg("inputs"),
+        py::arg("fuse") = true, "Outputs of a graph lowered for these inputs, with or without fusion.");
   py::class_<Session>(m, "Session", "A graph made ready to run; safe to use from several threads.")
       .def(
           py::init([](const graph::Graph& graph, const std::string& backend, int threads, std::size_t limit) {

@@ -67,13 +67,19 @@ void add_initializers(Builder& builder, Names& names, const graph::Graph& graph)
   for (const graph::Port& port : graph.outputs) add(port.name);
 }
 
-void lower_node(Builder& builder, Names& names, const graph::Node& node, int opset) {
+Rule rule_of(const graph::Node& node) {
   const auto rule = node.domain.empty() || node.domain == "ai.onnx" ? rules().find(node.op) : rules().end();
-  if (rule == rules().end())
+  if (rule == rules().end()) {
     throw core::Unsupported(graph::describe(node) + ": the operator is not supported");
+  }
+  return rule->second;
+}
+
+void lower_node(Builder& builder, Names& names, const graph::Node& node, int opset) {
+  const Rule rule = rule_of(node);
   Lowering lowering(builder, names, node, opset);
   try {
-    rule->second(lowering);
+    rule(lowering);
   } catch (const core::Error& error) {
     const std::string what = error.what(), where = graph::describe(node);
     if (what.starts_with(where)) throw;
@@ -109,6 +115,10 @@ Program lower(const graph::Graph& graph, const std::map<std::string, core::Shape
   if (options.fuse) fuse(program);
   name_the_rest(program);
   return program;
+}
+
+void check_operators(const graph::Graph& graph) {
+  for (const graph::Node& node : graph.nodes) static_cast<void>(rule_of(node));
 }
 
 std::vector<std::string> operators() {

@@ -23,13 +23,14 @@ struct Rows {
   }
   /// True where every input either has the batch as axis 0 of as many axes as the output, or is broadcast
   /// over it.
+  [[nodiscard]] bool aligned(ValueId id, std::size_t rank) const {
+    if (id == kNone) return true;
+    if (is(id)) return shape(id).size() == rank;
+    return shape(id).size() < rank || shape(id).empty() || shape(id)[0] == 1;
+  }
   [[nodiscard]] bool aligned(const Step& step) const {
     const std::size_t rank = shape(step.outputs[0]).size();
-    return std::ranges::all_of(step.inputs, [&](ValueId id) {
-      if (id == kNone) return true;
-      if (is(id)) return shape(id).size() == rank;
-      return shape(id).size() < rank || shape(id).empty() || shape(id)[0] == 1;
-    });
+    return std::ranges::all_of(step.inputs, [&](ValueId id) { return aligned(id, rank); });
   }
 };
 
@@ -49,9 +50,12 @@ struct Independent {
   }
   bool operator()(const TransposedConvolution&) const { return first_only(rows, step); }
   bool operator()(const MatMul& op) const {
+    const ValueId a = step.inputs[0], b = step.inputs[1];
     const std::size_t rank = rows.shape(step.outputs[0]).size();
-    if (rank == 2 && (op.transpose_a || rows.is(step.inputs[1]))) return false;
-    return rows.is(step.inputs[0]) && rows.aligned(step);
+    if (!rows.is(a) || rows.shape(a).size() != rank) return false;
+    if (rank == 2 && (op.transpose_a || rows.is(b))) return false;
+    if (rank > 2 && !rows.aligned(b, rank)) return false;
+    return rows.aligned(input(step, 2), rank) && rows.aligned(input(step, 3), rank);
   }
   bool operator()(const Pool& op) const {
     return first_only(rows, step) && step.outputs.size() < 2 && op.p > 0;

@@ -93,7 +93,9 @@ std::int64_t rows_per_piece(const Program& program, std::int64_t batch, std::int
 
 struct Session::Impl {
   Impl(graph::Graph g, std::string_view name, const Options& o)
-      : graph(std::move(g)), backend(runtime::backend(name)), options(o) {}
+      : graph(std::move(g)), backend(runtime::backend(name)), options(o) {
+    program::check_operators(graph);
+  }
 
   graph::Graph graph;
   const Backend& backend;

@@ -11,12 +11,12 @@ import onnx.inliner
 from ..errors import CorruptFile, InvalidArgument
 from .checks import check_model, check_text, sort_nodes, suggestion
 from .model import Model, Origin, TensorInfo
-from .native import native_graph
+from .native import build_graph, native_graph
 from .sources import BytesSource, External, ProtoSource, open_file
 from .surgery import operate
 from .tensors import AnySource, Parameter, lift_constants, take_out
 
-__all__ = ["Model", "Parameter", "TensorInfo", "load", "native_graph", "read_structure", "suggestion"]
+__all__ = ["Model", "Parameter", "TensorInfo", "build_graph", "load", "native_graph", "read_structure", "suggestion"]
 
 _SIGNATURES = {
     b"\xff\xd8\xff": "a JPEG image",

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import onnx
+from numpy.typing import NDArray
 from onnx import AttributeProto, TensorProto, numpy_helper
 
 from .._core.graph import Graph
@@ -13,7 +15,7 @@ from ..errors import Unsupported
 from .checks import describe
 from .model import Model
 
-__all__ = ["native_graph"]
+__all__ = ["build_graph", "native_graph"]
 
 _KINDS = {
     TensorProto.FLOAT: "float32",
@@ -36,12 +38,20 @@ def native_graph(model: Model) -> Graph:
 
     Raises Unsupported for subgraphs and for element types beyond integers, booleans and float16/32/64.
     """
-    skeleton = model.skeleton
+    return build_graph(model.name, model.skeleton, model.tensors())
+
+
+def build_graph(
+    name: str, skeleton: onnx.ModelProto, tensors: Mapping[str, tuple[int, NDArray[Any]]]
+) -> Graph:
+    """The same from a graph of any opset, and the tensors that its initializers stand for: ONNX element type,
+    and an array whose bytes count.
+    """
     opsets = {o.domain: o.version for o in skeleton.opset_import}
-    graph = Graph(model.name, opsets.get("", opsets.get("ai.onnx", 1)))
+    graph = Graph(name, opsets.get("", opsets.get("ai.onnx", 1)))
     dims = {t.name: list(t.dims) for t in skeleton.graph.initializer}
-    for name, (kind, array) in model.tensors().items():
-        graph.add_initializer(name, array, _kind(kind, f"tensor {name!r}"), dims[name])
+    for tensor, (kind, array) in tensors.items():
+        graph.add_initializer(tensor, array, _kind(kind, f"tensor {tensor!r}"), dims[tensor])
     for port in skeleton.graph.input:
         _add_input(graph, port)
     for node in skeleton.graph.node:

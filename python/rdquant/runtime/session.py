@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 from collections.abc import Mapping
@@ -48,8 +49,9 @@ class Session:
     `plan` and `profile` make up where the model leaves the batch open. memory_limit: bytes that activations
     and packed weights of one plan may take; by default no limit. ONNX Runtime has none.
 
-    A backend named by the caller is used or refused. "auto" takes our engine; where that lacks an operator,
-    ONNX Runtime if it is installed, with a warning in the log "rdquant.runtime".
+    A backend named by the caller is used or refused. "auto" takes our engine on oneDNN; where this machine has
+    no oneDNN, or the engine lacks an operator, ONNX Runtime if it is installed (the latter with a warning in
+    the log "rdquant.runtime"); else the engine's plain loops.
 
     Raises BackendUnavailable for an unknown or missing backend, Unsupported for a model that it cannot run:
     the message names operator and node. Plans are made when shapes are known, so an operator's refusal may
@@ -67,12 +69,12 @@ class Session:
         for name, value in (("threads", threads), ("batch", batch), ("memory_limit", memory_limit)):
             if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
                 raise InvalidArgument(f"{name}: expected an integer ≥ 1, got {value!r}")
-        wanted = _chosen(backend)
+        self._wanted = _chosen(backend)
         self._threads = threads or 0
         self._batch = batch
         self._limit = memory_limit or 0
         self._model = load(model)
-        self._inner = self._prepared(wanted)
+        self._inner = self._prepared(self._wanted)
 
     @property
     def model(self) -> Model:
@@ -106,7 +108,7 @@ class Session:
         rows = slices([*self.inputs, *self.outputs], arrays)
         for info in self.inputs:
             check_shape(info, arrays[info.name].shape, sliced=rows is not None)
-        return self._inner.run(arrays) if rows is None else self._run_sliced(arrays, *rows)
+        return self._run(arrays) if rows is None else self._run_sliced(arrays, *rows)
 
     def set_weights(self, tensors: Mapping[str, ArrayLike]) -> None:
         """Use `tensors` from now on; weights not named stay as they are. Runs under way end with the old
@@ -133,7 +135,11 @@ class Session:
         if isinstance(self._inner, OnnxRuntimeSession):
             return self._inner.plan()
         arrays = self._arrays(feeds)
-        return self._inner.plan([a.shape for a in arrays.values()])
+        try:
+            return self._inner.plan([a.shape for a in arrays.values()])
+        except Unsupported as lacking:
+            self._inner = self._fallback(lacking)
+            return self._inner.plan()
 
     def profile(self, feeds: Mapping[str, ArrayLike] | None = None, runs: int = 10) -> list[dict[str, Any]]:
         """Time of every step, measured over `runs` runs after one that warms up.
@@ -145,7 +151,9 @@ class Session:
         """
         if isinstance(runs, bool) or not isinstance(runs, int) or runs < 1:
             raise InvalidArgument(f"runs: expected an integer ≥ 1, got {runs!r}")
-        return self._inner.profile(self._arrays(feeds), runs)
+        arrays = self._arrays(feeds)
+        self._run(arrays)  # makes plans, and falls back if it must
+        return self._inner.profile(arrays, runs)
 
     def __repr__(self) -> str:
         return f"<rdquant.Session of {self._model.name} on {self.backend}, threads {self._threads or 'all'}>"
@@ -153,23 +161,34 @@ class Session:
     def _prepared(self, wanted: str) -> EngineSession | OnnxRuntimeSession:
         if wanted == "onnxruntime":
             return OnnxRuntimeSession(self._model, self._threads)
+        if wanted == "auto" and engine_backends().get("onednn", "missing"):
+            # The engine's plain loops are correct everywhere, and slow everywhere.
+            with contextlib.suppress(BackendUnavailable):
+                return OnnxRuntimeSession(self._model, self._threads)
         try:
-            return self._engine(wanted)
+            return EngineSession(self._model, wanted, self._threads, self._limit)
         except Unsupported as lacking:
-            if wanted != "auto":
-                raise
-            try:
-                fallback = OnnxRuntimeSession(self._model, self._threads)
-            except BackendUnavailable:
-                raise lacking from None
-            _log.warning("%s runs on ONNX Runtime, for our engine lacks something: %s", self._model.name, lacking)
-            return fallback
+            return self._fallback(lacking)
 
-    def _engine(self, wanted: str) -> EngineSession:
-        """A session of our engine; Unsupported at once where it is clear without sizes that it lacks an
-        operator.
-        """
-        return EngineSession(self._model, wanted, self._threads, self._limit)
+    def _fallback(self, lacking: Unsupported) -> OnnxRuntimeSession:
+        """ONNX Runtime in place of the engine, where the caller left the choice to us and it is installed."""
+        if self._wanted != "auto":
+            raise lacking
+        try:
+            fallback = OnnxRuntimeSession(self._model, self._threads)
+        except BackendUnavailable:
+            raise lacking from None
+        _log.warning("%s runs on ONNX Runtime, for our engine lacks something: %s", self._model.name, lacking)
+        return fallback
+
+    def _run(self, arrays: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        try:
+            return self._inner.run(arrays)
+        except Unsupported as lacking:
+            if not isinstance(self._inner, OnnxRuntimeSession):
+                self._inner = self._fallback(lacking)
+                return self._inner.run(arrays)
+            raise
 
     def _arrays(self, feeds: Mapping[str, ArrayLike] | None) -> dict[str, NDArray[Any]]:
         if feeds is None:
@@ -186,5 +205,5 @@ class Session:
             short = size - min(size, rows - start)
             if short:
                 part = {n: np.concatenate([a, np.repeat(a[-1:], short, axis=0)]) for n, a in part.items()}
-            parts.append(self._inner.run(part))
+            parts.append(self._run(part))
         return {o.name: np.concatenate([p[o.name] for p in parts])[:rows] for o in self.outputs}

@@ -55,6 +55,9 @@ struct LowerOptions {
 /// Names of the operators that `lower` takes, sorted: "Add", "Conv", …
 [[nodiscard]] std::vector<std::string> operators();
 
+/// @throws Unsupported  `graph` has an operator that `lower` does not take; the message names the node
+void check_operators(const graph::Graph& graph);
+
 /// Replaces weights by initializer name (dtype and shape must stay), re-runs the prologue steps that depend
 /// on them and returns the constants that changed. Names that no step uses are ignored.
 /// @throws InvalidArgument  another dtype or shape, or a name in `baked`

@@ -117,7 +117,7 @@ struct Window {
   bool operator==(const Window&) const = default;
 };
 
-/// Inputs: x [n, c, …], w [k, c / groups, …], bias [k]?, residual (like the output)?, slopes (prelu's)?.
+/// Inputs: x [n, c, …], w [k, c / groups, …], bias [k]?, residual (like the output)?, slopes [k] (prelu's)?.
 /// y = activation(conv(x, w) + bias + residual), or activation(conv + bias) + residual where `residual_last`.
 struct Convolution {
   Window window;
@@ -216,7 +216,7 @@ enum class PadMode : std::uint8_t { constant, edge, reflect, wrap };
 struct Pad {
   PadMode mode = PadMode::constant;
   std::vector<std::int64_t> begins, ends;
-};                  ///< x, value?; negative pads crop
+};  ///< x, value?; negative pads crop
 struct Reshape {};  ///< flatten, squeeze, unsqueeze, identity too: same bytes
 struct Transpose {
   std::vector<std::int64_t> permutation;

@@ -217,7 +217,7 @@ void Builder::lower(std::int32_t index) {
     return;
   }
   using Rule = bool (*)(Builder&, const Step&);
-  static constexpr Rule kRules[] = {build_convolution,   build_transposed_convolution,
+  static constexpr Rule kRules[] = {build_convolution,   
                                     build_matmul,        build_pool,
                                     build_mean,          build_unary,
                                     build_binary,        build_softmax,
