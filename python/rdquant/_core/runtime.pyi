@@ -6,7 +6,6 @@ from numpy.typing import NDArray
 from .graph import Graph
 
 def backends() -> dict[str, str]: ...
-
 def run_once(
     graph: Graph, backend: str, inputs: Sequence[NDArray[Any]], fuse: bool = True
 ) -> list[NDArray[Any]]: ...

@@ -16,7 +16,16 @@ from .sources import BytesSource, External, ProtoSource, open_file
 from .surgery import operate
 from .tensors import AnySource, Parameter, lift_constants, take_out
 
-__all__ = ["Model", "Parameter", "TensorInfo", "build_graph", "load", "native_graph", "read_structure", "suggestion"]
+__all__ = [
+    "Model",
+    "Parameter",
+    "TensorInfo",
+    "build_graph",
+    "load",
+    "native_graph",
+    "read_structure",
+    "suggestion",
+]
 
 _SIGNATURES = {
     b"\xff\xd8\xff": "a JPEG image",

@@ -44,14 +44,18 @@ def native_graph(model: Model) -> Graph:
 def build_graph(
     name: str, skeleton: onnx.ModelProto, tensors: Mapping[str, tuple[int, NDArray[Any]]]
 ) -> Graph:
-    """The same from a graph of any opset, and the tensors that its initializers stand for: ONNX element type,
-    and an array whose bytes count.
+    """The same from a graph of any opset. `tensors`: ONNX element type and array (its bytes count) of the
+    initializers whose data are not in the graph.
     """
     opsets = {o.domain: o.version for o in skeleton.opset_import}
     graph = Graph(name, opsets.get("", opsets.get("ai.onnx", 1)))
-    dims = {t.name: list(t.dims) for t in skeleton.graph.initializer}
-    for tensor, (kind, array) in tensors.items():
-        graph.add_initializer(tensor, array, _kind(kind, f"tensor {tensor!r}"), dims[tensor])
+    for tensor in skeleton.graph.initializer:
+        if tensor.name in tensors:
+            kind, array = tensors[tensor.name]
+        else:
+            kind, array = tensor.data_type, np.ascontiguousarray(numpy_helper.to_array(tensor))
+        dtype = _kind(kind, f"tensor {tensor.name!r}")
+        graph.add_initializer(tensor.name, array, dtype, list(tensor.dims))
     for port in skeleton.graph.input:
         _add_input(graph, port)
     for node in skeleton.graph.node:
@@ -71,13 +75,17 @@ def build_graph(
 def _kind(number: int, what: str) -> str:
     kind = _KINDS.get(number)
     if kind is None:
-        raise Unsupported(f"{what} has element type {TensorProto.DataType.Name(number)}, which is not supported")  # type: ignore[arg-type]
+        raise Unsupported(
+            f"{what} has element type {TensorProto.DataType.Name(number)}, which is not supported"
+        )  # type: ignore[arg-type]
     return kind
 
 
 def _add_input(graph: Graph, port: onnx.ValueInfoProto) -> None:
     if port.type.WhichOneof("value") != "tensor_type":
-        raise Unsupported(f"input {port.name!r} is a {port.type.WhichOneof('value')}; only tensors are supported")
+        raise Unsupported(
+            f"input {port.name!r} is a {port.type.WhichOneof('value')}; only tensors are supported"
+        )
     tensor = port.type.tensor_type
     sizes = [d.dim_value if d.HasField("dim_value") else None for d in tensor.shape.dim]
     graph.add_input(port.name, _kind(tensor.elem_type, f"input {port.name!r}"), sizes)

@@ -198,7 +198,9 @@ class Session:
             check_shape(info, arrays[info.name].shape, sliced=False)
         return arrays
 
-    def _run_sliced(self, arrays: Mapping[str, NDArray[Any]], rows: int, size: int) -> dict[str, NDArray[Any]]:
+    def _run_sliced(
+        self, arrays: Mapping[str, NDArray[Any]], rows: int, size: int
+    ) -> dict[str, NDArray[Any]]:
         parts = []
         for start in range(0, rows, size):
             part = {name: array[start : start + size] for name, array in arrays.items()}
