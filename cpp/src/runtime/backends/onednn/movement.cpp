@@ -140,7 +140,8 @@ bool pad(Builder& builder, const Step& step, const program::Pad& frame) {
   std::vector<Place> operands{to};
   const bool given = fill != kNone;
   if (given) operands.push_back(builder.read(fill, Layout::plain));
-  builder.emit(make_own("fill", operands.size(),
+  const std::size_t count_of_operands = operands.size();
+  builder.emit(make_own("fill", count_of_operands,
                         [count, given](void* const* operand) {
                           const float what = given ? *static_cast<const float*>(operand[1]) : 0.0F;
                           std::fill_n(static_cast<float*>(operand[0]), count, what);

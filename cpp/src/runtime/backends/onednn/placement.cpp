@@ -262,12 +262,13 @@ bool layouts_coincide(const Value& value) {
 
 bool is_plain_pool(const Program& program, const Step& step) {
   const auto* pool = std::get_if<program::Pool>(&step.operation);
-  if (pool == nullptr || !all_float(program, step) || step.outputs.size() != 1) return false;
+  if (pool == nullptr || !is_float(program, step.inputs[0])) return false;
+  if (step.outputs.size() > 1 && step.outputs[1] != kNone) return false;  // indices
   if (value_of(program, step.inputs[0]).shape.size() != 4 || pool->function == program::PoolFunction::lp) {
     return false;
   }
   // rounded-up windows that count some of their padding have divisors that oneDNN has no words for
-  return !pool->count_include_pad || pool->counted_pads_end == pool->window.pads_end;
+  return pool->function == program::PoolFunction::max || !pool->count_include_pad || pool->counted_pads_end == pool->window.pads_end;
 }
 
 bool is_nearest_image_resize(const Program& program, const Step& step) {
