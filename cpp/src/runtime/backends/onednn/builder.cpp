@@ -217,12 +217,9 @@ void Builder::lower(std::int32_t index) {
     return;
   }
   using Rule = bool (*)(Builder&, const Step&);
-  static constexpr Rule kRules[] = {build_convolution,   
-                                    build_matmul,        build_pool,
-                                    build_mean,          build_unary,
-                                    build_binary,        build_softmax,
-                                    build_normalization, build_resize,
-                                    build_movement};
+  static constexpr Rule kRules[] = {build_convolution, build_matmul,  build_pool,    build_mean,
+                                    build_unary,       build_binary,  build_softmax, build_normalization,
+                                    build_resize,      build_movement};
   for (const Rule rule : kRules) {
     if (rule(*this, step)) return;
   }

@@ -141,12 +141,14 @@ Preference preference() {
   if (name == "auto" || name.empty()) return Preference::automatic;
   if (name == "own") return Preference::own;
   if (name == "onednn") return Preference::onednn;
-  throw core::InvalidArgument("RDQUANT_KERNELS is '" + std::string(name) + "'; allowed are auto, own, onednn");
+  throw core::InvalidArgument("RDQUANT_KERNELS is '" + std::string(name) +
+                              "'; allowed are auto, own, onednn");
 }
 
 kernels::ConvMethod method_of(const Builder& builder, const Parts& parts) {
   const std::int64_t channels = builder.value(parts.x).shape[1];
-  if (parts.convolution.groups > 1 && parts.convolution.groups == channels) return kernels::ConvMethod::depthwise;
+  if (parts.convolution.groups > 1 && parts.convolution.groups == channels)
+    return kernels::ConvMethod::depthwise;
   return channels <= 4 && builder.layout(parts.x) == Layout::plain ? kernels::ConvMethod::first
                                                                    : kernels::ConvMethod::dense;
 }
@@ -163,10 +165,16 @@ bool build_convolution(Builder& builder, const Step& step) {
   const Preference wish = preference();
   if (builder.value(parts.x).shape.size() == 4 && wish != Preference::onednn) {
     const kernels::ConvMethod method = method_of(builder, parts);
-    if ((wish == Preference::own || own_is_better(method)) && build_own_convolution(builder, parts, method)) return true;
+    if ((wish == Preference::own || own_is_better(method)) && build_own_convolution(builder, parts, method))
+      return true;
   }
   const std::optional<Candidate> chosen = choose(builder, parts);
   if (!chosen) return false;
+  const bool slow = rank_of(chosen->desc.impl_info_str()) > 0;  // plain loops, or one image row at a time
+  if (slow && wish == Preference::automatic && builder.value(parts.x).shape.size() == 4 &&
+      build_own_convolution(builder, parts, method_of(builder, parts))) {
+    return true;
+  }
   const auto& desc = chosen->desc;
   dnnl::post_ops chain;
   std::array<int, 2> where{};

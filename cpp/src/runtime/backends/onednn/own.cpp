@@ -159,7 +159,7 @@ void share_ranges(std::int64_t n, std::int64_t grain, int threads, const void* b
     work(body, 0, n);
     return;
   }
-#pragma omp parallel num_threads(static_cast <int>(workers))
+#pragma omp parallel num_threads(static_cast<int>(workers))
   {
     const std::int64_t team = omp_get_num_threads();  // may be fewer than asked for
     const std::int64_t rank = omp_get_thread_num();

@@ -15,17 +15,31 @@ using kernels::Index;
 using program::kNone;
 using program::ValueId;
 
-/// Weights in the order of a plan of our own.
+/// Weights in the order of a plan of our own, which may have more channels than there are: those get zeros.
 class FilterPacker final : public Packer {
  public:
-  FilterPacker(const kernels::Kernels& kernels, ConvPlan plan) : kernels_(kernels), plan_(plan) {}
+  FilterPacker(const kernels::Kernels& kernels, ConvPlan plan, Index channels)
+      : kernels_(kernels), plan_(plan), channels_(channels) {}
   void pack(const void* from, void* to) const override {
-    kernels_.pack(plan_, static_cast<const float*>(from), static_cast<float*>(to), 0, plan_.pack_items);
+    const auto* weights = static_cast<const float*>(from);
+    const kernels::ConvShape& s = plan_.shape;
+    const Index wanted = s.c / s.groups;
+    std::vector<float> widened;
+    if (channels_ != wanted) {
+      const Index area = s.kh * s.kw;
+      widened.assign(static_cast<std::size_t>(s.k * wanted * area), 0.0F);
+      for (Index k = 0; k < s.k; ++k) {
+        std::copy_n(weights + k * channels_ * area, channels_ * area, widened.data() + k * wanted * area);
+      }
+      weights = widened.data();
+    }
+    kernels_.pack(plan_, weights, static_cast<float*>(to), 0, plan_.pack_items);
   }
 
  private:
   const kernels::Kernels& kernels_;
   ConvPlan plan_;
+  Index channels_;  ///< per group, of the weights given
 };
 
 /// One number per channel, zeros up to whole blocks; or one number for all of them.
@@ -144,8 +158,10 @@ bool build_own_convolution(Builder& builder, const ConvolutionParts& parts, kern
   const core::Shape& x = builder.value(parts.x).shape;
   const core::Shape& w = builder.value(parts.w).shape;
   const program::Window& window = parts.convolution.window;
+  // padding lanes are zeros: a last block that is not full may be taken as if it were
+  const bool widens = method == kernels::ConvMethod::dense && parts.convolution.groups == 1;
   const kernels::ConvShape shape{x[0],
-                                 x[1],
+                                 widens ? (x[1] + own.block - 1) / own.block * own.block : x[1],
                                  x[2],
                                  x[3],
                                  w[0],
@@ -169,14 +185,9 @@ bool build_own_convolution(Builder& builder, const ConvolutionParts& parts, kern
   const Layout from = method == kernels::ConvMethod::first ? Layout::plain : Layout::blocked;
   const Place source = builder.read(parts.x, from);
   const Place weights = builder.pack(parts.w, static_cast<std::size_t>(plan.weights) * sizeof(float),
-                                     std::make_shared<FilterPacker>(own, plan));
-  OwnConvolution work{own,
-                      plan,
-                      {},
-                      parts.bias != kNone,
-                      parts.residual != kNone,
-                      parts.slopes != kNone,
-                      builder.threads()};
+                                     std::make_shared<FilterPacker>(own, plan, w[1]));
+  OwnConvolution work{
+      own, plan, {}, parts.bias != kNone, parts.residual != kNone, parts.slopes != kNone, builder.threads()};
   work.fixed.src_image = floats(builder, parts.x, from);
   work.fixed.dst_image = work.fixed.residual_image = floats(builder, parts.y, Layout::blocked);
   work.fixed.residual_last = parts.convolution.residual_last;

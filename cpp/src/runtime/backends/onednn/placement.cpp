@@ -191,7 +191,9 @@ class Placer {
       if (is_plain_unary(program_, step)) take(step.inputs[0]);
     } else if (std::holds_alternative<program::Binary>(step.operation)) {
       if (is_plain_binary(program_, step) && !take(step.inputs[0])) take(step.inputs[1]);
-    } else if (std::holds_alternative<program::Convolution>(step.operation)) {
+    } else if (const auto* convolution = std::get_if<program::Convolution>(&step.operation)) {
+      // added last it must outlive the sums, which kernels store on the way
+      if (convolution->residual_last) return;
       const ValueId residual = program::input(step, 3);
       if (residual != kNone && !overlap(residual, step.inputs[0])) take(residual);
     }
@@ -268,7 +270,8 @@ bool is_plain_pool(const Program& program, const Step& step) {
     return false;
   }
   // rounded-up windows that count some of their padding have divisors that oneDNN has no words for
-  return pool->function == program::PoolFunction::max || !pool->count_include_pad || pool->counted_pads_end == pool->window.pads_end;
+  return pool->function == program::PoolFunction::max || !pool->count_include_pad ||
+         pool->counted_pads_end == pool->window.pads_end;
 }
 
 bool is_nearest_image_resize(const Program& program, const Step& step) {
