@@ -25,3 +25,14 @@ if(RDQUANT_TIDY)
   find_program(RDQUANT_CLANG_TIDY NAMES clang-tidy clang-tidy-19 clang-tidy-18 clang-tidy-17 clang-tidy-16 clang-tidy-15
                                         clang-tidy-14 REQUIRED)
 endif()
+
+# oneDNN (PyPI: onednn-devel-cpu-gomp) runs on 64-bit x86 only as we need it; without it the backend says that it is absent.
+if(RDQUANT_ONEDNN)
+  find_package(dnnl 3.2 CONFIG QUIET)
+  find_package(OpenMP QUIET COMPONENTS CXX)
+endif()
+if(dnnl_FOUND AND OpenMP_CXX_FOUND)
+  message(STATUS "oneDNN ${dnnl_VERSION}: ${dnnl_DIR}")
+else()
+  message(STATUS "oneDNN: left out")
+endif()

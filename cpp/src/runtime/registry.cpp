@@ -1,5 +1,6 @@
 #include <array>
 
+#include "backends/onednn/onednn.hpp"
 #include "backends/reference/reference.hpp"
 #include "rdquant/core/error.hpp"
 #include "rdquant/runtime/backend.hpp"
@@ -7,7 +8,7 @@
 namespace rdquant::runtime {
 
 std::span<const Backend* const> backends() {
-  static const std::array<const Backend*, 1> all = {&reference_backend()};
+  static const std::array<const Backend*, 2> all = {&onednn_backend(), &reference_backend()};
   return all;
 }
 

@@ -1,0 +1,37 @@
+#pragma once
+
+#include <functional>
+#include <string>
+
+#include "kernel.hpp"
+
+namespace rdquant::runtime::onednn {
+
+/// A kernel of our own: `work` gets its operands' addresses.
+using Work = std::function<void(void* const* operands)>;
+[[nodiscard]] std::shared_ptr<const Kernel> make_own(std::string name, std::size_t operands, Work work);
+
+[[nodiscard]] std::shared_ptr<const Kernel> make_memcpy(std::size_t bytes);
+
+/// Copies elements of `element` bytes between two strided arrays of one shape; strides count elements.
+struct StridedCopy {
+  core::Shape shape;
+  std::vector<std::int64_t> from_strides, to_strides;
+  std::size_t element = 4;
+};
+/// Operands: from, to.
+[[nodiscard]] std::shared_ptr<const Kernel> make_copy(StridedCopy copy, int threads);
+
+using RangeWork = void (*)(const void* body, std::int64_t begin, std::int64_t end);
+void share_ranges(std::int64_t n, std::int64_t grain, int threads, const void* body, RangeWork work);
+
+/// Calls `body(begin, end)` for the ranges of [0, n) that `threads` OpenMP threads take; n is split only
+/// where every thread gets `grain` items. Allocates nothing.
+template <typename Body>
+void share(std::int64_t n, std::int64_t grain, int threads, const Body& body) {
+  share_ranges(n, grain, threads, &body, [](const void* b, std::int64_t begin, std::int64_t end) {
+    (*static_cast<const Body*>(b))(begin, end);
+  });
+}
+
+}  // namespace rdquant::runtime::onednn

@@ -1,0 +1,26 @@
+#pragma once
+
+#include <optional>
+
+#include "../../kernels/kernels.hpp"
+#include "builder.hpp"
+
+namespace rdquant::runtime::onednn {
+
+/// A convolution as Step says it, taken apart.
+struct ConvolutionParts {
+  const program::Convolution& convolution;
+  program::ValueId x, w, bias, residual, slopes, y;
+  bool in_place;  ///< the residual lies where the result goes
+};
+
+/// Our own kernels for blocks of block_size().
+[[nodiscard]] const kernels::Kernels& own_kernels();
+
+/// nullopt where our kernels lack it.
+[[nodiscard]] std::optional<kernels::Activation> own_activation(const program::Activation& activation);
+
+/// Lowers to a kernel of our own; false, and nothing added, where the method does not run this shape.
+bool build_own_convolution(Builder& builder, const ConvolutionParts& parts, kernels::ConvMethod method);
+
+}  // namespace rdquant::runtime::onednn

@@ -1,0 +1,321 @@
+#include "placement.hpp"
+
+#include <algorithm>
+#include <limits>
+
+namespace rdquant::runtime::onednn {
+namespace {
+
+using program::kNone;
+using program::Program;
+using program::Role;
+using program::Step;
+using program::Value;
+using program::ValueId;
+
+const Value& value_of(const Program& program, ValueId id) {
+  return program.values[static_cast<std::size_t>(id)];
+}
+
+bool is_float(const Program& program, ValueId id) {
+  return id == kNone || value_of(program, id).dtype == core::DType::f32;
+}
+
+bool all_float(const Program& program, const Step& step) {
+  const auto check = [&](ValueId id) { return is_float(program, id); };
+  return std::all_of(step.inputs.begin(), step.inputs.end(), check) &&
+         std::all_of(step.outputs.begin(), step.outputs.end(), check);
+}
+
+bool is_image(const Value& value) { return value.dtype == core::DType::f32 && value.shape.size() == 4; }
+
+/// Channels of all but the last part fill whole blocks.
+bool whole_blocks(const Program& program, const std::vector<ValueId>& parts) {
+  return std::all_of(parts.begin(), parts.end() - 1,
+                     [&](ValueId id) { return value_of(program, id).shape[1] % block_size() == 0; });
+}
+
+class Placer {
+ public:
+  explicit Placer(const Program& program) : program_(program) {
+    const std::size_t count = program.values.size();
+    placement_.layout.assign(count, Layout::plain);
+    placement_.offset.assign(count, 0);
+    for (std::size_t v = 0; v < count; ++v) placement_.parent.push_back(static_cast<ValueId>(v));
+    find_uses();
+  }
+
+  Placement run() {
+    for (const Step& step : program_.steps) choose_layout(step);
+    for (const Step& step : program_.steps) make_views(step);
+    for (auto step = program_.steps.rbegin(); step != program_.steps.rend(); ++step) {
+      if (std::holds_alternative<program::Concat>(step->operation)) join(*step);
+    }
+    for (std::size_t s = 0; s < program_.steps.size(); ++s) overwrite(static_cast<std::int32_t>(s));
+    return std::move(placement_);
+  }
+
+ private:
+  [[nodiscard]] const Value& value(ValueId id) const { return value_of(program_, id); }
+  [[nodiscard]] Layout& layout(ValueId id) { return placement_.layout[static_cast<std::size_t>(id)]; }
+  [[nodiscard]] std::size_t bytes(ValueId id) { return bytes_in(value(id), layout(id)); }
+  [[nodiscard]] bool is_root(ValueId id) const {
+    return placement_.parent[static_cast<std::size_t>(id)] == id;
+  }
+
+  void find_uses() {
+    last_use_.assign(program_.values.size(), -1);
+    for (std::size_t s = 0; s < program_.steps.size(); ++s) {
+      for (const ValueId id : program_.steps[s].inputs) {
+        if (id != kNone) last_use_[static_cast<std::size_t>(id)] = static_cast<std::int32_t>(s);
+      }
+    }
+    for (const ValueId id : program_.outputs) {
+      last_use_[static_cast<std::size_t>(id)] = std::numeric_limits<std::int32_t>::max();
+    }
+  }
+
+  void choose_layout(const Step& step) {
+    if (!all_float(program_, step)) return;
+    for (const ValueId id : step.outputs) {
+      if (id != kNone && is_image(value(id)) && makes_blocks(step)) layout(id) = Layout::blocked;
+    }
+  }
+
+  [[nodiscard]] bool is_blocked(ValueId id) { return id != kNone && layout(id) == Layout::blocked; }
+
+  /// Whether the step gives blocked images, from what its inputs are.
+  [[nodiscard]] bool makes_blocks(const Step& step) {
+    const ValueId first = step.inputs.empty() ? kNone : step.inputs[0];
+    const auto& operation = step.operation;
+    if (std::holds_alternative<program::Convolution>(operation)) return true;
+    if (std::holds_alternative<program::Binary>(operation)) {
+      return is_plain_binary(program_, step) && (is_blocked(first) || is_blocked(step.inputs[1]));
+    }
+    if (!is_blocked(first)) return false;
+    if (std::holds_alternative<program::Unary>(operation)) return is_plain_unary(program_, step);
+    if (std::holds_alternative<program::Pool>(operation)) return is_plain_pool(program_, step);
+    if (std::holds_alternative<program::Resize>(operation)) return is_nearest_image_resize(program_, step);
+    if (std::holds_alternative<program::BatchNormalization>(operation)) return true;
+    if (std::holds_alternative<program::LocalResponseNormalization>(operation)) return true;
+    if (const auto* concat = std::get_if<program::Concat>(&operation)) {
+      return concat->axis == 1 && whole_blocks(program_, step.inputs) &&
+             std::all_of(step.inputs.begin(), step.inputs.end(), [&](ValueId id) { return is_blocked(id); });
+    }
+    if (const auto* split = std::get_if<program::Split>(&operation)) {
+      return split->axis == 1 && whole_blocks(program_, step.outputs) &&
+             std::none_of(step.outputs.begin(), step.outputs.end(), [](ValueId id) { return id == kNone; });
+    }
+    return false;
+  }
+
+  void attach(ValueId child, ValueId parent, std::size_t offset) {
+    placement_.parent[static_cast<std::size_t>(child)] = parent;
+    placement_.offset[static_cast<std::size_t>(child)] = offset;
+  }
+
+  [[nodiscard]] bool is_plain(ValueId id) {
+    return layout(id) == Layout::plain || layouts_coincide(value(id));
+  }
+
+  /// Parts along `axis` lie one after the other: every axis before it has one entry.
+  [[nodiscard]] bool parts_are_ranges(ValueId whole, std::int64_t axis) const {
+    const core::Shape& shape = value(whole).shape;
+    return std::all_of(shape.begin(), shape.begin() + axis, [](std::int64_t n) { return n == 1; });
+  }
+
+  void make_views(const Step& step) {
+    if (std::holds_alternative<program::Reshape>(step.operation)) {
+      const ValueId from = step.inputs[0];
+      const ValueId to = step.outputs[0];
+      if (is_plain(from) && is_plain(to) && value(from).dtype == value(to).dtype) attach(to, from, 0);
+      return;
+    }
+    const auto* split = std::get_if<program::Split>(&step.operation);
+    if (split == nullptr || !parts_are_ranges(step.inputs[0], split->axis)) return;
+    std::size_t offset = 0;
+    for (const ValueId part : step.outputs) {
+      if (part == kNone ||
+          (layout(part) != layout(step.inputs[0]) && !(is_plain(part) && is_plain(step.inputs[0])))) {
+        return;
+      }
+    }
+    for (const ValueId part : step.outputs) {
+      attach(part, step.inputs[0], offset);
+      offset += bytes(part);
+    }
+  }
+
+  /// The parts of a Split that stand side by side among `inputs` from `i` on: as many as it has, or none.
+  [[nodiscard]] const Step* split_at(const std::vector<ValueId>& inputs, std::size_t i) const {
+    for (const Step& step : program_.steps) {
+      if (!std::holds_alternative<program::Split>(step.operation)) continue;
+      const std::vector<ValueId>& parts = step.outputs;
+      if (parts.size() > inputs.size() - i ||
+          !std::equal(parts.begin(), parts.end(), inputs.begin() + static_cast<std::ptrdiff_t>(i)))
+        continue;
+      if (placement_.parent[static_cast<std::size_t>(parts[0])] == step.inputs[0]) return &step;
+    }
+    return nullptr;
+  }
+
+  /// Lets the inputs of a concatenation be made where it lies.
+  void join(const Step& step) {
+    const ValueId whole = step.outputs[0];
+    if (!parts_are_ranges(whole, std::get<program::Concat>(step.operation).axis)) return;
+    std::size_t offset = 0;
+    for (std::size_t i = 0; i < step.inputs.size(); ++i) {
+      const Step* split = split_at(step.inputs, i);
+      const ValueId part = split != nullptr ? split->inputs[0] : step.inputs[i];
+      const bool fits = layout(part) == layout(whole) || (is_plain(part) && is_plain(whole));
+      if (value(part).role == Role::activation && is_root(part) && fits &&
+          placement_.find(whole).root != part) {
+        attach(part, whole, offset);
+      }
+      offset += bytes(part);
+      if (split != nullptr) i += split->outputs.size() - 1;
+    }
+  }
+
+  /// Lets the step's output take the memory of an input that dies there.
+  void overwrite(std::int32_t s) {
+    const Step& step = program_.steps[static_cast<std::size_t>(s)];
+    if (step.outputs.empty() || step.outputs[0] == kNone || !all_float(program_, step)) return;
+    const ValueId out = step.outputs[0];
+    const auto take = [&](ValueId in) {
+      if (in == kNone || in == out || value(in).shape != value(out).shape || layout(in) != layout(out))
+        return false;
+      return dies_at(in, s) && unite(in, out);
+    };
+    if (std::holds_alternative<program::Unary>(step.operation)) {
+      if (is_plain_unary(program_, step)) take(step.inputs[0]);
+    } else if (std::holds_alternative<program::Binary>(step.operation)) {
+      if (is_plain_binary(program_, step) && !take(step.inputs[0])) take(step.inputs[1]);
+    } else if (const auto* convolution = std::get_if<program::Convolution>(&step.operation)) {
+      // added last it must outlive the sums, which kernels store on the way
+      if (convolution->residual_last) return;
+      const ValueId residual = program::input(step, 3);
+      if (residual != kNone && !overlap(residual, step.inputs[0])) take(residual);
+    }
+  }
+
+  [[nodiscard]] bool overlap(ValueId a, ValueId b) {
+    const Placement::Spot x = placement_.find(a);
+    const Placement::Spot y = placement_.find(b);
+    return x.root == y.root && x.offset < y.offset + bytes(b) && y.offset < x.offset + bytes(a);
+  }
+
+  /// Nobody reads the memory of `id` after step `s`.
+  [[nodiscard]] bool dies_at(ValueId id, std::int32_t s) {
+    if (value(placement_.find(id).root).role != Role::activation) return false;
+    for (std::size_t v = 0; v < program_.values.size(); ++v) {
+      if (last_use_[v] > s && overlap(static_cast<ValueId>(v), id)) return false;
+    }
+    return true;
+  }
+
+  bool unite(ValueId in, ValueId out) {
+    if (is_root(out)) {
+      attach(out, in, 0);
+      return true;
+    }
+    if (!is_root(in) || placement_.find(out).root == in) return false;
+    attach(in, out, 0);
+    return true;
+  }
+
+  const Program& program_;
+  Placement placement_;
+  std::vector<std::int32_t> last_use_;
+};
+
+}  // namespace
+
+Placement::Spot Placement::find(ValueId id) const {
+  Spot spot{id, 0};
+  while (parent[static_cast<std::size_t>(spot.root)] != spot.root) {
+    spot.offset += offset[static_cast<std::size_t>(spot.root)];
+    spot.root = parent[static_cast<std::size_t>(spot.root)];
+  }
+  return spot;
+}
+
+bool Placement::same_spot(ValueId a, ValueId b) const {
+  const Spot x = find(a);
+  const Spot y = find(b);
+  return x.root == y.root && x.offset == y.offset;
+}
+
+Placement place(const Program& program) { return Placer(program).run(); }
+
+std::size_t bytes_in(const Value& value, Layout layout) {
+  std::int64_t count = core::element_count(value.shape);
+  if (layout == Layout::blocked && count > 0) {
+    const std::int64_t channels = value.shape[1];
+    count = count / channels * ((channels + block_size() - 1) / block_size() * block_size());
+  }
+  return static_cast<std::size_t>(count) * core::size_of(value.dtype);
+}
+
+bool layouts_coincide(const Value& value) {
+  if (value.shape.size() != 4) return true;
+  return value.shape[2] == 1 && value.shape[3] == 1 && value.shape[1] % block_size() == 0;
+}
+
+bool is_plain_pool(const Program& program, const Step& step) {
+  const auto* pool = std::get_if<program::Pool>(&step.operation);
+  if (pool == nullptr || !is_float(program, step.inputs[0])) return false;
+  if (step.outputs.size() > 1 && step.outputs[1] != kNone) return false;  // indices
+  if (value_of(program, step.inputs[0]).shape.size() != 4 || pool->function == program::PoolFunction::lp) {
+    return false;
+  }
+  // rounded-up windows that count some of their padding have divisors that oneDNN has no words for
+  return pool->function == program::PoolFunction::max || !pool->count_include_pad ||
+         pool->counted_pads_end == pool->window.pads_end;
+}
+
+bool is_nearest_image_resize(const Program& program, const Step& step) {
+  const auto* resize = std::get_if<program::Resize>(&step.operation);
+  if (resize == nullptr || resize->mode != program::ResizeMode::nearest || !all_float(program, step))
+    return false;
+  if (resize->coordinates == program::Coordinates::crop_and_resize || resize->antialias) return false;
+  const core::Shape& from = value_of(program, step.inputs[0]).shape;
+  const core::Shape& to = value_of(program, step.outputs[0]).shape;
+  return from.size() == 4 && from[0] == to[0] && from[1] == to[1] && resize->scales.size() == 4 &&
+         resize->scales[0] == 1 && resize->scales[1] == 1;
+}
+
+bool is_plain_binary(const Program& program, const Step& step) {
+  const auto* binary = std::get_if<program::Binary>(&step.operation);
+  if (binary == nullptr || !all_float(program, step)) return false;
+  using program::BinaryFunction;
+  switch (binary->function) {
+    case BinaryFunction::add:
+    case BinaryFunction::mul:
+    case BinaryFunction::min:
+    case BinaryFunction::max:
+    case BinaryFunction::sub:
+    case BinaryFunction::div:
+      break;
+    default:
+      return false;
+  }
+  dnnl::post_ops chain;
+  if (!append_activation(chain, binary->activation)) return false;
+  const core::Shape& out = value_of(program, step.outputs[0]).shape;
+  const bool commutes = binary->function != BinaryFunction::sub && binary->function != BinaryFunction::div;
+  const bool first = value_of(program, step.inputs[0]).shape == out;
+  const bool second = value_of(program, step.inputs[1]).shape == out;
+  return core::element_count(out) > 0 && !out.empty() && out.size() <= 6 && (first || (second && commutes));
+}
+
+bool is_plain_unary(const Program& program, const Step& step) {
+  const auto* unary = std::get_if<program::Unary>(&step.operation);
+  if (unary == nullptr || !all_float(program, step)) return false;
+  dnnl::post_ops chain;
+  return unary->activation.function != program::Function::identity &&
+         append_activation(chain, unary->activation) &&
+         core::element_count(value_of(program, step.outputs[0]).shape) > 0;
+}
+
+}  // namespace rdquant::runtime::onednn
