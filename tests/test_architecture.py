@@ -25,6 +25,7 @@ CPP_PARTS = {
     "quant": "core",
     "entropy": "core",
     "codec": "core stats quant entropy",
+    "runtime": "core",
 }
 # Python module or package -> those that it may import, by the same rule. A part may import its own submodule
 # of _core and those of the parts it may import; `machine` asks _core for the instruction set.

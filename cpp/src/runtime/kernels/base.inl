@@ -1,0 +1,33 @@
+// What every file of loops starts with. Everything is in unnamed namespaces: code built for one instruction
+// set must not be linked into another.
+#pragma once
+
+#include <bit>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <type_traits>
+#include <utility>
+
+#if defined(__AVX2__)
+#include <immintrin.h>
+#endif
+
+#include "kernels.hpp"
+#include "rdquant/core/error.hpp"
+
+namespace rdquant::runtime::kernels {
+namespace {
+
+// body(integral_constant<int, 0>) … body(integral_constant<int, N - 1>), written out.
+template <class Body, int... I>
+[[gnu::always_inline]] inline void for_each(Body& body, std::integer_sequence<int, I...>) {
+  (body(std::integral_constant<int, I>{}), ...);
+}
+template <int N, class Body>
+[[gnu::always_inline]] inline void for_each(Body body) {
+  for_each(body, std::make_integer_sequence<int, N>{});
+}
+
+}  // namespace
+}  // namespace rdquant::runtime::kernels

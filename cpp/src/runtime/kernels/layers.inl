@@ -1,0 +1,13 @@
+// Everything but convolutions. Included by one file per instruction set, which sets RDQUANT_KERNELS_ISA.
+#include "copies.inl"
+#include "elementwise.inl"
+#include "linear.inl"
+#include "pool.inl"
+#include "tables.hpp"
+
+namespace rdquant::runtime::kernels {
+namespace RDQUANT_KERNELS_ISA {
+const LayerTable layers = {kBlock,  pool,   global_average, unary,      binary,   binary_channels,
+                           softmax, linear, resize,         to_blocked, to_plain, copy_rows};
+}
+}  // namespace rdquant::runtime::kernels
