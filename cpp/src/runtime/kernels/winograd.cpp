@@ -9,8 +9,11 @@
 namespace rdquant::runtime::kernels {
 namespace {
 
-// Floats of scratch memory that an item should keep to, so that it shares the second cache with the weights.
-constexpr Index kScratch = 160 * 1024;
+// Floats of scratch memory that an item should keep to, so that it shares the second cache with the weights;
+// and where the weights alone (kManyWeights) fill that cache: then few items, as each reads them all.
+constexpr Index kScratch = 148 * 1024;
+constexpr Index kManyWeights = 448 * 1024;
+constexpr Index kMoreScratch = 320 * 1024;
 
 bool can_run(const ConvShape& s) noexcept {
   return s.kh == 3 && s.kw == 3 && s.sh == 1 && s.sw == 1 && s.dh == 1 && s.dw == 1 && s.groups == 1 &&
@@ -59,7 +62,8 @@ WinogradPlan plan_winograd(const ConvShape& shape, Index tile, core::Isa isa, In
   const bool by_filters = threads > 1 && steps >= threads && tiles < 2 * threads * most;
   plan.parts = by_filters ? threads : 1;
   const Index callers = by_filters ? 1 : threads;
-  const Index fit = std::max(kScratch / alone / most, Index{1}) * most;
+  const Index room = plan.weights / plan.parts > kManyWeights ? kMoreScratch : kScratch;
+  const Index fit = std::max(room / alone / most, Index{1}) * most;
   const Index per_item = divide(tiles, divide(divide(tiles, fit), callers) * callers);
   plan.groups = divide(per_item, most);
   plan.group = divide(per_item, plan.groups);
@@ -68,10 +72,19 @@ WinogradPlan plan_winograd(const ConvShape& shape, Index tile, core::Isa isa, In
   return plan;
 }
 
-Index winograd_pays(const ConvShape& s, core::Isa isa, Index threads) noexcept {
-  static_cast<void>(isa);
-  static_cast<void>(threads);
-  return can_run(s) ? 4 : 0;
+Index winograd_pays(const ConvShape& s) noexcept {
+  constexpr Index kFirst = 4;  // fewer channels are left to ConvMethod::first
+  constexpr Index kWorthLarge = 300;
+  constexpr Index kWorthSmall = 250;
+  constexpr Index kFewWeights = 8192;
+  if (!can_run(s) || s.c <= kFirst) return 0;
+  // Multiplications for each pair of channel and filter. What is saved has to pay for reading more weights,
+  // which small images use few times; weights that stay in the second cache cost nothing.
+  const Index direct = 9 * s.n * s.oh() * s.ow();
+  const Index small = 16 * s.n * divide(s.oh(), 2) * divide(s.ow(), 2);
+  const Index large = 36 * s.n * divide(s.oh(), 4) * divide(s.ow(), 4);
+  if (small - large >= kWorthLarge) return 4;
+  return direct - small >= kWorthSmall || s.c * s.k <= kFewWeights ? 2 : 0;
 }
 
 }  // namespace rdquant::runtime::kernels

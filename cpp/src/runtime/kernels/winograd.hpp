@@ -18,10 +18,10 @@ struct WinogradPlan {
   Index block = 8;    ///< B
   Index tiles_y = 1;  ///< tiles per image
   Index tiles_x = 1;
-  Index group = 1;    ///< tiles that stay in registers together
-  Index groups = 1;   ///< groups per item
-  Index parts = 1;    ///< parts of the filters: items differ in the part first, then in the tiles
-  Index items = 0;    ///< what [begin, end) of Winograd::run counts
+  Index group = 1;   ///< tiles that stay in registers together
+  Index groups = 1;  ///< groups per item
+  Index parts = 1;   ///< parts of the filters; items count the tiles of the first part, then of the second, …
+  Index items = 0;   ///< what [begin, end) of Winograd::run counts
   Index weights = 0;  ///< floats of the transformed weights
   Index scratch = 0;  ///< floats that one call of run needs
   [[nodiscard]] Index positions() const noexcept { return (tile + 2) * (tile + 2); }
@@ -51,6 +51,6 @@ struct Winograd {
 
 /// The tile, 4 or 2, with which Winograd beats the direct sum on this shape; 0 where it does not, or cannot
 /// run.
-[[nodiscard]] Index winograd_pays(const ConvShape& shape, core::Isa isa, Index threads) noexcept;
+[[nodiscard]] Index winograd_pays(const ConvShape& shape) noexcept;
 
 }  // namespace rdquant::runtime::kernels

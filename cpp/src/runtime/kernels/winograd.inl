@@ -50,8 +50,7 @@ void transform_columns(const WinogradPlan& plan, const Run& run, const float* sr
     const Index x = left + column;
     Vec in[kPoints], out[kPoints];
     const bool inside = x >= 0 && x < s.w;
-    for_each<kPoints>([&](auto i)
-                          __attribute__((always_inline)) {
+    for_each<kPoints>([&](auto i) __attribute__((always_inline)) {
       in[i] = inside ? load(rows[i] + x * step[i]) : splat(0.0f);
     });
     Minimal<M>::input(in, out);
@@ -86,9 +85,8 @@ void transform_input(const WinogradPlan& plan, const ConvArgs& args, Index begin
                            strip);
       for (Index t = 0; t < run.count; ++t) {
         const Index at = run.first + t;
-        transform_rows<M>(
-            strip + t * M * kPoints * kBlock,
-            v + (at / plan.group * blocks + block) * plane + at % plan.group * kBlock, stride);
+        transform_rows<M>(strip + t * M * kPoints * kBlock,
+                          v + (at / plan.group * blocks + block) * plane + at % plan.group * kBlock, stride);
       }
     }
   });
@@ -192,13 +190,14 @@ void run_tiles(const WinogradPlan& plan, const ConvArgs& args, float* scratch, I
   float* const m = v + plan.groups * divide(plan.shape.c, kBlock) * plane;
   float* const strip = m + plan.groups * kFilterBlocks * plane;
   const Index per_item = plan.groups * plan.group;
+  const Index places = plan.items / plan.parts;
   Index transformed = -1;
   for (Index item = begin; item < end; ++item) {
-    const Index first = item / plan.parts * per_item;
+    const Index first = item % places * per_item;
     const Index last = first + per_item < plan.tiles() ? first + per_item : plan.tiles();
     if (transformed != first) transform_input<M>(plan, args, first, last, v, strip);
     transformed = first;
-    const Index part = item % plan.parts;
+    const Index part = item / places;
     for (Index step = part * steps / plan.parts; step < (part + 1) * steps / plan.parts; ++step) {
       const Index block = step * kFilterBlocks;
       const Index wide = kFilterBlocks < blocks - block ? kFilterBlocks : blocks - block;
@@ -236,7 +235,8 @@ template <int M>
   for_each<kPoints>([&](auto i) __attribute__((always_inline)) {
     Vec out[kPoints];
     Minimal<M>::filter(half[i], out);
-    for_each<kPoints>([&](auto j) __attribute__((always_inline)) { store(u + (i * kPoints + j) * stride, out[j]); });
+    for_each<kPoints>([&](auto j)
+                          __attribute__((always_inline)) { store(u + (i * kPoints + j) * stride, out[j]); });
   });
 }
 

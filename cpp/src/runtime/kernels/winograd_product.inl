@@ -20,6 +20,9 @@ constexpr Index kMostTiles = 6;
 #endif
 constexpr Index kMostTilesAlone = kFilterBlocks < 2 ? kMostTiles : 2 * kMostTiles;  // one block of filters
 
+// Channels ahead of which weights are asked for: they come from the second cache or from further away.
+constexpr Index kAhead = 32;
+
 // v: [channel block, v_block apart][P][B]; u: [channel][N][B]; m: [block of filters, m_block apart][P][B].
 template <int P, int N>
 void product(const float* v, Index v_block, const float* u, float* m, Index m_block, Index channels) {
@@ -30,6 +33,8 @@ void product(const float* v, Index v_block, const float* u, float* m, Index m_bl
   for (Index done = 0; done < channels; done += kBlock, v += v_block) {
     const Index lanes = channels - done < kBlock ? channels - done : kBlock;
     for (Index c = 0; c < lanes; ++c, u += N * kBlock) {
+      for_each<N>([&](auto n)
+                      __attribute__((always_inline)) { __builtin_prefetch(u + (kAhead * N + n) * kBlock); });
       Vec weights[N];
       for_each<N>([&](auto n) __attribute__((always_inline)) { weights[n] = load(u + n * kBlock); });
       for_each<P>([&](auto p) __attribute__((always_inline)) {

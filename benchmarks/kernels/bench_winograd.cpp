@@ -9,8 +9,8 @@
 #include <omp.h>
 
 #include <algorithm>
-#include <cmath>
 #include <chrono>
+#include <cmath>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -24,7 +24,7 @@
 #include <utility>
 #include <vector>
 
-#include "../../cpp/src/runtime/kernels/winograd.hpp"
+#include "runtime/kernels/winograd.hpp"
 
 namespace {
 
@@ -103,9 +103,8 @@ Layer make_layer(const ConvShape& s, Isa isa, int threads, const dnnl::engine& e
         microseconds([&] { kernels.pack(plan, weights.data(), ours.weights.data, 0, out_blocks); });
     layer.ours.push_back(std::move(ours));
   }
-  const Tag blocked = kernels.block == 16 ? Tag::nChw16c : Tag::nChw8c;
-  const dnnl::memory::desc src({s.n, s.c, s.h, s.w}, Type::f32, blocked);
-  const dnnl::memory::desc dst({s.n, s.k, s.oh(), s.ow()}, Type::f32, blocked);
+  const dnnl::memory::desc src({s.n, s.c, s.h, s.w}, Type::f32, Tag::any);
+  const dnnl::memory::desc dst({s.n, s.k, s.oh(), s.ow()}, Type::f32, Tag::any);
   const dnnl::memory::desc any({s.k, s.c, 3, 3}, Type::f32, Tag::any);
   const dnnl::memory::desc bias({s.k}, Type::f32, Tag::x);
   dnnl::primitive_attr attributes;
@@ -113,17 +112,18 @@ Layer make_layer(const ConvShape& s, Isa isa, int threads, const dnnl::engine& e
   after.append_eltwise(dnnl::algorithm::eltwise_relu, 0, 0);
   attributes.set_post_ops(after);
   const dnnl::convolution_forward::primitive_desc desc(
-      engine, dnnl::prop_kind::forward_inference, dnnl::algorithm::convolution_direct, src, any, bias, dst, {1, 1},
-      {s.top, s.left}, {s.bottom, s.right}, attributes);
+      engine, dnnl::prop_kind::forward_inference, dnnl::algorithm::convolution_direct, src, any, bias, dst,
+      {1, 1}, {s.top, s.left}, {s.bottom, s.right}, attributes);
   layer.direct = dnnl::convolution_forward(desc);
   dnnl::memory plain({{s.k, s.c, 3, 3}, Type::f32, Tag::oihw}, engine, weights.data());
   dnnl::memory packed(desc.weights_desc(), engine);
   dnnl::stream stream(engine);
   dnnl::reorder(plain, packed).execute(stream, plain, packed);
   stream.wait();
-  layer.args = {{DNNL_ARG_WEIGHTS, packed}, {DNNL_ARG_BIAS, dnnl::memory(bias, engine, layer.bias.data)},
-                {DNNL_ARG_SRC, dnnl::memory(src, engine, nullptr)},
-                {DNNL_ARG_DST, dnnl::memory(dst, engine, nullptr)}};
+  layer.args = {{DNNL_ARG_WEIGHTS, packed},
+                {DNNL_ARG_BIAS, dnnl::memory(bias, engine, layer.bias.data)},
+                {DNNL_ARG_SRC, dnnl::memory(desc.src_desc(), engine, nullptr)},
+                {DNNL_ARG_DST, dnnl::memory(desc.dst_desc(), engine, nullptr)}};
   return layer;
 }
 
@@ -170,8 +170,8 @@ class Net {
 #pragma omp parallel num_threads(threads_)
     {
       const Index t = omp_get_thread_num();
-      kernels_.run(ours.plan, args, scratch_[static_cast<std::size_t>(t)].data, t * ours.plan.items / threads_,
-                   (t + 1) * ours.plan.items / threads_);
+      kernels_.run(ours.plan, args, scratch_[static_cast<std::size_t>(t)].data,
+                   t * ours.plan.items / threads_, (t + 1) * ours.plan.items / threads_);
     }
   }
 
@@ -180,8 +180,7 @@ class Net {
     for (Layer& layer : layers) {
       const ConvShape& s = layer.shape;
       const Index n = s.n * round(s.k) * s.oh() * s.ow();
-      run(layer, 2, buffers_[0].data, buffers_[1].data);
-      const std::vector<float> want(buffers_[1].data, buffers_[1].data + n);
+      const std::vector<float> want = answer(layer);
       const float range = *std::max_element(want.begin(), want.end());
       for (int method = 0; method < 2; ++method) {
         run(layer, method, buffers_[0].data, buffers_[1].data);
@@ -211,7 +210,26 @@ class Net {
   std::vector<Layer> layers;
 
  private:
-  [[nodiscard]] Index round(Index channels) const { return divide(channels, kernels_.block) * kernels_.block; }
+  // oneDNN's answer in our layout; it chooses its own.
+  std::vector<float> answer(Layer& layer) {
+    const ConvShape& s = layer.shape;
+    const Tag blocked = kernels_.block == 16 ? Tag::nChw16c : Tag::nChw8c;
+    dnnl::memory src({{s.n, s.c, s.h, s.w}, Type::f32, blocked}, engine_, buffers_[0].data);
+    dnnl::memory their_src(layer.args.at(DNNL_ARG_SRC).get_desc(), engine_);
+    dnnl::memory their_dst(layer.args.at(DNNL_ARG_DST).get_desc(), engine_);
+    std::vector<float> out(static_cast<std::size_t>(s.n * round(s.k) * s.oh() * s.ow()));
+    dnnl::memory dst({{s.n, s.k, s.oh(), s.ow()}, Type::f32, blocked}, engine_, out.data());
+    dnnl::reorder(src, their_src).execute(stream_, src, their_src);
+    run(layer, 2, static_cast<float*>(their_src.get_data_handle()),
+        static_cast<float*>(their_dst.get_data_handle()));
+    dnnl::reorder(their_dst, dst).execute(stream_, their_dst, dst);
+    stream_.wait();
+    return out;
+  }
+
+  [[nodiscard]] Index round(Index channels) const {
+    return divide(channels, kernels_.block) * kernels_.block;
+  }
 
   const Winograd& kernels_;
   int threads_;
@@ -225,7 +243,7 @@ double median(std::vector<double> x) {
   return x[x.size() / 2];
 }
 
-void print(const Net& net, Isa isa, int threads) {
+void print(const Net& net) {
   double sums[kMethods] = {};
   double best = 0.0;
   double chosen = 0.0;
@@ -238,19 +256,20 @@ void print(const Net& net, Isa isa, int threads) {
     double t[kMethods];
     for (int i = 0; i < kMethods; ++i) sums[i] += t[i] = median(layer.times[i]);
     for (int i = 0; i < 2; ++i) packs[i] += layer.ours[static_cast<std::size_t>(i)].pack_us;
-    const Index pays = winograd_pays(s, isa, threads);
+    const Index pays = winograd_pays(s);
     best += *std::min_element(t, t + kMethods);
     chosen += pays == 4 ? t[1] : pays == 2 ? t[0] : t[2];
     char name[64];
     std::snprintf(name, sizeof name, "%td %tdx%td %td", s.c, s.h, s.w, s.k);
     std::printf("%-22s%9.1f %9.1f %9.1f  %10.2f %8td  %.1f %.1f ", name, t[0], t[1], t[2],
-                *std::min_element(t, t + kMethods) / t[2], pays, layer.difference[0] * 1e6, layer.difference[1] * 1e6);
+                *std::min_element(t, t + kMethods) / t[2], pays, layer.difference[0] * 1e6,
+                layer.difference[1] * 1e6);
     for (const Ours& ours : layer.ours)
       std::printf(" %td:%td×%td:%td", ours.plan.items, ours.plan.group, ours.plan.groups, ours.plan.parts);
     std::printf("\n");
   }
-  std::printf("%-22s%9.1f %9.1f %9.1f  best %.1f (%.2f)  chosen %.1f (%.2f)  pack %.0f %.0f\n", "sum", sums[0],
-              sums[1], sums[2], best, best / sums[2], chosen, chosen / sums[2], packs[0], packs[1]);
+  std::printf("%-22s%9.1f %9.1f %9.1f  best %.1f (%.2f)  chosen %.1f (%.2f)  pack %.0f %.0f\n", "sum",
+              sums[0], sums[1], sums[2], best, best / sums[2], chosen, chosen / sums[2], packs[0], packs[1]);
 }
 
 }  // namespace
@@ -267,6 +286,6 @@ int main(int argc, char** argv) {
   Net net(read_shapes(argv[1]), isa, threads);
   net.compare();
   net.time(argc > 4 ? std::atoi(argv[4]) : 100);
-  print(net, isa, threads);
+  print(net);
   return 0;
 }
