@@ -29,5 +29,17 @@ template <int N, class Body>
   for_each(body, std::make_integer_sequence<int, N>{});
 }
 
+struct Span {
+  Index begin, end;
+};
+
+// Which of `k` taps, `d` apart from `start` on, lie in [0, size).
+inline Span taps_inside(Index start, Index k, Index d, Index size) {
+  const Index begin = start < 0 ? divide(-start, d) : 0;
+  const Index room = start < size ? divide(size - start, d) : 0;
+  const Index end = room < k ? room : k;
+  return {begin, end > begin ? end : begin};
+}
+
 }  // namespace
 }  // namespace rdquant::runtime::kernels

@@ -51,8 +51,12 @@ void to_plain(const float* src, Index src_image, float* dst, Index dst_image, In
     const float* const in = src + image * src_image + block * area * kBlock;
     float* const out = dst + image * dst_image + block * kBlock * area;
     const Index real = c - block * kBlock < kBlock ? c - block * kBlock : kBlock;
-    for (Index i = 0; i < area; ++i) {
-      for (Index lane = 0; lane < real; ++lane) out[lane * area + i] = in[i * kBlock + lane];
+    for (Index i = 0; i < area; i += kBlock) {
+      const Index count = area - i < kBlock ? area - i : kBlock;
+      Vec square[kBlock];
+      for (Index j = 0; j < kBlock; ++j) square[j] = j < count ? load(in + (i + j) * kBlock) : splat(0.0f);
+      transpose(square);
+      for (Index lane = 0; lane < real; ++lane) store_some(out + lane * area + i, square[lane], count);
     }
   }
 }

@@ -25,6 +25,8 @@ inline bool keeps_zero(const Activation& f) {
 
 // How the sums of one convolution become its output. `low` and `high` clamp in registers; every other
 // activation runs over the tile after it was stored, while it is in the first cache.
+alignas(64) constexpr float kZeros[kBlock] = {};
+
 struct Finish {
   const ConvArgs* args;
   float low, high;
@@ -87,15 +89,24 @@ template <int P, int N>
                                                const float* residual, Index skip, Index block) {
   const Vec low = splat(finish.low);
   const Vec high = splat(finish.high);
-  for_each<N>([&](auto n) __attribute__((always_inline)) {
-    for_each<P>([&](auto p) __attribute__((always_inline)) {
-      const Index at = n * finish.plane + p * kBlock;
-      if (p < skip) return;
-      Vec x = sums[p][n];
-      if (finish.add_first) x = x + load(residual + at);
-      store(dst + at, clamp(x, low, high));
+  const auto put = [&](auto more) __attribute__((always_inline)) {
+    for_each<N>([&](auto n) __attribute__((always_inline)) {
+      for_each<P>([&](auto p) __attribute__((always_inline)) {
+        const Index at = n * finish.plane + p * kBlock;
+        Vec x = sums[p][n];
+        if constexpr (decltype(more)::value) {
+          if (p < skip) return;
+          if (finish.add_first) x = x + load(residual + at);
+        }
+        store(dst + at, clamp(x, low, high));
+      });
     });
-  });
+  };
+  if (skip == 0 && !finish.add_first) {
+    put(std::false_type{});
+  } else {
+    put(std::true_type{});
+  }
   if (finish.heavy || finish.zero_pad || finish.add_last) {
     for (Index n = 0; n < N; ++n) {
       const Index at = n * finish.plane + skip * kBlock;

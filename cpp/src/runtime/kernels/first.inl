@@ -9,41 +9,35 @@ namespace {
 constexpr Index kFirstRows = 64;   // channels times rows of the kernel
 constexpr Index kFirstWidth = 96;  // columns of the image under one tile
 
-// Rows of the image under one tile: row (c, ky) is at `data + (c·channel + ky·row)`.
-struct FirstPatch {
-  const float* data;
-  Index channel, row;
-};
+constexpr Index kFirstTaps = 512;
 
+// offsets[t]: from the tile's first number of the image to that under tap t.
 template <int S, int P, int N>
-void first_tile(const ConvPlan& plan, const Finish& finish, const FirstPatch& patch, const float* weights,
-                const float* bias, float* dst, const float* residual, Index skip, Index block) {
+void first_tile(const ConvPlan& plan, const Finish& finish, const float* in, const Index* offsets,
+                const float* weights, const float* bias, float* dst, const float* residual, Index skip,
+                Index block) {
   const ConvShape& s = plan.shape;
   Vec sums[P][N];
   for_each<N>([&](auto n) __attribute__((always_inline)) {
     const Vec start = bias == nullptr ? splat(0.0f) : load(bias + (block + n) * kBlock);
     for_each<P>([&](auto p) __attribute__((always_inline)) { sums[p][n] = start; });
   });
-  for (Index c = 0; c < s.c; ++c) {
-    for (Index ky = 0; ky < s.kh; ++ky) {
-      const float* in = patch.data + c * patch.channel + ky * patch.row;
-      for (Index kx = 0; kx < s.kw; ++kx, in += s.dw, weights += N * kBlock) {
-        Vec taps[N];
-        for_each<N>([&](auto n) __attribute__((always_inline)) { taps[n] = load(weights + n * kBlock); });
-        const Index step = S == 1 ? 1 : s.sw;
-        for_each<P>([&](auto p) __attribute__((always_inline)) {
-          const Vec x = splat(in[p * step]);
-          for_each<N>([&](auto n)
-                          __attribute__((always_inline)) { sums[p][n] = fma(x, taps[n], sums[p][n]); });
-        });
-      }
-    }
+  const Index count = s.c * s.kh * s.kw;
+  for (Index t = 0; t < count; ++t, weights += N * kBlock) {
+    const float* const x = in + offsets[t];
+    Vec taps[N];
+    for_each<N>([&](auto n) __attribute__((always_inline)) { taps[n] = load(weights + n * kBlock); });
+    for_each<P>([&](auto p) __attribute__((always_inline)) {
+      const Vec value = splat(x[p * S]);
+      for_each<N>([&](auto n)
+                      __attribute__((always_inline)) { sums[p][n] = fma(value, taps[n], sums[p][n]); });
+    });
   }
   finish_tile<P, N>(finish, sums, dst, residual, skip, block);
 }
 
-using FirstTile = void (*)(const ConvPlan&, const Finish&, const FirstPatch&, const float*, const float*,
-                           float*, const float*, Index, Index);
+using FirstTile = void (*)(const ConvPlan&, const Finish&, const float*, const Index*, const float*,
+                           const float*, float*, const float*, Index, Index);
 
 template <int S, int N>
 FirstTile choose_first(Index pixels) {
@@ -53,11 +47,13 @@ FirstTile choose_first(Index pixels) {
 }
 
 inline FirstTile first_tile_for(const ConvPlan& plan, Index blocks) {
-  if constexpr (kTileBlocks >= 2) {
-    if (blocks == 2)
-      return plan.shape.sw == 1 ? choose_first<1, 2>(plan.pixels) : choose_first<2, 2>(plan.pixels);
-  }
-  return plan.shape.sw == 1 ? choose_first<1, 1>(plan.pixels) : choose_first<2, 1>(plan.pixels);
+  FirstTile tile = nullptr;
+  for_each<kTileBlocks>([&](auto n) {
+    constexpr int kBlocks = decltype(n)::value + 1;
+    if (blocks != kBlocks) return;
+    tile = plan.shape.sw == 2 ? choose_first<2, kBlocks>(plan.pixels) : choose_first<1, kBlocks>(plan.pixels);
+  });
+  return tile;
 }
 
 ConvPlan plan_first(const ConvShape& s) {
@@ -66,12 +62,15 @@ ConvPlan plan_first(const ConvShape& s) {
   plan.method = ConvMethod::first;
   plan.block = kBlock;
   const Index blocks = divide(s.k, kBlock);
-  plan.blocks = blocks < kTileBlocks ? blocks : kTileBlocks;
-  plan.pixels = choose_pixels(s.ow(), TilePixels<kTileBlocks>::List{});
+  const TileChoice choice = choose_tile(s.ow(), blocks);
+  plan.blocks = choice.blocks;
+  plan.pixels = choice.pixels;
   plan.tiles = divide(s.ow(), plan.pixels);
   const Index width = (plan.pixels - 1) * s.sw + (s.kw - 1) * s.dw + 1;
-  if (s.groups != 1 || s.c > 4 || s.c * s.kh > kFirstRows || width > kFirstWidth) {
-    throw core::Unsupported("first: needs one group, at most 4 channels and a kernel of moderate size");
+  if (s.groups != 1 || s.c > 4 || s.sw > 2 || s.c * s.kh > kFirstRows || s.c * s.kh * s.kw > kFirstTaps ||
+      width > kFirstWidth) {
+    throw core::Unsupported(
+        "first: needs one group, at most 4 channels, stride 1 or 2 along rows and a kernel of moderate size");
   }
   plan.items = s.n * s.oh() * divide(blocks, plan.blocks);
   plan.pack_items = blocks;
@@ -100,15 +99,23 @@ void pack_first(const ConvPlan& plan, const float* weights, float* packed, Index
 // The image under a tile at the image's border, with zeros around it.
 inline void copy_patch(const ConvShape& s, const float* src, Index top, Index left, Index width,
                        float* patch) {
+  const Index begin = left < 0 ? (-left < width ? -left : width) : 0;
+  const Index room = s.w - left < width ? s.w - left : width;
+  const Index end = room > begin ? room : begin;
+  std::memset(patch, 0, static_cast<std::size_t>(s.c * s.kh * width) * sizeof(float));
   for (Index c = 0; c < s.c; ++c) {
     for (Index ky = 0; ky < s.kh; ++ky, patch += width) {
       const Index y = top + ky * s.dh;
-      const bool row_inside = y >= 0 && y < s.h;
-      const float* const in = src + (c * s.h + y) * s.w + left;
-      for (Index x = 0; x < width; ++x) {
-        patch[x] = row_inside && left + x >= 0 && left + x < s.w ? in[x] : 0.0f;
-      }
+      if (y < 0 || y >= s.h) continue;
+      std::memcpy(patch + begin, src + (c * s.h + y) * s.w + left + begin,
+                  static_cast<std::size_t>(end - begin) * sizeof(float));
     }
+  }
+}
+
+inline void first_offsets(const ConvShape& s, Index channel, Index row, Index* offsets) {
+  for (Index t = 0; t < s.c * s.kh * s.kw; ++t) {
+    offsets[t] = t / (s.kh * s.kw) * channel + t / s.kw % s.kh * row + t % s.kw * s.dw;
   }
 }
 
@@ -122,6 +129,10 @@ void run_first(const ConvPlan& plan, const ConvArgs& args, Index begin, Index en
   const Index ow = s.ow();
   const Index width = (plan.pixels - 1) * s.sw + (s.kw - 1) * s.dw + 1;
   float patch[kFirstRows * kFirstWidth];
+  Index in_image[kFirstTaps];
+  Index in_patch[kFirstTaps];
+  first_offsets(s, s.h * s.w, s.dh * s.w, in_image);
+  first_offsets(s, s.kh * width, width, in_patch);
   for (Index item = begin; item < end; ++item) {
     const Index block = item % groups * plan.blocks;
     const Index y = item / groups % oh;
@@ -135,13 +146,11 @@ void run_first(const ConvPlan& plan, const ConvArgs& args, Index begin, Index en
       const Index last = ow - plan.pixels;
       const Index x = t * plan.pixels < last ? t * plan.pixels : last;
       const Index left = x * s.sw - s.left;
-      FirstPatch rows = {src + top * s.w + left, s.h * s.w, s.dh * s.w};
-      if (!rows_inside || left < 0 || left + width > s.w) {
-        copy_patch(s, src, top, left, width, patch);
-        rows = {patch, s.kh * width, width};
-      }
+      const bool inside = rows_inside && left >= 0 && left + width <= s.w;
+      if (!inside) copy_patch(s, src, top, left, width, patch);
       const Index at = block * finish.plane + (y * ow + x) * kBlock;
-      tile(plan, finish, rows, weights, args.bias, args.dst + image * args.dst_image + at,
+      tile(plan, finish, inside ? src + top * s.w + left : patch, inside ? in_image : in_patch, weights,
+           args.bias, args.dst + image * args.dst_image + at,
            args.residual == nullptr ? nullptr : args.residual + image * args.residual_image + at,
            t * plan.pixels - x, block);
     }

@@ -43,7 +43,7 @@ inline Vec erf(Vec x) {
 inline Vec mish(Vec x) {
   const Vec e = exp(min(splat(20.0f), x));  // tanh(ln(1 + e)) = (e² + 2e)/(e² + 2e + 2)
   const Vec s = e * (e + splat(2.0f));
-  return x * s * inverse(s + splat(2.0f));
+  return x * (s * inverse(s + splat(2.0f)));
 }
 
 inline Vec gelu_tanh(Vec x) {

@@ -6,18 +6,6 @@
 namespace rdquant::runtime::kernels {
 namespace {
 
-struct Span {
-  Index begin, end;
-};
-
-// Which of `k` taps, `d` apart from `start` on, lie in [0, size).
-inline Span taps_inside(Index start, Index k, Index d, Index size) {
-  const Index begin = start < 0 ? divide(-start, d) : 0;
-  const Index room = start < size ? divide(size - start, d) : 0;
-  const Index end = room < k ? room : k;
-  return {begin, end > begin ? end : begin};
-}
-
 template <bool Average>
 inline Vec pool_window(const PoolShape& s, const float* src, Index top, Index left, Span rows, Span columns) {
   Vec all = splat(Average ? 0.0f : -__builtin_inff());

@@ -1,4 +1,5 @@
-// Sizes of tiles.
+// Sizes of tiles: N blocks of filters × P pixels, whose sums fill the registers but for N weights and a
+// number of the image.
 #pragma once
 
 #include "base.inl"
@@ -6,59 +7,84 @@
 namespace rdquant::runtime::kernels {
 namespace {
 
-// Pixels that tiles are compiled for, by the number of blocks of filters in the tile, greatest first.
 template <int... P>
 using Pixels = std::integer_sequence<int, P...>;
 
-// Sums of a tile fill the registers but for the weights and one number of the image.
+// The numbers of pixels that tiles of N blocks are compiled for. The last tile of a row of tiles may have
+// fewer blocks and the same pixels, so that each list holds the one after it.
 template <int N>
-struct TilePixels;
-#if defined(__AVX512F__)
-constexpr Index kTileBlocks = 2;
-template <>
-struct TilePixels<2> {
-  using List = Pixels<14, 13, 10, 8, 7, 6, 4, 2, 1>;
+struct TilePixels {
+  using List = Pixels<>;
 };
+#if defined(__AVX512F__)
+constexpr int kTileBlocks = 4;
 template <>
 struct TilePixels<1> {
-  using List = Pixels<14, 13, 10, 8, 7, 6, 4, 2, 1>;
+  using List = Pixels<14, 13, 9, 8, 7, 6, 4, 1>;
+};
+template <>
+struct TilePixels<2> {
+  using List = Pixels<14, 13, 9, 8, 7, 6, 4, 1>;
+};
+template <>
+struct TilePixels<3> {
+  using List = Pixels<9, 8, 7, 6, 4, 1>;
+};
+template <>
+struct TilePixels<4> {
+  using List = Pixels<6, 4, 1>;
 };
 #elif defined(__AVX2__)
-constexpr Index kTileBlocks = 2;
-template <>
-struct TilePixels<2> {
-  using List = Pixels<6, 5, 4, 3, 2, 1>;
-};
+constexpr int kTileBlocks = 2;
 template <>
 struct TilePixels<1> {
-  using List = Pixels<12, 10, 8, 7, 6, 4, 2, 1>;
+  using List = Pixels<12, 8, 7, 6, 5, 4, 3, 1>;
+};
+template <>
+struct TilePixels<2> {
+  using List = Pixels<6, 5, 4, 3, 1>;
 };
 #else
-constexpr Index kTileBlocks = 1;
+constexpr int kTileBlocks = 1;
 template <>
 struct TilePixels<1> {
   using List = Pixels<6, 5, 4, 2, 1>;
 };
 #endif
 
-// The number of pixels with which a row of `width` is covered at the least cost; the last tile may overlap
-// the one before. A tile costs its pixels and as much as two more.
-template <int... P>
-Index choose_pixels(Index width, Pixels<P...> /*list*/) {
-  Index best = 0;
-  Index least = 0;
+struct TileChoice {
+  Index blocks, pixels, cost;
+};
+
+// Instructions that one channel under one tap costs, and a share of what a tile costs in any case. Less than
+// eight sums do not keep the multipliers busy.
+inline Index tile_cost(Index blocks, Index pixels) {
+  const Index sums = blocks * pixels < 8 ? 8 : blocks * pixels;
+  return blocks == 0 ? 0 : sums + blocks + pixels + 4;
+}
+
+template <int N, int... P>
+void consider(Index width, Index blocks, TileChoice& best, Pixels<P...> /*list*/) {
   for (const Index pixels : {P...}) {
-    if (pixels > width) continue;
-    const Index cost = divide(width, pixels) * (pixels + 2);
-    if (best == 0 || cost < least) {
-      best = pixels;
-      least = cost;
-    }
+    if (pixels > width || N > blocks) continue;
+    const Index cost =
+        divide(width, pixels) * (blocks / N * tile_cost(N, pixels) + tile_cost(blocks % N, pixels));
+    if (best.cost == 0 || cost < best.cost) best = {N, pixels, cost};
   }
+}
+
+// The tile with which `blocks` blocks of filters by rows of `width` pixels cost least. The last tile of a row
+// may overlap the one before.
+inline TileChoice choose_tile(Index width, Index blocks) {
+  TileChoice best = {};
+  for_each<kTileBlocks>([&](auto n) {
+    constexpr int kBlocks = decltype(n)::value + 1;
+    consider<kBlocks>(width, blocks, best, typename TilePixels<kBlocks>::List{});
+  });
   return best;
 }
 
-// table<P>() for the P of the list that equals `pixels`.
+// make(P) for the P of the list that equals `pixels`, or null.
 template <class Make, int... P>
 auto pick_tile(Index pixels, Make make, Pixels<P...> /*list*/) {
   decltype(make(std::integral_constant<int, 1>{})) tile = nullptr;

@@ -50,7 +50,7 @@ inline Vec inverse(Vec a) {
   const Vec r = {_mm512_maskz_rcp14_ps(kAll, a.v)};
   return {_mm512_fmadd_ps(r.v, _mm512_fnmadd_ps(a.v, r.v, _mm512_set1_ps(1.0f)), r.v)};
 }
-inline __m256 lower(Vec a) { return _mm512_castps512_ps256(a.v); }
+inline __m256 lower(Vec a) { return _mm512_maskz_extractf32x8_ps(0xff, a.v, 0); }
 inline __m256 upper(Vec a) { return _mm512_maskz_extractf32x8_ps(0xff, a.v, 1); }
 inline float sum(Vec a) {
   const __m256 y = _mm256_add_ps(lower(a), upper(a));
@@ -63,6 +63,31 @@ inline float greatest(Vec a) {
   __m128 x = _mm_max_ps(_mm256_castps256_ps128(y), _mm256_extractf128_ps(y, 1));
   x = _mm_max_ps(x, _mm_movehl_ps(x, x));
   return _mm_cvtss_f32(_mm_max_ss(x, _mm_movehdup_ps(x)));
+}
+
+// Pairs of rows are interleaved, then pairs of pairs, and so on.
+inline void transpose(Vec (&x)[kBlock]) {
+  __m512 y[kBlock];
+  for (int i = 0; i < 16; i += 2) {
+    y[i] = _mm512_maskz_unpacklo_ps(kAll, x[i].v, x[i + 1].v);
+    y[i + 1] = _mm512_maskz_unpackhi_ps(kAll, x[i].v, x[i + 1].v);
+  }
+  for (int i = 0; i < 16; i += 4) {
+    for (int j = 0; j < 2; ++j) {
+      x[i + 2 * j].v = _mm512_maskz_shuffle_ps(kAll, y[i + j], y[i + j + 2], 0x44);
+      x[i + 2 * j + 1].v = _mm512_maskz_shuffle_ps(kAll, y[i + j], y[i + j + 2], 0xee);
+    }
+  }
+  for (int i = 0; i < 16; i += 8) {
+    for (int j = 0; j < 4; ++j) {
+      y[i + j] = _mm512_maskz_shuffle_f32x4(kAll, x[i + j].v, x[i + j + 4].v, 0x88);
+      y[i + j + 4] = _mm512_maskz_shuffle_f32x4(kAll, x[i + j].v, x[i + j + 4].v, 0xdd);
+    }
+  }
+  for (int j = 0; j < 8; ++j) {
+    x[j].v = _mm512_maskz_shuffle_f32x4(kAll, y[j], y[j + 8], 0x88);
+    x[j + 8].v = _mm512_maskz_shuffle_f32x4(kAll, y[j], y[j + 8], 0xdd);
+  }
 }
 
 #elif defined(__AVX2__)
@@ -110,6 +135,25 @@ inline float greatest(Vec a) {
   __m128 x = _mm_max_ps(_mm256_castps256_ps128(a.v), _mm256_extractf128_ps(a.v, 1));
   x = _mm_max_ps(x, _mm_movehl_ps(x, x));
   return _mm_cvtss_f32(_mm_max_ss(x, _mm_movehdup_ps(x)));
+}
+
+inline void transpose(Vec (&x)[kBlock]) {
+  __m256 y[kBlock];
+  for (int i = 0; i < 8; i += 2) {
+    y[i] = _mm256_unpacklo_ps(x[i].v, x[i + 1].v);
+    y[i + 1] = _mm256_unpackhi_ps(x[i].v, x[i + 1].v);
+  }
+  for (int i = 0; i < 8; i += 4) {
+    for (int j = 0; j < 2; ++j) {
+      x[i + 2 * j].v = _mm256_shuffle_ps(y[i + j], y[i + j + 2], 0x44);
+      x[i + 2 * j + 1].v = _mm256_shuffle_ps(y[i + j], y[i + j + 2], 0xee);
+    }
+  }
+  for (int j = 0; j < 4; ++j) {
+    y[j] = _mm256_permute2f128_ps(x[j].v, x[j + 4].v, 0x20);
+    y[j + 4] = _mm256_permute2f128_ps(x[j].v, x[j + 4].v, 0x31);
+  }
+  for (int j = 0; j < 8; ++j) x[j].v = y[j];
 }
 
 #else
@@ -174,6 +218,15 @@ inline Vec inverse(Vec x) { return splat(1.0f) / x; }
 inline float sum(Vec x) {
   const Quad y = x.a + x.b;
   return (y[0] + y[1]) + (y[2] + y[3]);
+}
+inline void transpose(Vec (&x)[kBlock]) {
+  float y[kBlock][kBlock];
+  for (Index i = 0; i < kBlock; ++i) store(y[i], x[i]);
+  float z[kBlock][kBlock];
+  for (Index i = 0; i < kBlock; ++i) {
+    for (Index j = 0; j < kBlock; ++j) z[j][i] = y[i][j];
+  }
+  for (Index i = 0; i < kBlock; ++i) x[i] = load(z[i]);
 }
 inline float greatest(Vec x) {
   const Quad y = x.a > x.b ? x.a : x.b;

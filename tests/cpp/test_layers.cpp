@@ -1,0 +1,292 @@
+#define DOCTEST_CONFIG_IMPLEMENT_WITH_MAIN
+#include <doctest/doctest.h>
+
+#include <algorithm>
+
+#include "kernel_reference.hpp"
+#include "rdquant/core/error.hpp"
+
+using namespace reference;
+using rdquant::core::Isa;
+
+namespace {
+
+// body(kernels) for every instruction set of this machine.
+template <class Body>
+void for_every_isa(Body body) {
+  for (const Isa isa : {Isa::baseline, Isa::avx2, Isa::avx512}) {
+    if (isa > rdquant::core::available_isa()) continue;
+    CAPTURE(rdquant::core::isa_name(isa));
+    body(rdquant::runtime::kernels::kernels(isa));
+  }
+}
+
+Index image_of(const Floats& x, Index n) { return static_cast<Index>(x.size()) / n; }
+
+double binary(Binary f, double a, double b) {
+  switch (f) {
+    case Binary::add:
+      return a + b;
+    case Binary::sub:
+      return a - b;
+    case Binary::mul:
+      return a * b;
+    case Binary::div:
+      return a / b;
+    case Binary::min:
+      return std::fmin(a, b);
+    case Binary::max:
+      return std::fmax(a, b);
+    case Binary::prelu:
+      return a < 0 ? a * b : a;
+  }
+  return 0.0;
+}
+
+constexpr Binary kBinaries[] = {Binary::add, Binary::sub, Binary::mul,  Binary::div,
+                                Binary::min, Binary::max, Binary::prelu};
+
+PoolShape window(Index size, Index kernel, Index stride, Index pad) {
+  PoolShape s;
+  s.n = 2;
+  s.c = 19;
+  s.h = size;
+  s.w = size + 3;
+  s.kh = s.kw = kernel;
+  s.sh = s.sw = stride;
+  s.top = s.left = s.bottom = s.right = pad;
+  s.oh = (s.h + 2 * pad - kernel) / stride + 1;
+  s.ow = (s.w + 2 * pad - kernel) / stride + 1;
+  return s;
+}
+
+void check_pool(const PoolShape& s) {
+  const Floats x = random_floats(s.n * s.c * s.h * s.w, 1);
+  const Doubles expected = reference::pool(s, x);
+  for_every_isa([&](const Kernels& kernels) {
+    const Floats src = blocked(x, s.n, s.c, s.h * s.w, kernels.block, 16);
+    const Index area = s.oh * s.ow;
+    Floats dst = blocked(Floats(at(s.n * s.c * area), 7.0f), s.n, s.c, area, kernels.block, 32);
+    const Index items = s.n * divide(s.c, kernels.block) * s.oh;
+    kernels.pool(s, src.data(), image_of(src, s.n), dst.data(), image_of(dst, s.n), items / 2, items);
+    kernels.pool(s, src.data(), image_of(src, s.n), dst.data(), image_of(dst, s.n), 0, items / 2);
+    double worst = 0.0;
+    for (Index i = 0; i < s.n * s.c * area; ++i) {
+      const float got =
+          element(dst, image_of(dst, s.n), i / area / s.c, i / area % s.c, i % area, area, kernels.block);
+      worst = std::max(worst, std::fabs(got - expected[at(i)]));
+    }
+    CHECK(worst < 1e-6);
+  });
+}
+
+}  // namespace
+
+TEST_CASE("pooling") {
+  for (const bool average : {false, true}) {
+    for (const bool count_pad : {false, true}) {
+      for (PoolShape s : {window(7, 2, 2, 0), window(13, 3, 2, 0), window(8, 3, 1, 1), window(5, 5, 1, 2),
+                          window(6, 3, 2, 1), window(4, 4, 3, 3)}) {
+        s.average = average;
+        s.count_pad = count_pad;
+        check_pool(s);
+      }
+      PoolShape s = window(9, 3, 2, 0);  // windows past the end, as ceil mode makes them
+      s.average = average;
+      s.count_pad = count_pad;
+      s.dh = 2;
+      s.ow += 1;
+      s.right = 1;
+      s.oh -= 1;
+      check_pool(s);
+    }
+  }
+}
+
+TEST_CASE("mean of each channel") {
+  for (const Index area : {1, 3, 49, 170}) {
+    const Floats x = random_floats(2 * 19 * area, 1);
+    for_every_isa([&](const Kernels& kernels) {
+      const Floats src = blocked(x, 2, 19, area, kernels.block, 16);
+      Floats dst(2 * 21, 7.0f);
+      kernels.global_average(src.data(), image_of(src, 2), dst.data(), 21, 19, area, 0,
+                             2 * divide(19, kernels.block));
+      for (Index i = 0; i < 2 * 19; ++i) {
+        double sum = 0.0;
+        for (Index j = 0; j < area; ++j) sum += x[at(i * area + j)];
+        CHECK(std::fabs(dst[at(i / 19 * 21 + i % 19)] - sum / static_cast<double>(area)) < 1e-6);
+      }
+      CHECK(dst[19] == 7.0f);
+      CHECK(dst[40] == 7.0f);
+    });
+  }
+}
+
+TEST_CASE("functions of one number over their whole range") {
+  for (int code = 0; code <= static_cast<int>(Function::ceil); ++code) {
+    const Activation f = {static_cast<Function>(code), 0.3f, 0.6f, nullptr};
+    if (f.function == Function::prelu) continue;
+    const bool positive = f.function == Function::sqrt || f.function == Function::reciprocal;
+    Floats x;
+    for (int i = -4001; i <= 4000; ++i) x.push_back(static_cast<float>(positive ? i + 4001.5 : i) * 0.005f);
+    for (const float wide : {-1e30f, -200.0f, -90.0f, 90.0f, 200.0f, 1e30f}) {
+      if (f.function != Function::exp && !positive) x.push_back(wide);
+    }
+    for_every_isa([&](const Kernels& kernels) {
+      Floats y = x;
+      kernels.unary(f, y.data(), y.data(), 3, static_cast<Index>(x.size()));
+      CAPTURE(code);
+      double worst = 0.0;
+      for (std::size_t i = 3; i < x.size(); ++i) {
+        const double expected = function(f, x[i], 0);
+        const double error = std::fabs(y[i] - expected) / std::fmax(1.0, std::fabs(expected));
+        worst = std::fmax(worst, std::isfinite(y[i]) ? error : 1e9);
+      }
+      CHECK(worst < 1e-6);
+      CHECK(y[2] == x[2]);
+    });
+  }
+}
+
+TEST_CASE("functions of two numbers") {
+  const Index n = 1003;
+  const Floats a = random_floats(n, 1);
+  Floats b = random_floats(n, 2);
+  for (float& value : b) value += value < 0 ? -0.1f : 0.1f;
+  for (const Binary f : kBinaries) {
+    for_every_isa([&](const Kernels& kernels) {
+      for (const Index steps : {0, 1, 2}) {  // both arrays, a one number, b one number
+        const Index a_step = steps == 1 ? 0 : 1;
+        const Index b_step = steps == 2 ? 0 : 1;
+        Floats y(at(n), 7.0f);
+        kernels.binary(f, a.data(), a_step, b.data(), b_step, y.data(), 5, 700);
+        kernels.binary(f, a.data(), a_step, b.data(), b_step, y.data(), 700, n);
+        for (Index i = 5; i < n; ++i) {
+          const double expected = binary(f, a[at(i * a_step)], b[at(i * b_step)]);
+          CHECK(std::fabs(y[at(i)] - expected) < 1e-6 * std::fmax(1.0, std::fabs(expected)));
+        }
+        CHECK(y[4] == 7.0f);
+      }
+    });
+  }
+}
+
+TEST_CASE("blocked images against one number per channel") {
+  const Index area = 15;
+  const Floats x = random_floats(2 * 19 * area, 1);
+  for (const Binary f : kBinaries) {
+    for_every_isa([&](const Kernels& kernels) {
+      const Index whole = divide(19, kernels.block) * kernels.block;
+      Floats v = random_floats(2 * whole, 2);
+      for (float& value : v) value += value < 0 ? -0.1f : 0.1f;
+      const Floats src = blocked(x, 2, 19, area, kernels.block, 16);
+      for (const bool reversed : {false, true}) {
+        for (const Index v_image : {Index{0}, whole}) {
+          Floats dst(src.size());
+          kernels.binary_channels(f, reversed, src.data(), image_of(src, 2), v.data(), v_image, dst.data(),
+                                  image_of(dst, 2), 19, area, 0, 2 * divide(19, kernels.block));
+          for (Index i = 0; i < 2 * 19 * area; ++i) {
+            const Index n = i / area / 19;
+            const Index channel = i / area % 19;
+            const double value = v[at(n * v_image + channel)];
+            const double expected = reversed ? binary(f, value, x[at(i)]) : binary(f, x[at(i)], value);
+            const float got = element(dst, image_of(dst, 2), n, channel, i % area, area, kernels.block);
+            CHECK(std::fabs(got - expected) < 1e-6 * std::fmax(1.0, std::fabs(expected)));
+          }
+        }
+      }
+    });
+  }
+}
+
+TEST_CASE("softmax") {
+  for (const Index length : {1, 2, 7, 16, 100, 1000}) {
+    Floats x = random_floats(3 * length, 1);
+    for (float& value : x) value *= 30.0f;
+    for_every_isa([&](const Kernels& kernels) {
+      Floats y = x;
+      kernels.softmax(y.data(), y.data(), length, 1, 3);
+      for (Index row = 1; row < 3; ++row) {
+        double total = 0.0;
+        for (Index i = 0; i < length; ++i) total += std::exp(static_cast<double>(x[at(row * length + i)]));
+        for (Index i = 0; i < length; ++i) {
+          const double expected = std::exp(static_cast<double>(x[at(row * length + i)])) / total;
+          CHECK(std::fabs(y[at(row * length + i)] - expected) < 2e-6);
+        }
+      }
+      CHECK(y[0] == x[0]);
+    });
+  }
+}
+
+TEST_CASE("fully connected layers") {
+  for (const Index in : {1, 5, 16, 77, 200}) {
+    for (const Index rows : {1, 2, 5}) {
+      const Index out = 11;
+      const Floats x = random_floats(rows * (in + 3), 1);
+      const Floats w = random_floats(out * in, 2);
+      const Floats bias = random_floats(out, 3);
+      for_every_isa([&](const Kernels& kernels) {
+        Floats y(at(rows * (out + 2)), 7.0f);
+        const LinearArgs args = {
+            rows,     in,          out,      x.data(), in + 3,
+            w.data(), bias.data(), y.data(), out + 2,  {Function::silu, 0.0f, 0.0f, nullptr}};
+        kernels.linear(args, 1, 3);
+        kernels.linear(args, 0, 1);
+        for (Index i = 0; i < rows * out; ++i) {
+          double sum = bias[at(i % out)];
+          for (Index j = 0; j < in; ++j) {
+            sum += static_cast<double>(x[at(i / out * (in + 3) + j)]) * w[at(i % out * in + j)];
+          }
+          CHECK(std::fabs(y[at(i / out * (out + 2) + i % out)] - function(args.activation, sum, 0)) < 1e-5);
+        }
+        CHECK(y[at(out)] == 7.0f);
+      });
+    }
+  }
+}
+
+TEST_CASE("moves") {
+  for (const Index area : {1, 5, 16, 49}) {
+    const Floats x = random_floats(2 * 19 * area, 1);
+    for_every_isa([&](const Kernels& kernels) {
+      const Index items = 2 * divide(19, kernels.block);
+      const Floats expected = blocked(x, 2, 19, area, kernels.block, 16);
+      Floats middle(expected.size(), 0.0f);
+      kernels.to_blocked(x.data(), 19 * area, middle.data(), image_of(middle, 2), 19, area, 0, items);
+      CHECK(middle == expected);
+      Floats back(x.size());
+      kernels.to_plain(middle.data(), image_of(middle, 2), back.data(), 19 * area, 19, area, 0, items);
+      CHECK(back == x);
+
+      Floats large(expected.size() * 6 + 64, 0.0f);
+      const Index large_image = image_of(expected, 2) * 6;
+      kernels.resize(expected.data(), image_of(expected, 2), large.data(), large_image, 19, 1, area, 2, 3, 0,
+                     items);
+      for (Index i = 0; i < 2 * 19 * area * 6; ++i) {
+        const Index pixel = i % (area * 6);
+        const Index plane = i / (area * 6);
+        CHECK(element(large, large_image, plane / 19, plane % 19, pixel, area * 6, kernels.block) ==
+              x[at(plane * area + pixel % (area * 3) / 3)]);
+      }
+    });
+  }
+  const Floats rows = random_floats(40, 1);
+  for_every_isa([&](const Kernels& kernels) {
+    Floats dst(36, 0.0f);
+    kernels.copy_rows(rows.data() + 2, 10, dst.data() + 1, 9, 5, 1, 4);
+    CHECK(dst[1] == 0.0f);
+    CHECK(std::equal(rows.begin() + 12, rows.begin() + 17, dst.begin() + 10));
+    CHECK(dst[15] == 0.0f);
+    CHECK(std::equal(rows.begin() + 32, rows.begin() + 37, dst.begin() + 28));
+  });
+}
+
+TEST_CASE("an instruction set that this machine lacks is refused") {
+  const Isa best = rdquant::core::available_isa();
+  CHECK(rdquant::runtime::kernels::kernels(best).isa == best);
+  if (best != Isa::avx512) {
+    CHECK_THROWS_AS((void)rdquant::runtime::kernels::kernels(Isa::avx512), rdquant::core::InvalidArgument);
+  }
+  CHECK(rdquant::runtime::kernels::kernels().isa == rdquant::core::selected_isa());
+}
