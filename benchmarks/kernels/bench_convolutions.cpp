@@ -1,6 +1,6 @@
 // Times every convolution of a list, ours and oneDNN's in turn, with ReLU, at batch 1 or what the list says.
 //
-//   bench_convolutions SHAPES.txt [THREADS] [REPETITIONS]
+//   bench_convolutions SHAPES.txt [THREADS] [REPETITIONS] [blocked]
 //
 // A line of the list: n c h w k kh kw sh sw top left bottom right groups. Prints one line per shape (how
 // often it occurs, times in microseconds, medians), the packing of its weights, and totals. RDQUANT_ISA and
@@ -95,16 +95,18 @@ struct Theirs {
   std::unordered_map<int, dnnl::memory> args;
   std::string name;
 
-  explicit Theirs(const ConvShape& s) {
+  Theirs(const ConvShape& s, bool blocked) {
     using dnnl::memory;
     const auto f32 = memory::data_type::f32;
     const auto any = memory::format_tag::any;
-    const memory::desc src({s.n, s.c, s.h, s.w}, f32, any);
+    const auto ours = kernels().block == 16 ? memory::format_tag::aBcd16b : memory::format_tag::aBcd8b;
+    const auto plain = memory::format_tag::abcd;
+    const memory::desc src({s.n, s.c, s.h, s.w}, f32, !blocked ? any : (s.c <= 4 ? plain : ours));
     const memory::desc weights =
         s.groups == 1 ? memory::desc({s.k, s.c, s.kh, s.kw}, f32, any)
                       : memory::desc({s.groups, s.k / s.groups, s.c / s.groups, s.kh, s.kw}, f32, any);
     const memory::desc bias({s.k}, f32, memory::format_tag::x);
-    const memory::desc dst({s.n, s.k, s.oh(), s.ow()}, f32, any);
+    const memory::desc dst({s.n, s.k, s.oh(), s.ow()}, f32, blocked ? ours : any);
     dnnl::primitive_attr attributes;
     dnnl::post_ops after;
     after.append_eltwise(dnnl::algorithm::eltwise_relu, 0.0f, 0.0f);
@@ -144,14 +146,14 @@ struct Timed {
   std::string name = "-";
 };
 
-Timed time_shape(const ConvShape& s, int repetitions) {
+Timed time_shape(const ConvShape& s, int repetitions, [[maybe_unused]] bool blocked) {
   const Ours ours(s, method_for(s));
   Timed timed;
   std::vector<double> mine;
   std::vector<double> others;
   std::vector<double> packing;
 #if defined(RDQUANT_ONEDNN)
-  Theirs theirs(s);
+  Theirs theirs(s, blocked);
   timed.name = theirs.name;
 #endif
   for (int i = 0; i < repetitions; ++i) {
@@ -174,11 +176,12 @@ Timed time_shape(const ConvShape& s, int repetitions) {
 
 int main(int argc, char** argv) {
   if (argc < 2) {
-    std::fprintf(stderr, "usage: bench_convolutions SHAPES.txt [THREADS] [REPETITIONS]\n");
+    std::fprintf(stderr, "usage: bench_convolutions SHAPES.txt [THREADS] [REPETITIONS] [blocked]\n");
     return 2;
   }
   omp_set_num_threads(argc > 2 ? std::atoi(argv[2]) : 1);
   const int repetitions = argc > 3 ? std::atoi(argv[3]) : 30;
+  const bool blocked = argc > 4 && std::string(argv[4]) == "blocked";
   std::ifstream file(argv[1]);
   std::map<std::string, int> counts;
   std::vector<std::string> order;
@@ -193,7 +196,7 @@ int main(int argc, char** argv) {
     ConvShape s;
     in >> s.n >> s.c >> s.h >> s.w >> s.k >> s.kh >> s.kw >> s.sh >> s.sw >> s.top >> s.left >> s.bottom >>
         s.right >> s.groups;
-    const Timed t = time_shape(s, repetitions);
+    const Timed t = time_shape(s, repetitions, blocked);
     const int count = counts[line];
     const double macs =
         static_cast<double>(s.n * s.k * s.oh() * s.ow() * (s.c / s.groups) * s.kh * s.kw) / 1e3 / t.ours;

@@ -6,6 +6,9 @@
 namespace rdquant::runtime::kernels {
 namespace {
 
+// A pixel of the padding.
+alignas(64) constexpr float kZeros[kBlock] = {};
+
 // Zero at zero: padding lanes, whose sum is zero, stay zero by themselves.
 inline bool keeps_zero(const Activation& f) {
   using enum Function;
@@ -25,8 +28,6 @@ inline bool keeps_zero(const Activation& f) {
 
 // How the sums of one convolution become its output. `low` and `high` clamp in registers; every other
 // activation runs over the tile after it was stored, while it is in the first cache.
-alignas(64) constexpr float kZeros[kBlock] = {};
-
 struct Finish {
   const ConvArgs* args;
   float low, high;
