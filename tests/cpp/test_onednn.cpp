@@ -294,7 +294,8 @@ TEST_CASE("matrix products, softmax, normalization and movement") {
                                    net.unary(net.constant({20}), {Function::exp, 0, 0})},
                                   {2, 20, 16, 18});
   const ValueId mean = net.step(program::Reduce{program::ReduceFunction::mean, {2, 3}}, {affine}, {2, 20});
-  check(net, {attention, wide, classes, large, affine, mean});
+  const ValueId columns = net.step(program::Softmax{1, false}, {tokens}, {2, 20, 48});
+  check(net, {columns, attention, wide, classes, large, affine, mean});
 }
 
 TEST_CASE("outputs that are inputs, constants, views and each other") {

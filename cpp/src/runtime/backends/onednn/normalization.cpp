@@ -1,4 +1,8 @@
-#include "builder.hpp"
+#include <algorithm>
+#include <array>
+
+#include "own.hpp"
+#include "own_convolution.hpp"
 
 namespace rdquant::runtime::onednn {
 namespace {
@@ -96,11 +100,68 @@ bool local_response(Builder& builder, const Step& step, const program::LocalResp
   return true;
 }
 
+/// Softmax over an axis with others behind it, which oneDNN has plain loops for only: columns side by side.
+struct ColumnSoftmax {
+  const kernels::Kernels& kernels;
+  std::int64_t outer, length, inner;
+  int threads;
+
+  static constexpr std::int64_t kColumns = 256;
+
+  void operator()(void* const* operands) const {
+    const auto* x = static_cast<const float*>(operands[0]);
+    auto* y = static_cast<float*>(operands[1]);
+    const std::int64_t pieces = (inner + kColumns - 1) / kColumns;
+    share(outer * pieces, 4, threads, [&](std::int64_t begin, std::int64_t end) {
+      for (std::int64_t i = begin; i < end; ++i) {
+        const std::int64_t column = i % pieces * kColumns;
+        const std::int64_t at = i / pieces * length * inner + column;
+        piece(x + at, y + at, std::min(kColumns, inner - column));
+      }
+    });
+  }
+
+  void piece(const float* x, float* y, std::int64_t width) const {
+    std::array<float, kColumns> largest;
+    std::array<float, kColumns> sum{};
+    std::copy_n(x, width, largest.data());
+    for (std::int64_t a = 1; a < length; ++a) {
+      for (std::int64_t i = 0; i < width; ++i) largest[i] = std::max(largest[i], x[a * inner + i]);
+    }
+    const kernels::Activation exp{kernels::Function::exp, 0, 0, nullptr};
+    for (std::int64_t a = 0; a < length; ++a) {
+      float* row = y + a * inner;
+      for (std::int64_t i = 0; i < width; ++i) row[i] = x[a * inner + i] - largest[i];
+      kernels.unary(exp, row, row, 0, width);
+      for (std::int64_t i = 0; i < width; ++i) sum[i] += row[i];
+    }
+    for (std::int64_t i = 0; i < width; ++i) sum[i] = 1 / sum[i];
+    for (std::int64_t a = 0; a < length; ++a) {
+      for (std::int64_t i = 0; i < width; ++i) y[a * inner + i] *= sum[i];
+    }
+  }
+};
+
+bool column_softmax(Builder& builder, const Step& step, const program::Softmax& softmax) {
+  const auto& shape = builder.value(step.inputs[0]).shape;
+  const auto axis = static_cast<std::ptrdiff_t>(softmax.axis);
+  const std::int64_t inner = core::element_count({shape.begin() + axis + 1, shape.end()});
+  if (softmax.logarithm || inner < 16) return false;
+  const std::int64_t outer = core::element_count({shape.begin(), shape.begin() + axis});
+  const ColumnSoftmax work{own_kernels(), outer, shape[static_cast<std::size_t>(axis)], inner,
+                           builder.threads()};
+  builder.emit(make_own("columns " + std::string(core::isa_name(own_kernels().isa)), 2, work),
+               {builder.read(step.inputs[0], Layout::plain), builder.write(step.outputs[0], Layout::plain)},
+               Layout::plain);
+  return true;
+}
+
 }  // namespace
 
 bool build_softmax(Builder& builder, const Step& step) {
   const auto* softmax = std::get_if<program::Softmax>(&step.operation);
   if (softmax == nullptr || !is_float(builder, step)) return false;
+  if (column_softmax(builder, step, *softmax)) return true;
   const auto memory = describe_plain(builder.value(step.inputs[0]).shape);
   using Primitive = dnnl::softmax_forward;
   const auto desc = try_make([&] {
