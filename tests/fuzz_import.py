@@ -269,8 +269,10 @@ def drive(seconds: float, first: int, crashes: Path) -> int:
         ready, _, _ = select.select([child.stdout], [], [], HANG if started else 10 * HANG)
         line = child.stdout.readline() if ready else ""
         if line:
+            number, _, outcome = line.rstrip().partition(" ")
+            if number != str(seed):  # something else that a library prints
+                continue
             started = True
-            outcome = line.rstrip().split(" ", 1)[1]
         else:
             outcome = "!hang" if not ready else f"!killed, exit status {child.wait()}"
             child.kill()

@@ -1,4 +1,4 @@
-"""ONNX's own node tests, which ship inside `onnx`: loaded once, run through `rdquant.Session`, compared."""
+"""ONNX's own node tests, which ship inside `onnx`: loaded once, run on the engine, compared."""
 
 from __future__ import annotations
 
@@ -16,6 +16,10 @@ from onnx.backend.test.loader import load_model_tests
 
 import rdquant as rdq
 from rdquant._core import program
+from rdquant._core import runtime as _runtime
+from rdquant.graph import build_graph
+
+Feeds = dict[str, NDArray[Any]]
 
 BFLOAT16_RTOL = 2**-6  # as ONNX's own runner: two units in the last place
 # Inputs that decide on shapes or steps. Our programs have fixed shapes: such inputs must be constants.
@@ -90,9 +94,7 @@ def _array(value: Any) -> NDArray[Any]:
     return numpy_helper.to_array(value) if isinstance(value, onnx.TensorProto) else np.asarray(value)
 
 
-def prepared(
-    case: Any, feeds: Sequence[Any], everything: bool
-) -> tuple[onnx.ModelProto, dict[str, NDArray[Any]]]:
+def prepared(case: Any, feeds: Sequence[Any], everything: bool) -> tuple[onnx.ModelProto, Feeds]:
     """The model with the frozen inputs as initializers, and the feeds of the others."""
     model = onnx.ModelProto()
     model.CopyFrom(case.model)
@@ -108,14 +110,22 @@ def prepared(
     return model, fed
 
 
-def run(name: str, backend: str, everything: bool) -> None:
-    """Run one test; whatever Session raises, or AssertionError for wrong outputs."""
+def _outputs(model: onnx.ModelProto, fed: Feeds, backend: str, public: bool) -> list[NDArray[Any]]:
+    """Of the public Session, which simplifies the model first, or of the engine alone."""
+    if public:
+        session = rdq.Session(model, backend=backend, threads=1)
+        assert session.backend == backend
+        return list(session.run(fed).values())
+    inner = _runtime.Session(build_graph("node", model, {}), backend, 1, 0)
+    return inner.run([np.ascontiguousarray(a).reshape(a.shape) for a in fed.values()])
+
+
+def run(name: str, backend: str, everything: bool, public: bool = False) -> None:
+    """Run one test; whatever the session raises, or AssertionError for wrong outputs."""
     case = cases()[name]
     for feeds, expected in case.data_sets:
         model, fed = prepared(case, feeds, everything)
-        session = rdq.Session(model, backend=backend, threads=1)
-        assert session.backend == backend
-        _compare(list(session.run(fed).values()), expected, case.rtol, case.atol)
+        _compare(_outputs(model, fed, backend, public), expected, case.rtol, case.atol)
 
 
 def _compare(found: Sequence[NDArray[Any]], expected: Iterable[Any], rtol: float, atol: float) -> None:
@@ -128,12 +138,12 @@ def _compare(found: Sequence[NDArray[Any]], expected: Iterable[Any], rtol: float
         np.testing.assert_allclose(out, ref, rtol=rtol, atol=atol, err_msg=f"output {i}")
 
 
-def failures(names: Iterable[str], backend: str, everything: bool) -> Mapping[str, str]:
+def failures(names: Iterable[str], backend: str, everything: bool, public: bool = False) -> Mapping[str, str]:
     """Test → how it failed, of those that do."""
     out = {}
     for name in names:
         try:
-            run(name, backend, everything)
+            run(name, backend, everything, public)
         except Exception as error:  # what goes wrong is the result
             out[name] = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
     return out

@@ -48,15 +48,28 @@ def left_out(name: str) -> bool:
     return any(fnmatch(name, pattern) for pattern in LEFT_OUT)
 
 
+def check(operator: str, backend: str, everything: bool, public: bool = False) -> None:
+    names = [n for n in node_cases.claimed().get(operator, ()) if not left_out(n)]
+    found = node_cases.failures(names, backend, everything, public)
+    assert not found, f"{len(found)} of {len(names)} tests fail:\n" + "\n".join(
+        f"{name}: {why}" for name, why in found.items()
+    )
+
+
 @pytest.mark.parametrize("everything", [False, True], ids=["fed", "constants"])
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("operator", program.operators())
 def test_operator(operator: str, backend: str, everything: bool) -> None:
-    names = [n for n in node_cases.claimed().get(operator, ()) if not left_out(n)]
-    found = node_cases.failures(names, backend, everything)
-    assert not found, f"{len(found)} of {len(names)} tests fail:\n" + "\n".join(
-        f"{name}: {why}" for name, why in found.items()
-    )
+    """With all inputs fed, and with all but the first as constants."""
+    check(operator, backend, everything)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("operator", program.operators())
+def test_operator_in_a_simplified_model(operator: str, backend: str) -> None:
+    """Through `rdquant.Session`, which upgrades the opset, infers shapes and folds constants first."""
+    check(operator, backend, everything=True, public=True)
 
 
 def test_every_claimed_operator_has_a_test() -> None:

@@ -5,7 +5,6 @@
 #include <limits>
 
 #include "rdquant/core/error.hpp"
-#include "rdquant/core/half.hpp"
 #include "rdquant/program/evaluate.hpp"
 
 using namespace rdquant;
@@ -16,18 +15,14 @@ using core::Tensor;
 
 namespace {
 
-template <typename T>
-constexpr DType kDType = DType::f32;
-template <>
-constexpr DType kDType<double> = DType::f64;
-template <>
-constexpr DType kDType<std::int8_t> = DType::i8;
-template <>
-constexpr DType kDType<std::int32_t> = DType::i32;
-template <>
-constexpr DType kDType<std::int64_t> = DType::i64;
-template <>
-constexpr DType kDType<std::uint8_t> = DType::u8;
+// clang-format off
+template <typename T> constexpr DType kDType = DType::f32;
+template <> constexpr DType kDType<double> = DType::f64;
+template <> constexpr DType kDType<std::int8_t> = DType::i8;
+template <> constexpr DType kDType<std::int32_t> = DType::i32;
+template <> constexpr DType kDType<std::int64_t> = DType::i64;
+template <> constexpr DType kDType<std::uint8_t> = DType::u8;
+// clang-format on
 
 template <typename T>
 Tensor tensor(Shape shape, const std::vector<T>& values) {
