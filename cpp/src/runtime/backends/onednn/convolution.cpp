@@ -162,6 +162,7 @@ bool build_convolution(Builder& builder, const Step& step) {
   if (!std::holds_alternative<Convolution>(step.operation)) return false;
   const Parts parts = take_apart(builder, step);
   if (builder.value(parts.x).dtype != core::DType::f32) return false;
+  if (builder.value(parts.w).role != program::Role::constant) return false;  // there is nothing to pack yet
   const Preference wish = preference();
   if (builder.value(parts.x).shape.size() == 4 && wish != Preference::onednn) {
     const kernels::ConvMethod method = method_of(builder, parts);

@@ -1,5 +1,6 @@
 #include "memory.hpp"
 
+#include <algorithm>
 #include <string>
 
 #include "rdquant/core/cpu.hpp"
@@ -134,7 +135,8 @@ bool append_activation(dnnl::post_ops& chain, const program::Activation& activat
     case Function::relu:
       return append(algorithm::eltwise_relu);
     case Function::clip:
-      return append(algorithm::eltwise_clip, activation.a, activation.b);
+      // ONNX takes the upper limit where the two are crossed, oneDNN refuses them
+      return append(algorithm::eltwise_clip, std::min(activation.a, activation.b), activation.b);
     case Function::leaky_relu:
       return append(algorithm::eltwise_relu, activation.a);
     case Function::sigmoid:
