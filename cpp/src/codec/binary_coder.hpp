@@ -1,5 +1,6 @@
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <span>
 #include <vector>
@@ -14,6 +15,13 @@ namespace rdquant::codec {
 /// Probability that the next decision is yes, in 1/65536, learnt at two speeds (Alakuijala et al., JPEG XL;
 /// AV1 and NNC keep two states as well).
 class AdaptiveBit {
+  /// 2^14/(n + 2)
+  static constexpr auto kReciprocal = [] {
+    std::array<std::int32_t, 127> table{};
+    for (std::int32_t n = 0; n < 127; ++n) table[static_cast<std::size_t>(n)] = 16384 / (n + 2);
+    return table;
+  }();
+
  public:
   [[nodiscard]] std::uint32_t p() const noexcept {
     return (static_cast<std::uint32_t>(fast_) + slow_ + 1) >> 1;
@@ -22,7 +30,7 @@ class AdaptiveBit {
     const std::int32_t target = yes ? 65535 : 0;
     fast_ = static_cast<std::uint16_t>(fast_ + (target - fast_) / 16);
     // The slow state starts as a running mean: 1/2, 1/3, … 1/128.
-    slow_ = static_cast<std::uint16_t>(slow_ + (target - slow_) / (count_ + 2));
+    slow_ = static_cast<std::uint16_t>(slow_ + (((target - slow_) * kReciprocal[count_]) >> 14));
     if (count_ < 126) ++count_;
     if (count_ < 16) fast_ = slow_;
   }
