@@ -3,29 +3,14 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdlib>
-#include <numeric>
 
 #include "lanes.hpp"
-#include "rdquant/entropy/counts.hpp"
 
 namespace rdquant::codec {
 namespace {
 
-constexpr double kScaleBits = 3.0;     // of a scale in the side information
-constexpr std::size_t kSample = 6144;  // levels that shape, dead zone and offset of the scales are fitted to
+constexpr std::size_t kSample = 4096;  // levels that shape, dead zone and offset of the scales are fitted to
 constexpr double kCoarseMean = 24.0;   // mean magnitude from which the low bits are sent as they are
-
-/// σ in levels of the Laplace density whose rounded values have mean magnitude `mean`.
-double unrounded(double mean) {
-  const double e = std::max(mean, 1e-4);
-  const double y = (std::sqrt(1.0 + 4.0 * e * e) - 1.0) / (2.0 * e);  // exp(−1/(2σ))
-  return -0.5 / std::log(y);
-}
-
-std::int32_t scale_of(double mean) {
-  const double s = 31.0 + 8.0 * std::log2(std::max(unrounded(mean), 1e-3));
-  return clamp_scale(static_cast<std::int32_t>(std::lround(s)));
-}
 
 /// Centre and shift of the levels, and the coarse levels.
 void coarsen(std::span<const std::int32_t> levels, Analysis& a) {
@@ -73,133 +58,6 @@ std::vector<std::int32_t> means_of(const Model& model, std::span<const std::int3
   return means;
 }
 
-/// Fits σ(row)·σ(column)·σ(tap) to magnitudes of residuals, one factor after the other, and keeps a factor
-/// where it saves more than it costs.
-class ScaleFit {
- public:
-  ScaleFit(const Grid& grid, std::vector<float> magnitudes)
-      : grid_(grid),
-        a_(std::move(magnitudes)),
-        row_(grid.rows, 1.0),
-        col_(grid.cols, 1.0),
-        tap_(grid.taps, 1.0) {}
-
-  void run(Model& model) {
-    const double n = static_cast<double>(grid_.size());
-    const double mean = std::accumulate(a_.begin(), a_.end(), 0.0) / n;
-    const auto all = sums();
-    std::vector<double> rows = ratio(all.row, n / static_cast<double>(grid_.rows));
-    const bool by_row = grid_.rows > 1 && gain(rows, mean) > kScaleBits * static_cast<double>(grid_.rows);
-    row_ = by_row ? rows : std::vector<double>(grid_.rows, floor(mean));
-    bool by_col = false, by_tap = false;
-    if (grid_.cols > 1) {
-      std::vector<double> cols = ratio(sums().col, n / static_cast<double>(grid_.cols));
-      by_col = gain(cols, average(cols)) > kScaleBits * static_cast<double>(grid_.cols);
-      if (by_col) col_ = normalised(cols);
-    }
-    if (grid_.taps > 1) {
-      std::vector<double> taps = ratio(sums().tap, n / static_cast<double>(grid_.taps));
-      by_tap = gain(taps, average(taps)) > kScaleBits * static_cast<double>(grid_.taps);
-      if (by_tap) tap_ = normalised(taps);
-    }
-    if (by_row && (by_col || by_tap)) {
-      std::fill(row_.begin(), row_.end(), 1.0);
-      row_ = ratio(sums().row, n / static_cast<double>(grid_.rows));
-    } else if (!by_row) {
-      std::fill(row_.begin(), row_.end(), floor(mean));
-    }
-    model.row_step = by_row ? step_for(n / static_cast<double>(grid_.rows)) : 1;
-    model.col_step = by_col ? step_for(n / static_cast<double>(grid_.cols)) : 1;
-    model.row_scales = absolute(model.row_step);
-    model.col_scales = relative(col_, model.col_step);
-    model.tap_scales = relative(tap_, 1);
-  }
-
- private:
-  struct Sums {
-    std::vector<double> row, col, tap;
-  };
-
-  static double floor(double mean) { return std::max(mean, 0.02); }
-  static double average(const std::vector<double>& v) {
-    return std::accumulate(v.begin(), v.end(), 0.0) / static_cast<double>(v.size());
-  }
-  static std::vector<double> normalised(std::vector<double> v) {
-    const double mean = average(v);
-    for (double& x : v) x /= mean;
-    return v;
-  }
-  static std::vector<double> ratio(std::vector<double> totals, double count) {
-    for (double& x : totals) x = floor(x / count);
-    return totals;
-  }
-  /// Bits that one scale for each of the means saves over one for all of them.
-  [[nodiscard]] double gain(const std::vector<double>& means, double mean) const {
-    double sum = 0.0;
-    for (const double m : means) sum += std::log2(floor(mean)) - std::log2(m);
-    return sum * static_cast<double>(grid_.size()) / static_cast<double>(means.size());
-  }
-  /// A scale estimated from few magnitudes is not worth a fine step: its deviation is about 11.5/√n eighths.
-  static int step_for(double count) {
-    return std::clamp(static_cast<int>(std::lround(1.7 * 11.5 / std::sqrt(count))), 1, 4);
-  }
-
-  /// Sums of a/(σ(row)·σ(column)·σ(tap)).
-  [[nodiscard]] Sums sums() const {
-    Sums s{std::vector<double>(grid_.rows), std::vector<double>(grid_.cols), std::vector<double>(grid_.taps)};
-    std::vector<double> inverse(grid_.cols * grid_.taps), at(grid_.cols * grid_.taps);
-    for (std::size_t i = 0; i < grid_.cols; ++i) {
-      for (std::size_t t = 0; t < grid_.taps; ++t) inverse[i * grid_.taps + t] = 1.0 / (col_[i] * tap_[t]);
-    }
-    for (std::size_t o = 0; o < grid_.rows; ++o) {
-      const float* const a = a_.data() + o * inverse.size();
-      const double scale = 1.0 / row_[o];
-      double total = 0.0;
-      for (std::size_t i = 0; i < inverse.size(); ++i) {
-        const double x = scale * a[i] * inverse[i];
-        at[i] += x;
-        total += x;
-      }
-      s.row[o] = total;
-    }
-    for (std::size_t i = 0; i < grid_.cols; ++i) {
-      for (std::size_t t = 0; t < grid_.taps; ++t) {
-        s.col[i] += at[i * grid_.taps + t];
-        s.tap[t] += at[i * grid_.taps + t];
-      }
-    }
-    return s;
-  }
-
-  [[nodiscard]] std::vector<std::int32_t> absolute(int step) const {
-    std::vector<std::int32_t> out(row_.size());
-    for (std::size_t o = 0; o < out.size(); ++o) out[o] = scale_of(row_[o]);
-    std::vector<std::int32_t> sorted = out;
-    const auto middle = sorted.begin() + static_cast<std::ptrdiff_t>(sorted.size() / 2);
-    std::nth_element(sorted.begin(), middle, sorted.end());
-    const std::int32_t base = *middle;
-    for (std::int32_t& s : out) {
-      s = base + step * static_cast<std::int32_t>(std::lround(static_cast<double>(s - base) / step));
-    }
-    return out;
-  }
-  static std::vector<std::int32_t> relative(const std::vector<double>& factors, int step) {
-    std::vector<std::int32_t> out(factors.size());
-    for (std::size_t i = 0; i < out.size(); ++i) {
-      out[i] = step * static_cast<std::int32_t>(std::lround(8.0 * std::log2(factors[i]) / step));
-    }
-    // A vector that does not vary is not sent: it is all zeros then.
-    if (std::adjacent_find(out.begin(), out.end(), std::not_equal_to<>()) == out.end()) {
-      std::fill(out.begin(), out.end(), 0);
-    }
-    return out;
-  }
-
-  Grid grid_;
-  std::vector<float> a_;
-  std::vector<double> row_, col_, tap_;
-};
-
 /// The window that costs least: every symbol takes one count of kTotal from all others, every residual beyond
 /// costs an edge symbol and a byte or two.
 std::int32_t best_window(std::span<const std::int32_t> coarse, std::span<const std::int32_t> means) {
@@ -237,10 +95,42 @@ void shift_scales(Model& model, std::int32_t by) {
   for (std::int32_t& s : model.row_scales) s += by;
 }
 
+/// Leaves out what does not pay at this rate: prediction, row, column and tap scales, each judged by a
+/// sample.
+void prune(Model& model, std::span<const std::int32_t> coarse) {
+  const auto positions = sample_of(model.grid);
+  const double times = static_cast<double>(coarse.size()) / static_cast<double>(positions.size());
+  const auto cost = [&](const Model& m) {
+    Writer side;
+    write_model(side, m);
+    return times * sample_bits(m, coarse, positions) + 8.0 * static_cast<double>(side.size());
+  };
+  double best = cost(model);
+  const auto try_without = [&](auto&& leave_out) {
+    Model other = model;
+    leave_out(other);
+    const double bits = cost(other);
+    if (bits < best) {
+      best = bits;
+      model = std::move(other);
+    }
+  };
+  const auto even = [](std::vector<std::int32_t>& scales) {
+    std::vector<std::int32_t> sorted = scales;
+    const auto middle = sorted.begin() + static_cast<std::ptrdiff_t>(sorted.size() / 2);
+    std::nth_element(sorted.begin(), middle, sorted.end());
+    std::fill(scales.begin(), scales.end(), *middle);
+  };
+  const auto zero = [](std::vector<std::int32_t>& scales) { std::fill(scales.begin(), scales.end(), 0); };
+  if (!model.predictors.empty()) try_without([](Model& m) { m.predictors.clear(); });
+  try_without([&](Model& m) { zero(m.col_scales); });
+  try_without([&](Model& m) { even(m.row_scales); });
+  try_without([&](Model& m) { zero(m.tap_scales); });
+}
+
 /// Shape, dead zone and a common offset of the scales by search along each of them in turn.
 double refine(Model& model, std::span<const std::int32_t> coarse) {
   const auto positions = sample_of(model.grid);
-  model.shape = 3;
   double best = sample_bits(model, coarse, positions);
   const auto improve = [&](auto&& change, auto&& undo) {
     change();
@@ -291,7 +181,7 @@ double sample_bits(const Model& model, std::span<const std::int32_t> coarse,
     }
     const std::int32_t s =
         clamp_scale(model.row_scales[q / cols] + model.col_scales[q % cols] + model.tap_scales[t]);
-    const std::int32_t multiplier = multipliers()[static_cast<std::size_t>(s)];
+    const std::int32_t multiplier = kMultipliers[static_cast<std::size_t>(s)];
     const std::int32_t residual = coarse[i] - rounded(mean);
     if (std::abs(residual) >= model.window) bits += 10.0;
     const auto symbol =
@@ -318,8 +208,10 @@ Analysis analyse(const Grid& grid, std::span<const std::int32_t> levels, std::si
   for (std::size_t i = 0; i < magnitudes.size(); ++i) {
     magnitudes[i] = static_cast<float>(std::abs(16 * a.coarse[i] - means[i])) / 16.0F;
   }
-  ScaleFit(grid, std::move(magnitudes)).run(a.model);
+  fit_scales(a.model, std::move(magnitudes));
   a.model.window = best_window(a.coarse, means);
+  a.model.shape = 3;
+  prune(a.model, a.coarse);
   a.bits =
       refine(a.model, a.coarse) + static_cast<double>(a.model.shift) * static_cast<double>(levels.size());
   Writer side;

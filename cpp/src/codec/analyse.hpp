@@ -30,6 +30,10 @@ struct TableAnalysis {
 [[nodiscard]] double sample_bits(const Model& model, std::span<const std::int32_t> coarse,
                                  std::span<const std::size_t> positions);
 
+/// Row, column and tap scales from the magnitudes of the residuals, in levels; those that do not pay stay
+/// even.
+void fit_scales(Model& model, std::vector<float> magnitudes);
+
 /// Predictors of all taps by weighted least squares; none where they do not pay. `weights`: one a row.
 [[nodiscard]] std::vector<Predictor> fit_predictors(const Grid& grid, std::span<const std::int32_t> coarse,
                                                     std::span<const double> weights, bool up);

@@ -79,19 +79,6 @@ std::array<Table, kShapes> make_tables() {
   return tables;
 }
 
-std::array<std::int32_t, kScales> make_multipliers() {
-  /// 2048·2^(j/8)·256
-  constexpr std::array<std::int64_t, 8> eighths = {524288, 571740, 623487, 679917,
-                                                   741455, 808563, 881744, 961548};
-  std::array<std::int32_t, kScales> out{};
-  for (int s = 0; s < kScales; ++s) {
-    const int up = kScales - 1 - s;  // 2048/σ = 2048·2^(up/8)/256
-    const std::int64_t scaled = eighths[static_cast<std::size_t>(up % 8)] << (up / 8);
-    out[static_cast<std::size_t>(s)] = static_cast<std::int32_t>((scaled + (1 << 15)) >> 16);
-  }
-  return out;
-}
-
 }  // namespace
 
 std::uint64_t power_of_two(std::uint32_t exponent) noexcept {
@@ -105,11 +92,6 @@ std::uint64_t power_of_two(std::uint32_t exponent) noexcept {
 const std::array<std::uint32_t, kCells + 1>& cdf(int shape) {
   static const std::array<Table, kShapes> tables = make_tables();
   return tables[static_cast<std::size_t>(shape)];
-}
-
-const std::array<std::int32_t, kScales>& multipliers() {
-  static const std::array<std::int32_t, kScales> table = make_multipliers();
-  return table;
 }
 
 Cells cells_for(int shape, std::uint32_t symbols) {

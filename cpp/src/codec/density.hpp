@@ -22,7 +22,18 @@ inline constexpr std::uint32_t kTotal = 65536;  ///< probabilities are multiples
 [[nodiscard]] const std::array<std::uint32_t, kCells + 1>& cdf(int shape);
 
 /// 2048/σ(s): z = (edge·multiplier) >> 5, arithmetic shift.
-[[nodiscard]] const std::array<std::int32_t, kScales>& multipliers();
+inline constexpr auto kMultipliers = [] {
+  // 2048·2^(j/8)·256
+  constexpr std::array<std::int64_t, 8> eighths = {524288, 571740, 623487, 679917,
+                                                   741455, 808563, 881744, 961548};
+  std::array<std::int32_t, kScales> out{};
+  for (int s = 0; s < kScales; ++s) {
+    const int up = kScales - 1 - s;  // 2048/σ = 2048·2^(up/8)/256
+    const std::int64_t scaled = eighths[static_cast<std::size_t>(up % 8)] << (up / 8);
+    out[static_cast<std::size_t>(s)] = static_cast<std::int32_t>((scaled + (1 << 15)) >> 16);
+  }
+  return out;
+}();
 
 /// A distribution function brought to `kTotal` minus one count a symbol, so that each of `symbols` symbols
 /// has a probability above zero. Entry: value in the upper, rise to the next entry in the lower 16 bits.

@@ -1,6 +1,7 @@
 #include "lanes.hpp"
 
 #include <algorithm>
+#include <bit>
 
 #include "rdquant/core/cpu.hpp"
 
@@ -38,7 +39,7 @@ Prediction prediction_at(const Model& model, const std::int32_t* scales, std::si
     const std::int32_t* above = q >= model.grid.cols ? kernel - model.grid.cols * taps : nullptr;
     p.mean = predict(model.predictors[t], kernel, t, above);
   }
-  p.multiplier = multipliers()[static_cast<std::size_t>(clamp_scale(scales[q] + model.tap_scales[t]))];
+  p.multiplier = kMultipliers[static_cast<std::size_t>(clamp_scale(scales[q] + model.tap_scales[t]))];
   return p;
 }
 
@@ -63,13 +64,44 @@ Interval find(const Model& model, const Cells& cells, const Prediction& p, std::
   return found;
 }
 
+/// States are written as four bits, their width in bits less 17, and their bits below the leading one: five
+/// bits a lane less than they take in memory.
+void write_states(Writer& out, std::span<const std::uint32_t> states) {
+  std::uint64_t held = 0;
+  int bits = 0;
+  for (const std::uint32_t x : states) {
+    const int width = std::bit_width(x);
+    held |=
+        (static_cast<std::uint64_t>(width - 17) | (static_cast<std::uint64_t>(x & ~(1U << (width - 1))) << 4))
+        << bits;
+    for (bits += width + 3; bits >= 8; bits -= 8, held >>= 8) out.byte(static_cast<std::uint8_t>(held));
+  }
+  if (bits > 0) out.byte(static_cast<std::uint8_t>(held));
+}
+
+void read_states(Reader& in, std::span<std::uint32_t> states) {
+  std::uint64_t held = 0;
+  int bits = 0;
+  const auto take = [&](int width) {
+    for (; bits < width; bits += 8) held |= static_cast<std::uint64_t>(in.byte()) << bits;
+    const auto value = static_cast<std::uint32_t>(held & ((std::uint64_t{1} << width) - 1));
+    held >>= width;
+    bits -= width;
+    return value;
+  };
+  for (std::uint32_t& x : states) {
+    const int below = static_cast<int>(take(4)) + 16;
+    x = (1U << below) | take(below);
+  }
+}
+
 using Kernel = bool (*)(LaneTask&);
 
 Kernel kernel_for([[maybe_unused]] std::size_t lanes) {
 #if defined(__x86_64__)
   const core::Isa isa = core::selected_isa();
   if (lanes >= 16 && isa == core::Isa::avx512) return decode_lanes_avx512;
-  if (lanes >= 16 && isa == core::Isa::avx2) return decode_lanes_avx2;
+  if (lanes >= 8 && isa >= core::Isa::avx2) return decode_lanes_avx2;
 #endif
   return decode_lanes_plain;
 }
@@ -167,7 +199,7 @@ std::vector<std::uint8_t> encode_rows(const Model& model, const Cells& cells, st
   std::reverse(words.begin(), words.end());
   Writer out;
   out.block(excess.take());
-  for (const std::uint32_t x : states) out.u32(x);
+  write_states(out, states);
   out.append(words);
   return out.take();
 }
@@ -181,10 +213,7 @@ void decode_rows(const Model& model, const Cells& cells, std::size_t first_row, 
   task.first_row = first_row;
   task.rows = rows;
   task.lanes = lanes;
-  for (std::size_t i = 0; i < lanes; ++i) {
-    task.states[i] = in.u32();
-    if (task.states[i] < kTotal) in.fail("a state below 65536");
-  }
+  read_states(in, std::span(task.states).first(lanes));
   if (model.uses_up() && !up_allowed(model, lanes)) in.fail("prediction from a row that is not decoded yet");
   const auto scales = scales_of(model, first_row, rows);
   const auto words = in.rest();

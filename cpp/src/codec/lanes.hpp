@@ -52,7 +52,7 @@ inline constexpr std::size_t kPadding = 4 * kMaxLanes;
 [[nodiscard]] std::int32_t with_excess(std::int32_t level, bool positive, Reader& excess);
 
 /// Decode all rows of a task; false if the words run out.
-/// The plain kernel is the definition; the others need 16 or 32 lanes.
+/// The plain kernel is the definition; AVX2 needs 8, 16 or 32 lanes, AVX-512 16 or 32.
 [[nodiscard]] bool decode_lanes_plain(LaneTask& task);
 [[nodiscard]] bool decode_lanes_avx2(LaneTask& task);
 [[nodiscard]] bool decode_lanes_avx512(LaneTask& task);

@@ -74,7 +74,7 @@ bool decode_groups(LaneTask& task) {
   Constants c{Lanes::set(static_cast<std::int32_t>(model.symbols())), Lanes::set(2 * model.dead),
               Lanes::set(model.window), Lanes::set(0xffff), 1};
   while (2 * c.first_step < model.symbols()) c.first_step *= 2;
-  const std::int32_t* const multiplier_table = multipliers().data();
+  const std::int32_t* const multiplier_table = kMultipliers.data();
   Vector x[kVectors], kernel[kMaxTaps * kVectors];
   for (std::size_t v = 0; v < kVectors; ++v) x[v] = Lanes::load(task.states.data() + v * kWidth);
   alignas(64) std::int32_t levels[kMaxTaps * kLanes];
@@ -153,12 +153,18 @@ bool decode_groups(LaneTask& task) {
   return true;
 }
 
+template <std::size_t kVectors>
+bool decode_vectors(LaneTask& task) {
+  return task.model->table ? decode_groups<true, kVectors>(task) : decode_groups<false, kVectors>(task);
+}
+
+/// For as many lanes as fill one, two or four vectors.
 bool decode_any(LaneTask& task) {
-  constexpr std::size_t kMost = kMaxLanes / Lanes::kWidth;
-  if (task.lanes == kMaxLanes) {
-    return task.model->table ? decode_groups<true, kMost>(task) : decode_groups<false, kMost>(task);
+  if (task.lanes == Lanes::kWidth) return decode_vectors<1>(task);
+  if constexpr (4 * Lanes::kWidth <= kMaxLanes) {
+    if (task.lanes == 4 * Lanes::kWidth) return decode_vectors<4>(task);
   }
-  return task.model->table ? decode_groups<true, kMost / 2>(task) : decode_groups<false, kMost / 2>(task);
+  return decode_vectors<2>(task);
 }
 
 }  // namespace

@@ -31,7 +31,8 @@ Grid grid_of(std::span<const std::uint64_t> shape) {
 
 std::size_t lanes_for(std::size_t size) {
   if (size >= 65536) return 32;
-  return size >= 4096 ? 16 : 1;
+  if (size >= 24576) return 16;
+  return size >= 2048 ? 8 : 1;
 }
 
 std::size_t rows_a_part(const Grid& grid) {

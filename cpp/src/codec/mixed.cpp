@@ -41,7 +41,7 @@ class Residuals {
       if (!model_.predictors.empty()) mean_ = predict(model_.predictors[t], kernel, t, above);
       scale = clamp_scale(model_.row_scales[first_row_ + q / cols] + model_.col_scales[q % cols] +
                           model_.tap_scales[t]);
-      multiplier_ = multipliers()[static_cast<std::size_t>(scale)];
+      multiplier_ = kMultipliers[static_cast<std::size_t>(scale)];
     }
     base_ = model_.table ? static_cast<std::int32_t>(centre_) : rounded(mean_);
     choose_contexts(q, t, kernel, above, scale);

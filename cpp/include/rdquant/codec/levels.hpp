@@ -34,12 +34,13 @@
 /// follows from mean and scale is `symbol_start` in cpp/src/codec/lanes.hpp, with tables made from integers
 /// by cpp/src/codec/density.cpp: the same bytes give the same levels on every machine.
 ///
-/// A part of method 2: block of the excesses, one 32-bit state a lane, 16-bit words to the end. Kernel q =
-/// row·columns + column of the part belongs to lane q mod lanes; lanes take turns tap by tap. A state x gives
-/// the symbol whose interval [start, start + width) holds x mod 2^16, becomes width·⌊x/2^16⌋ + x mod 2^16 −
-/// start, and if below 2^16 takes the next word: x·2^16 + word. At the end all states are 2^16 and all words
-/// taken: a damaged part does not pass. A part of method 3: decisions about one residual after the other,
-/// mixed as in cpp/src/codec/mixed.cpp.
+/// A part of method 2: block of the excesses; the states of the lanes, each 4 bits, width w − 17, and its
+/// lowest w − 1 bits, low first, filled up to a byte; 16-bit words to the end. Kernel q = row·columns +
+/// column of the part belongs to lane q mod lanes; lanes take turns tap by tap. A state x gives the symbol
+/// whose interval [start, start + width) holds x mod 2^16, becomes width·⌊x/2^16⌋ + x mod 2^16 − start, and
+/// if below 2^16 takes the next word: x·2^16 + word. At the end all states are 2^16 and all words taken: a
+/// damaged part does not pass. A part of method 3: decisions about one residual after the other, mixed as in
+/// cpp/src/codec/mixed.cpp.
 namespace rdquant::codec {
 
 /// What the levels are stored as outside; they are handled as int32 here.
