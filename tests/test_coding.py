@@ -75,7 +75,8 @@ def test_anything_comes_back(levels: np.ndarray, profile: str) -> None:
 
 @pytest.mark.parametrize("profile", PROFILES)
 @pytest.mark.parametrize(
-    "shape", [(300,), (100_000,), (64, 32, 3, 3), (96, 1, 5, 5), (33, 47), (40, 40, 40), (4, 3, 9, 9), (3, 600, 2)]
+    "shape",
+    [(300,), (100_000,), (64, 32, 3, 3), (96, 1, 5, 5), (33, 47), (40, 40, 40), (4, 3, 9, 9), (3, 600, 2)],
 )
 @pytest.mark.parametrize("scale", [0.2, 3.0, 400.0])
 def test_all_grids_and_rates(shape: tuple[int, ...], scale: float, profile: str) -> None:
@@ -168,7 +169,7 @@ def test_a_bomb_is_refused() -> None:
 
 
 def test_wrong_arguments_are_named() -> None:
-    with pytest.raises(InvalidArgument, match="expected one of int32, int8.*got dtype float32"):
+    with pytest.raises(InvalidArgument, match=r"expected one of int32, int8.*got dtype float32"):
         encode_levels(np.ones(3, np.float32))
     with pytest.raises(InvalidArgument, match="profile: expected 'fast' or 'max', got 'best'"):
         encode_levels(np.ones(3, np.int32), "best")
@@ -184,7 +185,12 @@ def test_floats_come_back_bit_for_bit(dtype: type, profile: str) -> None:
     flat = values.reshape(-1)
     with np.errstate(over="ignore"):
         flat[:8] = np.array([0, -0.0, np.inf, -np.inf, np.nan, 1e-38, 3e38, -1e-45], np.float64).astype(dtype)
-    for array in (values, values[:0], values[:1, 0, 0, :1], np.round(values.astype(np.float32), 1).astype(dtype)):
+    for array in (
+        values,
+        values[:0],
+        values[:1, 0, 0, :1],
+        np.round(values.astype(np.float32), 1).astype(dtype),
+    ):
         coded = encode_floats(array, profile)
         back = decode_floats(coded, dtype, array.shape)
         assert back.tobytes() == array.tobytes()

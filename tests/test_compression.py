@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import struct
@@ -144,11 +145,11 @@ def test_damage_is_told_with_its_place(cnn_path: Path, tmp_path: Path) -> None:
     damaged[section.offset + section.length // 2] ^= 1
     with pytest.raises(CorruptFile, match=f"section '{section.name}', offset {section.offset}: the checksum"):
         rdq.load(bytes(damaged))
-    with pytest.raises(CorruptFile, match="bytes expected|checksum differs"):
+    with pytest.raises(CorruptFile, match=r"bytes expected|checksum differs"):
         rdq.load(data[:-3])
     with pytest.raises(CorruptFile, match="1 bytes too many"):
         rdq.load(data + b"\0")
-    with pytest.raises(CorruptFile, match="section table|table's checksum"):
+    with pytest.raises(CorruptFile, match=r"section table|table's checksum"):
         rdq.load(data[:24] + b"\xff" + data[25:])
     later = data[:8] + struct.pack("<I", 2) + data[12:]
     with pytest.raises(Unsupported, match="has version 2"):
@@ -166,10 +167,8 @@ def test_mutated_files_give_clean_errors_only(cnn_path: Path, tmp_path: Path) ->
         mutated = bytearray(data)
         for at in rng.integers(0, len(data), rng.integers(1, 4)):
             mutated[at] = rng.integers(256)
-        try:
+        with contextlib.suppress(CorruptFile, Unsupported):  # any other exception fails the test
             rdq.load(bytes(mutated))
-        except (CorruptFile, Unsupported) as error:
-            assert str(error)
 
 
 def test_wrong_arguments_are_named(cnn_path: Path, tmp_path: Path) -> None:
