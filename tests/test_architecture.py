@@ -39,15 +39,16 @@ PYTHON_PARTS = {
     "stats": "errors _arrays",
     "quant": "errors _arrays",
     "entropy": "errors _arrays",
-    "codec": "errors _arrays quant entropy",
-    "graph": "errors _arrays",
+    "codec": "errors _arrays _files quant entropy",
+    "graph": "errors _arrays codec",
+    "compression": "errors _arrays quant entropy codec graph",
     "runtime": "errors _arrays graph",
     "data": "errors _arrays",
     "metrics": "errors _arrays graph runtime data",
     "report": "errors _arrays _files stats metrics",
     "sweep": "errors _arrays machine stats quant entropy codec graph runtime data metrics report",
     "demo": "errors _arrays machine stats quant entropy codec graph runtime data metrics report sweep",
-    "cli": "errors _arrays _files machine stats quant entropy codec graph runtime data metrics report sweep demo",
+    "cli": "errors _arrays _files machine stats quant entropy codec graph compression runtime data metrics report sweep demo",
 }
 # Private modules that belong to a part without being in its package.
 PRIVATE = {
@@ -56,6 +57,7 @@ PRIVATE = {
     "_histograms": "stats",
     "_arguments": "cli",
     "_terminal": "cli",
+    "_coding_commands": "cli",
     "__main__": "cli",
 }
 ISA_SUFFIXES = ("_avx2", "_avx512", "_avx512vpopcntdq")

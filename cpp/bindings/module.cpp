@@ -9,7 +9,9 @@ PYBIND11_MODULE(_core, m) {
   rdquant::bindings::bind_stats(m.def_submodule("stats"));
   rdquant::bindings::bind_quant(m.def_submodule("quant"));
   rdquant::bindings::bind_entropy(m.def_submodule("entropy"));
-  rdquant::bindings::bind_codec(m.def_submodule("codec"));
+  pybind11::module_ codec = m.def_submodule("codec");
+  rdquant::bindings::bind_codec(codec);
+  rdquant::bindings::bind_coding(codec);
   rdquant::bindings::bind_graph(m.def_submodule("graph"));
   rdquant::bindings::bind_program(m.def_submodule("program"));
   rdquant::bindings::bind_runtime(m.def_submodule("runtime"));

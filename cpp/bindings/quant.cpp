@@ -25,7 +25,9 @@ void bind_quant(py::module_ m) {
       .def(py::init([](double step, double delta, std::int32_t limit) {
              return checked(quant::Uniform{.step = step, .delta = delta, .limit = limit});
            }),
-           py::arg("step"), py::arg("delta"), py::arg("limit") = 0);
+           py::arg("step"), py::arg("delta"), py::arg("limit") = 0)
+      .def_readonly("step", &quant::Uniform::step)
+      .def_readonly("delta", &quant::Uniform::delta);
   py::class_<quant::MuLaw>(m, "MuLaw")
       .def(py::init([](double mu, double range, double step, std::int32_t limit) {
              return checked(quant::MuLaw{.mu = mu, .range = range, .step = step, .limit = limit});

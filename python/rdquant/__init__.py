@@ -20,7 +20,8 @@ _HOMES = {
         "parse_quantizers",
     ),
     "entropy": ("conditional_entropy", "entropy", "float_entropy"),
-    "codec": ("Rate", "rate", "requantize"),
+    "codec": ("CompressedFile", "Rate", "rate", "requantize"),
+    "compression": ("CompressionResult", "compress", "decompress"),
     "graph": ("Model", "load"),
     "runtime": ("Session",),
     "data": ("ArrayDataset", "Dataset", "Digits", "ImageFolder"),
@@ -34,7 +35,8 @@ __version__ = "0.1.0"
 __all__ = sorted(_HOME_OF)
 
 if TYPE_CHECKING:
-    from .codec import Rate, rate, requantize
+    from .codec import CompressedFile, Rate, rate, requantize
+    from .compression import CompressionResult, compress, decompress
     from .data import ArrayDataset, Dataset, Digits, ImageFolder
     from .entropy import conditional_entropy, float_entropy
     from .errors import BackendUnavailable, CorruptFile, InvalidArgument, RdquantError, Unsupported

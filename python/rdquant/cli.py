@@ -41,6 +41,7 @@ from ._arguments import (
     parse_quantizers,
     parse_range,
 )
+from ._coding_commands import compressed_rows, is_compressed, print_compressed, register
 from ._files import replacing
 from ._terminal import Group, fact_rows, keep_hint, log, print_json, print_table, records
 
@@ -99,10 +100,13 @@ def info(model: ModelFile, as_json: Json = False, debug: Debug = False) -> None:
 
     loaded = load(model)
     summary = loaded.summary()
+    held = compressed_rows(model) if is_compressed(model) else {}
     if as_json:
-        print_json({"model": loaded.name, **summary})
+        print_json({"model": loaded.name, **summary, **held})
         return
     print_table(loaded.name, ["figure", "value"], fact_rows(summary))
+    if held:
+        print_compressed(held)
 
 
 _RANKED = {
@@ -378,6 +382,9 @@ def _finish(study: Study, folder: Path, tolerance: float | None, as_json: bool, 
     log(f"Report: {path.resolve()}")
     if show:
         typer.launch(path.resolve().as_uri())
+
+
+register(app)
 
 
 def main() -> None:

@@ -15,3 +15,74 @@ def measure(
 def count(
     quantizers: list[Any], inner: int, x: NDArray[np.float32], counter: Counter, threads: int = 1
 ) -> None: ...
+
+class _Enum:
+    name: str
+    value: int
+
+class Profile(_Enum):
+    __members__: dict[str, Profile]
+    fast: Profile
+    max: Profile
+
+class LevelType(_Enum):
+    __members__: dict[str, LevelType]
+
+class FloatType(_Enum):
+    __members__: dict[str, FloatType]
+
+class Coding(_Enum):
+    __members__: dict[str, Coding]
+
+class Section:
+    kind: int
+    name: bytes
+    offset: int
+    length: int
+
+HEAD_BYTES: int
+VERSION: int
+
+def encode_levels(
+    levels: NDArray[np.int32], shape: list[int], type: LevelType, profile: Profile, threads: int
+) -> bytes: ...
+def levels_header(coded: Any) -> tuple[LevelType, list[int]]: ...
+def decode_levels(coded: Any, out: NDArray[np.int32], threads: int) -> None: ...
+def encode_floats(
+    values: NDArray[np.uint8], shape: list[int], type: FloatType, profile: Profile, threads: int
+) -> bytes: ...
+def decode_floats(coded: Any, type: FloatType, out: NDArray[np.uint8], threads: int) -> None: ...
+def encode_quantized(
+    levels: NDArray[np.int32],
+    shape: list[int],
+    element_type: int,
+    quantizers: list[Any],
+    inner: int,
+    profile: Profile,
+    threads: int,
+) -> bytes: ...
+def encode_float_tensor(
+    values: NDArray[np.uint8],
+    shape: list[int],
+    element_type: int,
+    type: FloatType,
+    profile: Profile,
+    threads: int,
+) -> bytes: ...
+def encode_integers(
+    levels: NDArray[np.int32],
+    shape: list[int],
+    element_type: int,
+    type: LevelType,
+    profile: Profile,
+    threads: int,
+) -> bytes: ...
+def encode_raw(values: NDArray[np.uint8], shape: list[int], element_type: int) -> bytes: ...
+def tensor_header(
+    section: Any, name: str
+) -> tuple[Coding, int, list[int], LevelType, list[Any], int, int]: ...
+def decode_tensor(section: Any, name: str, out: NDArray[Any], threads: int) -> None: ...
+def table_length(head: Any) -> int: ...
+def read_table(head: Any) -> list[Section]: ...
+def check_section(bytes: Any, section: Section) -> None: ...
+def file_head(sections: list[tuple[int, str, bytes]]) -> bytes: ...

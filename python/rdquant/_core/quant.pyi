@@ -4,6 +4,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 class Uniform:
+    step: float
+    delta: float
     def __init__(self, step: float, delta: float, limit: int = 0) -> None: ...
 
 class MuLaw:

@@ -27,6 +27,7 @@ __all__ = [
     "suggestion",
 ]
 
+_COMPRESSED = b"\x89RDQ\r\n\x1a\n"
 _SIGNATURES = {
     b"\xff\xd8\xff": "a JPEG image",
     b"\x89PNG": "a PNG image",
@@ -40,10 +41,11 @@ _SIGNATURES = {
 
 
 def load(source: str | os.PathLike[str] | bytes | onnx.ModelProto | Model) -> Model:
-    """Load an ONNX model and make it ready for study.
+    """Load an ONNX model, or one that `rdquant.compress` made, and make it ready for study.
 
-    source: path of an .onnx file (external data beside it is found), its bytes, an onnx.ModelProto (which
-    stays as it is), or a Model, which is returned.
+    source: path of an .onnx file (external data beside it is found) or a .rdq file, the bytes of either, an
+    onnx.ModelProto (which stays as it is), or a Model, which is returned. What a file holds is told by its
+    first bytes.
 
     The model is checked, upgraded to opset ≥ 13 (`summary()["opset_note"]` says so where that is impossible),
     its shapes are inferred and its constants folded. Its weights stay exactly as stored: names, values,
@@ -58,6 +60,8 @@ def load(source: str | os.PathLike[str] | bytes | onnx.ModelProto | Model) -> Mo
     if isinstance(source, onnx.ModelProto):
         return _build(ProtoSource(source, "<ModelProto>"), External(None, "<ModelProto>"), source.graph.name)
     if isinstance(source, (bytes, bytearray, memoryview)):
+        if bytes(source[:8]) == _COMPRESSED:
+            return _decompress(bytes(source), "")
         return _build(BytesSource(bytes(source), "<bytes>"), External(None, "<bytes>"), "")
     if not isinstance(source, (str, os.PathLike)):
         raise InvalidArgument(
@@ -68,7 +72,17 @@ def load(source: str | os.PathLike[str] | bytes | onnx.ModelProto | Model) -> Mo
         raise InvalidArgument(f"model file {str(path)!r}: a path holds no zero byte")
     with open_file(path, f"model file {str(path)!r}") as file:
         file.name = str(path)
+        if file.size >= 8 and file.read(0, 8) == _COMPRESSED:
+            return _decompress(path, path.stem)
         return _build(file, External(path.parent, file.name), path.stem)
+
+
+def _decompress(source: Path | bytes, name: str) -> Model:
+    from ..codec.container import CompressedFile
+    from ..codec.lossless import DEFAULT_LIMIT
+    from .compressed import build
+
+    return build(CompressedFile(source), name, os.cpu_count() or 1, DEFAULT_LIMIT)
 
 
 def read_structure(path: str | os.PathLike[str]) -> onnx.ModelProto:

@@ -129,6 +129,10 @@ class Model:
         """
         return {name: (t.data_type, t.array() if t.is_float else t.data) for name, t in self._used.items()}
 
+    def parts(self) -> tuple[bytes, dict[str, Stored]]:
+        """The graph without `tensors()`, serialised, and these tensors as they are stored."""
+        return self._skeleton.SerializeToString(), dict(self._used)
+
     @cached_property
     def _used(self) -> dict[str, Stored]:
         names = captured(self._skeleton.graph)

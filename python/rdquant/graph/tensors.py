@@ -18,7 +18,7 @@ from .roles import FLOATS, OTHER_FLOATS, forwards, role
 from .sources import BytesSource, External, FileSource, ProtoSource, byte_number
 from .wire import SELF, STRIP_BYTES
 
-__all__ = ["Parameter", "Stored", "lift_constants", "take_out"]
+__all__ = ["Parameter", "Stored", "lift_constants", "parameters_of", "take_out"]
 
 AnySource = FileSource | BytesSource | ProtoSource
 
@@ -152,6 +152,11 @@ def take_out(
                 if attribute.type == onnx.AttributeProto.TENSOR:
                     attribute.t.CopyFrom(_inline(attribute.t, source, external))
     return taken, parameters
+
+
+def parameters_of(model: onnx.ModelProto, name: str) -> list[Parameter]:
+    """The learned tensors of `model`, whose initializers need no data, in the order of their first use."""
+    return _parameters(model.graph, {t.name: t for t in model.graph.initializer}, name)
 
 
 def _byte_count(tensor: onnx.TensorProto) -> int:

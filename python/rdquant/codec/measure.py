@@ -9,12 +9,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ._arrays import as_float32, named_tensors
-from ._core import codec as _core
-from ._core.entropy import Counter
-from .entropy import compression_ratio, reduction
-from .errors import InvalidArgument
-from .quant import Quantizer
+from .._arrays import as_float32, named_tensors
+from .._core import codec as _core
+from .._core.entropy import Counter
+from ..entropy import compression_ratio, reduction
+from ..errors import InvalidArgument
+from ..quant import Quantizer
 
 __all__ = ["Rate", "rate", "requantize"]
 

@@ -1,0 +1,183 @@
+"""Size and speed of lossless coding, against the order-0 entropy, xz and, where they are installed, NNCodec, zstd and brotli.
+
+python benchmarks/bench_codec.py --models ../shared/data/models
+
+The same integers for everybody: one midtread step a model, found so that the mean order-0 entropy is 2, 3, 4, 5 and 6 bits;
+weights with two and more dimensions; whole bytes. NNCodec (pip install --no-deps nncodec; its coder alone is used) codes
+tensor by tensor. Levels are decoded and compared before anything is timed. Times are CPU times of one thread, the least
+of several runs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import lzma
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import rdquant as rdq
+from machine import describe
+from rdquant.codec import decode_floats, decode_levels, encode_floats, encode_levels
+
+RESULTS = Path(__file__).parent / "results" / "codec.json"
+NETS = ["squeezenet1.1-7", "mobilenet_v1_0.75", "efficientnet_lite0", "cifar10_resnet32", "yolox_nano"]
+Levels = dict[str, np.ndarray]
+
+
+def cpu(call: Callable[[], Any], repeats: int) -> float:
+    """Least CPU time of a call, seconds."""
+    times = []
+    for _ in range(repeats):
+        start = time.process_time()
+        call()
+        times.append(time.process_time() - start)
+    return min(times)
+
+
+def at_rate(weights: dict[str, np.ndarray], bits: float) -> Levels:
+    """Levels under the step with which the mean of the tensors' entropies is `bits`."""
+    low, high = 1e-5, 1.0
+    for _ in range(18):
+        step = float(np.sqrt(low * high))
+        above = rdq.rate(weights, rdq.Midtread(step), by="tensor").entropy > bits
+        low, high = (step, high) if above else (low, step)
+    return {name: rdq.Midtread(step).quantize(w) for name, w in weights.items()}
+
+
+def nncodec() -> Any:
+    """NNCodec's arithmetic coder (DeepCABAC) alone, which needs no torch; None where NNCodec is not installed."""
+    package = importlib.util.find_spec("nncodec")
+    if package is None or package.origin is None:
+        return None
+    path = next(Path(package.origin).parent.glob("extensions/deepCABAC*.so"))
+    spec = importlib.util.spec_from_file_location("deepCABAC", path)
+    if spec is None or spec.loader is None:
+        return None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def nncodec_encode(coder: Any, levels: np.ndarray) -> np.ndarray:
+    """Profile 0, no dependent quantization, its parameters optimised, as NNCodec codes given integers."""
+    encoder = coder.Encoder()
+    encoder.initCtxModels(10, 1)
+    rows = np.zeros(levels.shape[0], np.int32)
+    encoder.encodeLayer(levels, 0, 0, 0, 0, 0, rows, coder.HdspMode.AlwaysOff, np.zeros(0, np.int8), 0, 0)
+    return encoder.finish()
+
+
+def nncodec_decode(coder: Any, stream: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    decoder = coder.Decoder()
+    decoder.setStream(stream)
+    decoder.initCtxModels(10)
+    levels = np.zeros(shape, np.int32)
+    decoder.decodeLayer(levels, 0, 0, 0, 0, coder.HdspMode.AlwaysOff, np.zeros(0, np.int8), 0, 0)
+    return levels
+
+
+def peers() -> dict[str, Callable[[bytes], bytes]]:
+    """General compressors, of the bytes of int8 or int16 levels."""
+    found: dict[str, Callable[[bytes], bytes]] = {
+        "xz -9e": lambda b: lzma.compress(b, preset=9 | lzma.PRESET_EXTREME)
+    }
+    try:
+        zstandard = importlib.import_module("zstandard")
+        found["zstd -22"] = lambda b: zstandard.ZstdCompressor(level=22).compress(b)
+    except ImportError:
+        pass
+    try:
+        brotli = importlib.import_module("brotli")
+        found["brotli -11"] = lambda b: brotli.compress(b, quality=11)
+    except ImportError:
+        pass
+    return found
+
+
+def plain(levels: np.ndarray) -> bytes:
+    narrow = np.int8 if np.abs(levels).max(initial=0) < 128 else np.int16
+    return levels.astype(narrow).tobytes()
+
+
+def measure(name: str, levels: Levels, target: float, coder: Any, repeats: int) -> dict[str, Any]:
+    count = sum(x.size for x in levels.values())
+    entropy = sum(rdq.entropy(x) * x.size for x in levels.values()) / count
+    row: dict[str, Any] = {"net": name, "target_bits": target, "weights": count, "entropy": entropy}
+    for profile in ("fast", "max"):
+        coded = {n: encode_levels(x, profile) for n, x in levels.items()}
+        for n, x in levels.items():
+            if not np.array_equal(decode_levels(coded[n]), x):
+                raise SystemExit(f"{name}: {n} does not come back")
+        runs = repeats if profile == "fast" else 1
+        row[profile] = 8 * sum(map(len, coded.values())) / count
+        row[f"{profile}_encode_mws"] = (
+            count / cpu(lambda p=profile: [encode_levels(x, p) for x in levels.values()], 1) / 1e6
+        )
+        row[f"{profile}_decode_mws"] = (
+            count / cpu(lambda c=coded: [decode_levels(b) for b in c.values()], runs) / 1e6
+        )
+    for peer, compress in peers().items():
+        row[peer] = 8 * sum(len(compress(plain(x))) for x in levels.values()) / count
+    if coder is not None:
+        streams = {n: nncodec_encode(coder, x) for n, x in levels.items()}
+        if not all(np.array_equal(nncodec_decode(coder, streams[n], x.shape), x) for n, x in levels.items()):
+            raise SystemExit(f"{name}: NNCodec's levels differ")
+        decode = cpu(lambda: [nncodec_decode(coder, streams[n], x.shape) for n, x in levels.items()], 1)
+        row["nncodec_decode_mws"] = count / decode / 1e6
+        row["nncodec"] = 8 * sum(map(len, streams.values())) / count
+    wide = {n: x for n, x in levels.items() if x.size > 0}
+    target_copy = {n: np.zeros_like(x) for n, x in wide.items()}
+    row["memcpy_mws"] = (
+        count / cpu(lambda: [np.copyto(target_copy[n], x) for n, x in wide.items()], repeats) / 1e6
+    )
+    print(json.dumps(row), flush=True)
+    return row
+
+
+def float_row(name: str, weights: dict[str, np.ndarray]) -> dict[str, Any]:
+    """Lossless float32, against xz of byte planes, which is what a split into exponents and mantissas gives it."""
+    total = sum(w.nbytes for w in weights.values())
+    coded = {n: encode_floats(w) for n, w in weights.items()}
+    for n, w in weights.items():
+        if decode_floats(coded[n], w.dtype, w.shape).tobytes() != w.tobytes():
+            raise SystemExit(f"{name}: {n} does not come back")
+    planes = b"".join(w.reshape(-1).view(np.uint8).reshape(-1, 4).T.tobytes() for w in weights.values())
+    exponents = np.concatenate([(w.reshape(-1).view(np.uint32) >> 23) & 255 for w in weights.values()])
+    row = {
+        "net": name,
+        "bytes": total,
+        "ours": sum(map(len, coded.values())) / total,
+        "ours_max": sum(len(encode_floats(w, "max")) for w in weights.values()) / total,
+        "split, ideal": (rdq.entropy(exponents.astype(np.int32)) + 24) / 32,
+        "xz of byte planes": len(lzma.compress(planes, preset=9)) / total,
+    }
+    print(json.dumps(row), flush=True)
+    return row
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--models", type=Path, required=True)
+    parser.add_argument("--nets", nargs="*", default=NETS)
+    parser.add_argument("--bits", nargs="*", type=float, default=[2, 3, 4, 5, 6])
+    parser.add_argument("--repeats", type=int, default=5)
+    options = parser.parse_args()
+    coder = nncodec()
+    rows, floats = [], []
+    for name in options.nets:
+        weights = {n: w for n, w in rdq.load(options.models / f"{name}.onnx").weights().items() if w.ndim > 1}
+        rows += [measure(name, at_rate(weights, bits), bits, coder, options.repeats) for bits in options.bits]
+        floats.append(float_row(name, weights))
+    RESULTS.write_text(json.dumps({"machine": describe(), "levels": rows, "floats": floats}, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

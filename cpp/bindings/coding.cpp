@@ -1,0 +1,246 @@
+#include <pybind11/stl.h>
+
+#include "arrays.hpp"
+#include "bindings.hpp"
+#include "rdquant/codec/container.hpp"
+#include "rdquant/codec/floats.hpp"
+#include "rdquant/codec/levels.hpp"
+#include "rdquant/codec/tensor.hpp"
+
+namespace py = pybind11;
+
+namespace rdquant::bindings {
+namespace {
+
+using Shape = std::vector<std::uint64_t>;
+using Bytes = std::span<const std::uint8_t>;
+
+/// A contiguous buffer of bytes (bytes, bytearray, memoryview, mmap, uint8 array), which must outlive the
+/// view.
+class ByteView {
+ public:
+  explicit ByteView(const py::buffer& from) : info_(from.request()) {
+    if (info_.itemsize * info_.size != 0 && (info_.ndim != 1 || info_.strides[0] != info_.itemsize)) {
+      throw core::InvalidArgument("expected contiguous bytes");
+    }
+  }
+  [[nodiscard]] Bytes bytes() const {
+    return {static_cast<const std::uint8_t*>(info_.ptr),
+            static_cast<std::size_t>(info_.size * info_.itemsize)};
+  }
+
+ private:
+  py::buffer_info info_;
+};
+
+py::bytes to_bytes(Bytes bytes) { return {reinterpret_cast<const char*>(bytes.data()), bytes.size()}; }
+
+template <typename F>
+py::bytes encoded(F&& encode) {
+  std::vector<std::uint8_t> bytes;
+  {
+    const py::gil_scoped_release unlocked;
+    bytes = encode();
+  }
+  return to_bytes(bytes);
+}
+
+void bind_levels(py::module_& m) {
+  m.def(
+      "encode_levels",
+      [](const py::array& levels, const Shape& shape, codec::LevelType type, codec::Profile profile,
+         int threads) {
+        const auto from = view<std::int32_t>(levels);
+        return encoded([&] { return codec::encode_levels(from, shape, type, profile, threads); });
+      },
+      py::arg("levels"), py::arg("shape"), py::arg("type"), py::arg("profile"), py::arg("threads"),
+      "Codes int32 levels of the given shape.");
+  m.def(
+      "levels_header",
+      [](const py::buffer& coded) {
+        const ByteView bytes(coded);
+        const codec::LevelsHeader header = codec::levels_header(bytes.bytes());
+        return std::make_pair(header.type, header.shape);
+      },
+      py::arg("coded"), "Type and shape of coded levels.");
+  m.def(
+      "decode_levels",
+      [](const py::buffer& coded, py::array out, int threads) {
+        const ByteView bytes(coded);
+        const auto to = mutable_view<std::int32_t>(out);
+        const py::gil_scoped_release unlocked;
+        codec::decode_levels(bytes.bytes(), to, threads);
+      },
+      py::arg("coded"), py::arg("out"), py::arg("threads"), "Decodes levels into an int32 array.");
+  m.def(
+      "encode_floats",
+      [](const py::array& values, const Shape& shape, codec::FloatType type, codec::Profile profile,
+         int threads) {
+        const auto from = view<std::uint8_t>(values);
+        return encoded([&] { return codec::encode_floats(from, shape, type, profile, threads); });
+      },
+      py::arg("values"), py::arg("shape"), py::arg("type"), py::arg("profile"), py::arg("threads"),
+      "Codes floats, given as bytes.");
+  m.def(
+      "decode_floats",
+      [](const py::buffer& coded, codec::FloatType type, py::array out, int threads) {
+        const ByteView bytes(coded);
+        const auto to = mutable_view<std::uint8_t>(out);
+        const py::gil_scoped_release unlocked;
+        codec::decode_floats(bytes.bytes(), type, to, threads);
+      },
+      py::arg("coded"), py::arg("type"), py::arg("out"), py::arg("threads"), "Decodes floats into bytes.");
+}
+
+void bind_tensors(py::module_& m) {
+  m.def(
+      "encode_quantized",
+      [](const py::array& levels, const Shape& shape, std::uint32_t element_type,
+         const std::vector<quant::Quantizer>& quantizers, std::size_t inner, codec::Profile profile,
+         int threads) {
+        const auto from = view<std::int32_t>(levels);
+        return encoded([&] {
+          return codec::encode_quantized(from, shape, element_type, quantizers, inner, profile, threads);
+        });
+      },
+      py::arg("levels"), py::arg("shape"), py::arg("element_type"), py::arg("quantizers"), py::arg("inner"),
+      py::arg("profile"), py::arg("threads"), "A tensor section of quantized values.");
+  m.def(
+      "encode_float_tensor",
+      [](const py::array& values, const Shape& shape, std::uint32_t element_type, codec::FloatType type,
+         codec::Profile profile, int threads) {
+        const auto from = view<std::uint8_t>(values);
+        return encoded(
+            [&] { return codec::encode_float_tensor(from, shape, element_type, type, profile, threads); });
+      },
+      py::arg("values"), py::arg("shape"), py::arg("element_type"), py::arg("type"), py::arg("profile"),
+      py::arg("threads"), "A tensor section of floats, given as bytes.");
+  m.def(
+      "encode_integers",
+      [](const py::array& levels, const Shape& shape, std::uint32_t element_type, codec::LevelType type,
+         codec::Profile profile, int threads) {
+        const auto from = view<std::int32_t>(levels);
+        return encoded(
+            [&] { return codec::encode_integers(from, shape, element_type, type, profile, threads); });
+      },
+      py::arg("levels"), py::arg("shape"), py::arg("element_type"), py::arg("type"), py::arg("profile"),
+      py::arg("threads"), "A tensor section of integers.");
+  m.def(
+      "encode_raw",
+      [](const py::array& values, const Shape& shape, std::uint32_t element_type) {
+        const auto from = view<std::uint8_t>(values);
+        return encoded([&] { return codec::encode_raw(from, shape, element_type); });
+      },
+      py::arg("values"), py::arg("shape"), py::arg("element_type"), "A tensor section of bytes as they are.");
+  m.def(
+      "tensor_header",
+      [](const py::buffer& section, const std::string& name) {
+        const ByteView bytes(section);
+        const codec::TensorHeader t = codec::tensor_header(bytes.bytes(), name);
+        return py::make_tuple(t.coding, t.element_type, t.shape, t.levels, t.quantizers, t.inner,
+                              t.payload.size());
+      },
+      py::arg("section"), py::arg("name"),
+      "Coding, element type, shape, type of the levels, quantizers, inner, bytes of the payload.");
+  m.def(
+      "decode_tensor",
+      [](const py::buffer& section, const std::string& name, py::array out, int threads) {
+        const ByteView bytes(section);
+        const codec::TensorHeader t = codec::tensor_header(bytes.bytes(), name);
+        if (t.coding == codec::Coding::quantized && py::isinstance<py::array_t<float>>(out)) {
+          const auto to = mutable_view<float>(out);
+          const py::gil_scoped_release unlocked;
+          codec::decode_tensor_values(t, to, threads);
+        } else if (t.coding == codec::Coding::quantized || t.coding == codec::Coding::integers) {
+          const auto to = mutable_view<std::int32_t>(out);
+          const py::gil_scoped_release unlocked;
+          codec::decode_tensor_levels(t, to, threads);
+        } else {
+          const auto to = mutable_view<std::uint8_t>(out);
+          const py::gil_scoped_release unlocked;
+          if (t.coding == codec::Coding::floats) {
+            codec::decode_tensor_floats(t, to, threads);
+          } else if (t.payload.size() == to.size()) {
+            std::copy(t.payload.begin(), t.payload.end(), to.begin());
+          } else {
+            throw core::CorruptFile("section '" + name + "', offset 0: " + std::to_string(t.payload.size()) +
+                                    " bytes, " + std::to_string(to.size()) + " expected");
+          }
+        }
+      },
+      py::arg("section"), py::arg("name"), py::arg("out"), py::arg("threads"),
+      "Decodes a tensor section: values (float32) or levels (int32) of quantized ones, integers, bytes of "
+      "others.");
+}
+
+void bind_files(py::module_& m) {
+  py::class_<codec::Section>(m, "Section")
+      .def_readonly("kind", &codec::Section::kind)
+      .def_property_readonly("name", [](const codec::Section& s) { return py::bytes(s.name); })
+      .def_readonly("offset", &codec::Section::offset)
+      .def_readonly("length", &codec::Section::length);
+  m.attr("HEAD_BYTES") = codec::kHeadBytes;
+  m.attr("VERSION") = codec::kVersion;
+  m.def(
+      "table_length", [](const py::buffer& head) { return codec::table_length(ByteView(head).bytes()); },
+      py::arg("head"), "Bytes of the table, from the first HEAD_BYTES bytes of a file.");
+  m.def(
+      "read_table", [](const py::buffer& head) { return codec::read_table(ByteView(head).bytes()); },
+      py::arg("head"), "Sections of a file, from its head and table.");
+  m.def(
+      "check_section",
+      [](const py::buffer& bytes, const codec::Section& section) {
+        const ByteView seen(bytes);
+        const py::gil_scoped_release unlocked;
+        codec::check_section(seen.bytes(), section);
+      },
+      py::arg("bytes"), py::arg("section"), "Raises CorruptFile where the bytes' checksum differs.");
+  m.def(
+      "file_head",
+      [](const std::vector<std::tuple<int, std::string, py::buffer>>& sections) {
+        codec::FileWriter writer;
+        for (const auto& [kind, name, buffer] : sections) {
+          const ByteView bytes(buffer);
+          writer.add(static_cast<codec::SectionKind>(kind), name,
+                     {bytes.bytes().begin(), bytes.bytes().end()});
+        }
+        return to_bytes(writer.head());
+      },
+      py::arg("sections"), "Head and table of a file with sections (kind, name, bytes), which follow it.");
+}
+
+}  // namespace
+
+void bind_coding(py::module_ m) {
+  py::enum_<codec::Profile>(m, "Profile")
+      .value("fast", codec::Profile::fast)
+      .value("max", codec::Profile::max);
+  py::enum_<codec::LevelType>(m, "LevelType")
+      .value("int32", codec::LevelType::i32)
+      .value("int8", codec::LevelType::i8)
+      .value("uint8", codec::LevelType::u8)
+      .value("int16", codec::LevelType::i16)
+      .value("uint16", codec::LevelType::u16)
+      .value("int4", codec::LevelType::i4)
+      .value("uint4", codec::LevelType::u4)
+      .value("int64", codec::LevelType::i64)
+      .value("uint32", codec::LevelType::u32)
+      .value("bool", codec::LevelType::boolean)
+      .value("int2", codec::LevelType::i2)
+      .value("uint2", codec::LevelType::u2);
+  py::enum_<codec::FloatType>(m, "FloatType")
+      .value("float32", codec::FloatType::f32)
+      .value("float16", codec::FloatType::f16)
+      .value("bfloat16", codec::FloatType::bf16)
+      .value("float64", codec::FloatType::f64);
+  py::enum_<codec::Coding>(m, "Coding")
+      .value("floats", codec::Coding::floats)
+      .value("quantized", codec::Coding::quantized)
+      .value("integers", codec::Coding::integers)
+      .value("raw", codec::Coding::raw);
+  bind_levels(m);
+  bind_tensors(m);
+  bind_files(m);
+}
+
+}  // namespace rdquant::bindings

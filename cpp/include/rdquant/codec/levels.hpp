@@ -1,0 +1,77 @@
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+/// Lossless coding of integer levels. Format of a coded tensor (version 1); numbers are little-endian, a
+/// *varint* is LEB128, a *zigzag* a varint of 2v or −2v − 1, a *block* a varint length and so many bytes:
+///
+///     byte     method·16 + type: method 0 constant, 1 packed, 2 fast, 3 max; type as LevelType
+///     varint   rank, then that many varints, the dimensions; nothing follows if one of them is 0
+///     0        zigzag: the one value
+///     1        zigzag: least value; byte: width w ≤ 32; ⌈n·w/8⌉ bytes, value − least in w bits each, low
+///     first 2, 3     model; byte: log2 of the number of lanes (0 for max); varint: rows a part; one block a
+///     part; if
+///              shift > 0: ⌈n·shift/8⌉ bytes, the low bits of all levels
+///
+/// Methods 2 and 3 see the tensor as rows × columns × taps: shape[0] × shape[1] × the rest; a vector as one
+/// row; and where the rest exceeds 64, all but the last dimension × the last × 1.
+///
+///     model    byte: flags, 1 table, 2 predicts, 4 row scales, 8 column scales, 16 tap scales, 32 centre
+///              byte: shift; zigzag: centre, if flagged. Coded is c = (level − centre) >> shift.
+///              table: varint: number of symbols S ≤ 4096; block, coded: S counts, each as the difference to
+///              the one before; they sum to 65536. The symbol is c itself. otherwise: byte: window W; byte:
+///              16·shape + (dead + 8)/2; byte: scale of the rows; with row or column scales, byte: 4·(row
+///              step − 1) + column step − 1; block, coded: predictors (a tap: bias, up, past taps, newest
+///              first), then row scales, column scales, tap scales in steps
+///     coded    adaptive binary arithmetic code of integers, cpp/src/codec/binary_coder.hpp
+///
+/// The mean of level (row, column, tap) in 1/64 is 4·bias + up·c(row − 1) + Σ past[j]·c(tap − 1 − j), rounded
+/// to 1/16 by (sum + 2) >> 2; row − 1 within the same part only. Its scale is row + column + tap, 0 … 95, σ =
+/// 2^((scale − 31)/8). Symbols are residuals c − ((mean + 8) >> 4) from −W (symbol 0) to W; the two outermost
+/// mean "at least W", the excess follows as varint in order of coding. How a symbol's interval out of 65536
+/// follows from mean and scale is `symbol_start` in cpp/src/codec/lanes.hpp, with tables made from integers
+/// by cpp/src/codec/density.cpp: the same bytes give the same levels on every machine.
+///
+/// A part of method 2: block of the excesses; the states of the lanes, each 4 bits, width w − 17, and its
+/// lowest w − 1 bits, low first, filled up to a byte; 16-bit words to the end. Kernel q = row·columns +
+/// column of the part belongs to lane q mod lanes; lanes take turns tap by tap. A state x gives the symbol
+/// whose interval [start, start + width) holds x mod 2^16, becomes width·⌊x/2^16⌋ + x mod 2^16 − start, and
+/// if below 2^16 takes the next word: x·2^16 + word. At the end all states are 2^16 and all words taken: a
+/// damaged part does not pass. A part of method 3: decisions about one residual after the other, mixed as in
+/// cpp/src/codec/mixed.cpp.
+namespace rdquant::codec {
+
+/// What the levels are stored as outside; they are handled as int32 here.
+enum class LevelType : std::uint8_t { i32, i8, u8, i16, u16, i4, u4, i64, u32, boolean, i2, u2 };
+inline constexpr int kLevelTypes = 12;
+
+/// fast: decoded at hundreds of millions of levels a second. max: smaller, 30 times slower.
+enum class Profile : std::uint8_t { fast, max };
+
+struct LevelsHeader {
+  LevelType type = LevelType::i32;
+  std::vector<std::uint64_t> shape;
+  std::uint64_t size = 0;  ///< product of the shape
+};
+
+/// Codes `levels`, of the given shape in row-major order, on up to `threads` threads (0: all cores).
+///
+/// @throws InvalidArgument  the shape has another number of elements, or more than 32 dimensions.
+[[nodiscard]] std::vector<std::uint8_t> encode_levels(std::span<const std::int32_t> levels,
+                                                      std::span<const std::uint64_t> shape, LevelType type,
+                                                      Profile profile, int threads = 1);
+
+/// Type and shape of coded levels, so that memory can be taken for them; nothing is decoded.
+///
+/// @throws CorruptFile  the bytes are no coded levels, or the shape overflows.
+[[nodiscard]] LevelsHeader levels_header(std::span<const std::uint8_t> bytes);
+
+/// Decodes into `levels`, which has as many elements as the header says. Takes beside that at most 12 bytes a
+/// level and 64 MiB.
+///
+/// @throws CorruptFile  damaged bytes; names section and offset. InvalidArgument: another size of `levels`.
+void decode_levels(std::span<const std::uint8_t> bytes, std::span<std::int32_t> levels, int threads = 1);
+
+}  // namespace rdquant::codec

@@ -1,0 +1,70 @@
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "rdquant/codec/floats.hpp"
+#include "rdquant/codec/levels.hpp"
+#include "rdquant/quant/quantizer.hpp"
+
+/// One tensor of a compressed model. Format (version 1), in the notation of levels.hpp; f64 is a
+/// little-endian IEEE double:
+///
+///     byte     coding: 0 floats, 1 quantized, 2 integers, 3 raw
+///     varint   element type, ONNX's TensorProto.DataType; varint: rank; varints: dimensions
+///     0        coded floats (floats.hpp) of type FLOAT, FLOAT16, BFLOAT16 or DOUBLE
+///     1        varint: number of quantizers C; varint: elements between neighbours along the channel axis;
+///              byte: family; its parameters, C times; block: coded levels (levels.hpp). The values are x̂ of
+///              rdquant/quant/quantizer.hpp in float32, rounded to the element type.
+///              0 uniform: f64 step, f64 δ · 1 µ-law: f64 µ, f64 range, f64 step · 2 minifloat: bytes
+///              exponent, mantissa, zigzag bias, byte ieee · 3 codebook: varint count, 32 bits each, float32
+///     2        coded levels
+///     3        the tensor's bytes as ONNX's raw_data has them
+namespace rdquant::codec {
+
+enum class Coding : std::uint8_t { floats, quantized, integers, raw };
+
+struct TensorHeader {
+  Coding coding = Coding::raw;
+  std::uint32_t element_type = 0;  ///< ONNX's TensorProto.DataType
+  std::vector<std::uint64_t> shape;
+  std::uint64_t size = 0;                    ///< product of the shape
+  std::vector<quant::Quantizer> quantizers;  ///< of coding `quantized`: one, or one a channel
+  std::size_t inner = 1;                     ///< as in quant::quantize_channels
+  LevelType levels = LevelType::i32;         ///< of codings `quantized` and `integers`
+  std::span<const std::uint8_t> payload;     ///< coded floats or levels, or raw bytes; views the input
+};
+
+/// What stands before the payload. The quantizers have no channel numbers beyond the shape's.
+[[nodiscard]] std::vector<std::uint8_t> encode_quantized(std::span<const std::int32_t> levels,
+                                                         std::span<const std::uint64_t> shape,
+                                                         std::uint32_t element_type,
+                                                         std::span<const quant::Quantizer> quantizers,
+                                                         std::size_t inner, Profile profile, int threads = 1);
+[[nodiscard]] std::vector<std::uint8_t> encode_float_tensor(std::span<const std::uint8_t> values,
+                                                            std::span<const std::uint64_t> shape,
+                                                            std::uint32_t element_type, FloatType type,
+                                                            Profile profile, int threads = 1);
+[[nodiscard]] std::vector<std::uint8_t> encode_integers(std::span<const std::int32_t> levels,
+                                                        std::span<const std::uint64_t> shape,
+                                                        std::uint32_t element_type, LevelType type,
+                                                        Profile profile, int threads = 1);
+[[nodiscard]] std::vector<std::uint8_t> encode_raw(std::span<const std::uint8_t> bytes,
+                                                   std::span<const std::uint64_t> shape,
+                                                   std::uint32_t element_type);
+
+/// Reads what stands before the payload; decodes nothing.
+///
+/// @throws CorruptFile  the bytes are no tensor; `name` is the section that the message names.
+[[nodiscard]] TensorHeader tensor_header(std::span<const std::uint8_t> bytes, const std::string& name);
+
+/// Decode a payload: levels of `quantized` and `integers`, values of `quantized`, bytes of `floats`.
+///
+/// @throws CorruptFile  damaged bytes. InvalidArgument: another coding, or another number of elements.
+void decode_tensor_levels(const TensorHeader& tensor, std::span<std::int32_t> levels, int threads = 1);
+void decode_tensor_values(const TensorHeader& tensor, std::span<float> values, int threads = 1);
+void decode_tensor_floats(const TensorHeader& tensor, std::span<std::uint8_t> values, int threads = 1);
+
+}  // namespace rdquant::codec

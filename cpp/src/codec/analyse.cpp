@@ -1,0 +1,262 @@
+#include "analyse.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <cstdlib>
+
+#include "lanes.hpp"
+
+namespace rdquant::codec {
+namespace {
+
+constexpr std::size_t kSample = 4096;  // levels that shape, dead zone and offset of the scales are fitted to
+constexpr double kCoarseMean = 24.0;   // mean magnitude from which the low bits are sent as they are
+
+/// Centre and shift of the levels, and the coarse levels.
+void coarsen(std::span<const std::int32_t> levels, Analysis& a) {
+  Model& model = a.model;
+  const auto [least, most] = std::minmax_element(levels.begin(), levels.end());
+  double sum = 0.0, magnitude = 0.0;
+  for (const std::int32_t v : levels) sum += v;
+  const double n = static_cast<double>(levels.size());
+  for (const std::int32_t v : levels) magnitude += std::abs(v - sum / n);
+  const double spread = magnitude / n;
+  // Levels around zero keep zero where it is: dead zones and signs belong there.
+  if (std::abs(sum / n) > 0.5 * spread + 0.5) model.centre = static_cast<std::int32_t>(std::lround(sum / n));
+  const std::int64_t reach = std::max(std::abs(static_cast<std::int64_t>(*least) - model.centre),
+                                      std::abs(static_cast<std::int64_t>(*most) - model.centre));
+  while ((reach >> model.shift) >= kReach || std::ldexp(spread, -model.shift) > kCoarseMean) ++model.shift;
+  a.coarse.resize(levels.size());
+  for (std::size_t i = 0; i < levels.size(); ++i) {
+    const std::int64_t difference = static_cast<std::int64_t>(levels[i]) - model.centre;
+    a.coarse[i] = static_cast<std::int32_t>(difference >> model.shift);
+  }
+}
+
+std::vector<double> row_weights(const Grid& grid, std::span<const std::int32_t> coarse) {
+  const std::size_t n = grid.cols * grid.taps;
+  std::vector<double> weights(grid.rows);
+  for (std::size_t o = 0; o < grid.rows; ++o) {
+    double sum = 0.0;
+    for (std::size_t i = 0; i < n; ++i) sum += std::abs(coarse[o * n + i]);
+    const double mean = sum / static_cast<double>(n) + 0.25;
+    weights[o] = 1.0 / (mean * mean);
+  }
+  return weights;
+}
+
+std::vector<std::int32_t> means_of(const Model& model, std::span<const std::int32_t> coarse) {
+  std::vector<std::int32_t> means(coarse.size(), 0);
+  if (model.predictors.empty()) return means;
+  const std::size_t taps = model.grid.taps, row = model.grid.cols * taps;
+  for (std::size_t q = 0; q < model.grid.kernels(); ++q) {
+    const std::int32_t* const kernel = coarse.data() + q * taps;
+    const std::int32_t* const above = q >= model.grid.cols ? kernel - row : nullptr;
+    for (std::size_t t = 0; t < taps; ++t)
+      means[q * taps + t] = predict(model.predictors[t], kernel, t, above);
+  }
+  return means;
+}
+
+/// The window that costs least: every symbol takes one count of kTotal from all others, every residual beyond
+/// costs an edge symbol and a byte or two.
+std::int32_t best_window(std::span<const std::int32_t> coarse, std::span<const std::int32_t> means) {
+  std::vector<double> beyond(kMaxWindow + 2, 0.0);
+  for (std::size_t i = 0; i < coarse.size(); ++i) {
+    const std::int32_t r = std::abs(coarse[i] - rounded(means[i]));
+    beyond[static_cast<std::size_t>(std::min(r, kMaxWindow + 1))] += 1.0;
+  }
+  for (std::size_t r = beyond.size() - 1; r-- > 0;) beyond[r] += beyond[r + 1];
+  const double each = 1.4427 * static_cast<double>(coarse.size()) / kTotal;
+  std::int32_t best = kMaxWindow;
+  double least = 1e300;
+  for (std::int32_t w = 1; w <= kMaxWindow; ++w) {
+    const double bits = each * (2 * w + 1) + 22.0 * beyond[static_cast<std::size_t>(w)];
+    if (bits < least) {
+      least = bits;
+      best = w;
+    }
+  }
+  return best;
+}
+
+/// Every n-th kernel, all its taps, so that about kSample levels come together.
+std::vector<std::size_t> sample_of(const Grid& grid) {
+  const std::size_t kernels = std::max<std::size_t>(64, kSample / grid.taps);
+  const std::size_t step = std::max<std::size_t>(1, grid.kernels() / kernels) | 1;
+  std::vector<std::size_t> positions;
+  for (std::size_t q = 0; q < grid.kernels(); q += step) {
+    for (std::size_t t = 0; t < grid.taps; ++t) positions.push_back(q * grid.taps + t);
+  }
+  return positions;
+}
+
+void shift_scales(Model& model, std::int32_t by) {
+  for (std::int32_t& s : model.row_scales) s += by;
+}
+
+/// Leaves out what does not pay at this rate: prediction, row, column and tap scales, each judged by a
+/// sample.
+void prune(Model& model, std::span<const std::int32_t> coarse) {
+  const auto positions = sample_of(model.grid);
+  const double times = static_cast<double>(coarse.size()) / static_cast<double>(positions.size());
+  const auto cost = [&](const Model& m) {
+    Writer side;
+    write_model(side, m);
+    return times * sample_bits(m, coarse, positions) + 8.0 * static_cast<double>(side.size());
+  };
+  double best = cost(model);
+  const auto try_without = [&](auto&& leave_out) {
+    Model other = model;
+    leave_out(other);
+    const double bits = cost(other);
+    if (bits < best) {
+      best = bits;
+      model = std::move(other);
+    }
+  };
+  const auto even = [](std::vector<std::int32_t>& scales) {
+    std::vector<std::int32_t> sorted = scales;
+    const auto middle = sorted.begin() + static_cast<std::ptrdiff_t>(sorted.size() / 2);
+    std::nth_element(sorted.begin(), middle, sorted.end());
+    std::fill(scales.begin(), scales.end(), *middle);
+  };
+  const auto zero = [](std::vector<std::int32_t>& scales) { std::fill(scales.begin(), scales.end(), 0); };
+  if (!model.predictors.empty()) try_without([](Model& m) { m.predictors.clear(); });
+  try_without([&](Model& m) { zero(m.col_scales); });
+  try_without([&](Model& m) { even(m.row_scales); });
+  try_without([&](Model& m) { zero(m.tap_scales); });
+}
+
+/// Shape, dead zone and a common offset of the scales by search along each of them in turn.
+double refine(Model& model, std::span<const std::int32_t> coarse) {
+  const auto positions = sample_of(model.grid);
+  double best = sample_bits(model, coarse, positions);
+  const auto improve = [&](auto&& change, auto&& undo) {
+    change();
+    const double bits = sample_bits(model, coarse, positions);
+    if (bits < best) {
+      best = bits;
+      return true;
+    }
+    undo();
+    return false;
+  };
+  const auto climb = [&](std::int32_t& value, std::int32_t low, std::int32_t high, std::int32_t step) {
+    for (const std::int32_t way : {step, -step}) {
+      while (value + way >= low && value + way <= high &&
+             improve([&] { value += way; }, [&] { value -= way; })) {
+      }
+    }
+  };
+  for (int round = 0; round < 2; ++round) {
+    climb(model.shape, 0, kShapes - 1, 1);
+    for (const std::int32_t way : {1, -1}) {
+      const auto within = [&] {
+        const auto [least, most] = std::minmax_element(model.row_scales.begin(), model.row_scales.end());
+        return *least + way >= 0 && *most + way < kScales;
+      };
+      while (within() && improve([&] { shift_scales(model, way); }, [&] { shift_scales(model, -way); })) {
+      }
+    }
+    if (model.shift == 0 && model.centre == 0) climb(model.dead, -8, 22, 2);
+  }
+  return best * static_cast<double>(coarse.size()) / static_cast<double>(positions.size());
+}
+
+}  // namespace
+
+double sample_bits(const Model& model, std::span<const std::int32_t> coarse,
+                   std::span<const std::size_t> positions) {
+  const Cells cells = cells_for(model.shape, model.symbols());
+  const std::size_t taps = model.grid.taps, cols = model.grid.cols;
+  double product = 1.0, bits = 0.0;
+  std::size_t pending = 0;
+  for (const std::size_t i : positions) {
+    const std::size_t q = i / taps, t = i % taps;
+    std::int32_t mean = 0;
+    if (!model.predictors.empty()) {
+      const std::int32_t* const kernel = coarse.data() + q * taps;
+      mean = predict(model.predictors[t], kernel, t, q >= cols ? kernel - cols * taps : nullptr);
+    }
+    const std::int32_t s =
+        clamp_scale(model.row_scales[q / cols] + model.col_scales[q % cols] + model.tap_scales[t]);
+    const std::int32_t multiplier = kMultipliers[static_cast<std::size_t>(s)];
+    const std::int32_t residual = coarse[i] - rounded(mean);
+    if (std::abs(residual) >= model.window) bits += 10.0;
+    const auto symbol =
+        static_cast<std::uint32_t>(std::clamp(residual, -model.window, model.window) + model.window);
+    const std::uint32_t start = symbol_start(model, cells, mean, multiplier, symbol);
+    product *= static_cast<double>(symbol_start(model, cells, mean, multiplier, symbol + 1) - start) / kTotal;
+    if (++pending == 32) {  // 32 probabilities of 2^−16 stay above the least double
+      bits -= std::log2(product);
+      product = 1.0;
+      pending = 0;
+    }
+  }
+  return bits - std::log2(product);
+}
+
+Analysis analyse(const Grid& grid, std::span<const std::int32_t> levels, std::size_t up_lanes) {
+  Analysis a;
+  a.model.grid = grid;
+  coarsen(levels, a);
+  const auto weights = row_weights(grid, a.coarse);
+  a.model.predictors = fit_predictors(grid, a.coarse, weights, grid.cols >= up_lanes);
+  const auto means = means_of(a.model, a.coarse);
+  std::vector<float> magnitudes(a.coarse.size());
+  for (std::size_t i = 0; i < magnitudes.size(); ++i) {
+    magnitudes[i] = static_cast<float>(std::abs(16 * a.coarse[i] - means[i])) / 16.0F;
+  }
+  fit_scales(a.model, std::move(magnitudes));
+  a.model.window = best_window(a.coarse, means);
+  a.model.shape = 3;
+  prune(a.model, a.coarse);
+  a.bits =
+      refine(a.model, a.coarse) + static_cast<double>(a.model.shift) * static_cast<double>(levels.size());
+  Writer side;
+  write_model(side, a.model);
+  a.bits += 8.0 * static_cast<double>(side.size());
+  return a;
+}
+
+TableAnalysis analyse_table(const Grid& grid, std::span<const std::int32_t> levels) {
+  TableAnalysis out;
+  const auto [least, most] = std::minmax_element(levels.begin(), levels.end());
+  const std::int64_t symbols = static_cast<std::int64_t>(*most) - *least + 1;
+  if (symbols > static_cast<std::int64_t>(kMaxSymbols) || symbols < 2) return out;
+  out.fits = true;
+  Model& model = out.analysis.model;
+  model.grid = grid;
+  model.table = true;
+  model.centre = *least;
+  out.analysis.coarse.resize(levels.size());
+  std::vector<std::uint64_t> counts(static_cast<std::size_t>(symbols));
+  for (std::size_t i = 0; i < levels.size(); ++i) {
+    out.analysis.coarse[i] = levels[i] - model.centre;
+    ++counts[static_cast<std::size_t>(out.analysis.coarse[i])];
+  }
+  // Counts out of kTotal, none of them 0 that occurs; what is over or missing falls on the commonest symbol.
+  std::vector<std::int64_t> scaled(counts.size());
+  std::int64_t left = kTotal;
+  for (std::size_t i = 0; i < counts.size(); ++i) {
+    const auto share = static_cast<std::int64_t>(counts[i] * kTotal / levels.size());
+    scaled[i] = counts[i] == 0 ? 0 : std::max<std::int64_t>(1, share);
+    left -= scaled[i];
+  }
+  *std::max_element(scaled.begin(), scaled.end()) += left;
+  model.cumulated.assign(1, 0);
+  for (std::size_t i = 0; i < counts.size(); ++i) {
+    if (counts[i] > 0) {
+      out.analysis.bits -=
+          static_cast<double>(counts[i]) * std::log2(static_cast<double>(scaled[i]) / kTotal);
+    }
+    model.cumulated.push_back(model.cumulated.back() + static_cast<std::uint32_t>(scaled[i]));
+  }
+  Writer side;
+  write_model(side, model);
+  out.analysis.bits += 8.0 * static_cast<double>(side.size());
+  return out;
+}
+
+}  // namespace rdquant::codec

@@ -1,0 +1,41 @@
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "model.hpp"
+
+/// Choice of a model by description length. Only the encoder runs this: floating point is allowed here.
+namespace rdquant::codec {
+
+struct Analysis {
+  Model model;
+  std::vector<std::int32_t> coarse;  ///< (level − centre) >> shift
+  double bits = 0.0;                 ///< estimate of the coded size, model included
+};
+
+/// `up_lanes`: prediction from the row above needs at least so many columns.
+[[nodiscard]] Analysis analyse(const Grid& grid, std::span<const std::int32_t> levels, std::size_t up_lanes);
+
+/// The coarse levels of rows and the model of a tensor whose few distinct levels follow no smooth density;
+/// false in `fits` where there are more than kMaxSymbols.
+struct TableAnalysis {
+  bool fits = false;
+  Analysis analysis;
+};
+[[nodiscard]] TableAnalysis analyse_table(const Grid& grid, std::span<const std::int32_t> levels);
+
+/// Bits of the levels at `positions` (indices into the grid) under a model, its side information left out.
+[[nodiscard]] double sample_bits(const Model& model, std::span<const std::int32_t> coarse,
+                                 std::span<const std::size_t> positions);
+
+/// Row, column and tap scales from the magnitudes of the residuals, in levels; those that do not pay stay
+/// even.
+void fit_scales(Model& model, std::vector<float> magnitudes);
+
+/// Predictors of all taps by weighted least squares; none where they do not pay. `weights`: one a row.
+[[nodiscard]] std::vector<Predictor> fit_predictors(const Grid& grid, std::span<const std::int32_t> coarse,
+                                                    std::span<const double> weights, bool up);
+
+}  // namespace rdquant::codec

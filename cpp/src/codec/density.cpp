@@ -1,0 +1,110 @@
+#include "density.hpp"
+
+namespace rdquant::codec {
+namespace {
+
+/// β in 1/256 and log2(c) in 1/65536, c = (Γ(2/β)/Γ(1/β))^β·log2(e), which makes the mean of |z| one.
+struct Shape {
+  std::int32_t beta;
+  std::int32_t log2_c;
+};
+constexpr std::array<Shape, kShapes> kShape = {{{128, 119357},
+                                                {166, 88980},
+                                                {205, 63619},
+                                                {256, 34653},
+                                                {307, 9300},
+                                                {371, -19056},
+                                                {448, -49817},
+                                                {512, -73579},
+                                                {666, -126142},
+                                                {1024, -236004}}};
+
+/// 2^(2^−i)·2^31, i = 1 … 16.
+constexpr std::array<std::uint64_t, 16> kRoots = {
+    3037000500, 2553802834, 2341847524, 2242560872, 2194507417, 2170868212, 2159144272, 2153306067,
+    2150392887, 2148937775, 2148210589, 2147847087, 2147665360, 2147574502, 2147529075, 2147506361};
+
+/// log2(x/128)·65536 for x ≥ 1, bit by bit: squaring the mantissa doubles its logarithm.
+std::int32_t log2_of_128ths(std::uint32_t x) {
+  std::int32_t whole = -7;
+  std::uint64_t mantissa = static_cast<std::uint64_t>(x) << 31;
+  for (; mantissa >= (std::uint64_t{1} << 32); mantissa >>= 1) ++whole;
+  std::int32_t result = whole * 65536;
+  for (std::int32_t bit = 32768; bit > 0; bit >>= 1) {
+    mantissa = (mantissa * mantissa) >> 31;
+    if (mantissa >= (std::uint64_t{1} << 32)) {
+      mantissa >>= 1;
+      result += bit;
+    }
+  }
+  return result;
+}
+
+/// exp(−c·z^β)·2^31 at the middle of cell i of z ≥ 0.
+std::uint64_t density(const Shape& shape, std::uint32_t i) {
+  const std::int32_t power =
+      shape.log2_c +
+      static_cast<std::int32_t>((static_cast<std::int64_t>(shape.beta) * log2_of_128ths(2 * i + 1)) >>
+                                8);  // log2(c·z^β)
+  if (power >= 5 * 65536) return 0;  // below 2^−32
+  if (power < -16 * 65536) return std::uint64_t{1} << 31;
+  const std::int32_t whole = power >> 16;
+  const std::uint64_t mantissa = power_of_two(static_cast<std::uint32_t>(power & 65535));      // 2^31 … 2^32
+  const std::uint64_t exponent = (whole >= 0 ? mantissa << whole : mantissa >> -whole) >> 15;  // c·z^β·2^16
+  const std::uint64_t down = exponent >> 16;
+  const auto fraction = static_cast<std::uint32_t>(exponent & 65535);
+  if (fraction == 0) return (std::uint64_t{1} << 31) >> down;
+  return (power_of_two(65536 - fraction) >> 1) >> down;
+}
+
+using Table = std::array<std::uint32_t, kCells + 1>;
+
+std::array<Table, kShapes> make_tables() {
+  std::array<Table, kShapes> tables{};
+  for (std::size_t s = 0; s < kShapes; ++s) {
+    constexpr std::size_t half = kCells / 2;
+    std::array<std::uint64_t, half> mass{};
+    std::uint64_t total = 0;
+    for (std::uint32_t i = 0; i < half; ++i) total += 2 * (mass[i] = density(kShape[s], i));
+    std::uint64_t below = 0;
+    // total < 2^42: (below << 22)/(total >> 10) keeps to 64 bits.
+    for (std::size_t i = 0; i <= kCells; ++i) {
+      const std::uint64_t scaled = (below << 22) / ((total >> 10) + 1);
+      tables[s][i] = static_cast<std::uint32_t>(scaled > 0xffffffffU ? 0xffffffffU : scaled);
+      if (i < half) below += mass[half - 1 - i];
+      if (i >= half && i < kCells) below += mass[i - half];
+    }
+    tables[s][kCells] = 0xffffffffU;
+  }
+  return tables;
+}
+
+}  // namespace
+
+std::uint64_t power_of_two(std::uint32_t exponent) noexcept {
+  std::uint64_t product = std::uint64_t{1} << 31;
+  for (std::uint32_t i = 0; i < 16; ++i) {
+    if ((exponent >> (15 - i)) & 1) product = (product * kRoots[i]) >> 31;
+  }
+  return product;
+}
+
+const std::array<std::uint32_t, kCells + 1>& cdf(int shape) {
+  static const std::array<Table, kShapes> tables = make_tables();
+  return tables[static_cast<std::size_t>(shape)];
+}
+
+Cells cells_for(int shape, std::uint32_t symbols) {
+  const auto& table = cdf(shape);
+  const std::uint64_t mass = kTotal - symbols;
+  Cells cells;
+  auto value = static_cast<std::uint32_t>((table[0] * mass) >> 32);
+  for (std::size_t i = 0; i < kCells; ++i) {
+    const auto next = static_cast<std::uint32_t>((table[i + 1] * mass) >> 32);
+    cells[i] = (value << 16) | (next - value);
+    value = next;
+  }
+  return cells;
+}
+
+}  // namespace rdquant::codec

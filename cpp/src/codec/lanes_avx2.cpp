@@ -1,0 +1,80 @@
+#include <immintrin.h>
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+
+namespace rdquant::codec {
+namespace {
+
+/// For every set of lanes, which of the next words each of them takes.
+constexpr std::array<std::array<std::uint8_t, 8>, 256> make_order() {
+  std::array<std::array<std::uint8_t, 8>, 256> order{};
+  for (unsigned set = 0; set < 256; ++set) {
+    std::uint8_t next = 0;
+    for (unsigned lane = 0; lane < 8; ++lane) {
+      order[set][lane] = next;
+      if ((set >> lane) & 1) ++next;
+    }
+  }
+  return order;
+}
+constexpr auto kOrder = make_order();
+
+struct Lanes {
+  using Vector = __m256i;
+  using Mask = __m256i;
+  static constexpr std::size_t kWidth = 8;
+
+  static Vector set(std::int32_t a) { return _mm256_set1_epi32(a); }
+  static Vector load(const void* p) { return _mm256_loadu_si256(static_cast<const __m256i*>(p)); }
+  static void store(void* p, Vector a) { _mm256_storeu_si256(static_cast<__m256i*>(p), a); }
+  static Vector gather(const void* p, Vector at) {
+    return _mm256_i32gather_epi32(static_cast<const int*>(p), at, 4);
+  }
+  static Vector strided(const std::int32_t* p, std::int32_t stride) {
+    if (stride == 1) return load(p);
+    return gather(p, mul(_mm256_set_epi32(7, 6, 5, 4, 3, 2, 1, 0), set(stride)));
+  }
+  static Vector add(Vector a, Vector b) { return _mm256_add_epi32(a, b); }
+  static Vector sub(Vector a, Vector b) { return _mm256_sub_epi32(a, b); }
+  static Vector mul(Vector a, Vector b) { return _mm256_mullo_epi32(a, b); }
+  static Vector pairs(Vector a, Vector b) { return _mm256_madd_epi16(a, b); }
+  static Vector shift_left(Vector a, int n) { return _mm256_slli_epi32(a, n); }
+  static Vector shift_right(Vector a, int n) { return _mm256_srli_epi32(a, n); }
+  static Vector shift_right_signed(Vector a, int n) { return _mm256_srai_epi32(a, n); }
+  static Vector bits_and(Vector a, Vector b) { return _mm256_and_si256(a, b); }
+  static Vector min(Vector a, Vector b) { return _mm256_min_epi32(a, b); }
+  static Vector max(Vector a, Vector b) { return _mm256_max_epi32(a, b); }
+  static Mask less(Vector a, Vector b) { return _mm256_cmpgt_epi32(b, a); }
+  static Mask both(Mask a, Mask b) { return _mm256_and_si256(a, b); }
+  static Mask either(Mask a, Mask b) { return _mm256_or_si256(a, b); }
+  static Vector choose(Mask m, Vector yes, Vector no) { return _mm256_blendv_epi8(no, yes, m); }
+  static std::uint32_t bits(Mask m) {
+    return static_cast<std::uint32_t>(_mm256_movemask_ps(_mm256_castsi256_ps(m)));
+  }
+  static Mask only(std::size_t n) {
+    return less(_mm256_set_epi32(7, 6, 5, 4, 3, 2, 1, 0), set(static_cast<std::int32_t>(n)));
+  }
+  static Vector refill(Vector x, Mask on, const std::uint8_t*& words) {
+    const Mask low = both(on, _mm256_cmpeq_epi32(shift_right(x, 16), _mm256_setzero_si256()));
+    const std::uint32_t lanes = bits(low);
+    const Vector next = _mm256_cvtepu16_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(words)));
+    const Vector order =
+        _mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(kOrder[lanes].data())));
+    words += 2 * static_cast<unsigned>(__builtin_popcount(lanes));
+    const Vector filled = _mm256_or_si256(shift_left(x, 16), _mm256_permutevar8x32_epi32(next, order));
+    return choose(low, filled, x);
+  }
+};
+
+}  // namespace
+}  // namespace rdquant::codec
+
+#include "lanes.inl"
+
+namespace rdquant::codec {
+
+bool decode_lanes_avx2(LaneTask& task) { return decode_any(task); }
+
+}  // namespace rdquant::codec

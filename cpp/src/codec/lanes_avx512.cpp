@@ -1,0 +1,59 @@
+#include <immintrin.h>
+
+#include <cstddef>
+#include <cstdint>
+
+namespace rdquant::codec {
+namespace {
+
+struct Lanes {
+  using Vector = __m512i;
+  using Mask = __mmask16;
+  static constexpr std::size_t kWidth = 16;
+
+  static Vector set(std::int32_t a) { return _mm512_set1_epi32(a); }
+  static Vector load(const void* p) { return _mm512_loadu_si512(p); }
+  static void store(void* p, Vector a) { _mm512_storeu_si512(p, a); }
+  static Vector gather(const void* p, Vector at) {
+    return _mm512_mask_i32gather_epi32(_mm512_setzero_si512(), 0xffff, at, p, 4);
+  }
+  static Vector strided(const std::int32_t* p, std::int32_t stride) {
+    if (stride == 1) return load(p);
+    const Vector lane = _mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
+    return gather(p, mul(lane, set(stride)));
+  }
+  static Vector add(Vector a, Vector b) { return _mm512_add_epi32(a, b); }
+  static Vector sub(Vector a, Vector b) { return _mm512_sub_epi32(a, b); }
+  static Vector mul(Vector a, Vector b) { return _mm512_mullo_epi32(a, b); }
+  static Vector pairs(Vector a, Vector b) { return _mm512_madd_epi16(a, b); }
+  static Vector shift_left(Vector a, unsigned n) { return _mm512_maskz_slli_epi32(0xffff, a, n); }
+  static Vector shift_right(Vector a, unsigned n) { return _mm512_maskz_srli_epi32(0xffff, a, n); }
+  static Vector shift_right_signed(Vector a, unsigned n) { return _mm512_maskz_srai_epi32(0xffff, a, n); }
+  static Vector bits_and(Vector a, Vector b) { return _mm512_and_si512(a, b); }
+  static Vector min(Vector a, Vector b) { return _mm512_maskz_min_epi32(0xffff, a, b); }
+  static Vector max(Vector a, Vector b) { return _mm512_maskz_max_epi32(0xffff, a, b); }
+  static Mask less(Vector a, Vector b) { return _mm512_cmplt_epi32_mask(a, b); }
+  static Mask both(Mask a, Mask b) { return static_cast<Mask>(a & b); }
+  static Mask either(Mask a, Mask b) { return static_cast<Mask>(a | b); }
+  static Vector choose(Mask m, Vector yes, Vector no) { return _mm512_mask_blend_epi32(m, no, yes); }
+  static std::uint32_t bits(Mask m) { return m; }
+  static Mask only(std::size_t n) { return static_cast<Mask>(n >= kWidth ? 0xffff : (1U << n) - 1); }
+  static Vector refill(Vector x, Mask on, const std::uint8_t*& words) {
+    const Mask low = both(on, _mm512_cmplt_epu32_mask(x, set(65536)));
+    const __m256i next = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(words));
+    const Vector some = _mm512_maskz_expand_epi32(low, _mm512_maskz_cvtepu16_epi32(0xffff, next));
+    words += 2 * static_cast<unsigned>(__builtin_popcount(low));
+    return _mm512_mask_or_epi32(x, low, shift_left(x, 16), some);
+  }
+};
+
+}  // namespace
+}  // namespace rdquant::codec
+
+#include "lanes.inl"
+
+namespace rdquant::codec {
+
+bool decode_lanes_avx512(LaneTask& task) { return decode_any(task); }
+
+}  // namespace rdquant::codec

@@ -1,0 +1,209 @@
+#include "mixed.hpp"
+
+#include <algorithm>
+#include <cstdlib>
+
+#include "mixer.hpp"
+
+namespace rdquant::codec {
+namespace {
+
+constexpr std::uint32_t kDecisions = 24;  // is it zero, is it positive, is it more than 1, 2, … 22
+constexpr std::size_t kInputs = 7;
+
+/// One decision after the other about the residual of a level, each coded by `Coder`, which either knows the
+/// residual (encoder) or learns it (decoder).
+template <class Coder>
+class Residuals {
+ public:
+  Residuals(const Model& model, const Cells& cells, std::size_t first_row, std::size_t rows, Coder& coder)
+      : model_(model),
+        cells_(cells),
+        first_row_(first_row),
+        coder_(coder),
+        by_scale_(kScales * 4 * kDecisions),
+        by_near_(16 * 16 * kDecisions),
+        by_signs_(27 * kDecisions * 4),
+        by_row_(rows * kDecisions),
+        by_col_(model.grid.cols * kDecisions),
+        by_values_(13 * 13 * kDecisions),
+        mixers_(kDecisions * 3),
+        centre_(model.table ? commonest(model) : static_cast<std::uint32_t>(model.window)) {}
+
+  /// Codes level `index` = (kernel q, tap t) of the part whose levels are at `levels`; returns it.
+  std::int32_t code(std::size_t q, std::size_t t, std::int32_t* levels) {
+    const std::size_t taps = model_.grid.taps, cols = model_.grid.cols;
+    const std::int32_t* const kernel = levels + q * taps;
+    const std::int32_t* const above = q >= cols ? kernel - cols * taps : nullptr;
+    std::int32_t scale = 0;
+    mean_ = 0;
+    if (!model_.table) {
+      if (!model_.predictors.empty()) mean_ = predict(model_.predictors[t], kernel, t, above);
+      scale = clamp_scale(model_.row_scales[first_row_ + q / cols] + model_.col_scales[q % cols] +
+                          model_.tap_scales[t]);
+      multiplier_ = kMultipliers[static_cast<std::size_t>(scale)];
+    }
+    base_ = model_.table ? static_cast<std::int32_t>(centre_) : rounded(mean_);
+    choose_contexts(q, t, kernel, above, scale);
+    if constexpr (Coder::kEncodes) residual_ = kernel[t] - base_;
+    const std::int32_t residual = decisions();
+    newest_[1] = newest_[0];
+    newest_[0] = residual;
+    return residual + base_;
+  }
+
+ private:
+  static std::uint32_t commonest(const Model& model) {
+    std::uint32_t best = 0, most = 0;
+    for (std::uint32_t s = 0; s + 1 < model.cumulated.size(); ++s) {
+      const std::uint32_t count = model.cumulated[s + 1] - model.cumulated[s];
+      if (count > most) most = count, best = s;
+    }
+    return best;
+  }
+  static std::size_t class_of(std::int32_t magnitude) {  // 0, 1, 2, 3–4, 5–6, 7–9, …
+    constexpr std::int32_t bounds[15] = {0, 1, 2, 4, 6, 9, 13, 18, 25, 35, 50, 70, 100, 140, 200};
+    return static_cast<std::size_t>(std::lower_bound(bounds, bounds + 15, magnitude) - bounds);
+  }
+  static std::size_t sign_of(std::int32_t v) { return v < 0 ? 0U : (v == 0 ? 1U : 2U); }
+  static std::size_t signed_class(std::int32_t v) {
+    return static_cast<std::size_t>(std::clamp(v, -6, 6) + 6);
+  }
+
+  void choose_contexts(std::size_t q, std::size_t t, const std::int32_t* kernel, const std::int32_t* above,
+                       std::int32_t scale) {
+    const std::size_t taps = model_.grid.taps, cols = model_.grid.cols;
+    const std::int32_t up = above != nullptr ? above[t] : 0;
+    const std::int32_t left =
+        q % cols != 0 ? kernel[static_cast<std::ptrdiff_t>(t) - static_cast<std::ptrdiff_t>(taps)] : 0;
+    const auto fraction = static_cast<std::size_t>((mean_ - 16 * rounded(mean_) + 8) >> 2);
+    near_ = class_of(std::abs(newest_[0]) + std::abs(newest_[1]));
+    const std::size_t far =
+        class_of(std::abs(up - (model_.table ? base_ : 0)) + std::abs(left - (model_.table ? base_ : 0)));
+    scale_at_ = (static_cast<std::size_t>(scale) * 4 + std::min<std::size_t>(fraction, 3)) * kDecisions;
+    near_at_ = (near_ * 16 + far) * kDecisions;
+    signs_at_ = (((sign_of(newest_[0]) * 3 + sign_of(newest_[1])) * 3 + sign_of(up)) * 4 +
+                 std::min<std::size_t>(t, 3)) *
+                kDecisions;
+    row_at_ = (q / cols) * kDecisions;
+    col_at_ = (q % cols) * kDecisions;
+    values_at_ = (signed_class(up - base_) * 13 + signed_class(left - base_)) * kDecisions;
+  }
+
+  /// Codes decision `d`, whose probability under the model is of/out_of.
+  bool decide(std::uint32_t d, std::uint32_t of, std::uint32_t out_of, bool yes) {
+    const auto prior =
+        static_cast<std::uint32_t>((static_cast<std::uint64_t>(of) << 16) / std::max(1U, out_of));
+    const std::uint32_t safe = std::clamp<std::uint32_t>(prior, 1, 65535);
+    if (d >= kDecisions) return coder_.code(yes, safe);
+    AdaptiveBit* const bits[kInputs - 1] = {&by_scale_[scale_at_ + d], &by_near_[near_at_ + d],
+                                            &by_signs_[signs_at_ + d], &by_row_[row_at_ + d],
+                                            &by_col_[col_at_ + d],     &by_values_[values_at_ + d]};
+    std::array<std::int32_t, kInputs> inputs;
+    inputs[0] = stretch(safe);
+    for (std::size_t i = 0; i + 1 < kInputs; ++i) inputs[i + 1] = stretch(bits[i]->p());
+    Mixer<kInputs>& mixer = mixers_[d * 3 + std::min<std::size_t>(near_ / 2, 2)];
+    const std::uint32_t p = mixer.mix(inputs);
+    yes = coder_.code(yes, p);
+    mixer.learn(inputs, p, yes);
+    for (AdaptiveBit* bit : bits) bit->learn(yes);
+    return yes;
+  }
+
+  [[nodiscard]] std::uint32_t start(std::int64_t symbol) const {
+    if (symbol <= 0) return 0;
+    return symbol_start(model_, cells_, mean_, multiplier_,
+                        static_cast<std::uint32_t>(std::min<std::int64_t>(symbol, model_.symbols())));
+  }
+
+  std::int32_t decisions() {
+    const std::int64_t c = centre_;
+    const std::uint32_t low = start(c), high = start(c + 1);
+    if (decide(0, high - low, kTotal, residual_ == 0)) return 0;
+    const bool positive = decide(1, kTotal - high, kTotal - (high - low), residual_ > 0);
+    const std::int32_t magnitude = std::abs(residual_);
+    const auto symbols = static_cast<std::int64_t>(model_.symbols());
+    std::uint32_t outside = positive ? kTotal - high : low;
+    for (std::int32_t k = 1;; ++k) {
+      const std::int64_t symbol = positive ? c + k : c - k;
+      const bool last = positive ? symbol + 1 >= symbols : symbol <= 0;
+      if (last) return signed_(positive, model_.table ? k : coder_.beyond(magnitude, k));
+      const std::uint32_t more = positive ? kTotal - start(symbol + 1) : start(symbol);
+      if (!decide(static_cast<std::uint32_t>(k) + 1, more, outside, magnitude > k))
+        return signed_(positive, k);
+      outside = more;
+    }
+  }
+  static std::int32_t signed_(bool positive, std::int32_t magnitude) {
+    return positive ? magnitude : -magnitude;
+  }
+
+  const Model& model_;
+  const Cells& cells_;
+  std::size_t first_row_;
+  Coder& coder_;
+  std::vector<AdaptiveBit> by_scale_, by_near_, by_signs_, by_row_, by_col_, by_values_;
+  std::vector<Mixer<kInputs>> mixers_;
+  std::uint32_t centre_;
+  std::size_t near_ = 0, scale_at_ = 0, near_at_ = 0, signs_at_ = 0, row_at_ = 0, col_at_ = 0, values_at_ = 0;
+  std::int32_t newest_[2] = {0, 0};
+  std::int32_t mean_ = 0, multiplier_ = 0, base_ = 0, residual_ = 0;
+};
+
+struct Encoding {
+  static constexpr bool kEncodes = true;
+  BinaryEncoder out;
+  AdaptiveInteger excess;
+  bool code(bool yes, std::uint32_t p) {
+    out.code(yes, p);
+    return yes;
+  }
+  /// A magnitude that is at least `window`, beyond which the model has no symbols.
+  std::int32_t beyond(std::int32_t magnitude, std::int32_t window) {
+    excess.encode(out, magnitude - window);
+    return magnitude;
+  }
+};
+
+struct Decoding {
+  static constexpr bool kEncodes = false;
+  BinaryDecoder in;
+  const Reader& at;
+  AdaptiveInteger excess{};
+  bool code(bool, std::uint32_t p) { return in.code(p); }
+  std::int32_t beyond(std::int32_t, std::int32_t window) {
+    const std::int32_t more = excess.decode(in);
+    if (more < 0 || more > 4 * kReach) at.fail("a residual beyond the window of " + std::to_string(more));
+    return window + more;
+  }
+};
+
+}  // namespace
+
+std::vector<std::uint8_t> encode_mixed(const Model& model, const Cells& cells, std::size_t first_row,
+                                       std::size_t rows, const std::int32_t* levels) {
+  Encoding coder;
+  Residuals<Encoding> residuals(model, cells, first_row, rows, coder);
+  std::vector<std::int32_t> copy(levels, levels + rows * model.grid.cols * model.grid.taps);
+  for (std::size_t q = 0; q < rows * model.grid.cols; ++q) {
+    for (std::size_t t = 0; t < model.grid.taps; ++t) (void)residuals.code(q, t, copy.data());
+  }
+  return coder.out.finish();
+}
+
+void decode_mixed(const Model& model, const Cells& cells, std::size_t first_row, std::size_t rows,
+                  std::span<const std::uint8_t> bytes, const Reader& at, std::int32_t* levels) {
+  Decoding coder{BinaryDecoder(bytes), at};
+  Residuals<Decoding> residuals(model, cells, first_row, rows, coder);
+  for (std::size_t q = 0; q < rows * model.grid.cols; ++q) {
+    for (std::size_t t = 0; t < model.grid.taps; ++t) {
+      const std::int32_t level = residuals.code(q, t, levels);
+      if (level < -2 * kReach || level > 2 * kReach) at.fail("level " + std::to_string(level));
+      if (coder.in.exhausted()) at.fail("the bytes end before the levels");
+      levels[q * model.grid.taps + t] = level;
+    }
+  }
+  if (coder.in.unused()) at.fail("bytes left over");
+}
+
+}  // namespace rdquant::codec

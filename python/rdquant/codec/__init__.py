@@ -1,0 +1,20 @@
+"""What quantized weights cost, lossless coding of levels and floats, and the compressed model file."""
+
+from __future__ import annotations
+
+from .container import CompressedFile, Section, write_file
+from .lossless import decode_floats, decode_levels, encode_floats, encode_levels
+from .measure import Rate, rate, requantize
+
+__all__ = [
+    "CompressedFile",
+    "Rate",
+    "Section",
+    "decode_floats",
+    "decode_levels",
+    "encode_floats",
+    "encode_levels",
+    "rate",
+    "requantize",
+    "write_file",
+]

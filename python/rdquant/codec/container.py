@@ -1,0 +1,188 @@
+"""The compressed model file: sections read from bytes, a mapped file or a pipe, and written whole.
+
+The format is specified in cpp/include/rdquant/codec/container.hpp.
+"""
+
+from __future__ import annotations
+
+import json
+import lzma
+import mmap
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from numpy.typing import NDArray
+
+from .._core import codec as _core
+from .._files import replacing
+from ..errors import CorruptFile, InvalidArgument
+from .lossless import DEFAULT_LIMIT
+from .sections import Tensor
+
+__all__ = [
+    "FACTS",
+    "GRAPH",
+    "MAGIC",
+    "TENSOR",
+    "CompressedFile",
+    "Section",
+    "Tensor",
+    "pack_graph",
+    "unpack_graph",
+    "write_file",
+]
+
+MAGIC = b"\x89RDQ\r\n\x1a\n"
+GRAPH, FACTS, TENSOR = 1, 2, 3
+_GRAPH_LIMIT = 1 << 31
+_LZMA = [{"id": lzma.FILTER_LZMA1, "preset": 9 | lzma.PRESET_EXTREME, "dict_size": 1 << 22, "pb": 0}]
+
+
+def pack_graph(graph: bytes) -> bytes:
+    """The graph section: LZMA, from the standard library. It is small and read once, so size counts, not speed."""
+    return lzma.compress(graph, format=lzma.FORMAT_ALONE, filters=_LZMA)
+
+
+def write_file(path: str | os.PathLike[str], sections: Sequence[tuple[int, str, bytes]]) -> int:
+    """Write a file of (kind, name, bytes), atomically; returns its size in bytes.
+
+    Raises RdquantError where the file cannot be written.
+    """
+    head = _core.file_head(list(sections))
+    with replacing(path) as partial, open(partial, "wb") as out:
+        out.write(head)
+        for _, _, data in sections:
+            out.write(data)
+    return len(head) + sum(len(data) for _, _, data in sections)
+
+
+@dataclass(frozen=True)
+class Section:
+    """One section: kind (1 graph, 2 facts, 3 tensor), name, place in the file in bytes."""
+
+    kind: int
+    name: str
+    offset: int
+    length: int
+    _core: Any
+
+
+class CompressedFile:
+    """A .rdq file. Tensors can be read in any order; only what is asked for is read and checked.
+
+    Args:
+        source: path (mapped into memory), bytes, or a binary file object that is read from front to back, such
+            as a pipe: `stream` then gives its sections as they arrive.
+
+    Raises:
+        InvalidArgument: the file cannot be read.
+        CorruptFile: it is no .rdq file, or its table is damaged. Unsupported: a later version of the format.
+    """
+
+    def __init__(self, source: str | os.PathLike[str] | bytes | IO[bytes]) -> None:
+        self._pipe: IO[bytes] | None = None
+        self._data: Any = b""
+        if isinstance(source, (bytes, bytearray, memoryview)):
+            self.name, self._data = "<bytes>", bytes(source)
+        elif isinstance(source, (str, os.PathLike)):
+            self.name, self._data = str(source), _mapped(Path(source))
+        else:
+            self.name, self._pipe = "<pipe>", source
+        head = self._take(0, _core.HEAD_BYTES)
+        length = _core.table_length(head)
+        if self._pipe is None:
+            head = self._take(0, _core.HEAD_BYTES + length)
+        else:
+            head += self._pipe.read(length)
+        self.sections = [_section(s) for s in _core.read_table(head)]
+        last = self.sections[-1] if self.sections else None
+        self.size = last.offset + last.length if last else len(head)
+        """Bytes of the whole file."""
+        if self._pipe is None and len(self._data) > self.size:
+            raise CorruptFile(
+                f"section table, offset {self.size}: the file has {len(self._data) - self.size} bytes too many"
+            )
+
+    @property
+    def is_pipe(self) -> bool:
+        """Whether sections can only be read once, in order."""
+        return self._pipe is not None
+
+    def _take(self, offset: int, length: int) -> bytes:
+        if self._pipe is not None:
+            return self._pipe.read(length)
+        return bytes(memoryview(self._data)[offset : offset + length])
+
+    def section(self, section: Section) -> bytes:
+        """Its bytes, checked. Raises CorruptFile where they are damaged or cut off."""
+        data = self._take(section.offset, section.length)
+        _core.check_section(data, section._core)
+        return data
+
+    def stream(self) -> Iterator[tuple[Section, bytes]]:
+        """All sections and their bytes in the file's order: one pass, as a pipe needs it."""
+        for section in self.sections:
+            yield section, self.section(section)
+
+    def facts(self) -> dict[str, Any]:
+        """What the writer noted: version, name, profile, quantizer; {} if nothing."""
+        return next((parse_facts(self.section(s)) for s in self.sections if s.kind == FACTS), {})
+
+    @property
+    def tensor_names(self) -> list[str]:
+        """Names of the tensors, in the file's order."""
+        return [s.name for s in self.sections if s.kind == TENSOR]
+
+    def tensor(self, name: str, threads: int = 1, memory_limit: int = DEFAULT_LIMIT) -> NDArray[Any]:
+        """One tensor, decoded alone. Raises InvalidArgument for unknown names, CorruptFile for damage."""
+        for section in self.sections:
+            if section.kind == TENSOR and section.name == name:
+                return Tensor(self.section(section), name).values(threads, memory_limit)
+        raise InvalidArgument(f"{self.name} has no tensor {name!r} (it has {len(self.tensor_names)})")
+
+
+def unpack_graph(data: bytes) -> bytes:
+    """The graph from its section; raises CorruptFile for what is no LZMA, or unpacks to more than 2 GB."""
+    try:
+        unpacker = lzma.LZMADecompressor(lzma.FORMAT_ALONE, memlimit=1 << 26)
+        graph = unpacker.decompress(data, _GRAPH_LIMIT)
+    except lzma.LZMAError as error:
+        raise CorruptFile(f"section graph, offset 0: {error}") from None
+    if not unpacker.eof or unpacker.unused_data:
+        raise CorruptFile("section graph, offset 0: the LZMA stream does not end where the section does")
+    return graph
+
+
+def parse_facts(data: bytes) -> dict[str, Any]:
+    """The facts from their section; raises CorruptFile for what is no JSON object."""
+    try:
+        facts = json.loads(data.decode())
+    except (UnicodeDecodeError, ValueError, RecursionError) as error:
+        raise CorruptFile(f"section facts, offset 0: {error}") from None
+    if not isinstance(facts, dict):
+        raise CorruptFile("section facts, offset 0: no JSON object")
+    return facts
+
+
+def _section(core: Any) -> Section:
+    try:
+        name = core.name.decode()
+    except UnicodeDecodeError:
+        raise CorruptFile(f"section table, offset 0: a name that is no UTF-8: {core.name!r}") from None
+    return Section(core.kind, name, core.offset, core.length, core)
+
+
+def _mapped(path: Path) -> Any:
+    try:
+        with open(path, "rb") as file:
+            if os.fstat(file.fileno()).st_size == 0:
+                raise CorruptFile(f"{path}: it is empty (0 bytes)")
+            return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    except (OSError, ValueError) as error:
+        if isinstance(error, CorruptFile):
+            raise
+        reason = getattr(error, "strerror", None) or str(error)
+        raise InvalidArgument(f"model file {str(path)!r} cannot be read: {reason}") from None

@@ -1,0 +1,86 @@
+"""Models from compressed files: the graph parsed and checked, the tensors decoded beside it."""
+
+from __future__ import annotations
+
+import math
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import numpy_helper
+
+from ..codec.container import GRAPH, TENSOR, CompressedFile, unpack_graph
+from ..codec.sections import Tensor
+from ..errors import CorruptFile
+from .checks import check_model, check_text
+from .model import Model, Origin
+from .tensors import Stored, parameters_of
+from .writer import referring
+
+__all__ = ["build"]
+
+_PARALLEL = 1 << 19  # elements from which a tensor's own parts are decoded in parallel
+
+
+def build(file: CompressedFile, name: str, threads: int, memory_limit: int) -> Model:
+    """The model in `file`. Raises CorruptFile for damage, Unsupported beyond `memory_limit` bytes."""
+    graph: bytes | None = None
+    coded: dict[str, Tensor] = {}
+    for section, data in file.stream():
+        if section.kind == GRAPH:
+            graph = unpack_graph(data)
+        elif section.kind == TENSOR:
+            coded[section.name] = Tensor(data, section.name)
+    if graph is None:
+        raise CorruptFile(f"{file.name}: section table, offset 0: there is no graph")
+    skeleton = onnx.ModelProto()
+    try:
+        skeleton.ParseFromString(graph)
+    except Exception as error:  # DecodeError, or RuntimeError from other protobuf implementations
+        raise CorruptFile(f"{file.name}: section graph, offset 0: no ONNX graph ({error})") from None
+    check_text(skeleton, file.name)
+    tensors = _decode(coded, threads, memory_limit)
+    complete = referring(skeleton, tensors, "weights")
+    check_model(complete, file.name)
+    facts = file.facts() if not file.is_pipe else {}
+    opset = next((o.version for o in skeleton.opset_import if o.domain in ("", "ai.onnx")), None)
+    origin = Origin(file.name, str(facts.get("name", name)), file.size, opset, len(skeleton.graph.node))
+    return Model(skeleton, tensors, parameters_of(complete, file.name), origin)
+
+
+def _decode(coded: dict[str, Tensor], threads: int, memory_limit: int) -> dict[str, Stored]:
+    left = memory_limit
+    for tensor in coded.values():
+        left -= tensor.size * 8 if tensor.coding != "raw" else tensor.bytes
+    if left < 0:
+        memory_limit = 0  # the first tensor that is decoded says so
+    with ThreadPoolExecutor(max(1, threads)) as pool:
+        jobs = {
+            name: pool.submit(_stored, tensor, threads if tensor.size >= _PARALLEL else 1, memory_limit)
+            for name, tensor in sorted(coded.items(), key=lambda item: -item[1].size)
+        }
+        return {name: jobs[name].result() for name in coded}
+
+
+def _stored(tensor: Tensor, threads: int, memory_limit: int) -> Stored:
+    values = tensor.values(threads, memory_limit)
+    if tensor.coding != "raw" and values.dtype.name in ("int4", "uint4", "int2", "uint2"):
+        values = np.frombuffer(numpy_helper.from_array(values).raw_data, np.uint8)
+    data: Any = np.ascontiguousarray(values).reshape(-1).view(np.uint8)
+    if data.size != _bytes_of(tensor):
+        raise CorruptFile(
+            f"section {tensor.name}, offset 0: {data.size} bytes do not fit the shape {tensor.shape}"
+        )
+    return Stored(tensor.element_type, tensor.shape, data)
+
+
+def _bytes_of(tensor: Tensor) -> int:
+    """Bytes that ONNX's raw_data has for the tensor's element type and shape."""
+    count = math.prod(tensor.shape)
+    try:
+        dtype = onnx.helper.tensor_dtype_to_np_dtype(tensor.element_type)
+    except (KeyError, ValueError):
+        raise CorruptFile(f"section {tensor.name}, offset 1: element type {tensor.element_type}") from None
+    bits = {"int4": 4, "uint4": 4, "int2": 2, "uint2": 2, "float4_e2m1fn": 4}.get(dtype.name)
+    return (count * bits + 7) // 8 if bits else count * dtype.itemsize

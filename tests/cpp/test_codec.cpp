@@ -1,0 +1,209 @@
+#define DOCTEST_CONFIG_IMPLEMENT_WITH_MAIN
+#include <doctest/doctest.h>
+
+#include <cmath>
+#include <cstdlib>
+#include <random>
+#include <string>
+
+#include "rdquant/codec/container.hpp"
+#include "rdquant/codec/floats.hpp"
+#include "rdquant/codec/levels.hpp"
+#include "rdquant/codec/tensor.hpp"
+#include "rdquant/core/error.hpp"
+
+using namespace rdquant;
+using Bytes = std::vector<std::uint8_t>;
+using Shape = std::vector<std::uint64_t>;
+
+namespace {
+
+constexpr std::uint64_t kMostDecoded = 1 << 20;  // elements that a caller with little memory allows
+
+std::size_t product(const Shape& shape) {
+  std::size_t size = 1;
+  for (const std::uint64_t d : shape) size *= static_cast<std::size_t>(d);
+  return size;
+}
+
+std::vector<std::int32_t> laplace(std::size_t n, double scale, std::uint32_t seed) {
+  std::mt19937 engine(seed);
+  std::uniform_real_distribution<double> draw(1e-9, 1.0);
+  std::vector<std::int32_t> levels(n);
+  for (auto& v : levels) {
+    const double magnitude = -scale * std::log(draw(engine));
+    v = static_cast<std::int32_t>(std::lround(draw(engine) < 0.5 ? magnitude : -magnitude));
+  }
+  return levels;
+}
+
+/// What a program does with bytes that somebody sent: ask for the shape, then decode if it fits the memory.
+void read_levels(const Bytes& bytes) {
+  const codec::LevelsHeader header = codec::levels_header(bytes);
+  if (header.size > kMostDecoded) return;
+  std::vector<std::int32_t> levels(static_cast<std::size_t>(header.size));
+  codec::decode_levels(bytes, levels);
+}
+
+void read_tensor(const Bytes& bytes) {
+  const codec::TensorHeader tensor = codec::tensor_header(bytes, "t");
+  if (tensor.size > kMostDecoded) return;
+  const auto size = static_cast<std::size_t>(tensor.size);
+  if (tensor.coding == codec::Coding::floats) {
+    Bytes values(size * 8);
+    for (const std::size_t width : {2U, 4U, 8U}) {
+      try {
+        codec::decode_tensor_floats(tensor, std::span(values).first(size * width));
+      } catch (const core::CorruptFile&) {
+      }
+    }
+  } else if (tensor.coding == codec::Coding::quantized) {
+    std::vector<float> values(size);
+    codec::decode_tensor_values(tensor, values);
+  } else if (tensor.coding == codec::Coding::integers) {
+    std::vector<std::int32_t> levels(size);
+    codec::decode_tensor_levels(tensor, levels);
+  }
+}
+
+void read_file(const Bytes& bytes) {
+  for (const codec::Section& section : codec::read_table(bytes)) (void)codec::section_bytes(bytes, section);
+}
+
+/// Mutates `seed` in one of four ways: bytes changed, bits flipped, cut, or a piece copied elsewhere.
+Bytes mutated(const Bytes& seed, std::mt19937& engine) {
+  Bytes bytes = seed;
+  const auto at = [&] { return engine() % bytes.size(); };
+  for (std::uint32_t i = 1 + engine() % 3; i > 0 && !bytes.empty(); --i) {
+    switch (engine() % 4) {
+      case 0:
+        // Mostly near the front, where the fields are.
+        bytes[engine() % 2 != 0 ? at() : at() % 24] = static_cast<std::uint8_t>(engine());
+        break;
+      case 1:
+        bytes[at()] ^= static_cast<std::uint8_t>(1U << (engine() % 8));
+        break;
+      case 2:
+        bytes.resize(at());
+        break;
+      default: {
+        const std::size_t from = at(), to = at(),
+                          n = std::min({bytes.size() - from, bytes.size() - to, at() + 1});
+        const Bytes piece(bytes.begin() + static_cast<std::ptrdiff_t>(from),
+                          bytes.begin() + static_cast<std::ptrdiff_t>(from + n));
+        std::copy(piece.begin(), piece.end(), bytes.begin() + static_cast<std::ptrdiff_t>(to));
+      }
+    }
+  }
+  return bytes;
+}
+
+/// Reads `rounds` mutations of each seed; anything but success or a clean error ends the program.
+template <typename Read>
+void fuzz(const std::vector<Bytes>& seeds, std::size_t rounds, Read&& read) {
+  std::mt19937 engine(2027);
+  std::size_t errors = 0;
+  for (std::size_t i = 0; i < rounds; ++i) {
+    try {
+      read(mutated(seeds[i % seeds.size()], engine));
+    } catch (const core::CorruptFile& error) {
+      ++errors;
+      const std::string what = error.what();
+      if (what.find("section ") != 0 || what.find("offset ") == std::string::npos) FAIL(what);
+    } catch (const core::Unsupported&) {
+      ++errors;
+    }
+  }
+  CHECK(errors > 0);
+}
+
+/// RDQUANT_FUZZ sets the number of mutations a test reads; the default suits a test suite.
+std::size_t rounds() {
+  const char* const asked = std::getenv("RDQUANT_FUZZ");
+  return asked == nullptr ? 1500 : static_cast<std::size_t>(std::strtoull(asked, nullptr, 10));
+}
+
+std::vector<Bytes> level_seeds() {
+  std::vector<Bytes> seeds;
+  for (const codec::Profile profile : {codec::Profile::fast, codec::Profile::max}) {
+    for (const Shape& shape : {Shape{12}, Shape{40, 30}, Shape{16, 8, 3, 3}, Shape{70, 64}, Shape{0, 3}}) {
+      for (const double scale : {0.3, 3.0, 900.0}) {
+        const auto levels = laplace(product(shape), scale, 7);
+        seeds.push_back(codec::encode_levels(levels, shape, codec::LevelType::i32, profile));
+      }
+    }
+    std::vector<std::int32_t> humps = laplace(2000, 1.0, 8);
+    for (std::size_t i = 0; i < humps.size(); ++i) humps[i] += i % 2 == 0 ? 90 : -90;
+    seeds.push_back(codec::encode_levels(humps, Shape{2000}, codec::LevelType::i16, profile));
+  }
+  return seeds;
+}
+
+std::vector<Bytes> tensor_seeds() {
+  const Shape shape = {12, 5, 3, 3};
+  const auto levels = laplace(product(shape), 2.0, 3);
+  std::vector<float> values;
+  for (const std::int32_t v : levels) values.push_back(static_cast<float>(v) * 0.37F + 0.001F);
+  const std::span raw(reinterpret_cast<const std::uint8_t*>(values.data()), values.size() * 4);
+  const std::vector<quant::Quantizer> uniform = {quant::Uniform{.step = 0.1}};
+  const std::vector<quant::Quantizer> book = {quant::Codebook{{-1.0F, 0.0F, 1.0F}}};
+  std::vector<std::int32_t> indices(levels.size());
+  for (std::size_t i = 0; i < indices.size(); ++i) indices[i] = std::abs(levels[i]) % 3;
+  const auto fast = codec::Profile::fast;
+  return {codec::encode_float_tensor(raw, shape, 1, codec::FloatType::f32, fast),
+          codec::encode_float_tensor(raw.first(raw.size() / 2), shape, 10, codec::FloatType::f16, fast),
+          codec::encode_quantized(levels, shape, 1, uniform, product(shape), codec::Profile::max),
+          codec::encode_quantized(indices, shape, 1, book, product(shape), fast),
+          codec::encode_integers(levels, shape, 3, codec::LevelType::i8, fast),
+          codec::encode_raw(raw, shape, 8)};
+}
+
+}  // namespace
+
+TEST_CASE("levels come back for all grids, rates and profiles") {
+  for (const codec::Profile profile : {codec::Profile::fast, codec::Profile::max}) {
+    for (const Shape& shape :
+         {Shape{}, Shape{5}, Shape{70, 64}, Shape{300, 300}, Shape{64, 36, 3, 3}, Shape{9, 9, 9, 9}}) {
+      for (const double scale : {0.1, 2.0, 50.0, 1e8}) {
+        const auto levels = laplace(product(shape), scale, 1);
+        const Bytes coded = codec::encode_levels(levels, shape, codec::LevelType::i32, profile);
+        std::vector<std::int32_t> back(levels.size());
+        codec::decode_levels(coded, back, 2);
+        REQUIRE(back == levels);
+      }
+    }
+  }
+}
+
+TEST_CASE("CRC-32 is zlib's") {
+  const std::string text = "123456789";
+  const std::span bytes(reinterpret_cast<const std::uint8_t*>(text.data()), text.size());
+  CHECK(codec::crc32(bytes) == 0xcbf43926U);
+  CHECK(codec::crc32(bytes.subspan(4), codec::crc32(bytes.first(4))) == 0xcbf43926U);
+}
+
+TEST_CASE("a file's sections are found again") {
+  codec::FileWriter writer;
+  writer.add(codec::SectionKind::facts, "facts", {'{', '}'});
+  writer.add(codec::SectionKind::tensor, "w", {1, 2, 3, 4, 5});
+  Bytes file = writer.head();
+  for (const Bytes& section : writer.sections()) file.insert(file.end(), section.begin(), section.end());
+  const auto sections = codec::read_table(file);
+  REQUIRE(sections.size() == 2);
+  CHECK(sections[1].name == "w");
+  CHECK(codec::section_bytes(file, sections[1])[4] == 5);
+  file.back() ^= 1;
+  CHECK_THROWS_AS((void)codec::section_bytes(file, sections[1]), core::CorruptFile);
+}
+
+TEST_CASE("mutated levels give clean errors only") { fuzz(level_seeds(), rounds(), read_levels); }
+
+TEST_CASE("mutated tensors give clean errors only") { fuzz(tensor_seeds(), rounds(), read_tensor); }
+
+TEST_CASE("mutated files give clean errors only") {
+  codec::FileWriter writer;
+  for (const Bytes& tensor : tensor_seeds()) writer.add(codec::SectionKind::tensor, "t", tensor);
+  Bytes file = writer.head();
+  for (const Bytes& section : writer.sections()) file.insert(file.end(), section.begin(), section.end());
+  fuzz({file, writer.head()}, rounds(), read_file);
+}

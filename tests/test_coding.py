@@ -1,0 +1,222 @@
+"""Lossless coding of levels and floats: everything comes back, damage is told, and it pays."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import ml_dtypes
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from rdquant import CorruptFile, InvalidArgument, Unsupported, entropy
+from rdquant.codec import decode_floats, decode_levels, encode_floats, encode_levels
+
+PROFILES = ["fast", "max"]
+DTYPES = ["int8", "uint8", "int16", "uint16", "int32", "int64", "uint32", "bool", "int4", "uint4"]
+
+
+def laplace(shape: tuple[int, ...], scale: float, seed: int = 0) -> np.ndarray:
+    return np.rint(np.random.default_rng(seed).laplace(scale=scale, size=shape)).astype(np.int32)
+
+
+def assert_round_trip(levels: np.ndarray, profile: str, threads: int = 1) -> bytes:
+    coded = encode_levels(levels, profile, threads)
+    back = decode_levels(coded, threads)
+    assert back.dtype == levels.dtype
+    assert back.shape == levels.shape
+    np.testing.assert_array_equal(back, levels)
+    return coded
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_values_shape_and_dtype_come_back(dtype: str, profile: str) -> None:
+    kind = getattr(ml_dtypes, dtype) if dtype.endswith("int4") else dtype
+    low, high = {"bool": (0, 2), "int4": (-8, 8), "uint4": (0, 16)}.get(dtype, (-100, 100))
+    levels = np.random.default_rng(1).integers(max(low, 0) if "u" in dtype else low, high, (7, 5, 3, 3))
+    assert_round_trip(levels.astype(kind), profile)
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+@pytest.mark.parametrize(
+    ("levels", "most"),
+    [
+        (np.zeros((512, 512, 3, 3), np.int8), 12),
+        (np.full((1000,), -(2**31), np.int32), 12),
+        (np.zeros((0, 7), np.int32), 4),
+        (np.array([3, -1, 2], np.int32), 7),
+        (np.int32(5).reshape(()), 5),
+        (np.array([[2**31 - 1, -(2**31)]], np.int32), 20),
+    ],
+    ids=["one level", "one extreme level", "empty", "three weights", "scalar", "extremes"],
+)
+def test_degenerate_tensors_cost_almost_nothing(levels: np.ndarray, most: int, profile: str) -> None:
+    assert len(assert_round_trip(levels, profile)) <= most
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    hnp.arrays(
+        np.int32,
+        hnp.array_shapes(min_dims=0, max_dims=4, min_side=0, max_side=9),
+        elements=st.one_of(st.integers(-3, 3), st.integers(-(2**31), 2**31 - 1)),
+    ),
+    st.sampled_from(PROFILES),
+)
+def test_anything_comes_back(levels: np.ndarray, profile: str) -> None:
+    assert_round_trip(levels, profile)
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+@pytest.mark.parametrize(
+    "shape",
+    [(300,), (100_000,), (64, 32, 3, 3), (96, 1, 5, 5), (33, 47), (40, 40, 40), (4, 3, 9, 9), (3, 600, 2)],
+)
+@pytest.mark.parametrize("scale", [0.2, 3.0, 400.0])
+def test_all_grids_and_rates(shape: tuple[int, ...], scale: float, profile: str) -> None:
+    levels = laplace(shape, scale)
+    levels.reshape(-1)[::701] += 1_000  # beyond every window
+    assert_round_trip(levels, profile)
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_real_bytes_are_near_the_entropy_of_a_source_without_structure(profile: str) -> None:
+    for scale in (0.4, 1.0, 4.0, 30.0):
+        levels = laplace((512, 400), scale)
+        real = 8 * len(encode_levels(levels, profile)) / levels.size
+        assert real < entropy(levels) * 1.008 + 0.004
+
+
+def test_structure_is_used() -> None:
+    rng = np.random.default_rng(2)
+    rows = np.exp(rng.normal(size=(128, 1, 1)))
+    smooth = rng.normal(size=(128, 64, 1)) * 2 + rng.normal(size=(128, 64, 9))
+    levels = np.rint(3 * rows * smooth).astype(np.int32).reshape(128, 64, 3, 3)
+    assert 8 * len(encode_levels(levels)) / levels.size < entropy(levels) - 0.8
+    two_humps = np.where(rng.random((200, 200)) < 0.5, -40, 40) + rng.integers(-1, 2, (200, 200))
+    assert 8 * len(encode_levels(two_humps)) / 40_000 < entropy(two_humps.astype(np.int32)) + 0.025
+
+
+def test_the_bytes_do_not_depend_on_threads() -> None:
+    levels = laplace((900, 700), 2.0)
+    one = encode_levels(levels, threads=1)
+    assert encode_levels(levels, threads=2) == one
+    np.testing.assert_array_equal(decode_levels(one, threads=2), levels)
+
+
+PROBE = """
+import hashlib, sys, numpy as np
+from rdquant._core import isa
+from rdquant.codec import decode_levels, encode_levels
+digest = hashlib.sha256()
+rng = np.random.default_rng(3)
+for shape in [(70, 40, 3, 3), (300, 333), (8000,), (200, 33, 1, 5), (64, 64, 7, 7)]:
+    for scale in (0.3, 5.0, 300.0):
+        x = rng.laplace(scale=scale, size=shape)
+        x = np.rint(x + np.roll(x, 1, 0) + np.roll(x, 1, -1)).astype(np.int32)
+        x.reshape(-1)[::997] += 5000
+        for levels in (x, np.clip(x, -3, 3) ** 2):
+            coded = encode_levels(levels)
+            assert np.array_equal(decode_levels(coded), levels)
+            digest.update(coded)
+print(isa(), digest.hexdigest())
+"""
+
+
+def test_every_instruction_set_decodes_the_same() -> None:
+    from rdquant._core import available_isa
+
+    names = ["baseline", "avx2", "avx512"]
+    runs = {
+        name: subprocess.run(
+            [sys.executable, "-c", PROBE],
+            env={**os.environ, "RDQUANT_ISA": name},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout.split()
+        for name in names[: names.index(available_isa()) + 1]
+    }
+    assert all(used == name for name, (used, _) in runs.items())
+    assert len({digest for _, digest in runs.values()}) == 1
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_damage_is_told(profile: str) -> None:
+    levels = laplace((64, 16, 3, 3), 2.0)
+    coded = encode_levels(levels, profile)
+    with pytest.raises(CorruptFile, match="section levels, offset 0"):
+        decode_levels(b"")
+    with pytest.raises(CorruptFile, match="unknown method"):
+        decode_levels(b"\xff" + coded[1:])
+    for cut in range(1, len(coded) - 1, 97):
+        with pytest.raises(CorruptFile, match=r"section levels.*, offset \d+: "):
+            decode_levels(coded[:cut])
+    with pytest.raises(CorruptFile, match="bytes too many"):
+        decode_levels(coded + b"\0")
+
+
+def test_a_bomb_is_refused() -> None:
+    bomb = bytes([0, 1, 0x80, 0x80, 0x80, 0x80, 0x80, 0x01, 0])  # 2^35 zeros
+    with pytest.raises(Unsupported, match="memory_limit allows 17179869184"):
+        decode_levels(bomb)
+
+
+def test_wrong_arguments_are_named() -> None:
+    with pytest.raises(InvalidArgument, match=r"expected one of int32, int8.*got dtype float32"):
+        encode_levels(np.ones(3, np.float32))
+    with pytest.raises(InvalidArgument, match="profile: expected 'fast' or 'max', got 'best'"):
+        encode_levels(np.ones(3, np.int32), "best")
+    with pytest.raises(InvalidArgument, match="fit int32"):
+        encode_levels(np.array([2**40, 1]))
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+@pytest.mark.parametrize("dtype", [np.float32, np.float16, ml_dtypes.bfloat16, np.float64])
+def test_floats_come_back_bit_for_bit(dtype: type, profile: str) -> None:
+    rng = np.random.default_rng(4)
+    values = (rng.normal(size=(40, 30, 3, 3)) * 0.05).astype(dtype)
+    flat = values.reshape(-1)
+    with np.errstate(all="ignore"):
+        rounded = np.round(values.astype(np.float32), 1).astype(dtype)
+        flat[:8] = np.array([0, -0.0, np.inf, -np.inf, np.nan, 1e-38, 3e38, -1e-45], np.float64).astype(dtype)
+    for array in (values, values[:0], values[:1, 0, 0, :1], rounded):
+        coded = encode_floats(array, profile)
+        back = decode_floats(coded, dtype, array.shape)
+        assert back.tobytes() == array.tobytes()
+        assert len(coded) <= array.nbytes + 12
+
+
+def test_any_bit_pattern_of_floats_comes_back() -> None:
+    patterns = np.random.default_rng(5).integers(0, 2**32, 20_000, dtype=np.uint32)
+    values = patterns.view(np.float32)
+    assert decode_floats(encode_floats(values), np.float32, values.shape).tobytes() == values.tobytes()
+
+
+def test_floats_that_were_rounded_cost_less() -> None:
+    values = np.random.default_rng(6).normal(size=(256, 256)).astype(np.float32) * 0.1
+    full = len(encode_floats(values))
+    assert full < 0.86 * values.nbytes
+    short = values.astype(ml_dtypes.bfloat16).astype(np.float32)
+    assert len(encode_floats(short)) < 0.36 * values.nbytes
+    few = np.round(values, 1)
+    assert len(encode_floats(few)) < 0.08 * values.nbytes
+
+
+@pytest.mark.parametrize("name", ["squeezenet1.1-7", "cifar10_resnet32", "yolox_nano"])
+def test_real_networks_go_below_their_entropy(name: str, shared_data: Path) -> None:
+    import rdquant as rdq
+
+    model = rdq.load(shared_data / "models" / f"{name}.onnx")
+    real = ideal = 0.0
+    for values in model.weights(["weight"]).values():
+        levels = rdq.Midtread(0.012).quantize(values)
+        real += 8 * len(assert_round_trip(levels, "fast"))
+        ideal += entropy(levels) * levels.size
+    assert real < ideal

@@ -1,0 +1,200 @@
+"""Compressed model files: round trips, random access, pipes, damage, and the command line."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+from typer.testing import CliRunner
+
+import rdquant as rdq
+from rdquant import CorruptFile, InvalidArgument, Unsupported
+from rdquant.cli import app
+
+VECTOR = Path(__file__).parent / "vectors" / "version-1.rdq"
+
+
+def arrays(model: rdq.Model) -> dict[str, bytes]:
+    return {name: array.tobytes() for name, (_, array) in model.tensors().items()}
+
+
+@pytest.mark.parametrize("profile", ["fast", "max"])
+def test_without_loss_the_model_comes_back(cnn_path: Path, tmp_path: Path, profile: str) -> None:
+    model = rdq.load(cnn_path)
+    result = rdq.compress(cnn_path, tmp_path / "m.rdq", profile=profile)
+    back = rdq.load(tmp_path / "m.rdq")
+    assert back.fingerprint == model.fingerprint
+    assert arrays(back) == arrays(model)
+    assert [p.name for p in back.parameters] == [p.name for p in model.parameters]
+    assert result.bytes == (tmp_path / "m.rdq").stat().st_size
+    assert result.sqnr_db == float("inf")
+    assert result.weights == sum(w.size for w in model.weights().values())
+    assert back.name == model.name
+
+
+@pytest.mark.parametrize(
+    "quantizer",
+    [
+        rdq.Midtread(0.01),
+        rdq.Deadzone(0.02, 0.7),
+        rdq.MuLaw(255, 6),
+        rdq.Minifloat(8, 4, 3),
+        rdq.Codebook((-0.2, 0.0, 0.1)),
+        lambda name, x: rdq.Midtread.from_levels(4, "max", 0, x),
+    ],
+    ids=["midtread", "deadzone", "mulaw", "minifloat", "codebook", "per channel"],
+)
+def test_quantized_weights_are_what_the_quantizer_gives(
+    cnn_bytes: bytes, tmp_path: Path, quantizer: rdq.Quantizer
+) -> None:
+    model = rdq.load(cnn_bytes)
+    result = rdq.compress(model, tmp_path / "m.rdq", quantizer)
+    back = rdq.load(tmp_path / "m.rdq").weights()
+    roles = {p.name: p.role for p in model.parameters}
+    for name, w in model.weights().items():
+        if roles[name] == "weight":
+            used = quantizer if isinstance(quantizer, rdq.Quantizer) else quantizer(name, w)
+            np.testing.assert_array_equal(back[name], used.dequantize(used.quantize(w)))
+        else:
+            np.testing.assert_array_equal(back[name], w)
+    coded = {t.name: t for t in result.tensors}
+    assert all((coded[n].coding == "quantized") == (r == "weight") for n, r in roles.items())
+    assert np.isfinite(result.sqnr_db)
+
+
+def test_bits_mean_the_steps_of_the_thesis(cnn_bytes: bytes, tmp_path: Path) -> None:
+    model = rdq.load(cnn_bytes)
+    rdq.compress(model, tmp_path / "m.rdq", bits=8, roles=("weight", "bias", "normalization"))
+    wanted = rdq.requantize(model.weights(), rdq.Midtread(2 / 256))[0]
+    back = rdq.load(tmp_path / "m.rdq").weights()
+    for name, values in wanted.items():
+        np.testing.assert_array_equal(back[name], values)
+
+
+def test_bytes_pipes_and_single_tensors(cnn_path: Path, tmp_path: Path) -> None:
+    path = tmp_path / "m.rdq"
+    rdq.compress(cnn_path, path, bits=6)
+    data = path.read_bytes()
+    model = rdq.load(path)
+    assert arrays(rdq.load(data)) == arrays(model)
+
+    class Pipe(io.RawIOBase):
+        def __init__(self) -> None:
+            self.rest = io.BytesIO(data)
+
+        def read(self, size: int = -1) -> bytes:
+            return self.rest.read(size)
+
+    assert arrays(rdq.decompress(Pipe())) == arrays(model)  # type: ignore[arg-type]
+    file = rdq.CompressedFile(path)
+    for name, values in model.weights().items():
+        np.testing.assert_array_equal(file.tensor(name), values)
+    with pytest.raises(InvalidArgument, match="has no tensor 'w'"):
+        file.tensor("w")
+
+
+def test_integer_tensors_of_others_come_back(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    weight = rng.integers(-127, 128, (64, 32, 3, 3), dtype=np.int8)
+    graph = helper.make_graph(
+        [
+            helper.make_node("DequantizeLinear", ["wq", "s", "z"], ["w"], axis=0),
+            helper.make_node("Conv", ["x", "w"], ["y"]),
+        ],
+        "qdq",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 32, 8, 8])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 64, 6, 6])],
+        [
+            onnx.numpy_helper.from_array(weight, "wq"),
+            onnx.numpy_helper.from_array(np.full(64, 0.01, np.float32), "s"),
+            onnx.numpy_helper.from_array(np.zeros(64, np.int8), "z"),
+        ],
+    )
+    proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    model = rdq.load(proto)
+    rdq.compress(model, tmp_path / "m.rdq")
+    back = rdq.load(tmp_path / "m.rdq")
+    assert back.fingerprint == model.fingerprint
+    back.save(tmp_path / "back.onnx")
+    stored = {t.name: t for t in onnx.load(tmp_path / "back.onnx").graph.initializer}
+    np.testing.assert_array_equal(onnx.numpy_helper.to_array(stored["wq"]), weight)
+
+
+def test_the_released_version_is_still_read() -> None:
+    model = rdq.load(VECTOR)
+    expected = json.loads(VECTOR.with_suffix(".json").read_text())
+    sums = {name: zlib.crc32(array.tobytes()) for name, (_, array) in model.tensors().items()}
+    assert sums == expected["crc32"]
+    assert {t: rdq.CompressedFile(VECTOR).tensor(t).dtype.name for t in sums} == expected["dtypes"]
+
+
+def test_damage_is_told_with_its_place(cnn_path: Path, tmp_path: Path) -> None:
+    path = tmp_path / "m.rdq"
+    rdq.compress(cnn_path, path, bits=6)
+    data = path.read_bytes()
+    section = rdq.CompressedFile(path).sections[-1]
+    damaged = bytearray(data)
+    damaged[section.offset + section.length // 2] ^= 1
+    with pytest.raises(CorruptFile, match=f"section '{section.name}', offset {section.offset}: the checksum"):
+        rdq.load(bytes(damaged))
+    with pytest.raises(CorruptFile, match=r"bytes expected|checksum differs"):
+        rdq.load(data[:-3])
+    with pytest.raises(CorruptFile, match="1 bytes too many"):
+        rdq.load(data + b"\0")
+    with pytest.raises(CorruptFile, match=r"section table|table's checksum"):
+        rdq.load(data[:24] + b"\xff" + data[25:])
+    later = data[:8] + struct.pack("<I", 2) + data[12:]
+    with pytest.raises(Unsupported, match="has version 2"):
+        rdq.load(later)
+    with pytest.raises(Unsupported, match="memory_limit"):
+        rdq.decompress(path, memory_limit=100)
+
+
+def test_mutated_files_give_clean_errors_only(cnn_path: Path, tmp_path: Path) -> None:
+    path = tmp_path / "m.rdq"
+    rdq.compress(cnn_path, path, bits=4)
+    data = path.read_bytes()
+    rng = np.random.default_rng(7)
+    for _ in range(300):
+        mutated = bytearray(data)
+        for at in rng.integers(0, len(data), rng.integers(1, 4)):
+            mutated[at] = rng.integers(256)
+        with contextlib.suppress(CorruptFile, Unsupported):  # any other exception fails the test
+            rdq.load(bytes(mutated))
+
+
+def test_wrong_arguments_are_named(cnn_path: Path, tmp_path: Path) -> None:
+    out = tmp_path / "m.rdq"
+    with pytest.raises(InvalidArgument, match="needs bits"):
+        rdq.compress(cnn_path, out, "midtread")
+    with pytest.raises(InvalidArgument, match="brings its own"):
+        rdq.compress(cnn_path, out, rdq.Midtread(0.1), bits=3)
+    with pytest.raises(InvalidArgument, match="roles: expected"):
+        rdq.compress(cnn_path, out, bits=3, roles=("kernel",))
+    with pytest.raises(InvalidArgument, match="profile"):
+        rdq.compress(cnn_path, out, profile="small")
+    assert not out.exists()
+
+
+def test_the_command_line_goes_there_and_back(cnn_path: Path, tmp_path: Path) -> None:
+    run = CliRunner().invoke
+    packed, back = tmp_path / "m.rdq", tmp_path / "back.onnx"
+    done = run(app, ["compress", str(cnn_path), "-o", str(packed), "--json"])
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout)["bytes"] == packed.stat().st_size
+    assert run(app, ["compress", str(cnn_path), "-o", str(packed), "--bits", "6"]).exit_code == 0
+    held = json.loads(run(app, ["info", str(packed), "--json"]).stdout)
+    assert {t["coding"] for t in held["coded_tensors"]} == {"quantized", "floats"}
+    assert held["facts"]["quantizer"] == "midtread 6 bits"
+    assert run(app, ["info", str(packed)]).exit_code == 0
+    assert run(app, ["decompress", str(packed), "-o", str(back), "--json"]).exit_code == 0
+    assert arrays(rdq.load(back)) == arrays(rdq.load(packed))
+    assert run(app, ["compress", str(cnn_path), "-o", str(packed), "--profile", "small"]).exit_code == 2
