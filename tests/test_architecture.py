@@ -124,7 +124,9 @@ def test_third_party_headers_stay_in_cpp_files(name: str) -> None:
         foreign = {t for t in brackets if not re.fullmatch(r"[a-z0-9_]+", t)}
         foreign -= {t for t in foreign if private and t.endswith("intrin.h")}
         if path.parent.name == "onednn":
-            foreign -= {t for t in foreign if t.startswith("oneapi/dnnl/")}  # nothing else knows this backend's folder
+            foreign -= {
+                t for t in foreign if t.startswith("oneapi/dnnl/")
+            }  # nothing else knows this backend's folder
         assert not foreign, "only the standard library may be included here"
 
 
