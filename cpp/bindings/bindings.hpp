@@ -10,5 +10,6 @@ void bind_stats(pybind11::module_ m);
 void bind_quant(pybind11::module_ m);
 void bind_entropy(pybind11::module_ m);
 void bind_codec(pybind11::module_ m);
+void bind_train(pybind11::module_ m);
 
 }  // namespace rdquant::bindings

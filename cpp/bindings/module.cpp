@@ -10,4 +10,5 @@ PYBIND11_MODULE(_core, m) {
   rdquant::bindings::bind_quant(m.def_submodule("quant"));
   rdquant::bindings::bind_entropy(m.def_submodule("entropy"));
   rdquant::bindings::bind_codec(m.def_submodule("codec"));
+  rdquant::bindings::bind_train(m.def_submodule("train"));
 }

@@ -2,6 +2,7 @@ from . import codec as codec
 from . import entropy as entropy
 from . import quant as quant
 from . import stats as stats
+from . import train as train
 
 version: str
 
