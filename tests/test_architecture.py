@@ -55,6 +55,7 @@ PRIVATE = {
     "_histograms": "stats",
     "_arguments": "cli",
     "_terminal": "cli",
+    "_training": "cli",
     "__main__": "cli",
 }
 ISA_SUFFIXES = ("_avx2", "_avx512")
