@@ -20,7 +20,6 @@ Keep = Literal["none", "survivors", "all"]
 _KEEP = ("none", "survivors", "all")
 
 
-@torch.no_grad()
 def prune_tensor(w: torch.Tensor, gamma: float, bits: int) -> Pruned:
     """The operator in place, in PyTorch's own operations: for devices other than the CPU.
 
@@ -28,18 +27,19 @@ def prune_tensor(w: torch.Tensor, gamma: float, bits: int) -> Pruned:
     """
     if w.numel() == 0:
         return Pruned(0.0, 0.0, 0)
-    magnitude = w.abs()
+    magnitude = w.detach().abs()
     most = float(magnitude.max())
     if not np.isfinite(most):
         raise InvalidArgument("weights hold NaN or infinity; all weights must be finite")
-    threshold = float((gamma * w.double().std(correction=0)).to(w.dtype))
+    threshold = float((gamma * w.detach().double().std(correction=0)).to(w.dtype))
     step = 0.0
     if bits < 32 and most > threshold:
         step = float(torch.tensor((most - threshold) / (2 ** (bits - 1) - 1), dtype=w.dtype))
-    w.masked_fill_(magnitude < threshold, 0.0)
-    if step > 0:
-        w.div_(step).round_().mul_(step)
-    w.add_(0.0)
+    with torch.no_grad():
+        w.masked_fill_(magnitude < threshold, 0.0)
+        if step > 0:
+            w.div_(step).round_().mul_(step)
+        w.add_(0.0)
     return Pruned(threshold, step, int(torch.count_nonzero(w)))
 
 
@@ -177,30 +177,33 @@ class PruneThenQuantize:
         self.steps = state["steps"]
         self.layers = {name: Pruned(*layer) for name, layer in state["layers"].items()}
         self._floats = {
-            name: values.to(self.weights[name].device) for name, values in state["floats"].items()
+            name: torch.empty_like(self.weights[name], requires_grad=False).copy_(values)
+            for name, values in state["floats"].items()
         }
 
-    @torch.no_grad()
     def _restore(self) -> None:
-        for name, values in self._floats.items():
-            self.weights[name].copy_(values)
+        with torch.no_grad():
+            for name, values in self._floats.items():
+                self.weights[name].copy_(values)
 
-    @torch.no_grad()
     def _compress(self) -> None:
         gamma, bits = self.now
         for name, w in self.weights.items():
-            if self.keep != "none":
-                self._floats[name] = self._floats[name].copy_(w) if name in self._floats else w.clone()
+            if self.keep != "none" and name not in self._floats:
+                self._floats[name] = torch.empty_like(w, requires_grad=False)
             try:
-                self.layers[name] = self._apply(w, gamma, bits)
+                self.layers[name] = self._apply(w, self._floats.get(name), gamma, bits)
             except InvalidArgument as error:
                 raise InvalidArgument(f"{name}, after {self.steps} steps: {error}") from None
-            if self.keep == "survivors":
-                self._floats[name].masked_fill_(self._floats[name].abs() < self.layers[name].threshold, 0.0)
 
-    def _apply(self, w: torch.Tensor, gamma: float, bits: int) -> Pruned:
+    def _apply(self, w: torch.Tensor, kept: torch.Tensor | None, gamma: float, bits: int) -> Pruned:
+        survivors = kept if self.keep == "survivors" else None
+        if kept is not None and survivors is None:
+            kept.copy_(w.detach())
         if w.device.type == "cpu" and w.dtype in (torch.float32, torch.float64):
-            return prune_in_place(w, gamma, bits, self.threads)
+            return prune_in_place(w, gamma, bits, self.threads, survivors)
+        if survivors is not None:
+            prune_tensor(survivors.copy_(w.detach()), gamma, 32)
         return prune_tensor(w, gamma, bits)
 
 

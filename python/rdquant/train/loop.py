@@ -21,9 +21,8 @@ from .size import Coder, coded_size, lzma_coder
 
 __all__ = ["accuracy", "fit", "load_best"]
 
-Tensor = torch.Tensor
-Data = tuple[Any, Any] | Iterable[tuple[Tensor, Tensor]]
-Prepare = Callable[[Tensor, "torch.Generator | None"], Tensor]
+Data = tuple[Any, Any] | Iterable[tuple[torch.Tensor, torch.Tensor]]
+Prepare = Callable[[torch.Tensor, torch.Generator | None], torch.Tensor]
 Row = dict[str, Any]
 
 
@@ -37,7 +36,7 @@ def fit(
     folder: str | os.PathLike[str],
     compression: PruneThenQuantize | None = None,
     scheduler: Any = None,
-    loss: Callable[[Tensor, Tensor], Tensor] = torch.nn.functional.cross_entropy,
+    loss: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] = torch.nn.functional.cross_entropy,
     prepare: Prepare | None = None,
     batch_size: int = 128,
     patience: int | None = None,
@@ -117,7 +116,6 @@ def load_best(model: torch.nn.Module, folder: str | os.PathLike[str]) -> Row:
     return row
 
 
-@torch.no_grad()
 def accuracy(
     model: torch.nn.Module,
     data: Data,
@@ -128,15 +126,16 @@ def accuracy(
     """Share of samples whose greatest score is that of their label, 0 to 1; arguments as in `fit`."""
     model.eval()
     right = count = 0
-    for x, y in _Batches(data, batch_size, device).each(None):
-        right += int((model((prepare or _to_float)(x, None)).argmax(dim=1) == y).sum())
-        count += len(y)
+    with torch.no_grad():
+        for x, y in _Batches(data, batch_size, device).each(None):
+            right += int((model((prepare or _to_float)(x, None)).argmax(dim=1) == y).sum())
+            count += len(y)
     if count == 0:
         raise InvalidArgument("accuracy: there are no samples")
     return right / count
 
 
-def _to_float(x: Tensor, _: torch.Generator | None) -> Tensor:
+def _to_float(x: torch.Tensor, _: torch.Generator | None) -> torch.Tensor:
     return x.float()
 
 
@@ -146,7 +145,7 @@ class _Batches:
     size: int
     device: str
 
-    def each(self, generator: torch.Generator | None) -> Iterator[tuple[Tensor, Tensor]]:
+    def each(self, generator: torch.Generator | None) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         """Batches on the device; arrays are shuffled where there is a generator."""
         if not isinstance(self.data, tuple):
             for x, y in self.data:
@@ -166,7 +165,7 @@ class _Run:
     optimizer: torch.optim.Optimizer
     scheduler: Any
     compression: PruneThenQuantize | None
-    loss: Callable[[Tensor, Tensor], Tensor]
+    loss: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
     prepare: Prepare
     batch_size: int
     seed: int
@@ -205,11 +204,11 @@ class _Run:
         row |= {"settled": settled, "best": settled and row["accuracy"] > best}
         return row | {"seconds": time.perf_counter() - start}
 
-    def _step(self, x: Tensor, y: Tensor) -> tuple[float, int]:
+    def _step(self, x: torch.Tensor, y: torch.Tensor) -> tuple[float, int]:
         scores = self.model(x)
         batch_loss = self.loss(scores, y)
         self.optimizer.zero_grad()
-        batch_loss.backward()  # type: ignore[no-untyped-call]
+        batch_loss.backward()
         self.optimizer.step()
         if self.scheduler is not None:
             self.scheduler.step()

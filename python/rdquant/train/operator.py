@@ -81,14 +81,21 @@ def prune_quantize(
     return out
 
 
-def prune_in_place(w: Any, gamma: float, bits: int, threads: int = 1) -> Pruned:
-    """`prune_quantize` of w into w, and what was done; w is a writable array or CPU tensor, dense in memory."""
-    array = _target(w)
+def prune_in_place(w: Any, gamma: float, bits: int, threads: int = 1, pruned: Any = None) -> Pruned:
+    """`prune_quantize` of w into w, and what was done; w is a writable array or CPU tensor, dense in memory.
+
+    pruned: where to write H, the weights pruned but not quantized; of the shape, dtype and layout of w.
+    """
+    array, gamma, bits = _target(w), check_gamma(gamma), check_bits(bits)
+    order = sorted(range(array.ndim), key=lambda axis: -array.strides[axis])
+    array = array if array.flags.c_contiguous else array.transpose(order)
     if not array.flags.c_contiguous:
-        array = array.transpose(sorted(range(array.ndim), key=lambda axis: -array.strides[axis]))
-        if not array.flags.c_contiguous:
-            raise InvalidArgument("weights in place: expected an array without gaps in memory")
-    return Pruned(*_core.prune_quantize(array, check_gamma(gamma), check_bits(bits), array, threads))
+        raise InvalidArgument("weights in place: expected an array without gaps in memory")
+    if pruned is not None:
+        kept = _target(pruned)
+        kept = kept if kept.flags.c_contiguous else kept.transpose(order)
+        _core.prune_quantize(array, gamma, 32, kept, threads)
+    return Pruned(*_core.prune_quantize(array, gamma, bits, array, threads))
 
 
 def check_gamma(gamma: float) -> float:
@@ -102,7 +109,7 @@ def check_gamma(gamma: float) -> float:
     return value
 
 
-def check_bits(bits: int) -> int:
+def check_bits(bits: float) -> int:
     """Bits as an int; raises InvalidArgument unless they are a whole number from 2 to 32."""
     whole = isinstance(bits, (int, float, np.integer, np.floating)) and not isinstance(bits, bool)
     if not whole or bits != bits or int(bits) != bits or not 2 <= bits <= 32:
