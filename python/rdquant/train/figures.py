@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -29,6 +30,15 @@ __all__ = [
 
 Run = Mapping[str, Any]
 _MARKERS = "osD^vPX<>h"
+
+
+class _Shown(Figure):
+    """A figure that a notebook shows when it is the value of a cell."""
+
+    def _repr_png_(self) -> bytes:
+        stream = io.BytesIO()
+        self.savefig(stream, format="png", dpi=100)
+        return stream.getvalue()
 
 
 def paper_runs() -> list[dict[str, Any]]:
@@ -133,7 +143,7 @@ def train_accuracy_over_epochs(runs: Sequence[Run], bits: int = 16) -> Figure:
 
 
 def _figure() -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(5.6, 3.6), layout="constrained")
+    figure = _Shown(figsize=(5.6, 3.6), layout="constrained")
     return figure, figure.subplots()
 
 
