@@ -148,6 +148,21 @@ def test_a_weight_that_is_not_finite_is_named() -> None:
         hook.step()
 
 
+def test_attached_twice_compresses_once() -> None:
+    nets = [network(), network()]
+    for net, times in zip(nets, (1, 2), strict=True):
+        optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+        hook = train.PruneThenQuantize(net, 0.5, 4)
+        for _ in range(times):
+            assert hook.attach(optimizer) is hook
+        (x, y), _ = digits()
+        one_step(net, optimizer, torch.from_numpy(x), torch.from_numpy(y))
+        assert hook.steps == 1
+    assert torch.equal(nets[0][4].weight, nets[1][4].weight)
+    with pytest.raises(InvalidArgument, match="another optimizer"):
+        hook.attach(torch.optim.SGD(nets[0].parameters(), lr=0.1))
+
+
 def test_schedules() -> None:
     ramp = train.Ramp(0.0, 0.8, begin=0.25, finish=0.75, power=3)
     assert [ramp(p) for p in (0, 0.25, 0.75, 1)] == [0, 0, 0.8, 0.8]

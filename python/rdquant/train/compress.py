@@ -102,9 +102,18 @@ class PruneThenQuantize:
         self.steps = 0
         self.layers: dict[str, Pruned] = {}
         self._floats: dict[str, torch.Tensor] = {}
+        self._optimizer: torch.optim.Optimizer | None = None
 
     def attach(self, optimizer: torch.optim.Optimizer) -> PruneThenQuantize:
-        """Compress the weights now and after each step of `optimizer` from now on; returns itself."""
+        """Compress the weights now and after each step of `optimizer` from now on; returns itself.
+
+        Does nothing where it is attached to this optimizer already. Raises InvalidArgument where to another one.
+        """
+        if self._optimizer is optimizer:
+            return self
+        if self._optimizer is not None:
+            raise InvalidArgument("attach: this compression follows another optimizer already")
+        self._optimizer = optimizer
         if self.keep != "none":
             optimizer.register_step_pre_hook(lambda *_: self._restore())
         optimizer.register_step_post_hook(lambda *_: self.step())
