@@ -24,17 +24,27 @@ class Kept(str, Enum):
     all = "all"
 
 
+Script = Annotated[
+    Path,
+    typer.Argument(
+        help="Python file with functions model() -> torch.nn.Module and data() -> (train, validation), each a pair (x, y) "
+        "of arrays or an iterable of batches; and, if wanted, prepare(x, generator) -> input of the network.",
+        exists=True,
+        dir_okay=False,
+        metavar="SCRIPT.py",
+    ),
+]
+Keep = Annotated[
+    Kept,
+    typer.Option(
+        help="Float weights remembered between steps: none (the paper's scheme), those of weights that survive "
+        "pruning, or all (straight-through)."
+    ),
+]
+
+
 def train(
-    script: Annotated[
-        Path,
-        typer.Argument(
-            help="Python file with functions model() -> torch.nn.Module and data() -> (train, validation), each a pair (x, y) "
-            "of arrays or an iterable of batches; and, if wanted, prepare(x, generator) -> input of the network.",
-            exists=True,
-            dir_okay=False,
-            metavar="SCRIPT.py",
-        ),
-    ],
+    script: Script,
     gamma: Annotated[
         float, typer.Option(help="γ: weights below γ standard deviations become 0.", min=0)
     ] = 0.375,
@@ -42,13 +52,7 @@ def train(
         int,
         typer.Option(help="Bits per weight; 32 prunes only (with --gamma 0: no compression).", min=2, max=32),
     ] = 8,
-    keep: Annotated[
-        Kept,
-        typer.Option(
-            help="Float weights remembered between steps: none (the paper's scheme), those of weights that survive "
-            "pruning, or all (straight-through)."
-        ),
-    ] = Kept.survivors,
+    keep: Keep = Kept.survivors,
     skip: Annotated[
         str, typer.Option(help="Parameters left as they are, comma-separated; * stands for anything.")
     ] = "",
