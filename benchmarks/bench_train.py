@@ -4,8 +4,9 @@
     python benchmarks/bench_train.py --data cifar-10-batches-py --points grid --epochs 200 --device cuda
 
 Every run is a folder below --runs with a checkpoint of each epoch: the same command again goes on where it stopped. After
-each epoch results/train.json is written anew from all runs that are there, finished or not; --collect only does that.
---select takes the points whose names contain one of the given words.
+each run results/train.json is written anew from all runs that are there, finished or not; --collect only does that.
+--select takes the points whose names contain one of the given words; --figures FOLDER draws the paper's figures 2 to 7 from
+results/train.json. As in the paper, the best epoch is that of the highest accuracy on the test images.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from typing import Any
 from machine import describe
 from rdquant.train import efficiency_score
 from rdquant.train.cifar import cifar10_jpeg, cifar10_original
+from rdquant.train.figures import draw
 
 RESULTS = Path(__file__).parent / "results" / "train.json"
 WEIGHT_DECAY, BATCH = 0.1, 128
@@ -175,7 +177,15 @@ def main() -> None:
     parser.add_argument("--threads", type=int, help="of each process (default: cores / jobs)")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--collect", action="store_true")
+    parser.add_argument("--figures", type=Path, help="draw the paper's figures from results/train.json here")
+    parser.add_argument("--bits", type=int, default=16, help="of the runs in figures 6 and 7")
     arguments = parser.parse_args()
+    if arguments.figures is not None:
+        print(
+            *draw(json.loads(RESULTS.read_text(encoding="utf-8"))["runs"], arguments.figures, arguments.bits),
+            sep="\n",
+        )
+        return
     if arguments.collect:
         write(arguments.runs)
         return

@@ -124,7 +124,9 @@ def prune(result: dict[str, Any]) -> list[Row]:
 
 def train(result: dict[str, Any]) -> list[Row]:
     rows: list[Row] = []
-    base = max(r["best"]["accuracy"] for r in result["runs"] if r["name"].startswith("baseline"))
+    baselines = [run for run in result["runs"] if run["name"].startswith("baseline")]
+    base = max(baselines, key=lambda run: run["best"]["accuracy"])
+    peer = f"uncompressed, {len(base['history'])} of {base['epochs']} epochs: {100 * base['best']['accuracy']:.2f} %"
     for run in result["runs"]:
         best, point = run["best"], run["point"]
         if "density" not in best:
@@ -135,7 +137,7 @@ def train(result: dict[str, Any]) -> list[Row]:
         size = f"density {100 * best['density']:.2f} %, {best['coded_bytes']:,} bytes in LZMA"
         ours = f"{100 * best['accuracy']:.2f} %, {size}"
         score = f"loses {run['loss_points']:.2f} points; PE {run['efficiency']['2']:.1f} at ρ = 2"
-        rows.append((what, ours, f"uncompressed, trained alike: {100 * base:.2f} %", score))
+        rows.append((what, ours, peer, score))
     return rows
 
 
