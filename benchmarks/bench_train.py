@@ -153,15 +153,15 @@ def sweep(chosen: list[Point], arguments: argparse.Namespace) -> None:
         if pool is None:
             for point in chosen:
                 train(point, *rest)
-                write(arguments.runs)
+                write(arguments)
             return
         for done in [pool.submit(train, point, *rest) for point in chosen]:
             done.result()
-            write(arguments.runs)
+            write(arguments)
 
 
-def write(runs: Path) -> None:
-    RESULTS.write_text(json.dumps(collect(runs), indent=1) + "\n", encoding="utf-8")
+def write(arguments: argparse.Namespace) -> None:
+    arguments.results.write_text(json.dumps(collect(arguments.runs), indent=1) + "\n", encoding="utf-8")
 
 
 def main() -> None:
@@ -170,6 +170,7 @@ def main() -> None:
     )
     parser.add_argument("--data", help="cifar10-jpeg.npz, or the folder of the original files")
     parser.add_argument("--runs", type=Path, default=Path("build/train"))
+    parser.add_argument("--results", type=Path, default=RESULTS)
     parser.add_argument("--points", choices=("few", "grid"), default="few")
     parser.add_argument("--select", nargs="*", default=[""])
     parser.add_argument("--epochs", type=int, default=8)
@@ -182,12 +183,16 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.figures is not None:
         print(
-            *draw(json.loads(RESULTS.read_text(encoding="utf-8"))["runs"], arguments.figures, arguments.bits),
+            *draw(
+                json.loads(arguments.results.read_text(encoding="utf-8"))["runs"],
+                arguments.figures,
+                arguments.bits,
+            ),
             sep="\n",
         )
         return
     if arguments.collect:
-        write(arguments.runs)
+        write(arguments)
         return
     if arguments.data is None:
         parser.error("--data is needed")

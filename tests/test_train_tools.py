@@ -47,7 +47,7 @@ def jpeg_arrays(count: int = 3, size: int = 32) -> dict[str, Any]:
             files.append(stream.getvalue())
         arrays[f"{split}_jpeg"] = np.frombuffer(b"".join(files), np.uint8)
         arrays[f"{split}_offsets"] = np.cumsum([0, *map(len, files)])
-        arrays[f"{split}_labels"] = np.arange(count)
+        arrays[f"{split}_labels"] = np.arange(count) % 10
     return arrays
 
 
@@ -131,6 +131,24 @@ def test_folders_without_cifar(tmp_path: Path) -> None:
         (tmp_path / f"{name}.bin").write_bytes(b"x" * 100)
     with pytest.raises(CorruptFile, match="multiple of 3073"):
         cifar10_original(tmp_path)
+
+
+@pytest.mark.slow
+def test_the_papers_experiment_goes_on_where_it_stopped(root: Path, tmp_path: Path) -> None:
+    pytest.importorskip("torch", reason="no PyTorch here: pip install 'rdquant[train]'")
+    np.savez(tmp_path / "c.npz", **jpeg_arrays(40))
+    command = [sys.executable, str(root / "benchmarks" / "bench_train.py"), "--data", str(tmp_path / "c.npz")]
+    command += ["--runs", str(tmp_path / "runs"), "--results", str(tmp_path / "train.json"), "--epochs", "1"]
+    command += ["--select", "baseline", "bits8-lr0.003-none", "--jobs", "2"]
+    for lines in (2, 0):
+        run = subprocess.run(command, capture_output=True, text=True, timeout=250, check=False)
+        assert run.returncode == 0, run.stderr
+        assert run.stdout.count("1/1: accuracy") == lines, "finished runs are not done again"
+    runs = json.loads((tmp_path / "train.json").read_text())["runs"]
+    assert [run["point"]["bits"] for run in runs] == [32, 8]
+    base, compressed = (run["best"] for run in runs)
+    wanted = (compressed["accuracy"] / base["accuracy"]) ** 2 / (compressed["density"] * 8 / 32)
+    assert runs[1]["efficiency"]["2"] == pytest.approx(wanted)
 
 
 # --- figures -------------------------------------------------------------------------------------
