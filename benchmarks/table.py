@@ -109,12 +109,46 @@ def adaptive(result: dict[str, Any]) -> list[Row]:
     ]
 
 
+def prune(result: dict[str, Any]) -> list[Row]:
+    rows: list[Row] = []
+    for row in result["rows"]:
+        threads = f"{row['threads']} thread{'s' * (row['threads'] > 1)}"
+        what = f"prune then quantize {row['weights']:,} weights in training, {threads}"
+        ours, theirs = _milliseconds(row["operator_ms"]), _milliseconds(row["torch_ms"])
+        rows.append((what, ours, f"PyTorch's operations {theirs}", f"{row['ratio']:.3g} × as fast"))
+        step = f"training step {_milliseconds(row['step_ms'])}"
+        share = f"{100 * row['share']:.1f} % of both; {100 * row['share_survivors']:.1f} % where survivors' floats are kept"
+        rows.append((f"its hook, {threads}", _milliseconds(row["hook_ms"]), step, share))
+    return rows
+
+
+def train(result: dict[str, Any]) -> list[Row]:
+    rows: list[Row] = []
+    baselines = [run for run in result["runs"] if run["name"].startswith("baseline")]
+    base = max(baselines, key=lambda run: run["best"]["accuracy"])
+    peer = f"uncompressed, {len(base['history'])} of {base['epochs']} epochs: {100 * base['best']['accuracy']:.2f} %"
+    for run in result["runs"]:
+        best, point = run["best"], run["point"]
+        if "density" not in best:
+            continue
+        kept = {"none": "no floats kept", "survivors": "survivors' floats kept", "all": "all floats kept"}
+        what = f"training with γ = {point['gamma']:g}, {point['bits']} bits, {kept[point['keep']]}"
+        what += f", {len(run['history'])} of {run['epochs']} epochs of {run['data']}"
+        size = f"density {100 * best['density']:.2f} %, {best['coded_bytes']:,} bytes in LZMA"
+        ours = f"{100 * best['accuracy']:.2f} %, {size}"
+        score = f"loses {run['loss_points']:.2f} points; PE {run['efficiency']['2']:.1f} at ρ = 2"
+        rows.append((what, ours, peer, score))
+    return rows
+
+
 TABLES: dict[str, Callable[[dict[str, Any]], list[Row]]] = {
     "accuracy": accuracy,
     "fit": fit,
     "quantize": quantize,
     "memory": memory,
     "adaptive": adaptive,
+    "prune": prune,
+    "train": train,
 }
 
 

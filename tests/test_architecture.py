@@ -28,6 +28,7 @@ CPP_PARTS = {
     "graph": "core",
     "program": "core graph",
     "runtime": "core graph program",
+    "train": "core",
 }
 # Python module or package -> those that it may import, by the same rule. A part may import its own submodule
 # of _core and those of the parts it may import; `machine` asks _core for the instruction set.
@@ -47,8 +48,9 @@ PYTHON_PARTS = {
     "metrics": "errors _arrays graph runtime data",
     "report": "errors _arrays _files stats metrics",
     "sweep": "errors _arrays machine stats quant entropy codec graph runtime data metrics report",
+    "train": "errors _arrays _files entropy",
     "demo": "errors _arrays machine stats quant entropy codec graph runtime data metrics report sweep",
-    "cli": "errors _arrays _files machine stats quant entropy codec graph compression runtime data metrics report sweep demo",
+    "cli": "errors _arrays _files machine stats quant entropy codec graph compression runtime data metrics report sweep train demo",
 }
 # Private modules that belong to a part without being in its package.
 PRIVATE = {
@@ -58,6 +60,7 @@ PRIVATE = {
     "_arguments": "cli",
     "_terminal": "cli",
     "_coding_commands": "cli",
+    "_training": "cli",
     "__main__": "cli",
 }
 ISA_SUFFIXES = ("_avx2", "_avx512", "_avx512vpopcntdq")
@@ -196,7 +199,7 @@ def test_python_imports_follow_the_drawing(name: str) -> None:
 
 def test_the_compiled_core_is_used_by_thin_modules_only() -> None:
     users = {python_part(p) for p in MODULES for t in imports(p) if t.split(".")[0] == "_core"}
-    assert users <= {"machine", "stats", "quant", "entropy", "codec", "graph", "runtime"}
+    assert users <= {"machine", "stats", "quant", "entropy", "codec", "graph", "runtime", "train"}
 
 
 @pytest.mark.parametrize("name", names(CPP_SOURCES + PYTHON_FILES))

@@ -181,6 +181,8 @@ def kernel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 @pytest.mark.parametrize("name", names(NOTEBOOKS))
 def test_notebooks_run(name: str, kernel: str, tmp_path: Path) -> None:
     notebook = read(name)
+    if any("import torch" in cell.source for cell in notebook.cells):
+        pytest.importorskip("torch", reason="no PyTorch here: pip install 'rdquant[train]'")
     place = {"metadata": {"path": str(tmp_path)}}
     NotebookClient(notebook, timeout=120, kernel_name=kernel, resources=place).execute()
     outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
@@ -199,7 +201,9 @@ def test_notebooks_are_stripped_and_hold_no_logic(name: str) -> None:
 
 
 def test_notebooks_are_numbered() -> None:
-    assert [p.name[:3] for p in NOTEBOOKS] == [f"{i:02}-" for i in range(1, len(NOTEBOOKS) + 1)]
+    numbers = [int(p.name[:2]) for p in NOTEBOOKS if p.name[2] == "-"]
+    assert len(set(numbers)) == len(NOTEBOOKS)
+    assert numbers[0] == 1
     assert len(NOTEBOOKS) >= 2
     for path in NOTEBOOKS:
         first = read(f"notebooks/{path.name}").cells[0].source.splitlines()[0]

@@ -27,9 +27,10 @@ _HOMES = {
     "data": ("ArrayDataset", "Dataset", "Digits", "ImageFolder"),
     "metrics": ("evaluate",),
     "sweep": ("Study", "sweep"),
+    "train": ("efficiency_score", "prune_quantize"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
-_MODULES = ("stats", "quant", "codec", "graph", "runtime", "data", "metrics", "report", "errors")
+_MODULES = ("stats", "quant", "codec", "graph", "runtime", "data", "metrics", "report", "train", "errors")
 
 __version__ = "0.1.0"
 __all__ = sorted(_HOME_OF)
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
     from .runtime import Session
     from .stats import FitTable, Histogram, Moments, autocovariance, fit, moments, mutual_information
     from .sweep import Study
+    from .train import efficiency_score, prune_quantize
 
 
 # A function that shares its module's name is bound now: importing the submodule later, for the first time, would

@@ -5,6 +5,7 @@ from . import program as program
 from . import quant as quant
 from . import runtime as runtime
 from . import stats as stats
+from . import train as train
 
 version: str
 

@@ -1,0 +1,123 @@
+// The loops behind kernels.hpp. Included by one file per instruction set, which sets RDQUANT_KERNELS_ISA.
+// Everything here is local to the including file, and nothing from the standard library is called: code built
+// for one set must not be linked into another.
+#include <cstring>
+
+#include "kernels.hpp"
+
+namespace rdquant::train {
+namespace {
+
+constexpr std::size_t kHalf = 8;  // lanes of one vector of doubles; a row of 16 is two of them
+typedef double F64 __attribute__((vector_size(64)));
+typedef std::int64_t I64 __attribute__((vector_size(64)));
+typedef float F32 __attribute__((vector_size(32)));
+
+// By reference, since the way in which vectors are passed by value depends on the instruction set.
+inline void load(const float* w, F64& out) {
+  F32 narrow;
+  std::memcpy(&narrow, w, sizeof narrow);
+  out = __builtin_convertvector(narrow, F64);
+}
+inline void load(const double* w, F64& out) { std::memcpy(&out, w, sizeof out); }
+
+struct Lanes {
+  F64 sum = {}, squares = {}, most = {};
+  I64 bad = {};
+
+  template <typename T>
+  void add(const T* w, double shift) {
+    F64 v;
+    load(w, v);
+    const F64 a = (F64)((I64)v & INT64_MAX);
+    const F64 d = v - shift;
+    sum += d;
+    squares += d * d;
+    most = a > most ? a : most;
+    bad |= ~(a <= __DBL_MAX__);
+  }
+};
+
+inline double total(const F64& v) {
+  return ((v[0] + v[4]) + (v[2] + v[6])) + ((v[1] + v[5]) + (v[3] + v[7]));
+}
+
+template <typename T>
+void sums(const T* w, std::size_t n, double shift, BlockSums& out) {
+  constexpr std::size_t kRow = 2 * kHalf;
+  Lanes low, high;
+  std::size_t i = 0;
+  for (; i + kRow <= n; i += kRow) {
+    low.add(w + i, shift);
+    high.add(w + i + kHalf, shift);
+  }
+  if (i < n) {  // fill the last row with the shift: d = 0 adds nothing
+    T row[kRow];
+    for (std::size_t j = 0; j < kRow; ++j) row[j] = i + j < n ? w[i + j] : static_cast<T>(shift);
+    low.add(row, shift);
+    high.add(row + kHalf, shift);
+  }
+  out.sum = total(low.sum + high.sum);
+  out.squares = total(low.squares + high.squares);
+  out.most = 0.0;
+  std::int64_t wrong = 0;
+  for (std::size_t j = 0; j < kHalf; ++j) {
+    out.most = low.most[j] > out.most ? low.most[j] : out.most;
+    out.most = high.most[j] > out.most ? high.most[j] : out.most;
+    wrong |= low.bad[j] | high.bad[j];
+  }
+  out.finite = wrong == 0;
+}
+
+inline float magnitude(float x) { return __builtin_fabsf(x); }
+inline double magnitude(double x) { return __builtin_fabs(x); }
+inline float nearest(float x) { return __builtin_rintf(x); }
+inline double nearest(double x) { return __builtin_rint(x); }
+
+// Adding 0 makes −0 to 0.
+template <bool kQuantize, typename T>
+inline std::int32_t apply_piece(T* w, std::size_t n, const Rule<T>& rule) {
+  const T threshold = rule.threshold, step = rule.step;
+  std::int32_t nonzero = 0;
+  for (std::size_t i = 0; i < n; ++i) {
+    T value = magnitude(w[i]) >= threshold ? w[i] : T{0};
+    if constexpr (kQuantize) value = step * nearest(value / step);
+    value += T{0};
+    w[i] = value;
+    nonzero += value != T{0};
+  }
+  return nonzero;
+}
+
+// Works on a copy in the first-level cache: the compiler need not ask whether w and out overlap.
+template <bool kQuantize, typename T>
+inline std::int64_t apply_all(const T* w, std::size_t n, const Rule<T>& rule, T* out) {
+  constexpr std::size_t kPiece = 512;
+  T piece[kPiece];
+  std::int64_t nonzero = 0;
+  std::size_t i = 0;
+  for (; i + kPiece <= n; i += kPiece) {
+    std::memcpy(piece, w + i, sizeof piece);
+    nonzero += apply_piece<kQuantize>(piece, kPiece, rule);
+    std::memcpy(out + i, piece, sizeof piece);
+  }
+  if (i < n) {
+    std::memcpy(piece, w + i, (n - i) * sizeof(T));
+    nonzero += apply_piece<kQuantize>(piece, n - i, rule);
+    std::memcpy(out + i, piece, (n - i) * sizeof(T));
+  }
+  return nonzero;
+}
+
+template <typename T>
+std::int64_t apply(const T* w, std::size_t n, const Rule<T>& rule, T* out) {
+  return rule.step > T{0} ? apply_all<true>(w, n, rule, out) : apply_all<false>(w, n, rule, out);
+}
+
+}  // namespace
+
+namespace RDQUANT_KERNELS_ISA {
+const Kernels kernels = {sums<float>, sums<double>, apply<float>, apply<double>};
+}
+
+}  // namespace rdquant::train

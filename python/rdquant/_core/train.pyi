@@ -1,0 +1,7 @@
+from typing import Any
+
+from numpy.typing import NDArray
+
+def prune_quantize(
+    weights: NDArray[Any], gamma: float, bits: int, out: NDArray[Any], threads: int = 1
+) -> tuple[float, float, int]: ...

@@ -1,0 +1,215 @@
+"""The command `rdquant train`: the loop of `rdquant.train.fit` for a model and data that a script of the user's gives."""
+
+from __future__ import annotations
+
+import json
+from enum import Enum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ._arguments import Debug, Json
+from ._files import replacing
+from ._terminal import keep_hint, log, print_json, print_table
+
+__all__ = ["train"]
+
+
+class Kept(str, Enum):
+    """What is remembered of the float weights between steps."""
+
+    none = "none"
+    survivors = "survivors"
+    all = "all"
+
+
+Script = Annotated[
+    Path,
+    typer.Argument(
+        help="Python file with functions model() -> torch.nn.Module and data() -> (train, validation), each a pair (x, y) "
+        "of arrays or an iterable of batches; and, if wanted, prepare(x, generator) -> input of the network.",
+        exists=True,
+        dir_okay=False,
+        metavar="SCRIPT.py",
+    ),
+]
+Keep = Annotated[
+    Kept,
+    typer.Option(
+        help="Float weights remembered between steps: none (the paper's scheme), those of weights that survive "
+        "pruning, or all (straight-through)."
+    ),
+]
+
+
+def train(
+    script: Script,
+    gamma: Annotated[
+        float, typer.Option(help="γ: weights below γ standard deviations become 0.", min=0)
+    ] = 0.375,
+    bits: Annotated[
+        int,
+        typer.Option(help="Bits per weight; 32 prunes only (with --gamma 0: no compression).", min=2, max=32),
+    ] = 8,
+    keep: Keep = Kept.survivors,
+    skip: Annotated[
+        str, typer.Option(help="Parameters left as they are, comma-separated; * stands for anything.")
+    ] = "",
+    epochs: Annotated[int, typer.Option(help="Epochs in all.", min=1)] = 10,
+    rate: Annotated[
+        float,
+        typer.Option("--lr", help="Highest learning rate of AdamW, one cycle over all epochs.", min=1e-12),
+    ] = 1e-3,
+    batch_size: Annotated[int, typer.Option(help="Samples in a batch.", min=1)] = 128,
+    patience: Annotated[
+        int | None,
+        typer.Option(help="Stop after this many epochs without a better validation accuracy.", min=1),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of all random numbers.", min=0)] = 0,
+    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, …")] = "cpu",
+    onnx: Annotated[Path | None, typer.Option(help="Write the best epoch's model as ONNX.")] = None,
+    output: Annotated[
+        Path, typer.Option("-o", "--output", help="Folder of the run.", file_okay=False)
+    ] = Path("run"),
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Train a network whose weights are pruned, then quantized after every step (paper 002)."""
+    setting = {
+        "gamma": gamma,
+        "bits": bits,
+        "keep": keep.value,
+        "skip": skip,
+        "epochs": epochs,
+        "lr": rate,
+        "batch_size": batch_size,
+        "seed": seed,
+    }
+    network, data, prepare = _from_script(script, seed)
+    _check_setting(output, setting)
+    keep_hint(f"Every finished epoch is kept in {output}; run the same command again to go on.")
+    rows = _run(network, data, prepare, setting, patience, device, output)
+    best = next(row for row in reversed(rows) if row["best"])
+    if onnx is not None:
+        _export(network, data, prepare, onnx, output, device)
+    if as_json:
+        print_json({"folder": str(output), "best": best, "epochs": rows})
+        return
+    print_table(f"{script.stem}: best epoch {best['epoch']} of {len(rows)}", *_table(rows))
+    log(f"Best model: {(output / 'best.pt').resolve()}")
+
+
+def _from_script(script: Path, seed: int) -> tuple[Any, tuple[Any, Any], Any]:
+    import runpy
+
+    from .errors import InvalidArgument
+    from .train._torch import torch
+
+    torch.manual_seed(seed)  # the model's first weights
+    names = runpy.run_path(str(script))
+    for name in ("model", "data"):
+        if not callable(names.get(name)):
+            raise InvalidArgument(f"{script}: it has no function {name}(); expected model() and data()")
+    network, data = names["model"](), names["data"]()
+    if not isinstance(network, torch.nn.Module):
+        raise InvalidArgument(f"{script}: model() gave {type(network).__name__}; expected a torch.nn.Module")
+    if not isinstance(data, tuple) or len(data) != 2:
+        raise InvalidArgument(f"{script}: data() gave no pair (train, validation)")
+    return network, data, names.get("prepare")
+
+
+def _check_setting(folder: Path, setting: dict[str, Any]) -> None:
+    """A folder goes on with the settings it began with: InvalidArgument names those that differ."""
+    from .errors import InvalidArgument
+
+    path = folder / "setting.json"
+    if path.is_file():
+        stored = json.loads(path.read_text(encoding="utf-8"))
+        differ = [
+            f"{k} {stored.get(k)!r} there, {v!r} here" for k, v in setting.items() if stored.get(k) != v
+        ]
+        if differ:
+            raise InvalidArgument(f"{folder} holds a run with other settings: {'; '.join(differ)}")
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as partial:
+        partial.write_text(json.dumps(setting, indent=1) + "\n", encoding="utf-8")
+
+
+def _run(
+    network: Any,
+    data: tuple[Any, Any],
+    prepare: Any,
+    setting: dict[str, Any],
+    patience: int | None,
+    device: str,
+    folder: Path,
+) -> list[dict[str, Any]]:
+    from .train import PruneThenQuantize, fit
+    from .train._torch import torch
+
+    epochs, size = setting["epochs"], setting["batch_size"]
+    batches = -(-len(data[0][0]) // size) if isinstance(data[0], tuple) else len(data[0])
+    network.to(device)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=setting["lr"])
+    scheduler = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, setting["lr"], total_steps=epochs * batches + 1, pct_start=0.25
+    )
+    compression = None
+    if setting["gamma"] > 0 or setting["bits"] < 32:
+        skip = [name for name in setting["skip"].split(",") if name]
+        compression = PruneThenQuantize(
+            network, setting["gamma"], setting["bits"], skip, keep=setting["keep"]
+        )
+
+    def say(row: dict[str, Any]) -> None:
+        size = (
+            f", density {100 * row['density']:.2f} %, {row['coded_bytes']:,} bytes"
+            if "density" in row
+            else ""
+        )
+        log(
+            f"epoch {row['epoch']}/{epochs}: loss {row['loss']:.3f}, accuracy {100 * row['accuracy']:.2f} %{size}"
+        )
+
+    return fit(
+        network,
+        *data,
+        optimizer,
+        epochs=epochs,
+        folder=folder,
+        compression=compression,
+        scheduler=scheduler,
+        prepare=prepare,
+        batch_size=size,
+        patience=patience,
+        seed=setting["seed"],
+        device=device,
+        progress=say,
+    )
+
+
+def _export(network: Any, data: tuple[Any, Any], prepare: Any, path: Path, folder: Path, device: str) -> None:
+    from .train import export_onnx, load_best
+    from .train._torch import torch
+
+    load_best(network, folder)
+    validation = data[1]
+    x = torch.as_tensor(validation[0][:2]) if isinstance(validation, tuple) else next(iter(validation))[0][:2]
+    x = x.to(device)
+    export_onnx(network, prepare(x, None) if prepare is not None else x.float(), path)
+    log(f"ONNX model: {path.resolve()}")
+
+
+def _table(rows: list[dict[str, Any]]) -> tuple[list[str], list[list[str]]]:
+    compressed = "density" in rows[0]
+    head = ["epoch", "loss", "train %", "validation %"]
+    head += ["density %", "bytes coded"] * compressed
+    body = []
+    for row in rows:
+        cells = [f"{row['epoch']}{' *' if row['best'] else ''}", f"{row['loss']:.4f}"]
+        cells += [f"{100 * row[key]:.2f}" for key in ("train_accuracy", "accuracy")]
+        cells += [f"{100 * row['density']:.2f}", f"{row['coded_bytes']:,}"] if compressed else []
+        body.append(cells)
+    return head, body

@@ -1,0 +1,231 @@
+"""`PruneThenQuantize`: the operator as a hook on an optimizer's steps (paper 002, figure 1)."""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Iterable
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import InvalidArgument
+from ._torch import named_weights, torch
+from .operator import Pruned, check_bits, check_gamma, prune_in_place
+from .schedules import Ramp, Schedule, Stages, last_value, settled_at, value_at
+
+__all__ = ["Keep", "PruneThenQuantize", "prune_tensor"]
+
+Keep = Literal["none", "survivors", "all"]
+_KEEP = ("none", "survivors", "all")
+
+
+def prune_tensor(w: torch.Tensor, gamma: float, bits: int) -> Pruned:
+    """The operator in place, in PyTorch's own operations: for devices other than the CPU.
+
+    The same formulas as `prune_quantize`, but σ is PyTorch's (float64), so results may differ in the last bits.
+    """
+    if w.numel() == 0:
+        return Pruned(0.0, 0.0, 0)
+    magnitude = w.detach().abs()
+    most = float(magnitude.max())
+    if not np.isfinite(most):
+        raise InvalidArgument("weights hold NaN or infinity; all weights must be finite")
+    threshold = float((gamma * w.detach().double().std(correction=0)).to(w.dtype))
+    step = 0.0
+    if bits < 32 and most > threshold:
+        step = float(torch.tensor((most - threshold) / (2 ** (bits - 1) - 1), dtype=w.dtype))
+    with torch.no_grad():
+        w.masked_fill_(magnitude < threshold, 0.0)
+        if step > 0:
+            w.div_(step).round_().mul_(step)
+        w.add_(0.0)
+    return Pruned(threshold, step, int(torch.count_nonzero(w)))
+
+
+class PruneThenQuantize:
+    """Prunes, then quantizes a model's weights after every step of an optimizer (paper 002, equations 1 to 4).
+
+        compression = PruneThenQuantize(model, gamma=0.375, bits=8).attach(optimizer)
+        ...  # train as ever: the model always holds compressed weights
+
+    Args:
+        model: a torch.nn.Module, on any device. The weights of layers (parameters with two dimensions or more) are
+            compressed, each with its own β and q; biases and batch norm are not.
+        gamma: γ ≥ 0, or a `Ramp` or `Stages` of it.
+        bits: 2 to 32 (32: prune only), or `Stages` of them.
+        skip: names of parameters that stay as they are; * and ? stand for any characters ("head.*").
+        keep: what is remembered of the float weights from one step to the next.
+            "none": nothing; the next step starts from the compressed weights. This is the paper's scheme. A step that
+            moves a weight by less than q/2 is lost, so that few bits need a high learning rate.
+            "survivors": weights that were pruned restart from 0, the others from their float value: pruning is the
+            paper's, quantizing is straight-through.
+            "all": every float value; the step applies the gradient of the compressed weights to them (straight-through
+            estimator). Pruned weights come back easily, so density falls less.
+        total_steps: steps that training will take, for schedules; with plain numbers it may be left out.
+        threads: threads of the operator on the CPU; 0: all cores.
+
+    Raises:
+        InvalidArgument: γ, bits or keep out of range, a name in `skip` that fits nothing, no weights left, a schedule
+            without total_steps. While training: a weight that became NaN or infinite, naming it.
+    """
+
+    def __init__(
+        self,
+        model: torch.nn.Module,
+        gamma: Schedule,
+        bits: int | Stages,
+        skip: Iterable[str] = (),
+        *,
+        keep: Keep = "none",
+        total_steps: int | None = None,
+        threads: int = 1,
+    ) -> None:
+        if keep not in _KEEP:
+            raise InvalidArgument(f"keep: expected one of {', '.join(_KEEP)}, got {keep!r}")
+        for value in [v for _, v in gamma.stages] if isinstance(gamma, Stages) else _ends(gamma):
+            check_gamma(value)
+        for value in [v for _, v in bits.stages] if isinstance(bits, Stages) else [bits]:
+            check_bits(value)
+        if total_steps is None and (isinstance(gamma, Ramp | Stages) or isinstance(bits, Stages)):
+            raise InvalidArgument("total_steps: a schedule of γ or bits needs the number of steps")
+        if total_steps is not None and total_steps < 1:
+            raise InvalidArgument(f"total_steps: expected at least 1, got {total_steps!r}")
+        self.gamma, self.bits, self.keep, self.total_steps, self.threads = (
+            gamma,
+            bits,
+            keep,
+            total_steps,
+            threads,
+        )
+        self.weights = _chosen(named_weights(model), skip)
+        self.steps = 0
+        self.layers: dict[str, Pruned] = {}
+        self._floats: dict[str, torch.Tensor] = {}
+        self._optimizer: torch.optim.Optimizer | None = None
+
+    def attach(self, optimizer: torch.optim.Optimizer) -> PruneThenQuantize:
+        """Compress the weights now and after each step of `optimizer` from now on; returns itself.
+
+        Does nothing where it is attached to this optimizer already. Raises InvalidArgument where to another one.
+        """
+        if self._optimizer is optimizer:
+            return self
+        if self._optimizer is not None:
+            raise InvalidArgument("attach: this compression follows another optimizer already")
+        self._optimizer = optimizer
+        if self.keep != "none":
+            optimizer.register_step_pre_hook(lambda *_: self._restore())
+        optimizer.register_step_post_hook(lambda *_: self.step())
+        self._compress()
+        return self
+
+    @property
+    def progress(self) -> float:
+        """The share of all steps that is done, 0 to 1; 1 where the number of steps is not known."""
+        return 1.0 if self.total_steps is None else min(1.0, self.steps / self.total_steps)
+
+    @property
+    def settled(self) -> bool:
+        """Whether γ and bits have reached their last values."""
+        return self.progress >= max(settled_at(self.gamma), settled_at(self.bits))
+
+    @property
+    def now(self) -> tuple[float, int]:
+        """γ and bits of this moment."""
+        return value_at(self.gamma, self.progress), int(value_at(self.bits, self.progress))
+
+    @property
+    def last(self) -> tuple[float, int]:
+        """γ and bits that the schedules end with."""
+        return last_value(self.gamma), int(last_value(self.bits))
+
+    @property
+    def density(self) -> float:
+        """Share of the compressed layers' weights that are not 0."""
+        total = sum(w.numel() for w in self.weights.values())
+        return sum(layer.nonzero for layer in self.layers.values()) / total
+
+    def step(self) -> None:
+        """Compress the weights as an optimizer's step left them; `attach` calls it after every step."""
+        self.steps += 1
+        self._compress()
+
+    def levels(self) -> dict[str, tuple[NDArray[np.int32], float]]:
+        """Levels (int32, shape of the layer) and step q of each layer: weights are levels·q. Needs fewer than 32 bits.
+
+        Raises InvalidArgument where a layer was pruned only.
+        """
+        found = {}
+        for name, w in self.weights.items():
+            values, step = w.detach().cpu().numpy(), self.layers[name].step
+            if step == 0.0 and np.any(values):
+                raise InvalidArgument(f"{name}: these weights are not quantized and have no levels")
+            levels = np.rint(values / step) if step else np.zeros(values.shape)
+            found[name] = (np.ascontiguousarray(levels, np.int32), step)
+        return found
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint must hold, beside the model, for training to go on bit for bit."""
+        return {
+            "steps": self.steps,
+            "keep": self.keep,
+            "layers": {name: tuple(layer) for name, layer in self.layers.items()},
+            "floats": {name: values.clone() for name, values in self._floats.items()},
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from `state_dict()`; the model's own weights are loaded by the model.
+
+        Raises InvalidArgument where the state is that of other layers or of another `keep`.
+        """
+        if state["keep"] != self.keep:
+            raise InvalidArgument(f"keep: the checkpoint has {state['keep']!r}, this is {self.keep!r}")
+        if set(state["layers"]) != set(self.weights):
+            raise InvalidArgument(f"the checkpoint compresses other layers: {', '.join(state['layers'])}")
+        self.steps = state["steps"]
+        self.layers = {name: Pruned(*layer) for name, layer in state["layers"].items()}
+        self._floats = {
+            name: torch.empty_like(self.weights[name], requires_grad=False).copy_(values)
+            for name, values in state["floats"].items()
+        }
+
+    def _restore(self) -> None:
+        with torch.no_grad():
+            for name, values in self._floats.items():
+                self.weights[name].copy_(values)
+
+    def _compress(self) -> None:
+        gamma, bits = self.now
+        for name, w in self.weights.items():
+            if self.keep != "none" and name not in self._floats:
+                self._floats[name] = torch.empty_like(w, requires_grad=False)
+            try:
+                self.layers[name] = self._apply(w, self._floats.get(name), gamma, bits)
+            except InvalidArgument as error:
+                raise InvalidArgument(f"{name}, after {self.steps} steps: {error}") from None
+
+    def _apply(self, w: torch.Tensor, kept: torch.Tensor | None, gamma: float, bits: int) -> Pruned:
+        survivors = kept if self.keep == "survivors" else None
+        if kept is not None and survivors is None:
+            kept.copy_(w.detach())
+        if w.device.type == "cpu" and w.dtype in (torch.float32, torch.float64):
+            return prune_in_place(w, gamma, bits, self.threads, survivors)
+        if survivors is not None:
+            prune_tensor(survivors.copy_(w.detach()), gamma, 32)
+        return prune_tensor(w, gamma, bits)
+
+
+def _ends(gamma: Schedule) -> list[float]:
+    return [value_at(gamma, 0.0), last_value(gamma)]
+
+
+def _chosen(weights: dict[str, Any], skip: Iterable[str]) -> dict[str, Any]:
+    patterns = [skip] if isinstance(skip, str) else list(skip)
+    for pattern in patterns:
+        if not fnmatch.filter(weights, pattern):
+            raise InvalidArgument(f"skip: {pattern!r} fits none of {', '.join(weights)}")
+    kept = {n: w for n, w in weights.items() if not any(fnmatch.fnmatchcase(n, p) for p in patterns)}
+    if not kept:
+        raise InvalidArgument("the model has no weights to compress: no parameter of two dimensions is left")
+    return kept

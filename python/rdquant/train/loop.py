@@ -1,0 +1,259 @@
+"""The training loop for users: progress, early stopping, checkpoints, resuming bit for bit."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .._files import replacing
+from ..errors import InvalidArgument
+from ._torch import torch
+from .checkpoint import load_checkpoint, random_state, save_checkpoint, set_random_state
+from .compress import PruneThenQuantize
+from .size import Coder, coded_size, lzma_coder
+
+__all__ = ["accuracy", "fit", "load_best"]
+
+Data = tuple[Any, Any] | Iterable[tuple[torch.Tensor, torch.Tensor]]
+Prepare = Callable[[torch.Tensor, torch.Generator | None], torch.Tensor]
+Row = dict[str, Any]
+
+
+def fit(
+    model: torch.nn.Module,
+    train: Data,
+    validation: Data,
+    optimizer: torch.optim.Optimizer,
+    *,
+    epochs: int,
+    folder: str | os.PathLike[str],
+    compression: PruneThenQuantize | None = None,
+    scheduler: Any = None,
+    loss: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] = torch.nn.functional.cross_entropy,
+    prepare: Prepare | None = None,
+    batch_size: int = 128,
+    patience: int | None = None,
+    seed: int = 0,
+    device: str = "cpu",
+    coder: Coder = lzma_coder,
+    progress: Callable[[Row], None] | None = None,
+) -> list[Row]:
+    """Train a classifier, with compression or without; called again with the same folder, go on where it stopped.
+
+    A run that was killed and goes on ends with the same weights, to the bit, as one that was not, on the same machine
+    with the same number of threads: state of model, optimizer, scheduler, compression and random numbers is written
+    after each epoch, whole or not at all.
+
+    Args:
+        model: torch.nn.Module; is moved to `device`.
+        train, validation: (x, y), arrays or tensors with samples along the first axis and integer labels, or an iterable of
+            such batches (a DataLoader; its order must come from PyTorch's, NumPy's or Python's global random numbers).
+            Arrays are shuffled anew each epoch.
+        optimizer: of the model's parameters.
+        epochs: epochs in all, those of earlier calls included.
+        folder: made where missing. checkpoint.pt (the last epoch), best.pt (the model of the best epoch; see
+            `load_best`) and history.json (the rows) are kept there.
+        compression: of the model; fit attaches it to the optimizer.
+        scheduler: a PyTorch scheduler of the learning rate; stepped after each batch.
+        loss: of (scores, labels).
+        prepare: (batch x, generator) -> what the network takes, for instance scaling and augmentation; the
+            generator is None in validation. The default converts to float32.
+        batch_size: samples in a batch, for arrays; the last batch of an epoch may be smaller.
+        patience: stop after this many epochs without a better validation accuracy; None: never.
+        seed: of the order of samples and of all random numbers.
+        device: "cpu", "cuda", …
+        coder: writes the compressed file whose size is logged.
+        progress: called with each row.
+
+    Returns:
+        One row an epoch: epoch (from 1), loss, train_accuracy, accuracy (validation, 0..1), learning_rate, seconds, best
+        (whether it is the best so far; epochs in which a schedule of `compression` still runs do not count) and, with
+        compression, gamma, bits and the figures of `coded_size`.
+
+    Raises:
+        InvalidArgument: arguments out of range, no samples, a loss that is not finite. CorruptFile: a checkpoint that
+            cannot be read.
+    """
+    for name, value in {"epochs": epochs, "batch_size": batch_size, "patience": patience}.items():
+        if value is not None and value < 1:
+            raise InvalidArgument(f"{name}: expected at least 1, got {value!r}")
+    torch.manual_seed(seed)
+    np.random.seed(seed % 2**32)  # noqa: NPY002 - users' loaders may draw from it
+    run = _Run(
+        model.to(device), optimizer, scheduler, compression, loss, prepare or _to_float, batch_size, seed
+    )
+    if compression is not None:
+        compression.attach(optimizer)
+    place = Path(folder)
+    place.mkdir(parents=True, exist_ok=True)
+    run.resume(place / "checkpoint.pt")
+    while len(run.rows) < epochs and not run.stalled(patience):
+        row = run.epoch(_Batches(train, batch_size, device), _Batches(validation, batch_size, device), coder)
+        run.rows.append(row)
+        run.save(place)
+        if progress is not None:
+            progress(row)
+    return run.rows
+
+
+def load_best(model: torch.nn.Module, folder: str | os.PathLike[str]) -> Row:
+    """Load the weights of the best epoch that `fit` kept in `folder` into the model; the row of that epoch.
+
+    Raises CorruptFile where the file cannot be read, InvalidArgument where there is none.
+    """
+    state = load_checkpoint(Path(folder) / "best.pt")
+    if state is None:
+        raise InvalidArgument(f"{folder}: no best.pt; no epoch has been finished there")
+    model.load_state_dict(state["model"])
+    row: Row = state["row"]
+    return row
+
+
+def accuracy(
+    model: torch.nn.Module,
+    data: Data,
+    prepare: Prepare | None = None,
+    batch_size: int = 500,
+    device: str = "cpu",
+) -> float:
+    """Share of samples whose greatest score is that of their label, 0 to 1; arguments as in `fit`."""
+    model.eval()
+    right = count = 0
+    with torch.no_grad():
+        for x, y in _Batches(data, batch_size, device).each(None):
+            right += int((model((prepare or _to_float)(x, None)).argmax(dim=1) == y).sum())
+            count += len(y)
+    if count == 0:
+        raise InvalidArgument("accuracy: there are no samples")
+    return right / count
+
+
+def _to_float(x: torch.Tensor, _: torch.Generator | None) -> torch.Tensor:
+    return x.float()
+
+
+@dataclass
+class _Batches:
+    data: Data
+    size: int
+    device: str
+
+    def each(self, generator: torch.Generator | None) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """Batches on the device; arrays are shuffled where there is a generator."""
+        if not isinstance(self.data, tuple):
+            for x, y in self.data:
+                yield x.to(self.device), y.to(self.device)
+            return
+        x, y = (torch.as_tensor(part) for part in self.data)
+        if len(x) != len(y):
+            raise InvalidArgument(f"data: {len(x)} samples and {len(y)} labels")
+        order = torch.arange(len(x)) if generator is None else torch.randperm(len(x), generator=generator)
+        for chosen in order.split(self.size):
+            yield x[chosen].to(self.device), y[chosen].to(self.device)
+
+
+@dataclass
+class _Run:
+    model: torch.nn.Module
+    optimizer: torch.optim.Optimizer
+    scheduler: Any
+    compression: PruneThenQuantize | None
+    loss: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+    prepare: Prepare
+    batch_size: int
+    seed: int
+    rows: list[Row] = field(default_factory=list)
+
+    def epoch(self, train: _Batches, validation: _Batches, coder: Coder) -> Row:
+        start = time.perf_counter()
+        # Order and augmentation depend on seed and epoch alone: nothing to store.
+        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + len(self.rows))
+        self.model.train()
+        total, right, count = 0.0, 0, 0
+        for x, y in train.each(generator):
+            batch_loss, hits = self._step(self.prepare(x, generator), y)
+            total, right, count = total + batch_loss * len(y), right + hits, count + len(y)
+        if count == 0:
+            raise InvalidArgument("train: there are no samples")
+        if not np.isfinite(total):
+            raise InvalidArgument(
+                f"epoch {len(self.rows) + 1}: the loss is {total / count}; try a smaller learning rate"
+            )
+        row: Row = {
+            "epoch": len(self.rows) + 1,
+            "loss": total / count,
+            "train_accuracy": right / count,
+            "accuracy": accuracy(
+                self.model, validation.data, self.prepare, max(500, self.batch_size), validation.device
+            ),
+            "learning_rate": self.optimizer.param_groups[0]["lr"],
+        }
+        settled = True
+        if self.compression is not None:
+            gamma, bits = self.compression.now
+            row |= {"gamma": gamma, "bits": bits} | coded_size(self.compression, coder)
+            settled = self.compression.settled
+        best = max((r["accuracy"] for r in self.rows if r["settled"]), default=-1.0)
+        row |= {"settled": settled, "best": settled and row["accuracy"] > best}
+        return row | {"seconds": time.perf_counter() - start}
+
+    def _step(self, x: torch.Tensor, y: torch.Tensor) -> tuple[float, int]:
+        scores = self.model(x)
+        batch_loss = self.loss(scores, y)
+        self.optimizer.zero_grad()
+        batch_loss.backward()
+        self.optimizer.step()
+        if self.scheduler is not None:
+            self.scheduler.step()
+        return float(batch_loss.detach()), int((scores.detach().argmax(dim=1) == y).sum())
+
+    def stalled(self, patience: int | None) -> bool:
+        if patience is None or not any(row["best"] for row in self.rows):
+            return False
+        return len(self.rows) - max(row["epoch"] for row in self.rows if row["best"]) >= patience
+
+    def save(self, folder: Path) -> None:
+        """best.pt and history.json first: if all ends here, the epoch is done again and writes them again."""
+        row = self.rows[-1]
+        if row["best"] or not any(r["best"] for r in self.rows):
+            save_checkpoint({"model": self.model.state_dict(), "row": row}, folder / "best.pt")
+        with replacing(folder / "history.json") as path:
+            path.write_text(json.dumps(self.rows, indent=1) + "\n", encoding="utf-8")
+        save_checkpoint(
+            self._state() | {"rows": self.rows, "random": random_state()}, folder / "checkpoint.pt"
+        )
+
+    def resume(self, path: Path) -> None:
+        state = load_checkpoint(path)
+        if state is None:
+            return
+        for name, part in self._parts().items():
+            if state.get(name) is None:
+                raise InvalidArgument(f"{path}: the run in this folder was without {name}")
+            part.load_state_dict(state[name])
+        extra = [
+            n for n in ("scheduler", "compression") if state.get(n) is not None and n not in self._parts()
+        ]
+        if extra:
+            raise InvalidArgument(f"{path}: the run in this folder was with {' and '.join(extra)}")
+        self.rows = state["rows"]
+        set_random_state(state["random"])
+
+    def _parts(self) -> dict[str, Any]:
+        parts = {
+            "model": self.model,
+            "optimizer": self.optimizer,
+            "scheduler": self.scheduler,
+            "compression": self.compression,
+        }
+        return {name: part for name, part in parts.items() if part is not None}
+
+    def _state(self) -> dict[str, Any]:
+        return {name: part.state_dict() for name, part in self._parts().items()}

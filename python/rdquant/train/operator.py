@@ -1,0 +1,156 @@
+"""The operator of paper 002, equations 1 to 4, on NumPy arrays and on PyTorch's CPU tensors."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .._arrays import as_floats
+from .._core import train as _core
+from ..errors import InvalidArgument
+
+__all__ = ["Pruned", "check_bits", "check_gamma", "prune_in_place", "prune_quantize"]
+
+Array = TypeVar("Array")
+
+
+class Pruned(NamedTuple):
+    """What was done to a layer.
+
+    Attributes:
+        threshold: β, below which magnitudes became 0.
+        step: q, of which all weights left are multiples; 0 where nothing was quantized.
+        nonzero: number of weights other than 0 in the result.
+    """
+
+    threshold: float
+    step: float
+    nonzero: int
+
+
+def prune_quantize(
+    w: Any, gamma: float, bits: int, out: Array | None = None, threads: int = 1
+) -> Array | NDArray[Any]:
+    """Prunes, then quantizes the weights W of one layer (paper 002, equations 1 to 4).
+
+        β = γ·std(W)    H = W where |W| ≥ β, else 0    q = (max|H| − β)/(2^(bits−1) − 1)    C = q·round(H/q)
+
+    The scan of equation 4 has lost its brackets. Here it is rounding (ties to even), with an error of at most q/2 that
+    is symmetric about zero; floor would send every negative weight to the level below it, −0.1·q to −q for instance,
+    which shifts the weights by −q/2 on average at every step.
+
+    Args:
+        w: weights of any shape: an array of float32 or float64 (other numbers become float32), or a PyTorch tensor on the
+            CPU, whose memory is read where it is. A tensor that is dense in memory but not row by row (channels last)
+            is summed in the order of its memory where out is w, else row by row.
+        gamma: γ ≥ 0, intensity of pruning, in standard deviations. 0 prunes nothing.
+        bits: 2 to 32; 32 prunes only. 1 is refused: 2^0 − 1 levels are none.
+        out: where to write, of the shape and dtype of w; w itself works in place. A new array or tensor by default.
+        threads: up to this many threads; 0: all cores. The result does not depend on it.
+
+    Returns:
+        out, or the new array or tensor: C, of the dtype of w, without −0. Layers of which nothing survives, or of zeros,
+        become zeros; one weight and constant layers have β = 0; where all that survive have magnitude β, q = 0 and
+        C = H; an empty layer stays empty. std is that of the population (ddof = 0); its summation is defined to the bit
+        in cpp/include/rdquant/train/prune.hpp.
+
+    Raises:
+        InvalidArgument: γ or bits out of range, a NaN or infinite weight, out of another shape or dtype, read-only or
+            not dense, a tensor on another device.
+    """
+    gamma, bits = check_gamma(gamma), check_bits(bits)
+    if out is None:
+        source = _view(w)
+        target = np.empty(source.shape, source.dtype)
+        _core.prune_quantize(np.ascontiguousarray(source), gamma, bits, target, threads)
+        return _torch_of(w).from_numpy(target) if _is_tensor(w) else target
+    if out is w:
+        prune_in_place(w, gamma, bits, threads)
+        return out
+    source, target = _view(w), _target(out)
+    if source.shape != target.shape or source.dtype != target.dtype:
+        raise InvalidArgument(
+            f"out: expected {source.dtype} of shape {source.shape}, got {target.dtype} of {target.shape}"
+        )
+    if not target.flags.c_contiguous:
+        raise InvalidArgument("out: expected memory row by row (C-contiguous)")
+    _core.prune_quantize(np.ascontiguousarray(source), gamma, bits, target, threads)
+    return out
+
+
+def prune_in_place(w: Any, gamma: float, bits: int, threads: int = 1, pruned: Any = None) -> Pruned:
+    """`prune_quantize` of w into w, and what was done; w is a writable array or CPU tensor, dense in memory.
+
+    pruned: where to write H, the weights pruned but not quantized; of the shape, dtype and layout of w.
+    """
+    array, gamma, bits = _target(w), check_gamma(gamma), check_bits(bits)
+    order = sorted(range(array.ndim), key=lambda axis: -array.strides[axis])
+    array = array if array.flags.c_contiguous else array.transpose(order)
+    if not array.flags.c_contiguous:
+        raise InvalidArgument("weights in place: expected an array without gaps in memory")
+    if pruned is not None:
+        kept = _target(pruned)
+        kept = kept if kept.flags.c_contiguous else kept.transpose(order)
+        _core.prune_quantize(array, gamma, 32, kept, threads)
+    return Pruned(*_core.prune_quantize(array, gamma, bits, array, threads))
+
+
+def check_gamma(gamma: float) -> float:
+    """γ as a float; raises InvalidArgument unless it is finite and at least 0."""
+    try:
+        value = float(gamma)
+    except (TypeError, ValueError):
+        raise InvalidArgument(f"gamma: expected a number, got {gamma!r}") from None
+    if not 0.0 <= value < math.inf:
+        raise InvalidArgument(f"gamma: expected a finite number of at least 0, got {gamma!r}")
+    return value
+
+
+def check_bits(bits: float) -> int:
+    """Bits as an int; raises InvalidArgument unless they are a whole number from 2 to 32."""
+    whole = isinstance(bits, (int, float, np.integer, np.floating)) and not isinstance(bits, bool)
+    if not whole or bits != bits or int(bits) != bits or not 2 <= bits <= 32:
+        raise InvalidArgument(f"bits: expected a whole number from 2 to 32 (32: prune only), got {bits!r}")
+    return int(bits)
+
+
+def _is_tensor(value: Any) -> bool:
+    return type(value).__module__.partition(".")[0] == "torch"
+
+
+def _torch_of(tensor: Any) -> Any:
+    import torch
+
+    return torch
+
+
+def _view(value: Any) -> NDArray[Any]:
+    """The array or tensor as a NumPy array, of float32 or float64; without copy where it is one already."""
+    if not _is_tensor(value):
+        return value if _is_float(value) else as_floats(value, "w")
+    if value.device.type != "cpu":
+        raise InvalidArgument(
+            f"w: expected a tensor on the CPU, got one on {value.device}; PruneThenQuantize works there"
+        )
+    array: NDArray[Any] = (
+        value.detach().numpy() if _is_real(value) else as_floats(value.detach().float().numpy())
+    )
+    return array
+
+
+def _target(value: Any) -> NDArray[Any]:
+    if not (_is_float(value) or (_is_tensor(value) and _is_real(value))):
+        kind = getattr(value, "dtype", type(value).__name__)
+        raise InvalidArgument(f"out: expected an array or tensor of float32 or float64, got {kind}")
+    return _view(value)
+
+
+def _is_float(value: Any) -> bool:
+    return isinstance(value, np.ndarray) and value.dtype in (np.float32, np.float64)
+
+
+def _is_real(tensor: Any) -> bool:
+    return str(tensor.dtype) in ("torch.float32", "torch.float64")

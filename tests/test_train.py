@@ -1,0 +1,376 @@
+"""Training with compression: the hook, the loop, resuming, export. Needs PyTorch."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import prune_reference
+import rdquant as rdq
+from rdquant.errors import CorruptFile, InvalidArgument, RdquantError
+
+torch = pytest.importorskip("torch", reason="no PyTorch here: pip install 'rdquant[train]'")
+
+import training  # noqa: E402
+from rdquant import train  # noqa: E402 - after the skip
+from rdquant.train.compress import prune_tensor  # noqa: E402
+from rdquant.train.prepare import cifar_batch  # noqa: E402
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> None:
+    torch.set_num_threads(1)  # small networks: more would only wait for each other
+
+
+def network(seed: int = 0) -> Any:
+    torch.manual_seed(seed)
+    return torch.nn.Sequential(
+        torch.nn.Conv2d(1, 6, 3, padding=1, bias=False),
+        torch.nn.BatchNorm2d(6),
+        torch.nn.ReLU(),
+        torch.nn.Flatten(),
+        torch.nn.Linear(6 * 64, 10),
+    )
+
+
+def digits() -> Any:
+    x, y = np.random.default_rng(0).random((200, 1, 8, 8)).astype(np.float32), np.arange(200) % 10
+    x[np.arange(200), 0, 0, y % 8] += 3 + y // 8
+    return (x[:150], y[:150]), (x[150:], y[150:])
+
+
+def one_step(net: Any, optimizer: Any, x: Any, y: Any) -> None:
+    optimizer.zero_grad()
+    torch.nn.functional.cross_entropy(net(x), y).backward()
+    optimizer.step()
+
+
+# --- the hook ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("keep", ["none", "survivors", "all"])
+def test_every_step_follows_the_definition(keep: Any) -> None:
+    """The hook on SGD against the same training written out in NumPy."""
+    gamma, bits, rate = 0.5, 4, 0.1
+    (x, y), _ = digits()
+    x, y = torch.from_numpy(x), torch.from_numpy(y)
+    net = network().to(torch.float64)
+    floats = {n: p.detach().numpy().copy() for n, p in net.named_parameters() if p.ndim > 1}
+    optimizer = torch.optim.SGD(net.parameters(), lr=rate)
+    hook = train.PruneThenQuantize(net, gamma, bits, keep=keep).attach(optimizer)
+    for _ in range(5):
+        for name, w in hook.weights.items():
+            wanted = prune_reference.prune_quantize(floats[name], gamma, bits)
+            assert np.array_equal(w.detach().numpy(), wanted)
+            if keep == "none":
+                floats[name] = wanted
+            elif keep == "survivors":
+                floats[name][np.abs(floats[name]) < hook.layers[name].threshold] = 0
+        one_step(net, optimizer, x.double(), y)
+        for name, w in hook.weights.items():
+            floats[name] = torch.from_numpy(floats[name]).add(w.grad, alpha=-rate).numpy()
+    assert hook.steps == 5
+    total = sum(w.numel() for w in hook.weights.values())
+    assert hook.density == sum(int((w != 0).sum()) for w in hook.weights.values()) / total
+
+
+def test_memory_is_shared_in_any_dense_layout() -> None:
+    for layout in (torch.contiguous_format, torch.channels_last):
+        w = torch.randn(8, 4, 3, 3).contiguous(memory_format=layout)
+        pointer, before = w.data_ptr(), w.clone()
+        assert rdq.prune_quantize(w, 0.5, 3, out=w) is w
+        assert w.data_ptr() == pointer
+        assert torch.allclose(w, rdq.prune_quantize(before, 0.5, 3), atol=1e-6)
+    fresh = rdq.prune_quantize(before, 0.5, 3)
+    assert isinstance(fresh, torch.Tensor)
+    half = torch.zeros(3, dtype=torch.float16)
+    with pytest.raises(InvalidArgument, match="float32 or float64"):
+        rdq.prune_quantize(half, 0.5, 3, out=half)
+
+
+@pytest.mark.parametrize("bits", [2, 8, 32])
+def test_operations_for_other_devices_agree(bits: int) -> None:
+    w = torch.randn(300, 200)
+    wanted = rdq.prune_quantize(w, 0.5, bits)
+    done = prune_tensor(w, 0.5, bits)
+    assert (
+        torch.isclose(w, wanted, atol=1e-6).float().mean() > 0.999
+    )  # a weight at a border may fall either way
+    assert done.nonzero == int((w != 0).sum())
+    assert prune_tensor(torch.zeros(5), 0.5, 8) == (0, 0, 0)
+    assert prune_tensor(torch.zeros(0), 0.5, 8) == (0, 0, 0)
+    with pytest.raises(InvalidArgument, match="finite"):
+        prune_tensor(torch.tensor([float("nan")]), 0.5, 8)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_on_cuda(tmp_path: Path) -> None:
+    net = network()
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.05)
+    hook = train.PruneThenQuantize(net, 0.5, 4)
+    train.fit(net, *digits(), optimizer, epochs=2, folder=tmp_path, compression=hook, device="cuda")
+    assert 0 < hook.density < 0.9
+
+
+def test_skip_and_what_is_compressed() -> None:
+    net = network()
+    assert list(train.PruneThenQuantize(net, 0.5, 4).weights) == ["0.weight", "4.weight"]
+    assert list(train.PruneThenQuantize(net, 0.5, 4, skip=["4.*"]).weights) == ["0.weight"]
+    for changes, words in (
+        ({"skip": "9.*"}, "fits none of 0.weight"),
+        ({"skip": "*"}, "no weights"),
+        ({"gamma": -1}, "gamma"),
+        ({"gamma": train.Ramp(0.1, float("nan")), "total_steps": 5}, "gamma"),
+        ({"bits": 1}, "bits"),
+        ({"bits": train.Stages({0: 8, 0.5: 1}), "total_steps": 5}, "bits"),
+        ({"keep": "some"}, "none, survivors, all"),
+        ({"gamma": train.Ramp(0, 1)}, "total_steps"),
+        ({"total_steps": 0}, "total_steps"),
+    ):
+        with pytest.raises(InvalidArgument, match=words):
+            train.PruneThenQuantize(net, **({"gamma": 0.5, "bits": 4} | changes))
+
+
+def test_a_weight_that_is_not_finite_is_named() -> None:
+    net = network()
+    hook = train.PruneThenQuantize(net, 0.5, 4)
+    with torch.no_grad():
+        net[4].weight[2, 3] = float("inf")
+    with pytest.raises(InvalidArgument, match=r"4\.weight, after 1 steps: weight at index 771 is infinite"):
+        hook.step()
+
+
+def test_attached_twice_compresses_once() -> None:
+    nets = [network(), network()]
+    for net, times in zip(nets, (1, 2), strict=True):
+        optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+        hook = train.PruneThenQuantize(net, 0.5, 4)
+        for _ in range(times):
+            assert hook.attach(optimizer) is hook
+        (x, y), _ = digits()
+        one_step(net, optimizer, torch.from_numpy(x), torch.from_numpy(y))
+        assert hook.steps == 1
+    assert torch.equal(nets[0][4].weight, nets[1][4].weight)
+    with pytest.raises(InvalidArgument, match="another optimizer"):
+        hook.attach(torch.optim.SGD(nets[0].parameters(), lr=0.1))
+
+
+def test_schedules() -> None:
+    ramp = train.Ramp(0.0, 0.8, begin=0.25, finish=0.75, power=3)
+    assert [ramp(p) for p in (0, 0.25, 0.75, 1)] == [0, 0, 0.8, 0.8]
+    assert ramp(0.5) == pytest.approx(0.8 * (1 - 0.5**3))
+    stages = train.Stages({0.5: 4, 0: 32})
+    assert [stages(p) for p in (0, 0.49, 0.5, 1)] == [32, 32, 4, 4]
+    for wrong in (
+        lambda: train.Ramp(0, 1, 0.5, 0.5),
+        lambda: train.Ramp(0, 1, power=0),
+        lambda: train.Stages({0.1: 4}),
+        lambda: train.Stages({}),
+        lambda: train.Stages({0: 4, 2: 3}),
+    ):
+        with pytest.raises(InvalidArgument):
+            wrong()
+    hook = train.PruneThenQuantize(network(), ramp, stages, total_steps=4)
+    seen = []
+    for _ in range(4):
+        seen.append((hook.now, hook.settled))
+        hook.step()
+    assert [s[0][1] for s in seen] == [32, 32, 4, 4]
+    assert [s[1] for s in seen] == [False, False, False, True]
+    assert hook.now == hook.last == (0.8, 4)
+
+
+def test_state_of_other_trainings_is_refused() -> None:
+    state = train.PruneThenQuantize(network(), 0.5, 4, keep="all").state_dict()
+    with pytest.raises(InvalidArgument, match="'all'"):
+        train.PruneThenQuantize(network(), 0.5, 4).load_state_dict(state)
+    optimizer = torch.optim.SGD(network().parameters(), lr=0.1)
+    state = train.PruneThenQuantize(network(), 0.5, 4, skip="0.*").attach(optimizer).state_dict()
+    with pytest.raises(InvalidArgument, match="other layers"):
+        train.PruneThenQuantize(network(), 0.5, 4).load_state_dict(state)
+
+
+# --- the loop ------------------------------------------------------------------------------------
+
+
+def run(folder: Path, epochs: int = 3, **options: Any) -> tuple[Any, list[dict[str, Any]]]:
+    net = network()
+    optimizer = torch.optim.Adam(net.parameters(), lr=3e-3)
+    hook = train.PruneThenQuantize(net, **options.pop("compression", {"gamma": 0.5, "bits": 4}))
+    rows = train.fit(net, *digits(), optimizer, epochs=epochs, folder=folder, compression=hook, **options)
+    return net, rows
+
+
+def test_rows_files_and_best(tmp_path: Path) -> None:
+    seen: list[Any] = []
+    net, rows = run(tmp_path, 5, progress=seen.append)
+    assert rows == seen == json.loads((tmp_path / "history.json").read_text())
+    assert [row["epoch"] for row in rows] == [1, 2, 3, 4, 5]
+    assert rows[-1]["accuracy"] > rows[0]["accuracy"] > 0
+    assert rows[-1]["loss"] < rows[0]["loss"]
+    for row in rows:
+        assert row["weights"] == 6 * 9 + 3840
+        assert row["promised_bytes"] == pytest.approx(row["density"] * 4 * row["weights"] / 8)
+        assert 0 < row["entropy_bytes"] < row["coded_bytes"] < 4 * row["weights"]
+        assert row["coder"] == "lzma_coder"
+    best = [row for row in rows if row["best"]][-1]
+    assert best["accuracy"] == max(row["accuracy"] for row in rows)
+    assert train.load_best(net, tmp_path) == best
+    assert train.accuracy(net, digits()[1]) == best["accuracy"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["best.pt", "checkpoint.pt", "history.json"]
+    assert run(tmp_path, 5)[1] == rows, "nothing was left to do"
+
+
+def test_early_stopping_and_schedules(tmp_path: Path) -> None:
+    _, rows = run(tmp_path / "a", 50, patience=3, coder=lambda levels: b"x" * len(levels))
+    last_best = max(row["epoch"] for row in rows if row["best"])
+    assert len(rows) in (50, last_best + 3)
+    assert rows[0]["coded_bytes"] == 2
+    compression = {"gamma": train.Ramp(0.0, 0.9, 0.0, 0.7), "bits": 4, "total_steps": 4 * 2}
+    _, rows = run(tmp_path / "b", 4, compression=compression)
+    assert [row["settled"] for row in rows] == [False, False, True, True]
+    assert not any(row["best"] for row in rows[:2])
+    assert rows[2]["best"]
+    assert rows[0]["gamma"] < rows[-1]["gamma"] == 0.9
+
+
+def test_killed_and_resumed_gives_the_same_weights(tmp_path: Path) -> None:
+    command = [sys.executable, training.__file__, str(tmp_path / "killed"), "19"]  # of 12 batches an epoch
+    killed = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    assert len(json.loads((tmp_path / "killed" / "history.json").read_text())) == 1
+    resumed, whole = training.run(tmp_path / "killed"), training.run(tmp_path / "whole")
+    assert {n: w.tobytes() for n, w in resumed.items()} == {n: w.tobytes() for n, w in whole.items()}
+    assert len(json.loads((tmp_path / "killed" / "history.json").read_text())) == 3
+
+
+def test_a_failed_write_leaves_the_last_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run(tmp_path, 1)
+    before = (tmp_path / "checkpoint.pt").read_bytes()
+
+    def full(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        with pytest.raises(RdquantError, match="no space left"):
+            run(tmp_path, 2)
+    assert (tmp_path / "checkpoint.pt").read_bytes() == before
+    assert not list(tmp_path.glob(".*"))
+    assert len(run(tmp_path, 2)[1]) == 2
+
+
+@pytest.mark.parametrize("content", [b"", b"nonsense", b"\x80\x02cos\nsystem\nq\x00."])
+def test_a_damaged_checkpoint_is_an_error(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "checkpoint.pt").write_bytes(content)
+    with pytest.raises(CorruptFile, match=r"checkpoint\.pt"):
+        run(tmp_path)
+
+
+def test_a_run_of_another_kind_is_refused(tmp_path: Path) -> None:
+    run(tmp_path, 1)
+    net = network()
+    optimizer = torch.optim.Adam(net.parameters())
+    with pytest.raises(InvalidArgument, match="was with compression"):
+        train.fit(net, *digits(), optimizer, epochs=2, folder=tmp_path)
+    scheduler = torch.optim.lr_scheduler.ConstantLR(optimizer)
+    with pytest.raises(InvalidArgument, match="was without scheduler"):
+        run(tmp_path, 2, scheduler=scheduler)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"epochs": 0}, "epochs"),
+        ({"batch_size": 0}, "batch_size"),
+        ({"patience": 0}, "patience"),
+        ({"train": (np.zeros((0, 1, 8, 8), np.float32), np.zeros(0, int))}, "no samples"),
+        ({"train": (np.zeros((2, 1, 8, 8), np.float32), np.zeros(3, int))}, "2 samples and 3 labels"),
+        ({"loss": lambda scores, _: scores.sum() * float("nan")}, "loss is nan"),
+    ],
+)
+def test_errors_of_the_loop(tmp_path: Path, options: dict[str, Any], words: str) -> None:
+    net = network()
+    training, validation = digits()
+    arguments: dict[str, Any] = {"train": training, "validation": validation, "epochs": 1} | options
+    with pytest.raises(InvalidArgument, match=words):
+        train.fit(net, optimizer=torch.optim.SGD(net.parameters(), lr=0.1), folder=tmp_path, **arguments)
+    with pytest.raises(InvalidArgument, match=r"no best\.pt"):
+        train.load_best(net, tmp_path)
+
+
+def test_loaders_are_taken(tmp_path: Path) -> None:
+    (x, y), (xv, yv) = ([torch.from_numpy(a) for a in pair] for pair in digits())
+    loader = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(x, y), batch_size=40, shuffle=True)
+    net = network()
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.05)
+    rows = train.fit(net, loader, [(xv, yv)], optimizer, epochs=2, folder=tmp_path)
+    assert len(rows) == 2
+    assert "density" not in rows[0]
+
+
+# --- export, network, batches --------------------------------------------------------------------
+
+
+def test_zeros_and_levels_survive_onnx(tmp_path: Path) -> None:
+    net = network()
+    hook = train.PruneThenQuantize(net, 0.625, 4)
+    train.fit(net, *digits(), torch.optim.Adam(net.parameters()), epochs=1, folder=tmp_path, compression=hook)
+    train.export_onnx(net, np.zeros((2, 1, 8, 8), np.float32), tmp_path / "net.onnx")
+    model = rdq.load(tmp_path / "net.onnx")
+    for name, (levels, step) in hook.levels().items():
+        stored = model.weights()[name]
+        assert stored.tobytes() == hook.weights[name].detach().numpy().tobytes()
+        assert stored.tobytes() == (levels * np.float32(step)).astype(np.float32).tobytes()
+        assert np.mean(stored == 0) > 0.1
+    x = np.random.default_rng(1).random((7, 1, 8, 8)).astype(np.float32)
+    net.eval()
+    scores = rdq.Session(model).run({"input": x})["scores"]
+    assert np.allclose(scores, net(torch.from_numpy(x)).detach().numpy(), atol=1e-5)
+
+
+def test_weights_without_levels() -> None:
+    net = network()
+    hook = train.PruneThenQuantize(net, 0.5, 32)
+    hook.step()
+    with pytest.raises(InvalidArgument, match="not quantized"):
+        hook.levels()
+    size = train.coded_size(hook)
+    assert size["entropy_bytes"] is None
+    assert 0 < size["coded_bytes"] < 4 * size["weights"]
+
+
+def test_the_papers_network() -> None:
+    net = train.paper_network().eval()
+    kinds = [type(layer).__name__ for layer in net]
+    assert [kinds.count(k) for k in ("Conv2d", "BatchNorm2d", "MaxPool2d", "Linear")] == [5, 5, 2, 4]
+    assert "Dropout" in kinds
+    assert sum(p.numel() for p in net.parameters()) == 2_018_346
+    assert net(torch.zeros(2, 3, 32, 32)).shape == (2, 10)
+
+
+def test_batches_of_cifar() -> None:
+    x = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (64, 3, 32, 32), np.uint8))
+    plain = cifar_batch(x, None)
+    assert plain.is_contiguous(memory_format=torch.channels_last)
+    back = plain * torch.tensor([63.0, 62.1, 66.7]).view(1, 3, 1, 1)
+    back += torch.tensor([125.3, 123.0, 113.9]).view(1, 3, 1, 1)
+    assert torch.equal(back.round().to(torch.uint8), x)
+    moved = cifar_batch(x, torch.Generator().manual_seed(0))
+    assert torch.equal(moved, cifar_batch(x, torch.Generator().manual_seed(0)))
+    padded = torch.nn.functional.pad(x, (4, 4, 4, 4))
+    for image, big in zip(moved, padded, strict=True):
+        found = False
+        for mirror in (False, True):
+            source = cifar_batch((big.flip(2) if mirror else big)[None], None)[0]
+            windows = source.unfold(1, 32, 1).unfold(2, 32, 1).permute(1, 2, 0, 3, 4)
+            found |= bool((windows == image).flatten(2).all(dim=2).any())
+        assert found
