@@ -50,7 +50,8 @@ PYTHON_PARTS = {
     "sweep": "errors _arrays machine stats quant entropy codec graph runtime data metrics report",
     "train": "errors _arrays _files entropy",
     "demo": "errors _arrays machine stats quant entropy codec graph runtime data metrics report sweep",
-    "cli": "errors _arrays _files machine stats quant entropy codec graph compression runtime data metrics report sweep train demo",
+    "cli": "errors _arrays _files machine stats quant entropy codec graph compression runtime data metrics report sweep "
+    "train demo",
 }
 # Private modules that belong to a part without being in its package.
 PRIVATE = {
