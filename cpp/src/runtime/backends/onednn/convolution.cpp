@@ -153,15 +153,15 @@ kernels::ConvMethod method_of(const Builder& builder, const Parts& parts) {
                                                                    : kernels::ConvMethod::dense;
 }
 
-/// Where our kernels were measured to be as fast as oneDNN's or faster: depthwise, and products per pixel
-/// whose results go through an exponential, which costs oneDNN more than us.
+/// Where our kernels were measured to be as fast as oneDNN's or faster: depthwise, and with AVX-512 products
+/// per pixel whose results go through an exponential, which costs oneDNN more than us.
 bool own_is_better(const Builder& builder, const Parts& parts, kernels::ConvMethod method) {
   if (method == kernels::ConvMethod::depthwise) return true;
   const core::Shape& w = builder.value(parts.w).shape;
   const program::Function f = parts.convolution.activation.function;
   const bool exponential = f == program::Function::silu || f == program::Function::sigmoid;
-  return method == kernels::ConvMethod::dense && parts.convolution.groups == 1 && w[2] == 1 && w[3] == 1 &&
-         exponential;
+  return own_kernels().isa == core::Isa::avx512 && method == kernels::ConvMethod::dense &&
+         parts.convolution.groups == 1 && w[2] == 1 && w[3] == 1 && exponential;
 }
 
 }  // namespace
