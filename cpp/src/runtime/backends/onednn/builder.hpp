@@ -33,7 +33,7 @@ class Builder {
   /// Where a kernel that writes `layout` puts a value; what other layout it should have is made of it after
   /// the next `emit`.
   [[nodiscard]] Place write(program::ValueId id, Layout layout);
-  /// Memory for one operation only, or none for no bytes.
+  /// Memory for one operation only, at least a byte.
   [[nodiscard]] Place scratch(std::size_t bytes);
   /// A constant in a kernel's own layout.
   [[nodiscard]] Place pack(program::ValueId id, std::size_t bytes, std::shared_ptr<const Packer> packer);

@@ -153,20 +153,33 @@ kernels::ConvMethod method_of(const Builder& builder, const Parts& parts) {
                                                                    : kernels::ConvMethod::dense;
 }
 
-/// Where our kernels were measured to be as fast as oneDNN's or faster.
-bool own_is_better(kernels::ConvMethod method) { return method == kernels::ConvMethod::depthwise; }
+/// Where our kernels were measured to be as fast as oneDNN's or faster: depthwise, and with AVX-512 products
+/// per pixel whose results go through an exponential, which costs oneDNN more than us.
+bool own_is_better(const Builder& builder, const Parts& parts, kernels::ConvMethod method) {
+  if (method == kernels::ConvMethod::depthwise) return true;
+  const core::Shape& w = builder.value(parts.w).shape;
+  const program::Function f = parts.convolution.activation.function;
+  const bool exponential = f == program::Function::silu || f == program::Function::sigmoid;
+  return own_kernels().isa == core::Isa::avx512 && method == kernels::ConvMethod::dense &&
+         parts.convolution.groups == 1 && w[2] == 1 && w[3] == 1 && exponential;
+}
 
 }  // namespace
 
 bool build_convolution(Builder& builder, const Step& step) {
   if (!std::holds_alternative<Convolution>(step.operation)) return false;
   const Parts parts = take_apart(builder, step);
-  if (builder.value(parts.x).dtype != core::DType::f32) return false;
-  if (builder.value(parts.w).role != program::Role::constant) return false;  // there is nothing to pack yet
+  // weights that are computed or given with the input are none that could be packed before
+  if (builder.value(parts.x).dtype != core::DType::f32 ||
+      builder.value(parts.w).role != program::Role::constant) {
+    return false;
+  }
   const Preference wish = preference();
   if (builder.value(parts.x).shape.size() == 4 && wish != Preference::onednn) {
+    if (build_winograd(builder, parts)) return true;
     const kernels::ConvMethod method = method_of(builder, parts);
-    if ((wish == Preference::own || own_is_better(method)) && build_own_convolution(builder, parts, method))
+    if ((wish == Preference::own || own_is_better(builder, parts, method)) &&
+        build_own_convolution(builder, parts, method))
       return true;
   }
   const std::optional<Candidate> chosen = choose(builder, parts);

@@ -154,16 +154,17 @@ std::shared_ptr<const Kernel> make_copy(StridedCopy copy, int threads) {
 }
 
 void share_ranges(std::int64_t n, std::int64_t grain, int threads, const void* body, RangeWork work) {
-  const std::int64_t workers = std::clamp<std::int64_t>(n / std::max<std::int64_t>(1, grain), 1, threads);
-  if (workers == 1) {
-    work(body, 0, n);
+  const std::int64_t parts = n / std::max<std::int64_t>(1, grain);
+  if (threads == 1 || parts < 2) {
+    work(body, 0, n, 0);
     return;
   }
-#pragma omp parallel num_threads(static_cast<int>(workers))
+#pragma omp parallel num_threads(threads)
   {
-    const std::int64_t team = omp_get_num_threads();  // may be fewer than asked for
-    const std::int64_t rank = omp_get_thread_num();
-    work(body, n * rank / team, n * (rank + 1) / team);
+    // the team may be smaller than asked for; what it has too many has nothing to do
+    const std::int64_t team = std::min<std::int64_t>(omp_get_num_threads(), parts);
+    const int rank = omp_get_thread_num();
+    if (rank < team) work(body, n * rank / team, n * (rank + 1) / team, rank);
   }
 }
 

@@ -22,16 +22,23 @@ struct StridedCopy {
 /// Operands: from, to.
 [[nodiscard]] std::shared_ptr<const Kernel> make_copy(StridedCopy copy, int threads);
 
-using RangeWork = void (*)(const void* body, std::int64_t begin, std::int64_t end);
+using RangeWork = void (*)(const void* body, std::int64_t begin, std::int64_t end, int rank);
 void share_ranges(std::int64_t n, std::int64_t grain, int threads, const void* body, RangeWork work);
 
-/// Calls `body(begin, end)` for the ranges of [0, n) that `threads` OpenMP threads take; n is split only
-/// where every thread gets `grain` items. Allocates nothing.
+/// Calls `body(begin, end, rank)` for the ranges of [0, n) that at most `threads` OpenMP threads take, each
+/// at least `grain` items, or for all of it on this thread. Teams of several are all of one size, since
+/// OpenMP starts threads anew where the size changes. Ranks are below `threads`. Allocates nothing.
+template <typename Body>
+void share_ranked(std::int64_t n, std::int64_t grain, int threads, const Body& body) {
+  share_ranges(n, grain, threads, &body, [](const void* b, std::int64_t begin, std::int64_t end, int rank) {
+    (*static_cast<const Body*>(b))(begin, end, rank);
+  });
+}
+
+/// `share_ranked` for a body that does not ask who runs it.
 template <typename Body>
 void share(std::int64_t n, std::int64_t grain, int threads, const Body& body) {
-  share_ranges(n, grain, threads, &body, [](const void* b, std::int64_t begin, std::int64_t end) {
-    (*static_cast<const Body*>(b))(begin, end);
-  });
+  share_ranked(n, grain, threads, [&](std::int64_t begin, std::int64_t end, int) { body(begin, end); });
 }
 
 }  // namespace rdquant::runtime::onednn

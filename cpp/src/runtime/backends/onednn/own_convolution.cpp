@@ -4,6 +4,7 @@
 #include <cstring>
 #include <utility>
 
+#include "../../kernels/winograd.hpp"
 #include "own.hpp"
 #include "rdquant/core/error.hpp"
 
@@ -66,24 +67,69 @@ Place pack_vector(Builder& builder, ValueId id, std::int64_t channels) {
                       std::make_shared<VectorPacker>(given, channels, padded));
 }
 
-/// The convolution as a kernel: operands src, weights, dst, then bias, residual and slopes where given.
-struct OwnConvolution {
-  const kernels::Kernels& kernels;
-  ConvPlan plan;
+/// Weights in Winograd's domain.
+class WinogradPacker final : public Packer {
+ public:
+  WinogradPacker(const kernels::Winograd& kernels, const kernels::WinogradPlan& plan, int threads)
+      : kernels_(kernels), plan_(plan), threads_(threads) {}
+  void pack(const void* from, void* to) const override {
+    share(kernels::divide(plan_.shape.k, plan_.block), 1, threads_, [&](Index begin, Index end) {
+      kernels_.pack(plan_, static_cast<const float*>(from), static_cast<float*>(to), begin, end);
+    });
+  }
+
+ private:
+  const kernels::Winograd& kernels_;
+  kernels::WinogradPlan plan_;
+  int threads_;
+};
+
+/// What every kernel of a convolution is told: operands src, weights, dst, scratch (null where it needs
+/// none), then bias, residual and slopes where given.
+struct Arguments {
   kernels::ConvArgs fixed;
   bool bias, residual, slopes;
-  int threads;
 
-  void operator()(void* const* operand) const {
+  [[nodiscard]] kernels::ConvArgs at(void* const* operand) const {
     kernels::ConvArgs args = fixed;
     args.src = static_cast<const float*>(operand[0]);
     args.weights = static_cast<const float*>(operand[1]);
     args.dst = static_cast<float*>(operand[2]);
-    operand += 3;
+    operand += kFixed;
     if (bias) args.bias = static_cast<const float*>(*operand++);
     if (residual) args.residual = static_cast<const float*>(*operand++);
     if (slopes) args.activation.slopes = static_cast<const float*>(*operand);
+    return args;
+  }
+
+  static constexpr std::size_t kScratch = 3, kFixed = 4;
+};
+
+struct OwnConvolution {
+  const kernels::Kernels& kernels;
+  ConvPlan plan;
+  Arguments arguments;
+  int threads;
+
+  void operator()(void* const* operand) const {
+    const kernels::ConvArgs args = arguments.at(operand);
     share(plan.items, 1, threads, [&](Index begin, Index end) { kernels.convolve(plan, args, begin, end); });
+  }
+};
+
+struct WinogradConvolution {
+  const kernels::Winograd& kernels;
+  kernels::WinogradPlan plan;
+  Arguments arguments;
+  int threads;
+  Index scratch;  ///< floats between the threads' parts
+
+  void operator()(void* const* operand) const {
+    const kernels::ConvArgs args = arguments.at(operand);
+    auto* const memory = static_cast<float*>(operand[Arguments::kScratch]);
+    share_ranked(plan.items, 1, threads, [&](Index begin, Index end, int rank) {
+      kernels.run(plan, args, memory + rank * scratch, begin, end);
+    });
   }
 };
 
@@ -98,9 +144,64 @@ std::string_view method_name(kernels::ConvMethod method) {
   }
 }
 
+/// Floats per image.
 Index floats(const Builder& builder, ValueId id, Layout layout) {
   const auto& value = builder.value(id);
   return static_cast<Index>(bytes_in(value, layout) / sizeof(float)) / std::max<Index>(1, value.shape[0]);
+}
+
+std::size_t bytes_of(Index floats) { return static_cast<std::size_t>(floats) * sizeof(float); }
+
+constexpr Index kLine = 64 / sizeof(float);  ///< floats of a cache line: no two threads write to one
+
+/// True where our kernels can read the operands, of which they pack some, and have the activation.
+bool takes(const Builder& builder, const ConvolutionParts& parts) {
+  if (own_kernels().block != block_size() || builder.value(parts.y).shape.size() != 4) return false;
+  for (const ValueId packed : {parts.w, parts.bias, parts.slopes}) {
+    if (packed != kNone && builder.value(packed).role != program::Role::constant) return false;
+  }
+  return own_activation(parts.convolution.activation).has_value();
+}
+
+kernels::ConvShape shape_of(const Builder& builder, const ConvolutionParts& parts) {
+  const core::Shape& x = builder.value(parts.x).shape;
+  const core::Shape& w = builder.value(parts.w).shape;
+  const program::Window& window = parts.convolution.window;
+  return {x[0],
+          x[1],
+          x[2],
+          x[3],
+          w[0],
+          w[2],
+          w[3],
+          window.strides[0],
+          window.strides[1],
+          window.dilations[0],
+          window.dilations[1],
+          window.pads_begin[0],
+          window.pads_begin[1],
+          window.pads_end[0],
+          window.pads_end[1],
+          parts.convolution.groups};
+}
+
+/// Adds the operation of the kernel that `make` gives for its arguments. The source is read in layout `from`.
+template <typename Make>
+void emit_own(Builder& builder, const ConvolutionParts& parts, Layout from, Place weights, Place scratch,
+              const std::string& name, const Make& make) {
+  Arguments arguments{{}, parts.bias != kNone, parts.residual != kNone, parts.slopes != kNone};
+  arguments.fixed.src_image = floats(builder, parts.x, from);
+  arguments.fixed.dst_image = arguments.fixed.residual_image = floats(builder, parts.y, Layout::blocked);
+  arguments.fixed.residual_last = parts.convolution.residual_last;
+  arguments.fixed.activation = *own_activation(parts.convolution.activation);
+  const std::int64_t filters = builder.value(parts.w).shape[0];
+  std::vector<Place> operands{builder.read(parts.x, from), weights, {}, scratch};
+  if (arguments.bias) operands.push_back(pack_vector(builder, parts.bias, filters));
+  if (arguments.residual) operands.push_back(builder.read(parts.residual, Layout::blocked));
+  if (arguments.slopes) operands.push_back(pack_vector(builder, parts.slopes, filters));
+  operands[2] = builder.write(parts.y, Layout::blocked);
+  const std::size_t count = operands.size();
+  builder.emit(make_own(name, count, make(arguments)), std::move(operands), Layout::blocked);
 }
 
 }  // namespace
@@ -152,30 +253,12 @@ const kernels::Kernels& own_kernels() {
 
 bool build_own_convolution(Builder& builder, const ConvolutionParts& parts, kernels::ConvMethod method) {
   const kernels::Kernels& own = own_kernels();
-  const auto activation = own_activation(parts.convolution.activation);
-  if (own.block != block_size() || builder.value(parts.y).shape.size() != 4 || !activation) return false;
-  if (parts.slopes != kNone && builder.value(parts.slopes).role != program::Role::constant) return false;
-  const core::Shape& x = builder.value(parts.x).shape;
-  const core::Shape& w = builder.value(parts.w).shape;
-  const program::Window& window = parts.convolution.window;
+  if (!takes(builder, parts)) return false;
+  kernels::ConvShape shape = shape_of(builder, parts);
   // padding lanes are zeros: a last block that is not full may be taken as if it were
-  const bool widens = method == kernels::ConvMethod::dense && parts.convolution.groups == 1;
-  const kernels::ConvShape shape{x[0],
-                                 widens ? (x[1] + own.block - 1) / own.block * own.block : x[1],
-                                 x[2],
-                                 x[3],
-                                 w[0],
-                                 w[2],
-                                 w[3],
-                                 window.strides[0],
-                                 window.strides[1],
-                                 window.dilations[0],
-                                 window.dilations[1],
-                                 window.pads_begin[0],
-                                 window.pads_begin[1],
-                                 window.pads_end[0],
-                                 window.pads_end[1],
-                                 parts.convolution.groups};
+  if (method == kernels::ConvMethod::dense && shape.groups == 1) {
+    shape.c = kernels::divide(shape.c, own.block) * own.block;
+  }
   ConvPlan plan;
   try {
     plan = own.plan(shape, method);
@@ -183,23 +266,32 @@ bool build_own_convolution(Builder& builder, const ConvolutionParts& parts, kern
     return false;  // not a shape for this method
   }
   const Layout from = method == kernels::ConvMethod::first ? Layout::plain : Layout::blocked;
-  const Place source = builder.read(parts.x, from);
-  const Place weights = builder.pack(parts.w, static_cast<std::size_t>(plan.weights) * sizeof(float),
-                                     std::make_shared<FilterPacker>(own, plan, w[1]));
-  OwnConvolution work{
-      own, plan, {}, parts.bias != kNone, parts.residual != kNone, parts.slopes != kNone, builder.threads()};
-  work.fixed.src_image = floats(builder, parts.x, from);
-  work.fixed.dst_image = work.fixed.residual_image = floats(builder, parts.y, Layout::blocked);
-  work.fixed.residual_last = parts.convolution.residual_last;
-  work.fixed.activation = *activation;
-  std::vector<Place> operands{source, weights, {}};
-  if (work.bias) operands.push_back(pack_vector(builder, parts.bias, w[0]));
-  if (work.residual) operands.push_back(builder.read(parts.residual, Layout::blocked));
-  if (work.slopes) operands.push_back(pack_vector(builder, parts.slopes, w[0]));
-  operands[2] = builder.write(parts.y, Layout::blocked);
-  const std::string name = std::string(method_name(method)) + std::string(core::isa_name(own.isa));
-  const std::size_t count = operands.size();
-  builder.emit(make_own(name, count, work), std::move(operands), Layout::blocked);
+  const auto packer = std::make_shared<FilterPacker>(own, plan, builder.value(parts.w).shape[1]);
+  emit_own(
+      builder, parts, from, builder.pack(parts.w, bytes_of(plan.weights), packer), builder.scratch(0),
+      std::string(method_name(method)) + std::string(core::isa_name(own.isa)),
+      [&](const Arguments& arguments) { return OwnConvolution{own, plan, arguments, builder.threads()}; });
+  return true;
+}
+
+bool build_winograd(Builder& builder, const ConvolutionParts& parts) {
+  if (!takes(builder, parts)) return false;
+  const kernels::ConvShape shape = shape_of(builder, parts);
+  const Index tile = kernels::winograd_pays(shape);
+  if (tile == 0) return false;
+  const core::Isa isa = own_kernels().isa;
+  const kernels::Winograd& own = kernels::winograd(isa);
+  const int threads = builder.threads();
+  const kernels::WinogradPlan plan = kernels::plan_winograd(shape, tile, isa, threads);
+  const Index scratch = kernels::divide(plan.scratch, kLine) * kLine;
+  const auto packer = std::make_shared<WinogradPacker>(own, plan, threads);
+  const std::string size = std::to_string(tile);
+  emit_own(builder, parts, Layout::blocked, builder.pack(parts.w, bytes_of(plan.weights), packer),
+           builder.scratch(bytes_of(scratch * threads)),
+           "winograd " + size + "x" + size + " " + std::string(core::isa_name(isa)),
+           [&](const Arguments& arguments) {
+             return WinogradConvolution{own, plan, arguments, threads, scratch};
+           });
   return true;
 }
 

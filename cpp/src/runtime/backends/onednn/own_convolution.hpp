@@ -23,4 +23,7 @@ struct ConvolutionParts {
 /// Lowers to a kernel of our own; false, and nothing added, where the method does not run this shape.
 bool build_own_convolution(Builder& builder, const ConvolutionParts& parts, kernels::ConvMethod method);
 
+/// Lowers to Winograd's algorithm where that pays; false, and nothing added, where not.
+bool build_winograd(Builder& builder, const ConvolutionParts& parts);
+
 }  // namespace rdquant::runtime::onednn
