@@ -98,15 +98,6 @@ class QuickModel:
 
         return load_kept(self._source, self.name)
 
-    def agrees(self, outputs: Mapping[str, NDArray[Any]]) -> bool:
-        """Whether outputs that were computed are what the file says of them."""
-        return all(
-            outputs[o.name].dtype == o.dtype
-            and outputs[o.name].ndim == len(o.shape)
-            and all(d == n for d, n in zip(o.shape, outputs[o.name].shape, strict=True) if isinstance(d, int))
-            for o in self.outputs
-        )
-
 
 def read_quickly(path: str | os.PathLike[str]) -> QuickModel | None:
     """The plain model in the file `path`, or None where `load` has to look at it."""
