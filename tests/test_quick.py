@@ -118,6 +118,21 @@ def test_what_is_computed_twice_runs_once(tmp_path: Path) -> None:
     assert len(session.plan()) < 5
 
 
+def test_an_output_left_out_stands_for_nothing(tmp_path: Path) -> None:
+    net = networks.Net()
+    pool = {"kernel_shape": [2, 2]}
+    for outputs in (["a", "where"], ["b", ""]):
+        net.nodes.append(helper.make_node("MaxPool", ["x"], outputs, **pool))
+    net.nodes.append(helper.make_node("Clip", ["b", "", net.tensor(0.0)], ["c"]))
+    path = tmp_path / "pools.onnx"
+    save(net, net.call("Add", "a", "c"), [1, 1, 4, 4], [1, 1, 3, 3], path)
+    session = rdq.Session(path, backend="reference")
+    x = np.linspace(-1, 1, 16, dtype=np.float32).reshape(1, 1, 4, 4)
+    (y,) = session.run({"x": x}).values()
+    assert is_quick(session)
+    np.testing.assert_allclose(y, x[..., 1:, 1:] + np.minimum(x[..., 1:, 1:], 0))
+
+
 def test_signatures_are_those_of_onnx() -> None:
     for opset in OPSETS:
         for op, known in signatures(opset).items():

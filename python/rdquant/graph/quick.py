@@ -307,7 +307,7 @@ class _Reader:
         first = self._made.setdefault(key, outputs)
         if first is outputs or any(out and not name for name, out in zip(first, outputs, strict=True)):
             return False
-        self._same.update(zip(outputs, first, strict=True))
+        self._same.update((out, name) for out, name in zip(outputs, first, strict=True) if out)
         return True
 
     def _attribute(self, place: Span) -> tuple[str, Any]:
