@@ -270,7 +270,7 @@ def child(what: str, engine: str, net: str) -> None:
     if engine == "rdquant":
         import rdquant
 
-        _ = rdquant.Session, rdquant.load
+        _ = rdquant.Session  # the package's parts load when first used; a session on a file needs no more
     before = resident()
     if engine == "rdquant":
         session = rdquant.Session(path, backend="onednn", threads=2)

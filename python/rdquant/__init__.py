@@ -51,7 +51,7 @@ if TYPE_CHECKING:
 
 
 # A function that shares its module's name is bound now: importing the submodule later, for the first time, would
-# put the module in the function's place.
+# put the module in the function's place. Both modules import little.
 try:
     from .entropy import entropy
     from .sweep import sweep

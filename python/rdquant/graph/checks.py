@@ -6,17 +6,17 @@ message.
 
 from __future__ import annotations
 
-import difflib
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import onnx
 import onnx.defs
 
 from ..errors import CorruptFile, InvalidArgument, Unsupported
+from .ports import suggestion
 
-__all__ = ["captures", "check_model", "check_text", "describe", "sort_nodes", "subgraphs", "suggestion"]
+__all__ = ["captures", "check_model", "check_text", "describe", "sort_nodes", "subgraphs"]
 
 _STANDARD = {"", "ai.onnx"}
 # Domains whose operators are left for the backend to judge; a model's own functions come on top.
@@ -163,12 +163,6 @@ def _check_graph(model: onnx.ModelProto, graph: onnx.GraphProto, outer: set[str]
             raise CorruptFile(
                 f"{where}: field output: no node makes {output.name!r}{suggestion(output.name, defined)}"
             )
-
-
-def suggestion(name: str, known: Iterable[str]) -> str:
-    """ "; did you mean 'x'?" with the closest of `known`, or nothing."""
-    close = difflib.get_close_matches(name, [k for k in known if k], 1)
-    return f"; did you mean {close[0]!r}?" if close else ""
 
 
 def _unique(names: list[str], what: str) -> None:

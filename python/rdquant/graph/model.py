@@ -17,37 +17,14 @@ import onnx
 from numpy.typing import ArrayLike, NDArray
 
 from ..errors import InvalidArgument
-from .checks import suggestion
+from .ports import TensorInfo, suggestion
 from .tensors import Parameter, Stored, captured
 from .writer import complete, referring, save
 
-__all__ = ["Model", "TensorInfo"]
+__all__ = ["Model", "Origin"]
 
 _ROLES = ("weight", "bias", "normalization")
 _MIB = 1 << 20
-
-
-@dataclass(frozen=True)
-class TensorInfo:
-    """An input or output: a dimension is a size, a symbol's name, or None where the file says nothing."""
-
-    name: str
-    dtype: np.dtype[Any]
-    shape: tuple[int | str | None, ...]
-
-    @classmethod
-    def of(cls, value: onnx.ValueInfoProto) -> TensorInfo:
-        """From ONNX's description; sequences and optionals have dtype object and no shape."""
-        if value.type.WhichOneof("value") != "tensor_type":
-            return cls(value.name, np.dtype(object), ())
-        tensor = value.type.tensor_type
-        shape = tuple(
-            d.dim_value if d.HasField("dim_value") else d.dim_param or None for d in tensor.shape.dim
-        )
-        kind = (
-            onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type) if tensor.elem_type else np.dtype(object)
-        )
-        return cls(value.name, np.dtype(kind), shape)
 
 
 @dataclass(frozen=True)

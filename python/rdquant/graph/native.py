@@ -14,23 +14,9 @@ from .._core.graph import Graph
 from ..errors import Unsupported
 from .checks import describe
 from .model import Model
+from .ports import ELEMENT_TYPES
 
 __all__ = ["build_graph", "native_graph"]
-
-_KINDS = {
-    TensorProto.FLOAT: "float32",
-    TensorProto.DOUBLE: "float64",
-    TensorProto.FLOAT16: "float16",
-    TensorProto.INT8: "int8",
-    TensorProto.INT16: "int16",
-    TensorProto.INT32: "int32",
-    TensorProto.INT64: "int64",
-    TensorProto.UINT8: "uint8",
-    TensorProto.UINT16: "uint16",
-    TensorProto.UINT32: "uint32",
-    TensorProto.UINT64: "uint64",
-    TensorProto.BOOL: "bool",
-}
 
 
 def native_graph(model: Model) -> Graph:
@@ -73,7 +59,7 @@ def build_graph(
 
 
 def _kind(number: int, what: str) -> str:
-    kind = _KINDS.get(number)
+    kind = ELEMENT_TYPES.get(number)
     if kind is None:
         raise Unsupported(
             f"{what} has element type {TensorProto.DataType.Name(number)}, which is not supported"

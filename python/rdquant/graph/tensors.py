@@ -14,13 +14,14 @@ from onnx import numpy_helper
 
 from ..errors import CorruptFile, Unsupported
 from .checks import captures, describe, subgraphs
+from .files import FileSource, KeptSource
 from .roles import FLOATS, OTHER_FLOATS, forwards, role
-from .sources import BytesSource, External, FileSource, ProtoSource, byte_number
+from .sources import BytesSource, External, ProtoSource, byte_number
 from .wire import SELF, STRIP_BYTES
 
 __all__ = ["Parameter", "Stored", "lift_constants", "parameters_of", "take_out"]
 
-AnySource = FileSource | BytesSource | ProtoSource
+AnySource = FileSource | KeptSource | BytesSource | ProtoSource
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._core import runtime as _runtime
-from ..graph import Model, native_graph
+from .._core.graph import Graph
 
 __all__ = ["EngineSession", "engine_backends"]
 
@@ -22,9 +22,11 @@ def engine_backends() -> dict[str, str]:
 class EngineSession:
     """One model on one backend of the engine; `run` may be called from several threads at once."""
 
-    def __init__(self, model: Model, backend: str, threads: int, memory_limit: int) -> None:
-        self._outputs = [o.name for o in model.outputs]
-        self._inner = _runtime.Session(native_graph(model), backend, threads, memory_limit)
+    def __init__(
+        self, graph: Graph, outputs: Sequence[str], backend: str, threads: int, memory_limit: int
+    ) -> None:
+        self._outputs = list(outputs)
+        self._inner = _runtime.Session(graph, backend, threads, memory_limit)
 
     @property
     def backend(self) -> str:

@@ -3,26 +3,28 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..errors import BackendUnavailable, InvalidArgument, Unsupported
-from ..graph import Model, TensorInfo, load
+from ..errors import BackendUnavailable, InvalidArgument, RdquantError, Unsupported
+from ..graph import QuickModel, TensorInfo, read_quickly
 from .engine import EngineSession, engine_backends
 from .feeds import check_shape, fed, noise, slices
-from .onnxruntime import OnnxRuntimeSession
+
+if TYPE_CHECKING:
+    from ..graph import Model
+    from .onnxruntime import OnnxRuntimeSession
 
 __all__ = ["BACKENDS", "Session"]
 
 BACKENDS = ("auto", "onednn", "reference", "onnxruntime")
 """Names that `Session` takes; "auto" takes our engine's best, and ONNX Runtime for what the engine lacks."""
 
-_log = logging.getLogger("rdquant.runtime")
+_Result = TypeVar("_Result")
 
 
 def _chosen(backend: str) -> str:
@@ -53,6 +55,9 @@ class Session:
     no oneDNN, or the engine lacks an operator, ONNX Runtime if it is installed (the latter with a warning in
     the log "rdquant.runtime"); else the engine's plain loops.
 
+    A plain file is read straight into the engine; `model` is then made when asked for, or when the engine has
+    anything to complain of, so that the error is the one that `rdquant.load` gives.
+
     Raises BackendUnavailable for an unknown or missing backend, Unsupported for a model that it cannot run:
     the message names operator and node. Plans are made when shapes are known, so an operator's refusal may
     come with the first run.
@@ -73,12 +78,14 @@ class Session:
         self._threads = threads or 0
         self._batch = batch
         self._limit = memory_limit or 0
-        self._model = load(model)
-        self._inner = self._prepared(self._wanted)
+        self._model, self._inner = self._opened(model)
+        self._quick = isinstance(self._model, QuickModel)
 
     @property
     def model(self) -> Model:
         """The model with the weights now in use."""
+        if isinstance(self._model, QuickModel):
+            self._model = self._model.full()
         return self._model
 
     @property
@@ -94,6 +101,8 @@ class Session:
     @property
     def outputs(self) -> list[TensorInfo]:
         """What `run` gives."""
+        if isinstance(self._model, QuickModel) and not self._model.outputs_are_fixed:
+            return self.model.outputs
         return self._model.outputs
 
     def run(self, feeds: Mapping[str, ArrayLike]) -> dict[str, NDArray[Any]]:
@@ -105,7 +114,7 @@ class Session:
         as many rows as fed. Raises InvalidArgument for feeds that do not fit.
         """
         arrays = fed(feeds, self.inputs, self._model.name)
-        rows = slices([*self.inputs, *self.outputs], arrays)
+        rows = slices([*self.inputs, *self._model.outputs], arrays)
         for info in self.inputs:
             check_shape(info, arrays[info.name].shape, sliced=rows is not None)
         return self._run(arrays) if rows is None else self._run_sliced(arrays, *rows)
@@ -117,12 +126,12 @@ class Session:
         Names, shapes and dtypes as `Model.replace_weights`. The engine repacks these weights and keeps its
         plans; ONNX Runtime prepares the model anew.
         """
-        model = self._model.replace_weights(tensors)
-        if isinstance(self._inner, OnnxRuntimeSession):
-            self._inner.replace(model)
-        else:
+        model = self.model.replace_weights(tensors)
+        if isinstance(self._inner, EngineSession):
             stored = model.tensors()
             self._inner.set_weights({name: stored[name][1] for name in tensors if name in stored})
+        else:
+            self._inner.replace(model)
         self._model = model
 
     def plan(self, feeds: Mapping[str, ArrayLike] | None = None) -> list[dict[str, Any]]:
@@ -132,14 +141,12 @@ class Session:
         ("convolution", …; ONNX's names on ONNX Runtime), node, backend, inputs and outputs (names); from our
         engine also kernel, layout (of the output), macs, and bytes (read and written once).
         """
-        if isinstance(self._inner, OnnxRuntimeSession):
+        if not isinstance(self._inner, EngineSession):
             return self._inner.plan()
-        arrays = self._arrays(feeds)
-        try:
-            return self._inner.plan([a.shape for a in arrays.values()])
-        except Unsupported as lacking:
-            self._inner = self._fallback(lacking)
-            return self._inner.plan()
+        shapes = [a.shape for a in self._arrays(feeds).values()]
+        return self._tried(
+            lambda inner: inner.plan(shapes) if isinstance(inner, EngineSession) else inner.plan()
+        )
 
     def profile(self, feeds: Mapping[str, ArrayLike] | None = None, runs: int = 10) -> list[dict[str, Any]]:
         """Time of every step, measured over `runs` runs after one that warms up.
@@ -158,37 +165,74 @@ class Session:
     def __repr__(self) -> str:
         return f"<rdquant.Session of {self._model.name} on {self.backend}, threads {self._threads or 'all'}>"
 
-    def _prepared(self, wanted: str) -> EngineSession | OnnxRuntimeSession:
-        if wanted == "onnxruntime":
-            return OnnxRuntimeSession(self._model, self._threads)
-        if wanted == "auto" and engine_backends().get("onednn", "missing"):
+    def _opened(self, model: Any) -> tuple[Model | QuickModel, EngineSession | OnnxRuntimeSession]:
+        """The model and what runs it; a plain file goes to the engine without more ado."""
+        peer = self._wanted == "onnxruntime" or (self._wanted == "auto" and _no_onednn())
+        quick = None if peer or not isinstance(model, (str, os.PathLike)) else read_quickly(model)
+        if quick is not None:
+            names = [o.name for o in quick.outputs]
+            with contextlib.suppress(RdquantError):
+                return quick, EngineSession(quick.graph, names, self._wanted, self._threads, self._limit)
+        from ..graph import load
+
+        loaded = load(model)
+        return loaded, self._prepared(loaded)
+
+    def _prepared(self, model: Model) -> EngineSession | OnnxRuntimeSession:
+        if self._wanted == "auto" and _no_onednn():
             # The engine's plain loops are correct everywhere, and slow everywhere.
             with contextlib.suppress(BackendUnavailable):
-                return OnnxRuntimeSession(self._model, self._threads)
-        try:
-            return EngineSession(self._model, wanted, self._threads, self._limit)
-        except Unsupported as lacking:
-            return self._fallback(lacking)
+                return _on_onnxruntime(model, self._threads)
+        if self._wanted == "onnxruntime":
+            return _on_onnxruntime(model, self._threads)
+        from ..graph import native_graph
 
-    def _fallback(self, lacking: Unsupported) -> OnnxRuntimeSession:
+        try:
+            names = [o.name for o in model.outputs]
+            return EngineSession(native_graph(model), names, self._wanted, self._threads, self._limit)
+        except Unsupported as lacking:
+            return self._fallback(model, lacking)
+
+    def _fallback(self, model: Model, lacking: Unsupported) -> OnnxRuntimeSession:
         """ONNX Runtime in place of the engine, where the caller left the choice to us and it is installed."""
         if self._wanted != "auto":
             raise lacking
         try:
-            fallback = OnnxRuntimeSession(self._model, self._threads)
+            fallback = _on_onnxruntime(model, self._threads)
         except BackendUnavailable:
             raise lacking from None
-        _log.warning("%s runs on ONNX Runtime, for our engine lacks something: %s", self._model.name, lacking)
+        import logging
+
+        logging.getLogger("rdquant.runtime").warning(
+            "%s runs on ONNX Runtime, for our engine lacks something: %s", model.name, lacking
+        )
         return fallback
 
-    def _run(self, arrays: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    def _tried(self, call: Callable[[EngineSession | OnnxRuntimeSession], _Result]) -> _Result:
+        """`call` on what runs the model; where that is refused, on what the careful loader makes of it, then
+        on ONNX Runtime."""
+        inner = self._inner
         try:
-            return self._inner.run(arrays)
-        except Unsupported as lacking:
-            if not isinstance(self._inner, OnnxRuntimeSession):
-                self._inner = self._fallback(lacking)
-                return self._inner.run(arrays)
-            raise
+            return call(inner)
+        except RdquantError as error:
+            refusal = error
+        if self._careful():
+            return self._tried(call)
+        if not isinstance(refusal, Unsupported) or not isinstance(inner, EngineSession):
+            raise refusal
+        self._inner = self._fallback(self.model, refusal)
+        return call(self._inner)
+
+    def _careful(self) -> bool:
+        """Goes from a quickly read model to one read with all checks; False where that has been done."""
+        if not self._quick:
+            return False
+        self._inner = self._prepared(self.model)
+        self._quick = False
+        return True
+
+    def _run(self, arrays: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        return self._tried(lambda inner: inner.run(arrays))
 
     def _arrays(self, feeds: Mapping[str, ArrayLike] | None) -> dict[str, NDArray[Any]]:
         if feeds is None:
@@ -209,3 +253,13 @@ class Session:
                 part = {n: np.concatenate([a, np.repeat(a[-1:], short, axis=0)]) for n, a in part.items()}
             parts.append(self._run(part))
         return {o.name: np.concatenate([p[o.name] for p in parts])[:rows] for o in self.outputs}
+
+
+def _no_onednn() -> bool:
+    return bool(engine_backends().get("onednn", "missing"))
+
+
+def _on_onnxruntime(model: Model, threads: int) -> OnnxRuntimeSession:
+    from .onnxruntime import OnnxRuntimeSession
+
+    return OnnxRuntimeSession(model, threads)

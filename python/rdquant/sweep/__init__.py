@@ -4,27 +4,36 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
-from concurrent.futures import Executor
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InvalidArgument
-from ..quant.spec import QuantizerSpec, parse_quantizers
-from .study import Study
 
 if TYPE_CHECKING:
+    from concurrent.futures import Executor
+    from pathlib import Path
+
     from ..data import Dataset
     from ..graph import Model
+    from ..quant.spec import QuantizerSpec
     from .point import Context, Outcome, Point, Scope
     from .store import Store
+    from .study import Study
 
 __all__ = ["QUANTIZERS", "Study", "sweep"]
 
 #: The quantizers of thesis 004, chapter 3.
 QUANTIZERS = "midtread,midrise,deadzone:0.1,deadzone:0.25,deadzone:0.4,deadzone:0.7,mulaw:255,minifloat"
+
+
+def __getattr__(name: str) -> Any:
+    if name != "Study":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from .study import Study
+
+    return Study
 
 
 def sweep(
@@ -81,9 +90,13 @@ def sweep(
         InvalidArgument: an argument outside the above, a NaN weight (naming the tensor), another sweep on the same store.
         CorruptFile: the store is no results file, or of a newer schema.
     """
+    from pathlib import Path
+
     from ..data import open_dataset
     from ..graph import load
+    from ..quant.spec import parse_quantizers
     from .store import Store
+    from .study import Study
 
     network = load(model)
     dataset = open_dataset(data, model=network)

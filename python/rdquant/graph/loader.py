@@ -1,0 +1,132 @@
+"""ONNX models loaded: checked, simplified, their weights taken out."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import onnx
+import onnx.inliner
+
+from ..errors import CorruptFile, InvalidArgument
+from .checks import check_model, check_text, sort_nodes
+from .files import KeptSource, open_file
+from .model import Model, Origin
+from .sources import BytesSource, External, ProtoSource
+from .surgery import operate
+from .tensors import AnySource, lift_constants, take_out
+
+__all__ = ["load", "load_kept", "read_structure"]
+
+_COMPRESSED = b"\x89RDQ\r\n\x1a\n"
+_SIGNATURES = {
+    b"\xff\xd8\xff": "a JPEG image",
+    b"\x89PNG": "a PNG image",
+    b"PK\x03\x04": "a zip archive (PyTorch's .pt files are)",
+    b"\x1f\x8b": "a gzip file",
+    b"%PDF": "a PDF",
+    b"version https://git-lfs": "a Git LFS pointer; fetch the file itself with 'git lfs pull'",
+    b"<!DOCTYPE": "a web page",
+    b"<html": "a web page",
+}
+
+
+def load(source: str | os.PathLike[str] | bytes | onnx.ModelProto | Model) -> Model:
+    """Load an ONNX model, or one that `rdquant.compress` made, and make it ready for study.
+
+    source: path of an .onnx file (external data beside it is found) or a .rdq file, the bytes of either, an
+    onnx.ModelProto (which stays as it is), or a Model, which is returned. What a file holds is told by its
+    first bytes.
+
+    The model is checked, upgraded to opset ≥ 13 (`summary()["opset_note"]` says so where that is impossible),
+    its shapes are inferred and its constants folded. Its weights stay exactly as stored: names, values,
+    order, count. Each is read once, straight into its array.
+
+    Raises InvalidArgument for a path that cannot be read, external data outside the model's folder and cyclic
+    graphs; CorruptFile for what is no valid ONNX model; Unsupported for opsets, operators and types beyond
+    this version.
+    """
+    if isinstance(source, Model):
+        return source
+    if isinstance(source, onnx.ModelProto):
+        return _build(ProtoSource(source, "<ModelProto>"), External(None, "<ModelProto>"), source.graph.name)
+    if isinstance(source, (bytes, bytearray, memoryview)):
+        if bytes(source[:8]) == _COMPRESSED:
+            return _decompress(bytes(source), "")
+        return _build(BytesSource(bytes(source), "<bytes>"), External(None, "<bytes>"), "")
+    if not isinstance(source, (str, os.PathLike)):
+        raise InvalidArgument(
+            f"expected a path, bytes, onnx.ModelProto or Model, got {type(source).__name__}"
+        )
+    path = Path(source)
+    if "\0" in str(path):
+        raise InvalidArgument(f"model file {str(path)!r}: a path holds no zero byte")
+    with open_file(path, f"model file {str(path)!r}") as file:
+        file.name = str(path)
+        if file.size >= 8 and file.read(0, 8) == _COMPRESSED:
+            return _decompress(path, path.stem)
+        return _build(file, External(path.parent, file.name), path.stem)
+
+
+def load_kept(source: KeptSource, name: str) -> Model:
+    """The model of a file of which `source` keeps what was read; `name` as `load` would call it."""
+    return _build(source, External(None, source.name), name)
+
+
+def _decompress(source: Path | bytes, name: str) -> Model:
+    from ..codec.container import CompressedFile
+    from ..codec.lossless import DEFAULT_LIMIT
+    from .compressed import build
+
+    return build(CompressedFile(source), name, os.cpu_count() or 1, DEFAULT_LIMIT)
+
+
+def read_structure(path: str | os.PathLike[str]) -> onnx.ModelProto:
+    """The graph in an ONNX file as it stands there, unchecked and without the data of big tensors."""
+    with open_file(Path(path), f"model file {str(path)!r}") as file:
+        return _parse(file)
+
+
+def _build(source: AnySource, external: External, name: str) -> Model:
+    model = _parse(source)
+    check_model(model, source.name)
+    sort_nodes(model.graph, source.name)
+    if model.functions:
+        model = _inlined(model, source.name)
+    opset = next((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), None)
+    nodes = len(model.graph.node)
+    lift_constants(model)
+    tensors, parameters = take_out(model, source, external)
+    skeleton, notes = operate(model, tensors, source.name)
+    origin = Origin(
+        source.name, name or model.graph.name or "model", source.size + external.bytes, opset, nodes, notes
+    )
+    return Model(skeleton, tensors, parameters, origin)
+
+
+def _parse(source: AnySource) -> onnx.ModelProto:
+    if source.size == 0:
+        raise CorruptFile(f"{source.name}: it is empty (0 bytes)")
+    if not isinstance(source, ProtoSource):
+        head = source.read(0, min(32, source.size))
+        for signature, kind in _SIGNATURES.items():
+            if head.startswith(signature):
+                raise CorruptFile(f"{source.name}: it is no ONNX model but {kind}")
+    model = onnx.ModelProto()
+    try:
+        model.ParseFromString(source.skeleton())
+    except Exception as error:  # DecodeError, or RuntimeError from other protobuf implementations
+        reason = str(error).removeprefix(f"{source.name}: ")
+        raise CorruptFile(f"{source.name}: it is no ONNX model, or damaged ({reason})") from None
+    check_text(model, source.name)
+    return model
+
+
+def _inlined(model: onnx.ModelProto, name: str) -> onnx.ModelProto:
+    """The model with its own functions put in place of the nodes that call them."""
+    try:
+        flat: onnx.ModelProto = onnx.inliner.inline_local_functions(model)
+    except Exception as error:  # the inliner throws bare RuntimeErrors
+        raise CorruptFile(f"{name}: field functions: they cannot be inlined ({error})") from None
+    check_model(flat, name)
+    return flat
