@@ -111,6 +111,7 @@ REFUSED_BY_THE_ENGINE = {
         one_node("Split", {"x": [4]}, {"s": [2**63 - 1]}),
         "Split node 'n': pieces of [9223372036854775807] do not make up axis 0 of [4]",
     ),
+    "diagonal without a number": (one_node("Trilu", {"x": [3, 3]}, {"k": []}), "k must be one number"),
     "groups that overflow": (
         one_node("Conv", {"x": [1, 2, 3], "w": [2, 2, 1]}, {}, group=2**63 - 1),
         "do not fit 9223372036854775807 groups",
@@ -128,6 +129,16 @@ def test_the_engine_refuses_before_it_allocates(name: str) -> None:
     with pytest.raises(InvalidArgument) as caught:
         session.run(feeds)
     assert words in str(caught.value)
+
+
+@pytest.mark.parametrize("backend", [name for name, reason in core_runtime.backends().items() if not reason])
+def test_filters_may_be_an_input(backend: str) -> None:
+    """oneDNN's filters are packed before any run, which read what was not there yet."""
+    model = one_node("Conv", {"x": [1, 1, 5, 5], "w": [1, 1, 3, 3]}, {})
+    feeds = [np.arange(25, dtype=np.float32).reshape(1, 1, 5, 5), np.ones((1, 1, 3, 3), np.float32)]
+    [y] = core_runtime.Session(build_graph("g", model, {}), backend, 1, 0).run(feeds)
+    centres = np.arange(25, dtype=np.float32).reshape(5, 5)[1:4, 1:4]
+    np.testing.assert_allclose(y[0, 0], 9 * centres, rtol=1e-6)
 
 
 def test_sequences_at_the_ends_of_their_type() -> None:

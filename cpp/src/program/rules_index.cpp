@@ -84,7 +84,9 @@ void one_hot(Lowering& node) {
 void triangle(Lowering& node) {
   const ValueId x = node.input(0);
   node.check(node.rank(x) >= 2, "the input must be matrices");
-  node.give(0, node.emit_like(Triangle{node.integer("upper", 1) != 0}, {x, node.optional_input(1)}, x));
+  const ValueId k = node.optional_input(1);
+  node.check(k == kNone || core::element_count(node.shape(k)) == 1, "k must be one number");
+  node.give(0, node.emit_like(Triangle{node.integer("upper", 1) != 0}, {x, k}, x));
 }
 
 void depth_to_space(Lowering& node) {

@@ -154,7 +154,9 @@ bool build_own_convolution(Builder& builder, const ConvolutionParts& parts, kern
   const kernels::Kernels& own = own_kernels();
   const auto activation = own_activation(parts.convolution.activation);
   if (own.block != block_size() || builder.value(parts.y).shape.size() != 4 || !activation) return false;
-  if (parts.slopes != kNone && builder.value(parts.slopes).role != program::Role::constant) return false;
+  for (const program::ValueId packed : {parts.w, parts.bias, parts.slopes}) {
+    if (packed != kNone && builder.value(packed).role != program::Role::constant) return false;
+  }
   const core::Shape& x = builder.value(parts.x).shape;
   const core::Shape& w = builder.value(parts.w).shape;
   const program::Window& window = parts.convolution.window;
