@@ -1,6 +1,9 @@
 """Feeds mutated ONNX models to `rdquant.load` and `Session`: all they may do is run or raise an rdquant error.
 
     python tests/fuzz_import.py --seconds 600 --crashes build/crashes
+    python tests/fuzz_import.py --seconds 600 --crashes build/crashes --direct
+
+`--direct` hands them to the engine without `rdquant.load`, whose checks would stop most.
 
 Models mutate in a child process, which writes each to a file first: what kills or hangs the child is kept, and
 a new child goes on with the next seed. Under sanitizers: build with `-C cmake.define.RDQUANT_SANITIZE=address,undefined`
@@ -28,7 +31,10 @@ import models
 import node_cases
 import rdquant as rdq
 from rdquant._core import program
+from rdquant._core import runtime as core_runtime
 from rdquant.errors import RdquantError
+from rdquant.graph import build_graph
+from rdquant.graph.checks import check_text
 from rdquant.runtime.engine import engine_backends
 
 INTEGERS = [0, 1, -1, 2, -2, 3, 7, 64, 2**16, 2**31 - 1, 2**31, -(2**31), 2**40, 2**62, 2**63 - 1, -(2**63)]
@@ -240,30 +246,66 @@ def attempt(data: bytes) -> str:
     return "ran"
 
 
-def work(first: int, crashes: Path) -> None:
+def _fed(port: onnx.ValueInfoProto, rng: np.random.Generator) -> np.ndarray[Any, Any] | None:
+    """Noise for an input; None where it would be too large, or is no tensor of numbers."""
+    kind = port.type.tensor_type
+    shape = [d.dim_value if d.HasField("dim_value") else 2 for d in kind.shape.dim]
+    if any(d < 0 for d in shape) or np.prod([float(d) for d in shape]) > MOST_FED or not kind.elem_type:
+        return None
+    dtype = onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type)
+    return None if dtype.hasobject else np.asarray(rng.standard_normal(shape) * 3).astype(dtype)
+
+
+def attempt_direct(data: bytes) -> str:
+    """The same without `rdquant.load`: lowering and the steps themselves."""
+    model = onnx.ModelProto()
+    rng = np.random.default_rng(0)
+    try:
+        model.ParseFromString(data)
+        check_text(model, "fuzzed")
+        graph = build_graph("fuzzed", model, {})
+        feeds = [_fed(port, rng) for port in model.graph.input]
+    except Exception:  # onnx's own Python code on what `load` would have refused
+        return "not built"
+    fed = [f for f in feeds if f is not None]
+    if len(fed) < len(feeds):
+        return "too large to feed"
+    try:
+        for backend in (name for name, reason in engine_backends().items() if not reason):
+            session = core_runtime.Session(graph, backend, 1, MEMORY_LIMIT)
+            session.run(fed)
+            session.plan([f.shape for f in fed], whole=True)
+    except RdquantError as error:
+        return type(error).__name__
+    except Exception as error:
+        return f"!{type(error).__name__}: {error}"
+    return "ran"
+
+
+def work(first: int, crashes: Path, direct: bool) -> None:
     """Tries seeds from `first` on for ever; a line per seed. The file of a finding stays."""
     pool = seeds()
     for seed in range(first, sys.maxsize):
         data = mutated(seed, pool)
         path = crashes / f"{seed}.onnx"
         path.write_bytes(data)
-        outcome = attempt(data).replace("\n", " ")
+        outcome = (attempt_direct if direct else attempt)(data).replace("\n", " ")
         if not outcome.startswith("!"):
             path.unlink()
         print(seed, outcome, flush=True)
 
 
-def _start(first: int, crashes: Path) -> subprocess.Popen[str]:
-    command = [sys.executable, __file__, "--work", str(first), str(crashes)]
+def _start(first: int, crashes: Path, direct: bool) -> subprocess.Popen[str]:
+    command = [sys.executable, __file__, "--work", str(first), str(crashes)] + ["--direct"] * direct
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
 
 
-def drive(seconds: float, first: int, crashes: Path) -> int:
+def drive(seconds: float, first: int, crashes: Path, direct: bool) -> int:
     """Runs children until the time is over; the number of findings, which lie in `crashes`."""
     crashes.mkdir(parents=True, exist_ok=True)
     tally: Counter[str] = Counter()
     end, seed, findings = time.monotonic() + seconds, first, 0
-    child, started = _start(seed, crashes), False
+    child, started = _start(seed, crashes, direct), False
     while time.monotonic() < end:
         assert child.stdout is not None
         ready, _, _ = select.select([child.stdout], [], [], HANG if started else 10 * HANG)
@@ -277,7 +319,7 @@ def drive(seconds: float, first: int, crashes: Path) -> int:
             outcome = "!hang" if not ready else f"!killed, exit status {child.wait()}"
             child.kill()
             child.wait()
-            child, started = _start(seed + 1, crashes), False
+            child, started = _start(seed + 1, crashes, direct), False
         tally[outcome.split(":")[0]] += 1
         if outcome.startswith("!"):
             findings += 1
@@ -295,12 +337,14 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=600)
     parser.add_argument("--seed", type=int, default=0, help="the first seed")
     parser.add_argument("--crashes", type=Path, default=Path("build/crashes"), help="where findings are kept")
+    parser.add_argument("--direct", action="store_true", help="without rdquant.load")
     parser.add_argument("--work", nargs=2, metavar=("SEED", "FOLDER"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.work:
-        work(int(arguments.work[0]), Path(arguments.work[1]))
+        work(int(arguments.work[0]), Path(arguments.work[1]), arguments.direct)
         return 0
-    return 1 if drive(arguments.seconds, arguments.seed, arguments.crashes) else 0
+    found = drive(arguments.seconds, arguments.seed, arguments.crashes, arguments.direct)
+    return 1 if found else 0
 
 
 if __name__ == "__main__":

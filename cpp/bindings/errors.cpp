@@ -1,4 +1,7 @@
 // C++ error kinds to the Python exceptions of the same name in rdquant.errors.
+#include <new>
+#include <stdexcept>
+
 #include "bindings.hpp"
 #include "rdquant/core/error.hpp"
 
@@ -26,6 +29,10 @@ void register_errors() {
       raise("Unsupported", error);
     } catch (const core::Error& error) {
       raise("RdquantError", error);
+    } catch (const std::bad_alloc&) {
+      raise("InvalidArgument", core::Error("there is not enough memory for this model and these inputs"));
+    } catch (const std::length_error&) {
+      raise("InvalidArgument", core::Error("an array would be longer than any memory"));
     }
   });
 }

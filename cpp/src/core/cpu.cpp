@@ -1,6 +1,11 @@
 #include "rdquant/core/cpu.hpp"
 
+#if __has_include(<unistd.h>)
+#include <unistd.h>
+#endif
+
 #include <array>
+#include <cstdint>
 #include <cstdlib>
 #include <string>
 
@@ -53,5 +58,13 @@ bool has_vector_popcount() {
 }
 
 std::string_view isa_name(Isa isa) noexcept { return kNames[static_cast<std::size_t>(isa)]; }
+
+std::size_t physical_memory() noexcept {
+#if defined(_SC_PHYS_PAGES)
+  const long pages = sysconf(_SC_PHYS_PAGES), bytes = sysconf(_SC_PAGESIZE);
+  if (pages > 0 && bytes > 0) return static_cast<std::size_t>(pages) * static_cast<std::size_t>(bytes);
+#endif
+  return SIZE_MAX;
+}
 
 }  // namespace rdquant::core

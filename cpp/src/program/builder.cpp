@@ -10,6 +10,8 @@
 namespace rdquant::program {
 namespace {
 
+constexpr std::int64_t kMostConstant = std::int64_t{1} << 30U;  // bytes
+
 bool is_float(core::DType dtype) {
   return dtype == core::DType::f32 || dtype == core::DType::f64 || dtype == core::DType::f16 ||
          dtype == core::DType::bf16;
@@ -61,6 +63,24 @@ void store(const core::MutableTensorView& to, double number) {
 
 }  // namespace
 
+std::int64_t checked_bytes(core::DType dtype, const core::Shape& shape) {
+  const std::int64_t count = core::element_count(shape);
+  if (count > kMostElements || std::ranges::any_of(shape, [](std::int64_t s) { return s > kMostSize; })) {
+    throw core::InvalidArgument("a tensor of shape " + core::shape_text(shape) +
+                                " is too large: sizes may be 2^31 at most, all elements 2^40");
+  }
+  return count * static_cast<std::int64_t>(core::size_of(dtype));
+}
+
+void check_constant(core::DType dtype, const core::Shape& shape, std::int64_t source) {
+  const std::int64_t bytes = checked_bytes(dtype, shape);
+  const std::int64_t most = std::max(kMostConstant, 4 * source);
+  if (bytes <= most) return;
+  throw core::InvalidArgument("a constant of " + std::string(core::dtype_name(dtype)) + " and shape " +
+                              core::shape_text(shape) + " would take " + std::to_string(bytes) +
+                              " bytes; allowed are " + std::to_string(most));
+}
+
 Builder::Builder(Program& program) : program_(program), variable_(program.values.size(), false) {
   for (const auto& [name, id] : program.weights) variable_[index(id)] = true;
   for (const Step& step : program.prologue) {
@@ -71,6 +91,7 @@ Builder::Builder(Program& program) : program_(program), variable_(program.values
 }
 
 ValueId Builder::add(Value value, bool variable) {
+  static_cast<void>(checked_bytes(value.dtype, value.shape));
   program_.values.push_back(std::move(value));
   variable_.push_back(variable);
   return static_cast<ValueId>(program_.values.size() - 1);
@@ -117,14 +138,17 @@ ValueId Builder::emit(Operation operation, std::vector<ValueId> inputs, core::DT
 std::vector<ValueId> Builder::emit(Operation operation, std::vector<ValueId> inputs,
                                    const std::vector<Output>& outputs, const std::string& node) {
   bool constant = true, variable = false;
+  std::int64_t source = 0;
   for (const ValueId id : inputs) {
-    constant = constant && (id == kNone || is_constant(id));
-    variable = variable || (id != kNone && is_variable(id));
+    if (id == kNone) continue;
+    constant = constant && is_constant(id);
+    variable = variable || is_variable(id);
+    source += static_cast<std::int64_t>(value(id).data.bytes());
   }
   Step step{std::move(operation), std::move(inputs), {}, node};
   while (!step.inputs.empty() && step.inputs.back() == kNone) step.inputs.pop_back();
   for (const Output& output : outputs) {
-    static_cast<void>(core::element_count(output.shape));  // refuses negative and overlong sizes
+    if (constant) check_constant(output.dtype, output.shape, source);
     const Role role = constant ? Role::constant : Role::activation;
     step.outputs.push_back(
         output.wanted ? add({"", output.dtype, output.shape, role, {}}, constant && variable) : kNone);

@@ -7,6 +7,17 @@
 
 namespace rdquant::program {
 
+/// Bounds, so that no arithmetic on sizes overflows: of one axis, of all elements, and of a window's numbers.
+inline constexpr std::int64_t kMostSize = std::int64_t{1} << 31U, kMostElements = std::int64_t{1} << 40U,
+                              kMostWindow = std::int64_t{1} << 30U;
+
+/// Bytes of a value. @throws InvalidArgument  a negative size, or one beyond the bounds
+[[nodiscard]] std::int64_t checked_bytes(core::DType dtype, const core::Shape& shape);
+
+/// Refuses a constant that is about to be made from `source` bytes of others and would grow beyond 1 GiB and
+/// four times those. @throws InvalidArgument
+void check_constant(core::DType dtype, const core::Shape& shape, std::int64_t source);
+
 /// Adds values and steps to a Program, and folds: a step whose inputs are all constants is computed at once.
 /// Where one of them derives from a weight, the step goes into the prologue too.
 class Builder {

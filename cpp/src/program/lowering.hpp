@@ -114,9 +114,6 @@ void add_source_rules(Rules& rules);
 /// ONNX's numbers of element types. @throws Unsupported
 [[nodiscard]] core::DType dtype_of_onnx(std::int64_t number);
 
-/// Bounds of a window, so that no arithmetic on sizes overflows.
-inline constexpr std::int64_t kMostWindow = std::int64_t{1} << 31U;
-
 /// Fills a window from auto_pad, pads, strides and dilations over the sizes of the image.
 [[nodiscard]] Window window_of(const Lowering& node, const core::Shape& image,
                                const std::vector<std::int64_t>& kernel);

@@ -33,7 +33,8 @@ void conv(Lowering& node) {
   Convolution op;
   op.window = window_of(node, image, kernel_of(node, weights));
   op.groups = node.integer("group", 1);
-  node.check(op.groups >= 1 && image[1] == weights[1] * op.groups && weights[0] % op.groups == 0,
+  node.check(op.groups >= 1 && op.groups <= kMostSize && image[1] == weights[1] * op.groups &&
+                 weights[0] % op.groups == 0,
              "input " + core::shape_text(image) + " and weights " + core::shape_text(weights) +
                  " do not fit " + std::to_string(op.groups) + " groups");
   check_bias(node, bias, weights[0]);
@@ -50,6 +51,9 @@ core::Shape transposed_sizes(const Lowering& node, const core::Shape& image, Win
   const std::string automatic = node.text("auto_pad", "NOTSET");
   node.check(extra.size() == axes && (wanted.empty() || wanted.size() >= axes),
              "output_padding and output_shape must fit " + std::to_string(axes) + " axes");
+  const auto within = [](std::int64_t v) { return v >= 0 && v <= kMostWindow; };
+  node.check(std::ranges::all_of(extra, within) && std::ranges::all_of(wanted, within),
+             "output_padding and output_shape may be 0 to 2^30");
   core::Shape sizes(axes);
   for (std::size_t i = 0; i < axes; ++i) {
     const std::int64_t full =
@@ -75,9 +79,10 @@ void conv_transpose(Lowering& node) {
   TransposedConvolution op;
   op.window = window_of(node, image, kernel_of(node, weights));
   op.groups = node.integer("group", 1);
-  node.check(op.groups >= 1 && image[1] == weights[0] && weights[0] % op.groups == 0,
-             "input " + core::shape_text(image) + " and weights " + core::shape_text(weights) +
-                 " do not fit " + std::to_string(op.groups) + " groups");
+  node.check(
+      op.groups >= 1 && op.groups <= kMostSize && image[1] == weights[0] && weights[0] % op.groups == 0,
+      "input " + core::shape_text(image) + " and weights " + core::shape_text(weights) + " do not fit " +
+          std::to_string(op.groups) + " groups");
   check_bias(node, bias, weights[1] * op.groups);
   core::Shape out = {image[0], weights[1] * op.groups};
   std::ranges::copy(transposed_sizes(node, image, op.window), std::back_inserter(out));

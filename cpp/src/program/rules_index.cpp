@@ -6,6 +6,8 @@
 namespace rdquant::program {
 namespace {
 
+constexpr std::int64_t kMostBlock = 1 << 15;
+
 std::size_t at(std::int64_t axis) { return static_cast<std::size_t>(axis); }
 
 void gather(Lowering& node) {
@@ -70,7 +72,7 @@ void scatter_nd(Lowering& node) {
 void one_hot(Lowering& node) {
   const ValueId indices = node.input(0), values = node.input(2);
   const auto depth = node.numbers_of(1);
-  node.check(depth.size() == 1 && depth[0] >= 0 && depth[0] < static_cast<double>(kMostWindow),
+  node.check(depth.size() == 1 && depth[0] >= 0 && depth[0] < static_cast<double>(kMostSize),
              "depth must be one number of 0 to 2^31");
   node.check(core::element_count(node.shape(values)) == 2, "values must be [off, on]");
   const OneHot op{node.axis(node.integer("axis", -1), node.rank(indices) + 1)};
@@ -82,7 +84,9 @@ void one_hot(Lowering& node) {
 void triangle(Lowering& node) {
   const ValueId x = node.input(0);
   node.check(node.rank(x) >= 2, "the input must be matrices");
-  node.give(0, node.emit_like(Triangle{node.integer("upper", 1) != 0}, {x, node.optional_input(1)}, x));
+  const ValueId k = node.optional_input(1);
+  node.check(k == kNone || core::element_count(node.shape(k)) == 1, "k must be one number");
+  node.give(0, node.emit_like(Triangle{node.integer("upper", 1) != 0}, {x, k}, x));
 }
 
 void depth_to_space(Lowering& node) {
@@ -91,7 +95,7 @@ void depth_to_space(Lowering& node) {
   if (mode != "DCR" && mode != "CRD") node.unsupported("mode '" + mode + "'");
   const DepthToSpace op{node.integer("blocksize", 1), mode == "CRD"};
   const std::int64_t b = op.block;
-  node.check(node.rank(x) == 4 && b >= 1 && b <= kMostWindow && node.shape(x)[1] % (b * b) == 0,
+  node.check(node.rank(x) == 4 && b >= 1 && b <= kMostBlock && node.shape(x)[1] % (b * b) == 0,
              "shape " + core::shape_text(node.shape(x)) + " does not fit blocks of " + std::to_string(b));
   const core::Shape s = node.shape(x);
   node.give(0, node.emit(op, {x}, node.dtype(x), {s[0], s[1] / (b * b), s[2] * b, s[3] * b}));
@@ -101,7 +105,7 @@ void space_to_depth(Lowering& node) {
   const ValueId x = node.input(0);
   const SpaceToDepth op{node.integer("blocksize", 1)};
   const std::int64_t b = op.block;
-  node.check(node.rank(x) == 4 && b >= 1 && b <= kMostWindow && node.shape(x)[2] % b == 0 &&
+  node.check(node.rank(x) == 4 && b >= 1 && b <= kMostBlock && node.shape(x)[2] % b == 0 &&
                  node.shape(x)[3] % b == 0,
              "shape " + core::shape_text(node.shape(x)) + " does not fit blocks of " + std::to_string(b));
   const core::Shape s = node.shape(x), out = {s[0], s[1] * b * b, s[2] / b, s[3] / b};

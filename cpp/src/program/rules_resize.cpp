@@ -43,7 +43,7 @@ core::Shape scaled(const Lowering& node, const core::Shape& shape, const std::ve
   core::Shape out;
   for (std::size_t i = 0; i < shape.size(); ++i) {
     const double size = std::floor(static_cast<double>(shape[i]) * static_cast<double>(scales[i]));
-    node.check(scales[i] > 0 && size < static_cast<double>(kMostWindow), "a scale is not valid");
+    node.check(scales[i] > 0 && size < static_cast<double>(kMostSize), "a scale is not valid");
     out.push_back(static_cast<std::int64_t>(size));
   }
   return out;
@@ -82,7 +82,7 @@ core::Shape sized(Lowering& node, const std::vector<std::int64_t>& axes, Resize&
   double common = larger ? 0 : 1e30;
   for (std::size_t i = 0; i < axes.size(); ++i) {
     const auto axis = static_cast<std::size_t>(axes[i]);
-    node.check(sizes[i] >= 0 && sizes[i] <= kMostWindow && from[axis] > 0, "a size is not valid");
+    node.check(sizes[i] >= 0 && sizes[i] <= kMostSize && from[axis] > 0, "a size is not valid");
     const double scale = static_cast<double>(sizes[i]) / static_cast<double>(from[axis]);
     common = larger ? std::max(common, scale) : std::min(common, scale);
     shape[axis] = sizes[i];

@@ -1,6 +1,5 @@
 // Reshape, Flatten, Squeeze, Unsqueeze, Transpose, Concat, Split, Slice, Pad, Expand, Tile.
 #include <algorithm>
-#include <cstdlib>
 #include <limits>
 #include <numeric>
 #include <utility>
@@ -18,7 +17,7 @@ void reshape(Lowering& node) {
   core::Shape to = node.opset() < 5 ? node.integers("shape") : node.integers_of(1);
   const core::Shape from = node.shape(x);
   const bool zero_stays = node.integer("allowzero", 0) != 0;
-  std::int64_t open = -1, known = 1;
+  std::int64_t open = -1;
   for (std::size_t i = 0; i < to.size(); ++i) {
     if (to[i] == 0 && !zero_stays) {
       node.check(i < from.size(), "shape " + core::shape_text(to) + " copies an axis that the input lacks");
@@ -27,7 +26,9 @@ void reshape(Lowering& node) {
     node.check(to[i] >= 0 || (to[i] == -1 && open < 0), "shape " + core::shape_text(to) + " is not valid");
     if (to[i] < 0) open = static_cast<std::int64_t>(i);
   }
-  for (const std::int64_t size : to) known *= size < 0 ? 1 : std::min(size, kMostWindow);
+  core::Shape closed = to;
+  if (open >= 0) closed[at(open)] = 1;
+  const std::int64_t known = core::element_count(closed);
   const std::int64_t count = core::element_count(from);
   if (open >= 0) to[at(open)] = known == 0 ? 0 : count / known;
   node.check(core::element_count(to) == count,
@@ -115,6 +116,7 @@ void split(Lowering& node) {
   auto sizes = node.integers("split", 13, 1);
   if (!sizes || sizes->empty()) {
     const auto parts = static_cast<std::int64_t>(node.node().outputs.size());
+    node.check(parts > 0, "there are no outputs");
     node.check(node.integer("num_outputs", parts) == parts, "num_outputs contradicts the number of outputs");
     const std::int64_t each = (whole + parts - 1) / parts;
     sizes.emplace();
@@ -122,7 +124,8 @@ void split(Lowering& node) {
       sizes->push_back(std::clamp<std::int64_t>(whole - i * each, 0, each));
     }
   }
-  node.check(sizes->size() == node.node().outputs.size() &&
+  const auto fits = [&](std::int64_t size) { return size >= 0 && size <= whole; };
+  node.check(sizes->size() == node.node().outputs.size() && std::ranges::all_of(*sizes, fits) &&
                  std::accumulate(sizes->begin(), sizes->end(), std::int64_t{0}) == whole,
              "pieces of " + core::shape_text(*sizes) + " do not make up axis " + std::to_string(op.axis) +
                  " of " + core::shape_text(shape));
@@ -215,8 +218,8 @@ void pad(Lowering& node) {
     const std::size_t axis = at(node.axis(axes[i], node.rank(x)));
     op.begins[axis] = (*amounts)[i];
     op.ends[axis] = (*amounts)[i + axes.size()];
-    node.check(std::max(std::abs(op.begins[axis]), std::abs(op.ends[axis])) <= kMostWindow,
-               "pads may be 2^31 at most");
+    const auto within = [](std::int64_t amount) { return amount >= -kMostSize && amount <= kMostSize; };
+    node.check(within(op.begins[axis]) && within(op.ends[axis]), "pads may be 2^31 at most");
     const bool mirrors = op.mode == PadMode::reflect || op.mode == PadMode::edge || op.mode == PadMode::wrap;
     node.check(!mirrors || shape[axis] > 0 || (op.begins[axis] <= 0 && op.ends[axis] <= 0),
                "an empty axis cannot be continued");
@@ -254,7 +257,7 @@ void tile(Lowering& node) {
   core::Shape shape = node.shape(x);
   node.check(op.repeats.size() == shape.size(), "repeats must hold one number per axis");
   for (std::size_t i = 0; i < shape.size(); ++i) {
-    node.check(op.repeats[i] >= 0 && op.repeats[i] <= kMostWindow && shape[i] <= kMostWindow,
+    node.check(op.repeats[i] >= 0 && op.repeats[i] <= kMostSize && shape[i] <= kMostSize,
                "repeats may be 0 to 2^31");
     shape[i] *= op.repeats[i];
   }

@@ -1,6 +1,8 @@
 // What is known before any data are: Constant, ConstantOfShape, Shape, Size, Range, EyeLike.
 #include <algorithm>
 #include <cmath>
+#include <cstdint>
+#include <type_traits>
 #include <utility>
 
 #include "lowering.hpp"
@@ -67,9 +69,14 @@ void size(Lowering& node) {
 
 template <typename T>
 core::Tensor arithmetic_sequence(core::DType dtype, T start, T delta, std::int64_t count) {
+  check_constant(dtype, {count}, 0);
   core::Tensor tensor(dtype, {count});
   T* out = tensor.write().as<T>();
-  for (std::int64_t i = 0; i < count; ++i) out[i] = static_cast<T>(start + static_cast<T>(i) * delta);
+  // Integers go modulo 2^64 on the way: a product may pass the range that the sum stays in.
+  using Exact = std::conditional_t<std::is_integral_v<T>, std::uint64_t, T>;
+  for (std::int64_t i = 0; i < count; ++i) {
+    out[i] = static_cast<T>(static_cast<Exact>(start) + static_cast<Exact>(i) * static_cast<Exact>(delta));
+  }
   return tensor;
 }
 
@@ -78,28 +85,27 @@ void range(Lowering& node) {
   node.check(start.size() == 1 && limit.size() == 1 && delta.size() == 1 && delta[0] != 0,
              "start, limit and delta must be numbers, delta not 0");
   const double steps = std::ceil((limit[0] - start[0]) / delta[0]);
-  node.check(steps < static_cast<double>(kMostWindow), "more than 2^31 numbers");
+  node.check(steps < static_cast<double>(kMostSize), "more than 2^31 numbers");
   const auto count = static_cast<std::int64_t>(std::max(0.0, steps));
   const core::DType dtype = node.dtype(node.input(0));
   Builder& builder = node.builder();
+  const auto give = [&]<typename T>(T first, T step) {
+    node.give(0, builder.add_constant(arithmetic_sequence(dtype, first, step, count)));
+  };
+  const auto give_integers = [&]<typename T>(T) {
+    give(static_cast<T>(node.integers_of(0)[0]), static_cast<T>(node.integers_of(2)[0]));
+  };
   switch (dtype) {
     case core::DType::f32:
-      return node.give(0, builder.add_constant(arithmetic_sequence(dtype, static_cast<float>(start[0]),
-                                                                   static_cast<float>(delta[0]), count)));
+      return give(static_cast<float>(start[0]), static_cast<float>(delta[0]));
     case core::DType::f64:
-      return node.give(0, builder.add_constant(arithmetic_sequence(dtype, start[0], delta[0], count)));
+      return give(start[0], delta[0]);
     case core::DType::i64:
-      return node.give(0,
-                       builder.add_constant(arithmetic_sequence(dtype, static_cast<std::int64_t>(start[0]),
-                                                                static_cast<std::int64_t>(delta[0]), count)));
+      return give_integers(std::int64_t{});
     case core::DType::i32:
-      return node.give(0,
-                       builder.add_constant(arithmetic_sequence(dtype, static_cast<std::int32_t>(start[0]),
-                                                                static_cast<std::int32_t>(delta[0]), count)));
+      return give_integers(std::int32_t{});
     case core::DType::i16:
-      return node.give(0,
-                       builder.add_constant(arithmetic_sequence(dtype, static_cast<std::int16_t>(start[0]),
-                                                                static_cast<std::int16_t>(delta[0]), count)));
+      return give_integers(std::int16_t{});
     default:
       node.unsupported("numbers of type " + std::string(core::dtype_name(dtype)));
   }
@@ -110,6 +116,7 @@ void eye_like(Lowering& node) {
   node.check(node.rank(x) == 2, "the input must be a matrix");
   const core::DType dtype = node.has("dtype") ? dtype_of_onnx(node.integer("dtype", 1)) : node.dtype(x);
   const std::int64_t k = node.integer("k", 0), rows = node.shape(x)[0], columns = node.shape(x)[1];
+  check_constant(dtype, {rows, columns}, 0);
   core::Tensor eye(core::DType::u8, {rows, columns});
   for (std::int64_t i = 0; i < rows; ++i) {
     if (k >= -i && k < columns - i) eye.write().as<std::uint8_t>()[i * columns + i + k] = 1;

@@ -1,5 +1,4 @@
 #include <algorithm>
-#include <cstdlib>
 
 #include "lowering.hpp"
 
@@ -21,14 +20,16 @@ void pad_same(Window& window, const core::Shape& image, bool lower) {
 }
 
 void check(const Lowering& node, const Window& window) {
+  const auto within = [](std::int64_t pad) { return pad >= 0 && pad <= kMostWindow; };
   for (std::size_t i = 0; i < window.kernel.size(); ++i) {
     node.check(window.kernel[i] >= 1 && window.strides[i] >= 1 && window.dilations[i] >= 1,
                "kernel sizes, strides and dilations must be at least 1");
     node.check(window.kernel[i] <= kMostWindow && window.strides[i] <= kMostWindow &&
-                   window.dilations[i] <= kMostWindow && std::abs(window.pads_begin[i]) <= kMostWindow &&
-                   std::abs(window.pads_end[i]) <= kMostWindow,
-               "kernel sizes, strides, dilations and pads may be 2^31 at most");
+                   window.dilations[i] <= kMostWindow && within(window.pads_begin[i]) &&
+                   within(window.pads_end[i]),
+               "pads may be 0 to 2^30, kernel sizes, strides and dilations 2^30 at most");
   }
+  node.check(core::element_count(window.kernel) <= kMostElements, "a window may have 2^40 elements at most");
 }
 
 }  // namespace

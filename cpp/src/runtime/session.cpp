@@ -9,6 +9,7 @@
 #include <shared_mutex>
 #include <utility>
 
+#include "rdquant/core/cpu.hpp"
 #include "rdquant/core/error.hpp"
 #include "rdquant/core/parallel.hpp"
 #include "rdquant/program/memory.hpp"
@@ -70,6 +71,21 @@ std::int64_t bytes_of(const program::Value& value) {
   return core::element_count(value.shape) * static_cast<std::int64_t>(core::size_of(value.dtype));
 }
 
+/// Refuses a program with a value larger than the limit, before any backend makes room for it.
+void check_room(const Program& program, std::size_t limit) {
+  for (const program::Step& step : program.steps) {
+    for (const program::ValueId id : step.outputs) {
+      if (id == program::kNone) continue;
+      const program::Value& value = program.values[static_cast<std::size_t>(id)];
+      if (static_cast<std::size_t>(bytes_of(value)) <= limit) continue;
+      throw core::InvalidArgument(
+          program.name + " needs " + std::to_string(bytes_of(value)) + " bytes for the output of node '" +
+          step.node + "', " + std::string(core::dtype_name(value.dtype)) + " of shape " +
+          core::shape_text(value.shape) + "; the memory limit is " + std::to_string(limit));
+    }
+  }
+}
+
 /// Rows of a piece: one, or as many as make a piece's activations outweigh the weights, which every piece
 /// reads again; a divisor of the batch that leaves each thread a piece.
 std::int64_t rows_per_piece(const Program& program, std::int64_t batch, std::int64_t threads) {
@@ -94,6 +110,7 @@ std::int64_t rows_per_piece(const Program& program, std::int64_t batch, std::int
 struct Session::Impl {
   Impl(graph::Graph g, std::string_view name, const Options& o)
       : graph(std::move(g)), backend(runtime::backend(name)), options(o) {
+    if (options.memory_limit == 0) options.memory_limit = core::physical_memory();
     program::check_operators(graph);
   }
 
@@ -135,6 +152,7 @@ struct Session::Impl {
     if (auto found = prepared.find({shapes, threads})) return *found;
     auto made = std::make_shared<Prepared>();
     made->program = lowered(shapes);
+    check_room(made->program, options.memory_limit);
     made->executable = backend.prepare(made->program, {threads, options.memory_limit});
     prepared.add({shapes, threads}, made);
     return made;
@@ -156,7 +174,7 @@ struct Session::Impl {
       const Executable& executable = *route.prepared->executable;
       const std::size_t need =
           executable.weight_bytes() + executable.arena_bytes() * static_cast<std::size_t>(threads);
-      if (options.memory_limit != 0 && need > options.memory_limit) return std::nullopt;
+      if (need > options.memory_limit) return std::nullopt;
       return route;
     } catch (const core::InvalidArgument&) {
       return std::nullopt;  // the graph fixes its batch, or one piece exceeds the memory limit: run it whole

@@ -19,6 +19,10 @@ from .ports import suggestion
 __all__ = ["captures", "check_model", "check_text", "describe", "sort_nodes", "subgraphs"]
 
 _STANDARD = {"", "ai.onnx"}
+_MOST_SIZE = 1 << 31
+_AXES = 1 << 15
+# Attributes whose values onnx's shape inference uses unchecked as places in lists of sizes.
+_INDICES = {"axis": range(-_AXES, _AXES), "batch_dims": range(_AXES)}
 # Domains whose operators are left for the backend to judge; a model's own functions come on top.
 _BACKEND_DOMAINS = ("com.microsoft", "ai.onnx.ml", "ai.onnx.training", "ai.onnx.preview")
 
@@ -142,8 +146,10 @@ def _check_graph(model: onnx.ModelProto, graph: onnx.GraphProto, outer: set[str]
     _unique([i.name for i in graph.input], f"{where}: field input")
     _unique([o.name for o in graph.output], f"{where}: field output")
     defined = set(initializers) | {i.name for i in graph.input}
+    _read_sizes(graph, where)
     for node in graph.node:
         _check_operator(model, node, where)
+        _check_indices(node, graph, where)
         for output in node.output:
             if output and output in defined:
                 raise CorruptFile(f"{where}: {describe(node)}, field output: {output!r} is defined twice")
@@ -163,6 +169,39 @@ def _check_graph(model: onnx.ModelProto, graph: onnx.GraphProto, outer: set[str]
             raise CorruptFile(
                 f"{where}: field output: no node makes {output.name!r}{suggestion(output.name, defined)}"
             )
+
+
+def _check_indices(node: onnx.NodeProto, graph: onnx.GraphProto, where: str) -> None:
+    """CorruptFile where onnx's shape inference would leave its lists of sizes, or fill memory with one."""
+    for attribute in node.attribute:
+        allowed = _INDICES.get(attribute.name)
+        if attribute.type == onnx.AttributeProto.INT and allowed is not None and attribute.i not in allowed:
+            raise CorruptFile(
+                f"{where}: {describe(node)}, field {attribute.name}: {attribute.i} counts no axes; "
+                f"allowed are {allowed.start} to {allowed.stop - 1}"
+            )
+    if node.op_type == "Slice":
+        for port in graph.input:
+            dims = port.type.tensor_type.shape.dim
+            if port.name in node.input[1:] and any(d.dim_value >= _AXES for d in dims):
+                raise CorruptFile(
+                    f"{where}: {describe(node)}, field input: {port.name!r} has {dims[0].dim_value} entries, "
+                    f"one per axis; {_AXES - 1} are the most allowed"
+                )
+
+
+def _read_sizes(graph: onnx.GraphProto, where: str) -> None:
+    """Opens negative sizes, which some exporters write for open ones; CorruptFile for those beyond 2^31."""
+    for field in ("input", "output", "value_info"):
+        for port in getattr(graph, field):
+            for dim in port.type.tensor_type.shape.dim:
+                if dim.dim_value < 0:
+                    dim.Clear()
+                if dim.dim_value > _MOST_SIZE:
+                    raise CorruptFile(
+                        f"{where}: field {field}: {port.name!r} has a size of {dim.dim_value}; "
+                        "2^31 is the most allowed"
+                    )
 
 
 def _unique(names: list[str], what: str) -> None:

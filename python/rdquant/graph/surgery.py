@@ -8,6 +8,7 @@ with a note.
 from __future__ import annotations
 
 import logging
+import math
 import re
 import threading
 from collections.abc import Iterator, Mapping
@@ -20,8 +21,8 @@ import onnx.shape_inference
 import onnx.version_converter
 from onnx import helper
 
-from ..errors import CorruptFile
-from .checks import sort_nodes
+from ..errors import CorruptFile, InvalidArgument
+from .checks import describe, sort_nodes, subgraphs
 from .tensors import Stored, captured
 
 __all__ = ["MIN_OPSET", "operate"]
@@ -30,6 +31,7 @@ MIN_OPSET = 13
 """Older models are upgraded to this opset: from 13 on, quantization per channel exists."""
 
 _FOLD_BYTES = 1 << 20  # constants that would grow beyond this stay as nodes
+_MOST_CONSTANT = 1 << 28  # elements: onnxslim computes a constant before it looks at its size
 _SLIM = threading.Lock()  # onnxslim keeps its settings in class attributes
 
 
@@ -39,7 +41,7 @@ def operate(
     """The simplified skeleton and notes on what could not be done ({} as a rule).
 
     model: the skeleton; tensors: what was taken out of it. Raises CorruptFile where ONNX's checker refuses
-    the model.
+    the model, InvalidArgument where a constant would grow beyond 2^28 elements.
     """
     real = [i.name for i in model.graph.input]
     notes: dict[str, str] = {}
@@ -51,6 +53,7 @@ def operate(
     except (onnx.checker.ValidationError, ValueError, RuntimeError) as error:
         raise CorruptFile(f"{name}: {_first_lines(error)}") from None
     _check_shapes(model, name)
+    _check_constants(model, name)
     model = _upgrade(model, notes)
     model = _fold(model, notes)
     inputs = [i for i in model.graph.input if i.name in set(real)]
@@ -117,6 +120,27 @@ def _check_shapes(model: onnx.ModelProto, name: str) -> None:
             raise CorruptFile(
                 f"{name}: node {node or '(no name)'} ({op}): shapes contradict each other: {detail}"
             ) from None
+
+
+def _check_constants(model: onnx.ModelProto, name: str) -> None:
+    """InvalidArgument where constants make one of more than _MOST_CONSTANT elements, as far as shapes follow."""
+    known = {t.name for t in model.graph.initializer}
+    makers: dict[str, onnx.NodeProto] = {}
+    for node in model.graph.node:
+        if all(i in known for i in node.input if i) and not any(subgraphs(node)):
+            known.update(node.output)
+            makers.update((out, node) for out in node.output)
+    # Without the types that the model declares, which may be wrong.
+    graph = onnx.GraphProto(name="constants", initializer=model.graph.initializer)
+    graph.node.extend(node for node in model.graph.node if any(out in makers for out in node.output))
+    alone = onnx.ModelProto(ir_version=model.ir_version, opset_import=model.opset_import, graph=graph)
+    for value in _infer(alone, {}).graph.value_info:
+        sizes = [d.dim_value for d in value.type.tensor_type.shape.dim]
+        if value.name in makers and math.prod(sizes) > _MOST_CONSTANT:
+            raise InvalidArgument(
+                f"{name}: {describe(makers[value.name])} would make a constant of shape {sizes}; "
+                f"2^28 elements are the most allowed"
+            )
 
 
 def _infer(model: onnx.ModelProto, notes: dict[str, str]) -> onnx.ModelProto:

@@ -49,7 +49,8 @@ class Session:
     model: a `Model` or what `rdquant.load` takes. backend: one of `BACKENDS`; "auto" reads the environment
     variable RDQUANT_BACKEND first. threads: threads within one run, all cores by default. batch: rows that
     `plan` and `profile` make up where the model leaves the batch open. memory_limit: bytes that activations
-    and packed weights of one plan may take; by default no limit. ONNX Runtime has none.
+    and packed weights of one plan may take; by default the machine's memory. ONNX Runtime has
+    no limit.
 
     A backend named by the caller is used or refused. "auto" takes our engine on oneDNN; where this machine has
     no oneDNN, or the engine lacks an operator, ONNX Runtime if it is installed (the latter with a warning in

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstddef>
 #include <string_view>
 
 namespace rdquant::core {
@@ -22,5 +23,8 @@ enum class Isa { baseline, avx2, avx512 };
 [[nodiscard]] bool has_vector_popcount();
 
 [[nodiscard]] std::string_view isa_name(Isa isa) noexcept;
+
+/// Bytes of memory that this machine has; the largest number where the system does not say.
+[[nodiscard]] std::size_t physical_memory() noexcept;
 
 }  // namespace rdquant::core

@@ -43,6 +43,8 @@ struct Ending {
   }
 };
 
+constexpr std::int64_t kMostPadded = std::int64_t{1} << 27U;  // numbers
+
 /// One image as doubles, zeros around it so that no window leaves it.
 class PaddedImage {
  public:
@@ -50,7 +52,13 @@ class PaddedImage {
     for (std::size_t i = 0; i < 3; ++i) {
       size_[i] = std::max(s.begin[i] + s.in[i], (s.out[i] - 1) * s.stride[i] + s.reach(i));
     }
-    values_.resize(static_cast<std::size_t>(channels * size_[0] * size_[1] * size_[2]), 0.0);
+    const std::int64_t room = core::element_count(std::array{channels, size_[0], size_[1], size_[2]});
+    const std::int64_t image = channels * s.in[0] * s.in[1] * s.in[2];
+    if (room > std::max(kMostPadded, 4 * image)) {
+      throw core::InvalidArgument("an image of " + std::to_string(image) + " numbers would be padded to " +
+                                  std::to_string(room));
+    }
+    values_.resize(static_cast<std::size_t>(room), 0.0);
     channels_ = channels;
   }
 

@@ -16,16 +16,12 @@ std::vector<Range> ranges(const Spatial& s, std::size_t axis, std::int64_t count
   std::vector<Range> all;
   for (std::int64_t o = 0; o < s.out[axis]; ++o) {
     const std::int64_t start = o * s.stride[axis] - s.begin[axis];
-    Range range{s.kernel[axis], 0, 0};
-    for (std::int64_t k = 0; k < s.kernel[axis]; ++k) {
-      const std::int64_t place = start + k * s.dilation[axis];
-      if (place >= 0 && place < s.in[axis]) {
-        range.first = std::min(range.first, k);
-        range.last = k + 1;
-      }
-      if (place < s.in[axis] + counted_end) ++range.counted;
-    }
-    all.push_back(range);
+    // Taps lie at start + k · dilation: those before `end`, at most all.
+    const auto before = [&](std::int64_t end) {
+      const std::int64_t room = std::max<std::int64_t>(0, end - start);
+      return std::min(s.kernel[axis], (room + s.dilation[axis] - 1) / s.dilation[axis]);
+    };
+    all.push_back({before(0), before(s.in[axis]), before(s.in[axis] + counted_end)});
   }
   return all;
 }

@@ -169,11 +169,13 @@ bool own_is_better(const Builder& builder, const Parts& parts, kernels::ConvMeth
 bool build_convolution(Builder& builder, const Step& step) {
   if (!std::holds_alternative<Convolution>(step.operation)) return false;
   const Parts parts = take_apart(builder, step);
-  // weights that are computed or given with the input are none that could be packed before
-  if (builder.value(parts.x).dtype != core::DType::f32 ||
-      builder.value(parts.w).role != program::Role::constant) {
+  const auto is_float = [&](ValueId id) {
+    return id == kNone || builder.value(id).dtype == core::DType::f32;
+  };
+  if (!std::ranges::all_of(std::array{parts.x, parts.w, parts.bias, parts.residual, parts.slopes}, is_float))
     return false;
-  }
+  // Weights are packed when a program is prepared: those computed on the way go to the plain loops.
+  if (builder.value(parts.w).role != program::Role::constant) return false;
   const Preference wish = preference();
   if (builder.value(parts.x).shape.size() == 4 && wish != Preference::onednn) {
     if (build_winograd(builder, parts)) return true;

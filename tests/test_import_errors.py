@@ -1,0 +1,161 @@
+"""What the fuzzer found (tests/fuzz_import.py): models that killed, hung or filled the memory of the process."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+import rdquant
+from rdquant._core import runtime as core_runtime
+from rdquant.errors import CorruptFile, InvalidArgument
+from rdquant.graph import build_graph
+
+HUGE = 2**31 - 1
+
+
+def one_node(
+    op: str,
+    shapes: dict[str, Sequence[int]],
+    integers: dict[str, Sequence[int]],
+    opset: int = 17,
+    **rest: Any,
+) -> onnx.ModelProto:
+    """A node "n" over float32 inputs of the given shapes, then constant vectors of integers."""
+    constants = [numpy_helper.from_array(np.array(v, np.int64), k) for k, v in integers.items()]
+    ports = [helper.make_tensor_value_info(k, TensorProto.FLOAT, v) for k, v in shapes.items()]
+    node = helper.make_node(op, [*shapes, *integers], ["y"], "n", **rest)
+    output = helper.make_tensor_value_info("y", TensorProto.FLOAT, ["a"])
+    graph = helper.make_graph([node], "g", ports, [output], constants)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
+
+
+# name: (model, error, words of its message)
+REFUSED_BY_LOAD = {
+    # onnx's shape inference dies of the next three
+    "GatherND's batch before the first axis": (
+        one_node("GatherND", {"x": [2, 2, 2]}, {"i": [1]}, batch_dims=-5),
+        CorruptFile,
+        "GatherND node 'n', field batch_dims: -5 counts no axes",
+    ),
+    "axis beyond 32 bits": (
+        one_node("LayerNormalization", {"x": [2, 3], "s": [3]}, {}, axis=2**31),
+        CorruptFile,
+        "LayerNormalization node 'n', field axis: 2147483648 counts no axes",
+    ),
+    "size beyond 2^31": (
+        one_node("Relu", {"x": [2**63 - 1]}, {}),
+        CorruptFile,
+        "field input: 'x' has a size of 9223372036854775807",
+    ),
+    # onnxslim computes it, whatever its size
+    "huge constant": (
+        one_node("ConstantOfShape", {}, {"s": [HUGE]}),
+        InvalidArgument,
+        "ConstantOfShape node 'n' would make a constant of shape [2147483647]",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED_BY_LOAD)
+def test_load_refuses_what_tools_would_die_of(name: str) -> None:
+    model, kind, words = REFUSED_BY_LOAD[name]
+    with pytest.raises(kind) as caught:
+        rdquant.load(model)
+    assert words in str(caught.value)
+
+
+def test_a_negative_size_is_an_open_one() -> None:
+    model = rdquant.load(one_node("Relu", {"x": [-1, 3]}, {}))
+    assert [p.shape for p in model.inputs] == [(None, 3)]
+
+
+# name: (model, words of the message); inputs are ones of the shapes in the model
+REFUSED_BY_THE_ENGINE = {
+    "constant of 8 TiB": (one_node("ConstantOfShape", {}, {"s": [1024, HUGE]}), "is too large"),
+    "constant of 8 GiB": (
+        one_node("ConstantOfShape", {}, {"s": [HUGE]}),
+        "ConstantOfShape node 'n': a constant of float32 and shape [2147483647] would take 8589934588 bytes",
+    ),
+    "expanded": (
+        one_node("Expand", {"x": [3, 1]}, {"s": [3, HUGE]}),
+        "output of node 'n', float32 of shape [3, 2147483647]",
+    ),
+    "edges continued": (
+        one_node("Pad", {"x": [1, 3]}, {"p": [0, 0, 0, 2**30]}, mode="edge"),
+        "output of node 'n', float32 of shape [1, 1073741827]",
+    ),
+    "pads": (
+        one_node("AveragePool", {"x": [1, 1, 5, 5]}, {}, kernel_shape=[3, 3], pads=[0, 0, 2**29, 0]),
+        "output of node 'n'",
+    ),
+    "pads beyond the least integer": (
+        one_node("MaxPool", {"x": [1, 1, 5, 5]}, {}, kernel_shape=[3, 3], pads=[-(2**63), 0, 0, 0]),
+        "MaxPool node 'n': pads may be 0 to 2^30",
+    ),
+    "padded image": (
+        one_node(
+            "Conv",
+            {"x": [1, 1, 5, 5], "w": [1, 1, 1, 1]},
+            {},
+            pads=[2**20, 2**20, 2**20, 2**20],
+            strides=[2**20, 2**20],
+        ),
+        "would be padded to",
+    ),
+    "pieces that overflow": (
+        one_node("Split", {"x": [4]}, {"s": [2**63 - 1]}),
+        "Split node 'n': pieces of [9223372036854775807] do not make up axis 0 of [4]",
+    ),
+    "diagonal without a number": (one_node("Trilu", {"x": [3, 3]}, {"k": []}), "k must be one number"),
+    "groups that overflow": (
+        one_node("Conv", {"x": [1, 2, 3], "w": [2, 2, 1]}, {}, group=2**63 - 1),
+        "do not fit 9223372036854775807 groups",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED_BY_THE_ENGINE)
+def test_the_engine_refuses_before_it_allocates(name: str) -> None:
+    model, words = REFUSED_BY_THE_ENGINE[name]
+    session = core_runtime.Session(build_graph("g", model, {}), "reference", 1, 1 << 30)
+    feeds = [
+        np.ones([d.dim_value for d in p.type.tensor_type.shape.dim], np.float32) for p in model.graph.input
+    ]
+    with pytest.raises(InvalidArgument) as caught:
+        session.run(feeds)
+    assert words in str(caught.value)
+
+
+@pytest.mark.parametrize("backend", [name for name, reason in core_runtime.backends().items() if not reason])
+def test_filters_may_be_an_input(backend: str) -> None:
+    """oneDNN's filters are packed before any run, which read what was not there yet."""
+    model = one_node("Conv", {"x": [1, 1, 5, 5], "w": [1, 1, 3, 3]}, {})
+    feeds = [np.arange(25, dtype=np.float32).reshape(1, 1, 5, 5), np.ones((1, 1, 3, 3), np.float32)]
+    [y] = core_runtime.Session(build_graph("g", model, {}), backend, 1, 0).run(feeds)
+    centres = np.arange(25, dtype=np.float32).reshape(5, 5)[1:4, 1:4]
+    np.testing.assert_allclose(y[0, 0], 9 * centres, rtol=1e-6)
+
+
+def test_sequences_at_the_ends_of_their_type() -> None:
+    model = one_node("Range", {}, {}, opset=17)
+    limits = {"start": -(2**63), "limit": 2**63 - 1, "delta": 2**62}
+    model.graph.node[0].input.extend(limits)
+    model.graph.initializer.extend(
+        numpy_helper.from_array(np.array(v, np.int64), k) for k, v in limits.items()
+    )
+    [y] = core_runtime.Session(build_graph("g", model, {}), "reference", 1, 0).run([])
+    np.testing.assert_array_equal(y, np.array([-(2**63), -(2**62), 0, 2**62], np.int64))
+
+
+def test_windows_wider_than_the_image_end_soon() -> None:
+    kernel, pads = [2**20, 2**20], [2**19, 2**19, 2**19, 2**19]
+    model = one_node("AveragePool", {"x": [1, 1, 5, 5]}, {}, kernel_shape=kernel, pads=pads)
+    [y] = core_runtime.Session(build_graph("g", model, {}), "reference", 1, 0).run(
+        [np.arange(25, dtype=np.float32).reshape(1, 1, 5, 5)]
+    )
+    np.testing.assert_allclose(y, np.full((1, 1, 6, 6), 12.0))
