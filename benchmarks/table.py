@@ -109,6 +109,56 @@ def adaptive(result: dict[str, Any]) -> list[Row]:
     ]
 
 
+def latency(result: dict[str, Any]) -> list[Row]:
+    rows: list[Row] = []
+    for threads, found in result.get("latency", {}).items():
+        where = f"batch 1, {threads} thread{'s' * (threads != '1')}"
+        for row in found["rows"]:
+            peers = {name: ms for name, ms in row["ms"].items() if name != "rdquant"}
+            peer = min(peers, key=peers.__getitem__)
+            what, ours = f"inference, {row['net']}, {where}", _milliseconds(row["ms"]["rdquant"])
+            rows.append(
+                (what, ours, f"{peer} {_milliseconds(peers[peer])}", f"{row['ratio']:.3f} of its time")
+            )
+        mean = f"{found['geometric_mean']:.3f} of its time"
+        rows.append(
+            (f"inference, geometric mean, {where}", "–", "the faster of onnxruntime and openvino", mean)
+        )
+    for row in result.get("throughput", {}).get("rows", []):
+        peers = {name: speed for name, speed in row["images_per_s"].items() if name != "rdquant"}
+        peer = max(peers, key=peers.__getitem__)
+        ours, theirs = (
+            f"{row['images_per_s']['rdquant']:,.0f} images/s",
+            f"{peer} {peers[peer]:,.0f} images/s",
+        )
+        rows.append(
+            (f"inference, {row['net']}, batch 32, 2 threads", ours, theirs, f"{row['ratio']:.2f} × as many")
+        )
+    for threads, found in result.get("squeezenet", {}).items():
+        what = f"SqueezeNet, {threads} thread{'s' * (threads != '1')}: exchange of all weights"
+        share = f"{found['swap']:.2f} of it; {100 * found['share_outside']:.1f} % of it outside convolutions"
+        rows.append((what, "–", "one inference", share))
+    if found := result.get("memory"):
+        peer = min(("onnxruntime", "openvino"), key=found.__getitem__)
+        sizes = {name: f"{found[name] / 1e6:.0f} MB" for name in ("rdquant", peer)}
+        what = "growth of memory from import to ten inferences, efficientnet_lite0"
+        rows.append(
+            (what, sizes["rdquant"], f"{peer} {sizes[peer]}", f"{found['rdquant'] / found[peer]:.2f} of it")
+        )
+    if found := result.get("cold"):
+        ours, theirs = (_milliseconds(1e3 * found[name]) for name in ("rdquant", "onnxruntime"))
+        ratio = f"{found['rdquant'] / found['onnxruntime']:.2f} of its time"
+        rows.append(("import, load, first inference of SqueezeNet", ours, f"onnxruntime {theirs}", ratio))
+    return rows
+
+
+def sweep(result: dict[str, Any]) -> list[Row]:
+    ours, loop = (sum(row[key] for row in result["rows"]) for key in ("ours_s", "loop_s"))
+    what = f"sweep of {result['points']} points × {result['images']} images, {result['model']}, {result['threads']} threads"
+    peer = f"a session of onnxruntime per point, batches of 32: {loop:.0f} s"
+    return [(what, f"{ours:.0f} s", peer, f"{result['ratio']:.2f} of its time")]
+
+
 def prune(result: dict[str, Any]) -> list[Row]:
     rows: list[Row] = []
     for row in result["rows"]:
@@ -147,6 +197,8 @@ TABLES: dict[str, Callable[[dict[str, Any]], list[Row]]] = {
     "quantize": quantize,
     "memory": memory,
     "adaptive": adaptive,
+    "latency": latency,
+    "sweep": sweep,
     "prune": prune,
     "train": train,
 }
