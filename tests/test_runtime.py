@@ -302,3 +302,23 @@ def test_what_the_backend_lacks_is_unsupported() -> None:
     # ONNX Runtime has no float64 convolution.
     with pytest.raises(Unsupported, match=r"ONNX Runtime refuses the model.*conv1"):
         rdquant.Session(rdquant.load(models.cnn(np.float64)), backend="onnxruntime")
+
+
+def test_weights_reach_every_size_that_was_run_before() -> None:
+    """More sizes than plans are kept for: what a dropped plan leaves behind must not answer with old weights."""
+    from rdquant.demo import digits_model
+
+    model = rdquant.load(digits_model())
+    name = model.inputs[0].name
+    x = np.random.default_rng(0).random((128, 1, 8, 8), np.float32)
+    backend = next(iter(engine_backends()))
+    session = rdquant.Session(model, backend=backend)
+    sizes = (128, 87, 64, 16, 8, 2, 1)
+    for n in sizes:
+        session.run({name: x[:n]})
+    halved = {key: value / 2 for key, value in model.weights().items()}
+    session.set_weights(halved)
+    wanted = rdquant.Session(model.replace_weights(halved), backend=backend)
+    for n in sizes:
+        (found,), (expected,) = (s.run({name: x[:n]}).values() for s in (session, wanted))
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)

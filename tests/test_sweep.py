@@ -79,8 +79,12 @@ def test_adaptive_gives_the_grids_answer_for_less(
     adaptive = rdq.sweep(
         model, data, QUANTIZERS, BITS, strategy="adaptive", tolerance=tolerance, seed=seed, progress=False
     )
-    columns = ["quantizer", "bits", "entropy", "top1", "loss_top1", "loss_top5"]
-    pd.testing.assert_frame_equal(adaptive.best()[columns], grid.best(tolerance)[columns])
+    found, wanted = adaptive.best(), grid.best(tolerance)
+    choice = ["quantizer", "bits", "entropy"]
+    pd.testing.assert_frame_equal(found[choice], wanted[choice])
+    # Sums are taken in another order in batches of another size: at two bits, where scores tie, a few images may flip.
+    figures = ["top1", "loss_top1", "loss_top5"]
+    pd.testing.assert_frame_equal(found[figures], wanted[figures], rtol=0, atol=6 / len(data))
     assert adaptive.to_pandas()["images"].sum() < 0.8 * grid.to_pandas()["images"].sum()
 
 

@@ -37,6 +37,10 @@ class Recent {
     if (entries_.size() > most_) entries_.pop_back();
   }
   void clear() { entries_.clear(); }
+  template <typename Test>
+  void erase_if(const Test& test) {
+    std::erase_if(entries_, [&](const Entry& entry) { return test(entry.second); });
+  }
   [[nodiscard]] auto begin() { return entries_.begin(); }
   [[nodiscard]] auto end() { return entries_.end(); }
 
@@ -155,6 +159,11 @@ struct Session::Impl {
     check_room(made->program, options.memory_limit);
     made->executable = backend.prepare(made->program, {threads, options.memory_limit});
     prepared.add({shapes, threads}, made);
+    // A plan that is dropped takes its routes along: they would keep it without its share in set_weights.
+    routes.erase_if([&](const Route& route) {
+      return std::ranges::none_of(prepared,
+                                  [&](const auto& entry) { return entry.second == route.prepared; });
+    });
     return made;
   }
 
