@@ -109,6 +109,33 @@ def adaptive(result: dict[str, Any]) -> list[Row]:
     ]
 
 
+def answers(result: dict[str, Any]) -> list[Row]:
+    rows: list[Row] = []
+    if found := result.get("outputs"):
+        for backend in ("reference", "onednn"):
+            worst = max(found, key=lambda row: row["difference"][backend])
+            rows.append(
+                (
+                    f"outputs of {len(found)} models on photographs, backend `{backend}`",
+                    f"largest difference {worst['difference'][backend]:.1e} of the output's range ({worst['model']})",
+                    "ONNX Runtime",
+                    f"ONNX Runtime without optimization: {worst['difference']['onnxruntime, not optimized']:.1e}",
+                )
+            )
+    if found := result.get("predictions"):
+        images, same = sum(row["images"] for row in found), sum(row["same"] for row in found)
+        models = ", ".join(dict.fromkeys(row["model"] for row in found))
+        rows.append(
+            (
+                f"top-1 of {models} on two ImageNet folders",
+                f"{images:,} predictions",
+                "ONNX Runtime",
+                f"{same:,} the same",
+            )
+        )
+    return rows
+
+
 def latency(result: dict[str, Any]) -> list[Row]:
     rows: list[Row] = []
     for threads, found in result.get("latency", {}).items():
@@ -197,6 +224,7 @@ TABLES: dict[str, Callable[[dict[str, Any]], list[Row]]] = {
     "quantize": quantize,
     "memory": memory,
     "adaptive": adaptive,
+    "answers": answers,
     "latency": latency,
     "sweep": sweep,
     "prune": prune,
