@@ -3,9 +3,12 @@
 #include <chrono>
 #include <cstring>
 #include <mutex>
+#include <new>
+#include <string>
 #include <utility>
 
 #include "builder.hpp"
+#include "memory.hpp"
 #include "onednn.hpp"
 #include "rdquant/core/error.hpp"
 #include "rdquant/core/parallel.hpp"
@@ -35,6 +38,17 @@ class Threads {
   int before_;
   bool changed_ = false;
 };
+
+/// `f()`, with oneDNN's errors as ours.
+template <typename F>
+auto guarded(F f) {
+  try {
+    return f();
+  } catch (const dnnl::error& error) {
+    if (error.status == dnnl_out_of_memory) throw std::bad_alloc();
+    throw core::Error(std::string("oneDNN: ") + error.what());
+  }
+}
 
 using Memory = std::unique_ptr<std::byte, void (*)(std::byte*)>;
 
@@ -90,11 +104,13 @@ class OnednnExecutable final : public Executable {
       auto* at = static_cast<std::byte*>(outputs[static_cast<std::size_t>(patch.index)].data) + patch.offset;
       context.bound[patch.op]->set(patch.operand, at);
     }
-    if (times == nullptr) {
-      for (const auto& bound : context.bound) bound->run();
-    } else {
-      run_timed(context, *times);
-    }
+    guarded([&] {
+      if (times == nullptr) {
+        for (const auto& bound : context.bound) bound->run();
+      } else {
+        run_timed(context, *times);
+      }
+    });
     give(std::move(context));
   }
 
@@ -188,7 +204,7 @@ class Onednn final : public Backend {
     const int threads = core::resolve_threads(options.threads);
     const Threads scope(threads);  // oneDNN divides the work when a primitive is made
     (void)block_size();            // before oneDNN is used otherwise: it may cap its instruction set
-    PhysicalPlan plan = Builder(program, options).build();
+    PhysicalPlan plan = guarded([&] { return Builder(program, options).build(); });
     const std::size_t needed = plan.arena_bytes + plan.packed_bytes;
     if (options.memory_limit != 0 && needed > options.memory_limit) {
       throw core::InvalidArgument(
