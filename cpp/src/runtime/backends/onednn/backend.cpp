@@ -1,10 +1,13 @@
 #include <omp.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cstring>
+#include <iterator>
 #include <mutex>
 #include <new>
 #include <string>
+#include <thread>
 #include <utility>
 
 #include "builder.hpp"
@@ -64,6 +67,7 @@ struct Context {
   Memory arena{nullptr, nullptr};
   std::vector<std::unique_ptr<Bound>> bound;
   std::uint64_t epoch = 0;  ///< of the constants that it knows
+  std::thread::id thread;   ///< the last that used it
 };
 
 /// An operand that must be told anew where it lies.
@@ -148,8 +152,11 @@ class OnednnExecutable final : public Executable {
     {
       const std::lock_guard lock(mutex_);
       if (!free_.empty()) {
-        context = std::move(free_.back());
-        free_.pop_back();
+        // the one that lies in this core's cache, if any
+        auto mine = std::ranges::find(free_, std::this_thread::get_id(), &Context::thread);
+        if (mine == free_.end()) mine = std::prev(mine);
+        context = std::move(*mine);
+        free_.erase(mine);
       }
     }
     if (context.arena == nullptr) context = make_context();
@@ -165,12 +172,13 @@ class OnednnExecutable final : public Executable {
   }
 
   void give(Context context) {
+    context.thread = std::this_thread::get_id();
     const std::lock_guard lock(mutex_);
     free_.push_back(std::move(context));
   }
 
   Context make_context() const {
-    Context context{allocate(plan_.arena_bytes), {}, 0};
+    Context context{allocate(plan_.arena_bytes), {}, 0, {}};
     for (const Op& op : plan_.ops) {
       context.bound.push_back(op.kernel->bind());
       for (std::size_t i = 0; i < op.operands.size(); ++i) {
