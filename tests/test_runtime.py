@@ -7,13 +7,16 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
 
 import models
+import networks
 import rdquant
 from rdquant.errors import BackendUnavailable, InvalidArgument, Unsupported
-from rdquant.runtime.engine import engine_backends
+from rdquant.graph import native_graph
+from rdquant.runtime.engine import EngineSession, engine_backends
 
 
 def images(rows: int, dtype: type = np.float32) -> np.ndarray:
@@ -203,6 +206,31 @@ def test_a_batch_gives_what_its_rows_give(backend: str) -> None:
     x = images(9)
     rows = [session.run({"x": x[i : i + 1]})["y"] for i in range(9)]
     np.testing.assert_allclose(session.run({"x": x})["y"], np.concatenate(rows), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+@pytest.mark.parametrize("backend", ENGINE)
+def test_a_batch_without_a_good_divisor_runs_in_few_pieces(backend: str, threads: int) -> None:
+    """31 rows are neither one piece a row nor one for all; new weights reach the plan of the rest, too."""
+    net = networks.Net()
+    y = net.call("Relu", net.conv(net.conv("x", 32, 4), 64, 32))
+    proto = net.model(net.call("Flatten", net.call("GlobalAveragePool", y)), ("N", 4, 6, 6))
+    proto.graph.output[0].CopyFrom(
+        onnx.helper.make_tensor_value_info(proto.graph.output[0].name, 1, ("N", 64))
+    )
+    model = rdquant.load(proto)
+    engine = EngineSession(native_graph(model), [model.outputs[0].name], backend, threads, 0)
+    x = np.random.default_rng(0).standard_normal((31, 4, 6, 6), dtype=np.float32)
+    assert 1 < engine._inner.plan([x.shape], False)["pieces"] < 8
+    for factor in (1.0, 0.5):
+        changed = {name: np.float32(factor) * w for name, w in model.weights().items()}
+        engine.set_weights(changed)
+        (found,) = engine.run({"x": x}).values()
+        reference = rdquant.Session(model.replace_weights(changed), backend="reference")
+        wanted = np.concatenate(
+            [reference.run({"x": x[i : i + 1]})[model.outputs[0].name] for i in range(31)]
+        )
+        np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-5)
 
 
 def test_outputs_belong_to_the_caller(session: rdquant.Session) -> None:
