@@ -71,39 +71,57 @@ class EnoughError(Exception):
 
 
 class Turns(Executor):
-    """Runs each point of the study here and now; between two of them the loop has its turn, off the study's clock."""
+    """Runs each point of the study here and now; between two of them the loop has its turn, off the study's clock.
+
+    A point of which both times are known is one that the study had not stored when it was killed: it runs again, and its
+    first times stand. `keep` is called after each turn with the seconds that the study spent beside its points.
+    """
 
     _max_workers = 1
 
-    def __init__(self, rows: list[Row], loop: Loop, labels: np.ndarray, keep: Callable[[], None]) -> None:
+    def __init__(
+        self, rows: list[Row], most: int, loop: Loop, labels: np.ndarray, keep: Callable[[float], None]
+    ) -> None:
         self._rows = {(row["quantizer"], row["bits"]): row for row in rows}
+        self._left = most
         self._loop = loop
         self._labels = labels
         self._keep = keep
-        self.ours_s = self.loop_s = 0.0
+        self._started = time.perf_counter()
+        self._spent = 0.0  # in points and turns
+
+    def account(self) -> None:
+        """Calls `keep`."""
+        self._keep(time.perf_counter() - self._started - self._spent)
 
     def submit(self, call: Callable[..., Any], /, *arguments: Any, **named: Any) -> Future[Any]:
         """`call` is the study's evaluation of one point, `arguments` its context, the point and the tensors' axes."""
         point = arguments[1]
-        row = self._rows.get((point.spec.label, point.bits))
-        if row is None:
+        row = self._rows[point.spec.label, point.bits]
+        known = "loop_s" in row
+        if not known and self._left == 0:
             raise EnoughError
         future: Future[Any] = Future()
         started = time.perf_counter()
         future.set_result(call(*arguments, **named))
-        between = time.perf_counter()
-        top1 = float(np.mean(self._loop.predictions(row["quantizer"], row["bits"]) == self._labels))
-        row |= {"ours_s": between - started, "loop_s": time.perf_counter() - between}
-        row |= {"top1": future.result().metrics["top1"], "loop_top1": top1}
-        self.ours_s += row["ours_s"]
-        self.loop_s += time.perf_counter() - between
+        if not known:
+            self._left -= 1
+            row["ours_s"] = time.perf_counter() - started
+            self._turn(row, future.result().metrics["top1"])
+        self._spent += time.perf_counter() - started
+        self.account()
+        return future
+
+    def _turn(self, row: Row, top1: float) -> None:
+        started = time.perf_counter()
+        found = self._loop.predictions(row["quantizer"], row["bits"])
+        row["loop_s"] = time.perf_counter() - started
+        row |= {"top1": top1, "loop_top1": float(np.mean(found == self._labels))}
         print(
             f"{row['quantizer']} {row['bits']} bits: study {row['ours_s']:.2f} s, loop {row['loop_s']:.2f} s, "
-            f"ratio {row['ours_s'] / row['loop_s']:.3f}, top-1 {row['top1']:.3f} and {top1:.3f}",
+            f"ratio {row['ours_s'] / row['loop_s']:.3f}, top-1 {top1:.3f} and {row['loop_top1']:.3f}",
             flush=True,
         )
-        self._keep()
-        return future
 
 
 def check(rows: list[Row], model: rdq.Model, data: rdq.Dataset, loop: Loop, threads: int) -> None:
@@ -120,9 +138,8 @@ def check(rows: list[Row], model: rdq.Model, data: rdq.Dataset, loop: Loop, thre
         assert row["same"] >= SAME, f"{row['quantizer']}, {row['bits']} bits: they differ"
 
 
-def measure(result: dict[str, Any], model: rdq.Model, data: rdq.Dataset, turns: Turns, store: Path) -> None:
-    """One study, continued from where it was; what it does beside its points goes to `result["other_s"]`."""
-    started = time.perf_counter()
+def measure(threads: int, model: rdq.Model, data: rdq.Dataset, turns: Turns, store: Path) -> None:
+    """One study, continued from where it was."""
     try:
         rdq.sweep(
             model,
@@ -133,13 +150,12 @@ def measure(result: dict[str, Any], model: rdq.Model, data: rdq.Dataset, turns: 
             range=RANGE,
             store=store,
             executor=turns,
-            threads=result["threads"],
+            threads=threads,
             progress=False,
         )
     except EnoughError:
         print("as many points as asked for")
-    spent = time.perf_counter() - started
-    result["other_s"] += spent - turns.ours_s - turns.loop_s
+    turns.account()
 
 
 def arguments() -> argparse.Namespace:
@@ -178,7 +194,10 @@ def main() -> None:
     result |= settings
     rows = [row for row in result["rows"] if "loop_s" not in row][: given.points]
 
-    def keep() -> None:
+    before = result["other_s"]
+
+    def keep(beside: float) -> None:
+        result["other_s"] = before + beside
         timed = [row for row in result["rows"] if "loop_s" in row]
         ours, loop = (sum(row[key] for row in timed) for key in ("ours_s", "loop_s"))
         result["points"] = len(timed)
@@ -191,10 +210,13 @@ def main() -> None:
     loop = Loop(given.models / given.model, set(model.weights()), x, given.threads)
     try:
         check(rows, model, data, loop, given.threads)
+        keep(0.0)
         if not given.check:
-            measure(result, model, data, Turns(rows, loop, data.labels, keep), given.store)
-    finally:
-        keep()
+            turns = Turns(result["rows"], len(rows), loop, data.labels, keep)
+            measure(given.threads, model, data, turns, given.store)
+    except BaseException:
+        keep(result["other_s"] - before)
+        raise
     if "ratio" in result:
         print(
             f"study / loop over {result['points']} points: {result['ratio']:.3f} ({result['other_s']:.1f} s beside points)"
