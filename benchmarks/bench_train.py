@@ -115,13 +115,27 @@ def train(point: Point, path: str, runs: str, epochs: int, device: str, threads:
     return point.name
 
 
+def sizes(folder: Path, point: dict[str, Any]) -> dict[str, Any]:
+    """What the best model of a run takes with today's coder, its slower profile; nothing for a run without compression."""
+    from rdquant.train import PruneThenQuantize, coded_size, load_best, paper_network
+
+    if point["gamma"] == 0 and point["bits"] == 32:
+        return {}
+    network = paper_network()
+    compression = PruneThenQuantize(network, point["gamma"], point["bits"], keep=point["keep"])
+    load_best(network, folder, compression)
+    found = coded_size(compression, "max")
+    return {"max_bytes": found["coded_bytes"], "of_promised": found["coded_bytes"] / found["promised_bytes"]}
+
+
 def collect(runs: Path) -> dict[str, Any]:
-    """All runs as plain rows: setting, history, best epoch and efficiency scores against the baseline."""
+    """All runs as plain rows: setting, history, best epoch with its file, efficiency scores against the baseline."""
     found = []
     for path in sorted(runs.glob("*/history.json")):
         setting = json.loads((path.parent / "setting.json").read_text(encoding="utf-8"))
         history = json.loads(path.read_text(encoding="utf-8"))
         best = max((row for row in history if row["settled"]), key=lambda row: row["accuracy"])
+        best |= sizes(path.parent, setting["point"])
         found.append({"name": path.parent.name, **setting, "best": best, "history": history})
     baselines = [run["best"]["accuracy"] for run in found if run["name"].startswith("baseline")]
     for run in found if baselines else []:

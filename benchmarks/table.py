@@ -215,9 +215,10 @@ def train(result: dict[str, Any]) -> list[Row]:
         kept = {"none": "no floats kept", "survivors": "survivors' floats kept", "all": "all floats kept"}
         what = f"training with γ = {point['gamma']:g}, {point['bits']} bits, {kept[point['keep']]}"
         what += f", {len(run['history'])} of {run['epochs']} epochs of {run['data']}"
-        size = f"density {100 * best['density']:.2f} %, {best['coded_bytes']:,} bytes in LZMA"
+        size = f"density {100 * best['density']:.2f} %, file {best['max_bytes']:,} bytes"
         ours = f"{100 * best['accuracy']:.2f} %, {size}"
-        score = f"loses {run['loss_points']:.2f} points; PE {run['efficiency']['2']:.1f} at ρ = 2"
+        score = f"loses {run['loss_points']:.2f} points; PE {run['efficiency']['2']:.1f} at ρ = 2; "
+        score += f"{best['of_promised']:.2f} of density·bits"
         rows.append((what, ours, peer, score))
     return rows
 

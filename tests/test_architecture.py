@@ -48,7 +48,7 @@ PYTHON_PARTS = {
     "metrics": "errors _arrays graph runtime data",
     "report": "errors _arrays _files stats metrics",
     "sweep": "errors _arrays machine stats quant entropy codec graph runtime data metrics report",
-    "train": "errors _arrays _files entropy",
+    "train": "errors _arrays _files quant entropy codec",
     "demo": "errors _arrays machine stats quant entropy codec graph runtime data metrics report sweep",
     "cli": "errors _arrays _files machine stats quant entropy codec graph compression runtime data metrics report sweep "
     "train demo",

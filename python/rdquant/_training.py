@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import traceback
+from collections.abc import Iterator
 from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any
@@ -86,6 +89,7 @@ def train(
         "batch_size": batch_size,
         "seed": seed,
     }
+    _check(gamma, device, onnx)
     network, data, prepare = _from_script(script, seed)
     _check_setting(output, setting)
     keep_hint(f"Every finished epoch is kept in {output}; run the same command again to go on.")
@@ -107,16 +111,54 @@ def _from_script(script: Path, seed: int) -> tuple[Any, tuple[Any, Any], Any]:
     from .train._torch import torch
 
     torch.manual_seed(seed)  # the model's first weights
-    names = runpy.run_path(str(script))
+    with _named(script):
+        names = runpy.run_path(str(script))
     for name in ("model", "data"):
         if not callable(names.get(name)):
             raise InvalidArgument(f"{script}: it has no function {name}(); expected model() and data()")
-    network, data = names["model"](), names["data"]()
+    with _named(script):
+        network, data = names["model"](), names["data"]()
     if not isinstance(network, torch.nn.Module):
         raise InvalidArgument(f"{script}: model() gave {type(network).__name__}; expected a torch.nn.Module")
     if not isinstance(data, tuple) or len(data) != 2:
         raise InvalidArgument(f"{script}: data() gave no pair (train, validation)")
+    if not isinstance(data[0], tuple) and not hasattr(data[0], "__len__"):
+        raise InvalidArgument(
+            f"{script}: data() gave batches whose number is not known; expected arrays or a DataLoader"
+        )
     return network, data, names.get("prepare")
+
+
+@contextlib.contextmanager
+def _named(script: Path) -> Iterator[None]:
+    """What goes wrong in the user's script becomes an InvalidArgument with its line."""
+    from .errors import InvalidArgument, RdquantError
+
+    try:
+        yield
+    except RdquantError:
+        raise
+    except Exception as error:
+        lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == str(script)]
+        line = error.lineno if isinstance(error, SyntaxError) else lines[-1] if lines else None
+        where = f"{script}, line {line}" if line else str(script)
+        raise InvalidArgument(f"{where}: {type(error).__name__}: {error}") from error
+
+
+def _check(gamma: float, device: str, onnx: Path | None) -> None:
+    """What is wrong before anything has been done: InvalidArgument says it."""
+    from .errors import InvalidArgument
+    from .train._torch import torch
+    from .train.operator import check_gamma
+
+    check_gamma(gamma)
+    if onnx is not None and not onnx.absolute().parent.is_dir():
+        raise InvalidArgument(f"--onnx {onnx}: there is no folder {onnx.parent}")
+    try:
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise InvalidArgument(f"device {device!r} cannot be used: {reason}") from None
 
 
 def _check_setting(folder: Path, setting: dict[str, Any]) -> None:
