@@ -130,6 +130,15 @@ def test_a_run_of_another_kind_is_refused(tmp_path: Path) -> None:
         ({"train": (np.zeros((0, 1, 8, 8), np.float32), np.zeros(0, int))}, "no samples"),
         ({"train": (np.zeros((2, 1, 8, 8), np.float32), np.zeros(3, int))}, "2 samples and 3 labels"),
         ({"loss": lambda scores, _: scores.sum() * float("nan")}, "loss is nan"),
+        ({"train": iter(())}, "no samples"),
+        ({"train": [np.zeros(3)]}, r"a batch: expected a pair \(x, y\), got ndarray"),
+        (
+            {"train": (np.zeros((2, 1, 8, 8), np.float32), np.zeros(2))},
+            "whole number a sample, got torch.float64",
+        ),
+        ({"train": (np.zeros((2, 1, 8, 8), np.float32), np.array([0, 10]))}, "labels 0 to 10.*out of bounds"),
+        ({"train": (np.zeros((2, 2, 8, 8), np.float32), np.zeros(2, int))}, r"of \(2, 2, 8, 8\)"),
+        ({"coder": "zip"}, "coder: expected"),
     ],
 )
 def test_errors_of_the_loop(tmp_path: Path, options: dict[str, Any], words: str) -> None:
@@ -142,6 +151,44 @@ def test_errors_of_the_loop(tmp_path: Path, options: dict[str, Any], words: str)
         train.load_best(net, tmp_path)
 
 
+def test_labels_of_any_integers(tmp_path: Path) -> None:
+    weights = []
+    for i, dtype in enumerate((np.int64, np.uint8)):
+        net = network()
+        pairs = [(x, y.astype(dtype)) for x, y in digits()]
+        train.fit(net, *pairs, torch.optim.SGD(net.parameters(), lr=0.1), epochs=1, folder=tmp_path / str(i))
+        weights.append(net[4].weight.detach())
+    assert torch.equal(*weights)
+
+
+def test_interrupted_between_epochs_it_goes_on(tmp_path: Path) -> None:
+    """Ctrl-C in the second epoch: the first is kept, and the rest gives the same weights."""
+    (x, y), validation = digits()
+    left = 7  # batches of 50 until the interrupt: three an epoch
+
+    def prepare(batch: Any, generator: Any) -> Any:
+        nonlocal left
+        left -= generator is not None
+        if left == 0:
+            raise KeyboardInterrupt
+        return batch.float()
+
+    def start(folder: str) -> Any:
+        net = network()
+        optimizer = torch.optim.Adam(net.parameters(), lr=3e-3)
+        hook = train.PruneThenQuantize(net, 0.5, 4, keep="survivors", decay=train.GroupDecay(0.02, every=2))
+        options: dict[str, Any] = {"epochs": 3, "compression": hook, "batch_size": 50, "prepare": prepare}
+        rows = train.fit(net, (x, y), validation, optimizer, folder=tmp_path / folder, **options)
+        return [{k: v for k, v in row.items() if k != "seconds"} for row in rows], net[4].weight.detach()
+
+    with pytest.raises(KeyboardInterrupt):
+        start("cut")
+    assert len(json.loads((tmp_path / "cut" / "history.json").read_text())) == 2
+    (rows, resumed), (wanted_rows, wanted) = start("cut"), start("whole")
+    assert torch.equal(resumed, wanted)
+    assert rows == wanted_rows
+
+
 def test_loaders_are_taken(tmp_path: Path) -> None:
     (x, y), (xv, yv) = ([torch.from_numpy(a) for a in pair] for pair in digits())
     loader = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(x, y), batch_size=40, shuffle=True)
@@ -150,6 +197,8 @@ def test_loaders_are_taken(tmp_path: Path) -> None:
     rows = train.fit(net, loader, [(xv, yv)], optimizer, epochs=2, folder=tmp_path)
     assert len(rows) == 2
     assert "density" not in rows[0]
+    with pytest.raises(InvalidArgument, match="holds no steps"):
+        train.load_best(net, tmp_path, train.PruneThenQuantize(net, 0.5, 4))
 
 
 # --- export, network, batches --------------------------------------------------------------------

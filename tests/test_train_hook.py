@@ -201,3 +201,71 @@ def test_state_of_other_trainings_is_refused() -> None:
     state = train.PruneThenQuantize(network(), 0.5, 4, skip="0.*").attach(optimizer).state_dict()
     with pytest.raises(InvalidArgument, match="other layers"):
         train.PruneThenQuantize(network(), 0.5, 4).load_state_dict(state)
+
+
+# --- decay of rows and columns -------------------------------------------------------------------
+
+
+def shrunk(w: np.ndarray, amount: float) -> np.ndarray:
+    """`GroupDecay` in NumPy: rows, then columns."""
+    for axes in (tuple(range(1, w.ndim)), (0, *range(2, w.ndim))):
+        rms = np.sqrt(np.mean(w**2, axis=axes, keepdims=True))
+        w = w * np.maximum(0, 1 - amount / np.maximum(rms, 1e-30))
+    return w
+
+
+def test_group_decay_follows_its_formula() -> None:
+    w = torch.randn(8, 5, 3, 3, dtype=torch.float64)
+    w[3] *= 0.01
+    w[:, 2] = 0
+    before = w.numpy().copy()
+    train.GroupDecay(0.5, every=4).apply({"w": w}, {"w": 0.02})
+    wanted = shrunk(before, 0.5 * 4 * 0.02)
+    assert np.allclose(w.numpy(), wanted, rtol=1e-12, atol=0)
+    assert not w[3].any(), "a weak row dies"
+    assert np.count_nonzero(wanted) == 7 * 4 * 9
+    for wrong in ({"strength": -1}, {"strength": float("nan")}, {"strength": 1, "every": 0}):
+        with pytest.raises(InvalidArgument, match="GroupDecay"):
+            train.GroupDecay(**wrong)
+
+
+@pytest.mark.parametrize("keep", ["none", "survivors"])
+def test_group_decay_acts_on_the_floats_every_so_many_steps(keep: Any) -> None:
+    (x, y), _ = digits()
+    x, y = torch.from_numpy(x).double(), torch.from_numpy(y)
+    net = network().to(torch.float64)
+    groups = [{"params": net[0].parameters(), "lr": 0.1}, {"params": net[4].parameters(), "lr": 0.05}]
+    optimizer = torch.optim.SGD(groups, lr=1.0)
+    hook = train.PruneThenQuantize(net, 0.4, 5, keep=keep, decay=train.GroupDecay(0.01, every=2))
+    floats = {n: w.detach().numpy().copy() for n, w in hook.weights.items()}
+    hook.attach(optimizer)
+    for step in (1, 2, 3, 4):
+        for name, w in hook.weights.items():
+            if keep == "none":
+                floats[name] = w.detach().numpy().copy()
+            else:
+                floats[name][np.abs(floats[name]) < hook.layers[name].threshold] = 0
+        one_step(net, optimizer, x, y)
+        for name, rate in (("0.weight", 0.1), ("4.weight", 0.05)):
+            w = hook.weights[name]
+            floats[name] = floats[name] - rate * w.grad.numpy()
+            if step % 2 == 0:
+                floats[name] = shrunk(floats[name], 0.01 * 2 * rate)
+            wanted = prune_reference.prune_quantize(floats[name], 0.4, 5)
+            assert np.allclose(w.detach().numpy(), wanted, atol=1e-12)
+
+
+def test_group_decay_empties_rows_and_columns() -> None:
+    (x, y), _ = digits()
+    x, y = torch.from_numpy(x), torch.from_numpy(y)
+    empty = []
+    for decay in (None, train.GroupDecay(0.2)):
+        net = network()
+        optimizer = torch.optim.Adam(net.parameters(), lr=3e-3)
+        train.PruneThenQuantize(net, 0.4, 5, keep="survivors", decay=decay).attach(optimizer)
+        for _ in range(60):
+            one_step(net, optimizer, x, y)
+        empty.append(int((net[4].weight == 0).all(dim=0).sum()))
+        net.eval()
+        assert (net(x).argmax(dim=1) == y).float().mean() > 0.9
+    assert empty[1] > 3 * empty[0] > 0

@@ -79,7 +79,8 @@ def fit(
         compression, gamma, bits, the figures of `coded_size` and max_bytes (the file with "max", None where not asked for).
 
     Raises:
-        InvalidArgument: arguments out of range, no samples, a loss that is not finite. CorruptFile: a checkpoint that
+        InvalidArgument: arguments out of range, no samples, a batch that model or loss refuse, labels that are no integers,
+            a loss that is not finite. CorruptFile: a checkpoint that
             cannot be read.
     """
     for name, value in {"epochs": epochs, "batch_size": batch_size, "patience": patience}.items():
@@ -238,8 +239,13 @@ class _Run:
         return row | {"seconds": time.perf_counter() - start}
 
     def _step(self, x: torch.Tensor, y: torch.Tensor) -> tuple[float, int]:
-        scores = self.model(x)
-        batch_loss = self.loss(scores, y)
+        try:
+            scores = self.model(x)
+            batch_loss = self.loss(scores, y)
+        except (IndexError, RuntimeError, TypeError) as error:
+            what = f"samples {x.dtype} of {tuple(x.shape)}, labels {int(y.min())} to {int(y.max())}"
+            reason = f"{type(error).__name__}: {error}"
+            raise InvalidArgument(f"model and loss cannot take this batch ({what}): {reason}") from error
         self.optimizer.zero_grad()
         batch_loss.backward()
         self.optimizer.step()
