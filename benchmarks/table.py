@@ -198,7 +198,8 @@ def prune(result: dict[str, Any]) -> list[Row]:
         ours, theirs = _milliseconds(row["operator_ms"]), _milliseconds(row["torch_ms"])
         rows.append((what, ours, f"PyTorch's operations {theirs}", f"{row['ratio']:.3g} × as fast"))
         step = f"training step {_milliseconds(row['step_ms'])}"
-        share = f"{100 * row['share']:.1f} % of both; {100 * row['share_survivors']:.1f} % where survivors' floats are kept"
+        kept, decay = (f"{100 * row[f'share_{kind}']:.1f} %" for kind in ("survivors", "decay"))
+        share = f"{100 * row['share']:.1f} % of both; {kept} where survivors' floats are kept, {decay} with GroupDecay"
         rows.append((f"its hook, {threads}", _milliseconds(row["hook_ms"]), step, share))
     return rows
 
@@ -214,6 +215,8 @@ def train(result: dict[str, Any]) -> list[Row]:
             continue
         kept = {"none": "no floats kept", "survivors": "survivors' floats kept", "all": "all floats kept"}
         what = f"training with γ = {point['gamma']:g}, {point['bits']} bits, {kept[point['keep']]}"
+        if point.get("decay"):
+            what += f", gone on with while rows and columns fade (λ = {point['decay']:g})"
         what += f", {len(run['history'])} of {run['epochs']} epochs of {run['data']}"
         size = f"density {100 * best['density']:.2f} %, file {best['max_bytes']:,} bytes"
         ours = f"{100 * best['accuracy']:.2f} %, {size}"

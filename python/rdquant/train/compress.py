@@ -219,7 +219,7 @@ class PruneThenQuantize:
         layers = [self._layer(name, w.data) for name, w in self.weights.items()]
         try:
             if all(_is_ours(layer.out) for layer in layers):
-                done = prune_layers(layers, gamma, bits, self.threads)
+                done = prune_layers([_arrays(layer) for layer in layers], gamma, bits, self.threads)
             else:
                 done = [_prune_anywhere(layer, gamma, bits) for layer in layers]
         except InvalidArgument as error:
@@ -233,6 +233,13 @@ class PruneThenQuantize:
 
 def _is_ours(w: torch.Tensor) -> bool:
     return w.device.type == "cpu" and w.dtype in (torch.float32, torch.float64)
+
+
+def _arrays(layer: Layer) -> Layer:
+    """The same memory as NumPy arrays, which costs less to look at."""
+    out, weights = layer.out.numpy(), layer.weights
+    weights = out if weights is layer.out else weights.numpy()
+    return Layer(layer.name, weights, out, None if layer.pruned is None else weights)
 
 
 def _like(values: torch.Tensor, w: torch.Tensor) -> torch.Tensor:

@@ -115,7 +115,9 @@ def _row(layer: Layer) -> tuple[Any, ...]:
     """Name and arrays of a layer, its axes in the order of memory."""
     weights = _target(layer.weights)
     out = weights if layer.out is layer.weights else _target(layer.out)
-    pruned = None if layer.pruned is None else _target(layer.pruned)
+    pruned = weights if layer.pruned is layer.weights else None
+    if pruned is None and layer.pruned is not None:
+        pruned = _target(layer.pruned)
     if not weights.flags.c_contiguous:
         order = sorted(range(weights.ndim), key=lambda axis: -weights.strides[axis])
         weights, out = weights.transpose(order), out.transpose(order)
