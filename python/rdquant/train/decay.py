@@ -44,12 +44,12 @@ class GroupDecay:
         if self.every < 1:
             raise InvalidArgument(f"GroupDecay: expected every of at least 1, got {self.every!r}")
 
-    @torch.no_grad()
     def apply(self, weights: Mapping[str, torch.Tensor], rates: Mapping[str, float]) -> None:
         """Shrink weights in place; `rates` are the learning rates of the step that was taken."""
-        for name, w in weights.items():
-            amount = self.strength * self.every * rates[name]
-            for kept in (0, 1):
-                across = [axis for axis in range(w.ndim) if axis != kept]
-                rms = w.square().mean(dim=across, keepdim=True).sqrt_()
-                w.mul_((1 - amount / rms.clamp_(min=1e-30)).clamp_(min=0.0))
+        with torch.no_grad():
+            for name, w in weights.items():
+                amount = self.strength * self.every * rates[name]
+                for kept in (0, 1):
+                    across = [axis for axis in range(w.ndim) if axis != kept]
+                    rms = w.square().mean(dim=across, keepdim=True).sqrt_()
+                    w.mul_((1 - amount / rms.clamp_(min=1e-30)).clamp_(min=0.0))
