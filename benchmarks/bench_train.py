@@ -59,7 +59,7 @@ def points(which: str) -> list[Point]:
         pairs = [(0, 32), (0.375, 8), (0.625, 4), (0.625, 16), (0.75, 3)]
         return [*(Point(g, b) for g, b in pairs), Point(0.375, 8, keep="none")]
     if which == "groups":
-        chosen = [(Point(0.375, 8), 0.06), (Point(0.625, 4), 0.2)]
+        chosen = [(Point(0.375, 8), 0.005), (Point(0.625, 4), 0.01)]
         return [replace(p, learning_rate=1e-3, decay=decay, start=p.name) for p, decay in chosen]
     gammas = [0, 0.125, 0.25, 0.375, 0.5, 0.625, 0.75]
     rates = [1e-4, 1e-3, 5e-3, 1e-2, 5e-2, 1e-1]

@@ -27,7 +27,8 @@ class GroupDecay:
 
     Args:
         strength: λ ≥ 0: the share of the learning rate by which a typical weight shrinks in a step, from rows and from
-            columns each. The step of an Adam optimizer is about 1 in this unit; 0.01 to 0.1 are useful.
+            columns each. The step of an Adam optimizer is about 1 in this unit. Begin with 0.002 and raise it:
+            on paper 002's network 0.06 already costs many points of accuracy.
         every: apply it once in so many steps, as strongly as in all of them together; 8 costs little time.
 
     Raises InvalidArgument where they are out of range.
