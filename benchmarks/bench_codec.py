@@ -248,8 +248,8 @@ def file_row(name: str, path: Path, folder: Path, repeats: int) -> dict[str, Any
         "bits_per_weight": result.bits_per_weight,
         "decode_1_ms": 1e3 * wall(lambda: decoded(folder / "m.rdq", 1), repeats),
         "decode_2_ms": 1e3 * wall(lambda: decoded(folder / "m.rdq", 2), repeats),
-        "session_rdq_ms": 1e3 * wall(lambda: rdq.Session(folder / "m.rdq", backend="native"), repeats),
-        "session_onnx_ms": 1e3 * wall(lambda: rdq.Session(path, backend="native"), repeats),
+        "session_rdq_ms": 1e3 * wall(lambda: rdq.Session(folder / "m.rdq", backend="auto"), repeats),
+        "session_onnx_ms": 1e3 * wall(lambda: rdq.Session(path, backend="auto"), repeats),
     }
     print(json.dumps(row), flush=True)
     return row
@@ -283,7 +283,12 @@ def main() -> None:
             model = rdq.load(path)
             for maker, make in (("rdquant", our_qdq), ("onnxruntime", onnxruntime_qdq)):
                 qdq.append(qdq_row(name, maker, make(model, folder), coder))
-    results = {"machine": describe(), "levels": rows, "floats": floats, "files": files, "qdq": qdq}
+    results = {"levels": rows, "floats": floats, "files": files, "qdq": qdq}
+    if RESULTS.exists():  # rows of nets that were left out this time stay
+        before = json.loads(RESULTS.read_text())
+        for part, found in results.items():
+            found[:0] = [row for row in before.get(part, []) if row["net"] not in options.nets]
+    results = {"machine": describe(), **results}
     RESULTS.write_text(json.dumps(results, indent=1) + "\n")
 
 

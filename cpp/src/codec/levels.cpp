@@ -261,7 +261,17 @@ std::vector<std::uint8_t> encode_levels(std::span<const std::int32_t> levels,
   const int width = std::bit_width(static_cast<std::uint64_t>(static_cast<std::int64_t>(*most) - *least));
   const std::size_t packed = (levels.size() * static_cast<std::size_t>(width) + 7) / 8 + 2;
   std::vector<std::uint8_t> modelled;
-  if (levels.size() > 8) modelled = encode_best(grid_of(shape), levels, profile, threads);
+  Method method = profile == Profile::fast ? kFast : kMax;
+  if (levels.size() > 8) {
+    modelled = encode_best(grid_of(shape), levels, profile, threads);
+    if (method == kMax) {  // mixing has to learn, which small tensors and high rates do not pay for
+      auto fast = encode_best(grid_of(shape), levels, Profile::fast, threads);
+      if (fast.size() <= modelled.size()) {
+        modelled = std::move(fast);
+        method = kFast;
+      }
+    }
+  }
   if (modelled.empty() || modelled.size() >= packed) {
     start(kPacked);
     out.zigzag(*least);
@@ -269,7 +279,7 @@ std::vector<std::uint8_t> encode_levels(std::span<const std::int32_t> levels,
     write_bits(out, levels, *least, width);
     return out.take();
   }
-  start(profile == Profile::fast ? kFast : kMax);
+  start(method);
   out.append(modelled);
   return out.take();
 }
