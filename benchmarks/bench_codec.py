@@ -173,7 +173,7 @@ def onnxruntime_qdq(model: rdq.Model, folder: Path) -> Path:
 
     model.save(folder / "float.onnx")
     (entry,) = model.inputs
-    shape = [d if isinstance(d, int) and d > 0 else 1 for d in entry.shape]
+    shape = [d if isinstance(d, int) and d > 0 else (224 if i > 1 else 1) for i, d in enumerate(entry.shape)]
     images = iter([{entry.name: np.random.default_rng(0).random(shape, np.float32)}])
 
     class Noise(CalibrationDataReader):  # type: ignore[misc]
