@@ -83,6 +83,9 @@ def compress(
 def decompress(
     model: Coded,
     output: Annotated[Path, typer.Option("-o", "--output", help="ONNX file to write.", dir_okay=False)],
+    levels: Annotated[
+        bool, typer.Option("--levels", help="Keep levels as int8 or int4 with DequantizeLinear nodes.")
+    ] = False,
     threads: ThreadCount = 0,
     as_json: Json = False,
     debug: Debug = False,
@@ -90,7 +93,7 @@ def decompress(
     """Write the model in a compressed file as plain ONNX: quantized weights as their values, all else bit for bit."""
     from .compression import decompress as run
 
-    restored = run(model, threads=threads)
+    restored = run(model, threads=threads, levels=levels)
     restored.save(output)
     size = output.stat().st_size
     if as_json:

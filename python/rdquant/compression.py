@@ -186,7 +186,10 @@ def compress(
 
 
 def decompress(
-    source: str | os.PathLike[str] | bytes | IO[bytes], threads: int = 0, memory_limit: int = DEFAULT_LIMIT
+    source: str | os.PathLike[str] | bytes | IO[bytes],
+    threads: int = 0,
+    memory_limit: int = DEFAULT_LIMIT,
+    levels: bool = False,
 ) -> Model:
     """The model in a compressed file: quantized tensors as x̂, all others bit for bit.
 
@@ -194,6 +197,9 @@ def decompress(
         source: path, bytes, or a binary file object that is read once from front to back, such as a pipe.
         threads: tensors, and row groups of large ones, are decoded on up to this many threads; 0: all cores.
         memory_limit: bytes that decoded tensors may take, eight counted an element.
+        levels: tensors quantized by midtread keep their levels, as int8 (int4 from opset 21 on) with a
+            DequantizeLinear node each, where they fit; the values are then Δ·level in float32. Levels that the model
+            itself had stay as they are in any case.
 
     Raises:
         CorruptFile: damage; names section and offset. Unsupported: a later version, or beyond the limit.
@@ -201,7 +207,7 @@ def decompress(
     """
     file = CompressedFile(source)
     name = Path(source).stem if isinstance(source, (str, os.PathLike)) else ""
-    return build(file, name, threads or os.cpu_count() or 1, memory_limit)
+    return build(file, name, threads or os.cpu_count() or 1, memory_limit, levels)
 
 
 def _label(quantizer: QuantizerOf | None, bits: int | None) -> str:

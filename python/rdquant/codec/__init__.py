@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .container import CompressedFile, Section, write_file
 from .lossless import decode_floats, decode_levels, encode_floats, encode_levels
-from .measure import Rate, rate, requantize
+from .measure import Rate, rate, real_bits, requantize
 
 __all__ = [
     "CompressedFile",
@@ -15,6 +15,7 @@ __all__ = [
     "encode_floats",
     "encode_levels",
     "rate",
+    "real_bits",
     "requantize",
     "write_file",
 ]
