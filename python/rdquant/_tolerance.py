@@ -1,0 +1,273 @@
+"""The smallest levels of a network within a tolerated loss, found with unlabelled images: no training, no labels."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from ._allocation import Curve, steps_at
+from .calibrate import Layer, LayerRounder, Rounded, covariances, layers_of
+from .codec.lossless import encode_levels
+from .data import Dataset
+from .errors import InvalidArgument
+from .graph import Model
+from .metrics import outputs
+from .metrics.formulas import kl_divergence, predictions
+from .runtime import Session
+
+__all__ = ["Measured", "Split", "Tolerance", "search"]
+
+_RATE = 0.08  # λ of entropy-aware rounding, see LayerRounder.round
+_PROBES = 64  # images that sensitivities are measured with
+_NOISE = 0.01  # share of a layer's output power that the middle step of a curve disturbs
+_LADDER = (0.5, 1.0, 2.0)  # steps of a curve
+_TRIALS = 9  # prices that are tried
+_NEAR = 0.95  # a trial this near below the limit ends the search
+_HELD_BYTES = 1 << 29  # of images that stay in memory
+
+
+@dataclass(frozen=True)
+class Tolerance:
+    """What may be lost: points of top-1 (`loss`), or mean KL divergence of the outputs to the float model's, nats."""
+
+    loss: float | None = None
+    kl: float | None = None
+
+    def __post_init__(self) -> None:
+        if (self.loss is None) == (self.kl is None):
+            raise InvalidArgument("expected one of max_loss and max_kl")
+        for name, value in (("max_loss", self.loss), ("max_kl", self.kl)):
+            if value is not None and not 0 < value < float("inf"):
+                raise InvalidArgument(f"{name}: expected a finite number above 0, got {value!r}")
+
+    def used(self, measured: Measured) -> float:
+        """Share of the tolerance that a measurement uses; 1: all of it."""
+        if self.kl is not None:
+            return measured.kl / self.kl
+        assert self.loss is not None
+        return max(measured.loss, measured.expected_loss) / self.loss
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a compressed model loses on images that its levels were not fitted to.
+
+    Attributes:
+        images: number of them.
+        kl: mean KL divergence of the outputs to the float model's, nats.
+        agreement: share of images with the float model's first class, 0..1.
+        loss: points of top-1 lost by the labels; NaN where they were not looked at.
+        expected_loss: points of top-1 that the float model's own probabilities give the lost first classes more than
+            the new ones: an estimate without labels.
+    """
+
+    images: int
+    kl: float
+    agreement: float
+    loss: float
+    expected_loss: float
+
+
+@dataclass(frozen=True)
+class Split:
+    """Images for the covariances; images that tell how large the loss is; whether their labels may be looked at."""
+
+    fit: Dataset
+    held: Dataset
+    labelled: bool
+
+    @classmethod
+    def of(cls, data: Dataset, tolerance: Tolerance, images: int, seed: int) -> Split:
+        """A seeded draw. Two thirds of `images` are fitted to. The rest of them measures a KL divergence; a loss is
+        measured on all images that are not fitted to, with their labels.
+        """
+        if isinstance(images, bool) or images < 3 or len(data) < 3:
+            raise InvalidArgument(
+                f"calibration: expected at least 3 images, got {min(images, len(data))} of {data.name}"
+            )
+        order = np.random.default_rng(seed).permutation(len(data))
+        pool = min(images, len(data))
+        fitted = max(2, 2 * pool // 3)
+        held = order[fitted : pool if tolerance.kl is not None else None]
+        return cls(
+            data.take(order[:fitted]).held(_HELD_BYTES),
+            data.take(held).held(_HELD_BYTES),
+            tolerance.loss is not None,
+        )
+
+
+class _Outputs:
+    """Sets weights and compares what comes out with the float model."""
+
+    def __init__(self, model: Model, split: Split, threads: int | None) -> None:
+        self._session = Session(model, threads=threads)
+        self._split = split
+        self._probe = split.fit.take(np.arange(min(_PROBES, len(split.fit))))
+        self._floats = [outputs(self._session, d) for d in (self._probe, split.held)]
+
+    def damage(self, tensors: Mapping[str, NDArray[Any]]) -> float:
+        """KL divergence on the few images of the probe; the weights stay."""
+        self._session.set_weights(tensors)
+        return kl_divergence(self._floats[0], outputs(self._session, self._probe))
+
+    def measure(self, tensors: Mapping[str, NDArray[Any]]) -> Measured:
+        """The full comparison on held-out images; the weights stay."""
+        self._session.set_weights(tensors)
+        before, after = self._floats[1], outputs(self._session, self._split.held)
+        first, second = predictions(before), predictions(after)
+        rows, labels = np.arange(len(before)), self._split.held.labels
+        shares = np.exp(before.astype(np.float64) - before.max(axis=1, keepdims=True))
+        shares /= shares.sum(axis=1, keepdims=True)
+        lost = 100 * float(np.mean(first == labels) - np.mean(second == labels))
+        return Measured(
+            len(before),
+            kl_divergence(before, after),
+            float(np.mean(first == second)),
+            lost if self._split.labelled else float("nan"),
+            100 * float(np.mean(shares[rows, first] - shares[rows, second])),
+        )
+
+
+class _Network:
+    """A model's weights and what rounds them."""
+
+    def __init__(self, model: Model, names: list[str], biases: bool, split: Split, threads: int) -> None:
+        self.weights = model.weights()
+        self.layers: dict[str, Layer] = {
+            layer.weight: layer for layer in layers_of(model) if layer.weight in names
+        }
+        images = (x for x, _ in split.fit)
+        moments = covariances(model, images, list(self.layers.values()), threads=threads or None)
+        self.rounders: dict[str, LayerRounder] = {}
+        for name in names:
+            layer = self.layers.get(name)
+            bias = layer.bias if layer is not None and biases else None
+            try:
+                self.rounders[name] = LayerRounder(
+                    self.weights[name],
+                    None if bias is None else self.weights[bias],
+                    layer,
+                    moments.pop(name, None),
+                    threads,
+                )
+            except InvalidArgument as failure:
+                raise InvalidArgument(f"tensor {name!r}: {failure}") from None
+
+    def tensors(self, name: str, rounded: Rounded) -> dict[str, tuple[float, NDArray[np.int32]]]:
+        """(step, levels) by the names of the tensors that rounding one weight gives."""
+        out = {name: (rounded.step, rounded.levels)}
+        layer = self.layers.get(name)
+        if rounded.bias_levels is not None and rounded.bias_step is not None:
+            assert layer is not None
+            assert layer.bias is not None
+            out[layer.bias] = (rounded.bias_step, rounded.bias_levels)
+        return out
+
+
+Levels = dict[str, tuple[float, NDArray[np.int32]]]
+
+
+def _values(levels: Levels) -> dict[str, NDArray[np.float32]]:
+    return {name: np.float32(step) * q for name, (step, q) in levels.items()}
+
+
+def _bits(levels: Levels, profile: str) -> int:
+    return 8 * sum(len(encode_levels(q, profile)) for _, q in levels.values())
+
+
+def _curve(name: str, network: _Network, compare: _Outputs) -> Curve:
+    """Size and damage of one tensor at a few steps, all others in float."""
+    rounder = network.rounders[name]
+    middle = np.sqrt(12 * _NOISE * max(rounder.energy, 1e-30) / max(rounder.noise, 1e-30))
+    steps = middle * np.array(_LADDER)
+    bits, damage = [], []
+    touched: set[str] = set()
+    for step in steps:
+        levels = network.tensors(name, rounder.round(float(step), _RATE))
+        touched |= set(levels)
+        bits.append(float(_bits(levels, "fast")))
+        damage.append(compare.damage(_values(levels)))
+    compare.damage({n: network.weights[n] for n in touched})
+    return Curve(rounder.size, steps, np.array(bits), np.array(damage))
+
+
+def _prices(curves: Mapping[str, Curve]) -> float:
+    """A price at which a weight costs about four bits."""
+    size = sum(c.size for c in curves.values())
+    low, high = 1e-15, 1e3
+    for _ in range(60):
+        middle = float(np.sqrt(low * high))
+        chosen = steps_at(curves, middle)
+        bits = sum(float(curves[n].at(np.array([s]))[0][0]) for n, s in chosen.items())
+        low, high = (middle, high) if bits > 4 * size else (low, middle)
+    return low
+
+
+def _tried(start: float, used: Callable[[float], float]) -> Iterator[float]:
+    """Shares of the tolerance used at prices that close in on 1: on log-log paper the curve is nearly straight."""
+    low: tuple[float, float] | None = None  # (log price, log share), share ≤ 1
+    high: tuple[float, float] | None = None
+    at = np.log(start)
+    for _ in range(_TRIALS):
+        share = used(float(np.exp(at)))
+        point = (at, float(np.log(max(share, 1e-3))))
+        yield share
+        if share <= 1:
+            low = point if low is None or point[0] > low[0] else low
+        else:
+            high = point if high is None or point[0] < high[0] else high
+        if low is not None and high is not None:
+            slope = (high[1] - low[1]) / (high[0] - low[0])
+            guess = low[0] + (np.log(0.975) - low[1]) / max(slope, 1e-3)
+            margin = 0.1 * (high[0] - low[0])
+            at = float(np.clip(guess, low[0] + margin, high[0] - margin))
+        else:
+            # Damage grows about as the price does.
+            at -= float(np.clip(point[1], -2.0, 2.0)) + (0.3 if high is not None else -0.1)
+
+
+def search(
+    model: Model,
+    names: list[str],
+    biases: bool,
+    tolerance: Tolerance,
+    split: Split,
+    profile: str,
+    threads: int,
+    progress: bool,
+    keep: Callable[[Levels, Measured, bool], None],
+) -> None:
+    """Look for the smallest levels of the weights `names` whose loss is tolerated.
+
+    `keep` is called with every candidate, what was measured of it, and whether that is tolerated. Steps of tensors
+    follow from their measured damage and size; one price for all of them is searched for. KeyboardInterrupt passes
+    through: what `keep` was given stays good.
+    """
+    network = _Network(model, names, biases, split, threads)
+    compare = _Outputs(model, split, threads or None)
+    curves = {}
+    for name in tqdm(names, desc="sensitivity", unit="tensor", disable=not progress, leave=False):
+        curves[name] = _curve(name, network, compare)
+
+    with contextlib.closing(tqdm(total=_TRIALS, desc="search", unit="trial", disable=not progress, leave=False)) as bar:
+
+        def used(price: float) -> float:
+            levels: Levels = {}
+            for name, step in steps_at(curves, price).items():
+                levels |= network.tensors(name, network.rounders[name].round(step, _RATE))
+            measured = compare.measure(_values(levels))
+            share = tolerance.used(measured)
+            keep(levels, measured, share <= 1)
+            bar.set_postfix(kl=f"{measured.kl:.4f}", used=f"{share:.2f}")
+            bar.update()
+            return share
+
+        for share in _tried(_prices(curves), used):
+            if _NEAR <= share <= 1:
+                break
