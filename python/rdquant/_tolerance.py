@@ -21,7 +21,7 @@ from .metrics import outputs
 from .metrics.formulas import kl_divergence, predictions
 from .runtime import Session
 
-__all__ = ["Measured", "Split", "Tolerance", "search"]
+__all__ = ["Best", "Levels", "Measured", "Search", "Split", "Tolerance"]
 
 _RATE = 0.08  # λ of entropy-aware rounding, see LayerRounder.round
 _PROBES = 64  # images that sensitivities are measured with
@@ -137,13 +137,22 @@ class _Outputs:
 class _Network:
     """A model's weights and what rounds them."""
 
-    def __init__(self, model: Model, names: list[str], biases: bool, split: Split, threads: int) -> None:
+    def __init__(
+        self, model: Model, names: list[str], biases: bool, split: Split, threads: int, progress: bool
+    ) -> None:
         self.weights = model.weights()
         self.layers: dict[str, Layer] = {
             layer.weight: layer for layer in layers_of(model) if layer.weight in names
         }
         images = (x for x, _ in split.fit)
-        moments = covariances(model, images, list(self.layers.values()), threads=threads or None)
+        with contextlib.closing(_bar(None, "calibration", "image", progress)) as bar:
+            moments = covariances(
+                model,
+                images,
+                list(self.layers.values()),
+                threads=threads or None,
+                done=lambda n: bar.update(n - bar.n),
+            )
         self.rounders: dict[str, LayerRounder] = {}
         for name in names:
             layer = self.layers.get(name)
@@ -177,8 +186,32 @@ def _values(levels: Levels) -> dict[str, NDArray[np.float32]]:
     return {name: np.float32(step) * q for name, (step, q) in levels.items()}
 
 
-def _bits(levels: Levels, profile: str) -> int:
-    return 8 * sum(len(encode_levels(q, profile)) for _, q in levels.values())
+def _bytes(levels: Levels, profile: str) -> int:
+    return sum(len(encode_levels(q, profile)) for _, q in levels.values())
+
+
+class Best:
+    """The smallest candidate that is tolerated; before there is one, the candidate that uses least.
+
+    Attributes:
+        levels, measured: of that candidate; no levels and no loss before there is any.
+        met: whether it is tolerated.
+        interrupted: whether a KeyboardInterrupt has ended the search.
+    """
+
+    def __init__(self, profile: str) -> None:
+        self.levels: Levels = {}
+        self.measured = Measured(0, 0.0, 1.0, 0.0, 0.0)
+        self.met = True
+        self.interrupted = False
+        self._profile = profile
+        self._rank: tuple[bool, float] | None = None
+
+    def offer(self, levels: Levels, measured: Measured, share: float) -> None:
+        """A candidate that uses `share` of the tolerance."""
+        rank = (share > 1, share if share > 1 else float(_bytes(levels, self._profile)))
+        if self._rank is None or rank < self._rank:
+            self._rank, self.levels, self.measured, self.met = rank, levels, measured, share <= 1
 
 
 def _curve(name: str, network: _Network, compare: _Outputs) -> Curve:
@@ -191,13 +224,13 @@ def _curve(name: str, network: _Network, compare: _Outputs) -> Curve:
     for step in steps:
         levels = network.tensors(name, rounder.round(float(step), _RATE))
         touched |= set(levels)
-        bits.append(float(_bits(levels, "fast")))
+        bits.append(8.0 * _bytes(levels, "fast"))
         damage.append(compare.damage(_values(levels)))
     compare.damage({n: network.weights[n] for n in touched})
     return Curve(rounder.size, steps, np.array(bits), np.array(damage))
 
 
-def _prices(curves: Mapping[str, Curve]) -> float:
+def _price(curves: Mapping[str, Curve]) -> float:
     """A price at which a weight costs about four bits."""
     size = sum(c.size for c in curves.values())
     low, high = 1e-15, 1e3
@@ -232,42 +265,54 @@ def _tried(start: float, used: Callable[[float], float]) -> Iterator[float]:
             at -= float(np.clip(point[1], -2.0, 2.0)) + (0.3 if high is not None else -0.1)
 
 
-def search(
-    model: Model,
-    names: list[str],
-    biases: bool,
-    tolerance: Tolerance,
-    split: Split,
-    profile: str,
-    threads: int,
-    progress: bool,
-    keep: Callable[[Levels, Measured, bool], None],
-) -> None:
-    """Look for the smallest levels of the weights `names` whose loss is tolerated.
+class Search:
+    """What has been learned of a model with images, once; `run` then looks for levels within a tolerated loss.
 
-    `keep` is called with every candidate, what was measured of it, and whether that is tolerated. Steps of tensors
-    follow from their measured damage and size; one price for all of them is searched for. KeyboardInterrupt passes
-    through: what `keep` was given stays good.
+    names: of weights to round; biases: whether those beside them are rounded too, and take up mean errors.
     """
-    network = _Network(model, names, biases, split, threads)
-    compare = _Outputs(model, split, threads or None)
-    curves = {}
-    for name in tqdm(names, desc="sensitivity", unit="tensor", disable=not progress, leave=False):
-        curves[name] = _curve(name, network, compare)
 
-    with contextlib.closing(tqdm(total=_TRIALS, desc="search", unit="trial", disable=not progress, leave=False)) as bar:
+    def __init__(
+        self,
+        model: Model,
+        names: list[str],
+        biases: bool,
+        split: Split,
+        threads: int = 0,
+        progress: bool = False,
+    ) -> None:
+        self._network = _Network(model, names, biases, split, threads, progress)
+        self._compare = _Outputs(model, split, threads or None)
+        self._progress = progress
+        self._curves = {}
+        for name in _bar(names, "sensitivity", "tensor", progress):
+            self._curves[name] = _curve(name, self._network, self._compare)
 
-        def used(price: float) -> float:
-            levels: Levels = {}
-            for name, step in steps_at(curves, price).items():
-                levels |= network.tensors(name, network.rounders[name].round(step, _RATE))
-            measured = compare.measure(_values(levels))
-            share = tolerance.used(measured)
-            keep(levels, measured, share <= 1)
-            bar.set_postfix(kl=f"{measured.kl:.4f}", used=f"{share:.2f}")
-            bar.update()
-            return share
+    def run(self, tolerance: Tolerance, best: Best) -> None:
+        """Look for the smallest levels whose loss is tolerated; `best` takes every candidate.
 
-        for share in _tried(_prices(curves), used):
-            if _NEAR <= share <= 1:
-                break
+        Steps of tensors follow from their measured damage and size; one price for all of them is searched for.
+        """
+        with contextlib.closing(_bar(range(_TRIALS), "search", "trial", self._progress)) as bar:
+
+            def used(price: float) -> float:
+                levels, measured = self.at(price)
+                share = tolerance.used(measured)
+                best.offer(levels, measured, share)
+                bar.set_postfix(kl=f"{measured.kl:.4f}", used=f"{share:.2f}")
+                bar.update()
+                return share
+
+            for share in _tried(_price(self._curves), used):
+                if _NEAR <= share <= 1:
+                    break
+
+    def at(self, price: float) -> tuple[Levels, Measured]:
+        """Levels at a price (nats a bit, see `steps_at`) and what they lose."""
+        levels: Levels = {}
+        for name, step in steps_at(self._curves, price).items():
+            levels |= self._network.tensors(name, self._network.rounders[name].round(step, _RATE))
+        return levels, self._compare.measure(_values(levels))
+
+
+def _bar(items: Any, title: str, unit: str, progress: bool) -> Any:
+    return tqdm(items, desc=title, unit=unit, disable=not progress, leave=False)

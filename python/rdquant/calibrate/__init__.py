@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from .layers import Layer, layers_of
 from .moments import covariances
-from .rounding import LayerRounder, Rounded
+from .rounding import LayerRounder, Moments, Rounded
+from .sequential import following
 from .tap import stream
 
-__all__ = ["Layer", "LayerRounder", "Rounded", "covariances", "layers_of", "stream"]
+__all__ = ["Layer", "LayerRounder", "Moments", "Rounded", "covariances", "following", "layers_of", "stream"]

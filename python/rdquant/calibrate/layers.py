@@ -65,7 +65,16 @@ class Layer:
     @property
     def geometry(self) -> tuple[Any, ...]:
         """Equal for layers that see the same patches of the same value."""
-        return (self.input, self.kind, self.groups, self.kernel, self.strides, self.dilations, self.pads, self.auto_pad)
+        return (
+            self.input,
+            self.kind,
+            self.groups,
+            self.kernel,
+            self.strides,
+            self.dilations,
+            self.pads,
+            self.auto_pad,
+        )
 
     def matrix(self, tensor: NDArray[Any]) -> NDArray[Any]:
         """A tensor of the weight's shape as [rows, inputs], contiguous."""
@@ -82,7 +91,9 @@ class Layer:
         """
         x = np.asarray(value, np.float32)
         if self.kind == "convolution" and x.ndim in (3, 4):
-            return np.ascontiguousarray(x.reshape(*x.shape[:2], *((1, x.shape[2]) if x.ndim == 3 else x.shape[2:])))
+            return np.ascontiguousarray(
+                x.reshape(*x.shape[:2], *((1, x.shape[2]) if x.ndim == 3 else x.shape[2:]))
+            )
         if self.kind == "product" and x.ndim >= 2 and x.shape[-1] == self.inputs:
             rows = x.reshape(len(x), -1, x.shape[-1])
             return np.ascontiguousarray(rows.transpose(0, 2, 1)[..., np.newaxis])
@@ -152,7 +163,9 @@ def _convolution(attributes: dict[str, Any], known: dict[str, Any], bias: str | 
 
     pads: tuple[int, int, int, int] | None = None
     if not auto.startswith("SAME"):
-        given = list(attributes.get("pads", [0] * (2 * len(taps)))) if auto == "NOTSET" else [0] * (2 * len(taps))
+        given = (
+            list(attributes.get("pads", [0] * (2 * len(taps)))) if auto == "NOTSET" else [0] * (2 * len(taps))
+        )
         pads = (0, given[0], 0, given[1]) if len(taps) == 1 else (given[0], given[1], given[2], given[3])
     return Layer(
         **known,

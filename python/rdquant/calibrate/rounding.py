@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .._core.calibrate import Covariance, Feedback
+from .._core.calibrate import Feedback
 from .._core.codec import LevelRates
 from ..errors import InvalidArgument
 from .layers import Layer
 
-__all__ = ["LayerRounder", "Rounded"]
+__all__ = ["LayerRounder", "Moments", "Rounded"]
 
 _LARGEST = 2.0**30  # levels stay within int32
+
+
+class Moments(Protocol):
+    """Moments of a layer's inputs, as `covariances` gives them."""
+
+    def matrix(self, centred: bool, threads: int) -> NDArray[np.float64]:
+        """[groups, inputs, inputs], about the mean where `centred`."""
+
+    def mean(self) -> NDArray[np.float64]:
+        """[groups, inputs]."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +65,7 @@ class LayerRounder:
         weight: NDArray[np.floating],
         bias: NDArray[np.floating] | None = None,
         layer: Layer | None = None,
-        moments: Covariance | None = None,
+        moments: Moments | None = None,
         threads: int = 0,
     ) -> None:
         self._layer = layer if moments is not None else None
