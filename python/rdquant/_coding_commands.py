@@ -24,6 +24,43 @@ Coded = Annotated[
 ThreadCount = Annotated[int, typer.Option(help="Threads (0: all cores).", min=0)]
 
 
+Bits = Annotated[
+    int | None,
+    typer.Option(
+        help="Quantize with one step for the model, 2/2^bits (default: without loss).", min=1, max=24
+    ),
+]
+Family = Annotated[
+    str | None, typer.Option(help="midtread, midrise, deadzone:δ, mulaw:µ, codebook, minifloat:e/m, half.")
+]
+ProfileName = Annotated[str, typer.Option(help="fast to decode, or max: smaller.")]
+Roles = Annotated[
+    str | None,
+    typer.Option(
+        help="What is quantized: weight, bias, normalization, comma-separated "
+        "(default: weight; with --data weight,bias)."
+    ),
+]
+MaxLoss = Annotated[
+    float | None,
+    typer.Option(help="With --data: the smallest file that loses at most so many points of top-1."),
+]
+MaxKl = Annotated[
+    float | None,
+    typer.Option(help="With --data: the same by the outputs' mean KL divergence, nats; no labels needed."),
+]
+Images = Annotated[
+    str | None, typer.Option(help="Images that calibrate and measure: folder, .npz file, or digits.")
+]
+Preprocess = Annotated[
+    str | None, typer.Option(help="What the images become: {presets} (default: imagenet).")
+]
+Calibration = Annotated[
+    int, typer.Option(help="How many of the images serve the search, without their labels.", min=3)
+]
+Drawn = Annotated[int, typer.Option(help="Which images are drawn.", min=0)]
+
+
 def register(app: typer.Typer) -> None:
     """Add the commands to `app`."""
     app.command(
@@ -42,45 +79,16 @@ def register(app: typer.Typer) -> None:
 def compress(
     model: ModelFile,
     output: Annotated[Path, typer.Option("-o", "--output", help="File to write.", dir_okay=False)],
-    bits: Annotated[
-        int | None,
-        typer.Option(
-            help="Quantize with one step for the model, 2/2^bits (default: without loss).", min=1, max=24
-        ),
-    ] = None,
-    quantizer: Annotated[
-        str | None,
-        typer.Option(help="midtread, midrise, deadzone:δ, mulaw:µ, codebook, minifloat:e/m, half."),
-    ] = None,
-    profile: Annotated[str, typer.Option(help="fast to decode, or max: smaller.")] = "fast",
-    roles: Annotated[
-        str | None,
-        typer.Option(
-            help="What is quantized: weight, bias, normalization, comma-separated "
-            "(default: weight; with --data weight,bias)."
-        ),
-    ] = None,
-    max_loss: Annotated[
-        float | None,
-        typer.Option(help="With --data: the smallest file that loses at most so many points of top-1."),
-    ] = None,
-    max_kl: Annotated[
-        float | None,
-        typer.Option(
-            help="With --data: the same by the outputs' mean KL divergence, nats; no labels needed."
-        ),
-    ] = None,
-    data: Annotated[
-        str | None,
-        typer.Option(help="Images that calibrate and measure: folder, .npz file, or digits."),
-    ] = None,
-    preprocess: Annotated[
-        str | None, typer.Option(help="What the images become: {presets} (default: imagenet).")
-    ] = None,
-    calibration: Annotated[
-        int, typer.Option(help="How many of the images serve the search, without their labels.", min=3)
-    ] = 300,
-    seed: Annotated[int, typer.Option(help="Which images are drawn.", min=0)] = 0,
+    bits: Bits = None,
+    quantizer: Family = None,
+    profile: ProfileName = "fast",
+    roles: Roles = None,
+    max_loss: MaxLoss = None,
+    max_kl: MaxKl = None,
+    data: Images = None,
+    preprocess: Preprocess = None,
+    calibration: Calibration = 300,
+    seed: Drawn = 0,
     threads: ThreadCount = 0,
     as_json: Json = False,
     debug: Debug = False,

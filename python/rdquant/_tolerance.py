@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from ._allocation import Curve, steps_at
-from .calibrate import Layer, LayerRounder, Rounded, covariances, layers_of
+from .calibrate import Layer, LayerRounder, Rounded, covariances, following, layers_of
 from .codec.lossless import encode_levels
 from .data import Dataset
 from .errors import InvalidArgument
@@ -29,6 +29,9 @@ _NOISE = 0.01  # share of a layer's output power that the middle step of a curve
 _LADDER = (0.5, 1.0, 2.0)  # steps of a curve
 _TRIALS = 9  # prices that are tried
 _NEAR = 0.95  # a trial this near below the limit ends the search
+_ORDERED = 100  # images that layers are rounded one after the other with
+_ORDERED_TRIALS = 3  # prices that are tried so
+_AHEAD = 1.15  # ratio of the first of them to the best price of layers rounded alone
 _HELD_BYTES = 1 << 29  # of images that stay in memory
 
 
@@ -102,6 +105,19 @@ class Split:
         )
 
 
+Levels = dict[str, tuple[float, NDArray[np.int32]]]
+
+
+class _Inputs:
+    """The images of a data set as batches, anew each time."""
+
+    def __init__(self, data: Dataset) -> None:
+        self._data = data
+
+    def __call__(self) -> Iterator[NDArray[np.float32]]:
+        return (x for x, _ in self._data)
+
+
 class _Outputs:
     """Sets weights and compares what comes out with the float model."""
 
@@ -140,6 +156,8 @@ class _Network:
     def __init__(
         self, model: Model, names: list[str], biases: bool, split: Split, threads: int, progress: bool
     ) -> None:
+        self._model, self._biases, self._threads = model, biases, threads
+        self._ordered = split.fit.take(np.arange(min(_ORDERED, len(split.fit))))
         self.weights = model.weights()
         self.layers: dict[str, Layer] = {
             layer.weight: layer for layer in layers_of(model) if layer.weight in names
@@ -168,6 +186,32 @@ class _Network:
             except InvalidArgument as failure:
                 raise InvalidArgument(f"tensor {name!r}: {failure}") from None
 
+    def alone(self, steps: Mapping[str, float]) -> Levels:
+        """Levels of all weights, each layer rounded as if all others stayed in float."""
+        levels: Levels = {}
+        for name, step in steps.items():
+            levels |= self.tensors(name, self.rounders[name].round(step, _RATE))
+        return levels
+
+    def in_order(self, steps: Mapping[str, float]) -> Levels:
+        """Levels of all weights, each layer rounded to make up for the errors of those before it."""
+        levels = self.alone({name: step for name, step in steps.items() if name not in self.layers})
+        same: dict[tuple[Any, ...], list[Layer]] = {}
+        for layer in self.layers.values():
+            same.setdefault(layer.geometry, []).append(layer)
+        (port,) = self._model.inputs
+        for layers in same.values():
+            rounders = [(layer, self.rounders[layer.weight]) for layer in layers]
+            if layers[0].input != port.name:
+                before = self._model.replace_weights(_values(levels))
+                images = _Inputs(self._ordered)
+                rounders = list(
+                    following(self._model, before, layers, images, self._biases, threads=self._threads)
+                )
+            for layer, rounder in rounders:
+                levels |= self.tensors(layer.weight, rounder.round(steps[layer.weight], _RATE))
+        return levels
+
     def tensors(self, name: str, rounded: Rounded) -> dict[str, tuple[float, NDArray[np.int32]]]:
         """(step, levels) by the names of the tensors that rounding one weight gives."""
         out = {name: (rounded.step, rounded.levels)}
@@ -177,9 +221,6 @@ class _Network:
             assert layer.bias is not None
             out[layer.bias] = (rounded.bias_step, rounded.bias_levels)
         return out
-
-
-Levels = dict[str, tuple[float, NDArray[np.int32]]]
 
 
 def _values(levels: Levels) -> dict[str, NDArray[np.float32]]:
@@ -242,27 +283,31 @@ def _price(curves: Mapping[str, Curve]) -> float:
     return low
 
 
-def _tried(start: float, used: Callable[[float], float]) -> Iterator[float]:
-    """Shares of the tolerance used at prices that close in on 1: on log-log paper the curve is nearly straight."""
+def _closed_in(start: float, used: Callable[[float], float]) -> float | None:
+    """The largest price found that uses no more than the tolerance; None where none does.
+
+    Prices close in on it: on log-log paper the share used is nearly a straight line.
+    """
     low: tuple[float, float] | None = None  # (log price, log share), share ≤ 1
     high: tuple[float, float] | None = None
-    at = np.log(start)
+    at = float(np.log(start))
     for _ in range(_TRIALS):
         share = used(float(np.exp(at)))
         point = (at, float(np.log(max(share, 1e-3))))
-        yield share
         if share <= 1:
             low = point if low is None or point[0] > low[0] else low
         else:
             high = point if high is None or point[0] < high[0] else high
+        if _NEAR <= share <= 1:
+            break
         if low is not None and high is not None:
             slope = (high[1] - low[1]) / (high[0] - low[0])
             guess = low[0] + (np.log(0.975) - low[1]) / max(slope, 1e-3)
             margin = 0.1 * (high[0] - low[0])
             at = float(np.clip(guess, low[0] + margin, high[0] - margin))
-        else:
-            # Damage grows about as the price does.
+        else:  # damage grows about as the price does
             at -= float(np.clip(point[1], -2.0, 2.0)) + (0.3 if high is not None else -0.1)
+    return None if low is None else float(np.exp(low[0]))
 
 
 class Search:
@@ -290,27 +335,37 @@ class Search:
     def run(self, tolerance: Tolerance, best: Best) -> None:
         """Look for the smallest levels whose loss is tolerated; `best` takes every candidate.
 
-        Steps of tensors follow from their measured damage and size; one price for all of them is searched for.
+        Steps of tensors follow from their measured damage and size; one price for all of them is searched for, first
+        with every layer rounded alone, which is quick, then with layers rounded in their order.
         """
-        with contextlib.closing(_bar(range(_TRIALS), "search", "trial", self._progress)) as bar:
+        total = _TRIALS + _ORDERED_TRIALS
+        with contextlib.closing(_bar(range(total), "search", "trial", self._progress)) as bar:
 
-            def used(price: float) -> float:
-                levels, measured = self.at(price)
+            def used(price: float, in_order: bool = False) -> float:
+                levels, measured = self.at(price, in_order)
                 share = tolerance.used(measured)
                 best.offer(levels, measured, share)
                 bar.set_postfix(kl=f"{measured.kl:.4f}", used=f"{share:.2f}")
                 bar.update()
                 return share
 
-            for share in _tried(_price(self._curves), used):
-                if _NEAR <= share <= 1:
-                    break
+            price = _closed_in(_price(self._curves), used)
+            if price is not None:
+                self._in_order(price, used)
 
-    def at(self, price: float) -> tuple[Levels, Measured]:
+    def _in_order(self, price: float, used: Callable[[float, bool], float]) -> None:
+        """A few prices around the best one for layers rounded alone."""
+        price *= _AHEAD
+        for _ in range(_ORDERED_TRIALS):
+            share = used(price, True)
+            if _NEAR <= share <= 1:
+                return
+            price *= float(np.clip(0.975 / max(share, 1e-3), 0.5, 2.0))
+
+    def at(self, price: float, in_order: bool = False) -> tuple[Levels, Measured]:
         """Levels at a price (nats a bit, see `steps_at`) and what they lose."""
-        levels: Levels = {}
-        for name, step in steps_at(self._curves, price).items():
-            levels |= self._network.tensors(name, self._network.rounders[name].round(step, _RATE))
+        steps = steps_at(self._curves, price)
+        levels = self._network.in_order(steps) if in_order else self._network.alone(steps)
         return levels, self._compare.measure(_values(levels))
 
 
