@@ -110,6 +110,11 @@ def test_streams_give_what_the_network_computes_in_any_batches() -> None:
     np.testing.assert_array_equal(np.concatenate([v["x"] for v in whole]), x)
     with pytest.raises(InvalidArgument, match="no node gives 'rr'"):
         list(stream(model, [x], ["rr"]))
+    with pytest.raises(InvalidArgument, match="at least one name"):
+        model.with_outputs([])
+    early = model.with_outputs(["c"])
+    assert [o.name for o in early.outputs] == ["c"]
+    assert [row["node"] for row in rdq.Session(early).plan({"x": x})] == ["conv"], "nothing else runs"
 
 
 def test_moments_depend_neither_on_batches_nor_on_threads() -> None:

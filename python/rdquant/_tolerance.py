@@ -127,6 +127,10 @@ class _Outputs:
         self._probe = split.fit.take(np.arange(min(_PROBES, len(split.fit))))
         self._floats = [outputs(self._session, d) for d in (self._probe, split.held)]
 
+    def use(self, tensors: Mapping[str, NDArray[Any]]) -> None:
+        """Weights to go on with."""
+        self._session.set_weights(tensors)
+
     def damage(self, tensors: Mapping[str, NDArray[Any]]) -> float:
         """KL divergence on the few images of the probe; the weights stay."""
         self._session.set_weights(tensors)
@@ -267,7 +271,7 @@ def _curve(name: str, network: _Network, compare: _Outputs) -> Curve:
         touched |= set(levels)
         bits.append(8.0 * _bytes(levels, "fast"))
         damage.append(compare.damage(_values(levels)))
-    compare.damage({n: network.weights[n] for n in touched})
+    compare.use({n: network.weights[n] for n in touched})
     return Curve(rounder.size, steps, np.array(bits), np.array(damage))
 
 

@@ -26,6 +26,8 @@ def stream(
 ) -> Iterator[dict[str, NDArray[Any]]]:
     """The values `names` for a network's inputs, a few images at a time: memory does not depend on their number.
 
+    Nodes that none of them depends on do not run.
+
     Args:
         model: a network with one input.
         images: batches [n, …] of it, of any size.
@@ -42,17 +44,15 @@ def stream(
         )
     (port,) = model.inputs
     inner = [name for name in dict.fromkeys(names) if name != port.name]
-    own = {output.name for output in model.outputs}
-    session = Session(model.with_outputs(inner), backend=backend, threads=threads)
+    session = Session(model.with_outputs(inner), backend=backend, threads=threads) if inner else None
     rows = 1  # the first image alone tells what one takes
     for batch in images:
         start = 0
         while start < len(batch):
             feed = batch[start : start + rows].astype(port.dtype, copy=False)
             start += len(feed)
-            values = session.run({port.name: feed})
-            taken = {name: values[name] for name in inner}
-            size = sum(v.nbytes for n, v in values.items() if n in taken or n in own) // len(feed)
+            taken = session.run({port.name: feed}) if session is not None else {}
+            size = sum(value.nbytes for value in taken.values()) // len(feed)
             rows = int(np.clip(_BATCH_BYTES // max(1, size), 1, 32))
             if port.name in names:
                 taken[port.name] = feed
