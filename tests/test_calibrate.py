@@ -114,7 +114,8 @@ def test_streams_give_what_the_network_computes_in_any_batches() -> None:
         model.with_outputs([])
     early = model.with_outputs(["c"])
     assert [o.name for o in early.outputs] == ["c"]
-    assert [row["node"] for row in rdq.Session(early).plan({"x": x})] == ["conv"], "nothing else runs"
+    nodes = {row["node"] for row in rdq.Session(early).plan({"x": x})} - {""}  # reorders have no node
+    assert nodes == {"conv"}
 
 
 def test_moments_depend_neither_on_batches_nor_on_threads() -> None:
