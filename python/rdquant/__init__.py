@@ -31,7 +31,19 @@ _HOMES = {
     "train": ("efficiency_score", "prune_quantize"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
-_MODULES = ("stats", "quant", "codec", "graph", "runtime", "data", "metrics", "report", "train", "errors")
+_MODULES = (
+    "stats",
+    "quant",
+    "codec",
+    "graph",
+    "runtime",
+    "data",
+    "metrics",
+    "calibrate",
+    "report",
+    "train",
+    "errors",
+)
 
 __version__ = "0.1.0"
 __all__ = sorted(_HOME_OF)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 import onnx
@@ -23,6 +23,10 @@ from .graph import Model, load
 from .graph.compressed import build
 from .graph.tensors import Stored
 from .quant import Midtread, Quantizer, QuantizerSpec, parse_quantizers
+
+if TYPE_CHECKING:
+    from ._tolerance import Levels, Measured
+    from .data import Dataset
 
 __all__ = ["CompressedTensor", "CompressionResult", "compress", "decompress"]
 
@@ -75,6 +79,12 @@ class CompressionResult:
     original_bytes: int
     """Size of the model that was compressed, as its file was."""
     tensors: tuple[CompressedTensor, ...]
+    measured: Measured | None = None
+    """What was lost on held-out images; None where no data were given."""
+    met: bool = True
+    """Whether that is within what was tolerated."""
+    interrupted: bool = False
+    """Whether the search was ended before it had come to its own end."""
 
     @property
     def weights(self) -> int:
@@ -109,6 +119,11 @@ class CompressionResult:
             "bits_per_weight": self.bits_per_weight,
             "file_bits_per_weight": self.file_bits_per_weight,
             "sqnr_db": self.sqnr_db if np.isfinite(self.sqnr_db) else None,
+            "measured": None
+            if self.measured is None
+            else {k: None if np.isnan(v) else v for k, v in asdict(self.measured).items()},
+            "met": self.met,
+            "interrupted": self.interrupted,
             "tensors": [
                 {
                     "name": t.name,
@@ -130,8 +145,15 @@ def compress(
     quantizer: QuantizerOf | None = None,
     profile: str = "fast",
     bits: int | None = None,
-    roles: Collection[str] = ("weight",),
+    roles: Collection[str] | None = None,
     threads: int = 0,
+    *,
+    max_loss: float | None = None,
+    max_kl: float | None = None,
+    data: Dataset | None = None,
+    calibration: int = 300,
+    seed: int = 0,
+    progress: bool = False,
 ) -> CompressionResult:
     """Write `model` as a compressed file, atomically.
 
@@ -143,41 +165,104 @@ def compress(
         profile: "fast" (quick to decode) or "max" (smaller).
         bits: one step for the whole model, Δ = 2/2^bits as in thesis 004; by midtread unless `quantizer` names
             another family.
-        roles: which learned tensors are quantized, out of "weight", "bias" and "normalization". All other
-            tensors, integer ones included, are coded without loss.
-        threads: up to this many threads; 0: all cores. The file does not depend on it.
+        roles: which learned tensors are quantized, out of "weight", "bias" and "normalization"; default: weights,
+            with `data` biases as well. All other tensors, integer ones included, are coded without loss.
+        threads: up to this many threads; 0: all cores. The file does not depend on it, but for `data`'s last digits.
+        max_loss, max_kl: with `data`: the smallest file is searched for that loses at most so many points of top-1
+            (0.8), or whose outputs have at most this mean KL divergence to the float model's (nats).
+        data: images for a classifier. Up to `calibration` of them, drawn by `seed`, serve the search, without their
+            labels: two thirds show what each layer's inputs look like, so that rounding keeps the layers' outputs;
+            what is lost is measured on images that are not among them: for max_kl on the last third, labels untouched;
+            for max_loss on all the others, where both the points lost by the labels and the points that the float
+            model's probabilities tell of must be tolerated.
+        calibration: number of images, 3 or more; 100 to 300 do.
+        progress: show bars on stderr.
+
+    With `data`, only "weight" tensors (and the biases beside them) change; Ctrl-C ends the search, and the best file
+    so far is written; where nothing was tolerated, the candidate that lost least, with `met` False; where there was no
+    candidate, the model without loss.
 
     Returns:
-        Sizes and errors, for the file and tensor by tensor.
+        Sizes and errors, for the file and tensor by tensor; with `data` also what was lost.
 
     Raises:
         InvalidArgument: arguments that do not fit each other, a weight that cannot be quantized (named).
         RdquantError: the file cannot be written.
     """
     loaded = load(model)
+    tolerated = max_loss is not None or max_kl is not None
+    if tolerated != (data is not None):
+        raise InvalidArgument(
+            "max_loss or max_kl: expected together with data, neither goes without the other"
+        )
+    if tolerated and (quantizer is not None or bits is not None):
+        raise InvalidArgument("quantizer, bits: max_loss and max_kl choose the steps; leave these out")
     known = ("weight", "bias", "normalization")
+    if roles is None:
+        roles = ("weight", "bias") if tolerated else ("weight",)
     if isinstance(roles, str) or not set(roles) <= set(known):
         raise InvalidArgument(f"roles: expected a list of some of {known}, got {roles!r}")
     choose = _chooser(quantizer, bits)
     profile_of(profile)  # checks it before anything is done
+    if data is None:
+        return _write(loaded, path, _Levels(choose, roles), _label(quantizer, bits), profile, threads)
+    from ._tolerance import Best, Search, Split, Tolerance
+
+    tolerance = Tolerance(max_loss, max_kl)
+    split = Split.of(data, tolerance, calibration, seed)
+    names = [p.name for p in loaded.parameters if p.role == "weight" and "weight" in roles]
+    best = Best(profile)
+    try:
+        Search(loaded, names, "bias" in roles, split, threads, progress).run(tolerance, best)
+    except KeyboardInterrupt:
+        best.interrupted = True
+    result = write_levels(loaded, path, best.levels, profile, threads)
+    return replace(result, measured=best.measured, met=best.met, interrupted=best.interrupted)
+
+
+def write_levels(
+    model: Model, path: str | os.PathLike[str], levels: Levels, profile: str = "fast", threads: int = 0
+) -> CompressionResult:
+    """Write `model` with the given (step, levels) in place of the tensors of these names, atomically; what has none is
+    coded without loss.
+    """
+    roles = {p.role for p in model.parameters if p.name in levels}
+    return _write(model, path, _Levels(None, roles, levels), "midtread by data", profile, threads)
+
+
+@dataclass(frozen=True)
+class _Levels:
+    """Quantizers, or levels that are known; what has neither is coded without loss."""
+
+    choose: Callable[[str, NDArray[np.float32]], Quantizer] | None
+    roles: Collection[str]
+    known: Mapping[str, tuple[float, NDArray[np.int32]]] = field(default_factory=dict)
+
+    def of(
+        self, name: str, role: str, values: NDArray[np.float32]
+    ) -> tuple[Quantizer, NDArray[np.int32] | None] | None:
+        """A tensor's quantizer, and its levels where these are not simply the nearest."""
+        if name in self.known:
+            step, levels = self.known[name]
+            return Midtread(step), levels
+        if self.choose is None or role not in self.roles:
+            return None
+        return self.choose(name, values), None
+
+
+def _write(
+    loaded: Model, path: str | os.PathLike[str], levels: _Levels, label: str, profile: str, threads: int
+) -> CompressionResult:
     graph, stored = loaded.parts()
     role_of = {p.name: p.role for p in loaded.parameters}
-    facts = {
-        "name": loaded.name,
-        "profile": profile,
-        "quantizer": _label(quantizer, bits),
-        "roles": sorted(roles),
-    }
+    facts = {"name": loaded.name, "profile": profile, "quantizer": label, "roles": sorted(levels.roles)}
     sections = [(GRAPH, "graph", pack_graph(graph)), (FACTS, "facts", json.dumps(facts).encode())]
     rows = []
     for name, tensor in stored.items():
-        role = role_of.get(name, "")
-        quantized = choose is not None and role in roles and tensor.is_float
-        row, data = (
-            _quantized(name, role, tensor, choose, profile, threads)
-            if quantized and choose is not None
-            else _lossless(name, role, tensor, profile, threads)
-        )
+        coded = None
+        if tensor.is_float:
+            coded = _quantized(name, role_of.get(name, ""), tensor, levels, profile, threads)
+        row, data = coded or _lossless(name, role_of.get(name, ""), tensor, profile, threads)
         rows.append(row)
         sections.append((TENSOR, name, data))
     size = write_file(path, sections)
@@ -243,17 +328,17 @@ def _chooser(
 
 
 def _quantized(
-    name: str,
-    role: str,
-    tensor: Stored,
-    choose: Callable[[str, NDArray[np.float32]], Quantizer],
-    profile: str,
-    threads: int,
-) -> tuple[CompressedTensor, bytes]:
+    name: str, role: str, tensor: Stored, chosen: _Levels, profile: str, threads: int
+) -> tuple[CompressedTensor, bytes] | None:
+    """None for a tensor that is to be coded without loss."""
     values = tensor.array().astype(np.float32, copy=False)
     try:
-        quantizer = choose(name, values)
-        levels = quantizer.quantize(values, threads=threads)
+        found = chosen.of(name, role, values)
+        if found is None:
+            return None
+        quantizer, levels = found
+        if levels is None:
+            levels = quantizer.quantize(values, threads=threads)
         restored = quantizer.dequantize(levels, threads=threads)
     except InvalidArgument as failure:
         raise InvalidArgument(f"tensor {name!r}: {failure}") from None

@@ -17,18 +17,6 @@ constexpr std::size_t kPartSize = std::size_t{1} << 18;  // levels of a part, ab
 constexpr std::uint64_t kMaxSize = std::uint64_t{1} << 40;
 constexpr std::size_t kMaxRank = 32;
 
-Grid grid_of(std::span<const std::uint64_t> shape) {
-  Grid grid{1, 1, 1};
-  if (shape.empty()) return grid;
-  const auto at = [&](std::size_t i) { return static_cast<std::size_t>(shape[i]); };
-  if (shape.size() == 1) return {1, at(0), 1};
-  for (std::size_t i = 2; i < shape.size(); ++i) grid.taps *= at(i);
-  if (grid.taps <= kMaxTaps) return {at(0), at(1), grid.taps};
-  std::size_t rows = 1;
-  for (std::size_t i = 0; i + 1 < shape.size(); ++i) rows *= at(i);
-  return {rows, at(shape.size() - 1), 1};
-}
-
 std::size_t lanes_for(std::size_t size) {
   if (size >= 8192) return 32;
   if (size >= 2048) return 16;

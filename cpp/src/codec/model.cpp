@@ -100,6 +100,18 @@ void read_table(BinaryDecoder& in, const Reader& at, Model& model, std::size_t s
 
 }  // namespace
 
+Grid grid_of(std::span<const std::uint64_t> shape) {
+  Grid grid{1, 1, 1};
+  if (shape.empty()) return grid;
+  const auto at = [&](std::size_t i) { return static_cast<std::size_t>(shape[i]); };
+  if (shape.size() == 1) return {1, at(0), 1};
+  for (std::size_t i = 2; i < shape.size(); ++i) grid.taps *= at(i);
+  if (grid.taps <= kMaxTaps) return {at(0), at(1), grid.taps};
+  std::size_t rows = 1;
+  for (std::size_t i = 0; i + 1 < shape.size(); ++i) rows *= at(i);
+  return {rows, at(shape.size() - 1), 1};
+}
+
 void write_model(Writer& out, const Model& model) {
   const bool rows = varied(model.row_scales), cols = varied(model.col_scales),
              taps = varied(model.tap_scales);

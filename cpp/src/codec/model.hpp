@@ -2,6 +2,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <span>
 #include <vector>
 
 #include "bytes.hpp"
@@ -19,6 +20,9 @@ struct Grid {
   [[nodiscard]] std::size_t kernels() const noexcept { return rows * cols; }
   [[nodiscard]] std::size_t size() const noexcept { return rows * cols * taps; }
 };
+
+/// How a tensor of a shape is seen; see rdquant/codec/levels.hpp.
+[[nodiscard]] Grid grid_of(std::span<const std::uint64_t> shape);
 
 inline constexpr std::size_t kMaxTaps = 64;   ///< larger kernels are seen as rows × columns
 inline constexpr std::size_t kMaxPast = 24;   ///< taps that a prediction looks back
