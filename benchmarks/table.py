@@ -226,6 +226,40 @@ def train(result: dict[str, Any]) -> list[Row]:
     return rows
 
 
+def codec(result: dict[str, Any]) -> list[Row]:
+    rows: list[Row] = []
+    for net in dict.fromkeys(row["net"] for row in result["levels"]):
+        found = [row for row in result["levels"] if row["net"] == net]
+        at = "/".join(f"{row['target_bits']:g}" for row in found)
+        what = f"levels of {net} at {at} bits of entropy"
+        rows.append(
+            (f"{what}, profile fast", _list(found, "fast"), "entropy", _list(found, "fast", "entropy"))
+        )
+        rows.append((f"{what}, profile max", _list(found, "max"), "NNCodec", _list(found, "max", "nncodec")))
+        speeds = [row["fast_decode_mws"] / row["nncodec_decode_mws"] for row in found]
+        theirs = "/".join(f"{row['nncodec_decode_mws']:.0f}" for row in found)
+        ours = "/".join(f"{row['fast_decode_mws']:.0f}" for row in found)
+        times = "/".join(f"{speed:.1f}" for speed in speeds) + " × as fast"
+        rows.append((f"{what}, decoding, 1 thread", f"{ours} M levels/s", f"NNCodec {theirs}", times))
+    for row in result["files"]:
+        ours, theirs = _milliseconds(row["session_rdq_ms"]), _milliseconds(row["session_onnx_ms"])
+        ratio = f"{row['session_rdq_ms'] / row['session_onnx_ms']:.2f} of its time"
+        rows.append((f"a session of {row['net']}.rdq", ours, f"of the .onnx {theirs}", ratio))
+    for row in result["qdq"]:
+        peers = {name: row[name] for name in ("xz -9e", "zstd -22", "brotli -11", "nncodec") if name in row}
+        best = min(peers, key=peers.__getitem__)
+        what = f"int8 levels of {row['net']}, QDQ by {row['maker']}"
+        smaller = f"{100 * (row['max'] / peers[best] - 1):+.1f} %"
+        rows.append((what, f"{row['max']:.3f} bits", f"{best} {peers[best]:.3f} bits", smaller))
+    return rows
+
+
+def _list(rows: list[dict[str, Any]], ours: str, theirs: str | None = None) -> str:
+    if theirs is None:
+        return "/".join(f"{row[ours]:.3f}" for row in rows) + " bits"
+    return "/".join(f"{100 * (row[ours] / row[theirs] - 1):+.2f}" for row in rows) + " %"
+
+
 TABLES: dict[str, Callable[[dict[str, Any]], list[Row]]] = {
     "accuracy": accuracy,
     "fit": fit,
@@ -235,6 +269,7 @@ TABLES: dict[str, Callable[[dict[str, Any]], list[Row]]] = {
     "answers": answers,
     "latency": latency,
     "sweep": sweep,
+    "codec": codec,
     "prune": prune,
     "train": train,
 }

@@ -58,6 +58,7 @@ PYTHON_PARTS = {
 # Private modules that belong to a part without being in its package.
 PRIVATE = {
     "_allocation": "compression",
+    "_compressed": "compression",
     "_tolerance": "compression",
     "_dependence": "stats",
     "_fitting": "stats",

@@ -191,6 +191,28 @@ def test_what_the_engine_lacks_runs_on_onnx_runtime(
         rdquant.Session(model)
 
 
+def test_integer_tensors_reach_onnx_runtime_in_their_shape() -> None:
+    levels = np.random.default_rng(0).integers(-128, 128, (64, 3, 8, 8)).astype(np.int8)
+    proto = models.build(
+        [
+            models.helper.make_node("DequantizeLinear", ["w", "scale", "zero"], ["weights"]),
+            models.helper.make_node("Conv", ["x", "weights"], ["y"]),
+        ],
+        {"w": levels, "scale": np.float32(0.1), "zero": np.int8(0)},
+        {"x": ["N", 3, 8, 8]},
+        {"y": ["N", 64, 1, 1]},
+    )
+    found = rdquant.Session(rdquant.load(proto), backend="onnxruntime").run({"x": images(2)})["y"]
+    wanted = np.einsum("nchw,ochw->no", images(2), levels.astype(np.float32)) * np.float32(0.1)
+    np.testing.assert_allclose(found[..., 0, 0], wanted, rtol=1e-4, atol=1e-2)
+
+
+@pytest.mark.parametrize("feeds", [images(1), {"x": [[1.0], [2.0, 3.0]]}])
+def test_feeds_that_are_no_arrays_by_name_are_refused(session: rdquant.Session, feeds: object) -> None:
+    with pytest.raises(InvalidArgument, match="'x'"):
+        session.run(feeds)  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("backend", ENGINE)
 def test_a_plan_beyond_the_memory_limit_is_refused(backend: str) -> None:
     session = rdquant.Session(rdquant.load(models.cnn()), backend=backend, memory_limit=100)
