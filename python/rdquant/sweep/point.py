@@ -182,8 +182,8 @@ def run_point(context: Context, point: Point, axes: Mapping[str, int]) -> Outcom
     reference = None if context.reference is None else context.reference[seen]
     metrics = _measure(context, scores, context.data.labels[seen], reference)
     state: Literal["done", "stopped"] = "done" if len(scores) == len(context.data) else "stopped"
-    # Coding takes a hundredth of what the images take; a point that is given up is spared it.
-    real = real_bits(weights, quantizers) if state == "done" else None
+    # Coding takes a few hundredths of what a thousand images take; a point that is given up is spared it.
+    real = real_bits(weights, quantizers, threads=context.threads or 0) if state == "done" else None
     return Outcome(cost, metrics, len(scores), state, time.perf_counter() - start, real_bits=real)
 
 
