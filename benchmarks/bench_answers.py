@@ -13,7 +13,6 @@ Writes results/answers.json.
 from __future__ import annotations
 
 import argparse
-import io
 import json
 import sys
 from pathlib import Path
@@ -26,21 +25,18 @@ import rdquant
 from bench_accuracy import IMAGENET
 from machine import describe
 from rdquant.data import ImageFolder
+from rdquant.data.preprocess import PRESETS
 
 BOUND, SAME = 1e-4, 0.999
 PHOTOS = 3
 Outputs = list[np.ndarray]
 
-# side, scale and offset that each network's authors state: x · scale + offset, channel by channel
-_MEAN, _DEVIATION = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
-SCALES: dict[str, tuple[Any, Any]] = {
-    "squeezenet1.1-7": (1 / 255 / _DEVIATION, -_MEAN / _DEVIATION),
-    "cifar10_resnet20": (1 / 255 / _DEVIATION, -_MEAN / _DEVIATION),
-    "cifar10_resnet32": (1 / 255 / _DEVIATION, -_MEAN / _DEVIATION),
-    "mobilenet_v1_0.75": (1 / 127.5, -1.0),
-    "efficientnet_lite0": (1 / 128, -127 / 128),
-    "ultraface_rfb_320": (1 / 128, -127 / 128),
-    "yolov8n_random": (1 / 255, 0.0),
+# Preset of each network beside the three of bench_accuracy.py; others take pixels as they are, grey ones "mnist".
+PRESET = {model: preset for model, (preset, _) in IMAGENET.items()} | {
+    "cifar10_resnet20": "cifar10",
+    "cifar10_resnet32": "cifar10",
+    "ultraface_rfb_320": "efficientnet-lite",
+    "yolov8n_random": "unit",
 }
 
 
@@ -59,11 +55,9 @@ def photograph(data: Path, model: str, shape: list[Any], index: int) -> np.ndarr
     """A photo of the ImageNet folder as the model's input of `shape` (batch, channels, height, width)."""
     file = sorted((data / "images/imagenet-sample").rglob("*.jpg"))[index]
     height, width = (side if isinstance(side, int) and side > 0 else 224 for side in shape[2:])
-    with Image.open(io.BytesIO(file.read_bytes())) as image:
-        photo = image.convert("L" if shape[1] == 1 else "RGB").resize((width, height))
-    pixels = np.atleast_3d(np.asarray(photo, np.float64))
-    scale, offset = SCALES.get(model, (1.0, 0.0))
-    return np.ascontiguousarray((pixels * scale + offset).transpose(2, 0, 1)[None], np.float32)
+    preset = PRESETS[PRESET.get(model, "mnist" if shape[1] == 1 else "raw")].with_size((height, width))
+    with Image.open(file) as image:
+        return preset(image)[None]
 
 
 def difference(a: Outputs, b: Outputs) -> float:
