@@ -1,5 +1,3 @@
-#include <omp.h>
-
 #include <algorithm>
 #include <chrono>
 #include <cstring>
@@ -16,6 +14,7 @@
 #include "rdquant/core/error.hpp"
 #include "rdquant/core/parallel.hpp"
 #include "rdquant/program/memory.hpp"
+#include "team.hpp"
 
 namespace rdquant::runtime {
 namespace onednn {
@@ -23,24 +22,6 @@ namespace {
 
 using program::Program;
 using program::ValueId;
-
-/// This thread's number of OpenMP threads, set while this lives. One thread starts no pool.
-class Threads {
- public:
-  explicit Threads(int threads) : before_(omp_get_max_threads()) {
-    if (before_ != threads) omp_set_num_threads(threads);
-    changed_ = before_ != threads;
-  }
-  ~Threads() {
-    if (changed_) omp_set_num_threads(before_);
-  }
-  Threads(const Threads&) = delete;
-  Threads& operator=(const Threads&) = delete;
-
- private:
-  int before_;
-  bool changed_ = false;
-};
 
 /// `f()`, with oneDNN's errors as ours.
 template <typename F>
@@ -90,13 +71,13 @@ class OnednnExecutable final : public Executable {
         if (buffer.home == Home::constant) constants_.push_back(patch);
       }
     }
-    const Threads scope(threads_);
+    const Team team(threads_);
     for (const Packing& packing : plan_.packings) pack(packing);
   }
 
   void run(std::span<const core::TensorView> inputs, std::span<const core::MutableTensorView> outputs,
            Times* times) override {
-    const Threads scope(threads_);
+    const Team team(threads_);
     Context context = take();
     for (const Patch& patch : inputs_) {
       // no kernel writes to an input
@@ -119,7 +100,7 @@ class OnednnExecutable final : public Executable {
   }
 
   void update(std::span<const ValueId> constants) override {
-    const Threads scope(threads_);
+    const Team team(threads_);
     for (const Packing& packing : plan_.packings) {
       if (std::find(constants.begin(), constants.end(), packing.source) != constants.end()) pack(packing);
     }
@@ -210,8 +191,8 @@ class Onednn final : public Backend {
   [[nodiscard]] std::unique_ptr<Executable> prepare(const Program& program,
                                                     const Options& options) const override {
     const int threads = core::resolve_threads(options.threads);
-    const Threads scope(threads);  // oneDNN divides the work when a primitive is made
-    (void)block_size();            // before oneDNN is used otherwise: it may cap its instruction set
+    const Team team(threads);  // oneDNN divides the work when a primitive is made
+    (void)block_size();        // before oneDNN is used otherwise: it may cap its instruction set
     PhysicalPlan plan = guarded([&] { return Builder(program, options).build(); });
     const std::size_t needed = plan.arena_bytes + plan.packed_bytes;
     if (options.memory_limit != 0 && needed > options.memory_limit) {
