@@ -52,17 +52,41 @@ def compress(
     roles: Annotated[
         str, typer.Option(help="What is quantized: weight, bias, normalization, comma-separated.")
     ] = "weight",
+    rdo: Annotated[
+        float | None,
+        typer.Option(help="Choose levels by rate and distortion: steps² a bit, such as 0.1.", min=0),
+    ] = None,
+    trellis: Annotated[
+        int,
+        typer.Option(help="States of a trellis-coded quantizer, 8 or 32; 0: scalar levels.", min=0),
+    ] = 0,
+    target_bits: Annotated[
+        float | None, typer.Option(help="Find the step for so many real bits a weight.", min=0)
+    ] = None,
+    target_mse: Annotated[
+        float | None, typer.Option(help="Find the step for this mean squared error of the weights.", min=0)
+    ] = None,
     threads: ThreadCount = 0,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Write a model as one compressed file: quantized with --bits or --quantizer, else without loss."""
+    """Write a model as one compressed file: quantized with --bits, --quantizer or a target, else without loss."""
     from .compression import compress as run
 
     parse_names(profile, ("fast", "max"), "--profile")
     chosen = parse_names(roles, ("weight", "bias", "normalization"), "--roles")
     result = run(
-        model, output, quantizer=quantizer, profile=profile, bits=bits, roles=chosen, threads=threads
+        model,
+        output,
+        quantizer=quantizer,
+        profile=profile,
+        bits=bits,
+        roles=chosen,
+        threads=threads,
+        rdo=rdo,
+        trellis=trellis,
+        target_bits=target_bits,
+        target_mse=target_mse,
     )
     if as_json:
         print_json(result.to_dict())
@@ -122,6 +146,7 @@ def compressed_rows(path: Path) -> dict[str, Any]:
                 {
                     "name": section.name,
                     "coding": tensor.coding,
+                    "trellis": tensor.trellis,
                     "shape": list(tensor.shape),
                     "bytes": section.length,
                     "bits_per_value": 8 * section.length / tensor.size if tensor.size else 0.0,
@@ -135,7 +160,7 @@ def print_compressed(held: dict[str, Any]) -> None:
     rows = [
         [
             t["name"],
-            t["coding"],
+            f"{t['coding']}, trellis {t['trellis']}" if t["trellis"] else t["coding"],
             "×".join(map(str, t["shape"])),
             f"{t['bytes']:,}",
             f"{t['bits_per_value']:.3f}",

@@ -16,6 +16,7 @@ from onnx import numpy_helper
 
 from .codec.container import FACTS, GRAPH, TENSOR, CompressedFile, pack_graph, write_file
 from .codec.lossless import DEFAULT_LIMIT, profile_of
+from .codec.plan import Plan, goal_of, reach, uniform_family
 from .codec.sections import pack_floats, pack_integers, pack_quantized, pack_raw
 from .entropy import entropy
 from .errors import InvalidArgument
@@ -27,6 +28,7 @@ from .quant import Midtread, Quantizer, QuantizerSpec, parse_quantizers
 __all__ = ["CompressedTensor", "CompressionResult", "compress", "decompress"]
 
 QuantizerOf = Quantizer | str | Callable[[str, NDArray[np.float32]], Quantizer]
+Choose = Callable[[str, NDArray[np.float32]], Quantizer]
 _BFLOAT16, _INT4 = 16, (21, 22)
 _INTEGERS = {2: "uint8", 3: "int8", 4: "uint16", 5: "int16", 6: "int32", 7: "int64", 9: "bool", 12: "uint32"}
 
@@ -124,6 +126,9 @@ class CompressionResult:
         }
 
 
+Coded = dict[str, tuple[CompressedTensor, bytes]]
+
+
 def compress(
     model: str | os.PathLike[str] | bytes | onnx.ModelProto | Model,
     path: str | os.PathLike[str],
@@ -132,6 +137,10 @@ def compress(
     bits: int | None = None,
     roles: Collection[str] = ("weight",),
     threads: int = 0,
+    rdo: float | bool | None = None,
+    trellis: int = 0,
+    target_bits: float | None = None,
+    target_mse: float | None = None,
 ) -> CompressionResult:
     """Write `model` as a compressed file, atomically.
 
@@ -147,6 +156,14 @@ def compress(
             tensors, integer ones included, are coded without loss.
         threads: up to this many threads; 0: all cores. The file does not depend on it.
 
+        rdo: choose levels by rate and distortion: λ in steps² a bit; True, and with a trellis None: 0.1. Needs
+            uniform quantizers, whose step it takes; reconstruction points are fitted and sent.
+        trellis: states of a trellis-coded quantizer of these steps, 8 or 32: about 1 dB less error at the
+            same rate; 0: scalar levels.
+        target_bits: find one step for the model with which learned values take at most so many real bits each.
+            `quantizer` then names a uniform family, midtread if it is None, and `bits` is left out.
+        target_mse: find the step with which the mean squared error of what is quantized is at most this.
+
     Returns:
         Sizes and errors, for the file and tensor by tensor.
 
@@ -158,31 +175,46 @@ def compress(
     known = ("weight", "bias", "normalization")
     if isinstance(roles, str) or not set(roles) <= set(known):
         raise InvalidArgument(f"roles: expected a list of some of {known}, got {roles!r}")
-    choose = _chooser(quantizer, bits)
     profile_of(profile)  # checks it before anything is done
+    plan = Plan.of(profile, threads, rdo, trellis)
+    goal = goal_of(target_bits, target_mse)
+    family = uniform_family(quantizer, bits) if goal is not None else None
+    choose = _chooser(quantizer, bits) if goal is None else None
     graph, stored = loaded.parts()
     role_of = {p.name: p.role for p in loaded.parameters}
+    quantized = {n for n, t in stored.items() if role_of.get(n, "") in roles and t.is_float}
+    if choose is None and family is None:
+        if plan.rdo is not None:
+            raise InvalidArgument("rdo, trellis: expected bits, a quantizer or a target beside them")
+        quantized = set()
+    rows = {n: _lossless(n, role_of.get(n, ""), t, plan) for n, t in stored.items() if n not in quantized}
+
+    def quantize(choose: Choose) -> Coded:
+        return {n: _quantized(n, role_of.get(n, ""), stored[n], choose, plan) for n in quantized}
+
+    if goal is not None and family is not None:
+        if not quantized:
+            raise InvalidArgument(f"{goal.name}: the model has nothing to quantize (roles: {sorted(roles)})")
+        learned = [row for row, _ in rows.values() if row.role]
+        step, coded = reach(goal, lambda step: quantize(lambda name, x: family(step)), learned)
+        rows |= coded
+    elif choose is not None:
+        step = None
+        rows |= quantize(choose)
     facts = {
         "name": loaded.name,
         "profile": profile,
-        "quantizer": _label(quantizer, bits),
+        "quantizer": _label(quantizer, bits) if goal is None else f"{family(step).label}",
         "roles": sorted(roles),
     }
+    if plan.rdo is not None:
+        facts |= {"rdo": plan.rdo, "trellis": plan.trellis}
     sections = [(GRAPH, "graph", pack_graph(graph)), (FACTS, "facts", json.dumps(facts).encode())]
-    rows = []
-    for name, tensor in stored.items():
-        role = role_of.get(name, "")
-        quantized = choose is not None and role in roles and tensor.is_float
-        row, data = (
-            _quantized(name, role, tensor, choose, profile, threads)
-            if quantized and choose is not None
-            else _lossless(name, role, tensor, profile, threads)
-        )
-        rows.append(row)
-        sections.append((TENSOR, name, data))
+    sections += [(TENSOR, name, rows[name][1]) for name in stored]
     size = write_file(path, sections)
     original = int(loaded.summary()["file_bytes"])
-    return CompressionResult(os.fspath(path), size, len(sections[0][2]), original, tuple(rows))
+    tensors = tuple(rows[name][0] for name in stored)
+    return CompressionResult(os.fspath(path), size, len(sections[0][2]), original, tensors)
 
 
 def decompress(
@@ -212,9 +244,7 @@ def _label(quantizer: QuantizerOf | None, bits: int | None) -> str:
     return f"{quantizer} {bits} bits" if isinstance(quantizer, str) else "one a tensor"
 
 
-def _chooser(
-    quantizer: QuantizerOf | None, bits: int | None
-) -> Callable[[str, NDArray[np.float32]], Quantizer] | None:
+def _chooser(quantizer: QuantizerOf | None, bits: int | None) -> Choose | None:
     """(name, tensor) -> quantizer; None for no loss."""
     if isinstance(quantizer, str):
         specs = parse_quantizers(quantizer)
@@ -237,21 +267,18 @@ def _chooser(
 
 
 def _quantized(
-    name: str,
-    role: str,
-    tensor: Stored,
-    choose: Callable[[str, NDArray[np.float32]], Quantizer],
-    profile: str,
-    threads: int,
+    name: str, role: str, tensor: Stored, choose: Choose, plan: Plan
 ) -> tuple[CompressedTensor, bytes]:
     values = tensor.array().astype(np.float32, copy=False)
     try:
         quantizer = choose(name, values)
-        levels = quantizer.quantize(values, threads=threads)
-        restored = quantizer.dequantize(levels, threads=threads)
+        found = plan.levels(values, quantizer)
+        restored = found.quantizer.dequantize(found.levels, threads=plan.threads)
     except InvalidArgument as failure:
         raise InvalidArgument(f"tensor {name!r}: {failure}") from None
-    data = pack_quantized(levels, tensor.data_type, quantizer, profile, threads)
+    data = pack_quantized(
+        found.levels, tensor.data_type, found.quantizer, plan.profile, plan.threads, found.trellis
+    )
     wide = values.astype(np.float64)
     row = CompressedTensor(
         name,
@@ -259,16 +286,15 @@ def _quantized(
         tensor.dims,
         "quantized",
         len(data),
-        entropy(levels) if levels.size else 0.0,
+        entropy(found.levels) if found.levels.size else 0.0,
         float(np.square(wide - restored).sum()),
         float(np.square(wide).sum()),
     )
     return row, data
 
 
-def _lossless(
-    name: str, role: str, tensor: Stored, profile: str, threads: int
-) -> tuple[CompressedTensor, bytes]:
+def _lossless(name: str, role: str, tensor: Stored, plan: Plan) -> tuple[CompressedTensor, bytes]:
+    profile, threads = plan.profile, plan.threads
     bits, energy = float("nan"), 0.0
     levels = _integers(tensor)
     dtype = _float_dtype(tensor)

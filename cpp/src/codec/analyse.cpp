@@ -1,10 +1,12 @@
 #include "analyse.hpp"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <cstdlib>
 
 #include "lanes.hpp"
+#include "trellis_code.hpp"
 
 namespace rdquant::codec {
 namespace {
@@ -15,6 +17,10 @@ constexpr double kCoarseMean = 24.0;   // mean magnitude from which the low bits
 /// Centre and shift of the levels, and the coarse levels.
 void coarsen(std::span<const std::int32_t> levels, Analysis& a) {
   Model& model = a.model;
+  if (model.trellis()) {  // the code needs the levels as they are
+    a.coarse.assign(levels.begin(), levels.end());
+    return;
+  }
   const auto [least, most] = std::minmax_element(levels.begin(), levels.end());
   double sum = 0.0, magnitude = 0.0;
   for (const std::int32_t v : levels) sum += v;
@@ -60,10 +66,13 @@ std::vector<std::int32_t> means_of(const Model& model, std::span<const std::int3
 
 /// The window that costs least: every symbol takes one count of kTotal from all others, every residual beyond
 /// costs an edge symbol and a byte or two.
-std::int32_t best_window(std::span<const std::int32_t> coarse, std::span<const std::int32_t> means) {
+std::int32_t best_window(const Model& model, std::span<const std::int32_t> coarse,
+                         std::span<const std::int32_t> means) {
   std::vector<double> beyond(kMaxWindow + 2, 0.0);
   for (std::size_t i = 0; i < coarse.size(); ++i) {
-    const std::int32_t r = std::abs(coarse[i] - rounded(means[i]));
+    const bool odd = (coarse[i] & 1) != 0;
+    const std::int32_t r = model.trellis() ? std::abs((coarse[i] >> 1) - rounded(halved_mean(means[i], odd)))
+                                           : std::abs(coarse[i] - rounded(means[i]));
     beyond[static_cast<std::size_t>(std::min(r, kMaxWindow + 1))] += 1.0;
   }
   for (std::size_t r = beyond.size() - 1; r-- > 0;) beyond[r] += beyond[r + 1];
@@ -182,12 +191,20 @@ double sample_bits(const Model& model, std::span<const std::int32_t> coarse,
     const std::int32_t s =
         clamp_scale(model.row_scales[q / cols] + model.col_scales[q % cols] + model.tap_scales[t]);
     const std::int32_t multiplier = kMultipliers[static_cast<std::size_t>(s)];
-    const std::int32_t residual = coarse[i] - rounded(mean);
+    std::int32_t level = coarse[i], dead = model.dead;
+    if (model.trellis()) {
+      const bool odd = (level & 1) != 0;
+      mean = halved_mean(mean, odd);
+      level >>= 1;
+      if (odd) dead = 0;
+    }
+    const std::int32_t residual = level - rounded(mean);
     if (std::abs(residual) >= model.window) bits += 10.0;
     const auto symbol =
         static_cast<std::uint32_t>(std::clamp(residual, -model.window, model.window) + model.window);
-    const std::uint32_t start = symbol_start(model, cells, mean, multiplier, symbol);
-    product *= static_cast<double>(symbol_start(model, cells, mean, multiplier, symbol + 1) - start) / kTotal;
+    const std::uint32_t start = symbol_start(model, cells, mean, multiplier, symbol, dead);
+    product *=
+        static_cast<double>(symbol_start(model, cells, mean, multiplier, symbol + 1, dead) - start) / kTotal;
     if (++pending == 32) {  // 32 probabilities of 2^−16 stay above the least double
       bits -= std::log2(product);
       product = 1.0;
@@ -197,19 +214,25 @@ double sample_bits(const Model& model, std::span<const std::int32_t> coarse,
   return bits - std::log2(product);
 }
 
-Analysis analyse(const Grid& grid, std::span<const std::int32_t> levels, std::size_t up_lanes) {
+Analysis analyse(const Grid& grid, std::span<const std::int32_t> levels, std::size_t up_lanes,
+                 const Trellis& trellis) {
   Analysis a;
   a.model.grid = grid;
+  if (trellis.states != 0) {
+    a.model.log_states = std::countr_zero(static_cast<unsigned>(trellis.states));
+    a.model.chains = static_cast<std::size_t>(trellis.chains);
+  }
   coarsen(levels, a);
   const auto weights = row_weights(grid, a.coarse);
-  a.model.predictors = fit_predictors(grid, a.coarse, weights, grid.cols >= up_lanes);
+  a.model.predictors = fit_predictors(grid, a.coarse, weights, !a.model.trellis() && grid.cols >= up_lanes);
   const auto means = means_of(a.model, a.coarse);
   std::vector<float> magnitudes(a.coarse.size());
   for (std::size_t i = 0; i < magnitudes.size(); ++i) {
-    magnitudes[i] = static_cast<float>(std::abs(16 * a.coarse[i] - means[i])) / 16.0F;
+    magnitudes[i] =
+        static_cast<float>(std::abs(16 * a.coarse[i] - means[i])) / (a.model.trellis() ? 32.0F : 16.0F);
   }
   fit_scales(a.model, std::move(magnitudes));
-  a.model.window = best_window(a.coarse, means);
+  a.model.window = best_window(a.model, a.coarse, means);
   a.model.shape = 3;
   prune(a.model, a.coarse);
   a.bits =

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "model.hpp"
+#include "rdquant/codec/levels.hpp"
 
 /// Choice of a model by description length. Only the encoder runs this: floating point is allowed here.
 namespace rdquant::codec {
@@ -15,8 +16,10 @@ struct Analysis {
   double bits = 0.0;                 ///< estimate of the coded size, model included
 };
 
-/// `up_lanes`: prediction from the row above needs at least so many columns.
-[[nodiscard]] Analysis analyse(const Grid& grid, std::span<const std::int32_t> levels, std::size_t up_lanes);
+/// `up_lanes`: prediction from the row above needs at least so many columns. The levels of a trellis have
+/// been checked, and those of a trellis are not predicted from above.
+[[nodiscard]] Analysis analyse(const Grid& grid, std::span<const std::int32_t> levels, std::size_t up_lanes,
+                               const Trellis& trellis = {});
 
 /// The coarse levels of rows and the model of a tensor whose few distinct levels follow no smooth density;
 /// false in `fits` where there are more than kMaxSymbols.

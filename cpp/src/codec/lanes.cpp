@@ -4,6 +4,7 @@
 #include <bit>
 
 #include "rdquant/core/cpu.hpp"
+#include "trellis_code.hpp"
 
 namespace rdquant::codec {
 namespace {
@@ -27,6 +28,7 @@ bool up_allowed(const Model& model, std::size_t lanes) { return model.grid.cols 
 struct Prediction {
   std::int32_t mean = 0;
   std::int32_t multiplier = 0;
+  std::int32_t dead = 0;
 };
 
 Prediction prediction_at(const Model& model, const std::int32_t* scales, std::size_t q, std::size_t t,
@@ -34,6 +36,7 @@ Prediction prediction_at(const Model& model, const std::int32_t* scales, std::si
   if (model.table) return {};
   const std::size_t taps = model.grid.taps;
   Prediction p;
+  p.dead = model.dead;
   if (!model.predictors.empty()) {
     const std::int32_t* kernel = levels + q * taps;
     const std::int32_t* above = q >= model.grid.cols ? kernel - model.grid.cols * taps : nullptr;
@@ -43,6 +46,12 @@ Prediction prediction_at(const Model& model, const std::int32_t* scales, std::si
   return p;
 }
 
+/// The prediction of the halved level of a trellis that allows odd levels, or even ones.
+void halve(Prediction& p, bool odd) {
+  p.mean = halved_mean(p.mean, odd);
+  if (odd) p.dead = 0;
+}
+
 /// The symbol whose interval holds `slot`.
 Interval find(const Model& model, const Cells& cells, const Prediction& p, std::uint32_t slot) {
   std::uint32_t low = 0, high = model.symbols();
@@ -50,7 +59,7 @@ Interval find(const Model& model, const Cells& cells, const Prediction& p, std::
   std::uint32_t end = kTotal;
   while (high - low > 1) {
     const std::uint32_t middle = (low + high) / 2;
-    const std::uint32_t start = symbol_start(model, cells, p.mean, p.multiplier, middle);
+    const std::uint32_t start = symbol_start(model, cells, p.mean, p.multiplier, middle, p.dead);
     if (start <= slot) {
       low = middle;
       found.start = start;
@@ -97,7 +106,8 @@ void read_states(Reader& in, std::span<std::uint32_t> states) {
 
 using Kernel = bool (*)(LaneTask&);
 
-Kernel kernel_for([[maybe_unused]] std::size_t lanes) {
+Kernel kernel_for(const Model& model, [[maybe_unused]] std::size_t lanes) {
+  if (model.trellis()) return decode_lanes_plain;
 #if defined(__x86_64__)
   const core::Isa isa = core::selected_isa();
   if (lanes >= 16 && isa == core::Isa::avx512) return decode_lanes_avx512;
@@ -133,12 +143,15 @@ std::int32_t with_excess(std::int32_t level, bool positive, Reader& excess) {
 bool decode_lanes_plain(LaneTask& task) {
   const Model& model = *task.model;
   const std::size_t taps = model.grid.taps, kernels = task.rows * model.grid.cols;
+  ChainStates chains(model, kernels);
   for (std::size_t first = 0; first < kernels; first += task.lanes) {
     const std::size_t active = std::min(task.lanes, kernels - first);
     for (std::size_t t = 0; t < taps; ++t) {
       for (std::size_t lane = 0; lane < active; ++lane) {
         const std::size_t q = first + lane;
-        const Prediction p = prediction_at(model, task.kernel_scales, q, t, task.out);
+        Prediction p = prediction_at(model, task.kernel_scales, q, t, task.out);
+        const bool odd = model.trellis() && chains.odd(q, t);
+        if (model.trellis()) halve(p, odd);
         std::uint32_t& x = task.states[lane];
         const Interval found = find(model, *task.cells, p, x & 0xffff);
         x = found.width * (x >> 16) + (x & 0xffff) - found.start;
@@ -151,6 +164,10 @@ bool decode_lanes_plain(LaneTask& task) {
           level += rounded(p.mean) - model.window;
           const bool last = found.symbol == static_cast<std::uint32_t>(2 * model.window);
           if (found.symbol == 0 || last) level = with_excess(level, last, *task.excess);
+        }
+        if (model.trellis()) {
+          level = 2 * level + (odd ? 1 : 0);
+          chains.take(q, t, level);
         }
         task.out[q * taps + t] = level;
       }
@@ -171,10 +188,15 @@ std::vector<std::uint8_t> encode_rows(const Model& model, const Cells& cells, st
     const std::size_t end = std::min(first + lanes, kernels);
     for (std::size_t t = 0; t < taps; ++t) {
       for (std::size_t q = first; q < end; ++q) {
-        const Prediction p = prediction_at(model, scales.data(), q, t, levels);
-        const std::uint32_t symbol = symbol_of(model, levels[q * taps + t], p.mean, excess);
-        const std::uint32_t start = symbol_start(model, cells, p.mean, p.multiplier, symbol);
-        const std::uint32_t stop = symbol_start(model, cells, p.mean, p.multiplier, symbol + 1);
+        Prediction p = prediction_at(model, scales.data(), q, t, levels);
+        std::int32_t level = levels[q * taps + t];
+        if (model.trellis()) {
+          halve(p, (level & 1) != 0);
+          level >>= 1;
+        }
+        const std::uint32_t symbol = symbol_of(model, level, p.mean, excess);
+        const std::uint32_t start = symbol_start(model, cells, p.mean, p.multiplier, symbol, p.dead);
+        const std::uint32_t stop = symbol_start(model, cells, p.mean, p.multiplier, symbol + 1, p.dead);
         coded.push_back((start << 16) | (stop - start));
       }
     }
@@ -215,6 +237,7 @@ void decode_rows(const Model& model, const Cells& cells, std::size_t first_row, 
   task.lanes = lanes;
   read_states(in, std::span(task.states).first(lanes));
   if (model.uses_up() && !up_allowed(model, lanes)) in.fail("prediction from a row that is not decoded yet");
+  if (model.trellis() && model.chains < lanes) in.fail("fewer chains of a trellis than lanes");
   const auto scales = scales_of(model, first_row, rows);
   const auto words = in.rest();
   std::vector<std::uint8_t> padded(words.size() + kPadding);
@@ -224,7 +247,7 @@ void decode_rows(const Model& model, const Cells& cells, std::size_t first_row, 
   task.words_end = padded.data() + words.size();
   task.excess = &excess;
   task.out = levels;
-  if (!kernel_for(lanes)(task)) in.fail("the words end before the levels");
+  if (!kernel_for(model, lanes)(task)) in.fail("the words end before the levels");
   if (task.words != task.words_end) in.fail("words left over");
   for (std::size_t i = 0; i < lanes; ++i) {
     if (task.states[i] != kTotal) in.fail("lane " + std::to_string(i) + " does not end where it began");

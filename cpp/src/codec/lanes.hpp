@@ -22,12 +22,17 @@ struct Interval {
 
 /// Interval of a symbol that is known, `mean` in 1/16 level.
 [[nodiscard]] inline std::uint32_t symbol_start(const Model& model, const Cells& cells, std::int32_t mean,
-                                                std::int32_t multiplier, std::uint32_t symbol) noexcept {
+                                                std::int32_t multiplier, std::uint32_t symbol,
+                                                std::int32_t dead) noexcept {
   if (symbol == 0) return 0;
   if (symbol >= model.symbols()) return kTotal;
   if (model.table) return model.cumulated[symbol];
   const std::int32_t v = rounded(mean) - model.window + static_cast<std::int32_t>(symbol);
-  return symbol + cumulative(cells, lower_edge(v, model.dead) - mean, multiplier);
+  return symbol + cumulative(cells, lower_edge(v, dead) - mean, multiplier);
+}
+[[nodiscard]] inline std::uint32_t symbol_start(const Model& model, const Cells& cells, std::int32_t mean,
+                                                std::int32_t multiplier, std::uint32_t symbol) noexcept {
+  return symbol_start(model, cells, mean, multiplier, symbol, model.dead);
 }
 
 /// What the kernels of all instruction sets take.

@@ -7,37 +7,42 @@
 #include "lanes.hpp"
 #include "mixed.hpp"
 #include "rdquant/core/parallel.hpp"
+#include "trellis_code.hpp"
 
 namespace rdquant::codec {
 namespace {
 
 enum Method : std::uint8_t { kConstant, kPacked, kFast, kMax };
 
-constexpr std::size_t kPartSize = std::size_t{1} << 18;  // levels of a part, about
 constexpr std::uint64_t kMaxSize = std::uint64_t{1} << 40;
 constexpr std::size_t kMaxRank = 32;
 
-Grid grid_of(std::span<const std::uint64_t> shape) {
-  Grid grid{1, 1, 1};
-  if (shape.empty()) return grid;
-  const auto at = [&](std::size_t i) { return static_cast<std::size_t>(shape[i]); };
-  if (shape.size() == 1) return {1, at(0), 1};
-  for (std::size_t i = 2; i < shape.size(); ++i) grid.taps *= at(i);
-  if (grid.taps <= kMaxTaps) return {at(0), at(1), grid.taps};
-  std::size_t rows = 1;
-  for (std::size_t i = 0; i + 1 < shape.size(); ++i) rows *= at(i);
-  return {rows, at(shape.size() - 1), 1};
+/// Whether levels, part by part, are a path of the trellis.
+bool follows(const Trellis& trellis, const Grid& grid, std::span<const std::int32_t> levels) {
+  Model model;
+  model.grid = grid;
+  model.log_states = std::countr_zero(static_cast<unsigned>(trellis.states));
+  model.chains = static_cast<std::size_t>(trellis.chains);
+  const std::size_t part = rows_a_part(grid) * grid.cols;
+  for (std::size_t first = 0; first < grid.kernels(); first += part) {
+    const std::size_t kernels = std::min(part, grid.kernels() - first);
+    ChainStates chains(model, kernels);
+    for (std::size_t i = 0; i < kernels * grid.taps; ++i) {
+      const std::int32_t level = levels[first * grid.taps + i];
+      if (chains.odd(i / grid.taps, i % grid.taps) != ((level & 1) != 0)) return false;
+      if (level < -kReach || level > kReach) return false;
+      chains.take(i / grid.taps, i % grid.taps, level);
+    }
+  }
+  return true;
 }
 
-std::size_t lanes_for(std::size_t size) {
-  if (size >= 65536) return 32;
-  if (size >= 24576) return 16;
-  return size >= 2048 ? 8 : 1;
-}
-
-std::size_t rows_a_part(const Grid& grid) {
-  const std::size_t parts = std::max<std::size_t>(1, (grid.size() + kPartSize / 2) / kPartSize);
-  return (grid.rows + parts - 1) / parts;
+void check_trellis(const Trellis& trellis, const Grid& grid, std::span<const std::int32_t> levels) {
+  core::require(trellis.states == 8 || trellis.states == 32, "a trellis has 8 or 32 states");
+  core::require(trellis.chains >= 1 && trellis.chains <= std::max(grid.kernels(), kMaxLanes),
+                "a trellis has at least one chain, and no more than kernels");
+  core::require(follows(trellis, grid, levels),
+                "the levels are no path of the trellis, or one of them is beyond ±8191");
 }
 
 void write_bits(Writer& out, std::span<const std::int32_t> values, std::int32_t least, int width) {
@@ -86,7 +91,8 @@ std::vector<std::uint8_t> encode_modelled(const Analysis& a, std::span<const std
   const Grid& grid = model.grid;
   Writer out;
   write_model(out, model);
-  const std::size_t lanes = profile == Profile::fast ? lanes_for(grid.size()) : 1;
+  std::size_t lanes = profile == Profile::fast ? lanes_for(grid.size()) : 1;
+  if (model.trellis()) lanes = std::min(lanes, std::bit_floor(model.chains));
   out.byte(static_cast<std::uint8_t>(std::countr_zero(lanes)));
   const std::size_t rows = rows_a_part(grid), parts = (grid.rows + rows - 1) / rows;
   out.varint(rows);
@@ -106,8 +112,11 @@ std::vector<std::uint8_t> encode_modelled(const Analysis& a, std::span<const std
 }
 
 std::vector<std::uint8_t> encode_best(const Grid& grid, std::span<const std::int32_t> levels, Profile profile,
-                                      int threads) {
-  Analysis computed = analyse(grid, levels, profile == Profile::max ? 1 : lanes_for(grid.size()));
+                                      int threads, const Trellis& trellis) {
+  const std::size_t lanes = profile == Profile::max ? 1 : lanes_for(grid.size());
+  if (trellis.states != 0)
+    return encode_modelled(analyse(grid, levels, lanes, trellis), levels, profile, threads);
+  Analysis computed = analyse(grid, levels, lanes);
   TableAnalysis table = analyse_table(grid, levels);
   if (table.fits && table.analysis.bits < computed.bits) {
     auto coded = encode_modelled(table.analysis, levels, profile, threads);
@@ -183,7 +192,7 @@ void decode_modelled(Reader& in, const Grid& grid, bool fast, std::span<std::int
 
 std::vector<std::uint8_t> encode_levels(std::span<const std::int32_t> levels,
                                         std::span<const std::uint64_t> shape, LevelType type, Profile profile,
-                                        int threads) {
+                                        int threads, Trellis trellis) {
   core::require(shape.size() <= kMaxRank, "levels have at most 32 dimensions");
   std::uint64_t size = 1;
   for (const std::uint64_t d : shape) size *= d;
@@ -198,6 +207,7 @@ std::vector<std::uint8_t> encode_levels(std::span<const std::int32_t> levels,
     start(kConstant);
     return out.take();
   }
+  if (trellis.states != 0) check_trellis(trellis, grid_of(shape), levels);
   const auto [least, most] = std::minmax_element(levels.begin(), levels.end());
   if (*least == *most) {
     start(kConstant);
@@ -207,7 +217,7 @@ std::vector<std::uint8_t> encode_levels(std::span<const std::int32_t> levels,
   const int width = std::bit_width(static_cast<std::uint64_t>(static_cast<std::int64_t>(*most) - *least));
   const std::size_t packed = (levels.size() * static_cast<std::size_t>(width) + 7) / 8 + 2;
   std::vector<std::uint8_t> modelled;
-  if (levels.size() > 8) modelled = encode_best(grid_of(shape), levels, profile, threads);
+  if (levels.size() > 8) modelled = encode_best(grid_of(shape), levels, profile, threads, trellis);
   if (modelled.empty() || modelled.size() >= packed) {
     start(kPacked);
     out.zigzag(*least);
@@ -224,6 +234,15 @@ LevelsHeader levels_header(std::span<const std::uint8_t> bytes) {
   Reader in(bytes, "levels");
   std::uint8_t method = 0;
   return read_header(in, method);
+}
+
+Trellis levels_trellis(std::span<const std::uint8_t> bytes) {
+  Reader in(bytes, "levels");
+  std::uint8_t method = 0;
+  const LevelsHeader header = read_header(in, method);
+  if (header.size == 0 || method < kFast) return {};
+  const Model model = read_model(in, grid_of(header.shape));
+  return {model.trellis() ? 1 << model.log_states : 0, model.chains};
 }
 
 void decode_levels(std::span<const std::uint8_t> bytes, std::span<std::int32_t> levels, int threads) {

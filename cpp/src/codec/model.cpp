@@ -3,11 +3,20 @@
 #include <algorithm>
 
 #include "binary_coder.hpp"
+#include "trellis_code.hpp"
 
 namespace rdquant::codec {
 namespace {
 
-enum Flag : std::uint8_t { kTable = 1, kPredicts = 2, kRows = 4, kCols = 8, kTaps = 16, kCentre = 32 };
+enum Flag : std::uint8_t {
+  kTable = 1,
+  kPredicts = 2,
+  kRows = 4,
+  kCols = 8,
+  kTaps = 16,
+  kCentre = 32,
+  kTrellis = 64
+};
 
 bool varied(const std::vector<std::int32_t>& values) {
   return std::any_of(values.begin(), values.end(), [&](std::int32_t v) { return v != values[0]; });
@@ -81,7 +90,42 @@ void read_table(BinaryDecoder& in, const Reader& at, Model& model, std::size_t s
   if (model.cumulated.back() != kTotal) at.fail("counts that do not sum to 65536");
 }
 
+void read_trellis(Reader& in, Model& model) {
+  if (model.table || model.shift != 0 || model.centre != 0)
+    in.fail("a trellis of shifted levels, or with a table");
+  model.log_states = in.byte();
+  if (!is_trellis(model.log_states)) {
+    in.fail("a trellis of 2^" + std::to_string(model.log_states) + " states, allowed 8 and 32");
+  }
+  model.chains =
+      static_cast<std::size_t>(in.bounded(std::max(model.grid.kernels(), kMaxLanes), "number of chains"));
+  if (model.chains == 0) in.fail("a trellis of 0 chains");
+}
+
 }  // namespace
+
+Grid grid_of(std::span<const std::uint64_t> shape) {
+  Grid grid{1, 1, 1};
+  if (shape.empty()) return grid;
+  const auto at = [&](std::size_t i) { return static_cast<std::size_t>(shape[i]); };
+  if (shape.size() == 1) return {1, at(0), 1};
+  for (std::size_t i = 2; i < shape.size(); ++i) grid.taps *= at(i);
+  if (grid.taps <= kMaxTaps) return {at(0), at(1), grid.taps};
+  std::size_t rows = 1;
+  for (std::size_t i = 0; i + 1 < shape.size(); ++i) rows *= at(i);
+  return {rows, at(shape.size() - 1), 1};
+}
+
+std::size_t rows_a_part(const Grid& grid) {
+  const std::size_t parts = std::max<std::size_t>(1, (grid.size() + kPartSize / 2) / kPartSize);
+  return (grid.rows + parts - 1) / parts;
+}
+
+std::size_t lanes_for(std::size_t size) {
+  if (size >= 65536) return 32;
+  if (size >= 24576) return 16;
+  return size >= 2048 ? 8 : 1;
+}
 
 void write_model(Writer& out, const Model& model) {
   const bool rows = varied(model.row_scales), cols = varied(model.col_scales),
@@ -92,9 +136,14 @@ void write_model(Writer& out, const Model& model) {
   if (cols) flags |= kCols;
   if (taps) flags |= kTaps;
   if (model.centre != 0) flags |= kCentre;
+  if (model.trellis()) flags |= kTrellis;
   out.byte(flags);
   out.byte(static_cast<std::uint8_t>(model.shift));
   if (model.centre != 0) out.zigzag(model.centre);
+  if (model.trellis()) {
+    out.byte(static_cast<std::uint8_t>(model.log_states));
+    out.varint(model.chains);
+  }
   BinaryEncoder coded;
   Coders c;
   if (model.table) {
@@ -125,11 +174,12 @@ Model read_model(Reader& in, const Grid& grid) {
   Model model;
   model.grid = grid;
   const std::uint8_t flags = in.byte();
-  if (flags > 63) in.fail("unknown flags " + std::to_string(flags));
+  if (flags > 127) in.fail("unknown flags " + std::to_string(flags));
   model.table = (flags & kTable) != 0;
   model.shift = in.byte();
   if (model.shift > 30) in.fail("shift " + std::to_string(model.shift) + ", allowed up to 30");
   if (flags & kCentre) model.centre = in.zigzag32("centre");
+  if (flags & kTrellis) read_trellis(in, model);
   Coders c;
   if (model.table) {
     const auto symbols = static_cast<std::size_t>(in.bounded(kMaxSymbols, "number of symbols"));

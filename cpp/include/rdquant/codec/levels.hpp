@@ -18,13 +18,15 @@
 /// Methods 2 and 3 see the tensor as rows × columns × taps: shape[0] × shape[1] × the rest; a vector as one
 /// row; and where the rest exceeds 64, all but the last dimension × the last × 1.
 ///
-///     model    byte: flags, 1 table, 2 predicts, 4 row scales, 8 column scales, 16 tap scales, 32 centre
+///     model    byte: flags, 1 table, 2 predicts, 4 row scales, 8 column scales, 16 tap scales, 32 centre,
+///              64 trellis
 ///              byte: shift; zigzag: centre, if flagged. Coded is c = (level − centre) >> shift.
-///              table: varint: number of symbols S ≤ 4096; block, coded: S counts, each as the difference to
-///              the one before; they sum to 65536. The symbol is c itself. otherwise: byte: window W; byte:
-///              16·shape + (dead + 8)/2; byte: scale of the rows; with row or column scales, byte: 4·(row
-///              step − 1) + column step − 1; block, coded: predictors (a tap: bias, up, past taps, newest
-///              first), then row scales, column scales, tap scales in steps
+///              trellis: byte: ν, 3 or 5; varint: chains M. Shift and centre are 0 then, and there is no
+///              table. table: varint: number of symbols S ≤ 4096; block, coded: S counts, each as the
+///              difference to the one before; they sum to 65536. The symbol is c itself. otherwise: byte:
+///              window W; byte: 16·shape + (dead + 8)/2; byte: scale of the rows; with row or column scales,
+///              byte: 4·(row step − 1) + column step − 1; block, coded: predictors (a tap: bias, up, past
+///              taps, newest first), then row scales, column scales, tap scales in steps
 ///     coded    adaptive binary arithmetic code of integers, cpp/src/codec/binary_coder.hpp
 ///
 /// The mean of level (row, column, tap) in 1/64 is 4·bias + up·c(row − 1) + Σ past[j]·c(tap − 1 − j), rounded
@@ -33,6 +35,13 @@
 /// mean "at least W", the excess follows as varint in order of coding. How a symbol's interval out of 65536
 /// follows from mean and scale is `symbol_start` in cpp/src/codec/lanes.hpp, with tables made from integers
 /// by cpp/src/codec/density.cpp: the same bytes give the same levels on every machine.
+///
+/// The levels of a trellis are a path in Ungerboeck's code of 2^ν states, whose parity check polynomials
+/// (h0, h1) are, in octal, (5, 2), (13, 4), (23, 4), (45, 10) and (103, 24). Kernel q of a part follows
+/// kernel q − M at the same tap; the state of the first ones is 0. State s allows levels with v mod 2 = s mod
+/// 2, and v makes it (s >> 1) xor (h0 >> 1, if v is odd) xor (h1 >> 1, if ⌊v/2⌋ is odd). Coded is c = ⌊v/2⌋
+/// with mean (mean >> 1) − 8·(v mod 2), and without the dead zone where v is odd; predictions are from v. No
+/// fewer chains than lanes.
 ///
 /// A part of method 2: block of the excesses; the states of the lanes, each 4 bits, width w − 17, and its
 /// lowest w − 1 bits, low first, filled up to a byte; 16-bit words to the end. Kernel q = row·columns +
@@ -56,17 +65,30 @@ struct LevelsHeader {
   std::uint64_t size = 0;  ///< product of the shape
 };
 
+/// What path levels are, if they are those of a trellis: Ungerboeck's code of `states` states (4, 8, 16, 32
+/// or 64), with that many chains; 0 states: no trellis.
+struct Trellis {
+  int states = 0;
+  std::uint64_t chains = 0;
+};
+
 /// Codes `levels`, of the given shape in row-major order, on up to `threads` threads (0: all cores).
 ///
-/// @throws InvalidArgument  the shape has another number of elements, or more than 32 dimensions.
+/// @throws InvalidArgument  the shape has another number of elements, or more than 32 dimensions; `levels`
+/// are no path of the trellis, or beyond ±8191 with one.
 [[nodiscard]] std::vector<std::uint8_t> encode_levels(std::span<const std::int32_t> levels,
                                                       std::span<const std::uint64_t> shape, LevelType type,
-                                                      Profile profile, int threads = 1);
+                                                      Profile profile, int threads = 1, Trellis trellis = {});
 
 /// Type and shape of coded levels, so that memory can be taken for them; nothing is decoded.
 ///
 /// @throws CorruptFile  the bytes are no coded levels, or the shape overflows.
 [[nodiscard]] LevelsHeader levels_header(std::span<const std::uint8_t> bytes);
+
+/// The trellis of coded levels, 0 states where there is none.
+///
+/// @throws CorruptFile  as `levels_header`.
+[[nodiscard]] Trellis levels_trellis(std::span<const std::uint8_t> bytes);
 
 /// Decodes into `levels`, which has as many elements as the header says. Takes beside that at most 12 bytes a
 /// level and 64 MiB.
