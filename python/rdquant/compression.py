@@ -192,19 +192,20 @@ def compress(
     def quantize(choose: Choose) -> Coded:
         return {n: _quantized(n, role_of.get(n, ""), stored[n], choose, plan) for n in quantized}
 
+    label = _label(quantizer, bits)
     if goal is not None and family is not None:
         if not quantized:
             raise InvalidArgument(f"{goal.name}: the model has nothing to quantize (roles: {sorted(roles)})")
         learned = [row for row, _ in rows.values() if row.role]
         step, coded = reach(goal, lambda step: quantize(lambda name, x: family(step)), learned)
         rows |= coded
+        label = family(step).label
     elif choose is not None:
-        step = None
         rows |= quantize(choose)
-    facts = {
+    facts: dict[str, Any] = {
         "name": loaded.name,
         "profile": profile,
-        "quantizer": _label(quantizer, bits) if goal is None else f"{family(step).label}",
+        "quantizer": label,
         "roles": sorted(roles),
     }
     if plan.rdo is not None:

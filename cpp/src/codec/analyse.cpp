@@ -11,8 +11,7 @@
 namespace rdquant::codec {
 namespace {
 
-constexpr std::size_t kSample = 4096;  // levels that shape, dead zone and offset of the scales are fitted to
-constexpr double kCoarseMean = 24.0;   // mean magnitude from which the low bits are sent as they are
+constexpr double kCoarseMean = 24.0;  // mean magnitude from which the low bits are sent as they are
 
 /// Centre and shift of the levels, and the coarse levels.
 void coarsen(std::span<const std::int32_t> levels, Analysis& a) {
@@ -89,9 +88,9 @@ std::int32_t best_window(const Model& model, std::span<const std::int32_t> coars
   return best;
 }
 
-/// Every n-th kernel, all its taps, so that about kSample levels come together.
-std::vector<std::size_t> sample_of(const Grid& grid) {
-  const std::size_t kernels = std::max<std::size_t>(64, kSample / grid.taps);
+/// Every n-th kernel, all its taps, so that about `size` levels come together.
+std::vector<std::size_t> sample_of(const Grid& grid, std::size_t size) {
+  const std::size_t kernels = std::max<std::size_t>(64, size / grid.taps);
   const std::size_t step = std::max<std::size_t>(1, grid.kernels() / kernels) | 1;
   std::vector<std::size_t> positions;
   for (std::size_t q = 0; q < grid.kernels(); q += step) {
@@ -100,14 +99,70 @@ std::vector<std::size_t> sample_of(const Grid& grid) {
   return positions;
 }
 
-void shift_scales(Model& model, std::int32_t by) {
-  for (std::int32_t& s : model.row_scales) s += by;
-}
+/// What is known of the levels at some positions before shape, dead zone and the scales' offset are.
+class Sample {
+ public:
+  Sample(const Model& model, std::span<const std::int32_t> coarse, std::span<const std::size_t> positions)
+      : model_(model) {
+    const std::size_t taps = model.grid.taps, cols = model.grid.cols;
+    levels_.reserve(positions.size());
+    for (const std::size_t i : positions) {
+      const std::size_t q = i / taps, t = i % taps;
+      Level level{};
+      if (!model.predictors.empty()) {
+        const std::int32_t* const kernel = coarse.data() + q * taps;
+        level.mean = predict(model.predictors[t], kernel, t, q >= cols ? kernel - cols * taps : nullptr);
+      }
+      std::int32_t value = coarse[i];
+      level.dead = 1;
+      if (model.trellis()) {
+        const bool odd = (value & 1) != 0;
+        level.mean = halved_mean(level.mean, odd);
+        value >>= 1;
+        if (odd) level.dead = 0;
+      }
+      level.scale = model.row_scales[q / cols] + model.col_scales[q % cols] + model.tap_scales[t];
+      const std::int32_t residual = value - rounded(level.mean);
+      if (std::abs(residual) >= model.window) beyond_ += 10.0;
+      level.symbol =
+          static_cast<std::uint32_t>(std::clamp(residual, -model.window, model.window) + model.window);
+      levels_.push_back(level);
+    }
+  }
+
+  /// Bits of the levels, side information left out, if all scales are raised by `offset`.
+  [[nodiscard]] double bits(int shape, std::int32_t dead, std::int32_t offset) const {
+    const Cells cells = cells_for(shape, model_.symbols());
+    double product = 1.0, bits = beyond_;
+    std::size_t pending = 0;
+    for (const Level& level : levels_) {
+      const auto s = static_cast<std::size_t>(clamp_scale(level.scale + offset));
+      const auto start = [&](std::uint32_t symbol) {
+        return symbol_start(model_, cells, level.mean, kMultipliers[s], symbol, dead * level.dead);
+      };
+      product *= static_cast<double>(start(level.symbol + 1) - start(level.symbol)) / kTotal;
+      if (++pending == 32) {  // 32 probabilities of 2^−16 stay above the least double
+        bits -= std::log2(product);
+        product = 1.0;
+        pending = 0;
+      }
+    }
+    return bits - std::log2(product);
+  }
+
+ private:
+  struct Level {
+    std::int32_t mean, scale, dead;
+    std::uint32_t symbol;
+  };
+  const Model& model_;
+  std::vector<Level> levels_;
+  double beyond_ = 0.0;
+};
 
 /// Leaves out what does not pay at this rate: prediction, row, column and tap scales, each judged by a
 /// sample.
-void prune(Model& model, std::span<const std::int32_t> coarse) {
-  const auto positions = sample_of(model.grid);
+void prune(Model& model, std::span<const std::int32_t> coarse, std::span<const std::size_t> positions) {
   const double times = static_cast<double>(coarse.size()) / static_cast<double>(positions.size());
   const auto cost = [&](const Model& m) {
     Writer side;
@@ -138,38 +193,32 @@ void prune(Model& model, std::span<const std::int32_t> coarse) {
 }
 
 /// Shape, dead zone and a common offset of the scales by search along each of them in turn.
-double refine(Model& model, std::span<const std::int32_t> coarse) {
-  const auto positions = sample_of(model.grid);
-  double best = sample_bits(model, coarse, positions);
-  const auto improve = [&](auto&& change, auto&& undo) {
-    change();
-    const double bits = sample_bits(model, coarse, positions);
-    if (bits < best) {
-      best = bits;
-      return true;
-    }
-    undo();
-    return false;
-  };
+double refine(Model& model, std::span<const std::int32_t> coarse, std::span<const std::size_t> positions) {
+  const Sample sample(model, coarse, positions);
+  const auto [least, most] = std::minmax_element(model.row_scales.begin(), model.row_scales.end());
+  std::int32_t offset = 0, shape = model.shape;
+  double best = sample.bits(shape, model.dead, offset);
   const auto climb = [&](std::int32_t& value, std::int32_t low, std::int32_t high, std::int32_t step) {
     for (const std::int32_t way : {step, -step}) {
-      while (value + way >= low && value + way <= high &&
-             improve([&] { value += way; }, [&] { value -= way; })) {
+      while (value + way >= low && value + way <= high) {
+        value += way;
+        const double bits = sample.bits(shape, model.dead, offset);
+        if (bits < best) {
+          best = bits;
+        } else {
+          value -= way;
+          break;
+        }
       }
     }
   };
   for (int round = 0; round < 2; ++round) {
-    climb(model.shape, 0, kShapes - 1, 1);
-    for (const std::int32_t way : {1, -1}) {
-      const auto within = [&] {
-        const auto [least, most] = std::minmax_element(model.row_scales.begin(), model.row_scales.end());
-        return *least + way >= 0 && *most + way < kScales;
-      };
-      while (within() && improve([&] { shift_scales(model, way); }, [&] { shift_scales(model, -way); })) {
-      }
-    }
+    climb(shape, 0, kShapes - 1, 1);
+    climb(offset, -*least, kScales - 1 - *most, 1);
     if (model.shift == 0 && model.centre == 0) climb(model.dead, -8, 22, 2);
   }
+  model.shape = shape;
+  for (std::int32_t& s : model.row_scales) s += offset;
   return best * static_cast<double>(coarse.size()) / static_cast<double>(positions.size());
 }
 
@@ -177,45 +226,11 @@ double refine(Model& model, std::span<const std::int32_t> coarse) {
 
 double sample_bits(const Model& model, std::span<const std::int32_t> coarse,
                    std::span<const std::size_t> positions) {
-  const Cells cells = cells_for(model.shape, model.symbols());
-  const std::size_t taps = model.grid.taps, cols = model.grid.cols;
-  double product = 1.0, bits = 0.0;
-  std::size_t pending = 0;
-  for (const std::size_t i : positions) {
-    const std::size_t q = i / taps, t = i % taps;
-    std::int32_t mean = 0;
-    if (!model.predictors.empty()) {
-      const std::int32_t* const kernel = coarse.data() + q * taps;
-      mean = predict(model.predictors[t], kernel, t, q >= cols ? kernel - cols * taps : nullptr);
-    }
-    const std::int32_t s =
-        clamp_scale(model.row_scales[q / cols] + model.col_scales[q % cols] + model.tap_scales[t]);
-    const std::int32_t multiplier = kMultipliers[static_cast<std::size_t>(s)];
-    std::int32_t level = coarse[i], dead = model.dead;
-    if (model.trellis()) {
-      const bool odd = (level & 1) != 0;
-      mean = halved_mean(mean, odd);
-      level >>= 1;
-      if (odd) dead = 0;
-    }
-    const std::int32_t residual = level - rounded(mean);
-    if (std::abs(residual) >= model.window) bits += 10.0;
-    const auto symbol =
-        static_cast<std::uint32_t>(std::clamp(residual, -model.window, model.window) + model.window);
-    const std::uint32_t start = symbol_start(model, cells, mean, multiplier, symbol, dead);
-    product *=
-        static_cast<double>(symbol_start(model, cells, mean, multiplier, symbol + 1, dead) - start) / kTotal;
-    if (++pending == 32) {  // 32 probabilities of 2^−16 stay above the least double
-      bits -= std::log2(product);
-      product = 1.0;
-      pending = 0;
-    }
-  }
-  return bits - std::log2(product);
+  return Sample(model, coarse, positions).bits(model.shape, model.dead, 0);
 }
 
 Analysis analyse(const Grid& grid, std::span<const std::int32_t> levels, std::size_t up_lanes,
-                 const Trellis& trellis) {
+                 const Trellis& trellis, std::size_t sample) {
   Analysis a;
   a.model.grid = grid;
   if (trellis.states != 0) {
@@ -234,9 +249,10 @@ Analysis analyse(const Grid& grid, std::span<const std::int32_t> levels, std::si
   fit_scales(a.model, std::move(magnitudes));
   a.model.window = best_window(a.model, a.coarse, means);
   a.model.shape = 3;
-  prune(a.model, a.coarse);
-  a.bits =
-      refine(a.model, a.coarse) + static_cast<double>(a.model.shift) * static_cast<double>(levels.size());
+  const auto positions = sample_of(grid, sample);
+  prune(a.model, a.coarse, positions);
+  a.bits = refine(a.model, a.coarse, positions) +
+           static_cast<double>(a.model.shift) * static_cast<double>(levels.size());
   Writer side;
   write_model(side, a.model);
   a.bits += 8.0 * static_cast<double>(side.size());

@@ -32,8 +32,9 @@ struct TapTask {
   float inward = 0.0F;             ///< level v stands for v − sign(v)·inward
   float lambda = 0.0F;             ///< squared error, in levels², that a bit is worth
   std::int32_t* levels = nullptr;  ///< out
-  // memory of `steps` × kWide and steps × 4 × kWide elements, for the steps of a chain
+  // memory: kernels + kWide elements each, and of every subset
   std::uint32_t* second = nullptr;
+  float* costs = nullptr;
   std::int16_t* taken = nullptr;
 };
 
@@ -61,10 +62,8 @@ template <int kLogStates>
 inline constexpr float kFar = 1e30F;           ///< cost of a state that cannot be reached
 inline constexpr std::size_t kLevelling = 16;  ///< steps after which the least cost is subtracted from all
 
-/// Steps of the longest chain.
-[[nodiscard]] inline std::size_t steps_of(const TapTask& task) noexcept {
-  return (task.kernels + task.chains - 1) / task.chains;
-}
+/// Elements from one subset's costs to the next one's.
+[[nodiscard]] inline std::size_t stride_of(const TapTask& task) noexcept { return task.kernels + kWide; }
 
 void choose_levels_plain(const TapTask& task);
 void choose_levels_baseline(const TapTask& task);

@@ -87,22 +87,24 @@ inline Ints around(const TapTask& task, std::size_t q, Candidates (&four)[4]) {
   return first;
 }
 
-/// The cheapest levels of the four subsets, by number, for kWide chains.
-struct Subsets {
-  Candidates of[4];
-};
-
+/// What the cheapest level of each subset costs, for every kernel, and that level. The subsets of a union
+/// follow from its four candidates by the parity of the first one.
 template <bool kOdd>
-inline void best_of_union(const TapTask& task, std::size_t q, Subsets& out) {
+inline void best_of_union(const TapTask& task, std::size_t q) {
   Candidates four[4];
   const Ints first = around<true, kOdd>(task, q, four);
   const Candidates a = cheaper(four[0], four[2]), b = cheaper(four[1], four[3]);
   const Ints swap = (first & 1) != 0;
-  out.of[kOdd] = {choose(swap, b.level, a.level), choose(swap, b.cost, a.cost)};
-  out.of[2 + kOdd] = {choose(swap, a.level, b.level), choose(swap, a.cost, b.cost)};
+  const auto put = [&](std::size_t subset, Ints level, Floats cost) {
+    const auto small = __builtin_convertvector(level, Shorts);
+    std::memcpy(task.taken + subset * stride_of(task) + q, &small, sizeof small);
+    std::memcpy(task.costs + subset * stride_of(task) + q, &cost, sizeof cost);
+  };
+  put(kOdd, choose(swap, b.level, a.level), choose(swap, b.cost, a.cost));
+  put(2 + kOdd, choose(swap, a.level, b.level), choose(swap, a.cost, b.cost));
 }
 
-/// kWide chains beginning at kernel `first`, of which the first `active` are wanted.
+/// Up to kWide chains beginning at kernel `first`.
 template <int kLogStates>
 class Paths {
  public:
@@ -112,20 +114,13 @@ class Paths {
     for (std::size_t s = 0; s < kStates; ++s) cost[s] = Floats{} + (s == 0 ? 0.0F : kFar);
     for (std::size_t i = 0; i < steps; ++i) {
       const std::size_t q = first + i * task.chains, left = task.kernels - q;
-      Subsets subsets;
-      best_of_union<false>(task, q, subsets);
-      best_of_union<true>(task, q, subsets);
-      for (std::size_t j = 0; j < 4; ++j) {
-        const auto small = __builtin_convertvector(subsets.of[j].level, Shorts);
-        std::memcpy(task.taken + (i * 4 + j) * kWide, &small, sizeof small);
-      }
       // Chains that have ended keep their costs.
       const Ints on = kLane < static_cast<std::int32_t>(left < kWide ? left : kWide);
-      const Ints second = step(cost, subsets, on);
-      std::memcpy(task.second + i * kWide, &second, sizeof second);
+      const Ints second = step(cost, task.costs + q, stride_of(task), on);
+      std::memcpy(task.second + q, &second, sizeof second);  // the next chains, or steps, write over the rest
       if ((i + 1) % kLevelling == 0) level(cost, on);
     }
-    for (std::size_t l = 0; l < active; ++l) back(task, cost, first, steps, l);
+    for (std::size_t l = 0; l < active; ++l) back(task, cost, first + l, l);
   }
 
  private:
@@ -134,14 +129,15 @@ class Paths {
   static constexpr Ints kLane = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
 
   /// One level more; of every state, whether its second arrival is the cheaper.
-  static Ints step(Floats (&cost)[kStates], const Subsets& subsets, Ints on) {
-    Floats next[kStates];
+  static Ints step(Floats (&cost)[kStates], const float* costs, std::size_t stride, Ints on) {
+    Floats subset[4], next[kStates];
+    for (std::size_t j = 0; j < 4; ++j) subset[j] = load<Floats>(costs + j * stride);
     Ints second = {};
 #pragma GCC unroll 32
     for (std::size_t t = 0; t < kStates; ++t) {
       const Arrival& a = kArrivals[t];
-      const Floats one = cost[a.from[0]] + subsets.of[a.subset[0]].cost;
-      const Floats two = cost[a.from[1]] + subsets.of[a.subset[1]].cost;
+      const Floats one = cost[a.from[0]] + subset[a.subset[0]];
+      const Floats two = cost[a.from[1]] + subset[a.subset[1]];
       next[t] = choose(two < one, two, one);
       second |= (two < one) & static_cast<std::int32_t>(1U << t);
     }
@@ -156,17 +152,17 @@ class Paths {
     for (std::size_t s = 0; s < kStates; ++s) cost[s] -= low;
   }
 
-  static void back(const TapTask& task, const Floats (&cost)[kStates], std::size_t first, std::size_t steps,
-                   std::size_t l) {
+  /// The chain beginning at kernel `first`, in lane l.
+  static void back(const TapTask& task, const Floats (&cost)[kStates], std::size_t first, std::size_t l) {
     std::size_t state = 0;
     for (std::size_t s = 1; s < kStates; ++s) {
       if (cost[s][l] < cost[state][l]) state = s;
     }
+    const std::size_t steps = (task.kernels - first + task.chains - 1) / task.chains;
     for (std::size_t i = steps; i-- > 0;) {
-      const std::size_t q = first + i * task.chains + l;
-      if (q >= task.kernels) continue;
-      const std::size_t which = (task.second[i * kWide + l] >> state) & 1;
-      task.levels[q] = task.taken[(i * 4 + kArrivals[state].subset[which]) * kWide + l];
+      const std::size_t q = first + i * task.chains;
+      const std::size_t which = (task.second[q] >> state) & 1;
+      task.levels[q] = task.taken[kArrivals[state].subset[which] * stride_of(task) + q];
       state = kArrivals[state].from[which];
     }
   }
@@ -174,6 +170,10 @@ class Paths {
 
 template <int kLogStates>
 void follow_all(const TapTask& task) {
+  for (std::size_t q = 0; q < task.kernels; q += kWide) {
+    best_of_union<false>(task, q);
+    best_of_union<true>(task, q);
+  }
   const std::size_t chains = task.chains < task.kernels ? task.chains : task.kernels;
   for (std::size_t m = 0; m < chains; m += kWide) {
     Paths<kLogStates>::follow(task, m, chains - m < kWide ? chains - m : kWide);

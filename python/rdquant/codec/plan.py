@@ -148,7 +148,8 @@ def reach(
         found = dict(quantize(step))
         rows = [row for row, _ in found.values()]
         if by_bits:
-            bits = 8 * sum(r.bytes for r in [*rows, *others]) / sum(r.size for r in [*rows, *others])
+            learned: list[Costs] = [*rows, *others]
+            bits = 8 * sum(r.bytes for r in learned) / sum(r.size for r in learned)
             over, nearest = bits - goal.value, min(nearest, bits)
         else:
             mse = sum(r.squared_error for r in rows) / sum(r.size for r in rows)

@@ -60,7 +60,7 @@ def optimise(
     rdo: float = DEFAULT_RDO,
     trellis: int = 8,
     weights: ArrayLike | None = None,
-    rounds: int = 2,
+    rounds: int = 1,
     refine: bool = True,
     threads: int = 1,
 ) -> Optimised:

@@ -22,7 +22,7 @@ struct RdoOptions {
   int states = 8;       ///< of the trellis: 8 or 32; 0: level by level
   double step = 1.0;    ///< between neighbouring levels
   double lambda = 0.0;  ///< weighted squared error that a bit is worth, ≥ 0
-  int rounds = 2;       ///< of choosing levels and fitting the model to them, ≥ 1
+  int rounds = 1;       ///< of choosing levels and fitting the model to them, ≥ 1
   bool refine = true;   ///< fit step and δ to the levels in the end, by least squares
   int threads = 1;      ///< 0: all cores
 };
