@@ -54,7 +54,7 @@ def compress(
     ] = "weight",
     rdo: Annotated[
         float | None,
-        typer.Option(help="Choose levels by rate and distortion: steps² a bit, such as 0.1.", min=0),
+        typer.Option(help="Choose levels by rate and distortion: steps² a bit, such as 0.08.", min=0),
     ] = None,
     trellis: Annotated[
         int,

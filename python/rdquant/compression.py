@@ -156,7 +156,7 @@ def compress(
             tensors, integer ones included, are coded without loss.
         threads: up to this many threads; 0: all cores. The file does not depend on it.
 
-        rdo: choose levels by rate and distortion: λ in steps² a bit; True, and with a trellis None: 0.1. Needs
+        rdo: choose levels by rate and distortion: λ in steps² a bit; True, and with a trellis None: 0.08. Needs
             uniform quantizers, whose step it takes; reconstruction points are fitted and sent.
         trellis: states of a trellis-coded quantizer of these steps, 8 or 32: about 1 dB less error at the
             same rate; 0: scalar levels.

@@ -110,6 +110,29 @@ TEST_CASE("every instruction set chooses the levels of the plain definition") {
   }
 }
 
+TEST_CASE("every instruction set counts the same bits") {
+  Random r(0, 1, 1003, 0.0F, 7);
+  std::vector<std::int32_t> levels, dead(r.means.size(), 4);
+  for (const float y : r.targets) levels.push_back(static_cast<std::int32_t>(std::lrint(y)));
+  codec::BitsTask task;
+  task.size = r.task.kernels;
+  task.cells = r.task.cells;
+  task.symbols = r.task.symbols;
+  task.window = r.task.window;
+  task.levels = levels.data();
+  task.means = r.task.means;
+  task.dead = dead.data();
+  task.multipliers = r.task.multipliers;
+  const double bits = codec::coded_bits_plain(task);
+  CHECK(bits > 1000.0);
+  CHECK(codec::coded_bits_baseline(task) == bits);
+#if defined(__x86_64__)
+  using rdquant::core::Isa;
+  if (rdquant::core::available_isa() >= Isa::avx2) CHECK(codec::coded_bits_avx2(task) == bits);
+  if (rdquant::core::available_isa() >= Isa::avx512) CHECK(codec::coded_bits_avx512(task) == bits);
+#endif
+}
+
 TEST_CASE("no path has less error than the one chosen") {
   for (const int log_states : {3, 5}) {
     for (unsigned seed = 0; seed < 20; ++seed) {

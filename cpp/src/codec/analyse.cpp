@@ -7,6 +7,7 @@
 
 #include "lanes.hpp"
 #include "trellis_code.hpp"
+#include "viterbi.hpp"
 
 namespace rdquant::codec {
 namespace {
@@ -103,61 +104,63 @@ std::vector<std::size_t> sample_of(const Grid& grid, std::size_t size) {
 class Sample {
  public:
   Sample(const Model& model, std::span<const std::int32_t> coarse, std::span<const std::size_t> positions)
-      : model_(model) {
+      : symbols_(model.symbols()),
+        window_(model.window),
+        size_(positions.size()),
+        levels_(size_ + kWide),
+        means_(size_ + kWide),
+        scales_(size_ + kWide),
+        dead_(size_ + kWide),
+        multipliers_(size_ + kWide),
+        even_(size_ + kWide, 1) {
     const std::size_t taps = model.grid.taps, cols = model.grid.cols;
-    levels_.reserve(positions.size());
-    for (const std::size_t i : positions) {
-      const std::size_t q = i / taps, t = i % taps;
-      Level level{};
+    for (std::size_t n = 0; n < size_; ++n) {
+      const std::size_t i = positions[n], q = i / taps, t = i % taps;
+      std::int32_t mean = 0, level = coarse[i];
       if (!model.predictors.empty()) {
         const std::int32_t* const kernel = coarse.data() + q * taps;
-        level.mean = predict(model.predictors[t], kernel, t, q >= cols ? kernel - cols * taps : nullptr);
+        mean = predict(model.predictors[t], kernel, t, q >= cols ? kernel - cols * taps : nullptr);
       }
-      std::int32_t value = coarse[i];
-      level.dead = 1;
       if (model.trellis()) {
-        const bool odd = (value & 1) != 0;
-        level.mean = halved_mean(level.mean, odd);
-        value >>= 1;
-        if (odd) level.dead = 0;
+        even_[n] = (level & 1) == 0 ? 1 : 0;
+        mean = halved_mean(mean, (level & 1) != 0);
+        level >>= 1;
       }
-      level.scale = model.row_scales[q / cols] + model.col_scales[q % cols] + model.tap_scales[t];
-      const std::int32_t residual = value - rounded(level.mean);
-      if (std::abs(residual) >= model.window) beyond_ += 10.0;
-      level.symbol =
-          static_cast<std::uint32_t>(std::clamp(residual, -model.window, model.window) + model.window);
-      levels_.push_back(level);
+      levels_[n] = level;
+      means_[n] = mean;
+      scales_[n] = model.row_scales[q / cols] + model.col_scales[q % cols] + model.tap_scales[t];
+      if (std::abs(level - rounded(mean)) >= model.window) beyond_ += 10.0;
     }
   }
 
   /// Bits of the levels, side information left out, if all scales are raised by `offset`.
-  [[nodiscard]] double bits(int shape, std::int32_t dead, std::int32_t offset) const {
-    const Cells cells = cells_for(shape, model_.symbols());
-    double product = 1.0, bits = beyond_;
-    std::size_t pending = 0;
-    for (const Level& level : levels_) {
-      const auto s = static_cast<std::size_t>(clamp_scale(level.scale + offset));
-      const auto start = [&](std::uint32_t symbol) {
-        return symbol_start(model_, cells, level.mean, kMultipliers[s], symbol, dead * level.dead);
-      };
-      product *= static_cast<double>(start(level.symbol + 1) - start(level.symbol)) / kTotal;
-      if (++pending == 32) {  // 32 probabilities of 2^−16 stay above the least double
-        bits -= std::log2(product);
-        product = 1.0;
-        pending = 0;
-      }
+  [[nodiscard]] double bits(int shape, std::int32_t dead, std::int32_t offset) {
+    if (shape != shape_) cells_ = cells_for(shape, symbols_);
+    shape_ = shape;
+    for (std::size_t n = 0; n < size_; ++n) {
+      dead_[n] = dead * even_[n];
+      multipliers_[n] = kMultipliers[static_cast<std::size_t>(clamp_scale(scales_[n] + offset))];
     }
-    return bits - std::log2(product);
+    BitsTask task;
+    task.size = size_;
+    task.cells = cells_.data();
+    task.symbols = static_cast<std::int32_t>(symbols_);
+    task.window = window_;
+    task.levels = levels_.data();
+    task.means = means_.data();
+    task.dead = dead_.data();
+    task.multipliers = multipliers_.data();
+    return beyond_ + coded_bits(task);
   }
 
  private:
-  struct Level {
-    std::int32_t mean, scale, dead;
-    std::uint32_t symbol;
-  };
-  const Model& model_;
-  std::vector<Level> levels_;
+  std::uint32_t symbols_;
+  std::int32_t window_;
+  std::size_t size_;
+  std::vector<std::int32_t> levels_, means_, scales_, dead_, multipliers_, even_;
   double beyond_ = 0.0;
+  int shape_ = -1;
+  Cells cells_{};
 };
 
 /// Leaves out what does not pay at this rate: prediction, row, column and tap scales, each judged by a
@@ -194,7 +197,7 @@ void prune(Model& model, std::span<const std::int32_t> coarse, std::span<const s
 
 /// Shape, dead zone and a common offset of the scales by search along each of them in turn.
 double refine(Model& model, std::span<const std::int32_t> coarse, std::span<const std::size_t> positions) {
-  const Sample sample(model, coarse, positions);
+  Sample sample(model, coarse, positions);
   const auto [least, most] = std::minmax_element(model.row_scales.begin(), model.row_scales.end());
   std::int32_t offset = 0, shape = model.shape;
   double best = sample.bits(shape, model.dead, offset);

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <numeric>
 #include <vector>
 
 #include "rdquant/core/cpu.hpp"
@@ -19,7 +20,7 @@ float bits_of(std::int32_t width) noexcept {
 }
 
 /// Start of the interval of coded level k, as `symbol_start` has it, without a branch.
-std::int32_t start_of(const TapTask& r, std::int32_t k, std::int32_t mean, std::int32_t multiplier,
+std::int32_t start_of(const auto& r, std::int32_t k, std::int32_t mean, std::int32_t multiplier,
                       std::int32_t dead) noexcept {
   const std::int32_t first = ((mean + 8) >> 4) - r.window;
   const std::int32_t symbol = std::min(std::max(k - first, 0), r.symbols);
@@ -153,6 +154,27 @@ void choose_levels_plain(const TapTask& task) {
     default:
       return follow<5>(task);
   }
+}
+
+double coded_bits_plain(const BitsTask& task) {
+  std::array<float, kWide> sums{};
+  for (std::size_t i = 0; i < task.size; ++i) {
+    const std::int32_t mean = task.means[i], first = ((mean + 8) >> 4) - task.window;
+    const std::int32_t k = std::min(std::max(task.levels[i], first), first + task.symbols - 1);
+    const std::int32_t start = start_of(task, k, mean, task.multipliers[i], task.dead[i]);
+    const std::int32_t end = start_of(task, k + 1, mean, task.multipliers[i], task.dead[i]);
+    sums[i % kWide] += bits_of(end - start);
+  }
+  return std::accumulate(sums.begin(), sums.end(), 0.0);
+}
+
+double coded_bits(const BitsTask& task) {
+#if defined(__x86_64__)
+  const core::Isa isa = core::selected_isa();
+  if (isa == core::Isa::avx512) return coded_bits_avx512(task);
+  if (isa >= core::Isa::avx2) return coded_bits_avx2(task);
+#endif
+  return coded_bits_baseline(task);
 }
 
 void choose_levels(const TapTask& task) {

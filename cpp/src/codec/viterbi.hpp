@@ -6,9 +6,9 @@
 
 #include "trellis_code.hpp"
 
-/// Choice of levels by distortion + λ·rate, the rates being those of a model: level by level, or by the
-/// algorithm of Viterbi (1967) where the levels are a path of a trellis. Only the encoder runs this; all
-/// kernels give the same levels, to the bit.
+/// What levels cost under a model, and choice of levels by distortion + λ·rate, the rates being those of a
+/// model: level by level, or by the algorithm of Viterbi (1967) where the levels are a path of a trellis.
+/// Only the encoder runs this; all kernels give the same levels, to the bit.
 namespace rdquant::codec {
 
 inline constexpr std::size_t kWide = 16;  ///< chains that a kernel handles together
@@ -64,6 +64,25 @@ inline constexpr std::size_t kLevelling = 16;  ///< steps after which the least 
 
 /// Elements from one subset's costs to the next one's.
 [[nodiscard]] inline std::size_t stride_of(const TapTask& task) noexcept { return task.kernels + kWide; }
+
+/// Coded levels, the rates of which are asked for. kWide elements more than `size` can be read of each array.
+struct BitsTask {
+  std::size_t size = 0;
+  const std::uint32_t* cells = nullptr;
+  std::int32_t symbols = 0;
+  std::int32_t window = 0;
+  const std::int32_t* levels = nullptr;       ///< coded: halved ones of a trellis
+  const std::int32_t* means = nullptr;        ///< 1/16 level, likewise
+  const std::int32_t* dead = nullptr;         ///< dead zone of each
+  const std::int32_t* multipliers = nullptr;  ///< of the scales
+};
+
+/// Bits of the levels; those beyond the window as the symbol at its edge.
+[[nodiscard]] double coded_bits_plain(const BitsTask& task);
+[[nodiscard]] double coded_bits_baseline(const BitsTask& task);
+[[nodiscard]] double coded_bits_avx2(const BitsTask& task);
+[[nodiscard]] double coded_bits_avx512(const BitsTask& task);
+[[nodiscard]] double coded_bits(const BitsTask& task);
 
 void choose_levels_plain(const TapTask& task);
 void choose_levels_baseline(const TapTask& task);

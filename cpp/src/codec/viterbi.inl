@@ -39,11 +39,11 @@ inline Floats bits_of(Ints width) {
   return 16.0F - exponent - f * (1.0F + (1.0F - f) * bow);
 }
 
-inline Ints start_of(const TapTask& task, Ints k, Ints mean, Ints multiplier, std::int32_t dead) {
+inline Ints start_of(const auto& task, Ints k, Ints mean, Ints multiplier, Ints dead) {
   const Ints first = ((mean + 8) >> 4) - task.window;
   const Ints symbol = least(most(k - first, Ints{}), Ints{} + task.symbols);
   const Ints level = symbol + first;
-  const Ints edge = 16 * level - 8 + choose(level >= 1, Ints{} + dead, Ints{} - dead) - mean;
+  const Ints edge = 16 * level - 8 + choose(level >= 1, dead, -dead) - mean;
   const Ints z = least(most((edge * multiplier) >> 5, Ints{} - 16384), Ints{} + 16383) + 16384;
   const Ints cell = gather(task.cells, z >> 4);
   const Ints below = ((cell >> 16) & 0xffff) + (((cell & 0xffff) * (z & 15)) >> 4);
@@ -72,7 +72,7 @@ inline Candidates cheaper(const Candidates& a, const Candidates& b) {
 template <bool kHalved, bool kOdd>
 inline Ints around(const TapTask& task, std::size_t q, Candidates (&four)[4]) {
   constexpr std::int32_t odd = kOdd ? 1 : 0;
-  const std::int32_t dead = kOdd ? 0 : task.dead;
+  const Ints dead = Ints{} + (kOdd ? 0 : task.dead);
   const auto target = load<Floats>(task.targets + q), weight = load<Floats>(task.weights + q);
   const auto whole = load<Ints>(task.means + q), multiplier = load<Ints>(task.multipliers + q);
   const Ints mean = kHalved ? (whole >> 1) - 8 * odd : whole;
@@ -188,6 +188,25 @@ void one_by_one(const TapTask& task) {
     const std::size_t left = task.kernels - q;
     std::memcpy(task.levels + q, &level, sizeof(std::int32_t) * (left < kWide ? left : kWide));
   }
+}
+
+inline double bits_of_all(const BitsTask& task) {
+  constexpr Ints lane = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+  Floats sums = {};
+  for (std::size_t i = 0; i < task.size; i += kWide) {
+    const std::size_t left = task.size - i;
+    const Ints on = lane < static_cast<std::int32_t>(left < kWide ? left : kWide);
+    const auto mean = load<Ints>(task.means + i), multiplier = load<Ints>(task.multipliers + i);
+    const auto dead = load<Ints>(task.dead + i);
+    const Ints first = ((mean + 8) >> 4) - task.window;
+    const Ints k = least(most(load<Ints>(task.levels + i), first), first + task.symbols - 1);
+    const Ints start = start_of(task, k, mean, multiplier, dead);
+    const Ints end = start_of(task, k + 1, mean, multiplier, dead);
+    sums += choose(on, bits_of(end - start), Floats{});
+  }
+  double sum = 0.0;
+  for (std::size_t l = 0; l < kWide; ++l) sum += sums[l];
+  return sum;
 }
 
 inline void choose_any(const TapTask& task) {

@@ -24,5 +24,6 @@ inline Ints gather(const std::uint32_t* cells, Ints at) {
 namespace rdquant::codec {
 
 void choose_levels_avx512(const TapTask& task) { choose_any(task); }
+double coded_bits_avx512(const BitsTask& task) { return bits_of_all(task); }
 
 }  // namespace rdquant::codec
