@@ -7,8 +7,9 @@ no code goes (the rate–distortion function is within 0.002 dB of it from 2 bit
 Equal error: weights with two and more dimensions. NNCodec as it comes (dependent quantization, λ = 0, parameters optimised,
 row skipping), all its bytes; ours the tensors' sections, with the step at which the mean squared error of all weights is no
 larger than NNCodec's. Both are decoded before anything is counted. NNCodec is taken from where Python finds it (pip install
---no-deps nncodec); the parts of it that need PyTorch are left out. Times are CPU times of one thread, the least of several
-runs, from float32 weights to bytes.
+--no-deps nncodec); the parts of it that need PyTorch are left out.
+Speed (--parts speed, after the sizes are known): CPU times of one thread, the least of several runs, from float32 weights to
+bytes, at the steps of equal error; 8 states, fast profile, against NNCodec's default.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ import math
 import sys
 import time
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,8 @@ import numpy as np
 
 import rdquant as rdq
 from machine import describe
-from rdquant.codec import decode_levels, optimise
+from rdquant.codec import Optimised, decode_levels, optimise
+from rdquant.codec.rdo import DEFAULT_RDO
 from rdquant.codec.sections import Tensor, pack_quantized
 
 RESULTS = Path(__file__).parent / "results" / "trellis.json"
@@ -109,13 +111,15 @@ def gap(states: int, bits: float, samples: int) -> dict[str, Any]:
     return row
 
 
-def ours(weights: Weights, step: float, states: int, rdo: float, profile: str) -> dict[str, bytes]:
-    """Sections of all weights."""
-    out = {}
-    for name, w in weights.items():
-        found = optimise(w, step, rdo, states)
-        out[name] = pack_quantized(found.levels, FLOAT, found.quantizer, profile, 1, found.trellis)
-    return out
+def quantized(weights: Weights, step: float, states: int) -> dict[str, Optimised]:
+    return {name: optimise(w, step, DEFAULT_RDO, states) for name, w in weights.items()}
+
+
+def sections(found: dict[str, Optimised], profile: str) -> dict[str, bytes]:
+    """Sections of all weights, as they stand in a file."""
+    return {
+        name: pack_quantized(o.levels, FLOAT, o.quantizer, profile, 1, o.trellis) for name, o in found.items()
+    }
 
 
 def mse_of(weights: Weights, restored: Weights) -> float:
@@ -123,13 +127,13 @@ def mse_of(weights: Weights, restored: Weights) -> float:
     return error / sum(w.size for w in weights.values())
 
 
-def at_error(weights: Weights, mse: float, states: int, rdo: float, profile: str) -> tuple[float, float]:
-    """Step and bits a weight with which the error is within 0.01 dB below `mse`."""
+def at_error(weights: Weights, mse: float, states: int) -> tuple[float, dict[str, Optimised]]:
+    """Step, and what it gives, with which the error is within 0.01 dB below `mse`."""
     log_step = 0.5 * math.log2(14 * mse)
     low, high = -math.inf, math.inf
     for _ in range(12):
-        coded = ours(weights, 2**log_step, states, rdo, profile)
-        over = 0.5 * math.log2(mse_of(weights, {n: Tensor(b, n).values() for n, b in coded.items()}) / mse)
+        found = quantized(weights, 2**log_step, states)
+        over = 0.5 * math.log2(mse_of(weights, {n: o.dequantize() for n, o in found.items()}) / mse)
         if -0.0017 <= over <= 0:
             break
         if over > 0:
@@ -139,7 +143,16 @@ def at_error(weights: Weights, mse: float, states: int, rdo: float, profile: str
         log_step -= over + 0.0008
         if not low < log_step < high:
             log_step = (low + high) / 2
-    return 2**log_step, 8 * sum(map(len, coded.values())) / sum(w.size for w in weights.values())
+    return 2**log_step, found
+
+
+def bits_of(weights: Weights, found: dict[str, Optimised], profile: str, mse: float) -> float:
+    """Bits a weight; stops where the sections do not decode to an error of at most `mse`."""
+    coded = sections(found, profile)
+    restored = {n: Tensor(data, n).values() for n, data in coded.items()}
+    if mse_of(weights, restored) > mse:
+        raise SystemExit(f"error {mse_of(weights, restored):.4g} after decoding, {mse:.4g} wanted")
+    return 8 * sum(map(len, coded.values())) / sum(w.size for w in weights.values())
 
 
 def nncodec_at(coder: Any, weights: Weights, qp: int) -> tuple[float, float]:
@@ -161,7 +174,7 @@ def near_rate(coder: Any, weights: Weights, bits: float) -> tuple[int, float, fl
     return best, *found[best]
 
 
-def equal_error(coder: Any, name: str, weights: Weights, bits: float, repeats: int) -> dict[str, Any]:
+def equal_error(coder: Any, name: str, weights: Weights, bits: float) -> dict[str, Any]:
     qp, theirs, mse = near_rate(coder, weights, bits)
     count = sum(w.size for w in weights.values())
     row: dict[str, Any] = {
@@ -172,18 +185,27 @@ def equal_error(coder: Any, name: str, weights: Weights, bits: float, repeats: i
         "nncodec": theirs,
         "mse": mse,
     }
-    for states, profile in ((0, "fast"), (8, "fast"), (8, "max"), (32, "max")):
-        step, row[f"{states} {profile}"] = at_error(weights, mse, states, 0.1, profile)
-        if (states, profile) == (8, "fast"):
-            mine = cpu(lambda s=step: ours(weights, s, 8, 0.1, "fast"), repeats)
-            row["encode_mws"] = count / mine / 1e6
-    default = cpu(
-        lambda: coder.compress(weights, qp=qp, row_skipping=True, return_bitstream=True), max(1, repeats - 1)
-    )
-    row["nncodec_encode_mws"] = count / default / 1e6
+    for states in (0, 8, 32):
+        step, found = at_error(weights, mse, states)
+        row |= {f"{states} {p}": bits_of(weights, found, p, mse) for p in ("fast", "max")}
+        if states == 8:
+            row["step"] = step
     row["saving"] = 1 - row["32 max"] / theirs
     print(json.dumps(row), flush=True)
     return row
+
+
+def speed(coder: Any, row: dict[str, Any], weights: Weights, repeats: int) -> dict[str, Any]:
+    """Encoding at equal error, million weights a second."""
+    mine = cpu(lambda: sections(quantized(weights, row["step"], 8), "fast"), repeats)
+    default = cpu(
+        lambda: coder.compress(weights, qp=row["qp"], row_skipping=True, return_bitstream=True), repeats
+    )
+    found = {key: row[key] for key in ("net", "nncodec")}
+    found |= {"encode_mws": row["weights"] / mine / 1e6, "nncodec_encode_mws": row["weights"] / default / 1e6}
+    found["ratio"] = default / mine
+    print(json.dumps(found), flush=True)
+    return found
 
 
 def main() -> None:
@@ -195,14 +217,32 @@ def main() -> None:
     parser.add_argument("--bits", nargs="*", type=float, default=[3.7, 2.25])
     parser.add_argument("--samples", type=int, default=1_000_000)
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--parts", nargs="*", default=["gaps", "rows", "speed"])
     options = parser.parse_args()
-    gaps = [gap(states, bits, options.samples) for states in (0, 8, 32) for bits in (2.0, 3.0, 4.0)]
+    results = json.loads(RESULTS.read_text()) if RESULTS.is_file() else {}
+    results["machine"] = describe()
+    if "gaps" in options.parts:
+        wanted = [(states, bits) for states in (0, 8, 32) for bits in (2.0, 3.0, 4.0)]
+        results["gaps"] = [gap(states, bits, options.samples) for states, bits in wanted]
     coder = nncodec()
-    rows = []
-    for name in options.nets if coder is not None else []:
+    for part in ("rows", "speed") if coder is not None else ():
+        if part in options.parts:
+            kept = [row for row in results.get(part, []) if row["net"] not in options.nets]
+            results[part] = kept + list(measure(part, coder, options, results))
+    RESULTS.write_text(json.dumps(results, indent=1) + "\n")
+
+
+def measure(
+    part: str, coder: Any, options: argparse.Namespace, results: dict[str, Any]
+) -> Iterator[dict[str, Any]]:
+    """Rows of one part for the nets wanted."""
+    for name in options.nets:
         weights = {n: w for n, w in rdq.load(options.models / f"{name}.onnx").weights().items() if w.ndim > 1}
-        rows += [equal_error(coder, name, weights, bits, options.repeats) for bits in options.bits]
-    RESULTS.write_text(json.dumps({"machine": describe(), "gaps": gaps, "rows": rows}, indent=1) + "\n")
+        if part == "rows":
+            yield from (equal_error(coder, name, weights, bits) for bits in options.bits)
+        else:
+            of_net = [row for row in results.get("rows", []) if row["net"] == name]
+            yield from (speed(coder, row, weights, options.repeats) for row in of_net)
 
 
 if __name__ == "__main__":

@@ -146,11 +146,18 @@ def test_a_trellis_is_never_worse_than_scalar_levels(seed: int, step: float, sha
     assert gap_db(optimise(x, step, trellis=8), x) < gap_db(optimise(x, step, trellis=0), x) - 0.4
 
 
-@pytest.mark.parametrize(("trellis", "gain"), [(0, 0.05), (8, 0.2)])
-def test_rates_are_used(trellis: int, gain: float) -> None:
+@pytest.mark.parametrize("trellis", [0, 8, 32])
+@pytest.mark.parametrize("step", [2.0, 0.8])
+def test_what_is_made_small_is_small(trellis: int, step: float) -> None:
     x = np.random.default_rng(3).laplace(size=(300, 300)).astype(np.float32)
-    gaps = [gap_db(optimise(x, 1.4, rdo, trellis), x) for rdo in (0.0, 0.1)]
-    assert gaps[1] < gaps[0] - gain
+    found = {rdo: optimise(x, step, rdo, trellis) for rdo in (0.0, 0.1, 0.3)}
+    for rdo in (0.1, 0.3):
+        cost = {
+            used: float(np.square(x - o.dequantize()).sum()) + rdo * step**2 * 8 * len(o.encode())
+            for used, o in found.items()
+        }
+        assert cost[rdo] < 1.003 * min(cost.values())
+        assert rdo < 0.3 or cost[rdo] < cost[0.0]
 
 
 @pytest.mark.parametrize("trellis", [0, 8, 32])

@@ -20,6 +20,20 @@ Coded = Annotated[
 ]
 ThreadCount = Annotated[int, typer.Option(help="Threads (0: all cores).", min=0)]
 
+Rdo = Annotated[
+    float | None,
+    typer.Option(help="Choose levels by rate and distortion: steps² a bit, such as 0.08.", min=0),
+]
+States = Annotated[
+    int, typer.Option(help="States of a trellis-coded quantizer, 8 or 32; 0: scalar levels.", min=0)
+]
+TargetBits = Annotated[
+    float | None, typer.Option(help="Find the step for so many real bits a weight.", min=0)
+]
+TargetMse = Annotated[
+    float | None, typer.Option(help="Find the step for this mean squared error of the weights.", min=0)
+]
+
 
 def register(app: typer.Typer) -> None:
     """Add the commands to `app`."""
@@ -52,20 +66,10 @@ def compress(
     roles: Annotated[
         str, typer.Option(help="What is quantized: weight, bias, normalization, comma-separated.")
     ] = "weight",
-    rdo: Annotated[
-        float | None,
-        typer.Option(help="Choose levels by rate and distortion: steps² a bit, such as 0.08.", min=0),
-    ] = None,
-    trellis: Annotated[
-        int,
-        typer.Option(help="States of a trellis-coded quantizer, 8 or 32; 0: scalar levels.", min=0),
-    ] = 0,
-    target_bits: Annotated[
-        float | None, typer.Option(help="Find the step for so many real bits a weight.", min=0)
-    ] = None,
-    target_mse: Annotated[
-        float | None, typer.Option(help="Find the step for this mean squared error of the weights.", min=0)
-    ] = None,
+    rdo: Rdo = None,
+    trellis: States = 0,
+    target_bits: TargetBits = None,
+    target_mse: TargetMse = None,
     threads: ThreadCount = 0,
     as_json: Json = False,
     debug: Debug = False,

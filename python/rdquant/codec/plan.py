@@ -65,11 +65,11 @@ class Plan:
         """Levels of one tensor. Raises InvalidArgument for a quantizer whose levels cannot be chosen."""
         if self.rdo is None:
             return _Plain(quantizer.quantize(x, threads=self.threads), quantizer, _core.Trellis())
-        if not isinstance(quantizer, (Midtread, Deadzone)) or np.ndim(quantizer.step) != 0:
+        if not isinstance(quantizer, (Midtread, Deadzone)) or not isinstance(quantizer.step, (int, float)):
             raise InvalidArgument(
                 f"rdo, trellis: expected midtread or deadzone with one step a tensor, got {quantizer.label}"
             )
-        return cheapest(x, float(quantizer.step), self.rdo, self.trellis, self.profile, self.threads)
+        return cheapest(x, quantizer.step, self.rdo, self.trellis, self.profile, self.threads)
 
 
 @dataclass(frozen=True)

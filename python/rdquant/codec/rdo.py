@@ -13,13 +13,13 @@ from .._arrays import as_float32
 from .._core import codec as _core
 from ..errors import InvalidArgument
 from ..quant import Deadzone
-from .lossless import profile_of
+from .lossless import level_type, profile_of
 
 __all__ = ["DEFAULT_RDO", "STATES", "ColumnQuantizer", "Optimised", "optimise"]
 
 STATES = (0, 8, 32)
 DEFAULT_RDO = 0.08
-"""λ in steps² a bit. About what the error falls by a bit: 0.1155 steps² for scalar levels at high rates, less with a trellis."""
+"""λ in steps² a bit: about what the error falls by a bit, 0.1155 steps² for scalar levels at high rates, less else."""
 _LOW_RATE = 1.6  # bits a weight below which a trellis, which cannot rest at zero, may lose to scalar levels
 
 
@@ -45,7 +45,7 @@ class Optimised:
 
     def encode(self, profile: str = "fast", threads: int = 1) -> bytes:
         """The levels, coded; `decode_levels` restores them."""
-        kind, shape = _core.LevelType.int32, list(self.levels.shape)
+        kind, shape = level_type(self.levels.dtype), list(self.levels.shape)
         return _core.encode_levels(self.levels, shape, kind, profile_of(profile), threads, self.trellis)
 
     @property
