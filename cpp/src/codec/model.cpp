@@ -15,7 +15,7 @@ enum Flag : std::uint8_t {
   kCols = 8,
   kTaps = 16,
   kCentre = 32,
-  kTrellis = 64
+  kTrellis = 128
 };
 
 bool varied(const std::vector<std::int32_t>& values) {
@@ -174,7 +174,7 @@ Model read_model(Reader& in, const Grid& grid) {
   Model model;
   model.grid = grid;
   const std::uint8_t flags = in.byte();
-  if (flags > 127) in.fail("unknown flags " + std::to_string(flags));
+  if ((flags & 64) != 0) in.fail("unknown flags " + std::to_string(flags));
   model.table = (flags & kTable) != 0;
   model.shift = in.byte();
   if (model.shift > 30) in.fail("shift " + std::to_string(model.shift) + ", allowed up to 30");

@@ -19,7 +19,7 @@
 /// row; and where the rest exceeds 64, all but the last dimension × the last × 1.
 ///
 ///     model    byte: flags, 1 table, 2 predicts, 4 row scales, 8 column scales, 16 tap scales, 32 centre,
-///              64 trellis
+///              128 trellis
 ///              byte: shift; zigzag: centre, if flagged. Coded is c = (level − centre) >> shift.
 ///              trellis: byte: ν, 3 or 5; varint: chains M. Shift and centre are 0 then, and there is no
 ///              table. table: varint: number of symbols S ≤ 4096; block, coded: S counts, each as the
