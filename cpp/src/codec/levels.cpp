@@ -19,19 +19,20 @@ constexpr std::size_t kMaxRank = 32;
 
 /// Whether levels, part by part, are a path of the trellis.
 bool follows(const Trellis& trellis, const Grid& grid, std::span<const std::int32_t> levels) {
-  Model model;
-  model.grid = grid;
-  model.log_states = std::countr_zero(static_cast<unsigned>(trellis.states));
-  model.chains = static_cast<std::size_t>(trellis.chains);
+  const TrellisCode code = trellis_code(std::countr_zero(static_cast<unsigned>(trellis.states)));
+  const auto chains = static_cast<std::size_t>(trellis.chains);
   const std::size_t part = rows_a_part(grid) * grid.cols;
+  std::vector<std::uint8_t> states(chains * grid.taps);
   for (std::size_t first = 0; first < grid.kernels(); first += part) {
-    const std::size_t kernels = std::min(part, grid.kernels() - first);
-    ChainStates chains(model, kernels);
-    for (std::size_t i = 0; i < kernels * grid.taps; ++i) {
-      const std::int32_t level = levels[first * grid.taps + i];
-      if (chains.odd(i / grid.taps, i % grid.taps) != ((level & 1) != 0)) return false;
-      if (level < -kReach || level > kReach) return false;
-      chains.take(i / grid.taps, i % grid.taps, level);
+    std::fill(states.begin(), states.end(), std::uint8_t{0});
+    const std::int32_t* level = levels.data() + first * grid.taps;
+    for (std::size_t q = 0, chain = 0; q < std::min(part, grid.kernels() - first); ++q) {
+      std::uint8_t* state = states.data() + chain * grid.taps;
+      for (std::size_t t = 0; t < grid.taps; ++t, ++level, ++state) {
+        if (*level < -kReach || *level > kReach || ((*state ^ *level) & 1) != 0) return false;
+        *state = static_cast<std::uint8_t>(code.next(*state, *level));
+      }
+      if (++chain == chains) chain = 0;
     }
   }
   return true;

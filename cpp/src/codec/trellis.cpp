@@ -54,25 +54,39 @@ std::int32_t first_level(float target, int states) {
   return static_cast<std::int32_t>(scale) * static_cast<std::int32_t>(std::lrint(target / scale));
 }
 
-/// A task's arrays.
+template <typename T>
+std::unique_ptr<T[]> raw(std::size_t size) {
+  return std::make_unique_for_overwrite<T[]>(size);
+}
+
+/// A task's arrays, for up to `kernels` kernels; means are 0 and weights 1 until they are written.
 struct Arrays {
   Arrays(std::size_t kernels, bool trellis)
-      : targets(kernels + kWide),
-        weights(kernels + kWide, 1.0F),
-        means(kernels + kWide),
-        multipliers(kernels + kWide),
-        levels(kernels),
-        second(trellis ? kernels + kWide : 0),
-        costs(4 * second.size()),
-        taken(4 * second.size()) {}
-  std::vector<float> targets, weights;
-  std::vector<std::int32_t> means, multipliers, levels;
-  std::vector<std::uint32_t> second;
-  std::vector<float> costs;
-  std::vector<std::int16_t> taken;
+      : targets(raw<float>(kernels + kWide)),
+        weights(raw<float>(kernels + kWide)),
+        means(raw<std::int32_t>(kernels + kWide)),
+        multipliers(raw<std::int32_t>(kernels + kWide)),
+        levels(raw<std::int32_t>(kernels)),
+        second(raw<std::uint32_t>(trellis ? kernels + kWide : 0)),
+        costs(raw<float>(trellis ? 4 * (kernels + kWide) : 0)),
+        taken(raw<std::int16_t>(trellis ? 4 * (kernels + kWide) : 0)) {
+    std::fill_n(weights.get(), kernels + kWide, 1.0F);
+    std::fill_n(means.get(), kernels + kWide, 0);
+  }
+  /// What is read behind the last kernel.
+  void pad(std::size_t kernels) {
+    std::fill_n(targets.get() + kernels, kWide, 0.0F);
+    std::fill_n(multipliers.get() + kernels, kWide, 0);
+  }
+  std::unique_ptr<float[]> targets, weights;
+  std::unique_ptr<std::int32_t[]> means, multipliers, levels;
+  std::unique_ptr<std::uint32_t[]> second;
+  std::unique_ptr<float[]> costs;
+  std::unique_ptr<std::int16_t[]> taken;
 };
 
 TapTask task_for(const Model& model, const Cells& cells, std::size_t kernels, std::size_t chains, Arrays& a) {
+  a.pad(kernels);
   TapTask task;
   task.log_states = model.log_states;
   task.chains = chains;
@@ -81,14 +95,14 @@ TapTask task_for(const Model& model, const Cells& cells, std::size_t kernels, st
   task.symbols = static_cast<std::int32_t>(model.symbols());
   task.window = model.window;
   task.dead = model.dead;
-  task.means = a.means.data();
-  task.multipliers = a.multipliers.data();
-  task.targets = a.targets.data();
-  task.weights = a.weights.data();
-  task.levels = a.levels.data();
-  task.second = a.second.data();
-  task.costs = a.costs.data();
-  task.taken = a.taken.data();
+  task.means = a.means.get();
+  task.multipliers = a.multipliers.get();
+  task.targets = a.targets.get();
+  task.weights = a.weights.get();
+  task.levels = a.levels.get();
+  task.second = a.second.get();
+  task.costs = a.costs.get();
+  task.taken = a.taken.get();
   return task;
 }
 
@@ -108,11 +122,10 @@ struct Problem {
 
 /// The levels of rows [first, first + rows), tap by tap: what a tap is predicted from is settled before.
 void choose_part(const Problem& problem, const Model& model, const Cells& cells, std::size_t first,
-                 std::size_t rows, std::span<std::int32_t> levels) {
+                 std::size_t rows, Arrays& a, std::span<std::int32_t> levels) {
   const std::size_t taps = problem.grid.taps, cols = problem.grid.cols, kernels = rows * cols;
   const std::size_t from = first * cols * taps;
   const std::size_t chains = model.trellis() ? std::min(model.chains, kernels) : 1;
-  Arrays a(kernels, model.trellis());
   TapTask task = task_for(model, cells, kernels, chains, a);
   task.lambda = problem.lambda;
   task.inward = problem.inward;
@@ -138,9 +151,10 @@ void choose_all(const Problem& problem, const Model& model, int threads, std::sp
   const Cells cells = cells_for(model.shape, model.symbols());
   const std::size_t rows = rows_a_part(problem.grid), parts = (problem.grid.rows + rows - 1) / rows;
   core::parallel_for(parts, 1, threads, [&](std::size_t begin, std::size_t end) {
+    Arrays arrays(std::min(rows, problem.grid.rows) * problem.grid.cols, model.trellis());
     for (std::size_t p = begin; p < end; ++p) {
       const std::size_t first = p * rows;
-      choose_part(problem, model, cells, first, std::min(rows, problem.grid.rows - first), levels);
+      choose_part(problem, model, cells, first, std::min(rows, problem.grid.rows - first), arrays, levels);
     }
   });
 }
