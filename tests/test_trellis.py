@@ -17,7 +17,7 @@ from hypothesis.extra import numpy as hnp
 from typer.testing import CliRunner
 
 import rdquant as rdq
-from rdquant import InvalidArgument
+from rdquant import CorruptFile, InvalidArgument, Unsupported
 from rdquant.cli import app
 from rdquant.codec import ColumnQuantizer, Optimised, decode_levels, optimise
 from rdquant.codec.sections import Tensor
@@ -238,6 +238,22 @@ def test_targets_are_reached(cnn_path: Path, tmp_path: Path, trellis: int) -> No
     quantized = [t for t in result.tensors if t.coding == "quantized"]
     mse = sum(t.squared_error for t in quantized) / sum(t.size for t in quantized)
     assert 0.9e-5 < mse <= 1e-5
+
+
+@pytest.mark.parametrize("profile", ["fast", "max"])
+def test_damage_is_told_or_decoded(profile: str) -> None:
+    x = np.random.default_rng(6).laplace(size=(48, 16, 3, 3)).astype(np.float32)
+    coded = optimise(x, 0.7).encode(profile)
+    rng = np.random.default_rng(7)
+    told = 0
+    for _ in range(400):
+        damaged = bytearray(coded)
+        damaged[int(rng.integers(0, min(60, len(coded))))] ^= 1 << int(rng.integers(0, 8))
+        try:
+            decode_levels(bytes(damaged), memory_limit=1 << 24)
+        except (CorruptFile, Unsupported):
+            told += 1
+    assert told > 200
 
 
 def test_wrong_arguments_are_named(cnn_path: Path, tmp_path: Path) -> None:

@@ -44,22 +44,24 @@ struct TrellisCode {
 class ChainStates {
  public:
   ChainStates(const Model& model, std::size_t kernels)
-      : code_(model.log_states != 0 ? trellis_code(model.log_states) : TrellisCode{}),
+      : code_(model.trellis() ? trellis_code(model.log_states) : TrellisCode{}),
         chains_(model.chains),
-        row_(kernels + model.chains),
-        states_(model.log_states != 0 ? row_ * model.grid.taps : 0) {}
+        kernels_(kernels),
+        states_(model.trellis() ? kernels * model.grid.taps : 0) {}
 
   /// Whether odd levels are those allowed at (kernel q, tap t).
   [[nodiscard]] bool odd(std::size_t q, std::size_t t) const noexcept {
-    return (states_[t * row_ + q] & 1) != 0;
+    return (states_[t * kernels_ + q] & 1) != 0;
   }
   void take(std::size_t q, std::size_t t, std::int32_t level) noexcept {
-    states_[t * row_ + q + chains_] = static_cast<std::uint8_t>(code_.next(states_[t * row_ + q], level));
+    if (chains_ >= kernels_ - q) return;
+    states_[t * kernels_ + q + chains_] =
+        static_cast<std::uint8_t>(code_.next(states_[t * kernels_ + q], level));
   }
 
  private:
   TrellisCode code_;
-  std::size_t chains_, row_;
+  std::size_t chains_, kernels_;
   std::vector<std::uint8_t> states_;
 };
 
