@@ -137,6 +137,16 @@ def test_any_path_comes_back(x: np.ndarray, trellis: int, profile: str, rdo: flo
     np.testing.assert_array_equal(decode_levels(found.encode(profile)), found.levels)
 
 
+@pytest.mark.parametrize("trellis", [0, 8])
+def test_outliers_are_not_clipped(trellis: int) -> None:
+    x = np.random.default_rng(8).laplace(size=(64, 64)).astype(np.float32)
+    x[3, 5] = 90_000.0
+    found = optimise(x, 1.0, trellis=trellis)
+    assert np.abs(x - found.dequantize()).max() <= 0.5
+    assert found.states == 0
+    np.testing.assert_array_equal(decode_levels(found.encode()), found.levels)
+
+
 @settings(max_examples=8, deadline=None)
 @given(
     st.integers(0, 1000), st.floats(0.2, 1.3), st.sampled_from([(60, 900), (128, 30, 3, 3), (4000, 1, 3, 3)])

@@ -232,6 +232,20 @@ std::vector<float> in_steps(std::span<const float> x, double step) {
   return targets;
 }
 
+/// Levels too large for models of rates, and for trellises: those of a scalar quantizer of the same rate.
+RdoResult plain(std::span<const float> x, const RdoOptions& options) {
+  RdoResult out;
+  out.quantizer = {.step = options.states == 0 ? options.step : 2.0 * options.step, .delta = 0.5};
+  out.levels.resize(x.size());
+  quant::quantize(out.quantizer, x, out.levels);
+  return out;
+}
+
+bool too_fine(std::span<const float> x, double step) {
+  const double most = static_cast<double>(kMostTarget) * step;
+  return std::any_of(x.begin(), x.end(), [&](float v) { return std::abs(static_cast<double>(v)) > most; });
+}
+
 std::size_t product(std::span<const std::uint64_t> shape) {
   std::size_t size = 1;
   for (const std::uint64_t d : shape) size *= static_cast<std::size_t>(d);
@@ -253,6 +267,7 @@ RdoResult quantize_rdo(std::span<const float> x, std::span<const std::uint64_t> 
   quant::validate(out.quantizer);
   if (x.empty()) return out;
   const std::vector<float> targets = in_steps(x, options.step);
+  if (too_fine(x, options.step)) return plain(x, options);
   Problem problem{grid_of(shape), targets, weights,
                   static_cast<float>(options.lambda / (options.step * options.step)), 0.0F};
   out.trellis = trellis_for(problem.grid, options.states);

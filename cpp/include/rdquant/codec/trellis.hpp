@@ -33,7 +33,9 @@ struct RdoResult {
   Trellis trellis;           ///< for encode_levels
 };
 
-/// Levels of x, of the given shape in row-major order, as the fast profile will code them. `weights`: one ≥ 0
+/// Levels of x, of the given shape in row-major order, as the fast profile will code them. Where some |x|
+/// exceeds about 8180 steps, plain midtread levels: of that step, or of twice that where a trellis is asked
+/// for, and on no trellis. `weights`: one ≥ 0
 /// an element, or none (all 1).
 ///
 /// @throws InvalidArgument  options out of range, sizes that differ, values that are not finite.
