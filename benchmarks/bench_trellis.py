@@ -20,6 +20,7 @@ import importlib.machinery
 import importlib.util
 import json
 import math
+import os
 import sys
 import time
 import types
@@ -157,7 +158,9 @@ def bits_of(weights: Weights, found: dict[str, Optimised], profile: str, mse: fl
 
 def nncodec_at(coder: Any, weights: Weights, qp: int) -> tuple[float, float]:
     """Bits a weight and mean squared error of NNCodec's default."""
-    stream = coder.compress(weights, qp=qp, row_skipping=True, return_bitstream=True)
+    stream = coder.compress(
+        weights, qp=qp, row_skipping=True, return_bitstream=True, bitstream_path=os.devnull
+    )
     restored = coder.decompress(stream)
     return 8 * len(stream) / sum(w.size for w in weights.values()), mse_of(weights, restored)
 
@@ -199,7 +202,10 @@ def speed(coder: Any, row: dict[str, Any], weights: Weights, repeats: int) -> di
     """Encoding at equal error, million weights a second."""
     mine = cpu(lambda: sections(quantized(weights, row["step"], 8), "fast"), repeats)
     default = cpu(
-        lambda: coder.compress(weights, qp=row["qp"], row_skipping=True, return_bitstream=True), repeats
+        lambda: coder.compress(
+            weights, qp=row["qp"], row_skipping=True, return_bitstream=True, bitstream_path=os.devnull
+        ),
+        repeats,
     )
     found = {key: row[key] for key in ("net", "nncodec")}
     found |= {"encode_mws": row["weights"] / mine / 1e6, "nncodec_encode_mws": row["weights"] / default / 1e6}
