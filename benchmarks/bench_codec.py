@@ -4,8 +4,9 @@ python benchmarks/bench_codec.py --models ../shared/data/models
 
 The same integers for everybody: one midtread step a model, found so that the mean order-0 entropy is 2, 3, 4, 5 and 6 bits;
 weights with two and more dimensions; whole bytes. NNCodec (pip install --no-deps nncodec; its coder alone is used) codes
-tensor by tensor. Levels are decoded and compared before anything is timed. Times are CPU times of one thread, the least
-of several runs.
+tensor by tensor. Then float32 weights without loss; files: decoding on one and two threads, and from a file to a session;
+int8 levels of QDQ models, by rdquant and by ONNX Runtime. Levels are decoded and compared before anything is timed. Times
+are CPU times of one thread (files: wall times), the least of several runs.
 """
 
 from __future__ import annotations
@@ -14,16 +15,21 @@ import argparse
 import importlib.util
 import json
 import lzma
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
+from onnx import numpy_helper
 
 import rdquant as rdq
 from machine import describe
 from rdquant.codec import decode_floats, decode_levels, encode_floats, encode_levels
+from rdquant.codec.container import TENSOR
+from rdquant.codec.sections import Tensor, decode_all
 
 RESULTS = Path(__file__).parent / "results" / "codec.json"
 NETS = ["squeezenet1.1-7", "mobilenet_v1_0.75", "efficientnet_lite0", "cifar10_resnet32", "yolox_nano"]
@@ -161,6 +167,101 @@ def float_row(name: str, weights: dict[str, np.ndarray]) -> dict[str, Any]:
     return row
 
 
+def onnxruntime_qdq(model: rdq.Model, folder: Path) -> Path:
+    """The model as ONNX Runtime quantizes it: int8, one scale a channel, calibrated on noise (weights do not depend on it)."""
+    from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+
+    model.save(folder / "float.onnx")
+    (entry,) = model.inputs
+    shape = [d if isinstance(d, int) and d > 0 else (224 if i > 1 else 1) for i, d in enumerate(entry.shape)]
+    images = iter([{entry.name: np.random.default_rng(0).random(shape, np.float32)}])
+
+    class Noise(CalibrationDataReader):  # type: ignore[misc]
+        def get_next(self) -> dict[str, np.ndarray] | None:
+            return next(images, None)
+
+    quantize_static(
+        folder / "float.onnx",
+        folder / "qdq.onnx",
+        Noise(),
+        quant_format=QuantFormat.QDQ,
+        per_channel=True,
+        weight_type=QuantType.QInt8,
+    )
+    return folder / "qdq.onnx"
+
+
+def our_qdq(model: rdq.Model, folder: Path) -> Path:
+    """The model with int8 levels of ours, one step a channel."""
+    rdq.compress(
+        model,
+        folder / "ours.rdq",
+        lambda name, x: rdq.Midtread(tuple(np.abs(x.reshape(len(x), -1)).max(1) / 127 + 1e-12), axis=0),
+    )
+    rdq.decompress(folder / "ours.rdq", levels=True).save(folder / "ours.onnx")
+    return folder / "ours.onnx"
+
+
+def qdq_row(name: str, maker: str, path: Path, coder: Any) -> dict[str, Any]:
+    """Bits an int8 level: ours tensor by tensor, general compressors on all levels in one piece."""
+    tensors = [
+        numpy_helper.to_array(t)
+        for t in onnx.load(path).graph.initializer
+        if t.data_type == onnx.TensorProto.INT8
+    ]
+    levels = [np.ascontiguousarray(t, np.int32) for t in tensors if t.ndim > 1]
+    count = sum(x.size for x in levels)
+    row: dict[str, Any] = {"net": name, "maker": maker, "weights": count}
+    for profile in ("fast", "max"):
+        coded = [encode_levels(x.astype(np.int8), profile) for x in levels]
+        if not all(np.array_equal(decode_levels(c), x) for c, x in zip(coded, levels, strict=True)):
+            raise SystemExit(f"{name}: int8 levels do not come back")
+        row[profile] = 8 * sum(map(len, coded)) / count
+    everything = b"".join(x.astype(np.int8).tobytes() for x in levels)
+    row |= {peer: 8 * len(compress(everything)) / count for peer, compress in peers().items()}
+    if coder is not None:
+        row["nncodec"] = 8 * sum(len(nncodec_encode(coder, x)) for x in levels) / count
+    print(json.dumps(row), flush=True)
+    return row
+
+
+def wall(call: Callable[[], Any], repeats: int) -> float:
+    """Least wall time of a call, seconds."""
+    times = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        call()
+        times.append(time.perf_counter() - start)
+    return min(times)
+
+
+def file_row(name: str, path: Path, folder: Path, repeats: int) -> dict[str, Any]:
+    """Loading: the compressed file on one and two threads, and file to session against the ONNX file, wall times."""
+    result = rdq.compress(path, folder / "m.rdq", bits=8)
+    rdq.compress(path, folder / "lossless.rdq")
+    if rdq.load(folder / "lossless.rdq").fingerprint != rdq.load(path).fingerprint:
+        raise SystemExit(f"{name}: the file does not give the model back")
+    row = {
+        "net": name,
+        "bytes": result.bytes,
+        "onnx_bytes": path.stat().st_size,
+        "bits_per_weight": result.bits_per_weight,
+        "decode_1_ms": 1e3 * wall(lambda: decoded(folder / "m.rdq", 1), repeats),
+        "decode_2_ms": 1e3 * wall(lambda: decoded(folder / "m.rdq", 2), repeats),
+        "session_rdq_ms": 1e3 * wall(lambda: rdq.Session(folder / "m.rdq", backend="auto"), repeats),
+        "session_onnx_ms": 1e3 * wall(lambda: rdq.Session(path, backend="auto"), repeats),
+    }
+    print(json.dumps(row), flush=True)
+    return row
+
+
+def decoded(path: Path, threads: int) -> None:
+    """All tensors of a file, large ones first, on `threads` threads."""
+    file = rdq.CompressedFile(path)
+    tensors = [Tensor(data, s.name) for s, data in file.stream() if s.kind == TENSOR]
+    decode_all(tensors, threads, 1 << 34)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -171,12 +272,24 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     options = parser.parse_args()
     coder = nncodec()
-    rows, floats = [], []
+    rows, floats, files, qdq = [], [], [], []
     for name in options.nets:
         weights = {n: w for n, w in rdq.load(options.models / f"{name}.onnx").weights().items() if w.ndim > 1}
         rows += [measure(name, at_rate(weights, bits), bits, coder, options.repeats) for bits in options.bits]
         floats.append(float_row(name, weights))
-    RESULTS.write_text(json.dumps({"machine": describe(), "levels": rows, "floats": floats}, indent=1) + "\n")
+        with tempfile.TemporaryDirectory() as place:
+            folder, path = Path(place), options.models / f"{name}.onnx"
+            files.append(file_row(name, path, folder, options.repeats))
+            model = rdq.load(path)
+            for maker, make in (("rdquant", our_qdq), ("onnxruntime", onnxruntime_qdq)):
+                qdq.append(qdq_row(name, maker, make(model, folder), coder))
+    results = {"levels": rows, "floats": floats, "files": files, "qdq": qdq}
+    if RESULTS.exists():  # rows of nets that were left out this time stay
+        before = json.loads(RESULTS.read_text())
+        for part, found in results.items():
+            found[:0] = [row for row in before.get(part, []) if row["net"] not in options.nets]
+    results = {"machine": describe(), **results}
+    RESULTS.write_text(json.dumps(results, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ import torch
 
 import rdquant as rdq
 from machine import describe
-from rdquant.train import PruneThenQuantize, paper_network
+from rdquant.train import GroupDecay, PruneThenQuantize, paper_network
 
 RESULTS = Path(__file__).parent / "results" / "prune.json"
 GAMMA, BITS, BATCH = 0.375, 8, 128
@@ -62,10 +62,10 @@ def check(weights: list[torch.Tensor]) -> float:
     return same / total
 
 
-def whole_hook(network: torch.nn.Module, threads: int) -> Callable[[], Any]:
+def whole_hook(network: torch.nn.Module, threads: int, decay: GroupDecay | None = None) -> Callable[[], Any]:
     """Both halves of the hook that keeps the floats of weights that survive, around a step that changes nothing."""
     idle = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.0)
-    PruneThenQuantize(network, GAMMA, BITS, threads=threads, keep="survivors").attach(idle)
+    PruneThenQuantize(network, GAMMA, BITS, threads=threads, keep="survivors", decay=decay).attach(idle)
     return idle.step
 
 
@@ -101,10 +101,15 @@ def measure(threads: int, repeats: int) -> dict[str, Any]:
             w.copy_(first)
         row[name] = median(call, repeats)
     row["hook_survivors_ms"] = median(whole_hook(network, threads), repeats)
+    decay = GroupDecay(0.05)
+    cycle = whole_hook(network, threads, decay)
+    # It acts once in a cycle of steps: the whole cycle counts.
+    row["hook_decay_ms"] = median(lambda: [cycle() for _ in range(decay.every)], repeats // 5) / decay.every
     row["step_ms"] = median(step, max(5, repeats // 5))
     row["ratio"] = row["torch_ms"] / row["operator_ms"]
     row["share"] = row["hook_ms"] / (row["hook_ms"] + row["step_ms"])
-    row["share_survivors"] = row["hook_survivors_ms"] / (row["hook_survivors_ms"] + row["step_ms"])
+    for kind in ("survivors", "decay"):
+        row[f"share_{kind}"] = row[f"hook_{kind}_ms"] / (row[f"hook_{kind}_ms"] + row["step_ms"])
     print({key: round(value, 4) for key, value in row.items()})
     return row
 

@@ -18,7 +18,7 @@ import os
 from collections.abc import Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -34,25 +34,33 @@ WEIGHT_DECAY, BATCH = 0.1, 128
 
 @dataclass(frozen=True)
 class Point:
-    """One training: the paper's γ and bits, a peak learning rate, and what the operator keeps of the floats."""
+    """One training: the paper's γ and bits, a peak learning rate, what the operator keeps of the floats, how strongly
+    whole rows and columns fade (`GroupDecay`), and the run whose best model it starts from."""
 
     gamma: float
     bits: int
     learning_rate: float = 3e-3
     keep: str = "survivors"
+    decay: float = 0.0
+    start: str = ""
 
     @property
     def name(self) -> str:
         if self.gamma == 0 and self.bits == 32:
             return f"baseline-lr{self.learning_rate:g}"
-        return f"gamma{self.gamma:g}-bits{self.bits}-lr{self.learning_rate:g}-{self.keep}"
+        decay = f"-decay{self.decay:g}" if self.decay else ""
+        return f"gamma{self.gamma:g}-bits{self.bits}-lr{self.learning_rate:g}-{self.keep}{decay}"
 
 
 def points(which: str) -> list[Point]:
-    """`few`: the baseline and four pairs of the paper; `grid`: the whole of its grid, with its own scheme."""
+    """`few`: the baseline and four pairs of the paper; `groups`: two of them gone on with (3 epochs are enough), while rows
+    and columns fade; `grid`: the whole of its grid, with its own scheme."""
     if which == "few":
         pairs = [(0, 32), (0.375, 8), (0.625, 4), (0.625, 16), (0.75, 3)]
         return [*(Point(g, b) for g, b in pairs), Point(0.375, 8, keep="none")]
+    if which == "groups":
+        chosen = [(Point(0.375, 8), 0.005), (Point(0.625, 4), 0.01)]
+        return [replace(p, learning_rate=1e-3, decay=decay, start=p.name) for p, decay in chosen]
     gammas = [0, 0.125, 0.25, 0.375, 0.5, 0.625, 0.75]
     rates = [1e-4, 1e-3, 5e-3, 1e-2, 5e-2, 1e-1]
     return [Point(g, b, lr, "none") for lr in rates for b in (32, 16, 8, 4, 3) for g in gammas]
@@ -68,13 +76,15 @@ def train(point: Point, path: str, runs: str, epochs: int, device: str, threads:
     """One run, to its end; in a process of its own where an executor wants that."""
     import torch
 
-    from rdquant.train import PruneThenQuantize, fit, paper_network
+    from rdquant.train import GroupDecay, PruneThenQuantize, fit, load_best, paper_network
     from rdquant.train.prepare import cifar_batch
 
     torch.set_num_threads(threads)
     torch.manual_seed(0)
     training, test = data(path)
     network = paper_network().to(memory_format=torch.channels_last)
+    if point.start:
+        load_best(network, Path(runs) / point.start)
     decayed = [p for p in network.parameters() if p.ndim > 1]
     others = [p for p in network.parameters() if p.ndim < 2]
     groups = [{"params": decayed}, {"params": others, "weight_decay": 0.0}]
@@ -85,7 +95,8 @@ def train(point: Point, path: str, runs: str, epochs: int, device: str, threads:
     )
     compression = None
     if point.gamma > 0 or point.bits < 32:
-        compression = PruneThenQuantize(network, point.gamma, point.bits, keep=point.keep)
+        decay = GroupDecay(point.decay) if point.decay else None
+        compression = PruneThenQuantize(network, point.gamma, point.bits, keep=point.keep, decay=decay)
     folder = Path(runs) / point.name
     folder.mkdir(parents=True, exist_ok=True)
     setting = {"point": asdict(point), "epochs": epochs, "data": Path(path).name, "device": device}
@@ -115,13 +126,27 @@ def train(point: Point, path: str, runs: str, epochs: int, device: str, threads:
     return point.name
 
 
+def sizes(folder: Path, point: dict[str, Any]) -> dict[str, Any]:
+    """What the best model of a run takes with today's coder, its slower profile; nothing for a run without compression."""
+    from rdquant.train import PruneThenQuantize, coded_size, load_best, paper_network
+
+    if point["gamma"] == 0 and point["bits"] == 32:
+        return {}
+    network = paper_network()
+    compression = PruneThenQuantize(network, point["gamma"], point["bits"], keep=point["keep"])
+    load_best(network, folder, compression)
+    found = coded_size(compression, "max")
+    return {"max_bytes": found["coded_bytes"], "of_promised": found["coded_bytes"] / found["promised_bytes"]}
+
+
 def collect(runs: Path) -> dict[str, Any]:
-    """All runs as plain rows: setting, history, best epoch and efficiency scores against the baseline."""
+    """All runs as plain rows: setting, history, best epoch with its file, efficiency scores against the baseline."""
     found = []
     for path in sorted(runs.glob("*/history.json")):
         setting = json.loads((path.parent / "setting.json").read_text(encoding="utf-8"))
         history = json.loads(path.read_text(encoding="utf-8"))
         best = max((row for row in history if row["settled"]), key=lambda row: row["accuracy"])
+        best |= sizes(path.parent, setting["point"])
         found.append({"name": path.parent.name, **setting, "best": best, "history": history})
     baselines = [run["best"]["accuracy"] for run in found if run["name"].startswith("baseline")]
     for run in found if baselines else []:
@@ -171,7 +196,7 @@ def main() -> None:
     parser.add_argument("--data", help="cifar10-jpeg.npz, or the folder of the original files")
     parser.add_argument("--runs", type=Path, default=Path("build/train"))
     parser.add_argument("--results", type=Path, default=RESULTS)
-    parser.add_argument("--points", choices=("few", "grid"), default="few")
+    parser.add_argument("--points", choices=("few", "groups", "grid"), default="few")
     parser.add_argument("--select", nargs="*", default=[""])
     parser.add_argument("--epochs", type=int, default=8)
     parser.add_argument("--jobs", type=int, default=1, help="processes")

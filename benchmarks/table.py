@@ -109,6 +109,33 @@ def adaptive(result: dict[str, Any]) -> list[Row]:
     ]
 
 
+def answers(result: dict[str, Any]) -> list[Row]:
+    rows: list[Row] = []
+    if found := result.get("outputs"):
+        for backend in ("reference", "onednn"):
+            worst = max(found, key=lambda row: row["difference"][backend])
+            rows.append(
+                (
+                    f"outputs of {len(found)} models on photographs, backend `{backend}`",
+                    f"largest difference {worst['difference'][backend]:.1e} of the output's range ({worst['model']})",
+                    "ONNX Runtime",
+                    f"ONNX Runtime without optimization: {worst['difference']['onnxruntime, not optimized']:.1e}",
+                )
+            )
+    if found := result.get("predictions"):
+        images, same = sum(row["images"] for row in found), sum(row["same"] for row in found)
+        models = ", ".join(dict.fromkeys(row["model"] for row in found))
+        rows.append(
+            (
+                f"top-1 of {models} on two ImageNet folders",
+                f"{images:,} predictions",
+                "ONNX Runtime",
+                f"{same:,} the same",
+            )
+        )
+    return rows
+
+
 def latency(result: dict[str, Any]) -> list[Row]:
     rows: list[Row] = []
     for threads, found in result.get("latency", {}).items():
@@ -153,10 +180,14 @@ def latency(result: dict[str, Any]) -> list[Row]:
 
 
 def sweep(result: dict[str, Any]) -> list[Row]:
-    ours, loop = (sum(row[key] for row in result["rows"]) for key in ("ours_s", "loop_s"))
-    what = f"sweep of {result['points']} points × {result['images']} images, {result['model']}, {result['threads']} threads"
+    timed = [row for row in result["rows"] if "loop_s" in row]
+    if not timed:
+        return []
+    ours, loop = (sum(row[key] for row in timed) for key in ("ours_s", "loop_s"))
+    size = f"{len(timed)} points × {result['images']:,} images"
+    what = f"sweep of {size}, {result['model'].removesuffix('.onnx')}, {result['threads']} threads"
     peer = f"a session of onnxruntime per point, batches of 32: {loop:.0f} s"
-    return [(what, f"{ours:.0f} s", peer, f"{result['ratio']:.2f} of its time")]
+    return [(what, f"{ours + result['other_s']:.0f} s", peer, f"{result['ratio']:.2f} of its time")]
 
 
 def prune(result: dict[str, Any]) -> list[Row]:
@@ -167,7 +198,8 @@ def prune(result: dict[str, Any]) -> list[Row]:
         ours, theirs = _milliseconds(row["operator_ms"]), _milliseconds(row["torch_ms"])
         rows.append((what, ours, f"PyTorch's operations {theirs}", f"{row['ratio']:.3g} × as fast"))
         step = f"training step {_milliseconds(row['step_ms'])}"
-        share = f"{100 * row['share']:.1f} % of both; {100 * row['share_survivors']:.1f} % where survivors' floats are kept"
+        kept, decay = (f"{100 * row[f'share_{kind}']:.1f} %" for kind in ("survivors", "decay"))
+        share = f"{100 * row['share']:.1f} % of both; {kept} where survivors' floats are kept, {decay} with GroupDecay"
         rows.append((f"its hook, {threads}", _milliseconds(row["hook_ms"]), step, share))
     return rows
 
@@ -183,10 +215,13 @@ def train(result: dict[str, Any]) -> list[Row]:
             continue
         kept = {"none": "no floats kept", "survivors": "survivors' floats kept", "all": "all floats kept"}
         what = f"training with γ = {point['gamma']:g}, {point['bits']} bits, {kept[point['keep']]}"
+        if point.get("decay"):
+            what += f", gone on with while rows and columns fade (λ = {point['decay']:g})"
         what += f", {len(run['history'])} of {run['epochs']} epochs of {run['data']}"
-        size = f"density {100 * best['density']:.2f} %, {best['coded_bytes']:,} bytes in LZMA"
+        size = f"density {100 * best['density']:.2f} %, file {best['max_bytes']:,} bytes"
         ours = f"{100 * best['accuracy']:.2f} %, {size}"
-        score = f"loses {run['loss_points']:.2f} points; PE {run['efficiency']['2']:.1f} at ρ = 2"
+        score = f"loses {run['loss_points']:.2f} points; PE {run['efficiency']['2']:.1f} at ρ = 2; "
+        score += f"{best['of_promised']:.2f} of density·bits"
         rows.append((what, ours, peer, score))
     return rows
 
@@ -214,14 +249,50 @@ def trellis(result: dict[str, Any]) -> list[Row]:
     return rows
 
 
+def codec(result: dict[str, Any]) -> list[Row]:
+    rows: list[Row] = []
+    for net in dict.fromkeys(row["net"] for row in result["levels"]):
+        found = [row for row in result["levels"] if row["net"] == net]
+        at = "/".join(f"{row['target_bits']:g}" for row in found)
+        what = f"levels of {net} at {at} bits of entropy"
+        rows.append(
+            (f"{what}, profile fast", _list(found, "fast"), "entropy", _list(found, "fast", "entropy"))
+        )
+        rows.append((f"{what}, profile max", _list(found, "max"), "NNCodec", _list(found, "max", "nncodec")))
+        speeds = [row["fast_decode_mws"] / row["nncodec_decode_mws"] for row in found]
+        theirs = "/".join(f"{row['nncodec_decode_mws']:.0f}" for row in found)
+        ours = "/".join(f"{row['fast_decode_mws']:.0f}" for row in found)
+        times = "/".join(f"{speed:.1f}" for speed in speeds) + " × as fast"
+        rows.append((f"{what}, decoding, 1 thread", f"{ours} M levels/s", f"NNCodec {theirs}", times))
+    for row in result["files"]:
+        ours, theirs = _milliseconds(row["session_rdq_ms"]), _milliseconds(row["session_onnx_ms"])
+        ratio = f"{row['session_rdq_ms'] / row['session_onnx_ms']:.2f} of its time"
+        rows.append((f"a session of {row['net']}.rdq", ours, f"of the .onnx {theirs}", ratio))
+    for row in result["qdq"]:
+        peers = {name: row[name] for name in ("xz -9e", "zstd -22", "brotli -11", "nncodec") if name in row}
+        best = min(peers, key=peers.__getitem__)
+        what = f"int8 levels of {row['net']}, QDQ by {row['maker']}"
+        smaller = f"{100 * (row['max'] / peers[best] - 1):+.1f} %"
+        rows.append((what, f"{row['max']:.3f} bits", f"{best} {peers[best]:.3f} bits", smaller))
+    return rows
+
+
+def _list(rows: list[dict[str, Any]], ours: str, theirs: str | None = None) -> str:
+    if theirs is None:
+        return "/".join(f"{row[ours]:.3f}" for row in rows) + " bits"
+    return "/".join(f"{100 * (row[ours] / row[theirs] - 1):+.2f}" for row in rows) + " %"
+
+
 TABLES: dict[str, Callable[[dict[str, Any]], list[Row]]] = {
     "accuracy": accuracy,
     "fit": fit,
     "quantize": quantize,
     "memory": memory,
     "adaptive": adaptive,
+    "answers": answers,
     "latency": latency,
     "sweep": sweep,
+    "codec": codec,
     "prune": prune,
     "train": train,
     "trellis": trellis,

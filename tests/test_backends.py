@@ -6,8 +6,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 
+import networks
 import rdquant
 
 onnxruntime = pytest.importorskip("onnxruntime")
@@ -57,3 +59,54 @@ def test_concatenations_cost_nothing(shared_data: Path) -> None:
     rows = _session(path, 1).plan({port: x})
     assert {row["kernel"] for row in rows if row["op"] == "concat"} == {"alias"}
     assert not [row for row in rows if row["op"] == "reorder"]
+
+
+POOLED = {
+    "3×3": ({"strides": [2, 2], "pads": [0] * 4}, "Relu", {"kernel_shape": [3, 3], "strides": [2, 2]}),
+    "7×7, padded": (
+        {"size": 7, "strides": [2, 2]},
+        "Relu",
+        {"kernel_shape": [3, 3], "strides": [2, 2], "pads": [1] * 4},
+    ),
+    "2×2, odd rows": ({}, "Sigmoid", {"kernel_shape": [2, 2], "strides": [2, 2], "ceil_mode": 1}),
+    "far apart": ({}, None, {"kernel_shape": [2, 3], "strides": [5, 4]}),
+    "close together": ({}, "Elu", {"kernel_shape": [5, 4], "pads": [2, 0, 1, 3]}),
+}
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize(("channels", "filters"), [(1, 5), (3, 64), (4, 40)])
+@pytest.mark.parametrize("case", POOLED)
+def test_maxima_are_taken_as_a_first_convolution_goes(
+    case: str, channels: int, filters: int, threads: int
+) -> None:
+    convolution, activation, pool = POOLED[case]
+    net = networks.Net()
+    y = net.conv("x", filters, channels, **convolution)
+    pooled = net.call("MaxPool", y if activation is None else net.call(activation, y), **pool)
+    shape = (2, channels, 43, 38)
+    model = rdquant.load(onnx.shape_inference.infer_shapes(net.model(pooled, shape)))
+    feeds = {"x": np.random.default_rng(1).standard_normal(shape, dtype=np.float32)}
+    (expected,) = rdquant.Session(model, backend="reference").run(feeds).values()
+    try:
+        session = rdquant.Session(model, backend="onednn", threads=threads)
+    except rdquant.errors.BackendUnavailable as error:
+        pytest.skip(str(error))
+    rows = {row["op"]: row["kernel"] for row in session.plan(feeds)}
+    assert rows["convolution"].startswith("first with maxima")
+    assert rows["pool"] == "fused"
+    (found,) = session.run(feeds).values()
+    assert np.abs(found - expected).max() <= 1e-5 * np.abs(expected).max()
+
+
+@pytest.mark.parametrize("also", ["output", "read"])
+def test_a_convolution_that_others_read_is_stored(also: str) -> None:
+    net = networks.Net()
+    y = net.conv("x", 8, 3)
+    pooled = net.call("MaxPool", y, kernel_shape=[3, 3], strides=[2, 2])
+    outputs = [pooled, y if also == "output" else net.call("Neg", y)]
+    model = rdquant.load(onnx.shape_inference.infer_shapes(net.model(outputs, (1, 3, 20, 20))))
+    feeds = {"x": np.random.default_rng(1).standard_normal((1, 3, 20, 20), dtype=np.float32)}
+    expected = rdquant.Session(model, backend="reference").run(feeds)
+    for name, found in rdquant.Session(model).run(feeds).items():
+        np.testing.assert_allclose(found, expected[name], rtol=0, atol=1e-5)

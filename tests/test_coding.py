@@ -158,8 +158,9 @@ def test_damage_is_told(profile: str) -> None:
     for cut in range(1, len(coded) - 1, 97):
         with pytest.raises(CorruptFile, match=r"section levels.*, offset \d+: "):
             decode_levels(coded[:cut])
-    with pytest.raises(CorruptFile, match="bytes too many"):
-        decode_levels(coded + b"\0")
+    # the arithmetic decoder of the profile max looks a few bytes ahead
+    with pytest.raises(CorruptFile, match="left over"):
+        decode_levels(coded + b"\1" * (2 if profile == "fast" else 8))
 
 
 def test_a_bomb_is_refused() -> None:

@@ -18,6 +18,7 @@ from typer.testing import CliRunner
 import rdquant as rdq
 from rdquant import CorruptFile, InvalidArgument, Unsupported
 from rdquant.cli import app
+from rdquant.codec.sections import Tensor
 
 VECTOR = Path(__file__).parent / "vectors" / "version-1.rdq"
 
@@ -126,6 +127,52 @@ def test_integer_tensors_of_others_come_back(tmp_path: Path) -> None:
     back.save(tmp_path / "back.onnx")
     stored = {t.name: t for t in onnx.load(tmp_path / "back.onnx").graph.initializer}
     np.testing.assert_array_equal(onnx.numpy_helper.to_array(stored["wq"]), weight)
+
+
+@pytest.mark.parametrize(("bits", "opset", "kind"), [(7, 17, "INT8"), (3, 21, "INT4")])
+@pytest.mark.parametrize("axis", [None, 0])
+def test_levels_are_kept_when_asked_for(
+    cnn_bytes: bytes, tmp_path: Path, bits: int, opset: int, kind: str, axis: int | None
+) -> None:
+    proto = onnx.version_converter.convert_version(onnx.load_model_from_string(cnn_bytes), opset)
+    model = rdq.load(proto)
+    path = tmp_path / "m.rdq"
+    rdq.compress(model, path, lambda name, x: rdq.Midtread.from_levels(bits, "max", axis, x))
+    plain, kept = rdq.decompress(path), rdq.decompress(path, levels=True)
+    kept.save(tmp_path / "levels.onnx")
+    graph = onnx.load(tmp_path / "levels.onnx").graph
+    stored = {t.name: t for t in graph.initializer}
+    nodes = [n for n in graph.node if n.op_type == "DequantizeLinear"]
+    assert {n.output[0] for n in nodes} == {p.name for p in model.parameters if p.role == "weight"}
+    for node in nodes:
+        levels, steps = (stored[name] for name in node.input)
+        assert levels.data_type == getattr(TensorProto, kind)
+        wanted = Tensor(section_of(path, node.output[0]), node.output[0]).levels()
+        np.testing.assert_array_equal(onnx.numpy_helper.to_array(levels).astype(np.int32), wanted)
+        assert list(steps.dims) == ([] if axis is None else [wanted.shape[0]])
+        scale = onnx.numpy_helper.to_array(steps).reshape(-1, *[1] * (wanted.ndim - 1))
+        np.testing.assert_allclose(
+            scale * wanted, plain.weights()[node.output[0]].reshape(wanted.shape), rtol=1e-6
+        )
+    plain.save(tmp_path / "plain.onnx")
+    feeds = {model.inputs[0].name: np.ones((2, *model.inputs[0].shape[1:]), np.float32)}
+    runtime = pytest.importorskip("onnxruntime")
+    outputs = [
+        runtime.InferenceSession(tmp_path / f"{n}.onnx").run(None, feeds)[0] for n in ("plain", "levels")
+    ]
+    np.testing.assert_allclose(outputs[1], outputs[0], rtol=1e-4, atol=1e-5)
+
+
+def section_of(path: Path, name: str) -> bytes:
+    file = rdq.CompressedFile(path)
+    return next(file.section(s) for s in file.sections if s.name == name)
+
+
+def test_levels_that_do_not_fit_become_floats(cnn_bytes: bytes, tmp_path: Path) -> None:
+    for quantizer in (rdq.Midtread(0.0001), rdq.Deadzone(0.02, 0.7), None):
+        rdq.compress(cnn_bytes, tmp_path / "m.rdq", quantizer)
+        kept = rdq.decompress(tmp_path / "m.rdq", levels=True)
+        assert arrays(kept) == arrays(rdq.load(tmp_path / "m.rdq"))
 
 
 def test_the_released_version_is_still_read() -> None:

@@ -51,6 +51,11 @@ def _recursive(model: onnx.ModelProto) -> None:
 
 # name: (edit of `models.dense`, error, words of its message in order)
 WRONG_MODELS = {
+    "output without shape": (
+        lambda m: m.graph.output[0].type.tensor_type.ClearField("shape"),
+        CorruptFile,
+        "has no shape (write it with open dimensions if it varies)",
+    ),
     "undefined input": (
         lambda m: m.graph.node[1].input.__setitem__(1, "b11"),
         CorruptFile,

@@ -159,6 +159,12 @@ def test_a_chain_needs_no_more_than_lives_at_once() -> None:
     assert total <= 1.15 * least
 
 
+def indices(net: networks.Net, pooled: str) -> str:
+    """The other output of the pool that gives `pooled`: places, counted from the first row on."""
+    net.nodes[-1].output.append(f"{pooled}.indices")
+    return f"{pooled}.indices"
+
+
 @pytest.mark.parametrize(
     ("build", "independent"),
     [
@@ -175,6 +181,8 @@ def test_a_chain_needs_no_more_than_lives_at_once() -> None:
         (lambda n: n.call("Gemm", n.call("Flatten", "x"), n.noise(144, 3), n.noise(2, 3)), False),
         (lambda n: n.call("MatMul", "x", n.noise(6, 5)), True),
         (lambda n: n.call("CumSum", "x", n.integers(0)), False),
+        (lambda n: n.call("MaxPool", "x", kernel_shape=[2, 2]), True),
+        (lambda n: indices(n, n.call("MaxPool", "x", kernel_shape=[2, 2])), False),
     ],
 )
 def test_rows_that_depend_on_each_other_are_seen(build, independent: bool) -> None:  # type: ignore[no-untyped-def]

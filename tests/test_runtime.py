@@ -7,13 +7,16 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
 
 import models
+import networks
 import rdquant
 from rdquant.errors import BackendUnavailable, InvalidArgument, Unsupported
-from rdquant.runtime.engine import engine_backends
+from rdquant.graph import native_graph
+from rdquant.runtime.engine import EngineSession, engine_backends
 
 
 def images(rows: int, dtype: type = np.float32) -> np.ndarray:
@@ -188,6 +191,28 @@ def test_what_the_engine_lacks_runs_on_onnx_runtime(
         rdquant.Session(model)
 
 
+def test_integer_tensors_reach_onnx_runtime_in_their_shape() -> None:
+    levels = np.random.default_rng(0).integers(-128, 128, (64, 3, 8, 8)).astype(np.int8)
+    proto = models.build(
+        [
+            models.helper.make_node("DequantizeLinear", ["w", "scale", "zero"], ["weights"]),
+            models.helper.make_node("Conv", ["x", "weights"], ["y"]),
+        ],
+        {"w": levels, "scale": np.float32(0.1), "zero": np.int8(0)},
+        {"x": ["N", 3, 8, 8]},
+        {"y": ["N", 64, 1, 1]},
+    )
+    found = rdquant.Session(rdquant.load(proto), backend="onnxruntime").run({"x": images(2)})["y"]
+    wanted = np.einsum("nchw,ochw->no", images(2), levels.astype(np.float32)) * np.float32(0.1)
+    np.testing.assert_allclose(found[..., 0, 0], wanted, rtol=1e-4, atol=1e-2)
+
+
+@pytest.mark.parametrize("feeds", [images(1), {"x": [[1.0], [2.0, 3.0]]}])
+def test_feeds_that_are_no_arrays_by_name_are_refused(session: rdquant.Session, feeds: object) -> None:
+    with pytest.raises(InvalidArgument, match="'x'"):
+        session.run(feeds)  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("backend", ENGINE)
 def test_a_plan_beyond_the_memory_limit_is_refused(backend: str) -> None:
     session = rdquant.Session(rdquant.load(models.cnn()), backend=backend, memory_limit=100)
@@ -203,6 +228,31 @@ def test_a_batch_gives_what_its_rows_give(backend: str) -> None:
     x = images(9)
     rows = [session.run({"x": x[i : i + 1]})["y"] for i in range(9)]
     np.testing.assert_allclose(session.run({"x": x})["y"], np.concatenate(rows), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+@pytest.mark.parametrize("backend", ENGINE)
+def test_a_batch_without_a_good_divisor_runs_in_few_pieces(backend: str, threads: int) -> None:
+    """31 rows are neither one piece a row nor one for all; new weights reach the plan of the rest, too."""
+    net = networks.Net()
+    y = net.call("Relu", net.conv(net.conv("x", 32, 4), 64, 32))
+    proto = net.model(net.call("Flatten", net.call("GlobalAveragePool", y)), ("N", 4, 6, 6))
+    proto.graph.output[0].CopyFrom(
+        onnx.helper.make_tensor_value_info(proto.graph.output[0].name, 1, ("N", 64))
+    )
+    model = rdquant.load(proto)
+    engine = EngineSession(native_graph(model), [model.outputs[0].name], backend, threads, 0)
+    x = np.random.default_rng(0).standard_normal((31, 4, 6, 6), dtype=np.float32)
+    assert 1 < engine._inner.plan([x.shape], False)["pieces"] < 8
+    for factor in (1.0, 0.5):
+        changed = {name: np.float32(factor) * w for name, w in model.weights().items()}
+        engine.set_weights(changed)
+        (found,) = engine.run({"x": x}).values()
+        reference = rdquant.Session(model.replace_weights(changed), backend="reference")
+        wanted = np.concatenate(
+            [reference.run({"x": x[i : i + 1]})[model.outputs[0].name] for i in range(31)]
+        )
+        np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-5)
 
 
 def test_outputs_belong_to_the_caller(session: rdquant.Session) -> None:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ import pytest
 
 import rdquant as rdq
 from rdquant import CorruptFile, InvalidArgument, RdquantError, Study
+from rdquant.codec import real_bits
 from rdquant.data import Digits
 from rdquant.demo import digits_model
 from rdquant.sweep.store import FILE, SCHEMA, Store
@@ -65,6 +67,8 @@ def test_the_grid_holds_every_point_and_the_float_model(grid: Study, model: rdq.
     assert point["mse"] == rate.mse
     assert point["cr"] == pytest.approx(32 / rate.entropy)
     assert point["top1"] == rdq.evaluate(model.replace_weights(restored), data)["top1"]
+    assert point["real_bits"] == real_bits(model.weights(), rdq.Midtread.from_levels(bits=4))
+    assert np.isnan(base["real_bits"])
     assert grid.info["model_summary"]["parameters"] == 15338
     assert len(grid.tensors()) == 8
     assert set(grid.fits()["tensor"]) == {"", *model.weights()}
@@ -261,6 +265,24 @@ def test_a_full_disk_is_said_and_loses_nothing(tmp_path: Path, model, data, monk
     monkeypatch.undo()
     assert len(Study.open(tmp_path).to_pandas()) >= 2
     rdq.sweep(model, data, "midtread", (2, 3), store=tmp_path, progress=False)
+
+
+def test_real_bits_are_those_of_a_compressed_file(tmp_path: Path, model: rdq.Model) -> None:
+    learned = ("weight", "bias", "normalization")
+    file = rdq.compress(model, tmp_path / "m.rdq", rdq.Midtread.from_levels(bits=5), roles=learned)
+    real = real_bits(model.weights(), rdq.Midtread.from_levels(bits=5))
+    assert real == file.bits_per_weight
+
+
+def test_results_of_the_first_schema_are_continued(tmp_path: Path, model, data) -> None:
+    rdq.sweep(model, data, "midtread", [4], store=tmp_path, progress=False)
+    with closing(sqlite3.connect(tmp_path / FILE)) as db:
+        db.execute("ALTER TABLE points DROP COLUMN real_bits")
+        db.execute("UPDATE meta SET value = '1' WHERE key = 'schema'")
+        db.commit()
+    assert Study.open(tmp_path).to_pandas()["real_bits"].isna().all()
+    table = rdq.sweep(model, data, "midtread", [4, 5], store=tmp_path, progress=False).to_pandas()
+    assert list(table["real_bits"].notna()) == [False, False, True]
 
 
 def test_results_of_a_newer_schema_are_refused(tmp_path: Path, model, data) -> None:

@@ -193,6 +193,8 @@ def test_the_command(tmp_path: Path) -> None:
         "2",
         "--lr",
         "0.1",
+        "--group-decay",
+        "0.01",
     ]
     done = CliRunner().invoke(app, [*arguments, "--json", "--onnx", str(tmp_path / "mine.onnx")])
     assert done.exit_code == 0, done.output
@@ -214,6 +216,12 @@ def test_the_command(tmp_path: Path) -> None:
         ("x = 1", "no function model()"),
         ("def model(): return 1\ndef data(): return 1, 2", "model() gave int"),
         ("import torch\ndef model(): return torch.nn.Linear(1, 1)\ndef data(): return 1", "no pair"),
+        ("def model(: pass", "mine.py, line 1: SyntaxError"),
+        ("import torch\ndef model():\n    return 1 / 0\ndef data(): return 1", "line 3: ZeroDivisionError"),
+        (
+            "import torch\ndef model(): return torch.nn.Linear(1, 1)\ndef data(): return iter([1]), 2",
+            "whose number is not known",
+        ),
     ],
 )
 def test_scripts_that_give_nothing(tmp_path: Path, script: str, words: str) -> None:
@@ -221,6 +229,27 @@ def test_scripts_that_give_nothing(tmp_path: Path, script: str, words: str) -> N
     (tmp_path / "mine.py").write_text(script)
     done = CliRunner().invoke(app, ["train", str(tmp_path / "mine.py"), "-o", str(tmp_path / "run")])
     assert done.exit_code == 1
+    assert words in " ".join(done.output.split())
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "words"),
+    [
+        (["--gamma", "nan"], 2, "gamma"),
+        (["--bits", "1"], 2, "bits"),
+        (["--device", "nowhere"], 1, "device 'nowhere' cannot be used"),
+        (["--onnx", "missing/net.onnx"], 1, "there is no folder missing"),
+        (["--skip", "head.*"], 1, "'head.*' fits none of 1.weight"),
+    ],
+)
+def test_wrong_options(tmp_path: Path, options: list[str], code: int, words: str) -> None:
+    pytest.importorskip("torch", reason="no PyTorch here: pip install 'rdquant[train]'")
+    (tmp_path / "mine.py").write_text(USERS_SCRIPT)
+    done = CliRunner().invoke(
+        app, ["train", str(tmp_path / "mine.py"), "-o", str(tmp_path / "run"), *options]
+    )
+    assert done.exit_code == code, done.output
     assert words in " ".join(done.output.split())
     assert not (tmp_path / "run").exists()
 

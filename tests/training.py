@@ -14,6 +14,25 @@ import torch
 from rdquant.train import PruneThenQuantize, fit
 
 
+def network(seed: int = 0) -> Any:
+    """A small network for `digits()`, always with the same weights."""
+    torch.manual_seed(seed)
+    return torch.nn.Sequential(
+        torch.nn.Conv2d(1, 6, 3, padding=1, bias=False),
+        torch.nn.BatchNorm2d(6),
+        torch.nn.ReLU(),
+        torch.nn.Flatten(),
+        torch.nn.Linear(6 * 64, 10),
+    )
+
+
+def digits() -> Any:
+    """(x, y) to train with and to validate with: ten classes, 8×8, easily told apart."""
+    x, y = np.random.default_rng(0).random((200, 1, 8, 8)).astype(np.float32), np.arange(200) % 10
+    x[np.arange(200), 0, 0, y % 8] += 3 + y // 8
+    return (x[:150], y[:150]), (x[150:], y[150:])
+
+
 def run(folder: Path, kill_at: int = -1) -> dict[str, Any]:
     """Three epochs of 12 batches with dropout, noise and a scheduler; SIGKILL before batch `kill_at`. Final weights."""
     torch.set_num_threads(1)

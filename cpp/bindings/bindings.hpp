@@ -16,5 +16,6 @@ void bind_runtime(pybind11::module_ m);
 void bind_rdo(pybind11::module_& m);
 void bind_coding(pybind11::module_ m);
 void bind_train(pybind11::module_ m);
+void bind_calibrate(pybind11::module_ m);
 
 }  // namespace rdquant::bindings

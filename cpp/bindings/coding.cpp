@@ -4,6 +4,7 @@
 #include "bindings.hpp"
 #include "rdquant/codec/container.hpp"
 #include "rdquant/codec/floats.hpp"
+#include "rdquant/codec/level_rates.hpp"
 #include "rdquant/codec/levels.hpp"
 #include "rdquant/codec/tensor.hpp"
 
@@ -46,6 +47,14 @@ py::bytes encoded(F&& encode) {
 }
 
 void bind_levels(py::module_& m) {
+  py::class_<codec::LevelRates>(m, "LevelRates",
+                                "What levels cost under the model that given ones are coded with.")
+      .def(py::init([](const py::array& levels, const Shape& shape) {
+             const auto from = view<std::int32_t>(levels);
+             const py::gil_scoped_release unlocked;
+             return std::make_unique<codec::LevelRates>(from, shape);
+           }),
+           py::arg("levels"), py::arg("shape"));
   m.def(
       "levels_trellis",
       [](const py::buffer& coded) { return codec::levels_trellis(ByteView(coded).bytes()); },

@@ -16,4 +16,5 @@ PYBIND11_MODULE(_core, m) {
   rdquant::bindings::bind_program(m.def_submodule("program"));
   rdquant::bindings::bind_runtime(m.def_submodule("runtime"));
   rdquant::bindings::bind_train(m.def_submodule("train"));
+  rdquant::bindings::bind_calibrate(m.def_submodule("calibrate"));
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 from typing import TYPE_CHECKING, Any
 
 # Public name -> module that defines it. Modules load when first used, so that `import rdquant` is quick.
@@ -30,7 +31,19 @@ _HOMES = {
     "train": ("efficiency_score", "prune_quantize"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
-_MODULES = ("stats", "quant", "codec", "graph", "runtime", "data", "metrics", "report", "train", "errors")
+_MODULES = (
+    "stats",
+    "quant",
+    "codec",
+    "graph",
+    "runtime",
+    "data",
+    "metrics",
+    "calibrate",
+    "report",
+    "train",
+    "errors",
+)
 
 __version__ = "0.1.0"
 __all__ = sorted(_HOME_OF)
@@ -50,6 +63,14 @@ if TYPE_CHECKING:
     from .train import efficiency_score, prune_quantize
 
 
+# OpenMP's idle threads spin before they sleep, by default for over 10 ms: on a busy machine each then keeps from its core
+# the very thread it waits for, and inference takes up to fifty times as long. Half a millisecond is as fast on an
+# idle machine. The library reads the setting when the core loads it; it is taken back for child processes.
+_SPIN = "GOMP_SPINCOUNT"
+_spin_is_ours = not {_SPIN, "OMP_WAIT_POLICY"} & os.environ.keys()
+if _spin_is_ours:
+    os.environ[_SPIN] = "10000"
+
 # A function that shares its module's name is bound now: importing the submodule later, for the first time, would
 # put the module in the function's place. Both modules import little.
 try:
@@ -60,6 +81,9 @@ except ImportError as error:
         f"rdquant's compiled core did not load ({error}). From a clone, build it with 'pip install .' and run "
         "Python outside the folder python/, whose sources have no compiled part beside them."
     ) from error
+finally:
+    if _spin_is_ours:
+        del os.environ[_SPIN]
 
 
 def __getattr__(name: str) -> Any:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ._arguments import Debug, Json, ModelFile, parse_names
+from ._arguments import Command, Debug, Json, ModelFile, check_data, parse_names
 from ._terminal import log, print_json, print_table
+
+if TYPE_CHECKING:
+    from .compression import CompressionResult
 
 __all__ = ["compressed_rows", "is_compressed", "print_compressed", "register"]
 
@@ -34,11 +37,48 @@ TargetMse = Annotated[
     float | None, typer.Option(help="Find the step for this mean squared error of the weights.", min=0)
 ]
 
+Bits = Annotated[
+    int | None,
+    typer.Option(
+        help="Quantize with one step for the model, 2/2^bits (default: without loss).", min=1, max=24
+    ),
+]
+Family = Annotated[
+    str | None, typer.Option(help="midtread, midrise, deadzone:δ, mulaw:µ, codebook, minifloat:e/m, half.")
+]
+ProfileName = Annotated[str, typer.Option(help="fast to decode, or max: smaller.")]
+Roles = Annotated[
+    str | None,
+    typer.Option(
+        help="What is quantized: weight, bias, normalization, comma-separated "
+        "(default: weight; with --data weight,bias)."
+    ),
+]
+MaxLoss = Annotated[
+    float | None,
+    typer.Option(help="With --data: the smallest file that loses at most so many points of top-1."),
+]
+MaxKl = Annotated[
+    float | None,
+    typer.Option(help="With --data: the same by the outputs' mean KL divergence, nats; no labels needed."),
+]
+Images = Annotated[
+    str | None, typer.Option(help="Images that calibrate and measure: folder, .npz file, or digits.")
+]
+Preprocess = Annotated[
+    str | None, typer.Option(help="What the images become: {presets} (default: imagenet).")
+]
+Calibration = Annotated[
+    int, typer.Option(help="How many of the images serve the search, without their labels.", min=3)
+]
+Drawn = Annotated[int, typer.Option(help="Which images are drawn.", min=0)]
+
 
 def register(app: typer.Typer) -> None:
     """Add the commands to `app`."""
     app.command(
-        epilog="Example: rdquant compress squeezenet1.1-7.onnx -o squeezenet.rdq --bits 8 --profile max",
+        cls=Command,
+        epilog="Example: rdquant compress squeezenet1.1-7.onnx -o squeezenet.rdq --max-loss 0.8 --data photos/",
         context_settings=_HELP,
         no_args_is_help=True,
     )(compress)
@@ -52,35 +92,41 @@ def register(app: typer.Typer) -> None:
 def compress(
     model: ModelFile,
     output: Annotated[Path, typer.Option("-o", "--output", help="File to write.", dir_okay=False)],
-    bits: Annotated[
-        int | None,
-        typer.Option(
-            help="Quantize with one step for the model, 2/2^bits (default: without loss).", min=1, max=24
-        ),
-    ] = None,
-    quantizer: Annotated[
-        str | None,
-        typer.Option(help="midtread, midrise, deadzone:δ, mulaw:µ, codebook, minifloat:e/m, half."),
-    ] = None,
-    profile: Annotated[str, typer.Option(help="fast to decode, or max: smaller.")] = "fast",
-    roles: Annotated[
-        str, typer.Option(help="What is quantized: weight, bias, normalization, comma-separated.")
-    ] = "weight",
+    bits: Bits = None,
+    quantizer: Family = None,
+    profile: ProfileName = "fast",
+    roles: Roles = None,
     rdo: Rdo = None,
     trellis: States = 0,
     target_bits: TargetBits = None,
     target_mse: TargetMse = None,
+    max_loss: MaxLoss = None,
+    max_kl: MaxKl = None,
+    data: Images = None,
+    preprocess: Preprocess = None,
+    calibration: Calibration = 300,
+    seed: Drawn = 0,
     threads: ThreadCount = 0,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Write a model as one compressed file: quantized with --bits, --quantizer or a target, else without loss."""
+    """Write a model as one compressed file: within a tolerated loss with --max-loss or --max-kl and --data; quantized
+    with --bits, --quantizer or a target; else without loss. Ctrl-C ends a search with the best file so far.
+    """
     from .compression import compress as run
+    from .graph import load
 
     parse_names(profile, ("fast", "max"), "--profile")
-    chosen = parse_names(roles, ("weight", "bias", "normalization"), "--roles")
+    chosen = parse_names(roles, ("weight", "bias", "normalization"), "--roles") if roles is not None else None
+    loaded = load(model)
+    images = None
+    if data is not None:
+        from .data import open_dataset
+
+        check_data(data, preprocess)
+        images = open_dataset(data, preprocess, model=loaded)
     result = run(
-        model,
+        loaded,
         output,
         quantizer=quantizer,
         profile=profile,
@@ -91,10 +137,20 @@ def compress(
         trellis=trellis,
         target_bits=target_bits,
         target_mse=target_mse,
+        max_loss=max_loss,
+        max_kl=max_kl,
+        data=images,
+        calibration=calibration,
+        seed=seed,
+        progress=True,
     )
     if as_json:
         print_json(result.to_dict())
         return
+    _print_result(result)
+
+
+def _print_result(result: CompressionResult) -> None:
     rows = [
         [t.name, t.coding, "×".join(map(str, t.shape)), f"{t.bytes:,}", f"{t.bits_per_weight:.3f}"]
         for t in result.tensors
@@ -105,12 +161,33 @@ def compress(
         f"Bits a weight: {result.bits_per_weight:.4f} (whole file {result.file_bits_per_weight:.4f}); "
         f"graph {result.graph_bytes:,} bytes; SQNR {result.sqnr_db:.2f} dB"
     ]
+    notes += _loss_notes(result)
     print_table(title, _HEAD, rows, left=3, notes=notes)
+
+
+def _loss_notes(result: CompressionResult) -> list[str]:
+    """What a search measured, in words."""
+    m = result.measured
+    if m is None:
+        return []
+    labelled = "" if m.loss != m.loss else f"points of top-1 lost {m.loss:.2f}; "
+    notes = [
+        f"On {m.images} images that were not fitted to: {labelled}expected from the float model's probabilities "
+        f"{m.expected_loss:.2f}; KL {m.kl:.4f} nats; same first class {100 * m.agreement:.1f} %"
+    ]
+    if result.interrupted:
+        notes.append("The search was interrupted: this is the best file so far")
+    if not result.met:
+        notes.append("No file within the tolerated loss was found: this is the one that loses least")
+    return notes
 
 
 def decompress(
     model: Coded,
     output: Annotated[Path, typer.Option("-o", "--output", help="ONNX file to write.", dir_okay=False)],
+    levels: Annotated[
+        bool, typer.Option("--levels", help="Keep levels as int8 or int4 with DequantizeLinear nodes.")
+    ] = False,
     threads: ThreadCount = 0,
     as_json: Json = False,
     debug: Debug = False,
@@ -118,7 +195,7 @@ def decompress(
     """Write the model in a compressed file as plain ONNX: quantized weights as their values, all else bit for bit."""
     from .compression import decompress as run
 
-    restored = run(model, threads=threads)
+    restored = run(model, threads=threads, levels=levels)
     restored.save(output)
     size = output.stat().st_size
     if as_json:

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
+from ._compressed import CompressedTensor, CompressionResult
 from .codec.container import FACTS, GRAPH, TENSOR, CompressedFile, pack_graph, write_file
 from .codec.lossless import DEFAULT_LIMIT, profile_of
-from .codec.plan import Plan, goal_of, reach, uniform_family
+from .codec.plan import Chosen, Goal, Plain, Plan, goal_of, reach, uniform_family
 from .codec.sections import pack_floats, pack_integers, pack_quantized, pack_raw
 from .entropy import entropy
 from .errors import InvalidArgument
@@ -25,108 +26,17 @@ from .graph.compressed import build
 from .graph.tensors import Stored
 from .quant import Midtread, Quantizer, QuantizerSpec, parse_quantizers
 
+if TYPE_CHECKING:
+    from ._tolerance import Levels, Split, Tolerance
+    from .data import Dataset
+
 __all__ = ["CompressedTensor", "CompressionResult", "compress", "decompress"]
 
 QuantizerOf = Quantizer | str | Callable[[str, NDArray[np.float32]], Quantizer]
 Choose = Callable[[str, NDArray[np.float32]], Quantizer]
+Coded = dict[str, tuple[CompressedTensor, bytes]]
 _BFLOAT16, _INT4 = 16, (21, 22)
 _INTEGERS = {2: "uint8", 3: "int8", 4: "uint16", 5: "int16", 6: "int32", 7: "int64", 9: "bool", 12: "uint32"}
-
-
-@dataclass(frozen=True)
-class CompressedTensor:
-    """One tensor of a compressed file.
-
-    Attributes:
-        role: "weight", "bias" or "normalization"; "" for what is not learned.
-        coding: "quantized", "floats" (without loss), "integers" or "raw".
-        bytes: of its section, parameters of the quantizer included.
-        entropy: order-0 entropy of its levels, bits each; NaN where there are none.
-        squared_error: Σ(w − ŵ)².
-        energy: Σw².
-    """
-
-    name: str
-    role: str
-    shape: tuple[int, ...]
-    coding: str
-    bytes: int
-    entropy: float
-    squared_error: float
-    energy: float
-
-    @property
-    def size(self) -> int:
-        """Number of elements."""
-        return int(np.prod(self.shape, dtype=np.int64))
-
-    @property
-    def bits_per_weight(self) -> float:
-        """Real bits an element, everything that belongs to the tensor counted."""
-        return 8 * self.bytes / self.size if self.size else 0.0
-
-
-@dataclass(frozen=True)
-class CompressionResult:
-    """What `compress` wrote."""
-
-    path: str
-    bytes: int
-    """Size of the file."""
-    graph_bytes: int
-    original_bytes: int
-    """Size of the model that was compressed, as its file was."""
-    tensors: tuple[CompressedTensor, ...]
-
-    @property
-    def weights(self) -> int:
-        """Number of learned values."""
-        return sum(t.size for t in self.tensors if t.role)
-
-    @property
-    def bits_per_weight(self) -> float:
-        """Real bits a learned value: their sections and nothing else. Beside it stands `file_bits_per_weight`."""
-        return 8 * sum(t.bytes for t in self.tensors if t.role) / self.weights if self.weights else 0.0
-
-    @property
-    def file_bits_per_weight(self) -> float:
-        """Bits of the whole file, graph included, a learned value."""
-        return 8 * self.bytes / self.weights if self.weights else 0.0
-
-    @property
-    def sqnr_db(self) -> float:
-        """10·log10(Σw²/Σ(w − ŵ)²) over the learned values; infinite without loss."""
-        error = sum(t.squared_error for t in self.tensors)
-        energy = sum(t.energy for t in self.tensors)
-        return 10 * float(np.log10(energy / error)) if error > 0 and energy > 0 else float("inf")
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values, fit for JSON."""
-        return {
-            "path": self.path,
-            "bytes": self.bytes,
-            "graph_bytes": self.graph_bytes,
-            "original_bytes": self.original_bytes,
-            "weights": self.weights,
-            "bits_per_weight": self.bits_per_weight,
-            "file_bits_per_weight": self.file_bits_per_weight,
-            "sqnr_db": self.sqnr_db if np.isfinite(self.sqnr_db) else None,
-            "tensors": [
-                {
-                    "name": t.name,
-                    "role": t.role,
-                    "shape": list(t.shape),
-                    "coding": t.coding,
-                    "bytes": t.bytes,
-                    "bits_per_weight": t.bits_per_weight,
-                    "entropy": None if np.isnan(t.entropy) else t.entropy,
-                }
-                for t in self.tensors
-            ],
-        }
-
-
-Coded = dict[str, tuple[CompressedTensor, bytes]]
 
 
 def compress(
@@ -135,12 +45,19 @@ def compress(
     quantizer: QuantizerOf | None = None,
     profile: str = "fast",
     bits: int | None = None,
-    roles: Collection[str] = ("weight",),
+    roles: Collection[str] | None = None,
     threads: int = 0,
+    *,
     rdo: float | bool | None = None,
     trellis: int = 0,
     target_bits: float | None = None,
     target_mse: float | None = None,
+    max_loss: float | None = None,
+    max_kl: float | None = None,
+    data: Dataset | None = None,
+    calibration: int = 300,
+    seed: int = 0,
+    progress: bool = False,
 ) -> CompressionResult:
     """Write `model` as a compressed file, atomically.
 
@@ -152,10 +69,9 @@ def compress(
         profile: "fast" (quick to decode) or "max" (smaller).
         bits: one step for the whole model, Δ = 2/2^bits as in thesis 004; by midtread unless `quantizer` names
             another family.
-        roles: which learned tensors are quantized, out of "weight", "bias" and "normalization". All other
-            tensors, integer ones included, are coded without loss.
-        threads: up to this many threads; 0: all cores. The file does not depend on it.
-
+        roles: which learned tensors are quantized, out of "weight", "bias" and "normalization"; default: weights,
+            with `data` biases as well. All other tensors, integer ones included, are coded without loss.
+        threads: up to this many threads; 0: all cores. The file does not depend on it, but for `data`'s last digits.
         rdo: choose levels by rate and distortion: λ in steps² a bit; True, and with a trellis None: 0.08. Needs
             uniform quantizers, whose step it takes; reconstruction points are fitted and sent.
         trellis: states of a trellis-coded quantizer of these steps, 8 or 32: about 1 dB less error at the
@@ -163,63 +79,178 @@ def compress(
         target_bits: find one step for the model with which learned values take at most so many real bits each.
             `quantizer` then names a uniform family, midtread if it is None, and `bits` is left out.
         target_mse: find the step with which the mean squared error of what is quantized is at most this.
+        max_loss, max_kl: with `data`: the smallest file is searched for that loses at most so many points of top-1
+            (0.8), or whose outputs have at most this mean KL divergence to the float model's (nats).
+        data: images for a classifier. Up to `calibration` of them, drawn by `seed`, serve the search, without their
+            labels: two thirds show what each layer's inputs look like, so that rounding keeps the layers' outputs;
+            what is lost is measured on images that are not among them: for max_kl on the last third, labels untouched;
+            for max_loss on all the others, where both the points lost by the labels and the points that the float
+            model's probabilities tell of must be tolerated.
+        calibration: number of images, 3 or more; 100 to 300 do.
+        progress: show bars on stderr.
+
+    With `data`, only "weight" tensors (and the biases beside them) change; Ctrl-C ends the search, and the best file
+    so far is written; where nothing was tolerated, the candidate that lost least, with `met` False; where there was no
+    candidate, the model without loss.
 
     Returns:
-        Sizes and errors, for the file and tensor by tensor.
+        Sizes and errors, for the file and tensor by tensor; with `data` also what was lost.
 
     Raises:
         InvalidArgument: arguments that do not fit each other, a weight that cannot be quantized (named).
         RdquantError: the file cannot be written.
     """
     loaded = load(model)
+    tolerated = max_loss is not None or max_kl is not None
+    if tolerated != (data is not None):
+        raise InvalidArgument(
+            "max_loss or max_kl: expected together with data, neither goes without the other"
+        )
+    chosen = (quantizer, bits, rdo, trellis or None, target_bits, target_mse)
+    if tolerated and any(value is not None for value in chosen):
+        raise InvalidArgument(
+            "quantizer, bits, rdo, trellis, target_bits, target_mse: max_loss and max_kl choose the steps; "
+            "leave these out"
+        )
     known = ("weight", "bias", "normalization")
+    if roles is None:
+        roles = ("weight", "bias") if tolerated else ("weight",)
     if isinstance(roles, str) or not set(roles) <= set(known):
         raise InvalidArgument(f"roles: expected a list of some of {known}, got {roles!r}")
     profile_of(profile)  # checks it before anything is done
     plan = Plan.of(profile, threads, rdo, trellis)
     goal = goal_of(target_bits, target_mse)
-    family = uniform_family(quantizer, bits) if goal is not None else None
-    choose = _chooser(quantizer, bits) if goal is None else None
-    graph, stored = loaded.parts()
-    role_of = {p.name: p.role for p in loaded.parameters}
-    quantized = {n for n, t in stored.items() if role_of.get(n, "") in roles and t.is_float}
-    if choose is None and family is None:
-        if plan.rdo is not None:
-            raise InvalidArgument("rdo, trellis: expected bits, a quantizer or a target beside them")
-        quantized = set()
-    rows = {n: _lossless(n, role_of.get(n, ""), t, plan) for n, t in stored.items() if n not in quantized}
+    if data is not None:
+        from ._tolerance import Split, Tolerance
 
-    def quantize(choose: Choose) -> Coded:
-        return {n: _quantized(n, role_of.get(n, ""), stored[n], choose, plan) for n in quantized}
+        tolerance = Tolerance(max_loss, max_kl)
+        split = Split.of(data, tolerance, calibration, seed)
+        return _tolerated(loaded, path, plan, tolerance, split, roles, progress)
+    if goal is not None:
+        family = uniform_family(quantizer, bits)
+        return _Writer(loaded, plan).reach(path, goal, family, roles)
+    choose = _chooser(quantizer, bits)
+    if choose is None and plan.rdo is not None:
+        raise InvalidArgument("rdo, trellis: expected bits, a quantizer or a target beside them")
+    return _Writer(loaded, plan).write(path, _Levels(choose, roles), _label(quantizer, bits))
 
-    label = _label(quantizer, bits)
-    if goal is not None and family is not None:
-        if not quantized:
+
+def _tolerated(
+    model: Model,
+    path: str | os.PathLike[str],
+    plan: Plan,
+    tolerance: Tolerance,
+    split: Split,
+    roles: Collection[str],
+    progress: bool,
+) -> CompressionResult:
+    """Write the smallest file that is tolerated."""
+    from ._tolerance import Best, Search
+
+    names = [p.name for p in model.parameters if p.role == "weight" and "weight" in roles]
+    best = Best(plan.profile)
+    try:
+        Search(model, names, "bias" in roles, split, plan.threads, progress).run(tolerance, best)
+    except KeyboardInterrupt:
+        best.interrupted = True
+    result = write_levels(model, path, best.levels, plan.profile, plan.threads)
+    return replace(result, measured=best.measured, met=best.met, interrupted=best.interrupted)
+
+
+def write_levels(
+    model: Model, path: str | os.PathLike[str], levels: Levels, profile: str = "fast", threads: int = 0
+) -> CompressionResult:
+    """Write `model` with the given (step, levels) in place of the tensors of these names, atomically; what has none is
+    coded without loss.
+    """
+    roles = {p.role for p in model.parameters if p.name in levels}
+    return _Writer(model, Plan(profile, threads)).write(
+        path, _Levels(None, roles, levels), "midtread by data"
+    )
+
+
+@dataclass(frozen=True)
+class _Levels:
+    """Quantizers, or levels that are known; what has neither is coded without loss."""
+
+    choose: Choose | None
+    roles: Collection[str]
+    known: Mapping[str, tuple[float, NDArray[np.int32]]] = field(default_factory=dict)
+
+    def of(self, name: str, role: str, values: NDArray[np.float32], plan: Plan) -> Chosen | None:
+        """A tensor's levels and quantizer; None for one that is to be coded without loss."""
+        if name in self.known:
+            step, levels = self.known[name]
+            return Plain(levels, Midtread(step))
+        if self.choose is None or role not in self.roles:
+            return None
+        return plan.levels(values, self.choose(name, values))
+
+
+class _Writer:
+    """Codes a model's tensors and writes them, in the model's order."""
+
+    def __init__(self, model: Model, plan: Plan) -> None:
+        self._model, self._plan = model, plan
+        self._graph, self._stored = model.parts()
+        self._role_of = {p.name: p.role for p in model.parameters}
+
+    def write(self, path: str | os.PathLike[str], levels: _Levels, label: str) -> CompressionResult:
+        """With these levels."""
+        return self._store(path, self._code(self._stored, levels), label, levels.roles)
+
+    def reach(
+        self,
+        path: str | os.PathLike[str],
+        goal: Goal,
+        family: Callable[[float], Quantizer],
+        roles: Collection[str],
+    ) -> CompressionResult:
+        """With the step that comes near `goal`; raises InvalidArgument where none does."""
+        names = [n for n, t in self._stored.items() if t.is_float and self._role_of.get(n, "") in roles]
+        if not names:
             raise InvalidArgument(f"{goal.name}: the model has nothing to quantize (roles: {sorted(roles)})")
-        learned = [row for row, _ in rows.values() if row.role]
-        step, coded = reach(goal, lambda step: quantize(lambda name, x: family(step)), learned)
-        rows |= coded
-        label = family(step).label
-    elif choose is not None:
-        rows |= quantize(choose)
-    facts: dict[str, Any] = {
-        "name": loaded.name,
-        "profile": profile,
-        "quantizer": label,
-        "roles": sorted(roles),
-    }
-    if plan.rdo is not None:
-        facts |= {"rdo": plan.rdo, "trellis": plan.trellis}
-    sections = [(GRAPH, "graph", pack_graph(graph)), (FACTS, "facts", json.dumps(facts).encode())]
-    sections += [(TENSOR, name, rows[name][1]) for name in stored]
-    size = write_file(path, sections)
-    original = int(loaded.summary()["file_bytes"])
-    tensors = tuple(rows[name][0] for name in stored)
-    return CompressionResult(os.fspath(path), size, len(sections[0][2]), original, tensors)
+        rest = self._code([n for n in self._stored if n not in names], _Levels(None, roles))
+        learned = [row for row, _ in rest.values() if row.role]
+        step, coded = reach(
+            goal, lambda step: self._code(names, _Levels(lambda name, x: family(step), roles)), learned
+        )
+        return self._store(path, rest | coded, family(step).label, roles)
+
+    def _code(self, names: Iterable[str], levels: _Levels) -> Coded:
+        coded: Coded = {}
+        for name in names:
+            role, tensor = self._role_of.get(name, ""), self._stored[name]
+            found = _quantized(name, role, tensor, levels, self._plan) if tensor.is_float else None
+            coded[name] = found or _lossless(name, role, tensor, self._plan.profile, self._plan.threads)
+        return coded
+
+    def _store(
+        self, path: str | os.PathLike[str], coded: Coded, label: str, roles: Collection[str]
+    ) -> CompressionResult:
+        plan = self._plan
+        facts: dict[str, Any] = {
+            "name": self._model.name,
+            "profile": plan.profile,
+            "quantizer": label,
+            "roles": sorted(roles),
+        }
+        if plan.rdo is not None:
+            facts |= {"rdo": plan.rdo, "trellis": plan.trellis}
+        graph = pack_graph(self._graph)
+        sections = [(GRAPH, "graph", graph), (FACTS, "facts", json.dumps(facts).encode())]
+        sections += [(TENSOR, name, coded[name][1]) for name in self._stored]
+        size = write_file(path, sections)
+        original = int(self._model.summary()["file_bytes"])
+        rows = tuple(coded[name][0] for name in self._stored)
+        return CompressionResult(os.fspath(path), size, len(graph), original, rows)
 
 
 def decompress(
-    source: str | os.PathLike[str] | bytes | IO[bytes], threads: int = 0, memory_limit: int = DEFAULT_LIMIT
+    source: str | os.PathLike[str] | bytes | IO[bytes],
+    threads: int = 0,
+    memory_limit: int = DEFAULT_LIMIT,
+    levels: bool = False,
 ) -> Model:
     """The model in a compressed file: quantized tensors as x̂, all others bit for bit.
 
@@ -227,6 +258,9 @@ def decompress(
         source: path, bytes, or a binary file object that is read once from front to back, such as a pipe.
         threads: tensors, and row groups of large ones, are decoded on up to this many threads; 0: all cores.
         memory_limit: bytes that decoded tensors may take, eight counted an element.
+        levels: tensors quantized by midtread keep their levels, as int8 (int4 from opset 21 on) with a
+            DequantizeLinear node each, where they fit; the values are then Δ·level in float32. Levels that the model
+            itself had stay as they are in any case.
 
     Raises:
         CorruptFile: damage; names section and offset. Unsupported: a later version, or beyond the limit.
@@ -234,7 +268,7 @@ def decompress(
     """
     file = CompressedFile(source)
     name = Path(source).stem if isinstance(source, (str, os.PathLike)) else ""
-    return build(file, name, threads or os.cpu_count() or 1, memory_limit)
+    return build(file, name, threads or os.cpu_count() or 1, memory_limit, levels)
 
 
 def _label(quantizer: QuantizerOf | None, bits: int | None) -> str:
@@ -268,12 +302,14 @@ def _chooser(quantizer: QuantizerOf | None, bits: int | None) -> Choose | None:
 
 
 def _quantized(
-    name: str, role: str, tensor: Stored, choose: Choose, plan: Plan
-) -> tuple[CompressedTensor, bytes]:
+    name: str, role: str, tensor: Stored, chosen: _Levels, plan: Plan
+) -> tuple[CompressedTensor, bytes] | None:
+    """None for a tensor that is to be coded without loss."""
     values = tensor.array().astype(np.float32, copy=False)
     try:
-        quantizer = choose(name, values)
-        found = plan.levels(values, quantizer)
+        found = chosen.of(name, role, values, plan)
+        if found is None:
+            return None
         restored = found.quantizer.dequantize(found.levels, threads=plan.threads)
     except InvalidArgument as failure:
         raise InvalidArgument(f"tensor {name!r}: {failure}") from None
@@ -294,8 +330,9 @@ def _quantized(
     return row, data
 
 
-def _lossless(name: str, role: str, tensor: Stored, plan: Plan) -> tuple[CompressedTensor, bytes]:
-    profile, threads = plan.profile, plan.threads
+def _lossless(
+    name: str, role: str, tensor: Stored, profile: str, threads: int
+) -> tuple[CompressedTensor, bytes]:
     bits, energy = float("nan"), 0.0
     levels = _integers(tensor)
     dtype = _float_dtype(tensor)

@@ -1,8 +1,12 @@
 #define DOCTEST_CONFIG_IMPLEMENT_WITH_MAIN
 #include <doctest/doctest.h>
 
+#include <atomic>
 #include <cmath>
 #include <cstdlib>
+#include <cstring>
+#include <limits>
+#include <new>
 #include <random>
 #include <string>
 
@@ -12,6 +16,36 @@
 #include "rdquant/codec/tensor.hpp"
 #include "rdquant/core/error.hpp"
 
+namespace {
+
+// Memory taken by new and not given back, and the most that readers of untrusted bytes may take: beyond it
+// new fails, and the test with it.
+std::atomic<std::size_t> live_bytes{0};
+std::atomic<std::size_t> allowed_bytes{std::numeric_limits<std::size_t>::max()};
+constexpr std::size_t kHeader = 16;
+
+}  // namespace
+
+void* operator new(std::size_t size) {
+  const std::size_t live = live_bytes.fetch_add(size) + size;
+  void* const block = live > allowed_bytes.load() ? nullptr : std::malloc(size + kHeader);
+  if (block == nullptr) {
+    live_bytes.fetch_sub(size);
+    throw std::bad_alloc();
+  }
+  std::memcpy(block, &size, sizeof(size));
+  return static_cast<char*>(block) + kHeader;
+}
+void operator delete(void* at) noexcept {
+  if (at == nullptr) return;
+  void* const block = static_cast<char*>(at) - kHeader;
+  std::size_t size = 0;
+  std::memcpy(&size, block, sizeof(size));
+  live_bytes.fetch_sub(size);
+  std::free(block);
+}
+void operator delete(void* at, std::size_t) noexcept { operator delete(at); }
+
 using namespace rdquant;
 using Bytes = std::vector<std::uint8_t>;
 using Shape = std::vector<std::uint64_t>;
@@ -19,6 +53,7 @@ using Shape = std::vector<std::uint64_t>;
 namespace {
 
 constexpr std::uint64_t kMostDecoded = 1 << 20;  // elements that a caller with little memory allows
+constexpr std::size_t kMostMemory = std::size_t{256} << 20;
 
 std::size_t product(const Shape& shape) {
   std::size_t size = 1;
@@ -98,11 +133,18 @@ Bytes mutated(const Bytes& seed, std::mt19937& engine) {
   return bytes;
 }
 
+/// RDQUANT_FUZZ_SEED makes other mutations.
+std::uint32_t fuzz_seed() {
+  const char* const asked = std::getenv("RDQUANT_FUZZ_SEED");
+  return asked == nullptr ? 2027U : static_cast<std::uint32_t>(std::strtoul(asked, nullptr, 10));
+}
+
 /// Reads `rounds` mutations of each seed; anything but success or a clean error ends the program.
 template <typename Read>
 void fuzz(const std::vector<Bytes>& seeds, std::size_t rounds, Read&& read) {
-  std::mt19937 engine(2027);
+  std::mt19937 engine(fuzz_seed());
   std::size_t errors = 0;
+  allowed_bytes = live_bytes + kMostMemory;
   for (std::size_t i = 0; i < rounds; ++i) {
     try {
       read(mutated(seeds[i % seeds.size()], engine));
@@ -114,6 +156,7 @@ void fuzz(const std::vector<Bytes>& seeds, std::size_t rounds, Read&& read) {
       ++errors;
     }
   }
+  allowed_bytes = std::numeric_limits<std::size_t>::max();
   CHECK(errors > 0);
 }
 
@@ -172,6 +215,36 @@ TEST_CASE("levels come back for all grids, rates and profiles") {
         REQUIRE(back == levels);
       }
     }
+  }
+}
+
+TEST_CASE("decoding piece by piece gives the same levels") {
+  for (const Shape& shape : {Shape{}, Shape{900, 700}, Shape{9, 9, 9, 9}, Shape{0, 4}}) {
+    for (const double scale : {0.1, 2.0, 1e8}) {
+      const auto levels = laplace(product(shape), scale, 5);
+      const Bytes coded = codec::encode_levels(levels, shape, codec::LevelType::i32, codec::Profile::fast);
+      std::vector<std::int32_t> back(levels.size());
+      codec::decode_levels_into(
+          coded,
+          [&](std::size_t first, std::span<const std::int32_t> piece) {
+            std::copy(piece.begin(), piece.end(), back.begin() + static_cast<std::ptrdiff_t>(first));
+          },
+          2);
+      CHECK(back == levels);
+    }
+  }
+}
+
+TEST_CASE("a tensor of many rows is decoded in little memory") {
+  const Shape shape = {1 << 18, 1};
+  const auto levels = laplace(product(shape), 2.0, 6);
+  for (const codec::Profile profile : {codec::Profile::fast, codec::Profile::max}) {
+    const Bytes coded = codec::encode_levels(levels, shape, codec::LevelType::i32, profile);
+    std::vector<std::int32_t> back(levels.size());
+    allowed_bytes = live_bytes + 12 * levels.size() + (std::size_t{8} << 20);
+    codec::decode_levels(coded, back);
+    allowed_bytes = std::numeric_limits<std::size_t>::max();
+    CHECK(back == levels);
   }
 }
 

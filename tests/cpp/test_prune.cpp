@@ -70,6 +70,45 @@ TEST_CASE_TEMPLATE("threads and place do not change the result", T, float, doubl
   CHECK(one == same);
 }
 
+TEST_CASE_TEMPLATE("all layers at once are each layer alone, with what was only pruned beside it", T, float,
+                   double) {
+  std::vector<std::vector<T>> weights = {laplacian<T>(1), {}, laplacian<T>(10'000), laplacian<T>(300'001)};
+  for (T& w : weights[2]) w *= T{3};
+  for (const int threads : {1, 3}) {
+    std::vector<std::vector<T>> floats = weights, out = weights;
+    std::vector<train::Layer<T>> layers;
+    for (std::size_t l = 0; l < weights.size(); ++l) {
+      layers.push_back({.weights = floats[l], .out = out[l], .pruned = floats[l]});
+    }
+    const auto done = train::prune_quantize(std::span<const train::Layer<T>>(layers), 0.5, 4, threads);
+    REQUIRE(done.size() == weights.size());
+    for (std::size_t l = 0; l < weights.size(); ++l) {
+      std::vector<T> alone, pruned;
+      const train::Pruned wanted = prune(weights[l], 0.5, 4, alone);
+      prune(weights[l], 0.5, 32, pruned);
+      CHECK(out[l] == alone);
+      CHECK(floats[l] == pruned);
+      CHECK(done[l].threshold == wanted.threshold);
+      CHECK(done[l].step == wanted.step);
+      CHECK(done[l].nonzero == wanted.nonzero);
+    }
+  }
+}
+
+TEST_CASE("a layer that is not finite is named, and no layer is written") {
+  const std::vector<float> good = {1.0F, -2.0F}, bad = {0.0F, std::nanf("")};
+  std::vector<float> first = {7.0F, 7.0F}, second = first;
+  const std::vector<train::Layer<float>> layers = {{.weights = good, .out = first, .name = "a: "},
+                                                   {.weights = bad, .out = second, .name = "b: "}};
+  CHECK_THROWS_WITH_AS(train::prune_quantize(std::span(layers), 0.5, 4),
+                       doctest::Contains("b: weight at index 1"), core::InvalidArgument);
+  CHECK(first == std::vector<float>(2, 7.0F));
+  std::vector<train::Layer<float>> small = {
+      {.weights = good, .out = first, .pruned = std::span(second).first(1)}};
+  CHECK_THROWS_WITH_AS(train::prune_quantize(std::span<const train::Layer<float>>(small), 0.5, 4),
+                       doctest::Contains("pruned: expected 2"), core::InvalidArgument);
+}
+
 TEST_CASE("limits are defined") {
   std::vector<float> out;
   CHECK(prune({}, 0.5, 8, out).nonzero == 0);

@@ -23,6 +23,9 @@ class AdaptiveBit {
   }();
 
  public:
+  AdaptiveBit() = default;
+  /// Begins at `p`, as if it had learnt that from a few decisions.
+  explicit AdaptiveBit(std::uint16_t p) noexcept : fast_(p), slow_(p), count_(6) {}
   [[nodiscard]] std::uint32_t p() const noexcept {
     return (static_cast<std::uint32_t>(fast_) + slow_ + 1) >> 1;
   }
@@ -135,6 +138,11 @@ class BinaryDecoder {
 /// Adaptive code of signed integers: zero?, sign, then Elias-gamma of the magnitude, its bits learnt.
 class AdaptiveInteger {
  public:
+  AdaptiveInteger() = default;
+  /// Begins with the probability of a zero, and those that a magnitude of at least 2^k is at least 2^(k + 1).
+  AdaptiveInteger(std::uint16_t zero, const std::array<std::uint16_t, 8>& widths) : zero_(zero) {
+    for (std::size_t k = 0; k < widths.size(); ++k) width_[k] = AdaptiveBit(widths[k]);
+  }
   void encode(BinaryEncoder& out, std::int32_t value) {
     out.code(value == 0, zero_);
     if (value == 0) return;

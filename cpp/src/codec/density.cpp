@@ -1,5 +1,9 @@
 #include "density.hpp"
 
+#include <algorithm>
+#include <memory>
+#include <mutex>
+
 namespace rdquant::codec {
 namespace {
 
@@ -59,24 +63,61 @@ std::uint64_t density(const Shape& shape, std::uint32_t i) {
 
 using Table = std::array<std::uint32_t, kCells + 1>;
 
-std::array<Table, kShapes> make_tables() {
-  std::array<Table, kShapes> tables{};
-  for (std::size_t s = 0; s < kShapes; ++s) {
-    constexpr std::size_t half = kCells / 2;
-    std::array<std::uint64_t, half> mass{};
-    std::uint64_t total = 0;
-    for (std::uint32_t i = 0; i < half; ++i) total += 2 * (mass[i] = density(kShape[s], i));
-    std::uint64_t below = 0;
-    // total < 2^42: (below << 22)/(total >> 10) keeps to 64 bits.
-    for (std::size_t i = 0; i <= kCells; ++i) {
-      const std::uint64_t scaled = (below << 22) / ((total >> 10) + 1);
-      tables[s][i] = static_cast<std::uint32_t>(scaled > 0xffffffffU ? 0xffffffffU : scaled);
-      if (i < half) below += mass[half - 1 - i];
-      if (i >= half && i < kCells) below += mass[i - half];
-    }
-    tables[s][kCells] = 0xffffffffU;
+Table make_table(int shape) {
+  Table table{};
+  constexpr std::size_t half = kCells / 2;
+  std::array<std::uint64_t, half> mass{};
+  std::uint64_t total = 0;
+  for (std::uint32_t i = 0; i < half; ++i) {
+    mass[i] = density(kShape[static_cast<std::size_t>(shape)], i);
+    total += 2 * mass[i];
   }
-  return tables;
+  std::uint64_t below = 0;
+  // total < 2^42: (below << 22)/(total >> 10) keeps to 64 bits.
+  for (std::size_t i = 0; i <= kCells; ++i) {
+    const std::uint64_t scaled = (below << 22) / ((total >> 10) + 1);
+    table[i] = static_cast<std::uint32_t>(scaled > 0xffffffffU ? 0xffffffffU : scaled);
+    if (i < half) below += mass[half - 1 - i];
+    if (i >= half && i < kCells) below += mass[i - half];
+  }
+  table[kCells] = 0xffffffffU;
+  return table;
+}
+
+Guesses::Table make_guesses(int shape) {
+  const Table& table = cdf(shape);
+  std::array<std::int32_t, Guesses::kBins + 1> z{};  // at the bins' ends
+  std::size_t cell = 0;
+  for (std::int32_t bin = 0; bin <= Guesses::kBins; ++bin) {
+    const auto target = static_cast<std::uint32_t>(
+        std::min<std::uint64_t>(static_cast<std::uint64_t>(bin) << 20, 0xffffffffU));
+    while (cell + 1 < kCells && table[cell + 1] <= target) ++cell;
+    const std::uint32_t rise = table[cell + 1] - table[cell];
+    const std::uint64_t part = static_cast<std::uint64_t>(target - table[cell]) * 256;
+    z[static_cast<std::size_t>(bin)] = 256 * static_cast<std::int32_t>(cell) - 16 * 16384 +
+                                       (rise == 0 ? 0 : static_cast<std::int32_t>(part / rise));
+  }
+  Guesses::Table guesses{};
+  for (std::size_t i = 0; i < guesses.size(); ++i) {
+    const std::size_t bin =
+        std::clamp<std::size_t>(i, Guesses::kMargin, guesses.size() - 1 - Guesses::kMargin) -
+        Guesses::kMargin;
+    // In the outermost bins z runs far: where they are nearest to the bulk is the better guess.
+    const std::int32_t rise = std::min(z[bin + 1] - z[bin], 4095);
+    const std::int32_t low = bin == 0 ? z[1] - rise : z[bin];
+    guesses[i] = low * 4096 + rise;
+  }
+  return guesses;
+}
+
+/// One table a shape, made when it is first asked for.
+template <typename T, typename Make>
+const T& once(int shape, Make&& make) {
+  static std::array<std::once_flag, kShapes> flags;
+  static std::array<std::unique_ptr<const T>, kShapes> tables;
+  const auto at = static_cast<std::size_t>(shape);
+  std::call_once(flags[at], [&] { tables[at] = std::make_unique<const T>(make(shape)); });
+  return *tables[at];
 }
 
 }  // namespace
@@ -89,9 +130,13 @@ std::uint64_t power_of_two(std::uint32_t exponent) noexcept {
   return product;
 }
 
-const std::array<std::uint32_t, kCells + 1>& cdf(int shape) {
-  static const std::array<Table, kShapes> tables = make_tables();
-  return tables[static_cast<std::size_t>(shape)];
+const std::array<std::uint32_t, kCells + 1>& cdf(int shape) { return once<Table>(shape, make_table); }
+
+Guesses::Guesses(int shape, std::uint32_t symbols) : quantiles(&once<Guesses::Table>(shape, make_guesses)) {
+  // All symbols together have `symbols` counts more than the density gives them; about half of those lie
+  // below the middle.
+  factor = static_cast<std::int32_t>((std::uint64_t{kBins} << 16) / (kTotal - symbols));
+  offset = ((kBins / 2 + kMargin) << 16) - 32768 * factor;
 }
 
 Cells cells_for(int shape, std::uint32_t symbols) {

@@ -51,4 +51,31 @@ using Cells = std::array<std::uint32_t, kCells>;
   return (cell >> 16) + (((cell & 0xffff) * (at & 15)) >> 4);
 }
 
+/// Where to look first for the symbol that holds a slot: quantiles of the density. A decoder may use them to
+/// be quick; what it finds is checked with `cumulative`, so their values change no level.
+class Guesses {
+ public:
+  static constexpr std::int32_t kBins = 4096;
+  static constexpr std::int32_t kMargin = 20;  ///< bins on each side, for the counts that all symbols have
+  /// z at the lower end of each bin in 1/16384, ·4096, and what it rises by up to the next bin, up to 4095.
+  using Table = std::array<std::int32_t, kBins + 2 * kMargin>;
+
+  Guesses() = default;
+  Guesses(int shape, std::uint32_t symbols);
+  /// Slot s lies in bin place >> 16, place = s·factor + offset.
+  std::int32_t factor = 0;
+  std::int32_t offset = 0;
+  const Table* quantiles = nullptr;
+
+  /// Quantile of a slot in levels, `multiplier` = 2048/σ. The symbols below have one count each that the
+  /// density has not, as many slots too far, 16 to a bin.
+  [[nodiscard]] float at(std::uint32_t slot, std::int32_t multiplier) const noexcept {
+    const std::int32_t place = static_cast<std::int32_t>(slot) * factor + offset;
+    const std::int32_t entry = (*quantiles)[static_cast<std::size_t>(place >> 16)], rise = entry & 4095;
+    const float scale = 0.125F / static_cast<float>(multiplier);
+    const float near = static_cast<float>((entry >> 12) + ((rise * ((place >> 8) & 255)) >> 8)) * scale;
+    return near - near * static_cast<float>(rise) * 0.0625F * scale;
+  }
+};
+
 }  // namespace rdquant::codec

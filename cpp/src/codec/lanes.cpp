@@ -4,62 +4,46 @@
 #include <bit>
 
 #include "rdquant/core/cpu.hpp"
-#include "trellis_code.hpp"
+#include "scalar_stream.hpp"
 
 namespace rdquant::codec {
 namespace {
 
-/// Row + column scale of every kernel of the rows, and kMaxLanes zeros.
-std::vector<std::int32_t> scales_of(const Model& model, std::size_t first_row, std::size_t rows) {
-  const std::size_t cols = model.grid.cols;
-  std::vector<std::int32_t> scales(rows * cols + kMaxLanes);
-  if (model.table) return scales;
-  for (std::size_t o = 0; o < rows; ++o) {
-    const std::int32_t row = model.row_scales[first_row + o];
-    for (std::size_t i = 0; i < cols; ++i) scales[o * cols + i] = row + model.col_scales[i];
+/// The symbol whose interval holds `slot`, or one near it.
+std::uint32_t first_guess(const Tables& tables, const Prediction& p, std::uint32_t slot) {
+  if (tables.model.table) {
+    const std::uint32_t bin = tables.bins[slot / kBinSlots];
+    return (bin >> 16) + (slot > (bin & 0xffff) ? 1 : 0);
   }
-  return scales;
+  const std::int32_t window = tables.model.window;
+  const float fraction = static_cast<float>(p.mean - 16 * rounded(p.mean) + 8) / 16.0F;
+  const float above = tables.guesses.at(slot, p.multiplier) + fraction + static_cast<float>(window);
+  return static_cast<std::uint32_t>(std::clamp(static_cast<std::int32_t>(above), 0, 2 * window));
 }
 
-/// Whether the row above is decoded when a group of lanes starts.
-bool up_allowed(const Model& model, std::size_t lanes) { return model.grid.cols >= lanes; }
-
-/// What position (kernel q, tap t) is predicted with.
-struct Prediction {
-  std::int32_t mean = 0;
-  std::int32_t multiplier = 0;
-  std::int32_t dead = 0;
-};
-
-Prediction prediction_at(const Model& model, const std::int32_t* scales, std::size_t q, std::size_t t,
-                         const std::int32_t* levels) {
-  if (model.table) return {};
-  const std::size_t taps = model.grid.taps;
-  Prediction p;
-  p.dead = model.dead;
-  if (!model.predictors.empty()) {
-    const std::int32_t* kernel = levels + q * taps;
-    const std::int32_t* above = q >= model.grid.cols ? kernel - model.grid.cols * taps : nullptr;
-    p.mean = predict(model.predictors[t], kernel, t, above);
+/// The symbol whose interval holds `slot`: by halving, unless it is the guess or next to it.
+Interval find(const Tables& tables, const Prediction& p, std::uint32_t slot) {
+  const Model& model = tables.model;
+  const auto start_of = [&](std::uint32_t s) {
+    return symbol_start(model, tables.cells, p.mean, p.multiplier, s, p.dead);
+  };
+  std::uint32_t guess = first_guess(tables, p, slot), first = start_of(guess), next = start_of(guess + 1);
+  if (slot >= next) {
+    ++guess;
+    first = next;
+    next = start_of(guess + 1);
+  } else if (slot < first) {
+    --guess;  // symbol 0 starts at 0
+    next = first;
+    first = start_of(guess);
   }
-  p.multiplier = kMultipliers[static_cast<std::size_t>(clamp_scale(scales[q] + model.tap_scales[t]))];
-  return p;
-}
-
-/// The prediction of the halved level of a trellis that allows odd levels, or even ones.
-void halve(Prediction& p, bool odd) {
-  p.mean = halved_mean(p.mean, odd);
-  if (odd) p.dead = 0;
-}
-
-/// The symbol whose interval holds `slot`.
-Interval find(const Model& model, const Cells& cells, const Prediction& p, std::uint32_t slot) {
+  if (first <= slot && slot < next) return {guess, first, next - first};
   std::uint32_t low = 0, high = model.symbols();
   Interval found{0, 0, kTotal};
   std::uint32_t end = kTotal;
   while (high - low > 1) {
     const std::uint32_t middle = (low + high) / 2;
-    const std::uint32_t start = symbol_start(model, cells, p.mean, p.multiplier, middle, p.dead);
+    const std::uint32_t start = start_of(middle);
     if (start <= slot) {
       low = middle;
       found.start = start;
@@ -73,19 +57,30 @@ Interval find(const Model& model, const Cells& cells, const Prediction& p, std::
   return found;
 }
 
-/// States are written as four bits, their width in bits less 17, and their bits below the leading one: five
-/// bits a lane less than they take in memory.
-void write_states(Writer& out, std::span<const std::uint32_t> states) {
-  std::uint64_t held = 0;
-  int bits = 0;
-  for (const std::uint32_t x : states) {
-    const int width = std::bit_width(x);
-    held |=
-        (static_cast<std::uint64_t>(width - 17) | (static_cast<std::uint64_t>(x & ~(1U << (width - 1))) << 4))
-        << bits;
-    for (bits += width + 3; bits >= 8; bits -= 8, held >>= 8) out.byte(static_cast<std::uint8_t>(held));
-  }
-  if (bits > 0) out.byte(static_cast<std::uint8_t>(held));
+/// The level that a symbol means.
+std::int32_t level_of(const Model& model, const Prediction& p, std::uint32_t symbol, Reader& excess) {
+  auto level = static_cast<std::int32_t>(symbol);
+  if (model.table) return level;
+  level += rounded(p.mean) - model.window;
+  const bool last = symbol == static_cast<std::uint32_t>(2 * model.window);
+  return symbol == 0 || last ? with_excess(level, last, excess) : level;
+}
+
+/// The prediction of level (kernel q, tap t), halved where levels are the path of a trellis.
+Prediction predicted(const LaneTask& task, std::size_t q, std::size_t t) {
+  Prediction p = prediction_at(*task.model, task.kernel_scales, q, t, task.out);
+  if (task.model->trellis()) halve(p, task.chains->odd(q, t));
+  return p;
+}
+
+/// The level that a symbol means at (kernel q, tap t), with which its chain goes on.
+std::int32_t take_level(LaneTask& task, const Prediction& p, std::uint32_t symbol, std::size_t q,
+                        std::size_t t) {
+  const std::int32_t coded = level_of(*task.model, p, symbol, *task.excess);
+  if (!task.model->trellis()) return coded;
+  const std::int32_t level = 2 * coded + (task.chains->odd(q, t) ? 1 : 0);
+  task.chains->take(q, t, level);
+  return level;
 }
 
 void read_states(Reader& in, std::span<std::uint32_t> states) {
@@ -116,19 +111,103 @@ Kernel kernel_for(const Model& model, [[maybe_unused]] std::size_t lanes) {
   return decode_lanes_plain;
 }
 
-/// Symbol of a level under a prediction; what lies beyond the window goes to `excess`.
-std::uint32_t symbol_of(const Model& model, std::int32_t level, std::int32_t mean, Writer& excess) {
-  if (model.table) return static_cast<std::uint32_t>(level);
-  const std::int32_t residual = level - rounded(mean);
-  const std::int32_t window = model.window;
-  if (residual <= -window || residual >= window) {
-    excess.varint(static_cast<std::uint64_t>((residual < 0 ? -residual : residual) - window));
-    return residual < 0 ? 0U : static_cast<std::uint32_t>(2 * window);
+/// Kernels of the task, one after the other, from a stream of one state.
+void decode_stream(LaneTask& task, Reader& in) {
+  StreamDecoder stream(in.rest());
+  const std::size_t taps = task.model->grid.taps;
+  for (std::size_t q = task.first; q < task.last; ++q) {
+    for (std::size_t t = 0; t < taps; ++t) {
+      const Prediction p = predicted(task, q, t);
+      const Interval found = find(*task.tables, p, stream.slot());
+      stream.take(found.start, found.width);
+      task.out[q * taps + t] = take_level(task, p, found.symbol, q, t);
+    }
   }
-  return static_cast<std::uint32_t>(residual + window);
+  if (!stream.finished()) in.fail("a stream that does not end where it began");
+}
+
+/// Kernels of the task: those of the lanes, then those that the lanes' states hold.
+void decode_section(LaneTask task, Reader& in) {
+  if (task.lanes == 1) {
+    decode_stream(task, in);
+    return;
+  }
+  const std::size_t end = task.last, lanes = task.lanes;
+  task.last -= static_cast<std::size_t>(in.bounded(task.last - task.first, "kernels of the tail"));
+  read_states(in, std::span(task.states).first(lanes));
+  const auto words = in.rest();
+  std::vector<std::uint8_t> padded(words.size() + kPadding);
+  std::copy(words.begin(), words.end(), padded.begin());
+  task.words = padded.data();
+  task.words_end = padded.data() + words.size();
+  if (!kernel_for(*task.model, lanes)(task)) in.fail("the words end before the levels");
+  if (task.words != task.words_end) in.fail("words left over");
+  std::array<std::uint8_t, 2 * kMaxLanes> tail{};
+  std::size_t held = 0;
+  for (std::size_t i = 0; i < lanes; ++i) {
+    if (task.states[i] >> 16 != 1) in.fail("lane " + std::to_string(i) + " does not end where it began");
+    for (std::size_t b = 0; b < 2; ++b) {
+      tail[2 * i + b] = static_cast<std::uint8_t>(task.states[i] >> (8 * b));
+      if (tail[2 * i + b] != 0) held = 2 * i + b + 1;
+    }
+  }
+  if (task.last == end) {
+    if (held != 0) in.fail("lanes that hold more than they should");
+    return;
+  }
+  task.first = task.last;
+  task.last = end;
+  task.lanes = tail_lanes(lanes);
+  Reader rest(std::span<const std::uint8_t>(tail).first(held),
+              in.section() + ", tail of " + std::to_string(lanes) + " lanes");
+  decode_section(task, rest);
 }
 
 }  // namespace
+
+Tables::Tables(const Model& m) : model(m) {
+  if (!m.table) {
+    cells = cells_for(m.shape, m.symbols());
+    guesses = Guesses(m.shape, m.symbols());
+    return;
+  }
+  std::uint32_t symbol = 0;
+  for (std::uint32_t slot = 0; slot < kTotal; slot += kBinSlots) {
+    while (m.cumulated[symbol + 1] <= slot) ++symbol;
+    bins.push_back((symbol << 16) | (m.cumulated[symbol + 1] - 1));
+  }
+}
+
+std::unique_ptr<std::int16_t[]> kernel_scales(const Model& model, std::size_t first_row, std::size_t rows) {
+  const std::size_t cols = model.grid.cols;
+  auto scales = std::make_unique_for_overwrite<std::int16_t[]>(rows * cols + kMaxLanes);
+  std::fill_n(scales.get() + rows * cols, kMaxLanes, std::int16_t{0});
+  for (std::size_t o = 0; o < rows; ++o) {
+    std::int16_t* const to = scales.get() + o * cols;
+    const std::int32_t row = model.table ? 0 : model.row_scales[first_row + o];
+    if (model.table) {
+      std::fill_n(to, cols, std::int16_t{0});
+      continue;
+    }
+    for (std::size_t i = 0; i < cols; ++i) to[i] = static_cast<std::int16_t>(row + model.col_scales[i]);
+  }
+  return scales;
+}
+
+Prediction prediction_at(const Model& model, const std::int16_t* scales, std::size_t q, std::size_t t,
+                         const std::int32_t* levels) noexcept {
+  if (model.table) return {};
+  const std::size_t taps = model.grid.taps;
+  Prediction p;
+  p.dead = model.dead;
+  if (!model.predictors.empty()) {
+    const std::int32_t* kernel = levels + q * taps;
+    const std::int32_t* above = q >= model.grid.cols ? kernel - model.grid.cols * taps : nullptr;
+    p.mean = predict(model.predictors[t], kernel, t, above);
+  }
+  p.multiplier = kMultipliers[static_cast<std::size_t>(clamp_scale(scales[q] + model.tap_scales[t]))];
+  return p;
+}
 
 std::int32_t with_excess(std::int32_t level, bool positive, Reader& excess) {
   const auto more = static_cast<std::int32_t>(
@@ -142,34 +221,22 @@ std::int32_t with_excess(std::int32_t level, bool positive, Reader& excess) {
 
 bool decode_lanes_plain(LaneTask& task) {
   const Model& model = *task.model;
-  const std::size_t taps = model.grid.taps, kernels = task.rows * model.grid.cols;
-  ChainStates chains(model, kernels);
-  for (std::size_t first = 0; first < kernels; first += task.lanes) {
-    const std::size_t active = std::min(task.lanes, kernels - first);
+  const Tables& tables = *task.tables;
+  const std::size_t taps = model.grid.taps;
+  for (std::size_t first = task.first; first < task.last; first += task.lanes) {
+    const std::size_t active = std::min(task.lanes, task.last - first);
     for (std::size_t t = 0; t < taps; ++t) {
       for (std::size_t lane = 0; lane < active; ++lane) {
         const std::size_t q = first + lane;
-        Prediction p = prediction_at(model, task.kernel_scales, q, t, task.out);
-        const bool odd = model.trellis() && chains.odd(q, t);
-        if (model.trellis()) halve(p, odd);
+        const Prediction p = predicted(task, q, t);
         std::uint32_t& x = task.states[lane];
-        const Interval found = find(model, *task.cells, p, x & 0xffff);
+        const Interval found = find(tables, p, x & 0xffff);
         x = found.width * (x >> 16) + (x & 0xffff) - found.start;
         if (x < kTotal) {
           x = (x << 16) | task.words[0] | (static_cast<std::uint32_t>(task.words[1]) << 8);
           task.words += 2;
         }
-        auto level = static_cast<std::int32_t>(found.symbol);
-        if (!model.table) {
-          level += rounded(p.mean) - model.window;
-          const bool last = found.symbol == static_cast<std::uint32_t>(2 * model.window);
-          if (found.symbol == 0 || last) level = with_excess(level, last, *task.excess);
-        }
-        if (model.trellis()) {
-          level = 2 * level + (odd ? 1 : 0);
-          chains.take(q, t, level);
-        }
-        task.out[q * taps + t] = level;
+        task.out[q * taps + t] = take_level(task, p, found.symbol, q, t);
       }
       if (task.words > task.words_end) return false;
     }
@@ -177,82 +244,26 @@ bool decode_lanes_plain(LaneTask& task) {
   return true;
 }
 
-std::vector<std::uint8_t> encode_rows(const Model& model, const Cells& cells, std::size_t first_row,
-                                      std::size_t rows, std::size_t lanes, const std::int32_t* levels) {
-  const std::size_t taps = model.grid.taps, kernels = rows * model.grid.cols;
-  const auto scales = scales_of(model, first_row, rows);
-  std::vector<std::uint32_t> coded;  // start in the upper, width in the lower half, in the decoder's order
-  coded.reserve(kernels * taps);
-  Writer excess;
-  for (std::size_t first = 0; first < kernels; first += lanes) {
-    const std::size_t end = std::min(first + lanes, kernels);
-    for (std::size_t t = 0; t < taps; ++t) {
-      for (std::size_t q = first; q < end; ++q) {
-        Prediction p = prediction_at(model, scales.data(), q, t, levels);
-        std::int32_t level = levels[q * taps + t];
-        if (model.trellis()) {
-          halve(p, (level & 1) != 0);
-          level >>= 1;
-        }
-        const std::uint32_t symbol = symbol_of(model, level, p.mean, excess);
-        const std::uint32_t start = symbol_start(model, cells, p.mean, p.multiplier, symbol, p.dead);
-        const std::uint32_t stop = symbol_start(model, cells, p.mean, p.multiplier, symbol + 1, p.dead);
-        coded.push_back((start << 16) | (stop - start));
-      }
-    }
+void decode_rows(const Tables& tables, std::size_t first_row, std::size_t rows, std::size_t lanes,
+                 Reader& excess, Reader& in, std::int32_t* levels) {
+  if (tables.model.uses_up() && tables.model.grid.cols < lanes) {
+    in.fail("prediction from a row that is not decoded yet");
   }
-  std::vector<std::uint32_t> states(lanes, kTotal);
-  std::vector<std::uint8_t> words;  // reversed
-  words.reserve(coded.size());
-  const std::size_t tail = kernels % lanes == 0 ? lanes : kernels % lanes;
-  std::size_t active = tail, at = coded.size();
-  for (std::size_t group = (kernels + lanes - 1) / lanes; group-- > 0; active = lanes) {
-    for (std::size_t step = taps * active; step-- > 0;) {
-      std::uint32_t& x = states[step % active];
-      const std::uint32_t start = coded[--at] >> 16, width = coded[at] & 0xffff;
-      if ((x >> 16) >= width) {
-        words.push_back(static_cast<std::uint8_t>(x >> 8));
-        words.push_back(static_cast<std::uint8_t>(x));
-        x >>= 16;
-      }
-      x = ((x / width) << 16) + start + x % width;
-    }
+  if (tables.model.trellis() && tables.model.chains < lanes) {
+    in.fail("fewer chains of a trellis than lanes");
   }
-  std::reverse(words.begin(), words.end());
-  Writer out;
-  out.block(excess.take());
-  write_states(out, states);
-  out.append(words);
-  return out.take();
-}
-
-void decode_rows(const Model& model, const Cells& cells, std::size_t first_row, std::size_t rows,
-                 std::size_t lanes, Reader& in, std::int32_t* levels) {
-  Reader excess(in.block(), in.section() + " (excess)");
+  const auto scales = kernel_scales(tables.model, first_row, rows);
+  ChainStates chains(tables.model, rows * tables.model.grid.cols);
   LaneTask task;
-  task.model = &model;
-  task.cells = &cells;
-  task.first_row = first_row;
-  task.rows = rows;
+  task.model = &tables.model;
+  task.tables = &tables;
+  task.last = rows * tables.model.grid.cols;
   task.lanes = lanes;
-  read_states(in, std::span(task.states).first(lanes));
-  if (model.uses_up() && !up_allowed(model, lanes)) in.fail("prediction from a row that is not decoded yet");
-  if (model.trellis() && model.chains < lanes) in.fail("fewer chains of a trellis than lanes");
-  const auto scales = scales_of(model, first_row, rows);
-  const auto words = in.rest();
-  std::vector<std::uint8_t> padded(words.size() + kPadding);
-  std::copy(words.begin(), words.end(), padded.begin());
-  task.kernel_scales = scales.data();
-  task.words = padded.data();
-  task.words_end = padded.data() + words.size();
+  task.kernel_scales = scales.get();
   task.excess = &excess;
   task.out = levels;
-  if (!kernel_for(model, lanes)(task)) in.fail("the words end before the levels");
-  if (task.words != task.words_end) in.fail("words left over");
-  for (std::size_t i = 0; i < lanes; ++i) {
-    if (task.states[i] != kTotal) in.fail("lane " + std::to_string(i) + " does not end where it began");
-  }
-  excess.finish();
+  task.chains = &chains;
+  decode_section(task, in);
 }
 
 }  // namespace rdquant::codec

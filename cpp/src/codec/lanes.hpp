@@ -2,11 +2,13 @@
 
 #include <array>
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <vector>
 
 #include "bytes.hpp"
 #include "model.hpp"
+#include "trellis_code.hpp"
 
 /// Interleaved rANS (Duda, 2013; Giesen, 2014) of the coarse levels of some rows of a tensor. Kernel q of the
 /// rows belongs to lane q mod lanes; tap by tap, the lanes take turns. A state is 32 bits, at least 2^16
@@ -35,20 +37,34 @@ struct Interval {
   return symbol_start(model, cells, mean, multiplier, symbol, model.dead);
 }
 
+inline constexpr std::uint32_t kBinSlots = 32;
+
+/// What is decoded with: the model and what follows from it.
+struct Tables {
+  explicit Tables(const Model& m);
+  const Model& model;
+  Cells cells{};    ///< of computed probabilities
+  Guesses guesses;  ///< of computed probabilities
+  /// Of sent probabilities, for every kBinSlots slots: the symbol that holds the first of them, ·2^16, and
+  /// the last slot of that symbol.
+  std::vector<std::uint32_t> bins;
+};
+
 /// What the kernels of all instruction sets take.
 struct LaneTask {
   const Model* model = nullptr;
-  const Cells* cells = nullptr;
-  std::size_t first_row = 0;
-  std::size_t rows = 0;
+  const Tables* tables = nullptr;
+  std::size_t first = 0;  ///< kernel
+  std::size_t last = 0;   ///< kernel, not decoded any more
   std::size_t lanes = 1;
-  const std::int32_t* kernel_scales =
+  const std::int16_t* kernel_scales =
       nullptr;  ///< row + column scale of every kernel; kMaxLanes more readable
   std::array<std::uint32_t, kMaxLanes> states{};
   const std::uint8_t* words = nullptr;  ///< kPadding zero bytes follow `words_end`
   const std::uint8_t* words_end = nullptr;
-  Reader* excess = nullptr;     ///< of residuals beyond the window
-  std::int32_t* out = nullptr;  ///< rows·cols·taps coarse levels
+  Reader* excess = nullptr;       ///< of residuals beyond the window
+  std::int32_t* out = nullptr;    ///< coarse levels, tap by tap
+  ChainStates* chains = nullptr;  ///< of a trellis; the plain kernel alone decodes these
 };
 inline constexpr std::size_t kPadding = 4 * kMaxLanes;
 
@@ -56,18 +72,47 @@ inline constexpr std::size_t kPadding = 4 * kMaxLanes;
 /// @throws CorruptFile  the level leaves ±2·kReach.
 [[nodiscard]] std::int32_t with_excess(std::int32_t level, bool positive, Reader& excess);
 
-/// Decode all rows of a task; false if the words run out.
+/// Decode all kernels of a task; false if the words run out.
 /// The plain kernel is the definition; AVX2 needs 8, 16 or 32 lanes, AVX-512 16 or 32.
 [[nodiscard]] bool decode_lanes_plain(LaneTask& task);
 [[nodiscard]] bool decode_lanes_avx2(LaneTask& task);
 [[nodiscard]] bool decode_lanes_avx512(LaneTask& task);
 
+/// A coded part and the excesses of its residuals, in order of decoding.
+struct CodedRows {
+  std::vector<std::uint8_t> bytes;
+  std::vector<std::uint8_t> excess;
+};
+
+/// Lanes that decode what the states of `lanes` lanes hold at their end; 0 where they hold nothing.
+[[nodiscard]] constexpr std::size_t tail_lanes(std::size_t lanes) noexcept {
+  return lanes > 8 ? 8 : (lanes > 1 ? 1 : 0);
+}
+
 /// Coarse levels of rows [first_row, first_row + rows) to bytes and back. `levels` points at the first of
 /// them; decoding throws CorruptFile.
-[[nodiscard]] std::vector<std::uint8_t> encode_rows(const Model& model, const Cells& cells,
-                                                    std::size_t first_row, std::size_t rows,
-                                                    std::size_t lanes, const std::int32_t* levels);
-void decode_rows(const Model& model, const Cells& cells, std::size_t first_row, std::size_t rows,
-                 std::size_t lanes, Reader& in, std::int32_t* levels);
+[[nodiscard]] CodedRows encode_rows(const Tables& tables, std::size_t first_row, std::size_t rows,
+                                    std::size_t lanes, const std::int32_t* levels);
+void decode_rows(const Tables& tables, std::size_t first_row, std::size_t rows, std::size_t lanes,
+                 Reader& excess, Reader& in, std::int32_t* levels);
+
+/// Row + column scale of every kernel of the rows, and kMaxLanes that nobody uses.
+[[nodiscard]] std::unique_ptr<std::int16_t[]> kernel_scales(const Model& model, std::size_t first_row,
+                                                            std::size_t rows);
+
+/// What position (kernel q, tap t) is predicted with; `levels` points at kernel 0.
+struct Prediction {
+  std::int32_t mean = 0;
+  std::int32_t multiplier = 0;
+  std::int32_t dead = 0;
+};
+[[nodiscard]] Prediction prediction_at(const Model& model, const std::int16_t* scales, std::size_t q,
+                                       std::size_t t, const std::int32_t* levels) noexcept;
+
+/// Makes a prediction that of the halved level of a trellis, where `odd` levels are allowed or even ones.
+inline void halve(Prediction& p, bool odd) noexcept {
+  p.mean = halved_mean(p.mean, odd);
+  if (odd) p.dead = 0;
+}
 
 }  // namespace rdquant::codec

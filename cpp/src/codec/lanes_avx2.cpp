@@ -23,29 +23,41 @@ constexpr auto kOrder = make_order();
 
 struct Lanes {
   using Vector = __m256i;
+  using Floats = __m256;
   using Mask = __m256i;
   static constexpr std::size_t kWidth = 8;
 
   static Vector set(std::int32_t a) { return _mm256_set1_epi32(a); }
+  static Floats set_floats(float a) { return _mm256_set1_ps(a); }
   static Vector load(const void* p) { return _mm256_loadu_si256(static_cast<const __m256i*>(p)); }
-  static void store(void* p, Vector a) { _mm256_storeu_si256(static_cast<__m256i*>(p), a); }
-  static Vector gather(const void* p, Vector at) {
-    return _mm256_i32gather_epi32(static_cast<const int*>(p), at, 4);
+  static Vector load_halves(const std::int16_t* p) {
+    return _mm256_cvtepi16_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
   }
+  static void store(void* p, Vector a) { _mm256_storeu_si256(static_cast<__m256i*>(p), a); }
+  static Vector gather(Mask m, const void* p, Vector at) {
+    return _mm256_mask_i32gather_epi32(_mm256_setzero_si256(), static_cast<const int*>(p), at, m, 4);
+  }
+  static Vector lookup(Vector table, Vector at) { return _mm256_permutevar8x32_epi32(table, at); }
   static Vector strided(const std::int32_t* p, std::int32_t stride) {
     if (stride == 1) return load(p);
-    return gather(p, mul(_mm256_set_epi32(7, 6, 5, 4, 3, 2, 1, 0), set(stride)));
+    return gather(set(-1), p, mul(_mm256_set_epi32(7, 6, 5, 4, 3, 2, 1, 0), set(stride)));
   }
   static Vector add(Vector a, Vector b) { return _mm256_add_epi32(a, b); }
   static Vector sub(Vector a, Vector b) { return _mm256_sub_epi32(a, b); }
   static Vector mul(Vector a, Vector b) { return _mm256_mullo_epi32(a, b); }
   static Vector pairs(Vector a, Vector b) { return _mm256_madd_epi16(a, b); }
   static Vector shift_left(Vector a, int n) { return _mm256_slli_epi32(a, n); }
+  static Vector shift_left_by(Vector a, Vector n) { return _mm256_sllv_epi32(a, n); }
   static Vector shift_right(Vector a, int n) { return _mm256_srli_epi32(a, n); }
   static Vector shift_right_signed(Vector a, int n) { return _mm256_srai_epi32(a, n); }
   static Vector bits_and(Vector a, Vector b) { return _mm256_and_si256(a, b); }
   static Vector min(Vector a, Vector b) { return _mm256_min_epi32(a, b); }
   static Vector max(Vector a, Vector b) { return _mm256_max_epi32(a, b); }
+  static Floats to_floats(Vector a) { return _mm256_cvtepi32_ps(a); }
+  static Vector to_ints(Floats a) { return _mm256_cvttps_epi32(a); }
+  static Floats times(Floats a, Floats b) { return _mm256_mul_ps(a, b); }
+  static Floats minus(Floats a, Floats b) { return _mm256_sub_ps(a, b); }
+  static Floats reciprocal(Floats a) { return _mm256_rcp_ps(a); }
   static Mask less(Vector a, Vector b) { return _mm256_cmpgt_epi32(b, a); }
   static Mask both(Mask a, Mask b) { return _mm256_and_si256(a, b); }
   static Mask either(Mask a, Mask b) { return _mm256_or_si256(a, b); }

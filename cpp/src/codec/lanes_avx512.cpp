@@ -8,30 +8,42 @@ namespace {
 
 struct Lanes {
   using Vector = __m512i;
+  using Floats = __m512;
   using Mask = __mmask16;
   static constexpr std::size_t kWidth = 16;
 
   static Vector set(std::int32_t a) { return _mm512_set1_epi32(a); }
+  static Floats set_floats(float a) { return _mm512_set1_ps(a); }
   static Vector load(const void* p) { return _mm512_loadu_si512(p); }
-  static void store(void* p, Vector a) { _mm512_storeu_si512(p, a); }
-  static Vector gather(const void* p, Vector at) {
-    return _mm512_mask_i32gather_epi32(_mm512_setzero_si512(), 0xffff, at, p, 4);
+  static Vector load_halves(const std::int16_t* p) {
+    return _mm512_maskz_cvtepi16_epi32(0xffff, _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
   }
+  static void store(void* p, Vector a) { _mm512_storeu_si512(p, a); }
+  static Vector gather(Mask m, const void* p, Vector at) {
+    return _mm512_mask_i32gather_epi32(_mm512_setzero_si512(), m, at, p, 4);
+  }
+  static Vector lookup(Vector table, Vector at) { return _mm512_maskz_permutexvar_epi32(0xffff, at, table); }
   static Vector strided(const std::int32_t* p, std::int32_t stride) {
     if (stride == 1) return load(p);
     const Vector lane = _mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
-    return gather(p, mul(lane, set(stride)));
+    return gather(0xffff, p, mul(lane, set(stride)));
   }
   static Vector add(Vector a, Vector b) { return _mm512_add_epi32(a, b); }
   static Vector sub(Vector a, Vector b) { return _mm512_sub_epi32(a, b); }
   static Vector mul(Vector a, Vector b) { return _mm512_mullo_epi32(a, b); }
   static Vector pairs(Vector a, Vector b) { return _mm512_madd_epi16(a, b); }
   static Vector shift_left(Vector a, unsigned n) { return _mm512_maskz_slli_epi32(0xffff, a, n); }
+  static Vector shift_left_by(Vector a, Vector n) { return _mm512_maskz_sllv_epi32(0xffff, a, n); }
   static Vector shift_right(Vector a, unsigned n) { return _mm512_maskz_srli_epi32(0xffff, a, n); }
   static Vector shift_right_signed(Vector a, unsigned n) { return _mm512_maskz_srai_epi32(0xffff, a, n); }
   static Vector bits_and(Vector a, Vector b) { return _mm512_and_si512(a, b); }
   static Vector min(Vector a, Vector b) { return _mm512_maskz_min_epi32(0xffff, a, b); }
   static Vector max(Vector a, Vector b) { return _mm512_maskz_max_epi32(0xffff, a, b); }
+  static Floats to_floats(Vector a) { return _mm512_maskz_cvtepi32_ps(0xffff, a); }
+  static Vector to_ints(Floats a) { return _mm512_maskz_cvttps_epi32(0xffff, a); }
+  static Floats times(Floats a, Floats b) { return _mm512_mul_ps(a, b); }
+  static Floats minus(Floats a, Floats b) { return _mm512_sub_ps(a, b); }
+  static Floats reciprocal(Floats a) { return _mm512_maskz_rcp14_ps(0xffff, a); }
   static Mask less(Vector a, Vector b) { return _mm512_cmplt_epi32_mask(a, b); }
   static Mask both(Mask a, Mask b) { return static_cast<Mask>(a & b); }
   static Mask either(Mask a, Mask b) { return static_cast<Mask>(a | b); }

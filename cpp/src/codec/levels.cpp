@@ -57,10 +57,16 @@ void write_bits(Writer& out, std::span<const std::int32_t> values, std::int32_t 
   if (bits > 0) out.byte(static_cast<std::uint8_t>(held));
 }
 
-/// The packed values one after the other.
+/// Packed values one after the other, from value number `first` on.
 class BitReader {
  public:
-  BitReader(std::span<const std::uint8_t> bytes, int width) : bytes_(bytes), width_(width) {}
+  BitReader(std::span<const std::uint8_t> bytes, int width, std::size_t first = 0)
+      : bytes_(bytes), width_(width), at_(first * static_cast<std::size_t>(width) / 8) {
+    const auto over = static_cast<int>(first * static_cast<std::size_t>(width) % 8);
+    if (over == 0) return;
+    held_ = static_cast<std::uint64_t>(bytes_[at_++]) >> over;
+    bits_ = 8 - over;
+  }
   [[nodiscard]] std::uint32_t next() {
     while (bits_ < width_) held_ |= static_cast<std::uint64_t>(bytes_[at_++]) << bits_, bits_ += 8;
     const std::uint64_t mask = (std::uint64_t{1} << width_) - 1;
@@ -73,7 +79,7 @@ class BitReader {
  private:
   std::span<const std::uint8_t> bytes_;
   int width_;
-  std::size_t at_ = 0;
+  std::size_t at_;
   std::uint64_t held_ = 0;
   int bits_ = 0;
 };
@@ -83,7 +89,7 @@ std::size_t packed_bytes(const Reader& in, std::uint64_t size, int width) {
   return static_cast<std::size_t>((size * static_cast<std::uint64_t>(width) + 7) / 8);
 }
 
-Cells cells_of(const Model& model) { return cells_for(model.table ? 0 : model.shape, model.symbols()); }
+enum PartFlag : std::uint8_t { kLogLanes = 7, kSeveral = 8, kExcess = 16 };
 
 /// Model, parts and low bits: the body of methods 2 and 3.
 std::vector<std::uint8_t> encode_modelled(const Analysis& a, std::span<const std::int32_t> levels,
@@ -94,21 +100,28 @@ std::vector<std::uint8_t> encode_modelled(const Analysis& a, std::span<const std
   write_model(out, model);
   std::size_t lanes = profile == Profile::fast ? lanes_for(grid.size()) : 1;
   if (model.trellis()) lanes = std::min(lanes, std::bit_floor(model.chains));
-  out.byte(static_cast<std::uint8_t>(std::countr_zero(lanes)));
   const std::size_t rows = rows_a_part(grid), parts = (grid.rows + rows - 1) / rows;
-  out.varint(rows);
-  const Cells cells = cells_of(model);
-  std::vector<std::vector<std::uint8_t>> coded(parts);
+  const Tables tables(model);
+  std::vector<CodedRows> coded(parts);
   core::parallel_for(parts, 1, threads, [&](std::size_t begin, std::size_t end) {
     for (std::size_t p = begin; p < end; ++p) {
       const std::size_t first = p * rows, count = std::min(rows, grid.rows - first);
       const std::int32_t* const from = a.coarse.data() + first * grid.cols * grid.taps;
-      coded[p] = profile == Profile::fast ? encode_rows(model, cells, first, count, lanes, from)
-                                          : encode_mixed(model, cells, first, count, from);
+      coded[p] = profile == Profile::fast ? encode_rows(tables, first, count, lanes, from)
+                                          : CodedRows{encode_mixed(tables, first, count, from), {}};
     }
   });
-  for (const auto& part : coded) out.block(part);
+  const bool excess =
+      std::any_of(coded.begin(), coded.end(), [](const CodedRows& part) { return !part.excess.empty(); });
+  out.byte(static_cast<std::uint8_t>(std::countr_zero(lanes) | (parts > 1 ? kSeveral : 0) |
+                                     (excess ? kExcess : 0)));
+  if (parts > 1) out.varint(rows);
   if (model.shift > 0) write_bits(out, levels, model.centre, model.shift);
+  for (std::size_t p = 0; p < parts; ++p) {
+    if (excess) out.block(coded[p].excess);
+    if (p + 1 < parts) out.varint(coded[p].bytes.size());
+    out.append(coded[p].bytes);
+  }
   return out.take();
 }
 
@@ -129,11 +142,11 @@ std::vector<std::uint8_t> encode_best(const Grid& grid, std::span<const std::int
   return encode_modelled(computed, levels, profile, threads);
 }
 
-LevelsHeader read_header(Reader& in, std::uint8_t& method) {
+LevelsHeader read_header(Reader& in, Method& method) {
   LevelsHeader header;
   const std::uint8_t first = in.byte();
-  method = first >> 4;
-  if (method > kMax) in.fail("unknown method " + std::to_string(method));
+  if (first >> 4 > kMax) in.fail("unknown method " + std::to_string(first >> 4));
+  method = static_cast<Method>(first >> 4);
   if ((first & 15) >= kLevelTypes) in.fail("unknown type " + std::to_string(first & 15));
   header.type = static_cast<LevelType>(first & 15);
   const std::uint64_t rank = in.bounded(kMaxRank, "number of dimensions");
@@ -151,42 +164,83 @@ LevelsHeader read_header(Reader& in, std::uint8_t& method) {
   return header;
 }
 
-void decode_modelled(Reader& in, const Grid& grid, bool fast, std::span<std::int32_t> levels, int threads) {
-  const Model model = read_model(in, grid);
-  const std::uint8_t log_lanes = in.byte();
-  if (log_lanes > 5) in.fail("2^" + std::to_string(log_lanes) + " lanes, allowed up to 32");
-  const std::size_t lanes = std::size_t{1} << log_lanes;
-  const auto rows = static_cast<std::size_t>(in.bounded(grid.rows, "rows of a part"));
-  if (rows == 0) in.fail("parts of 0 rows");
-  std::vector<std::span<const std::uint8_t>> parts;
-  for (std::size_t first = 0; first < grid.rows; first += rows) parts.push_back(in.block());
-  const auto low = in.take(model.shift > 0 ? packed_bytes(in, grid.size(), model.shift) : 0);
-  const Cells cells = cells_of(model);
-  core::parallel_for(parts.size(), 1, threads, [&](std::size_t begin, std::size_t end) {
-    for (std::size_t p = begin; p < end; ++p) {
-      const std::size_t first = p * rows, count = std::min(rows, grid.rows - first);
-      std::int32_t* const to = levels.data() + first * grid.cols * grid.taps;
-      Reader part(parts[p], in.section() + ", part " + std::to_string(p));
-      if (fast) {
-        decode_rows(model, cells, first, count, lanes, part, to);
-      } else {
-        decode_mixed(model, cells, first, count, parts[p], part, to);
-      }
+/// The body of methods 2 and 3, taken apart.
+class Modelled {
+ public:
+  Modelled(Reader& in, const Grid& grid, bool fast)
+      : fast_(fast), section_(in.section()), model_(read_model(in, grid)), tables_(model_) {
+    const std::uint8_t flags = in.byte();
+    if ((flags & kLogLanes) > 5 || flags > (kLogLanes | kSeveral | kExcess)) {
+      in.fail("unknown flags of parts " + std::to_string(flags));
     }
-  });
-  if (model.shift > 0) {
-    BitReader bits(low, model.shift);
-    for (std::int32_t& v : levels) {
-      const std::uint64_t wide =
-          (static_cast<std::uint64_t>(static_cast<std::int64_t>(v)) << model.shift) | bits.next();
-      v = static_cast<std::int32_t>(static_cast<std::uint32_t>(wide) +
-                                    static_cast<std::uint32_t>(model.centre));
-    }
-  } else if (model.centre != 0) {
-    for (std::int32_t& v : levels) {
-      v = static_cast<std::int32_t>(static_cast<std::uint32_t>(v) + static_cast<std::uint32_t>(model.centre));
+    lanes_ = std::size_t{1} << (flags & kLogLanes);
+    rows_ = (flags & kSeveral) != 0 ? static_cast<std::size_t>(in.bounded(grid.rows, "rows of a part"))
+                                    : grid.rows;
+    if (rows_ == 0) in.fail("parts of 0 rows");
+    low_ = in.take(model_.shift > 0 ? packed_bytes(in, grid.size(), model_.shift) : 0);
+    for (std::size_t first = 0; first < grid.rows; first += rows_) {
+      const auto excess = (flags & kExcess) != 0 ? in.block() : std::span<const std::uint8_t>();
+      parts_.push_back({excess, first + rows_ < grid.rows ? in.block() : in.rest()});
     }
   }
+
+  [[nodiscard]] std::size_t parts() const noexcept { return parts_.size(); }
+  /// Number of the first level of a part, and of levels in it.
+  [[nodiscard]] std::size_t first(std::size_t p) const noexcept { return p * rows_ * row_size(); }
+  [[nodiscard]] std::size_t size(std::size_t p) const noexcept { return rows(p) * row_size(); }
+
+  void decode(std::size_t p, std::span<std::int32_t> levels) const {
+    Reader part(parts_[p].bytes, section_ + ", part " + std::to_string(p));
+    if (fast_) {
+      Reader excess(parts_[p].excess, section_ + ", excess of part " + std::to_string(p));
+      decode_rows(tables_, p * rows_, rows(p), lanes_, excess, part, levels.data());
+      excess.finish();
+    } else {
+      decode_mixed(tables_, p * rows_, rows(p), parts_[p].bytes, part, levels.data());
+    }
+    const auto centre = static_cast<std::uint32_t>(model_.centre);
+    if (model_.shift > 0) {
+      BitReader bits(low_, model_.shift, first(p));
+      for (std::int32_t& v : levels) {
+        const std::uint64_t wide =
+            (static_cast<std::uint64_t>(static_cast<std::int64_t>(v)) << model_.shift) | bits.next();
+        v = static_cast<std::int32_t>(static_cast<std::uint32_t>(wide) + centre);
+      }
+    } else if (centre != 0) {
+      for (std::int32_t& v : levels) v = static_cast<std::int32_t>(static_cast<std::uint32_t>(v) + centre);
+    }
+  }
+
+ private:
+  struct Part {
+    std::span<const std::uint8_t> excess, bytes;
+  };
+  [[nodiscard]] std::size_t row_size() const noexcept { return model_.grid.cols * model_.grid.taps; }
+  [[nodiscard]] std::size_t rows(std::size_t p) const noexcept {
+    return std::min(rows_, model_.grid.rows - p * rows_);
+  }
+
+  bool fast_;
+  std::string section_;
+  Model model_;
+  Tables tables_;
+  std::size_t lanes_ = 1, rows_ = 1;
+  std::span<const std::uint8_t> low_;
+  std::vector<Part> parts_;
+};
+
+/// Methods 0 and 1; `in` stands behind the header.
+void decode_plain(Reader& in, Method method, std::span<std::int32_t> levels) {
+  if (method == kConstant) {
+    std::fill(levels.begin(), levels.end(), in.zigzag32("level"));
+    return;
+  }
+  const std::int32_t least = in.zigzag32("least level");
+  const int width = in.byte();
+  if (width > 32) in.fail("a width of " + std::to_string(width) + " bits");
+  BitReader bits(in.take(packed_bytes(in, levels.size(), width)), width);
+  for (std::int32_t& v : levels)
+    v = static_cast<std::int32_t>(static_cast<std::uint32_t>(least) + bits.next());
 }
 
 }  // namespace
@@ -218,7 +272,17 @@ std::vector<std::uint8_t> encode_levels(std::span<const std::int32_t> levels,
   const int width = std::bit_width(static_cast<std::uint64_t>(static_cast<std::int64_t>(*most) - *least));
   const std::size_t packed = (levels.size() * static_cast<std::size_t>(width) + 7) / 8 + 2;
   std::vector<std::uint8_t> modelled;
-  if (levels.size() > 8) modelled = encode_best(grid_of(shape), levels, profile, threads, trellis);
+  Method method = profile == Profile::fast ? kFast : kMax;
+  if (levels.size() > 8) {
+    modelled = encode_best(grid_of(shape), levels, profile, threads, trellis);
+    if (method == kMax) {  // mixing has to learn, which small tensors and high rates do not pay for
+      auto fast = encode_best(grid_of(shape), levels, Profile::fast, threads, trellis);
+      if (fast.size() <= modelled.size()) {
+        modelled = std::move(fast);
+        method = kFast;
+      }
+    }
+  }
   if (modelled.empty() || modelled.size() >= packed) {
     start(kPacked);
     out.zigzag(*least);
@@ -226,20 +290,20 @@ std::vector<std::uint8_t> encode_levels(std::span<const std::int32_t> levels,
     write_bits(out, levels, *least, width);
     return out.take();
   }
-  start(profile == Profile::fast ? kFast : kMax);
+  start(method);
   out.append(modelled);
   return out.take();
 }
 
 LevelsHeader levels_header(std::span<const std::uint8_t> bytes) {
   Reader in(bytes, "levels");
-  std::uint8_t method = 0;
+  Method method{};
   return read_header(in, method);
 }
 
 Trellis levels_trellis(std::span<const std::uint8_t> bytes) {
   Reader in(bytes, "levels");
-  std::uint8_t method = 0;
+  Method method{};
   const LevelsHeader header = read_header(in, method);
   if (header.size == 0 || method < kFast) return {};
   const Model model = read_model(in, grid_of(header.shape));
@@ -248,26 +312,41 @@ Trellis levels_trellis(std::span<const std::uint8_t> bytes) {
 
 void decode_levels(std::span<const std::uint8_t> bytes, std::span<std::int32_t> levels, int threads) {
   Reader in(bytes, "levels");
-  std::uint8_t method = 0;
+  Method method{};
   const LevelsHeader header = read_header(in, method);
   core::require(header.size == levels.size(), "levels must have as many elements as were coded");
-  if (header.size == 0) {
-    in.finish();
-    return;
-  }
-  if (method == kConstant) {
-    std::fill(levels.begin(), levels.end(), in.zigzag32("level"));
-  } else if (method == kPacked) {
-    const std::int32_t least = in.zigzag32("least level");
-    const int width = in.byte();
-    if (width > 32) in.fail("a width of " + std::to_string(width) + " bits");
-    BitReader bits(in.take(packed_bytes(in, header.size, width)), width);
-    for (std::int32_t& v : levels)
-      v = static_cast<std::int32_t>(static_cast<std::uint32_t>(least) + bits.next());
-  } else {
-    decode_modelled(in, grid_of(header.shape), method == kFast, levels, threads);
+  if (header.size > 0 && method < kFast) decode_plain(in, method, levels);
+  if (header.size > 0 && method >= kFast) {
+    const Modelled modelled(in, grid_of(header.shape), method == kFast);
+    core::parallel_for(modelled.parts(), 1, threads, [&](std::size_t begin, std::size_t end) {
+      for (std::size_t p = begin; p < end; ++p) {
+        modelled.decode(p, levels.subspan(modelled.first(p), modelled.size(p)));
+      }
+    });
   }
   in.finish();
+}
+
+void decode_levels_into(std::span<const std::uint8_t> bytes, const TakeLevels& take, int threads) {
+  Reader in(bytes, "levels");
+  Method method{};
+  const LevelsHeader header = read_header(in, method);
+  if (header.size == 0 || method < kFast) {
+    std::vector<std::int32_t> levels(static_cast<std::size_t>(header.size));
+    decode_levels(bytes, levels);
+    take(0, levels);
+    return;
+  }
+  const Modelled modelled(in, grid_of(header.shape), method == kFast);
+  in.finish();
+  core::parallel_for(modelled.parts(), 1, threads, [&](std::size_t begin, std::size_t end) {
+    std::vector<std::int32_t> levels;
+    for (std::size_t p = begin; p < end; ++p) {
+      levels.resize(modelled.size(p));
+      modelled.decode(p, levels);
+      take(modelled.first(p), levels);
+    }
+  });
 }
 
 }  // namespace rdquant::codec

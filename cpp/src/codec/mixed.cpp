@@ -11,26 +11,28 @@ namespace {
 
 constexpr std::uint32_t kDecisions = 24;  // is it zero, is it positive, is it more than 1, 2, … 22
 constexpr std::size_t kInputs = 7;
+constexpr std::size_t kMostPlaces = 4096;  // rows and columns of their own statistics; others share them
 
 /// One decision after the other about the residual of a level, each coded by `Coder`, which either knows the
 /// residual (encoder) or learns it (decoder).
 template <class Coder>
 class Residuals {
  public:
-  Residuals(const Model& model, const Cells& cells, std::size_t first_row, std::size_t rows, Coder& coder)
-      : model_(model),
-        cells_(cells),
+  Residuals(const Tables& tables, std::size_t first_row, std::size_t rows, Coder& coder)
+      : model_(tables.model),
+        cells_(tables.cells),
         first_row_(first_row),
         coder_(coder),
         by_scale_(kScales * 4 * kDecisions),
         by_near_(16 * 16 * kDecisions),
         by_signs_(27 * kDecisions * 4),
-        by_row_(rows * kDecisions),
-        by_col_(model.grid.cols * kDecisions),
+        by_row_(std::min(rows, kMostPlaces) * kDecisions),
+        by_col_(std::min(tables.model.grid.cols, kMostPlaces) * kDecisions),
         by_values_(13 * 13 * kDecisions),
         mixers_(kDecisions * 3),
-        centre_(model.table ? commonest(model) : static_cast<std::uint32_t>(model.window)),
-        chains_(model, rows * model.grid.cols) {}
+        centre_(tables.model.table ? commonest(tables.model)
+                                   : static_cast<std::uint32_t>(tables.model.window)),
+        chains_(tables.model, rows * tables.model.grid.cols) {}
 
   /// Codes level `index` = (kernel q, tap t) of the part whose levels are at `levels`; returns it.
   std::int32_t code(std::size_t q, std::size_t t, std::int32_t* levels) {
@@ -109,8 +111,8 @@ class Residuals {
     signs_at_ = (((sign_of(newest_[0]) * 3 + sign_of(newest_[1])) * 3 + sign_of(up)) * 4 +
                  std::min<std::size_t>(t, 3)) *
                 kDecisions;
-    row_at_ = (q / cols) * kDecisions;
-    col_at_ = (q % cols) * kDecisions;
+    row_at_ = (q / cols) % kMostPlaces * kDecisions;
+    col_at_ = (q % cols) % kMostPlaces * kDecisions;
     values_at_ = (signed_class(up - base_) * 13 + signed_class(left - base_)) * kDecisions;
   }
 
@@ -206,27 +208,29 @@ struct Decoding {
 
 }  // namespace
 
-std::vector<std::uint8_t> encode_mixed(const Model& model, const Cells& cells, std::size_t first_row,
-                                       std::size_t rows, const std::int32_t* levels) {
+std::vector<std::uint8_t> encode_mixed(const Tables& tables, std::size_t first_row, std::size_t rows,
+                                       const std::int32_t* levels) {
+  const Grid& grid = tables.model.grid;
   Encoding coder;
-  Residuals<Encoding> residuals(model, cells, first_row, rows, coder);
-  std::vector<std::int32_t> copy(levels, levels + rows * model.grid.cols * model.grid.taps);
-  for (std::size_t q = 0; q < rows * model.grid.cols; ++q) {
-    for (std::size_t t = 0; t < model.grid.taps; ++t) (void)residuals.code(q, t, copy.data());
+  Residuals<Encoding> residuals(tables, first_row, rows, coder);
+  std::vector<std::int32_t> copy(levels, levels + rows * grid.cols * grid.taps);
+  for (std::size_t q = 0; q < rows * grid.cols; ++q) {
+    for (std::size_t t = 0; t < grid.taps; ++t) (void)residuals.code(q, t, copy.data());
   }
   return coder.out.finish();
 }
 
-void decode_mixed(const Model& model, const Cells& cells, std::size_t first_row, std::size_t rows,
+void decode_mixed(const Tables& tables, std::size_t first_row, std::size_t rows,
                   std::span<const std::uint8_t> bytes, const Reader& at, std::int32_t* levels) {
+  const Grid& grid = tables.model.grid;
   Decoding coder{BinaryDecoder(bytes), at};
-  Residuals<Decoding> residuals(model, cells, first_row, rows, coder);
-  for (std::size_t q = 0; q < rows * model.grid.cols; ++q) {
-    for (std::size_t t = 0; t < model.grid.taps; ++t) {
+  Residuals<Decoding> residuals(tables, first_row, rows, coder);
+  for (std::size_t q = 0; q < rows * grid.cols; ++q) {
+    for (std::size_t t = 0; t < grid.taps; ++t) {
       const std::int32_t level = residuals.code(q, t, levels);
       if (level < -2 * kReach || level > 2 * kReach) at.fail("level " + std::to_string(level));
       if (coder.in.exhausted()) at.fail("the bytes end before the levels");
-      levels[q * model.grid.taps + t] = level;
+      levels[q * grid.taps + t] = level;
     }
   }
   if (coder.in.unused()) at.fail("bytes left over");

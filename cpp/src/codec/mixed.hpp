@@ -10,11 +10,10 @@
 /// adaptive contexts.
 namespace rdquant::codec {
 
-[[nodiscard]] std::vector<std::uint8_t> encode_mixed(const Model& model, const Cells& cells,
-                                                     std::size_t first_row, std::size_t rows,
-                                                     const std::int32_t* levels);
+[[nodiscard]] std::vector<std::uint8_t> encode_mixed(const Tables& tables, std::size_t first_row,
+                                                     std::size_t rows, const std::int32_t* levels);
 /// @throws CorruptFile  a level beyond the coarse range, or bytes left over.
-void decode_mixed(const Model& model, const Cells& cells, std::size_t first_row, std::size_t rows,
+void decode_mixed(const Tables& tables, std::size_t first_row, std::size_t rows,
                   std::span<const std::uint8_t> bytes, const Reader& at, std::int32_t* levels);
 
 }  // namespace rdquant::codec

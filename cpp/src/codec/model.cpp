@@ -15,15 +15,25 @@ enum Flag : std::uint8_t {
   kCols = 8,
   kTaps = 16,
   kCentre = 32,
+  kShift = 64,
   kTrellis = 128
 };
+constexpr std::uint8_t kCoded = kTable | kPredicts | kRows | kCols | kTaps;  // a block of codes follows
 
 bool varied(const std::vector<std::int32_t>& values) {
   return std::any_of(values.begin(), values.end(), [&](std::int32_t v) { return v != values[0]; });
 }
 
+/// Where the codes begin, from the models of a few networks: a small tensor ends before it has taught them.
 struct Coders {
-  AdaptiveInteger bias, up, near, far, row, col, tap, count;
+  static constexpr std::array<std::uint16_t, 8> kScaleWidths = {36000, 21000, 12000, 8000,
+                                                                16000, 16000, 16000, 16000};
+  static constexpr std::array<std::uint16_t, 8> kTapWidths = {61000, 57000, 51000, 43000,
+                                                              29000, 12000, 4000,  2000};
+  AdaptiveInteger bias{55700, kTapWidths}, up{63500, kTapWidths}, near{10600, kTapWidths},
+      far{10200, kTapWidths};
+  AdaptiveInteger row{12000, kScaleWidths}, col{16000, kScaleWidths}, tap{8000, kTapWidths};
+  AdaptiveInteger count;
 };
 
 std::size_t past_of(std::size_t t) { return std::min(t, kMaxPast); }
@@ -122,9 +132,9 @@ std::size_t rows_a_part(const Grid& grid) {
 }
 
 std::size_t lanes_for(std::size_t size) {
-  if (size >= 65536) return 32;
-  if (size >= 24576) return 16;
-  return size >= 2048 ? 8 : 1;
+  if (size >= 8192) return 32;
+  if (size >= 2048) return 16;
+  return size >= 256 ? 8 : 1;
 }
 
 void write_model(Writer& out, const Model& model) {
@@ -136,9 +146,10 @@ void write_model(Writer& out, const Model& model) {
   if (cols) flags |= kCols;
   if (taps) flags |= kTaps;
   if (model.centre != 0) flags |= kCentre;
+  if (model.shift != 0) flags |= kShift;
   if (model.trellis()) flags |= kTrellis;
   out.byte(flags);
-  out.byte(static_cast<std::uint8_t>(model.shift));
+  if (model.shift != 0) out.byte(static_cast<std::uint8_t>(model.shift));
   if (model.centre != 0) out.zigzag(model.centre);
   if (model.trellis()) {
     out.byte(static_cast<std::uint8_t>(model.log_states));
@@ -167,16 +178,15 @@ void write_model(Writer& out, const Model& model) {
     if (cols) encode_scales(coded, model.col_scales, 0, model.col_step, c.col);
     if (taps) encode_scales(coded, model.tap_scales, 0, 1, c.tap);
   }
-  out.block(coded.finish());
+  if ((flags & kCoded) != 0) out.block(coded.finish());
 }
 
 Model read_model(Reader& in, const Grid& grid) {
   Model model;
   model.grid = grid;
   const std::uint8_t flags = in.byte();
-  if ((flags & 64) != 0) in.fail("unknown flags " + std::to_string(flags));
   model.table = (flags & kTable) != 0;
-  model.shift = in.byte();
+  if (flags & kShift) model.shift = in.byte();
   if (model.shift > 30) in.fail("shift " + std::to_string(model.shift) + ", allowed up to 30");
   if (flags & kCentre) model.centre = in.zigzag32("centre");
   if (flags & kTrellis) read_trellis(in, model);
@@ -200,7 +210,7 @@ Model read_model(Reader& in, const Grid& grid) {
     model.row_step = steps / 4 + 1;
     model.col_step = steps % 4 + 1;
   }
-  BinaryDecoder coded(in.block());
+  BinaryDecoder coded((flags & kCoded) != 0 ? in.block() : std::span<const std::uint8_t>());
   if (flags & kPredicts) model.predictors = decode_predictors(coded, in, grid.taps, c);
   model.row_scales.assign(grid.rows, base);
   model.col_scales.assign(grid.cols, 0);

@@ -30,7 +30,7 @@ inline constexpr std::size_t kMaxLanes = 32;
 
 inline constexpr std::size_t kPartSize = std::size_t{1} << 18;  ///< levels of a part, about
 
-/// The grid that a tensor of levels is seen as.
+/// How a tensor of a shape is seen; see rdquant/codec/levels.hpp.
 [[nodiscard]] Grid grid_of(std::span<const std::uint64_t> shape);
 /// Rows of a part, which is coded alone.
 [[nodiscard]] std::size_t rows_a_part(const Grid& grid);

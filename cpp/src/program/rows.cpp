@@ -57,8 +57,9 @@ struct Independent {
     if (rank > 2 && !rows.aligned(b, rank)) return false;
     return rows.aligned(input(step, 2), rank) && rows.aligned(input(step, 3), rank);
   }
-  bool operator()(const Pool& op) const {
-    return first_only(rows, step) && step.outputs.size() < 2 && op.p > 0;
+  /// Indices count from the first row on.
+  bool operator()(const Pool&) const {
+    return first_only(rows, step) && (step.outputs.size() < 2 || step.outputs[1] == kNone);
   }
   bool operator()(const Unary&) const { return true; }
   bool operator()(const Binary&) const { return rows.aligned(step); }

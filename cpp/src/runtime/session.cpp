@@ -54,12 +54,20 @@ class Recent {
 struct Prepared {
   Program program;
   std::unique_ptr<Executable> executable;
+
+  [[nodiscard]] const program::Value& value(program::ValueId id) const {
+    return program.values[static_cast<std::size_t>(id)];
+  }
 };
 
-/// How a batch is run: whole, or in pieces of as many rows as `prepared` has.
+/// How a batch is run: whole, or in `pieces` of as many rows as `prepared` has and one of the rows that are
+/// left, if any.
 struct Route {
   std::shared_ptr<Prepared> prepared;
   std::int64_t pieces = 1;
+  std::shared_ptr<Prepared> rest;
+
+  [[nodiscard]] std::int64_t count() const { return pieces + (rest ? 1 : 0); }
 };
 
 std::string port_text(const graph::Port& port) {
@@ -91,7 +99,8 @@ void check_room(const Program& program, std::size_t limit) {
 }
 
 /// Rows of a piece: one, or as many as make a piece's activations outweigh the weights, which every piece
-/// reads again; a divisor of the batch that leaves each thread a piece.
+/// reads again, and leave each thread a piece. A divisor of the batch, which needs one plan only, unless it
+/// is small.
 std::int64_t rows_per_piece(const Program& program, std::int64_t batch, std::int64_t threads) {
   std::int64_t weights = 0, largest = 1;
   for (const program::Value& value : program.values) {
@@ -101,13 +110,13 @@ std::int64_t rows_per_piece(const Program& program, std::int64_t batch, std::int
       largest = std::max(largest, bytes_of(value) / batch);
     }
   }
-  const std::int64_t wanted = std::min(weights / largest, batch / threads);
-  std::int64_t rows = 1;
-  for (std::int64_t d = 1; d <= wanted; ++d) {
-    if (batch % d == 0) rows = d;
-  }
-  return rows;
+  const std::int64_t wanted = std::max<std::int64_t>(1, std::min(weights / largest, batch / threads));
+  std::int64_t divisor = wanted;
+  while (batch % divisor != 0) --divisor;
+  return 2 * divisor >= wanted ? divisor : wanted;
 }
+
+std::int64_t rows_of(const program::Value& value) { return value.shape.empty() ? 1 : value.shape[0]; }
 
 }  // namespace
 
@@ -160,11 +169,17 @@ struct Session::Impl {
     made->executable = backend.prepare(made->program, {threads, options.memory_limit});
     prepared.add({shapes, threads}, made);
     // A plan that is dropped takes its routes along: they would keep it without its share in set_weights.
-    routes.erase_if([&](const Route& route) {
-      return std::ranges::none_of(prepared,
-                                  [&](const auto& entry) { return entry.second == route.prepared; });
-    });
+    const auto dropped = [&](const std::shared_ptr<Prepared>& plan) {
+      return std::ranges::none_of(prepared, [&](const auto& entry) { return entry.second == plan; });
+    };
+    routes.erase_if(
+        [&](const Route& route) { return dropped(route.prepared) || (route.rest && dropped(route.rest)); });
     return made;
+  }
+
+  [[nodiscard]] static Shapes with_rows(Shapes shapes, std::int64_t rows) {
+    for (core::Shape& shape : shapes) shape[0] = rows;
+    return shapes;
   }
 
   /// The batch in pieces where its rows are independent and every thread gets one; nullopt where not.
@@ -177,12 +192,12 @@ struct Session::Impl {
       if (!program::rows_are_independent(whole)) return std::nullopt;
       const std::int64_t rows = rows_per_piece(whole, batch, threads);
       if (rows == batch) return std::nullopt;
-      Shapes piece = shapes;
-      for (core::Shape& shape : piece) shape[0] = rows;
-      Route route{prepare(piece, 1), batch / rows};
+      Route route{prepare(with_rows(shapes, rows), 1), batch / rows, nullptr};
+      if (batch % rows != 0) route.rest = prepare(with_rows(shapes, batch % rows), 1);
       const Executable& executable = *route.prepared->executable;
-      const std::size_t need =
+      std::size_t need =
           executable.weight_bytes() + executable.arena_bytes() * static_cast<std::size_t>(threads);
+      if (route.rest) need += route.rest->executable->weight_bytes() + route.rest->executable->arena_bytes();
       if (need > options.memory_limit) return std::nullopt;
       return route;
     } catch (const core::InvalidArgument&) {
@@ -194,41 +209,52 @@ struct Session::Impl {
     const std::lock_guard lock(cache);
     if (auto found = routes.find(shapes)) return *found;
     std::optional<Route> made = in_pieces(shapes);
-    if (!made) made = Route{prepare(shapes, options.threads), 1};
+    if (!made) made = Route{prepare(shapes, options.threads), 1, nullptr};
     routes.add(shapes, *made);
     return *made;
   }
 
   Route unsplit(const Shapes& shapes) {
     const std::lock_guard lock(cache);
-    return {prepare(shapes, options.threads), 1};
+    return {prepare(shapes, options.threads), 1, nullptr};
   }
 
-  [[nodiscard]] static std::vector<core::Tensor> outputs_of(const Program& program, std::int64_t pieces) {
+  [[nodiscard]] static std::vector<core::Tensor> outputs_of(const Route& route) {
+    const Program& program = route.prepared->program;
     std::vector<core::Tensor> outputs;
     for (const program::ValueId id : program.outputs) {
       const program::Value& value = program.values[static_cast<std::size_t>(id)];
       core::Shape shape = value.shape;
-      if (pieces > 1) shape[0] *= pieces;
+      if (route.pieces > 1) shape[0] *= route.pieces;
+      if (route.rest) shape[0] += rows_of(route.rest->value(route.rest->program.outputs[outputs.size()]));
       outputs.emplace_back(value.dtype, std::move(shape));
     }
     return outputs;
   }
 
-  /// Runs piece `i`: its rows of the inputs into its rows of the outputs.
+  /// Runs `prepared` on its rows of the inputs, from row `first` on, into those of the outputs.
   static void run_piece(const Prepared& prepared, std::span<const core::TensorView> inputs,
-                        std::span<const core::MutableTensorView> outputs, std::int64_t i) {
+                        std::span<const core::MutableTensorView> outputs, std::int64_t first) {
     std::vector<core::TensorView> in;
     std::vector<core::MutableTensorView> out;
     for (std::size_t k = 0; k < inputs.size(); ++k) {
-      const auto& value = prepared.program.values[static_cast<std::size_t>(prepared.program.inputs[k])];
-      in.push_back({value.dtype, value.shape, inputs[k].as<std::byte>() + i * bytes_of(value)});
+      const program::Value& value = prepared.value(prepared.program.inputs[k]);
+      const std::int64_t skip = first * (bytes_of(value) / rows_of(value));
+      in.push_back({value.dtype, value.shape, inputs[k].as<std::byte>() + skip});
     }
     for (std::size_t k = 0; k < outputs.size(); ++k) {
-      const auto& value = prepared.program.values[static_cast<std::size_t>(prepared.program.outputs[k])];
-      out.push_back({value.dtype, value.shape, outputs[k].as<std::byte>() + i * bytes_of(value)});
+      const program::Value& value = prepared.value(prepared.program.outputs[k]);
+      const std::int64_t skip = first * (bytes_of(value) / rows_of(value));
+      out.push_back({value.dtype, value.shape, outputs[k].as<std::byte>() + skip});
     }
     prepared.executable->run(in, out);
+  }
+
+  /// Runs piece `i` of a route.
+  static void run_piece(const Route& route, std::span<const core::TensorView> inputs,
+                        std::span<const core::MutableTensorView> outputs, std::int64_t i) {
+    const std::int64_t rows = rows_of(route.prepared->value(route.prepared->program.inputs[0]));
+    run_piece(i < route.pieces ? *route.prepared : *route.rest, inputs, outputs, i * rows);
   }
 };
 
@@ -241,18 +267,17 @@ std::vector<core::Tensor> Session::run(std::span<const core::TensorView> inputs)
   const Shapes shapes = impl_->check(inputs);
   const std::shared_lock lock(impl_->weights);
   const Route route = impl_->route(shapes);
-  std::vector<core::Tensor> outputs = Impl::outputs_of(route.prepared->program, route.pieces);
+  std::vector<core::Tensor> outputs = Impl::outputs_of(route);
   std::vector<core::MutableTensorView> views;
   for (core::Tensor& output : outputs) views.push_back(output.write());
-  if (route.pieces == 1) {
+  if (route.count() == 1) {
     route.prepared->executable->run(inputs, views);
     return outputs;
   }
   const auto threads = static_cast<std::size_t>(core::resolve_threads(impl_->options.threads));
   std::atomic<std::int64_t> next = 0;
   core::parallel_for(threads, 1, static_cast<int>(threads), [&](std::size_t, std::size_t) {
-    for (std::int64_t i = next++; i < route.pieces; i = next++)
-      Impl::run_piece(*route.prepared, inputs, views, i);
+    for (std::int64_t i = next++; i < route.count(); i = next++) Impl::run_piece(route, inputs, views, i);
   });
   return outputs;
 }
@@ -296,7 +321,7 @@ Plan Session::plan(const Shapes& shapes, bool whole) {
             {},
             route.prepared->executable->arena_bytes(),
             route.prepared->executable->weight_bytes(),
-            route.pieces};
+            route.count()};
   for (const program::Value& value : route.prepared->program.values) plan.names.push_back(value.name);
   return plan;
 }
@@ -304,8 +329,9 @@ Plan Session::plan(const Shapes& shapes, bool whole) {
 std::vector<Times> Session::profile(std::span<const core::TensorView> inputs, int runs) {
   const Shapes shapes = impl_->check(inputs);
   const std::shared_lock lock(impl_->weights);
-  const std::shared_ptr<Prepared> prepared = impl_->unsplit(shapes).prepared;
-  std::vector<core::Tensor> outputs = Impl::outputs_of(prepared->program, 1);
+  const Route route = impl_->unsplit(shapes);
+  const std::shared_ptr<Prepared> prepared = route.prepared;
+  std::vector<core::Tensor> outputs = Impl::outputs_of(route);
   std::vector<core::MutableTensorView> views;
   for (core::Tensor& output : outputs) views.push_back(output.write());
   prepared->executable->run(inputs, views);

@@ -25,9 +25,12 @@ struct Rule {
 struct Kernels {
   void (*sums_f32)(const float* w, std::size_t n, double shift, BlockSums& out);
   void (*sums_f64)(const double* w, std::size_t n, double shift, BlockSums& out);
-  /// Writes n weights and returns how many are not 0. `out` may be `w`.
-  std::int64_t (*apply_f32)(const float* w, std::size_t n, const Rule<float>& rule, float* out);
-  std::int64_t (*apply_f64)(const double* w, std::size_t n, const Rule<double>& rule, double* out);
+  /// Writes n weights and returns how many are not 0; H to `pruned` unless that is null. `out` and `pruned`
+  /// may be `w`.
+  std::int64_t (*apply_f32)(const float* w, std::size_t n, const Rule<float>& rule, float* out,
+                            float* pruned);
+  std::int64_t (*apply_f64)(const double* w, std::size_t n, const Rule<double>& rule, double* out,
+                            double* pruned);
 };
 
 namespace baseline {

@@ -75,43 +75,39 @@ inline float nearest(float x) { return __builtin_rintf(x); }
 inline double nearest(double x) { return __builtin_rint(x); }
 
 // Adding 0 makes −0 to 0.
-template <bool kQuantize, typename T>
-inline std::int32_t apply_piece(T* w, std::size_t n, const Rule<T>& rule) {
-  const T threshold = rule.threshold, step = rule.step;
-  std::int32_t nonzero = 0;
-  for (std::size_t i = 0; i < n; ++i) {
-    T value = magnitude(w[i]) >= threshold ? w[i] : T{0};
-    if constexpr (kQuantize) value = step * nearest(value / step);
-    value += T{0};
-    w[i] = value;
-    nonzero += value != T{0};
-  }
-  return nonzero;
-}
-
-// Works on a copy in the first-level cache: the compiler need not ask whether w and out overlap.
-template <bool kQuantize, typename T>
-inline std::int64_t apply_all(const T* w, std::size_t n, const Rule<T>& rule, T* out) {
-  constexpr std::size_t kPiece = 512;
-  T piece[kPiece];
-  std::int64_t nonzero = 0;
-  std::size_t i = 0;
-  for (; i + kPiece <= n; i += kPiece) {
-    std::memcpy(piece, w + i, sizeof piece);
-    nonzero += apply_piece<kQuantize>(piece, kPiece, rule);
-    std::memcpy(out + i, piece, sizeof piece);
-  }
-  if (i < n) {
-    std::memcpy(piece, w + i, (n - i) * sizeof(T));
-    nonzero += apply_piece<kQuantize>(piece, n - i, rule);
-    std::memcpy(out + i, piece, (n - i) * sizeof(T));
-  }
-  return nonzero;
+template <typename T>
+inline void prune_piece(T* w, std::size_t n, T threshold) {
+  for (std::size_t i = 0; i < n; ++i) w[i] = (magnitude(w[i]) >= threshold ? w[i] : T{0}) + T{0};
 }
 
 template <typename T>
-std::int64_t apply(const T* w, std::size_t n, const Rule<T>& rule, T* out) {
-  return rule.step > T{0} ? apply_all<true>(w, n, rule, out) : apply_all<false>(w, n, rule, out);
+inline void quantize_piece(T* w, std::size_t n, T step) {
+  for (std::size_t i = 0; i < n; ++i) w[i] = step * nearest(w[i] / step) + T{0};
+}
+
+template <typename T>
+inline std::int32_t count_piece(const T* w, std::size_t n) {
+  std::int32_t nonzero = 0;
+  for (std::size_t i = 0; i < n; ++i) nonzero += w[i] != T{0};
+  return nonzero;
+}
+
+// Works on a copy in the first-level cache: the compiler need not ask whether w, out and pruned overlap.
+template <typename T>
+std::int64_t apply(const T* w, std::size_t n, const Rule<T>& rule, T* out, T* pruned) {
+  constexpr std::size_t kPiece = 512;
+  T piece[kPiece];
+  std::int64_t nonzero = 0;
+  for (std::size_t i = 0; i < n; i += kPiece) {
+    const std::size_t size = n - i < kPiece ? n - i : kPiece;
+    std::memcpy(piece, w + i, size * sizeof(T));
+    prune_piece(piece, size, rule.threshold);
+    if (pruned != nullptr) std::memcpy(pruned + i, piece, size * sizeof(T));
+    if (rule.step > T{0}) quantize_piece(piece, size, rule.step);
+    nonzero += count_piece(piece, size);
+    std::memcpy(out + i, piece, size * sizeof(T));
+  }
+  return nonzero;
 }
 
 }  // namespace

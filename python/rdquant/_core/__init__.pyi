@@ -1,3 +1,4 @@
+from . import calibrate as calibrate
 from . import codec as codec
 from . import entropy as entropy
 from . import graph as graph

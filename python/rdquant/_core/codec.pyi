@@ -16,6 +16,9 @@ def count(
     quantizers: list[Any], inner: int, x: NDArray[np.float32], counter: Counter, threads: int = 1
 ) -> None: ...
 
+class LevelRates:
+    def __init__(self, levels: NDArray[np.int32], shape: list[int]) -> None: ...
+
 class _Enum:
     name: str
     value: int

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .container import CompressedFile, Section, write_file
 from .lossless import decode_floats, decode_levels, encode_floats, encode_levels
-from .measure import Rate, rate, requantize
+from .measure import Rate, rate, real_bits, requantize
 from .rdo import ColumnQuantizer, Optimised, optimise
 
 __all__ = [
@@ -19,6 +19,7 @@ __all__ = [
     "encode_levels",
     "optimise",
     "rate",
+    "real_bits",
     "requantize",
     "write_file",
 ]

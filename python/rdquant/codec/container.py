@@ -30,6 +30,7 @@ __all__ = [
     "CompressedFile",
     "Section",
     "Tensor",
+    "file_bytes",
     "pack_graph",
     "unpack_graph",
     "write_file",
@@ -57,6 +58,12 @@ def write_file(path: str | os.PathLike[str], sections: Sequence[tuple[int, str, 
         for _, _, data in sections:
             out.write(data)
     return len(head) + sum(len(data) for _, _, data in sections)
+
+
+def file_bytes(sections: Sequence[tuple[int, str, bytes]]) -> bytes:
+    """The file of (kind, name, bytes) that `write_file` would write."""
+    head: bytes = _core.file_head(list(sections))
+    return b"".join([head, *(data for _, _, data in sections)])
 
 
 @dataclass(frozen=True)

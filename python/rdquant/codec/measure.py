@@ -15,9 +15,11 @@ from .._core.entropy import Counter
 from ..entropy import compression_ratio, reduction
 from ..errors import InvalidArgument
 from ..quant import Quantizer
+from .sections import pack_quantized
 
-__all__ = ["Rate", "rate", "requantize"]
+__all__ = ["Rate", "rate", "real_bits", "requantize"]
 
+_ONNX_FLOAT = 1  # TensorProto.FLOAT
 QuantizerOf = Quantizer | Callable[[str, NDArray[np.float32]], Quantizer]
 
 
@@ -82,6 +84,32 @@ def requantize(
     """Weights quantized and dequantized (float32, new arrays), with their rate; arguments and errors as `rate`."""
     restored = {name: np.empty(np.shape(value), np.float32) for name, value in weights.items()}
     return restored, _measure(weights, quantizer, by, restored)
+
+
+def real_bits(
+    weights: Mapping[str, ArrayLike], quantizer: QuantizerOf, profile: str = "fast", threads: int = 1
+) -> float:
+    """Bits per weight that the quantized tensors take in a compressed file: levels, shapes and quantizers, whole bytes.
+
+    Args:
+        weights, quantizer: as for `rate`.
+        profile: "fast" or "max", as for `rdquant.compress`.
+        threads: up to this many threads; 0: all cores.
+
+    Raises:
+        InvalidArgument: as `rate`.
+    """
+    count = total = 0
+    for name, value in weights.items():
+        tensor = as_float32(value, name)
+        try:
+            used = quantizer if isinstance(quantizer, Quantizer) else quantizer(name, tensor)
+            levels = used.quantize(tensor, threads=threads)
+        except InvalidArgument as failure:
+            raise InvalidArgument(f"tensor {name!r}: {failure}") from None
+        total += len(pack_quantized(levels, _ONNX_FLOAT, used, profile, threads))
+        count += tensor.size
+    return 8 * total / count if count else 0.0
 
 
 def _measure(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
@@ -15,13 +15,13 @@ from ..errors import InvalidArgument
 from ..quant import Deadzone, Midtread, Quantizer, parse_quantizers
 from .rdo import DEFAULT_RDO, STATES, cheapest
 
-__all__ = ["Goal", "Levels", "Plan", "goal_of", "reach", "uniform_family"]
+__all__ = ["Chosen", "Goal", "Plain", "Plan", "goal_of", "reach", "uniform_family"]
 
 _ROUNDS = 14
 _CLOSE = 0.003  # bits, or half the binary logarithm of the squared error
 
 
-class Levels(Protocol):
+class Chosen(Protocol):
     """Levels of a tensor, with what dequantizes and codes them."""
 
     @property
@@ -33,10 +33,12 @@ class Levels(Protocol):
 
 
 @dataclass(frozen=True)
-class _Plain:
+class Plain:
+    """Levels that are no path of a trellis."""
+
     levels: NDArray[np.int32]
     quantizer: Quantizer
-    trellis: _core.Trellis
+    trellis: _core.Trellis = field(default_factory=_core.Trellis)
 
 
 @dataclass(frozen=True)
@@ -61,10 +63,10 @@ class Plan:
             raise InvalidArgument(f"rdo: expected True, False or a number of at least 0, got {rdo!r}")
         return Plan(profile, threads, rdo, trellis)
 
-    def levels(self, x: NDArray[np.float32], quantizer: Quantizer) -> Levels:
+    def levels(self, x: NDArray[np.float32], quantizer: Quantizer) -> Chosen:
         """Levels of one tensor. Raises InvalidArgument for a quantizer whose levels cannot be chosen."""
         if self.rdo is None:
-            return _Plain(quantizer.quantize(x, threads=self.threads), quantizer, _core.Trellis())
+            return Plain(quantizer.quantize(x, threads=self.threads), quantizer)
         if not isinstance(quantizer, (Midtread, Deadzone)) or not isinstance(quantizer.step, (int, float)):
             raise InvalidArgument(
                 f"rdo, trellis: expected midtread or deadzone with one step a tensor, got {quantizer.label}"

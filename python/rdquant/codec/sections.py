@@ -6,6 +6,8 @@ The format is specified in cpp/include/rdquant/codec/tensor.hpp.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -24,7 +26,7 @@ from .lossless import (
     wide_levels,
 )
 
-__all__ = ["Tensor", "pack_floats", "pack_integers", "pack_quantized", "pack_raw"]
+__all__ = ["Tensor", "decode_all", "pack_floats", "pack_integers", "pack_quantized", "pack_raw"]
 
 
 def pack_quantized(
@@ -126,6 +128,19 @@ class Tensor:
     def _into(self, out: NDArray[Any], threads: int) -> NDArray[Any]:
         _core.decode_tensor(self._section, self.name, out, threads)
         return out
+
+
+_PARALLEL = 1 << 19  # elements from which a tensor's own parts are decoded in parallel
+
+
+def decode_all(tensors: Iterable[Tensor], threads: int, memory_limit: int) -> dict[str, NDArray[Any]]:
+    """Values of all tensors by name, large tensors first, on up to `threads` threads; errors as `Tensor.values`."""
+    with ThreadPoolExecutor(max(1, threads)) as pool:
+        jobs = {
+            tensor.name: pool.submit(tensor.values, threads if tensor.size >= _PARALLEL else 1, memory_limit)
+            for tensor in sorted(tensors, key=lambda tensor: -tensor.size)
+        }
+        return {name: job.result() for name, job in jobs.items()}
 
 
 _FLOAT_DTYPES = {1: "float32", 10: "float16", 11: "float64", 16: "bfloat16"}  # ONNX's TensorProto.DataType

@@ -3,28 +3,30 @@
 from __future__ import annotations
 
 import math
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 import onnx
+from numpy.typing import NDArray
 from onnx import numpy_helper
 
 from ..codec.container import GRAPH, TENSOR, CompressedFile, unpack_graph
-from ..codec.sections import Tensor
+from ..codec.sections import Tensor, decode_all
 from ..errors import CorruptFile
 from .checks import check_model, check_text
 from .model import Model, Origin
+from .qdq import fits_levels, keep_levels
 from .tensors import Stored, parameters_of
 from .writer import referring
 
 __all__ = ["build"]
 
-_PARALLEL = 1 << 19  # elements from which a tensor's own parts are decoded in parallel
 
+def build(file: CompressedFile, name: str, threads: int, memory_limit: int, levels: bool = False) -> Model:
+    """The model in `file`; with `levels`, quantized tensors as levels and nodes that dequantize them.
 
-def build(file: CompressedFile, name: str, threads: int, memory_limit: int) -> Model:
-    """The model in `file`. Raises CorruptFile for damage, Unsupported beyond `memory_limit` bytes."""
+    Raises CorruptFile for damage, Unsupported beyond `memory_limit` bytes.
+    """
     graph: bytes | None = None
     coded: dict[str, Tensor] = {}
     for section, data in file.stream():
@@ -40,7 +42,7 @@ def build(file: CompressedFile, name: str, threads: int, memory_limit: int) -> M
     except Exception as error:  # DecodeError, or RuntimeError from other protobuf implementations
         raise CorruptFile(f"{file.name}: section graph, offset 0: no ONNX graph ({error})") from None
     check_text(skeleton, file.name)
-    tensors = _decode(coded, threads, memory_limit)
+    tensors = _decode(coded, threads, memory_limit, skeleton if levels else None)
     complete = referring(skeleton, tensors, "weights")
     check_model(complete, file.name)
     facts = file.facts() if not file.is_pipe else {}
@@ -49,22 +51,29 @@ def build(file: CompressedFile, name: str, threads: int, memory_limit: int) -> M
     return Model(skeleton, tensors, parameters_of(complete, file.name), origin)
 
 
-def _decode(coded: dict[str, Tensor], threads: int, memory_limit: int) -> dict[str, Stored]:
+def _decode(
+    coded: dict[str, Tensor], threads: int, memory_limit: int, keeps: onnx.ModelProto | None
+) -> dict[str, Stored]:
+    """All tensors; where they are levels that a node of the graph `keeps` dequantizes, those."""
     left = memory_limit
     for tensor in coded.values():
         left -= tensor.size * 8 if tensor.coding != "raw" else tensor.bytes
     if left < 0:
         memory_limit = 0  # the first tensor that is decoded says so
-    with ThreadPoolExecutor(max(1, threads)) as pool:
-        jobs = {
-            name: pool.submit(_stored, tensor, threads if tensor.size >= _PARALLEL else 1, memory_limit)
-            for name, tensor in sorted(coded.items(), key=lambda item: -item[1].size)
-        }
-        return {name: jobs[name].result() for name in coded}
+    values = decode_all(coded.values(), threads, memory_limit)
+    done = {name: _stored(tensor, values.pop(name)) for name, tensor in coded.items()}
+    if keeps is None:
+        return done
+    kept: dict[str, Stored] = {}
+    for name, tensor in coded.items():
+        found = (
+            keep_levels(keeps, tensor, tensor.levels(threads, memory_limit)) if fits_levels(tensor) else None
+        )
+        kept.update({name: done[name]} if found is None else found)
+    return kept
 
 
-def _stored(tensor: Tensor, threads: int, memory_limit: int) -> Stored:
-    values = tensor.values(threads, memory_limit)
+def _stored(tensor: Tensor, values: NDArray[Any]) -> Stored:
     if tensor.coding != "raw" and values.dtype.name in ("int4", "uint4", "int2", "uint2"):
         values = np.frombuffer(numpy_helper.from_array(values).raw_data, np.uint8)
     data: Any = np.ascontiguousarray(values).reshape(-1).view(np.uint8)

@@ -160,6 +160,29 @@ class Model:
             out[name] = Stored(self._tensors[name].data_type, parameter.shape, data)
         return out
 
+    def with_outputs(self, names: Collection[str]) -> Model:
+        """The same model that gives the values `names` of its graph instead of its own outputs, in this order.
+
+        Raises InvalidArgument for no name at all, or one that no node of the main graph gives.
+        """
+        skeleton = onnx.ModelProto()
+        skeleton.CopyFrom(self._skeleton)
+        graph = skeleton.graph
+        given = {name for node in graph.node for name in node.output if name}
+        known = {value.name: value for value in (*graph.value_info, *graph.output)}
+        outputs = []
+        for name in dict.fromkeys(names):
+            if name not in given:
+                raise InvalidArgument(f"{self.name}: no node gives {name!r}{suggestion(name, given)}")
+            blank = onnx.helper.make_empty_tensor_value_info(name)
+            blank.type.tensor_type.elem_type = onnx.TensorProto.FLOAT
+            outputs.append(known.get(name, blank))
+        if not outputs:
+            raise InvalidArgument(f"{self.name}: outputs: expected at least one name, got none")
+        del graph.output[:]
+        graph.output.extend(outputs)
+        return Model(skeleton, self._tensors, list(self._parameters), self._origin)
+
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write an ONNX file, atomically; also over the file that was loaded.
 

@@ -91,6 +91,10 @@ def _value(attribute: onnx.AttributeProto, node: onnx.NodeProto) -> Any:
     if attribute.type in (AttributeProto.INTS, AttributeProto.FLOATS):
         return list(value)
     kind = AttributeProto.AttributeType.Name(attribute.type)
+    if attribute.type in (AttributeProto.GRAPH, AttributeProto.GRAPHS):
+        raise Unsupported(
+            f"{describe(node)}: the operator is not supported: {attribute.name!r} is a graph within"
+        )
     raise Unsupported(f"{describe(node)}: attribute {attribute.name!r} of kind {kind} is not supported")
 
 

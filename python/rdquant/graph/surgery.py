@@ -51,7 +51,7 @@ def operate(
     try:
         onnx.checker.check_model(model)
     except (onnx.checker.ValidationError, ValueError, RuntimeError) as error:
-        raise CorruptFile(f"{name}: {_first_lines(error)}") from None
+        raise CorruptFile(f"{name}: {_incomplete(model) or _first_lines(error)}") from None
     _check_shapes(model, name)
     _check_constants(model, name)
     model = _upgrade(model, notes)
@@ -60,6 +60,19 @@ def operate(
     del model.graph.input[:]
     model.graph.input.extend(sorted(inputs, key=lambda i: real.index(i.name)))
     return model, notes
+
+
+def _incomplete(model: onnx.ModelProto) -> str:
+    """Names the input or output whose type or shape is missing, which ONNX's checker does not; "" if none is."""
+    for field, ports in (("input", model.graph.input), ("output", model.graph.output)):
+        for port in ports:
+            if not port.HasField("type"):
+                return f"field {field}: {port.name!r} has no type"
+            if port.type.HasField("tensor_type") and not port.type.tensor_type.HasField("shape"):
+                return (
+                    f"field {field}: {port.name!r} has no shape (write it with open dimensions if it varies)"
+                )
+    return ""
 
 
 def _first_lines(error: Exception) -> str:

@@ -29,7 +29,18 @@ KEPT = "the results in results.sqlite are kept"  # said where a file of the repo
 _POINT_COLUMNS = frozenset(
     (
         *("id", "study_id", "quantizer", "family", "options", "bits", "scope", "state", "images", "entropy"),
-        *("entropy_tables", "cr", "re", "mse", "sqnr_db", "verdict", "seconds", "range", "tolerance"),
+        *(
+            "entropy_tables",
+            "real_bits",
+            "cr",
+            "re",
+            "mse",
+            "sqnr_db",
+            "verdict",
+            "seconds",
+            "range",
+            "tolerance",
+        ),
     )
 )
 _FAMILIES = {

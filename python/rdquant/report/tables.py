@@ -28,7 +28,8 @@ __all__ = [
 Cell = tuple[str, Any]  # text to show, value to sort by
 FLOAT_NOTE = (
     "H of float32 is the entropy of its distinct values (thesis section 3), which need a table of their own: it "
-    "has no CR. CR = 32/H, the size against weights of 32 bits."
+    "has no CR. CR = 32/H, the size against weights of 32 bits. Real bits: the weights' part of a compressed file, "
+    "profile fast."
 )
 _PLACES = ("1st", "2nd", "3rd")
 
@@ -114,7 +115,8 @@ def best_cells(view: View) -> tuple[list[str], list[list[Cell]]]:
     head = ["method", "bits i"]
     for metric in view.metrics:
         head += [metric.label, "loss (points)"] if metric in view.losses else [metric.label]
-    head += ["H (bits per weight)", "CR"]
+    real = "real_bits" in view.best and view.best["real_bits"].notna().any()
+    head += ["H (bits per weight)", *(["real bits per weight"] if real else []), "CR"]
     rows = []
     for row in view.best.to_dict("records"):
         cells: list[Cell] = [(row["quantizer"], row["quantizer"]), (number(row["bits"], ".0f"), row["bits"])]
@@ -123,7 +125,8 @@ def best_cells(view: View) -> tuple[list[str], list[list[Cell]]]:
             if metric in view.losses:
                 loss = row[f"loss_{metric.name}"]
                 cells.append((number(100 * loss, ".2f") if metric.share else number(loss), loss))
-        cells += [(number(row["entropy"], ".3f"), row["entropy"]), (number(row["cr"], ".2f"), row["cr"])]
+        rates = _RATES[:3] if real else (_RATES[0], _RATES[2])
+        cells += [(number(row[key], pattern), row[key]) for key, pattern in rates]
         rows.append(cells)
     return head, rows
 
@@ -174,13 +177,15 @@ def tensors_html(view: View) -> str:
 def points_html(view: View) -> str:
     """Every evaluated point."""
     scoped = view.points["scope"].nunique() > 1
-    head = ["quantizer", "bits", *(["scope"] if scoped else []), "H (bits per weight)", "CR", "SQNR (dB)"]
+    real = "real_bits" in view.points and view.points["real_bits"].notna().any()
+    head = ["quantizer", "bits", *(["scope"] if scoped else []), "H (bits per weight)"]
+    head += [*(["real bits per weight"] if real else []), "CR", "SQNR (dB)"]
     head += [*(metric.label for metric in view.metrics), "images", "state"]
     rows = []
     for row in view.points.to_dict("records"):
         cells: list[Cell] = [(row["quantizer"], row["quantizer"]), (number(row["bits"], ".0f"), row["bits"])]
         cells += [(row["scope"], row["scope"])] if scoped else []
-        for key, pattern in _RATES:
+        for key, pattern in _RATES if real else (_RATES[0], *_RATES[2:]):
             value = None if key == "cr" and row["family"] == "float" else row[key]
             cells.append((number(value, pattern), value))
         cells += [(metric.text(row[metric.name]), row[metric.name]) for metric in view.metrics]
@@ -190,7 +195,7 @@ def points_html(view: View) -> str:
     return _table("points", f"All points of the study. {FLOAT_NOTE}", head, rows)
 
 
-_RATES = (("entropy", ".3f"), ("cr", ".2f"), ("sqnr_db", ".2f"))
+_RATES = (("entropy", ".3f"), ("real_bits", ".3f"), ("cr", ".2f"), ("sqnr_db", ".2f"))
 
 
 def _table(name: str, caption: str, head: Sequence[str], rows: Sequence[Sequence[Cell]]) -> str:

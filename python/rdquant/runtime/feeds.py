@@ -21,6 +21,10 @@ def fed(feeds: Mapping[str, ArrayLike], inputs: Sequence[TensorInfo], model: str
     unknown names.
     """
     infos = {i.name: i for i in inputs}
+    if not isinstance(feeds, Mapping):
+        raise InvalidArgument(
+            f"feeds: expected arrays by input's name, got {type(feeds).__name__}; inputs: {_list(infos)}"
+        )
     for name in feeds:
         if name not in infos:
             raise InvalidArgument(
@@ -78,7 +82,10 @@ def _list(infos: Mapping[str, TensorInfo]) -> str:
 
 def _converted(info: TensorInfo, values: ArrayLike) -> NDArray[Any]:
     """`values` in the input's dtype, C-contiguous."""
-    array = np.asarray(values)
+    try:
+        array = np.asarray(values)
+    except ValueError as error:
+        raise InvalidArgument(f"input {_port(info)}: {error}") from None
     if array.dtype != info.dtype and not (array.dtype.kind == info.dtype.kind == "f"):
         raise InvalidArgument(f"input {_port(info)}: got dtype {array.dtype}; convert it first")
     return np.ascontiguousarray(array, info.dtype).reshape(array.shape)

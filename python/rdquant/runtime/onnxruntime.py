@@ -33,7 +33,7 @@ def _onnxruntime() -> Any:
 class OnnxRuntimeSession:
     """One model on ONNX Runtime; `run` may be called from several threads at once.
 
-    The weights are handed over as they are, without a serialised copy; models beyond 2 GB run too.
+    Float weights are handed over as they are, without a serialised copy; models beyond 2 GB run too.
     """
 
     backend = "onnxruntime"
@@ -100,13 +100,22 @@ class OnnxRuntimeSession:
         options.intra_op_num_threads = self._threads
         for name, value in settings.items():
             setattr(options, name, value)
-        values = {
-            name: self._ort.OrtValue.ortvalue_from_numpy_with_onnx_type(array, data_type)
-            for name, (data_type, array) in self._model.tensors().items()
-        }
+        skeleton, tensors = self._model.skeleton, self._model.tensors()
+        values = {}
+        for initializer in skeleton.graph.initializer:
+            if initializer.name not in tensors:
+                continue
+            data_type, array = tensors[initializer.name]
+            if array.dtype.kind == "f":
+                value = self._ort.OrtValue.ortvalue_from_numpy_with_onnx_type(array, data_type)
+                values[initializer.name] = value
+            else:  # bytes, two elements in each for types of four bits
+                initializer.ClearField("external_data")
+                initializer.ClearField("data_location")
+                initializer.raw_data = array.tobytes()
         options.add_external_initializers(list(values), list(values.values()))
         try:
-            blob = self._model.skeleton.SerializeToString()
+            blob = skeleton.SerializeToString()
             return self._ort.InferenceSession(blob, options, providers=_PROVIDERS), values
         except Exception as error:  # ONNX Runtime's exceptions have no common base but Exception
             raise Unsupported(f"{self._model.name}: ONNX Runtime refuses the model: {error}") from error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -56,6 +57,8 @@ class Session:
     no oneDNN, or the engine lacks an operator, ONNX Runtime if it is installed (the latter with a warning in
     the log "rdquant.runtime"); else the engine's plain loops.
 
+    Inputs and weights must be finite: oneDNN's activations make numbers of NaN.
+
     A plain file is read straight into the engine; `model` is then made when asked for, or when the engine has
     anything to complain of, so that the error is the one that `rdquant.load` gives.
 
@@ -75,10 +78,11 @@ class Session:
         for name, value in (("threads", threads), ("batch", batch), ("memory_limit", memory_limit)):
             if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
                 raise InvalidArgument(f"{name}: expected an integer ≥ 1, got {value!r}")
+        memory_limit = min(memory_limit or 0, sys.maxsize)
         self._wanted = _chosen(backend)
         self._threads = threads or 0
         self._batch = batch
-        self._limit = memory_limit or 0
+        self._limit = memory_limit
         self._model, self._inner = self._opened(model)
         self._quick = isinstance(self._model, QuickModel)
 
@@ -124,7 +128,8 @@ class Session:
         """Use `tensors` from now on; weights not named stay as they are. Runs under way end with the old
         ones.
 
-        Names, shapes and dtypes as `Model.replace_weights`. The engine repacks these weights and keeps its
+        Names, shapes and dtypes as `Model.replace_weights`; the arrays are kept, not copied: do not change them
+        later. The engine repacks these weights and keeps its
         plans; ONNX Runtime prepares the model anew.
         """
         model = self.model.replace_weights(tensors)

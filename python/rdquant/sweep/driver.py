@@ -135,6 +135,7 @@ class Driver:
             "state": outcome.state,
             "images": outcome.images,
             **_rate_columns(rate),
+            "real_bits": outcome.real_bits,
             "metrics": json.dumps(outcome.metrics),
             "verdict": "pass" if within else "fail",
             "tolerance": self._context.tolerance,

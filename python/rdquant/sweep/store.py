@@ -14,7 +14,7 @@ from ..errors import CorruptFile, InvalidArgument, RdquantError
 __all__ = ["FILE", "SCHEMA", "Store"]
 
 #: Version of the tables below. A change of them is a new version, and older files stay readable.
-SCHEMA = 1
+SCHEMA = 2
 FILE = "results.sqlite"
 
 _TABLES = """
@@ -26,8 +26,8 @@ CREATE TABLE studies(
 CREATE TABLE points(
   id INTEGER PRIMARY KEY, study_id INTEGER NOT NULL REFERENCES studies(id), quantizer TEXT NOT NULL,
   family TEXT NOT NULL, options TEXT NOT NULL, bits INTEGER, scope TEXT NOT NULL, state TEXT NOT NULL,
-  images INTEGER NOT NULL, entropy REAL NOT NULL, entropy_tables REAL, cr REAL, re REAL, mse REAL, sqnr_db REAL,
-  metrics TEXT NOT NULL, verdict TEXT, tolerance REAL, seconds REAL NOT NULL, created TEXT NOT NULL);
+  images INTEGER NOT NULL, entropy REAL NOT NULL, entropy_tables REAL, real_bits REAL, cr REAL, re REAL, mse REAL,
+  sqnr_db REAL,  metrics TEXT NOT NULL, verdict TEXT, tolerance REAL, seconds REAL NOT NULL, created TEXT NOT NULL);
 CREATE UNIQUE INDEX points_once ON points(study_id, options, scope, ifnull(bits, -1));
 CREATE TABLE fits(
   study_id INTEGER NOT NULL REFERENCES studies(id), tensor TEXT NOT NULL, rank INTEGER NOT NULL,
@@ -99,6 +99,11 @@ class Store:
             raise CorruptFile(
                 f"{self.path}: written with schema {row['value']}; this version of rdquant reads up to {SCHEMA}. "
                 "Update rdquant, or choose another folder."
+            )
+        if write and int(row["value"]) == 1:
+            self._db.executescript(
+                "BEGIN; ALTER TABLE points ADD COLUMN real_bits REAL; "
+                f"UPDATE meta SET value = '{SCHEMA}' WHERE key = 'schema'; COMMIT;"
             )
 
     @contextlib.contextmanager

@@ -29,6 +29,7 @@ _POINT = (
     "images",
     "entropy",
     "entropy_tables",
+    "real_bits",
     "cr",
     "re",
     "mse",
@@ -85,8 +86,9 @@ class Study:
         """One row a point; the float model is the quantizer "float32".
 
         Columns: quantizer, family, bits, scope, range, state ("done" or "stopped": given up early as beyond the
-        tolerance, its metrics then belong to the images seen), images, entropy and entropy_tables (bits per weight, without
-        and with tables), cr and re (to 32 bits; none for the float model), mse, sqnr_db, each metric, verdict ("pass",
+        tolerance, its metrics then belong to the images seen), images, entropy and entropy_tables (bits per weight,
+        without and with tables), real_bits (bits per weight in a compressed file, profile "fast", whole bytes; none for
+        points given up), cr and re (to 32 bits; none for the float model), mse, sqnr_db, each metric, verdict ("pass",
         "fail" or None), seconds.
         """
         import pandas as pd
@@ -99,7 +101,8 @@ class Study:
             row.update((name, json.loads(row["metrics"]).get(name, np.nan)) for name in names)
         table = pd.DataFrame(rows).reindex(columns=[*_POINT, *names, "verdict", "seconds"])
         table["bits"] = table["bits"].astype("Int64")
-        table[["cr", "re", "sqnr_db"]] = table[["cr", "re", "sqnr_db"]].astype(float)
+        floats = ["real_bits", "cr", "re", "sqnr_db"]
+        table[floats] = table[floats].astype(float)
         # SQLite keeps no infinity: 32/0 bits, and a signal without error.
         quantized = table["family"] != "float"
         table.loc[quantized & (table["entropy"] == 0), "cr"] = np.inf

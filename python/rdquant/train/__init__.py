@@ -14,6 +14,7 @@ from .schedules import Ramp, Stages
 from .score import efficiency_score
 
 __all__ = [
+    "GroupDecay",
     "PruneThenQuantize",
     "Ramp",
     "Stages",
@@ -25,6 +26,7 @@ __all__ = [
     "export_onnx",
     "figures",
     "fit",
+    "level_file",
     "load_best",
     "paper_network",
     "prune_quantize",
@@ -34,12 +36,14 @@ if TYPE_CHECKING:
     from . import figures
     from .cifar import cifar10_jpeg, cifar10_original
     from .compress import PruneThenQuantize
+    from .decay import GroupDecay
     from .export import export_onnx
     from .loop import accuracy, fit, load_best
     from .network import paper_network
-    from .size import coded_size
+    from .size import coded_size, level_file
 
 _HOMES = {
+    "GroupDecay": "decay",
     "PruneThenQuantize": "compress",
     "accuracy": "loop",
     "cifar10_jpeg": "cifar",
@@ -47,6 +51,7 @@ _HOMES = {
     "coded_size": "size",
     "export_onnx": "export",
     "fit": "loop",
+    "level_file": "size",
     "load_best": "loop",
     "paper_network": "network",
 }

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from ..errors import InvalidArgument
 from ._torch import named_weights, torch
-from .operator import Pruned, check_bits, check_gamma, prune_in_place
+from .decay import GroupDecay
+from .operator import Layer, Pruned, check_bits, check_gamma, prune_layers
 from .schedules import Ramp, Schedule, Stages, last_value, settled_at, value_at
 
 __all__ = ["Keep", "PruneThenQuantize", "prune_tensor"]
@@ -62,6 +63,7 @@ class PruneThenQuantize:
             paper's, quantizing is straight-through.
             "all": every float value; the step applies the gradient of the compressed weights to them (straight-through
             estimator). Pruned weights come back easily, so density falls less.
+        decay: a `GroupDecay`, applied to the float weights before they are pruned.
         total_steps: steps that training will take, for schedules; with plain numbers it may be left out.
         threads: threads of the operator on the CPU; 0: all cores.
 
@@ -78,6 +80,7 @@ class PruneThenQuantize:
         skip: Iterable[str] = (),
         *,
         keep: Keep = "none",
+        decay: GroupDecay | None = None,
         total_steps: int | None = None,
         threads: int = 1,
     ) -> None:
@@ -91,17 +94,13 @@ class PruneThenQuantize:
             raise InvalidArgument("total_steps: a schedule of γ or bits needs the number of steps")
         if total_steps is not None and total_steps < 1:
             raise InvalidArgument(f"total_steps: expected at least 1, got {total_steps!r}")
-        self.gamma, self.bits, self.keep, self.total_steps, self.threads = (
-            gamma,
-            bits,
-            keep,
-            total_steps,
-            threads,
-        )
+        self.gamma, self.bits, self.keep, self.decay = gamma, bits, keep, decay
+        self.total_steps, self.threads = total_steps, threads
         self.weights = _chosen(named_weights(model), skip)
         self.steps = 0
         self.layers: dict[str, Pruned] = {}
         self._floats: dict[str, torch.Tensor] = {}
+        self._compressed: dict[str, torch.Tensor] = {}  # while an optimizer's step works on the floats
         self._optimizer: torch.optim.Optimizer | None = None
 
     def attach(self, optimizer: torch.optim.Optimizer) -> PruneThenQuantize:
@@ -115,7 +114,7 @@ class PruneThenQuantize:
             raise InvalidArgument("attach: this compression follows another optimizer already")
         self._optimizer = optimizer
         if self.keep != "none":
-            optimizer.register_step_pre_hook(lambda *_: self._restore())
+            optimizer.register_step_pre_hook(lambda *_: self._give_floats())
         optimizer.register_step_post_hook(lambda *_: self.step())
         self._compress()
         return self
@@ -149,6 +148,8 @@ class PruneThenQuantize:
     def step(self) -> None:
         """Compress the weights as an optimizer's step left them; `attach` calls it after every step."""
         self.steps += 1
+        if self.decay is not None and self.steps % self.decay.every == 0:
+            self.decay.apply(self.weights, self._rates())
         self._compress()
 
     def levels(self) -> dict[str, tuple[NDArray[np.int32], float]]:
@@ -185,35 +186,76 @@ class PruneThenQuantize:
             raise InvalidArgument(f"the checkpoint compresses other layers: {', '.join(state['layers'])}")
         self.steps = state["steps"]
         self.layers = {name: Pruned(*layer) for name, layer in state["layers"].items()}
-        self._floats = {
-            name: torch.empty_like(self.weights[name], requires_grad=False).copy_(values)
-            for name, values in state["floats"].items()
-        }
+        self._compressed = {}
+        self._floats = {name: _like(v.clone(), self.weights[name]) for name, v in state["floats"].items()}
 
-    def _restore(self) -> None:
-        with torch.no_grad():
-            for name, values in self._floats.items():
-                self.weights[name].copy_(values)
+    def _rates(self) -> dict[str, float]:
+        """The learning rate of each layer; 0 for layers that are not the optimizer's."""
+        groups = [] if self._optimizer is None else self._optimizer.param_groups
+        found = {id(w): float(group["lr"]) for group in groups for w in group["params"]}
+        return {name: found.get(id(w), 0.0) for name, w in self.weights.items()}
+
+    def _give_floats(self) -> None:
+        """Let the optimizer's step work on the floats: parameters change their memory, nothing is copied."""
+        for name, w in self.weights.items():
+            if name not in self._compressed:
+                held, floats = w.data, self._floats.get(name)
+                w.data = held.clone() if floats is None else _like(floats, w)
+                self._compressed[name] = held
+
+    def _take_back(self) -> None:
+        """Give the parameters the memory of the compressed weights again; the floats stay as the step left them."""
+        for name, w in self.weights.items():
+            held = self._compressed.pop(name, None)
+            if held is not None:
+                self._floats[name], w.data = w.data, held
+            else:  # at first, and where `step` is called without an optimizer
+                self._floats[name] = w.detach().clone()
 
     def _compress(self) -> None:
         gamma, bits = self.now
-        for name, w in self.weights.items():
-            if self.keep != "none" and name not in self._floats:
-                self._floats[name] = torch.empty_like(w, requires_grad=False)
-            try:
-                self.layers[name] = self._apply(w, self._floats.get(name), gamma, bits)
-            except InvalidArgument as error:
-                raise InvalidArgument(f"{name}, after {self.steps} steps: {error}") from None
+        if self.keep != "none":
+            self._take_back()
+        layers = [self._layer(name, w.data) for name, w in self.weights.items()]
+        try:
+            if all(_is_ours(layer.out) for layer in layers):
+                done = prune_layers([_arrays(layer) for layer in layers], gamma, bits, self.threads)
+            else:
+                done = [_prune_anywhere(layer, gamma, bits) for layer in layers]
+        except InvalidArgument as error:
+            raise InvalidArgument(f"after {self.steps} steps: {error}") from None
+        self.layers = dict(zip(self.weights, done, strict=True))
 
-    def _apply(self, w: torch.Tensor, kept: torch.Tensor | None, gamma: float, bits: int) -> Pruned:
-        survivors = kept if self.keep == "survivors" else None
-        if kept is not None and survivors is None:
-            kept.copy_(w.detach())
-        if w.device.type == "cpu" and w.dtype in (torch.float32, torch.float64):
-            return prune_in_place(w, gamma, bits, self.threads, survivors)
-        if survivors is not None:
-            prune_tensor(survivors.copy_(w.detach()), gamma, 32)
-        return prune_tensor(w, gamma, bits)
+    def _layer(self, name: str, w: torch.Tensor) -> Layer:
+        floats = self._floats.get(name, w)
+        return Layer(name, floats, w, floats if self.keep == "survivors" else None)
+
+
+def _is_ours(w: torch.Tensor) -> bool:
+    return w.device.type == "cpu" and w.dtype in (torch.float32, torch.float64)
+
+
+def _arrays(layer: Layer) -> Layer:
+    """The same memory as NumPy arrays, which costs less to look at."""
+    out, weights = layer.out.numpy(), layer.weights
+    weights = out if weights is layer.out else weights.numpy()
+    return Layer(layer.name, weights, out, None if layer.pruned is None else weights)
+
+
+def _like(values: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
+    """`values` with the device, dtype and layout of w: themselves where they have them."""
+    same = values.device == w.device and values.dtype == w.dtype and values.stride() == w.stride()
+    return values if same else torch.empty_like(w.data).copy_(values)
+
+
+def _prune_anywhere(layer: Layer, gamma: float, bits: int) -> Pruned:
+    layer.out.copy_(layer.weights)
+    try:
+        if layer.pruned is not None:
+            prune_tensor(layer.pruned, gamma, 32)
+        return prune_tensor(layer.out, gamma, bits)
+    except InvalidArgument as error:
+        raise InvalidArgument(f"{layer.name}: {error}") from None
 
 
 def _ends(gamma: Schedule) -> list[float]:

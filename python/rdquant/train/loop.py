@@ -17,7 +17,7 @@ from ..errors import InvalidArgument
 from ._torch import torch
 from .checkpoint import load_checkpoint, random_state, save_checkpoint, set_random_state
 from .compress import PruneThenQuantize
-from .size import Coder, coded_size, lzma_coder
+from .size import Coder, coded_size, coder_name
 
 __all__ = ["accuracy", "fit", "load_best"]
 
@@ -42,7 +42,7 @@ def fit(
     patience: int | None = None,
     seed: int = 0,
     device: str = "cpu",
-    coder: Coder = lzma_coder,
+    coder: Coder = "fast",
     progress: Callable[[Row], None] | None = None,
 ) -> list[Row]:
     """Train a classifier, with compression or without; called again with the same folder, go on where it stopped.
@@ -69,21 +69,24 @@ def fit(
         patience: stop after this many epochs without a better validation accuracy; None: never.
         seed: of the order of samples and of all random numbers.
         device: "cpu", "cuda", …
-        coder: writes the compressed file whose size is logged.
+        coder: writes the compressed file whose size is logged, as for `coded_size`. With "fast", epochs that are the best so
+            far, and the last, are also coded with "max".
         progress: called with each row.
 
     Returns:
         One row an epoch: epoch (from 1), loss, train_accuracy, accuracy (validation, 0..1), learning_rate, seconds, best
         (whether it is the best so far; epochs in which a schedule of `compression` still runs do not count) and, with
-        compression, gamma, bits and the figures of `coded_size`.
+        compression, gamma, bits, the figures of `coded_size` and max_bytes (the file with "max", None where not asked for).
 
     Raises:
-        InvalidArgument: arguments out of range, no samples, a loss that is not finite. CorruptFile: a checkpoint that
+        InvalidArgument: arguments out of range, no samples, a batch that model or loss refuse, labels that are no integers,
+            a loss that is not finite. CorruptFile: a checkpoint that
             cannot be read.
     """
     for name, value in {"epochs": epochs, "batch_size": batch_size, "patience": patience}.items():
         if value is not None and value < 1:
             raise InvalidArgument(f"{name}: expected at least 1, got {value!r}")
+    coder_name(coder)  # checks it
     torch.manual_seed(seed)
     np.random.seed(seed % 2**32)  # noqa: NPY002 - users' loaders may draw from it
     run = _Run(
@@ -95,23 +98,36 @@ def fit(
     place.mkdir(parents=True, exist_ok=True)
     run.resume(place / "checkpoint.pt")
     while len(run.rows) < epochs and not run.stalled(patience):
-        row = run.epoch(_Batches(train, batch_size, device), _Batches(validation, batch_size, device), coder)
-        run.rows.append(row)
+        last = len(run.rows) + 1 == epochs
+        data = (_Batches(train, batch_size, device), _Batches(validation, batch_size, device))
+        run.rows.append(row := run.epoch(*data, coder, last))
         run.save(place)
         if progress is not None:
             progress(row)
     return run.rows
 
 
-def load_best(model: torch.nn.Module, folder: str | os.PathLike[str]) -> Row:
+def load_best(
+    model: torch.nn.Module,
+    folder: str | os.PathLike[str],
+    compression: PruneThenQuantize | None = None,
+) -> Row:
     """Load the weights of the best epoch that `fit` kept in `folder` into the model; the row of that epoch.
 
-    Raises CorruptFile where the file cannot be read, InvalidArgument where there is none.
+    compression: of this model; its steps and density become those of that epoch, so that `compression.levels()` and
+        `coded_size(compression)` are about the best model.
+
+    Raises CorruptFile where the file cannot be read, InvalidArgument where there is none, or none with a compression of the
+    same layers.
     """
     state = load_checkpoint(Path(folder) / "best.pt")
     if state is None:
         raise InvalidArgument(f"{folder}: no best.pt; no epoch has been finished there")
     model.load_state_dict(state["model"])
+    if compression is not None:
+        if "compression" not in state:
+            raise InvalidArgument(f"{folder}: best.pt holds no steps: the run was without compression")
+        compression.load_state_dict(state["compression"])
     row: Row = state["row"]
     return row
 
@@ -139,6 +155,21 @@ def _to_float(x: torch.Tensor, _: torch.Generator | None) -> torch.Tensor:
     return x.float()
 
 
+def _pair(value: Any, what: str) -> tuple[Any, Any]:
+    try:
+        x, y = value
+    except (TypeError, ValueError):
+        raise InvalidArgument(f"{what}: expected a pair (x, y), got {type(value).__name__}") from None
+    return x, y
+
+
+def _labels(y: torch.Tensor) -> torch.Tensor:
+    if y.is_floating_point() or y.ndim != 1:
+        shape = tuple(y.shape)
+        raise InvalidArgument(f"labels: expected one whole number a sample, got {y.dtype} of shape {shape}")
+    return y.long()
+
+
 @dataclass
 class _Batches:
     data: Data
@@ -148,12 +179,14 @@ class _Batches:
     def each(self, generator: torch.Generator | None) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         """Batches on the device; arrays are shuffled where there is a generator."""
         if not isinstance(self.data, tuple):
-            for x, y in self.data:
-                yield x.to(self.device), y.to(self.device)
+            for batch in self.data:
+                x, y = _pair(batch, "a batch")
+                yield x.to(self.device), _labels(y).to(self.device)
             return
-        x, y = (torch.as_tensor(part) for part in self.data)
+        x, y = (torch.as_tensor(part) for part in _pair(self.data, "data"))
         if len(x) != len(y):
             raise InvalidArgument(f"data: {len(x)} samples and {len(y)} labels")
+        y = _labels(y)
         order = torch.arange(len(x)) if generator is None else torch.randperm(len(x), generator=generator)
         for chosen in order.split(self.size):
             yield x[chosen].to(self.device), y[chosen].to(self.device)
@@ -171,7 +204,7 @@ class _Run:
     seed: int
     rows: list[Row] = field(default_factory=list)
 
-    def epoch(self, train: _Batches, validation: _Batches, coder: Coder) -> Row:
+    def epoch(self, train: _Batches, validation: _Batches, coder: Coder, last: bool) -> Row:
         start = time.perf_counter()
         # Order and augmentation depend on seed and epoch alone: nothing to store.
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + len(self.rows))
@@ -181,7 +214,7 @@ class _Run:
             batch_loss, hits = self._step(self.prepare(x, generator), y)
             total, right, count = total + batch_loss * len(y), right + hits, count + len(y)
         if count == 0:
-            raise InvalidArgument("train: there are no samples")
+            raise InvalidArgument("train: there are no samples (an iterator gives its batches only once)")
         if not np.isfinite(total):
             raise InvalidArgument(
                 f"epoch {len(self.rows) + 1}: the loss is {total / count}; try a smaller learning rate"
@@ -195,18 +228,24 @@ class _Run:
             ),
             "learning_rate": self.optimizer.param_groups[0]["lr"],
         }
-        settled = True
+        settled = self.compression is None or self.compression.settled
+        best = max((r["accuracy"] for r in self.rows if r["settled"]), default=-1.0)
+        row |= {"settled": settled, "best": settled and row["accuracy"] > best}
         if self.compression is not None:
             gamma, bits = self.compression.now
             row |= {"gamma": gamma, "bits": bits} | coded_size(self.compression, coder)
-            settled = self.compression.settled
-        best = max((r["accuracy"] for r in self.rows if r["settled"]), default=-1.0)
-        row |= {"settled": settled, "best": settled and row["accuracy"] > best}
+            smallest = coder == "fast" and (row["best"] or last)
+            row["max_bytes"] = coded_size(self.compression, "max")["coded_bytes"] if smallest else None
         return row | {"seconds": time.perf_counter() - start}
 
     def _step(self, x: torch.Tensor, y: torch.Tensor) -> tuple[float, int]:
-        scores = self.model(x)
-        batch_loss = self.loss(scores, y)
+        try:
+            scores = self.model(x)
+            batch_loss = self.loss(scores, y)
+        except (IndexError, RuntimeError, TypeError) as error:
+            what = f"samples {x.dtype} of {tuple(x.shape)}, labels {int(y.min())} to {int(y.max())}"
+            reason = f"{type(error).__name__}: {error}"
+            raise InvalidArgument(f"model and loss cannot take this batch ({what}): {reason}") from error
         self.optimizer.zero_grad()
         batch_loss.backward()
         self.optimizer.step()
@@ -223,7 +262,10 @@ class _Run:
         """best.pt and history.json first: if all ends here, the epoch is done again and writes them again."""
         row = self.rows[-1]
         if row["best"] or not any(r["best"] for r in self.rows):
-            save_checkpoint({"model": self.model.state_dict(), "row": row}, folder / "best.pt")
+            state = {"model": self.model.state_dict(), "row": row}
+            if self.compression is not None:
+                state["compression"] = self.compression.state_dict() | {"floats": {}}
+            save_checkpoint(state, folder / "best.pt")
         with replacing(folder / "history.json") as path:
             path.write_text(json.dumps(self.rows, indent=1) + "\n", encoding="utf-8")
         save_checkpoint(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -12,7 +13,7 @@ from .._arrays import as_floats
 from .._core import train as _core
 from ..errors import InvalidArgument
 
-__all__ = ["Pruned", "check_bits", "check_gamma", "prune_in_place", "prune_quantize"]
+__all__ = ["Layer", "Pruned", "check_bits", "check_gamma", "prune_layers", "prune_quantize"]
 
 Array = TypeVar("Array")
 
@@ -68,7 +69,7 @@ def prune_quantize(
         _core.prune_quantize(np.ascontiguousarray(source), gamma, bits, target, threads)
         return _torch_of(w).from_numpy(target) if _is_tensor(w) else target
     if out is w:
-        prune_in_place(w, gamma, bits, threads)
+        prune_layers([Layer("w", w, w)], gamma, bits, threads)
         return out
     source, target = _view(w), _target(out)
     if source.shape != target.shape or source.dtype != target.dtype:
@@ -81,21 +82,49 @@ def prune_quantize(
     return out
 
 
-def prune_in_place(w: Any, gamma: float, bits: int, threads: int = 1, pruned: Any = None) -> Pruned:
-    """`prune_quantize` of w into w, and what was done; w is a writable array or CPU tensor, dense in memory.
+class Layer(NamedTuple):
+    """The weights of one layer and where results go: writable arrays or CPU tensors of float32 or float64, dense in memory
+    and all of one layout, which may be the same memory.
 
-    pruned: where to write H, the weights pruned but not quantized; of the shape, dtype and layout of w.
+    Attributes:
+        name: what error messages begin with.
+        weights: W.
+        out: where to write C.
+        pruned: where to write H, the weights pruned but not quantized; None: nowhere.
     """
-    array, gamma, bits = _target(w), check_gamma(gamma), check_bits(bits)
-    order = sorted(range(array.ndim), key=lambda axis: -array.strides[axis])
-    array = array if array.flags.c_contiguous else array.transpose(order)
-    if not array.flags.c_contiguous:
-        raise InvalidArgument("weights in place: expected an array without gaps in memory")
-    if pruned is not None:
-        kept = _target(pruned)
-        kept = kept if kept.flags.c_contiguous else kept.transpose(order)
-        _core.prune_quantize(array, gamma, 32, kept, threads)
-    return Pruned(*_core.prune_quantize(array, gamma, bits, array, threads))
+
+    name: str
+    weights: Any
+    out: Any
+    pruned: Any = None
+
+
+def prune_layers(layers: Sequence[Layer], gamma: float, bits: int, threads: int = 1) -> list[Pruned]:
+    """`prune_quantize` of all layers at once: two passes over memory on `threads` threads, however many there are."""
+    gamma, bits = check_gamma(gamma), check_bits(bits)
+    rows = [_row(layer) for layer in layers]
+    done: dict[int, Pruned] = {}
+    for wide, prune in ((False, _core.prune_layers_f32), (True, _core.prune_layers_f64)):
+        chosen = [i for i, row in enumerate(rows) if (row[1].dtype == np.float64) == wide]
+        found = prune([rows[i] for i in chosen], gamma, bits, threads) if chosen else []
+        done |= {i: Pruned(*values) for i, values in zip(chosen, found, strict=True)}
+    return [done[i] for i in range(len(rows))]
+
+
+def _row(layer: Layer) -> tuple[Any, ...]:
+    """Name and arrays of a layer, its axes in the order of memory."""
+    weights = _target(layer.weights)
+    out = weights if layer.out is layer.weights else _target(layer.out)
+    pruned = weights if layer.pruned is layer.weights else None
+    if pruned is None and layer.pruned is not None:
+        pruned = _target(layer.pruned)
+    if not weights.flags.c_contiguous:
+        order = sorted(range(weights.ndim), key=lambda axis: -weights.strides[axis])
+        weights, out = weights.transpose(order), out.transpose(order)
+        pruned = None if pruned is None else pruned.transpose(order)
+        if not weights.flags.c_contiguous:
+            raise InvalidArgument(f"{layer.name}: weights in place need an array without gaps in memory")
+    return layer.name, weights, out, pruned
 
 
 def check_gamma(gamma: float) -> float:

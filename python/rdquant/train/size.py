@@ -1,61 +1,93 @@
-"""What a compressed network would take in a file."""
+"""What a compressed network takes in a file."""
 
 from __future__ import annotations
 
-import lzma
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..codec.container import TENSOR, file_bytes
+from ..codec.sections import pack_floats, pack_quantized
 from ..entropy import entropy
+from ..errors import InvalidArgument
+from ..quant import Midtread
 from .compress import PruneThenQuantize
 
-__all__ = ["Coder", "coded_size", "lzma_coder"]
+__all__ = ["Coder", "Levels", "coded_size", "coder_name", "level_file"]
 
 Levels = Mapping[str, tuple[NDArray[np.int32], float]]
-Coder = Callable[[Levels], bytes]
+Coder = Literal["fast", "max"] | Callable[[Levels], bytes]
+_FLOAT = 1  # ONNX's TensorProto.DataType
 
 
-def lzma_coder(levels: Levels) -> bytes:
-    """Levels in the narrowest integers and steps in float32, one after the other, as LZMA. A stand-in: it knows no
-    statistics of weights, and an entropy coder does better."""
-    pieces = []
-    for values, step in levels.values():
-        most = int(np.abs(values).max(initial=0))
-        narrow = next(t for t in (np.int8, np.int16, np.int32) if most <= np.iinfo(t).max)
-        pieces += [np.float32(step).tobytes(), values.astype(narrow).tobytes()]
-    return lzma.compress(b"".join(pieces), preset=1)
+def level_file(levels: Levels, profile: str = "fast", threads: int = 1) -> bytes:
+    """A compressed file (.rdq) of layers' weights: all that is needed to get them back, bit for bit.
+
+    Args:
+        levels: {name: (levels, step)}, as `PruneThenQuantize.levels()` gives them.
+        profile: "fast" or "max" (smaller, slower), as for `rdquant.compress`.
+        threads: up to this many threads; 0: all cores.
+
+    Returns:
+        The file; `rdquant.codec.CompressedFile(...).tensor(name)` is the layer's weights in float32. Biases and batch norm
+        are not in it.
+    """
+    sections = []
+    for name, (values, step) in levels.items():
+        if step > 0:
+            data = pack_quantized(values, _FLOAT, Midtread(step), profile, threads)
+        else:  # nothing survived
+            data = _floats(np.zeros(values.shape, np.float32), profile)
+        sections.append((TENSOR, name, data))
+    return file_bytes(sections)
 
 
-def coded_size(compression: PruneThenQuantize, coder: Coder = lzma_coder) -> dict[str, Any]:
+def coded_size(compression: PruneThenQuantize, coder: Coder = "fast") -> dict[str, Any]:
     """Sizes of the compressed layers' weights as they are now, in bytes.
 
     Args:
         compression: of a model in training.
-        coder: bytes of {name: (levels, step)}; LZMA by default.
+        coder: profile of `level_file`, "fast" or "max"; or a function that gives the bytes of {name: (levels, step)}.
 
     Returns:
         density (share of weights that are not 0), weights (their number), promised_bytes (density·bits per weight, the
         paper's RC_total, which counts no positions), entropy_bytes (order-0 entropy of the levels, a table for each
-        layer, tables not counted), coded_bytes (what `coder` wrote) and coder (its name). Layers that are pruned only
-        have no levels: entropy_bytes is then None, and their float32 values are coded.
+        layer, tables not counted), coded_bytes (the file that `coder` wrote) and coder (its name). Layers that are pruned
+        only have no levels: entropy_bytes is then None, and the file holds their float32 values.
+
+    Raises InvalidArgument for another coder.
     """
+    name, (_, bits) = coder_name(coder), compression.now
     count = sum(w.numel() for w in compression.weights.values())
-    bits = compression.now[1]
     sizes = {
         "density": compression.density,
         "weights": count,
         "promised_bytes": compression.density * bits * count / 8,
         "entropy_bytes": None,
+        "coder": name,
     }
     if bits == 32:
-        values = [w.detach().cpu().float().numpy().tobytes() for w in compression.weights.values()]
-        return sizes | {"coded_bytes": len(lzma.compress(b"".join(values), preset=1)), "coder": "lzma_coder"}
+        profile = coder if isinstance(coder, str) else "fast"
+        floats = {n: w.detach().cpu().float().numpy() for n, w in compression.weights.items()}
+        data = file_bytes([(TENSOR, n, _floats(w, profile)) for n, w in floats.items()])
+        return sizes | {"coded_bytes": len(data), "coder": profile}
     levels = compression.levels()
     sizes["entropy_bytes"] = sum(entropy(values) * values.size for values, _ in levels.values()) / 8
-    return sizes | {
-        "coded_bytes": len(coder(levels)),
-        "coder": getattr(coder, "__name__", type(coder).__name__),
-    }
+    data = level_file(levels, coder) if isinstance(coder, str) else coder(levels)
+    return sizes | {"coded_bytes": len(data)}
+
+
+def coder_name(coder: Coder) -> str:
+    """The profile, or the function's name; raises InvalidArgument for what is neither."""
+    if callable(coder):
+        return getattr(coder, "__name__", type(coder).__name__)
+    if coder not in ("fast", "max"):
+        raise InvalidArgument(f"coder: expected 'fast', 'max' or a function, got {coder!r}")
+    return coder
+
+
+def _floats(values: NDArray[np.float32], profile: str) -> bytes:
+    data = np.ascontiguousarray(values).reshape(-1).view(np.uint8)
+    return pack_floats(data, values.shape, _FLOAT, np.float32, profile, 1)

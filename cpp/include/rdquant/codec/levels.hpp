@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <span>
 #include <vector>
 
@@ -11,45 +12,53 @@
 ///     varint   rank, then that many varints, the dimensions; nothing follows if one of them is 0
 ///     0        zigzag: the one value
 ///     1        zigzag: least value; byte: width w ≤ 32; ⌈n·w/8⌉ bytes, value − least in w bits each, low
-///     first 2, 3     model; byte: log2 of the number of lanes (0 for max); varint: rows a part; one block a
-///     part; if
-///              shift > 0: ⌈n·shift/8⌉ bytes, the low bits of all levels
+///     first
+///     2, 3     model; byte: log2 of the number of lanes (0 for max), 8 for several parts, 16 for excesses;
+///              varint: rows a part, if several; if shift > 0: ⌈n·shift/8⌉ bytes, the low bits of all levels;
+///              the parts: each a block of its excesses, if flagged, and its bytes, with their varint length
+///              before them but for the last part, which goes on to the end
 ///
 /// Methods 2 and 3 see the tensor as rows × columns × taps: shape[0] × shape[1] × the rest; a vector as one
 /// row; and where the rest exceeds 64, all but the last dimension × the last × 1.
 ///
-///     model    byte: flags, 1 table, 2 predicts, 4 row scales, 8 column scales, 16 tap scales, 32 centre,
-///              128 trellis
-///              byte: shift; zigzag: centre, if flagged. Coded is c = (level − centre) >> shift.
-///              trellis: byte: ν, 3 or 5; varint: chains M. Shift and centre are 0 then, and there is no
-///              table. table: varint: number of symbols S ≤ 4096; block, coded: S counts, each as the
-///              difference to the one before; they sum to 65536. The symbol is c itself. otherwise: byte:
-///              window W; byte: 16·shape + (dead + 8)/2; byte: scale of the rows; with row or column scales,
-///              byte: 4·(row step − 1) + column step − 1; block, coded: predictors (a tap: bias, up, past
-///              taps, newest first), then row scales, column scales, tap scales in steps
-///     coded    adaptive binary arithmetic code of integers, cpp/src/codec/binary_coder.hpp
+///     model    byte: flags, 1 table, 2 predicts, 4 row scales, 8 column scales, 16 tap scales, 32 centre, 64
+///              shift, 128 trellis; byte: shift, if flagged; zigzag: centre, if flagged. Coded is c = (level
+///              − centre) >> shift. trellis, if flagged: byte: ν, 3 or 5; varint: chains M ≥ 1. Shift and
+///              centre are 0 then, and there is no table. table: varint: number of symbols S ≤ 4096; block,
+///              coded: S counts, each as the difference to the one before; they sum to 65536. The symbol is c
+///              itself. otherwise: byte: window W; byte: 16·shape + (dead + 8)/2; byte: scale of the rows;
+///              with row or column scales, byte: 4·(row step − 1) + column step − 1; if any of flags 2 … 16,
+///              block, coded: predictors (a tap: bias, up, past taps, newest first), then row scales, column
+///              scales, tap scales in steps
+///     coded    adaptive binary arithmetic code of integers, cpp/src/codec/binary_coder.hpp, which begins as
+///              `Coders` in cpp/src/codec/model.cpp says
 ///
 /// The mean of level (row, column, tap) in 1/64 is 4·bias + up·c(row − 1) + Σ past[j]·c(tap − 1 − j), rounded
 /// to 1/16 by (sum + 2) >> 2; row − 1 within the same part only. Its scale is row + column + tap, 0 … 95, σ =
 /// 2^((scale − 31)/8). Symbols are residuals c − ((mean + 8) >> 4) from −W (symbol 0) to W; the two outermost
-/// mean "at least W", the excess follows as varint in order of coding. How a symbol's interval out of 65536
+/// mean "at least W", the excess follows as varint in order of decoding. How a symbol's interval out of 65536
 /// follows from mean and scale is `symbol_start` in cpp/src/codec/lanes.hpp, with tables made from integers
 /// by cpp/src/codec/density.cpp: the same bytes give the same levels on every machine.
 ///
 /// The levels of a trellis are a path in Ungerboeck's code of 2^ν states, whose parity check polynomials
-/// (h0, h1) are, in octal, (5, 2), (13, 4), (23, 4), (45, 10) and (103, 24). Kernel q of a part follows
-/// kernel q − M at the same tap; the state of the first ones is 0. State s allows levels with v mod 2 = s mod
-/// 2, and v makes it (s >> 1) xor (h0 >> 1, if v is odd) xor (h1 >> 1, if ⌊v/2⌋ is odd). Coded is c = ⌊v/2⌋
-/// with mean (mean >> 1) − 8·(v mod 2), and without the dead zone where v is odd; predictions are from v. No
-/// fewer chains than lanes.
+/// (h0, h1) are, in octal, (13, 4) for ν = 3 and (45, 10) for ν = 5. Kernel q of a part follows kernel q − M
+/// at the same tap; the state of the first ones is 0. State s allows levels with v mod 2 = s mod 2, and v
+/// makes it (s >> 1) xor (h0 >> 1, if v is odd) xor (h1 >> 1, if ⌊v/2⌋ is odd). Coded is c = ⌊v/2⌋ with mean
+/// (mean >> 1) − 8·(v mod 2), and without the dead zone where v is odd; predictions are from v. No fewer
+/// chains than lanes; the kernels of a tail go on with their chains.
 ///
-/// A part of method 2: block of the excesses; the states of the lanes, each 4 bits, width w − 17, and its
-/// lowest w − 1 bits, low first, filled up to a byte; 16-bit words to the end. Kernel q = row·columns +
-/// column of the part belongs to lane q mod lanes; lanes take turns tap by tap. A state x gives the symbol
-/// whose interval [start, start + width) holds x mod 2^16, becomes width·⌊x/2^16⌋ + x mod 2^16 − start, and
-/// if below 2^16 takes the next word: x·2^16 + word. At the end all states are 2^16 and all words taken: a
-/// damaged part does not pass. A part of method 3: decisions about one residual after the other, mixed as in
-/// cpp/src/codec/mixed.cpp.
+/// A part of method 2 is a section of all its kernels (kernel q = row·columns + column of the part). A
+/// section of one lane is a stream: of its B bytes 4 − B mod 2 (all, if B < 4) are the state x, the others
+/// 16-bit words. x gives the symbol whose interval [start, start + width) holds x mod 2^16, becomes
+/// width·⌊x/2^16⌋ + x mod 2^16 − start, and if it is then below 2^16 and a word is left, x·2^16 + word. At
+/// its end x is 0 and all words are taken. A section of more lanes: varint: kernels of the tail, the last
+/// ones; the lanes' states, each 4 bits, width w − 17, and its lowest w − 1 bits, low first, filled up to a
+/// byte; words to the end. The kernels before the tail, counted from the section's first one, belong to lane
+/// (number mod lanes); lanes take turns tap by tap, and take words from one sequence whenever they are below
+/// 2^16. At the end all words are taken and every state is 2^16 + h; the lanes' h, two bytes each, low first,
+/// without the zero bytes at the end of them all, are a section of the tail's kernels, of 8 lanes after 16 or
+/// 32 and of one after 2 … 8. A damaged part does not pass. A part of method 3: decisions about one residual
+/// after the other, mixed as in cpp/src/codec/mixed.cpp.
 namespace rdquant::codec {
 
 /// What the levels are stored as outside; they are handled as int32 here.
@@ -65,8 +74,8 @@ struct LevelsHeader {
   std::uint64_t size = 0;  ///< product of the shape
 };
 
-/// What path levels are, if they are those of a trellis: Ungerboeck's code of `states` states (4, 8, 16, 32
-/// or 64), with that many chains; 0 states: no trellis.
+/// What path levels are, if they are those of a trellis: Ungerboeck's code of `states` states (8 or 32), with
+/// that many chains; 0 states: no trellis.
 struct Trellis {
   int states = 0;
   std::uint64_t chains = 0;
@@ -95,5 +104,14 @@ struct Trellis {
 ///
 /// @throws CorruptFile  damaged bytes; names section and offset. InvalidArgument: another size of `levels`.
 void decode_levels(std::span<const std::uint8_t> bytes, std::span<std::int32_t> levels, int threads = 1);
+
+/// What becomes of a piece of decoded levels, which begins with level number `first` of the tensor.
+using TakeLevels = std::function<void(std::size_t first, std::span<const std::int32_t> levels)>;
+
+/// Decodes piece by piece, so that a piece is still in cache when it is used; `take` is called from several
+/// threads at a time. Pieces have about 2^18 levels where the tensor's parts have.
+///
+/// @throws CorruptFile  as above, and what `take` throws.
+void decode_levels_into(std::span<const std::uint8_t> bytes, const TakeLevels& take, int threads = 1);
 
 }  // namespace rdquant::codec

@@ -1,6 +1,8 @@
 #pragma once
 
+#include <cstdint>
 #include <span>
+#include <vector>
 
 #include "rdquant/program/step.hpp"
 
@@ -15,5 +17,10 @@ namespace rdquant::program {
 /// @throws InvalidArgument  an index out of range in Gather and its kin
 void evaluate(const Step& step, std::span<const core::TensorView> inputs,
               std::span<const core::MutableTensorView> outputs, int threads = 1);
+
+/// The element along `axis` that a Resize of mode nearest between these shapes takes for each one that it
+/// makes.
+[[nodiscard]] std::vector<std::int64_t> nearest_places(const Resize& step, std::span<const std::int64_t> from,
+                                                       std::span<const std::int64_t> to, std::size_t axis);
 
 }  // namespace rdquant::program

@@ -3,6 +3,8 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
+#include <string>
+#include <vector>
 
 /// Compression while training: what is done to a layer after each update of its weights (paper 002).
 namespace rdquant::train {
@@ -50,5 +52,23 @@ Pruned prune_quantize(std::span<const float> weights, double gamma, int bits, st
                       int threads = 1);
 Pruned prune_quantize(std::span<const double> weights, double gamma, int bits, std::span<double> out,
                       int threads = 1);
+
+/// The weights of one layer and where results go.
+template <typename T>
+struct Layer {
+  std::span<const T> weights;
+  std::span<T> out;          ///< C; as above
+  std::span<T> pruned = {};  ///< H, unless empty; may be the memory of `weights` too
+  std::string name = {};     ///< what error messages begin with
+};
+
+/// The same for all layers of a network at once, each with its own β and q: two passes on `threads` threads,
+/// however many layers there are. One result a layer.
+///
+/// @throws InvalidArgument  as above, for any of the layers; nothing has been written then.
+std::vector<Pruned> prune_quantize(std::span<const Layer<float>> layers, double gamma, int bits,
+                                   int threads = 1);
+std::vector<Pruned> prune_quantize(std::span<const Layer<double>> layers, double gamma, int bits,
+                                   int threads = 1);
 
 }  // namespace rdquant::train

@@ -118,6 +118,15 @@ std::vector<double> resize_axis(const std::vector<double>& values, const Around&
   return result;
 }
 
+/// Axis `a` of a Resize between the given shapes.
+Axis axis_of(const Resize& step, std::span<const std::int64_t> from, std::span<const std::int64_t> to,
+             std::size_t a) {
+  const bool cropped = step.coordinates == Coordinates::crop_and_resize;
+  return {from[a], to[a], exact_scale(step.scales[a], from[a], to[a]),
+          cropped ? static_cast<double>(step.roi[a]) : 0,
+          cropped ? static_cast<double>(step.roi[from.size() + a]) : 1};
+}
+
 /// Writes `value` wherever the source of an element lies outside along `axis`.
 void extrapolate(std::vector<double>& values, const Around& around, const std::vector<Taps>& taps,
                  double value) {
@@ -138,10 +147,7 @@ void compute(const Resize& step, Inputs inputs, Outputs outputs) {
   std::vector<std::vector<Taps>> taps(rank);
   core::Shape shape(x.shape.begin(), x.shape.end());
   for (std::size_t a = 0; a < rank; ++a) {
-    const bool cropped = step.coordinates == Coordinates::crop_and_resize;
-    const Axis axis{x.shape[a], y.shape[a], exact_scale(step.scales[a], x.shape[a], y.shape[a]),
-                    cropped ? static_cast<double>(step.roi[a]) : 0,
-                    cropped ? static_cast<double>(step.roi[rank + a]) : 1};
+    const Axis axis = axis_of(step, x.shape, y.shape, a);
     if (axis.in == axis.out && axis.scale == 1 && axis.roi_begin == 0 && axis.roi_end == 1) continue;
     for (std::int64_t i = 0; i < axis.out; ++i) taps[a].push_back(taps_at(step, axis, i));
     values = resize_axis(values, Around(shape, static_cast<std::int64_t>(a)), taps[a]);
@@ -156,3 +162,17 @@ void compute(const Resize& step, Inputs inputs, Outputs outputs) {
 }
 
 }  // namespace rdquant::program::plain
+
+namespace rdquant::program {
+
+std::vector<std::int64_t> nearest_places(const Resize& step, std::span<const std::int64_t> from,
+                                         std::span<const std::int64_t> to, std::size_t axis) {
+  const plain::Axis lengths = plain::axis_of(step, from, to, axis);
+  std::vector<std::int64_t> places;
+  for (std::int64_t i = 0; i < lengths.out; ++i) {
+    places.push_back(plain::taps_at(step, lengths, i).places.front());
+  }
+  return places;
+}
+
+}  // namespace rdquant::program

@@ -109,6 +109,9 @@ struct PoolShape {
   bool count_pad = false;  ///< average: padding counts as zeros in the divisor
 };
 
+/// Rows of a window that first_pooled takes.
+inline constexpr Index kPooledRows = 8;
+
 enum class Binary { add, sub, mul, div, min, max, prelu };  ///< prelu(a, b) = a < 0 ? a·b : a
 
 /// A fully connected layer y = x·wᵀ + bias: x [rows][in], w [out][in], y [rows][out], rows *_row floats
@@ -152,6 +155,12 @@ struct Kernels {
     return convolutions[static_cast<std::size_t>(method)];
   }
 
+  /// Maxima over windows (not dilated, at most kPooledRows high) of what ConvMethod::first gives, which is
+  /// never stored as a whole; `pool` has the convolution's output as its image, args.residual is null.
+  /// `scratch`: plan.blocks·kh·w·B floats of the caller's own. Items: n·⌈⌈k/B⌉/plan.blocks⌉·oh; neighbours
+  /// share rows.
+  void (*first_pooled)(const ConvPlan& plan, const ConvArgs& args, const PoolShape& pool, float* scratch,
+                       Index begin, Index end);
   /// Items: n·⌈c/B⌉·oh. Windows without any pixel of the image give 0.
   void (*pool)(const PoolShape& shape, const float* src, Index src_image, float* dst, Index dst_image,
                Index begin, Index end);

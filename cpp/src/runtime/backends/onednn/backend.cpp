@@ -1,11 +1,17 @@
 #include <omp.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cstring>
+#include <iterator>
 #include <mutex>
+#include <new>
+#include <string>
+#include <thread>
 #include <utility>
 
 #include "builder.hpp"
+#include "memory.hpp"
 #include "onednn.hpp"
 #include "rdquant/core/error.hpp"
 #include "rdquant/core/parallel.hpp"
@@ -36,6 +42,17 @@ class Threads {
   bool changed_ = false;
 };
 
+/// `f()`, with oneDNN's errors as ours.
+template <typename F>
+auto guarded(F f) {
+  try {
+    return f();
+  } catch (const dnnl::error& error) {
+    if (error.status == dnnl_out_of_memory) throw std::bad_alloc();
+    throw core::Error(std::string("oneDNN: ") + error.what());
+  }
+}
+
 using Memory = std::unique_ptr<std::byte, void (*)(std::byte*)>;
 
 Memory allocate(std::size_t bytes) {
@@ -50,6 +67,7 @@ struct Context {
   Memory arena{nullptr, nullptr};
   std::vector<std::unique_ptr<Bound>> bound;
   std::uint64_t epoch = 0;  ///< of the constants that it knows
+  std::thread::id thread;   ///< the last that used it
 };
 
 /// An operand that must be told anew where it lies.
@@ -90,11 +108,13 @@ class OnednnExecutable final : public Executable {
       auto* at = static_cast<std::byte*>(outputs[static_cast<std::size_t>(patch.index)].data) + patch.offset;
       context.bound[patch.op]->set(patch.operand, at);
     }
-    if (times == nullptr) {
-      for (const auto& bound : context.bound) bound->run();
-    } else {
-      run_timed(context, *times);
-    }
+    guarded([&] {
+      if (times == nullptr) {
+        for (const auto& bound : context.bound) bound->run();
+      } else {
+        run_timed(context, *times);
+      }
+    });
     give(std::move(context));
   }
 
@@ -132,8 +152,11 @@ class OnednnExecutable final : public Executable {
     {
       const std::lock_guard lock(mutex_);
       if (!free_.empty()) {
-        context = std::move(free_.back());
-        free_.pop_back();
+        // the one that lies in this core's cache, if any
+        auto mine = std::ranges::find(free_, std::this_thread::get_id(), &Context::thread);
+        if (mine == free_.end()) mine = std::prev(mine);
+        context = std::move(*mine);
+        free_.erase(mine);
       }
     }
     if (context.arena == nullptr) context = make_context();
@@ -149,12 +172,13 @@ class OnednnExecutable final : public Executable {
   }
 
   void give(Context context) {
+    context.thread = std::this_thread::get_id();
     const std::lock_guard lock(mutex_);
     free_.push_back(std::move(context));
   }
 
   Context make_context() const {
-    Context context{allocate(plan_.arena_bytes), {}, 0};
+    Context context{allocate(plan_.arena_bytes), {}, 0, {}};
     for (const Op& op : plan_.ops) {
       context.bound.push_back(op.kernel->bind());
       for (std::size_t i = 0; i < op.operands.size(); ++i) {
@@ -188,7 +212,7 @@ class Onednn final : public Backend {
     const int threads = core::resolve_threads(options.threads);
     const Threads scope(threads);  // oneDNN divides the work when a primitive is made
     (void)block_size();            // before oneDNN is used otherwise: it may cap its instruction set
-    PhysicalPlan plan = Builder(program, options).build();
+    PhysicalPlan plan = guarded([&] { return Builder(program, options).build(); });
     const std::size_t needed = plan.arena_bytes + plan.packed_bytes;
     if (options.memory_limit != 0 && needed > options.memory_limit) {
       throw core::InvalidArgument(

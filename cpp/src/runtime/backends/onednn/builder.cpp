@@ -164,11 +164,13 @@ dnnl::primitive_attr Builder::attributes() {
   return attributes;
 }
 
-void Builder::note_view(Layout made) {
+void Builder::note_view(Layout made, std::string kernel) {
   const Step& step = program_.steps[static_cast<std::size_t>(step_)];
-  add_row(std::string(program::operation_name(step.operation)), "alias", made, true);
+  add_row(std::string(program::operation_name(step.operation)), std::move(kernel), made, true);
   plan_.rows.back().macs = plan_.rows.back().bytes = 0;
 }
+
+void Builder::absorb(const Step& step) { absorbed_.push_back(&step); }
 
 void Builder::claim_outputs() {
   for (std::size_t i = 0; i < program_.outputs.size(); ++i) {
@@ -208,6 +210,10 @@ void Builder::copy_outputs() {
 void Builder::lower(std::int32_t index) {
   step_ = index;
   const Step& step = program_.steps[static_cast<std::size_t>(index)];
+  if (std::ranges::find(absorbed_, &step) != absorbed_.end()) {
+    note_view(layout(step.outputs[0]), "fused");
+    return;
+  }
   const bool reshape = std::holds_alternative<program::Reshape>(step.operation);
   const bool split = std::holds_alternative<program::Split>(step.operation);
   const bool view = step.outputs[0] != kNone &&

@@ -50,7 +50,9 @@ class Builder {
   void emit(const dnnl::primitive_desc_base& desc, const dnnl::primitive& primitive,
             const std::vector<Operand>& operands, Layout made);
   /// Says that the current step costs nothing: its outputs lie where they should.
-  void note_view(Layout made);
+  void note_view(Layout made, std::string kernel = "alias");
+  /// Says that the operation emitted next also does what `step`, a later one, does.
+  void absorb(const program::Step& step);
   /// Attributes with a scratchpad of our own.
   [[nodiscard]] static dnnl::primitive_attr attributes();
 
@@ -79,6 +81,7 @@ class Builder {
     Layout layout;
   };
   std::vector<Pending> pending_;
+  std::vector<const program::Step*> absorbed_;
 };
 
 /// The rules: each adds what computes `step`, or returns false and adds nothing.

@@ -178,7 +178,7 @@ bool build_convolution(Builder& builder, const Step& step) {
   if (builder.value(parts.w).role != program::Role::constant) return false;
   const Preference wish = preference();
   if (builder.value(parts.x).shape.size() == 4 && wish != Preference::onednn) {
-    if (build_winograd(builder, parts)) return true;
+    if (build_pooled_convolution(builder, parts) || build_winograd(builder, parts)) return true;
     const kernels::ConvMethod method = method_of(builder, parts);
     if ((wish == Preference::own || own_is_better(builder, parts, method)) &&
         build_own_convolution(builder, parts, method))

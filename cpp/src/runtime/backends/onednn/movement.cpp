@@ -1,9 +1,9 @@
 #include <algorithm>
-#include <cmath>
 #include <cstring>
 
 #include "builder.hpp"
 #include "own.hpp"
+#include "rdquant/program/evaluate.hpp"
 
 namespace rdquant::runtime::onednn {
 namespace {
@@ -152,52 +152,6 @@ bool pad(Builder& builder, const Step& step, const program::Pad& frame) {
   return true;
 }
 
-/// The input pixel that ONNX's nearest mode takes for each output pixel of one axis.
-std::vector<std::int64_t> nearest(const program::Resize& resize, std::int64_t from, std::int64_t to,
-                                  float scale) {
-  using program::Coordinates;
-  using program::Nearest;
-  std::vector<std::int64_t> index;
-  for (std::int64_t i = 0; i < to; ++i) {
-    const auto o = static_cast<double>(i);
-    double x = 0;
-    switch (resize.coordinates) {
-      case Coordinates::asymmetric:
-        x = o / scale;
-        break;
-      case Coordinates::align_corners:
-        x = to == 1 ? 0 : o * static_cast<double>(from - 1) / static_cast<double>(to - 1);
-        break;
-      case Coordinates::pytorch_half_pixel:
-        x = to == 1 ? 0 : (o + 0.5) / scale - 0.5;
-        break;
-      case Coordinates::half_pixel_symmetric: {
-        const double adjust = static_cast<double>(to) / (scale * static_cast<double>(from));
-        x = static_cast<double>(from) / 2 * (1 - adjust) + (o + 0.5) / scale - 0.5;
-        break;
-      }
-      default:
-        x = (o + 0.5) / scale - 0.5;
-    }
-    double rounded = 0;
-    switch (resize.nearest) {
-      case Nearest::floor:
-        rounded = std::floor(x);
-        break;
-      case Nearest::ceil:
-        rounded = std::ceil(x);
-        break;
-      case Nearest::round_prefer_ceil:
-        rounded = std::floor(x + 0.5);
-        break;
-      default:
-        rounded = std::ceil(x - 0.5);
-    }
-    index.push_back(std::clamp<std::int64_t>(static_cast<std::int64_t>(rounded), 0, from - 1));
-  }
-  return index;
-}
-
 /// Runs of `width` floats, one per pixel: from, to.
 struct Enlarger {
   std::vector<std::int64_t> rows, columns;
@@ -241,11 +195,11 @@ bool build_resize(Builder& builder, const Step& step) {
   const ValueId y = step.outputs[0];
   const Layout layout = builder.layout(y);
   const Shape from = physical(builder.value(x), layout);
-  const Shape to = physical(builder.value(y), layout);
+  const Shape &from_shape = builder.value(x).shape, &to_shape = builder.value(y).shape;
   builder.emit(
       make_own("nearest", 2,
-               Enlarger{nearest(resize, from[2], to[2], resize.scales[2]),
-                        nearest(resize, from[3], to[3], resize.scales[3]), from[0] * from[1], from[2],
+               Enlarger{program::nearest_places(resize, from_shape, to_shape, 2),
+                        program::nearest_places(resize, from_shape, to_shape, 3), from[0] * from[1], from[2],
                         from[3], layout == Layout::blocked ? block_size() : 1, builder.threads()}),
       {builder.read(x, layout), builder.write(y, layout)}, layout);
   return true;

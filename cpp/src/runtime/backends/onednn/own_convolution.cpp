@@ -133,6 +133,25 @@ struct WinogradConvolution {
   }
 };
 
+struct PooledConvolution {
+  const kernels::Kernels& kernels;
+  ConvPlan plan;
+  kernels::PoolShape pool;
+  Arguments arguments;
+  int threads;
+  Index items;
+  Index scratch;  ///< floats between the threads' parts
+
+  void operator()(void* const* operand) const {
+    constexpr Index kRows = 4;  // fewer are not worth making rows of the convolution twice
+    const kernels::ConvArgs args = arguments.at(operand);
+    auto* const memory = static_cast<float*>(operand[Arguments::kScratch]);
+    share_ranked(items, kRows, threads, [&](Index begin, Index end, int rank) {
+      kernels.first_pooled(plan, args, pool, memory + rank * scratch, begin, end);
+    });
+  }
+};
+
 std::string_view method_name(kernels::ConvMethod method) {
   switch (method) {
     case kernels::ConvMethod::depthwise:
@@ -185,13 +204,15 @@ kernels::ConvShape shape_of(const Builder& builder, const ConvolutionParts& part
           parts.convolution.groups};
 }
 
-/// Adds the operation of the kernel that `make` gives for its arguments. The source is read in layout `from`.
+/// Adds the operation of the kernel that `make` gives for its arguments. The source is read in layout `from`;
+/// `parts.y` is written, or `pooled` in its place.
 template <typename Make>
 void emit_own(Builder& builder, const ConvolutionParts& parts, Layout from, Place weights, Place scratch,
-              const std::string& name, const Make& make) {
+              const std::string& name, const Make& make, ValueId pooled = kNone) {
+  const ValueId to = pooled == kNone ? parts.y : pooled;
   Arguments arguments{{}, parts.bias != kNone, parts.residual != kNone, parts.slopes != kNone};
   arguments.fixed.src_image = floats(builder, parts.x, from);
-  arguments.fixed.dst_image = arguments.fixed.residual_image = floats(builder, parts.y, Layout::blocked);
+  arguments.fixed.dst_image = arguments.fixed.residual_image = floats(builder, to, Layout::blocked);
   arguments.fixed.residual_last = parts.convolution.residual_last;
   arguments.fixed.activation = *own_activation(parts.convolution.activation);
   const std::int64_t filters = builder.value(parts.w).shape[0];
@@ -199,9 +220,49 @@ void emit_own(Builder& builder, const ConvolutionParts& parts, Layout from, Plac
   if (arguments.bias) operands.push_back(pack_vector(builder, parts.bias, filters));
   if (arguments.residual) operands.push_back(builder.read(parts.residual, Layout::blocked));
   if (arguments.slopes) operands.push_back(pack_vector(builder, parts.slopes, filters));
-  operands[2] = builder.write(parts.y, Layout::blocked);
+  operands[2] = builder.write(to, Layout::blocked);
   const std::size_t count = operands.size();
   builder.emit(make_own(name, count, make(arguments)), std::move(operands), Layout::blocked);
+}
+
+/// The step that takes maxima of `id` over windows, where nothing else reads it and we can run it; else null.
+const program::Step* only_pool_of(const Builder& builder, ValueId id) {
+  const program::Program& program = builder.program();
+  const program::Step* found = nullptr;
+  for (const program::Step& step : program.steps) {
+    if (std::ranges::find(step.inputs, id) == step.inputs.end()) continue;
+    if (found != nullptr) return nullptr;
+    found = &step;
+  }
+  if (found == nullptr || std::ranges::find(program.outputs, id) != program.outputs.end()) return nullptr;
+  if (!is_plain_pool(program, *found)) return nullptr;
+  const auto& pool = std::get<program::Pool>(found->operation);
+  const program::Window& window = pool.window;
+  const bool dense = window.dilations == std::vector<std::int64_t>{1, 1};
+  const bool runs = pool.function == program::PoolFunction::max && dense &&
+                    window.kernel[0] <= kernels::kPooledRows &&
+                    builder.layout(found->outputs[0]) == Layout::blocked;
+  return runs ? found : nullptr;
+}
+
+kernels::PoolShape pool_shape_of(const Builder& builder, const program::Step& step) {
+  const core::Shape& x = builder.value(step.inputs[0]).shape;
+  const core::Shape& y = builder.value(step.outputs[0]).shape;
+  const program::Window& window = std::get<program::Pool>(step.operation).window;
+  return {.n = x[0],
+          .c = x[1],
+          .h = x[2],
+          .w = x[3],
+          .oh = y[2],
+          .ow = y[3],
+          .kh = window.kernel[0],
+          .kw = window.kernel[1],
+          .sh = window.strides[0],
+          .sw = window.strides[1],
+          .top = window.pads_begin[0],
+          .left = window.pads_begin[1],
+          .bottom = window.pads_end[0],
+          .right = window.pads_end[1]};
 }
 
 }  // namespace
@@ -271,6 +332,37 @@ bool build_own_convolution(Builder& builder, const ConvolutionParts& parts, kern
       builder, parts, from, builder.pack(parts.w, bytes_of(plan.weights), packer), builder.scratch(0),
       std::string(method_name(method)) + std::string(core::isa_name(own.isa)),
       [&](const Arguments& arguments) { return OwnConvolution{own, plan, arguments, builder.threads()}; });
+  return true;
+}
+
+bool build_pooled_convolution(Builder& builder, const ConvolutionParts& parts) {
+  const core::Shape& x = builder.value(parts.x).shape;
+  if (x.size() != 4 || x[1] > 4 || builder.layout(parts.x) != Layout::plain || parts.residual != kNone)
+    return false;
+  if (!takes(builder, parts)) return false;
+  const program::Step* step = only_pool_of(builder, parts.y);
+  if (step == nullptr) return false;
+  const kernels::Kernels& own = own_kernels();
+  ConvPlan plan;
+  try {
+    plan = own.plan(shape_of(builder, parts), kernels::ConvMethod::first);
+  } catch (const core::Error&) {
+    return false;  // not a shape for this method
+  }
+  const kernels::PoolShape pool = pool_shape_of(builder, *step);
+  const int threads = builder.threads();
+  const Index groups = kernels::divide(kernels::divide(plan.shape.k, own.block), plan.blocks);
+  const Index scratch = kernels::divide(plan.blocks * pool.kh * pool.w * own.block, kLine) * kLine;
+  const auto packer = std::make_shared<FilterPacker>(own, plan, x[1]);
+  builder.absorb(*step);
+  emit_own(
+      builder, parts, Layout::plain, builder.pack(parts.w, bytes_of(plan.weights), packer),
+      builder.scratch(bytes_of(scratch * threads)),
+      "first with maxima " + std::string(core::isa_name(own.isa)),
+      [&](const Arguments& arguments) {
+        return PooledConvolution{own, plan, pool, arguments, threads, pool.n * groups * pool.oh, scratch};
+      },
+      step->outputs[0]);
   return true;
 }
 

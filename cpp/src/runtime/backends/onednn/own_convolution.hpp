@@ -23,6 +23,10 @@ struct ConvolutionParts {
 /// Lowers to a kernel of our own; false, and nothing added, where the method does not run this shape.
 bool build_own_convolution(Builder& builder, const ConvolutionParts& parts, kernels::ConvMethod method);
 
+/// Lowers a first convolution together with the maxima that are all that reads it; false, and nothing added,
+/// where there is no such pair.
+bool build_pooled_convolution(Builder& builder, const ConvolutionParts& parts);
+
 /// Lowers to Winograd's algorithm where that pays; false, and nothing added, where not.
 bool build_winograd(Builder& builder, const ConvolutionParts& parts);
 

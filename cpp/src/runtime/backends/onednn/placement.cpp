@@ -172,7 +172,8 @@ class Placer {
           placement_.find(whole).root != part) {
         attach(part, whole, offset);
       }
-      offset += bytes(part);
+      offset +=
+          bytes_in(value(part), layout(whole));  // a part that is copied here may lie elsewhere in blocks
       if (split != nullptr) i += split->outputs.size() - 1;
     }
   }

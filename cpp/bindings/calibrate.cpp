@@ -1,0 +1,103 @@
+#include <pybind11/stl.h>
+
+#include <algorithm>
+
+#include "arrays.hpp"
+#include "bindings.hpp"
+#include "rdquant/calibrate/covariance.hpp"
+#include "rdquant/calibrate/feedback.hpp"
+
+namespace py = pybind11;
+
+namespace rdquant::bindings {
+namespace {
+
+using calibrate::Covariance;
+using calibrate::Feedback;
+
+py::array_t<double> to_array(const std::vector<double>& values, const std::vector<std::size_t>& shape) {
+  py::array_t<double> out(std::vector<py::ssize_t>(shape.begin(), shape.end()));
+  std::copy(values.begin(), values.end(), out.mutable_data());
+  return out;
+}
+
+void bind_covariance(py::module_& m) {
+  py::class_<Covariance>(m, "Covariance", "Moments of a layer's inputs, see rdquant.calibrate.")
+      .def(py::init([](std::size_t channels, std::size_t groups, std::array<std::size_t, 2> kernel,
+                       std::array<std::size_t, 2> strides, std::array<std::size_t, 2> dilations,
+                       std::array<std::size_t, 4> pads, std::size_t positions) {
+             return std::make_unique<Covariance>(
+                 calibrate::Patches{channels, groups, kernel, strides, dilations, pads}, positions);
+           }),
+           py::arg("channels"), py::arg("groups"), py::arg("kernel"), py::arg("strides"),
+           py::arg("dilations"), py::arg("pads"), py::arg("positions"))
+      .def(
+          "add",
+          [](Covariance& self, const py::array& images, int threads) {
+            const auto from = view<float>(images);
+            core::require(images.ndim() == 4, "images: expected [n, channels, height, width]");
+            const auto size = [&](int axis) { return static_cast<std::size_t>(images.shape(axis)); };
+            const py::gil_scoped_release unlocked;
+            self.add(from, size(0), size(2), size(3), threads);
+          },
+          py::arg("images"), py::arg("threads"))
+      .def_property_readonly("images", &Covariance::images)
+      .def("mean",
+           [](const Covariance& self) {
+             return to_array(self.mean(), {self.patches().groups, self.patches().inputs()});
+           })
+      .def("shrinkage", &Covariance::shrinkage, py::arg("centred"))
+      .def(
+          "matrix",
+          [](const Covariance& self, bool centred, int threads) {
+            std::vector<double> values;
+            {
+              const py::gil_scoped_release unlocked;
+              values = self.matrix(centred, threads);
+            }
+            const std::size_t inputs = self.patches().inputs();
+            return to_array(values, {self.patches().groups, inputs, inputs});
+          },
+          py::arg("centred"), py::arg("threads"));
+}
+
+}  // namespace
+
+void bind_calibrate(py::module_ m) {
+  m.doc() = "What calibration data tell of layers, and rounding of weights that uses it.";
+  bind_covariance(m);
+  py::class_<Feedback>(m, "Feedback", "A factorised covariance, see rdquant.calibrate.")
+      .def(py::init([](const py::array& covariance, int threads) {
+             const auto from = view<double>(covariance);
+             core::require(covariance.ndim() == 3, "covariance: expected [groups, inputs, inputs]");
+             const auto groups = static_cast<std::size_t>(covariance.shape(0));
+             const auto inputs = static_cast<std::size_t>(covariance.shape(1));
+             const py::gil_scoped_release unlocked;
+             return std::make_unique<Feedback>(from, groups, inputs, threads);
+           }),
+           py::arg("covariance"), py::arg("threads"))
+      .def_property_readonly("groups", &Feedback::groups)
+      .def_property_readonly("inputs", &Feedback::inputs)
+      .def_property_readonly("mean_weight", &Feedback::mean_weight)
+      .def(
+          "round",
+          [](const Feedback& self, const py::array& weights, double step, double lambda,
+             const codec::LevelRates* rates, std::size_t row_stride, std::size_t column_stride,
+             py::array levels, int threads) {
+            const auto from = view<float>(weights);
+            const auto to = mutable_view<std::int32_t>(levels);
+            core::require(rates == nullptr || rates->size() == from.size(), "rates: of another tensor");
+            const py::gil_scoped_release unlocked;
+            if (rates == nullptr) {
+              return round_with_feedback(self, from, step, calibrate::NearestRounder(step), to, threads);
+            }
+            const calibrate::RateRounder rounder(step, lambda, self.mean_weight(), *rates, row_stride,
+                                                 column_stride);
+            return round_with_feedback(self, from, step, rounder, to, threads);
+          },
+          py::arg("weights"), py::arg("step"), py::arg("lambda_"), py::arg("rates").none(true),
+          py::arg("row_stride"), py::arg("column_stride"), py::arg("levels"), py::arg("threads"),
+          "Writes levels [rows, inputs] and returns the loss.");
+}
+
+}  // namespace rdquant::bindings

@@ -1,0 +1,117 @@
+"""What compressing a model gave: sizes and errors, tensor by tensor."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from ._tolerance import Measured
+
+__all__ = ["CompressedTensor", "CompressionResult"]
+
+
+@dataclass(frozen=True)
+class CompressedTensor:
+    """One tensor of a compressed file.
+
+    Attributes:
+        role: "weight", "bias" or "normalization"; "" for what is not learned.
+        coding: "quantized", "floats" (without loss), "integers" or "raw".
+        bytes: of its section, parameters of the quantizer included.
+        entropy: order-0 entropy of its levels, bits each; NaN where there are none.
+        squared_error: Σ(w − ŵ)².
+        energy: Σw².
+    """
+
+    name: str
+    role: str
+    shape: tuple[int, ...]
+    coding: str
+    bytes: int
+    entropy: float
+    squared_error: float
+    energy: float
+
+    @property
+    def size(self) -> int:
+        """Number of elements."""
+        return int(np.prod(self.shape, dtype=np.int64))
+
+    @property
+    def bits_per_weight(self) -> float:
+        """Real bits an element, everything that belongs to the tensor counted."""
+        return 8 * self.bytes / self.size if self.size else 0.0
+
+
+@dataclass(frozen=True)
+class CompressionResult:
+    """What `compress` wrote."""
+
+    path: str
+    bytes: int
+    """Size of the file."""
+    graph_bytes: int
+    original_bytes: int
+    """Size of the model that was compressed, as its file was."""
+    tensors: tuple[CompressedTensor, ...]
+    measured: Measured | None = None
+    """What was lost on held-out images; None where no data were given."""
+    met: bool = True
+    """Whether that is within what was tolerated."""
+    interrupted: bool = False
+    """Whether the search was ended before it had come to its own end."""
+
+    @property
+    def weights(self) -> int:
+        """Number of learned values."""
+        return sum(t.size for t in self.tensors if t.role)
+
+    @property
+    def bits_per_weight(self) -> float:
+        """Real bits a learned value: their sections and nothing else. Beside it stands `file_bits_per_weight`."""
+        return 8 * sum(t.bytes for t in self.tensors if t.role) / self.weights if self.weights else 0.0
+
+    @property
+    def file_bits_per_weight(self) -> float:
+        """Bits of the whole file, graph included, a learned value."""
+        return 8 * self.bytes / self.weights if self.weights else 0.0
+
+    @property
+    def sqnr_db(self) -> float:
+        """10·log10(Σw²/Σ(w − ŵ)²) over the learned values; infinite without loss."""
+        error = sum(t.squared_error for t in self.tensors)
+        energy = sum(t.energy for t in self.tensors)
+        return 10 * float(np.log10(energy / error)) if error > 0 and energy > 0 else float("inf")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, fit for JSON."""
+        return {
+            "path": self.path,
+            "bytes": self.bytes,
+            "graph_bytes": self.graph_bytes,
+            "original_bytes": self.original_bytes,
+            "weights": self.weights,
+            "bits_per_weight": self.bits_per_weight,
+            "file_bits_per_weight": self.file_bits_per_weight,
+            "sqnr_db": self.sqnr_db if np.isfinite(self.sqnr_db) else None,
+            "measured": None
+            if self.measured is None
+            else {k: None if np.isnan(v) else v for k, v in asdict(self.measured).items()},
+            "met": self.met,
+            "interrupted": self.interrupted,
+            "tensors": [
+                {
+                    "name": t.name,
+                    "role": t.role,
+                    "shape": list(t.shape),
+                    "coding": t.coding,
+                    "bytes": t.bytes,
+                    "bits_per_weight": t.bits_per_weight,
+                    "entropy": None if np.isnan(t.entropy) else t.entropy,
+                }
+                for t in self.tensors
+            ],
+        }

@@ -1,0 +1,180 @@
+"""The layers of a network whose weights multiply inputs that data can tell of: convolutions and products with a matrix."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from ..errors import Unsupported
+from ..graph import Model
+
+__all__ = ["Layer", "layers_of"]
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A node with a weight of its own: rows of the weight's matrix give outputs, its columns meet inputs.
+
+    A fully connected layer is a convolution with a 1 × 1 kernel; a one-dimensional one has a height of 1.
+
+    Attributes:
+        weight, bias: names of learned tensors; no bias: None.
+        input: the value that the node reads, which may be the network's own input.
+        shape: of the weight.
+        kind: "convolution", or "product" (Gemm, MatMul).
+        groups, kernel, strides, dilations: of the convolution.
+        pads: top, left, bottom, right; None where the node wants its output as large as its input ("SAME_UPPER",
+            "SAME_LOWER" in `auto_pad`).
+        transposed: whether the weight is stored [inputs, rows].
+    """
+
+    weight: str
+    bias: str | None
+    input: str
+    node: str
+    shape: tuple[int, ...]
+    kind: str
+    groups: int = 1
+    kernel: tuple[int, int] = (1, 1)
+    strides: tuple[int, int] = (1, 1)
+    dilations: tuple[int, int] = (1, 1)
+    pads: tuple[int, int, int, int] | None = (0, 0, 0, 0)
+    auto_pad: str = field(default="NOTSET")
+    transposed: bool = False
+
+    @property
+    def rows(self) -> int:
+        """Outputs of the layer at one position."""
+        return self.shape[1] if self.transposed else self.shape[0]
+
+    @property
+    def inputs(self) -> int:
+        """Inputs of one output."""
+        return int(np.prod(self.shape, dtype=np.int64)) // self.rows
+
+    @property
+    def strides_in_tensor(self) -> tuple[int, int]:
+        """Elements of the tensor between neighbouring rows, and between neighbouring columns, of the matrix."""
+        return (1, self.rows) if self.transposed else (self.inputs, 1)
+
+    @property
+    def geometry(self) -> tuple[Any, ...]:
+        """Equal for layers that see the same patches of the same value."""
+        return (
+            self.input,
+            self.kind,
+            self.groups,
+            self.kernel,
+            self.strides,
+            self.dilations,
+            self.pads,
+            self.auto_pad,
+        )
+
+    def matrix(self, tensor: NDArray[Any]) -> NDArray[Any]:
+        """A tensor of the weight's shape as [rows, inputs], contiguous."""
+        return np.ascontiguousarray(tensor.T if self.transposed else tensor.reshape(self.rows, self.inputs))
+
+    def tensor(self, matrix: NDArray[Any]) -> NDArray[Any]:
+        """[rows, inputs] in the weight's shape, contiguous."""
+        return np.ascontiguousarray(matrix.T if self.transposed else matrix).reshape(self.shape)
+
+    def images(self, value: NDArray[Any]) -> NDArray[np.float32]:
+        """What the node reads as [n, channels, height, width], float32.
+
+        Raises Unsupported for a rank that the layer's kind does not have.
+        """
+        x = np.asarray(value, np.float32)
+        if self.kind == "convolution" and x.ndim in (3, 4):
+            return np.ascontiguousarray(
+                x.reshape(*x.shape[:2], *((1, x.shape[2]) if x.ndim == 3 else x.shape[2:]))
+            )
+        if self.kind == "product" and x.ndim >= 2 and x.shape[-1] == self.inputs:
+            rows = x.reshape(len(x), -1, x.shape[-1])
+            return np.ascontiguousarray(rows.transpose(0, 2, 1)[..., np.newaxis])
+        raise Unsupported(f"node {self.node!r}: an input of shape {list(x.shape)} is not calibrated")
+
+    def padding(self, height: int, width: int) -> tuple[int, int, int, int]:
+        """Top, left, bottom and right zeros for an input of this size."""
+        if self.pads is not None:
+            return self.pads
+        total = []
+        for size, kernel, stride, dilation in zip(
+            (height, width), self.kernel, self.strides, self.dilations, strict=True
+        ):
+            outputs = -(-size // stride)
+            total.append(max(0, (outputs - 1) * stride + (kernel - 1) * dilation + 1 - size))
+        less, more = [t // 2 for t in total], [t - t // 2 for t in total]
+        first, last = (less, more) if self.auto_pad == "SAME_UPPER" else (more, less)
+        return first[0], first[1], last[0], last[1]
+
+
+def layers_of(model: Model) -> list[Layer]:
+    """The layers of `model` in graph order.
+
+    Left out: weights that several nodes use, or that reach their node through others; convolutions of three
+    dimensions, transposed convolutions and recurrent layers; products of which the weight is the left factor.
+    """
+    graph = model.skeleton.graph
+    roles = {p.name: p for p in model.parameters}
+    uses = Counter(name for node in graph.node for name in node.input)
+    layers = []
+    for node in graph.node:
+        if len(node.input) < 2 or node.input[0] in roles or uses[node.input[1]] != 1:
+            continue
+        parameter = roles.get(node.input[1])
+        if parameter is None or parameter.role != "weight" or node.domain not in ("", "ai.onnx"):
+            continue
+        bias = node.input[2] if len(node.input) > 2 else ""
+        named = bias if bias in roles and uses[bias] == 1 and roles[bias].role == "bias" else None
+        layer = _layer(node, parameter.shape, named)
+        if layer is not None:
+            layers.append(layer)
+    return layers
+
+
+def _layer(node: onnx.NodeProto, shape: tuple[int, ...], bias: str | None) -> Layer | None:
+    attributes = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
+    known = {"weight": node.input[1], "input": node.input[0], "node": node.name, "shape": shape}
+    if node.op_type == "Conv" and len(shape) in (3, 4):
+        return _convolution(attributes, known, bias)
+    if node.op_type == "MatMul" and len(shape) == 2:
+        return Layer(**known, bias=None, kind="product", transposed=True)
+    if node.op_type != "Gemm" or len(shape) != 2 or attributes.get("transA", 0):
+        return None
+    # Scaled products keep their layer; a scaled bias is not what a correction could be added to.
+    scaled = attributes.get("alpha", 1.0) != 1.0 or attributes.get("beta", 1.0) != 1.0
+    transposed = not attributes.get("transB", 0)
+    return Layer(**known, bias=None if scaled else bias, kind="product", transposed=transposed)
+
+
+def _convolution(attributes: dict[str, Any], known: dict[str, Any], bias: str | None) -> Layer:
+    taps = known["shape"][2:]
+    auto = attributes.get("auto_pad", b"NOTSET").decode()
+
+    def pair(name: str) -> tuple[int, int]:
+        values = list(attributes.get(name, [1] * len(taps)))
+        return (1, values[0]) if len(taps) == 1 else (values[0], values[1])
+
+    pads: tuple[int, int, int, int] | None = None
+    if not auto.startswith("SAME"):
+        given = (
+            list(attributes.get("pads", [0] * (2 * len(taps)))) if auto == "NOTSET" else [0] * (2 * len(taps))
+        )
+        pads = (0, given[0], 0, given[1]) if len(taps) == 1 else (given[0], given[1], given[2], given[3])
+    return Layer(
+        **known,
+        bias=bias,
+        kind="convolution",
+        groups=attributes.get("group", 1),
+        kernel=(1, taps[0]) if len(taps) == 1 else (taps[0], taps[1]),
+        strides=pair("strides"),
+        dilations=pair("dilations"),
+        pads=pads,
+        auto_pad=auto,
+    )

@@ -1,0 +1,138 @@
+"""Weights of a layer to levels that keep its outputs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .._core.calibrate import Feedback
+from .._core.codec import LevelRates
+from ..errors import InvalidArgument
+from .layers import Layer
+
+__all__ = ["LayerRounder", "Moments", "Rounded"]
+
+_LARGEST = 2.0**30  # levels stay within int32
+
+
+class Moments(Protocol):
+    """Moments of a layer's inputs, as `covariances` gives them."""
+
+    def matrix(self, centred: bool, threads: int) -> NDArray[np.float64]:
+        """[groups, inputs, inputs], about the mean where `centred`."""
+
+    def mean(self) -> NDArray[np.float64]:
+        """[groups, inputs]."""
+
+
+@dataclass(frozen=True)
+class Rounded:
+    """A layer's weights, and its bias where it has one, as levels.
+
+    Attributes:
+        step: Δ of the weights.
+        levels: int32, in the shape of the weight.
+        weight: Δ·levels, float32.
+        bias_step, bias_levels, bias: the same for the bias, which makes up for the mean error that rounding the
+            weights gives; None without one.
+        loss: Σ over outputs of the expected squared error.
+    """
+
+    step: float
+    levels: NDArray[np.int32]
+    weight: NDArray[np.float32]
+    bias_step: float | None
+    bias_levels: NDArray[np.int32] | None
+    bias: NDArray[np.float32] | None
+    loss: float
+
+
+class LayerRounder:
+    """Rounds the weights of one layer with error feedback, at any step.
+
+    weight: float, in the layer's shape. bias: [rows] or None. moments: of the layer's inputs; None for a weight whose
+    inputs nobody has seen: rounded to nearest, each for itself. Where there is a bias, it takes up the mean error,
+    and the moments are taken about the mean.
+
+    Raises InvalidArgument where a weight is not finite.
+    """
+
+    def __init__(
+        self,
+        weight: NDArray[np.floating],
+        bias: NDArray[np.floating] | None = None,
+        layer: Layer | None = None,
+        moments: Moments | None = None,
+        threads: int = 0,
+    ) -> None:
+        self._layer = layer if moments is not None else None
+        self._threads = threads
+        self._weight = np.ascontiguousarray(weight, np.float32)
+        if not np.isfinite(self._weight).all():
+            raise InvalidArgument("weights: expected finite numbers, got NaN or infinity")
+        if self._layer is None or moments is None:
+            self._matrix = self._weight.reshape(1, -1)
+            self._feedback: Feedback | None = None
+            self._bias, self._mean = None, None
+            self.energy = float(np.square(self._matrix, dtype=np.float64).sum())
+            self.noise = float(self._matrix.size)
+            return
+        self._matrix = self._layer.matrix(self._weight)
+        self._bias = None if bias is None else np.asarray(bias, np.float64)
+        covariance = moments.matrix(self._bias is not None, threads)
+        self._mean = None if bias is None else moments.mean()
+        self._feedback = Feedback(covariance, threads)
+        grouped = self._matrix.astype(np.float64).reshape(len(covariance), -1, self._matrix.shape[1])
+        self.energy = float(np.einsum("gri,gij,grj->", grouped, covariance, grouped, optimize=True))
+        """Variance of the outputs (second moment without a bias), summed over rows."""
+        self.noise = self._matrix.size * self._feedback.mean_weight
+        """What an error of 1 in every weight, after feedback, adds to it."""
+
+    @property
+    def size(self) -> int:
+        """Number of weights."""
+        return self._matrix.size
+
+    def round(self, step: float, rate: float = 0.0, rounds: int = 1) -> Rounded:
+        """Levels at `step`.
+
+        rate: λ of entropy-aware rounding: a bit is worth rate·Δ²·(mean weight of an error); 0: none; 0.1155 is the
+        slope of an entropy-coded uniform quantizer at high rates. rounds: how often the rates are taken anew from
+        the levels.
+        """
+        if self._feedback is None or self._layer is None:
+            scaled = np.clip(np.rint(self._weight / step), -_LARGEST, _LARGEST)
+            levels = scaled.astype(np.int32)
+            error = float(np.square(self._weight - np.float32(step) * levels, dtype=np.float64).sum())
+            return Rounded(step, levels, np.float32(step) * levels, None, None, None, error)
+        matrix = np.empty(self._matrix.shape, np.int32)
+        apart = self._layer.strides_in_tensor
+        loss = self._feedback.round(self._matrix, step, 0.0, None, *apart, matrix, self._threads)
+        levels = self._layer.tensor(matrix)
+        for _ in range(rounds if rate > 0 else 0):
+            if levels.min() == levels.max():
+                break
+            rates = LevelRates(levels, list(levels.shape))
+            loss = self._feedback.round(self._matrix, step, rate, rates, *apart, matrix, self._threads)
+            levels = self._layer.tensor(matrix)
+        return self._with_bias(step, matrix, levels, loss)
+
+    def _with_bias(
+        self, step: float, matrix: NDArray[np.int32], levels: NDArray[np.int32], loss: float
+    ) -> Rounded:
+        weight = np.float32(step) * levels
+        if self._bias is None or self._mean is None or self._feedback is None:
+            return Rounded(step, levels, weight, None, None, None, loss)
+        error = self._matrix - np.float64(step) * matrix
+        groups = len(self._mean)
+        shift = np.einsum("gri,gi->gr", error.reshape(groups, -1, error.shape[1]), self._mean)
+        # A bias is a weight whose input is 1: at this step its error costs what a weight's does.
+        bias_step = step * float(np.sqrt(self._feedback.mean_weight))
+        wanted = np.clip(np.rint((self._bias + shift.reshape(-1)) / bias_step), -_LARGEST, _LARGEST)
+        bias_levels = wanted.astype(np.int32)
+        return Rounded(
+            step, levels, weight, bias_step, bias_levels, np.float32(bias_step) * bias_levels, loss
+        )

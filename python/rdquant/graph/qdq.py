@@ -1,0 +1,83 @@
+"""Quantized tensors as levels: int8 or int4 initializers, each with a DequantizeLinear node that gives the weight."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+
+from ..codec.sections import Tensor
+from .tensors import Stored
+
+__all__ = ["fits_levels", "keep_levels"]
+
+_INT4_OPSET = 21
+
+
+def fits_levels(tensor: Tensor) -> bool:
+    """Whether x̂ = Δ·level for all levels: float32 by midtread, one step or one along an axis."""
+    if tensor.coding != "quantized" or tensor.element_type != TensorProto.FLOAT or not tensor.size:
+        return False
+    if not all(getattr(q, "delta", None) == 0.5 for q in tensor.quantizers):
+        return False
+    return len(tensor.quantizers) == 1 or _axis(tensor) is not None
+
+
+def keep_levels(
+    skeleton: onnx.ModelProto, tensor: Tensor, levels: NDArray[np.int32]
+) -> dict[str, Stored] | None:
+    """Put the node into `skeleton` that makes the tensor from its levels; the initializers that it reads.
+
+    Args:
+        skeleton: a graph without the tensor; changed in place. Opset ≥ 13.
+        tensor: one that `fits_levels`.
+        levels: as decoded.
+
+    Returns:
+        Levels (int4 from opset 21 on where they fit, else int8) and steps as float32; None, and nothing is changed,
+        where the levels exceed int8.
+    """
+    low, high = int(levels.min()), int(levels.max())
+    if low < -128 or high > 127:
+        return None
+    opset = next((o.version for o in skeleton.opset_import if o.domain in ("", "ai.onnx")), 0)
+    small = opset >= _INT4_OPSET and low >= -8 and high <= 7
+    kind = TensorProto.INT4 if small else TensorProto.INT8
+    packed = numpy_helper.from_array(levels.astype(helper.tensor_dtype_to_np_dtype(kind))).raw_data
+    steps = np.array([q.step for q in tensor.quantizers], np.float32)
+    axis = _axis(tensor)
+    names = _free_names(skeleton, tensor.name)
+    stored = {
+        next(names): Stored(kind, tensor.shape, np.frombuffer(packed, np.uint8)),
+        next(names): Stored(
+            TensorProto.FLOAT, (len(steps),) if axis is not None else (), steps.view(np.uint8)
+        ),
+    }
+    options = {} if axis is None else {"axis": axis}
+    node = helper.make_node("DequantizeLinear", list(stored), [tensor.name], **options)
+    skeleton.graph.node.insert(0, node)
+    return stored
+
+
+def _axis(tensor: Tensor) -> int | None:
+    """The axis along which the quantizers differ; None for a single one, or where none fits."""
+    count = len(tensor.quantizers)
+    if count == 1:
+        return None
+    for axis, size in enumerate(tensor.shape):
+        if size == count and math.prod(tensor.shape[axis + 1 :]) == tensor.inner:
+            return axis
+    return None
+
+
+def _free_names(skeleton: onnx.ModelProto, name: str) -> Iterator[str]:
+    taken = {value for node in skeleton.graph.node for value in (*node.input, *node.output)}
+    for suffix in ("levels", "step"):
+        free = f"{name}_{suffix}"
+        while free in taken:
+            free += "_"
+        yield free

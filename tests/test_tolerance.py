@@ -1,0 +1,170 @@
+"""Files within a tolerated loss: the search, its interruption, its limits, the command line."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+import rdquant as rdq
+from classifier import classifier
+from rdquant import InvalidArgument, _tolerance
+from rdquant._allocation import Curve, steps_at
+from rdquant.cli import app
+
+
+def test_steps_spend_bits_where_they_save_most() -> None:
+    steps = np.array([0.1, 0.2, 0.4])
+    bits = 1000 * (3 - np.log2(steps / 0.1))
+    curves = {
+        "dull": Curve(1000, steps, bits, 0.01 * steps**2),
+        "keen": Curve(1000, steps, bits, 0.64 * steps**2),
+    }
+    chosen = steps_at(curves, 1e-6)
+    # Equal slopes: damage ∝ k·Δ², bits ∝ −log Δ, so Δ ∝ 1/√k.
+    assert chosen["dull"] / chosen["keen"] == pytest.approx(8, rel=0.1)
+    assert steps_at(curves, 4e-6)["keen"] == pytest.approx(2 * chosen["keen"], rel=0.1)
+
+
+def test_a_tolerated_divergence_is_kept_on_images_that_were_not_seen(tmp_path: Path) -> None:
+    model, data = classifier(), rdq.Digits("test")
+    sizes = {}
+    for limit in (0.02, 0.1):
+        result = rdq.compress(model, tmp_path / "m.rdq", max_kl=limit, data=data, calibration=200)
+        assert result.met
+        assert not result.interrupted
+        assert result.measured is not None
+        assert 0 < result.measured.kl <= limit
+        assert result.measured.images == 200 - 133
+        assert np.isnan(result.measured.loss), "labels are not looked at"
+        sizes[limit] = result.bytes
+        assert result.to_dict()["measured"]["loss"] is None
+        kl = rdq.evaluate(
+            tmp_path / "m.rdq", data, metrics="kl",
+            reference=rdq.evaluate(model, data, metrics="scores")["scores"],
+        )["kl"]  # fmt: skip
+        assert kl < 2 * limit
+    assert sizes[0.1] < sizes[0.02]
+    # Plain rounding, which knows no data, does more damage in every file that is as small.
+    scores = rdq.evaluate(model, data, metrics="scores")["scores"]
+    ours = rdq.evaluate(tmp_path / "m.rdq", data, metrics="kl", reference=scores)["kl"]
+    smaller = 0
+    for step in np.geomspace(0.05, 50, 12):
+        plain = rdq.compress(model, tmp_path / "p.rdq", rdq.Midtread(step), roles=["weight", "bias"])
+        if plain.bytes <= sizes[0.1]:
+            smaller += 1
+            assert rdq.evaluate(tmp_path / "p.rdq", data, metrics="kl", reference=scores)["kl"] > ours
+    assert smaller
+
+
+def test_a_tolerated_loss_is_measured_by_labels(tmp_path: Path) -> None:
+    model, data = classifier(), rdq.Digits("test")
+    result = rdq.compress(
+        model, tmp_path / "m.rdq", max_loss=1.0, data=data, calibration=150, profile="max", seed=3
+    )
+    assert result.met
+    assert result.measured is not None
+    assert max(result.measured.loss, result.measured.expected_loss) <= 1.0
+    assert result.measured.images == len(data) - 100
+    assert result.file_bits_per_weight < 8
+    back = rdq.load(tmp_path / "m.rdq")
+    before = rdq.evaluate(model, data, metrics="top1")["top1"]
+    assert rdq.evaluate(back, data, metrics="top1")["top1"] > before - 0.02
+    coding = {t.name: t.coding for t in result.tensors}
+    assert coding == {"w": "quantized", "b": "quantized", "v": "quantized", "h": "quantized"}
+
+
+def test_roles_say_whether_biases_change(tmp_path: Path) -> None:
+    model = classifier()
+    result = rdq.compress(
+        model, tmp_path / "m.rdq", max_kl=0.1, data=rdq.Digits("test"), calibration=60, roles=["weight"]
+    )
+    assert {t.name: t.coding for t in result.tensors} == {
+        "w": "quantized", "b": "floats", "v": "quantized", "h": "floats",
+    }  # fmt: skip
+    np.testing.assert_array_equal(rdq.load(tmp_path / "m.rdq").weights()["h"], model.weights()["h"])
+
+
+@pytest.mark.parametrize("trials", [0, 2])
+def test_an_interrupted_search_keeps_the_best_so_far(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trials: int
+) -> None:
+    inner, done = _tolerance.Search.at, []
+
+    def at(self: Any, price: float, in_order: bool = False) -> Any:
+        if len(done) == trials:
+            raise KeyboardInterrupt
+        done.append(price)
+        return inner(self, price, in_order)
+
+    monkeypatch.setattr(_tolerance.Search, "at", at)
+    model = classifier()
+    result = rdq.compress(model, tmp_path / "m.rdq", max_kl=1e-4, data=rdq.Digits("test"), calibration=60)
+    assert result.interrupted
+    back = rdq.load(tmp_path / "m.rdq")
+    if trials == 0:
+        assert result.met
+        assert back.fingerprint == model.fingerprint
+    else:
+        assert result.measured is not None
+        assert result.met == (result.measured.kl <= 1e-4)
+
+
+def test_nothing_tolerated_still_gives_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_tolerance, "_TRIALS", 1)
+    result = rdq.compress(
+        classifier(), tmp_path / "m.rdq", max_kl=1e-7, data=rdq.Digits("test"), calibration=60
+    )
+    assert not result.met
+    assert result.measured is not None
+    assert result.measured.kl > 1e-7
+    assert rdq.load(tmp_path / "m.rdq").weights()["v"].shape == (10, 432)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"max_kl": 0.1}, "together with data"),
+        ({"data": True}, "together with data"),
+        ({"data": True, "max_kl": 0.1, "max_loss": 1}, "one of max_loss and max_kl"),
+        ({"data": True, "max_kl": 0.0}, "max_kl: expected a finite number above 0"),
+        ({"data": True, "max_loss": float("nan")}, "max_loss: expected a finite number above 0"),
+        ({"data": True, "max_kl": 0.1, "bits": 8}, "choose the steps"),
+        ({"data": True, "max_kl": 0.1, "calibration": 2}, "at least 3 images"),
+    ],
+)
+def test_what_does_not_fit_is_refused(tmp_path: Path, arguments: dict[str, Any], message: str) -> None:
+    if "data" in arguments:
+        arguments = {**arguments, "data": rdq.Digits("test")}
+    with pytest.raises(InvalidArgument, match=message):
+        rdq.compress(classifier(), tmp_path / "m.rdq", **arguments)
+    assert not (tmp_path / "m.rdq").exists()
+
+
+def test_the_command_line_searches_too(tmp_path: Path) -> None:
+    classifier().save(tmp_path / "m.onnx")
+    line = [
+        "compress",
+        str(tmp_path / "m.onnx"),
+        "-o",
+        str(tmp_path / "m.rdq"),
+        "--max-kl",
+        "0.1",
+        "--data",
+        "digits",
+    ]
+    table = CliRunner().invoke(app, [*line, "--calibration", "60"])
+    assert table.exit_code == 0, table.output
+    assert "images that were not fitted to" in table.output
+    done = CliRunner().invoke(app, [*line, "--calibration", "60", "--json"])
+    assert done.exit_code == 0, done.output
+    row = json.loads(done.stdout)
+    assert row["met"]
+    assert row["measured"]["kl"] <= 0.1
+    missing = CliRunner().invoke(app, line[:6])
+    assert missing.exit_code == 1
+    assert "together with data" in missing.output
