@@ -226,6 +226,29 @@ def train(result: dict[str, Any]) -> list[Row]:
     return rows
 
 
+def trellis(result: dict[str, Any]) -> list[Row]:
+    rows: list[Row] = []
+    for states in (8, 32):
+        gaps = [row for row in result["gaps"] if row["states"] == states]
+        what = (
+            f"gap to the rate–distortion function, Laplacian source, trellis of {states} states, real bytes"
+        )
+        bits = ", ".join(f"{row['bits']:.1f}" for row in gaps)
+        rows.append((what, ", ".join(f"{row['gap_db']:.2f}" for row in gaps) + " dB", "–", f"at {bits} bits"))
+    for row in result["rows"]:
+        what = f"{row['net']} ({row['kernels']}) at equal squared error of the weights, 32 states, max"
+        ours, theirs = f"{row['32 max']:.3f} bits a weight", f"NNCodec's default {row['nncodec']:.3f}"
+        rows.append((what, ours, theirs, f"−{100 * row['saving']:.1f} %"))
+    if result.get("speed"):
+        least = min(result["speed"], key=lambda row: row["ratio"])
+        what = (
+            f"encode with 8-state trellis, 1 thread, {least['net']} (least ratio of {len(result['speed'])})"
+        )
+        ours, theirs = (f"{least[key]:.1f} million weights/s" for key in ("encode_mws", "nncodec_encode_mws"))
+        rows.append((what, ours, f"NNCodec's default {theirs}", f"{least['ratio']:.1f} × as fast"))
+    return rows
+
+
 def codec(result: dict[str, Any]) -> list[Row]:
     rows: list[Row] = []
     for net in dict.fromkeys(row["net"] for row in result["levels"]):
@@ -272,6 +295,7 @@ TABLES: dict[str, Callable[[dict[str, Any]], list[Row]]] = {
     "codec": codec,
     "prune": prune,
     "train": train,
+    "trellis": trellis,
 }
 
 

@@ -56,14 +56,18 @@ void bind_levels(py::module_& m) {
            }),
            py::arg("levels"), py::arg("shape"));
   m.def(
+      "levels_trellis",
+      [](const py::buffer& coded) { return codec::levels_trellis(ByteView(coded).bytes()); },
+      py::arg("coded"), "The trellis whose path coded levels are.");
+  m.def(
       "encode_levels",
       [](const py::array& levels, const Shape& shape, codec::LevelType type, codec::Profile profile,
-         int threads) {
+         int threads, codec::Trellis trellis) {
         const auto from = view<std::int32_t>(levels);
-        return encoded([&] { return codec::encode_levels(from, shape, type, profile, threads); });
+        return encoded([&] { return codec::encode_levels(from, shape, type, profile, threads, trellis); });
       },
       py::arg("levels"), py::arg("shape"), py::arg("type"), py::arg("profile"), py::arg("threads"),
-      "Codes int32 levels of the given shape.");
+      py::arg("trellis") = codec::Trellis{}, "Codes int32 levels of the given shape.");
   m.def(
       "levels_header",
       [](const py::buffer& coded) {
@@ -106,14 +110,16 @@ void bind_tensors(py::module_& m) {
       "encode_quantized",
       [](const py::array& levels, const Shape& shape, std::uint32_t element_type,
          const std::vector<quant::Quantizer>& quantizers, std::size_t inner, codec::Profile profile,
-         int threads) {
+         int threads, codec::Trellis trellis) {
         const auto from = view<std::int32_t>(levels);
         return encoded([&] {
-          return codec::encode_quantized(from, shape, element_type, quantizers, inner, profile, threads);
+          return codec::encode_quantized(from, shape, element_type, quantizers, inner, profile, threads,
+                                         trellis);
         });
       },
       py::arg("levels"), py::arg("shape"), py::arg("element_type"), py::arg("quantizers"), py::arg("inner"),
-      py::arg("profile"), py::arg("threads"), "A tensor section of quantized values.");
+      py::arg("profile"), py::arg("threads"), py::arg("trellis") = codec::Trellis{},
+      "A tensor section of quantized values.");
   m.def(
       "encode_float_tensor",
       [](const py::array& values, const Shape& shape, std::uint32_t element_type, codec::FloatType type,
@@ -221,6 +227,7 @@ void bind_files(py::module_& m) {
 }  // namespace
 
 void bind_coding(py::module_ m) {
+  bind_rdo(m);
   py::enum_<codec::Profile>(m, "Profile")
       .value("fast", codec::Profile::fast)
       .value("max", codec::Profile::max);

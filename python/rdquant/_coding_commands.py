@@ -23,6 +23,19 @@ Coded = Annotated[
 ]
 ThreadCount = Annotated[int, typer.Option(help="Threads (0: all cores).", min=0)]
 
+Rdo = Annotated[
+    float | None,
+    typer.Option(help="Choose levels by rate and distortion: steps² a bit, such as 0.08.", min=0),
+]
+States = Annotated[
+    int, typer.Option(help="States of a trellis-coded quantizer, 8 or 32; 0: scalar levels.", min=0)
+]
+TargetBits = Annotated[
+    float | None, typer.Option(help="Find the step for so many real bits a weight.", min=0)
+]
+TargetMse = Annotated[
+    float | None, typer.Option(help="Find the step for this mean squared error of the weights.", min=0)
+]
 
 Bits = Annotated[
     int | None,
@@ -83,6 +96,10 @@ def compress(
     quantizer: Family = None,
     profile: ProfileName = "fast",
     roles: Roles = None,
+    rdo: Rdo = None,
+    trellis: States = 0,
+    target_bits: TargetBits = None,
+    target_mse: TargetMse = None,
     max_loss: MaxLoss = None,
     max_kl: MaxKl = None,
     data: Images = None,
@@ -94,7 +111,7 @@ def compress(
     debug: Debug = False,
 ) -> None:
     """Write a model as one compressed file: within a tolerated loss with --max-loss or --max-kl and --data; quantized
-    with --bits or --quantizer; else without loss. Ctrl-C ends a search with the best file so far.
+    with --bits, --quantizer or a target; else without loss. Ctrl-C ends a search with the best file so far.
     """
     from .compression import compress as run
     from .graph import load
@@ -116,6 +133,10 @@ def compress(
         bits=bits,
         roles=chosen,
         threads=threads,
+        rdo=rdo,
+        trellis=trellis,
+        target_bits=target_bits,
+        target_mse=target_mse,
         max_loss=max_loss,
         max_kl=max_kl,
         data=images,
@@ -126,6 +147,10 @@ def compress(
     if as_json:
         print_json(result.to_dict())
         return
+    _print_result(result)
+
+
+def _print_result(result: CompressionResult) -> None:
     rows = [
         [t.name, t.coding, "×".join(map(str, t.shape)), f"{t.bytes:,}", f"{t.bits_per_weight:.3f}"]
         for t in result.tensors
@@ -202,6 +227,7 @@ def compressed_rows(path: Path) -> dict[str, Any]:
                 {
                     "name": section.name,
                     "coding": tensor.coding,
+                    "trellis": tensor.trellis,
                     "shape": list(tensor.shape),
                     "bytes": section.length,
                     "bits_per_value": 8 * section.length / tensor.size if tensor.size else 0.0,
@@ -215,7 +241,7 @@ def print_compressed(held: dict[str, Any]) -> None:
     rows = [
         [
             t["name"],
-            t["coding"],
+            f"{t['coding']}, trellis {t['trellis']}" if t["trellis"] else t["coding"],
             "×".join(map(str, t["shape"])),
             f"{t['bytes']:,}",
             f"{t['bits_per_value']:.3f}",

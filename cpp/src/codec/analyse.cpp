@@ -1,20 +1,26 @@
 #include "analyse.hpp"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <cstdlib>
 
 #include "lanes.hpp"
+#include "trellis_code.hpp"
+#include "viterbi.hpp"
 
 namespace rdquant::codec {
 namespace {
 
-constexpr std::size_t kSample = 4096;  // levels that shape, dead zone and offset of the scales are fitted to
-constexpr double kCoarseMean = 24.0;   // mean magnitude from which the low bits are sent as they are
+constexpr double kCoarseMean = 24.0;  // mean magnitude from which the low bits are sent as they are
 
 /// Centre and shift of the levels, and the coarse levels.
 void coarsen(std::span<const std::int32_t> levels, Analysis& a) {
   Model& model = a.model;
+  if (model.trellis()) {  // the code needs the levels as they are
+    a.coarse.assign(levels.begin(), levels.end());
+    return;
+  }
   const auto [least, most] = std::minmax_element(levels.begin(), levels.end());
   double sum = 0.0, magnitude = 0.0;
   for (const std::int32_t v : levels) sum += v;
@@ -60,10 +66,13 @@ std::vector<std::int32_t> means_of(const Model& model, std::span<const std::int3
 
 /// The window that costs least: every symbol takes one count of kTotal from all others, every residual beyond
 /// costs an edge symbol and a byte or two.
-std::int32_t best_window(std::span<const std::int32_t> coarse, std::span<const std::int32_t> means) {
+std::int32_t best_window(const Model& model, std::span<const std::int32_t> coarse,
+                         std::span<const std::int32_t> means) {
   std::vector<double> beyond(kMaxWindow + 2, 0.0);
   for (std::size_t i = 0; i < coarse.size(); ++i) {
-    const std::int32_t r = std::abs(coarse[i] - rounded(means[i]));
+    const bool odd = (coarse[i] & 1) != 0;
+    const std::int32_t r = model.trellis() ? std::abs((coarse[i] >> 1) - rounded(halved_mean(means[i], odd)))
+                                           : std::abs(coarse[i] - rounded(means[i]));
     beyond[static_cast<std::size_t>(std::min(r, kMaxWindow + 1))] += 1.0;
   }
   for (std::size_t r = beyond.size() - 1; r-- > 0;) beyond[r] += beyond[r + 1];
@@ -80,9 +89,9 @@ std::int32_t best_window(std::span<const std::int32_t> coarse, std::span<const s
   return best;
 }
 
-/// Every n-th kernel, all its taps, so that about kSample levels come together.
-std::vector<std::size_t> sample_of(const Grid& grid) {
-  const std::size_t kernels = std::max<std::size_t>(64, kSample / grid.taps);
+/// Every n-th kernel, all its taps, so that about `size` levels come together.
+std::vector<std::size_t> sample_of(const Grid& grid, std::size_t size) {
+  const std::size_t kernels = std::max<std::size_t>(64, size / grid.taps);
   const std::size_t step = std::max<std::size_t>(1, grid.kernels() / kernels) | 1;
   std::vector<std::size_t> positions;
   for (std::size_t q = 0; q < grid.kernels(); q += step) {
@@ -91,14 +100,72 @@ std::vector<std::size_t> sample_of(const Grid& grid) {
   return positions;
 }
 
-void shift_scales(Model& model, std::int32_t by) {
-  for (std::int32_t& s : model.row_scales) s += by;
-}
+/// What is known of the levels at some positions before shape, dead zone and the scales' offset are.
+class Sample {
+ public:
+  Sample(const Model& model, std::span<const std::int32_t> coarse, std::span<const std::size_t> positions)
+      : symbols_(model.symbols()),
+        window_(model.window),
+        size_(positions.size()),
+        levels_(size_ + kWide),
+        means_(size_ + kWide),
+        scales_(size_ + kWide),
+        dead_(size_ + kWide),
+        multipliers_(size_ + kWide),
+        even_(size_ + kWide, 1) {
+    const std::size_t taps = model.grid.taps, cols = model.grid.cols;
+    for (std::size_t n = 0; n < size_; ++n) {
+      const std::size_t i = positions[n], q = i / taps, t = i % taps;
+      std::int32_t mean = 0, level = coarse[i];
+      if (!model.predictors.empty()) {
+        const std::int32_t* const kernel = coarse.data() + q * taps;
+        mean = predict(model.predictors[t], kernel, t, q >= cols ? kernel - cols * taps : nullptr);
+      }
+      if (model.trellis()) {
+        even_[n] = (level & 1) == 0 ? 1 : 0;
+        mean = halved_mean(mean, (level & 1) != 0);
+        level >>= 1;
+      }
+      levels_[n] = level;
+      means_[n] = mean;
+      scales_[n] = model.row_scales[q / cols] + model.col_scales[q % cols] + model.tap_scales[t];
+      if (std::abs(level - rounded(mean)) >= model.window) beyond_ += 10.0;
+    }
+  }
+
+  /// Bits of the levels, side information left out, if all scales are raised by `offset`.
+  [[nodiscard]] double bits(int shape, std::int32_t dead, std::int32_t offset) {
+    if (shape != shape_) cells_ = cells_for(shape, symbols_);
+    shape_ = shape;
+    for (std::size_t n = 0; n < size_; ++n) {
+      dead_[n] = dead * even_[n];
+      multipliers_[n] = kMultipliers[static_cast<std::size_t>(clamp_scale(scales_[n] + offset))];
+    }
+    BitsTask task;
+    task.size = size_;
+    task.cells = cells_.data();
+    task.symbols = static_cast<std::int32_t>(symbols_);
+    task.window = window_;
+    task.levels = levels_.data();
+    task.means = means_.data();
+    task.dead = dead_.data();
+    task.multipliers = multipliers_.data();
+    return beyond_ + coded_bits(task);
+  }
+
+ private:
+  std::uint32_t symbols_;
+  std::int32_t window_;
+  std::size_t size_;
+  std::vector<std::int32_t> levels_, means_, scales_, dead_, multipliers_, even_;
+  double beyond_ = 0.0;
+  int shape_ = -1;
+  Cells cells_{};
+};
 
 /// Leaves out what does not pay at this rate: prediction, row, column and tap scales, each judged by a
 /// sample.
-void prune(Model& model, std::span<const std::int32_t> coarse) {
-  const auto positions = sample_of(model.grid);
+void prune(Model& model, std::span<const std::int32_t> coarse, std::span<const std::size_t> positions) {
   const double times = static_cast<double>(coarse.size()) / static_cast<double>(positions.size());
   const auto cost = [&](const Model& m) {
     Writer side;
@@ -129,38 +196,32 @@ void prune(Model& model, std::span<const std::int32_t> coarse) {
 }
 
 /// Shape, dead zone and a common offset of the scales by search along each of them in turn.
-double refine(Model& model, std::span<const std::int32_t> coarse) {
-  const auto positions = sample_of(model.grid);
-  double best = sample_bits(model, coarse, positions);
-  const auto improve = [&](auto&& change, auto&& undo) {
-    change();
-    const double bits = sample_bits(model, coarse, positions);
-    if (bits < best) {
-      best = bits;
-      return true;
-    }
-    undo();
-    return false;
-  };
+double refine(Model& model, std::span<const std::int32_t> coarse, std::span<const std::size_t> positions) {
+  Sample sample(model, coarse, positions);
+  const auto [least, most] = std::minmax_element(model.row_scales.begin(), model.row_scales.end());
+  std::int32_t offset = 0, shape = model.shape;
+  double best = sample.bits(shape, model.dead, offset);
   const auto climb = [&](std::int32_t& value, std::int32_t low, std::int32_t high, std::int32_t step) {
     for (const std::int32_t way : {step, -step}) {
-      while (value + way >= low && value + way <= high &&
-             improve([&] { value += way; }, [&] { value -= way; })) {
+      while (value + way >= low && value + way <= high) {
+        value += way;
+        const double bits = sample.bits(shape, model.dead, offset);
+        if (bits < best) {
+          best = bits;
+        } else {
+          value -= way;
+          break;
+        }
       }
     }
   };
   for (int round = 0; round < 2; ++round) {
-    climb(model.shape, 0, kShapes - 1, 1);
-    for (const std::int32_t way : {1, -1}) {
-      const auto within = [&] {
-        const auto [least, most] = std::minmax_element(model.row_scales.begin(), model.row_scales.end());
-        return *least + way >= 0 && *most + way < kScales;
-      };
-      while (within() && improve([&] { shift_scales(model, way); }, [&] { shift_scales(model, -way); })) {
-      }
-    }
+    climb(shape, 0, kShapes - 1, 1);
+    climb(offset, -*least, kScales - 1 - *most, 1);
     if (model.shift == 0 && model.centre == 0) climb(model.dead, -8, 22, 2);
   }
+  model.shape = shape;
+  for (std::int32_t& s : model.row_scales) s += offset;
   return best * static_cast<double>(coarse.size()) / static_cast<double>(positions.size());
 }
 
@@ -168,52 +229,33 @@ double refine(Model& model, std::span<const std::int32_t> coarse) {
 
 double sample_bits(const Model& model, std::span<const std::int32_t> coarse,
                    std::span<const std::size_t> positions) {
-  const Cells cells = cells_for(model.shape, model.symbols());
-  const std::size_t taps = model.grid.taps, cols = model.grid.cols;
-  double product = 1.0, bits = 0.0;
-  std::size_t pending = 0;
-  for (const std::size_t i : positions) {
-    const std::size_t q = i / taps, t = i % taps;
-    std::int32_t mean = 0;
-    if (!model.predictors.empty()) {
-      const std::int32_t* const kernel = coarse.data() + q * taps;
-      mean = predict(model.predictors[t], kernel, t, q >= cols ? kernel - cols * taps : nullptr);
-    }
-    const std::int32_t s =
-        clamp_scale(model.row_scales[q / cols] + model.col_scales[q % cols] + model.tap_scales[t]);
-    const std::int32_t multiplier = kMultipliers[static_cast<std::size_t>(s)];
-    const std::int32_t residual = coarse[i] - rounded(mean);
-    if (std::abs(residual) >= model.window) bits += 10.0;
-    const auto symbol =
-        static_cast<std::uint32_t>(std::clamp(residual, -model.window, model.window) + model.window);
-    const std::uint32_t start = symbol_start(model, cells, mean, multiplier, symbol);
-    product *= static_cast<double>(symbol_start(model, cells, mean, multiplier, symbol + 1) - start) / kTotal;
-    if (++pending == 32) {  // 32 probabilities of 2^−16 stay above the least double
-      bits -= std::log2(product);
-      product = 1.0;
-      pending = 0;
-    }
-  }
-  return bits - std::log2(product);
+  return Sample(model, coarse, positions).bits(model.shape, model.dead, 0);
 }
 
-Analysis analyse(const Grid& grid, std::span<const std::int32_t> levels, std::size_t up_lanes) {
+Analysis analyse(const Grid& grid, std::span<const std::int32_t> levels, std::size_t up_lanes,
+                 const Trellis& trellis, std::size_t sample) {
   Analysis a;
   a.model.grid = grid;
+  if (trellis.states != 0) {
+    a.model.log_states = std::countr_zero(static_cast<unsigned>(trellis.states));
+    a.model.chains = static_cast<std::size_t>(trellis.chains);
+  }
   coarsen(levels, a);
   const auto weights = row_weights(grid, a.coarse);
-  a.model.predictors = fit_predictors(grid, a.coarse, weights, grid.cols >= up_lanes);
+  a.model.predictors = fit_predictors(grid, a.coarse, weights, !a.model.trellis() && grid.cols >= up_lanes);
   const auto means = means_of(a.model, a.coarse);
   std::vector<float> magnitudes(a.coarse.size());
   for (std::size_t i = 0; i < magnitudes.size(); ++i) {
-    magnitudes[i] = static_cast<float>(std::abs(16 * a.coarse[i] - means[i])) / 16.0F;
+    magnitudes[i] =
+        static_cast<float>(std::abs(16 * a.coarse[i] - means[i])) / (a.model.trellis() ? 32.0F : 16.0F);
   }
   fit_scales(a.model, std::move(magnitudes));
-  a.model.window = best_window(a.coarse, means);
+  a.model.window = best_window(a.model, a.coarse, means);
   a.model.shape = 3;
-  prune(a.model, a.coarse);
-  a.bits =
-      refine(a.model, a.coarse) + static_cast<double>(a.model.shift) * static_cast<double>(levels.size());
+  const auto positions = sample_of(grid, sample);
+  prune(a.model, a.coarse, positions);
+  a.bits = refine(a.model, a.coarse, positions) +
+           static_cast<double>(a.model.shift) * static_cast<double>(levels.size());
   Writer side;
   write_model(side, a.model);
   a.bits += 8.0 * static_cast<double>(side.size());

@@ -5,9 +5,12 @@
 #include <vector>
 
 #include "model.hpp"
+#include "rdquant/codec/levels.hpp"
 
 /// Choice of a model by description length. Only the encoder runs this: floating point is allowed here.
 namespace rdquant::codec {
+
+inline constexpr std::size_t kSample = 4096;  ///< levels that shape, dead zone and scales are fitted to
 
 struct Analysis {
   Model model;
@@ -15,8 +18,11 @@ struct Analysis {
   double bits = 0.0;                 ///< estimate of the coded size, model included
 };
 
-/// `up_lanes`: prediction from the row above needs at least so many columns.
-[[nodiscard]] Analysis analyse(const Grid& grid, std::span<const std::int32_t> levels, std::size_t up_lanes);
+/// `up_lanes`: prediction from the row above needs at least so many columns. The levels of a trellis have
+/// been checked, and those of a trellis are not predicted from above. `sample`: about so many levels
+/// decide on what is fitted by trial.
+[[nodiscard]] Analysis analyse(const Grid& grid, std::span<const std::int32_t> levels, std::size_t up_lanes,
+                               const Trellis& trellis = {}, std::size_t sample = kSample);
 
 /// The coarse levels of rows and the model of a tensor whose few distinct levels follow no smooth density;
 /// false in `fits` where there are more than kMaxSymbols.

@@ -25,7 +25,7 @@ std::uint32_t first_guess(const Tables& tables, const Prediction& p, std::uint32
 Interval find(const Tables& tables, const Prediction& p, std::uint32_t slot) {
   const Model& model = tables.model;
   const auto start_of = [&](std::uint32_t s) {
-    return symbol_start(model, tables.cells, p.mean, p.multiplier, s);
+    return symbol_start(model, tables.cells, p.mean, p.multiplier, s, p.dead);
   };
   std::uint32_t guess = first_guess(tables, p, slot), first = start_of(guess), next = start_of(guess + 1);
   if (slot >= next) {
@@ -66,6 +66,23 @@ std::int32_t level_of(const Model& model, const Prediction& p, std::uint32_t sym
   return symbol == 0 || last ? with_excess(level, last, excess) : level;
 }
 
+/// The prediction of level (kernel q, tap t), halved where levels are the path of a trellis.
+Prediction predicted(const LaneTask& task, std::size_t q, std::size_t t) {
+  Prediction p = prediction_at(*task.model, task.kernel_scales, q, t, task.out);
+  if (task.model->trellis()) halve(p, task.chains->odd(q, t));
+  return p;
+}
+
+/// The level that a symbol means at (kernel q, tap t), with which its chain goes on.
+std::int32_t take_level(LaneTask& task, const Prediction& p, std::uint32_t symbol, std::size_t q,
+                        std::size_t t) {
+  const std::int32_t coded = level_of(*task.model, p, symbol, *task.excess);
+  if (!task.model->trellis()) return coded;
+  const std::int32_t level = 2 * coded + (task.chains->odd(q, t) ? 1 : 0);
+  task.chains->take(q, t, level);
+  return level;
+}
+
 void read_states(Reader& in, std::span<std::uint32_t> states) {
   std::uint64_t held = 0;
   int bits = 0;
@@ -84,7 +101,8 @@ void read_states(Reader& in, std::span<std::uint32_t> states) {
 
 using Kernel = bool (*)(LaneTask&);
 
-Kernel kernel_for([[maybe_unused]] std::size_t lanes) {
+Kernel kernel_for(const Model& model, [[maybe_unused]] std::size_t lanes) {
+  if (model.trellis()) return decode_lanes_plain;
 #if defined(__x86_64__)
   const core::Isa isa = core::selected_isa();
   if (lanes >= 16 && isa == core::Isa::avx512) return decode_lanes_avx512;
@@ -94,15 +112,15 @@ Kernel kernel_for([[maybe_unused]] std::size_t lanes) {
 }
 
 /// Kernels of the task, one after the other, from a stream of one state.
-void decode_stream(const LaneTask& task, Reader& in) {
+void decode_stream(LaneTask& task, Reader& in) {
   StreamDecoder stream(in.rest());
   const std::size_t taps = task.model->grid.taps;
   for (std::size_t q = task.first; q < task.last; ++q) {
     for (std::size_t t = 0; t < taps; ++t) {
-      const Prediction p = prediction_at(*task.model, task.kernel_scales, q, t, task.out);
+      const Prediction p = predicted(task, q, t);
       const Interval found = find(*task.tables, p, stream.slot());
       stream.take(found.start, found.width);
-      task.out[q * taps + t] = level_of(*task.model, p, found.symbol, *task.excess);
+      task.out[q * taps + t] = take_level(task, p, found.symbol, q, t);
     }
   }
   if (!stream.finished()) in.fail("a stream that does not end where it began");
@@ -122,7 +140,7 @@ void decode_section(LaneTask task, Reader& in) {
   std::copy(words.begin(), words.end(), padded.begin());
   task.words = padded.data();
   task.words_end = padded.data() + words.size();
-  if (!kernel_for(lanes)(task)) in.fail("the words end before the levels");
+  if (!kernel_for(*task.model, lanes)(task)) in.fail("the words end before the levels");
   if (task.words != task.words_end) in.fail("words left over");
   std::array<std::uint8_t, 2 * kMaxLanes> tail{};
   std::size_t held = 0;
@@ -181,6 +199,7 @@ Prediction prediction_at(const Model& model, const std::int16_t* scales, std::si
   if (model.table) return {};
   const std::size_t taps = model.grid.taps;
   Prediction p;
+  p.dead = model.dead;
   if (!model.predictors.empty()) {
     const std::int32_t* kernel = levels + q * taps;
     const std::int32_t* above = q >= model.grid.cols ? kernel - model.grid.cols * taps : nullptr;
@@ -209,7 +228,7 @@ bool decode_lanes_plain(LaneTask& task) {
     for (std::size_t t = 0; t < taps; ++t) {
       for (std::size_t lane = 0; lane < active; ++lane) {
         const std::size_t q = first + lane;
-        const Prediction p = prediction_at(model, task.kernel_scales, q, t, task.out);
+        const Prediction p = predicted(task, q, t);
         std::uint32_t& x = task.states[lane];
         const Interval found = find(tables, p, x & 0xffff);
         x = found.width * (x >> 16) + (x & 0xffff) - found.start;
@@ -217,7 +236,7 @@ bool decode_lanes_plain(LaneTask& task) {
           x = (x << 16) | task.words[0] | (static_cast<std::uint32_t>(task.words[1]) << 8);
           task.words += 2;
         }
-        task.out[q * taps + t] = level_of(model, p, found.symbol, *task.excess);
+        task.out[q * taps + t] = take_level(task, p, found.symbol, q, t);
       }
       if (task.words > task.words_end) return false;
     }
@@ -230,7 +249,11 @@ void decode_rows(const Tables& tables, std::size_t first_row, std::size_t rows, 
   if (tables.model.uses_up() && tables.model.grid.cols < lanes) {
     in.fail("prediction from a row that is not decoded yet");
   }
+  if (tables.model.trellis() && tables.model.chains < lanes) {
+    in.fail("fewer chains of a trellis than lanes");
+  }
   const auto scales = kernel_scales(tables.model, first_row, rows);
+  ChainStates chains(tables.model, rows * tables.model.grid.cols);
   LaneTask task;
   task.model = &tables.model;
   task.tables = &tables;
@@ -239,6 +262,7 @@ void decode_rows(const Tables& tables, std::size_t first_row, std::size_t rows, 
   task.kernel_scales = scales.get();
   task.excess = &excess;
   task.out = levels;
+  task.chains = &chains;
   decode_section(task, in);
 }
 

@@ -8,6 +8,7 @@
 
 #include "bytes.hpp"
 #include "model.hpp"
+#include "trellis_code.hpp"
 
 /// Interleaved rANS (Duda, 2013; Giesen, 2014) of the coarse levels of some rows of a tensor. Kernel q of the
 /// rows belongs to lane q mod lanes; tap by tap, the lanes take turns. A state is 32 bits, at least 2^16
@@ -23,12 +24,17 @@ struct Interval {
 
 /// Interval of a symbol that is known, `mean` in 1/16 level.
 [[nodiscard]] inline std::uint32_t symbol_start(const Model& model, const Cells& cells, std::int32_t mean,
-                                                std::int32_t multiplier, std::uint32_t symbol) noexcept {
+                                                std::int32_t multiplier, std::uint32_t symbol,
+                                                std::int32_t dead) noexcept {
   if (symbol == 0) return 0;
   if (symbol >= model.symbols()) return kTotal;
   if (model.table) return model.cumulated[symbol];
   const std::int32_t v = rounded(mean) - model.window + static_cast<std::int32_t>(symbol);
-  return symbol + cumulative(cells, lower_edge(v, model.dead) - mean, multiplier);
+  return symbol + cumulative(cells, lower_edge(v, dead) - mean, multiplier);
+}
+[[nodiscard]] inline std::uint32_t symbol_start(const Model& model, const Cells& cells, std::int32_t mean,
+                                                std::int32_t multiplier, std::uint32_t symbol) noexcept {
+  return symbol_start(model, cells, mean, multiplier, symbol, model.dead);
 }
 
 inline constexpr std::uint32_t kBinSlots = 32;
@@ -56,8 +62,9 @@ struct LaneTask {
   std::array<std::uint32_t, kMaxLanes> states{};
   const std::uint8_t* words = nullptr;  ///< kPadding zero bytes follow `words_end`
   const std::uint8_t* words_end = nullptr;
-  Reader* excess = nullptr;     ///< of residuals beyond the window
-  std::int32_t* out = nullptr;  ///< coarse levels, tap by tap
+  Reader* excess = nullptr;       ///< of residuals beyond the window
+  std::int32_t* out = nullptr;    ///< coarse levels, tap by tap
+  ChainStates* chains = nullptr;  ///< of a trellis; the plain kernel alone decodes these
 };
 inline constexpr std::size_t kPadding = 4 * kMaxLanes;
 
@@ -97,8 +104,15 @@ void decode_rows(const Tables& tables, std::size_t first_row, std::size_t rows, 
 struct Prediction {
   std::int32_t mean = 0;
   std::int32_t multiplier = 0;
+  std::int32_t dead = 0;
 };
 [[nodiscard]] Prediction prediction_at(const Model& model, const std::int16_t* scales, std::size_t q,
                                        std::size_t t, const std::int32_t* levels) noexcept;
+
+/// Makes a prediction that of the halved level of a trellis, where `odd` levels are allowed or even ones.
+inline void halve(Prediction& p, bool odd) noexcept {
+  p.mean = halved_mean(p.mean, odd);
+  if (odd) p.dead = 0;
+}
 
 }  // namespace rdquant::codec

@@ -80,10 +80,15 @@ class Rows {
 
  private:
   Packed interval(std::size_t q, std::size_t t, Writer& excess) const {
-    const Prediction p = prediction_at(tables_.model, scales_.get(), q, t, levels_);
-    const std::uint32_t symbol = symbol_of(tables_.model, levels_[q * taps_ + t], p.mean, excess);
+    Prediction p = prediction_at(tables_.model, scales_.get(), q, t, levels_);
+    std::int32_t level = levels_[q * taps_ + t];
+    if (tables_.model.trellis()) {
+      halve(p, (level & 1) != 0);
+      level >>= 1;
+    }
+    const std::uint32_t symbol = symbol_of(tables_.model, level, p.mean, excess);
     const auto start_of = [&](std::uint32_t s) {
-      return symbol_start(tables_.model, tables_.cells, p.mean, p.multiplier, s);
+      return symbol_start(tables_.model, tables_.cells, p.mean, p.multiplier, s, p.dead);
     };
     const std::uint32_t start = start_of(symbol);
     return (start << 16) | (start_of(symbol + 1) - start);

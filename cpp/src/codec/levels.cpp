@@ -7,25 +7,43 @@
 #include "lanes.hpp"
 #include "mixed.hpp"
 #include "rdquant/core/parallel.hpp"
+#include "trellis_code.hpp"
 
 namespace rdquant::codec {
 namespace {
 
 enum Method : std::uint8_t { kConstant, kPacked, kFast, kMax };
 
-constexpr std::size_t kPartSize = std::size_t{1} << 18;  // levels of a part, about
 constexpr std::uint64_t kMaxSize = std::uint64_t{1} << 40;
 constexpr std::size_t kMaxRank = 32;
 
-std::size_t lanes_for(std::size_t size) {
-  if (size >= 8192) return 32;
-  if (size >= 2048) return 16;
-  return size >= 256 ? 8 : 1;
+/// Whether levels, part by part, are a path of the trellis.
+bool follows(const Trellis& trellis, const Grid& grid, std::span<const std::int32_t> levels) {
+  const TrellisCode code = trellis_code(std::countr_zero(static_cast<unsigned>(trellis.states)));
+  const auto chains = static_cast<std::size_t>(trellis.chains);
+  const std::size_t part = rows_a_part(grid) * grid.cols;
+  std::vector<std::uint8_t> states(chains * grid.taps);
+  for (std::size_t first = 0; first < grid.kernels(); first += part) {
+    std::fill(states.begin(), states.end(), std::uint8_t{0});
+    const std::int32_t* level = levels.data() + first * grid.taps;
+    for (std::size_t q = 0, chain = 0; q < std::min(part, grid.kernels() - first); ++q) {
+      std::uint8_t* state = states.data() + chain * grid.taps;
+      for (std::size_t t = 0; t < grid.taps; ++t, ++level, ++state) {
+        if (*level < -kReach || *level > kReach || ((*state ^ *level) & 1) != 0) return false;
+        *state = static_cast<std::uint8_t>(code.next(*state, *level));
+      }
+      if (++chain == chains) chain = 0;
+    }
+  }
+  return true;
 }
 
-std::size_t rows_a_part(const Grid& grid) {
-  const std::size_t parts = std::max<std::size_t>(1, (grid.size() + kPartSize / 2) / kPartSize);
-  return (grid.rows + parts - 1) / parts;
+void check_trellis(const Trellis& trellis, const Grid& grid, std::span<const std::int32_t> levels) {
+  core::require(trellis.states == 8 || trellis.states == 32, "a trellis has 8 or 32 states");
+  core::require(trellis.chains >= 1 && trellis.chains <= std::max(grid.kernels(), kMaxLanes),
+                "a trellis has at least one chain, and no more than kernels");
+  core::require(follows(trellis, grid, levels),
+                "the levels are no path of the trellis, or one of them is beyond ±8191");
 }
 
 void write_bits(Writer& out, std::span<const std::int32_t> values, std::int32_t least, int width) {
@@ -80,7 +98,8 @@ std::vector<std::uint8_t> encode_modelled(const Analysis& a, std::span<const std
   const Grid& grid = model.grid;
   Writer out;
   write_model(out, model);
-  const std::size_t lanes = profile == Profile::fast ? lanes_for(grid.size()) : 1;
+  std::size_t lanes = profile == Profile::fast ? lanes_for(grid.size()) : 1;
+  if (model.trellis()) lanes = std::min(lanes, std::bit_floor(model.chains));
   const std::size_t rows = rows_a_part(grid), parts = (grid.rows + rows - 1) / rows;
   const Tables tables(model);
   std::vector<CodedRows> coded(parts);
@@ -107,8 +126,11 @@ std::vector<std::uint8_t> encode_modelled(const Analysis& a, std::span<const std
 }
 
 std::vector<std::uint8_t> encode_best(const Grid& grid, std::span<const std::int32_t> levels, Profile profile,
-                                      int threads) {
-  Analysis computed = analyse(grid, levels, profile == Profile::max ? 1 : lanes_for(grid.size()));
+                                      int threads, const Trellis& trellis) {
+  const std::size_t lanes = profile == Profile::max ? 1 : lanes_for(grid.size());
+  if (trellis.states != 0)
+    return encode_modelled(analyse(grid, levels, lanes, trellis), levels, profile, threads);
+  Analysis computed = analyse(grid, levels, lanes);
   TableAnalysis table = analyse_table(grid, levels);
   if (table.fits && table.analysis.bits < computed.bits) {
     auto coded = encode_modelled(table.analysis, levels, profile, threads);
@@ -225,7 +247,7 @@ void decode_plain(Reader& in, Method method, std::span<std::int32_t> levels) {
 
 std::vector<std::uint8_t> encode_levels(std::span<const std::int32_t> levels,
                                         std::span<const std::uint64_t> shape, LevelType type, Profile profile,
-                                        int threads) {
+                                        int threads, Trellis trellis) {
   core::require(shape.size() <= kMaxRank, "levels have at most 32 dimensions");
   std::uint64_t size = 1;
   for (const std::uint64_t d : shape) size *= d;
@@ -240,6 +262,7 @@ std::vector<std::uint8_t> encode_levels(std::span<const std::int32_t> levels,
     start(kConstant);
     return out.take();
   }
+  if (trellis.states != 0) check_trellis(trellis, grid_of(shape), levels);
   const auto [least, most] = std::minmax_element(levels.begin(), levels.end());
   if (*least == *most) {
     start(kConstant);
@@ -251,9 +274,9 @@ std::vector<std::uint8_t> encode_levels(std::span<const std::int32_t> levels,
   std::vector<std::uint8_t> modelled;
   Method method = profile == Profile::fast ? kFast : kMax;
   if (levels.size() > 8) {
-    modelled = encode_best(grid_of(shape), levels, profile, threads);
+    modelled = encode_best(grid_of(shape), levels, profile, threads, trellis);
     if (method == kMax) {  // mixing has to learn, which small tensors and high rates do not pay for
-      auto fast = encode_best(grid_of(shape), levels, Profile::fast, threads);
+      auto fast = encode_best(grid_of(shape), levels, Profile::fast, threads, trellis);
       if (fast.size() <= modelled.size()) {
         modelled = std::move(fast);
         method = kFast;
@@ -276,6 +299,15 @@ LevelsHeader levels_header(std::span<const std::uint8_t> bytes) {
   Reader in(bytes, "levels");
   Method method{};
   return read_header(in, method);
+}
+
+Trellis levels_trellis(std::span<const std::uint8_t> bytes) {
+  Reader in(bytes, "levels");
+  Method method{};
+  const LevelsHeader header = read_header(in, method);
+  if (header.size == 0 || method < kFast) return {};
+  const Model model = read_model(in, grid_of(header.shape));
+  return {model.trellis() ? 1 << model.log_states : 0, model.chains};
 }
 
 void decode_levels(std::span<const std::uint8_t> bytes, std::span<std::int32_t> levels, int threads) {

@@ -4,6 +4,7 @@
 #include <cstdlib>
 
 #include "mixer.hpp"
+#include "trellis_code.hpp"
 
 namespace rdquant::codec {
 namespace {
@@ -30,7 +31,8 @@ class Residuals {
         by_values_(13 * 13 * kDecisions),
         mixers_(kDecisions * 3),
         centre_(tables.model.table ? commonest(tables.model)
-                                   : static_cast<std::uint32_t>(tables.model.window)) {}
+                                   : static_cast<std::uint32_t>(tables.model.window)),
+        chains_(tables.model, rows * tables.model.grid.cols) {}
 
   /// Codes level `index` = (kernel q, tap t) of the part whose levels are at `levels`; returns it.
   std::int32_t code(std::size_t q, std::size_t t, std::int32_t* levels) {
@@ -45,16 +47,36 @@ class Residuals {
                           model_.tap_scales[t]);
       multiplier_ = kMultipliers[static_cast<std::size_t>(scale)];
     }
+    dead_ = model_.dead;
+    const bool odd = halve(q, t, kernel);
     base_ = model_.table ? static_cast<std::int32_t>(centre_) : rounded(mean_);
     choose_contexts(q, t, kernel, above, scale);
-    if constexpr (Coder::kEncodes) residual_ = kernel[t] - base_;
+    if constexpr (Coder::kEncodes) residual_ = (model_.trellis() ? kernel[t] >> 1 : kernel[t]) - base_;
     const std::int32_t residual = decisions();
     newest_[1] = newest_[0];
     newest_[0] = residual;
-    return residual + base_;
+    if (!model_.trellis()) return residual + base_;
+    const std::int32_t level = 2 * (residual + base_) + (odd ? 1 : 0);
+    if constexpr (!Coder::kEncodes) chains_.take(q, t, level);
+    return level;
   }
 
  private:
+  /// Brings the mean to halved levels where there is a trellis; whether odd levels are allowed. The
+  /// encoder knows that from the level itself.
+  bool halve(std::size_t q, std::size_t t, [[maybe_unused]] const std::int32_t* kernel) {
+    if (!model_.trellis()) return false;
+    bool odd = false;
+    if constexpr (Coder::kEncodes) {
+      odd = (kernel[t] & 1) != 0;
+    } else {
+      odd = chains_.odd(q, t);
+    }
+    mean_ = halved_mean(mean_, odd);
+    if (odd) dead_ = 0;
+    return odd;
+  }
+
   static std::uint32_t commonest(const Model& model) {
     std::uint32_t best = 0, most = 0;
     for (std::uint32_t s = 0; s + 1 < model.cumulated.size(); ++s) {
@@ -75,9 +97,11 @@ class Residuals {
   void choose_contexts(std::size_t q, std::size_t t, const std::int32_t* kernel, const std::int32_t* above,
                        std::int32_t scale) {
     const std::size_t taps = model_.grid.taps, cols = model_.grid.cols;
-    const std::int32_t up = above != nullptr ? above[t] : 0;
+    const int halve = model_.trellis() ? 1 : 0;
+    const std::int32_t up = above != nullptr ? above[t] >> halve : 0;
     const std::int32_t left =
-        q % cols != 0 ? kernel[static_cast<std::ptrdiff_t>(t) - static_cast<std::ptrdiff_t>(taps)] : 0;
+        q % cols != 0 ? kernel[static_cast<std::ptrdiff_t>(t) - static_cast<std::ptrdiff_t>(taps)] >> halve
+                      : 0;
     const auto fraction = static_cast<std::size_t>((mean_ - 16 * rounded(mean_) + 8) >> 2);
     near_ = class_of(std::abs(newest_[0]) + std::abs(newest_[1]));
     const std::size_t far =
@@ -115,7 +139,7 @@ class Residuals {
   [[nodiscard]] std::uint32_t start(std::int64_t symbol) const {
     if (symbol <= 0) return 0;
     return symbol_start(model_, cells_, mean_, multiplier_,
-                        static_cast<std::uint32_t>(std::min<std::int64_t>(symbol, model_.symbols())));
+                        static_cast<std::uint32_t>(std::min<std::int64_t>(symbol, model_.symbols())), dead_);
   }
 
   std::int32_t decisions() {
@@ -149,6 +173,8 @@ class Residuals {
   std::uint32_t centre_;
   std::size_t near_ = 0, scale_at_ = 0, near_at_ = 0, signs_at_ = 0, row_at_ = 0, col_at_ = 0, values_at_ = 0;
   std::int32_t newest_[2] = {0, 0};
+  ChainStates chains_;
+  std::int32_t dead_ = 0;
   std::int32_t mean_ = 0, multiplier_ = 0, base_ = 0, residual_ = 0;
 };
 

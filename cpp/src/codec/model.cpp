@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "binary_coder.hpp"
+#include "trellis_code.hpp"
 
 namespace rdquant::codec {
 namespace {
@@ -14,7 +15,8 @@ enum Flag : std::uint8_t {
   kCols = 8,
   kTaps = 16,
   kCentre = 32,
-  kShift = 64
+  kShift = 64,
+  kTrellis = 128
 };
 constexpr std::uint8_t kCoded = kTable | kPredicts | kRows | kCols | kTaps;  // a block of codes follows
 
@@ -98,6 +100,18 @@ void read_table(BinaryDecoder& in, const Reader& at, Model& model, std::size_t s
   if (model.cumulated.back() != kTotal) at.fail("counts that do not sum to 65536");
 }
 
+void read_trellis(Reader& in, Model& model) {
+  if (model.table || model.shift != 0 || model.centre != 0)
+    in.fail("a trellis of shifted levels, or with a table");
+  model.log_states = in.byte();
+  if (!is_trellis(model.log_states)) {
+    in.fail("a trellis of 2^" + std::to_string(model.log_states) + " states, allowed 8 and 32");
+  }
+  model.chains =
+      static_cast<std::size_t>(in.bounded(std::max(model.grid.kernels(), kMaxLanes), "number of chains"));
+  if (model.chains == 0) in.fail("a trellis of 0 chains");
+}
+
 }  // namespace
 
 Grid grid_of(std::span<const std::uint64_t> shape) {
@@ -112,6 +126,17 @@ Grid grid_of(std::span<const std::uint64_t> shape) {
   return {rows, at(shape.size() - 1), 1};
 }
 
+std::size_t rows_a_part(const Grid& grid) {
+  const std::size_t parts = std::max<std::size_t>(1, (grid.size() + kPartSize / 2) / kPartSize);
+  return (grid.rows + parts - 1) / parts;
+}
+
+std::size_t lanes_for(std::size_t size) {
+  if (size >= 8192) return 32;
+  if (size >= 2048) return 16;
+  return size >= 256 ? 8 : 1;
+}
+
 void write_model(Writer& out, const Model& model) {
   const bool rows = varied(model.row_scales), cols = varied(model.col_scales),
              taps = varied(model.tap_scales);
@@ -122,9 +147,14 @@ void write_model(Writer& out, const Model& model) {
   if (taps) flags |= kTaps;
   if (model.centre != 0) flags |= kCentre;
   if (model.shift != 0) flags |= kShift;
+  if (model.trellis()) flags |= kTrellis;
   out.byte(flags);
   if (model.shift != 0) out.byte(static_cast<std::uint8_t>(model.shift));
   if (model.centre != 0) out.zigzag(model.centre);
+  if (model.trellis()) {
+    out.byte(static_cast<std::uint8_t>(model.log_states));
+    out.varint(model.chains);
+  }
   BinaryEncoder coded;
   Coders c;
   if (model.table) {
@@ -155,11 +185,11 @@ Model read_model(Reader& in, const Grid& grid) {
   Model model;
   model.grid = grid;
   const std::uint8_t flags = in.byte();
-  if (flags > 127) in.fail("unknown flags " + std::to_string(flags));
   model.table = (flags & kTable) != 0;
   if (flags & kShift) model.shift = in.byte();
   if (model.shift > 30) in.fail("shift " + std::to_string(model.shift) + ", allowed up to 30");
   if (flags & kCentre) model.centre = in.zigzag32("centre");
+  if (flags & kTrellis) read_trellis(in, model);
   Coders c;
   if (model.table) {
     const auto symbols = static_cast<std::size_t>(in.bounded(kMaxSymbols, "number of symbols"));

@@ -21,15 +21,21 @@ struct Grid {
   [[nodiscard]] std::size_t size() const noexcept { return rows * cols * taps; }
 };
 
-/// How a tensor of a shape is seen; see rdquant/codec/levels.hpp.
-[[nodiscard]] Grid grid_of(std::span<const std::uint64_t> shape);
-
 inline constexpr std::size_t kMaxTaps = 64;   ///< larger kernels are seen as rows × columns
 inline constexpr std::size_t kMaxPast = 24;   ///< taps that a prediction looks back
 inline constexpr std::int32_t kReach = 8191;  ///< largest |coarse level|
 inline constexpr std::int32_t kMaxWindow = 255;
 inline constexpr std::size_t kMaxSymbols = 4096;  ///< of a table that is sent
 inline constexpr std::size_t kMaxLanes = 32;
+
+inline constexpr std::size_t kPartSize = std::size_t{1} << 18;  ///< levels of a part, about
+
+/// How a tensor of a shape is seen; see rdquant/codec/levels.hpp.
+[[nodiscard]] Grid grid_of(std::span<const std::uint64_t> shape);
+/// Rows of a part, which is coded alone.
+[[nodiscard]] std::size_t rows_a_part(const Grid& grid);
+/// Lanes that a tensor of so many levels is coded with.
+[[nodiscard]] std::size_t lanes_for(std::size_t size);
 
 /// Linear prediction of one tap: µ·64 = bias·4 + up·(same tap, row before) + Σ past[j]·(tap t − 1 − j).
 struct Predictor {
@@ -43,6 +49,8 @@ struct Model {
   std::int32_t centre = 0;  ///< subtracted from every level
   int shift = 0;            ///< low bits of the difference that are sent as they are
   bool table = false;       ///< probabilities are sent, not computed
+  int log_states = 0;       ///< of the trellis that the levels are a path of; 0: none
+  std::size_t chains = 0;   ///< of the trellis
   // computed probabilities
   std::int32_t window = 0;               ///< residuals |r| < window have a symbol of their own
   int shape = 0;                         ///< of the density
@@ -61,6 +69,7 @@ struct Model {
     return table ? static_cast<std::uint32_t>(cumulated.size() - 1)
                  : static_cast<std::uint32_t>(2 * window + 1);
   }
+  [[nodiscard]] bool trellis() const noexcept { return log_states != 0; }
   [[nodiscard]] bool uses_up() const noexcept {
     for (const Predictor& p : predictors) {
       if (p.up != 0) return true;

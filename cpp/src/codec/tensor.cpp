@@ -138,7 +138,7 @@ void check_levels(const Reader& in, TensorHeader& tensor) {
 std::vector<std::uint8_t> encode_quantized(std::span<const std::int32_t> levels,
                                            std::span<const std::uint64_t> shape, std::uint32_t element_type,
                                            std::span<const quant::Quantizer> quantizers, std::size_t inner,
-                                           Profile profile, int threads) {
+                                           Profile profile, int threads, Trellis trellis) {
   core::require(!quantizers.empty(), "a quantized tensor needs a quantizer");
   for (const auto& q : quantizers) {
     core::require(q.index() == quantizers[0].index(), "the quantizers of a tensor are of one family");
@@ -148,7 +148,7 @@ std::vector<std::uint8_t> encode_quantized(std::span<const std::int32_t> levels,
   out.varint(inner);
   out.byte(static_cast<std::uint8_t>(quantizers[0].index()));
   for (const auto& q : quantizers) std::visit(WriteQuantizer{out}, q);
-  out.block(encode_levels(levels, shape, LevelType::i32, profile, threads));
+  out.block(encode_levels(levels, shape, LevelType::i32, profile, threads, trellis));
   return out.take();
 }
 

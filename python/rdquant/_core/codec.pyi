@@ -46,9 +46,53 @@ class Section:
 HEAD_BYTES: int
 VERSION: int
 
+class Trellis:
+    def __init__(self, states: int = 0, chains: int = 0) -> None: ...
+    @property
+    def states(self) -> int: ...
+    @property
+    def chains(self) -> int: ...
+
+def quantize_rdo(
+    x: NDArray[np.float32],
+    shape: list[int],
+    states: int,
+    step: float,
+    lam: float,
+    rounds: int,
+    refine: bool,
+    threads: int,
+    weights: NDArray[np.float32] | None,
+    out: NDArray[np.int32],
+) -> tuple[float, float, Trellis]: ...
+
+class ColumnQuantizer:
+    def __init__(self, levels: NDArray[np.int32], shape: list[int], states: int) -> None: ...
+    @property
+    def rows(self) -> int: ...
+    @property
+    def columns(self) -> int: ...
+    @property
+    def trellis(self) -> Trellis: ...
+    def quantize(
+        self,
+        column: int,
+        targets: NDArray[np.float32],
+        delta: float,
+        weight: float,
+        lam: float,
+        levels: NDArray[np.int32],
+    ) -> None: ...
+
 def encode_levels(
-    levels: NDArray[np.int32], shape: list[int], type: LevelType, profile: Profile, threads: int
+    levels: NDArray[np.int32],
+    shape: list[int],
+    type: LevelType,
+    profile: Profile,
+    threads: int,
+    trellis: Trellis = ...,
 ) -> bytes: ...
+def levels_trellis(coded: Any) -> Trellis: ...
 def levels_header(coded: Any) -> tuple[LevelType, list[int]]: ...
 def decode_levels(coded: Any, out: NDArray[np.int32], threads: int) -> None: ...
 def encode_floats(
@@ -63,6 +107,7 @@ def encode_quantized(
     inner: int,
     profile: Profile,
     threads: int,
+    trellis: Trellis = ...,
 ) -> bytes: ...
 def encode_float_tensor(
     values: NDArray[np.uint8],

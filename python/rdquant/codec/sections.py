@@ -30,13 +30,21 @@ __all__ = ["Tensor", "decode_all", "pack_floats", "pack_integers", "pack_quantiz
 
 
 def pack_quantized(
-    levels: NDArray[np.int32], element_type: int, quantizer: Quantizer, profile: str, threads: int
+    levels: NDArray[np.int32],
+    element_type: int,
+    quantizer: Quantizer,
+    profile: str,
+    threads: int,
+    trellis: _core.Trellis | None = None,
 ) -> bytes:
     """Section of a tensor that is x̂ of `levels`, rounded to ONNX's `element_type`."""
     core = quantizer.core(False)
     inner = quantizer.inner(levels.shape, len(core))
     shape = list(levels.shape)
-    return _core.encode_quantized(levels, shape, element_type, core, inner, profile_of(profile), threads)
+    path = trellis or _core.Trellis()
+    return _core.encode_quantized(
+        levels, shape, element_type, core, inner, profile_of(profile), threads, path
+    )
 
 
 def pack_floats(
@@ -73,6 +81,13 @@ class Tensor:
         """ "floats", "quantized", "integers" or "raw" """
         self.shape: tuple[int, ...] = tuple(shape)
         self._kind: str = kind.name
+
+    @property
+    def trellis(self) -> int:
+        """States of the trellis whose path the levels are; 0: none. Raises CorruptFile for damaged levels."""
+        if self.coding != "quantized" or not self._payload:
+            return 0
+        return _core.levels_trellis(self._section[-self._payload :]).states
 
     @property
     def size(self) -> int:

@@ -22,12 +22,14 @@
 /// row; and where the rest exceeds 64, all but the last dimension × the last × 1.
 ///
 ///     model    byte: flags, 1 table, 2 predicts, 4 row scales, 8 column scales, 16 tap scales, 32 centre, 64
-///              shift; byte: shift, if flagged; zigzag: centre, if flagged. Coded is c = (level − centre) >>
-///              shift. table: varint: number of symbols S ≤ 4096; block, coded: S counts, each as the
-///              difference to the one before; they sum to 65536. The symbol is c itself. otherwise: byte:
-///              window W; byte: 16·shape + (dead + 8)/2; byte: scale of the rows; with row or column scales,
-///              byte: 4·(row step − 1) + column step − 1; if any of flags 2 … 16, block, coded: predictors (a
-///              tap: bias, up, past taps, newest first), then row scales, column scales, tap scales in steps
+///              shift, 128 trellis; byte: shift, if flagged; zigzag: centre, if flagged. Coded is c = (level
+///              − centre) >> shift. trellis, if flagged: byte: ν, 3 or 5; varint: chains M ≥ 1. Shift and
+///              centre are 0 then, and there is no table. table: varint: number of symbols S ≤ 4096; block,
+///              coded: S counts, each as the difference to the one before; they sum to 65536. The symbol is c
+///              itself. otherwise: byte: window W; byte: 16·shape + (dead + 8)/2; byte: scale of the rows;
+///              with row or column scales, byte: 4·(row step − 1) + column step − 1; if any of flags 2 … 16,
+///              block, coded: predictors (a tap: bias, up, past taps, newest first), then row scales, column
+///              scales, tap scales in steps
 ///     coded    adaptive binary arithmetic code of integers, cpp/src/codec/binary_coder.hpp, which begins as
 ///              `Coders` in cpp/src/codec/model.cpp says
 ///
@@ -37,6 +39,13 @@
 /// mean "at least W", the excess follows as varint in order of decoding. How a symbol's interval out of 65536
 /// follows from mean and scale is `symbol_start` in cpp/src/codec/lanes.hpp, with tables made from integers
 /// by cpp/src/codec/density.cpp: the same bytes give the same levels on every machine.
+///
+/// The levels of a trellis are a path in Ungerboeck's code of 2^ν states, whose parity check polynomials
+/// (h0, h1) are, in octal, (13, 4) for ν = 3 and (45, 10) for ν = 5. Kernel q of a part follows kernel q − M
+/// at the same tap; the state of the first ones is 0. State s allows levels with v mod 2 = s mod 2, and v
+/// makes it (s >> 1) xor (h0 >> 1, if v is odd) xor (h1 >> 1, if ⌊v/2⌋ is odd). Coded is c = ⌊v/2⌋ with mean
+/// (mean >> 1) − 8·(v mod 2), and without the dead zone where v is odd; predictions are from v. No fewer
+/// chains than lanes; the kernels of a tail go on with their chains.
 ///
 /// A part of method 2 is a section of all its kernels (kernel q = row·columns + column of the part). A
 /// section of one lane is a stream: of its B bytes 4 − B mod 2 (all, if B < 4) are the state x, the others
@@ -65,17 +74,30 @@ struct LevelsHeader {
   std::uint64_t size = 0;  ///< product of the shape
 };
 
+/// What path levels are, if they are those of a trellis: Ungerboeck's code of `states` states (8 or 32), with
+/// that many chains; 0 states: no trellis.
+struct Trellis {
+  int states = 0;
+  std::uint64_t chains = 0;
+};
+
 /// Codes `levels`, of the given shape in row-major order, on up to `threads` threads (0: all cores).
 ///
-/// @throws InvalidArgument  the shape has another number of elements, or more than 32 dimensions.
+/// @throws InvalidArgument  the shape has another number of elements, or more than 32 dimensions; `levels`
+/// are no path of the trellis, or beyond ±8191 with one.
 [[nodiscard]] std::vector<std::uint8_t> encode_levels(std::span<const std::int32_t> levels,
                                                       std::span<const std::uint64_t> shape, LevelType type,
-                                                      Profile profile, int threads = 1);
+                                                      Profile profile, int threads = 1, Trellis trellis = {});
 
 /// Type and shape of coded levels, so that memory can be taken for them; nothing is decoded.
 ///
 /// @throws CorruptFile  the bytes are no coded levels, or the shape overflows.
 [[nodiscard]] LevelsHeader levels_header(std::span<const std::uint8_t> bytes);
+
+/// The trellis of coded levels, 0 states where there is none.
+///
+/// @throws CorruptFile  as `levels_header`.
+[[nodiscard]] Trellis levels_trellis(std::span<const std::uint8_t> bytes);
 
 /// Decodes into `levels`, which has as many elements as the header says. Takes beside that at most 12 bytes a
 /// level and 64 MiB.

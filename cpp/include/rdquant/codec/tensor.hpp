@@ -42,7 +42,8 @@ struct TensorHeader {
                                                          std::span<const std::uint64_t> shape,
                                                          std::uint32_t element_type,
                                                          std::span<const quant::Quantizer> quantizers,
-                                                         std::size_t inner, Profile profile, int threads = 1);
+                                                         std::size_t inner, Profile profile, int threads = 1,
+                                                         Trellis trellis = {});
 [[nodiscard]] std::vector<std::uint8_t> encode_float_tensor(std::span<const std::uint8_t> values,
                                                             std::span<const std::uint64_t> shape,
                                                             std::uint32_t element_type, FloatType type,

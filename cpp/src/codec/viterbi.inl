@@ -1,0 +1,219 @@
+// choose_levels over vectors of kWide chains, for an instruction set that defines, before it includes this
+// file, `gather` (kWide cells). The same arithmetic as choose_levels_plain (viterbi.cpp), which is the
+// definition. Vectors are the compiler's own, of 64 bytes on every machine.
+#include <cstring>
+
+#include "viterbi.hpp"
+
+namespace rdquant::codec {
+namespace {
+
+/// `cond ? a : b`, lane by lane.
+inline Floats choose(Ints cond, Floats a, Floats b) { return cond ? a : b; }
+inline Ints choose(Ints cond, Ints a, Ints b) { return cond ? a : b; }
+inline Ints least(Ints a, Ints b) { return choose(b < a, b, a); }
+inline Ints most(Ints a, Ints b) { return choose(a < b, b, a); }
+inline Floats to_floats(Ints a) { return __builtin_convertvector(a, Floats); }
+inline Ints floor_of(Floats x) {
+  const Ints cut = __builtin_convertvector(x, Ints);
+  return cut + (x < to_floats(cut));  // true is −1
+}
+template <typename Vector, typename T>
+inline Vector load(const T* from) {
+  Vector v;
+  std::memcpy(&v, from, sizeof v);
+  return v;
+}
+template <typename To>
+inline To image_of(const auto& from) {
+  To to;
+  std::memcpy(&to, &from, sizeof to);
+  return to;
+}
+
+inline Floats bits_of(Ints width) {
+  const Ints image = image_of<Ints>(to_floats(choose(width < 1, Ints{} + 1, width)));
+  const Floats exponent = to_floats((image >> 23) - 127);
+  const Floats f = image_of<Floats>((image & 0x7fffff) | 0x3f800000) - 1.0F;
+  const Floats bow = 0.44174030F + f * (-0.26602988F + f * (0.14631435F - f * 0.04400469F));
+  return 16.0F - exponent - f * (1.0F + (1.0F - f) * bow);
+}
+
+inline Ints start_of(const auto& task, Ints k, Ints mean, Ints multiplier, Ints dead) {
+  const Ints first = ((mean + 8) >> 4) - task.window;
+  const Ints symbol = least(most(k - first, Ints{}), Ints{} + task.symbols);
+  const Ints level = symbol + first;
+  const Ints edge = 16 * level - 8 + choose(level >= 1, dead, -dead) - mean;
+  const Ints z = least(most((edge * multiplier) >> 5, Ints{} - 16384), Ints{} + 16383) + 16384;
+  const Ints cell = gather(task.cells, z >> 4);
+  const Ints below = ((cell >> 16) & 0xffff) + (((cell & 0xffff) * (z & 15)) >> 4);
+  const Ints inner =
+      choose(symbol >= task.symbols, Ints{} + static_cast<std::int32_t>(kTotal), symbol + below);
+  return choose(symbol <= 0, Ints{}, inner);
+}
+
+inline Floats cost_of(const TapTask& task, Floats target, Floats weight, Ints v, Floats bits) {
+  const Floats inward =
+      choose(v > 0, Floats{} + task.inward, choose(v < 0, Floats{} - task.inward, Floats{}));
+  const Floats error = target - (to_floats(v) - inward);
+  return weight * (error * error) + task.lambda * bits;
+}
+
+struct Candidates {
+  Ints level;
+  Floats cost;
+};
+inline Candidates cheaper(const Candidates& a, const Candidates& b) {
+  const Ints second = b.cost < a.cost;
+  return {choose(second, b.level, a.level), choose(second, b.cost, a.cost)};
+}
+
+/// Four neighbours of the targets of kernels q, q + 1, …; returns the coded level of the lowest.
+template <bool kHalved, bool kOdd>
+inline Ints around(const TapTask& task, std::size_t q, Candidates (&four)[4]) {
+  constexpr std::int32_t odd = kOdd ? 1 : 0;
+  const Ints dead = Ints{} + (kOdd ? 0 : task.dead);
+  const auto target = load<Floats>(task.targets + q), weight = load<Floats>(task.weights + q);
+  const auto whole = load<Ints>(task.means + q), multiplier = load<Ints>(task.multipliers + q);
+  const Ints mean = kHalved ? (whole >> 1) - 8 * odd : whole;
+  const Ints first = floor_of(kHalved ? 0.5F * (target - static_cast<float>(odd)) : target) - 1;
+  Ints start = start_of(task, first, mean, multiplier, dead);
+  for (std::int32_t i = 0; i < 4; ++i) {
+    const Ints k = first + i, end = start_of(task, k + 1, mean, multiplier, dead);
+    const Ints v = kHalved ? 2 * k + odd : k;
+    four[i] = {v, cost_of(task, target, weight, v, bits_of(end - start))};
+    start = end;
+  }
+  return first;
+}
+
+/// What the cheapest level of each subset costs, for every kernel, and that level. The subsets of a union
+/// follow from its four candidates by the parity of the first one.
+template <bool kOdd>
+inline void best_of_union(const TapTask& task, std::size_t q) {
+  Candidates four[4];
+  const Ints first = around<true, kOdd>(task, q, four);
+  const Candidates a = cheaper(four[0], four[2]), b = cheaper(four[1], four[3]);
+  const Ints swap = (first & 1) != 0;
+  const auto put = [&](std::size_t subset, Ints level, Floats cost) {
+    const auto small = __builtin_convertvector(level, Shorts);
+    std::memcpy(task.taken + subset * stride_of(task) + q, &small, sizeof small);
+    std::memcpy(task.costs + subset * stride_of(task) + q, &cost, sizeof cost);
+  };
+  put(kOdd, choose(swap, b.level, a.level), choose(swap, b.cost, a.cost));
+  put(2 + kOdd, choose(swap, a.level, b.level), choose(swap, a.cost, b.cost));
+}
+
+/// Up to kWide chains beginning at kernel `first`.
+template <int kLogStates>
+class Paths {
+ public:
+  static void follow(const TapTask& task, std::size_t first, std::size_t active) {
+    const std::size_t steps = (task.kernels - first + task.chains - 1) / task.chains;
+    Floats cost[kStates];
+    for (std::size_t s = 0; s < kStates; ++s) cost[s] = Floats{} + (s == 0 ? 0.0F : kFar);
+    for (std::size_t i = 0; i < steps; ++i) {
+      const std::size_t q = first + i * task.chains, left = task.kernels - q;
+      // Chains that have ended keep their costs.
+      const Ints on = kLane < static_cast<std::int32_t>(left < kWide ? left : kWide);
+      const Ints second = step(cost, task.costs + q, stride_of(task), on);
+      std::memcpy(task.second + q, &second, sizeof second);  // the next chains, or steps, write over the rest
+      if ((i + 1) % kLevelling == 0) level(cost, on);
+    }
+    for (std::size_t l = 0; l < active; ++l) back(task, cost, first + l, l);
+  }
+
+ private:
+  static constexpr std::size_t kStates = std::size_t{1} << kLogStates;
+  static constexpr auto kArrivals = make_arrivals<kLogStates>();
+  static constexpr Ints kLane = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+
+  /// One level more; of every state, whether its second arrival is the cheaper.
+  static Ints step(Floats (&cost)[kStates], const float* costs, std::size_t stride, Ints on) {
+    Floats subset[4], next[kStates];
+    for (std::size_t j = 0; j < 4; ++j) subset[j] = load<Floats>(costs + j * stride);
+    Ints second = {};
+#pragma GCC unroll 32
+    for (std::size_t t = 0; t < kStates; ++t) {
+      const Arrival& a = kArrivals[t];
+      const Floats one = cost[a.from[0]] + subset[a.subset[0]];
+      const Floats two = cost[a.from[1]] + subset[a.subset[1]];
+      next[t] = choose(two < one, two, one);
+      second |= (two < one) & static_cast<std::int32_t>(1U << t);
+    }
+    for (std::size_t t = 0; t < kStates; ++t) cost[t] = choose(on, next[t], cost[t]);
+    return second;
+  }
+
+  static void level(Floats (&cost)[kStates], Ints on) {
+    Floats low = cost[0];
+    for (std::size_t s = 1; s < kStates; ++s) low = choose(cost[s] < low, cost[s], low);
+    low = choose(on, low, Floats{});
+    for (std::size_t s = 0; s < kStates; ++s) cost[s] -= low;
+  }
+
+  /// The chain beginning at kernel `first`, in lane l.
+  static void back(const TapTask& task, const Floats (&cost)[kStates], std::size_t first, std::size_t l) {
+    std::size_t state = 0;
+    for (std::size_t s = 1; s < kStates; ++s) {
+      if (cost[s][l] < cost[state][l]) state = s;
+    }
+    const std::size_t steps = (task.kernels - first + task.chains - 1) / task.chains;
+    for (std::size_t i = steps; i-- > 0;) {
+      const std::size_t q = first + i * task.chains;
+      const std::size_t which = (task.second[q] >> state) & 1;
+      task.levels[q] = task.taken[kArrivals[state].subset[which] * stride_of(task) + q];
+      state = kArrivals[state].from[which];
+    }
+  }
+};
+
+template <int kLogStates>
+void follow_all(const TapTask& task) {
+  for (std::size_t q = 0; q < task.kernels; q += kWide) {
+    best_of_union<false>(task, q);
+    best_of_union<true>(task, q);
+  }
+  const std::size_t chains = task.chains < task.kernels ? task.chains : task.kernels;
+  for (std::size_t m = 0; m < chains; m += kWide) {
+    Paths<kLogStates>::follow(task, m, chains - m < kWide ? chains - m : kWide);
+  }
+}
+
+void one_by_one(const TapTask& task) {
+  for (std::size_t q = 0; q < task.kernels; q += kWide) {
+    Candidates four[4];
+    (void)around<false, false>(task, q, four);
+    const Ints level = cheaper(cheaper(four[0], four[1]), cheaper(four[2], four[3])).level;
+    const std::size_t left = task.kernels - q;
+    std::memcpy(task.levels + q, &level, sizeof(std::int32_t) * (left < kWide ? left : kWide));
+  }
+}
+
+inline double bits_of_all(const BitsTask& task) {
+  constexpr Ints lane = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+  Floats sums = {};
+  for (std::size_t i = 0; i < task.size; i += kWide) {
+    const std::size_t left = task.size - i;
+    const Ints on = lane < static_cast<std::int32_t>(left < kWide ? left : kWide);
+    const auto mean = load<Ints>(task.means + i), multiplier = load<Ints>(task.multipliers + i);
+    const auto dead = load<Ints>(task.dead + i);
+    const Ints first = ((mean + 8) >> 4) - task.window;
+    const Ints k = least(most(load<Ints>(task.levels + i), first), first + task.symbols - 1);
+    const Ints start = start_of(task, k, mean, multiplier, dead);
+    const Ints end = start_of(task, k + 1, mean, multiplier, dead);
+    sums += choose(on, bits_of(end - start), Floats{});
+  }
+  double sum = 0.0;
+  for (std::size_t l = 0; l < kWide; ++l) sum += sums[l];
+  return sum;
+}
+
+inline void choose_any(const TapTask& task) {
+  if (task.log_states == 0) return one_by_one(task);
+  if (task.log_states == 3) return follow_all<3>(task);
+  follow_all<5>(task);
+}
+
+}  // namespace
+}  // namespace rdquant::codec

@@ -1,0 +1,22 @@
+#include "viterbi_vectors.hpp"
+
+namespace rdquant::codec {
+namespace {
+
+inline Ints gather(const std::uint32_t* cells, Ints at) {
+  Ints out;
+  for (int l = 0; l < 16; ++l) out[l] = static_cast<std::int32_t>(cells[at[l]]);
+  return out;
+}
+
+}  // namespace
+}  // namespace rdquant::codec
+
+#include "viterbi.inl"
+
+namespace rdquant::codec {
+
+void choose_levels_baseline(const TapTask& task) { choose_any(task); }
+double coded_bits_baseline(const BitsTask& task) { return bits_of_all(task); }
+
+}  // namespace rdquant::codec
