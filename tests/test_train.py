@@ -189,6 +189,25 @@ def test_interrupted_between_epochs_it_goes_on(tmp_path: Path) -> None:
     assert rows == wanted_rows
 
 
+@pytest.mark.parametrize("flushed", [True, False])
+def test_denormals_are_flushed_meanwhile_only(tmp_path: Path, flushed: bool) -> None:
+    def denormal() -> bool:
+        return bool((torch.full((1,), 1e-30) * 1e-10).any())
+
+    net = network()
+    seen = []
+    torch.set_flush_denormal(flushed)
+    try:
+        optimizer = torch.optim.SGD(net.parameters(), lr=0.05)
+        train.fit(
+            net, *digits(), optimizer, epochs=1, folder=tmp_path, progress=lambda _: seen.append(denormal())
+        )
+        assert seen == [False]
+        assert denormal() == (not flushed)
+    finally:
+        torch.set_flush_denormal(False)
+
+
 def test_loaders_are_taken(tmp_path: Path) -> None:
     (x, y), (xv, yv) = ([torch.from_numpy(a) for a in pair] for pair in digits())
     loader = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(x, y), batch_size=40, shuffle=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -269,3 +270,46 @@ def test_group_decay_empties_rows_and_columns() -> None:
         net.eval()
         assert (net(x).argmax(dim=1) == y).float().mean() > 0.9
     assert empty[1] > 3 * empty[0] > 0
+
+
+# --- rows that go --------------------------------------------------------------------------------
+
+
+def test_the_weakest_rows_go_and_stay_away() -> None:
+    (x, y), _ = digits()
+    x, y = torch.from_numpy(x), torch.from_numpy(y)
+    net = network()
+    optimizer = torch.optim.Adam(net.parameters(), lr=3e-3)
+    rows = train.RowPruning(train.Ramp(1.0, 0.5, 0.0, 0.5), "0.*")
+    hook = train.PruneThenQuantize(net, 0.2, 5, keep="survivors", rows=[rows], total_steps=60)
+    hook.attach(optimizer)
+    outputs = len(net[0].weight)
+    before = set(range(outputs))
+    for _ in range(60):
+        one_step(net, optimizer, x, y)
+        now = set(torch.nonzero(net[0].weight.flatten(1).any(dim=1)).flatten().tolist())
+        assert now <= before, "a row came back"
+        assert len(now) <= math.ceil(rows.share(hook.progress) * outputs)
+        assert hook.settled == (hook.steps >= 30)
+        before = now
+    assert len(before) == math.ceil(outputs / 2)
+    net.eval()
+    assert (net(x).argmax(dim=1) == y).float().mean() > 0.85
+
+
+def test_rows_are_ranked_by_their_squares() -> None:
+    w = torch.tensor([[3.0, 0.0], [2.0, 2.0], [-2.5, 2.5], [0.1, 0.0]])
+    train.RowPruning(0.5, ["w"]).apply({"w": w, "v": torch.ones(2, 2)}, 1.0)
+    assert w.tolist() == [[3.0, 0.0], [0.0, 0.0], [-2.5, 2.5], [0.0, 0.0]]
+
+
+def test_row_pruning_says_what_is_wrong() -> None:
+    for share in (0.0, 1.5, float("nan"), train.Ramp(1.0, 0.0), train.Stages({0: 1.0, 0.5: 2.0})):
+        with pytest.raises(InvalidArgument, match="RowPruning: expected a share"):
+            train.RowPruning(share, "w")
+    with pytest.raises(InvalidArgument, match="at least one layer"):
+        train.RowPruning(0.5, [])
+    with pytest.raises(InvalidArgument, match="fits none of"):
+        train.PruneThenQuantize(network(), 0.5, 4, rows=[train.RowPruning(0.5, "5.*")])
+    with pytest.raises(InvalidArgument, match="total_steps"):
+        train.PruneThenQuantize(network(), 0.5, 4, rows=[train.RowPruning(train.Ramp(1, 0.5), "0.*")])

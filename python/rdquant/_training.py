@@ -55,26 +55,45 @@ Decay = Annotated[
     ),
 ]
 
+Bits = Annotated[
+    int,
+    typer.Option(help="Bits per weight; 32 prunes only (with --gamma 0: no compression).", min=2, max=32),
+]
+Rate = Annotated[
+    float,
+    typer.Option("--lr", help="Highest learning rate of AdamW, one cycle over all epochs.", min=1e-12),
+]
+Rows = Annotated[
+    str,
+    typer.Option(
+        metavar="LAYER=SHARE,…",
+        help="Shares of the rows (outputs) that stay in layers with far more than they need: the weakest go in the first "
+        "30 % of training. Makes the file much smaller; example: --rows fc1.weight=0.1",
+    ),
+]
+GammaRamp = Annotated[
+    float,
+    typer.Option(
+        help="Let γ rise from 0 over this share of training; costs density, gains accuracy.", min=0, max=1
+    ),
+]
+
 
 def train(
     script: Script,
     gamma: Annotated[
         float, typer.Option(help="γ: weights below γ standard deviations become 0.", min=0)
     ] = 0.375,
-    bits: Annotated[
-        int,
-        typer.Option(help="Bits per weight; 32 prunes only (with --gamma 0: no compression).", min=2, max=32),
-    ] = 8,
+    gamma_ramp: GammaRamp = 0.0,
+    bits: Bits = 8,
     keep: Keep = Kept.survivors,
     group_decay: Decay = 0.0,
+    rows: Rows = "",
     skip: Annotated[
         str, typer.Option(help="Parameters left as they are, comma-separated; * stands for anything.")
     ] = "",
     epochs: Annotated[int, typer.Option(help="Epochs in all.", min=1)] = 10,
-    rate: Annotated[
-        float,
-        typer.Option("--lr", help="Highest learning rate of AdamW, one cycle over all epochs.", min=1e-12),
-    ] = 1e-3,
+    rate: Rate = 1e-3,
     batch_size: Annotated[int, typer.Option(help="Samples in a batch.", min=1)] = 128,
     patience: Annotated[
         int | None,
@@ -92,9 +111,11 @@ def train(
     """Train a network whose weights are pruned, then quantized after every step (paper 002)."""
     setting = {
         "gamma": gamma,
+        "gamma_ramp": gamma_ramp,
         "bits": bits,
         "keep": keep.value,
         "group_decay": group_decay,
+        "rows": rows,
         "skip": skip,
         "epochs": epochs,
         "lr": rate,
@@ -105,14 +126,14 @@ def train(
     network, data, prepare = _from_script(script, seed)
     _check_setting(output, setting)
     keep_hint(f"Every finished epoch is kept in {output}; run the same command again to go on.")
-    rows = _run(network, data, prepare, setting, patience, device, output)
-    best = next(row for row in reversed(rows) if row["best"])
+    history = _run(network, data, prepare, setting, patience, device, output)
+    best = next(row for row in reversed(history) if row["best"])
     if onnx is not None:
         _export(network, data, prepare, onnx, output, device)
     if as_json:
-        print_json({"folder": str(output), "best": best, "epochs": rows})
+        print_json({"folder": str(output), "best": best, "epochs": history})
         return
-    print_table(f"{script.stem}: best epoch {best['epoch']} of {len(rows)}", *_table(rows))
+    print_table(f"{script.stem}: best epoch {best['epoch']} of {len(history)}", *_table(history))
     size = f", {best['max_bytes']:,} bytes with profile max" if best.get("max_bytes") else ""
     log(f"Best model: {(output / 'best.pt').resolve()}{size}")
 
@@ -193,6 +214,43 @@ def _keep_setting(folder: Path, setting: dict[str, Any]) -> None:
         partial.write_text(json.dumps(setting, indent=1) + "\n", encoding="utf-8")
 
 
+def _compression(network: Any, setting: dict[str, Any], steps: int) -> Any:
+    """What the options ask for; None where that is nothing."""
+    from .train import GroupDecay, PruneThenQuantize, Ramp, RowPruning
+
+    shares = _shares(setting["rows"])
+    if setting["gamma"] == 0 and setting["bits"] == 32 and not shares:
+        return None
+    ramp = setting["gamma_ramp"]
+    rows = [RowPruning(Ramp(1.0, share, 0.0, 0.3), name) for name, share in shares.items()]
+    return PruneThenQuantize(
+        network,
+        Ramp(0.0, setting["gamma"], 0.0, ramp, 1.0) if ramp else setting["gamma"],
+        setting["bits"],
+        [name for name in setting["skip"].split(",") if name],
+        keep=setting["keep"],
+        decay=GroupDecay(setting["group_decay"]) if setting["group_decay"] else None,
+        rows=rows,
+        total_steps=steps,
+    )
+
+
+def _shares(text: str) -> dict[str, float]:
+    """ "a=0.1,b=0.5" as a dictionary."""
+    from .errors import InvalidArgument
+
+    found = {}
+    for part in filter(None, text.split(",")):
+        name, equals, share = part.rpartition("=")
+        try:
+            found[name] = float(share)
+        except ValueError:
+            equals = ""
+        if not equals or not name:
+            raise InvalidArgument(f"--rows: expected LAYER=SHARE, as in fc1.weight=0.1, got {part!r}")
+    return found
+
+
 def _run(
     network: Any,
     data: tuple[Any, Any],
@@ -202,7 +260,7 @@ def _run(
     device: str,
     folder: Path,
 ) -> list[dict[str, Any]]:
-    from .train import GroupDecay, PruneThenQuantize, fit
+    from .train import fit
     from .train._torch import torch
 
     epochs, size = setting["epochs"], setting["batch_size"]
@@ -212,13 +270,7 @@ def _run(
     scheduler = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, setting["lr"], total_steps=epochs * batches + 1, pct_start=0.25
     )
-    compression = None
-    if setting["gamma"] > 0 or setting["bits"] < 32:
-        skip = [name for name in setting["skip"].split(",") if name]
-        decay = GroupDecay(setting["group_decay"]) if setting["group_decay"] else None
-        compression = PruneThenQuantize(
-            network, setting["gamma"], setting["bits"], skip, keep=setting["keep"], decay=decay
-        )
+    compression = _compression(network, setting, epochs * batches)
 
     def say(row: dict[str, Any]) -> None:
         size = (

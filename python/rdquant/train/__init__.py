@@ -17,6 +17,7 @@ __all__ = [
     "GroupDecay",
     "PruneThenQuantize",
     "Ramp",
+    "RowPruning",
     "Stages",
     "accuracy",
     "cifar10_jpeg",
@@ -40,11 +41,13 @@ if TYPE_CHECKING:
     from .export import export_onnx
     from .loop import accuracy, fit, load_best
     from .network import paper_network
+    from .rows import RowPruning
     from .size import coded_size, level_file
 
 _HOMES = {
     "GroupDecay": "decay",
     "PruneThenQuantize": "compress",
+    "RowPruning": "rows",
     "accuracy": "loop",
     "cifar10_jpeg": "cifar",
     "cifar10_original": "cifar",
