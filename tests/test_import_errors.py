@@ -131,6 +131,39 @@ def test_the_engine_refuses_before_it_allocates(name: str) -> None:
     assert words in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("op", "shapes"),
+    [
+        ("Concat", [(2, 2, 2), (2, 4, 2)]),
+        ("MatMul", [(4, 4), (4, 4)]),
+        ("Gemm", [(4, 4), (4, 4), (4,)]),
+        ("Conv", [(1, 2, 5, 5), (2, 2, 3, 3), (2,)]),
+        ("ConvTranspose", [(1, 2, 5, 5), (2, 2, 3, 3), (2,)]),
+        ("Where", [(4,), (4,), (4,)]),
+    ],
+)
+@pytest.mark.parametrize("backend", [name for name, reason in core_runtime.backends().items() if not reason])
+def test_inputs_of_mixed_types_are_refused(op: str, shapes: list[tuple[int, ...]], backend: str) -> None:
+    """A concatenation took all inputs for as wide as the first and read past the end of a float16."""
+    options = {"axis": 1} if op == "Concat" else {}
+    model = one_node(op, {f"x{i}": shape for i, shape in enumerate(shapes)}, {}, **options)
+    model.graph.input[-1].type.tensor_type.elem_type = TensorProto.FLOAT16
+    feeds = [np.ones(shape, np.float32) for shape in shapes]
+    feeds[-1] = feeds[-1].astype(np.float16)
+    if op == "Where":
+        model.graph.input[0].type.tensor_type.elem_type = TensorProto.BOOL
+        feeds[0] = feeds[0].astype(np.bool_)
+    with pytest.raises(InvalidArgument, match=f"{op} node 'n'.*float32 and float16"):
+        core_runtime.Session(build_graph("g", model, {}), backend, 1, 0).run(feeds)
+
+
+def test_an_empty_tensor_of_impossible_sides_is_refused() -> None:
+    model = one_node("Add", {"x": [1]}, {"e": []})
+    model.graph.initializer[0].dims[:] = [0, 2**62, 64]
+    with pytest.raises(CorruptFile, match=r"'e': field dims is .* more than any memory holds"):
+        rdquant.load(model)
+
+
 @pytest.mark.parametrize("backend", [name for name, reason in core_runtime.backends().items() if not reason])
 def test_filters_may_be_an_input(backend: str) -> None:
     """oneDNN's filters are packed before any run, which read what was not there yet."""

@@ -20,6 +20,15 @@ ValueId Lowering::input(std::size_t i) {
   return optional_input(i);
 }
 
+void Lowering::check_same_type(std::span<const ValueId> values) const {
+  for (const ValueId value : values) {
+    if (value == kNone || dtype(value) == dtype(values[0])) continue;
+    invalid("its inputs must have one element type, but are " +
+            std::string(core::dtype_name(dtype(values[0]))) + " and " +
+            std::string(core::dtype_name(dtype(value))));
+  }
+}
+
 std::vector<std::int64_t> Lowering::integers_of(std::size_t i) {
   const ValueId id = input(i);
   if (!builder_.is_constant(id)) {

@@ -2,6 +2,7 @@
 
 #include <map>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <unordered_map>
@@ -36,6 +37,8 @@ class Lowering {
   [[nodiscard]] const core::Shape& shape(ValueId id) const { return builder_.value(id).shape; }
   [[nodiscard]] core::DType dtype(ValueId id) const { return builder_.value(id).dtype; }
   [[nodiscard]] std::int64_t rank(ValueId id) const { return static_cast<std::int64_t>(shape(id).size()); }
+  /// @throws InvalidArgument  those of the values that are there differ in element type
+  void check_same_type(std::span<const ValueId> values) const;
   /// Values of an input that must be known before any data are. @throws Unsupported  it is computed from data
   [[nodiscard]] std::vector<std::int64_t> integers_of(std::size_t i);
   [[nodiscard]] std::vector<double> numbers_of(std::size_t i);

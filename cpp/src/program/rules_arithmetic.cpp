@@ -1,4 +1,5 @@
 // Functions of two numbers and more with broadcasting; Where, Cast.
+#include <array>
 #include <utility>
 
 #include "lowering.hpp"
@@ -67,6 +68,8 @@ void prelu(Lowering& node) {
 
 void where(Lowering& node) {
   const ValueId condition = node.input(0), x = node.input(1), y = node.input(2);
+  node.check(node.dtype(condition) == core::DType::boolean, "the condition must be boolean");
+  node.check_same_type(std::array{x, y});
   core::Shape shape = common(node, common(node, node.shape(condition), node.shape(x)), node.shape(y));
   node.give(0, node.emit(Where{}, {condition, x, y}, node.dtype(x), std::move(shape)));
 }
