@@ -272,7 +272,7 @@ def test_group_decay_empties_rows_and_columns() -> None:
     assert empty[1] > 3 * empty[0] > 0
 
 
-# --- rows that go --------------------------------------------------------------------------------
+# --- groups that go --------------------------------------------------------------------------------
 
 
 def test_the_weakest_rows_go_and_stay_away() -> None:
@@ -280,8 +280,8 @@ def test_the_weakest_rows_go_and_stay_away() -> None:
     x, y = torch.from_numpy(x), torch.from_numpy(y)
     net = network()
     optimizer = torch.optim.Adam(net.parameters(), lr=3e-3)
-    rows = train.RowPruning(train.Ramp(1.0, 0.5, 0.0, 0.5), "0.*")
-    hook = train.PruneThenQuantize(net, 0.2, 5, keep="survivors", rows=[rows], total_steps=60)
+    rows = train.GroupPruning(train.Ramp(1.0, 0.5, 0.0, 0.5), "0.*")
+    hook = train.PruneThenQuantize(net, 0.2, 5, keep="survivors", groups=[rows], total_steps=60)
     hook.attach(optimizer)
     outputs = len(net[0].weight)
     before = set(range(outputs))
@@ -299,17 +299,21 @@ def test_the_weakest_rows_go_and_stay_away() -> None:
 
 def test_rows_are_ranked_by_their_squares() -> None:
     w = torch.tensor([[3.0, 0.0], [2.0, 2.0], [-2.5, 2.5], [0.1, 0.0]])
-    train.RowPruning(0.5, ["w"]).apply({"w": w, "v": torch.ones(2, 2)}, 1.0)
+    train.GroupPruning(0.5, ["w"]).apply({"w": w, "v": torch.ones(2, 2)}, 1.0)
     assert w.tolist() == [[3.0, 0.0], [0.0, 0.0], [-2.5, 2.5], [0.0, 0.0]]
+    train.GroupPruning(0.4, "w", axis=1).apply({"w": w}, 0.0)
+    assert w.tolist() == [[3.0, 0.0], [0.0, 0.0], [-2.5, 0.0], [0.0, 0.0]]
 
 
-def test_row_pruning_says_what_is_wrong() -> None:
+def test_group_pruning_says_what_is_wrong() -> None:
     for share in (0.0, 1.5, float("nan"), train.Ramp(1.0, 0.0), train.Stages({0: 1.0, 0.5: 2.0})):
-        with pytest.raises(InvalidArgument, match="RowPruning: expected a share"):
-            train.RowPruning(share, "w")
+        with pytest.raises(InvalidArgument, match="GroupPruning: expected a share"):
+            train.GroupPruning(share, "w")
+    with pytest.raises(InvalidArgument, match="expected axis 0"):
+        train.GroupPruning(0.5, "w", axis=2)
     with pytest.raises(InvalidArgument, match="at least one layer"):
-        train.RowPruning(0.5, [])
+        train.GroupPruning(0.5, [])
     with pytest.raises(InvalidArgument, match="fits none of"):
-        train.PruneThenQuantize(network(), 0.5, 4, rows=[train.RowPruning(0.5, "5.*")])
+        train.PruneThenQuantize(network(), 0.5, 4, groups=[train.GroupPruning(0.5, "5.*")])
     with pytest.raises(InvalidArgument, match="total_steps"):
-        train.PruneThenQuantize(network(), 0.5, 4, rows=[train.RowPruning(train.Ramp(1, 0.5), "0.*")])
+        train.PruneThenQuantize(network(), 0.5, 4, groups=[train.GroupPruning(train.Ramp(1, 0.5), "0.*")])

@@ -199,6 +199,8 @@ def test_the_command(tmp_path: Path) -> None:
         "0.3",
         "--rows",
         "1.weight=0.9",
+        "--columns",
+        "1.weight=0.8",
     ]
     done = CliRunner().invoke(app, [*arguments, "--json", "--onnx", str(tmp_path / "mine.onnx")])
     assert done.exit_code == 0, done.output
@@ -243,6 +245,7 @@ def test_scripts_that_give_nothing(tmp_path: Path, script: str, words: str) -> N
         (["--gamma", "nan"], 2, "gamma"),
         (["--rows", "1.weight"], 1, "expected LAYER=SHARE"),
         (["--rows", "1.weight=2"], 1, "a share above 0 and at most 1"),
+        (["--columns", "1.weight:0.5"], 1, "--columns: expected LAYER=SHARE"),
         (["--rows", "nothing=0.5"], 1, "'nothing' fits none of"),
         (["--bits", "1"], 2, "bits"),
         (["--device", "nowhere"], 1, "device 'nowhere' cannot be used"),

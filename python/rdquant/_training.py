@@ -71,6 +71,7 @@ Rows = Annotated[
         "30 % of training. Makes the file much smaller; example: --rows fc1.weight=0.1",
     ),
 ]
+Columns = Annotated[str, typer.Option(metavar="LAYER=SHARE,…", help="The same for columns (inputs).")]
 GammaRamp = Annotated[
     float,
     typer.Option(
@@ -89,6 +90,7 @@ def train(
     keep: Keep = Kept.survivors,
     group_decay: Decay = 0.0,
     rows: Rows = "",
+    columns: Columns = "",
     skip: Annotated[
         str, typer.Option(help="Parameters left as they are, comma-separated; * stands for anything.")
     ] = "",
@@ -116,6 +118,7 @@ def train(
         "keep": keep.value,
         "group_decay": group_decay,
         "rows": rows,
+        "columns": columns,
         "skip": skip,
         "epochs": epochs,
         "lr": rate,
@@ -216,13 +219,16 @@ def _keep_setting(folder: Path, setting: dict[str, Any]) -> None:
 
 def _compression(network: Any, setting: dict[str, Any], steps: int) -> Any:
     """What the options ask for; None where that is nothing."""
-    from .train import GroupDecay, PruneThenQuantize, Ramp, RowPruning
+    from .train import GroupDecay, GroupPruning, PruneThenQuantize, Ramp
 
-    shares = _shares(setting["rows"])
-    if setting["gamma"] == 0 and setting["bits"] == 32 and not shares:
+    groups = [
+        GroupPruning(Ramp(1.0, share, 0.0, 0.3), name, axis)
+        for axis, option in enumerate(("rows", "columns"))
+        for name, share in _shares(setting[option], option).items()
+    ]
+    if setting["gamma"] == 0 and setting["bits"] == 32 and not groups:
         return None
     ramp = setting["gamma_ramp"]
-    rows = [RowPruning(Ramp(1.0, share, 0.0, 0.3), name) for name, share in shares.items()]
     return PruneThenQuantize(
         network,
         Ramp(0.0, setting["gamma"], 0.0, ramp, 1.0) if ramp else setting["gamma"],
@@ -230,12 +236,12 @@ def _compression(network: Any, setting: dict[str, Any], steps: int) -> Any:
         [name for name in setting["skip"].split(",") if name],
         keep=setting["keep"],
         decay=GroupDecay(setting["group_decay"]) if setting["group_decay"] else None,
-        rows=rows,
+        groups=groups,
         total_steps=steps,
     )
 
 
-def _shares(text: str) -> dict[str, float]:
+def _shares(text: str, option: str) -> dict[str, float]:
     """ "a=0.1,b=0.5" as a dictionary."""
     from .errors import InvalidArgument
 
@@ -247,7 +253,7 @@ def _shares(text: str) -> dict[str, float]:
         except ValueError:
             equals = ""
         if not equals or not name:
-            raise InvalidArgument(f"--rows: expected LAYER=SHARE, as in fc1.weight=0.1, got {part!r}")
+            raise InvalidArgument(f"--{option}: expected LAYER=SHARE, as in fc1.weight=0.1, got {part!r}")
     return found
 
 

@@ -15,9 +15,9 @@ from .score import efficiency_score
 
 __all__ = [
     "GroupDecay",
+    "GroupPruning",
     "PruneThenQuantize",
     "Ramp",
-    "RowPruning",
     "Stages",
     "accuracy",
     "cifar10_jpeg",
@@ -39,15 +39,15 @@ if TYPE_CHECKING:
     from .compress import PruneThenQuantize
     from .decay import GroupDecay
     from .export import export_onnx
+    from .groups import GroupPruning
     from .loop import accuracy, fit, load_best
     from .network import paper_network
-    from .rows import RowPruning
     from .size import coded_size, level_file
 
 _HOMES = {
     "GroupDecay": "decay",
+    "GroupPruning": "groups",
     "PruneThenQuantize": "compress",
-    "RowPruning": "rows",
     "accuracy": "loop",
     "cifar10_jpeg": "cifar",
     "cifar10_original": "cifar",

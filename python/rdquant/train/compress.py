@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from ..errors import InvalidArgument
 from ._torch import named_weights, torch
 from .decay import GroupDecay
+from .groups import GroupPruning
 from .operator import Layer, Pruned, check_bits, check_gamma, prune_layers
-from .rows import RowPruning
 from .schedules import Ramp, Schedule, Stages, last_value, settled_at, value_at
 
 __all__ = ["Keep", "PruneThenQuantize", "prune_tensor"]
@@ -65,7 +65,7 @@ class PruneThenQuantize:
             "all": every float value; the step applies the gradient of the compressed weights to them (straight-through
             estimator). Pruned weights come back easily, so density falls less.
         decay: a `GroupDecay`, applied to the float weights before they are pruned.
-        rows: `RowPruning`s: whole rows of some layers are emptied, before γ's threshold is found.
+        groups: `GroupPruning`s: whole rows or columns of some layers are emptied, before γ's threshold is found.
         total_steps: steps that training will take, for schedules; with plain numbers it may be left out.
         threads: threads of the operator on the CPU; 0: all cores.
 
@@ -83,7 +83,7 @@ class PruneThenQuantize:
         *,
         keep: Keep = "none",
         decay: GroupDecay | None = None,
-        rows: Iterable[RowPruning] = (),
+        groups: Iterable[GroupPruning] = (),
         total_steps: int | None = None,
         threads: int = 1,
     ) -> None:
@@ -93,16 +93,16 @@ class PruneThenQuantize:
             check_gamma(value)
         for value in [v for _, v in bits.stages] if isinstance(bits, Stages) else [bits]:
             check_bits(value)
-        self.rows = tuple(rows)
-        schedules = [gamma, bits, *(pruning.share for pruning in self.rows)]
+        self.groups = tuple(groups)
+        schedules = [gamma, bits, *(pruning.share for pruning in self.groups)]
         if total_steps is None and any(isinstance(value, Ramp | Stages) for value in schedules):
-            raise InvalidArgument("total_steps: a schedule of γ, bits or rows needs the number of steps")
+            raise InvalidArgument("total_steps: a schedule of γ, bits or groups needs the number of steps")
         if total_steps is not None and total_steps < 1:
             raise InvalidArgument(f"total_steps: expected at least 1, got {total_steps!r}")
         self.gamma, self.bits, self.keep, self.decay = gamma, bits, keep, decay
         self.total_steps, self.threads = total_steps, threads
         self.weights = _chosen(named_weights(model), skip)
-        for pruning in self.rows:
+        for pruning in self.groups:
             pruning.chosen(self.weights)
         self.steps = 0
         self.layers: dict[str, Pruned] = {}
@@ -133,8 +133,8 @@ class PruneThenQuantize:
 
     @property
     def settled(self) -> bool:
-        """Whether γ, bits and rows have reached their last values."""
-        schedules = [self.gamma, self.bits, *(pruning.share for pruning in self.rows)]
+        """Whether γ, bits and groups have reached their last values."""
+        schedules = [self.gamma, self.bits, *(pruning.share for pruning in self.groups)]
         return self.progress >= max(settled_at(schedule) for schedule in schedules)
 
     @property
@@ -158,7 +158,7 @@ class PruneThenQuantize:
         self.steps += 1
         if self.decay is not None and self.steps % self.decay.every == 0:
             self.decay.apply(self.weights, self._rates())
-        for pruning in self.rows:
+        for pruning in self.groups:
             pruning.apply(self.weights, self.progress)
         self._compress()
 
