@@ -178,7 +178,7 @@ def _check(tensor: onnx.TensorProto, name: str) -> None:
     where = f"{name}: tensor {tensor.name!r}"
     if any(d < 0 for d in tensor.dims):
         raise CorruptFile(f"{where}: field dims is {list(tensor.dims)}; no size may be negative")
-    if math.prod(d for d in tensor.dims if d) >= 2**60:  # NumPy refuses such a shape even where one size is 0
+    if 0 in tensor.dims and math.prod(d for d in tensor.dims if d) >= 2**60:  # NumPy refuses it, empty or not
         raise CorruptFile(f"{where}: field dims is {list(tensor.dims)}; that is more than any memory holds")
     if tensor.data_type not in onnx.TensorProto.DataType.values() or tensor.data_type == 0:
         raise CorruptFile(f"{where}: field data_type is {tensor.data_type}, which ONNX does not define")
