@@ -103,6 +103,27 @@ def test_a_column_is_the_nearest_path(states: int) -> None:
 
 
 @pytest.mark.parametrize("states", [0, 8, 32])
+def test_columns_refuse_targets_that_no_level_is_near_to(states: int) -> None:
+    columns = ColumnQuantizer((np.arange(300, dtype=np.int32) % 21 - 10)[:, None], states)
+    levels = np.zeros((300, 1), np.int32)
+    targets = np.zeros(300, np.float32)
+    for value in (8183.0, -8183.0):
+        targets[7] = value
+        columns.quantize(0, targets, levels)
+        assert abs(levels[7, 0] - value) <= 1
+    for value, message in [
+        (8184.0, r"targets\[7\]: expected at most ±8183, got 8184"),
+        (-1e9, r"targets\[7\]: expected at most ±8183, got -1000000000"),
+        (np.nan, r"targets\[7\] is not finite"),
+    ]:
+        targets[7] = value
+        with pytest.raises(InvalidArgument, match=message):
+            columns.quantize(0, targets, levels)
+    with pytest.raises(InvalidArgument, match=r"levels\[1\]: expected at most ±8183, got 8184"):
+        ColumnQuantizer(np.array([[3], [8184]], np.int32), states)
+
+
+@pytest.mark.parametrize("states", [0, 8, 32])
 def test_columns_after_each_other_cost_as_much_as_the_whole(states: int) -> None:
     rng = np.random.default_rng(2)
     smooth = rng.normal(size=(400, 40, 1)) + 0.5 * rng.normal(size=(400, 40, 9))

@@ -31,6 +31,15 @@ void check_finite(float value, std::size_t index, const char* what) {
   }
 }
 
+/// @throws InvalidArgument  a level, or a target in levels, that is too far from zero to be coded.
+void check_near(const char* what, float value, std::size_t index) {
+  check_finite(value, index, what);
+  if (std::abs(value) <= kMostTarget) return;
+  throw core::InvalidArgument(std::string(what) + "[" + std::to_string(index) + "]: expected at most ±" +
+                              std::to_string(static_cast<int>(kMostTarget)) + ", got " +
+                              std::to_string(value));
+}
+
 /// As many chains as lanes, unless they would be short.
 Trellis trellis_for(const Grid& grid, int states) {
   if (states == 0) return {};
@@ -301,14 +310,15 @@ ColumnQuantizer::ColumnQuantizer(std::span<const std::int32_t> levels, std::span
   check_states(states);
   const Grid grid = grid_of(shape);
   std::vector<std::int32_t> first(levels.begin(), levels.end());
-  for (std::int32_t& v : first) {
-    v = std::clamp(v, -kReach + 1, kReach - 1);
+  for (std::size_t i = 0; i < first.size(); ++i) {
+    std::int32_t& v = first[i];
+    check_near("levels", static_cast<float>(v), i);
     if (states != 0) v = 2 * ((v + (v > 0 ? 1 : 0)) >> 1);
   }
   state_->trellis = column_trellis(grid, states);
   state_->model = analyse(grid, first, kNeverUp, state_->trellis).model;
   core::require(state_->model.shift == 0 && state_->model.centre == 0,
-                "levels too large, or too far from zero, for rates to matter");
+                "levels: expected some whose rates matter, got too large ones, or too far from zero");
   state_->cells = cells_for(state_->model.shape, state_->model.symbols());
 }
 
@@ -337,8 +347,8 @@ void ColumnQuantizer::quantize(std::size_t column, std::span<const float> target
     Arrays a(rows, model.trellis());
     for (std::size_t o = 0; o < rows; ++o) {
       const float target = targets[first + o];
-      check_finite(target, first + o, "targets");
-      a.targets[o] = std::clamp(target, -kMostTarget, kMostTarget);
+      check_near("targets", target, first + o);
+      a.targets[o] = target;
       a.weights[o] = static_cast<float>(weight);
       a.multipliers[o] = multiplier_at(model, first + o, i, t);
       const std::int32_t* const kernel = levels.data() + (first + o) * columns() + i * grid.taps;

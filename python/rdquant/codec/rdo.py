@@ -168,6 +168,8 @@ class ColumnQuantizer:
             levels: int32, the whole tensor, C-contiguous; the column is written, those before it are read.
             rdo: squared error, in those steps² and divided by the column's weight, that a bit is worth.
             delta: a level v stands for v − sign(v)·(½ − delta) steps.
+
+        Raises InvalidArgument for targets that are not finite, or beyond ±8183, where no level is near enough.
         """
         self._core.quantize(column, as_float32(targets, "targets"), delta, 1.0, rdo, levels)
 

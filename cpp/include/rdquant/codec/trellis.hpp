@@ -34,9 +34,8 @@ struct RdoResult {
 };
 
 /// Levels of x, of the given shape in row-major order, as the fast profile will code them. Where some |x|
-/// exceeds about 8180 steps, plain midtread levels: of that step, or of twice that where a trellis is asked
-/// for, and on no trellis. `weights`: one ≥ 0
-/// an element, or none (all 1).
+/// exceeds 8183 steps, plain midtread levels: of that step, or of twice that where a trellis is asked for,
+/// and on no trellis. `weights`: one ≥ 0 an element, or none (all 1).
 ///
 /// @throws InvalidArgument  options out of range, sizes that differ, values that are not finite.
 [[nodiscard]] RdoResult quantize_rdo(std::span<const float> x, std::span<const std::uint64_t> shape,
@@ -50,7 +49,8 @@ class ColumnQuantizer {
   /// `levels`: of a first quantization of the same tensor with the same step; they need to follow no trellis.
   /// `states` as in RdoOptions.
   ///
-  /// @throws InvalidArgument  the sizes differ, or states are none of those.
+  /// @throws InvalidArgument  the sizes differ, states are none of those, or levels beyond ±8183; without a
+  /// trellis also levels so large, or so far from zero, that their rates do not matter.
   ColumnQuantizer(std::span<const std::int32_t> levels, std::span<const std::uint64_t> shape, int states);
   ~ColumnQuantizer();
   ColumnQuantizer(ColumnQuantizer&&) noexcept;
@@ -65,7 +65,7 @@ class ColumnQuantizer {
   /// columns that belong to the same input channel are taken in order: those before are predicted from.
   /// `lambda`: error in steps², times `weight`, that a bit is worth; level v stands for v − sign(v)·(½ − δ).
   ///
-  /// @throws InvalidArgument  sizes that differ, no such column, a target that is not finite.
+  /// @throws InvalidArgument  sizes that differ, no such column, a target that is not finite or beyond ±8183.
   void quantize(std::size_t column, std::span<const float> targets, double delta, double weight,
                 double lambda, std::span<std::int32_t> levels) const;
 
