@@ -262,6 +262,33 @@ Analysis analyse(const Grid& grid, std::span<const std::int32_t> levels, std::si
   return a;
 }
 
+double fit_table(Model& model, std::span<const std::int32_t> symbols) {
+  model.table = true;
+  std::vector<std::uint64_t> counts(
+      static_cast<std::size_t>(*std::max_element(symbols.begin(), symbols.end())) + 1);
+  for (const std::int32_t s : symbols) ++counts[static_cast<std::size_t>(s)];
+  // Counts out of kTotal, none of them 0 that occurs; what is over or missing falls on the commonest symbol.
+  std::vector<std::int64_t> scaled(counts.size());
+  std::int64_t left = kTotal;
+  for (std::size_t i = 0; i < counts.size(); ++i) {
+    const auto share = static_cast<std::int64_t>(counts[i] * kTotal / symbols.size());
+    scaled[i] = counts[i] == 0 ? 0 : std::max<std::int64_t>(1, share);
+    left -= scaled[i];
+  }
+  *std::max_element(scaled.begin(), scaled.end()) += left;
+  model.cumulated.assign(1, 0);
+  double bits = 0.0;
+  for (std::size_t i = 0; i < counts.size(); ++i) {
+    if (counts[i] > 0) {
+      bits -= static_cast<double>(counts[i]) * std::log2(static_cast<double>(scaled[i]) / kTotal);
+    }
+    model.cumulated.push_back(model.cumulated.back() + static_cast<std::uint32_t>(scaled[i]));
+  }
+  Writer side;
+  write_model(side, model);
+  return bits + 8.0 * static_cast<double>(side.size());
+}
+
 TableAnalysis analyse_table(const Grid& grid, std::span<const std::int32_t> levels) {
   TableAnalysis out;
   const auto [least, most] = std::minmax_element(levels.begin(), levels.end());
@@ -270,34 +297,10 @@ TableAnalysis analyse_table(const Grid& grid, std::span<const std::int32_t> leve
   out.fits = true;
   Model& model = out.analysis.model;
   model.grid = grid;
-  model.table = true;
   model.centre = *least;
   out.analysis.coarse.resize(levels.size());
-  std::vector<std::uint64_t> counts(static_cast<std::size_t>(symbols));
-  for (std::size_t i = 0; i < levels.size(); ++i) {
-    out.analysis.coarse[i] = levels[i] - model.centre;
-    ++counts[static_cast<std::size_t>(out.analysis.coarse[i])];
-  }
-  // Counts out of kTotal, none of them 0 that occurs; what is over or missing falls on the commonest symbol.
-  std::vector<std::int64_t> scaled(counts.size());
-  std::int64_t left = kTotal;
-  for (std::size_t i = 0; i < counts.size(); ++i) {
-    const auto share = static_cast<std::int64_t>(counts[i] * kTotal / levels.size());
-    scaled[i] = counts[i] == 0 ? 0 : std::max<std::int64_t>(1, share);
-    left -= scaled[i];
-  }
-  *std::max_element(scaled.begin(), scaled.end()) += left;
-  model.cumulated.assign(1, 0);
-  for (std::size_t i = 0; i < counts.size(); ++i) {
-    if (counts[i] > 0) {
-      out.analysis.bits -=
-          static_cast<double>(counts[i]) * std::log2(static_cast<double>(scaled[i]) / kTotal);
-    }
-    model.cumulated.push_back(model.cumulated.back() + static_cast<std::uint32_t>(scaled[i]));
-  }
-  Writer side;
-  write_model(side, model);
-  out.analysis.bits += 8.0 * static_cast<double>(side.size());
+  for (std::size_t i = 0; i < levels.size(); ++i) out.analysis.coarse[i] = levels[i] - model.centre;
+  out.analysis.bits = fit_table(model, out.analysis.coarse);
   return out;
 }
 

@@ -32,6 +32,10 @@ struct TableAnalysis {
 };
 [[nodiscard]] TableAnalysis analyse_table(const Grid& grid, std::span<const std::int32_t> levels);
 
+/// Gives a model the shares of symbols ≥ 0, at least two of them distinct, as its table; bits of them all
+/// and of the model.
+[[nodiscard]] double fit_table(Model& model, std::span<const std::int32_t> symbols);
+
 /// Bits of the levels at `positions` (indices into the grid) under a model, its side information left out.
 [[nodiscard]] double sample_bits(const Model& model, std::span<const std::int32_t> coarse,
                                  std::span<const std::size_t> positions);

@@ -84,8 +84,20 @@ Table make_table(int shape) {
   return table;
 }
 
-Guesses::Table make_guesses(int shape) {
-  const Table& table = cdf(shape);
+/// Of |z|, which is never negative.
+Table make_folded(int shape) {
+  const Table& both = cdf(shape);
+  Table table{};
+  constexpr std::size_t half = kCells / 2;
+  for (std::size_t i = half; i < kCells; ++i) {
+    const std::uint64_t twice = 2 * static_cast<std::uint64_t>(both[i] - both[half]);
+    table[i] = static_cast<std::uint32_t>(std::min<std::uint64_t>(twice, 0xffffffffU));
+  }
+  table[kCells] = 0xffffffffU;
+  return table;
+}
+
+Guesses::Table make_guesses(const Table& table) {
   std::array<std::int32_t, Guesses::kBins + 1> z{};  // at the bins' ends
   std::size_t cell = 0;
   for (std::int32_t bin = 0; bin <= Guesses::kBins; ++bin) {
@@ -110,8 +122,8 @@ Guesses::Table make_guesses(int shape) {
   return guesses;
 }
 
-/// One table a shape, made when it is first asked for.
-template <typename T, typename Make>
+/// One table a shape, and one of what is folded, made when it is first asked for.
+template <typename T, bool kFolded, typename Make>
 const T& once(int shape, Make&& make) {
   static std::array<std::once_flag, kShapes> flags;
   static std::array<std::unique_ptr<const T>, kShapes> tables;
@@ -130,17 +142,22 @@ std::uint64_t power_of_two(std::uint32_t exponent) noexcept {
   return product;
 }
 
-const std::array<std::uint32_t, kCells + 1>& cdf(int shape) { return once<Table>(shape, make_table); }
+const std::array<std::uint32_t, kCells + 1>& cdf(int shape, bool one_sided) {
+  return one_sided ? once<Table, true>(shape, make_folded) : once<Table, false>(shape, make_table);
+}
 
-Guesses::Guesses(int shape, std::uint32_t symbols) : quantiles(&once<Guesses::Table>(shape, make_guesses)) {
+Guesses::Guesses(int shape, std::uint32_t symbols, bool one_sided) {
+  const auto make = [&](int s) { return make_guesses(cdf(s, one_sided)); };
+  quantiles =
+      one_sided ? &once<Guesses::Table, true>(shape, make) : &once<Guesses::Table, false>(shape, make);
   // All symbols together have `symbols` counts more than the density gives them; about half of those lie
   // below the middle.
   factor = static_cast<std::int32_t>((std::uint64_t{kBins} << 16) / (kTotal - symbols));
   offset = ((kBins / 2 + kMargin) << 16) - 32768 * factor;
 }
 
-Cells cells_for(int shape, std::uint32_t symbols) {
-  const auto& table = cdf(shape);
+Cells cells_for(int shape, std::uint32_t symbols, bool one_sided) {
+  const auto& table = cdf(shape, one_sided);
   const std::uint64_t mass = kTotal - symbols;
   Cells cells;
   auto value = static_cast<std::uint32_t>((table[0] * mass) >> 32);

@@ -19,7 +19,8 @@ inline constexpr std::uint32_t kTotal = 65536;  ///< probabilities are multiples
 [[nodiscard]] std::uint64_t power_of_two(std::uint32_t exponent) noexcept;
 
 /// cdf(shape)[i] = P(z < −16 + i/64)·2^32, 0 at i = 0; entry kCells is 2^32 − 1.
-[[nodiscard]] const std::array<std::uint32_t, kCells + 1>& cdf(int shape);
+/// `one_sided`: of |z|, 0 up to i = kCells/2.
+[[nodiscard]] const std::array<std::uint32_t, kCells + 1>& cdf(int shape, bool one_sided = false);
 
 /// 2048/σ(s): z = (edge·multiplier) >> 5, arithmetic shift.
 inline constexpr auto kMultipliers = [] {
@@ -38,7 +39,8 @@ inline constexpr auto kMultipliers = [] {
 /// A distribution function brought to `kTotal` minus one count a symbol, so that each of `symbols` symbols
 /// has a probability above zero. Entry: value in the upper, rise to the next entry in the lower 16 bits.
 using Cells = std::array<std::uint32_t, kCells>;
-[[nodiscard]] Cells cells_for(int shape, std::uint32_t symbols);
+/// `one_sided`: only z ≥ 0 has mass, twice as much.
+[[nodiscard]] Cells cells_for(int shape, std::uint32_t symbols, bool one_sided = false);
 
 /// Cumulative count below the edge at `edge` (1/16 level, relative to µ, |edge| < 2^15), without the one
 /// count a symbol. Interpolates between cells; never falls as `edge` rises.
@@ -61,7 +63,7 @@ class Guesses {
   using Table = std::array<std::int32_t, kBins + 2 * kMargin>;
 
   Guesses() = default;
-  Guesses(int shape, std::uint32_t symbols);
+  Guesses(int shape, std::uint32_t symbols, bool one_sided = false);
   /// Slot s lies in bin place >> 16, place = s·factor + offset.
   std::int32_t factor = 0;
   std::int32_t offset = 0;

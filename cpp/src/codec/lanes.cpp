@@ -63,7 +63,7 @@ std::int32_t level_of(const Model& model, const Prediction& p, std::uint32_t sym
   if (model.table) return level;
   level += rounded(p.mean) - model.window;
   const bool last = symbol == static_cast<std::uint32_t>(2 * model.window);
-  return symbol == 0 || last ? with_excess(level, last, excess) : level;
+  return !model.closed && (symbol == 0 || last) ? with_excess(level, last, excess) : level;
 }
 
 /// The prediction of level (kernel q, tap t), halved where levels are the path of a trellis.
@@ -167,8 +167,8 @@ void decode_section(LaneTask task, Reader& in) {
 
 Tables::Tables(const Model& m) : model(m) {
   if (!m.table) {
-    cells = cells_for(m.shape, m.symbols());
-    guesses = Guesses(m.shape, m.symbols());
+    cells = cells_for(m.shape, m.symbols(), m.one_sided);
+    guesses = Guesses(m.shape, m.symbols(), m.one_sided);
     return;
   }
   std::uint32_t symbol = 0;
@@ -253,13 +253,18 @@ void decode_rows(const Tables& tables, std::size_t first_row, std::size_t rows, 
     in.fail("fewer chains of a trellis than lanes");
   }
   const auto scales = kernel_scales(tables.model, first_row, rows);
-  ChainStates chains(tables.model, rows * tables.model.grid.cols);
+  decode_kernels(tables, scales.get(), rows * tables.model.grid.cols, lanes, excess, in, levels);
+}
+
+void decode_kernels(const Tables& tables, const std::int16_t* scales, std::size_t kernels, std::size_t lanes,
+                    Reader& excess, Reader& in, std::int32_t* levels) {
+  ChainStates chains(tables.model, kernels);
   LaneTask task;
   task.model = &tables.model;
   task.tables = &tables;
-  task.last = rows * tables.model.grid.cols;
+  task.last = kernels;
   task.lanes = lanes;
-  task.kernel_scales = scales.get();
+  task.kernel_scales = scales;
   task.excess = &excess;
   task.out = levels;
   task.chains = &chains;

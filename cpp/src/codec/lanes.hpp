@@ -96,6 +96,12 @@ struct CodedRows {
 void decode_rows(const Tables& tables, std::size_t first_row, std::size_t rows, std::size_t lanes,
                  Reader& excess, Reader& in, std::int32_t* levels);
 
+/// The same for `kernels` kernels whose scales are given, and kMaxLanes more.
+[[nodiscard]] CodedRows encode_kernels(const Tables& tables, std::unique_ptr<std::int16_t[]> scales,
+                                       std::size_t kernels, std::size_t lanes, const std::int32_t* levels);
+void decode_kernels(const Tables& tables, const std::int16_t* scales, std::size_t kernels, std::size_t lanes,
+                    Reader& excess, Reader& in, std::int32_t* levels);
+
 /// Row + column scale of every kernel of the rows, and kMaxLanes that nobody uses.
 [[nodiscard]] std::unique_ptr<std::int16_t[]> kernel_scales(const Model& model, std::size_t first_row,
                                                             std::size_t rows);

@@ -227,7 +227,9 @@ bool decode_groups(LaneTask& task) {
   const Search<kKind> search(task);
   constexpr std::size_t kWidth = Lanes::kWidth, kLanes = kWidth * kVectors;
   const std::size_t taps = model.grid.taps;
-  const Vector last = Lanes::set(static_cast<std::int32_t>(model.symbols()) - 2);
+  // The symbols that an excess follows: those below `inner` and beyond `last`; none if the window is closed.
+  const Vector inner = Lanes::set(model.closed ? 0 : 1);
+  const Vector last = Lanes::set(static_cast<std::int32_t>(model.symbols()) - (model.closed ? 0 : 2));
   Vector x[kVectors], kernel[kMaxTaps * kVectors];
   for (std::size_t v = 0; v < kVectors; ++v) x[v] = Lanes::load(task.states.data() + v * kWidth);
   alignas(64) std::int32_t levels[kMaxTaps * kLanes];
@@ -261,7 +263,7 @@ bool decode_groups(LaneTask& task) {
         x[v] = Lanes::refill(Lanes::choose(on, next, x[v]), on, words);
         Vector level = Lanes::add(f.symbol, offset);
         if constexpr (kKind != Kind::table) {
-          const auto outer = Lanes::either(Lanes::less(f.symbol, Lanes::set(1)), Lanes::less(last, f.symbol));
+          const auto outer = Lanes::either(Lanes::less(f.symbol, inner), Lanes::less(last, f.symbol));
           const std::uint32_t outside = Lanes::bits(Lanes::both(outer, on));
           if (outside != 0) level = beyond_window(task, level, f.symbol, outside);
         }

@@ -29,7 +29,7 @@ std::uint32_t symbol_of(const Model& model, std::int32_t level, std::int32_t mea
   if (model.table) return static_cast<std::uint32_t>(level);
   const std::int32_t residual = level - rounded(mean);
   const std::int32_t window = model.window;
-  if (residual <= -window || residual >= window) {
+  if (!model.closed && (residual <= -window || residual >= window)) {
     excess.varint(static_cast<std::uint64_t>((residual < 0 ? -residual : residual) - window));
     return residual < 0 ? 0U : static_cast<std::uint32_t>(2 * window);
   }
@@ -39,12 +39,9 @@ std::uint32_t symbol_of(const Model& model, std::int32_t level, std::int32_t mea
 /// The levels of some rows as intervals.
 class Rows {
  public:
-  Rows(const Tables& tables, std::size_t first_row, std::size_t rows, const std::int32_t* levels)
-      : tables_(tables),
-        taps_(tables.model.grid.taps),
-        scales_(kernel_scales(tables.model, first_row, rows)),
-        levels_(levels) {
-    const std::size_t kernels = rows * tables.model.grid.cols;
+  Rows(const Tables& tables, std::unique_ptr<std::int16_t[]> scales, std::size_t kernels,
+       const std::int32_t* levels)
+      : tables_(tables), taps_(tables.model.grid.taps), scales_(std::move(scales)), levels_(levels) {
     intervals_.reserve(kernels * taps_);
     Writer excess;
     for (std::size_t q = 0; q < kernels; ++q) {
@@ -185,7 +182,13 @@ std::vector<std::uint8_t> encode_section(const Rows& rows, std::size_t first, st
 
 CodedRows encode_rows(const Tables& tables, std::size_t first_row, std::size_t rows, std::size_t lanes,
                       const std::int32_t* levels) {
-  const Rows source(tables, first_row, rows, levels);
+  return encode_kernels(tables, kernel_scales(tables.model, first_row, rows), rows * tables.model.grid.cols,
+                        lanes, levels);
+}
+
+CodedRows encode_kernels(const Tables& tables, std::unique_ptr<std::int16_t[]> scales, std::size_t kernels,
+                         std::size_t lanes, const std::int32_t* levels) {
+  const Rows source(tables, std::move(scales), kernels, levels);
   Writer excess;
   auto bytes = encode_section(source, 0, source.kernels(), lanes, excess);
   return {std::move(bytes), excess.take()};

@@ -4,15 +4,17 @@
 #include <bit>
 
 #include "analyse.hpp"
+#include "bits.hpp"
 #include "lanes.hpp"
 #include "mixed.hpp"
 #include "rdquant/core/parallel.hpp"
+#include "sparse.hpp"
 #include "trellis_code.hpp"
 
 namespace rdquant::codec {
 namespace {
 
-enum Method : std::uint8_t { kConstant, kPacked, kFast, kMax };
+enum Method : std::uint8_t { kConstant, kPacked, kFast, kMax, kSparse };
 
 constexpr std::uint64_t kMaxSize = std::uint64_t{1} << 40;
 constexpr std::size_t kMaxRank = 32;
@@ -45,44 +47,6 @@ void check_trellis(const Trellis& trellis, const Grid& grid, std::span<const std
   core::require(follows(trellis, grid, levels),
                 "the levels are no path of the trellis, or one of them is beyond ±8191");
 }
-
-void write_bits(Writer& out, std::span<const std::int32_t> values, std::int32_t least, int width) {
-  std::uint64_t held = 0;
-  int bits = 0;
-  const std::uint64_t mask = (std::uint64_t{1} << width) - 1;
-  for (const std::int32_t v : values) {
-    held |= (static_cast<std::uint64_t>(static_cast<std::int64_t>(v) - least) & mask) << bits;
-    for (bits += width; bits >= 8; bits -= 8, held >>= 8) out.byte(static_cast<std::uint8_t>(held));
-  }
-  if (bits > 0) out.byte(static_cast<std::uint8_t>(held));
-}
-
-/// Packed values one after the other, from value number `first` on.
-class BitReader {
- public:
-  BitReader(std::span<const std::uint8_t> bytes, int width, std::size_t first = 0)
-      : bytes_(bytes), width_(width), at_(first * static_cast<std::size_t>(width) / 8) {
-    const auto over = static_cast<int>(first * static_cast<std::size_t>(width) % 8);
-    if (over == 0) return;
-    held_ = static_cast<std::uint64_t>(bytes_[at_++]) >> over;
-    bits_ = 8 - over;
-  }
-  [[nodiscard]] std::uint32_t next() {
-    while (bits_ < width_) held_ |= static_cast<std::uint64_t>(bytes_[at_++]) << bits_, bits_ += 8;
-    const std::uint64_t mask = (std::uint64_t{1} << width_) - 1;
-    const auto value = static_cast<std::uint32_t>(held_ & mask);
-    held_ >>= width_;
-    bits_ -= width_;
-    return value;
-  }
-
- private:
-  std::span<const std::uint8_t> bytes_;
-  int width_;
-  std::size_t at_;
-  std::uint64_t held_ = 0;
-  int bits_ = 0;
-};
 
 std::size_t packed_bytes(const Reader& in, std::uint64_t size, int width) {
   if (size > kMaxSize / 64) in.fail("too many packed levels");
@@ -125,8 +89,14 @@ std::vector<std::uint8_t> encode_modelled(const Analysis& a, std::span<const std
   return out.take();
 }
 
-std::vector<std::uint8_t> encode_best(const Grid& grid, std::span<const std::int32_t> levels, Profile profile,
-                                      int threads, const Trellis& trellis) {
+/// The body of method 2, 3 or 4.
+struct Body {
+  Method method = kFast;
+  std::vector<std::uint8_t> bytes;
+};
+
+std::vector<std::uint8_t> encode_dense(const Grid& grid, std::span<const std::int32_t> levels,
+                                       Profile profile, int threads, const Trellis& trellis) {
   const std::size_t lanes = profile == Profile::max ? 1 : lanes_for(grid.size());
   if (trellis.states != 0)
     return encode_modelled(analyse(grid, levels, lanes, trellis), levels, profile, threads);
@@ -142,10 +112,20 @@ std::vector<std::uint8_t> encode_best(const Grid& grid, std::span<const std::int
   return encode_modelled(computed, levels, profile, threads);
 }
 
+Body encode_best(const Grid& grid, std::span<const std::int32_t> levels, Profile profile, int threads,
+                 const Trellis& trellis) {
+  const Method dense = profile == Profile::fast ? kFast : kMax;
+  const auto sparse = trellis.states == 0 ? analyse_sparse(grid, levels) : std::optional<SparseAnalysis>();
+  if (!sparse) return {dense, encode_dense(grid, levels, profile, threads, trellis)};
+  Body body{kSparse, encode_sparse(sparse->model, levels, profile, threads)};
+  auto other = encode_dense(grid, levels, profile, threads, trellis);
+  return other.size() < body.bytes.size() ? Body{dense, std::move(other)} : body;
+}
+
 LevelsHeader read_header(Reader& in, Method& method) {
   LevelsHeader header;
   const std::uint8_t first = in.byte();
-  if (first >> 4 > kMax) in.fail("unknown method " + std::to_string(first >> 4));
+  if (first >> 4 > kSparse) in.fail("unknown method " + std::to_string(first >> 4));
   method = static_cast<Method>(first >> 4);
   if ((first & 15) >= kLevelTypes) in.fail("unknown type " + std::to_string(first & 15));
   header.type = static_cast<LevelType>(first & 15);
@@ -229,6 +209,16 @@ class Modelled {
   std::vector<Part> parts_;
 };
 
+/// Calls `use` with the parts of methods 2, 3 and 4.
+template <typename Use>
+void with_parts(Reader& in, const Grid& grid, Method method, Use&& use) {
+  if (method == kSparse) {
+    use(SparseLevels(in, grid));
+  } else {
+    use(Modelled(in, grid, method == kFast));
+  }
+}
+
 /// Methods 0 and 1; `in` stands behind the header.
 void decode_plain(Reader& in, Method method, std::span<std::int32_t> levels) {
   if (method == kConstant) {
@@ -271,27 +261,23 @@ std::vector<std::uint8_t> encode_levels(std::span<const std::int32_t> levels,
   }
   const int width = std::bit_width(static_cast<std::uint64_t>(static_cast<std::int64_t>(*most) - *least));
   const std::size_t packed = (levels.size() * static_cast<std::size_t>(width) + 7) / 8 + 2;
-  std::vector<std::uint8_t> modelled;
-  Method method = profile == Profile::fast ? kFast : kMax;
+  Body body;
   if (levels.size() > 8) {
-    modelled = encode_best(grid_of(shape), levels, profile, threads, trellis);
-    if (method == kMax) {  // mixing has to learn, which small tensors and high rates do not pay for
-      auto fast = encode_best(grid_of(shape), levels, Profile::fast, threads, trellis);
-      if (fast.size() <= modelled.size()) {
-        modelled = std::move(fast);
-        method = kFast;
-      }
+    body = encode_best(grid_of(shape), levels, profile, threads, trellis);
+    if (profile == Profile::max) {  // mixing has to learn, which small tensors and high rates do not pay for
+      Body fast = encode_best(grid_of(shape), levels, Profile::fast, threads, trellis);
+      if (fast.bytes.size() <= body.bytes.size()) body = std::move(fast);
     }
   }
-  if (modelled.empty() || modelled.size() >= packed) {
+  if (body.bytes.empty() || body.bytes.size() >= packed) {
     start(kPacked);
     out.zigzag(*least);
     out.byte(static_cast<std::uint8_t>(width));
     write_bits(out, levels, *least, width);
     return out.take();
   }
-  start(method);
-  out.append(modelled);
+  start(body.method);
+  out.append(body.bytes);
   return out.take();
 }
 
@@ -305,7 +291,7 @@ Trellis levels_trellis(std::span<const std::uint8_t> bytes) {
   Reader in(bytes, "levels");
   Method method{};
   const LevelsHeader header = read_header(in, method);
-  if (header.size == 0 || method < kFast) return {};
+  if (header.size == 0 || method < kFast || method == kSparse) return {};
   const Model model = read_model(in, grid_of(header.shape));
   return {model.trellis() ? 1 << model.log_states : 0, model.chains};
 }
@@ -317,11 +303,13 @@ void decode_levels(std::span<const std::uint8_t> bytes, std::span<std::int32_t> 
   core::require(header.size == levels.size(), "levels must have as many elements as were coded");
   if (header.size > 0 && method < kFast) decode_plain(in, method, levels);
   if (header.size > 0 && method >= kFast) {
-    const Modelled modelled(in, grid_of(header.shape), method == kFast);
-    core::parallel_for(modelled.parts(), 1, threads, [&](std::size_t begin, std::size_t end) {
-      for (std::size_t p = begin; p < end; ++p) {
-        modelled.decode(p, levels.subspan(modelled.first(p), modelled.size(p)));
-      }
+    with_parts(in, grid_of(header.shape), method, [&](const auto& parts) {
+      in.finish();
+      core::parallel_for(parts.parts(), 1, threads, [&](std::size_t begin, std::size_t end) {
+        for (std::size_t p = begin; p < end; ++p) {
+          parts.decode(p, levels.subspan(parts.first(p), parts.size(p)));
+        }
+      });
     });
   }
   in.finish();
@@ -337,15 +325,16 @@ void decode_levels_into(std::span<const std::uint8_t> bytes, const TakeLevels& t
     take(0, levels);
     return;
   }
-  const Modelled modelled(in, grid_of(header.shape), method == kFast);
-  in.finish();
-  core::parallel_for(modelled.parts(), 1, threads, [&](std::size_t begin, std::size_t end) {
-    std::vector<std::int32_t> levels;
-    for (std::size_t p = begin; p < end; ++p) {
-      levels.resize(modelled.size(p));
-      modelled.decode(p, levels);
-      take(modelled.first(p), levels);
-    }
+  with_parts(in, grid_of(header.shape), method, [&](const auto& parts) {
+    in.finish();
+    core::parallel_for(parts.parts(), 1, threads, [&](std::size_t begin, std::size_t end) {
+      std::vector<std::int32_t> levels;
+      for (std::size_t p = begin; p < end; ++p) {
+        levels.resize(parts.size(p));
+        parts.decode(p, levels);
+        take(parts.first(p), levels);
+      }
+    });
   });
 }
 

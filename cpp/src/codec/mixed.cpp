@@ -153,7 +153,7 @@ class Residuals {
     for (std::int32_t k = 1;; ++k) {
       const std::int64_t symbol = positive ? c + k : c - k;
       const bool last = positive ? symbol + 1 >= symbols : symbol <= 0;
-      if (last) return signed_(positive, model_.table ? k : coder_.beyond(magnitude, k));
+      if (last) return signed_(positive, model_.table || model_.closed ? k : coder_.beyond(magnitude, k));
       const std::uint32_t more = positive ? kTotal - start(symbol + 1) : start(symbol);
       if (!decide(static_cast<std::uint32_t>(k) + 1, more, outside, magnitude > k))
         return signed_(positive, k);

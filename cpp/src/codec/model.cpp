@@ -167,7 +167,7 @@ void write_model(Writer& out, const Model& model) {
     }
   } else {
     const std::int32_t base = median(model.row_scales);
-    out.byte(static_cast<std::uint8_t>(model.window));
+    out.byte(static_cast<std::uint8_t>(model.closed ? 0 : model.window));
     out.byte(static_cast<std::uint8_t>(model.shape * 16 + (model.dead + 8) / 2));
     out.byte(static_cast<std::uint8_t>(base));
     if (rows || cols) {
@@ -198,7 +198,8 @@ Model read_model(Reader& in, const Grid& grid) {
     return model;
   }
   model.window = in.byte();
-  if (model.window < 1) in.fail("a window of 0");
+  model.closed = model.window == 0;
+  if (model.closed) model.window = 1;
   const std::uint8_t packed = in.byte();
   model.shape = packed / 16;
   model.dead = (packed % 16) * 2 - 8;

@@ -8,7 +8,8 @@
 /// Lossless coding of integer levels. Format of a coded tensor (version 1); numbers are little-endian, a
 /// *varint* is LEB128, a *zigzag* a varint of 2v or −2v − 1, a *block* a varint length and so many bytes:
 ///
-///     byte     method·16 + type: method 0 constant, 1 packed, 2 fast, 3 max; type as LevelType
+///     byte     method·16 + type: method 0 constant, 1 packed, 2 fast, 3 max, 4 sparse; type as
+///              LevelType
 ///     varint   rank, then that many varints, the dimensions; nothing follows if one of them is 0
 ///     0        zigzag: the one value
 ///     1        zigzag: least value; byte: width w ≤ 32; ⌈n·w/8⌉ bytes, value − least in w bits each, low
@@ -18,7 +19,11 @@
 ///              the parts: each a block of its excesses, if flagged, and its bytes, with their varint length
 ///              before them but for the last part, which goes on to the end
 ///
-/// Methods 2 and 3 see the tensor as rows × columns × taps: shape[0] × shape[1] × the rest; a vector as one
+///     4        byte: flags, 1 mixed, 2 several parts, 4 one distance, 8 excesses; varint: rows a part, if
+///              several; zigzag: common level; varint: least distance ≥ 1; model of signs; model of
+///              distances, unless flag 4; if that has a table, byte: 16·split + kept; the parts
+///
+/// Methods 2 to 4 see the tensor as rows × columns × taps: shape[0] × shape[1] × the rest; a vector as one
 /// row; and where the rest exceeds 64, all but the last dimension × the last × 1.
 ///
 ///     model    byte: flags, 1 table, 2 predicts, 4 row scales, 8 column scales, 16 tap scales, 32 centre, 64
@@ -26,7 +31,8 @@
 ///              − centre) >> shift. trellis, if flagged: byte: ν, 3 or 5; varint: chains M ≥ 1. Shift and
 ///              centre are 0 then, and there is no table. table: varint: number of symbols S ≤ 4096; block,
 ///              coded: S counts, each as the difference to the one before; they sum to 65536. The symbol is c
-///              itself. otherwise: byte: window W; byte: 16·shape + (dead + 8)/2; byte: scale of the rows;
+///              itself. otherwise: byte: window W, 0 if
+///              closed; byte: 16·shape + (dead + 8)/2; byte: scale of the rows;
 ///              with row or column scales, byte: 4·(row step − 1) + column step − 1; if any of flags 2 … 16,
 ///              block, coded: predictors (a tap: bias, up, past taps, newest first), then row scales, column
 ///              scales, tap scales in steps
@@ -36,7 +42,8 @@
 /// The mean of level (row, column, tap) in 1/64 is 4·bias + up·c(row − 1) + Σ past[j]·c(tap − 1 − j), rounded
 /// to 1/16 by (sum + 2) >> 2; row − 1 within the same part only. Its scale is row + column + tap, 0 … 95, σ =
 /// 2^((scale − 31)/8). Symbols are residuals c − ((mean + 8) >> 4) from −W (symbol 0) to W; the two outermost
-/// mean "at least W", the excess follows as varint in order of decoding. How a symbol's interval out of 65536
+/// mean "at least W", the excess follows as varint in order of decoding. Closed is a window of 1 without
+/// excesses: symbols −1, 0 and 1. How a symbol's interval out of 65536
 /// follows from mean and scale is `symbol_start` in cpp/src/codec/lanes.hpp, with tables made from integers
 /// by cpp/src/codec/density.cpp: the same bytes give the same levels on every machine.
 ///
@@ -59,6 +66,19 @@
 /// without the zero bytes at the end of them all, are a section of the tail's kernels, of 8 lanes after 16 or
 /// 32 and of one after 2 … 8. A damaged part does not pass. A part of method 3: decisions about one residual
 /// after the other, mixed as in cpp/src/codec/mixed.cpp.
+///
+/// Method 4 is for levels most of which are the same. Signs of their differences to the common level, −1, 0
+/// or 1, have a closed model without prediction, shift, centre and table. The others are at distances from it,
+/// coded less the least one, d, in the order of the elements. With a table (shift 0, centre 0) the symbols are
+/// tokens: d below 2^split is its own; else, of d's width w + 1, 2^split + ((w − split) << kept) + the `kept`
+/// bits below the leading one, and the w − kept bits below those are raw; split ≤ 12, kept ≤ min(split, 7).
+/// Without, they are levels (d >> shift) + 1, predicted as 0, and the low bits are raw; their density is folded
+/// (no mass below its mean, so that distribution functions are those of |z|) and their scale is row + column +
+/// tap of the element in the model of distances. A part is a block of signs, coded as a part of method 2 or, if
+/// mixed, of method 3; unless flag 4, a block of excesses, if flagged; a block of symbols, coded likewise as a
+/// row of columns; and a block of raw bits, low first, if shift > 0 or the table has more than 2^split symbols.
+/// The last block of all has no length before it. Not mixed, lanes are as many as n/4 signs or n/16 distances
+/// take: 1, from 256 on 8, from 2048 on 16, from 8192 on 32.
 namespace rdquant::codec {
 
 /// What the levels are stored as outside; they are handled as int32 here.
