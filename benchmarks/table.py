@@ -215,8 +215,8 @@ def train(result: dict[str, Any]) -> list[Row]:
             continue
         kept = {"none": "no floats kept", "survivors": "survivors' floats kept", "all": "all floats kept"}
         what = f"training with γ = {point['gamma']:g}, {point['bits']} bits, {kept[point['keep']]}"
-        if point.get("decay"):
-            what += f", gone on with while rows and columns fade (λ = {point['decay']:g})"
+        if point.get("rows", 1) < 1:
+            what += f", {100 * point['rows']:g} % of the largest layer's rows and {100 * point['columns']:g} % of its columns"
         what += f", {len(run['history'])} of {run['epochs']} epochs of {run['data']}"
         size = f"density {100 * best['density']:.2f} %, file {best['max_bytes']:,} bytes"
         ours = f"{100 * best['accuracy']:.2f} %, {size}"
