@@ -52,6 +52,12 @@ REFUSED_BY_LOAD = {
         CorruptFile,
         "field input: 'x' has a size of 9223372036854775807",
     ),
+    # … and makes a list of so many numbers
+    "Split into more than it gives": (
+        one_node("Split", {"x": [4, 4]}, {}, opset=18, num_outputs=2**40),
+        CorruptFile,
+        "Split node 'n', field num_outputs is 1099511627776, but it has 1 outputs",
+    ),
     # onnxslim computes it, whatever its size
     "huge constant": (
         one_node("ConstantOfShape", {}, {"s": [HUGE]}),

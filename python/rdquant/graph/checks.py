@@ -180,6 +180,10 @@ def _check_indices(node: onnx.NodeProto, graph: onnx.GraphProto, where: str) -> 
                 f"{where}: {describe(node)}, field {attribute.name}: {attribute.i} counts no axes; "
                 f"allowed are {allowed.start} to {allowed.stop - 1}"
             )
+        if node.op_type == "Split" and attribute.name == "num_outputs" and attribute.i != len(node.output):
+            raise CorruptFile(
+                f"{where}: {describe(node)}, field num_outputs is {attribute.i}, but it has {len(node.output)} outputs"
+            )
     if node.op_type == "Slice":
         for port in graph.input:
             dims = port.type.tensor_type.shape.dim
