@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from rdquant import CorruptFile, InvalidArgument, Unsupported, entropy
 from rdquant.codec import decode_floats, decode_levels, encode_floats, encode_levels
 
 PROFILES = ["fast", "max"]
+VECTORS = Path(__file__).parent / "vectors"
 DTYPES = ["int8", "uint8", "int16", "uint16", "int32", "int64", "uint32", "bool", "int4", "uint4"]
 
 
@@ -145,6 +147,63 @@ def test_every_instruction_set_decodes_the_same() -> None:
     }
     assert all(used == name for name, (used, _) in runs.items())
     assert len({digest for _, digest in runs.values()}) == 1
+
+
+def golden_levels(wide: bool) -> np.ndarray:
+    """Pruned levels, every fourth row denser, from a linear congruential generator."""
+    levels, x = np.zeros(48 * 90, np.int16), 1
+    for i in range(levels.size):
+        x = (x * 1664525 + 1013904223) % 2**32
+        beyond = 300 + (x >> 8) % 7000 * ((x >> 24) % 5) if wide else 3 + (x >> 20) % 5 * ((x >> 24) % 3)
+        if (x >> 16) % 100 < (4 if i // 90 % 4 else 40):
+            levels[i] = beyond if x & 128 else -beyond
+    return levels.reshape(48, 90)
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+@pytest.mark.parametrize("kind", ["narrow", "wide"])
+def test_sparse_levels_of_the_fixture_are_decoded(kind: str, profile: str) -> None:
+    coded = bytes.fromhex(json.loads((VECTORS / "sparse-levels.json").read_text())[kind][profile])
+    assert coded[0] >> 4 == 4
+    levels = golden_levels(kind == "wide")
+    np.testing.assert_array_equal(decode_levels(coded), levels)
+    assert encode_levels(levels.astype(np.int16), profile) == coded
+
+
+def pruned(shape: tuple[int, ...], bits: int, gamma: float, rows: float = 1.0) -> np.ndarray:
+    """Pruned, then quantized (paper 002): distances begin at the threshold; `rows` of all rows survive."""
+    rng = np.random.default_rng(7)
+    w = rng.normal(size=shape) * np.exp(0.4 * rng.normal(size=(shape[0],) + (1,) * (len(shape) - 1)))
+    w[rng.random(shape[0]) > rows] = 0
+    w[np.abs(w) < gamma] = 0
+    step = (np.abs(w).max() - gamma) / (2 ** (bits - 1) - 1)
+    return np.rint(w / step).astype(np.int32)
+
+
+@pytest.mark.parametrize("bits", [4, 8, 16])
+@pytest.mark.parametrize(("gamma", "rows"), [(2.5, 1.0), (0.5, 0.1)], ids=["scattered", "rows"])
+def test_pruned_levels_go_below_what_they_would_take_without_structure(
+    bits: int, gamma: float, rows: float
+) -> None:
+    levels = pruned((304, 1024), bits, gamma, rows)
+    alive = levels != 0
+    density = alive.mean(axis=1).clip(1e-9, 1 - 1e-9)
+    ideal = 1024 * -(density * np.log2(density) + (1 - density) * np.log2(1 - density)).sum()
+    # magnitudes in bins as wide as a sixteenth of their mean: their entropy, and bits within the bin
+    beyond = np.abs(levels[alive]) - np.abs(levels[alive]).min()
+    shift = max(0, int(beyond.mean() / 16).bit_length() - 1)
+    ideal += alive.sum() * (1 + shift + entropy((beyond >> shift).astype(np.int32)))
+    for profile in PROFILES:
+        coded = assert_round_trip(levels, profile)
+        assert coded[0] >> 4 == 4
+        assert 8 * len(coded) < 1.02 * ideal + 6 * 304  # whatever is sent of rows' densities included
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_dead_rows_and_columns_are_almost_free(profile: str) -> None:
+    levels = np.zeros((2000, 1000), np.int32)
+    levels[7::400, 11::100] = np.arange(-25, 25).reshape(5, 10)
+    assert len(assert_round_trip(levels, profile)) < 330
 
 
 @pytest.mark.parametrize("profile", PROFILES)

@@ -163,6 +163,35 @@ def test_inputs_of_mixed_types_are_refused(op: str, shapes: list[tuple[int, ...]
         core_runtime.Session(build_graph("g", model, {}), backend, 1, 0).run(feeds)
 
 
+@pytest.mark.parametrize("backend", [name for name, reason in core_runtime.backends().items() if not reason])
+def test_limits_that_do_not_broadcast_are_refused(backend: str) -> None:
+    """They were read under the shape of what they limit, past their end."""
+    model = one_node("Clip", {"x": [2, 70], "low": [1, 4], "high": [7, 4]}, {})
+    feeds = [np.zeros(shape, np.float32) for shape in ((2, 70), (1, 4), (7, 4))]
+    with pytest.raises(InvalidArgument, match=r"Clip node 'n'.*\[1, 4\] does not broadcast to \[2, 70\]"):
+        core_runtime.Session(build_graph("g", model, {}), backend, 1, 0).run(feeds)
+
+
+@pytest.mark.parametrize("backend", [name for name, reason in core_runtime.backends().items() if not reason])
+def test_nothing_is_convolved_to_zeros(backend: str) -> None:
+    model = one_node(
+        "ConvTranspose", {"x": [1, 1, 0, 3], "w": [1, 2, 3, 3]}, {}, output_shape=[10, 8], strides=[3, 2]
+    )
+    feeds = [np.zeros((1, 1, 0, 3), np.float32), np.ones((1, 2, 3, 3), np.float32)]
+    [y] = core_runtime.Session(build_graph("g", model, {}), backend, 1, 0).run(feeds)
+    np.testing.assert_array_equal(y, np.zeros((1, 2, 10, 8), np.float32))
+
+
+def test_constants_of_huge_tensors_are_not_folded() -> None:
+    """Their masks would fill the memory before anybody asked for a run."""
+    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, [2, 3, HUGE, 8])
+    y = helper.make_tensor_value_info("y", TensorProto.FLOAT, ["a", "b", "c", "d"])
+    nodes = [helper.make_node("Shape", ["x"], ["s"]), helper.make_node("ConstantOfShape", ["s"], ["y"])]
+    graph = helper.make_graph(nodes, "g", [x], [y])
+    model = rdquant.load(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8))
+    assert "constants were not folded" in model.info()["fold_note"]
+
+
 def test_an_empty_tensor_of_impossible_sides_is_refused() -> None:
     model = one_node("Add", {"x": [1]}, {"e": []})
     model.graph.initializer[0].dims[:] = [0, 2**62, 64]

@@ -4,9 +4,9 @@
 #include <cmath>
 #include <cstdlib>
 #include <functional>
-#include <utility>
 
 #include "analyse.hpp"
+#include "factor_fit.hpp"
 #include "sparse.hpp"
 
 // The choice of a sparse model by description length. Only the encoder runs this.
@@ -14,193 +14,11 @@ namespace rdquant::codec {
 namespace {
 
 constexpr double kSparseShare = 0.7;  // share of the common level from which this is tried
-constexpr double kSparseGap = 0.5;    // the same where no other level is next to it
+constexpr double kSparseGap = 0.02;   // the same where no other level is next to it
 constexpr double kCoarseMean = 24.0;  // mean distance from which the low bits are sent as they are
 constexpr double kExcessBits = 22.0;  // of a distance beyond the window
 constexpr int kInitialShape = 3;      // Laplace
 constexpr std::int32_t kInitialDead = 8;
-constexpr int kSums = 6 * kScales;  // sums of scales, −3·kScales ≤ s < 3·kScales
-constexpr int kMostSteps = 12;      // that a column's or a tap's scale is away from 0
-
-using Costs = std::array<double, kScales>;
-
-/// Elements that are not the common level.
-struct Survivors {
-  std::vector<std::uint32_t> row, col, tap;
-  std::vector<std::uint32_t> beyond;  ///< distance less the least one
-  [[nodiscard]] std::size_t size() const noexcept { return row.size(); }
-};
-
-std::size_t within(int scale) { return static_cast<std::size_t>(std::clamp(scale, 0, kScales - 1)); }
-
-/// About what a scale costs that is so many steps away from the usual one.
-double side_bits(int steps) {
-  return steps == 0 ? 0.8 : 2.4 + 1.6 * std::log2(static_cast<double>(std::abs(steps)));
-}
-
-/// What scales of rows, columns and taps explain: a survivor of weight y costs one[s] + y·more[s] bits at
-/// scale s, and every element, survivor or not, costs every[s].
-struct FitCosts {
-  Costs one{}, more{}, every{};
-};
-
-/// Fits scales by exact search along rows, columns and taps in turn.
-class FactorFit {
- public:
-  FactorFit(const Grid& grid, const Survivors& places, std::span<const double> weights, const FitCosts& costs)
-      : grid_(grid), places_(places), weights_(weights), costs_(costs) {
-    sizes_ = {grid.rows, grid.cols, grid.taps};
-    where_ = {&places.row, &places.col, &places.tap};
-    for (int axis = 0; axis < 3; ++axis) scales_[at(axis)].assign(sizes_[at(axis)], 0);
-  }
-
-  /// `information`: of one survivor about the logarithm of its scale, in nats⁻²; sets the steps.
-  void run(Model& model, double information) {
-    std::fill(scales_[0].begin(), scales_[0].end(), best_base());
-    const auto step = [&](std::size_t lines) {
-      const double each = information * static_cast<double>(places_.size()) / static_cast<double>(lines);
-      return std::clamp(static_cast<int>(std::lround(1.7 * 11.5 / std::sqrt(std::max(each, 1e-9)))), 1, 4);
-    };
-    steps_ = {step(grid_.rows), step(grid_.cols), 1};
-    for (int round = 0; round < 3; ++round) {
-      for (int axis = 0; axis < 3; ++axis) {
-        if (sizes_[at(axis)] > 1) fit(axis);
-      }
-    }
-    model.row_step = steps_[0];
-    model.col_step = steps_[1];
-    model.row_scales = scales_[0];
-    model.col_scales = scales_[1];
-    model.tap_scales = scales_[2];
-  }
-
- private:
-  static std::size_t at(int axis) { return static_cast<std::size_t>(axis); }
-
-  /// How many elements have which sum of the other axes' scales: a histogram, kSums/2 its middle.
-  [[nodiscard]] std::array<double, kSums> sums_of_others(int axis) const {
-    std::array<double, kSums> sums{};
-    sums[kSums / 2] = 1.0;
-    for (int other = 0; other < 3; ++other) {
-      if (other == axis) continue;
-      std::array<double, kSums> one{}, next{};
-      for (const std::int32_t s : scales_[at(other)]) one[static_cast<std::size_t>(s + kSums / 2)] += 1.0;
-      for (int i = 0; i < kSums; ++i) {
-        if (one[static_cast<std::size_t>(i)] == 0.0) continue;
-        for (int j = std::max(0, kSums / 2 - i); j < std::min(kSums, kSums + kSums / 2 - i); ++j) {
-          next[static_cast<std::size_t>(i + j - kSums / 2)] +=
-              one[static_cast<std::size_t>(i)] * sums[static_cast<std::size_t>(j)];
-        }
-      }
-      sums = next;
-    }
-    return sums;
-  }
-
-  [[nodiscard]] int best_base() const {
-    double weight = 0.0;
-    for (const double w : weights_) weight += w;
-    int best = 0;
-    double least = 1e300;
-    for (int s = 0; s < kScales; ++s) {
-      const double bits = static_cast<double>(places_.size()) * costs_.one[at(s)] +
-                          weight * costs_.more[at(s)] +
-                          static_cast<double>(grid_.size()) * costs_.every[at(s)];
-      if (bits < least) least = bits, best = s;
-    }
-    return best;
-  }
-
-  /// Survivors by line of an axis: places[starts[l]] … places[starts[l + 1] − 1].
-  struct Lines {
-    std::vector<std::size_t> starts, places;
-  };
-  [[nodiscard]] Lines lines_of(int axis) const {
-    const auto& line = *where_[at(axis)];
-    Lines lines;
-    lines.starts.assign(sizes_[at(axis)] + 1, 0);
-    for (const std::uint32_t l : line) ++lines.starts[l + 1];
-    for (std::size_t l = 1; l < lines.starts.size(); ++l) lines.starts[l] += lines.starts[l - 1];
-    lines.places.resize(line.size());
-    auto next = lines.starts;
-    for (std::size_t i = 0; i < line.size(); ++i) lines.places[next[line[i]]++] = i;
-    return lines;
-  }
-
-  void fit(int axis) {
-    const auto others = sums_of_others(axis);
-    const Lines lines = lines_of(axis);
-    const int base = axis == 0 ? median(scales_[0]) : 0, step = steps_[at(axis)];
-    const int low = axis == 0 ? -(base / step) : -kMostSteps;
-    const int high = axis == 0 ? (kScales - 1 - base) / step : kMostSteps;
-    std::vector<double> every(static_cast<std::size_t>(high - low + 1));
-    for (int o = low; o <= high; ++o) {
-      double bits = 0.0;
-      for (int j = 0; j < kSums; ++j) {
-        const double count = others[static_cast<std::size_t>(j)];
-        if (count > 0.0) bits += count * costs_.every[within(base + step * o + j - kSums / 2)];
-      }
-      every[static_cast<std::size_t>(o - low)] = bits;
-    }
-    std::vector<std::int32_t> fitted(sizes_[at(axis)]);
-    double gain = 0.0;
-    for (std::size_t l = 0; l < fitted.size(); ++l) {
-      const auto members =
-          std::span(lines.places).subspan(lines.starts[l], lines.starts[l + 1] - lines.starts[l]);
-      const auto [steps, saved] = best_of(axis, members, base, step, low, every);
-      fitted[l] = base + step * steps;
-      gain += saved - side_bits(0);
-    }
-    if (gain <= 0.0) std::fill(fitted.begin(), fitted.end(), base);
-    scales_[at(axis)] = std::move(fitted);
-  }
-
-  /// Steps of the best scale of a line, and what it saves over `base`.
-  [[nodiscard]] std::pair<int, double> best_of(int axis, std::span<const std::size_t> members, int base,
-                                               int step, int low, const std::vector<double>& every) const {
-    std::array<double, kSums> count{}, weight{};
-    int first = kSums, last = -1;
-    for (const std::size_t i : members) {
-      int j = kSums / 2;
-      for (int other = 0; other < 3; ++other) {
-        if (other != axis) j += scales_[at(other)][(*where_[at(other)])[i]];
-      }
-      count[static_cast<std::size_t>(j)] += 1.0;
-      weight[static_cast<std::size_t>(j)] += weights_.empty() ? 0.0 : weights_[i];
-      first = std::min(first, j);
-      last = std::max(last, j);
-    }
-    int best = 0;
-    double least = 1e300, at_base = 0.0;
-    for (std::size_t c = 0; c < every.size(); ++c) {
-      const int o = low + static_cast<int>(c);
-      double bits = every[c] + side_bits(o);
-      for (int j = first; j <= last; ++j) {
-        const std::size_t s = within(base + step * o + j - kSums / 2);
-        bits += count[static_cast<std::size_t>(j)] * costs_.one[s] +
-                weight[static_cast<std::size_t>(j)] * costs_.more[s];
-      }
-      if (o == 0) at_base = bits - side_bits(0);
-      if (bits < least) least = bits, best = o;
-    }
-    return {best, at_base - least + side_bits(0)};
-  }
-
-  static int median(std::vector<std::int32_t> values) {
-    const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
-    std::nth_element(values.begin(), middle, values.end());
-    return *middle;
-  }
-
-  Grid grid_;
-  const Survivors& places_;
-  std::span<const double> weights_;
-  FitCosts costs_;
-  std::array<std::size_t, 3> sizes_{};
-  std::array<const std::vector<std::uint32_t>*, 3> where_{};
-  std::array<std::vector<std::int32_t>, 3> scales_;
-  std::array<int, 3> steps_{1, 1, 1};
-};
 
 /// Scale of every survivor before it is forced into the range.
 std::vector<int> scales_at(const Model& model, const Survivors& places) {
@@ -211,8 +29,6 @@ std::vector<int> scales_at(const Model& model, const Survivors& places) {
   }
   return scales;
 }
-
-// ------------------------------------------------------------------------------------------------ signs
 
 /// Bits of a 0 and of a sign at each scale.
 struct SignCosts {
@@ -244,7 +60,7 @@ ScaleCounts count_scales(const Model& model, const Survivors& places) {
     for (const std::int32_t t : model.tap_scales) kernels[static_cast<std::size_t>(c + t + kSums / 2)] += 1.0;
   }
   std::array<double, kScales> rows{};
-  for (const std::int32_t r : model.row_scales) rows[within(r)] += 1.0;
+  for (const std::int32_t r : model.row_scales) rows[scale_index(r)] += 1.0;
   for (int k = 0; k < kSums; ++k) {
     if (kernels[static_cast<std::size_t>(k)] == 0.0) continue;
     for (int r = 0; r < std::min(kScales, kSums - k); ++r) {
@@ -273,7 +89,7 @@ double refine_signs(Model& model, const Survivors& places) {
         for (int s = 0; s < kSums; ++s) {
           const auto i = static_cast<std::size_t>(s);
           if (counts.all[i] == 0.0) continue;
-          const std::size_t scale = within(s - kSums / 2 + offset);
+          const std::size_t scale = scale_index(s - kSums / 2 + offset);
           bits += (counts.all[i] - counts.survivors[i]) * costs.zero[scale] +
                   counts.survivors[i] * costs.sign[scale];
         }
@@ -296,11 +112,9 @@ double fit_signs(Model& signs, const Survivors& places) {
   for (std::size_t s = 0; s < costs.zero.size(); ++s) fit.one[s] = costs.sign[s] - costs.zero[s];
   // At density p a survivor tells (ln p)² about the logarithm of the scale.
   const double p = static_cast<double>(places.size()) / static_cast<double>(signs.grid.size());
-  FactorFit(signs.grid, places, {}, fit).run(signs, std::log(p) * std::log(p));
+  fit_factors(signs, places, {}, fit, std::log(p) * std::log(p));
   return refine_signs(signs, places);
 }
-
-// -------------------------------------------------------------------------------------------- distances
 
 double model_bits(const Model& model) {
   Writer side;
@@ -354,7 +168,7 @@ double refine_distances(Model& model, const Survivors& places, const std::vector
       double bits = excess;
       for (int s = 0; s < kSums; ++s) {
         const double* const count = counts.data() + static_cast<std::size_t>(s) * width;
-        const double* const cost = costs.data() + within(s - kSums / 2 + offset) * width;
+        const double* const cost = costs.data() + scale_index(s - kSums / 2 + offset) * width;
         for (std::size_t c = 1; c < width; ++c) bits += count[c] * cost[c];
       }
       if (bits < best) best = bits, chosen = offset, model.shape = tried.shape;
@@ -390,7 +204,7 @@ double fit_density(SparseModel& sparse, const Survivors& places) {
     fit.one[s] = -std::log2(-std::expm1(-inverse));
     fit.more[s] = inverse * 1.4427;
   }
-  FactorFit(model.grid, places, weights, fit).run(model, 1.0);
+  fit_factors(model, places, weights, fit, 1.0);
   model.window = best_window(symbols);
   return refine_distances(model, places, symbols) + model_bits(model) +
          static_cast<double>(model.shift) * static_cast<double>(places.size());

@@ -20,6 +20,28 @@ ValueId Lowering::input(std::size_t i) {
   return optional_input(i);
 }
 
+void Lowering::check_operands(const Operation& operation, std::span<const ValueId> inputs,
+                              const core::Shape& output) const {
+  const auto* const binary = std::get_if<Binary>(&operation);
+  const bool one_type = binary != nullptr ? binary->function != BinaryFunction::pow
+                                          : std::holds_alternative<Concat>(operation) ||
+                                                std::holds_alternative<MatMul>(operation) ||
+                                                std::holds_alternative<Convolution>(operation) ||
+                                                std::holds_alternative<TransposedConvolution>(operation);
+  if (one_type) check_same_type(inputs);
+  if (binary == nullptr) return;
+  for (const ValueId input : inputs) {
+    const core::Shape& found = shape(input);
+    bool fits = found.size() <= output.size();
+    for (std::size_t i = 0; fits && i < found.size(); ++i) {
+      const std::int64_t size = found[found.size() - 1 - i];
+      fits = size == 1 || size == output[output.size() - 1 - i];
+    }
+    check(fits, "an operand of shape " + core::shape_text(found) + " does not broadcast to " +
+                    core::shape_text(output));
+  }
+}
+
 void Lowering::check_same_type(std::span<const ValueId> values) const {
   for (const ValueId value : values) {
     if (value == kNone || dtype(value) == dtype(values[0])) continue;

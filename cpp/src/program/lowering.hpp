@@ -37,6 +37,9 @@ class Lowering {
   [[nodiscard]] const core::Shape& shape(ValueId id) const { return builder_.value(id).shape; }
   [[nodiscard]] core::DType dtype(ValueId id) const { return builder_.value(id).dtype; }
   [[nodiscard]] std::int64_t rank(ValueId id) const { return static_cast<std::int64_t>(shape(id).size()); }
+  /// What kernels rely on, whichever rule emits them. @throws InvalidArgument
+  void check_operands(const Operation& operation, std::span<const ValueId> inputs,
+                      const core::Shape& output) const;
   /// @throws InvalidArgument  those of the values that are there differ in element type
   void check_same_type(std::span<const ValueId> values) const;
   /// Values of an input that must be known before any data are. @throws Unsupported  it is computed from data
@@ -60,7 +63,9 @@ class Lowering {
   [[nodiscard]] std::vector<std::int64_t> axes(std::vector<std::int64_t> axes, std::int64_t rank) const;
 
   // Steps and outputs.
+  /// @throws InvalidArgument  the inputs do not fit the operation
   ValueId emit(Operation operation, std::vector<ValueId> inputs, core::DType dtype, core::Shape shape) {
+    check_operands(operation, inputs, shape);
     return builder_.emit(std::move(operation), std::move(inputs), dtype, std::move(shape), label_);
   }
   /// A step whose output is like value `like`.

@@ -1,6 +1,5 @@
 // Conv, ConvTranspose.
 #include <algorithm>
-#include <array>
 #include <utility>
 
 #include "lowering.hpp"
@@ -30,7 +29,6 @@ void check_bias(Lowering& node, ValueId bias, std::int64_t channels) {
 
 void conv(Lowering& node) {
   const ValueId x = node.input(0), w = node.input(1), bias = node.optional_input(2);
-  node.check_same_type(std::array{x, w, bias});
   const core::Shape image = node.shape(x), weights = node.shape(w);
   Convolution op;
   op.window = window_of(node, image, kernel_of(node, weights));
@@ -77,7 +75,6 @@ core::Shape transposed_sizes(const Lowering& node, const core::Shape& image, Win
 
 void conv_transpose(Lowering& node) {
   const ValueId x = node.input(0), w = node.input(1), bias = node.optional_input(2);
-  node.check_same_type(std::array{x, w, bias});
   const core::Shape image = node.shape(x), weights = node.shape(w);
   TransposedConvolution op;
   op.window = window_of(node, image, kernel_of(node, weights));

@@ -1,5 +1,4 @@
 // MatMul, Gemm.
-#include <array>
 #include <utility>
 
 #include "lowering.hpp"
@@ -9,7 +8,6 @@ namespace {
 
 void matmul(Lowering& node) {
   ValueId a = node.input(0), b = node.input(1);
-  node.check_same_type(std::array{a, b});
   node.check(node.rank(a) >= 1 && node.rank(b) >= 1, "scalars cannot be multiplied as matrices");
   const bool row = node.rank(a) == 1, column = node.rank(b) == 1;
   if (row) a = node.reshape(a, {1, node.shape(a)[0]});
@@ -29,7 +27,6 @@ void matmul(Lowering& node) {
 
 void gemm(Lowering& node) {
   const ValueId a = node.input(0), b = node.input(1), c = node.optional_input(2);
-  node.check_same_type(std::array{a, b, c});
   node.check(node.rank(a) == 2 && node.rank(b) == 2, "Gemm takes matrices");
   MatMul op;
   op.transpose_a = node.integer("transA", 0) != 0;

@@ -94,7 +94,6 @@ void concat(Lowering& node) {
   std::vector<ValueId> inputs;
   for (std::size_t i = 0; i < node.inputs(); ++i) inputs.push_back(node.input(i));
   node.check(!inputs.empty(), "there is nothing to join");
-  node.check_same_type(inputs);
   core::Shape shape = node.shape(inputs[0]);
   const std::int64_t axis = node.axis(node.integer("axis", 1), std::ssize(shape));
   for (std::size_t i = 1; i < inputs.size(); ++i) {

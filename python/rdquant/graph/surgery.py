@@ -32,6 +32,7 @@ MIN_OPSET = 13
 
 _FOLD_BYTES = 1 << 20  # constants that would grow beyond this stay as nodes
 _MOST_CONSTANT = 1 << 28  # elements: onnxslim computes a constant before it looks at its size
+_MOST_FOLDED = 1 << 31
 _SLIM = threading.Lock()  # onnxslim keeps its settings in class attributes
 
 
@@ -98,6 +99,10 @@ def _fold(model: onnx.ModelProto, notes: dict[str, str]) -> onnx.ModelProto:
     import onnxslim
 
     model = _infer(model, notes)
+    large = _largest(model)
+    if large > _MOST_FOLDED:  # masks and ranges made of such sizes would be computed, and fill the memory
+        notes["fold_note"] = f"constants were not folded: a tensor would have {large} elements"
+        return model
     try:
         with _SLIM, _quiet("onnxslim"), np.errstate(all="ignore"):
             copy = onnx.ModelProto()
@@ -115,6 +120,12 @@ def _fold(model: onnx.ModelProto, notes: dict[str, str]) -> onnx.ModelProto:
     except Exception as error:  # a third-party optimiser may fail in any way: the graph works without it
         notes["fold_note"] = f"graph kept as it was, onnxslim failed: {_first_lines(error)}"
         return model
+
+
+def _largest(model: onnx.ModelProto) -> int:
+    """Elements of the largest input or value whose shape is known."""
+    ports = [*model.graph.input, *model.graph.value_info]
+    return max((math.prod(d.dim_value for d in p.type.tensor_type.shape.dim) for p in ports), default=0)
 
 
 _CONTRADICTION = re.compile(

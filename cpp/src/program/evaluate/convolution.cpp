@@ -187,8 +187,8 @@ void compute(const TransposedConvolution& step, Inputs inputs, Outputs outputs, 
       const std::int64_t n = p / filters, k = p % filters, first = k / per_group * depth;
       std::ranges::fill(sums, 0.0);
       for (std::int64_t c = first; c < first + depth; ++c) {
-        spread(s, &values[static_cast<std::size_t>((n * channels + c) * in)],
-               &weights[static_cast<std::size_t>((c * per_group + k % per_group) * taps)], sums.data());
+        spread(s, values.data() + (n * channels + c) * in,
+               weights.data() + (c * per_group + k % per_group) * taps, sums.data());
       }
       ending.finish(sums.data(), k, p * out, out);
     }
