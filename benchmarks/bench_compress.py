@@ -57,7 +57,7 @@ def ours(
     """One row a tolerated divergence; the calibration is shared."""
     names = [p.name for p in model.parameters if p.role == "weight"]
     start = time.perf_counter()
-    search = Search(model, names, True, Split.of(calibration, Tolerance(kl=1.0), 300, 0))
+    search = Search(model, names, True, Split.of(calibration, Tolerance(kl=1.0), 300, 0), 32)
     learned = time.perf_counter() - start
     rows = []
     for limit in limits:
