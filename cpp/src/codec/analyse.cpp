@@ -14,6 +14,7 @@
 namespace rdquant::codec {
 namespace {
 
+constexpr std::size_t kLeastSample = 1024;
 constexpr double kCoarseMean = 24.0;  // mean magnitude from which the low bits are sent as they are
 
 /// Centre and shift of the levels, and the coarse levels.
@@ -91,8 +92,9 @@ std::int32_t best_window(const Model& model, std::span<const std::int32_t> coars
   return best;
 }
 
-/// Every n-th kernel, all its taps, so that about `size` levels come together.
+/// Every n-th kernel, all its taps, so that about `size` levels come together; fewer of a small tensor.
 std::vector<std::size_t> sample_of(const Grid& grid, std::size_t size) {
+  size = std::min(size, std::max(kLeastSample, grid.size() / 8));
   const std::size_t kernels = std::max<std::size_t>(64, size / grid.taps);
   const std::size_t step = std::max<std::size_t>(1, grid.kernels() / kernels) | 1;
   std::vector<std::size_t> positions;
