@@ -119,7 +119,7 @@ class LayerRounder:
             rates = LevelRates(levels, list(levels.shape))
             loss = self._feedback.round(self._matrix, step, rate, rates, *apart, matrix, self._threads)
             levels = self._layer.tensor(matrix)
-        scalar = self._with_bias(step, matrix, Optimised(levels, Deadzone(step, 0.5)), loss)
+        scalar = self._with_bias(step, Optimised(levels, Deadzone(step, 0.5)), loss)
         path = self._on_trellis(step, rate, first)
         if path is None:
             return scalar
@@ -143,12 +143,12 @@ class LayerRounder:
         levels = Optimised(
             matrix.reshape(first.shape), Deadzone(step / 2, 0.5), columns.states, columns.chains
         )
-        return self._with_bias(step, matrix, levels, loss)
+        return self._with_bias(step, levels, loss)
 
-    def _with_bias(self, step: float, matrix: NDArray[np.int32], weight: Optimised, loss: float) -> Rounded:
-        if self._bias is None or self._mean is None or self._feedback is None:
+    def _with_bias(self, step: float, weight: Optimised, loss: float) -> Rounded:
+        if self._bias is None or self._mean is None or self._feedback is None or self._layer is None:
             return Rounded(weight, None, loss)
-        error = self._matrix - np.float64(weight.quantizer.step) * matrix
+        error = self._matrix.astype(np.float64) - self._layer.matrix(weight.dequantize())
         groups = len(self._mean)
         shift = np.einsum("gri,gi->gr", error.reshape(groups, -1, error.shape[1]), self._mean)
         # A bias is a weight whose input is 1: at this step its error costs what a weight's does.
