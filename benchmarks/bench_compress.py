@@ -7,7 +7,8 @@ of imagenet-sample: points of top-1 lost, and mean KL divergence of the outputs 
 .rdq file (graph, biases, checksums) over all learned values, profile max, at several tolerated divergences. NNCodec (pip
 install --no-deps nncodec; its quantizer and coder alone are used) codes weights with two and more dimensions: dependent
 quantization, lambda_scale 0 (its default) and 1, the same qp for all tensors; its biases and headers count nothing. Biases
-beside its weights stay float. Bits at equal divergence are interpolated in log(KL).
+beside its weights stay float. Bits at equal divergence are interpolated in log(KL). Every row is kept as soon as it is
+measured; run again, only rows that are missing are, so remove the results after a change of the code.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import argparse
 import json
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +36,7 @@ NETS = {
     "efficientnet_lite0": "efficientnet-lite",
 }
 LIMITS = (0.012, 0.025, 0.05, 0.1, 0.2)  # tolerated divergences, nats
+SCALES = (0.0, 1.0)  # NNCodec's lambda_scale: its default, and its best
 QPS = (-34, -32, -30, -28, -26)
 
 
@@ -53,13 +56,12 @@ def ours(
     data: rdq.Dataset,
     reference: dict[str, Any],
     limits: list[float],
-) -> list[dict[str, Any]]:
+) -> Iterator[dict[str, Any]]:
     """One row a tolerated divergence; the calibration is shared."""
     names = [p.name for p in model.parameters if p.role == "weight"]
     start = time.perf_counter()
-    search = Search(model, names, True, Split.of(calibration, Tolerance(kl=1.0), 300, 0))
+    search = Search(model, names, True, Split.of(calibration, Tolerance(kl=1.0), 300, 0), 32)
     learned = time.perf_counter() - start
-    rows = []
     for limit in limits:
         start = time.perf_counter()
         best = Best("max")
@@ -78,9 +80,7 @@ def ours(
                 "calibration_s": learned,
                 "search_s": seconds,
             }
-        rows.append(row)
-        print(json.dumps(row), flush=True)
-    return rows
+        yield row
 
 
 def theirs(
@@ -101,7 +101,7 @@ def theirs(
         size += len(encoder.finish())
         coder.Decoder().dequantLayer(back, levels, 2, used, 0)
         restored[name] = back
-    row = {
+    return {
         "codec": "nncodec",
         "lambda_scale": scale,
         "qp": qp,
@@ -109,13 +109,13 @@ def theirs(
         "bits": 8 * size / sum(w.size for w in weights.values()),
         **judged(model.replace_weights(restored), data, reference),
     }
-    print(json.dumps(row), flush=True)
-    return row
 
 
 def saving(rows: list[dict[str, Any]], peers: list[dict[str, Any]]) -> list[dict[str, float]]:
     """For each of the peer's rows within our range of divergences: our bits at its divergence, and the saving."""
     mine = sorted(rows, key=lambda r: r["kl"])
+    if not mine:
+        return []
     kl, bits = np.log([r["kl"] for r in mine]), [r["bits"] for r in mine]
     out = []
     for peer in peers:
@@ -139,23 +139,42 @@ def main() -> None:
     coder = nncodec()
     nets = json.loads(RESULTS.read_text())["nets"] if RESULTS.exists() else {}
     for net in options.nets:
-        model = rdq.load(options.models / f"{net}.onnx")
+        rows = nets.get(net, {}).get("rows", [])
+        for top1, row in missing(net, rows, coder, options):
+            print(net, json.dumps(row), flush=True)
+            rows.append(row)
+            mine = [r for r in rows if r["codec"] == "rdquant"]
+            default, best = (
+                [r for r in rows if r["codec"] == "nncodec" and r["lambda_scale"] == scale]
+                for scale in SCALES
+            )
+            nets[net] = {
+                "top1": top1,
+                "rows": rows,
+                "equal_kl": saving(mine, default),
+                "equal_kl_lambda_1": saving(mine, best),
+            }
+            RESULTS.write_text(json.dumps({"machine": describe(), "nets": nets}, indent=1) + "\n")
+
+
+def missing(
+    net: str, rows: list[dict[str, Any]], coder: Any, options: argparse.Namespace
+) -> Iterator[tuple[float, dict[str, Any]]]:
+    """Top-1 of the float network with each row that is not among `rows`."""
+    limits = sorted(set(options.limits) - {r.get("limit_kl") for r in rows})
+    known = {(r.get("lambda_scale"), r.get("qp")) for r in rows}
+    points = [(s, q) for s in SCALES for q in QPS if (s, q) not in known] if coder is not None else []
+    if not limits and not points:
+        return
+    model = rdq.load(options.models / f"{net}.onnx")
+    data = rdq.ImageFolder(options.images / "imagenet-sample", preprocess=NETS[net]).held(1 << 30)
+    reference = rdq.evaluate(model, data, metrics=["top1", "scores"])
+    for scale, qp in points:
+        yield reference["top1"], theirs(model, data, reference, coder, qp, scale)
+    if limits:
         calibration = rdq.ImageFolder(options.images / "nips2017-dev", preprocess=NETS[net])
-        data = rdq.ImageFolder(options.images / "imagenet-sample", preprocess=NETS[net]).held(1 << 30)
-        reference = rdq.evaluate(model, data, metrics=["top1", "scores"])
-        rows = ours(model, calibration, data, reference, options.limits)
-        peers: list[dict[str, Any]] = []
-        if coder is not None:
-            peers = [theirs(model, data, reference, coder, qp, scale) for scale in (0.0, 1.0) for qp in QPS]
-        default = [p for p in peers if p["lambda_scale"] == 0.0]
-        nets[net] = {
-            "top1": reference["top1"],
-            "rows": rows + peers,
-            "equal_kl": saving(rows, default),
-            "equal_kl_lambda_1": saving(rows, [p for p in peers if p["lambda_scale"] == 1.0]),
-        }
-        print(net, json.dumps(nets[net]["equal_kl"]), flush=True)
-        RESULTS.write_text(json.dumps({"machine": describe(), "nets": nets}, indent=1) + "\n")
+        for row in ours(model, calibration, data, reference, limits):
+            yield reference["top1"], row
 
 
 if __name__ == "__main__":

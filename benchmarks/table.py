@@ -249,6 +249,26 @@ def trellis(result: dict[str, Any]) -> list[Row]:
     return rows
 
 
+def compress(result: dict[str, Any]) -> list[Row]:
+    rows: list[Row] = []
+    for net, found in result["nets"].items():
+        mine = sorted((r for r in found["rows"] if r["codec"] == "rdquant"), key=lambda r: r["bits"])
+        within = [r for r in mine if r["lost_points"] <= 0.8 and r["kl"] <= 0.058]
+        for row in within[:1] or mine[-1:]:
+            what = f"{net}, whole file, calibrated without labels: smallest within 0.8 points and KL 0.058, or largest"
+            lost = f"loses {row['lost_points']:.1f} points, KL {row['kl']:.3f}"
+            best = [r for r in found["rows"] if r["codec"] == "nncodec" and r["kl"] <= row["kl"]]
+            peer = min((r["bits"] for r in best), default=None)
+            theirs = "–" if peer is None else f"NNCodec, KL at most this: {peer:.2f} bits"
+            rows.append((what, f"{row['bits']:.2f} bits a weight", theirs, lost))
+        if found["equal_kl"]:
+            mean = sum(r["saving"] for r in found["equal_kl"]) / len(found["equal_kl"])
+            pairs = ", ".join(f"{r['rdquant']:.2f}/{r['nncodec']:.2f}" for r in found["equal_kl"])
+            what = f"{net} at equal KL divergence of the outputs"
+            rows.append((what, f"{pairs} bits", "of NNCodec's default", f"−{100 * mean:.0f} % on average"))
+    return rows
+
+
 def codec(result: dict[str, Any]) -> list[Row]:
     rows: list[Row] = []
     for net in dict.fromkeys(row["net"] for row in result["levels"]):
@@ -293,6 +313,7 @@ TABLES: dict[str, Callable[[dict[str, Any]], list[Row]]] = {
     "latency": latency,
     "sweep": sweep,
     "codec": codec,
+    "compress": compress,
     "prune": prune,
     "train": train,
     "trellis": trellis,

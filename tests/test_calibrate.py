@@ -15,7 +15,7 @@ from classifier import classifier
 from rdquant import InvalidArgument
 from rdquant._core.calibrate import Feedback
 from rdquant.calibrate import Layer, LayerRounder, covariances, following, layers_of, stream
-from rdquant.codec import encode_levels
+from rdquant.codec import decode_levels
 
 Array = NDArray[Any]
 
@@ -215,17 +215,69 @@ def test_rounding_keeps_outputs_and_their_mean(transposed: bool, groups: int) ->
         return np.einsum("ngi,gri->ngr", x.reshape(400, groups, 24), matrix).reshape(400, 8) + bias
 
     assert given.bias is not None
-    assert given.bias_step is not None
-    error = outputs(given.weight, given.bias) - outputs(w, b)
+    weight = given.weight.dequantize()
+    error = outputs(weight, given.bias.dequantize()) - outputs(w, b)
     nearest = outputs(np.float32(0.25) * np.rint(w / 0.25), b) - outputs(w, b)
-    assert np.abs(error.mean(axis=0)).max() <= 0.51 * given.bias_step
+    assert np.abs(error.mean(axis=0)).max() <= 0.51 * given.bias.quantizer.step
     assert np.square(error).mean() < 0.5 * np.square(nearest - nearest.mean(axis=0)).mean()
-    np.testing.assert_array_equal(given.weight, np.float32(0.25) * given.levels)
-    assert given.levels.shape == w.shape
+    np.testing.assert_array_equal(weight, np.float32(0.25) * given.weight.levels)
+    assert given.weight.levels.shape == w.shape
     # Entropy-aware rounding: fewer bytes at little more loss.
     priced = found.round(0.25, 0.1)
-    assert len(encode_levels(priced.levels)) <= len(encode_levels(given.levels))
+    assert len(priced.weight.encode()) <= len(given.weight.encode())
     assert priced.loss < 1.5 * given.loss
+
+
+def wide_rounder(
+    shape: tuple[int, ...], trellis: int, groups: int = 1, transposed: bool = False
+) -> tuple[LayerRounder, Layer, Array, Array]:
+    """Of Laplacian weights over correlated inputs; the layer, the weights and the covariance [inputs, inputs]."""
+    kind = "convolution" if len(shape) == 4 else "product"
+    layer = Layer("w", None, "x", "n", shape, kind, groups, shape[2:] or (1, 1), transposed=transposed)
+    w = np.random.default_rng(6).laplace(size=shape).astype(np.float32)
+    c = np.cov(correlated(layer.inputs, 4 * layer.inputs).T)
+
+    class Known:
+        def matrix(self, centred: bool, threads: int) -> Array:
+            return np.repeat(c[np.newaxis], groups, axis=0)
+
+        def mean(self) -> Array:
+            return np.zeros((groups, layer.inputs))
+
+    return LayerRounder(w, None, layer, Known(), 1, trellis), layer, w, c
+
+
+@pytest.mark.parametrize("shape", [(300, 40), (90, 12, 3, 3), (500, 8, 1, 1)])
+@pytest.mark.parametrize("states", [8, 32])
+def test_a_trellis_keeps_outputs_better_at_the_same_size(shape: tuple[int, ...], states: int) -> None:
+    scalar = wide_rounder(shape, 0)[0].round(0.6, 0.08)
+    found, layer, w, c = wide_rounder(shape, states)
+    given = found.round(0.6, 0.08)
+    assert (given.weight.states, scalar.weight.states) == (states, 0)
+    np.testing.assert_array_equal(decode_levels(given.weight.encode("max")), given.weight.levels)
+    error = layer.matrix(w - given.weight.dequantize()).astype(np.float64)
+    assert given.loss == pytest.approx(np.einsum("ri,ij,rj->", error, c, error), rel=0.02)
+    # Decibels of loss, a bit being worth 6.02 of them.
+    bits = [8 * len(r.weight.encode()) / w.size for r in (scalar, given)]
+    gain = 10 * np.log10(scalar.loss / given.loss) + 6.02 * (bits[0] - bits[1])
+    assert gain > 0.6
+
+
+@pytest.mark.parametrize(
+    ("shape", "groups", "transposed"),
+    [((96, 8, 3, 3), 4, False), ((40, 300), 1, True), ((40, 2, 9, 9), 1, False)],
+)
+def test_layers_that_no_trellis_runs_through_are_scalar(
+    shape: tuple[int, ...], groups: int, transposed: bool
+) -> None:
+    found, *_ = wide_rounder(shape, 8, groups, transposed)
+    assert found.round(0.6, 0.08).weight.states == 0
+
+
+def test_levels_beyond_a_trellis_are_scalar() -> None:
+    found, *_ = wide_rounder((300, 40), 8)
+    assert found.round(1e-3, 0.08).weight.states == 0
+    assert found.round(0.1, 0.08).weight.states == 8
 
 
 def test_layers_make_up_for_those_before_them() -> None:
@@ -235,7 +287,8 @@ def test_layers_make_up_for_those_before_them() -> None:
     (fit, _), (held, _) = data.get(np.arange(600)), data.get(np.arange(600, 1198))
     moments = covariances(model, [fit], [first, second])
     one = LayerRounder(weights["w"], weights["b"], first, moments["w"]).round(0.4)
-    rounded = model.replace_weights({"w": one.weight, "b": one.bias})
+    assert one.bias is not None
+    rounded = model.replace_weights({"w": one.weight.dequantize(), "b": one.bias.dequantize()})
     wanted = rdq.Session(model).run({"x": held})["y"]
     alone = LayerRounder(weights["v"], weights["h"], second, moments["v"])
     ((layer, after),) = following(model, rounded, [second], lambda: [fit])
@@ -244,7 +297,8 @@ def test_layers_make_up_for_those_before_them() -> None:
     for chosen in (alone, after):
         two = chosen.round(0.05)
         assert two.bias is not None
-        given = rdq.Session(rounded.replace_weights({"v": two.weight, "h": two.bias})).run({"x": held})["y"]
+        tensors = {"v": two.weight.dequantize(), "h": two.bias.dequantize()}
+        given = rdq.Session(rounded.replace_weights(tensors)).run({"x": held})["y"]
         errors.append(float(np.square(given - wanted).mean()))
     assert errors[1] < 0.8 * errors[0]
 
@@ -252,7 +306,7 @@ def test_layers_make_up_for_those_before_them() -> None:
 def test_unseen_weights_are_rounded_to_the_nearest() -> None:
     w = np.random.default_rng(0).standard_normal((3, 4)).astype(np.float32)
     given = LayerRounder(w).round(0.1, 0.1)
-    np.testing.assert_array_equal(given.levels, np.rint(w / 0.1))
+    np.testing.assert_array_equal(given.weight.levels, np.rint(w / 0.1))
     assert given.bias is None
     with pytest.raises(InvalidArgument, match="finite"):
         LayerRounder(np.array([1.0, np.nan], np.float32))

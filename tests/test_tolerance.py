@@ -15,6 +15,7 @@ from classifier import classifier
 from rdquant import InvalidArgument, _tolerance
 from rdquant._allocation import Curve, steps_at
 from rdquant.cli import app
+from rdquant.codec.sections import Tensor
 
 
 def test_steps_spend_bits_where_they_save_most() -> None:
@@ -78,6 +79,16 @@ def test_a_tolerated_loss_is_measured_by_labels(tmp_path: Path) -> None:
     assert coding == {"w": "quantized", "b": "quantized", "v": "quantized", "h": "quantized"}
 
 
+@pytest.mark.parametrize("states", [None, 0, 8])
+def test_weights_follow_a_trellis_unless_told_otherwise(tmp_path: Path, states: int | None) -> None:
+    path = tmp_path / "m.rdq"
+    rdq.compress(classifier(), path, max_kl=0.1, data=rdq.Digits("test"), calibration=60, trellis=states)
+    file = rdq.CompressedFile(path)
+    used = {s.name: Tensor(file.section(s), s.name).trellis for s in file.sections if s.kind == 3}
+    assert used["v"] == (32 if states is None else states)
+    assert used["b"] == used["h"] == 0
+
+
 def test_roles_say_whether_biases_change(tmp_path: Path) -> None:
     model = classifier()
     result = rdq.compress(
@@ -134,6 +145,7 @@ def test_nothing_tolerated_still_gives_a_file(tmp_path: Path, monkeypatch: pytes
         ({"data": True, "max_kl": 0.0}, "max_kl: expected a finite number above 0"),
         ({"data": True, "max_loss": float("nan")}, "max_loss: expected a finite number above 0"),
         ({"data": True, "max_kl": 0.1, "bits": 8}, "choose the steps"),
+        ({"data": True, "max_kl": 0.1, "trellis": 16}, "trellis: expected one of"),
         ({"data": True, "max_kl": 0.1, "calibration": 2}, "at least 3 images"),
     ],
 )

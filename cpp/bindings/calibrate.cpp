@@ -97,7 +97,22 @@ void bind_calibrate(py::module_ m) {
           },
           py::arg("weights"), py::arg("step"), py::arg("lambda_"), py::arg("rates").none(true),
           py::arg("row_stride"), py::arg("column_stride"), py::arg("levels"), py::arg("threads"),
-          "Writes levels [rows, inputs] and returns the loss.");
+          "Writes levels [rows, inputs] and returns the loss.")
+      .def(
+          "round_on_trellis",
+          [](const Feedback& self, const py::array& weights, double step, double lambda,
+             const codec::ColumnQuantizer& columns, py::array levels, int threads) {
+            const auto from = view<float>(weights);
+            const auto to = mutable_view<std::int32_t>(levels);
+            core::require(self.groups() == 1 && columns.columns() == self.inputs() &&
+                              columns.rows() * columns.columns() == from.size(),
+                          "columns: of another tensor");
+            const py::gil_scoped_release unlocked;
+            const calibrate::TrellisRounder rounder(step, lambda, self.mean_weight(), columns);
+            return round_with_feedback(self, from, step, rounder, to, threads);
+          },
+          py::arg("weights"), py::arg("step"), py::arg("lambda_"), py::arg("columns"), py::arg("levels"),
+          py::arg("threads"), "The same along the paths of a trellis.");
 }
 
 }  // namespace rdquant::bindings

@@ -51,7 +51,8 @@ void bind_rdo(py::module_& m) {
             const auto from = view<float>(targets);
             const auto to = mutable_view<std::int32_t>(levels);
             const py::gil_scoped_release unlocked;
-            self.quantize(column, from, delta, weight, lambda, to);
+            core::require(to.size() == self.rows() * self.columns(), "levels must fit the shape");
+            self.quantize(column, from, delta, weight, lambda, to, self.columns(), 1);
           },
           py::arg("column"), py::arg("targets"), py::arg("delta"), py::arg("weight"), py::arg("lam"),
           py::arg("levels"), "Chooses the levels of one column.");

@@ -28,7 +28,11 @@ Rdo = Annotated[
     typer.Option(help="Choose levels by rate and distortion: steps² a bit, such as 0.08.", min=0),
 ]
 States = Annotated[
-    int, typer.Option(help="States of a trellis-coded quantizer, 8 or 32; 0: scalar levels.", min=0)
+    int | None,
+    typer.Option(
+        help="States of a trellis-coded quantizer, 8 or 32; 0: scalar levels. Default: 32 with --data, else 0.",
+        min=0,
+    ),
 ]
 TargetBits = Annotated[
     float | None, typer.Option(help="Find the step for so many real bits a weight.", min=0)
@@ -97,7 +101,7 @@ def compress(
     profile: ProfileName = "fast",
     roles: Roles = None,
     rdo: Rdo = None,
-    trellis: States = 0,
+    trellis: States = None,
     target_bits: TargetBits = None,
     target_mse: TargetMse = None,
     max_loss: MaxLoss = None,

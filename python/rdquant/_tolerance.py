@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from ._allocation import Curve, steps_at
 from .calibrate import Layer, LayerRounder, Rounded, covariances, following, layers_of
-from .codec.lossless import encode_levels
+from .codec import Optimised
 from .data import Dataset
 from .errors import InvalidArgument
 from .graph import Model
@@ -105,7 +105,7 @@ class Split:
         )
 
 
-Levels = dict[str, tuple[float, NDArray[np.int32]]]
+Levels = dict[str, Optimised]
 
 
 class _Inputs:
@@ -158,9 +158,16 @@ class _Network:
     """A model's weights and what rounds them."""
 
     def __init__(
-        self, model: Model, names: list[str], biases: bool, split: Split, threads: int, progress: bool
+        self,
+        model: Model,
+        names: list[str],
+        biases: bool,
+        split: Split,
+        trellis: int,
+        threads: int,
+        progress: bool,
     ) -> None:
-        self._model, self._biases, self._threads = model, biases, threads
+        self._model, self._biases, self._trellis, self._threads = model, biases, trellis, threads
         self._ordered = split.fit.take(np.arange(min(_ORDERED, len(split.fit))))
         self.weights = model.weights()
         self.layers: dict[str, Layer] = {
@@ -186,6 +193,7 @@ class _Network:
                     layer,
                     moments.pop(name, None),
                     threads,
+                    trellis,
                 )
             except InvalidArgument as failure:
                 raise InvalidArgument(f"tensor {name!r}: {failure}") from None
@@ -210,29 +218,36 @@ class _Network:
                 before = self._model.replace_weights(_values(levels))
                 images = _Inputs(self._ordered)
                 rounders = list(
-                    following(self._model, before, layers, images, self._biases, threads=self._threads)
+                    following(
+                        self._model,
+                        before,
+                        layers,
+                        images,
+                        self._biases,
+                        threads=self._threads,
+                        trellis=self._trellis,
+                    )
                 )
             for layer, rounder in rounders:
                 levels |= self.tensors(layer.weight, rounder.round(steps[layer.weight], _RATE))
         return levels
 
-    def tensors(self, name: str, rounded: Rounded) -> dict[str, tuple[float, NDArray[np.int32]]]:
-        """(step, levels) by the names of the tensors that rounding one weight gives."""
-        out = {name: (rounded.step, rounded.levels)}
-        layer = self.layers.get(name)
-        if rounded.bias_levels is not None and rounded.bias_step is not None:
-            assert layer is not None
-            assert layer.bias is not None
-            out[layer.bias] = (rounded.bias_step, rounded.bias_levels)
+    def tensors(self, name: str, rounded: Rounded) -> Levels:
+        """Levels by the names of the tensors that rounding one weight gives."""
+        out = {name: rounded.weight}
+        if rounded.bias is not None:
+            bias = self.layers[name].bias
+            assert bias is not None
+            out[bias] = rounded.bias
         return out
 
 
 def _values(levels: Levels) -> dict[str, NDArray[np.float32]]:
-    return {name: np.float32(step) * q for name, (step, q) in levels.items()}
+    return {name: tensor.dequantize() for name, tensor in levels.items()}
 
 
 def _bytes(levels: Levels, profile: str) -> int:
-    return sum(len(encode_levels(q, profile)) for _, q in levels.values())
+    return sum(len(tensor.encode(profile)) for tensor in levels.values())
 
 
 class Best:
@@ -317,7 +332,8 @@ def _closed_in(start: float, used: Callable[[float], float]) -> float | None:
 class Search:
     """What has been learned of a model with images, once; `run` then looks for levels within a tolerated loss.
 
-    names: of weights to round; biases: whether those beside them are rounded too, and take up mean errors.
+    names: of weights to round; biases: whether those beside them are rounded too, and take up mean errors; trellis:
+    states, as for `LayerRounder`.
     """
 
     def __init__(
@@ -326,10 +342,11 @@ class Search:
         names: list[str],
         biases: bool,
         split: Split,
+        trellis: int,
         threads: int = 0,
         progress: bool = False,
     ) -> None:
-        self._network = _Network(model, names, biases, split, threads, progress)
+        self._network = _Network(model, names, biases, split, trellis, threads, progress)
         self._compare = _Outputs(model, split, threads or None)
         self._progress = progress
         self._curves = {}

@@ -17,7 +17,7 @@ from onnx import numpy_helper
 from ._compressed import CompressedTensor, CompressionResult
 from .codec.container import FACTS, GRAPH, TENSOR, CompressedFile, pack_graph, write_file
 from .codec.lossless import DEFAULT_LIMIT, profile_of
-from .codec.plan import Chosen, Goal, Plain, Plan, goal_of, reach, uniform_family
+from .codec.plan import Chosen, Goal, Plan, goal_of, reach, uniform_family
 from .codec.sections import pack_floats, pack_integers, pack_quantized, pack_raw
 from .entropy import entropy
 from .errors import InvalidArgument
@@ -36,6 +36,7 @@ QuantizerOf = Quantizer | str | Callable[[str, NDArray[np.float32]], Quantizer]
 Choose = Callable[[str, NDArray[np.float32]], Quantizer]
 Coded = dict[str, tuple[CompressedTensor, bytes]]
 _BFLOAT16, _INT4 = 16, (21, 22)
+_STATES_WITH_DATA = 32
 _INTEGERS = {2: "uint8", 3: "int8", 4: "uint16", 5: "int16", 6: "int32", 7: "int64", 9: "bool", 12: "uint32"}
 
 
@@ -49,7 +50,7 @@ def compress(
     threads: int = 0,
     *,
     rdo: float | bool | None = None,
-    trellis: int = 0,
+    trellis: int | None = None,
     target_bits: float | None = None,
     target_mse: float | None = None,
     max_loss: float | None = None,
@@ -75,7 +76,7 @@ def compress(
         rdo: choose levels by rate and distortion: λ in steps² a bit; True, and with a trellis None: 0.08. Needs
             uniform quantizers, whose step it takes; reconstruction points are fitted and sent.
         trellis: states of a trellis-coded quantizer of these steps, 8 or 32: about 1 dB less error at the
-            same rate; 0: scalar levels.
+            same rate; 0: scalar levels, half as large. None: 32 with `data`, else 0.
         target_bits: find one step for the model with which learned values take at most so many real bits each.
             `quantizer` then names a uniform family, midtread if it is None, and `bits` is left out.
         target_mse: find the step with which the mean squared error of what is quantized is at most this.
@@ -106,11 +107,10 @@ def compress(
         raise InvalidArgument(
             "max_loss or max_kl: expected together with data, neither goes without the other"
         )
-    chosen = (quantizer, bits, rdo, trellis or None, target_bits, target_mse)
+    chosen = (quantizer, bits, rdo, target_bits, target_mse)
     if tolerated and any(value is not None for value in chosen):
         raise InvalidArgument(
-            "quantizer, bits, rdo, trellis, target_bits, target_mse: max_loss and max_kl choose the steps; "
-            "leave these out"
+            "quantizer, bits, rdo, target_bits, target_mse: max_loss and max_kl choose the steps; leave these out"
         )
     known = ("weight", "bias", "normalization")
     if roles is None:
@@ -118,6 +118,8 @@ def compress(
     if isinstance(roles, str) or not set(roles) <= set(known):
         raise InvalidArgument(f"roles: expected a list of some of {known}, got {roles!r}")
     profile_of(profile)  # checks it before anything is done
+    if trellis is None:
+        trellis = _STATES_WITH_DATA if tolerated else 0
     plan = Plan.of(profile, threads, rdo, trellis)
     goal = goal_of(target_bits, target_mse)
     if data is not None:
@@ -150,7 +152,8 @@ def _tolerated(
     names = [p.name for p in model.parameters if p.role == "weight" and "weight" in roles]
     best = Best(plan.profile)
     try:
-        Search(model, names, "bias" in roles, split, plan.threads, progress).run(tolerance, best)
+        search = Search(model, names, "bias" in roles, split, plan.trellis, plan.threads, progress)
+        search.run(tolerance, best)
     except KeyboardInterrupt:
         best.interrupted = True
     result = write_levels(model, path, best.levels, plan.profile, plan.threads)
@@ -160,8 +163,8 @@ def _tolerated(
 def write_levels(
     model: Model, path: str | os.PathLike[str], levels: Levels, profile: str = "fast", threads: int = 0
 ) -> CompressionResult:
-    """Write `model` with the given (step, levels) in place of the tensors of these names, atomically; what has none is
-    coded without loss.
+    """Write `model` with the given levels in place of the tensors of these names, atomically; what has none is coded
+    without loss.
     """
     roles = {p.role for p in model.parameters if p.name in levels}
     return _Writer(model, Plan(profile, threads)).write(
@@ -175,13 +178,12 @@ class _Levels:
 
     choose: Choose | None
     roles: Collection[str]
-    known: Mapping[str, tuple[float, NDArray[np.int32]]] = field(default_factory=dict)
+    known: Mapping[str, Chosen] = field(default_factory=dict)
 
     def of(self, name: str, role: str, values: NDArray[np.float32], plan: Plan) -> Chosen | None:
         """A tensor's levels and quantizer; None for one that is to be coded without loss."""
         if name in self.known:
-            step, levels = self.known[name]
-            return Plain(levels, Midtread(step))
+            return self.known[name]
         if self.choose is None or role not in self.roles:
             return None
         return plan.levels(values, self.choose(name, values))

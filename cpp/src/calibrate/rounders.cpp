@@ -52,4 +52,17 @@ void RateRounder::round(const Column& column) const {
   }
 }
 
+TrellisRounder::TrellisRounder(double step, double lambda, double mean_weight,
+                               const codec::ColumnQuantizer& columns)
+    : step_(static_cast<float>(step)), lambda_(lambda * mean_weight), columns_(columns) {}
+
+void TrellisRounder::round(const Column& column) const {
+  std::vector<float> targets(column.targets, column.targets + column.rows);
+  for (float& target : targets) target /= step_;
+  // The levels of all columns up to this one stand before it.
+  std::int32_t* const first = column.levels - column.index * column.stride;
+  columns_.quantize(column.index, targets, 0.5, 1.0, lambda_ / static_cast<double>(column.weight),
+                    {first, columns_.columns() * column.stride}, 1, column.stride);
+}
+
 }  // namespace rdquant::calibrate

@@ -4,6 +4,8 @@
 #include <bit>
 #include <cmath>
 #include <cstdlib>
+#include <functional>
+#include <utility>
 
 #include "lanes.hpp"
 #include "trellis_code.hpp"
@@ -12,6 +14,7 @@
 namespace rdquant::codec {
 namespace {
 
+constexpr std::size_t kLeastSample = 1024;
 constexpr double kCoarseMean = 24.0;  // mean magnitude from which the low bits are sent as they are
 
 /// Centre and shift of the levels, and the coarse levels.
@@ -89,8 +92,9 @@ std::int32_t best_window(const Model& model, std::span<const std::int32_t> coars
   return best;
 }
 
-/// Every n-th kernel, all its taps, so that about `size` levels come together.
+/// Every n-th kernel, all its taps, so that about `size` levels come together; fewer of a small tensor.
 std::vector<std::size_t> sample_of(const Grid& grid, std::size_t size) {
+  size = std::min(size, std::max(kLeastSample, grid.size() / 8));
   const std::size_t kernels = std::max<std::size_t>(64, size / grid.taps);
   const std::size_t step = std::max<std::size_t>(1, grid.kernels() / kernels) | 1;
   std::vector<std::size_t> positions;
@@ -175,24 +179,31 @@ void prune(Model& model, std::span<const std::int32_t> coarse, std::span<const s
   double best = cost(model);
   const auto try_without = [&](auto&& leave_out) {
     Model other = model;
-    leave_out(other);
+    if (!leave_out(other)) return;
     const double bits = cost(other);
     if (bits < best) {
       best = bits;
       model = std::move(other);
     }
   };
+  // Both say whether anything changes.
   const auto even = [](std::vector<std::int32_t>& scales) {
+    const bool vary = std::adjacent_find(scales.begin(), scales.end(), std::not_equal_to<>()) != scales.end();
     std::vector<std::int32_t> sorted = scales;
     const auto middle = sorted.begin() + static_cast<std::ptrdiff_t>(sorted.size() / 2);
     std::nth_element(sorted.begin(), middle, sorted.end());
     std::fill(scales.begin(), scales.end(), *middle);
+    return vary;
   };
-  const auto zero = [](std::vector<std::int32_t>& scales) { std::fill(scales.begin(), scales.end(), 0); };
-  if (!model.predictors.empty()) try_without([](Model& m) { m.predictors.clear(); });
-  try_without([&](Model& m) { zero(m.col_scales); });
-  try_without([&](Model& m) { even(m.row_scales); });
-  try_without([&](Model& m) { zero(m.tap_scales); });
+  const auto zero = [](std::vector<std::int32_t>& scales) {
+    const bool any = std::any_of(scales.begin(), scales.end(), [](std::int32_t s) { return s != 0; });
+    std::fill(scales.begin(), scales.end(), 0);
+    return any;
+  };
+  try_without([](Model& m) { return !std::exchange(m.predictors, {}).empty(); });
+  try_without([&](Model& m) { return zero(m.col_scales); });
+  try_without([&](Model& m) { return even(m.row_scales); });
+  try_without([&](Model& m) { return zero(m.tap_scales); });
 }
 
 /// Shape, dead zone and a common offset of the scales by search along each of them in turn.
@@ -201,18 +212,23 @@ double refine(Model& model, std::span<const std::int32_t> coarse, std::span<cons
   const auto [least, most] = std::minmax_element(model.row_scales.begin(), model.row_scales.end());
   std::int32_t offset = 0, shape = model.shape;
   double best = sample.bits(shape, model.dead, offset);
+  int idle =
+      0;  // values tried since one has moved, that one included: once all are, there is nothing to find
   const auto climb = [&](std::int32_t& value, std::int32_t low, std::int32_t high, std::int32_t step) {
+    if (++idle > 3) return;
+    const std::int32_t before = value;
     for (const std::int32_t way : {step, -step}) {
       while (value + way >= low && value + way <= high) {
         value += way;
         const double bits = sample.bits(shape, model.dead, offset);
-        if (bits < best) {
-          best = bits;
-        } else {
+        if (bits >= best) {
           value -= way;
           break;
         }
+        best = bits;
+        idle = 1;
       }
+      if (value != before) return;
     }
   };
   for (int round = 0; round < 2; ++round) {

@@ -333,11 +333,13 @@ std::size_t ColumnQuantizer::columns() const noexcept {
 Trellis ColumnQuantizer::trellis() const noexcept { return state_->trellis; }
 
 void ColumnQuantizer::quantize(std::size_t column, std::span<const float> targets, double delta,
-                               double weight, double lambda, std::span<std::int32_t> levels) const {
+                               double weight, double lambda, std::span<std::int32_t> levels,
+                               std::size_t row_stride, std::size_t column_stride) const {
   const Model& model = state_->model;
   const Grid& grid = model.grid;
   core::require(column < columns(), "no such column");
-  core::require(targets.size() == grid.rows && levels.size() == grid.size(),
+  core::require(targets.size() == grid.rows &&
+                    (grid.rows - 1) * row_stride + (columns() - 1) * column_stride < levels.size(),
                 "targets and levels must fit the shape");
   const std::size_t i = column / grid.taps, t = column % grid.taps;
   const std::size_t part = rows_a_part(grid);
@@ -351,14 +353,19 @@ void ColumnQuantizer::quantize(std::size_t column, std::span<const float> target
       a.targets[o] = target;
       a.weights[o] = static_cast<float>(weight);
       a.multipliers[o] = multiplier_at(model, first + o, i, t);
-      const std::int32_t* const kernel = levels.data() + (first + o) * columns() + i * grid.taps;
-      if (!model.predictors.empty()) a.means[o] = predict(model.predictors[t], kernel, t, nullptr);
+      if (model.predictors.empty()) continue;
+      std::array<std::int32_t, kMaxTaps> kernel{};
+      const std::size_t from = (first + o) * row_stride + (column - t) * column_stride;
+      for (std::size_t j = 0; j < t; ++j) kernel[j] = levels[from + j * column_stride];
+      a.means[o] = predict(model.predictors[t], kernel.data(), t, nullptr);
     }
     TapTask task = task_for(model, state_->cells, rows, std::min(chains, rows), a);
     task.lambda = static_cast<float>(lambda);
     task.inward = static_cast<float>(0.5 - delta);
     choose_levels(task);
-    for (std::size_t o = 0; o < rows; ++o) levels[(first + o) * columns() + column] = a.levels[o];
+    for (std::size_t o = 0; o < rows; ++o) {
+      levels[(first + o) * row_stride + column * column_stride] = a.levels[o];
+    }
   }
 }
 

@@ -2,7 +2,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from .codec import LevelRates
+from .codec import ColumnQuantizer, LevelRates
 
 class Covariance:
     def __init__(
@@ -38,6 +38,15 @@ class Feedback:
         rates: LevelRates | None,
         row_stride: int,
         column_stride: int,
+        levels: NDArray[Any],
+        threads: int,
+    ) -> float: ...
+    def round_on_trellis(
+        self,
+        weights: NDArray[Any],
+        step: float,
+        lambda_: float,
+        columns: ColumnQuantizer,
         levels: NDArray[Any],
         threads: int,
     ) -> float: ...

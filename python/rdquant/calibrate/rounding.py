@@ -10,12 +10,17 @@ from numpy.typing import NDArray
 
 from .._core.calibrate import Feedback
 from .._core.codec import LevelRates
+from ..codec import ColumnQuantizer, Optimised
 from ..errors import InvalidArgument
+from ..quant import Deadzone
 from .layers import Layer
 
 __all__ = ["LayerRounder", "Moments", "Rounded"]
 
 _LARGEST = 2.0**30  # levels stay within int32
+_TRELLIS_MOST = (
+    2000  # the largest scalar level of weights that may go along a trellis: targets have room to grow
+)
 
 
 class Moments(Protocol):
@@ -33,20 +38,13 @@ class Rounded:
     """A layer's weights, and its bias where it has one, as levels.
 
     Attributes:
-        step: Δ of the weights.
-        levels: int32, in the shape of the weight.
-        weight: Δ·levels, float32.
-        bias_step, bias_levels, bias: the same for the bias, which makes up for the mean error that rounding the
-            weights gives; None without one.
+        weight: levels in the shape of the weight.
+        bias: of the bias, which makes up for the mean error that rounding the weights gives; None without one.
         loss: Σ over outputs of the expected squared error.
     """
 
-    step: float
-    levels: NDArray[np.int32]
-    weight: NDArray[np.float32]
-    bias_step: float | None
-    bias_levels: NDArray[np.int32] | None
-    bias: NDArray[np.float32] | None
+    weight: Optimised
+    bias: Optimised | None
     loss: float
 
 
@@ -55,7 +53,8 @@ class LayerRounder:
 
     weight: float, in the layer's shape. bias: [rows] or None. moments: of the layer's inputs; None for a weight whose
     inputs nobody has seen: rounded to nearest, each for itself. Where there is a bias, it takes up the mean error,
-    and the moments are taken about the mean.
+    and the moments are taken about the mean. trellis: states of a trellis that the levels may follow down the columns,
+    8 or 32, where the layer has one group and its weights are stored row by row; 0: scalar levels.
 
     Raises InvalidArgument where a weight is not finite.
     """
@@ -67,7 +66,9 @@ class LayerRounder:
         layer: Layer | None = None,
         moments: Moments | None = None,
         threads: int = 0,
+        trellis: int = 0,
     ) -> None:
+        self._states = trellis
         self._layer = layer if moments is not None else None
         self._threads = threads
         self._weight = np.ascontiguousarray(weight, np.float32)
@@ -105,34 +106,52 @@ class LayerRounder:
         """
         if self._feedback is None or self._layer is None:
             scaled = np.clip(np.rint(self._weight / step), -_LARGEST, _LARGEST)
-            levels = scaled.astype(np.int32)
-            error = float(np.square(self._weight - np.float32(step) * levels, dtype=np.float64).sum())
-            return Rounded(step, levels, np.float32(step) * levels, None, None, None, error)
+            coded = Optimised(scaled.astype(np.int32), Deadzone(step, 0.5))
+            error = float(np.square(self._weight.astype(np.float64) - coded.dequantize()).sum())
+            return Rounded(coded, None, error)
         matrix = np.empty(self._matrix.shape, np.int32)
         apart = self._layer.strides_in_tensor
         loss = self._feedback.round(self._matrix, step, 0.0, None, *apart, matrix, self._threads)
-        levels = self._layer.tensor(matrix)
+        first = levels = self._layer.tensor(matrix)
         for _ in range(rounds if rate > 0 else 0):
             if levels.min() == levels.max():
                 break
             rates = LevelRates(levels, list(levels.shape))
             loss = self._feedback.round(self._matrix, step, rate, rates, *apart, matrix, self._threads)
             levels = self._layer.tensor(matrix)
-        return self._with_bias(step, matrix, levels, loss)
+        scalar = self._with_bias(step, Optimised(levels, Deadzone(step, 0.5)), loss)
+        path = self._on_trellis(step, rate, first)
+        if path is None:
+            return scalar
+        price = rate * step * step * self._feedback.mean_weight
+        return min((path, scalar), key=lambda found: found.loss + price * 8 * len(found.weight.encode()))
 
-    def _with_bias(
-        self, step: float, matrix: NDArray[np.int32], levels: NDArray[np.int32], loss: float
-    ) -> Rounded:
-        weight = np.float32(step) * levels
-        if self._bias is None or self._mean is None or self._feedback is None:
-            return Rounded(step, levels, weight, None, None, None, loss)
-        error = self._matrix - np.float64(step) * matrix
+    def _on_trellis(self, step: float, rate: float, first: NDArray[np.int32]) -> Rounded | None:
+        """Levels along the paths of a trellis; None for a layer that has none."""
+        if self._feedback is None or self._layer is None or not self._states:
+            return None
+        if self._layer.groups > 1 or self._layer.transposed or np.abs(first).max() > _TRELLIS_MOST:
+            return None
+        columns = ColumnQuantizer(2 * first, self._states)
+        if (columns.rows, columns.columns) != self._matrix.shape:
+            return None
+        matrix = np.empty(self._matrix.shape, np.int32)
+        # Of the step between neighbouring levels, odd and even ones.
+        loss = self._feedback.round_on_trellis(
+            self._matrix, step / 2, 4 * rate, columns.core, matrix, self._threads
+        )
+        levels = Optimised(
+            matrix.reshape(first.shape), Deadzone(step / 2, 0.5), columns.states, columns.chains
+        )
+        return self._with_bias(step, levels, loss)
+
+    def _with_bias(self, step: float, weight: Optimised, loss: float) -> Rounded:
+        if self._bias is None or self._mean is None or self._feedback is None or self._layer is None:
+            return Rounded(weight, None, loss)
+        error = self._matrix.astype(np.float64) - self._layer.matrix(weight.dequantize())
         groups = len(self._mean)
         shift = np.einsum("gri,gi->gr", error.reshape(groups, -1, error.shape[1]), self._mean)
         # A bias is a weight whose input is 1: at this step its error costs what a weight's does.
         bias_step = step * float(np.sqrt(self._feedback.mean_weight))
         wanted = np.clip(np.rint((self._bias + shift.reshape(-1)) / bias_step), -_LARGEST, _LARGEST)
-        bias_levels = wanted.astype(np.int32)
-        return Rounded(
-            step, levels, weight, bias_step, bias_levels, np.float32(bias_step) * bias_levels, loss
-        )
+        return Rounded(weight, Optimised(wanted.astype(np.int32), Deadzone(bias_step, 0.5)), loss)

@@ -43,6 +43,7 @@ def following(
     biases: bool = True,
     positions: int = 512,
     threads: int = 0,
+    trellis: int = 0,
 ) -> Iterator[tuple[Layer, LayerRounder]]:
     """Rounders for `layers`, which all see the same patches of one value, when the layers before them are rounded.
 
@@ -50,7 +51,7 @@ def following(
     outputs w·x are w·E[x·x̂ᵀ]·C⁻¹: these are rounded instead of w, with the covariance of x̂ ("asymmetric" calibration,
     as in Nagel et al., "Up or down?", 2020, and its successors).
 
-    images: gives batches of the network's input, the same ones each time.
+    images: gives batches of the network's input, the same ones each time. trellis: as for `LayerRounder`.
     """
     first = layers[0]
     joint: Covariance | None = None
@@ -75,7 +76,7 @@ def following(
     weights = model.weights()
     for layer in layers:
         bias = weights[layer.bias] if biases and layer.bias is not None else None
-        yield layer, _rounder(layer, weights[layer.weight], bias, joint, threads)
+        yield layer, _rounder(layer, weights[layer.weight], bias, joint, threads, trellis)
 
 
 def _rounder(
@@ -84,6 +85,7 @@ def _rounder(
     bias: NDArray[np.floating] | None,
     joint: Covariance,
     threads: int,
+    trellis: int,
 ) -> LayerRounder:
     n = layer.inputs
     matrix, mean = joint.matrix(bias is not None, threads), joint.mean()
@@ -98,4 +100,4 @@ def _rounder(
         bias = bias.astype(np.float64) + shift.reshape(-1)
     moved = layer.tensor(target.reshape(layer.rows, n).astype(np.float32))
     part = _Part(np.ascontiguousarray(own), np.ascontiguousarray(mean[:, :n]))
-    return LayerRounder(moved, bias, layer, part, threads)
+    return LayerRounder(moved, bias, layer, part, threads, trellis)

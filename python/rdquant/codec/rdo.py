@@ -145,11 +145,11 @@ class ColumnQuantizer:
     """
 
     def __init__(self, levels: NDArray[np.int32], trellis: int = 8) -> None:
-        self._core = _core.ColumnQuantizer(levels, list(levels.shape), trellis)
-        self.rows: int = self._core.rows
-        self.columns: int = self._core.columns
-        self.states: int = self._core.trellis.states
-        self.chains: int = self._core.trellis.chains
+        self.core = _core.ColumnQuantizer(levels, list(levels.shape), trellis)
+        self.rows: int = self.core.rows
+        self.columns: int = self.core.columns
+        self.states: int = self.core.trellis.states
+        self.chains: int = self.core.trellis.chains
 
     def quantize(
         self,
@@ -171,7 +171,7 @@ class ColumnQuantizer:
 
         Raises InvalidArgument for targets that are not finite, or beyond ±8183, where no level is near enough.
         """
-        self._core.quantize(column, as_float32(targets, "targets"), delta, 1.0, rdo, levels)
+        self.core.quantize(column, as_float32(targets, "targets"), delta, 1.0, rdo, levels)
 
 
 def _check(value: float, name: str, least: float, above: bool = False) -> None:

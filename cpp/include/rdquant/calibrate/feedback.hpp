@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "rdquant/codec/level_rates.hpp"
+#include "rdquant/codec/trellis.hpp"
 
 /// Rounding with error feedback: levels q of a layer's weights w that keep its outputs, Σ over rows of
 /// (w − Δq)·C·(w − Δq)ᵀ with C the covariance of its inputs, and not the weights. What rounding a column does
@@ -89,6 +90,21 @@ class RateRounder final : public ColumnRounder {
   float step_, lambda_;
   const codec::LevelRates& rates_;
   std::size_t row_stride_, column_stride_;
+};
+
+/// Levels along the paths of a trellis that run down the columns, by least error plus λ·bits as in
+/// RateRounder. For layers of one group, the weights of which are stored as [rows, inputs].
+class TrellisRounder final : public ColumnRounder {
+ public:
+  /// `step`: between neighbouring levels, odd and even; λ in its squares. The columns outlive the rounder.
+  TrellisRounder(double step, double lambda, double mean_weight, const codec::ColumnQuantizer& columns);
+  void round(const Column& column) const override;
+  [[nodiscard]] bool whole_columns() const noexcept override { return true; }
+
+ private:
+  float step_;
+  double lambda_;
+  const codec::ColumnQuantizer& columns_;
 };
 
 /// Rounds the weights [rows, inputs] of a layer column after column; row r belongs to group r·groups/rows.

@@ -61,13 +61,15 @@ class ColumnQuantizer {
   /// For encode_levels: its chains are the columns.
   [[nodiscard]] Trellis trellis() const noexcept;
 
-  /// Chooses the levels of a column, to levels[row·columns() + column], from targets in steps, one a row. The
-  /// columns that belong to the same input channel are taken in order: those before are predicted from.
-  /// `lambda`: error in steps², times `weight`, that a bit is worth; level v stands for v − sign(v)·(½ − δ).
+  /// Chooses the levels of a column from targets in steps, one a row, to levels[row·row_stride +
+  /// column·column_stride]. The columns that belong to the same input channel are taken in order: those
+  /// before are predicted from. `lambda`: error in steps², times `weight`, that a bit is worth; level v
+  /// stands for v − sign(v)·(½ − δ).
   ///
   /// @throws InvalidArgument  sizes that differ, no such column, a target that is not finite or beyond ±8183.
   void quantize(std::size_t column, std::span<const float> targets, double delta, double weight,
-                double lambda, std::span<std::int32_t> levels) const;
+                double lambda, std::span<std::int32_t> levels, std::size_t row_stride,
+                std::size_t column_stride) const;
 
  private:
   struct State;
