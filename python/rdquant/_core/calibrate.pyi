@@ -40,4 +40,5 @@ class Feedback:
         column_stride: int,
         levels: NDArray[Any],
         threads: int,
+        largest: int = ...,
     ) -> float: ...
