@@ -80,7 +80,10 @@ def equalized(
         reach = np.maximum(np.abs(seen.channel_low), np.abs(seen.channel_high)).astype(np.float64)
         most = reach.max()
         for i, own in zip(roots[value], reach, strict=True):
-            wanted = 1.0 if own <= 0 else min(_MOST, float(most / own) ** strength)
+            if own <= 0:  # nothing was seen of the channel
+                factor[int(i)] = 1.0
+                continue
+            wanted = min(_MOST, float(most / own) ** strength)
             cap = caps.get(int(i))
             if cap is not None:
                 wanted = 1.0 if own >= _FULL * cap else min(wanted, cap / float(own))

@@ -13,7 +13,7 @@ from ..graph import Model
 __all__ = ["ACTIVATIONS", "MOVERS", "OTHERS", "Network"]
 
 MOVERS = frozenset(
-    [
+    {
         "DepthToSpace",
         "Dropout",
         "Flatten",
@@ -26,7 +26,7 @@ MOVERS = frozenset(
         "Squeeze",
         "Transpose",
         "Unsqueeze",
-    ]
+    }
 )
 """What they give are levels of their first input, in other places (Resize to the nearest too)."""
 
@@ -34,7 +34,7 @@ ACTIVATIONS = frozenset(("Relu", "Clip"))
 """The layer or sum before them takes them in: between both there are no levels."""
 
 OTHERS = frozenset(
-    [
+    {
         "Add",
         "AveragePool",
         "Concat",
@@ -46,7 +46,7 @@ OTHERS = frozenset(
         "Resize",
         "Sigmoid",
         "Tanh",
-    ]
+    }
 )
 """Operators that compute with levels, beside convolutions and products with weights."""
 
