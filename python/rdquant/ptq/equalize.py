@@ -70,8 +70,8 @@ def equalized(
     roots = {value: np.array([channels.root(int(i)) for i in found]) for value, found in ids.items()}
     fixed = {channels.root(i) for i in channels.fixed}
     caps: dict[int, float] = {}
-    for i, cap in channels.cap.items():
-        caps[channels.root(i)] = min(cap, caps.get(channels.root(i), np.inf))
+    for i, bound in channels.cap.items():
+        caps[channels.root(i)] = min(bound, caps.get(channels.root(i), np.inf))
     factor: dict[int, float] = {}
     for value in values:
         seen = observed.get(value)
@@ -84,9 +84,8 @@ def equalized(
                 factor[int(i)] = 1.0
                 continue
             wanted = min(_MOST, float(most / own) ** strength)
-            cap = caps.get(int(i))
-            if cap is not None:
-                wanted = 1.0 if own >= _FULL * cap else min(wanted, cap / float(own))
+            cap = caps.get(int(i), np.inf)
+            wanted = 1.0 if own >= _FULL * cap else min(wanted, cap / float(own))
             factor[int(i)] = min(wanted, factor.get(int(i), np.inf))
     factor = {i: f for i, f in factor.items() if i not in fixed and f > 1.0}
     return _scaled(network, roots, factor), len(factor)

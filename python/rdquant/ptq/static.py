@@ -166,7 +166,7 @@ class _Static:
         levels = self._round(levels)
         model, damage = self._written(self._all, levels)
         alone = self._rank(levels)
-        kept = {}
+        kept: dict[int, str] = {}
         if damage.score > self._limit:
             model, damage, kept = self._keep(levels, alone, damage)
         layers = self._layer_reports(model, alone, kept)
