@@ -60,18 +60,18 @@ class Noise(rdq.Dataset):
         return np.kron(coarse, np.ones((1, 16, 16), np.float32))
 
 
-def classifier(folder: Path, images: Path, net: str) -> dict[str, Any]:
+def classifier(folder: Path, images: Path, net: str, threads: int | None) -> dict[str, Any]:
     """One network, quantized and measured."""
     model = rdq.load(folder / f"{net}.onnx")
     calibration = rdq.ImageFolder(images / "nips2017-dev", preprocess=NETS[net]).take(np.arange(128))
     start = time.perf_counter()
-    quantized = rdq.quantize_static(model, calibration.held(1 << 28))
+    quantized = rdq.quantize_static(model, calibration.held(1 << 28), threads=threads)
     seconds = time.perf_counter() - start
     data = rdq.ImageFolder(images / "imagenet-sample", preprocess=NETS[net]).held(1 << 30)
-    before = rdq.evaluate(model, data, metrics=["top1", "scores"])
+    before = rdq.evaluate(model, data, threads=threads, metrics=["top1", "scores"])
     found = {
         backend: rdq.evaluate(
-            quantized, data, backend=backend, metrics=["top1", "kl"], reference=before["scores"]
+            quantized, data, backend, threads, metrics=["top1", "kl"], reference=before["scores"]
         )
         for backend in ("auto", "onnxruntime")
     }
@@ -126,6 +126,18 @@ def memory(folder: Path, count: int) -> dict[str, Any]:
     return row
 
 
+def store(row: dict[str, Any] | None = None, peak: dict[str, Any] | None = None) -> None:
+    """Put a row, or the peak of memory, into the results file, whatever else it holds."""
+    result = json.loads(RESULTS.read_text()) if RESULTS.exists() else {"rows": []}
+    rows = {known["net"]: known for known in result["rows"]}
+    if row is not None:
+        rows[row["net"]] = row
+    if peak is not None:
+        result["memory"] = peak
+    result |= {"rows": [rows[net] for net in NETS if net in rows], "machine": describe(["onnxruntime"])}
+    RESULTS.write_text(json.dumps(result, indent=1) + "\n")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -141,15 +153,10 @@ def main() -> None:
     if options.calibrate is not None:
         calibrate(options.models, options.calibrate)
         return
-    result = json.loads(RESULTS.read_text()) if RESULTS.exists() else {"rows": []}
-    rows = {row["net"]: row for row in result["rows"]}
     for net in options.nets:
-        rows[net] = classifier(options.models, options.images, net)
-        result["rows"] = [rows[n] for n in NETS if n in rows]
-        RESULTS.write_text(json.dumps({**result, "machine": describe(["onnxruntime"])}, indent=1) + "\n")
+        store(row=classifier(options.models, options.images, net, options.threads))
     if options.count:
-        result["memory"] = memory(options.models, options.count)
-    RESULTS.write_text(json.dumps({**result, "machine": describe(["onnxruntime"])}, indent=1) + "\n")
+        store(peak=memory(options.models, options.count))
 
 
 if __name__ == "__main__":

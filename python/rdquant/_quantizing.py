@@ -84,7 +84,7 @@ def quantize(
     ranges: Ranges = "mse",
     percentile: Percentile = 99.999,
     equalize: Equalize = 0.5,
-    rounding: Rounding = "order",
+    rounding: Rounding = "feedback",
     no_bias_correction: NoBias = False,
     max_kl: MaxKl = 0.1,
     max_noise: MaxNoise = 0.05,

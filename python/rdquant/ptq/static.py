@@ -48,7 +48,7 @@ def quantize_static(
     ranges: str = "mse",
     percentile: float = 99.999,
     equalize: float = 0.5,
-    rounding: str = "order",
+    rounding: str = "feedback",
     correct_bias: bool = True,
     max_kl: float = 0.1,
     max_noise: float = 0.05,
