@@ -144,6 +144,7 @@ def main() -> None:
     )
     parser.add_argument("--models", type=Path, required=True)
     parser.add_argument("--images", type=Path)
+    parser.add_argument("--threads", type=int, help="of inference (default: all cores)")
     parser.add_argument("--nets", nargs="*", default=list(NETS))
     parser.add_argument(
         "--count", type=int, default=COUNT, help="images of the memory's row; 0: leave it out"
