@@ -20,7 +20,7 @@ class StepReport:
 
     Attributes:
         step: "levels" (activations, and weights to the nearest level), "equalize", "rounding", "bias", "order" or
-            "keep".
+            "keep". "equalize" and "order" are undone where they made it worse.
         damage: on the calibration images.
     """
 

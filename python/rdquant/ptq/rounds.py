@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from ..calibrate import Layer, LayerRounder, covariances, following
+from ..calibrate import Layer, LayerRounder, Moments, covariances, following
 from ..graph import Model
 from .export import LayerLevels
 from .options import Options
@@ -49,33 +49,27 @@ class Rounding:
             for layer in self._layers
         }
 
-    def alone(self, correct: bool) -> Levels:
-        """Each layer as if all before it stayed in float; `correct`: its bias takes up the mean error."""
-        found: Levels = {}
+    def alone(self) -> tuple[Levels, Levels]:
+        """Each layer as if all before it stayed in float: with biases as they are, and where they take up mean errors."""
+        plain: Levels = {}
+        corrected: Levels = {}
         for portion in _portions(self._layers):
             moments = covariances(self._model, self._images(), portion, threads=self._options.threads)
             for layer in portion:
-                seen = moments[layer.weight]
-                if self._options.rounding == "nearest":
-                    found[layer.weight] = nearest(
-                        layer,
-                        self._weights,
-                        self._scales[layer.weight],
-                        self._options.per_channel,
-                        seen.mean() if correct else None,
-                    )
-                    continue
-                bias = None if layer.bias is None else self._weights[layer.bias]
-                rounder = LayerRounder(
-                    self._weights[layer.weight],
-                    bias if correct else None,
-                    layer,
-                    seen,
-                    self._options.threads or 0,
-                )
-                found[layer.weight] = self._feedback(layer, rounder, correct)
+                plain[layer.weight] = self._rounded(layer, moments[layer.weight], False)
+                corrected[layer.weight] = self._rounded(layer, moments[layer.weight], True)
             self._done(len(portion))
-        return found
+        return plain, corrected
+
+    def _rounded(self, layer: Layer, moments: Moments, correct: bool) -> LayerLevels:
+        scale, per_channel = self._scales[layer.weight], self._options.per_channel
+        if self._options.rounding == "nearest":
+            return nearest(layer, self._weights, scale, per_channel, moments.mean() if correct else None)
+        bias = self._weights[layer.bias] if correct and layer.bias is not None else None
+        threads = self._options.threads or 0
+        return self._feedback(
+            layer, LayerRounder(self._weights[layer.weight], bias, layer, moments, threads), correct
+        )
 
     def in_order(self, before: Levels, written: Callable[[Levels], Model]) -> Levels:
         """Each layer to what makes up for the levels of all before it.

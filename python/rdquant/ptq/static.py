@@ -158,12 +158,13 @@ class _Static:
         self._judge = Judge(float_model, self._few, options.threads)
         self._limit = options.max_kl if self._judge.classifies else options.max_noise
         self._steps: list[StepReport] = []
+        self._observed: dict[str, Observed] = {}
+        self._grids: dict[str, Grid] = {}
 
     def run(self) -> QuantizedModel:
         """The quantized network."""
-        observed = self._observe()
-        levels = self._equalize(observed)
-        levels = self._round(levels)
+        self._observed = self._observe()
+        levels = self._round(self._equalize())
         model, damage = self._written(self._all, levels)
         alone = self._rank(levels)
         kept: dict[int, str] = {}
@@ -188,14 +189,15 @@ class _Static:
         with self._bar("ranges", self._images.count * passes, "image") as bar:
             return observe(model, self._images, values, self._options.threads, bar.update)
 
-    def _equalize(self, observed: dict[str, Observed]) -> Levels:
+    def _equalize(self) -> Levels:
         """Levels to the nearest, of the network as it is and then equalized; keeps the better of both."""
-        self._observed, self._grids = observed, dict[str, Grid]()
         levels = self._rounding().nearest()
         before = self._measure("levels", levels)
         if self._options.equalize == 0:
             return levels
-        model, count = equalized(self._network, observed, list(self._placement.roots), self._options.equalize)
+        model, count = equalized(
+            self._network, self._observed, list(self._placement.roots), self._options.equalize
+        )
         if count == 0:
             return levels
         old = (self._network, self._observed, self._grids)
@@ -208,17 +210,17 @@ class _Static:
         return levels
 
     def _round(self, levels: Levels) -> Levels:
-        options, rounding = self._options, self._rounding()
+        options = self._options
         if options.rounding == "nearest" and not options.correct_bias:
             return levels
         with self._bar("rounding", len(self._all), "layer") as bar:
             rounding = self._rounding(bar.update)
+            plain, corrected = rounding.alone()
             if options.rounding != "nearest":
-                levels = rounding.alone(False)
+                levels = plain
                 self._measure("rounding", levels)
             if options.correct_bias:
-                bar.reset()
-                levels = rounding.alone(True)
+                levels = corrected
                 self._measure("bias", levels)
             if options.rounding == "order":
                 bar.reset()
