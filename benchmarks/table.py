@@ -297,6 +297,26 @@ def codec(result: dict[str, Any]) -> list[Row]:
     return rows
 
 
+def ptq(result: dict[str, Any]) -> list[Row]:
+    rows: list[Row] = []
+    for row in result["rows"]:
+        what = f"static INT8 of {row['net']}, 128 images without labels, measured on 1000 others"
+        ours = f"KL {row['kl']:.4f}, {row['lost_points']:+.1f} points of top-1 lost"
+        theirs = f"best of four peers: KL {row['peer_kl']:.4f}, {row['peer_lost_points']:+.1f} points"
+        same = f"{row['kl'] / row['peer_kl']:.2f} of the KL"
+        rows.append((what, ours, theirs, same))
+        what = f"its QDQ file in ONNX Runtime, {row['net']}"
+        ours = f"KL {row['kl_onnxruntime']:.4f}, {row['lost_points_onnxruntime']:+.1f} points lost"
+        rows.append(
+            (what, ours, "our engine", f"{100 * row['same_in_onnxruntime']:.1f} % of first classes the same")
+        )
+    if found := result.get("memory"):
+        what = f"peak memory: calibration with {found['images']:,} images 640 × 640, yolov8n_random"
+        loaded = f"after loading {found['loaded_bytes'] / 1e6:.0f} MB"
+        rows.append((what, f"{found['peak_bytes'] / 1e6:,.0f} MB", loaded, f"{found['seconds']:.0f} s"))
+    return rows
+
+
 def _list(rows: list[dict[str, Any]], ours: str, theirs: str | None = None) -> str:
     if theirs is None:
         return "/".join(f"{row[ours]:.3f}" for row in rows) + " bits"
@@ -317,6 +337,7 @@ TABLES: dict[str, Callable[[dict[str, Any]], list[Row]]] = {
     "prune": prune,
     "train": train,
     "trellis": trellis,
+    "ptq": ptq,
 }
 
 

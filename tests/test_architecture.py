@@ -47,12 +47,13 @@ PYTHON_PARTS = {
     "data": "errors _arrays",
     "metrics": "errors _arrays graph runtime data",
     "calibrate": "errors _arrays codec graph runtime",
+    "ptq": "errors _arrays graph runtime data metrics calibrate",
     "compression": "errors _arrays quant entropy codec graph runtime data metrics calibrate",
     "report": "errors _arrays _files stats metrics",
     "sweep": "errors _arrays machine stats quant entropy codec graph runtime data metrics report",
     "train": "errors _arrays _files quant entropy codec",
     "demo": "errors _arrays machine stats quant entropy codec graph runtime data metrics report sweep",
-    "cli": "errors _arrays _files machine stats quant entropy codec graph runtime data metrics compression report sweep "
+    "cli": "errors _arrays _files machine stats quant entropy codec graph runtime data metrics ptq compression report sweep "
     "train demo",
 }
 # Private modules that belong to a part without being in its package.
@@ -66,6 +67,7 @@ PRIVATE = {
     "_arguments": "cli",
     "_terminal": "cli",
     "_coding_commands": "cli",
+    "_quantizing": "cli",
     "_training": "cli",
     "__main__": "cli",
 }

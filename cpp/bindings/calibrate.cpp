@@ -83,13 +83,14 @@ void bind_calibrate(py::module_ m) {
           "round",
           [](const Feedback& self, const py::array& weights, double step, double lambda,
              const codec::LevelRates* rates, std::size_t row_stride, std::size_t column_stride,
-             py::array levels, int threads) {
+             py::array levels, int threads, std::int32_t largest) {
             const auto from = view<float>(weights);
             const auto to = mutable_view<std::int32_t>(levels);
             core::require(rates == nullptr || rates->size() == from.size(), "rates: of another tensor");
             const py::gil_scoped_release unlocked;
             if (rates == nullptr) {
-              return round_with_feedback(self, from, step, calibrate::NearestRounder(step), to, threads);
+              return round_with_feedback(self, from, step, calibrate::NearestRounder(step, largest), to,
+                                         threads);
             }
             const calibrate::RateRounder rounder(step, lambda, self.mean_weight(), *rates, row_stride,
                                                  column_stride);
@@ -97,7 +98,7 @@ void bind_calibrate(py::module_ m) {
           },
           py::arg("weights"), py::arg("step"), py::arg("lambda_"), py::arg("rates").none(true),
           py::arg("row_stride"), py::arg("column_stride"), py::arg("levels"), py::arg("threads"),
-          "Writes levels [rows, inputs] and returns the loss.")
+          py::arg("largest") = 1'000'000'000, "Writes levels [rows, inputs] and returns the loss.")
       .def(
           "round_on_trellis",
           [](const Feedback& self, const py::array& weights, double step, double lambda,

@@ -16,7 +16,7 @@ from ._arguments import Debug, Json
 from ._files import replacing
 from ._terminal import keep_hint, log, print_json, print_table
 
-__all__ = ["train"]
+__all__ = ["register"]
 
 
 class Kept(str, Enum):
@@ -78,6 +78,16 @@ GammaRamp = Annotated[
         help="Let γ rise from 0 over this share of training; costs density, gains accuracy.", min=0, max=1
     ),
 ]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to `app`."""
+    app.command(
+        epilog="Example: rdquant train mine.py --gamma 0.625 --bits 4 --epochs 20 -o run/ --onnx small.onnx\n\n"
+        "Running the same command again goes on where it stopped.",
+        context_settings={"help_option_names": ["-h", "--help"]},
+        no_args_is_help=True,
+    )(train)
 
 
 def train(

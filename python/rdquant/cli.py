@@ -43,8 +43,9 @@ from ._arguments import (
 )
 from ._coding_commands import compressed_rows, is_compressed, print_compressed, register
 from ._files import replacing
+from ._quantizing import register as register_quantize
 from ._terminal import Group, fact_rows, keep_hint, log, print_json, print_table, records
-from ._training import train
+from ._training import register as register_train
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -386,12 +387,8 @@ def _finish(study: Study, folder: Path, tolerance: float | None, as_json: bool, 
 
 
 register(app)
-app.command(
-    epilog="Example: rdquant train mine.py --gamma 0.625 --bits 4 --epochs 20 -o run/ --onnx small.onnx\n\n"
-    "Running the same command again goes on where it stopped.",
-    context_settings=_HELP,
-    no_args_is_help=True,
-)(train)
+register_quantize(app)
+register_train(app)
 
 
 def main() -> None:

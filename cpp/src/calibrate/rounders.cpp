@@ -16,7 +16,8 @@ float in_steps(float target, float step) { return std::clamp(target / step, -kLa
 
 void NearestRounder::round(const Column& column) const {
   for (std::size_t r = 0; r < column.rows; ++r) {
-    column.levels[r] = static_cast<std::int32_t>(std::nearbyint(in_steps(column.targets[r], step_)));
+    column.levels[r] =
+        static_cast<std::int32_t>(std::nearbyint(std::clamp(column.targets[r] / step_, -largest_, largest_)));
   }
 }
 

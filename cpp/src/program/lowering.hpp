@@ -111,6 +111,7 @@ void add_index_rules(Rules& rules);
 void add_normalization_rules(Rules& rules);
 void add_pool_rules(Rules& rules);
 void add_product_rules(Rules& rules);
+void add_quantization_rules(Rules& rules);
 void add_reduction_rules(Rules& rules);
 void add_resize_rules(Rules& rules);
 void add_shape_rules(Rules& rules);

@@ -43,6 +43,12 @@ struct Independent {
   const Rows& rows;
   const Step& step;
 
+  /// Scales are the same for all rows, or differ along an axis that is not the batch.
+  [[nodiscard]] bool levels_apart(std::int64_t axis) const {
+    const core::Shape& scale = rows.shape(step.inputs[1]);
+    return first_only(rows, step) && (axis > 0 || core::element_count(scale) == 1);
+  }
+
   bool operator()(const Convolution&) const {
     const ValueId residual = input(step, 3);
     return rows.is(step.inputs[0]) && !rows.is(step.inputs[1]) && !rows.is(input(step, 2)) &&
@@ -65,6 +71,8 @@ struct Independent {
   bool operator()(const Binary&) const { return rows.aligned(step); }
   bool operator()(const Where&) const { return rows.aligned(step); }
   bool operator()(const Cast&) const { return true; }
+  bool operator()(const Quantize& op) const { return levels_apart(op.axis); }
+  bool operator()(const Dequantize& op) const { return levels_apart(op.axis); }
   bool operator()(const Reduce& op) const {
     return std::ranges::all_of(op.axes, [](auto a) { return a > 0; });
   }

@@ -14,6 +14,8 @@ constexpr std::array<std::string_view, std::variant_size_v<Operation>> kOperatio
     "binary",
     "where",
     "cast",
+    "quantize",
+    "dequantize",
     "reduce",
     "arg_extreme",
     "top_k",

@@ -40,6 +40,7 @@ class Feedback:
         column_stride: int,
         levels: NDArray[Any],
         threads: int,
+        largest: int = ...,
     ) -> float: ...
     def round_on_trellis(
         self,

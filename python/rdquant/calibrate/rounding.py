@@ -145,13 +145,45 @@ class LayerRounder:
         )
         return self._with_bias(step, levels, loss)
 
+    def round_rows(
+        self, scales: NDArray[np.float32], largest: int
+    ) -> tuple[NDArray[np.int32], NDArray[np.float32] | None]:
+        """(levels in the weight's shape, bias) at steps of their own.
+
+        scales: float32 [rows], steps of the rows, above 0. largest: of the levels' magnitudes. bias: as it was, and the
+        mean error that rounding gives taken out of it; None where there is none.
+
+        Raises InvalidArgument without moments.
+        """
+        if self._feedback is None or self._layer is None:
+            raise InvalidArgument("steps of rows: expected moments of the layer's inputs, got none")
+        levels = np.empty(self._matrix.shape, np.int32)
+        # The loss of a row at step s is s² times that of the row over s at step 1.
+        over = self._matrix / scales[:, np.newaxis]
+        apart = self._layer.strides_in_tensor
+        self._feedback.round(over, 1.0, 0.0, None, *apart, levels, self._threads, largest)
+        shift = self._shift(self._matrix - scales[:, np.newaxis] * levels)
+        bias = None if shift is None or self._bias is None else (self._bias + shift).astype(np.float32)
+        return self._layer.tensor(levels), bias
+
+    def _shift(self, error: NDArray[np.floating]) -> NDArray[np.float64] | None:
+        """What an error of the weights takes from the outputs, on average: [rows]; None without a bias."""
+        if self._mean is None:
+            return None
+        grouped = error.reshape(len(self._mean), -1, error.shape[1])
+        return np.einsum("gri,gi->gr", grouped, self._mean).reshape(-1)
+
+    @property
+    def matrix(self) -> NDArray[np.float32]:
+        """The weights as [rows, inputs]; [1, size] without moments."""
+        return self._matrix
+
     def _with_bias(self, step: float, weight: Optimised, loss: float) -> Rounded:
         if self._bias is None or self._mean is None or self._feedback is None or self._layer is None:
             return Rounded(weight, None, loss)
-        error = self._matrix.astype(np.float64) - self._layer.matrix(weight.dequantize())
-        groups = len(self._mean)
-        shift = np.einsum("gri,gi->gr", error.reshape(groups, -1, error.shape[1]), self._mean)
+        shift = self._shift(self._matrix.astype(np.float64) - self._layer.matrix(weight.dequantize()))
+        assert shift is not None
         # A bias is a weight whose input is 1: at this step its error costs what a weight's does.
         bias_step = step * float(np.sqrt(self._feedback.mean_weight))
-        wanted = np.clip(np.rint((self._bias + shift.reshape(-1)) / bias_step), -_LARGEST, _LARGEST)
+        wanted = np.clip(np.rint((self._bias + shift) / bias_step), -_LARGEST, _LARGEST)
         return Rounded(weight, Optimised(wanted.astype(np.int32), Deadzone(bias_step, 0.5)), loss)

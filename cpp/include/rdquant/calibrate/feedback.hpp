@@ -64,14 +64,15 @@ class ColumnRounder {
   [[nodiscard]] virtual bool whole_columns() const noexcept { return false; }
 };
 
-/// The level nearest to the target; ties to even.
+/// The level nearest to the target, ties to even, of those from -largest to largest.
 class NearestRounder final : public ColumnRounder {
  public:
-  explicit NearestRounder(double step) : step_(static_cast<float>(step)) {}
+  explicit NearestRounder(double step, std::int32_t largest = 1'000'000'000)
+      : step_(static_cast<float>(step)), largest_(static_cast<float>(largest)) {}
   void round(const Column& column) const override;
 
  private:
-  float step_;
+  float step_, largest_;
 };
 
 /// The level of least error plus λ·bits: (t/Δ − q)² + λ·(d̄/d)·bits(q), d̄ the layer's mean weight, so that a

@@ -162,6 +162,16 @@ struct Where {};  ///< condition, x, y; broadcast
 struct Cast {
   bool saturate = true;
 };  ///< to the output's dtype
+/// Inputs: x (a float or i32), scale (one number, or one per element of `axis`), zero? (of the output's
+/// dtype, as many as scales). Levels q = clamp(round(x / scale) + zero), ties to even, within the output's
+/// dtype.
+struct Quantize {
+  std::int64_t axis = 1;
+};
+/// Inputs: levels q, scale, zero? as of Quantize. x = (q − zero) · scale.
+struct Dequantize {
+  std::int64_t axis = 1;
+};
 struct Reduce {
   ReduceFunction function = ReduceFunction::sum;
   std::vector<std::int64_t> axes;
@@ -271,11 +281,11 @@ struct Resize {
 };
 
 using Operation =
-    std::variant<Convolution, TransposedConvolution, MatMul, Pool, Unary, Binary, Where, Cast, Reduce,
-                 ArgExtreme, TopK, CumulativeSum, Softmax, LayerNormalization, BatchNormalization,
-                 GroupNormalization, LpNormalization, LocalResponseNormalization, Concat, Split, Slice, Pad,
-                 Reshape, Transpose, Expand, Tile, Gather, GatherElements, GatherNd, ScatterNd, OneHot,
-                 Triangle, DepthToSpace, SpaceToDepth, Resize>;
+    std::variant<Convolution, TransposedConvolution, MatMul, Pool, Unary, Binary, Where, Cast, Quantize,
+                 Dequantize, Reduce, ArgExtreme, TopK, CumulativeSum, Softmax, LayerNormalization,
+                 BatchNormalization, GroupNormalization, LpNormalization, LocalResponseNormalization, Concat,
+                 Split, Slice, Pad, Reshape, Transpose, Expand, Tile, Gather, GatherElements, GatherNd,
+                 ScatterNd, OneHot, Triangle, DepthToSpace, SpaceToDepth, Resize>;
 
 using ValueId = std::int32_t;
 inline constexpr ValueId kNone = -1;  ///< an optional input or output that is left out

@@ -50,6 +50,8 @@ void compute(const Unary& step, Inputs inputs, Outputs outputs);
 void compute(const Binary& step, Inputs inputs, Outputs outputs);
 void compute(const Where& step, Inputs inputs, Outputs outputs);
 void compute(const Cast& step, Inputs inputs, Outputs outputs);
+void compute(const Quantize& step, Inputs inputs, Outputs outputs);
+void compute(const Dequantize& step, Inputs inputs, Outputs outputs);
 
 void compute(const Reduce& step, Inputs inputs, Outputs outputs);
 void compute(const ArgExtreme& step, Inputs inputs, Outputs outputs);

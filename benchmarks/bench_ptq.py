@@ -1,0 +1,164 @@
+"""Static quantization: what our QDQ files lose in ONNX Runtime, and what calibration takes of memory.
+
+python benchmarks/bench_ptq.py --models ../shared/data/models --images ../shared/data/images
+
+Calibrated on the first 128 images of nips2017-dev, whose labels nobody looks at; measured on the 1000 of imagenet-sample:
+points of top-1 lost, mean KL divergence of the outputs to the float network's, in ONNX Runtime and on our engine, and the
+share of images on which both have the same first class. The peers' figures (ONNX Runtime's quantize_static by minima and
+maxima, entropy and percentiles, nncf.quantize 3.4) were measured on the same images with per-channel weights and uint8
+activations; the best of the four is the bar. Memory is a fresh process's peak (ru_maxrss) that takes the
+ranges of yolov8n_random with
+1000 images of 640 × 640 that are made on the fly.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+import rdquant as rdq
+from machine import describe
+
+RESULTS = Path(__file__).parent / "results" / "ptq.json"
+NETS = {
+    "squeezenet1.1-7": "imagenet",
+    "mobilenet_v1_0.75": "tf",
+    "efficientnet_lite0": "efficientnet-lite",
+}
+PEERS = {  # least loss in points of top-1, least KL, each over the four peers
+    "squeezenet1.1-7": (1.1, 0.0195),
+    "mobilenet_v1_0.75": (0.5, 0.033),
+    "efficientnet_lite0": (0.4, 0.0084),
+}
+DETECTOR, SIZE, COUNT = "yolov8n_random", 640, 1000
+
+
+class Noise(rdq.Dataset):
+    """Seeded images of smooth noise, made when asked for."""
+
+    def __init__(self, count: int, size: int) -> None:
+        super().__init__("noise", np.zeros(count, np.int64), 1, 8)
+        self._size = size
+        self.fingerprint = f"noise {count} {size}"
+
+    def stream(self, chunks: Iterable[NDArray[np.int64]]) -> Iterator[NDArray[np.float32]]:
+        for chunk in chunks:
+            yield np.stack([self._image(int(i)) for i in chunk])
+
+    def _image(self, index: int) -> NDArray[np.float32]:
+        coarse = np.random.default_rng(index).random((3, self._size // 16, self._size // 16), np.float32)
+        return np.kron(coarse, np.ones((1, 16, 16), np.float32))
+
+
+def classifier(folder: Path, images: Path, net: str, threads: int | None) -> dict[str, Any]:
+    """One network, quantized and measured."""
+    model = rdq.load(folder / f"{net}.onnx")
+    calibration = rdq.ImageFolder(images / "nips2017-dev", preprocess=NETS[net]).take(np.arange(128))
+    start = time.perf_counter()
+    quantized = rdq.quantize_static(model, calibration.held(1 << 28), threads=threads)
+    seconds = time.perf_counter() - start
+    data = rdq.ImageFolder(images / "imagenet-sample", preprocess=NETS[net]).held(1 << 30)
+    before = rdq.evaluate(model, data, threads=threads, metrics=["top1", "scores"])
+    found = {
+        backend: rdq.evaluate(
+            quantized, data, backend, threads, metrics=["top1", "kl"], reference=before["scores"]
+        )
+        for backend in ("auto", "onnxruntime")
+    }
+    ours, theirs = found["auto"], found["onnxruntime"]
+    row = {
+        "net": net,
+        "top1": before["top1"],
+        "lost_points": 100 * (before["top1"] - ours["top1"]),
+        "kl": ours["kl"],
+        "lost_points_onnxruntime": 100 * (before["top1"] - theirs["top1"]),
+        "kl_onnxruntime": theirs["kl"],
+        "same_in_onnxruntime": float(np.mean(ours["predictions"] == theirs["predictions"])),
+        "peer_lost_points": PEERS[net][0],
+        "peer_kl": PEERS[net][1],
+        "seconds": seconds,
+        "steps": {s.step: s.damage.kl for s in quantized.report.steps},
+        "kept": [layer.node for layer in quantized.report.kept],
+    }
+    print(json.dumps(row), flush=True)
+    return row
+
+
+def calibrate(folder: Path, count: int) -> None:
+    """What the fresh process does: prints its peak of memory before and after as JSON."""
+    from rdquant.ptq.network import Network
+    from rdquant.ptq.observe import observe
+    from rdquant.ptq.placement import place
+
+    model = rdq.load(folder / f"{DETECTOR}.onnx")
+    network = Network(model)
+    values = list(place(network, network.layers).roots)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    data = Noise(count, SIZE)
+    start = time.perf_counter()
+    found = observe(model, lambda: (x for x, _ in data), values)
+    assert all(seen.images == count for seen in found.values())
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    seconds = time.perf_counter() - start
+    print(json.dumps({"images": count, "loaded_bytes": before, "peak_bytes": peak, "seconds": seconds}))
+
+
+def memory(folder: Path, count: int) -> dict[str, Any]:
+    """Peak of a process of its own."""
+    run = subprocess.run(
+        [sys.executable, __file__, "--models", folder, "--calibrate", str(count)],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    row: dict[str, Any] = json.loads(run.stdout)
+    print(json.dumps(row), flush=True)
+    return row
+
+
+def store(row: dict[str, Any] | None = None, peak: dict[str, Any] | None = None) -> None:
+    """Put a row, or the peak of memory, into the results file, whatever else it holds."""
+    result = json.loads(RESULTS.read_text()) if RESULTS.exists() else {"rows": []}
+    rows = {known["net"]: known for known in result["rows"]}
+    if row is not None:
+        rows[row["net"]] = row
+    if peak is not None:
+        result["memory"] = peak
+    result |= {"rows": [rows[net] for net in NETS if net in rows], "machine": describe(["onnxruntime"])}
+    RESULTS.write_text(json.dumps(result, indent=1) + "\n")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--models", type=Path, required=True)
+    parser.add_argument("--images", type=Path)
+    parser.add_argument("--threads", type=int, help="of inference (default: all cores)")
+    parser.add_argument("--nets", nargs="*", default=list(NETS))
+    parser.add_argument(
+        "--count", type=int, default=COUNT, help="images of the memory's row; 0: leave it out"
+    )
+    parser.add_argument("--calibrate", type=int, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.calibrate is not None:
+        calibrate(options.models, options.calibrate)
+        return
+    for net in options.nets:
+        store(row=classifier(options.models, options.images, net, options.threads))
+    if options.count:
+        store(peak=memory(options.models, options.count))
+
+
+if __name__ == "__main__":
+    main()

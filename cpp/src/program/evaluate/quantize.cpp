@@ -1,0 +1,85 @@
+#include <algorithm>
+#include <limits>
+#include <type_traits>
+
+#include "steps.hpp"
+#include "walk.hpp"
+
+namespace rdquant::program::plain {
+namespace {
+
+/// Nearest integer, ties to even, of |value| < 2^22: in the sum only whole numbers have a place.
+[[nodiscard]] float nearest(float value) noexcept {
+  constexpr float kShift = 1.5F * (1U << 23U);
+  return (value + kShift) - kShift;
+}
+
+/// Calls each(scale, zero, begin, count) for every run of elements that share them.
+template <typename Each>
+void runs(Sizes shape, std::int64_t axis, const TensorView& scale, const TensorView& zero, Each each) {
+  const std::vector<double> scales = numbers(scale), zeros = numbers(zero);
+  if (scales.size() == 1) {
+    return each(static_cast<float>(scales[0]), zeros.empty() ? 0 : static_cast<std::int32_t>(zeros[0]),
+                std::int64_t{0}, size_of(shape));
+  }
+  const Around around(shape, axis);
+  for (std::int64_t i = 0; i < around.outer * around.size; ++i) {
+    const auto channel = static_cast<std::size_t>(i % around.size);
+    each(static_cast<float>(scales[channel]), zeros.empty() ? 0 : static_cast<std::int32_t>(zeros[channel]),
+         i * around.inner, around.inner);
+  }
+}
+
+template <typename From, typename To>
+void quantize(const From* x, To* q, std::int64_t count, float scale, std::int32_t zero) {
+  const auto low = static_cast<float>(std::numeric_limits<To>::min() - zero);
+  const auto high = static_cast<float>(std::numeric_limits<To>::max() - zero);
+  for (std::int64_t i = 0; i < count; ++i) {
+    const float level = nearest(std::min(std::max(low, convert<float>(x[i]) / scale), high));
+    q[i] = static_cast<To>(static_cast<std::int32_t>(level) + zero);
+  }
+}
+
+}  // namespace
+
+void compute(const Quantize& step, Inputs inputs, Outputs outputs) {
+  const TensorView& x = inputs[0];
+  const MutableTensorView& q = outputs[0];
+  with_type(x.dtype, [&]<typename From>(Type<From>) {
+    with_type(q.dtype, [&]<typename To>(Type<To>) {
+      if constexpr ((kIsFloat<From> || std::is_same_v<From, std::int32_t>) && kIsInteger<To> &&
+                    sizeof(To) <= 2) {
+        runs(q.shape, step.axis, inputs[1], at(inputs, 2),
+             [&](float scale, std::int32_t zero, std::int64_t begin, std::int64_t count) {
+               quantize(x.as<From>() + begin, q.as<To>() + begin, count, scale, zero);
+             });
+      } else {
+        refuse("quantize", kIsInteger<To> ? x.dtype : q.dtype);
+      }
+    });
+  });
+}
+
+void compute(const Dequantize& step, Inputs inputs, Outputs outputs) {
+  const TensorView& q = inputs[0];
+  const MutableTensorView& x = outputs[0];
+  with_type(q.dtype, [&]<typename From>(Type<From>) {
+    with_type(x.dtype, [&]<typename To>(Type<To>) {
+      if constexpr (kIsInteger<From> && sizeof(From) <= 4 && kIsFloat<To>) {
+        runs(x.shape, step.axis, inputs[1], at(inputs, 2),
+             [&](float scale, std::int32_t zero, std::int64_t begin, std::int64_t count) {
+               using Wide = std::conditional_t<sizeof(From) == 4, std::int64_t, std::int32_t>;
+               const From* from = q.as<From>() + begin;
+               To* to = x.as<To>() + begin;
+               for (std::int64_t i = 0; i < count; ++i) {
+                 to[i] = convert<To>(static_cast<float>(static_cast<Wide>(from[i]) - zero) * scale);
+               }
+             });
+      } else {
+        refuse("dequantize", kIsFloat<To> ? q.dtype : x.dtype);
+      }
+    });
+  });
+}
+
+}  // namespace rdquant::program::plain

@@ -1,0 +1,151 @@
+"""The command that quantizes a model for inference: rdquant quantize."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ._arguments import Command, Debug, Json, ModelFile, Threads, check_data, parse_names
+from ._terminal import keep_hint, log, print_json, print_table
+
+if TYPE_CHECKING:
+    from .ptq import Report
+
+__all__ = ["register"]
+
+_HELP: dict[str, Any] = {"help_option_names": ["-h", "--help"]}
+_EPILOG = (
+    "\b\nExamples\n"
+    "  rdquant quantize net.onnx --calibration photos/ --preprocess imagenet -o net.int8.onnx\n"
+    "  rdquant quantize net.onnx --calibration photos/ --rounding nearest --equalize 0 -o quick.onnx\n\n"
+    "Labels are not looked at. The file runs in ONNX Runtime, OpenVINO and rdquant. Layers that wreck the outputs stay in "
+    "float, and are named with the reason."
+)
+
+Folder = Annotated[
+    str,
+    typer.Option(help="Images like those the network will see, 100 to 300 of them: folder, .npz, or digits."),
+]
+Preprocess = Annotated[
+    str | None, typer.Option(help="What the images become: {presets} (default: imagenet).")
+]
+Count = Annotated[int, typer.Option(help="How many of the images are used, spread over them.", min=1)]
+Activations = Annotated[str, typer.Option(help="Levels of activations: u8 (0 … 255) or s8 (-128 … 127).")]
+Symmetric = Annotated[bool, typer.Option("--symmetric", help="The middle level of activations stands for 0.")]
+PerTensor = Annotated[
+    bool, typer.Option("--per-tensor", help="One scale for all weights of a layer, not one for each output.")
+]
+Ranges = Annotated[
+    str,
+    typer.Option(
+        help="How far levels of activations reach: minmax (all that was seen), average (of the images' extremes), "
+        "percentile, mse (least squared error), kl (least divergence of histograms)."
+    ),
+]
+Percentile = Annotated[
+    float, typer.Option(help="Share of values, in percent, that --ranges percentile keeps.", min=50, max=100)
+]
+Equalize = Annotated[
+    float,
+    typer.Option(help="Strength of cross-layer equalization of channels, 0 (none) to 1.", min=0, max=1),
+]
+Rounding = Annotated[
+    str,
+    typer.Option(
+        help="Weights: nearest; feedback (keeps each layer's outputs); order (so, and layer after layer, each making up "
+        "for those before it)."
+    ),
+]
+NoBias = Annotated[bool, typer.Option("--no-bias-correction", help="Leave the biases as they are.")]
+MaxKl = Annotated[
+    float, typer.Option(help="Classifiers: largest mean KL divergence to the float model's outputs, nats.")
+]
+MaxNoise = Annotated[
+    float, typer.Option(help="Other networks: largest mean share of noise in the outputs' channels, 0 to 1.")
+]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to `app`."""
+    app.command(cls=Command, epilog=_EPILOG, context_settings=_HELP, no_args_is_help=True)(quantize)
+
+
+def quantize(
+    model: ModelFile,
+    calibration: Folder,
+    output: Annotated[Path, typer.Option("-o", "--output", help="ONNX file to write.", dir_okay=False)],
+    preprocess: Preprocess = None,
+    images: Count = 128,
+    activations: Activations = "u8",
+    symmetric: Symmetric = False,
+    per_tensor: PerTensor = False,
+    ranges: Ranges = "mse",
+    percentile: Percentile = 99.999,
+    equalize: Equalize = 0.5,
+    rounding: Rounding = "feedback",
+    no_bias_correction: NoBias = False,
+    max_kl: MaxKl = 0.1,
+    max_noise: MaxNoise = 0.05,
+    threads: Threads = None,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Write a model with activations and weights of 8 bits, as ONNX in the form QDQ, calibrated on a few images."""
+    from .data import open_dataset
+    from .graph import load
+    from .ptq import KINDS, METHODS, ROUNDINGS, quantize_static
+
+    parse_names(activations, KINDS, "--activations")
+    parse_names(ranges, METHODS, "--ranges")
+    parse_names(rounding, ROUNDINGS, "--rounding")
+    check_data(calibration, preprocess)
+    loaded = load(model)
+    data = open_dataset(calibration, preprocess, model=loaded)
+    keep_hint(f"{output} was not written.")
+    quantized = quantize_static(
+        loaded,
+        data.calibration(min(images, len(data))),
+        activations=activations,
+        symmetric=symmetric,
+        per_channel=not per_tensor,
+        ranges=ranges,
+        percentile=percentile,
+        equalize=equalize,
+        rounding=rounding,
+        correct_bias=not no_bias_correction,
+        max_kl=max_kl,
+        max_noise=max_noise,
+        threads=threads,
+        progress=True,
+    )
+    quantized.save(output)
+    if as_json:
+        print_json({"path": str(output), "bytes": output.stat().st_size, **quantized.report.to_dict()})
+        return
+    _print(quantized.report)
+    log(f"{output}: {output.stat().st_size:,} bytes")
+
+
+def _print(report: Report) -> None:
+    what = "KL" if report.damage.kl is not None else "noise"
+    rows = [
+        [
+            layer.node,
+            layer.op,
+            f"{layer.alone:.2e}",
+            "–" if layer.sqnr_db is None else f"{layer.sqnr_db:.1f}",
+            layer.reason if layer.kept else "",
+        ]
+        for layer in report.layers
+    ]
+    steps = ", ".join(f"{step.step} {step.damage.score:.4g}" for step in report.steps)
+    notes = [f"{what} on {report.measured} of {report.images} calibration images, step by step: {steps}"]
+    if report.damage.agreement is not None:
+        notes.append(f"Same first class as the float model: {100 * report.damage.agreement:.1f} %")
+    notes.append(f"Layers kept in float: {len(report.kept)} of {len(report.layers)}")
+    if not report.met:
+        notes.append(f"The tolerated {report.limit:g} is not met")
+    head = ["layer, worst first", "operator", f"{what} alone", "SQNR dB", "kept in float because"]
+    print_table("Damage by layer", head, rows, left=2, notes=notes)

@@ -1,0 +1,23 @@
+"""Post-training quantization: networks of 8 bits from trained ones and a few images without labels."""
+
+from __future__ import annotations
+
+from .grids import KINDS, Grid, grid_of
+from .options import ROUNDINGS
+from .ranges import METHODS, range_of
+from .report import LayerReport, QuantizedModel, Report, StepReport
+from .static import quantize_static
+
+__all__ = [
+    "KINDS",
+    "METHODS",
+    "ROUNDINGS",
+    "Grid",
+    "LayerReport",
+    "QuantizedModel",
+    "Report",
+    "StepReport",
+    "grid_of",
+    "quantize_static",
+    "range_of",
+]

@@ -1,0 +1,152 @@
+"""A model's graph as quantization sees it: who makes a value, who reads it, what a node does to levels."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import onnx
+
+from ..calibrate import Layer, layers_of
+from ..errors import Unsupported
+from ..graph import Model
+
+__all__ = ["ACTIVATIONS", "MOVERS", "OTHERS", "Network"]
+
+MOVERS = frozenset(
+    {
+        "DepthToSpace",
+        "Dropout",
+        "Flatten",
+        "Identity",
+        "MaxPool",
+        "Reshape",
+        "Slice",
+        "SpaceToDepth",
+        "Split",
+        "Squeeze",
+        "Transpose",
+        "Unsqueeze",
+    }
+)
+"""What they give are levels of their first input, in other places (Resize to the nearest too)."""
+
+ACTIVATIONS = frozenset(("Relu", "Clip"))
+"""The layer or sum before them takes them in: between both there are no levels."""
+
+OTHERS = frozenset(
+    {
+        "Add",
+        "AveragePool",
+        "Concat",
+        "GlobalAveragePool",
+        "HardSigmoid",
+        "HardSwish",
+        "LeakyRelu",
+        "Mul",
+        "Resize",
+        "Sigmoid",
+        "Tanh",
+    }
+)
+"""Operators that compute with levels, beside convolutions and products with weights."""
+
+_BOTH = frozenset(("Add", "Mul"))  # read levels twice
+
+
+class Network:
+    """`model`'s nodes in order, with what leads from one to another.
+
+    Attributes:
+        model: the network.
+        nodes: of its main graph.
+        layers: index of a node → layer, for convolutions and products with a weight of their own, in order.
+        input, outputs: names of the network's input and outputs.
+        constants: small tensors that no data change, such as the bounds of clips.
+
+    Raises Unsupported for a network whose inputs are not one float32 tensor, or that has an opset below 13.
+    """
+
+    def __init__(self, model: Model) -> None:
+        skeleton = model.skeleton
+        opset = next((o.version for o in skeleton.opset_import if o.domain in ("", "ai.onnx")), 0)
+        if opset < 13:
+            raise Unsupported(
+                f"{model.name}: opset {opset}: quantization needs 13 or later (scales per channel)"
+            )
+        if len(model.inputs) != 1 or model.inputs[0].dtype != "float32":
+            found = ", ".join(f"{i.name} ({i.dtype})" for i in model.inputs)
+            raise Unsupported(f"{model.name}: quantization needs one input of float32, found {found}")
+        self.model = model
+        self.input = model.inputs[0].name
+        self.nodes = list(skeleton.graph.node)
+        self.constants = [t for t in skeleton.graph.initializer if not t.external_data]
+        self.outputs = {o.name for o in skeleton.graph.output}
+        self._maker = {out: i for i, node in enumerate(self.nodes) for out in node.output if out}
+        self._users: dict[str, list[int]] = {}
+        for i, node in enumerate(self.nodes):
+            for name in _read(node):
+                self._users.setdefault(name, []).append(i)
+        by_weight = {layer.weight: layer for layer in layers_of(model)}
+        self.layers: dict[int, Layer] = {
+            i: by_weight[node.input[1]]
+            for i, node in enumerate(self.nodes)
+            if len(node.input) > 1 and node.input[1] in by_weight
+        }
+
+    def maker(self, value: str) -> int | None:
+        """Index of the node that makes `value`; None for the input and constants."""
+        return self._maker.get(value)
+
+    def users(self, value: str) -> list[int]:
+        """Indices of the nodes that read `value`, once for each."""
+        return self._users.get(value, [])
+
+    def kind(self, i: int) -> str:
+        """ "layer", "mover", "activation", "other", or "" for a node that knows no levels."""
+        node = self.nodes[i]
+        if i in self.layers:
+            return "layer"
+        if node.domain not in ("", "ai.onnx"):
+            return ""
+        if node.op_type in MOVERS or (node.op_type == "Resize" and _is_nearest(node)):
+            # What a second output of Dropout or MaxPool tells is not a level.
+            single = node.op_type == "Split" or sum(bool(o) for o in node.output) == 1
+            return "mover" if single else ""
+        if node.op_type in ACTIVATIONS:
+            return "activation"
+        return "other" if node.op_type in OTHERS else ""
+
+    def data(self, i: int) -> list[str]:
+        """What node `i` reads that levels can stand for; weights and settings are not among it."""
+        node = self.nodes[i]
+        if i in self.layers:
+            return [self.layers[i].input]
+        count = {"Concat": len(node.input)}.get(node.op_type, 2 if node.op_type in _BOTH else 1)
+        return list(dict.fromkeys(node.input[:count]))
+
+    def given(self, i: int) -> list[str]:
+        """What node `i` makes."""
+        return [name for name in self.nodes[i].output if name]
+
+    def next_activation(self, value: str) -> int | None:
+        """The Relu or Clip that alone reads `value`; None where there is none."""
+        users = self.users(value)
+        alone = len(users) == 1 and value not in self.outputs
+        return users[0] if alone and self.kind(users[0]) == "activation" else None
+
+    def label(self, i: int) -> str:
+        """What messages and reports call node `i`."""
+        return self.nodes[i].name or self.nodes[i].output[0]
+
+
+def _is_nearest(node: onnx.NodeProto) -> bool:
+    return all(a.s == b"nearest" for a in node.attribute if a.name == "mode")
+
+
+def _read(node: onnx.NodeProto) -> Iterator[str]:
+    yield from dict.fromkeys(name for name in node.input if name)
+    for attribute in node.attribute:
+        for graph in (attribute.g, *attribute.graphs):
+            for inner in graph.node:
+                yield from _read(inner)
+            yield from (out.name for out in graph.output)

@@ -1,0 +1,104 @@
+"""What quantization did to a network, in plain figures."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import onnx
+
+from ..graph import Model
+from ..graph.model import Origin
+from .damage import Damage
+
+__all__ = ["LayerReport", "QuantizedModel", "Report", "StepReport"]
+
+
+@dataclass(frozen=True)
+class StepReport:
+    """What the outputs lose once a step has been done, with those before it.
+
+    Attributes:
+        step: "levels" (activations, and weights to the nearest level), "equalize", "rounding", "bias", "order" or
+            "keep". "equalize" and "order" are undone where they made it worse.
+        damage: on the calibration images.
+    """
+
+    step: str
+    damage: Damage
+
+
+@dataclass(frozen=True)
+class LayerReport:
+    """One layer, and what it costs to quantize it.
+
+    Attributes:
+        node, op: of the graph.
+        alone: what the outputs lose where this layer alone is quantized: KL divergence in nats, or share of noise.
+        sqnr_db: of its output in the quantized network, decibels; None where it is not compared.
+        kept: whether it stays in float.
+        reason: why, "" where it does not.
+    """
+
+    node: str
+    op: str
+    alone: float
+    sqnr_db: float | None
+    kept: bool
+    reason: str
+
+
+@dataclass(frozen=True)
+class Report:
+    """What `quantize_static` measured; nothing of it needs labels.
+
+    Attributes:
+        images: number of calibration images.
+        measured: of them, those on which the losses below were measured.
+        steps: in order, each with what is left to lose.
+        layers: the one that does most damage first.
+        damage: of the network that is returned.
+        limit: what was tolerated.
+        met: whether the damage is within it.
+    """
+
+    images: int
+    measured: int
+    steps: tuple[StepReport, ...]
+    layers: tuple[LayerReport, ...]
+    damage: Damage
+    limit: float
+    met: bool
+
+    @property
+    def kept(self) -> tuple[LayerReport, ...]:
+        """Layers that stay in float."""
+        return tuple(layer for layer in self.layers if layer.kept)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, fit for JSON."""
+        return {**asdict(self), "kept": [layer.node for layer in self.kept]}
+
+    def __str__(self) -> str:
+        what = "KL" if self.damage.kl is not None else "noise"
+        lines = [f"{what} of the outputs on {self.measured} calibration images, after each step"]
+        lines += [f"  {s.step:<9} {s.damage.score:.5f}" for s in self.steps]
+        lines += [f"kept in float: {layer.node} ({layer.op}): {layer.reason}" for layer in self.kept]
+        if not self.met:
+            lines.append(f"the tolerated {self.limit:g} is not met")
+        return "\n".join(lines)
+
+
+class QuantizedModel(Model):
+    """A quantized model, and what was measured on the way to it.
+
+    Attributes:
+        report: see `Report`.
+    """
+
+    def __init__(self, model: Model, report: Report) -> None:
+        graph, tensors = model.parts()
+        facts = model.summary()
+        origin = Origin(model.source, model.name, facts["file_bytes"], facts["opset"], facts["nodes"])
+        super().__init__(onnx.ModelProto.FromString(graph), tensors, model.parameters, origin)
+        self.report = report

@@ -1,0 +1,115 @@
+"""Levels of all weights of a network, by each of the ways to round them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..calibrate import Layer, LayerRounder, Moments, covariances, following
+from ..graph import Model
+from .export import LayerLevels
+from .options import Options
+from .weights import feedback, nearest
+
+__all__ = ["Rounding"]
+
+Images = Callable[[], Iterable[NDArray[np.float32]]]
+Levels = dict[str, LayerLevels]
+_MOMENT_BYTES = 1 << 27  # of covariances at a time
+_MOST_JOINT = 1280  # inputs of a layer that is rounded to what those before it give; else alone
+
+
+class Rounding:
+    """Rounds the weights of `layers`, of `model` in float.
+
+    scales: of the levels that each layer reads, by the name of the weight. images: gives batches of the input, the
+    same ones each time.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        layers: list[Layer],
+        scales: Mapping[str, float],
+        images: Images,
+        options: Options,
+        done: Callable[[int], None],
+    ) -> None:
+        self._model, self._layers, self._scales = model, layers, scales
+        self._images, self._options, self._done = images, options, done
+        self._weights = model.weights()
+
+    def nearest(self) -> Levels:
+        """Each weight to its nearest level, biases as they are."""
+        per_channel = self._options.per_channel
+        return {
+            layer.weight: nearest(layer, self._weights, self._scales[layer.weight], per_channel)
+            for layer in self._layers
+        }
+
+    def alone(self) -> tuple[Levels, Levels]:
+        """Each layer as if all before it stayed in float: with biases as they are, and where they take up mean errors."""
+        plain: Levels = {}
+        corrected: Levels = {}
+        for portion in _portions(self._layers):
+            moments = covariances(self._model, self._images(), portion, threads=self._options.threads)
+            for layer in portion:
+                plain[layer.weight] = self._rounded(layer, moments[layer.weight], False)
+                corrected[layer.weight] = self._rounded(layer, moments[layer.weight], True)
+            self._done(len(portion))
+        return plain, corrected
+
+    def _rounded(self, layer: Layer, moments: Moments, correct: bool) -> LayerLevels:
+        scale, per_channel = self._scales[layer.weight], self._options.per_channel
+        if self._options.rounding == "nearest":
+            return nearest(layer, self._weights, scale, per_channel, moments.mean() if correct else None)
+        bias = self._weights[layer.bias] if correct and layer.bias is not None else None
+        threads = self._options.threads or 0
+        return self._feedback(
+            layer, LayerRounder(self._weights[layer.weight], bias, layer, moments, threads), correct
+        )
+
+    def in_order(self, before: Levels, written: Callable[[Levels], Model]) -> Levels:
+        """Each layer to what makes up for the levels of all before it.
+
+        before: levels of all layers. written: the network with given levels.
+        """
+        found = dict(before)
+        same: dict[tuple[object, ...], list[Layer]] = {}
+        for layer in self._layers:
+            same.setdefault(layer.geometry, []).append(layer)
+        (port,) = self._model.inputs
+        for layers in same.values():
+            if layers[0].input != port.name and layers[0].inputs <= _MOST_JOINT:
+                rounders = following(
+                    self._model,
+                    written(found),
+                    layers,
+                    self._images,
+                    threads=self._options.threads or 0,
+                )
+                for layer, rounder in rounders:
+                    found[layer.weight] = self._feedback(layer, rounder, True)
+            self._done(len(layers))
+        return found
+
+    def _feedback(self, layer: Layer, rounder: LayerRounder, correct: bool) -> LayerLevels:
+        bias = None if layer.bias is None else self._weights[layer.bias]
+        return feedback(layer, rounder, bias, self._scales[layer.weight], self._options.per_channel, correct)
+
+
+def _portions(layers: list[Layer]) -> Iterator[list[Layer]]:
+    """Layers whose covariances are held at a time."""
+    portion: list[Layer] = []
+    taken = 0
+    for layer in layers:
+        size = 8 * layer.groups * layer.inputs**2
+        if portion and taken + size > _MOMENT_BYTES:
+            yield portion
+            portion, taken = [], 0
+        portion.append(layer)
+        taken += size
+    if portion:
+        yield portion

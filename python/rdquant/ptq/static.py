@@ -1,0 +1,320 @@
+"""Static quantization: ranges of activations known beforehand, from calibration images without labels."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Collection, Iterator
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import ArrayLike, NDArray
+from tqdm import tqdm
+
+from ..data import Dataset
+from ..errors import InvalidArgument
+from ..graph import Model, load
+from .damage import Damage, Judge, signal_to_noise
+from .equalize import equalized
+from .export import LayerLevels, write
+from .fold import folded
+from .grids import Grid, grid_of
+from .network import Network
+from .observe import observe, portions
+from .observed import Observed
+from .options import Options
+from .placement import Placement, place
+from .ranges import range_of
+from .report import LayerReport, QuantizedModel, Report, StepReport
+from .rounds import Rounding
+
+__all__ = ["quantize_static"]
+
+_BATCH = 32
+_MEASURED = 128  # images that steps are measured on, at most
+_RANKED = 16  # images that each layer alone is measured on, at most
+_FITTED = 128  # images that weights are rounded by, at most
+Levels = dict[str, LayerLevels]
+
+
+def quantize_static(
+    model: str | os.PathLike[str] | bytes | onnx.ModelProto | Model,
+    calibration: Dataset | ArrayLike,
+    *,
+    activations: str = "u8",
+    symmetric: bool = False,
+    per_channel: bool = True,
+    ranges: str = "mse",
+    percentile: float = 99.999,
+    equalize: float = 0.5,
+    rounding: str = "feedback",
+    correct_bias: bool = True,
+    max_kl: float = 0.1,
+    max_noise: float = 0.05,
+    threads: int | None = None,
+    progress: bool = False,
+) -> QuantizedModel:
+    """`model` with activations and weights of 8 bits, as ONNX in the form QDQ, which runs anywhere.
+
+    Convolutions, products with weights and what lies between two of them compute with levels; what follows the last
+    layer stays in float.
+
+    Args:
+        model: what `rdquant.load` takes; one input of float32.
+        calibration: images like those the network will see: a data set, whose labels nobody looks at, or an array
+            [n, …] ready for the network. 100 to 300 do. They are streamed: memory does not depend on their number.
+        activations: "u8" (0 … 255) or "s8" (−128 … 127) levels, one scale for each value.
+        symmetric: the middle level stands for 0.
+        per_channel: weights (levels −127 … 127, zero in the middle) have a scale for each output; else one.
+        ranges: how far levels of activations reach, one of `rdquant.ptq.METHODS`: "minmax" (all that was seen),
+            "average" (moving averages of the images' extremes), "percentile", "mse" (least squared error), "kl" (least
+            divergence of histograms).
+        percentile: share of values, in percent, that "percentile" keeps.
+        equalize: strength of cross-layer equalization: channels that use a share u of their value's range are scaled
+            by u^-equalize; 0: not at all.
+        rounding: "nearest"; "feedback": what rounding a weight does to the layer's outputs, later weights make up for
+            (GPTQ's class); "order": so, and layer after layer, each making up for the levels of all before it.
+        correct_bias: biases take up the mean error of their layer's outputs.
+        max_kl, max_noise: what may be lost on the calibration images: mean KL divergence of a classifier's outputs to
+            the float network's, nats; for any other network the mean share of noise in its outputs' channels (0.05:
+            13 dB). Where it is more, the layers that alone do most damage stay in float, until it is not.
+        threads: of inference; default: all cores.
+        progress: show bars on stderr.
+
+    Returns:
+        A `Model` whose attribute `report` says what every step bought, ranks the layers by the damage each does alone,
+        and names those that stay in float, with the reason.
+
+    Raises:
+        InvalidArgument: an argument that is not allowed; images that do not fit; a network with nothing to quantize,
+            or whose values become NaN. Unsupported: several inputs, or another type than float32.
+    """
+    options = Options(
+        activations,
+        symmetric,
+        per_channel,
+        ranges,
+        percentile,
+        float(equalize),
+        rounding,
+        correct_bias,
+        max_kl,
+        max_noise,
+        threads,
+    )
+    images = _Images(calibration)
+    return _Static(load(model), images, options, progress).run()
+
+
+class _Images:
+    """Batches of calibration images, the same ones each time; of the first `count` only where that is given."""
+
+    def __init__(self, source: Dataset | ArrayLike, count: int | None = None) -> None:
+        data = source if isinstance(source, Dataset) else np.asarray(source)
+        if not isinstance(data, Dataset) and (data.ndim < 2 or data.dtype.kind not in "fiu"):
+            raise InvalidArgument(
+                f"calibration: expected a data set, or real numbers [n, …], got {data.dtype} {list(data.shape)}"
+            )
+        if len(data) == 0:
+            raise InvalidArgument("calibration: expected at least one image, got none")
+        self._data = data
+        self.count = min(len(data), count or len(data))
+
+    def first(self, count: int) -> _Images:
+        return _Images(self._data, count)
+
+    def spread(self, count: int) -> _Images:
+        """Evenly over all."""
+        chosen = np.unique(np.linspace(0, len(self._data) - 1, min(count, len(self._data))).astype(np.int64))
+        if isinstance(self._data, Dataset):
+            return _Images(self._data.take(chosen))
+        return _Images(self._data[chosen])
+
+    def __call__(self) -> Iterator[NDArray[np.float32]]:
+        if isinstance(self._data, Dataset):
+            whole = self._data if self.count == len(self._data) else self._data.take(np.arange(self.count))
+            yield from (x for x, _ in whole)
+        else:
+            for start in range(0, self.count, _BATCH):
+                yield self._data[start : min(start + _BATCH, self.count)].astype(np.float32, copy=False)
+
+
+class _Static:
+    """One quantization, step by step."""
+
+    def __init__(self, model: Model, images: _Images, options: Options, progress: bool) -> None:
+        self._name = model.name
+        self._images, self._options, self._progress = images, options, progress
+        self._few = images.spread(_MEASURED)
+        float_model = folded(model)
+        self._network = Network(float_model)
+        if not self._network.layers:
+            raise InvalidArgument(
+                f"{model.name}: no convolution or product with weights of its own to quantize"
+            )
+        self._all = list(self._network.layers)
+        self._placement = place(self._network, self._all)
+        self._judge = Judge(float_model, self._few, options.threads)
+        self._limit = options.max_kl if self._judge.classifies else options.max_noise
+        self._steps: list[StepReport] = []
+        self._observed: dict[str, Observed] = {}
+        self._grids: dict[str, Grid] = {}
+
+    def run(self) -> QuantizedModel:
+        """The quantized network."""
+        self._observed = self._observe()
+        levels = self._round(self._equalize())
+        model, damage = self._written(self._all, levels)
+        alone = self._rank(levels)
+        kept: dict[int, str] = {}
+        if damage.score > self._limit:
+            model, damage, kept = self._keep(levels, alone, damage)
+        layers = self._layer_reports(model, alone, kept)
+        report = Report(
+            self._images.count,
+            self._few.count,
+            tuple(self._steps),
+            layers,
+            damage,
+            self._limit,
+            damage.score <= self._limit,
+        )
+        return QuantizedModel(model, report)
+
+    def _observe(self) -> dict[str, Observed]:
+        values = list(self._placement.roots)
+        model = self._network.model
+        passes = sum(1 for _ in portions(model, values))
+        with self._bar("ranges", self._images.count * passes, "image") as bar:
+            return observe(model, self._images, values, self._options.threads, bar.update)
+
+    def _equalize(self) -> Levels:
+        """Levels to the nearest, of the network as it is and then equalized; keeps the better of both."""
+        levels = self._rounding().nearest()
+        before = self._measure("levels", levels)
+        if self._options.equalize == 0:
+            return levels
+        model, count = equalized(
+            self._network, self._observed, list(self._placement.roots), self._options.equalize
+        )
+        if count == 0:
+            return levels
+        old = (self._network, self._observed, self._grids)
+        self._network = Network(model)
+        self._observed, self._grids = self._observe(), {}
+        scaled = self._rounding().nearest()
+        if self._measure("equalize", scaled).score < before.score:
+            return scaled
+        self._network, self._observed, self._grids = old
+        return levels
+
+    def _round(self, levels: Levels) -> Levels:
+        options = self._options
+        if options.rounding == "nearest" and not options.correct_bias:
+            return levels
+        with self._bar("rounding", len(self._all), "layer") as bar:
+            rounding = self._rounding(bar.update)
+            plain, corrected = rounding.alone()
+            if options.rounding != "nearest":
+                levels = plain
+                self._measure("rounding", levels)
+            if options.correct_bias:
+                levels = corrected
+                self._measure("bias", levels)
+            if options.rounding == "order":
+                bar.reset()
+                ordered = rounding.in_order(levels, lambda found: self._write(self._all, found))
+                before = self._steps[-1].damage
+                if self._measure("order", ordered).score < before.score:
+                    levels = ordered
+        return levels
+
+    def _rounding(self, done: Any = lambda n: None) -> Rounding:
+        layers = list(self._network.layers.values())
+        scales = {layer.weight: self._grid(self._placement.roots[layer.input]).scale for layer in layers}
+        return Rounding(self._network.model, layers, scales, self._images.first(_FITTED), self._options, done)
+
+    def _grid(self, value: str) -> Grid:
+        if value not in self._grids:
+            options = self._options
+            low, high = range_of(self._observed[value], options.ranges, options.percentile, options.symmetric)
+            self._grids[value] = grid_of(low, high, options.activations, options.symmetric)
+        return self._grids[value]
+
+    def _write(self, nodes: Collection[int], levels: Levels) -> Model:
+        placement: Placement = place(self._network, nodes)
+        grids = {value: self._grid(value) for value in placement.values}
+        return write(self._network, placement, grids, levels, f"{self._name}.int8")
+
+    def _written(self, nodes: Collection[int], levels: Levels) -> tuple[Model, Damage]:
+        model = self._write(nodes, levels)
+        return model, self._judge.damage(model)
+
+    def _measure(self, step: str, levels: Levels) -> Damage:
+        _, damage = self._written(self._all, levels)
+        self._steps.append(StepReport(step, damage))
+        return damage
+
+    def _rank(self, levels: Levels) -> dict[int, float]:
+        """Layer → damage it does alone."""
+        judge = Judge(self._network.model, self._few.spread(_RANKED), self._options.threads)
+        with self._bar("ranking", len(self._all), "layer") as bar:
+            found = {}
+            for i in self._all:
+                found[i] = judge.damage(self._write([i], levels)).score
+                bar.update()
+        return dict(sorted(found.items(), key=lambda item: -item[1]))
+
+    def _keep(
+        self, levels: Levels, alone: dict[int, float], damage: Damage
+    ) -> tuple[Model, Damage, dict[int, str]]:
+        """Keeps layers in float, the worst first, until the rest is tolerated."""
+        order = list(alone)
+        count, step = 0, 1
+        model: Model | None = None
+        while damage.score > self._limit and count < len(order):
+            count = min(count + step, len(order))
+            step = max(1, count // 2)
+            model, damage = self._written([i for i in self._all if i not in order[:count]], levels)
+        assert model is not None
+        self._steps.append(StepReport("keep", damage))
+        what = "KL" if damage.kl is not None else "noise"
+        return (
+            model,
+            damage,
+            {
+                i: f"quantized alone it costs {what} {alone[i]:.3g} of the tolerated {self._limit:g}"
+                for i in order[:count]
+            },
+        )
+
+    def _layer_reports(
+        self, model: Model, alone: dict[int, float], kept: dict[int, str]
+    ) -> tuple[LayerReport, ...]:
+        network = self._network
+        outputs = {}
+        for i in self._all:
+            value = network.given(i)[0]
+            reader = network.next_activation(value)
+            outputs[i] = network.given(reader)[0] if reader is not None else value
+        sqnr: dict[str, float] = {}
+        few = self._few.spread(_RANKED)
+        for portion in portions(network.model, list(outputs.values())):
+            sqnr |= signal_to_noise(network.model, model, portion, few, self._options.threads)
+        return tuple(
+            LayerReport(
+                network.label(i),
+                network.nodes[i].op_type,
+                score,
+                sqnr.get(outputs[i]),
+                i in kept,
+                kept.get(i, ""),
+            )
+            for i, score in alone.items()
+        )
+
+    @contextlib.contextmanager
+    def _bar(self, title: str, total: int, unit: str) -> Iterator[Any]:
+        with tqdm(total=total, desc=title, unit=unit, disable=not self._progress, leave=False) as bar:
+            yield bar
