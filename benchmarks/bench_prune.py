@@ -64,7 +64,7 @@ def check(weights: list[torch.Tensor]) -> float:
 
 def whole_hook(network: torch.nn.Module, threads: int, decay: GroupDecay | None = None) -> Callable[[], Any]:
     """Both halves of the hook that keeps the floats of weights that survive, around a step that changes nothing."""
-    idle = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.0)
+    idle = torch.optim.SGD([next(network.parameters())], lr=0.0)
     PruneThenQuantize(network, GAMMA, BITS, threads=threads, keep="survivors", decay=decay).attach(idle)
     return idle.step
 

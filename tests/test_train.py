@@ -189,6 +189,40 @@ def test_interrupted_between_epochs_it_goes_on(tmp_path: Path) -> None:
     assert rows == wanted_rows
 
 
+def test_what_belongs_to_another_model_is_refused(tmp_path: Path) -> None:
+    net, other = network(), network()
+    options: dict[str, Any] = {"epochs": 1, "folder": tmp_path}
+    with pytest.raises(InvalidArgument, match="trains none of the model's parameters"):
+        train.fit(net, *digits(), torch.optim.Adam(other.parameters()), **options)
+    hook = train.PruneThenQuantize(other, 0.3, 4)
+    with pytest.raises(InvalidArgument, match=r"0\.weight is the weight of another model"):
+        train.fit(net, *digits(), torch.optim.Adam(net.parameters()), compression=hook, **options)
+    (x, y), (xv, yv) = digits()
+    with pytest.raises(InvalidArgument, match="labels 50 to 59: the model tells classes 0 to 9 apart"):
+        train.fit(net, (x, y), (xv, yv + 50), torch.optim.Adam(net.parameters()), **options)
+
+
+def test_a_folder_goes_on_with_its_settings(tmp_path: Path) -> None:
+    def go(epochs: int, gamma: float, batch_size: int) -> None:
+        net = network()
+        hook = train.PruneThenQuantize(net, gamma, 4)
+        optimizer = torch.optim.Adam(net.parameters())
+        options: dict[str, Any] = {"epochs": epochs, "folder": tmp_path, "batch_size": batch_size}
+        train.fit(net, *digits(), optimizer, compression=hook, **options)
+
+    go(1, 0.4, 100)
+    with pytest.raises(InvalidArgument, match=r"batch_size 100 there, 50 here; γ 0\.4 there, 0\.8 here"):
+        go(2, 0.8, 50)
+    go(2, 0.4, 100)
+
+
+def test_batches_may_be_arrays(tmp_path: Path) -> None:
+    (x, y), validation = digits()
+    batches = [(x[i : i + 50], y[i : i + 50]) for i in range(0, 150, 50)]
+    net = network()
+    assert train.fit(net, batches, validation, torch.optim.Adam(net.parameters()), epochs=1, folder=tmp_path)
+
+
 @pytest.mark.parametrize("flushed", [True, False])
 def test_denormals_are_flushed_meanwhile_only(tmp_path: Path, flushed: bool) -> None:
     def denormal() -> bool:

@@ -198,8 +198,9 @@ def test_state_of_other_trainings_is_refused() -> None:
     state = train.PruneThenQuantize(network(), 0.5, 4, keep="all").state_dict()
     with pytest.raises(InvalidArgument, match="'all'"):
         train.PruneThenQuantize(network(), 0.5, 4).load_state_dict(state)
-    optimizer = torch.optim.SGD(network().parameters(), lr=0.1)
-    state = train.PruneThenQuantize(network(), 0.5, 4, skip="0.*").attach(optimizer).state_dict()
+    net = network()
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+    state = train.PruneThenQuantize(net, 0.5, 4, skip="0.*").attach(optimizer).state_dict()
     with pytest.raises(InvalidArgument, match="other layers"):
         train.PruneThenQuantize(network(), 0.5, 4).load_state_dict(state)
 
@@ -317,3 +318,46 @@ def test_group_pruning_says_what_is_wrong() -> None:
         train.PruneThenQuantize(network(), 0.5, 4, groups=[train.GroupPruning(0.5, "5.*")])
     with pytest.raises(InvalidArgument, match="total_steps"):
         train.PruneThenQuantize(network(), 0.5, 4, groups=[train.GroupPruning(train.Ramp(1, 0.5), "0.*")])
+
+
+def test_groups_go_when_it_is_attached_and_shares_are_exact() -> None:
+    net = torch.nn.Linear(5, 100)
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+    for share, rows in ((0.56, 56), (0.28, 28), (0.07, 7)):
+        train.GroupPruning(share, "w").apply({"w": net.weight}, 1.0)
+        assert int(net.weight.any(dim=1).sum()) == rows
+    train.PruneThenQuantize(net, 0.0, 32, groups=train.GroupPruning(0.03, "weight")).attach(optimizer)
+    assert int(net.weight.any(dim=1).sum()) == 3
+
+
+def test_what_is_attached_must_fit() -> None:
+    net = network()
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+    hook = train.PruneThenQuantize(net, 0.3, 4)
+    for early in (lambda: hook.density, hook.levels, lambda: train.coded_size(hook)):
+        with pytest.raises(InvalidArgument, match="nothing is compressed yet"):
+            early()
+    for wrong in (None, torch.optim.SGD(network().parameters(), lr=0.1)):
+        with pytest.raises(InvalidArgument, match="attach: "):
+            hook.attach(wrong)
+    hook.attach(optimizer)
+    with pytest.raises(InvalidArgument, match="compressed after this optimizer's steps already"):
+        train.PruneThenQuantize(net, 0.6, 3).attach(optimizer)
+    parts = network()
+    optimizer = torch.optim.SGD(parts.parameters(), lr=0.1)
+    train.PruneThenQuantize(parts, 0.3, 4, skip="0.*").attach(optimizer)
+    train.PruneThenQuantize(parts, 0.3, 8, skip="4.*").attach(optimizer)
+
+
+def test_steps_of_levels_must_be_finite() -> None:
+    for step in (-0.1, float("nan"), float("inf")):
+        with pytest.raises(InvalidArgument, match="finite step"):
+            train.level_file({"a": (np.arange(-3, 3, dtype=np.int32), step)})
+
+
+def test_out_may_not_overlap_in_part() -> None:
+    b = np.random.default_rng(0).normal(size=1000).astype(np.float32)
+    with pytest.raises(InvalidArgument, match="overlaps w in part"):
+        rdq.prune_quantize(b[:900], 0.4, 5, out=b[1:901])
+    wanted = rdq.prune_quantize(b, 0.4, 5)
+    assert np.array_equal(rdq.prune_quantize(b[:], 0.4, 5, out=b), wanted)

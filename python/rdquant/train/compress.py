@@ -5,6 +5,7 @@ from __future__ import annotations
 import fnmatch
 from collections.abc import Iterable
 from typing import Any, Literal
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,8 @@ __all__ = ["Keep", "PruneThenQuantize", "prune_tensor"]
 
 Keep = Literal["none", "survivors", "all"]
 _KEEP = ("none", "survivors", "all")
+_FOLLOWING: WeakKeyDictionary[torch.optim.Optimizer, list[PruneThenQuantize]] = WeakKeyDictionary()
+"""What is attached to each optimizer."""
 
 
 def prune_tensor(w: torch.Tensor, gamma: float, bits: int) -> Pruned:
@@ -83,7 +86,7 @@ class PruneThenQuantize:
         *,
         keep: Keep = "none",
         decay: GroupDecay | None = None,
-        groups: Iterable[GroupPruning] = (),
+        groups: GroupPruning | Iterable[GroupPruning] = (),
         total_steps: int | None = None,
         threads: int = 1,
     ) -> None:
@@ -93,7 +96,7 @@ class PruneThenQuantize:
             check_gamma(value)
         for value in [v for _, v in bits.stages] if isinstance(bits, Stages) else [bits]:
             check_bits(value)
-        self.groups = tuple(groups)
+        self.groups = (groups,) if isinstance(groups, GroupPruning) else tuple(groups)
         schedules = [gamma, bits, *(pruning.share for pruning in self.groups)]
         if total_steps is None and any(isinstance(value, Ramp | Stages) for value in schedules):
             raise InvalidArgument("total_steps: a schedule of γ, bits or groups needs the number of steps")
@@ -113,16 +116,31 @@ class PruneThenQuantize:
     def attach(self, optimizer: torch.optim.Optimizer) -> PruneThenQuantize:
         """Compress the weights now and after each step of `optimizer` from now on; returns itself.
 
-        Does nothing where it is attached to this optimizer already. Raises InvalidArgument where to another one.
+        Does nothing where it is attached to this optimizer already. Raises InvalidArgument where to another one, where the
+        optimizer does not train these weights, or another compression follows it with some of them.
         """
+        if not isinstance(optimizer, torch.optim.Optimizer):
+            raise InvalidArgument(f"attach: expected an optimizer, got {type(optimizer).__name__}")
         if self._optimizer is optimizer:
             return self
         if self._optimizer is not None:
             raise InvalidArgument("attach: this compression follows another optimizer already")
+        trained = {id(w) for group in optimizer.param_groups for w in group["params"]}
+        if not any(id(w) in trained for w in self.weights.values()):
+            raise InvalidArgument(
+                "attach: the optimizer trains none of the weights that are to be compressed"
+            )
+        others = _FOLLOWING.setdefault(optimizer, [])
+        taken = {id(w) for other in others for w in other.weights.values()}
+        for name, w in self.weights.items():
+            if id(w) in taken:
+                raise InvalidArgument(f"attach: {name} is compressed after this optimizer's steps already")
+        others.append(self)
         self._optimizer = optimizer
         if self.keep != "none":
             optimizer.register_step_pre_hook(lambda *_: self._give_floats())
         optimizer.register_step_post_hook(lambda *_: self.step())
+        self._prune_groups()
         self._compress()
         return self
 
@@ -149,7 +167,8 @@ class PruneThenQuantize:
 
     @property
     def density(self) -> float:
-        """Share of the compressed layers' weights that are not 0."""
+        """Share of the compressed layers' weights that are not 0. Raises InvalidArgument before they are compressed."""
+        self._check_compressed()
         total = sum(w.numel() for w in self.weights.values())
         return sum(layer.nonzero for layer in self.layers.values()) / total
 
@@ -158,15 +177,16 @@ class PruneThenQuantize:
         self.steps += 1
         if self.decay is not None and self.steps % self.decay.every == 0:
             self.decay.apply(self.weights, self._rates())
-        for pruning in self.groups:
-            pruning.apply(self.weights, self.progress)
+        self._prune_groups()
         self._compress()
 
     def levels(self) -> dict[str, tuple[NDArray[np.int32], float]]:
         """Levels (int32, shape of the layer) and step q of each layer: weights are levels·q. Needs fewer than 32 bits.
 
-        Raises InvalidArgument where a layer was pruned only.
+        Raises InvalidArgument where a layer was pruned only, and before anything was compressed. They are of the weights as
+        the last step left them.
         """
+        self._check_compressed()
         found = {}
         for name, w in self.weights.items():
             values, step = w.detach().cpu().numpy(), self.layers[name].step
@@ -175,6 +195,10 @@ class PruneThenQuantize:
             levels = np.rint(values / step) if step else np.zeros(values.shape)
             found[name] = (np.ascontiguousarray(levels, np.int32), step)
         return found
+
+    def _check_compressed(self) -> None:
+        if not self.layers:
+            raise InvalidArgument("nothing is compressed yet: attach it to an optimizer, or call step()")
 
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint must hold, beside the model, for training to go on bit for bit."""
@@ -198,6 +222,10 @@ class PruneThenQuantize:
         self.layers = {name: Pruned(*layer) for name, layer in state["layers"].items()}
         self._compressed = {}
         self._floats = {name: _like(v.clone(), self.weights[name]) for name, v in state["floats"].items()}
+
+    def _prune_groups(self) -> None:
+        for pruning in self.groups:
+            pruning.apply(self.weights, self.progress)
 
     def _rates(self) -> dict[str, float]:
         """The learning rate of each layer; 0 for layers that are not the optimizer's."""

@@ -50,7 +50,8 @@ def fit(
 
     A run that was killed and goes on ends with the same weights, to the bit, as one that was not, on the same machine
     with the same number of threads: state of model, optimizer, scheduler, compression and random numbers is written
-    after each epoch, whole or not at all. While it runs, denormal numbers count as 0 on the CPU.
+    after each epoch, whole or not at all; going on, learning rates are those of the
+    checkpoint. While it runs, denormal numbers count as 0 on the CPU.
 
     Args:
         model: torch.nn.Module; is moved to `device`.
@@ -76,13 +77,14 @@ def fit(
 
     Returns:
         One row an epoch: epoch (from 1), loss, train_accuracy, accuracy (validation, 0..1), learning_rate, seconds, best
-        (whether it is the best so far; epochs in which a schedule of `compression` still runs do not count) and, with
-        compression, gamma, bits, the figures of `coded_size` and max_bytes (the file with "max", None where not asked for).
+        (whether it is the best so far; epochs in which a schedule of `compression` still runs do not count), settled (whether
+        none does) and, with compression, gamma, bits, the figures of `coded_size` and max_bytes (the file with "max", None
+        where not asked for).
 
     Raises:
         InvalidArgument: arguments out of range, no samples, a batch that model or loss refuse, labels that are no integers,
-            a loss that is not finite. CorruptFile: a checkpoint that
-            cannot be read.
+            a loss that is not finite, an optimizer or compression of another model, a run in the folder that began with other
+            γ, bits, seed or batch size. CorruptFile: a checkpoint that cannot be read.
     """
     for name, value in {"epochs": epochs, "batch_size": batch_size, "patience": patience}.items():
         if value is not None and value < 1:
@@ -93,6 +95,7 @@ def fit(
     run = _Run(
         model.to(device), optimizer, scheduler, compression, loss, prepare or _to_float, batch_size, seed
     )
+    _check_optimizer(model, optimizer, compression)
     if compression is not None:
         compression.attach(optimizer)
     place = Path(folder)
@@ -107,6 +110,17 @@ def fit(
             if progress is not None:
                 progress(row)
     return run.rows
+
+
+def _check_optimizer(
+    model: torch.nn.Module, optimizer: torch.optim.Optimizer, compression: PruneThenQuantize | None
+) -> None:
+    own = {id(p) for p in model.parameters()}
+    if not any(id(p) in own for group in optimizer.param_groups for p in group["params"]):
+        raise InvalidArgument("optimizer: it trains none of the model's parameters")
+    for name, w in ({} if compression is None else compression.weights).items():
+        if id(w) not in own:
+            raise InvalidArgument(f"compression: {name} is the weight of another model")
 
 
 @contextmanager
@@ -161,7 +175,12 @@ def accuracy(
     right = count = 0
     with torch.no_grad():
         for x, y in _Batches(data, batch_size, device).each(None):
-            right += int((model((prepare or _to_float)(x, None)).argmax(dim=1) == y).sum())
+            scores = model((prepare or _to_float)(x, None))
+            if len(y) and not 0 <= int(y.min()) <= int(y.max()) < scores.shape[1]:
+                raise InvalidArgument(
+                    f"labels {int(y.min())} to {int(y.max())}: the model tells classes 0 to {scores.shape[1] - 1} apart"
+                )
+            right += int((scores.argmax(dim=1) == y).sum())
             count += len(y)
     if count == 0:
         raise InvalidArgument("accuracy: there are no samples")
@@ -198,7 +217,7 @@ class _Batches:
         if not isinstance(self.data, tuple):
             for batch in self.data:
                 x, y = _pair(batch, "a batch")
-                yield x.to(self.device), _labels(y).to(self.device)
+                yield torch.as_tensor(x).to(self.device), _labels(torch.as_tensor(y)).to(self.device)
             return
         x, y = (torch.as_tensor(part) for part in _pair(self.data, "data"))
         if len(x) != len(y):
@@ -286,7 +305,8 @@ class _Run:
         with replacing(folder / "history.json") as path:
             path.write_text(json.dumps(self.rows, indent=1) + "\n", encoding="utf-8")
         save_checkpoint(
-            self._state() | {"rows": self.rows, "random": random_state()}, folder / "checkpoint.pt"
+            self._state() | {"rows": self.rows, "random": random_state(), "setting": self._setting()},
+            folder / "checkpoint.pt",
         )
 
     def resume(self, path: Path) -> None:
@@ -302,8 +322,18 @@ class _Run:
         ]
         if extra:
             raise InvalidArgument(f"{path}: the run in this folder was with {' and '.join(extra)}")
+        before, now = state.get("setting", {}), self._setting()
+        differ = [f"{k} {before[k]} there, {v} here" for k, v in now.items() if before.get(k, v) != v]
+        if differ:
+            raise InvalidArgument(f"{path}: the run in this folder has other settings: {'; '.join(differ)}")
         self.rows = state["rows"]
         set_random_state(state["random"])
+
+    def _setting(self) -> dict[str, str]:
+        setting = {"seed": str(self.seed), "batch_size": str(self.batch_size)}
+        if self.compression is not None:
+            setting |= {"γ": str(self.compression.gamma), "bits": str(self.compression.bits)}
+        return setting
 
     def _parts(self) -> dict[str, Any]:
         parts = {

@@ -43,6 +43,8 @@ def prune_quantize(
     is symmetric about zero; floor would send every negative weight to the level below it, −0.1·q to −q for instance,
     which shifts the weights by −q/2 on average at every step.
 
+    q divides max|H| − β, but levels reach to max|H|/q: a little beyond ±(2^(bits−1) − 1), as the paper has it.
+
     Args:
         w: weights of any shape: an array of float32 or float64 (other numbers become float32), or a PyTorch tensor on the
             CPU, whose memory is read where it is. A tensor that is dense in memory but not row by row (channels last)
@@ -78,6 +80,9 @@ def prune_quantize(
         )
     if not target.flags.c_contiguous:
         raise InvalidArgument("out: expected memory row by row (C-contiguous)")
+    whole = source.ctypes.data == target.ctypes.data and source.flags.c_contiguous
+    if np.may_share_memory(source, target) and not whole:
+        raise InvalidArgument("out: it overlaps w in part; expected memory of its own, or w itself")
     _core.prune_quantize(np.ascontiguousarray(source), gamma, bits, target, threads)
     return out
 

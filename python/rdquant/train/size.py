@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
@@ -33,9 +34,13 @@ def level_file(levels: Levels, profile: str = "fast", threads: int = 1) -> bytes
     Returns:
         The file; `rdquant.codec.CompressedFile(...).tensor(name)` is the layer's weights in float32. Biases and batch norm
         are not in it.
+
+    Raises InvalidArgument for a step that is negative or not finite.
     """
     sections = []
     for name, (values, step) in levels.items():
+        if not 0 <= step < math.inf:
+            raise InvalidArgument(f"{name}: expected a finite step of at least 0, got {step!r}")
         if step > 0:
             data = pack_quantized(values, _FLOAT, Midtread(step), profile, threads)
         else:  # nothing survived
