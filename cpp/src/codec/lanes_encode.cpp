@@ -102,6 +102,10 @@ class Rows {
 std::vector<std::uint8_t> encode_section(const Rows& rows, std::size_t first, std::size_t last,
                                          std::size_t lanes, Writer& excess);
 
+// Kernels that cost almost nothing would all fit a tail, which would be tried again and again.
+constexpr std::size_t kMostTail = 1024;
+constexpr int kFineTries = 32;
+
 /// As many of the kernels before `last` as the first states of `lanes` lanes can hold, coded.
 struct Tail {
   std::size_t kernels = 0;
@@ -110,15 +114,12 @@ struct Tail {
 
 Tail tail_of(const Rows& rows, std::size_t first, std::size_t last, std::size_t lanes) {
   const double room = 16.0 * static_cast<double>(lanes);
-  // kernels of zeros cost next to nothing: without this limit, and with steps of one kernel, rows of them
-  // would take minutes
-  const std::size_t most = std::min(last - first, 64 * lanes);
   std::size_t count = 0;
-  for (double bits = 0.0; count < most; ++count) {
+  for (double bits = 0.0; count < std::min(last - first, kMostTail); ++count) {
     bits += rows.bits(last - count - 1);
     if (bits > room) break;
   }
-  for (; count > 0; count -= 1 + count / 64) {
+  for (int tries = 0; count > 0; count -= ++tries < kFineTries ? 1 : (count + 3) / 4) {
     Writer unused;
     Tail tail{count, encode_section(rows, last - count, last, tail_lanes(lanes), unused)};
     // The decoder knows the tail's end by its last byte, which is not 0.

@@ -11,10 +11,9 @@
 namespace rdquant::codec {
 namespace {
 
-enum SparseFlag : std::uint8_t { kMixed = 1, kSeveral = 2, kEven = 4, kExcess = 8, kAll = 15 };
+enum SparseFlag : std::uint8_t { kMixed = 1, kSeveral = 2, kEven = 4, kExcess = 8, kLanes = 16 };
 
-/// Lanes of so many signs and distances, which take few bits each.
-std::size_t lanes_of_signs(std::size_t size) { return lanes_for(size / 4); }
+/// Lanes of so many distances.
 std::size_t lanes_of_distances(std::size_t size) { return lanes_for(size / 16); }
 
 constexpr int kMostSplit = 12, kMostKept = 7;
@@ -82,9 +81,10 @@ CodedPart encode_part(const SparseModel& model, const Tables& signs, std::size_t
     raw.add(token.raw, token.bits);
   }
   CodedPart part;
+  if (std::all_of(coarse.begin(), coarse.end(), [](std::int32_t c) { return c == 0; })) return {};
   part.signs = profile == Profile::max
                    ? encode_mixed(signs, first_row, rows, coarse.data())
-                   : encode_rows(signs, first_row, rows, lanes_of_signs(coarse.size()), coarse.data()).bytes;
+                   : encode_rows(signs, first_row, rows, model.lanes, coarse.data()).bytes;
   if (!model.even) part.distances = encode_distances(model.distances, first_row, coarse, symbols, profile);
   part.raw = raw.finish();
   return part;
@@ -167,7 +167,8 @@ std::vector<std::uint8_t> encode_sparse(const SparseModel& model, std::span<cons
       std::any_of(coded.begin(), coded.end(), [](const CodedPart& p) { return !p.distances.excess.empty(); });
   Writer out;
   out.byte(static_cast<std::uint8_t>((profile == Profile::max ? kMixed : 0) | (parts > 1 ? kSeveral : 0) |
-                                     (model.even ? kEven : 0) | (excess ? kExcess : 0)));
+                                     (model.even ? kEven : 0) | (excess ? kExcess : 0) |
+                                     std::countr_zero(model.lanes) * kLanes));
   if (parts > 1) out.varint(rows);
   out.zigzag(model.common);
   out.varint(model.least);
@@ -193,12 +194,14 @@ std::vector<std::uint8_t> encode_sparse(const SparseModel& model, std::span<cons
 
 SparseLevels::SparseLevels(Reader& in, const Grid& grid) : section_(in.section()) {
   const std::uint8_t flags = in.byte();
-  if (flags > kAll) in.fail("unknown flags of sparse levels " + std::to_string(flags));
+  if (flags / kLanes > std::countr_zero(kMaxLanes))
+    in.fail("unknown flags of sparse levels " + std::to_string(flags));
   mixed_ = (flags & kMixed) != 0;
   rows_ =
       (flags & kSeveral) != 0 ? static_cast<std::size_t>(in.bounded(grid.rows, "rows of a part")) : grid.rows;
   if (rows_ == 0) in.fail("parts of 0 rows");
   model_ = read_sparse_model(in, grid, (flags & kEven) != 0);
+  model_.lanes = std::size_t{1} << (flags / kLanes);
   signs_.emplace(model_.signs);
   const bool excess = (flags & kExcess) != 0;
   const std::size_t parts = (grid.rows + rows_ - 1) / rows_;
@@ -271,11 +274,13 @@ void SparseLevels::place(std::size_t p, const std::vector<std::int32_t>& symbols
 
 void SparseLevels::decode(std::size_t p, std::span<std::int32_t> levels) const {
   Reader signs = reader(parts_[p].signs, "signs", p);
-  if (mixed_) {
+  if (signs.left() == 0) {
+    std::fill(levels.begin(), levels.end(), 0);
+  } else if (mixed_) {
     decode_mixed(*signs_, p * rows_, rows(p), signs.rest(), signs, levels.data());
   } else {
     Reader none = reader({}, "signs", p);
-    decode_rows(*signs_, p * rows_, rows(p), lanes_of_signs(levels.size()), none, signs, levels.data());
+    decode_rows(*signs_, p * rows_, rows(p), model_.lanes, none, signs, levels.data());
   }
   place(p, model_.even ? std::vector<std::int32_t>() : symbols(p, levels), levels);
 }

@@ -13,11 +13,12 @@
 namespace rdquant::codec {
 namespace {
 
-constexpr double kSparseShare = 0.7;  // share of the common level from which this is tried
-constexpr double kSparseGap = 0.02;   // the same where no other level is next to it
-constexpr double kCoarseMean = 24.0;  // mean distance from which the low bits are sent as they are
-constexpr double kExcessBits = 22.0;  // of a distance beyond the window
-constexpr int kInitialShape = 3;      // Laplace
+constexpr double kSparseShare = 0.7;   // share of the common level from which this is tried
+constexpr double kSparseGap = 0.02;    // the same where no other level is next to it
+constexpr double kCoarseMean = 24.0;   // mean distance from which the low bits are sent as they are
+constexpr double kExcessBits = 22.0;   // of a distance beyond the window
+constexpr std::size_t kLaneBits = 48;  // of signs that are worth one more lane
+constexpr int kInitialShape = 3;       // Laplace
 constexpr std::int32_t kInitialDead = 8;
 
 /// Scale of every survivor before it is forced into the range.
@@ -284,7 +285,12 @@ std::optional<SparseAnalysis> analyse_sparse(const Grid& grid, std::span<const s
   const double share = 1.0 - static_cast<double>(places.size()) / static_cast<double>(grid.size());
   if (share < (model.least > 1 ? kSparseGap : kSparseShare)) return {};
   for (std::uint32_t& b : places.beyond) b -= model.least;
-  out.bits = fit_signs(model.signs, places) + model_bits(model.signs);
+  out.bits = fit_signs(model.signs, places);
+  const std::size_t rows = rows_a_part(grid), parts = (grid.rows + rows - 1) / rows;
+  const auto worth = static_cast<std::size_t>(out.bits / static_cast<double>(kLaneBits * parts));
+  model.lanes = std::min(lanes_for(grid.size() / parts / 4), std::bit_floor(std::max<std::size_t>(worth, 1)));
+  if (model.lanes < 8) model.lanes = 1;
+  out.bits += model_bits(model.signs);
   if (model.even) return out;
   SparseModel table = model;
   const double by_density = fit_density(model, places), by_table = fit_tokens(table, places);

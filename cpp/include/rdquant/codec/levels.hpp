@@ -19,7 +19,8 @@
 ///              the parts: each a block of its excesses, if flagged, and its bytes, with their varint length
 ///              before them but for the last part, which goes on to the end
 ///
-///     4        byte: flags, 1 mixed, 2 several parts, 4 one distance, 8 excesses; varint: rows a part, if
+///     4        byte: flags, 1 mixed, 2 several parts, 4 one distance, 8 excesses, and 16·log2 of the
+///              number of lanes of signs; varint: rows a part, if
 ///              several; zigzag: common level; varint: least distance ≥ 1; model of signs; model of
 ///              distances, unless flag 4; if that has a table, byte: 16·split + kept; the parts
 ///
@@ -77,8 +78,8 @@
 /// tap of the element in the model of distances. A part is a block of signs, coded as a part of method 2 or, if
 /// mixed, of method 3; unless flag 4, a block of excesses, if flagged; a block of symbols, coded likewise as a
 /// row of columns; and a block of raw bits, low first, if shift > 0 or the table has more than 2^split symbols.
-/// The last block of all has no length before it. Not mixed, lanes are as many as n/4 signs or n/16 distances
-/// take: 1, from 256 on 8, from 2048 on 16, from 8192 on 32.
+/// The last block of all has no length before it. An empty block of signs means zeros.
+/// Not mixed, n distances have 1 lane, from n = 2^12 on 8, from 2^15 on 16, from 2^17 on 32.
 namespace rdquant::codec {
 
 /// What the levels are stored as outside; they are handled as int32 here.
