@@ -249,6 +249,11 @@ std::optional<std::int32_t> majority(std::span<const std::int32_t> levels) {
   return 2 * count > levels.size() ? std::optional(candidate) : std::nullopt;
 }
 
+/// Whether pruning left its mark: no level is next to 0.
+bool gap_around_zero(std::span<const std::int32_t> levels) {
+  return std::ranges::none_of(levels, [](std::int32_t v) { return v == 1 || v == -1; });
+}
+
 Survivors survivors_of(const SparseModel& model, std::span<const std::int32_t> levels) {
   Survivors out;
   const Grid& grid = model.grid;
@@ -271,7 +276,8 @@ Survivors survivors_of(const SparseModel& model, std::span<const std::int32_t> l
 }  // namespace
 
 std::optional<SparseAnalysis> analyse_sparse(const Grid& grid, std::span<const std::int32_t> levels) {
-  const auto common = majority(levels);
+  auto common = majority(levels);
+  if (!common && gap_around_zero(levels)) common = 0;
   if (!common || std::max(grid.rows, grid.cols) > 0xffffffffU) return {};
   SparseAnalysis out;
   SparseModel& model = out.model;
