@@ -46,7 +46,7 @@ PYTHON_PARTS = {
     "runtime": "errors _arrays graph",
     "data": "errors _arrays",
     "metrics": "errors _arrays graph runtime data",
-    "calibrate": "errors _arrays codec graph runtime",
+    "calibrate": "errors _arrays quant codec graph runtime",
     "ptq": "errors _arrays graph runtime data metrics calibrate",
     "compression": "errors _arrays quant entropy codec graph runtime data metrics calibrate",
     "report": "errors _arrays _files stats metrics",

@@ -189,7 +189,7 @@ def test_constants_of_huge_tensors_are_not_folded() -> None:
     nodes = [helper.make_node("Shape", ["x"], ["s"]), helper.make_node("ConstantOfShape", ["s"], ["y"])]
     graph = helper.make_graph(nodes, "g", [x], [y])
     model = rdquant.load(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8))
-    assert "constants were not folded" in model.info()["fold_note"]
+    assert "constants were not folded" in model.summary()["fold_note"]
 
 
 def test_an_empty_tensor_of_impossible_sides_is_refused() -> None:
