@@ -12,7 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 import rdquant
 from rdquant._core import runtime as core_runtime
-from rdquant.errors import CorruptFile, InvalidArgument
+from rdquant.errors import CorruptFile, InvalidArgument, RdquantError
 from rdquant.graph import build_graph
 
 HUGE = 2**31 - 1
@@ -190,6 +190,14 @@ def test_constants_of_huge_tensors_are_not_folded() -> None:
     graph = helper.make_graph(nodes, "g", [x], [y])
     model = rdquant.load(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8))
     assert "constants were not folded" in model.summary()["fold_note"]
+
+
+def test_a_constant_that_nobody_can_use_is_refused_or_ignored() -> None:
+    model = one_node("Relu", {"x": [2]}, {})
+    constant = helper.make_node("Constant", [], [], value=numpy_helper.from_array(np.ones(2, np.float32)))
+    model.graph.node.append(constant)
+    with pytest.raises(RdquantError):
+        rdquant.load(model)
 
 
 def test_an_empty_tensor_of_impossible_sides_is_refused() -> None:

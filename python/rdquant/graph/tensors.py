@@ -77,6 +77,8 @@ def _constant(node: onnx.NodeProto) -> onnx.TensorProto | None:
     """
     if node.op_type != "Constant" or node.domain not in ("", "ai.onnx") or len(node.attribute) != 1:
         return None
+    if len(node.output) != 1:  # ONNX's checker will refuse it, if anybody can
+        return None
     attribute = node.attribute[0]
     if attribute.type == onnx.AttributeProto.TENSOR and attribute.name == "value":
         tensor = onnx.TensorProto()

@@ -69,17 +69,17 @@
 /// after the other, mixed as in cpp/src/codec/mixed.cpp.
 ///
 /// Method 4 is for levels most of which are the same. Signs of their differences to the common level, −1, 0
-/// or 1, have a closed model without prediction, shift, centre and table. The others are at distances from it,
-/// coded less the least one, d, in the order of the elements. With a table (shift 0, centre 0) the symbols are
-/// tokens: d below 2^split is its own; else, of d's width w + 1, 2^split + ((w − split) << kept) + the `kept`
-/// bits below the leading one, and the w − kept bits below those are raw; split ≤ 12, kept ≤ min(split, 7).
-/// Without, they are levels (d >> shift) + 1, predicted as 0, and the low bits are raw; their density is folded
-/// (no mass below its mean, so that distribution functions are those of |z|) and their scale is row + column +
-/// tap of the element in the model of distances. A part is a block of signs, coded as a part of method 2 or, if
-/// mixed, of method 3; unless flag 4, a block of excesses, if flagged; a block of symbols, coded likewise as a
-/// row of columns; and a block of raw bits, low first, if shift > 0 or the table has more than 2^split symbols.
-/// The last block of all has no length before it. An empty block of signs means zeros.
-/// Not mixed, n distances have 1 lane, from n = 2^12 on 8, from 2^15 on 16, from 2^17 on 32.
+/// or 1, have a closed model without prediction, shift, centre and table. The others are at distances from
+/// it, coded less the least one, d, in the order of the elements. With a table (shift 0, centre 0) the
+/// symbols are tokens: d below 2^split is its own; else, of d's width w + 1, 2^split + ((w − split) << kept)
+/// + the `kept` bits below the leading one, and the w − kept bits below those are raw; split ≤ 12, kept ≤
+/// min(split, 7). Without, they are levels (d >> shift) + 1, predicted as 0, and the low bits are raw; their
+/// density is folded (no mass below its mean, so that distribution functions are those of |z|) and their
+/// scale is row + column + tap of the element in the model of distances. A part is a block of signs, coded as
+/// a part of method 2 or, if mixed, of method 3; unless flag 4, a block of excesses, if flagged; a block of
+/// symbols, coded likewise as a row of columns; and a block of raw bits, low first, if shift > 0 or the table
+/// has more than 2^split symbols. The last block of all has no length before it. An empty block of signs
+/// means zeros. Not mixed, n distances have 1 lane, from n = 2^12 on 8, from 2^15 on 16, from 2^17 on 32.
 namespace rdquant::codec {
 
 /// What the levels are stored as outside; they are handled as int32 here.
