@@ -182,6 +182,18 @@ def test_nothing_is_convolved_to_zeros(backend: str) -> None:
     np.testing.assert_array_equal(y, np.zeros((1, 2, 10, 8), np.float32))
 
 
+@pytest.mark.parametrize("backend", [name for name, reason in core_runtime.backends().items() if not reason])
+@pytest.mark.parametrize("sizes", [[1, 1, 3, 0], [1, 1, 0, 3], [1, 1, 0, 0]])
+def test_images_resized_to_nothing(backend: str, sizes: list[int]) -> None:
+    """oneDNN's path divided by the length of a line."""
+    model = one_node("Resize", {"x": [1, 1, 2, 4]}, {"sizes": sizes}, opset=19, mode="nearest")
+    model.graph.node[0].input[:] = ["x", "", "", "sizes"]
+    [y] = core_runtime.Session(build_graph("g", model, {}), backend, 1, 0).run(
+        [np.ones((1, 1, 2, 4), np.float32)]
+    )
+    assert y.shape == tuple(sizes)
+
+
 def test_constants_of_huge_tensors_are_not_folded() -> None:
     """Their masks would fill the memory before anybody asked for a run."""
     x = helper.make_tensor_value_info("x", TensorProto.FLOAT, [2, 3, HUGE, 8])

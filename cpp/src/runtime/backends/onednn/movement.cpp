@@ -163,6 +163,7 @@ struct Enlarger {
     auto* to = static_cast<float*>(operands[1]);
     const auto to_rows = static_cast<std::int64_t>(rows.size());
     const auto line = static_cast<std::int64_t>(columns.size()) * width;
+    if (line == 0) return;
     share(planes * to_rows, std::max<std::int64_t>(1, 8192 / line), threads,
           [&](std::int64_t begin, std::int64_t end) {
             for (std::int64_t r = begin; r < end; ++r) {

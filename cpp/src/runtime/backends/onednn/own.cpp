@@ -119,6 +119,7 @@ Work copy_work(const StridedCopy& copy, int threads) {
     }
     std::int64_t inner = 1;
     for (std::size_t i = 1; i < copy.shape.size(); ++i) inner *= copy.shape[i];
+    if (inner == 0) return;
     share(copy.shape[0], std::max<std::int64_t>(1, 8192 / inner), threads,
           [&](std::int64_t begin, std::int64_t end) {
             StridedCopy part = copy;
