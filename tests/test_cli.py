@@ -356,7 +356,7 @@ def test_interrupt_says_how_to_go_on(digits: Path, tmp_path: Path) -> None:
             if (folder / "results.sqlite").exists():
                 break
             time.sleep(0.02)
-        time.sleep(0.5)
+        time.sleep(0.05)
         process.send_signal(signal.SIGINT)
         _, text = process.communicate(timeout=60)
     assert process.returncode == 130
