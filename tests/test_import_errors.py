@@ -194,6 +194,23 @@ def test_images_resized_to_nothing(backend: str, sizes: list[int]) -> None:
     assert y.shape == tuple(sizes)
 
 
+def test_strings_must_fill_their_shape() -> None:
+    model = one_node("Equal", {"x": [2]}, {})
+    model.graph.node[0].input.append("s")
+    text = onnx.TensorProto(name="s", data_type=TensorProto.STRING, string_data=[b"a", b"b"])
+    model.graph.initializer.append(text)
+    with pytest.raises(CorruptFile, match=r"'s': shape .* of STRING, but string_data has 2 entries"):
+        rdquant.load(model)
+
+
+@pytest.mark.parametrize("backend", [name for name, reason in core_runtime.backends().items() if not reason])
+def test_more_axes_than_arrays_have(backend: str) -> None:
+    model = one_node("Expand", {"x": [1]}, {"shape": [1] * 65})
+    session = core_runtime.Session(build_graph("g", model, {}), backend, 1, 0)
+    with pytest.raises(InvalidArgument, match="'y' has 65 axes; 64 are the most"):
+        session.run([np.ones(1, np.float32)])
+
+
 def test_constants_of_huge_tensors_are_not_folded() -> None:
     """Their masks would fill the memory before anybody asked for a run."""
     x = helper.make_tensor_value_info("x", TensorProto.FLOAT, [2, 3, HUGE, 8])

@@ -90,6 +90,8 @@ void lower_node(Builder& builder, Names& names, const graph::Node& node, int ops
   }
 }
 
+constexpr std::size_t kMostAxes = 64;  // NumPy's
+
 void name_the_rest(Program& program) {
   for (std::size_t i = 0; i < program.values.size(); ++i) {
     if (program.values[i].name.empty()) program.values[i].name.append("#").append(std::to_string(i));
@@ -110,6 +112,11 @@ Program lower(const graph::Graph& graph, const std::map<std::string, core::Shape
   for (const graph::Port& port : graph.outputs) {
     const auto found = names.find(port.name);
     if (found == names.end()) throw core::InvalidArgument("output '" + port.name + "' is made by no node");
+    const std::size_t rank = program.values[static_cast<std::size_t>(found->second)].shape.size();
+    if (rank > kMostAxes) {
+      throw core::InvalidArgument("output '" + port.name + "' has " + std::to_string(rank) + " axes; " +
+                                  std::to_string(kMostAxes) + " are the most that arrays have");
+    }
     program.outputs.push_back(found->second);
   }
   remove_dead(program);

@@ -225,6 +225,12 @@ def _same_size(where: str, tensor: onnx.TensorProto, found: int, need: int) -> N
 def _inline(tensor: onnx.TensorProto, source: AnySource, external: External) -> onnx.TensorProto:
     """The tensor with its data inline, checked."""
     if tensor.data_type == onnx.TensorProto.STRING and tensor.data_location != onnx.TensorProto.EXTERNAL:
+        _check(tensor, source.name)
+        if len(tensor.string_data) != math.prod(tensor.dims):
+            raise CorruptFile(
+                f"{source.name}: tensor {tensor.name!r}: shape {list(tensor.dims)} of STRING, but string_data has "
+                f"{len(tensor.string_data)} entries"
+            )
         return tensor
     data = _fetch(tensor, source, external)
     if tensor.data_location != onnx.TensorProto.EXTERNAL:
