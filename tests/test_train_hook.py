@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import math
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -347,6 +349,16 @@ def test_what_is_attached_must_fit() -> None:
     optimizer = torch.optim.SGD(parts.parameters(), lr=0.1)
     train.PruneThenQuantize(parts, 0.3, 4, skip="0.*").attach(optimizer)
     train.PruneThenQuantize(parts, 0.3, 8, skip="4.*").attach(optimizer)
+
+
+def test_what_was_attached_is_not_kept_alive() -> None:
+    net = network()
+    hook = train.PruneThenQuantize(net, 0.3, 4)
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+    seen = [weakref.ref(thing) for thing in (net, optimizer, hook.attach(optimizer))]
+    del net, hook, optimizer
+    gc.collect()
+    assert [ref() for ref in seen] == [None] * 3
 
 
 def test_steps_of_levels_must_be_finite() -> None:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import fnmatch
 from collections.abc import Iterable
 from typing import Any, Literal
-from weakref import WeakKeyDictionary
+from weakref import WeakSet
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,14 +14,15 @@ from ._torch import named_weights, torch
 from .decay import GroupDecay
 from .groups import GroupPruning
 from .operator import Layer, Pruned, check_bits, check_gamma, prune_layers
-from .schedules import Ramp, Schedule, Stages, last_value, settled_at, value_at
+from .patterns import fitting
+from .schedules import Ramp, Schedule, Stages, bounds, last_value, settled_at, value_at
 
 __all__ = ["Keep", "PruneThenQuantize", "prune_tensor"]
 
 Keep = Literal["none", "survivors", "all"]
 _KEEP = ("none", "survivors", "all")
-_FOLLOWING: WeakKeyDictionary[torch.optim.Optimizer, list[PruneThenQuantize]] = WeakKeyDictionary()
-"""What is attached to each optimizer."""
+_ATTACHED: WeakSet[PruneThenQuantize] = WeakSet()
+"""Those that follow an optimizer; a compression keeps its optimizer alive, so nobody else may keep the compression."""
 
 
 def prune_tensor(w: torch.Tensor, gamma: float, bits: int) -> Pruned:
@@ -92,9 +92,9 @@ class PruneThenQuantize:
     ) -> None:
         if keep not in _KEEP:
             raise InvalidArgument(f"keep: expected one of {', '.join(_KEEP)}, got {keep!r}")
-        for value in [v for _, v in gamma.stages] if isinstance(gamma, Stages) else _ends(gamma):
+        for value in bounds(gamma):
             check_gamma(value)
-        for value in [v for _, v in bits.stages] if isinstance(bits, Stages) else [bits]:
+        for value in bounds(bits) if isinstance(bits, Stages) else [bits]:
             check_bits(value)
         self.groups = (groups,) if isinstance(groups, GroupPruning) else tuple(groups)
         schedules = [gamma, bits, *(pruning.share for pruning in self.groups)]
@@ -130,12 +130,12 @@ class PruneThenQuantize:
             raise InvalidArgument(
                 "attach: the optimizer trains none of the weights that are to be compressed"
             )
-        others = _FOLLOWING.setdefault(optimizer, [])
+        others = [other for other in _ATTACHED if other._optimizer is optimizer]
         taken = {id(w) for other in others for w in other.weights.values()}
         for name, w in self.weights.items():
             if id(w) in taken:
                 raise InvalidArgument(f"attach: {name} is compressed after this optimizer's steps already")
-        others.append(self)
+        _ATTACHED.add(self)
         self._optimizer = optimizer
         if self.keep != "none":
             optimizer.register_step_pre_hook(lambda *_: self._give_floats())
@@ -296,16 +296,9 @@ def _prune_anywhere(layer: Layer, gamma: float, bits: int) -> Pruned:
         raise InvalidArgument(f"{layer.name}: {error}") from None
 
 
-def _ends(gamma: Schedule) -> list[float]:
-    return [value_at(gamma, 0.0), last_value(gamma)]
-
-
 def _chosen(weights: dict[str, Any], skip: Iterable[str]) -> dict[str, Any]:
-    patterns = [skip] if isinstance(skip, str) else list(skip)
-    for pattern in patterns:
-        if not fnmatch.filter(weights, pattern):
-            raise InvalidArgument(f"skip: {pattern!r} fits none of {', '.join(weights)}")
-    kept = {n: w for n, w in weights.items() if not any(fnmatch.fnmatchcase(n, p) for p in patterns)}
+    skipped = fitting(skip, weights, "skip")
+    kept = {name: w for name, w in weights.items() if name not in skipped}
     if not kept:
         raise InvalidArgument("the model has no weights to compress: no parameter of two dimensions is left")
     return kept

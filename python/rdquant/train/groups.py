@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import fnmatch
 import math
 from collections.abc import Iterable, Mapping
 
 from ..errors import InvalidArgument
 from ._torch import torch
-from .schedules import Schedule, Stages, last_value, value_at
+from .patterns import fitting
+from .schedules import Schedule, bounds, value_at
 
 __all__ = ["GroupPruning"]
 
@@ -33,12 +33,7 @@ class GroupPruning:
     def __init__(self, share: Schedule, layers: Iterable[str], axis: int = 0) -> None:
         self.share, self.axis = share, axis
         self.layers = (layers,) if isinstance(layers, str) else tuple(layers)
-        ends = (
-            [v for _, v in share.stages]
-            if isinstance(share, Stages)
-            else [value_at(share, 0.0), last_value(share)]
-        )
-        for value in ends:
+        for value in bounds(share):
             if not 0 < value <= 1:
                 raise InvalidArgument(f"GroupPruning: expected a share above 0 and at most 1, got {value!r}")
         if axis not in (0, 1):
@@ -46,13 +41,9 @@ class GroupPruning:
         if not self.layers:
             raise InvalidArgument("GroupPruning: expected the name of at least one layer")
 
-    def chosen(self, names: Iterable[str]) -> list[str]:
+    def chosen(self, names: Iterable[str]) -> set[str]:
         """Those of the names that are to lose rows or columns; raises InvalidArgument where a pattern fits none of them."""
-        names = list(names)
-        for pattern in self.layers:
-            if not fnmatch.filter(names, pattern):
-                raise InvalidArgument(f"GroupPruning: {pattern!r} fits none of {', '.join(names)}")
-        return [n for n in names if any(fnmatch.fnmatchcase(n, p) for p in self.layers)]
+        return fitting(self.layers, names, "GroupPruning")
 
     def apply(self, weights: Mapping[str, torch.Tensor], progress: float) -> None:
         """Empty rows or columns of the chosen weights in place; `progress` is the share of all steps that is done."""

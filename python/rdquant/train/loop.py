@@ -50,8 +50,8 @@ def fit(
 
     A run that was killed and goes on ends with the same weights, to the bit, as one that was not, on the same machine
     with the same number of threads: state of model, optimizer, scheduler, compression and random numbers is written
-    after each epoch, whole or not at all; going on, learning rates are those of the
-    checkpoint. While it runs, denormal numbers count as 0 on the CPU.
+    after each epoch, whole or not at all; going on, learning rates are those of the checkpoint. While it runs, denormal
+    numbers count as 0 on the CPU.
 
     Args:
         model: torch.nn.Module; is moved to `device`.

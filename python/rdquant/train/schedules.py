@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from ..errors import InvalidArgument
 
-__all__ = ["Ramp", "Schedule", "Stages", "last_value", "settled_at", "value_at"]
+__all__ = ["Ramp", "Schedule", "Stages", "bounds", "last_value", "settled_at", "value_at"]
 
 
 @dataclass(frozen=True)
@@ -65,6 +65,13 @@ Schedule = float | Ramp | Stages
 def value_at(schedule: Schedule, progress: float) -> float:
     """The value when the share `progress` of all steps is done."""
     return schedule(progress) if isinstance(schedule, Ramp | Stages) else schedule
+
+
+def bounds(schedule: Schedule) -> list[float]:
+    """Values of the schedule between which all its others lie."""
+    if isinstance(schedule, Stages):
+        return [value for _, value in schedule.stages]
+    return [value_at(schedule, 0.0), last_value(schedule)]
 
 
 def last_value(schedule: Schedule) -> float:
