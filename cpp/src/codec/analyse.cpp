@@ -189,10 +189,7 @@ void prune(Model& model, std::span<const std::int32_t> coarse, std::span<const s
   // Both say whether anything changes.
   const auto even = [](std::vector<std::int32_t>& scales) {
     const bool vary = std::adjacent_find(scales.begin(), scales.end(), std::not_equal_to<>()) != scales.end();
-    std::vector<std::int32_t> sorted = scales;
-    const auto middle = sorted.begin() + static_cast<std::ptrdiff_t>(sorted.size() / 2);
-    std::nth_element(sorted.begin(), middle, sorted.end());
-    std::fill(scales.begin(), scales.end(), *middle);
+    std::fill(scales.begin(), scales.end(), median(scales));
     return vary;
   };
   const auto zero = [](std::vector<std::int32_t>& scales) {

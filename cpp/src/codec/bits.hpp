@@ -3,23 +3,57 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
-#include <utility>
-#include <vector>
 
 #include "bytes.hpp"
 
 namespace rdquant::codec {
 
-/// Values less `least`, `width` bits each, low first, filled up to a byte.
+/// Values of any width ≤ 32 one after the other, low bits first, filled up to a byte.
+class BitWriter {
+ public:
+  explicit BitWriter(Writer& out) : out_(out) {}
+  void add(std::uint32_t value, int width) {
+    held_ |= static_cast<std::uint64_t>(value) << bits_;
+    for (bits_ += width; bits_ >= 8; bits_ -= 8, held_ >>= 8) out_.byte(static_cast<std::uint8_t>(held_));
+  }
+  void finish() {
+    if (bits_ > 0) out_.byte(static_cast<std::uint8_t>(held_));
+  }
+
+ private:
+  Writer& out_;
+  std::uint64_t held_ = 0;
+  int bits_ = 0;
+};
+
+/// Reads what BitWriter wrote, from bytes that nobody vouches for. @throws CorruptFile  too few of them.
+class CheckedBits {
+ public:
+  explicit CheckedBits(Reader& in) : in_(in) {}
+  [[nodiscard]] std::uint32_t next(int width) {
+    for (; bits_ < width; bits_ += 8) held_ |= static_cast<std::uint64_t>(in_.byte()) << bits_;
+    const auto value = static_cast<std::uint32_t>(held_ & ((std::uint64_t{1} << width) - 1));
+    held_ >>= width;
+    bits_ -= width;
+    return value;
+  }
+
+ private:
+  Reader& in_;
+  std::uint64_t held_ = 0;
+  int bits_ = 0;
+};
+
+/// Values less `least`, `width` bits each.
 inline void write_bits(Writer& out, std::span<const std::int32_t> values, std::int32_t least, int width) {
-  std::uint64_t held = 0;
-  int bits = 0;
+  BitWriter bits(out);
   const std::uint64_t mask = (std::uint64_t{1} << width) - 1;
   for (const std::int32_t v : values) {
-    held |= (static_cast<std::uint64_t>(static_cast<std::int64_t>(v) - least) & mask) << bits;
-    for (bits += width; bits >= 8; bits -= 8, held >>= 8) out.byte(static_cast<std::uint8_t>(held));
+    bits.add(
+        static_cast<std::uint32_t>(static_cast<std::uint64_t>(static_cast<std::int64_t>(v) - least) & mask),
+        width);
   }
-  if (bits > 0) out.byte(static_cast<std::uint8_t>(held));
+  bits.finish();
 }
 
 /// Packed values one after the other, from value number `first` on.
@@ -45,44 +79,6 @@ class BitReader {
   std::span<const std::uint8_t> bytes_;
   int width_;
   std::size_t at_;
-  std::uint64_t held_ = 0;
-  int bits_ = 0;
-};
-
-/// Values of any width ≤ 32 one after the other, low bits first, filled up to a byte.
-class BitWriter {
- public:
-  void add(std::uint32_t value, int width) {
-    held_ |= static_cast<std::uint64_t>(value) << bits_;
-    for (bits_ += width; bits_ >= 8; bits_ -= 8, held_ >>= 8) out_.byte(static_cast<std::uint8_t>(held_));
-  }
-  [[nodiscard]] std::vector<std::uint8_t> finish() {
-    if (bits_ > 0) out_.byte(static_cast<std::uint8_t>(held_));
-    return out_.take();
-  }
-
- private:
-  Writer out_;
-  std::uint64_t held_ = 0;
-  int bits_ = 0;
-};
-
-/// Reads what BitWriter wrote, from bytes that nobody vouches for.
-class CheckedBits {
- public:
-  explicit CheckedBits(Reader in) : in_(std::move(in)) {}
-  [[nodiscard]] std::uint32_t next(int width) {
-    while (bits_ < width) held_ |= static_cast<std::uint64_t>(in_.byte()) << bits_, bits_ += 8;
-    const auto value = static_cast<std::uint32_t>(held_ & ((std::uint64_t{1} << width) - 1));
-    held_ >>= width;
-    bits_ -= width;
-    return value;
-  }
-  /// @throws CorruptFile  bytes left over.
-  void finish() { in_.finish(); }
-
- private:
-  Reader in_;
   std::uint64_t held_ = 0;
   int bits_ = 0;
 };

@@ -3,6 +3,8 @@
 #include <cmath>
 #include <cstdlib>
 
+#include "analyse.hpp"
+
 namespace rdquant::codec {
 namespace {
 
@@ -25,8 +27,7 @@ class FactorFit {
   void run(Model& model, double information) {
     std::fill(scales_[0].begin(), scales_[0].end(), best_base());
     const auto step = [&](std::size_t lines) {
-      const double each = information * static_cast<double>(places_.size()) / static_cast<double>(lines);
-      return std::clamp(static_cast<int>(std::lround(1.7 * 11.5 / std::sqrt(std::max(each, 1e-9)))), 1, 4);
+      return step_for(information * static_cast<double>(places_.size()) / static_cast<double>(lines));
     };
     steps_ = {step(grid_.rows), step(grid_.cols), 1};
     for (int round = 0; round < 3; ++round) {
@@ -151,12 +152,6 @@ class FactorFit {
       if (bits < least) least = bits, best = o;
     }
     return {best, at_base - least + side_bits(0)};
-  }
-
-  static int median(std::vector<std::int32_t> values) {
-    const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
-    std::nth_element(values.begin(), middle, values.end());
-    return *middle;
   }
 
   Grid grid_;

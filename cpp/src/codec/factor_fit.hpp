@@ -28,7 +28,7 @@ struct Survivors {
 
 /// Where a scale's costs are: forced into the range, as decoders do it.
 [[nodiscard]] inline std::size_t scale_index(int scale) {
-  return static_cast<std::size_t>(std::clamp(scale, 0, kScales - 1));
+  return static_cast<std::size_t>(clamp_scale(scale));
 }
 
 /// What scales of rows, columns and taps explain: a survivor of weight y costs one[s] + y·more[s] bits at

@@ -5,7 +5,7 @@
 #include <cmath>
 
 #include "binary_coder.hpp"
-#include "bytes.hpp"
+#include "bits.hpp"
 #include "rdquant/core/error.hpp"
 
 namespace rdquant::codec {
@@ -40,40 +40,6 @@ void store(std::span<std::uint8_t> bytes, std::size_t i, std::size_t width, std:
   for (std::size_t b = 0; b < width; ++b)
     bytes[i * width + b] = static_cast<std::uint8_t>(pattern >> (8 * b));
 }
-
-class BitWriter {
- public:
-  explicit BitWriter(Writer& out) : out_(out) {}
-  void put(std::uint32_t value, int width) {
-    held_ |= static_cast<std::uint64_t>(value) << bits_;
-    for (bits_ += width; bits_ >= 8; bits_ -= 8, held_ >>= 8) out_.byte(static_cast<std::uint8_t>(held_));
-  }
-  void finish() {
-    if (bits_ > 0) out_.byte(static_cast<std::uint8_t>(held_));
-  }
-
- private:
-  Writer& out_;
-  std::uint64_t held_ = 0;
-  int bits_ = 0;
-};
-
-class BitSource {
- public:
-  explicit BitSource(Reader& in) : in_(in) {}
-  [[nodiscard]] std::uint32_t get(int width) {
-    for (; bits_ < width; bits_ += 8) held_ |= static_cast<std::uint64_t>(in_.byte()) << bits_;
-    const auto value = static_cast<std::uint32_t>(held_ & ((std::uint64_t{1} << width) - 1));
-    held_ >>= width;
-    bits_ -= width;
-    return value;
-  }
-
- private:
-  Reader& in_;
-  std::uint64_t held_ = 0;
-  int bits_ = 0;
-};
 
 /// Exponent field of a Δ of about an eighth of the mean magnitude.
 int delta_field(const std::vector<std::uint32_t>& patterns, const Layout& layout) {
@@ -137,12 +103,12 @@ std::vector<std::uint8_t> encode_split(const std::vector<std::uint32_t>& pattern
     int width = layout.mantissa;
     if (n.level == 0) {
       coder.encode(exponents, k - n.exponent);
-      bits.put(n.negative ? 1 : 0, 1);
+      bits.add(n.negative ? 1 : 0, 1);
     } else {
       width -= n.exponent - k;
     }
     width -= zeros;
-    bits.put((n.significand >> zeros) & ((1U << width) - 1), width);
+    bits.add((n.significand >> zeros) & ((1U << width) - 1), width);
   }
   bits.finish();
   Writer out;
@@ -167,7 +133,7 @@ void decode_split(Reader& in, FloatType type, std::span<std::uint8_t> values, in
   decode_levels(coded, levels, threads);
   BinaryDecoder exponents(in.block());
   AdaptiveInteger coder;
-  BitSource bits(in);
+  CheckedBits bits(in);
   for (std::size_t i = 0; i < count; ++i) {
     int exponent = k, left = layout.mantissa - zeros;
     std::uint32_t significand = 0;
@@ -175,7 +141,7 @@ void decode_split(Reader& in, FloatType type, std::span<std::uint8_t> values, in
     if (levels[i] == 0) {
       exponent = static_cast<int>(k - static_cast<std::int64_t>(coder.decode(exponents)));
       if (exponent < 0 || exponent >= (1 << layout.exponent)) in.fail("exponent " + std::to_string(exponent));
-      negative = bits.get(1) != 0;
+      negative = bits.next(1) != 0;
     } else {
       const auto magnitude =
           static_cast<std::uint32_t>(negative ? -static_cast<std::int64_t>(levels[i]) : levels[i]);
@@ -185,7 +151,7 @@ void decode_split(Reader& in, FloatType type, std::span<std::uint8_t> values, in
       if (left < 0 || exponent >= (1 << layout.exponent)) in.fail("level " + std::to_string(levels[i]));
       significand = (magnitude & ~(1U << octave)) << (layout.mantissa - octave);
     }
-    significand |= bits.get(left) << zeros;
+    significand |= bits.next(left) << zeros;
     store(values, i, width,
           (negative ? 1U << (layout.mantissa + layout.exponent) : 0U) |
               (static_cast<std::uint32_t>(exponent) << layout.mantissa) | significand);

@@ -83,12 +83,6 @@ void decode_scales(BinaryDecoder& in, const Reader& at, std::vector<std::int32_t
   }
 }
 
-std::int32_t median(std::vector<std::int32_t> values) {
-  const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
-  std::nth_element(values.begin(), middle, values.end());
-  return *middle;
-}
-
 void read_table(BinaryDecoder& in, const Reader& at, Model& model, std::size_t symbols, Coders& c) {
   model.cumulated.assign(1, 0);
   std::int32_t last = 0;
@@ -135,6 +129,12 @@ std::size_t lanes_for(std::size_t size) {
   if (size >= 8192) return 32;
   if (size >= 2048) return 16;
   return size >= 256 ? 8 : 1;
+}
+
+std::int32_t median(std::vector<std::int32_t> values) {
+  const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
+  std::nth_element(values.begin(), middle, values.end());
+  return *middle;
 }
 
 void write_model(Writer& out, const Model& model) {

@@ -104,6 +104,9 @@ struct Model {
   return mean_of(sum);
 }
 
+/// Of some values, at least one; the upper of two. Row scales are sent as differences from theirs.
+[[nodiscard]] std::int32_t median(std::vector<std::int32_t> values);
+
 /// Writes and reads a model but for its grid.
 void write_model(Writer& out, const Model& model);
 /// @throws CorruptFile  a field outside its range; `grid` has been checked.

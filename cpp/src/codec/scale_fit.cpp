@@ -88,11 +88,6 @@ class ScaleFit {
     for (const double m : means) sum += std::log2(floor(mean)) - std::log2(m);
     return sum * static_cast<double>(grid_.size()) / static_cast<double>(means.size());
   }
-  /// A scale estimated from few magnitudes is not worth a fine step: its deviation is about 11.5/√n eighths.
-  static int step_for(double count) {
-    return std::clamp(static_cast<int>(std::lround(1.7 * 11.5 / std::sqrt(count))), 1, 4);
-  }
-
   /// Sums of a/(σ(row)·σ(column)·σ(tap)).
   [[nodiscard]] Sums sums() const {
     Sums s{std::vector<double>(grid_.rows), std::vector<double>(grid_.cols), std::vector<double>(grid_.taps)};
@@ -123,10 +118,7 @@ class ScaleFit {
   [[nodiscard]] std::vector<std::int32_t> absolute(int step) const {
     std::vector<std::int32_t> out(row_.size());
     for (std::size_t o = 0; o < out.size(); ++o) out[o] = scale_of(row_[o]);
-    std::vector<std::int32_t> sorted = out;
-    const auto middle = sorted.begin() + static_cast<std::ptrdiff_t>(sorted.size() / 2);
-    std::nth_element(sorted.begin(), middle, sorted.end());
-    const std::int32_t base = *middle;
+    const std::int32_t base = median(out);
     for (std::int32_t& s : out) {
       s = base + step * static_cast<std::int32_t>(std::lround(static_cast<double>(s - base) / step));
     }
@@ -150,6 +142,10 @@ class ScaleFit {
 };
 
 }  // namespace
+
+int step_for(double information) {
+  return std::clamp(static_cast<int>(std::lround(1.7 * 11.5 / std::sqrt(std::max(information, 1e-9)))), 1, 4);
+}
 
 void fit_scales(Model& model, std::vector<float> magnitudes) {
   ScaleFit(model.grid, std::move(magnitudes)).run(model);

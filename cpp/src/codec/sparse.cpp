@@ -71,7 +71,8 @@ struct CodedPart {
 CodedPart encode_part(const SparseModel& model, const Tables& signs, std::size_t first_row, std::size_t rows,
                       std::span<const std::int32_t> levels, Profile profile) {
   std::vector<std::int32_t> coarse(levels.size()), symbols;
-  BitWriter raw;
+  Writer raw_bytes;
+  BitWriter raw(raw_bytes);
   for (std::size_t i = 0; i < levels.size(); ++i) {
     const std::int64_t difference = static_cast<std::int64_t>(levels[i]) - model.common;
     coarse[i] = difference < 0 ? -1 : (difference > 0 ? 1 : 0);
@@ -86,7 +87,8 @@ CodedPart encode_part(const SparseModel& model, const Tables& signs, std::size_t
                    ? encode_mixed(signs, first_row, rows, coarse.data())
                    : encode_rows(signs, first_row, rows, model.lanes, coarse.data()).bytes;
   if (!model.even) part.distances = encode_distances(model.distances, first_row, coarse, symbols, profile);
-  part.raw = raw.finish();
+  raw.finish();
+  part.raw = raw_bytes.take();
   return part;
 }
 
@@ -243,7 +245,8 @@ std::vector<std::int32_t> SparseLevels::symbols(std::size_t p, std::span<const s
 void SparseLevels::place(std::size_t p, const std::vector<std::int32_t>& symbols,
                          std::span<std::int32_t> levels) const {
   const Reader at = reader(parts_[p].distances, "distances", p);
-  CheckedBits raw(reader(parts_[p].raw, "raw bits", p));
+  Reader raw_bytes = reader(parts_[p].raw, "raw bits", p);
+  CheckedBits raw(raw_bytes);
   const auto value = [&](std::int32_t symbol) {
     const auto bits = [&](int width, std::uint64_t top) { return (top << width) | raw.next(width); };
     if (!model_.distances.table) {
@@ -269,7 +272,7 @@ void SparseLevels::place(std::size_t p, const std::vector<std::int32_t>& symbols
     level = static_cast<std::int32_t>(there);
     if (level != there) at.fail("level " + std::to_string(there) + " beyond 32 bits");
   }
-  raw.finish();
+  raw_bytes.finish();
 }
 
 void SparseLevels::decode(std::size_t p, std::span<std::int32_t> levels) const {

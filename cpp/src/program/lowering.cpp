@@ -31,14 +31,8 @@ void Lowering::check_operands(const Operation& operation, std::span<const ValueI
   if (one_type) check_same_type(inputs);
   if (binary == nullptr) return;
   for (const ValueId input : inputs) {
-    const core::Shape& found = shape(input);
-    bool fits = found.size() <= output.size();
-    for (std::size_t i = 0; fits && i < found.size(); ++i) {
-      const std::int64_t size = found[found.size() - 1 - i];
-      fits = size == 1 || size == output[output.size() - 1 - i];
-    }
-    check(fits, "an operand of shape " + core::shape_text(found) + " does not broadcast to " +
-                    core::shape_text(output));
+    check(broadcasts_to(shape(input), output), "an operand of shape " + core::shape_text(shape(input)) +
+                                                   " does not broadcast to " + core::shape_text(output));
   }
 }
 
@@ -153,6 +147,12 @@ void Lowering::unsupported(const std::string& what) const {
 
 void Lowering::invalid(const std::string& what) const {
   throw core::InvalidArgument(graph::describe(node_) + ": " + what);
+}
+
+bool broadcasts_to(const core::Shape& from, const core::Shape& to) {
+  if (from.size() > to.size()) return false;
+  return std::equal(from.rbegin(), from.rend(), to.rbegin(),
+                    [](std::int64_t size, std::int64_t wanted) { return size == 1 || size == wanted; });
 }
 
 core::Shape broadcast(const core::Shape& a, const core::Shape& b) {

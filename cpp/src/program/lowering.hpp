@@ -117,6 +117,8 @@ void add_resize_rules(Rules& rules);
 void add_shape_rules(Rules& rules);
 void add_source_rules(Rules& rules);
 
+/// Whether a value of one shape can be read under another by NumPy's broadcasting.
+[[nodiscard]] bool broadcasts_to(const core::Shape& from, const core::Shape& to);
 /// NumPy's broadcasting. @throws InvalidArgument  shapes that do not fit
 [[nodiscard]] core::Shape broadcast(const core::Shape& a, const core::Shape& b);
 

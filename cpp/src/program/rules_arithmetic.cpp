@@ -60,7 +60,7 @@ void shift(Lowering& node) {
 
 void prelu(Lowering& node) {
   const ValueId x = node.input(0), slope = node.input(1);
-  node.check(common(node, node.shape(x), node.shape(slope)) == node.shape(x),
+  node.check(broadcasts_to(node.shape(slope), node.shape(x)),
              "slopes of shape " + core::shape_text(node.shape(slope)) + " do not broadcast to " +
                  core::shape_text(node.shape(x)));
   node.give(0, node.emit_like(Binary{BinaryFunction::prelu, {}}, {x, slope}, x));

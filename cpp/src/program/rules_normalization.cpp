@@ -77,7 +77,7 @@ void layer(Lowering& node, bool root_mean_square) {
   op.root_mean_square = root_mean_square;
   const core::Shape normalized(node.shape(x).begin() + op.axis, node.shape(x).end());
   for (const ValueId id : {scale, bias}) {
-    node.check(id == kNone || broadcast(node.shape(id), normalized) == normalized,
+    node.check(id == kNone || broadcasts_to(node.shape(id), normalized),
                "scale and bias must broadcast to " + core::shape_text(normalized));
   }
   core::Shape moments = node.shape(x);

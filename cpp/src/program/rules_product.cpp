@@ -39,9 +39,9 @@ void gemm(Lowering& node) {
       left[op.transpose_a ? 0 : 1] == right[op.transpose_b ? 1 : 0],
       "matrices of shapes " + core::shape_text(left) + " and " + core::shape_text(right) + " do not fit");
   if (c != kNone) {
-    node.check(broadcast(node.shape(c), out) == out, "C has shape " + core::shape_text(node.shape(c)) +
-                                                         ", which does not broadcast to " +
-                                                         core::shape_text(out));
+    node.check(broadcasts_to(node.shape(c), out), "C has shape " + core::shape_text(node.shape(c)) +
+                                                      ", which does not broadcast to " +
+                                                      core::shape_text(out));
   }
   node.give(0, node.emit(op, {a, b, c}, node.dtype(a), out));
 }

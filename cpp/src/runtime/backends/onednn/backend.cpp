@@ -59,6 +59,7 @@ struct Patch {
 
 class OnednnExecutable final : public Executable {
  public:
+  /// Packs weights with the caller's team.
   OnednnExecutable(const Program& program, PhysicalPlan plan, int threads)
       : program_(program), plan_(std::move(plan)), threads_(threads), packed_(allocate(plan_.packed_bytes)) {
     for (std::size_t o = 0; o < plan_.ops.size(); ++o) {
@@ -71,7 +72,6 @@ class OnednnExecutable final : public Executable {
         if (buffer.home == Home::constant) constants_.push_back(patch);
       }
     }
-    const Team team(threads_);
     for (const Packing& packing : plan_.packings) pack(packing);
   }
 
