@@ -16,12 +16,12 @@ if(RDQUANT_SANITIZE)
 endif()
 
 # rdquant_part(NAME [PART...]): the library rdquant_NAME from cpp/src/NAME, which may use the named parts only.
-# A file called *_avx2.cpp, *_avx512.cpp or *_avx512vpopcntdq.cpp gets the flags of that instruction set, it alone,
-# and is left out on other processors.
+# A file called *_avx2.cpp, *_avx512.cpp or *_avx512X.cpp (X: vpopcntdq, vnni, vbmi) gets the flags of that instruction
+# set, it alone, and is left out on other processors.
 function(rdquant_part name)
   file(GLOB_RECURSE sources CONFIGURE_DEPENDS "${PROJECT_SOURCE_DIR}/cpp/src/${name}/*.cpp")
   if(NOT CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
-    list(FILTER sources EXCLUDE REGEX "_avx(2|512|512vpopcntdq)\\.cpp$")
+    list(FILTER sources EXCLUDE REGEX "_avx(2|512|512vpopcntdq|512vnni|512vbmi)\\.cpp$")
   endif()
   foreach(source IN LISTS sources)
     if(source MATCHES "_avx2\\.cpp$")
@@ -30,10 +30,11 @@ function(rdquant_part name)
       set_source_files_properties(
         "${source}" PROPERTIES COMPILE_OPTIONS
                                "-march=x86-64-v4;-mprefer-vector-width=512")
-    elseif(source MATCHES "_avx512vpopcntdq\\.cpp$")
-      set_source_files_properties("${source}" PROPERTIES COMPILE_OPTIONS "-march=x86-64-v4;-mavx512vpopcntdq")
+    elseif(source MATCHES "_(avx512)(vpopcntdq|vnni|vbmi)\\.cpp$")
+      set_source_files_properties(
+        "${source}" PROPERTIES COMPILE_OPTIONS "-march=x86-64-v4;-mprefer-vector-width=512;-mavx512${CMAKE_MATCH_2}")
     endif()
-    if(RDQUANT_SANITIZE AND source MATCHES "_avx512\\.cpp$")
+    if(RDQUANT_SANITIZE AND source MATCHES "_avx512(vnni)?\\.cpp$")
       # Minutes to compile; the same code is checked with the other instruction sets.
       set_property(SOURCE "${source}" APPEND PROPERTY COMPILE_OPTIONS "-fno-sanitize=undefined")
     endif()
