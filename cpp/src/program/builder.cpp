@@ -156,7 +156,9 @@ std::vector<ValueId> Builder::emit(Operation operation, std::vector<ValueId> inp
   std::vector<ValueId> made = step.outputs;
   if (constant) {
     run_on_constants(program_, step);
-    if (variable) program_.prologue.push_back(std::move(step));
+    // what was made of levels stays known, so that layers can compute with these
+    if (variable || std::holds_alternative<Dequantize>(step.operation))
+      program_.prologue.push_back(std::move(step));
   } else {
     program_.steps.push_back(std::move(step));
   }

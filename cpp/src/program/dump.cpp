@@ -48,6 +48,29 @@ class Parameters {
     if (op.function == PoolFunction::lp) add("p", op.p, 2);
     flag("column_major_indices", op.column_major_indices);
   }
+  void operator()(const LevelConvolution& op) {
+    window(op.window);
+    add("groups", op.groups, 1);
+    add("x_zero", op.x_zero, 0);
+    requantize(op.requantize);
+    if (op.sum.high != op.sum.low) (*this)(op.sum);
+    flag("residual_last", op.residual_last);
+  }
+  void operator()(const LevelBinary& op) {
+    word("function", function_name(op.function));
+    real("a_scale", op.a_scale, 1);
+    real("b_scale", op.b_scale, 1);
+    add("a_zero", op.a_zero, 0);
+    add("b_zero", op.b_zero, 0);
+    limits(op.zero, op.low, op.high);
+  }
+  void operator()(const LevelPool& op) {
+    window(op.window);
+    flag("count_include_pad", op.count_include_pad);
+    add("x_zero", op.x_zero, 0);
+    real("scale", op.scale, 1);
+    requantize(op.requantize);
+  }
   void operator()(const Unary& op) { activation(op.activation); }
   void operator()(const Binary& op) {
     word("function", function_name(op.function));
@@ -183,6 +206,16 @@ class Parameters {
       list("pads_begin", w.pads_begin);
       list("pads_end", w.pads_end);
     }
+  }
+  void requantize(const Requantize& to) {
+    activation(to.activation);
+    real("requantize", to.scale, 1);
+    limits(to.zero, to.low, to.high);
+  }
+  void limits(std::int32_t zero, std::int32_t low, std::int32_t high) {
+    add("zero", zero, 0);
+    add("low", low, 0);
+    add("high", high, 255);
   }
   void activation(const Activation& a) {
     if (a == Activation{}) return;

@@ -10,4 +10,9 @@ void remove_dead(Program& program);
 /// All fusions, in an order in which each finds what the one before it leaves.
 void fuse(Program& program);
 
+/// Dequantize, operation, Quantize to operations on levels: what lies between levels is computed with them.
+void fuse_levels(Program& program);
+/// Tables and sums of levels into the convolutions before them.
+void join_levels(Program& program);
+
 }  // namespace rdquant::program

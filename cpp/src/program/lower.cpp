@@ -120,7 +120,10 @@ Program lower(const graph::Graph& graph, const std::map<std::string, core::Shape
     program.outputs.push_back(found->second);
   }
   remove_dead(program);
-  if (options.fuse) fuse(program);
+  if (options.fuse) {
+    fuse(program);
+    fuse_levels(program);
+  }
   name_the_rest(program);
   return program;
 }

@@ -172,6 +172,53 @@ struct Quantize {
 struct Dequantize {
   std::int64_t axis = 1;
 };
+// Levels of 8 bits, u8 or i8, stand for numbers: r = scale · (q − zero). What is computed with them follows
+// one rule, which makes kernels on every processor agree to the bit: sums of products of levels are exact in
+// int32; they become float32 by one rounding, and from there on every product and every sum is rounded to
+// float32 by itself; the result is clamped to whole limits (NaN: to the lower), rounded to the nearest whole
+// number, ties to even, and the zero point is added. `fuse_levels` makes these steps of Dequantize,
+// operation, Quantize.
+
+/// Of a number v in float32: q = clamp(round(activation(v) · scale) + zero, low, high).
+struct Requantize {
+  Activation activation;
+  float scale = 1;
+  std::int32_t zero = 0, low = 0, high = 255;
+};
+/// Of two levels a and b: add gives (a − a_zero) · a_scale + (b − b_zero) · b_scale, and mul
+/// ((a − a_zero) · (b − b_zero)) · a_scale, whose product in brackets is exact; then as Requantize without
+/// scale.
+struct LevelBinary {
+  BinaryFunction function = BinaryFunction::add;
+  float a_scale = 1, b_scale = 1;
+  std::int32_t a_zero = 0, b_zero = 0, zero = 0, low = 0, high = 255;
+};
+/// Inputs: x (u8, i8) [n, c, h, w], w (i8, whose 0 stands for 0) [k, c / groups, …], multipliers (f32 [k]),
+/// bias (i32 [k] or f32 [k])?, residual (like the output)?, table (u8 [256])?, x's zero (a number)?, x's
+/// scale (f32, a number)?. v = float(Σ (x − x_zero) · w + bias) · (multipliers[k] · x's scale), + bias where
+/// that is f32. Output of levels: what `requantize` makes of v, then table[byte], then `sum` with the
+/// residual as b. Of f32: activation(v + residual), or activation(v) + residual where `residual_last`; the
+/// padding is x_zero.
+struct LevelConvolution {
+  Window window;
+  std::int64_t groups = 1;
+  std::int32_t x_zero = 0;
+  Requantize requantize;
+  LevelBinary sum{.high = 0};  ///< looked at where there is a residual
+  bool residual_last = false;
+};
+/// Inputs: levels (u8, i8), table (u8 [256]): out = table[byte of the level]; the output's bytes are its
+/// levels.
+struct Lookup {};
+/// Means of levels under a window: v = float(Σ (x − x_zero)) · (scale / float(count)), 0 where nothing is
+/// counted; then as `requantize`. Padding is not summed up; it counts where `count_include_pad`.
+struct LevelPool {
+  Window window;
+  bool count_include_pad = false;
+  std::int32_t x_zero = 0;
+  float scale = 1;
+  Requantize requantize;
+};
 struct Reduce {
   ReduceFunction function = ReduceFunction::sum;
   std::vector<std::int64_t> axes;
@@ -282,10 +329,11 @@ struct Resize {
 
 using Operation =
     std::variant<Convolution, TransposedConvolution, MatMul, Pool, Unary, Binary, Where, Cast, Quantize,
-                 Dequantize, Reduce, ArgExtreme, TopK, CumulativeSum, Softmax, LayerNormalization,
-                 BatchNormalization, GroupNormalization, LpNormalization, LocalResponseNormalization, Concat,
-                 Split, Slice, Pad, Reshape, Transpose, Expand, Tile, Gather, GatherElements, GatherNd,
-                 ScatterNd, OneHot, Triangle, DepthToSpace, SpaceToDepth, Resize>;
+                 Dequantize, LevelConvolution, LevelBinary, Lookup, LevelPool, Reduce, ArgExtreme, TopK,
+                 CumulativeSum, Softmax, LayerNormalization, BatchNormalization, GroupNormalization,
+                 LpNormalization, LocalResponseNormalization, Concat, Split, Slice, Pad, Reshape, Transpose,
+                 Expand, Tile, Gather, GatherElements, GatherNd, ScatterNd, OneHot, Triangle, DepthToSpace,
+                 SpaceToDepth, Resize>;
 
 using ValueId = std::int32_t;
 inline constexpr ValueId kNone = -1;  ///< an optional input or output that is left out

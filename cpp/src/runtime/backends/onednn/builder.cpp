@@ -17,7 +17,16 @@ using program::Value;
 using program::ValueId;
 
 std::string layout_name(Layout layout) {
+  if (layout == Layout::channels_last) return "channels last";
   return layout == Layout::plain ? "plain" : "blocked" + std::to_string(block_size());
+}
+
+/// Levels from one layout to the other.
+StridedCopy conversion(const core::Shape& shape, Layout from, std::int64_t pixel) {
+  const std::int64_t area = shape[2] * shape[3];
+  const std::vector<std::int64_t> plain{shape[1] * area, 1, area}, last{area * pixel, pixel, 1};
+  if (from == Layout::plain) return {{shape[0], area, shape[1]}, plain, last, 1};
+  return {{shape[0], shape[1], area}, {area * pixel, 1, pixel}, {shape[1] * area, area, 1}, 1};
 }
 
 }  // namespace
@@ -53,6 +62,7 @@ Place Builder::home(ValueId id) {
 
 Place Builder::read(ValueId id, Layout wanted) {
   if (wanted == layout(id) || layouts_coincide(value(id))) return home(id);
+  if (is_level(value(id))) return copy_once(id, wanted);
   return read_as(id, value(id).shape, wanted);
 }
 
@@ -77,6 +87,28 @@ Place Builder::read_as(ValueId id, const core::Shape& shape, Layout wanted) {
   add_reorder(from, from_desc, to, to_desc, wanted);
   copies_.emplace(key, to);
   return to;
+}
+
+Place Builder::copy_once(ValueId id, Layout wanted) {
+  const std::string key = std::to_string(id) + layout_name(wanted);
+  const auto found = copies_.find(key);
+  if (found != copies_.end()) return found->second;
+  const Place from = home(id), to{add_buffer(Home::arena, bytes_in(value(id), wanted)), 0};
+  add_conversion(id, from, layout(id), to, wanted);
+  copies_.emplace(key, to);
+  return to;
+}
+
+void Builder::add_conversion(ValueId id, Place from, Layout from_layout, Place to, Layout to_layout) {
+  const core::Shape& shape = value(id).shape;
+  if (!is_level(value(id))) {
+    return add_reorder(from, describe(shape, from_layout), to, describe(shape, to_layout), to_layout);
+  }
+  if (core::element_count(shape) == 0) return;
+  add_row("reorder", "copy", to_layout, false);
+  plan_.rows.back().bytes = 2 * core::element_count(shape);
+  plan_.ops.push_back(
+      {make_copy(conversion(shape, from_layout, pixel(id)), threads_), {from, to}, plan_.rows.size() - 1});
 }
 
 Place Builder::write(ValueId id, Layout made) {
@@ -129,9 +161,7 @@ void Builder::add_reorder(Place from, const dnnl::memory::desc& from_desc, Place
 
 void Builder::flush() {
   for (const Pending& pending : std::exchange(pending_, {})) {
-    const core::Shape& shape = value(pending.id).shape;
-    add_reorder(pending.from, describe(shape, pending.layout), home(pending.id),
-                describe(shape, layout(pending.id)), layout(pending.id));
+    add_conversion(pending.id, pending.from, pending.layout, home(pending.id), layout(pending.id));
   }
 }
 
@@ -196,9 +226,8 @@ void Builder::copy_outputs() {
     if (value(id).shape.end() != std::find(value(id).shape.begin(), value(id).shape.end(), 0)) continue;
     const Place to{add_buffer(Home::output, bytes_in(value(id), Layout::plain), static_cast<std::int32_t>(i)),
                    0};
-    if (layout(id) == Layout::blocked && !layouts_coincide(value(id))) {
-      add_reorder(from, describe(value(id).shape, Layout::blocked), to, describe_plain(value(id).shape),
-                  Layout::plain);
+    if (layout(id) != Layout::plain && !layouts_coincide(value(id))) {
+      add_conversion(id, from, layout(id), to, Layout::plain);
     } else {
       add_row("copy", "memcpy", Layout::plain, false);
       plan_.ops.push_back(
@@ -223,9 +252,18 @@ void Builder::lower(std::int32_t index) {
     return;
   }
   using Rule = bool (*)(Builder&, const Step&);
-  static constexpr Rule kRules[] = {build_convolution, build_matmul,  build_pool,    build_mean,
-                                    build_unary,       build_binary,  build_softmax, build_normalization,
-                                    build_resize,      build_movement};
+  static constexpr Rule kRules[] = {build_level_convolution,
+                                    build_levels,
+                                    build_convolution,
+                                    build_matmul,
+                                    build_pool,
+                                    build_mean,
+                                    build_unary,
+                                    build_binary,
+                                    build_softmax,
+                                    build_normalization,
+                                    build_resize,
+                                    build_movement};
   for (const Rule rule : kRules) {
     if (rule(*this, step)) return;
   }

@@ -21,6 +21,8 @@ class Builder {
   [[nodiscard]] const program::Program& program() const { return program_; }
   [[nodiscard]] const Placement& placement() const { return placement_; }
   [[nodiscard]] int threads() const { return threads_; }
+  /// Bytes from one pixel to the next of levels channels last.
+  [[nodiscard]] std::int64_t pixel(program::ValueId id) const { return placement_.pixel(program_, id); }
   /// The layout in which a value is made.
   [[nodiscard]] Layout layout(program::ValueId id) const {
     return placement_.layout[static_cast<std::size_t>(id)];
@@ -63,6 +65,8 @@ class Builder {
   void add_row(std::string operation, std::string kernel, Layout made, bool costs);
   void add_reorder(Place from, const dnnl::memory::desc& from_desc, Place to,
                    const dnnl::memory::desc& to_desc, Layout made);
+  void add_conversion(program::ValueId id, Place from, Layout from_layout, Place to, Layout to_layout);
+  [[nodiscard]] Place copy_once(program::ValueId id, Layout wanted);
   void flush();
   void claim_outputs();
   void copy_outputs();
@@ -85,6 +89,8 @@ class Builder {
 };
 
 /// The rules: each adds what computes `step`, or returns false and adds nothing.
+bool build_level_convolution(Builder& builder, const program::Step& step);
+bool build_levels(Builder& builder, const program::Step& step);
 bool build_convolution(Builder& builder, const program::Step& step);
 bool build_matmul(Builder& builder, const program::Step& step);
 bool build_pool(Builder& builder, const program::Step& step);

@@ -12,9 +12,11 @@ namespace rdquant::runtime::onednn {
 
 /// How a 4-D activation lies in memory. Other values are always plain.
 enum class Layout : std::uint8_t {
-  plain,   ///< row-major
-  blocked  ///< nChw16c with AVX-512, nChw8c without: channels in blocks, the last padded with zeros
+  plain,         ///< row-major
+  blocked,       ///< nChw16c with AVX-512, nChw8c without: channels in blocks, the last padded with zeros
+  channels_last  ///< of levels of 8 bits: the channels of a pixel together, up to a multiple of kChannels
 };
+inline constexpr std::int64_t kChannels = 4;
 
 /// Caps oneDNN at RDQUANT_ISA and tells the channels per block of what remains. Asked once.
 [[nodiscard]] std::int64_t block_size();

@@ -219,7 +219,7 @@ bool build_movement(Builder& builder, const Step& step) {
   if (std::holds_alternative<program::Expand>(operation)) return expand(builder, step);
   if (std::holds_alternative<program::Reshape>(operation)) {
     const Value& x = builder.value(step.inputs[0]);
-    const Layout layout = builder.layout(step.inputs[0]);
+    const Layout layout = is_level(x) ? Layout::plain : builder.layout(step.inputs[0]);
     const bool same = layout == Layout::plain || layouts_coincide(x);
     builder.emit(same ? make_memcpy(bytes_in(x, Layout::plain))
                       : make_reorder(describe(x.shape, layout), describe_plain(x.shape)),

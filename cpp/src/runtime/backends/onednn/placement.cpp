@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <limits>
 
+#include "rdquant/program/evaluate.hpp"
+
 namespace rdquant::runtime::onednn {
 namespace {
 
@@ -76,10 +78,58 @@ class Placer {
   }
 
   void choose_layout(const Step& step) {
-    if (!all_float(program_, step)) return;
+    if (!all_float(program_, step)) return choose_level_layout(step);
     for (const ValueId id : step.outputs) {
       if (id != kNone && is_image(value(id)) && makes_blocks(step)) layout(id) = Layout::blocked;
     }
+  }
+
+  [[nodiscard]] bool is_level_image(ValueId id) const {
+    return id != kNone && is_level(value(id)) && value(id).shape.size() == 4;
+  }
+
+  /// Levels of images go channels last from where they are made; numbers made of them in blocks, where
+  /// convolutions read them.
+  void choose_level_layout(const Step& step) {
+    const auto& operation = step.operation;
+    const ValueId out = step.outputs.empty() ? kNone : step.outputs[0];
+    if (out == kNone) return;
+    if (is_level_image(out)) {
+      const bool starts = std::holds_alternative<program::LevelConvolution>(operation) ||
+                          std::holds_alternative<program::Quantize>(operation);
+      if (!starts && !keeps_channels_last(step)) return;
+      for (const ValueId id : step.outputs) {
+        if (is_level_image(id)) layout(id) = Layout::channels_last;
+      }
+    } else if (is_image(value(out))) {
+      const bool made = std::holds_alternative<program::LevelConvolution>(operation);
+      const bool read = std::holds_alternative<program::Dequantize>(operation) && is_convolved(out);
+      if (made || read) layout(out) = Layout::blocked;
+    }
+  }
+
+  [[nodiscard]] bool is_convolved(ValueId id) const {
+    return std::ranges::any_of(program_.steps, [&](const Step& step) {
+      return std::holds_alternative<program::Convolution>(step.operation) && step.inputs[0] == id;
+    });
+  }
+
+  /// Whether the step makes levels channels last of such levels.
+  [[nodiscard]] bool keeps_channels_last(const Step& step) {
+    const auto& operation = step.operation;
+    const auto last = [&](ValueId id) { return id != kNone && layout(id) == Layout::channels_last; };
+    if (const auto* concat = std::get_if<program::Concat>(&operation))
+      return concat->axis == 1 && std::ranges::all_of(step.inputs, last);
+    if (!last(step.inputs[0])) return false;
+    if (const auto* split = std::get_if<program::Split>(&operation))
+      return split->axis == 1 && std::ranges::none_of(step.outputs, [](ValueId id) { return id == kNone; });
+    if (std::holds_alternative<program::LevelBinary>(operation))
+      return last(step.inputs[1]) && value(step.inputs[0]).shape == value(step.inputs[1]).shape;
+    if (std::holds_alternative<program::Pool>(operation))
+      return step.outputs.size() < 2 || step.outputs[1] == kNone;
+    if (std::holds_alternative<program::Resize>(operation)) return is_level_resize(program_, step);
+    return std::holds_alternative<program::Lookup>(operation) ||
+           std::holds_alternative<program::LevelPool>(operation);
   }
 
   [[nodiscard]] bool is_blocked(ValueId id) { return id != kNone && layout(id) == Layout::blocked; }
@@ -132,7 +182,9 @@ class Placer {
       return;
     }
     const auto* split = std::get_if<program::Split>(&step.operation);
-    if (split == nullptr || !parts_are_ranges(step.inputs[0], split->axis)) return;
+    if (split == nullptr) return;
+    const bool strided = layout(step.inputs[0]) == Layout::channels_last;
+    if (strided ? !is_strided(step.inputs[0]) : !parts_are_ranges(step.inputs[0], split->axis)) return;
     std::size_t offset = 0;
     for (const ValueId part : step.outputs) {
       if (part == kNone ||
@@ -142,8 +194,18 @@ class Placer {
     }
     for (const ValueId part : step.outputs) {
       attach(part, step.inputs[0], offset);
-      offset += bytes(part);
+      offset += strided ? channels(part) : bytes(part);
     }
+  }
+
+  /// Channels last, and of several pixels: parts of it lie apart by whole pixels. One pixel would be taken
+  /// for plain.
+  [[nodiscard]] bool is_strided(ValueId id) {
+    const core::Shape& shape = value(id).shape;
+    return layout(id) == Layout::channels_last && shape[2] * shape[3] > 1;
+  }
+  [[nodiscard]] std::size_t channels(ValueId id) const {
+    return static_cast<std::size_t>(value(id).shape[1]);
   }
 
   /// The parts of a Split that stand side by side among `inputs` from `i` on: as many as it has, or none.
@@ -162,7 +224,11 @@ class Placer {
   /// Lets the inputs of a concatenation be made where it lies.
   void join(const Step& step) {
     const ValueId whole = step.outputs[0];
-    if (!parts_are_ranges(whole, std::get<program::Concat>(step.operation).axis)) return;
+    const bool strided = is_strided(whole);
+    if (!strided && (layout(whole) == Layout::channels_last ||
+                     !parts_are_ranges(whole, std::get<program::Concat>(step.operation).axis))) {
+      return;
+    }
     std::size_t offset = 0;
     for (std::size_t i = 0; i < step.inputs.size(); ++i) {
       const Step* split = split_at(step.inputs, i);
@@ -172,8 +238,8 @@ class Placer {
           placement_.find(whole).root != part) {
         attach(part, whole, offset);
       }
-      offset +=
-          bytes_in(value(part), layout(whole));  // a part that is copied here may lie elsewhere in blocks
+      // a part that is copied here may lie elsewhere in blocks
+      offset += strided ? channels(part) : bytes_in(value(part), layout(whole));
       if (split != nullptr) i += split->outputs.size() - 1;
     }
   }
@@ -247,20 +313,50 @@ bool Placement::same_spot(ValueId a, ValueId b) const {
   return x.root == y.root && x.offset == y.offset;
 }
 
+std::int64_t Placement::pixel(const Program& program, ValueId id) const {
+  const ValueId root = find(id).root;
+  const bool whole = layout[static_cast<std::size_t>(root)] == Layout::channels_last &&
+                     layout[static_cast<std::size_t>(id)] == Layout::channels_last;
+  const std::int64_t channels = value_of(program, whole ? root : id).shape[1];
+  return (channels + kChannels - 1) / kChannels * kChannels;
+}
+
 Placement place(const Program& program) { return Placer(program).run(); }
 
 std::size_t bytes_in(const Value& value, Layout layout) {
   std::int64_t count = core::element_count(value.shape);
-  if (layout == Layout::blocked && count > 0) {
+  if (layout != Layout::plain && count > 0) {
     const std::int64_t channels = value.shape[1];
-    count = count / channels * ((channels + block_size() - 1) / block_size() * block_size());
+    const std::int64_t block = layout == Layout::blocked ? block_size() : kChannels;
+    count = count / channels * ((channels + block - 1) / block * block);
   }
   return static_cast<std::size_t>(count) * core::size_of(value.dtype);
 }
 
 bool layouts_coincide(const Value& value) {
   if (value.shape.size() != 4) return true;
+  if (is_level(value)) return value.shape[2] == 1 && value.shape[3] == 1 && value.shape[1] % kChannels == 0;
   return value.shape[2] == 1 && value.shape[3] == 1 && value.shape[1] % block_size() == 0;
+}
+
+bool is_level(const Value& value) { return value.dtype == core::DType::u8 || value.dtype == core::DType::i8; }
+
+bool is_level_resize(const Program& program, const Step& step) {
+  const auto* resize = std::get_if<program::Resize>(&step.operation);
+  if (resize == nullptr || resize->mode != program::ResizeMode::nearest) return false;
+  if (resize->coordinates == program::Coordinates::crop_and_resize) return false;
+  const core::Shape& from = value_of(program, step.inputs[0]).shape;
+  const core::Shape& to = value_of(program, step.outputs[0]).shape;
+  if (from.size() != 4 || from[0] != to[0] || from[1] != to[1] || core::element_count(to) == 0) return false;
+  for (const std::size_t axis : {std::size_t{2}, std::size_t{3}}) {
+    if (from[axis] == 0 || to[axis] % from[axis] != 0) return false;
+    const std::int64_t factor = to[axis] / from[axis];
+    const std::vector<std::int64_t> places = program::nearest_places(*resize, from, to, axis);
+    for (std::size_t i = 0; i < places.size(); ++i) {
+      if (places[i] != static_cast<std::int64_t>(i) / factor) return false;
+    }
+  }
+  return true;
 }
 
 bool is_plain_pool(const Program& program, const Step& step) {

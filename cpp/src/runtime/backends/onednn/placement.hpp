@@ -20,6 +20,8 @@ struct Placement {
   };
   [[nodiscard]] Spot find(program::ValueId id) const;
   [[nodiscard]] bool same_spot(program::ValueId a, program::ValueId b) const;
+  /// Bytes from one pixel to the next of levels channels last: more than its channels for a part of others.
+  [[nodiscard]] std::int64_t pixel(const program::Program& program, program::ValueId id) const;
 };
 
 [[nodiscard]] Placement place(const program::Program& program);
@@ -28,6 +30,11 @@ struct Placement {
 [[nodiscard]] std::size_t bytes_in(const program::Value& value, Layout layout);
 /// True where both layouts are the same bytes: one pixel and whole blocks, or not four axes.
 [[nodiscard]] bool layouts_coincide(const program::Value& value);
+
+/// True for levels of 8 bits.
+[[nodiscard]] bool is_level(const program::Value& value);
+/// True for a Resize of levels that repeats every pixel as often.
+[[nodiscard]] bool is_level_resize(const program::Program& program, const program::Step& step);
 
 /// True for a window of average or maximum on four axes of float32 that oneDNN computes as we define it.
 [[nodiscard]] bool is_plain_pool(const program::Program& program, const program::Step& step);

@@ -1,0 +1,76 @@
+// Tables and sums of levels into the convolution before them.
+#include <array>
+#include <utility>
+
+#include "fuse.hpp"
+#include "rewriter.hpp"
+
+namespace rdquant::program {
+namespace {
+
+constexpr std::size_t kResidual = 4, kTable = 5;
+
+/// A convolution into levels, read by nothing else, without residual.
+std::optional<std::size_t> open_layer(Rewriter& rewriter, ValueId id) {
+  const auto found = rewriter.sole_maker<LevelConvolution>(id);
+  if (!found || rewriter.dtype(id) == core::DType::f32) return std::nullopt;
+  return input(rewriter.step(*found), kResidual) == kNone ? found : std::nullopt;
+}
+
+bool join_table(Rewriter& rewriter, std::size_t i) {
+  const Step step = rewriter.step(i);
+  if (!std::holds_alternative<Lookup>(step.operation)) return false;
+  const auto layer = open_layer(rewriter, step.inputs[0]);
+  if (!layer || input(rewriter.step(*layer), kTable) != kNone) return false;
+  Step merged = rewriter.step(*layer);
+  merged.inputs.resize(std::max(merged.inputs.size(), kTable + 1), kNone);
+  merged.inputs[kTable] = step.inputs[1];
+  rewriter.merge(*layer, i, std::move(merged));
+  return true;
+}
+
+bool join_sum(Rewriter& rewriter, std::size_t i) {
+  const Step step = rewriter.step(i);
+  const auto* sum = std::get_if<LevelBinary>(&step.operation);
+  if (sum == nullptr || sum->function != BinaryFunction::add || step.inputs[0] == step.inputs[1])
+    return false;
+  const core::DType dtype = rewriter.dtype(step.outputs[0]);
+  const auto fits = [&](ValueId id) {
+    return rewriter.dtype(id) == dtype && rewriter.shape(id) == rewriter.shape(step.outputs[0]);
+  };
+  if (!fits(step.inputs[0]) || !fits(step.inputs[1])) return false;
+  const auto a = open_layer(rewriter, step.inputs[0]), b = open_layer(rewriter, step.inputs[1]);
+  if (!a && !b) return false;
+  // the one computed last: the other is ready by then, and stays where it is
+  const bool second = b && (!a || *b > *a);
+  const std::size_t layer = second ? *b : *a;
+  Step merged = rewriter.step(layer);
+  merged.inputs.resize(std::max(merged.inputs.size(), kResidual + 1), kNone);
+  merged.inputs[kResidual] = step.inputs[second ? 0 : 1];
+  auto& op = std::get<LevelConvolution>(merged.operation);
+  op.sum = *sum;
+  if (second) {
+    std::swap(op.sum.a_scale, op.sum.b_scale);
+    std::swap(op.sum.a_zero, op.sum.b_zero);
+  }
+  rewriter.merge(layer, i, std::move(merged));
+  return true;
+}
+
+}  // namespace
+
+void join_levels(Program& program) {
+  constexpr std::array<Fusion, 2> kRules = {join_table, join_sum};
+  for (bool changed = true; changed;) {
+    Rewriter rewriter(program);
+    changed = false;
+    for (std::size_t i = 0; i < program.steps.size(); ++i) {
+      for (const Fusion rule : kRules) {
+        if (!rewriter.gone(i)) changed = rule(rewriter, i) || changed;
+      }
+    }
+    rewriter.finish();
+  }
+}
+
+}  // namespace rdquant::program

@@ -1,0 +1,212 @@
+// Convolutions of levels on kernels of our own.
+#include <algorithm>
+#include <cstring>
+#include <string>
+
+#include "../../kernels/integer.hpp"
+#include "own.hpp"
+#include "own_convolution.hpp"
+#include "rdquant/core/error.hpp"
+
+namespace rdquant::runtime::onednn {
+namespace {
+
+using kernels::Index;
+using kernels::IntegerConvArgs;
+using kernels::IntegerPlan;
+using program::kNone;
+using program::LevelConvolution;
+using program::Step;
+using program::ValueId;
+
+/// Weights of levels in the kernel's own layout.
+class LevelPacker final : public Packer {
+ public:
+  LevelPacker(const kernels::IntegerKernels& kernels, const IntegerPlan& plan)
+      : kernels_(kernels), plan_(plan) {}
+  void pack(const void* from, void* to) const override {
+    kernels_.pack(plan_, static_cast<const std::int8_t*>(from), static_cast<std::byte*>(to), 0,
+                  plan_.pack_items);
+  }
+
+ private:
+  const kernels::IntegerKernels& kernels_;
+  IntegerPlan plan_;
+};
+
+/// Words of 4 bytes, one per filter, zeros up to whole blocks; or one word for all of them.
+class WordPacker final : public Packer {
+ public:
+  WordPacker(std::int64_t given, std::int64_t filters, std::int64_t padded)
+      : given_(given), filters_(filters), padded_(padded) {}
+  void pack(const void* from, void* to) const override {
+    const auto* source = static_cast<const std::byte*>(from);
+    auto* target = static_cast<std::byte*>(to);
+    std::memset(target, 0, static_cast<std::size_t>(padded_) * 4);
+    for (std::int64_t k = 0; k < filters_; ++k)
+      std::memcpy(target + k * 4, source + (given_ == 1 ? 0 : k * 4), 4);
+  }
+
+ private:
+  std::int64_t given_, filters_, padded_;
+};
+
+Place pack_words(Builder& builder, ValueId id, std::int64_t filters) {
+  const std::int64_t padded = (filters + block_size() - 1) / block_size() * block_size();
+  return builder.pack(
+      id, static_cast<std::size_t>(padded) * 4,
+      std::make_shared<WordPacker>(core::element_count(builder.value(id).shape), filters, padded));
+}
+
+/// The operands of a level convolution: src, weights, multipliers, dst, and after them those that are given.
+struct LevelWork {
+  const kernels::IntegerKernels& kernels;
+  IntegerPlan plan;
+  IntegerConvArgs fixed;
+  bool whole_bias = false, float_bias = false, residual = false, table = false, zero = false, scale = false;
+  bool signed_zero = false;
+  int threads = 1;
+
+  void operator()(void* const* operand) const {
+    IntegerConvArgs args = fixed;
+    args.src = static_cast<const std::uint8_t*>(operand[0]);
+    args.weights = static_cast<const std::byte*>(operand[1]);
+    args.finish.multipliers = static_cast<const float*>(operand[2]);
+    args.dst = operand[3];
+    operand += kFixed;
+    if (whole_bias) args.bias = static_cast<const std::int32_t*>(*operand++);
+    if (float_bias) args.finish.float_bias = static_cast<const float*>(*operand++);
+    if (residual && args.finish.to_float) args.finish.float_residual = static_cast<const float*>(*operand++);
+    if (residual && !args.finish.to_float)
+      args.finish.residual = static_cast<const std::uint8_t*>(*operand++);
+    if (table) args.finish.table = static_cast<const std::uint8_t*>(*operand++);
+    if (zero) args.src_zero = level(*operand++);
+    if (scale) args.finish.multiplier = *static_cast<const float*>(*operand);
+    share(plan.items, 1, threads, [&](Index begin, Index end) { kernels.convolve(plan, args, begin, end); });
+  }
+
+  static constexpr std::size_t kFixed = 4;
+
+ private:
+  [[nodiscard]] std::int32_t level(const void* at) const {
+    return signed_zero ? static_cast<std::int32_t>(*static_cast<const std::int8_t*>(at))
+                       : static_cast<std::int32_t>(*static_cast<const std::uint8_t*>(at));
+  }
+};
+
+kernels::ConvShape shape_of(const Builder& builder, const Step& step) {
+  const auto& op = std::get<LevelConvolution>(step.operation);
+  const core::Shape& x = builder.value(step.inputs[0]).shape;
+  const core::Shape& w = builder.value(step.inputs[1]).shape;
+  const program::Window& window = op.window;
+  return {.n = x[0],
+          .c = x[1],
+          .h = x[2],
+          .w = x[3],
+          .k = w[0],
+          .kh = w[2],
+          .kw = w[3],
+          .sh = window.strides[0],
+          .sw = window.strides[1],
+          .dh = window.dilations[0],
+          .dw = window.dilations[1],
+          .top = window.pads_begin[0],
+          .left = window.pads_begin[1],
+          .bottom = window.pads_end[0],
+          .right = window.pads_end[1],
+          .groups = op.groups};
+}
+
+kernels::LevelSum sum_of(const Builder& builder, const Step& step, const program::LevelBinary& sum) {
+  const bool is_signed = builder.value(step.outputs[0]).dtype == core::DType::i8;
+  return {.a_scale = sum.a_scale,
+          .b_scale = sum.b_scale,
+          .a_zero = sum.a_zero,
+          .b_zero = sum.b_zero,
+          .zero = sum.zero,
+          .low = sum.low,
+          .high = sum.high,
+          .a_signed = is_signed,
+          .b_signed = is_signed};
+}
+
+/// Sizes and numbers; the addresses come with each run.
+IntegerConvArgs arguments_of(const Builder& builder, const Step& step,
+                             const kernels::Activation& activation) {
+  const auto& op = std::get<LevelConvolution>(step.operation);
+  const program::Value& x = builder.value(step.inputs[0]);
+  const program::Value& y = builder.value(step.outputs[0]);
+  const ValueId residual = program::input(step, 4);
+  IntegerConvArgs args;
+  args.src_pixel = builder.pixel(step.inputs[0]);
+  args.src_image = args.src_pixel * x.shape[2] * x.shape[3];
+  args.src_signed = x.dtype == core::DType::i8;
+  args.src_zero = op.x_zero;
+  kernels::IntegerFinish& finish = args.finish;
+  finish.activation = activation;
+  finish.scale = op.requantize.scale;
+  finish.zero = op.requantize.zero;
+  finish.low = op.requantize.low;
+  finish.high = op.requantize.high;
+  finish.residual_last = op.residual_last;
+  finish.to_float = y.dtype == core::DType::f32;
+  if (finish.to_float) {
+    args.dst_image = static_cast<Index>(bytes_in(y, Layout::blocked) / sizeof(float)) / y.shape[0];
+    finish.float_residual_image = args.dst_image;
+    return args;
+  }
+  args.dst_pixel = builder.pixel(step.outputs[0]);
+  args.dst_image = args.dst_pixel * y.shape[2] * y.shape[3];
+  if (residual == kNone) return args;
+  finish.residual_pixel = builder.pixel(residual);
+  finish.residual_image = finish.residual_pixel * y.shape[2] * y.shape[3];
+  finish.sum = sum_of(builder, step, op.sum);
+  return args;
+}
+
+}  // namespace
+
+bool build_level_convolution(Builder& builder, const Step& step) {
+  const auto* op = std::get_if<LevelConvolution>(&step.operation);
+  const kernels::Kernels& own = own_kernels();
+  if (op == nullptr || own.block != block_size() || builder.value(step.inputs[0]).shape.size() != 4)
+    return false;
+  const auto activation = own_activation(op->requantize.activation);
+  if (!activation || core::element_count(builder.value(step.outputs[0]).shape) == 0) return false;
+  const kernels::ConvShape shape = shape_of(builder, step);
+  if (shape.c == 0 || shape.k == 0 || shape.oh() < 1 || shape.ow() < 1) return false;
+  const kernels::IntegerKernels& kernels = kernels::integer_kernels(own.isa);
+  const IntegerPlan plan = kernels.plan(shape, builder.pixel(step.inputs[0]));
+  const bool to_float = builder.value(step.outputs[0]).dtype == core::DType::f32;
+  const Layout made = to_float ? Layout::blocked : Layout::channels_last;
+  const ValueId bias = program::input(step, 3), residual = program::input(step, 4),
+                table = program::input(step, 5), zero = program::input(step, 6),
+                scale = program::input(step, 7);
+  LevelWork work{kernels, plan, arguments_of(builder, step, *activation)};
+  work.threads = builder.threads();
+  std::vector<Place> operands{builder.read(step.inputs[0], Layout::channels_last),
+                              builder.pack(step.inputs[1], static_cast<std::size_t>(plan.bytes),
+                                           std::make_shared<LevelPacker>(kernels, plan)),
+                              pack_words(builder, step.inputs[2], shape.k),
+                              {}};
+  if (bias != kNone) {
+    operands.push_back(pack_words(builder, bias, shape.k));
+    (builder.value(bias).dtype == core::DType::f32 ? work.float_bias : work.whole_bias) = true;
+  }
+  if (residual != kNone) operands.push_back(builder.read(residual, made));
+  if (table != kNone) operands.push_back(builder.read(table, Layout::plain));
+  if (zero != kNone) operands.push_back(builder.read(zero, Layout::plain));
+  if (scale != kNone) operands.push_back(builder.read(scale, Layout::plain));
+  work.residual = residual != kNone;
+  work.table = table != kNone;
+  work.zero = zero != kNone;
+  work.signed_zero = work.zero && builder.value(zero).dtype == core::DType::i8;
+  work.scale = scale != kNone;
+  operands[3] = builder.write(step.outputs[0], made);
+  const std::size_t count = operands.size();
+  const std::string name = std::string(plan.depthwise ? "depthwise " : "dense ") + kernels.name;
+  builder.emit(make_own(name, count, std::move(work)), std::move(operands), made);
+  return true;
+}
+
+}  // namespace rdquant::runtime::onednn

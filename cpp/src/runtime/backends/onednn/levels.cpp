@@ -1,0 +1,372 @@
+// Levels of 8 bits on kernels of our own: to and from numbers, sums, tables, windows, what only moves them.
+#include <algorithm>
+#include <string>
+#include <utility>
+
+#include "../../kernels/integer.hpp"
+#include "own.hpp"
+#include "own_convolution.hpp"
+
+namespace rdquant::runtime::onednn {
+namespace {
+
+using kernels::Index;
+using kernels::IntegerKernels;
+using program::kNone;
+using program::Step;
+using program::Value;
+using program::ValueId;
+
+constexpr Index kGrain = 8192;  // bytes that are worth a thread
+
+const IntegerKernels& level_kernels() { return kernels::integer_kernels(own_kernels().isa); }
+
+/// How levels lie: channels last, or one after the other.
+struct Lie {
+  bool last;
+  Index images, area, channels, pixel, image;  ///< of bytes
+};
+
+Lie lie_of(const Builder& builder, ValueId id) {
+  const Value& value = builder.value(id);
+  if (builder.layout(id) != Layout::channels_last) {
+    const Index count = core::element_count(value.shape);
+    return {false, 1, 1, count, count, count};
+  }
+  const core::Shape& s = value.shape;
+  const Index pixel = builder.pixel(id);
+  return {true, s[0], s[2] * s[3], s[1], pixel, s[2] * s[3] * pixel};
+}
+
+/// Calls body(begin, end) for ranges of bytes of dense arrays, or body at each pixel of strided ones.
+struct Ranges {
+  bool dense;
+  Index count, channels;
+  int threads;
+
+  template <typename Body>
+  void run(const Body& body) const {
+    if (dense) {
+      share(count, kGrain, threads, [&](Index begin, Index end) { body(0, begin, end); });
+    } else {
+      share(count, std::max<Index>(1, kGrain / std::max<Index>(1, channels)), threads,
+            [&](Index begin, Index end) {
+              for (Index pixel = begin; pixel < end; ++pixel) body(pixel, 0, channels);
+            });
+    }
+  }
+};
+
+/// The ranges of arrays of one shape: dense where no array has gaps that another lacks.
+Ranges ranges_of(const Builder& builder, const std::vector<ValueId>& arrays) {
+  const Lie first = lie_of(builder, arrays[0]);
+  const bool dense = std::ranges::all_of(arrays, [&](ValueId id) {
+    const Lie lie = lie_of(builder, id);
+    return lie.pixel == first.pixel && lie.pixel < lie.channels + kChannels;
+  });
+  const Index pixels = first.images * first.area;
+  return {dense, dense ? pixels * first.pixel : pixels, first.channels, builder.threads()};
+}
+
+bool build_lookup(Builder& builder, const Step& step) {
+  const ValueId x = step.inputs[0], y = step.outputs[0];
+  const Layout layout = builder.layout(y);
+  const Ranges ranges = ranges_of(builder, {x, y});
+  const Index from_pixel = lie_of(builder, x).pixel, to_pixel = lie_of(builder, y).pixel;
+  auto work = [&kernels = level_kernels(), ranges, from_pixel, to_pixel](void* const* operand) {
+    const auto *from = static_cast<const std::uint8_t*>(operand[0]),
+               *table = static_cast<const std::uint8_t*>(operand[1]);
+    auto* to = static_cast<std::uint8_t*>(operand[2]);
+    ranges.run([&](Index pixel, Index begin, Index end) {
+      kernels.lookup(table, from + pixel * from_pixel, to + pixel * to_pixel, begin, end);
+    });
+  };
+  builder.emit(
+      make_own(std::string("lookup ") + level_kernels().name, 3, std::move(work)),
+      {builder.read(x, layout), builder.read(step.inputs[1], Layout::plain), builder.write(y, layout)},
+      layout);
+  return true;
+}
+
+kernels::LevelSum sum_of(const Builder& builder, const Step& step) {
+  const auto& op = std::get<program::LevelBinary>(step.operation);
+  return {.a_scale = op.a_scale,
+          .b_scale = op.b_scale,
+          .a_zero = op.a_zero,
+          .b_zero = op.b_zero,
+          .zero = op.zero,
+          .low = op.low,
+          .high = op.high,
+          .a_signed = builder.value(step.inputs[0]).dtype == core::DType::i8,
+          .b_signed = builder.value(step.inputs[1]).dtype == core::DType::i8};
+}
+
+bool build_level_binary(Builder& builder, const Step& step) {
+  const ValueId a = step.inputs[0], b = step.inputs[1], y = step.outputs[0];
+  const Layout layout = builder.layout(y);
+  if (builder.value(a).shape != builder.value(b).shape || builder.layout(a) != layout ||
+      builder.layout(b) != layout)
+    return false;
+  const Ranges ranges = ranges_of(builder, {a, b, y});
+  const std::array<Index, 3> pixels{lie_of(builder, a).pixel, lie_of(builder, b).pixel,
+                                    lie_of(builder, y).pixel};
+  const bool adds = std::get<program::LevelBinary>(step.operation).function == program::BinaryFunction::add;
+  const auto kernel = adds ? level_kernels().add : level_kernels().multiply;
+  auto work = [kernel, ranges, pixels, sum = sum_of(builder, step)](void* const* operand) {
+    const auto *first = static_cast<const std::uint8_t*>(operand[0]),
+               *second = static_cast<const std::uint8_t*>(operand[1]);
+    auto* to = static_cast<std::uint8_t*>(operand[2]);
+    ranges.run([&](Index pixel, Index begin, Index end) {
+      kernel(sum, first + pixel * pixels[0], second + pixel * pixels[1], to + pixel * pixels[2], begin, end);
+    });
+  };
+  builder.emit(make_own(std::string(adds ? "add " : "multiply ") + level_kernels().name, 3, std::move(work)),
+               {builder.read(a, layout), builder.read(b, layout), builder.write(y, layout)}, layout);
+  return true;
+}
+
+kernels::PoolShape shape_of(const Builder& builder, const Step& step, const program::Window& window) {
+  const core::Shape& x = builder.value(step.inputs[0]).shape;
+  const core::Shape& y = builder.value(step.outputs[0]).shape;
+  return {.n = x[0],
+          .c = x[1],
+          .h = x[2],
+          .w = x[3],
+          .oh = y[2],
+          .ow = y[3],
+          .kh = window.kernel[0],
+          .kw = window.kernel[1],
+          .sh = window.strides[0],
+          .sw = window.strides[1],
+          .dh = window.dilations[0],
+          .dw = window.dilations[1],
+          .top = window.pads_begin[0],
+          .left = window.pads_begin[1],
+          .bottom = window.pads_end[0],
+          .right = window.pads_end[1]};
+}
+
+/// Maxima and means of levels channels last.
+bool build_level_window(Builder& builder, const Step& step) {
+  const ValueId x = step.inputs[0], y = step.outputs[0];
+  if (builder.layout(y) != Layout::channels_last) return false;
+  const auto* mean = std::get_if<program::LevelPool>(&step.operation);
+  const program::Window& window =
+      mean != nullptr ? mean->window : std::get<program::Pool>(step.operation).window;
+  kernels::PoolShape shape = shape_of(builder, step, window);
+  shape.average = mean != nullptr;
+  shape.count_pad = mean != nullptr && mean->count_include_pad;
+  const Lie to = lie_of(builder, y);
+  IntegerKernels::PoolArgs fixed;
+  fixed.src_pixel = builder.pixel(x);
+  fixed.is_signed = builder.value(x).dtype == core::DType::i8;
+  fixed.dst_image = to.image;
+  fixed.dst_pixel = to.pixel;
+  if (mean != nullptr) {
+    fixed.scale = mean->scale;
+    fixed.src_zero = mean->x_zero;
+    fixed.zero = mean->requantize.zero;
+    fixed.low = mean->requantize.low;
+    fixed.high = mean->requantize.high;
+  }
+  fixed.src_image = fixed.src_pixel * shape.h * shape.w;
+  auto work = [&kernels = level_kernels(), shape, fixed, threads = builder.threads()](void* const* operand) {
+    IntegerKernels::PoolArgs args = fixed;
+    args.src = static_cast<const std::uint8_t*>(operand[0]);
+    args.dst = static_cast<std::uint8_t*>(operand[1]);
+    share(shape.n * shape.oh, 1, threads,
+          [&](Index begin, Index end) { kernels.pool(shape, args, begin, end); });
+  };
+  builder.emit(make_own(std::string("pool ") + level_kernels().name, 2, std::move(work)),
+               {builder.read(x, Layout::channels_last), builder.write(y, Layout::channels_last)},
+               Layout::channels_last);
+  return true;
+}
+
+bool build_level_resize(Builder& builder, const Step& step) {
+  const ValueId x = step.inputs[0], y = step.outputs[0];
+  if (builder.layout(y) != Layout::channels_last || !is_level_resize(builder.program(), step)) return false;
+  const core::Shape &from = builder.value(x).shape, &to = builder.value(y).shape;
+  const Index pixel = builder.pixel(x), to_pixel = builder.pixel(y), rows = to[2] / from[2],
+              columns = to[3] / from[3];
+  auto work = [&kernels = level_kernels(), from, pixel, to_pixel, rows, columns,
+               threads = builder.threads()](void* const* operand) {
+    const Index area = from[2] * from[3];
+    share(from[0] * from[2], 1, threads, [&](Index begin, Index end) {
+      kernels.resize(static_cast<const std::uint8_t*>(operand[0]), area * pixel, pixel,
+                     static_cast<std::uint8_t*>(operand[1]), area * rows * columns * to_pixel, to_pixel,
+                     from[1], from[2], from[3], rows, columns, begin, end);
+    });
+  };
+  builder.emit(make_own(std::string("nearest ") + level_kernels().name, 2, std::move(work)),
+               {builder.read(x, Layout::channels_last), builder.write(y, Layout::channels_last)},
+               Layout::channels_last);
+  return true;
+}
+
+/// Scale and zero point of a Quantize or Dequantize, which may be known at run time only.
+struct GridOf {
+  bool zero_given, is_signed;
+  [[nodiscard]] float scale(const void* at) const { return *static_cast<const float*>(at); }
+  [[nodiscard]] std::int32_t zero(const void* at) const {
+    if (!zero_given) return 0;
+    return is_signed ? static_cast<std::int32_t>(*static_cast<const std::int8_t*>(at))
+                     : static_cast<std::int32_t>(*static_cast<const std::uint8_t*>(at));
+  }
+};
+
+/// Numbers and levels of one shape, with one scale for all: what both rules below need.
+struct Pair {
+  ValueId from, to, scale, zero;
+  const Value& levels;
+};
+
+std::optional<Pair> pair_of(const Builder& builder, const Step& step, bool to_levels) {
+  const Pair pair{step.inputs[0], step.outputs[0], step.inputs[1], program::input(step, 2),
+                  builder.value(to_levels ? step.outputs[0] : step.inputs[0])};
+  const Value& numbers = builder.value(to_levels ? pair.from : pair.to);
+  const bool fits = is_level(pair.levels) && numbers.dtype == core::DType::f32 &&
+                    builder.value(pair.scale).dtype == core::DType::f32 &&
+                    core::element_count(builder.value(pair.scale).shape) == 1 &&
+                    core::element_count(pair.levels.shape) > 0;
+  if (!fits) return std::nullopt;
+  return pair;
+}
+
+void emit_pair(Builder& builder, const Pair& pair, const std::string& name, Layout from, Layout to,
+               Work work) {
+  std::vector<Place> operands{builder.read(pair.from, from), builder.read(pair.scale, Layout::plain),
+                              builder.write(pair.to, to)};
+  operands.push_back(pair.zero == kNone ? operands[1] : builder.read(pair.zero, Layout::plain));
+  builder.emit(make_own(name + level_kernels().name, operands.size(), std::move(work)), std::move(operands),
+               to);
+}
+
+constexpr Index kPixels = 64;  // of an item of the kernels below
+
+bool build_quantize(Builder& builder, const Step& step) {
+  const auto pair = pair_of(builder, step, true);
+  if (!pair) return false;
+  const GridOf grid{pair->zero != kNone, pair->levels.dtype == core::DType::i8};
+  const std::int32_t low = grid.is_signed ? -128 : 0, high = low + 255;
+  const int threads = builder.threads();
+  if (builder.layout(pair->to) != Layout::channels_last) {
+    const Index count = core::element_count(pair->levels.shape);
+    emit_pair(builder, *pair, "quantize ", Layout::plain, Layout::plain,
+              [&kernels = level_kernels(), grid, low, high, count, threads](void* const* operand) {
+                share(count, kGrain, threads, [&](Index begin, Index end) {
+                  kernels.quantize(static_cast<const float*>(operand[0]),
+                                   static_cast<std::uint8_t*>(operand[2]), grid.scale(operand[1]),
+                                   grid.zero(operand[3]), low, high, begin, end);
+                });
+              });
+    return true;
+  }
+  const Layout from = builder.layout(pair->from);
+  const Lie lie = lie_of(builder, pair->to);
+  const auto kernel =
+      from == Layout::blocked ? level_kernels().quantize_blocked : level_kernels().quantize_plain;
+  const auto image =
+      static_cast<Index>(bytes_in(builder.value(pair->from), from) / sizeof(float)) / lie.images;
+  emit_pair(builder, *pair, "quantize ", from, Layout::channels_last,
+            [kernel, grid, low, high, lie, image, threads](void* const* operand) {
+              share(lie.images * kernels::divide(lie.area, kPixels), 1, threads, [&](Index begin, Index end) {
+                kernel(static_cast<const float*>(operand[0]), image, static_cast<std::uint8_t*>(operand[2]),
+                       lie.image, lie.pixel, lie.channels, lie.area, grid.scale(operand[1]),
+                       grid.zero(operand[3]), low, high, begin, end);
+              });
+            });
+  return true;
+}
+
+bool build_dequantize(Builder& builder, const Step& step) {
+  const auto pair = pair_of(builder, step, false);
+  if (!pair) return false;
+  const GridOf grid{pair->zero != kNone, pair->levels.dtype == core::DType::i8};
+  const int threads = builder.threads();
+  const Layout to = builder.layout(pair->to);
+  if (builder.layout(pair->from) != Layout::channels_last) {
+    const Index count = core::element_count(pair->levels.shape);
+    emit_pair(builder, *pair, "dequantize ", Layout::plain, Layout::plain,
+              [&kernels = level_kernels(), grid, count, threads](void* const* operand) {
+                share(count, kGrain, threads, [&](Index begin, Index end) {
+                  kernels.dequantize(static_cast<const std::uint8_t*>(operand[0]), grid.is_signed,
+                                     static_cast<float*>(operand[2]), grid.scale(operand[1]),
+                                     grid.zero(operand[3]), begin, end);
+                });
+              });
+    return true;
+  }
+  const Lie lie = lie_of(builder, pair->from);
+  const auto kernel =
+      to == Layout::blocked ? level_kernels().dequantize_blocked : level_kernels().dequantize_plain;
+  const auto image = static_cast<Index>(bytes_in(builder.value(pair->to), to) / sizeof(float)) / lie.images;
+  emit_pair(builder, *pair, "dequantize ", Layout::channels_last, to,
+            [kernel, grid, lie, image, threads](void* const* operand) {
+              share(lie.images * kernels::divide(lie.area, kPixels), 1, threads, [&](Index begin, Index end) {
+                kernel(static_cast<const std::uint8_t*>(operand[0]), lie.image, lie.pixel, grid.is_signed,
+                       static_cast<float*>(operand[2]), image, lie.channels, lie.area, grid.scale(operand[1]),
+                       grid.zero(operand[3]), begin, end);
+              });
+            });
+  return true;
+}
+
+/// Channels of `part` from or to those of `whole` from channel `first` on.
+void emit_channels(Builder& builder, ValueId whole, ValueId part, Index first, bool gathers) {
+  const core::Shape& shape = builder.value(part).shape;
+  const Index pixels = shape[0] * shape[2] * shape[3];
+  const StridedCopy copy{{pixels, shape[1]},
+                         {builder.pixel(gathers ? part : whole), 1},
+                         {builder.pixel(gathers ? whole : part), 1},
+                         1};
+  Place wide =
+      gathers ? builder.write(whole, Layout::channels_last) : builder.read(whole, Layout::channels_last);
+  wide.offset += static_cast<std::size_t>(first);
+  const Place narrow =
+      gathers ? builder.read(part, Layout::channels_last) : builder.write(part, Layout::channels_last);
+  builder.emit(make_copy(copy, builder.threads()), {gathers ? narrow : wide, gathers ? wide : narrow},
+               Layout::channels_last);
+}
+
+/// Concatenation and splitting of channels; parts that are made or read where the whole lies cost nothing.
+bool build_level_parts(Builder& builder, const Step& step, bool gathers) {
+  const ValueId whole = gathers ? step.outputs[0] : step.inputs[0];
+  if (builder.layout(gathers ? whole : step.outputs[0]) != Layout::channels_last) return false;
+  Index first = 0;
+  bool moved = false;
+  for (const ValueId part : gathers ? step.inputs : step.outputs) {
+    const Index channels = builder.value(part).shape[1];
+    const Placement::Spot a = builder.placement().find(part), b = builder.placement().find(whole);
+    const bool there = a.root == b.root && a.offset == b.offset + static_cast<std::size_t>(first);
+    if (!there && core::element_count(builder.value(part).shape) > 0) {
+      emit_channels(builder, whole, part, first, gathers);
+      moved = true;
+    }
+    first += channels;
+  }
+  if (!moved) builder.note_view(Layout::channels_last);
+  return true;
+}
+
+}  // namespace
+
+bool build_levels(Builder& builder, const Step& step) {
+  const auto& operation = step.operation;
+  if (step.outputs.empty() || step.outputs[0] == kNone) return false;
+  if (std::holds_alternative<program::Quantize>(operation)) return build_quantize(builder, step);
+  if (std::holds_alternative<program::Dequantize>(operation)) return build_dequantize(builder, step);
+  if (!is_level(builder.value(step.outputs[0]))) return false;
+  if (std::holds_alternative<program::Concat>(operation)) return build_level_parts(builder, step, true);
+  if (std::holds_alternative<program::Split>(operation)) return build_level_parts(builder, step, false);
+  if (core::element_count(builder.value(step.outputs[0]).shape) == 0) return false;
+  if (std::holds_alternative<program::Lookup>(operation)) return build_lookup(builder, step);
+  if (std::holds_alternative<program::LevelBinary>(operation)) return build_level_binary(builder, step);
+  if (std::holds_alternative<program::Pool>(operation) ||
+      std::holds_alternative<program::LevelPool>(operation))
+    return build_level_window(builder, step);
+  if (std::holds_alternative<program::Resize>(operation)) return build_level_resize(builder, step);
+  return false;
+}
+
+}  // namespace rdquant::runtime::onednn
