@@ -85,7 +85,8 @@ struct IntegerKernels {
   /// Items: plan.items.
   void (*convolve)(const IntegerPlan& plan, const IntegerConvArgs& args, Index begin, Index end);
 
-  /// Least and greatest of [begin, end), each compared with what *low and *high hold already.
+  /// Least and greatest of [begin, end), each compared with what *low and *high hold already, which are
+  /// numbers; what is not a number is passed over, −0 becomes 0.
   void (*extremes)(const float* src, Index begin, Index end, float* low, float* high);
   /// q = clamp(round(x / scale) + zero, low, high) for [begin, end); the same bytes for int8.
   void (*quantize)(const float* src, std::uint8_t* dst, float scale, std::int32_t zero, std::int32_t low,
