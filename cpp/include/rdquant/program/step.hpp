@@ -172,6 +172,11 @@ struct Quantize {
 struct Dequantize {
   std::int64_t axis = 1;
 };
+/// Levels with the range of the data themselves (ONNX's DynamicQuantizeLinear). Input: x (f32). Outputs:
+/// levels (u8, like x), scale (f32, a number), zero (u8, a number). With low = min(0, min x), high = max(0,
+/// max x): scale = (high − low) / 255, or 1 where both are 0; zero = clamp(round(−low / scale), 0, 255);
+/// levels as of Quantize.
+struct DynamicQuantize {};
 struct Reduce {
   ReduceFunction function = ReduceFunction::sum;
   std::vector<std::int64_t> axes;
@@ -280,12 +285,12 @@ struct Resize {
   bool exclude_outside = false, antialias = false;
 };
 
-using Operation =
-    std::variant<Convolution, TransposedConvolution, MatMul, Pool, Unary, Binary, Where, Cast, Quantize,
-                 Dequantize, Reduce, ArgExtreme, TopK, CumulativeSum, Softmax, LayerNormalization,
-                 BatchNormalization, GroupNormalization, LpNormalization, LocalResponseNormalization, Concat,
-                 Split, Slice, Pad, Reshape, Transpose, Expand, Tile, Gather, GatherElements, GatherNd,
-                 ScatterNd, OneHot, Triangle, DepthToSpace, SpaceToDepth, Resize>;
+using Operation = std::variant<Convolution, TransposedConvolution, MatMul, Pool, Unary, Binary, Where, Cast,
+                               Quantize, Dequantize, DynamicQuantize, Reduce, ArgExtreme, TopK, CumulativeSum,
+                               Softmax, LayerNormalization, BatchNormalization, GroupNormalization,
+                               LpNormalization, LocalResponseNormalization, Concat, Split, Slice, Pad,
+                               Reshape, Transpose, Expand, Tile, Gather, GatherElements, GatherNd, ScatterNd,
+                               OneHot, Triangle, DepthToSpace, SpaceToDepth, Resize>;
 
 using ValueId = std::int32_t;
 inline constexpr ValueId kNone = -1;  ///< an optional input or output that is left out

@@ -52,6 +52,7 @@ void compute(const Where& step, Inputs inputs, Outputs outputs);
 void compute(const Cast& step, Inputs inputs, Outputs outputs);
 void compute(const Quantize& step, Inputs inputs, Outputs outputs);
 void compute(const Dequantize& step, Inputs inputs, Outputs outputs);
+void compute(const DynamicQuantize& step, Inputs inputs, Outputs outputs);
 
 void compute(const Reduce& step, Inputs inputs, Outputs outputs);
 void compute(const ArgExtreme& step, Inputs inputs, Outputs outputs);
