@@ -4,6 +4,7 @@
 
 #include "fuse.hpp"
 #include "lowering.hpp"
+#include "qoperators.hpp"
 #include "rdquant/core/error.hpp"
 
 namespace rdquant::program {
@@ -16,6 +17,7 @@ const Rules& rules() {
     add_arithmetic_rules(table);
     add_convolution_rules(table);
     add_index_rules(table);
+    add_integer_rules(table);
     add_normalization_rules(table);
     add_pool_rules(table);
     add_product_rules(table);
@@ -76,9 +78,10 @@ Rule rule_of(const graph::Node& node) {
   return rule->second;
 }
 
-void lower_node(Builder& builder, Names& names, const graph::Node& node, int opset) {
-  const Rule rule = rule_of(node);
-  Lowering lowering(builder, names, node, opset);
+/// `part` is `node`, or one of those that stand for it.
+void lower_part(Builder& builder, Names& names, const graph::Node& part, const graph::Node& node, int opset) {
+  const Rule rule = rule_of(part);
+  Lowering lowering(builder, names, part, opset);
   try {
     rule(lowering);
   } catch (const core::Error& error) {
@@ -88,6 +91,12 @@ void lower_node(Builder& builder, Names& names, const graph::Node& node, int ops
       throw core::Unsupported(where + ": " + what);
     throw core::InvalidArgument(where + ": " + what);
   }
+}
+
+void lower_node(Builder& builder, Names& names, const graph::Node& node, int opset) {
+  const auto parts = in_floats(node);
+  if (!parts) return lower_part(builder, names, node, node, opset);
+  for (const graph::Node& part : *parts) lower_part(builder, names, part, node, opset);
 }
 
 constexpr std::size_t kMostAxes = 64;  // NumPy's
@@ -129,12 +138,15 @@ Program lower(const graph::Graph& graph, const std::map<std::string, core::Shape
 }
 
 void check_operators(const graph::Graph& graph) {
-  for (const graph::Node& node : graph.nodes) static_cast<void>(rule_of(node));
+  for (const graph::Node& node : graph.nodes) {
+    if (!in_floats(node)) static_cast<void>(rule_of(node));
+  }
 }
 
 std::vector<std::string> operators() {
-  std::vector<std::string> names;
+  std::vector<std::string> names = operators_in_floats();
   for (const auto& [name, rule] : rules()) names.emplace_back(name);
+  std::ranges::sort(names);
   return names;
 }
 

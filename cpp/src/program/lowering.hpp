@@ -6,6 +6,7 @@
 #include <string>
 #include <string_view>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "builder.hpp"
@@ -108,6 +109,7 @@ void add_activation_rules(Rules& rules);
 void add_arithmetic_rules(Rules& rules);
 void add_convolution_rules(Rules& rules);
 void add_index_rules(Rules& rules);
+void add_integer_rules(Rules& rules);
 void add_normalization_rules(Rules& rules);
 void add_pool_rules(Rules& rules);
 void add_product_rules(Rules& rules);
@@ -131,5 +133,18 @@ void add_source_rules(Rules& rules);
 /// Sizes of the image after a window.
 [[nodiscard]] core::Shape output_sizes(const Lowering& node, const core::Shape& image, const Window& window,
                                        bool round_up = false);
+
+/// The convolution of `x` with `w` that a node's attributes tell of, without bias, and its output's shape.
+/// @throws InvalidArgument  shapes and attributes that do not fit
+[[nodiscard]] std::pair<Convolution, core::Shape> convolution_of(Lowering& node, ValueId x, ValueId w);
+
+/// The operands of NumPy's matmul with vectors as matrices, the shape of their product, and that shape
+/// without the axes that vectors do not have.
+struct Matrices {
+  ValueId a, b;
+  core::Shape out, squeezed;
+};
+/// @throws InvalidArgument  shapes that do not fit
+[[nodiscard]] Matrices matrices_of(Lowering& node, ValueId a, ValueId b);
 
 }  // namespace rdquant::program

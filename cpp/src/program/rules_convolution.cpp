@@ -29,17 +29,8 @@ void check_bias(Lowering& node, ValueId bias, std::int64_t channels) {
 
 void conv(Lowering& node) {
   const ValueId x = node.input(0), w = node.input(1), bias = node.optional_input(2);
-  const core::Shape image = node.shape(x), weights = node.shape(w);
-  Convolution op;
-  op.window = window_of(node, image, kernel_of(node, weights));
-  op.groups = node.integer("group", 1);
-  node.check(op.groups >= 1 && op.groups <= kMostSize && image[1] == weights[1] * op.groups &&
-                 weights[0] % op.groups == 0,
-             "input " + core::shape_text(image) + " and weights " + core::shape_text(weights) +
-                 " do not fit " + std::to_string(op.groups) + " groups");
-  check_bias(node, bias, weights[0]);
-  core::Shape out = {image[0], weights[0]};
-  std::ranges::copy(output_sizes(node, image, op.window), std::back_inserter(out));
+  auto [op, out] = convolution_of(node, x, w);
+  check_bias(node, bias, out[1]);
   node.give(0, node.emit(std::move(op), {x, w, bias}, node.dtype(x), std::move(out)));
 }
 
@@ -90,6 +81,20 @@ void conv_transpose(Lowering& node) {
 }
 
 }  // namespace
+
+std::pair<Convolution, core::Shape> convolution_of(Lowering& node, ValueId x, ValueId w) {
+  const core::Shape image = node.shape(x), weights = node.shape(w);
+  Convolution op;
+  op.window = window_of(node, image, kernel_of(node, weights));
+  op.groups = node.integer("group", 1);
+  node.check(op.groups >= 1 && op.groups <= kMostSize && image[1] == weights[1] * op.groups &&
+                 weights[0] % op.groups == 0,
+             "input " + core::shape_text(image) + " and weights " + core::shape_text(weights) +
+                 " do not fit " + std::to_string(op.groups) + " groups");
+  core::Shape out = {image[0], weights[0]};
+  std::ranges::copy(output_sizes(node, image, op.window), std::back_inserter(out));
+  return {std::move(op), std::move(out)};
+}
 
 void add_convolution_rules(Rules& rules) {
   rules["Conv"] = conv;

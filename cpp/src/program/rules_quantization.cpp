@@ -1,4 +1,4 @@
-// Levels and back: QuantizeLinear, DequantizeLinear.
+// Levels and back: QuantizeLinear, DequantizeLinear, DynamicQuantizeLinear.
 #include <string>
 #include <vector>
 
@@ -54,11 +54,18 @@ void dequantize(Lowering& node) {
   node.give(0, node.emit(Dequantize{axis}, {x, scale, zero}, node.dtype(scale), node.shape(x)));
 }
 
+void dynamic_quantize(Lowering& node) {
+  const ValueId x = node.input(0);
+  node.check(node.dtype(x) == DType::f32, "the input must be float32");
+  node.give_all(DynamicQuantize{}, {x}, {{DType::u8, node.shape(x)}, {DType::f32, {}}, {DType::u8, {}}});
+}
+
 }  // namespace
 
 void add_quantization_rules(Rules& rules) {
   rules["QuantizeLinear"] = quantize;
   rules["DequantizeLinear"] = dequantize;
+  rules["DynamicQuantizeLinear"] = dynamic_quantize;
 }
 
 }  // namespace rdquant::program

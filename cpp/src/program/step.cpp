@@ -16,6 +16,7 @@ constexpr std::array<std::string_view, std::variant_size_v<Operation>> kOperatio
     "cast",
     "quantize",
     "dequantize",
+    "dynamic_quantize",
     "level_convolution",
     "level_binary",
     "lookup",

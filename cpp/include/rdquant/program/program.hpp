@@ -52,7 +52,8 @@ struct LowerOptions {
 [[nodiscard]] Program lower(const graph::Graph& graph, const std::map<std::string, core::Shape>& input_shapes,
                             const LowerOptions& options = {});
 
-/// Names of the operators that `lower` takes, sorted: "Add", "Conv", …
+/// Names of the operators that `lower` takes, sorted: "Add", "Conv", …, "com.microsoft.QGemm", … (with the
+/// domain where that is not the standard one).
 [[nodiscard]] std::vector<std::string> operators();
 
 /// @throws Unsupported  `graph` has an operator that `lower` does not take; the message names the node

@@ -172,6 +172,11 @@ struct Quantize {
 struct Dequantize {
   std::int64_t axis = 1;
 };
+/// Levels with the range of the data themselves (ONNX's DynamicQuantizeLinear). Input: x (f32). Outputs:
+/// levels (u8, like x), scale (f32, a number), zero (u8, a number). With low = min(0, min x), high = max(0,
+/// max x): scale = (high − low) / 255, or 1 where both are 0; zero = clamp(round(−low / scale), 0, 255);
+/// levels as of Quantize.
+struct DynamicQuantize {};
 // Levels of 8 bits, u8 or i8, stand for numbers: r = scale · (q − zero). What is computed with them follows
 // one rule, which makes kernels on every processor agree to the bit: sums of products of levels are exact in
 // int32; they become float32 by one rounding, and from there on every product and every sum is rounded to
@@ -329,11 +334,11 @@ struct Resize {
 
 using Operation =
     std::variant<Convolution, TransposedConvolution, MatMul, Pool, Unary, Binary, Where, Cast, Quantize,
-                 Dequantize, LevelConvolution, LevelBinary, Lookup, LevelPool, Reduce, ArgExtreme, TopK,
-                 CumulativeSum, Softmax, LayerNormalization, BatchNormalization, GroupNormalization,
-                 LpNormalization, LocalResponseNormalization, Concat, Split, Slice, Pad, Reshape, Transpose,
-                 Expand, Tile, Gather, GatherElements, GatherNd, ScatterNd, OneHot, Triangle, DepthToSpace,
-                 SpaceToDepth, Resize>;
+                 Dequantize, DynamicQuantize, LevelConvolution, LevelBinary, Lookup, LevelPool, Reduce,
+                 ArgExtreme, TopK, CumulativeSum, Softmax, LayerNormalization, BatchNormalization,
+                 GroupNormalization, LpNormalization, LocalResponseNormalization, Concat, Split, Slice, Pad,
+                 Reshape, Transpose, Expand, Tile, Gather, GatherElements, GatherNd, ScatterNd, OneHot,
+                 Triangle, DepthToSpace, SpaceToDepth, Resize>;
 
 using ValueId = std::int32_t;
 inline constexpr ValueId kNone = -1;  ///< an optional input or output that is left out

@@ -82,4 +82,21 @@ void compute(const Dequantize& step, Inputs inputs, Outputs outputs) {
   });
 }
 
+void compute(const DynamicQuantize&, Inputs inputs, Outputs outputs) {
+  const TensorView& x = inputs[0];
+  if (x.dtype != DType::f32) refuse("dynamic quantize", x.dtype);
+  const auto* const values = x.as<float>();
+  const std::int64_t count = size_of(x.shape);
+  float low = 0, high = 0;
+  for (std::int64_t i = 0; i < count; ++i) {
+    low = std::min(low, values[i]);
+    high = std::max(high, values[i]);
+  }
+  const float scale = low == high ? 1.0F : (high - low) / 255.0F;
+  const auto zero = static_cast<std::int32_t>(nearest(std::min(std::max(0.0F, -low / scale), 255.0F)));
+  if (present(outputs[0])) quantize(values, outputs[0].as<std::uint8_t>(), count, scale, zero);
+  if (present(at(outputs, 1))) *outputs[1].as<float>() = scale;
+  if (present(at(outputs, 2))) *outputs[2].as<std::uint8_t>() = static_cast<std::uint8_t>(zero);
+}
+
 }  // namespace rdquant::program::plain

@@ -52,6 +52,7 @@ void compute(const Where& step, Inputs inputs, Outputs outputs);
 void compute(const Cast& step, Inputs inputs, Outputs outputs);
 void compute(const Quantize& step, Inputs inputs, Outputs outputs);
 void compute(const Dequantize& step, Inputs inputs, Outputs outputs);
+void compute(const DynamicQuantize& step, Inputs inputs, Outputs outputs);
 void compute(const LevelConvolution& step, Inputs inputs, Outputs outputs, int threads);
 void compute(const LevelBinary& step, Inputs inputs, Outputs outputs);
 void compute(const Lookup& step, Inputs inputs, Outputs outputs);
