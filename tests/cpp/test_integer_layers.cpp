@@ -191,6 +191,26 @@ TEST_CASE("levels of numbers in a row, and back") {
   }
 }
 
+TEST_CASE("quotients a few bits from a tie") {
+  for (const float scale : random_floats(40, 1.0f, 5)) {
+    const Type type = {std::fabs(scale), 0, 0, 255};
+    Floats x;
+    for (int k = 0; k < 256; ++k) {
+      float near = (static_cast<float>(k) + 0.5f) * type.scale;
+      for (int i = 0; i < 4; ++i) near = std::nextafter(near, 0.0f);
+      for (int i = 0; i < 9; ++i) x.push_back(near = std::nextafter(near, 1e9f));
+    }
+    for_every_isa([&](const IntegerLayerTable& table, Index) {
+      Levels got(x.size());
+      table.quantize(x.data(), got.data(), type.scale, type.zero, type.low, type.high, 0,
+                     static_cast<Index>(x.size()));
+      Index wrong = 0;
+      for (std::size_t i = 0; i < x.size(); ++i) wrong += got[i] != level(x[i] / type.scale, type);
+      CHECK(wrong == 0);
+    });
+  }
+}
+
 TEST_CASE("levels for extreme scales") {
   for (const float scale : {1e-45f, 1e-38f, 3e-38f, 1e30f, 3e38f, 0.0f}) {
     const Type type = {scale, 100, 0, 255};

@@ -1,4 +1,4 @@
-// Tables, sums and products of levels; pixels repeated.
+// Sums and products of levels; pixels repeated.
 #pragma once
 
 #include "integer.hpp"
@@ -7,10 +7,6 @@
 
 namespace rdquant::runtime::kernels {
 namespace {
-
-void lookup(const std::uint8_t* table, const std::uint8_t* src, std::uint8_t* dst, Index begin, Index end) {
-  for (Index i = begin; i < end; ++i) dst[i] = table[src[i]];
-}
 
 // LevelSum over words. Levels of type int8 become uint8 by `flip`, which adds 128 to them and to their zero.
 struct WordSum {

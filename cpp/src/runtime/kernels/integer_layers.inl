@@ -1,6 +1,7 @@
 // Everything for levels but convolutions. Included by one file per instruction set, which sets
 // RDQUANT_KERNELS_ISA.
 #include "integer_elementwise.inl"
+#include "integer_lookup.inl"
 #include "integer_pool.inl"
 #include "integer_quantize.inl"
 #include "integer_tables.hpp"

@@ -46,24 +46,44 @@ inline Bytes<N, T> least_level() {
   return Bytes<N, T>{} + static_cast<T>(std::is_signed_v<T> ? -128 : 0);
 }
 
-template <int N, class T>
+// Of a window of which `rows` and `columns` lie in the image. Size: that of windows wholly inside, dense and
+// square, or 0.
+template <int N, class T, int Size>
+inline Bytes<N, T> maximum(const PoolShape& s, const PoolArgs& args, const PoolRow& row, Index left,
+                           Span columns, Index k) {
+  const std::uint8_t* const in = row.src + left * args.src_pixel + k;
+  const Index line = s.w * args.src_pixel;
+  Bytes<N, T> all = least_level<N, T>();
+  if constexpr (Size > 0) {
+    for (Index ky = 0; ky < Size; ++ky) {
+      const std::uint8_t* const p = in + (row.top + ky) * line;
+      for_each<Size>([&](auto kx) { all = greater(all, load_bytes<N, T>(p + kx * args.src_pixel)); });
+    }
+  } else {
+    for (Index ky = row.rows.begin; ky < row.rows.end; ++ky) {
+      const std::uint8_t* p = in + (row.top + ky * s.dh) * line + columns.begin * s.dw * args.src_pixel;
+      for (Index kx = columns.begin; kx < columns.end; ++kx, p += s.dw * args.src_pixel) {
+        all = greater(all, load_bytes<N, T>(p));
+      }
+    }
+  }
+  return all;
+}
+
+template <int N, class T, int Size>
 void maxima(const PoolShape& s, const PoolArgs& args, const PoolRow& row) {
-  const Index pixel = args.src_pixel;
   std::uint8_t* out = row.dst;
+  const bool all_rows = row.rows.end - row.rows.begin == s.kh;
   for (Index x = 0; x < s.ow; ++x, out += args.dst_pixel) {
     const Index left = x * s.sw - s.left;
     const Span columns = columns_of(s, left);
-    const std::uint8_t* const in = row.src + left * pixel;
-    for_chunks<N>(s.c, [&](Index k) {
-      Bytes<N, T> all = least_level<N, T>();
-      for (Index ky = row.rows.begin; ky < row.rows.end; ++ky) {
-        const std::uint8_t* p = in + ((row.top + ky * s.dh) * s.w + columns.begin * s.dw) * pixel + k;
-        for (Index kx = columns.begin; kx < columns.end; ++kx, p += s.dw * pixel) {
-          all = greater(all, load_bytes<N, T>(p));
-        }
-      }
-      store_bytes(out + k, all);
-    });
+    if (Size > 0 && all_rows && columns.end - columns.begin == s.kw) {
+      for_chunks<N>(
+          s.c, [&](Index k) { store_bytes(out + k, maximum<N, T, Size>(s, args, row, left, columns, k)); });
+    } else {
+      for_chunks<N>(s.c,
+                    [&](Index k) { store_bytes(out + k, maximum<N, T, 0>(s, args, row, left, columns, k)); });
+    }
   }
 }
 
@@ -101,11 +121,14 @@ void separable_maxima(const PoolShape& s, const PoolArgs& args, const PoolRow& r
 template <class T>
 void all_maxima(const PoolShape& s, const PoolArgs& args, Index begin, Index end) {
   const bool separable = s.kh * s.sw + s.kw < s.kh * s.kw && (s.kw - 1) * s.dw < kColumns;
+  const bool square = s.kh == s.kw && s.dh == 1 && s.dw == 1;
   with_width(s.c, [&](auto width) {
     constexpr int kWidth = decltype(width)::value;
-    for_rows(s, args, begin, end, [&](const PoolRow& row) {
-      separable ? separable_maxima<kWidth, T>(s, args, row) : maxima<kWidth, T>(s, args, row);
-    });
+    auto* run = maxima<kWidth, T, 0>;
+    if (square && s.kw == 2) run = maxima<kWidth, T, 2>;
+    if (square && s.kw == 3) run = maxima<kWidth, T, 3>;
+    if (separable) run = separable_maxima<kWidth, T>;
+    for_rows(s, args, begin, end, [&](const PoolRow& row) { run(s, args, row); });
   });
 }
 

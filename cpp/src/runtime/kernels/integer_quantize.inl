@@ -52,62 +52,116 @@ void extremes(const float* src, Index begin, Index end, float* low, float* high)
   *high += 0.0f;
 }
 
+// Divisions cost more than all the rest. The product with 1 / scale differs from the quotient by less than
+// 3·2^-24 of it, so for quotients below 512 both round alike unless the product is within 2^-13 of a tie.
 struct Quantizer {
-  Vec scale;
+  Vec scale, inverse;
+  Vec gap;  // from the nearest level, at least: above kTie where the inverse cannot be trusted
   Rounding rounding;
 };
+constexpr float kTie = 0.5f - 1.0f / 8192.0f;
+
 inline Quantizer quantizer(float scale, std::int32_t zero, std::int32_t low, std::int32_t high) {
-  return {splat(scale), rounding(zero, low, high)};
+  const bool narrow = zero - low <= 512 && low - zero <= 512 && high - zero <= 512 && zero - high <= 512;
+  const bool trusted = narrow && scale > 1e-37f && scale < 1e37f;  // both it and its inverse are normal
+  return {splat(scale), splat(1.0f / scale), splat(trusted ? 0.0f : 1.0f), rounding(zero, low, high)};
 }
+
 inline Ints quantized(const Quantizer& q, Vec x) { return to_levels(q.rounding, x / q.scale); }
+
+template <int N>
+inline void quantize_all(const Quantizer& q, const Vec (&x)[N], Ints* levels) {
+  if constexpr (kPortable) {  // the test costs more there
+    for (int i = 0; i < N; ++i) levels[i] = quantized(q, x[i]);
+    return;
+  }
+  Vec gap = q.gap;
+  for (int i = 0; i < N; ++i) {
+    const Vec y = min(max(x[i] * q.inverse, q.rounding.low), q.rounding.high);
+    const Ints whole = to_ints(y);
+    gap = max(gap, abs(y - to_floats(whole)));
+    levels[i] = whole + q.rounding.zero;
+  }
+  if (any_above(gap, splat(kTie))) [[unlikely]] {
+    for (int i = 0; i < N; ++i) levels[i] = to_levels(q.rounding, x[i] / q.scale);
+  }
+}
 
 void quantize(const float* src, std::uint8_t* dst, float scale, std::int32_t zero, std::int32_t low,
               std::int32_t high, Index begin, Index end) {
   const Quantizer q = quantizer(scale, zero, low, high);
   Index i = begin;
+  for (; i + 4 * kBlock <= end; i += 4 * kBlock) {
+    const Vec x[] = {load(src + i), load(src + i + kBlock), load(src + i + 2 * kBlock),
+                     load(src + i + 3 * kBlock)};
+    Ints levels[4];
+    quantize_all(q, x, levels);
+    for (int j = 0; j < 4; ++j) store_levels(dst + i + j * kBlock, levels[j]);
+  }
   for (; i + kBlock <= end; i += kBlock) store_levels(dst + i, quantized(q, load(src + i)));
   if (i < end) store_some_levels(dst + i, quantized(q, load_some(src + i, end - i)), end - i);
 }
 
-// Words of channels 4·w … 4·w + 3 of `count` pixels from `src` on, channels `area` apart; `zero` past channel
-// c.
+// Words of `count` pixels from `src` on, channels `area` apart; `zero` past the last one.
+template <int Channels>
+inline Ints quantized_word(const Quantizer& q, const float* src, Index area, Index count) {
+  Vec x[Channels];
+  for (int j = 0; j < Channels; ++j) {
+    x[j] = count == kBlock ? load(src + j * area) : load_some(src + j * area, count);
+  }
+  Ints levels[4] = {q.rounding.zero, q.rounding.zero, q.rounding.zero, q.rounding.zero};
+  quantize_all(q, x, levels);
+  return join(levels);
+}
+
 inline Ints quantized_word(const Quantizer& q, const float* src, Index area, Index channels, Index count) {
-  Ints levels[4];
-  for (int j = 0; j < 4; ++j) {
-    if (j >= channels) {
-      levels[j] = q.rounding.zero;
-    } else {
-      const float* const in = src + j * area;
-      levels[j] = quantized(q, count == kBlock ? load(in) : load_some(in, count));
+  if (channels >= 4) return quantized_word<4>(q, src, area, count);
+  if (channels == 3) return quantized_word<3>(q, src, area, count);
+  if (channels == 2) return quantized_word<2>(q, src, area, count);
+  return quantized_word<1>(q, src, area, count);
+}
+
+// Pixels [first, last) of up to 4 channels, to pixels of 4 bytes.
+template <int Channels>
+void quantize_quads(const Quantizer& q, const float* src, Index area, std::uint8_t* dst, Index first,
+                    Index last) {
+  for (Index p = first; p < last; p += kBlock) {
+    const Index count = least(kBlock, last - p);
+    store_some_words(dst + p * 4, quantized_word<Channels>(q, src + p, area, count), 4 * count);
+  }
+}
+
+// Pixels [first, last) of any number of channels, `written` bytes of each.
+void quantize_rows(const Quantizer& q, const float* src, Index c, Index area, std::uint8_t* dst, Index pixel,
+                   Index written, Index first, Index last) {
+  for (Index p = first; p < last; p += kBlock) {
+    const Index count = least(kBlock, last - p);
+    for (Index channel = 0; channel < written; channel += kLevels) {
+      Ints words[kWords] = {};
+      for (Index w = 0; w < kWords && channel + 4 * w < c; ++w) {
+        const Index k = channel + 4 * w;
+        words[w] = quantized_word(q, src + k * area + p, area, c - k, count);
+      }
+      transpose(words);
+      const Index bytes = least(kLevels, written - channel);
+      for (Index j = 0; j < count; ++j) store_some_words(dst + (p + j) * pixel + channel, words[j], bytes);
     }
   }
-  return join(levels);
 }
 
 void quantize_plain(const float* src, Index src_image, std::uint8_t* dst, Index image, Index pixel, Index c,
                     Index area, float scale, std::int32_t zero, std::int32_t low, std::int32_t high,
                     Index begin, Index end) {
   const Quantizer q = quantizer(scale, zero, low, high);
-  const Index written = least(divide(c, 4) * 4, pixel);
+  constexpr decltype(&quantize_quads<1>) kQuads[] = {quantize_quads<1>, quantize_quads<2>, quantize_quads<3>,
+                                                     quantize_quads<4>};
   for_pixels(area, begin, end, [&](Index n, Index first, Index last) {
     const float* const in = src + n * src_image;
     std::uint8_t* const out = dst + n * image;
-    for (Index p = first; p < last; p += kBlock) {
-      const Index count = least(kBlock, last - p);
-      if (written == 4 && pixel == 4) {
-        store_some_words(out + p * 4, quantized_word(q, in + p, area, c, count), 4 * count);
-        continue;
-      }
-      for (Index channel = 0; channel < written; channel += kLevels) {
-        Ints words[kWords] = {};
-        for (Index w = 0; w < kWords && channel + 4 * w < c; ++w) {
-          const Index k = channel + 4 * w;
-          words[w] = quantized_word(q, in + k * area + p, area, c - k, count);
-        }
-        transpose(words);
-        const Index bytes = least(kLevels, written - channel);
-        for (Index j = 0; j < count; ++j) store_some_words(out + (p + j) * pixel + channel, words[j], bytes);
-      }
+    if (c <= 4 && pixel == 4) {
+      kQuads[c - 1](q, in, area, out, first, last);
+    } else {
+      quantize_rows(q, in, c, area, out, pixel, least(divide(c, 4) * 4, pixel), first, last);
     }
   });
 }
@@ -122,9 +176,17 @@ void quantize_blocked(const float* src, Index src_image, std::uint8_t* dst, Inde
     const float* const in = src + n * src_image;
     std::uint8_t* const out = dst + n * image;
     for (Index k = 0; k < whole; k += kBlock) {
-      for (Index p = first; p < last; ++p) {
-        store_levels(out + p * pixel + k, quantized(q, load(in + k * area + p * kBlock)));
+      const float* const from = in + k * area;
+      std::uint8_t* const to = out + k;
+      Index p = first;
+      for (; p + 4 <= last; p += 4) {
+        const Vec x[] = {load(from + p * kBlock), load(from + (p + 1) * kBlock),
+                         load(from + (p + 2) * kBlock), load(from + (p + 3) * kBlock)};
+        Ints levels[4];
+        quantize_all(q, x, levels);
+        for (int j = 0; j < 4; ++j) store_levels(to + (p + j) * pixel, levels[j]);
       }
+      for (; p < last; ++p) store_levels(to + p * pixel, quantized(q, load(from + p * kBlock)));
     }
     if (whole == c) return;
     for (Index p = first; p < last; ++p) {

@@ -12,11 +12,18 @@ using UInts = std::uint32_t __attribute__((vector_size(kBlock * sizeof(std::uint
 constexpr Index kWords = kBlock;       // of an Ints
 constexpr Index kLevels = 4 * kWords;  // and their levels
 
+#if defined(__AVX2__)
+constexpr bool kPortable = false;
+#else
+constexpr bool kPortable = true;
+#endif
+
 inline Ints splat_int(std::int32_t x) { return Ints{} + x; }
 
 #if defined(__AVX512F__)
 
 inline Vec to_floats(Ints x) { return {_mm512_maskz_cvtepi32_ps(kAll, std::bit_cast<__m512i>(x))}; }
+inline bool any_above(Vec x, Vec bound) { return _mm512_cmp_ps_mask(x.v, bound.v, _CMP_GT_OQ) != 0; }
 // The nearest integers, ties to even, of |x| < 2^22.
 inline Ints to_ints(Vec x) { return std::bit_cast<Ints>(_mm512_maskz_cvtps_epi32(kAll, x.v)); }
 template <bool Signed>
@@ -44,6 +51,9 @@ inline void store_some_levels(std::uint8_t* p, Ints x, Index n) {
 #elif defined(__AVX2__)
 
 inline Vec to_floats(Ints x) { return {_mm256_cvtepi32_ps(std::bit_cast<__m256i>(x))}; }
+inline bool any_above(Vec x, Vec bound) {
+  return _mm256_movemask_ps(_mm256_cmp_ps(x.v, bound.v, _CMP_GT_OQ)) != 0;
+}
 inline Ints to_ints(Vec x) { return std::bit_cast<Ints>(_mm256_cvtps_epi32(x.v)); }
 template <bool Signed>
 inline Ints load_levels(const std::uint8_t* p) {
@@ -69,6 +79,11 @@ struct IntPair {
 inline Vec to_floats(Ints x) {
   const IntPair y = std::bit_cast<IntPair>(x);
   return {__builtin_convertvector(y.a, Quad), __builtin_convertvector(y.b, Quad)};
+}
+inline bool any_above(Vec x, Vec bound) {
+  using Halves = std::uint64_t __attribute__((vector_size(16)));
+  const auto found = std::bit_cast<Halves>((x.a > bound.a) | (x.b > bound.b));
+  return (found[0] | found[1]) != 0;
 }
 inline Ints to_ints(Vec x) {
   const Vec y = round(x);
