@@ -3,7 +3,7 @@
 
 #include "integer.hpp"
 #include "integer_bytes.inl"
-#include "integer_vec.inl"
+#include "integer_lanes.inl"
 
 namespace rdquant::runtime::kernels {
 namespace {

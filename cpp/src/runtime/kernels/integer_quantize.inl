@@ -1,7 +1,7 @@
 // Levels from float32 and back.
 #pragma once
 
-#include "integer_vec.inl"
+#include "integer_lanes.inl"
 
 namespace rdquant::runtime::kernels {
 namespace {
