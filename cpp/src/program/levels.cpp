@@ -10,9 +10,9 @@ namespace rdquant::program {
 namespace {
 
 using Rule = bool (*)(LevelWriter&, const Step&);
-constexpr std::array<Rule, 7> kRules = {write_level_convolution, write_level_product, write_level_function,
-                                        write_level_binary,      write_level_pool,    write_level_concat,
-                                        write_level_movement};
+constexpr std::array<Rule, 8> kRules = {write_dynamic_layer,  write_level_convolution, write_level_product,
+                                        write_level_function, write_level_binary,      write_level_pool,
+                                        write_level_concat,   write_level_movement};
 
 bool is_level(core::DType dtype) { return dtype == core::DType::u8 || dtype == core::DType::i8; }
 
@@ -24,11 +24,15 @@ LevelWriter::LevelWriter(Program& program)
       builder_(program),
       made_(program.values.size(), 0),
       readers_(program.values.size()),
+      makers_(program.values.size(), old_.size()),
       done_(old_.size(), false) {
   for (std::size_t v = 0; v < program.values.size(); ++v) now_.push_back(static_cast<ValueId>(v));
   for (std::size_t s = 0; s < old_.size(); ++s) {
     for (const ValueId id : old_[s].inputs) {
       if (id != kNone) readers_[index(id)].push_back(s);
+    }
+    for (const ValueId id : old_[s].outputs) {
+      if (id != kNone) makers_[index(id)] = s;
     }
   }
   for (const ValueId id : program.outputs) readers_[index(id)].push_back(old_.size());
@@ -100,6 +104,18 @@ std::optional<LevelWriter::Target> LevelWriter::target(ValueId id) const {
   if (!found) return std::nullopt;
   return Target{readers[0], step.outputs[0], *found};
 }
+
+const Step* LevelWriter::maker(ValueId id) const {
+  if (id == kNone || index(id) >= makers_.size() || makers_[index(id)] == old_.size()) return nullptr;
+  return &old_[makers_[index(id)]];
+}
+
+const Step* LevelWriter::reader(ValueId id) const {
+  const std::vector<std::size_t>& readers = readers_[index(id)];
+  return readers.size() == 1 && readers[0] < old_.size() ? &old_[readers[0]] : nullptr;
+}
+
+void LevelWriter::skip(const Step& step) { done_[static_cast<std::size_t>(&step - old_.data())] = true; }
 
 void LevelWriter::reach(const Target& target) {
   const Step& step = old_[target.step];

@@ -56,6 +56,13 @@ class LevelWriter {
   /// `id` where it is no number made of levels.
   [[nodiscard]] ValueId renamed(ValueId id) const;
 
+  /// The old step that made `id`, or null.
+  [[nodiscard]] const Step* maker(ValueId id) const;
+  /// The old step that is all that reads `id`, or null.
+  [[nodiscard]] const Step* reader(ValueId id) const;
+  /// Says that an old step is done.
+  void skip(const Step& step);
+
   /// Writes a step whose output is `output`, a value of the old program.
   void write(Operation operation, std::vector<ValueId> inputs, ValueId output, const std::string& node);
   /// The same with a new output.
@@ -89,12 +96,14 @@ class LevelWriter {
   std::vector<ValueId> now_;       ///< by value of the old program
   std::vector<std::size_t> made_;  ///< by value: the number exists
   std::vector<std::vector<std::size_t>> readers_;
-  std::vector<bool> done_;  ///< by old step
+  std::vector<std::size_t> makers_;  ///< by value, past the end where no old step makes it
+  std::vector<bool> done_;           ///< by old step
 };
 
 /// Rules: each writes what stands for `step`, or returns false and writes nothing.
 bool write_level_convolution(LevelWriter& writer, const Step& step);
 bool write_level_product(LevelWriter& writer, const Step& step);
+bool write_dynamic_layer(LevelWriter& writer, const Step& step);
 bool write_level_function(LevelWriter& writer, const Step& step);
 bool write_level_binary(LevelWriter& writer, const Step& step);
 bool write_level_pool(LevelWriter& writer, const Step& step);
@@ -103,6 +112,8 @@ bool write_level_movement(LevelWriter& writer, const Step& step);
 
 /// The byte on grid `to` nearest to what each byte on grid `from` stands for (u8 [256]).
 [[nodiscard]] core::Tensor table_between(const Grid& from, const Grid& to);
+/// Rows of a matrix (i8 [depth, filters]) as filters of one pixel (i8 [filters, depth, 1, 1]).
+[[nodiscard]] core::Tensor turned(const core::Tensor& matrix);
 /// Clamps that `activation` means on `grid`; nullopt where it is no clamp.
 [[nodiscard]] std::optional<Requantize> clamped(const Activation& activation, const Grid& grid);
 

@@ -128,6 +128,17 @@ bool write_level_convolution(LevelWriter& writer, const Step& step) {
   return write_layer(writer, layer, conv->window, conv->groups, target, step.node) != kNone;
 }
 
+core::Tensor turned(const core::Tensor& matrix) {
+  const std::int64_t depth = matrix.shape()[0], filters = matrix.shape()[1];
+  core::Tensor result(DType::i8, {filters, depth, 1, 1});
+  const auto* from = matrix.view().as<std::int8_t>();
+  auto* to = result.write().as<std::int8_t>();
+  for (std::int64_t i = 0; i < depth; ++i) {
+    for (std::int64_t k = 0; k < filters; ++k) to[k * depth + i] = from[i * filters + k];
+  }
+  return result;
+}
+
 /// Rows of a by a constant matrix, as a convolution of one pixel over as many images.
 bool write_level_product(LevelWriter& writer, const Step& step) {
   const auto* product = std::get_if<MatMul>(&step.operation);
@@ -143,17 +154,7 @@ bool write_level_product(LevelWriter& writer, const Step& step) {
   const std::int64_t rows = core::element_count(a) / std::max<std::int64_t>(1, depth);
   if (!weights || depth == 0 || rows == 0) return false;
   const core::Tensor given = writer.value(weights->levels).data;
-  core::Tensor filters_first =
-      given.reshaped(product->transpose_b ? Shape{filters, depth, 1, 1} : Shape{depth, filters});
-  if (!product->transpose_b) {
-    core::Tensor turned(DType::i8, {filters, depth, 1, 1});
-    const auto* from = filters_first.view().as<std::int8_t>();
-    auto* to = turned.write().as<std::int8_t>();
-    for (std::int64_t i = 0; i < depth; ++i) {
-      for (std::int64_t k = 0; k < filters; ++k) to[k * depth + i] = from[i * filters + k];
-    }
-    filters_first = std::move(turned);
-  }
+  core::Tensor filters_first = product->transpose_b ? given.reshaped({filters, depth, 1, 1}) : turned(given);
   weights->levels = writer.builder().add_constant(std::move(filters_first));
   const ValueId levels = writer.write(Reshape{}, {x->levels}, x->grid.dtype, {rows, depth, 1, 1}, step.node);
   const Layer layer{

@@ -18,6 +18,13 @@ namespace rdquant::program {
 void evaluate(const Step& step, std::span<const core::TensorView> inputs,
               std::span<const core::MutableTensorView> outputs, int threads = 1);
 
+/// Scale and zero point of DynamicQuantize for numbers from `low` ≤ 0 to `high` ≥ 0.
+struct DynamicGrid {
+  float scale;
+  std::int32_t zero;
+};
+[[nodiscard]] DynamicGrid dynamic_grid(float low, float high);
+
 /// The element along `axis` that a Resize of mode nearest between these shapes takes for each one that it
 /// makes.
 [[nodiscard]] std::vector<std::int64_t> nearest_places(const Resize& step, std::span<const std::int64_t> from,

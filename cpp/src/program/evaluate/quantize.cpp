@@ -2,6 +2,7 @@
 #include <limits>
 #include <type_traits>
 
+#include "rdquant/program/evaluate.hpp"
 #include "steps.hpp"
 #include "walk.hpp"
 
@@ -92,11 +93,20 @@ void compute(const DynamicQuantize&, Inputs inputs, Outputs outputs) {
     low = std::min(low, values[i]);
     high = std::max(high, values[i]);
   }
-  const float scale = low == high ? 1.0F : (high - low) / 255.0F;
-  const auto zero = static_cast<std::int32_t>(nearest(std::min(std::max(0.0F, -low / scale), 255.0F)));
+  const auto [scale, zero] = dynamic_grid(low, high);
   if (present(outputs[0])) quantize(values, outputs[0].as<std::uint8_t>(), count, scale, zero);
   if (present(at(outputs, 1))) *outputs[1].as<float>() = scale;
   if (present(at(outputs, 2))) *outputs[2].as<std::uint8_t>() = static_cast<std::uint8_t>(zero);
 }
 
 }  // namespace rdquant::program::plain
+
+namespace rdquant::program {
+
+DynamicGrid dynamic_grid(float low, float high) {
+  const float scale = low == high ? 1.0F : (high - low) / 255.0F;
+  const float zero = std::min(std::max(0.0F, -low / scale), 255.0F);
+  return {scale, static_cast<std::int32_t>(plain::nearest(zero))};
+}
+
+}  // namespace rdquant::program

@@ -1,14 +1,14 @@
-// Levels of 8 bits on kernels of our own: to and from numbers, sums, tables, windows, what only moves them.
+// Levels of 8 bits on kernels of our own: sums, tables, windows, what only moves them.
+#include "levels.hpp"
+
 #include <algorithm>
 #include <string>
 #include <utility>
 
-#include "../../kernels/integer.hpp"
 #include "own.hpp"
 #include "own_convolution.hpp"
 
 namespace rdquant::runtime::onednn {
-namespace {
 
 using kernels::Index;
 using kernels::IntegerKernels;
@@ -17,15 +17,7 @@ using program::Step;
 using program::Value;
 using program::ValueId;
 
-constexpr Index kGrain = 8192;  // bytes that are worth a thread
-
 const IntegerKernels& level_kernels() { return kernels::integer_kernels(own_kernels().isa); }
-
-/// How levels lie: channels last, or one after the other.
-struct Lie {
-  bool last;
-  Index images, area, channels, pixel, image;  ///< of bytes
-};
 
 Lie lie_of(const Builder& builder, ValueId id) {
   const Value& value = builder.value(id);
@@ -37,6 +29,8 @@ Lie lie_of(const Builder& builder, ValueId id) {
   const Index pixel = builder.pixel(id);
   return {true, s[0], s[2] * s[3], s[1], pixel, s[2] * s[3] * pixel};
 }
+
+namespace {
 
 /// Calls body(begin, end) for ranges of bytes of dense arrays, or body at each pixel of strided ones.
 struct Ranges {
@@ -204,114 +198,6 @@ bool build_level_resize(Builder& builder, const Step& step) {
   return true;
 }
 
-/// Scale and zero point of a Quantize or Dequantize, which may be known at run time only.
-struct GridOf {
-  bool zero_given, is_signed;
-  [[nodiscard]] float scale(const void* at) const { return *static_cast<const float*>(at); }
-  [[nodiscard]] std::int32_t zero(const void* at) const {
-    if (!zero_given) return 0;
-    return is_signed ? static_cast<std::int32_t>(*static_cast<const std::int8_t*>(at))
-                     : static_cast<std::int32_t>(*static_cast<const std::uint8_t*>(at));
-  }
-};
-
-/// Numbers and levels of one shape, with one scale for all: what both rules below need.
-struct Pair {
-  ValueId from, to, scale, zero;
-  const Value& levels;
-};
-
-std::optional<Pair> pair_of(const Builder& builder, const Step& step, bool to_levels) {
-  const Pair pair{step.inputs[0], step.outputs[0], step.inputs[1], program::input(step, 2),
-                  builder.value(to_levels ? step.outputs[0] : step.inputs[0])};
-  const Value& numbers = builder.value(to_levels ? pair.from : pair.to);
-  const bool fits = is_level(pair.levels) && numbers.dtype == core::DType::f32 &&
-                    builder.value(pair.scale).dtype == core::DType::f32 &&
-                    core::element_count(builder.value(pair.scale).shape) == 1 &&
-                    core::element_count(pair.levels.shape) > 0;
-  if (!fits) return std::nullopt;
-  return pair;
-}
-
-void emit_pair(Builder& builder, const Pair& pair, const std::string& name, Layout from, Layout to,
-               Work work) {
-  std::vector<Place> operands{builder.read(pair.from, from), builder.read(pair.scale, Layout::plain),
-                              builder.write(pair.to, to)};
-  operands.push_back(pair.zero == kNone ? operands[1] : builder.read(pair.zero, Layout::plain));
-  builder.emit(make_own(name + level_kernels().name, operands.size(), std::move(work)), std::move(operands),
-               to);
-}
-
-constexpr Index kPixels = 64;  // of an item of the kernels below
-
-bool build_quantize(Builder& builder, const Step& step) {
-  const auto pair = pair_of(builder, step, true);
-  if (!pair) return false;
-  const GridOf grid{pair->zero != kNone, pair->levels.dtype == core::DType::i8};
-  const std::int32_t low = grid.is_signed ? -128 : 0, high = low + 255;
-  const int threads = builder.threads();
-  if (builder.layout(pair->to) != Layout::channels_last) {
-    const Index count = core::element_count(pair->levels.shape);
-    emit_pair(builder, *pair, "quantize ", Layout::plain, Layout::plain,
-              [&kernels = level_kernels(), grid, low, high, count, threads](void* const* operand) {
-                share(count, kGrain, threads, [&](Index begin, Index end) {
-                  kernels.quantize(static_cast<const float*>(operand[0]),
-                                   static_cast<std::uint8_t*>(operand[2]), grid.scale(operand[1]),
-                                   grid.zero(operand[3]), low, high, begin, end);
-                });
-              });
-    return true;
-  }
-  const Layout from = builder.layout(pair->from);
-  const Lie lie = lie_of(builder, pair->to);
-  const auto kernel =
-      from == Layout::blocked ? level_kernels().quantize_blocked : level_kernels().quantize_plain;
-  const auto image =
-      static_cast<Index>(bytes_in(builder.value(pair->from), from) / sizeof(float)) / lie.images;
-  emit_pair(builder, *pair, "quantize ", from, Layout::channels_last,
-            [kernel, grid, low, high, lie, image, threads](void* const* operand) {
-              share(lie.images * kernels::divide(lie.area, kPixels), 1, threads, [&](Index begin, Index end) {
-                kernel(static_cast<const float*>(operand[0]), image, static_cast<std::uint8_t*>(operand[2]),
-                       lie.image, lie.pixel, lie.channels, lie.area, grid.scale(operand[1]),
-                       grid.zero(operand[3]), low, high, begin, end);
-              });
-            });
-  return true;
-}
-
-bool build_dequantize(Builder& builder, const Step& step) {
-  const auto pair = pair_of(builder, step, false);
-  if (!pair) return false;
-  const GridOf grid{pair->zero != kNone, pair->levels.dtype == core::DType::i8};
-  const int threads = builder.threads();
-  const Layout to = builder.layout(pair->to);
-  if (builder.layout(pair->from) != Layout::channels_last) {
-    const Index count = core::element_count(pair->levels.shape);
-    emit_pair(builder, *pair, "dequantize ", Layout::plain, Layout::plain,
-              [&kernels = level_kernels(), grid, count, threads](void* const* operand) {
-                share(count, kGrain, threads, [&](Index begin, Index end) {
-                  kernels.dequantize(static_cast<const std::uint8_t*>(operand[0]), grid.is_signed,
-                                     static_cast<float*>(operand[2]), grid.scale(operand[1]),
-                                     grid.zero(operand[3]), begin, end);
-                });
-              });
-    return true;
-  }
-  const Lie lie = lie_of(builder, pair->from);
-  const auto kernel =
-      to == Layout::blocked ? level_kernels().dequantize_blocked : level_kernels().dequantize_plain;
-  const auto image = static_cast<Index>(bytes_in(builder.value(pair->to), to) / sizeof(float)) / lie.images;
-  emit_pair(builder, *pair, "dequantize ", Layout::channels_last, to,
-            [kernel, grid, lie, image, threads](void* const* operand) {
-              share(lie.images * kernels::divide(lie.area, kPixels), 1, threads, [&](Index begin, Index end) {
-                kernel(static_cast<const std::uint8_t*>(operand[0]), lie.image, lie.pixel, grid.is_signed,
-                       static_cast<float*>(operand[2]), image, lie.channels, lie.area, grid.scale(operand[1]),
-                       grid.zero(operand[3]), begin, end);
-              });
-            });
-  return true;
-}
-
 /// Channels of `part` from or to those of `whole` from channel `first` on.
 void emit_channels(Builder& builder, ValueId whole, ValueId part, Index first, bool gathers) {
   const core::Shape& shape = builder.value(part).shape;
@@ -356,6 +242,8 @@ bool build_levels(Builder& builder, const Step& step) {
   if (step.outputs.empty() || step.outputs[0] == kNone) return false;
   if (std::holds_alternative<program::Quantize>(operation)) return build_quantize(builder, step);
   if (std::holds_alternative<program::Dequantize>(operation)) return build_dequantize(builder, step);
+  if (std::holds_alternative<program::DynamicQuantize>(operation))
+    return build_dynamic_quantize(builder, step);
   if (!is_level(builder.value(step.outputs[0]))) return false;
   if (std::holds_alternative<program::Concat>(operation)) return build_level_parts(builder, step, true);
   if (std::holds_alternative<program::Split>(operation)) return build_level_parts(builder, step, false);

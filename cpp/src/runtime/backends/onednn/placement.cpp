@@ -96,7 +96,8 @@ class Placer {
     if (out == kNone) return;
     if (is_level_image(out)) {
       const bool starts = std::holds_alternative<program::LevelConvolution>(operation) ||
-                          std::holds_alternative<program::Quantize>(operation);
+                          std::holds_alternative<program::Quantize>(operation) ||
+                          std::holds_alternative<program::DynamicQuantize>(operation);
       if (!starts && !keeps_channels_last(step)) return;
       for (const ValueId id : step.outputs) {
         if (is_level_image(id)) layout(id) = Layout::channels_last;
@@ -204,6 +205,15 @@ class Placer {
     const core::Shape& shape = value(id).shape;
     return layout(id) == Layout::channels_last && shape[2] * shape[3] > 1;
   }
+  /// What makes levels of numbers writes whole groups of channels, beyond the last too.
+  [[nodiscard]] bool spills(ValueId id) const {
+    if (value(id).shape[1] % kChannels == 0) return false;
+    return std::ranges::any_of(program_.steps, [&](const Step& step) {
+      const bool makes = std::holds_alternative<program::Quantize>(step.operation) ||
+                         std::holds_alternative<program::DynamicQuantize>(step.operation);
+      return makes && step.outputs[0] == id;
+    });
+  }
   [[nodiscard]] std::size_t channels(ValueId id) const {
     return static_cast<std::size_t>(value(id).shape[1]);
   }
@@ -234,7 +244,7 @@ class Placer {
       const Step* split = split_at(step.inputs, i);
       const ValueId part = split != nullptr ? split->inputs[0] : step.inputs[i];
       const bool fits = layout(part) == layout(whole) || (is_plain(part) && is_plain(whole));
-      if (value(part).role == Role::activation && is_root(part) && fits &&
+      if (value(part).role == Role::activation && is_root(part) && fits && !(strided && spills(part)) &&
           placement_.find(whole).root != part) {
         attach(part, whole, offset);
       }

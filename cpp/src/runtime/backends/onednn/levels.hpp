@@ -1,0 +1,25 @@
+#pragma once
+
+#include "../../kernels/integer.hpp"
+#include "builder.hpp"
+
+namespace rdquant::runtime::onednn {
+
+inline constexpr kernels::Index kGrain = 8192;  ///< bytes that are worth a thread
+
+/// Our own kernels for levels, of the instruction set of own_kernels().
+[[nodiscard]] const kernels::IntegerKernels& level_kernels();
+
+/// How levels lie: channels last, or one after the other.
+struct Lie {
+  bool last;
+  kernels::Index images, area, channels, pixel, image;  ///< of bytes
+};
+[[nodiscard]] Lie lie_of(const Builder& builder, program::ValueId id);
+
+/// Rules for Quantize, Dequantize and DynamicQuantize.
+bool build_quantize(Builder& builder, const program::Step& step);
+bool build_dequantize(Builder& builder, const program::Step& step);
+bool build_dynamic_quantize(Builder& builder, const program::Step& step);
+
+}  // namespace rdquant::runtime::onednn
