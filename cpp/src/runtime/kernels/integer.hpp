@@ -10,7 +10,7 @@
 ///
 /// Layout. *Channels last*: the channels of a pixel lie side by side, pixels `pixel` bytes apart, rows and
 /// columns without gaps, images `image` bytes apart; `pixel` may be larger than the channels of an array that
-/// is a slice of another's. Bytes between pixels, and up to 3 past the last channel, may be read (they do not
+/// is a slice of another's. Bytes between pixels, and up to 64 past the last pixel, may be read (they do not
 /// count) but are never written. Levels of type int8 are bytes likewise. float32 images are *plain* or
 /// *blocked* as kernels.hpp says.
 namespace rdquant::runtime::kernels {

@@ -75,11 +75,12 @@ void consider(Index width, Index blocks, TileChoice& best, Pixels<P...> /*list*/
 
 // The tile with which `blocks` blocks of filters by rows of `width` pixels cost least. The last tile of a row
 // may overlap the one before.
-inline TileChoice choose_tile(Index width, Index blocks) {
+template <template <int> class Sizes = TilePixels, int N = kTileBlocks>
+TileChoice choose_tile(Index width, Index blocks) {
   TileChoice best = {};
-  for_each<kTileBlocks>([&](auto n) {
+  for_each<N>([&](auto n) {
     constexpr int kBlocks = decltype(n)::value + 1;
-    consider<kBlocks>(width, blocks, best, typename TilePixels<kBlocks>::List{});
+    consider<kBlocks>(width, blocks, best, typename Sizes<kBlocks>::List{});
   });
   return best;
 }

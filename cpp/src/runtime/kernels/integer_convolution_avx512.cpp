@@ -1,0 +1,2 @@
+#define RDQUANT_KERNELS_ISA avx512
+#include "integer_convolution.inl"

@@ -1,0 +1,198 @@
+// What follows the sums of a convolution of levels, by the rule in integer.hpp.
+#pragma once
+
+#include "integer.hpp"
+#include "integer_vec.inl"
+#include "math.inl"
+
+namespace rdquant::runtime::kernels {
+namespace {
+
+// The most sums that a tile has, in blocks.
+constexpr Index kTileSums = 32;
+
+// Where sums of a tile go. Pixels lie side by side in a row (of the image, where that is one row).
+struct TilePlace {
+  Index image, pixel;  // its first, from the first of the image
+  Index skip;          // pixels before those to store
+  Index block;         // its first block of filters
+};
+
+struct IntegerFinisher {
+  const IntegerConvArgs* args;
+  LevelRange range;
+  float high;                   // highest level, counted from zero
+  bool fast;                    // levels straight from product and clamp
+  bool activate;                // the activation is more than a clamp that the range makes
+  Index filters;                // of all
+  Index plane;                  // floats from one block to the next
+  float float_low, float_high;  // clamp of float32 results
+};
+
+inline bool is_clamp(Function f) { return f == Function::none || f == Function::relu || f == Function::clip; }
+
+inline IntegerFinisher make_finisher(const ConvShape& shape, const IntegerConvArgs& args) {
+  const IntegerFinish& f = args.finish;
+  IntegerFinisher finisher = {};
+  finisher.args = &args;
+  finisher.range = level_range(f.zero, f.low, f.high);
+  finisher.high = static_cast<float>(f.high - f.zero);
+  finisher.activate = !is_clamp(f.activation.function);
+  finisher.fast = !f.to_float && !finisher.activate && f.scale == 1.0f && f.float_bias == nullptr &&
+                  f.table == nullptr && f.residual == nullptr;
+  finisher.filters = shape.k;
+  finisher.plane = shape.oh() * shape.ow() * kBlock;
+  finisher.float_low = -__builtin_inff();
+  finisher.float_high = __builtin_inff();
+  if (f.activation.function == Function::relu) finisher.float_low = 0.0f;
+  if (f.activation.function == Function::clip) {
+    finisher.float_low = f.activation.alpha;
+    finisher.float_high = f.activation.beta;
+  }
+  return finisher;
+}
+
+inline Vec block_multipliers(const IntegerFinish& f, Index block) {
+  return load(f.multipliers + block * kBlock) * splat(f.multiplier);
+}
+
+// Applies the activation to the numbers of one block: `pixels` of them, kBlock apart.
+inline void activate_block(const IntegerFinisher& finisher, float* values, Index pixels, Index block) {
+  const Activation& f = finisher.args->finish.activation;
+  if (f.function == Function::prelu) {
+    const Vec slope = load(f.slopes + block * kBlock);
+    for (Index i = 0; i < pixels * kBlock; i += kBlock) {
+      const Vec x = load(values + i);
+      store(values + i, if_negative(x, slope * x, x));
+    }
+  } else if (finisher.activate) {
+    apply_all(f, values, values, pixels * kBlock);
+  }
+}
+
+// Bytes as the int8 that they are.
+inline Ints int8_of(Ints bytes) { return bytes - clamp(bytes - splat(127), 0, 1) * splat(256); }
+
+// A sum of two arrays' levels, one block of one pixel.
+inline Ints sum_levels(const LevelSum& sum, Ints a, Ints b) {
+  const Vec x = to_float(a - splat(sum.a_zero)) * splat(sum.a_scale);
+  const Vec y = to_float(b - splat(sum.b_zero)) * splat(sum.b_scale);
+  const Ints levels = nearest(min(splat(static_cast<float>(sum.high - sum.zero)), x + y));
+  return clamp(levels, sum.low - sum.zero, sum.high - sum.zero) + splat(sum.zero);
+}
+
+// Numbers of one block become levels; table and residual follow.
+inline void store_block_levels(const IntegerFinisher& finisher, const float* values, const TilePlace& at,
+                               Index pixels, Index block) {
+  const IntegerConvArgs& args = *finisher.args;
+  const IntegerFinish& f = args.finish;
+  const Index left = finisher.filters - block * kBlock;
+  const Index lanes = left < kBlock ? left : kBlock;
+  std::uint8_t* dst = static_cast<std::uint8_t*>(args.dst) + at.image * args.dst_image +
+                      (at.pixel + at.skip) * args.dst_pixel + block * kBlock;
+  const std::uint8_t* other = f.residual == nullptr
+                                  ? nullptr
+                                  : f.residual + at.image * f.residual_image +
+                                        (at.pixel + at.skip) * f.residual_pixel + block * kBlock;
+  for (Index p = at.skip; p < pixels; ++p, dst += args.dst_pixel) {
+    const Vec x = load(values + p * kBlock) * splat(f.scale);
+    Ints levels =
+        clamp(nearest(min(splat(finisher.high), x)), f.low - f.zero, f.high - f.zero) + splat(f.zero);
+    if (f.table != nullptr) levels = lookup(f.table, levels);
+    if (other != nullptr) {
+      if (f.table != nullptr && f.sum.a_signed) levels = int8_of(levels);
+      levels = sum_levels(f.sum, levels, extend(other, f.sum.b_signed));
+      other += f.residual_pixel;
+    }
+    store_bytes(dst, levels, lanes);
+  }
+}
+
+// Clears the padding lanes.
+inline void store_block_floats(const IntegerFinisher& finisher, float* values, const TilePlace& at,
+                               Index pixels, Index block) {
+  const IntegerConvArgs& args = *finisher.args;
+  const IntegerFinish& f = args.finish;
+  const Index left = finisher.filters - block * kBlock;
+  const Index place = block * finisher.plane + at.pixel * kBlock;
+  float* const dst = static_cast<float*>(args.dst) + at.image * args.dst_image + place;
+  const float* const other = f.float_residual == nullptr || !f.residual_last
+                                 ? nullptr
+                                 : f.float_residual + at.image * f.float_residual_image + place;
+  const Vec low = splat(finisher.float_low);
+  const Vec high = splat(finisher.float_high);
+  for (Index i = at.skip * kBlock; i < pixels * kBlock; i += kBlock) {
+    Vec x = clamp(load(values + i), low, high);
+    if (other != nullptr) x = x + load(other + i);
+    if (left < kBlock) {
+      store(values + i, x);
+      x = load_some(values + i, left);
+    }
+    store(dst + i, x);
+  }
+}
+
+// All but the fast way: sums [pixels][stride][kBlock] of a tile, in the order of filters, the first `blocks`
+// of each `stride` real.
+[[gnu::noinline]] void finish_any(const IntegerFinisher& finisher, const std::int32_t* sums,
+                                  const TilePlace& at, Index pixels, Index blocks, Index stride) {
+  const IntegerFinish& f = finisher.args->finish;
+  alignas(64) float values[kTileSums * kBlock];
+  for (Index n = 0; n < blocks; ++n) {
+    const Index block = at.block + n;
+    const Vec multipliers = block_multipliers(f, block);
+    const float* before = nullptr;
+    if (f.to_float && f.float_residual != nullptr && !f.residual_last) {
+      before =
+          f.float_residual + at.image * f.float_residual_image + block * finisher.plane + at.pixel * kBlock;
+    }
+    for (Index p = 0; p < pixels; ++p) {
+      Vec x = to_float(load(sums + (p * stride + n) * kBlock)) * multipliers;
+      if (f.float_bias != nullptr) x = x + load(f.float_bias + block * kBlock);
+      if (before != nullptr && p >= at.skip) x = x + load(before + p * kBlock);
+      store(values + p * kBlock, x);
+    }
+    activate_block(finisher, values, pixels, block);
+    if (f.to_float) {
+      store_block_floats(finisher, values, at, pixels, block);
+    } else {
+      store_block_levels(finisher, values, at, pixels, block);
+    }
+  }
+}
+
+// Stores a tile of P pixels × N blocks.
+template <int P, int N>
+[[gnu::always_inline]] inline void finish_tile(const IntegerFinisher& finisher, const Ints (&sums)[P][N],
+                                               const TilePlace& at) {
+  if (!finisher.fast) {
+    alignas(64) std::int32_t all[P * N * kBlock];
+    for_each<P>([&](auto p) __attribute__((always_inline)) {
+      for_each<N>([&](auto n)
+                      __attribute__((always_inline)) { store(all + (p * N + n) * kBlock, sums[p][n]); });
+    });
+    return finish_any(finisher, all, at, P, N, N);
+  }
+  const IntegerConvArgs& args = *finisher.args;
+  const LevelRange range = finisher.range;
+  const Vec high = splat(finisher.high);
+  Vec multipliers[N];
+  for_each<N>([&](auto n) __attribute__((always_inline)) {
+    multipliers[n] = block_multipliers(args.finish, at.block + n);
+  });
+  const Index left = finisher.filters - at.block * kBlock;
+  const Index bytes = left < N * kBlock ? left : N * kBlock;
+  std::uint8_t* const dst = static_cast<std::uint8_t*>(args.dst) + at.image * args.dst_image +
+                            at.pixel * args.dst_pixel + at.block * kBlock;
+  for_each<P>([&](auto p) __attribute__((always_inline)) {
+    if (p < at.skip) return;
+    Ints levels[N];
+    for_each<N>([&](auto n) __attribute__((always_inline)) {
+      levels[n] = nearest(min(high, to_float(sums[p][n]) * multipliers[n]));
+    });
+    store_levels<N>(dst + p * args.dst_pixel, levels, bytes, range);
+  });
+}
+
+}  // namespace
+}  // namespace rdquant::runtime::kernels

@@ -1,0 +1,61 @@
+// Sizes of tiles of int32 sums. Without VNNI two registers of weights per block and two of the image have to
+// be free.
+#pragma once
+
+#include "tiles.inl"
+
+namespace rdquant::runtime::kernels {
+namespace {
+
+template <int N>
+struct IntegerPixels {
+  using List = Pixels<>;
+};
+#if defined(__AVX512VNNI__)
+constexpr int kIntegerBlocks = 4;
+template <>
+struct IntegerPixels<1> : TilePixels<1> {};
+template <>
+struct IntegerPixels<2> : TilePixels<2> {};
+template <>
+struct IntegerPixels<3> : TilePixels<3> {};
+template <>
+struct IntegerPixels<4> : TilePixels<4> {};
+#elif defined(__AVX512F__)
+constexpr int kIntegerBlocks = 4;
+template <>
+struct IntegerPixels<1> {
+  using List = Pixels<14, 12, 8, 7, 5, 4, 1>;
+};
+template <>
+struct IntegerPixels<2> {
+  using List = Pixels<12, 8, 7, 5, 4, 1>;
+};
+template <>
+struct IntegerPixels<3> {
+  using List = Pixels<7, 5, 4, 1>;
+};
+template <>
+struct IntegerPixels<4> {
+  using List = Pixels<5, 4, 1>;
+};
+#elif defined(__AVX2__)
+constexpr int kIntegerBlocks = 2;
+template <>
+struct IntegerPixels<1> {
+  using List = Pixels<10, 8, 7, 5, 4, 3, 1>;
+};
+template <>
+struct IntegerPixels<2> {
+  using List = Pixels<4, 3, 1>;
+};
+#else
+constexpr int kIntegerBlocks = 1;
+template <>
+struct IntegerPixels<1> {
+  using List = Pixels<4, 3, 2, 1>;
+};
+#endif
+
+}  // namespace
+}  // namespace rdquant::runtime::kernels
