@@ -57,10 +57,45 @@ bool join_sum(Rewriter& rewriter, std::size_t i) {
   return true;
 }
 
+/// The maker of `id`, a convolution into numbers that nothing else reads and that `after` may follow with a
+/// residual before it.
+std::optional<std::size_t> open_numbers(Rewriter& rewriter, ValueId id, const Activation& after) {
+  const auto found = rewriter.sole_maker<LevelConvolution>(id);
+  if (!found || input(rewriter.step(*found), kResidual) != kNone) return std::nullopt;
+  const auto& own = std::get<LevelConvolution>(rewriter.step(*found).operation).requantize.activation;
+  return own == Activation{} || after == Activation{} ? found : std::nullopt;
+}
+
+/// The same for numbers: activation(a + b) into the convolution of levels that makes a or b.
+bool join_numbers(Rewriter& rewriter, std::size_t i) {
+  const Step step = rewriter.step(i);
+  const auto* sum = std::get_if<Binary>(&step.operation);
+  if (sum == nullptr || sum->function != BinaryFunction::add || step.inputs[0] == step.inputs[1])
+    return false;
+  const core::Shape& shape = rewriter.shape(step.outputs[0]);
+  for (const ValueId id : step.inputs) {
+    if (rewriter.dtype(id) != core::DType::f32 || rewriter.shape(id) != shape) return false;
+  }
+  if (sum->activation.function == Function::prelu) return false;
+  const auto a = open_numbers(rewriter, step.inputs[0], sum->activation),
+             b = open_numbers(rewriter, step.inputs[1], sum->activation);
+  if (!a && !b) return false;
+  const bool second = b && (!a || *b > *a);
+  const std::size_t layer = second ? *b : *a;
+  Step merged = rewriter.step(layer);
+  merged.inputs.resize(std::max(merged.inputs.size(), kResidual + 1), kNone);
+  merged.inputs[kResidual] = step.inputs[second ? 0 : 1];
+  auto& op = std::get<LevelConvolution>(merged.operation);
+  op.residual_last = op.requantize.activation != Activation{};
+  if (!op.residual_last) op.requantize.activation = sum->activation;
+  rewriter.merge(layer, i, std::move(merged));
+  return true;
+}
+
 }  // namespace
 
 void join_levels(Program& program) {
-  constexpr std::array<Fusion, 2> kRules = {join_table, join_sum};
+  constexpr std::array<Fusion, 3> kRules = {join_table, join_sum, join_numbers};
   for (bool changed = true; changed;) {
     Rewriter rewriter(program);
     changed = false;

@@ -67,7 +67,7 @@ struct Layer {
 ValueId write_layer(LevelWriter& writer, const Layer& layer, Window window, std::int64_t groups,
                     const std::optional<LevelWriter::Target>& target, const std::string& node) {
   std::vector<double> bias;
-  if (layer.bias != kNone) bias = writer.builder().bake(layer.bias).numbers();
+  if (layer.bias != kNone && target) bias = writer.builder().bake(layer.bias).numbers();
   LevelConvolution op{std::move(window),  groups,      layer.x.grid.zero,
                       {layer.activation}, {.high = 0}, layer.residual_last};
   float step = 1;

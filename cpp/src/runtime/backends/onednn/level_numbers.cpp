@@ -52,8 +52,8 @@ void emit_pair(Builder& builder, const Pair& pair, const std::string& name, Layo
   std::vector<Place> operands{builder.read(pair.from, from), builder.read(pair.scale, Layout::plain),
                               builder.write(pair.to, to)};
   operands.push_back(pair.zero == kNone ? operands[1] : builder.read(pair.zero, Layout::plain));
-  builder.emit(make_own(name + level_kernels().name, operands.size(), std::move(work)), std::move(operands),
-               to);
+  const std::size_t count = operands.size();
+  builder.emit(make_own(name + level_kernels().name, count, std::move(work)), std::move(operands), to);
 }
 
 constexpr Index kPixels = 64;  // of an item of the kernels below

@@ -1,0 +1,262 @@
+"""Integer programs: what QDQ and dynamic models become, and that both backends compute the same levels."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from numpy.typing import NDArray
+from onnx import helper
+
+import models
+import rdquant as rdq
+from networks import Net
+from rdquant._core import program, runtime
+from rdquant.graph import native_graph
+
+Array = NDArray[Any]
+IMAGE = (2, 3, 16, 16)
+
+
+def pair(net: Net, x: str, low: float, high: float, kind: str = "u8") -> str:
+    """`x` through Quantize and Dequantize, with levels for numbers from `low` to `high`."""
+    scale = net.tensor(np.float32((high - low) / 255))
+    first = 0 if kind == "u8" else -128
+    zero = net.tensor(round(first - low / ((high - low) / 255)), np.uint8 if kind == "u8" else np.int8)
+    return net.call("DequantizeLinear", net.call("QuantizeLinear", x, scale, zero), scale, zero)
+
+
+def weights(net: Net, out: int, into: int, size: int, unsigned: bool = False) -> str:
+    """Levels of a filter with a scale each, as numbers."""
+    scale = net.noise(out, low=0.002, high=0.01)
+    if unsigned:
+        levels = net.tensor(net.random.integers(1, 255, (out, into, size, size)), np.uint8)
+        zero = net.tensor(np.full(out, 128), np.uint8)
+    else:
+        levels = net.tensor(net.random.integers(-127, 128, (out, into, size, size)), np.int8)
+        zero = net.tensor(np.zeros(out), np.int8)
+    return net.call("DequantizeLinear", levels, scale, zero, axis=0)
+
+
+def layer(net: Net, x: str, out: int, into: int, size: int = 3, **attributes: Any) -> str:
+    unsigned = attributes.pop("unsigned", False)
+    groups = attributes.get("group", 1)
+    attributes.setdefault("pads", [size // 2] * 4)
+    w = weights(net, out, into // groups, size, unsigned)
+    return net.call("Conv", x, w, net.noise(out), **attributes)
+
+
+def _plain(n: Net, x: str, kind: str) -> str:
+    y = pair(n, n.call("Relu", layer(n, x, 20, 3)), 0, 6, kind)
+    y = pair(n, n.call("Clip", layer(n, y, 20, 20, group=20), n.tensor(0.0), n.tensor(6.0)), 0, 6, kind)
+    return pair(n, layer(n, y, 7, 20, size=1, unsigned=True), -8, 8, kind)
+
+
+def _residual(n: Net, x: str, kind: str) -> str:
+    a = pair(n, n.call("Relu", layer(n, x, 8, 3)), 0, 5, kind)
+    b = pair(n, layer(n, a, 8, 8), -6, 7, kind)
+    return pair(n, n.call("Relu", n.call("Add", b, a)), 0, 9, kind)
+
+
+def _silu(n: Net, x: str, kind: str) -> str:
+    a = pair(n, layer(n, x, 12, 3, strides=[2, 2]), -7, 6, kind)
+    s = pair(n, n.call("Sigmoid", a), 0, 1, kind)
+    return pair(n, n.call("Mul", a, s), -0.3, 6, kind)
+
+
+def _silu_between(n: Net, x: str, kind: str) -> str:
+    a = layer(n, x, 12, 3)
+    return pair(n, n.call("Mul", a, n.call("Sigmoid", a)), -0.3, 6, kind)
+
+
+def _parts(n: Net, x: str, kind: str) -> str:
+    a, b = (pair(n, n.call("Relu", layer(n, x, c, 3)), 0, 5, kind) for c in (5, 8))
+    joined = n.call("Concat", a, b, n.call("MaxPool", a, kernel_shape=[3, 3], pads=[1, 1, 1, 1]), axis=1)
+    large = n.call("Resize", joined, "", n.tensor([1.0, 1.0, 2.0, 2.0]), mode="nearest",
+                   coordinate_transformation_mode="asymmetric", nearest_mode="floor")  # fmt: skip
+    halves = [f"{large}.{i}" for i in range(2)]
+    n.nodes.append(helper.make_node("Split", [large, n.integers(10, 8)], halves, "split", axis=1))
+    y = layer(n, halves[0], 4, 10, size=1)
+    z = layer(n, halves[1], 4, 8, size=1)
+    return pair(n, n.call("Add", pair(n, y, -4, 4, kind), pair(n, z, -6, 6, kind)), -9, 9, kind)
+
+
+def _other_grids(n: Net, x: str, kind: str) -> str:
+    a, b = (pair(n, n.call("Relu", layer(n, x, c, 3)), 0, top, kind) for c, top in ((4, 3), (8, 6)))
+    return pair(n, n.call("Concat", a, b, axis=1), 0, 5, kind)
+
+
+def _pools(n: Net, x: str, kind: str) -> str:
+    a = pair(n, layer(n, x, 10, 3), -5, 5, kind)
+    b = pair(n, n.call("AveragePool", a, kernel_shape=[3, 3], strides=[2, 2], pads=[1, 1, 1, 1]), -4, 4, kind)
+    c = pair(
+        n, n.call("AveragePool", b, kernel_shape=[2, 2], count_include_pad=1, pads=[1, 0, 0, 1]), -4, 4, kind
+    )
+    return pair(n, n.call("GlobalAveragePool", c), -2, 2, kind)
+
+
+def _classifier(n: Net, x: str, kind: str) -> str:
+    a = pair(n, n.call("Relu", layer(n, x, 6, 3, strides=[2, 2])), 0, 6, kind)
+    flat = n.call("Flatten", pair(n, n.call("GlobalAveragePool", a), 0, 4, kind))
+    levels = n.tensor(n.random.integers(-127, 128, (6, 5)), np.int8)
+    w = n.call(
+        "DequantizeLinear", levels, n.noise(5, low=0.002, high=0.01), n.tensor(np.zeros(5), np.int8), axis=1
+    )
+    return n.call("Gemm", flat, w, n.noise(5))
+
+
+def _gates(n: Net, x: str, kind: str) -> str:
+    a = pair(n, n.call("Relu", layer(n, x, 8, 3)), 0, 6, kind)
+    g = pair(n, layer(n, pair(n, n.call("GlobalAveragePool", a), 0, 6, kind), 8, 8, size=1), -6, 6, kind)
+    return pair(n, n.call("Mul", a, pair(n, n.call("HardSigmoid", g), 0, 1, kind)), 0, 6, kind)
+
+
+NETS = {
+    "plain": (_plain, ["quantize", *["level_convolution"] * 3, "dequantize"]),
+    "residual": (_residual, ["quantize", *["level_convolution"] * 2, "dequantize"]),
+    "silu": (_silu, ["quantize", "level_convolution", "dequantize"]),
+    "silu between": (_silu_between, ["quantize", "level_convolution", "dequantize"]),
+    "parts": (
+        _parts,
+        ["quantize", *["level_convolution"] * 2, "pool", "concat", "resize", "split",
+         *["level_convolution"] * 2, "dequantize"],
+    ),
+    "other grids": (
+        _other_grids,
+        ["quantize", *["level_convolution"] * 2, "concat", "dequantize"],
+    ),
+    "pools": (_pools, ["quantize", "level_convolution", *["level_pool"] * 3, "dequantize"]),
+    "classifier": (
+        _classifier,
+        ["quantize", "level_convolution", "level_pool", "reshape", "reshape", "level_convolution", "reshape"],
+    ),
+    "gates": (
+        _gates,
+        ["quantize", "level_convolution", "level_pool", "level_convolution", "level_binary", "dequantize"],
+    ),
+}  # fmt: skip
+
+
+def build(name: str, kind: str) -> onnx.ModelProto:
+    net = Net(seed=len(name))
+    out = NETS[name][0](net, pair(net, "x", -2, 2, kind), kind)
+    return models.build(
+        net.nodes, net.tensors, {"x": IMAGE}, {out: ["a", "b"] if name == "classifier" else list("abcd")}
+    )
+
+
+def noise(shape: tuple[int, ...] = IMAGE) -> Array:
+    return np.random.default_rng(3).uniform(-2, 2, shape).astype(np.float32)
+
+
+def operations(text: str) -> list[str]:
+    return re.findall(r"^step .* = (\w+)\(", text, re.MULTILINE)
+
+
+@pytest.mark.parametrize("kind", ["u8", "s8"])
+@pytest.mark.parametrize("name", NETS)
+def test_integer_programs_are_found_and_right(name: str, kind: str) -> None:
+    model = rdq.load(build(name, kind))
+    graph = native_graph(model)
+    x = noise()
+    plain = runtime.run_once(graph, "reference", [x], fuse=False)[0]
+    fused = runtime.run_once(graph, "reference", [x])[0]
+    assert operations(program.dump(graph, {"x": IMAGE})) == NETS[name][1]
+    spread = np.ptp(plain)
+    # rounding an intermediate level the other way, now and then
+    assert np.abs(fused - plain).max() <= 0.02 * spread
+    assert np.mean(np.abs(fused - plain) > 1e-5 * spread) <= 0.02
+    onednn = runtime.run_once(graph, "onednn", [x])[0] if "onednn" in runtime.backends() else fused
+    if name == "silu between":  # kernels and definition compute the exponential apart
+        assert np.mean(onednn != fused) <= 1e-3
+    else:
+        np.testing.assert_array_equal(onednn, fused)
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_onnxruntime_agrees(name: str) -> None:
+    pytest.importorskip("onnxruntime")
+    model = rdq.load(build(name, "u8"))
+    x = noise()
+    ours = next(iter(rdq.Session(model).run({"x": x}).values()))
+    theirs = next(iter(rdq.Session(model, backend="onnxruntime").run({"x": x}).values()))
+    assert np.mean(np.abs(ours - theirs)) <= 5e-3 * np.ptp(theirs)
+
+
+def test_weights_beyond_int32_stay_numbers() -> None:
+    net = Net()
+    flat = net.call("Flatten", pair(net, "x", -1, 1))
+    levels = net.tensor(np.full((70000, 2), 127), np.int8)
+    w = net.call("DequantizeLinear", levels, net.tensor(np.float32(1e-3)), net.tensor(0, np.int8))
+    graph = native_graph(
+        rdq.load(
+            models.build(
+                net.nodes, net.tensors, {"x": [1, 7, 100, 100]}, {net.call("MatMul", flat, w): [1, 2]}
+            )
+        )
+    )
+    steps = operations(program.dump(graph, {"x": (1, 7, 100, 100)}))
+    assert "matmul" in steps
+    assert "level_convolution" not in steps
+
+
+def _dynamic(net: Net, x: str, out: int, into: int, size: int = 3, **attributes: Any) -> str:
+    """A layer whose range is found at run time, as ONNX Runtime's tool writes it."""
+    levels, scale, zero = (f"d{len(net.nodes)}.{i}" for i in range(3))
+    net.nodes.append(helper.make_node("DynamicQuantizeLinear", [x], [levels, scale, zero], levels))
+    w = net.tensor(net.random.integers(-127, 128, (out, into, size, size)), np.int8)
+    sums = net.call("ConvInteger", levels, w, zero, pads=[size // 2] * 4, **attributes)
+    scales = net.call("Mul", scale, net.tensor(net.random.uniform(0.001, 0.01, (1, out, 1, 1))))
+    numbers = net.call("Mul", net.call("Cast", sums, to=onnx.TensorProto.FLOAT), scales)
+    return net.call("Add", numbers, net.noise(1, out, 1, 1))
+
+
+def test_dynamic_layers_are_fused() -> None:
+    net = Net()
+    a = net.call("Relu", _dynamic(net, "x", 10, 3, strides=[2, 2]))
+    b = _dynamic(net, a, 10, 10)
+    c = net.call("Relu", net.call("Add", b, a))
+    flat = net.call("Flatten", net.call("GlobalAveragePool", c))
+    levels, scale, zero = "f.y", "f.s", "f.z"
+    net.nodes.append(helper.make_node("DynamicQuantizeLinear", [flat], [levels, scale, zero], "f"))
+    product = net.call(
+        "MatMulInteger", levels, net.tensor(net.random.integers(-127, 128, (10, 4)), np.int8), zero
+    )
+    numbers = net.call("Cast", product, to=onnx.TensorProto.FLOAT)
+    out = net.call("Mul", numbers, net.call("Mul", scale, net.tensor(np.float32(0.01))))
+    graph = native_graph(rdq.load(models.build(net.nodes, net.tensors, {"x": IMAGE}, {out: [2, 4]})))
+    x = noise()
+    steps = operations(program.dump(graph, {"x": IMAGE}))
+    assert steps.count("level_convolution") == 3
+    assert steps.count("dynamic_quantize") == 3
+    assert not {"convolution", "matmul", "binary", "cast"} & set(steps)
+    plain = runtime.run_once(graph, "reference", [x], fuse=False)[0]
+    fused = runtime.run_once(graph, "reference", [x])[0]
+    np.testing.assert_allclose(fused, plain, rtol=1e-5, atol=1e-5 * np.ptp(plain))
+    if "onednn" in runtime.backends():
+        onednn = runtime.run_once(graph, "onednn", [x])[0]
+        np.testing.assert_allclose(onednn, fused, rtol=1e-5, atol=1e-5 * np.ptp(plain))
+
+
+def test_levels_come_and_go_as_inputs_and_outputs() -> None:
+    """Levels as a program's input and output, and what reads them in another layout."""
+    net = Net()
+    scale, zero = net.tensor(np.float32(0.02)), net.tensor(100, np.uint8)
+    numbers = net.call("DequantizeLinear", "x", scale, zero)
+    y = net.call("QuantizeLinear", net.call("Relu", layer(net, numbers, 6, 3)), scale, zero)
+    turned = net.call("Transpose", y, perm=[0, 2, 3, 1])
+    proto = models.build(net.nodes, net.tensors, {"x": IMAGE}, {y: list("abcd"), turned: list("efgh")}, 17)
+    proto.graph.input[0].type.tensor_type.elem_type = onnx.TensorProto.UINT8
+    for output in proto.graph.output:
+        output.type.tensor_type.elem_type = onnx.TensorProto.UINT8
+    x = np.random.default_rng(0).integers(0, 256, IMAGE).astype(np.uint8)
+    graph = native_graph(rdq.load(proto))
+    first = runtime.run_once(graph, "reference", [x])
+    assert first[0].dtype == np.uint8
+    np.testing.assert_array_equal(first[1], first[0].transpose(0, 2, 3, 1))
+    if "onednn" in runtime.backends():
+        for a, b in zip(first, runtime.run_once(graph, "onednn", [x]), strict=True):
+            np.testing.assert_array_equal(a, b)
