@@ -152,14 +152,24 @@ class _Dynamic:
     def _drop(
         self, worst: Sequence[int], alone: dict[int, float], judge: Judge, limit: float
     ) -> tuple[Model, Damage]:
-        """Keeps layers in float, the worst first, until the rest is tolerated."""
-        count = 0
-        while True:
-            count = min(count + max(1, count // 2), len(worst))
+        """Keeps layers in float, the worst first, as few as let the rest be tolerated."""
+
+        def without(count: int) -> tuple[Model, Damage]:
             model = self._written(worst[count:])
-            damage = judge.damage(model)
-            if damage.score <= limit or count == len(worst):
-                break
+            return model, judge.damage(model)
+
+        too_few, count = 0, 1
+        model, damage = without(count)
+        while damage.score > limit and count < len(worst):
+            too_few, count = count, min(2 * count, len(worst))
+            model, damage = without(count)
+        while damage.score <= limit and count - too_few > 1:
+            middle = (too_few + count) // 2
+            fewer = without(middle)
+            if fewer[1].score <= limit:
+                count, (model, damage) = middle, fewer
+            else:
+                too_few = middle
         what = "KL" if damage.kl is not None else "noise"
         for i in worst[:count]:
             self._kept[i] = f"quantized alone it costs {what} {alone[i]:.3g} of the tolerated {limit:g}"
