@@ -130,16 +130,21 @@ def test_layers_that_have_no_integer_form_are_named() -> None:
     up = net.call("ConvTranspose", "x", net.noise(3, 4, 2, 2), strides=[2, 2])
     shared = net.noise(4, 4, 3, 3)
     twice = net.call("Conv", net.call("Conv", up, shared), shared)
-    y = net.conv(twice, 2, 4)
+    mixed = net.call("MatMul", twice, net.call("Transpose", net.noise(12, 12)))
+    y = net.conv(mixed, 2, 4)
     model = rdq.load(models.build(net.nodes, net.tensors, {"x": ["N", 3, 8, 8]}, {y: ["N", 2, 12, 12]}))
     quantized = quantize_dynamic(model)
     reasons = {layer.op: layer.reason for layer in quantized.report.kept}
     assert "transposed" in reasons["ConvTranspose"]
-    assert "its own" in reasons["Conv"]
+    assert "shared" in reasons["Conv"]
+    assert "computed" in reasons["MatMul"]
+    assert len(quantized.report.kept) == 4
     assert operators(quantized) == Counter(
         {
             "ConvTranspose": 1,
             "Conv": 2,
+            "MatMul": 1,
+            "Transpose": 1,
             "ConvInteger": 1,
             "DynamicQuantizeLinear": 1,
             "Cast": 1,

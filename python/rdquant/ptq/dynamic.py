@@ -178,8 +178,12 @@ class _Dynamic:
     def _sort(self) -> None:
         """Tells nodes whose products become integers from those that have weights and stay as they are."""
         by_weight = {layer.weight: layer for layer in layers_of(self._model)}
+        fixed = set(self._model.tensors()) | {t.name for t in self._model.skeleton.graph.initializer}
         for i, node in enumerate(self._nodes):
-            if node.op_type not in _WEIGHTED or not any(name in self._weights for name in node.input[:2]):
+            if all(name in fixed for name in node.input if name):
+                fixed.update(node.output)
+                continue
+            if node.op_type not in _WEIGHTED or not any(name in fixed for name in node.input[:2]):
                 continue
             layer = by_weight.get(node.input[1])
             reason = self._obstacle(node, layer)
@@ -192,7 +196,7 @@ class _Dynamic:
         if node.op_type == "ConvTranspose":
             return "ONNX has no transposed convolution of integers"
         if layer is None:
-            return "its weight is not its own, not its right factor, or of three dimensions"
+            return "its weight is shared, computed from another, a left factor or has three spatial axes"
         if self._weights[layer.weight].dtype != np.float32:
             return f"its weight is {self._weights[layer.weight].dtype}; levels are made of float32"
         if len(node.input) > 2 and node.input[2] and node.input[2] not in self._weights:
