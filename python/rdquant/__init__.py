@@ -22,7 +22,7 @@ _HOMES = {
     ),
     "entropy": ("conditional_entropy", "entropy", "float_entropy"),
     "codec": ("CompressedFile", "Rate", "rate", "requantize"),
-    "ptq": ("QuantizedModel", "quantize_static"),
+    "ptq": ("QuantizedModel", "quantize_dynamic", "quantize_static"),
     "compression": ("CompressionResult", "compress", "decompress"),
     "graph": ("Model", "load"),
     "runtime": ("Session",),
@@ -58,7 +58,7 @@ if TYPE_CHECKING:
     from .errors import BackendUnavailable, CorruptFile, InvalidArgument, RdquantError, Unsupported
     from .graph import Model, load
     from .metrics import evaluate
-    from .ptq import QuantizedModel, quantize_static
+    from .ptq import QuantizedModel, quantize_dynamic, quantize_static
     from .quant import Codebook, Deadzone, Midrise, Midtread, Minifloat, MuLaw, Quantizer, parse_quantizers
     from .runtime import Session
     from .stats import FitTable, Histogram, Moments, autocovariance, fit, moments, mutual_information

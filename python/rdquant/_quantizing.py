@@ -11,7 +11,9 @@ from ._arguments import Command, Debug, Json, ModelFile, Threads, check_data, pa
 from ._terminal import keep_hint, log, print_json, print_table
 
 if TYPE_CHECKING:
-    from .ptq import Report
+    from .data import Dataset
+    from .graph import Model
+    from .ptq import DynamicReport, QuantizedModel, Report
 
 __all__ = ["register"]
 
@@ -19,15 +21,32 @@ _HELP: dict[str, Any] = {"help_option_names": ["-h", "--help"]}
 _EPILOG = (
     "\b\nExamples\n"
     "  rdquant quantize net.onnx --calibration photos/ --preprocess imagenet -o net.int8.onnx\n"
-    "  rdquant quantize net.onnx --calibration photos/ --rounding nearest --equalize 0 -o quick.onnx\n\n"
+    "  rdquant quantize net.onnx --calibration photos/ --rounding nearest --equalize 0 -o quick.onnx\n"
+    "  rdquant quantize net.onnx --mode dynamic -o net.int8.onnx\n\n"
     "Labels are not looked at. The file runs in ONNX Runtime, OpenVINO and rdquant. Layers that wreck the outputs stay in "
     "float, and are named with the reason."
 )
 
-Folder = Annotated[
+Mode = Annotated[
     str,
-    typer.Option(help="Images like those the network will see, 100 to 300 of them: folder, .npz, or digits."),
+    typer.Option(
+        help="static: ranges of activations found beforehand, on images. dynamic: found when the network runs, without "
+        "images; slower than static."
+    ),
 ]
+Folder = Annotated[
+    str | None,
+    typer.Option(
+        help="Images like those the network will see, 100 to 300 of them: folder, .npz, or digits. --mode dynamic needs "
+        "none; 16 to 64 tell what it costs, and which layers to keep in float."
+    ),
+]
+Keep = Annotated[
+    str | None,
+    typer.Option(help="--mode dynamic: layers that stay in float, comma-separated names of nodes."),
+]
+_MODES = ("static", "dynamic")
+_STATIC = {"activations", "symmetric", "ranges", "percentile", "equalize", "rounding", "no_bias_correction"}
 Preprocess = Annotated[
     str | None, typer.Option(help="What the images become: {presets} (default: imagenet).")
 ]
@@ -73,11 +92,14 @@ def register(app: typer.Typer) -> None:
 
 
 def quantize(
+    context: typer.Context,
     model: ModelFile,
-    calibration: Folder,
     output: Annotated[Path, typer.Option("-o", "--output", help="ONNX file to write.", dir_okay=False)],
+    mode: Mode = "static",
+    calibration: Folder = None,
     preprocess: Preprocess = None,
     images: Count = 128,
+    keep: Keep = None,
     activations: Activations = "u8",
     symmetric: Symmetric = False,
     per_tensor: PerTensor = False,
@@ -92,34 +114,37 @@ def quantize(
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Write a model with activations and weights of 8 bits, as ONNX in the form QDQ, calibrated on a few images."""
-    from .data import open_dataset
+    """Write a model with activations and weights of 8 bits, as ONNX that runs anywhere."""
     from .graph import load
-    from .ptq import KINDS, METHODS, ROUNDINGS, quantize_static
+    from .ptq import KINDS, METHODS, ROUNDINGS, quantize_dynamic, quantize_static
 
+    parse_names(mode, _MODES, "--mode")
     parse_names(activations, KINDS, "--activations")
     parse_names(ranges, METHODS, "--ranges")
     parse_names(rounding, ROUNDINGS, "--rounding")
-    check_data(calibration, preprocess)
+    _check_mode(context, mode)
     loaded = load(model)
-    data = open_dataset(calibration, preprocess, model=loaded)
+    data = None if calibration is None else _calibration(calibration, preprocess, loaded, images)
     keep_hint(f"{output} was not written.")
-    quantized = quantize_static(
-        loaded,
-        data.calibration(min(images, len(data))),
-        activations=activations,
-        symmetric=symmetric,
-        per_channel=not per_tensor,
-        ranges=ranges,
-        percentile=percentile,
-        equalize=equalize,
-        rounding=rounding,
-        correct_bias=not no_bias_correction,
-        max_kl=max_kl,
-        max_noise=max_noise,
-        threads=threads,
-        progress=True,
-    )
+    common: dict[str, Any] = {"max_kl": max_kl, "max_noise": max_noise, "threads": threads, "progress": True}
+    common["per_channel"] = not per_tensor
+    quantized: QuantizedModel[Report] | QuantizedModel[DynamicReport]
+    if data is None or mode == "dynamic":
+        names = [name.strip() for name in keep.split(",")] if keep is not None else []
+        quantized = quantize_dynamic(loaded, keep=names, images=data, **common)
+    else:
+        quantized = quantize_static(
+            loaded,
+            data,
+            activations=activations,
+            symmetric=symmetric,
+            ranges=ranges,
+            percentile=percentile,
+            equalize=equalize,
+            rounding=rounding,
+            correct_bias=not no_bias_correction,
+            **common,
+        )
     quantized.save(output)
     if as_json:
         print_json({"path": str(output), "bytes": output.stat().st_size, **quantized.report.to_dict()})
@@ -128,7 +153,68 @@ def quantize(
     log(f"{output}: {output.stat().st_size:,} bytes")
 
 
-def _print(report: Report) -> None:
+def _calibration(source: str, preprocess: str | None, model: Model, count: int) -> Dataset:
+    from .data import open_dataset
+
+    check_data(source, preprocess)
+    found = open_dataset(source, preprocess, model=model)
+    return found.calibration(min(count, len(found)))
+
+
+def _check_mode(context: typer.Context, mode: str) -> None:
+    """Raise typer.BadParameter for an option that the mode does not have, or one that it needs."""
+    given: dict[str, str] = {}
+    for parameter in context.command.params:
+        name = parameter.name or ""
+        source = context.get_parameter_source(name)
+        if source is not None and source.name == "COMMANDLINE":
+            given[name] = parameter.opts[-1]
+    if mode == "static" and "calibration" not in given:
+        raise typer.BadParameter("--mode static needs images", param_hint="--calibration")
+    if mode == "dynamic" and "calibration" not in given:
+        lost = {"preprocess", "images", "max_kl", "max_noise"} & set(given)
+        if lost:
+            raise typer.BadParameter("it needs --calibration", param_hint=given[min(lost)])
+    wrong = _STATIC & set(given) if mode == "dynamic" else {"keep"} & set(given)
+    if wrong:
+        raise typer.BadParameter(f"--mode {mode} does not take it", param_hint=given[min(wrong)])
+
+
+def _print(report: Report | DynamicReport) -> None:
+    from .ptq import Report
+
+    if isinstance(report, Report):
+        _print_static(report)
+    else:
+        _print_dynamic(report)
+
+
+def _print_dynamic(report: DynamicReport) -> None:
+    what = "noise" if report.damage is not None and report.damage.kl is None else "KL"
+    rows = [
+        [
+            layer.node,
+            layer.op,
+            "–" if layer.weight_sqnr_db is None else f"{layer.weight_sqnr_db:.1f}",
+            "–" if layer.alone is None else f"{layer.alone:.2e}",
+            layer.reason,
+        ]
+        for layer in report.layers
+    ]
+    notes = [f"Layers kept in float: {len(report.kept)} of {len(report.layers)}"]
+    if report.damage is None:
+        notes.append("What the outputs lose is unknown; --calibration measures it")
+    else:
+        notes.append(f"{what} on {report.images} images: {report.damage.score:.4g}")
+        if report.damage.agreement is not None:
+            notes.append(f"Same first class as the float model: {100 * report.damage.agreement:.1f} %")
+    if report.met is False:
+        notes.append(f"The tolerated {report.limit:g} is not met")
+    head = ["layer", "operator", "weights' SQNR dB", f"{what} alone", "kept in float because"]
+    print_table("Layers", head, rows, left=2, notes=notes)
+
+
+def _print_static(report: Report) -> None:
     what = "KL" if report.damage.kl is not None else "noise"
     rows = [
         [

@@ -44,12 +44,18 @@ Constant 11 11 0 0 1 sparse_value value
 Constant 12 24 0 0 1 sparse_value value value_float value_floats value_int value_ints value_string \
 value_strings
 Conv 7 24 2 3 1 auto_pad dilations group kernel_shape pads strides
+ConvInteger 10 24 2 4 1 auto_pad dilations group kernel_shape pads strides
 ConvTranspose 7 24 2 3 1 auto_pad dilations group kernel_shape output_padding output_shape pads strides
 DepthToSpace 7 10 1 1 1 blocksize!
 DepthToSpace 11 24 1 1 1 blocksize! mode
+DequantizeLinear 10 12 2 3 1
+DequantizeLinear 13 20 2 3 1 axis
+DequantizeLinear 21 22 2 3 1 axis block_size
+DequantizeLinear 23 24 2 3 1 axis block_size output_dtype
 Div 7 24 2 2 1
 Dropout 7 11 1 1 2 ratio
 Dropout 12 24 1 3 2 seed
+DynamicQuantizeLinear 11 24 1 1 3
 Elu 7 24 1 1 1 alpha
 Erf 9 24 1 1 1
 Exp 7 24 1 1 1
@@ -73,6 +79,7 @@ LeakyRelu 7 24 1 1 1 alpha
 Log 7 24 1 1 1
 LogSoftmax 7 24 1 1 1 axis
 MatMul 7 24 2 2 1
+MatMulInteger 10 24 2 4 1
 Max 7 24 1 * 1
 MaxPool 7 7 1 1 1 auto_pad kernel_shape! pads strides
 MaxPool 8 9 1 1 2 auto_pad kernel_shape! pads storage_order strides
@@ -86,6 +93,13 @@ Pad 7 10 1 1 1 mode pads! value
 Pad 11 17 2 3 1 mode
 Pad 18 24 2 4 1 mode
 Pow 7 24 2 2 1
+QLinearConv 10 24 8 9 1 auto_pad dilations group kernel_shape pads strides
+QLinearMatMul 10 24 8 8 1
+QuantizeLinear 10 12 2 3 1
+QuantizeLinear 13 18 2 3 1 axis
+QuantizeLinear 19 20 2 3 1 axis saturate
+QuantizeLinear 21 22 2 3 1 axis block_size output_dtype saturate
+QuantizeLinear 23 24 2 3 1 axis block_size output_dtype precision saturate
 Reciprocal 7 24 1 1 1
 ReduceMax 7 17 1 1 1 axes keepdims
 ReduceMax 18 24 1 2 1 keepdims noop_with_empty_axes

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import onnx
 
@@ -11,7 +11,7 @@ from ..graph import Model
 from ..graph.model import Origin
 from .damage import Damage
 
-__all__ = ["LayerReport", "QuantizedModel", "Report", "StepReport"]
+__all__ = ["DynamicLayer", "DynamicReport", "LayerReport", "QuantizedModel", "Report", "StepReport"]
 
 
 @dataclass(frozen=True)
@@ -89,16 +89,80 @@ class Report:
         return "\n".join(lines)
 
 
-class QuantizedModel(Model):
+@dataclass(frozen=True)
+class DynamicLayer:
+    """One layer of a network with dynamic ranges.
+
+    Attributes:
+        node, op: of the graph.
+        weight_sqnr_db: weights over the rounding error of their levels, decibels; None where it has no levels.
+        alone: what the outputs lose where this layer alone is quantized: KL divergence in nats, or share of noise; None
+            where it was not measured.
+        kept: whether it stays in float.
+        reason: why, "" where it does not.
+    """
+
+    node: str
+    op: str
+    weight_sqnr_db: float | None
+    alone: float | None
+    kept: bool
+    reason: str
+
+
+@dataclass(frozen=True)
+class DynamicReport:
+    """What `quantize_dynamic` did; what the outputs lose is known only where it was given images.
+
+    Attributes:
+        images: on which the losses were measured; 0: none, and they are unknown.
+        layers: the one that does most damage first, or without images in the graph's order.
+        damage: of the network that is returned; None: unknown.
+        limit: what was tolerated.
+        met: whether the damage is within it; None: unknown.
+    """
+
+    images: int
+    layers: tuple[DynamicLayer, ...]
+    damage: Damage | None
+    limit: float | None
+    met: bool | None
+
+    @property
+    def kept(self) -> tuple[DynamicLayer, ...]:
+        """Layers that stay in float."""
+        return tuple(layer for layer in self.layers if layer.kept)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, fit for JSON."""
+        return {**asdict(self), "kept": [layer.node for layer in self.kept]}
+
+    def __str__(self) -> str:
+        lines = [f"layers with levels: {len(self.layers) - len(self.kept)} of {len(self.layers)}"]
+        if self.damage is None:
+            lines.append("what the outputs lose is unknown: no images were given")
+        else:
+            what = "KL" if self.damage.kl is not None else "noise"
+            lines.append(f"{what} of the outputs on {self.images} images: {self.damage.score:.5f}")
+        lines += [f"kept in float: {layer.node} ({layer.op}): {layer.reason}" for layer in self.kept]
+        if self.met is False:
+            lines.append(f"the tolerated {self.limit:g} is not met")
+        return "\n".join(lines)
+
+
+AnyReport = TypeVar("AnyReport", Report, DynamicReport)
+
+
+class QuantizedModel(Model, Generic[AnyReport]):
     """A quantized model, and what was measured on the way to it.
 
     Attributes:
-        report: see `Report`.
+        report: see `Report` and `DynamicReport`.
     """
 
-    def __init__(self, model: Model, report: Report) -> None:
+    def __init__(self, model: Model, report: AnyReport) -> None:
         graph, tensors = model.parts()
         facts = model.summary()
         origin = Origin(model.source, model.name, facts["file_bytes"], facts["opset"], facts["nodes"])
         super().__init__(onnx.ModelProto.FromString(graph), tensors, model.parameters, origin)
-        self.report = report
+        self.report: AnyReport = report

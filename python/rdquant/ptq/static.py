@@ -54,7 +54,7 @@ def quantize_static(
     max_noise: float = 0.05,
     threads: int | None = None,
     progress: bool = False,
-) -> QuantizedModel:
+) -> QuantizedModel[Report]:
     """`model` with activations and weights of 8 bits, as ONNX in the form QDQ, which runs anywhere.
 
     Convolutions, products with weights and what lies between two of them compute with levels; what follows the last
@@ -161,7 +161,7 @@ class _Static:
         self._observed: dict[str, Observed] = {}
         self._grids: dict[str, Grid] = {}
 
-    def run(self) -> QuantizedModel:
+    def run(self) -> QuantizedModel[Report]:
         """The quantized network."""
         self._observed = self._observe()
         levels = self._round(self._equalize())
