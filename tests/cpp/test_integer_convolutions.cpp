@@ -18,7 +18,7 @@ using rdquant::core::Isa;
 namespace {
 
 struct Set {
-  const char* name;
+  std::string name;
   const IntegerConvolutionTable* table;
 };
 
@@ -395,9 +395,10 @@ TEST_CASE("dense convolutions of levels in groups") {
   check(crooked(64, 32, 4));
 }
 
-TEST_CASE("more channels than a pixel of the padding holds") {
+TEST_CASE("more channels than a pixel of the padding holds, or than a copy of a window") {
   ConvShape s = square(5003, 2, 9, 2, 1, 1);
   check(s);
+  check(square(5003, 3, 9, 3, 1, 1));
   s.kh = s.kw = 1;
   s.top = s.left = s.bottom = s.right = 0;
   s.h = 1;

@@ -14,25 +14,26 @@
 namespace rdquant::runtime::kernels {
 namespace {
 
-constexpr Index kChunk = 1024;  // fours of channels
+constexpr Index kChunk = 1024;            // fours of channels
+constexpr Index kStage = Index{1} << 16;  // bytes of a tile's window that are staged
 
-// Sizes as the tile sees them: a flat plan is one row.
+// What all tiles of a run share.
 struct IntegerView {
-  Index h, w, kh, kw, sh, sw, dh, dw, top, left;
-  Index pixel;                // bytes
+  Index h, w, kh, kw, dh, dw;
   Index fours;                // of channels of one group
   std::int32_t zero;          // of the source, taken as uint8
-  bool joined;                // the taps of a row lie side by side, and so do their weights
   const std::uint8_t* zeros;  // a pixel of the padding, of one chunk
 };
 
-// Where the tile is: its first row and column of the image, which may lie in the padding.
+// Where the tile is, and how its window lies in memory: in the image, or in a copy with the padding.
 struct IntegerCorner {
-  Index row, column;
-  const std::uint8_t* src;  // first channel of the group
+  Index row, column;        // of the first tap; may lie in the padding
+  const std::uint8_t* src;  // that tap's first channel of the group
+  Index line, tap, step;    // bytes from one row, column of the kernel, pixel of the tile to the next
   const std::int8_t* weights;
   const std::int32_t* weight_sums;  // of the tile's first block
-  bool inside;                      // no pixel of the tile needs a column of the padding
+  bool joined;                      // the taps of a row lie side by side, as their weights do
+  bool inside;                      // no tap has to be looked up in `zeros`; else the tile is one pixel
 };
 
 // Sums over `fours` times four channels of pixels `step` bytes apart.
@@ -43,7 +44,8 @@ template <bool Signed, int P, int N>
   constexpr int kBases = (P + 2) / 3;
   const std::uint8_t* bases[kBases];
   for_each<kBases>([&](auto i) __attribute__((always_inline)) { bases[i] = in + 3 * i * step; });
-  for (Index c = 0; c < fours; ++c, weights += N * kTapBytes) {
+  for (const std::int8_t* const end = weights + fours * N * kTapBytes; weights != end;
+       weights += N * kTapBytes) {
     Taps taps[N];
     for_each<N>([&](auto n) __attribute__((always_inline)) { taps[n] = load_taps(weights + n * kTapBytes); });
     for_each<P>([&](auto p) __attribute__((always_inline)) {
@@ -52,21 +54,6 @@ template <bool Signed, int P, int N>
       for_each<N>([&](auto n) __attribute__((always_inline)) { sums[p][n] = dot(x, taps[n], sums[p][n]); });
     });
     for_each<kBases>([&](auto i) __attribute__((always_inline)) { bases[i] += 4; });
-  }
-  return weights;
-}
-
-// The same with pixels anywhere.
-template <bool Signed, int P, int N>
-[[gnu::always_inline]] inline const std::int8_t* dense_fours(const std::uint8_t* const (&in)[P], Index fours,
-                                                             const std::int8_t* weights, Ints (&sums)[P][N]) {
-  for (Index c = 0; c < 4 * fours; c += 4, weights += N * kTapBytes) {
-    Taps taps[N];
-    for_each<N>([&](auto n) __attribute__((always_inline)) { taps[n] = load_taps(weights + n * kTapBytes); });
-    for_each<P>([&](auto p) __attribute__((always_inline)) {
-      const Fours x = broadcast<Signed>(in[p] + c);
-      for_each<N>([&](auto n) __attribute__((always_inline)) { sums[p][n] = dot(x, taps[n], sums[p][n]); });
-    });
   }
   return weights;
 }
@@ -91,27 +78,22 @@ template <bool Signed, int P, int N>
   const std::int8_t* weights = at.weights;
   for (Index done = 0; done < s.fours; done += kChunk) {
     const Index fours = s.fours - done < kChunk ? s.fours - done : kChunk;
-    for (Index ky = 0; ky < s.kh; ++ky) {
-      const Index row = at.row + ky * s.dh;
+    const Index runs = at.joined ? 1 : s.kw;
+    const Index length = at.joined ? fours * s.kw : fours;
+    const std::uint8_t* line = at.src + 4 * done;
+    for (Index ky = 0, row = at.row; ky < s.kh; ++ky, row += s.dh, line += at.line) {
       if (row < 0 || row >= s.h) {
         weights += s.kw * fours * N * kTapBytes;
         continue;
       }
-      const std::uint8_t* in = at.src + (row * s.w + at.column) * s.pixel + 4 * done;
-      if (at.inside) {
-        const Index runs = s.joined ? 1 : s.kw;
-        const Index length = s.joined ? fours * s.kw : fours;
-        for (Index kx = 0; kx < runs; ++kx, in += s.dw * s.pixel) {
-          weights = dense_fours<Signed>(in, s.sw * s.pixel, length, weights, sums);
+      const std::uint8_t* in = line;
+      for (Index kx = 0; kx < runs; ++kx, in += at.tap) {
+        const std::uint8_t* from = in;
+        if constexpr (P == 1) {
+          const Index column = at.column + kx * s.dw;
+          if (!at.inside && (column < 0 || column >= s.w)) from = s.zeros;
         }
-        continue;
-      }
-      for (Index kx = 0; kx < s.kw; ++kx, in += s.dw * s.pixel) {
-        const std::uint8_t* pixels[P];
-        for (Index p = 0, x = at.column + kx * s.dw; p < P; ++p, x += s.sw) {
-          pixels[p] = x >= 0 && x < s.w ? in + p * s.sw * s.pixel : s.zeros;
-        }
-        weights = dense_fours<Signed>(pixels, fours, weights, sums);
+        weights = dense_fours<Signed>(from, at.step, length, weights, sums);
       }
     }
   }
@@ -236,71 +218,153 @@ void pack_dense(const IntegerPlan& plan, const std::int8_t* weights, std::byte* 
   }
 }
 
+// Places of a run, one after the other. Items: image, group, then filters and place in the order that the
+// plan says.
 struct IntegerItem {
   Index image, group, filters, y, tile;
 };
 
-// Items: image, group, then filters and place in the order that the plan says.
-inline IntegerItem integer_item(const IntegerPlan& plan, Index item, Index tiles_of_filters) {
-  const Index places = (plan.flat ? 1 : plan.shape.oh()) * plan.tiles;
-  const Index inner = item % (places * tiles_of_filters);
-  const Index rest = item / (places * tiles_of_filters);
-  const Index place = plan.filters_first ? inner % places : inner / tiles_of_filters;
-  const Index filters = plan.filters_first ? inner / places : inner % tiles_of_filters;
-  return {rest / plan.groups, rest % plan.groups, filters, place / plan.tiles, place % plan.tiles};
-}
+struct IntegerItems {
+  Index tiles, rows, filters, groups;
+  bool filters_first;
 
-// Fills `zeros` for a plan that needs it.
-inline IntegerView dense_view(const IntegerPlan& plan, const IntegerConvArgs& args, std::uint8_t* zeros) {
-  const ConvShape& s = plan.shape;
-  const Index fours = divide(s.c / plan.groups, 4);
-  const std::int32_t zero = args.src_zero + (args.src_signed ? 128 : 0);
-  IntegerView view = {s.h,   s.w,    s.kh,           s.kw,  s.sh, s.sw,  s.dh, s.dw,
-                      s.top, s.left, args.src_pixel, fours, zero, false, zeros};
-  if (plan.flat) {
-    view.w = s.h * s.w;
-    view.h = 1;
+  [[nodiscard]] IntegerItem at(Index item) const {
+    const Index places = tiles * rows;
+    const Index inner = item % (places * filters);
+    const Index rest = item / (places * filters);
+    const Index place = filters_first ? inner % places : inner / filters;
+    return {rest / groups, rest % groups, filters_first ? inner / places : inner % filters, place / tiles,
+            place % tiles};
   }
-  view.joined = s.dw == 1 && plan.groups == 1 && args.src_pixel == 4 * fours && fours <= kChunk;
-  const Index last = (s.ow() - 1) * s.sw - s.left + (s.kw - 1) * s.dw;
-  if (s.left > 0 || last >= s.w) {
-    const Index length = 4 * (fours < kChunk ? fours : kChunk);
-    std::memset(zeros, static_cast<std::uint8_t>(args.src_zero), static_cast<std::size_t>(length));
+  void next(IntegerItem& item) const {
+    const bool over =
+        filters_first ? next_place(item) && next_filters(item) : next_filters(item) && next_place(item);
+    if (over && wraps(item.group, groups)) ++item.image;
   }
-  return view;
-}
+
+ private:
+  static bool wraps(Index& i, Index size) {
+    if (++i < size) return false;
+    i = 0;
+    return true;
+  }
+  bool next_place(IntegerItem& item) const { return wraps(item.tile, tiles) && wraps(item.y, rows); }
+  bool next_filters(IntegerItem& item) const { return wraps(item.filters, filters); }
+};
+
+// A run of a plan: where its tiles are.
+struct DenseRun {
+  DenseRun(const IntegerPlan& the_plan, const IntegerConvArgs& the_args)
+      : plan(the_plan), args(the_args), s(the_plan.shape) {
+    const Index c4 = divide(s.c / plan.groups, 4);
+    const std::int32_t zero = args.src_zero + (args.src_signed ? 128 : 0);
+    view = plan.flat ? IntegerView{1, s.h * s.w, 1, 1, 1, 1, c4, zero, zeros}
+                     : IntegerView{s.h, s.w, s.kh, s.kw, s.dh, s.dw, c4, zero, zeros};
+    columns = (plan.pixels - 1) * s.sw + (s.kw - 1) * s.dw + 1;
+    staged = s.kh * columns * 4 * c4 <= kStage;
+    if (!staged) std::memset(zeros, static_cast<std::uint8_t>(args.src_zero), sizeof zeros);
+  }
+
+  // The window of a tile of `pixels` pixels as it lies in the image.
+  [[nodiscard]] IntegerCorner corner(const IntegerItem& item, Index row, Index column, Index pixels) const {
+    const Index pixel = args.src_pixel;
+    IntegerCorner at = {};
+    at.row = row;
+    at.column = column;
+    at.src = args.src + item.image * args.src_image + item.group * (s.c / plan.groups) +
+             (row * view.w + column) * pixel;
+    at.line = s.dh * view.w * pixel;
+    at.tap = s.dw * pixel;
+    at.step = s.sw * pixel;
+    at.inside = column >= 0 && column + (pixels - 1) * s.sw + (view.kw - 1) * s.dw < view.w;
+    at.joined = at.inside && s.dw == 1 && plan.groups == 1 && pixel == 4 * view.fours && view.fours <= kChunk;
+    return at;
+  }
+
+  // Copies the window with the padding, unless it is there from the item before.
+  void stage(const IntegerItem& item, IntegerCorner& at) {
+    const Index size = 4 * view.fours;
+    if (item.tile != last.tile || item.y != last.y || item.group != last.group || item.image != last.image) {
+      const Span rows = taps_inside(at.row, s.kh, s.dh, s.h);
+      for (Index ky = rows.begin; ky < rows.end; ++ky)
+        stage_row(at.src + ky * at.line, at.column, window + ky * columns * size);
+      last = item;
+    }
+    at.src = window;
+    at.line = columns * size;
+    at.tap = s.dw * size;
+    at.step = s.sw * size;
+    at.inside = true;
+    at.joined = s.dw == 1 && view.fours <= kChunk;
+  }
+
+  void stage_row(const std::uint8_t* src, Index column, std::uint8_t* to) const {
+    const Index size = 4 * view.fours;
+    const Index begin = column < 0 ? (-column < columns ? -column : columns) : 0;
+    const Index room = view.w - column < columns ? view.w - column : columns;
+    const Index end = room > begin ? room : begin;
+    const auto zero = static_cast<std::uint8_t>(args.src_zero);
+    std::memset(to, zero, static_cast<std::size_t>(begin * size));
+    if (args.src_pixel == size) {
+      std::memcpy(to + begin * size, src + begin * size, static_cast<std::size_t>((end - begin) * size));
+    } else {
+      for (Index i = begin; i < end; ++i) {
+        std::memcpy(to + i * size, src + i * args.src_pixel, static_cast<std::size_t>(size));
+      }
+    }
+    std::memset(to + end * size, zero, static_cast<std::size_t>((columns - end) * size));
+  }
+
+  const IntegerPlan& plan;
+  const IntegerConvArgs& args;
+  const ConvShape& s;
+  IntegerView view;
+  Index columns;  // of a tile's window
+  bool staged;    // windows that reach past the image are copied; else their pixels are run one by one
+  IntegerItem last = {-1, -1, -1, -1, -1};
+  alignas(64) std::uint8_t window[kStage];
+  alignas(64) std::uint8_t zeros[4 * kChunk];
+};
 
 void run_dense(const IntegerPlan& plan, const IntegerConvArgs& args, Index begin, Index end) {
+  if (begin >= end) return;
   const ConvShape& s = plan.shape;
-  alignas(64) std::uint8_t zeros[4 * kChunk];
-  const IntegerView view = dense_view(plan, args, zeros);
+  DenseRun run(plan, args);
+  const IntegerView& view = run.view;
   const IntegerFinisher finisher = make_finisher(s, args);
-  const Index c = s.c / plan.groups;
   const Index blocks = divide(s.k / plan.groups, kBlock);
-  const Index tiles_of_filters = divide(blocks, plan.blocks);
   const Index ow = plan.flat ? view.w : s.ow();
   const Index block_bytes = s.kh * s.kw * view.fours * kTapBytes;
   const auto* const sums = reinterpret_cast<const std::int32_t*>(args.weights);
   const auto* const levels =
       reinterpret_cast<const std::int8_t*>(args.weights + sums_bytes(plan.groups * blocks, s.kh));
   const IntegerTiles tiles = integer_tiles(plan.pixels);
-  const Index span = (plan.pixels - 1) * s.sw + (s.kw - 1) * s.dw;
-  for (Index i = begin; i < end; ++i) {
-    const IntegerItem item = integer_item(plan, i, tiles_of_filters);
+  const IntegerItems items = {plan.tiles, plan.flat ? 1 : s.oh(), divide(blocks, plan.blocks), plan.groups,
+                              plan.filters_first};
+  IntegerItem item = items.at(begin);
+  for (Index i = begin; i < end; ++i, items.next(item)) {
     const Index first = item.filters * plan.blocks;
-    const Index block = item.group * blocks + first;
     const Index wide = plan.blocks < blocks - first ? plan.blocks : blocks - first;
     const Index last = ow - plan.pixels;
     const Index x = item.tile * plan.pixels < last ? item.tile * plan.pixels : last;
-    const Index column = x * s.sw - view.left;
-    const IntegerCorner corner = {item.y * s.sh - view.top,
-                                  column,
-                                  args.src + item.image * args.src_image + item.group * c,
-                                  levels + block * block_bytes,
-                                  sums + block * s.kh * kBlock,
-                                  column >= 0 && column + span < view.w};
-    tiles.tiles[wide - 1](view, finisher, corner,
-                          {item.image, item.y * ow + x, item.tile * plan.pixels - x, block});
+    const Index row = item.y * s.sh - s.top;
+    TilePlace place = {item.image, item.y * ow + x, item.tile * plan.pixels - x, item.group * blocks + first};
+    const auto with_weights = [&](IntegerCorner at) {
+      at.weights = levels + place.block * block_bytes;
+      at.weight_sums = sums + place.block * s.kh * kBlock;
+      return at;
+    };
+    IntegerCorner at = with_weights(run.corner(item, row, x * s.sw - s.left, plan.pixels));
+    if (!at.inside && run.staged) run.stage(item, at);
+    if (at.inside) {
+      tiles.tiles[wide - 1](view, finisher, at, place);
+      continue;
+    }
+    const IntegerTiles single = integer_tiles(1);
+    for (Index p = place.skip; p < plan.pixels; ++p) {
+      const IntegerCorner one = with_weights(run.corner(item, row, (x + p) * s.sw - s.left, 1));
+      single.tiles[wide - 1](view, finisher, one, {item.image, place.pixel + p, 0, place.block});
+    }
   }
 }
 

@@ -148,7 +148,8 @@ template <int K, bool Signed, int First>
 [[gnu::always_inline]] inline void depthwise_column(const DepthwiseLine<K>& line, Index column,
                                                     const DepthwiseUnit& unit, Fours (&out)[4]) {
   if (column < 0) {
-    for (Fours& x : out) x = splat_fours(unit.zero);
+    const Fours zero = splat_fours(unit.zero);
+    for_each<4>([&](auto i) __attribute__((always_inline)) { out[i] = zero; });
     return;
   }
   const auto row = [&](int i) __attribute__((always_inline)) {

@@ -184,13 +184,21 @@ template <int P, int N>
   const Index bytes = left < N * kBlock ? left : N * kBlock;
   std::uint8_t* const dst = static_cast<std::uint8_t*>(args.dst) + at.image * args.dst_image +
                             at.pixel * args.dst_pixel + at.block * kBlock;
-  for_each<P>([&](auto p) __attribute__((always_inline)) {
-    if (p < at.skip) return;
-    Ints levels[N];
-    for_each<N>([&](auto n) __attribute__((always_inline)) {
-      levels[n] = nearest(min(high, to_float(sums[p][n]) * multipliers[n]));
+  constexpr int kTogether = kPacked < N ? 1 : kPacked / N;  // pixels
+  for_each<(P + kTogether - 1) / kTogether>([&](auto group) __attribute__((always_inline)) {
+    constexpr int kFirst = decltype(group)::value * kTogether;
+    constexpr int kCount = P - kFirst < kTogether ? P - kFirst : kTogether;
+    Ints levels[kPacked];
+    for_each<kPacked>([&](auto i) __attribute__((always_inline)) {
+      constexpr int kPixel = decltype(i)::value / N;
+      if constexpr (kPixel < kCount) {
+        levels[i] = nearest(min(high, to_float(sums[kFirst + kPixel][i % N]) * multipliers[i % N]));
+      } else {
+        levels[i] = levels[0];
+      }
     });
-    store_levels<N>(dst + p * args.dst_pixel, levels, bytes, range);
+    store_levels<N>(dst + kFirst * args.dst_pixel, args.dst_pixel, at.skip - kFirst, kCount, bytes, levels,
+                    range);
   });
 }
 

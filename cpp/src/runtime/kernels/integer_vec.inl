@@ -15,6 +15,11 @@ namespace rdquant::runtime::kernels {
 namespace {
 
 constexpr Index kTapBytes = 4 * kBlock;  // of the weights of a block for four channels
+#if defined(__AVX2__)
+constexpr int kPacked = 4;  // blocks of levels that are packed together
+#else
+constexpr int kPacked = 1;
+#endif
 
 // What becomes of sums: levels between `low` and `high`, which are int8 where low < 0. Kept as bytes counted
 // from the least of their type.
@@ -146,13 +151,28 @@ inline Fours splat_fours(std::uint8_t x) { return fours(_mm512_set1_epi8(static_
     _mm512_mask_storeu_epi8(p, (__mmask64{1} << n) - 1, x);
   }
 }
-// Stores n levels of N blocks. Numbers below the range may be any below it, those above it may not.
+// Stores n levels of each of the pixels from `skip` to `count`, `pixel` bytes apart, of N blocks each.
+// Numbers below the range may be any below it, those above it may not.
 template <int N>
-[[gnu::always_inline]] inline void store_levels(std::uint8_t* p, const Ints (&x)[N], Index n,
-                                                const LevelRange& range) {
-  const __m512i bytes = level_bytes(x[0], x[N > 1 ? 1 : 0], x[N > 2 ? 2 : 0], x[N > 3 ? 3 : 0], range);
+[[gnu::always_inline]] inline void store_levels(std::uint8_t* p, Index pixel, Index skip, int count, Index n,
+                                                const Ints (&x)[kPacked], const LevelRange& range) {
   const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
-  store_first(p, _mm512_maskz_permutexvar_epi32(kAll, order, bytes), n);
+  const __m512i bytes =
+      _mm512_maskz_permutexvar_epi32(kAll, order, level_bytes(x[0], x[1], x[2], x[3], range));
+  if constexpr (N > 2) {
+    if (skip <= 0) store_first(p, bytes, n);
+  } else {
+    for_each<4 / N>([&](auto q) __attribute__((always_inline)) {
+      if (q < skip || q >= count) return;
+      if constexpr (N == 1) {
+        const __m128i one = _mm512_maskz_extracti32x4_epi32(0xf, bytes, q);
+        _mm_mask_storeu_epi8(p + q * pixel, first_lanes(n), one);
+      } else {
+        const __m256i two = _mm512_maskz_extracti64x4_epi64(0xf, bytes, q);
+        _mm256_mask_storeu_epi8(p + q * pixel, static_cast<__mmask32>((std::uint64_t{1} << n) - 1), two);
+      }
+    });
+  }
 }
 // The same from the order that interleave makes.
 [[gnu::always_inline]] inline void store_interleaved(std::uint8_t* p, const Ints (&x)[4], Index n,
@@ -261,10 +281,15 @@ inline Fours splat_fours(std::uint8_t x) { return fours(_mm256_set1_epi8(static_
   }
 }
 template <int N>
-[[gnu::always_inline]] inline void store_levels(std::uint8_t* p, const Ints (&x)[N], Index n,
-                                                const LevelRange& range) {
-  const __m256i bytes = level_bytes(x[0], x[N > 1 ? 1 : 0], x[0], x[0], range);
-  store_first(p, _mm256_permutevar8x32_epi32(bytes, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7)), n);
+[[gnu::always_inline]] inline void store_levels(std::uint8_t* p, Index pixel, Index skip, int count, Index n,
+                                                const Ints (&x)[kPacked], const LevelRange& range) {
+  const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
+  const __m256i bytes = _mm256_permutevar8x32_epi32(level_bytes(x[0], x[1], x[2], x[3], range), order);
+  for_each<4 / N>([&](auto q) __attribute__((always_inline)) {
+    if (q < skip || q >= count) return;
+    const __m256i own = q == 0 ? bytes : _mm256_permute4x64_epi64(bytes, N == 1 ? q : 0xe);
+    store_first(p + q * pixel, own, n);
+  });
 }
 [[gnu::always_inline]] inline void store_interleaved(std::uint8_t* p, const Ints (&x)[4], Index n,
                                                      const LevelRange& range) {
@@ -387,14 +412,12 @@ inline Fours broadcast(const std::uint8_t* p) {
 #endif
 
 template <int N>
-inline void store_levels(std::uint8_t* p, const Ints (&x)[N], Index n, const LevelRange& range) {
+inline void store_levels(std::uint8_t* p, Index /*pixel*/, Index skip, int /*count*/, Index n,
+                         const Ints (&x)[kPacked], const LevelRange& range) {
+  if (skip > 0) return;
   const std::int32_t offset = range.is_signed ? 128 : 0;
-  const std::int32_t lowest = range.low - range.zero;
-  const std::int32_t highest = range.high - range.zero;
-  for (Index i = 0; i < n; i += kBlock) {
-    const Ints levels = clamp(x[i / kBlock], lowest, highest) + splat(range.zero - offset);
-    store_bytes(p + i, levels, n - i < kBlock ? n - i : kBlock);
-  }
+  const Ints levels = clamp(x[0], range.low - range.zero, range.high - range.zero);
+  store_bytes(p, levels + splat(range.zero - offset), n);
 }
 
 #endif
