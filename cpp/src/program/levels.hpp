@@ -112,6 +112,8 @@ bool write_level_movement(LevelWriter& writer, const Step& step);
 
 /// The byte on grid `to` nearest to what each byte on grid `from` stands for (u8 [256]).
 [[nodiscard]] core::Tensor table_between(const Grid& from, const Grid& to);
+/// One number for each of `filters`, from as many or from one for all (f32 [filters]).
+[[nodiscard]] core::Tensor spread(const core::Tensor& numbers, std::int64_t filters);
 /// Rows of a matrix (i8 [depth, filters]) as filters of one pixel (i8 [filters, depth, 1, 1]).
 [[nodiscard]] core::Tensor turned(const core::Tensor& matrix);
 /// Clamps that `activation` means on `grid`; nullopt where it is no clamp.

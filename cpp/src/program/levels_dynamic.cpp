@@ -74,15 +74,6 @@ bool is_per_filter(LevelWriter& writer, ValueId id, std::int64_t filters, std::s
          (count == filters && shape.size() > from_end && shape[shape.size() - 1 - from_end] == filters);
 }
 
-core::Tensor spread(const core::Tensor& numbers, std::int64_t filters) {
-  core::Tensor all(DType::f32, {filters});
-  const std::vector<double> given = numbers.numbers();
-  for (std::int64_t k = 0; k < filters; ++k)
-    all.write().as<float>()[k] =
-        static_cast<float>(given[given.size() == 1 ? 0 : static_cast<std::size_t>(k)]);
-  return all;
-}
-
 /// What makes numbers of sums: Cast to int32, Cast to float32, product with the scales, bias.
 struct Chain {
   std::vector<const Step*> steps;

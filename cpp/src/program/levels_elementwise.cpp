@@ -182,6 +182,7 @@ struct Moves {
   bool operator()(const Reshape&) const { return true; }
   bool operator()(const Transpose&) const { return true; }
   bool operator()(const Slice&) const { return true; }
+  bool operator()(const Pad&) const { return true; }
   bool operator()(const Split&) const { return true; }
   bool operator()(const Expand&) const { return true; }
   bool operator()(const Tile&) const { return true; }
@@ -198,6 +199,21 @@ struct Moves {
 
 }  // namespace
 
+namespace {
+
+/// The frame of a Pad with zeros, as levels; nullopt where it is filled with anything else.
+std::optional<ValueId> fill_of(LevelWriter& writer, const Step& step, const Source& x) {
+  if (std::get<Pad>(step.operation).mode != PadMode::constant) return kNone;
+  const ValueId value = input(step, 1);
+  if (value != kNone) {
+    if (!is_number(writer, value) || writer.value(value).data.numbers().front() != 0) return std::nullopt;
+    static_cast<void>(writer.builder().bake(value));
+  }
+  return writer.builder().add_scalar(x.grid.dtype, x.grid.zero);
+}
+
+}  // namespace
+
 bool write_level_movement(LevelWriter& writer, const Step& step) {
   if (!std::visit(Moves{}, step.operation)) return false;
   const Source* found = writer.source(step.inputs[0]);
@@ -206,7 +222,13 @@ bool write_level_movement(LevelWriter& writer, const Step& step) {
   const bool pool = std::holds_alternative<Pool>(step.operation);
   if (pool && step.outputs.size() > 1 && step.outputs[1] != kNone) return false;
   std::vector<ValueId> inputs{x.levels};
-  for (std::size_t i = 1; i < step.inputs.size(); ++i) inputs.push_back(writer.number(step.inputs[i]));
+  if (std::holds_alternative<Pad>(step.operation)) {
+    const auto fill = fill_of(writer, step, x);
+    if (!fill) return false;
+    inputs.push_back(*fill);
+  }
+  for (std::size_t i = inputs.size(); i < step.inputs.size(); ++i)
+    inputs.push_back(writer.number(step.inputs[i]));
   std::vector<Builder::Output> outputs;
   for (const ValueId id : step.outputs) {
     if (id == kNone) {

@@ -84,9 +84,14 @@ ValueId write_layer(LevelWriter& writer, const Layer& layer, Window window, std:
     if (id != kNone) static_cast<void>(writer.builder().bake(id));
   }
   std::vector<ValueId> inputs{layer.levels, layer.weights.levels,
-                              writer.builder().add_constant(std::move(found->multipliers)),
-                              bias.empty() ? kNone : writer.builder().add_constant(std::move(found->bias)),
+                              writer.builder().add_constant(std::move(found->multipliers)), kNone,
                               layer.residual == kNone ? kNone : writer.number(layer.residual)};
+  if (!bias.empty()) inputs[3] = writer.builder().add_constant(std::move(found->bias));
+  if (layer.bias != kNone && !target) {
+    // numbers come of it: no need to round the bias
+    const core::Tensor& given = writer.builder().bake(layer.bias);
+    inputs[3] = writer.builder().add_constant(spread(given, layer.shape[1]));
+  }
   if (target) writer.reach(*target);
   const ValueId out = target ? target->levels : layer.y;
   if (writer.value(out).shape == layer.shape) {
@@ -126,6 +131,15 @@ bool write_level_convolution(LevelWriter& writer, const Step& step) {
                     conv->activation,
                     conv->residual_last};
   return write_layer(writer, layer, conv->window, conv->groups, target, step.node) != kNone;
+}
+
+core::Tensor spread(const core::Tensor& numbers, std::int64_t filters) {
+  core::Tensor all(DType::f32, {filters});
+  const std::vector<double> given = numbers.numbers();
+  for (std::int64_t k = 0; k < filters; ++k)
+    all.write().as<float>()[k] =
+        static_cast<float>(given[given.size() == 1 ? 0 : static_cast<std::size_t>(k)]);
+  return all;
 }
 
 core::Tensor turned(const core::Tensor& matrix) {

@@ -2,6 +2,7 @@
 #include "levels.hpp"
 
 #include <algorithm>
+#include <cstring>
 #include <string>
 #include <utility>
 
@@ -235,6 +236,64 @@ bool build_level_parts(Builder& builder, const Step& step, bool gathers) {
   return true;
 }
 
+/// Strides of levels channels last, by axis of their shape.
+std::vector<std::int64_t> last_strides(const Builder& builder, ValueId id) {
+  const core::Shape& shape = builder.value(id).shape;
+  const Index pixel = builder.pixel(id);
+  return {shape[2] * shape[3] * pixel, 1, shape[3] * pixel, pixel};
+}
+
+/// A copy of `shape`, pixels before channels.
+std::shared_ptr<const Kernel> copy_of(const core::Shape& shape, const std::vector<std::int64_t>& from,
+                                      const std::vector<std::int64_t>& to, int threads) {
+  const auto turned = [](const std::vector<std::int64_t>& a) {
+    return std::vector<std::int64_t>{a[0], a[2], a[3], a[1]};
+  };
+  return make_copy({turned(shape), turned(from), turned(to), 1}, threads);
+}
+
+bool build_level_slice(Builder& builder, const Step& step) {
+  const ValueId x = step.inputs[0], y = step.outputs[0];
+  if (builder.layout(y) != Layout::channels_last) return false;
+  const auto& cut = std::get<program::Slice>(step.operation);
+  auto from = last_strides(builder, x);
+  std::int64_t first = 0;
+  for (std::size_t i = 0; i < from.size(); ++i) {
+    first += cut.starts[i] * from[i];
+    from[i] *= cut.steps[i];
+  }
+  Place source = builder.read(x, Layout::channels_last);
+  source.offset += static_cast<std::size_t>(first);
+  builder.emit(copy_of(builder.value(y).shape, from, last_strides(builder, y), builder.threads()),
+               {source, builder.write(y, Layout::channels_last)}, Layout::channels_last);
+  return true;
+}
+
+/// The frame is filled, then the levels copied into it.
+bool build_level_pad(Builder& builder, const Step& step) {
+  const ValueId x = step.inputs[0], y = step.outputs[0];
+  if (builder.layout(y) != Layout::channels_last ||
+      lie_of(builder, y).pixel >= lie_of(builder, y).channels + kChannels)
+    return false;
+  const auto& frame = std::get<program::Pad>(step.operation);
+  const Lie lie = lie_of(builder, y);
+  if (builder.placement().find(y).root != y) return false;
+  const auto to = last_strides(builder, y);
+  std::int64_t first = 0;
+  for (std::size_t i = 0; i < to.size(); ++i) first += frame.begins[i] * to[i];
+  Place target = builder.write(y, Layout::channels_last);
+  const std::size_t bytes = static_cast<std::size_t>(lie.images * lie.image);
+  builder.emit(make_own("fill", 2,
+                        [bytes](void* const* operand) {
+                          std::memset(operand[0], *static_cast<const std::uint8_t*>(operand[1]), bytes);
+                        }),
+               {target, builder.read(step.inputs[1], Layout::plain)}, Layout::channels_last);
+  target.offset += static_cast<std::size_t>(first);
+  builder.emit(copy_of(builder.value(x).shape, last_strides(builder, x), to, builder.threads()),
+               {builder.read(x, Layout::channels_last), target}, Layout::channels_last);
+  return true;
+}
+
 }  // namespace
 
 bool build_levels(Builder& builder, const Step& step) {
@@ -254,6 +313,8 @@ bool build_levels(Builder& builder, const Step& step) {
       std::holds_alternative<program::LevelPool>(operation))
     return build_level_window(builder, step);
   if (std::holds_alternative<program::Resize>(operation)) return build_level_resize(builder, step);
+  if (std::holds_alternative<program::Slice>(operation)) return build_level_slice(builder, step);
+  if (std::holds_alternative<program::Pad>(operation)) return build_level_pad(builder, step);
   return false;
 }
 

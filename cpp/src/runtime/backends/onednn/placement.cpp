@@ -129,7 +129,9 @@ class Placer {
     if (std::holds_alternative<program::Pool>(operation))
       return step.outputs.size() < 2 || step.outputs[1] == kNone;
     if (std::holds_alternative<program::Resize>(operation)) return is_level_resize(program_, step);
-    return std::holds_alternative<program::Lookup>(operation) ||
+    if (const auto* pad = std::get_if<program::Pad>(&operation)) return is_frame(*pad);
+    return std::holds_alternative<program::Slice>(operation) ||
+           std::holds_alternative<program::Lookup>(operation) ||
            std::holds_alternative<program::LevelPool>(operation);
   }
 
@@ -350,6 +352,12 @@ bool layouts_coincide(const Value& value) {
 }
 
 bool is_level(const Value& value) { return value.dtype == core::DType::u8 || value.dtype == core::DType::i8; }
+
+bool is_frame(const program::Pad& pad) {
+  const auto whole = [](std::int64_t n) { return n >= 0; };
+  return pad.mode == program::PadMode::constant && std::ranges::all_of(pad.begins, whole) &&
+         std::ranges::all_of(pad.ends, whole);
+}
 
 bool is_level_resize(const Program& program, const Step& step) {
   const auto* resize = std::get_if<program::Resize>(&step.operation);

@@ -33,6 +33,8 @@ struct Placement {
 
 /// True for levels of 8 bits.
 [[nodiscard]] bool is_level(const program::Value& value);
+/// True for a Pad with one number that crops nothing.
+[[nodiscard]] bool is_frame(const program::Pad& pad);
 /// True for a Resize of levels that repeats every pixel as often.
 [[nodiscard]] bool is_level_resize(const program::Program& program, const program::Step& step);
 
