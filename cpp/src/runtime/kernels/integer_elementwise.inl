@@ -2,7 +2,7 @@
 #pragma once
 
 #include "integer.hpp"
-#include "integer_bytes.inl"
+#include "integer_lane_bytes.inl"
 #include "integer_lanes.inl"
 
 namespace rdquant::runtime::kernels {

@@ -113,28 +113,6 @@ template <bool Signed>
   return fours(Signed ? _mm512_xor_si512(all, _mm512_set1_epi8(-128)) : all);
 }
 
-// Bytes of many channels of one pixel; their blocks interleaved with those of three more.
-struct Bytes {
-  __m512i v;
-};
-template <bool Signed>
-[[gnu::always_inline]] inline Bytes load_bytes(const std::uint8_t* p) {
-  const __m512i x = _mm512_loadu_si512(p);
-  return {Signed ? _mm512_xor_si512(x, _mm512_set1_epi8(-128)) : x};
-}
-inline Bytes no_bytes() { return {_mm512_setzero_si512()}; }
-[[gnu::always_inline]] inline void interleave(Bytes a, Bytes b, Bytes c, Bytes d, Fours (&out)[4]) {
-  const __m512i ab0 = _mm512_unpacklo_epi8(a.v, b.v);
-  const __m512i ab1 = _mm512_unpackhi_epi8(a.v, b.v);
-  const __m512i cd0 = _mm512_unpacklo_epi8(c.v, d.v);
-  const __m512i cd1 = _mm512_unpackhi_epi8(c.v, d.v);
-  out[0] = fours(_mm512_unpacklo_epi16(ab0, cd0));
-  out[1] = fours(_mm512_unpackhi_epi16(ab0, cd0));
-  out[2] = fours(_mm512_unpacklo_epi16(ab1, cd1));
-  out[3] = fours(_mm512_unpackhi_epi16(ab1, cd1));
-}
-inline Fours splat_fours(std::uint8_t x) { return fours(_mm512_set1_epi8(static_cast<char>(x))); }
-
 [[gnu::always_inline]] inline __m512i level_bytes(Ints a, Ints b, Ints c, Ints d, const LevelRange& range) {
   const __m512i zero = _mm512_set1_epi16(static_cast<short>(range.zero));
   const __m512i ab = _mm512_adds_epi16(_mm512_packs_epi32(a.v, b.v), zero);
@@ -174,12 +152,6 @@ template <int N>
     });
   }
 }
-// The same from the order that interleave makes.
-[[gnu::always_inline]] inline void store_interleaved(std::uint8_t* p, const Ints (&x)[4], Index n,
-                                                     const LevelRange& range) {
-  store_first(p, level_bytes(x[0], x[1], x[2], x[3], range), n);
-}
-
 #elif defined(__AVX2__)
 
 struct Ints {
@@ -237,27 +209,6 @@ template <bool Signed>
   return fours(Signed ? _mm256_xor_si256(all, _mm256_set1_epi8(-128)) : all);
 }
 
-struct Bytes {
-  __m256i v;
-};
-template <bool Signed>
-[[gnu::always_inline]] inline Bytes load_bytes(const std::uint8_t* p) {
-  const __m256i x = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
-  return {Signed ? _mm256_xor_si256(x, _mm256_set1_epi8(-128)) : x};
-}
-inline Bytes no_bytes() { return {_mm256_setzero_si256()}; }
-[[gnu::always_inline]] inline void interleave(Bytes a, Bytes b, Bytes c, Bytes d, Fours (&out)[4]) {
-  const __m256i ab0 = _mm256_unpacklo_epi8(a.v, b.v);
-  const __m256i ab1 = _mm256_unpackhi_epi8(a.v, b.v);
-  const __m256i cd0 = _mm256_unpacklo_epi8(c.v, d.v);
-  const __m256i cd1 = _mm256_unpackhi_epi8(c.v, d.v);
-  out[0] = fours(_mm256_unpacklo_epi16(ab0, cd0));
-  out[1] = fours(_mm256_unpackhi_epi16(ab0, cd0));
-  out[2] = fours(_mm256_unpacklo_epi16(ab1, cd1));
-  out[3] = fours(_mm256_unpackhi_epi16(ab1, cd1));
-}
-inline Fours splat_fours(std::uint8_t x) { return fours(_mm256_set1_epi8(static_cast<char>(x))); }
-
 [[gnu::always_inline]] inline __m256i level_bytes(Ints a, Ints b, Ints c, Ints d, const LevelRange& range) {
   const __m256i zero = _mm256_set1_epi16(static_cast<short>(range.zero));
   const __m256i ab = _mm256_adds_epi16(_mm256_packs_epi32(a.v, b.v), zero);
@@ -291,11 +242,6 @@ template <int N>
     store_first(p + q * pixel, own, n);
   });
 }
-[[gnu::always_inline]] inline void store_interleaved(std::uint8_t* p, const Ints (&x)[4], Index n,
-                                                     const LevelRange& range) {
-  store_first(p, level_bytes(x[0], x[1], x[2], x[3], range), n);
-}
-
 #else
 
 // In the compiler's own notation, but for products, rounding and widening where SSE4.1 has them.
