@@ -45,6 +45,7 @@ from ._arguments import (
 from ._coding_commands import compressed_rows, is_compressed, print_compressed, register
 from ._files import replacing
 from ._quantizing import register as register_quantize
+from ._running import register as register_run
 from ._terminal import Group, fact_rows, keep_hint, log, print_json, print_table, records
 from ._training import register as register_train
 
@@ -388,6 +389,7 @@ def _finish(study: Study, folder: Path, tolerance: float | None, as_json: bool, 
 
 register(app)
 register_quantize(app)
+register_run(app)
 register_train(app)
 
 
