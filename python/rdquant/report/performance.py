@@ -131,11 +131,23 @@ def _page(
         section(
             "latency",
             "Latency and throughput",
-            latency + drawn("latency") + _table("latency", table, _LATENCY),
+            latency
+            + drawn("latency")
+            + _table("latency", "Time of a run, and rows a second.", table, _LATENCY),
         ),
-        section("memory", "Start and memory", process + drawn("memory") + _table("process", table, _PROCESS)),
+        section(
+            "memory",
+            "Start and memory",
+            process
+            + drawn("memory")
+            + _table("process", "Start, processor, memory, energy.", table, _PROCESS),
+        ),
         section("steps", "Where the time goes", steps + drawn("operations") + _operations_table(operations)),
-        section("outputs", "Outputs", outputs + _table("outputs", table, _OUTPUTS)),
+        section(
+            "outputs",
+            "Outputs",
+            outputs + _table("outputs", "Size, and differences of the outputs.", table, _OUTPUTS),
+        ),
         section("machine", "Machine", _machine(profile)),
         section("files", "Files beside this page", f'<ul class="files">{_files(stems, list(pictures))}</ul>'),
     ]
@@ -189,8 +201,8 @@ def _cells(table: pd.DataFrame, columns: Sequence[Column]) -> tuple[list[str], l
     return ["model", "conditions", *(heading for heading, _, _ in kept)], rows
 
 
-def _table(name: str, table: pd.DataFrame, columns: Sequence[Column]) -> str:
-    return html_table(name, f"One row for each model and condition: {name}.", *_cells(table, columns))
+def _table(name: str, caption: str, table: pd.DataFrame, columns: Sequence[Column]) -> str:
+    return html_table(name, caption, *_cells(table, columns))
 
 
 def _operations_table(operations: pd.DataFrame) -> str:
@@ -224,7 +236,7 @@ def _bars(name: str, title: str, labels: Sequence[str], axis: str) -> tuple[Draw
     drawing = canvas(name, title)
     drawing.figure.set_size_inches(5.2, 0.9 + 0.34 * len(labels))
     axes = drawing.figure.axes[0]
-    axes.set_yticks(range(len(labels)), labels)
+    axes.set_yticks(range(len(labels)), labels, parse_math=False)
     axes.set_ylim(len(labels) - 0.4, -0.6)
     axes.set_xlabel(axis)
     axes.grid(False, axis="y")
@@ -249,13 +261,15 @@ def _latencies(profile: ProfileLike, table: pd.DataFrame) -> list[Drawing]:
         with matplotlib.rc_context(STYLE):
             title = f"Milliseconds of a run, batch {batch}: median, 90 % and 99 % of the runs"
             drawing, axes = _bars(f"latency-batch-{batch}", title, labels, "milliseconds")
+            edge = 1.3 * max((row["p90_ms"] for row in rows), default=1.0)
             for place, row in enumerate(rows):
                 axes.barh(place, row["p50_ms"], height=0.6, color=_paint(profile, row["model"]))
                 for reach, width in (("p90_ms", 2.5), ("p99_ms", 0.9)):
-                    axes.plot(
-                        [row["p50_ms"], row[reach]], [place, place], color=LIGHT["ink"], linewidth=width
-                    )
-            axes.set_xlim(left=0)
+                    end = min(row[reach], edge)
+                    axes.plot([row["p50_ms"], end], [place, place], color=LIGHT["ink"], linewidth=width)
+                if row["p99_ms"] > edge:  # a few slow runs must not make all bars short
+                    axes.text(edge, place - 0.12, f"to {row['p99_ms']:.3g}", ha="right", fontsize=6.5)
+            axes.set_xlim(0, edge)
         drawings.append(drawing)
     return drawings
 
