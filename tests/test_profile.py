@@ -326,6 +326,9 @@ def test_results_in_memory_need_a_folder_to_be_reported() -> None:
         "{}",
         '{"schema": 99, "runs": [], "rows": [], "steps": []}',
         '{"schema": 1, "runs": 1, "rows": [], "steps": []}',
+        '{"schema": 1, "runs": [], "rows": [{"model": "a"}], "steps": []}',
+        '{"schema": 1, "runs": [], "steps": [], "rows": [{"model": "a", "backend": "auto", "threads": 1, "batch": 1, '
+        '"run": 0, "steady": true, "complete": true}]}',
     ],
 )
 def test_files_that_are_no_profiles(tmp_path: Path, text: str) -> None:

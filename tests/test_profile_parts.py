@@ -104,18 +104,34 @@ def write(root: Path, files: dict[str, object]) -> None:
 
 def test_sensors_are_read(tmp_path: Path) -> None:
     assert meters.temperature(tmp_path) is None
-    assert meters.throttled(tmp_path) is None
+    assert meters.Throttling(tmp_path).events() is None
     assert meters.Energy(tmp_path).joules() is None
     zone = "class/thermal/thermal_zone"
     write(tmp_path, {f"{zone}0/type": "acpitz", f"{zone}0/temp": 80_000})
     assert meters.temperature(tmp_path) == 80
     write(tmp_path, {f"{zone}1/type": "x86_pkg_temp", f"{zone}1/temp": 45_500})
     assert meters.temperature(tmp_path) == 45.5  # the processor's, though it is not the hottest
+
+
+def test_throttling_is_noticed(tmp_path: Path) -> None:
     cpu = "devices/system/cpu/cpu"
     write(tmp_path, {f"{cpu}{i}/thermal_throttle/core_throttle_count": 2 + i for i in range(2)})
-    assert meters.throttled(tmp_path) == 5
-    write(tmp_path, {"devices/platform/soc/soc:firmware/get_throttled": "50005"})
-    assert meters.throttled(tmp_path) == 0x50005
+    throttling = meters.Throttling(tmp_path)
+    assert throttling.events() == 0
+    write(tmp_path, {f"{cpu}1/thermal_throttle/core_throttle_count": 7})
+    assert throttling.events() == 4
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "events"),
+    [("0", "0", 0), ("50000", "50000", 0), ("50000", "50005", 1), ("0", "40000", 1)],
+)
+def test_firmware_flags(tmp_path: Path, before: str, after: str, events: int) -> None:
+    flags = "devices/platform/soc/soc:firmware/get_throttled"
+    write(tmp_path, {flags: before})
+    throttling = meters.Throttling(tmp_path)
+    write(tmp_path, {flags: after})
+    assert throttling.events() == events
 
 
 def test_energy_counters_wrap(tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import threading
 import time
@@ -11,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-__all__ = ["Energy", "MemorySampler", "clock", "peak_rss", "temperature", "throttled"]
+__all__ = ["Energy", "MemorySampler", "Throttling", "clock", "peak_rss", "temperature"]
 
 _SYS = Path("/sys")
 _BLOCK = bytes(1 << 16)
@@ -53,17 +52,39 @@ def temperature(sys: Path = _SYS) -> float | None:
     return max(own, default=None)
 
 
-def throttled(sys: Path = _SYS) -> int | None:
-    """How often the processor has been slowed down for its heat since the start of the machine, summed over cores; on a
-    Raspberry Pi, the flags of its firmware; None where neither can be read.
-    """
-    firmware = _text(sys / "devices/platform/soc/soc:firmware/get_throttled")
-    if firmware is not None:
-        with contextlib.suppress(ValueError):
-            return int(firmware, 16)
-    files = (sys / "devices/system/cpu").glob("cpu[0-9]*/thermal_throttle/*_throttle_count")
-    counts = [count for file in sorted(files) if (count := _number(file)) is not None]
-    return int(sum(counts)) if counts else None
+class Throttling:
+    """Whether the processor is slowed down, for its heat or for want of power, from the making of this object on."""
+
+    def __init__(self, sys: Path = _SYS) -> None:
+        self._sys = sys
+        self._counts = self._counted()
+        self._flags = self._firmware()
+
+    def events(self) -> int | None:
+        """How often since then, summed over the cores' counters; from a Raspberry Pi's firmware 1 where it is slowed down
+        now or has been since, else 0; None where neither can be read.
+        """
+        flags = self._firmware()
+        if flags is not None and self._flags is not None:
+            now, since = flags & 0xF, (flags & ~self._flags) >> 16
+            return int(bool(now or since))
+        counts = self._counted()
+        if counts is None or self._counts is None:
+            return None
+        return counts - self._counts
+
+    def _counted(self) -> int | None:
+        files = (self._sys / "devices/system/cpu").glob("cpu[0-9]*/thermal_throttle/*_throttle_count")
+        counts = [count for file in sorted(files) if (count := _number(file)) is not None]
+        return int(sum(counts)) if counts else None
+
+    def _firmware(self) -> int | None:
+        """Bits 0 to 3: what holds now; 16 to 19: what has held since the machine started."""
+        text = _text(self._sys / "devices/platform/soc/soc:firmware/get_throttled")
+        try:
+            return None if text is None else int(text, 16)
+        except ValueError:
+            return None
 
 
 class Energy:

@@ -21,6 +21,10 @@ CLOCK_TOLERANCE = 0.05
 """Share by which the time of `meters.clock` may differ: on one machine it stays within a hundredth."""
 
 Row = dict[str, Any]
+_KEY = ("model", "backend", "threads", "batch")
+_OF_RUNS = frozenset(("machine", "clock", "created"))
+_OF_ROWS = frozenset((*_KEY, "run", "steady", "complete"))
+_OF_STEPS = frozenset((*_KEY, "step", "op", "mean_us", "share"))
 
 
 @dataclass
@@ -52,9 +56,14 @@ class Stored:
             raise CorruptFile(f"{path}: not a profile written by rdquant ({error!r})") from error
         if schema != SCHEMA:
             raise CorruptFile(f"{path}: schema {schema}; this version of rdquant reads {SCHEMA}")
-        parts = (stored.runs, stored.rows, stored.steps)
-        if not all(isinstance(part, list) and all(isinstance(row, dict) for row in part) for part in parts):
-            raise CorruptFile(f"{path}: not a profile written by rdquant (runs, rows and steps hold no rows)")
+        for part, needed in (("runs", _OF_RUNS), ("rows", _OF_ROWS), ("steps", _OF_STEPS)):
+            found = getattr(stored, part)
+            if not isinstance(found, list) or not all(
+                isinstance(r, dict) and needed <= r.keys() for r in found
+            ):
+                raise CorruptFile(f"{path}: {part}: expected rows with {', '.join(sorted(needed))}")
+        if not {row["run"] for row in stored.rows} <= set(range(len(stored.runs))):
+            raise CorruptFile(f"{path}: a row names a run that is not there")
         return stored
 
     def write(self, folder: str | os.PathLike[str]) -> Path:
@@ -93,7 +102,7 @@ class Stored:
 
 def key(row: Mapping[str, Any]) -> tuple[Any, ...]:
     """What a row is about."""
-    return tuple(row[name] for name in ("model", "backend", "threads", "batch"))
+    return tuple(row[name] for name in _KEY)
 
 
 def differences(one: Row, other: Row) -> list[str]:

@@ -16,7 +16,7 @@ import psutil
 
 from ..errors import RdquantError
 from ..runtime import Session
-from .meters import Energy, MemorySampler, peak_rss, temperature, throttled
+from .meters import Energy, MemorySampler, Throttling, peak_rss, temperature
 
 __all__ = ["START", "main"]
 
@@ -55,7 +55,7 @@ def _measured(order: dict[str, Any]) -> dict[str, Any]:
         for _ in range(_FIRST - 1):
             session.run(feeds)
         grown = rss()
-        running = _running(session, feeds, order["seconds"], process)
+        running = _running(session, feeds, order["seconds"])
     return {
         "load_s": opened - start,
         "first_run_s": first - opened,
@@ -67,29 +67,20 @@ def _measured(order: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _running(
-    session: Session, feeds: dict[str, Any], seconds: float, process: psutil.Process
-) -> dict[str, Any]:
+def _running(session: Session, feeds: dict[str, Any], seconds: float) -> dict[str, Any]:
     """Shares of processor and energy while the network runs over and over, for `seconds` and at least once."""
-    energy, slowed, warm = Energy(), throttled(), temperature()
-    before = process.cpu_times()
-    start = time.perf_counter()
+    energy, throttling, warm = Energy(), Throttling(), temperature()
+    start, before = time.perf_counter(), time.process_time()
     runs = 0
     while runs == 0 or time.perf_counter() - start < seconds:
         session.run(feeds)
         runs += 1
-    wall = time.perf_counter() - start
-    after = process.cpu_times()
-    joules, slower = energy.joules(), throttled()
-    busy = after.user + after.system - before.user - before.system
+    wall, busy = time.perf_counter() - start, time.process_time() - before
+    joules = energy.joules()
     return {
         "cpu_percent": 100 * busy / wall,
         "joules_per_run": None if joules is None else joules / runs,
         "celsius_before": warm,
         "celsius_after": temperature(),
-        "throttled": None
-        if slowed is None or slower is None
-        else slower - slowed
-        if slower >= slowed
-        else slower,
+        "throttled": throttling.events(),
     }
