@@ -47,6 +47,9 @@ Conv 7 24 2 3 1 auto_pad dilations group kernel_shape pads strides
 ConvTranspose 7 24 2 3 1 auto_pad dilations group kernel_shape output_padding output_shape pads strides
 DepthToSpace 7 10 1 1 1 blocksize!
 DepthToSpace 11 24 1 1 1 blocksize! mode
+DequantizeLinear 13 20 2 3 1 axis
+DequantizeLinear 21 22 2 3 1 axis block_size
+DequantizeLinear 23 24 2 3 1 axis block_size output_dtype
 Div 7 24 2 2 1
 Dropout 7 11 1 1 2 ratio
 Dropout 12 24 1 3 2 seed
@@ -86,6 +89,10 @@ Pad 7 10 1 1 1 mode pads! value
 Pad 11 17 2 3 1 mode
 Pad 18 24 2 4 1 mode
 Pow 7 24 2 2 1
+QuantizeLinear 13 18 2 3 1 axis
+QuantizeLinear 19 20 2 3 1 axis saturate
+QuantizeLinear 21 22 2 3 1 axis block_size output_dtype saturate
+QuantizeLinear 23 24 2 3 1 axis block_size output_dtype precision saturate
 Reciprocal 7 24 1 1 1
 ReduceMax 7 17 1 1 1 axes keepdims
 ReduceMax 18 24 1 2 1 keepdims noop_with_empty_axes
