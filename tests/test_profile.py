@@ -135,8 +135,15 @@ def test_outputs_that_are_not_finite_are_named(tmp_path: Path) -> None:
 
 
 def test_a_process_that_fails_says_why(tmp_path: Path, files: dict[str, Path]) -> None:
-    np.savez(tmp_path / "x.npz", x=np.zeros((1, 1, 8, 8), np.float32))
-    order = {"feeds": str(tmp_path / "x.npz"), "backend": "auto", "threads": 1, "batch": 1, "seconds": 0.01}
+    np.savez(tmp_path / "x.npz", np.zeros((1, 1, 8, 8), np.float32))
+    order = {
+        "feeds": str(tmp_path / "x.npz"),
+        "inputs": ["image"],
+        "backend": "auto",
+        "threads": 1,
+        "batch": 1,
+        "seconds": 0.01,
+    }
     with pytest.raises(RdquantError, match=r"missing\.onnx"):
         fresh.in_new_process({**order, "model": str(tmp_path / "missing.onnx")})
 
@@ -158,6 +165,10 @@ def test_what_is_there_is_not_measured_again(
     more = rdq.profile({"third": files["rounded"]}, store=tmp_path, **QUICK)
     assert more.models == ["float", "rounded", "third"]
     assert more.to_pandas()["latency_ratio"].notna().all()
+    assert list(more.to_pandas()["max_difference"].isna()) == [False, False, True]
+    assert more.notes == [
+        "third (threads 1, batch 1): not measured together with float, so outputs are not compared."
+    ]
     assert more.rows[:2] == again.rows
 
 
@@ -259,6 +270,14 @@ def test_a_fixed_batch_runs_in_slices() -> None:
     found = rdq.profile({"cnn": models.cnn(batch=2)}, batch=3, **QUICK)
     assert found.rows[0]["rows"] == 4
     assert found.steps
+
+
+def test_inputs_may_have_any_name() -> None:
+    node = helper.make_node("Add", ["file", "a/b:0"], ["y"], "add")
+    shapes = {"file": ["N", 4], "a/b:0": ["N", 4]}
+    (row,) = rdq.profile({"two": models.build([node], {}, shapes, {"y": ["N", 4]})}, batch=2, **QUICK).rows
+    assert row["rows"] == 2
+    assert row["first_ms"] > 0
 
 
 @pytest.mark.parametrize(

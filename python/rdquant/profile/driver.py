@@ -52,6 +52,9 @@ class Condition:
     threads: int
     batch: int
 
+    def __str__(self) -> str:
+        return f"{self.backend}, threads {self.threads}, batch {self.batch}"
+
 
 @dataclass(frozen=True)
 class Effort:
@@ -136,7 +139,7 @@ class Driver:
         samples: dict[str, list[float]] = {name: [] for name in rows}
         found: dict[str, list[Row]] = {name: [] for name in rows}
         try:
-            bar.set_description(f"latency, {condition.threads} threads, batch {condition.batch}")
+            bar.set_description(f"latency, {condition}")
             runs = {name: _bound(session, feeds[name]) for name, session in sessions.items()}
             interleaved(runs, samples, self._effort.repeat, self._effort.seconds)
             bar.update(len(rows))
@@ -191,16 +194,17 @@ class Driver:
                 path = subject.path or Path(folder) / f"{i}.onnx"
                 if subject.path is None:
                     subject.model.save(path)
-                np.savez(Path(folder) / f"{i}.npz", **feeds[subject.name])  # type: ignore[arg-type]
+                np.savez(Path(folder) / f"{i}.npz", *feeds[subject.name].values())
                 orders[subject.name] = {
                     "model": str(path.absolute()),
                     "feeds": str(Path(folder) / f"{i}.npz"),
+                    "inputs": list(feeds[subject.name]),
                     **vars(condition),
                     "seconds": self._effort.seconds / self._effort.processes,
                 }
             for _ in range(self._effort.processes):
                 for name, order in orders.items():
-                    bar.set_description(f"new process, {condition.threads} threads, batch {condition.batch}")
+                    bar.set_description(f"new process, {condition}")
                     found[name].append(in_new_process(order))
                     bar.update()
 

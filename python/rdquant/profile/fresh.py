@@ -19,7 +19,8 @@ _MB = 1e6
 
 
 def in_new_process(order: Mapping[str, Any]) -> dict[str, Any]:
-    """What `worker` measures for an order: model (path), feeds (path of an .npz), backend, threads, batch, seconds.
+    """What `worker` measures for an order: model (path), feeds (path of an .npz, whose arrays go to `inputs` in order),
+    backend, threads, batch, seconds.
 
     Raises RdquantError with the process's own words where it fails.
     """

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import InvalidArgument
 from .store import FILE, Row, Stored, differences, same_clock
+from .timing import COMPARISONS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -86,7 +87,8 @@ class Profile:
     def to_pandas(self) -> pd.DataFrame:
         """The rows without single runs, and their ratios to the first model under the same conditions.
 
-        A ratio is missing where one of both figures is, or where the clock changed while one was measured.
+        A ratio is missing where one of both figures is, or where the clock changed while one was measured; what compares
+        outputs, where a model was not measured in one call with the first.
         """
         import pandas as pd
 
@@ -95,6 +97,8 @@ class Profile:
         for row in self.rows:
             first = base.get(_condition(row))
             plain = {name: value for name, value in row.items() if name != "samples_ms"}
+            if row["compared_with"] != self.models[0]:
+                plain |= dict.fromkeys(COMPARISONS)
             rows.append({**plain, **{RATIOS[name]: self._ratio(row, first, name) for name in RATIOS}})
         table: pd.DataFrame = pd.DataFrame(rows)
         return table
@@ -117,11 +121,15 @@ class Profile:
         """What a reader must know, as sentences."""
         out = ["The measuring was interrupted: some figures are missing."] if self.interrupted else []
         for row in self.rows:
-            where = f"{row['model']} ({row['threads']} threads, batch {row['batch']})"
+            where = f"{row['model']} (threads {row['threads']}, batch {row['batch']})"
             if row.get("finite") is False:
                 out.append(f"{where}: some outputs are not finite, so its figures mean little.")
             if row["steady"] is False:
                 out.append(f"{where}: the clock changed while it was measured; it is not compared.")
+            if row["compared_with"] != self.models[0]:
+                out.append(
+                    f"{where}: not measured together with {self.models[0]}, so outputs are not compared."
+                )
         elsewhere = [d for run in self.runs[1:] for d in differences(self.runs[0], run)] if self.mixed else []
         if elsewhere:
             out.append(f"Measured on different machines or at different clocks: {'; '.join(elsewhere)}.")

@@ -23,7 +23,7 @@ CLOCK_TOLERANCE = 0.05
 Row = dict[str, Any]
 _KEY = ("model", "backend", "threads", "batch")
 _OF_RUNS = frozenset(("machine", "clock", "created"))
-_OF_ROWS = frozenset((*_KEY, "run", "steady", "complete"))
+_OF_ROWS = frozenset((*_KEY, "run", "steady", "complete", "compared_with", "p50_ms"))
 _OF_STEPS = frozenset((*_KEY, "step", "op", "mean_us", "share"))
 
 

@@ -11,12 +11,15 @@ from numpy.typing import NDArray
 
 from ..errors import InvalidArgument
 
-__all__ = ["compared", "interleaved", "latency"]
+__all__ = ["COMPARISONS", "compared", "interleaved", "latency"]
 
 _TURN = (4, 32)  # runs of one network before the next has its turn: at least, at most
 _TURN_SECONDS = 0.005  # after which a turn ends that has had its least
 _PAUSE = 0.02  # seconds: idle threads of the network before spin for a while, and go to sleep
 _LEAST_ROUNDS = 3
+
+COMPARISONS = ("max_difference", "sqnr_db", "agreement")
+"""What `compared` says of two networks' outputs."""
 
 Outputs = Mapping[str, NDArray[Any]]
 
@@ -31,7 +34,7 @@ def compared(outputs: Outputs, reference: Outputs) -> dict[str, Any]:
     """
     mine, theirs = list(outputs.values()), list(reference.values())
     result: dict[str, Any] = {"finite": all(np.isfinite(y).all() for y in mine)}
-    result |= dict.fromkeys(("max_difference", "sqnr_db", "agreement"))
+    result |= dict.fromkeys(COMPARISONS)
     comparable = (
         result["finite"]
         and [y.shape for y in mine] == [y.shape for y in theirs]

@@ -39,7 +39,7 @@ def main(begin: float) -> None:
 def _measured(order: dict[str, Any]) -> dict[str, Any]:
     process = psutil.Process()
     with np.load(order["feeds"], allow_pickle=False) as archive:
-        feeds = {name: archive[name] for name in archive.files}
+        feeds = {name: archive[f"arr_{i}"] for i, name in enumerate(order["inputs"])}
 
     def rss() -> int:
         return int(process.memory_info().rss)
