@@ -50,11 +50,12 @@ PYTHON_PARTS = {
     "ptq": "errors _arrays graph runtime data metrics calibrate",
     "compression": "errors _arrays quant entropy codec graph runtime data metrics calibrate",
     "report": "errors _arrays _files stats metrics",
+    "profile": "errors _arrays _files machine graph runtime data report",
     "sweep": "errors _arrays machine stats quant entropy codec graph runtime data metrics report",
     "train": "errors _arrays _files quant entropy codec",
     "demo": "errors _arrays machine stats quant entropy codec graph runtime data metrics report sweep",
-    "cli": "errors _arrays _files machine stats quant entropy codec graph runtime data metrics ptq compression report sweep "
-    "train demo",
+    "cli": "errors _arrays _files machine stats quant entropy codec graph runtime data metrics ptq compression report "
+    "profile sweep train demo",
 }
 # Private modules that belong to a part without being in its package.
 PRIVATE = {
@@ -68,6 +69,7 @@ PRIVATE = {
     "_terminal": "cli",
     "_coding_commands": "cli",
     "_quantizing": "cli",
+    "_running": "cli",
     "_training": "cli",
     "__main__": "cli",
 }

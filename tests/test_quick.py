@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import random
 import subprocess
 import sys
@@ -35,6 +36,15 @@ NETS = (
     "yolov8n_random",
     "yolox_nano",
 )
+
+
+@functools.cache
+def quantized() -> onnx.ModelProto:
+    """The small CNN with levels of 8 bits, in the form QDQ."""
+    images = np.random.default_rng(0).standard_normal((16, 3, 8, 8)).astype(np.float32)
+    return rdq.quantize_static(models.cnn(), images).proto
+
+
 PLAIN: dict[str, Callable[[], onnx.ModelProto]] = {
     "cnn": models.cnn,
     "cnn of two rows": lambda: models.cnn(batch=2),
@@ -43,6 +53,7 @@ PLAIN: dict[str, Callable[[], onnx.ModelProto]] = {
     "constant nodes": models.in_constant_nodes,
     "shared": models.shared_and_forwarded,
     "settings": models.with_settings,
+    "quantized": quantized,
 }
 
 

@@ -10,7 +10,11 @@ from typing import Any
 
 import pytest
 
+import rdquant as rdq
+from rdquant.demo import digits_model
+from rdquant.profile import driver
 from synthetic_study import FIGURES
+from test_profile import PROCESS
 
 
 @pytest.fixture(scope="module")
@@ -36,6 +40,17 @@ def browser() -> Iterator[Any]:
     session.quit()
 
 
+@pytest.fixture(scope="module")
+def profile_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The page of a profile of two models, one with a long name."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(driver, "in_new_process", lambda order: dict(PROCESS))
+        names = ["float", "a-name-without-any-place-to-break-it-" * 3]
+        models = dict.fromkeys(names, digits_model())
+        found = rdq.profile(models, batch=[1, 4], threads=1, repeat=4, processes=1, mix=True)
+    return found.report(tmp_path_factory.mktemp("profile"))
+
+
 def _open(browser: Any, page: Path, width: int = 1280, scheme: str = "light") -> None:
     screen = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500}
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)
@@ -49,7 +64,14 @@ def _colour(browser: Any, selector: str, name: str) -> str:
     return str(browser.execute_script(script, selector, name))
 
 
-def test_browser_reports_nothing_and_asks_for_nothing(browser: Any, page: Path) -> None:
+PAGES = pytest.mark.parametrize("fixture", ["page", "profile_page"])
+
+
+@PAGES
+def test_browser_reports_nothing_and_asks_for_nothing(
+    browser: Any, fixture: str, request: pytest.FixtureRequest
+) -> None:
+    page: Path = request.getfixturevalue(fixture)
     browser.get_log("performance")
     _open(browser, page)
     assert browser.get_log("browser") == []
@@ -58,9 +80,10 @@ def test_browser_reports_nothing_and_asks_for_nothing(browser: Any, page: Path) 
     assert urls == {page.as_uri()}
 
 
+@PAGES
 @pytest.mark.parametrize("width", [390, 768, 1280])
-def test_page_fits_the_screen(browser: Any, page: Path, width: int) -> None:
-    _open(browser, page, width)
+def test_page_fits_the_screen(browser: Any, fixture: str, request: pytest.FixtureRequest, width: int) -> None:
+    _open(browser, request.getfixturevalue(fixture), width)
     wide, inner = browser.execute_script("return [document.documentElement.scrollWidth, window.innerWidth]")
     assert inner == width
     assert wide <= inner

@@ -28,6 +28,7 @@ _HOMES = {
     "runtime": ("Session",),
     "data": ("ArrayDataset", "Dataset", "Digits", "ImageFolder"),
     "metrics": ("evaluate",),
+    "profile": ("Profile", "profile"),
     "sweep": ("Study", "sweep"),
     "train": ("efficiency_score", "prune_quantize"),
 }
@@ -58,6 +59,7 @@ if TYPE_CHECKING:
     from .errors import BackendUnavailable, CorruptFile, InvalidArgument, RdquantError, Unsupported
     from .graph import Model, load
     from .metrics import evaluate
+    from .profile import Profile
     from .ptq import QuantizedModel, quantize_dynamic, quantize_static
     from .quant import Codebook, Deadzone, Midrise, Midtread, Minifloat, MuLaw, Quantizer, parse_quantizers
     from .runtime import Session
@@ -75,9 +77,10 @@ if _spin_is_ours:
     os.environ[_SPIN] = "10000"
 
 # A function that shares its module's name is bound now: importing the submodule later, for the first time, would
-# put the module in the function's place. Both modules import little.
+# put the module in the function's place. These modules import little.
 try:
     from .entropy import entropy
+    from .profile import profile
     from .sweep import sweep
 except ImportError as error:
     raise ImportError(

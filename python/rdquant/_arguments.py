@@ -39,6 +39,9 @@ class Strategy(str, enum.Enum):
     adaptive = "adaptive"
 
 
+HELP: dict[str, Any] = {"help_option_names": ["-h", "--help"]}
+"""Settings of every command."""
+
 ModelFile = Annotated[
     Path, typer.Argument(help="ONNX model.", exists=True, dir_okay=False, metavar="MODEL.onnx")
 ]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ._arguments import Command, Debug, Json, ModelFile, check_data, parse_names
+from ._arguments import HELP, Command, Debug, Json, ModelFile, check_data, parse_names
 from ._terminal import log, print_json, print_table
 
 if TYPE_CHECKING:
@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
 __all__ = ["compressed_rows", "is_compressed", "print_compressed", "register"]
 
-_HELP: dict[str, Any] = {"help_option_names": ["-h", "--help"]}
 _HEAD = ["tensor", "coding", "shape", "bytes", "bits a value"]
 
 Coded = Annotated[
@@ -83,12 +82,12 @@ def register(app: typer.Typer) -> None:
     app.command(
         cls=Command,
         epilog="Example: rdquant compress squeezenet1.1-7.onnx -o squeezenet.rdq --max-loss 0.8 --data photos/",
-        context_settings=_HELP,
+        context_settings=HELP,
         no_args_is_help=True,
     )(compress)
     app.command(
         epilog="Example: rdquant decompress squeezenet.rdq -o squeezenet.onnx",
-        context_settings=_HELP,
+        context_settings=HELP,
         no_args_is_help=True,
     )(decompress)
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ._arguments import Command, Debug, Json, ModelFile, Threads, check_data, parse_names
+from ._arguments import HELP, Command, Debug, Json, ModelFile, Threads, check_data, parse_names
 from ._terminal import keep_hint, log, print_json, print_table
 
 if TYPE_CHECKING:
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
 __all__ = ["register"]
 
-_HELP: dict[str, Any] = {"help_option_names": ["-h", "--help"]}
 _EPILOG = (
     "\b\nExamples\n"
     "  rdquant quantize net.onnx --calibration photos/ --preprocess imagenet -o net.int8.onnx\n"
@@ -88,7 +87,7 @@ MaxNoise = Annotated[
 
 def register(app: typer.Typer) -> None:
     """Add the command to `app`."""
-    app.command(cls=Command, epilog=_EPILOG, context_settings=_HELP, no_args_is_help=True)(quantize)
+    app.command(cls=Command, epilog=_EPILOG, context_settings=HELP, no_args_is_help=True)(quantize)
 
 
 def quantize(

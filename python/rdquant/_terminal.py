@@ -17,7 +17,17 @@ if TYPE_CHECKING:
     import pandas as pd
     from rich.console import Console
 
-__all__ = ["Group", "fact_rows", "keep_hint", "log", "print_json", "print_table", "records", "set_debug"]
+__all__ = [
+    "INTERRUPTED",
+    "Group",
+    "fact_rows",
+    "keep_hint",
+    "log",
+    "print_json",
+    "print_table",
+    "records",
+    "set_debug",
+]
 
 FAILED, INTERRUPTED = 1, 130
 _hints: list[str] = []  # what to say when the running command is interrupted

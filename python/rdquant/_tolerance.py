@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from ._allocation import Curve, steps_at
-from .calibrate import Layer, LayerRounder, Rounded, covariances, following, layers_of
+from .calibrate import Layer, LayerRounder, Rounded, by_patches, covariances, following, layers_of
 from .codec import Optimised
 from .data import Dataset
 from .errors import InvalidArgument
@@ -208,11 +208,8 @@ class _Network:
     def in_order(self, steps: Mapping[str, float]) -> Levels:
         """Levels of all weights, each layer rounded to make up for the errors of those before it."""
         levels = self.alone({name: step for name, step in steps.items() if name not in self.layers})
-        same: dict[tuple[Any, ...], list[Layer]] = {}
-        for layer in self.layers.values():
-            same.setdefault(layer.geometry, []).append(layer)
         (port,) = self._model.inputs
-        for layers in same.values():
+        for layers in by_patches(self.layers.values()):
             rounders = [(layer, self.rounders[layer.weight]) for layer in layers]
             if layers[0].input != port.name:
                 before = self._model.replace_weights(_values(levels))

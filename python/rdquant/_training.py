@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ._arguments import Debug, Json
+from ._arguments import HELP, Debug, Json
 from ._files import replacing
 from ._terminal import keep_hint, log, print_json, print_table
 
@@ -85,7 +85,7 @@ def register(app: typer.Typer) -> None:
     app.command(
         epilog="Example: rdquant train mine.py --gamma 0.625 --bits 4 --epochs 20 -o run/ --onnx small.onnx\n\n"
         "Running the same command again goes on where it stopped.",
-        context_settings={"help_option_names": ["-h", "--help"]},
+        context_settings=HELP,
         no_args_is_help=True,
     )(train)
 

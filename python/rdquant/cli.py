@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ._arguments import (
+    HELP,
     Backend,
     Command,
     Criterion,
@@ -44,6 +45,7 @@ from ._arguments import (
 from ._coding_commands import compressed_rows, is_compressed, print_compressed, register
 from ._files import replacing
 from ._quantizing import register as register_quantize
+from ._running import register as register_run
 from ._terminal import Group, fact_rows, keep_hint, log, print_json, print_table, records
 from ._training import register as register_train
 
@@ -62,7 +64,6 @@ _EPILOG = (
     "  rdquant sweep model.onnx --data images/ -o study/\n\n"
     "Exit codes: 0 done, 1 the work failed, 2 the command line is wrong, 130 interrupted."
 )
-_HELP: dict[str, Any] = {"help_option_names": ["-h", "--help"]}
 
 app = typer.Typer(
     name="rdquant",
@@ -71,7 +72,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
     add_completion=False,
     pretty_exceptions_enable=False,
-    context_settings=_HELP,
+    context_settings=HELP,
     no_args_is_help=True,
 )
 
@@ -94,7 +95,7 @@ def _root(
 
 
 @app.command(
-    epilog="Example: rdquant info squeezenet1.1-7.onnx --json", context_settings=_HELP, no_args_is_help=True
+    epilog="Example: rdquant info squeezenet1.1-7.onnx --json", context_settings=HELP, no_args_is_help=True
 )
 def info(model: ModelFile, as_json: Json = False, debug: Debug = False) -> None:
     """What a model holds: size, share of weights (thesis Table 3.1), parameters by role, operators."""
@@ -121,7 +122,7 @@ _RANKED = {
 @app.command(
     cls=Command,
     epilog="Example: rdquant fit model.onnx --families laplace,gaussian --per tensor --csv fits.csv",
-    context_settings=_HELP,
+    context_settings=HELP,
     no_args_is_help=True,
 )
 def fit(
@@ -251,7 +252,7 @@ def _fit_rows(table: pd.DataFrame) -> list[list[str]]:
     cls=Command,
     epilog="Example: rdquant sweep model.onnx --data images/ --quantizers midtread,deadzone:0.4 -o study/\n\n"
     "Running the same command again goes on where it stopped.",
-    context_settings=_HELP,
+    context_settings=HELP,
     no_args_is_help=True,
 )
 def sweep(
@@ -331,7 +332,7 @@ def _processes(jobs: int) -> Iterator[Executor | None]:
         yield executor
 
 
-@app.command(epilog="Example: rdquant report study/ --open", context_settings=_HELP, no_args_is_help=True)
+@app.command(epilog="Example: rdquant report study/ --open", context_settings=HELP, no_args_is_help=True)
 def report(
     study: Annotated[Path, typer.Argument(help="Folder of a study, with its results.sqlite.", exists=True)],
     output: Annotated[
@@ -355,7 +356,7 @@ def report(
     _finish(Study.open(study), output or folder, allowed, as_json, show)
 
 
-@app.command(epilog="Example: rdquant demo --open", context_settings=_HELP)
+@app.command(epilog="Example: rdquant demo --open", context_settings=HELP)
 def demo(
     output: StudyFolder = Path("demo"),
     show: Open = False,
@@ -388,6 +389,7 @@ def _finish(study: Study, folder: Path, tolerance: float | None, as_json: bool, 
 
 register(app)
 register_quantize(app)
+register_run(app)
 register_train(app)
 
 

@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
-from .layers import Layer, layers_of
+from .layers import Layer, by_patches, layers_of, mean_outputs, portions
 from .moments import covariances
 from .rounding import LayerRounder, Moments, Rounded
 from .sequential import following
 from .tap import stream
 
-__all__ = ["Layer", "LayerRounder", "Moments", "Rounded", "covariances", "following", "layers_of", "stream"]
+__all__ = [
+    "Layer",
+    "LayerRounder",
+    "Moments",
+    "Rounded",
+    "by_patches",
+    "covariances",
+    "following",
+    "layers_of",
+    "mean_outputs",
+    "portions",
+    "stream",
+]

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import onnx
@@ -13,7 +14,9 @@ from numpy.typing import NDArray
 from ..errors import Unsupported
 from ..graph import Model
 
-__all__ = ["Layer", "layers_of"]
+__all__ = ["Layer", "by_patches", "layers_of", "mean_outputs", "portions"]
+
+_Item = TypeVar("_Item")
 
 
 @dataclass(frozen=True)
@@ -112,6 +115,37 @@ class Layer:
         less, more = [t // 2 for t in total], [t - t // 2 for t in total]
         first, last = (less, more) if self.auto_pad == "SAME_UPPER" else (more, less)
         return first[0], first[1], last[0], last[1]
+
+
+def by_patches(layers: Iterable[Layer]) -> list[list[Layer]]:
+    """Layers that see the same patches of the same value together; groups in the order of their first layers."""
+    groups: dict[tuple[Any, ...], list[Layer]] = {}
+    for layer in layers:
+        groups.setdefault(layer.geometry, []).append(layer)
+    return list(groups.values())
+
+
+def mean_outputs(rows: NDArray[np.floating], mean: NDArray[np.float64]) -> NDArray[np.float64]:
+    """[outputs]: what weights give on average for inputs of a mean [groups, inputs].
+
+    rows: [outputs, inputs], or as many in groups, [groups, outputs of one, inputs].
+    """
+    grouped = rows.reshape(len(mean), -1, mean.shape[1])
+    return np.einsum("gri,gi->gr", grouped, mean).reshape(-1)
+
+
+def portions(items: Iterable[_Item], size: Callable[[_Item], int], limit: int) -> Iterator[list[_Item]]:
+    """`items` in order, cut into portions whose sizes add up to `limit` at most; a larger item is one alone."""
+    portion: list[_Item] = []
+    taken = 0
+    for item in items:
+        if portion and taken + size(item) > limit:
+            yield portion
+            portion, taken = [], 0
+        portion.append(item)
+        taken += size(item)
+    if portion:
+        yield portion
 
 
 def layers_of(model: Model) -> list[Layer]:

@@ -13,7 +13,7 @@ from .._core.codec import LevelRates
 from ..codec import ColumnQuantizer, Optimised
 from ..errors import InvalidArgument
 from ..quant import Deadzone
-from .layers import Layer
+from .layers import Layer, mean_outputs
 
 __all__ = ["LayerRounder", "Moments", "Rounded"]
 
@@ -168,10 +168,7 @@ class LayerRounder:
 
     def _shift(self, error: NDArray[np.floating]) -> NDArray[np.float64] | None:
         """What an error of the weights takes from the outputs, on average: [rows]; None without a bias."""
-        if self._mean is None:
-            return None
-        grouped = error.reshape(len(self._mean), -1, error.shape[1])
-        return np.einsum("gri,gi->gr", grouped, self._mean).reshape(-1)
+        return None if self._mean is None else mean_outputs(error, self._mean)
 
     @property
     def matrix(self) -> NDArray[np.float32]:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from .._core.calibrate import Covariance
 from ..graph import Model
-from .layers import Layer
+from .layers import Layer, mean_outputs
 from .rounding import LayerRounder
 from .tap import stream
 
@@ -96,8 +96,7 @@ def _rounder(
     target = rows + np.linalg.solve(damped, (rows @ missing).transpose(0, 2, 1)).transpose(0, 2, 1)
     if bias is not None:
         seen, lost = mean[:, :n], mean[:, n:]
-        shift = np.einsum("gri,gi->gr", rows, seen + lost) - np.einsum("gri,gi->gr", target, seen)
-        bias = bias.astype(np.float64) + shift.reshape(-1)
+        bias = bias.astype(np.float64) + mean_outputs(rows, seen + lost) - mean_outputs(target, seen)
     moved = layer.tensor(target.reshape(layer.rows, n).astype(np.float32))
     part = _Part(np.ascontiguousarray(own), np.ascontiguousarray(mean[:, :n]))
     return LayerRounder(moved, bias, layer, part, threads, trellis)

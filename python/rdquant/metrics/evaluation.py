@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -44,6 +44,7 @@ def evaluate(
     progress: bool = False,
     session: Session | None = None,
     output: str | None = None,
+    partial: bool = False,
 ) -> dict[str, Any]:
     """Run a classifier over a dataset and measure it.
 
@@ -59,6 +60,7 @@ def evaluate(
         progress: show a bar on stderr.
         session: an open session to run instead of `model`.
         output: name of the output that holds the scores, for networks with several.
+        partial: on Ctrl-C, give what is known of the images so far; KeyboardInterrupt where there is none.
 
     Returns a dict: every metric by name, "predictions" (int64 [n], −1 where scores are NaN) and "images" (n).
 
@@ -82,14 +84,22 @@ def evaluate(
         from ..runtime import Session
 
         session = Session(model, backend=backend, threads=threads)
-    scores = outputs(session, data, progress=progress, output=output)
-    compared = _reference(reference, scores)
-    result: dict[str, Any] = {"images": len(data), "predictions": formulas.predictions(scores)}
+    parts: list[Scores] = []
+    try:
+        for part in _scored(session, data, progress, output):
+            parts.append(part)
+    except KeyboardInterrupt:
+        if not (partial and parts):
+            raise
+    scores = np.concatenate(parts)
+    labels = data.labels[: len(scores)]
+    compared = _reference(reference, scores, len(data))
+    result: dict[str, Any] = {"images": len(scores), "predictions": formulas.predictions(scores)}
     for name in metrics:
         if name in METRICS:
-            result[name] = METRICS[name](scores, data.labels, compared)
+            result[name] = METRICS[name](scores, labels, compared)
         else:
-            result[name] = TABLES[name](scores, data.labels)
+            result[name] = TABLES[name](scores, labels)
     return result
 
 
@@ -108,11 +118,15 @@ def outputs(
     does.
     """
     chosen = data if indices is None else data.take(indices)
-    parts: list[Scores] = []
+    return np.concatenate(list(_scored(session, chosen, progress, output)))
+
+
+def _scored(session: Session, chosen: Dataset, progress: bool, output: str | None) -> Iterator[Scores]:
+    """`outputs`, batch by batch."""
     done = 0
     with tqdm(total=len(chosen), unit="image", disable=not progress, leave=False) as bar:
         for x, labels in chosen:
-            scores = _run(session, data.name, x, output)
+            scores = _run(session, chosen.name, x, output)
             wrong = np.flatnonzero(labels >= scores.shape[1])
             if wrong.size:
                 file = chosen.item_name(done + int(wrong[0]))
@@ -120,10 +134,9 @@ def outputs(
                     f"{file}: label {labels[wrong[0]]} is out of range; the network has classes "
                     f"0..{scores.shape[1] - 1}"
                 )
-            parts.append(scores)
             done += len(x)
             bar.update(len(x))
-    return np.concatenate(parts)
+            yield scores
 
 
 def _run(session: Session, source: str, x: NDArray[np.float32], output: str | None) -> Scores:
@@ -180,10 +193,12 @@ def _scores(results: Mapping[str, NDArray[Any]], count: int, output: str | None)
     raise InvalidArgument(f"output: several outputs may hold the scores ({shapes}); name one")
 
 
-def _reference(reference: ArrayLike | None, scores: Scores) -> Scores | None:
+def _reference(reference: ArrayLike | None, scores: Scores, count: int) -> Scores | None:
+    """The rows of the `count` reference scores that `scores` are compared with."""
     if reference is None:
         return None
     array = np.asarray(reference, np.float32)
-    if array.shape != scores.shape:
-        raise InvalidArgument(f"reference: expected {list(scores.shape)}, got {list(array.shape)}")
-    return array
+    expected = (count, *scores.shape[1:])
+    if array.shape != expected:
+        raise InvalidArgument(f"reference: expected {list(expected)}, got {list(array.shape)}")
+    return array[: len(scores)]

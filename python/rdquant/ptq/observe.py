@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from ..calibrate import portions as cut
 from ..calibrate import stream
 from ..errors import InvalidArgument
 from ..graph import Model
@@ -26,16 +27,7 @@ def portions(model: Model, values: Sequence[str]) -> Iterator[list[str]]:
         info.name: 4 * math.prod(max(1, d.dim_value) for d in info.type.tensor_type.shape.dim)
         for info in (*graph.value_info, *graph.input, *graph.output)
     }
-    portion: list[str] = []
-    taken = 0
-    for value in dict.fromkeys(values):
-        if portion and taken + sizes.get(value, 0) > _PORTION_BYTES:
-            yield portion
-            portion, taken = [], 0
-        portion.append(value)
-        taken += sizes.get(value, 0)
-    if portion:
-        yield portion
+    return cut(dict.fromkeys(values), lambda value: sizes.get(value, 0), _PORTION_BYTES)
 
 
 def observe(

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..calibrate import Layer, LayerRounder, Moments, covariances, following
+from ..calibrate import Layer, LayerRounder, Moments, by_patches, covariances, following, portions
 from ..graph import Model
 from .export import LayerLevels
 from .options import Options
@@ -53,7 +53,7 @@ class Rounding:
         """Each layer as if all before it stayed in float: with biases as they are, and where they take up mean errors."""
         plain: Levels = {}
         corrected: Levels = {}
-        for portion in _portions(self._layers):
+        for portion in portions(self._layers, _moment_bytes, _MOMENT_BYTES):
             moments = covariances(self._model, self._images(), portion, threads=self._options.threads)
             for layer in portion:
                 plain[layer.weight] = self._rounded(layer, moments[layer.weight], False)
@@ -77,11 +77,8 @@ class Rounding:
         before: levels of all layers. written: the network with given levels.
         """
         found = dict(before)
-        same: dict[tuple[object, ...], list[Layer]] = {}
-        for layer in self._layers:
-            same.setdefault(layer.geometry, []).append(layer)
         (port,) = self._model.inputs
-        for layers in same.values():
+        for layers in by_patches(self._layers):
             if layers[0].input != port.name and layers[0].inputs <= _MOST_JOINT:
                 rounders = following(
                     self._model,
@@ -100,16 +97,6 @@ class Rounding:
         return feedback(layer, rounder, bias, self._scales[layer.weight], self._options.per_channel, correct)
 
 
-def _portions(layers: list[Layer]) -> Iterator[list[Layer]]:
-    """Layers whose covariances are held at a time."""
-    portion: list[Layer] = []
-    taken = 0
-    for layer in layers:
-        size = 8 * layer.groups * layer.inputs**2
-        if portion and taken + size > _MOMENT_BYTES:
-            yield portion
-            portion, taken = [], 0
-        portion.append(layer)
-        taken += size
-    if portion:
-        yield portion
+def _moment_bytes(layer: Layer) -> int:
+    """Of the covariances of a layer's inputs."""
+    return 8 * layer.groups * layer.inputs**2

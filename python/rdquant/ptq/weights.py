@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..calibrate import Layer, LayerRounder
+from ..calibrate import Layer, LayerRounder, mean_outputs
 from .export import LayerLevels
 
 __all__ = ["feedback", "nearest"]
@@ -36,8 +36,7 @@ def nearest(
     rows = scales[:, np.newaxis]
     levels = np.clip(np.rint(matrix / rows), -LARGEST, LARGEST)
     if bias is not None and mean is not None:
-        error = (matrix - rows * levels).reshape(len(mean), -1, matrix.shape[1])
-        bias = bias + np.einsum("gri,gi->gr", error, mean).reshape(-1)
+        bias = bias + mean_outputs(matrix - rows * levels, mean)
     return _found(layer, layer.tensor(levels.astype(np.int8)), scales, bias, per_channel)
 
 

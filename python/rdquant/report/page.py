@@ -13,7 +13,7 @@ from .plots import Drawing, bars, fitted
 from .rows import View, loss_text, points_text
 from .svg import DARK, LIGHT, SERIES, sparkline
 
-__all__ = ["headline", "page"]
+__all__ = ["document", "figure", "headline", "links", "notes", "origin", "page", "section", "tiles"]
 
 _GLYPHS = "●■◆▲▼✚✖◀▶⬢"  # as plots.MARKERS
 _MOST_SMALL = 400  # small histograms in the page; more would make it heavy
@@ -45,22 +45,27 @@ def page(view: View, curves: Figures, histograms: Figures, stems: Sequence[str],
     model = str(view.info.get("model", "model"))
     sections = [
         _header(view, model),
-        _notes(view),
+        notes(view.notes),
         _curves(view, curves),
-        _section("best", "Best choices", tables.best_html(view) if len(view.best) else ""),
+        section("best", "Best choices", tables.best_html(view) if len(view.best) else ""),
         _distributions(view, histograms),
         _small(view, pages),
-        _section("tensor", "Tensors", tables.tensors_html(view) if len(view.tensors) else ""),
-        _section("all", "All points", tables.points_html(view) if len(view.points) else ""),
+        section("tensor", "Tensors", tables.tensors_html(view) if len(view.tensors) else ""),
+        section("all", "All points", tables.points_html(view) if len(view.points) else ""),
         _files(curves, histograms, stems, pages),
     ]
+    return document(model, sections)
+
+
+def document(title: str, sections: Sequence[str]) -> str:
+    """A page that needs nothing else, of sections as markup; `title` as plain text."""
     assets = files(__package__)
     style = (assets / "page.css").read_text("utf-8")
     script = (assets / "page.js").read_text("utf-8")
     policy = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
     return (
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        f"<title>{escape(model)} · rdquant</title>"
+        f"<title>{escape(title)} · rdquant</title>"
         f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         '<meta name="color-scheme" content="light dark">'
@@ -83,7 +88,8 @@ def _palette() -> str:
     )
 
 
-def _section(name: str, title: str, content: str) -> str:
+def section(name: str, title: str, content: str) -> str:
+    """A section with its heading; nothing without content."""
     if not content:
         return ""
     heading = f'<h2 id="{name}-title">{escape(title)}</h2>'
@@ -98,7 +104,6 @@ def _header(view: View, model: str) -> str:
         ("date", str(view.info.get("created") or "")[:10]),
         ("rdquant", __version__),
     ]
-    line = "".join(f"<span>{label} <b>{escape(str(value))}</b></span>" for label, value in facts if value)
     answer = ""
     if len(view.best):
         answer = (
@@ -109,31 +114,43 @@ def _header(view: View, model: str) -> str:
         )
     return (
         f'<header><p class="kind">Rate–distortion study</p><h1>{escape(model)}</h1>'
-        f'<p class="origin">{line}</p>'
-        f"{answer}"
+        f"{origin(facts)}{answer}"
         f"{tables.summary_html(view)}</header>"
     )
 
 
 def _tiles(view: View) -> str:
     first = view.best.iloc[0].to_dict()
-    tiles = [(f"{first['entropy']:.2f}", "bits per weight"), (f"{first['cr']:.1f} ×", "smaller than float32")]
+    found = [(f"{first['entropy']:.2f}", "bits per weight"), (f"{first['cr']:.1f} ×", "smaller than float32")]
     for metric in view.losses:
         if metric.share:
             loss = metric.sign * first[f"loss_{metric.name}"]
             verb = "gained" if loss_text(loss).startswith("gains") else "lost"
             now = f"points of {metric.label} {verb}, now {metric.text(first[metric.name])}"
-            tiles.append((points_text(abs(loss)), now))
-    items = "".join(f"<li><b>{escape(big)}</b><span>{escape(small)}</span></li>" for big, small in tiles)
+            found.append((points_text(abs(loss)), now))
+    return tiles(found)
+
+
+def origin(facts: Sequence[tuple[str, Any]]) -> str:
+    """Labels and values in a line, those without a value left out."""
+    line = "".join(f"<span>{label} <b>{escape(str(value))}</b></span>" for label, value in facts if value)
+    return f'<p class="origin">{line}</p>'
+
+
+def tiles(found: Sequence[tuple[str, str]]) -> str:
+    """Large figures with what they are."""
+    items = "".join(f"<li><b>{escape(big)}</b><span>{escape(small)}</span></li>" for big, small in found)
     return f'<ul class="tiles">{items}</ul>'
 
 
-def _notes(view: View) -> str:
-    items = "".join(f"<p>{escape(note)}</p>" for note in view.notes)
+def notes(sentences: Sequence[str]) -> str:
+    """What a reader must know; nothing where there is nothing."""
+    items = "".join(f"<p>{escape(note)}</p>" for note in sentences)
     return f'<aside class="notes" role="note">{items}</aside>' if items else ""
 
 
-def _figure(drawing: Drawing, markup: str) -> str:
+def figure(drawing: Drawing, markup: str) -> str:
+    """A drawing's markup with its title below."""
     caption = f"<figcaption>{escape(drawing.title)}.</figcaption>"
     return f'<figure id="figure-{drawing.name}">{markup}{caption}</figure>'
 
@@ -153,8 +170,8 @@ def _curves(view: View, curves: Figures) -> str:
         "the green band the tolerance, rings are the best choices. Touch a point to read it; the buttons "
         "show and hide quantizers."
     )
-    figures = "".join(_figure(drawing, markup) for drawing, markup in curves)
-    return _section(
+    figures = "".join(figure(drawing, markup) for drawing, markup in curves)
+    return section(
         "curves",
         "Rate–distortion curves",
         f'<p>{words}</p><div class="chips" role="group" aria-label="Quantizers shown">{chips}</div>'
@@ -163,7 +180,7 @@ def _curves(view: View, curves: Figures) -> str:
 
 
 def _distributions(view: View, histograms: Figures) -> str:
-    figures = "".join(_figure(drawing, markup) for drawing, markup in histograms)
+    figures = "".join(figure(drawing, markup) for drawing, markup in histograms)
     if figures:
         keys = "".join(_key(label, name) for label, name, _ in fitted(view, "", [0.0]))
         words = (
@@ -171,7 +188,7 @@ def _distributions(view: View, histograms: Figures) -> str:
         )
         figures = f'<p>All weights and biases together{words}</p><div class="figures">{figures}</div>'
     table = tables.rankings_html(view) if len(view.fits) else ""
-    return _section("weights", "How the weights are distributed", figures + table)
+    return section("weights", "How the weights are distributed", figures + table)
 
 
 def _key(label: str, colour: str) -> str:
@@ -199,17 +216,19 @@ def _small(view: View, pages: Sequence[str]) -> str:
     words = "Density on a logarithmic scale, with the two families of least KL divergence."
     if len(names) > _MOST_SMALL:
         words += f" The first {_MOST_SMALL} of {len(names)} tensors; the others are in {', '.join(pages)}."
-    return _section("small", "Tensor by tensor", f'<p>{words}</p><ul class="small">{"".join(items)}</ul>')
+    return section("small", "Tensor by tensor", f'<p>{words}</p><ul class="small">{"".join(items)}</ul>')
+
+
+def links(names: Sequence[str], kinds: Sequence[str]) -> str:
+    """Items of a list of files: each name with each ending."""
+    items = []
+    for name in names:
+        anchors = " ".join(f'<a href="{name}.{kind}">{kind}</a>' for kind in kinds)
+        items.append(f"<li>{name} {anchors}</li>")
+    return "".join(items)
 
 
 def _files(curves: Figures, histograms: Figures, stems: Sequence[str], pages: Sequence[str]) -> str:
-    def links(names: Sequence[str], kinds: Sequence[str]) -> str:
-        items = []
-        for name in names:
-            anchors = " ".join(f'<a href="{name}.{kind}">{kind}</a>' for kind in kinds)
-            items.append(f"<li>{name} {anchors}</li>")
-        return "".join(items)
-
     figures = [drawing.name for drawing, _ in (*curves, *histograms)]
     items = links(stems, ("csv", "parquet")) + links([*figures, *pages], ("png", "svg"))
-    return _section("files", "Files beside this page", f'<ul class="files">{items}</ul>' if items else "")
+    return section("files", "Files beside this page", f'<ul class="files">{items}</ul>' if items else "")

@@ -21,11 +21,20 @@ from ..stats import Distribution
 from .rows import KEPT, Metric, Series, View, family_name
 from .svg import LIGHT, SERIES, inline
 
-__all__ = ["MARKERS", "Drawing", "close_up", "distribution", "distribution_pages", "rate_distortion"]
+__all__ = [
+    "MARKERS",
+    "STYLE",
+    "Drawing",
+    "canvas",
+    "close_up",
+    "distribution",
+    "distribution_pages",
+    "rate_distortion",
+]
 
 MARKERS = "osD^vPX<>h"
 _DASHES: list[Any] = ["-", (0, (5, 1.5)), (0, (1.5, 1.5)), (0, (7, 1.5, 1.5, 1.5))]
-_STYLE = {
+STYLE = {
     "svg.fonttype": "none",
     "svg.hashsalt": "rdquant",
     "font.family": "sans-serif",
@@ -62,7 +71,7 @@ class Drawing:
 
     def save(self, folder: Path) -> str:
         """Write NAME.png and NAME.svg into `folder`; return the markup for the page, without the legend."""
-        with matplotlib.rc_context(_STYLE):
+        with matplotlib.rc_context(STYLE):
             whole: dict[str, Any] = {"bbox_inches": "tight", "pad_inches": 0.06}
             for kind in ("png", "svg"):
                 look: dict[str, Any] = {"dpi": 200, "facecolor": "white", "metadata": _metadata(kind)}
@@ -87,7 +96,7 @@ def colour(series: Series) -> str:
 def rate_distortion(view: View, metric: Metric) -> Drawing:
     """Entropy against `metric`, one line per quantizer, the float model dashed, the tolerance as a band."""
     title = f"{metric.label} against entropy, one line per quantizer"
-    drawing = _canvas(f"rd-{metric.name}", title)
+    drawing = canvas(f"rd-{metric.name}", title)
     axes = drawing.figure.axes[0]
     rates = view.points.loc[view.points["family"] != "float", "entropy"]
     axes.set_xscale("log", base=2)
@@ -116,7 +125,7 @@ def close_up(view: View, metric: Metric) -> Drawing | None:
     near = rows[(100 * rows[metric.name]).between(low, high)]
     if not len(near):
         return None
-    drawing = _canvas(f"close-{metric.name}", f"{metric.label} against entropy, close to the tolerance")
+    drawing = canvas(f"close-{metric.name}", f"{metric.label} against entropy, close to the tolerance")
     axes = drawing.figure.axes[0]
     chosen = _chosen(view)
     rates, heights = chosen["entropy"].astype(float), 100 * chosen[metric.name].astype(float)
@@ -128,8 +137,8 @@ def close_up(view: View, metric: Metric) -> Drawing | None:
     return drawing
 
 
-def _canvas(name: str, title: str) -> Drawing:
-    with matplotlib.rc_context(_STYLE):
+def canvas(name: str, title: str) -> Drawing:
+    with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=_SIZE)
         figure.subplots()
     return Drawing(name, title, figure)
@@ -144,7 +153,7 @@ def _log_limits(axes: Any, values: Any) -> None:
 
 
 def _curves(drawing: Drawing, view: View, metric: Metric) -> None:
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(STYLE):
         axes = drawing.figure.axes[0]
         axes.set_xlabel("entropy (bits per weight)")
         axes.set_ylabel(metric.axis)
@@ -312,9 +321,9 @@ def distribution(view: View, log: bool) -> Drawing:
     """Histogram of all weights with the densities fitted to them."""
     kind = "log" if log else "linear"
     scale = "logarithmic" if log else "linear"
-    drawing = _canvas(f"histogram-{kind}", f"Histogram of all weights with fitted densities, {scale} scale")
+    drawing = canvas(f"histogram-{kind}", f"Histogram of all weights with fitted densities, {scale} scale")
     axes = drawing.figure.axes[0]
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(STYLE):
         _histogram(axes, view, "", log)
         axes.set_xlabel("weight")
         axes.set_ylabel(f"density ({scale})")
@@ -345,7 +354,7 @@ def distribution_pages(view: View, names: Sequence[str], folder: Path, per_page:
     for start in range(0, len(names), per_page):
         part = names[start : start + per_page]
         rows = math.ceil(len(part) / 5)
-        with matplotlib.rc_context({**_STYLE, "font.size": 6.5, "axes.grid": False}):
+        with matplotlib.rc_context({**STYLE, "font.size": 6.5, "axes.grid": False}):
             figure = Figure(figsize=(11, 1.6 * rows + 0.2))
             grid = figure.subplots(rows, 5, squeeze=False).ravel()
             edge = 0.25 / (1.6 * rows + 0.2)

@@ -17,6 +17,8 @@ from .rows import KEPT, View, family_name, points_text
 __all__ = [
     "best_cells",
     "best_html",
+    "html_table",
+    "number",
     "points_html",
     "ranking",
     "rankings_html",
@@ -137,7 +139,7 @@ def best_html(view: View) -> str:
         "Best choice of every quantizer: the least entropy H whose loss stays within "
         f"{points_text(view.tolerance)} points in every metric, smallest first. CR = 32/H."
     )
-    return _table("best", caption, *best_cells(view))
+    return html_table("best", caption, *best_cells(view))
 
 
 def rankings_html(view: View) -> str:
@@ -156,7 +158,7 @@ def rankings_html(view: View) -> str:
         f"Distribution families, fitted by {used}, ranked by the sum of squared errors (SSE) and by the KL "
         "divergence between histogram and density."
     )
-    return _table("rankings", caption, head, rows)
+    return html_table("rankings", caption, head, rows)
 
 
 def tensors_html(view: View) -> str:
@@ -171,7 +173,7 @@ def tensors_html(view: View) -> str:
         cells += [(number(row[key]), row[key]) for key in ("mean", "std", "min", "max", "kurtosis")]
         rows.append(cells)
     head = ["tensor", "role", "shape", "count", "mean", "std", "min", "max", "kurtosis"]
-    return _table("tensors", "Weights and biases in the order of the graph.", head, rows)
+    return html_table("tensors", "Weights and biases in the order of the graph.", head, rows)
 
 
 def points_html(view: View) -> str:
@@ -192,13 +194,13 @@ def points_html(view: View) -> str:
         verdict = f" ({row['verdict']})" if isinstance(row["verdict"], str) else ""
         cells += [(number(row["images"], ".0f"), row["images"]), (row["state"] + verdict, row["state"])]
         rows.append(cells)
-    return _table("points", f"All points of the study. {FLOAT_NOTE}", head, rows)
+    return html_table("points", f"All points of the study. {FLOAT_NOTE}", head, rows)
 
 
 _RATES = (("entropy", ".3f"), ("real_bits", ".3f"), ("cr", ".2f"), ("sqnr_db", ".2f"))
 
 
-def _table(name: str, caption: str, head: Sequence[str], rows: Sequence[Sequence[Cell]]) -> str:
+def html_table(name: str, caption: str, head: Sequence[str], rows: Sequence[Sequence[Cell]]) -> str:
     """A sortable table in a box that scrolls by itself; columns of numbers are set flush right."""
     numeric = [
         bool(rows) and all(not isinstance(row[i][1], str) or row[i][0] == "–" for row in rows)

@@ -1,0 +1,150 @@
+"""Models side by side on this machine: latency, throughput, first inference, processor, memory, energy, steps."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from ..errors import InvalidArgument
+
+if TYPE_CHECKING:
+    import onnx
+    from numpy.typing import ArrayLike
+
+    from ..data import Dataset
+    from ..graph import Model
+    from .driver import Subject
+    from .result import Profile
+
+    Source: TypeAlias = str | os.PathLike[str] | bytes | onnx.ModelProto | Model
+
+__all__ = ["Profile", "profile"]
+
+
+def __getattr__(name: str) -> Any:
+    if name != "Profile":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from .result import Profile
+
+    return Profile
+
+
+def profile(
+    models: Source | Sequence[Source] | Mapping[str, Source],
+    data: Dataset | ArrayLike | None = None,
+    *,
+    threads: int | Sequence[int | None] | None = None,
+    batch: int | Sequence[int] = 1,
+    backend: str | Sequence[str] = "auto",
+    repeat: int | None = None,
+    seconds: float = 2.0,
+    processes: int = 3,
+    shapes: Mapping[str, Sequence[int]] | None = None,
+    seed: int = 0,
+    store: str | os.PathLike[str] | None = None,
+    mix: bool = False,
+    progress: bool = False,
+) -> Profile:
+    """Measure models side by side: paper 000's comparison of float, static and dynamic networks, on any machine.
+
+    For each backend, number of threads and batch: every model's outputs are looked at and compared with the first one's;
+    then the models run in turns of a few runs, so that whatever disturbs the machine disturbs all alike; then each runs in
+    new processes of its own, which see no other model's memory; and the time of its steps is taken.
+
+    Args:
+        models: what `rdquant.load` takes, one or several, or a mapping of names to them. The others are related to the
+            first.
+        data: images to run: a data set, or an array [n, …] ready for the network; the first `batch` of them are used. By
+            default seeded noise.
+        threads: threads within a run, one number or several; None: all cores.
+        batch: rows in a run, one number or several. A model that fixes its own batch runs on slices.
+        backend: as for `rdquant.Session`, one or several.
+        repeat: runs of each model; by default as many as fit into `seconds`, at least 12.
+        seconds: for each model and condition, once for its latency and once for its processes.
+        processes: new processes for each model and condition; figures are medians over them.
+        shapes: sizes of inputs that leave them open, by name; axis 0 becomes the batch.
+        seed: of the noise.
+        store: folder whose `profile.json` keeps every finished condition. Models already there stay, those that were
+            measured in the same way are not measured again.
+        mix: compare with stored results of another machine or another clock all the same.
+        progress: show a bar on stderr.
+
+    Ctrl-C ends the measuring: what is known by then is returned, with `interrupted` set; where nothing is,
+    KeyboardInterrupt is raised.
+
+    Raises:
+        InvalidArgument: an argument that is not allowed; sizes that stay open; stored results of another machine or clock,
+            saying what differs. Unsupported, BackendUnavailable: as `rdquant.Session`. CorruptFile: as `rdquant.load`, and
+            for stored results that cannot be read.
+    """
+    from itertools import product
+    from pathlib import Path
+
+    from .driver import Condition, Driver, Effort
+    from .result import Profile
+    from .store import Stored
+
+    folder = None if store is None else Path(store)
+    effort = Effort(
+        _whole("repeat", repeat), _positive("seconds", seconds), _whole("processes", processes) or 1
+    )
+    cores = os.cpu_count() or 1
+    conditions = [
+        Condition(name, _whole("threads", count) or cores, _whole("batch", rows) or 1)
+        for name, count, rows in product(
+            [backend] if isinstance(backend, str) else backend,
+            threads if isinstance(threads, Sequence) else [threads],
+            batch if isinstance(batch, Sequence) else [batch],
+        )
+    ]
+    stored = Stored() if folder is None else Stored.read(folder)
+
+    def keep() -> None:
+        if folder is not None:
+            stored.write(folder)
+
+    driver = Driver(_subjects(models), data, shapes or {}, seed, effort, stored, keep, progress)
+    if folder is not None and not mix:
+        stored.check(driver.facts, folder)
+    try:
+        driver.measure(conditions)
+    except KeyboardInterrupt:
+        if not stored.rows:
+            raise
+        return Profile(stored, folder, mix, interrupted=True)
+    return Profile(stored, folder, mix)
+
+
+def _subjects(models: Source | Sequence[Source] | Mapping[str, Source]) -> list[Subject]:
+    from pathlib import Path
+
+    from ..graph import load
+    from .driver import named
+
+    if isinstance(models, Mapping):
+        items = list(models.items())
+    elif isinstance(models, Sequence) and not isinstance(models, (str, bytes)):
+        items = [("", model) for model in models]
+    else:
+        items = [("", models)]
+    if not items:
+        raise InvalidArgument("models: expected at least one, got none")
+    found: list[tuple[str, Model, Path | None]] = []
+    for name, source in items:
+        path = Path(source) if isinstance(source, (str, os.PathLike)) else None
+        loaded = load(source)
+        found.append((name or (path.name if path else loaded.name), loaded, path))
+    return list(named(found))
+
+
+def _whole(name: str, value: object) -> int | None:
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+        raise InvalidArgument(f"{name}: expected an integer ≥ 1, got {value!r}")
+    return value
+
+
+def _positive(name: str, value: float) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < float("inf"):
+        raise InvalidArgument(f"{name}: expected a finite number above 0, got {value!r}")
+    return float(value)

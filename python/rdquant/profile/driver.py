@@ -1,0 +1,256 @@
+"""The measuring itself: condition by condition, all models of one in turns, each result kept as soon as it is there."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from tqdm import tqdm
+
+from ..data import Dataset
+from ..data.dataset import digest
+from ..graph import Model
+from ..machine import describe
+from ..runtime import Session
+from . import meters
+from .fresh import figures, in_new_process
+from .inputs import Shapes, feeds_of
+from .store import Row, Stored, same_clock
+from .timing import compared, interleaved, latency
+
+__all__ = ["Condition", "Driver", "Effort", "Subject"]
+
+_PROFILED = 10  # runs that the times of steps are taken from
+_UNMEASURED = (
+    *("runs", "best_ms", "p50_ms", "p90_ms", "p99_ms", "mean_ms", "throughput", "processes", "import_ms"),
+    *("load_ms", "first_run_ms", "first_ms", "cpu_percent", "rss_import_mb", "rss_growth_mb", "rss_mean_mb"),
+    *("rss_peak_mb", "joules_per_run", "celsius_before", "celsius_after", "throttled"),
+)
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A model under its name in the tables; path: its file, None for a model in memory."""
+
+    name: str
+    model: Model
+    path: Path | None
+
+
+@dataclass(frozen=True)
+class Condition:
+    """What models are measured under."""
+
+    backend: str
+    threads: int
+    batch: int
+
+    def __str__(self) -> str:
+        return f"{self.backend}, threads {self.threads}, batch {self.batch}"
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How long: runs of each model (None: as many as fit into `seconds`), seconds for each model, new processes."""
+
+    repeat: int | None
+    seconds: float
+    processes: int
+
+
+Feeds = dict[str, NDArray[Any]]
+
+
+class Driver:
+    """Measures `subjects`; `keep` is called whenever the stored rows have changed."""
+
+    def __init__(
+        self,
+        subjects: Sequence[Subject],
+        data: Dataset | ArrayLike | None,
+        shapes: Shapes,
+        seed: int,
+        effort: Effort,
+        stored: Stored,
+        keep: Callable[[], None],
+        progress: bool,
+    ) -> None:
+        self._subjects, self._data, self._shapes, self._seed = subjects, data, shapes, seed
+        self._effort, self._stored, self._keep = effort, stored, keep
+        self._progress = progress
+        self._run: int | None = None
+        self._prints = {subject.name: subject.model.fingerprint for subject in subjects}
+        self.facts: Row = this_run()
+
+    def measure(self, conditions: Sequence[Condition]) -> None:
+        """All conditions whose rows are not there yet, in order."""
+        todo = [condition for condition in conditions if not self._known(condition)]
+        bar = tqdm(
+            total=len(todo) * len(self._subjects) * (1 + self._effort.processes),
+            disable=not self._progress,
+            leave=False,
+            unit="part",
+        )
+        with contextlib.closing(bar):
+            for condition in todo:
+                self._condition(condition, bar)
+
+    def _known(self, condition: Condition) -> bool:
+        """Whether every model has a whole row, measured in the same way."""
+        for subject in self._subjects:
+            row = self._stored.find({"model": subject.name, **vars(condition)})
+            if row is None or not (row["complete"] and row["steady"]):
+                return False
+            way = self._way(subject, self._feeds(subject, condition))
+            if any(row.get(name) != value for name, value in way.items()):
+                return False
+        return True
+
+    def _way(self, subject: Subject, feeds: Feeds) -> Row:
+        """What a row was measured by, beside the condition."""
+        return {
+            "fingerprint": self._prints[subject.name],
+            "input": digest(*(part for item in feeds.items() for part in item)),
+            "effort": f"{self._effort.repeat or 'as many runs as fit'}, {self._effort.seconds:g} s, "
+            f"{self._effort.processes} processes",
+        }
+
+    def _feeds(self, subject: Subject, condition: Condition) -> Feeds:
+        return feeds_of(subject.model.inputs, condition.batch, self._shapes, self._data, self._seed)
+
+    def _condition(self, condition: Condition, bar: Any) -> None:
+        before = meters.clock()
+        if self._run is None:
+            self._run = len(self._stored.runs)
+            self._stored.runs.append(self.facts)
+        feeds = {subject.name: self._feeds(subject, condition) for subject in self._subjects}
+        sessions = {
+            s.name: Session(s.path or s.model, condition.backend, condition.threads, condition.batch)
+            for s in self._subjects
+        }
+        rows = self._rows(condition, sessions, feeds)
+        samples: dict[str, list[float]] = {name: [] for name in rows}
+        found: dict[str, list[Row]] = {name: [] for name in rows}
+        try:
+            bar.set_description(f"latency, {condition}")
+            runs = {name: _bound(session, feeds[name]) for name, session in sessions.items()}
+            interleaved(runs, samples, self._effort.repeat, self._effort.seconds)
+            bar.update(len(rows))
+            steps = {name: self._steps(sessions[name], feeds[name]) for name in rows}
+            sessions.clear()  # their threads and memory, before other processes want the machine
+            self._in_processes(condition, feeds, found, bar)
+        except KeyboardInterrupt:
+            self._finish(rows, samples, found, {}, before, False)
+            raise
+        self._finish(rows, samples, found, steps, before, True)
+
+    def _rows(
+        self, condition: Condition, sessions: Mapping[str, Session], feeds: Mapping[str, Feeds]
+    ) -> dict[str, Row]:
+        """The rows before anything is timed: what is measured, and how the outputs compare."""
+        reference: dict[str, NDArray[Any]] | None = None
+        rows = {}
+        for subject in self._subjects:
+            session = sessions[subject.name]
+            outputs = session.run(feeds[subject.name])
+            reference = outputs if reference is None else reference
+            rows[subject.name] = {
+                "model": subject.name,
+                **vars(condition),
+                "backend_used": session.backend,
+                "rows": max((len(x) for x in feeds[subject.name].values() if x.ndim), default=1),
+                "file_bytes": subject.model.summary()["file_bytes"],
+                "compared_with": self._subjects[0].name,
+                **compared(outputs, reference),
+                **self._way(subject, feeds[subject.name]),
+                "run": self._run,
+            }
+        return rows
+
+    def _steps(self, session: Session, feeds: Feeds) -> list[Row]:
+        """Times of the steps; of one slice where the model fixes its batch and the feeds hold more."""
+        fixed = {port.name: port.shape[0] for port in session.inputs if port.shape}
+        part = {n: x[: fixed[n]] if isinstance(fixed.get(n), int) else x for n, x in feeds.items()}
+        return session.profile(part, _PROFILED)
+
+    def _in_processes(
+        self,
+        condition: Condition,
+        feeds: Mapping[str, Feeds],
+        found: Mapping[str, list[Row]],
+        bar: Any,
+    ) -> None:
+        """New processes, the models in turns."""
+        with tempfile.TemporaryDirectory(prefix="rdquant-") as folder:
+            orders = {}
+            for i, subject in enumerate(self._subjects):
+                path = subject.path or Path(folder) / f"{i}.onnx"
+                if subject.path is None:
+                    subject.model.save(path)
+                np.savez(Path(folder) / f"{i}.npz", *feeds[subject.name].values())
+                orders[subject.name] = {
+                    "model": str(path.absolute()),
+                    "feeds": str(Path(folder) / f"{i}.npz"),
+                    "inputs": list(feeds[subject.name]),
+                    **vars(condition),
+                    "seconds": self._effort.seconds / self._effort.processes,
+                }
+            for _ in range(self._effort.processes):
+                for name, order in orders.items():
+                    bar.set_description(f"new process, {condition}")
+                    found[name].append(in_new_process(order))
+                    bar.update()
+
+    def _finish(
+        self,
+        rows: Mapping[str, Row],
+        samples: Mapping[str, Sequence[float]],
+        found: Mapping[str, Sequence[Row]],
+        steps: Mapping[str, list[Row]],
+        before: Row,
+        complete: bool,
+    ) -> None:
+        """Store what has been measured of a condition."""
+        after = meters.clock()
+        steady = same_clock(before, after) and same_clock(self.facts["clock"], after)
+        for name, row in rows.items():
+            if not samples[name]:
+                continue
+            row |= {"spin_us": after["spin_us"], "steady": steady, "complete": complete}
+            row |= dict.fromkeys(_UNMEASURED)
+            row |= latency(samples[name], row["rows"])
+            row |= figures(found[name]) if found[name] else {}
+            row["samples_ms"] = [round(1e3 * sample, 4) for sample in samples[name]]
+            about = {k: row[k] for k in ("model", "backend", "threads", "batch")}
+            # A step's own "backend" is the one in use, which the row says too.
+            self._stored.put(row, [{**step, **about} for step in steps.get(name, ())])
+        self._keep()
+
+
+def this_run() -> Row:
+    """Machine, clock and time of now."""
+    now = datetime.datetime.now(datetime.timezone.utc)
+    return {
+        "machine": describe(),
+        "clock": meters.clock(),
+        "created": now.isoformat(timespec="seconds"),
+    }
+
+
+def _bound(session: Session, feeds: Feeds) -> Callable[[], object]:
+    return lambda: session.run(feeds)
+
+
+def named(models: Sequence[tuple[str, Model, Path | None]]) -> Iterator[Subject]:
+    """Subjects under names that differ: a name that comes again gets a number."""
+    seen: dict[str, int] = {}
+    for name, model, path in models:
+        seen[name] = seen.get(name, 0) + 1
+        yield Subject(name if seen[name] == 1 else f"{name} ({seen[name]})", model, path)

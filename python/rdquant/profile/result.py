@@ -1,0 +1,182 @@
+"""What `rdquant.profile` gives: rows, ratios to the first model, tables, plots, a page."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import InvalidArgument
+from .store import FILE, Row, Stored, differences, same_clock
+from .timing import COMPARISONS
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+__all__ = ["RATIOS", "Profile"]
+
+RATIOS = {
+    "p50_ms": "latency_ratio",
+    "throughput": "throughput_ratio",
+    "first_ms": "first_ratio",
+    "rss_growth_mb": "growth_ratio",
+    "rss_peak_mb": "peak_ratio",
+    "joules_per_run": "energy_ratio",
+}
+"""Columns, and what their ratios to the first model are called."""
+
+
+class Profile:
+    """Measurements of models side by side. The first model is what the others are related to.
+
+    Attributes:
+        rows: one for each model, backend, threads and batch, as plain values. Times in milliseconds, memory in 10^6
+            bytes, temperatures in degrees Celsius, energy in joules a run, throughput in rows (images) a second; None
+            for what this machine does not tell. samples_ms holds the single runs.
+        steps: one for each step of a model's plan in those conditions; mean_us and best_us in microseconds.
+        runs: machine, clock and time of the calls that measured them; a row's `run` is an index into them.
+        interrupted: whether Ctrl-C has ended the measuring: the last row may then lack figures.
+        mixed: whether rows of different machines or clocks are compared because the caller allowed it.
+    """
+
+    def __init__(
+        self, stored: Stored, folder: Path | None = None, mixed: bool = False, interrupted: bool = False
+    ) -> None:
+        self._stored = stored
+        self._folder = folder
+        self.mixed = mixed
+        self.interrupted = interrupted
+
+    @classmethod
+    def open(cls, folder: str | os.PathLike[str], mix: bool = False) -> Profile:
+        """The profile in a folder.
+
+        Raises InvalidArgument where there is none, or where its rows come of different machines or clocks and `mix` does
+        not allow it; CorruptFile where it cannot be read.
+        """
+        stored = Stored.read(Path(folder))
+        if not stored.rows:
+            raise InvalidArgument(f"{folder}: no {FILE} there; rdquant profile … -o {folder} makes one")
+        if not mix:
+            stored.check(stored.runs[stored.rows[0]["run"]], Path(folder))
+        return cls(stored, Path(folder), mix)
+
+    @property
+    def rows(self) -> list[Row]:
+        """See above."""
+        return self._stored.rows
+
+    @property
+    def steps(self) -> list[Row]:
+        """See above."""
+        return self._stored.steps
+
+    @property
+    def runs(self) -> list[Row]:
+        """See above."""
+        return self._stored.runs
+
+    @property
+    def models(self) -> list[str]:
+        """Names, the one that the others are related to first."""
+        return list(dict.fromkeys(row["model"] for row in self.rows))
+
+    def to_pandas(self) -> pd.DataFrame:
+        """The rows without single runs, and their ratios to the first model under the same conditions.
+
+        A ratio is missing where one of both figures is, or where the clock changed while one was measured; what compares
+        outputs, where a model was not measured in one call with the first.
+        """
+        import pandas as pd
+
+        base = {_condition(row): row for row in self.rows if row["model"] == self.models[0]}
+        rows = []
+        for row in self.rows:
+            first = base.get(_condition(row))
+            plain = {name: value for name, value in row.items() if name != "samples_ms"}
+            if row["compared_with"] != self.models[0]:
+                plain |= dict.fromkeys(COMPARISONS)
+            rows.append({**plain, **{RATIOS[name]: self._ratio(row, first, name) for name in RATIOS}})
+        table: pd.DataFrame = pd.DataFrame(rows)
+        return table
+
+    def operations(self) -> pd.DataFrame:
+        """Time by kind of step: model, backend, threads, batch, op, steps (how many), mean_us (their sum), share."""
+        import pandas as pd
+
+        columns = ["model", "backend", "threads", "batch", "op"]
+        if not self.steps:
+            return pd.DataFrame(columns=[*columns, "steps", "mean_us", "share"])
+        grouped = pd.DataFrame(self.steps).groupby(columns, sort=False)
+        table: pd.DataFrame = grouped.agg(
+            steps=("step", "count"), mean_us=("mean_us", "sum"), share=("share", "sum")
+        ).reset_index()
+        return table
+
+    @property
+    def notes(self) -> list[str]:
+        """What a reader must know, as sentences."""
+        out = ["The measuring was interrupted: some figures are missing."] if self.interrupted else []
+        for row in self.rows:
+            where = f"{row['model']} (threads {row['threads']}, batch {row['batch']})"
+            if row.get("finite") is False:
+                out.append(f"{where}: some outputs are not finite, so its figures mean little.")
+            if row["steady"] is False:
+                out.append(f"{where}: the clock changed while it was measured; it is not compared.")
+            if row["compared_with"] != self.models[0]:
+                out.append(
+                    f"{where}: not measured together with {self.models[0]}, so outputs are not compared."
+                )
+        elsewhere = [d for run in self.runs[1:] for d in differences(self.runs[0], run)] if self.mixed else []
+        if elsewhere:
+            out.append(f"Measured on different machines or at different clocks: {'; '.join(elsewhere)}.")
+        return out
+
+    def plot(self) -> Figure:
+        """Latency of the models: the middle run of each, up to the slowest tenth and hundredth, as a Matplotlib figure."""
+        from ..report.performance import latency_figure
+
+        return latency_figure(self)
+
+    def report(self, folder: str | os.PathLike[str] | None = None) -> Path:
+        """Write `report.html` with plots (PNG, SVG), tables (CSV) and `profile.json` into `folder`, by default that of
+        the results; its path.
+
+        Raises InvalidArgument where neither is known.
+        """
+        from ..report.performance import write_performance
+
+        target = folder or self._folder
+        if target is None:
+            raise InvalidArgument("folder: expected one, as the results are not kept in a folder")
+        if self._folder is None or Path(target).absolute() != self._folder.absolute():
+            self._stored.write(target)
+        return write_performance(self, target)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, fit for JSON: models, rows, operations, runs, notes, interrupted."""
+        return {
+            "models": self.models,
+            "rows": json.loads(self.to_pandas().to_json(orient="records", double_precision=12)),
+            "operations": self.operations().to_dict(orient="records"),
+            "runs": self.runs,
+            "notes": self.notes,
+            "interrupted": self.interrupted,
+        }
+
+    def __repr__(self) -> str:
+        return f"<rdquant.Profile of {', '.join(self.models)}: {len(self.rows)} rows>"
+
+    def _ratio(self, row: Row, first: Row | None, name: str) -> float | None:
+        if first is None or not row.get(name) or not first.get(name):
+            return None
+        clocks = [self.runs[r["run"]]["clock"] for r in (row, first)]
+        fair = row["steady"] and first["steady"] and same_clock(*clocks)
+        return row[name] / first[name] if fair or self.mixed else None
+
+
+def _condition(row: Mapping[str, Any]) -> tuple[Any, ...]:
+    return tuple(row[name] for name in ("backend", "threads", "batch"))
