@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .boxes import Detections, Detector, overlaps, suppress
+from .boxes import Detections, Detector, overlaps, paired_overlaps, suppress
 from .heads import HEADS, STRIDES, Decoded, decode, recognise
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "Detector",
     "decode",
     "overlaps",
+    "paired_overlaps",
     "recognise",
     "suppress",
 ]

@@ -12,7 +12,7 @@ from ..data import Scene
 from ..errors import InvalidArgument
 from .heads import Decoded, decode
 
-__all__ = ["Detections", "Detector", "overlaps", "suppress"]
+__all__ = ["Detections", "Detector", "overlaps", "paired_overlaps", "suppress"]
 
 
 _FAR = 1e6  # pixels: a side that is infinite has an overlap with others all the same
@@ -89,7 +89,12 @@ def overlaps(one: ArrayLike, others: ArrayLike) -> NDArray[np.float64]:
     """float64 [n, m]: intersection over union of each box of `one` [n, 4] with each of `others` [m, 4]; 0 where a union
     is empty.
     """
-    a, b = _boxes(one, "one")[:, np.newaxis], _boxes(others, "others")[np.newaxis]
+    return paired_overlaps(_boxes(one, "one")[:, np.newaxis], _boxes(others, "others")[np.newaxis])
+
+
+def paired_overlaps(one: NDArray[np.floating[Any]], others: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
+    """float64 [...]: intersection over union of boxes [..., 4] of `one` and `others`, one by one, broadcast."""
+    a, b = one.astype(np.float64, copy=False), others.astype(np.float64, copy=False)
     sides = np.minimum(a[..., 2:], b[..., 2:]) - np.maximum(a[..., :2], b[..., :2])
     shared = np.maximum(sides, 0).prod(axis=-1)
     union = _areas(a) + _areas(b) - shared

@@ -21,11 +21,11 @@ from ..stats import Distribution
 from .rows import KEPT, Metric, Series, View, family_name
 from .svg import LIGHT, SERIES, inline
 
-__all__ = ["MARKERS", "Drawing", "close_up", "distribution", "distribution_pages", "rate_distortion"]
+__all__ = ["MARKERS", "STYLE", "Drawing", "close_up", "distribution", "distribution_pages", "rate_distortion"]
 
 MARKERS = "osD^vPX<>h"
 _DASHES: list[Any] = ["-", (0, (5, 1.5)), (0, (1.5, 1.5)), (0, (7, 1.5, 1.5, 1.5))]
-_STYLE = {
+STYLE = {
     "svg.fonttype": "none",
     "svg.hashsalt": "rdquant",
     "font.family": "sans-serif",
@@ -62,7 +62,7 @@ class Drawing:
 
     def save(self, folder: Path) -> str:
         """Write NAME.png and NAME.svg into `folder`; return the markup for the page, without the legend."""
-        with matplotlib.rc_context(_STYLE):
+        with matplotlib.rc_context(STYLE):
             whole: dict[str, Any] = {"bbox_inches": "tight", "pad_inches": 0.06}
             for kind in ("png", "svg"):
                 look: dict[str, Any] = {"dpi": 200, "facecolor": "white", "metadata": _metadata(kind)}
@@ -129,7 +129,7 @@ def close_up(view: View, metric: Metric) -> Drawing | None:
 
 
 def _canvas(name: str, title: str) -> Drawing:
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=_SIZE)
         figure.subplots()
     return Drawing(name, title, figure)
@@ -144,7 +144,7 @@ def _log_limits(axes: Any, values: Any) -> None:
 
 
 def _curves(drawing: Drawing, view: View, metric: Metric) -> None:
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(STYLE):
         axes = drawing.figure.axes[0]
         axes.set_xlabel("entropy (bits per weight)")
         axes.set_ylabel(metric.axis)
@@ -314,7 +314,7 @@ def distribution(view: View, log: bool) -> Drawing:
     scale = "logarithmic" if log else "linear"
     drawing = _canvas(f"histogram-{kind}", f"Histogram of all weights with fitted densities, {scale} scale")
     axes = drawing.figure.axes[0]
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(STYLE):
         _histogram(axes, view, "", log)
         axes.set_xlabel("weight")
         axes.set_ylabel(f"density ({scale})")
@@ -345,7 +345,7 @@ def distribution_pages(view: View, names: Sequence[str], folder: Path, per_page:
     for start in range(0, len(names), per_page):
         part = names[start : start + per_page]
         rows = math.ceil(len(part) / 5)
-        with matplotlib.rc_context({**_STYLE, "font.size": 6.5, "axes.grid": False}):
+        with matplotlib.rc_context({**STYLE, "font.size": 6.5, "axes.grid": False}):
             figure = Figure(figsize=(11, 1.6 * rows + 0.2))
             grid = figure.subplots(rows, 5, squeeze=False).ravel()
             edge = 0.25 / (1.6 * rows + 0.2)
