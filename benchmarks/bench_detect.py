@@ -31,7 +31,9 @@ PHOTOS = 64  # of nips2017-dev
 BACKENDS = {"rdquant": "auto", "onnxruntime": "onnxruntime"}
 
 
-def measured(model: rdq.Model, data: rdq.Dataset, backend: str, threads: int | None) -> dict[str, dict[str, float]]:
+def measured(
+    model: rdq.Model, data: rdq.Dataset, backend: str, threads: int | None
+) -> dict[str, dict[str, float]]:
     """mAP on all photos, and on those of odd position, which calibration has not seen."""
     found = rdq.evaluate(model, data, backend, threads, metrics=METRICS)
     unseen = np.arange(1, len(data), 2)

@@ -46,17 +46,19 @@ class Detections:
 class Detector:
     """From a head's output to detections.
 
+    The thresholds are those that YOLOX is measured with; Ultralytics takes 0.001, 0.7 and 300.
+
     Attributes:
         head: one of `HEADS`; None: found from the shapes of the outputs.
-        confidence: the least that a detection may have; for mAP nearly everything counts.
+        confidence: what a detection must exceed; for mAP nearly everything counts.
         overlap: boxes of one class whose intersection over union is above this are one object.
         most: detections of an image, at most.
     """
 
     head: str | None = None
-    confidence: float = 0.001
+    confidence: float = 0.01
     overlap: float = 0.65
-    most: int = 300
+    most: int = 100
 
     def __post_init__(self) -> None:
         for name, value in (("confidence", self.confidence), ("overlap", self.overlap)):
@@ -102,7 +104,7 @@ def paired_overlaps(one: NDArray[np.floating[Any]], others: NDArray[np.floating[
 
 
 def suppress(
-    boxes: ArrayLike, classes: ArrayLike, confidences: ArrayLike, overlap: float = 0.65, most: int = 300
+    boxes: ArrayLike, classes: ArrayLike, confidences: ArrayLike, overlap: float = 0.65, most: int = 100
 ) -> NDArray[np.int64]:
     """int64 [k]: which of n boxes are left, the most confident first (of equals, the one that stands first).
 

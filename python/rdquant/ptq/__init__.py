@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .damage import Damage
 from .grids import KINDS, Grid, grid_of
 from .options import ROUNDINGS
 from .ranges import METHODS, range_of
@@ -12,6 +13,7 @@ __all__ = [
     "KINDS",
     "METHODS",
     "ROUNDINGS",
+    "Damage",
     "Grid",
     "LayerReport",
     "QuantizedModel",
