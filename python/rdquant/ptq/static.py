@@ -174,6 +174,8 @@ class _Static:
         kept: dict[int, str] = {}
         if damage.score > self._limit:
             model, damage, kept = self._keep(levels, alone, damage)
+        if self._options.rounding == "order":
+            model, damage = self._in_order(model, damage, [i for i in self._all if i not in kept], levels)
         layers = self._layer_reports(model, alone, kept)
         report = Report(
             self._images.count,
@@ -230,16 +232,24 @@ class _Static:
             if options.correct_bias:
                 levels = corrected
                 self._measure("bias", levels)
-            if options.rounding == "order":
-                bar.reset()
-                ordered = rounding.in_order(levels, lambda found: self._write(self._all, found))
-                before = self._steps[-1].damage
-                if self._measure("order", ordered).score < before.score:
-                    levels = ordered
         return levels
 
-    def _rounding(self, done: Any = lambda n: None) -> Rounding:
-        layers = list(self._network.layers.values())
+    def _in_order(
+        self, model: Model, damage: Damage, nodes: list[int], levels: Levels
+    ) -> tuple[Model, Damage]:
+        """Layers of `nodes` rounded to what makes up for all before them; the better of that and what there was.
+
+        It comes after the choice of layers that stay in float: what a collapsed layer does cannot be made up for.
+        """
+        with self._bar("order", len(nodes), "layer") as bar:
+            rounding = self._rounding(bar.update, nodes)
+            found = rounding.in_order(levels, lambda known: self._write(nodes, known))
+        ordered, after = self._written(nodes, found)
+        self._steps.append(StepReport("order", after))
+        return (ordered, after) if after.score < damage.score else (model, damage)
+
+    def _rounding(self, done: Any = lambda n: None, nodes: Collection[int] | None = None) -> Rounding:
+        layers = [self._network.layers[i] for i in (self._all if nodes is None else nodes)]
         scales = {layer.weight: self._grid(self._placement.roots[layer.input]).scale for layer in layers}
         return Rounding(self._network.model, layers, scales, self._images.first(_FITTED), self._options, done)
 
