@@ -14,6 +14,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from table_detect import detect
+
 HERE = Path(__file__).resolve().parent
 README = HERE.parent / "README.md"
 BEGIN, END = "<!-- python benchmarks/table.py: begin -->\n", "<!-- end -->\n"
@@ -338,6 +340,7 @@ TABLES: dict[str, Callable[[dict[str, Any]], list[Row]]] = {
     "train": train,
     "trellis": trellis,
     "ptq": ptq,
+    "detect": detect,
 }
 
 

@@ -26,7 +26,8 @@ _HOMES = {
     "compression": ("CompressionResult", "compress", "decompress"),
     "graph": ("Model", "load"),
     "runtime": ("Session",),
-    "data": ("ArrayDataset", "Dataset", "Digits", "ImageFolder"),
+    "data": ("ArrayDataset", "CocoFolder", "Dataset", "Digits", "ImageFolder"),
+    "detection": ("Detections", "Detector"),
     "metrics": ("evaluate",),
     "profile": ("Profile", "profile"),
     "sweep": ("Study", "sweep"),
@@ -40,6 +41,7 @@ _MODULES = (
     "graph",
     "runtime",
     "data",
+    "detection",
     "metrics",
     "calibrate",
     "ptq",
@@ -54,7 +56,8 @@ __all__ = sorted(_HOME_OF)
 if TYPE_CHECKING:
     from .codec import CompressedFile, Rate, rate, requantize
     from .compression import CompressionResult, compress, decompress
-    from .data import ArrayDataset, Dataset, Digits, ImageFolder
+    from .data import ArrayDataset, CocoFolder, Dataset, Digits, ImageFolder
+    from .detection import Detections, Detector
     from .entropy import conditional_entropy, float_entropy
     from .errors import BackendUnavailable, CorruptFile, InvalidArgument, RdquantError, Unsupported
     from .graph import Model, load

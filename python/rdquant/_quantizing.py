@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -108,7 +108,7 @@ def quantize(
     rounding: Rounding = "feedback",
     no_bias_correction: NoBias = False,
     max_kl: MaxKl = 0.1,
-    max_noise: MaxNoise = 0.05,
+    max_noise: MaxNoise = 0.025,
     threads: Threads = None,
     as_json: Json = False,
     debug: Debug = False,

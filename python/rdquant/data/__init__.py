@@ -1,4 +1,4 @@
-"""Labelled images and arrays in the form a network takes: folders, .npz files, scikit-learn's digits."""
+"""Labelled images, photos with boxes and arrays in the form a network takes: folders, .npz files, scikit-learn's digits."""
 
 from __future__ import annotations
 
@@ -13,18 +13,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import CorruptFile, InvalidArgument
+from .boxes import CocoFolder, holds_boxes
 from .dataset import ArrayDataset, Dataset, Digits
 from .images import ImageArray, ImageFolder
-from .preprocess import PRESETS, Layout, Preprocess, Preset, Size
+from .preprocess import PRESETS, Layout, Letterbox, Preprocess, Preset, Size
+from .scene import Frame, Scene
 
 __all__ = [
     "PRESETS",
     "ArrayDataset",
+    "CocoFolder",
     "Dataset",
     "Digits",
+    "Frame",
     "ImageArray",
     "ImageFolder",
+    "Letterbox",
     "Preset",
+    "Scene",
     "input_geometry",
     "open_dataset",
 ]
@@ -55,7 +61,8 @@ def open_dataset(
     """The dataset that a user's words mean, as the command line takes them.
 
     `source` is a Dataset (returned as it is), "digits" (scikit-learn's test split; a folder of that name
-    wins), a folder (`ImageFolder`, preprocess "imagenet" unless given) or a file .npz with arrays x and y,
+    wins), a folder (with images/ and labels/ in it `CocoFolder`, which needs a `preprocess`; else `ImageFolder`,
+    preprocess "imagenet" unless given) or a file .npz with arrays x and y,
     or images and labels. An .npz without `preprocess` holds tensors ready for the network; with it, uint8
     images [n, height, width, 3] or [n, height, width]. `size` and `layout` default to what the input of
     `model` asks for (`input_geometry`), then to the preset's size and NCHW.
@@ -74,6 +81,14 @@ def open_dataset(
         if size is None and (preprocess is None or isinstance(preprocess, str | Preset)):
             crop = wanted_size
     layout = layout or "NCHW"
+    if holds_boxes(path):
+        if labels is not None:
+            raise InvalidArgument(f"labels: {path} has files of boxes in labels/; it takes no labels file")
+        if preprocess is None:
+            raise InvalidArgument(
+                f"preprocess: for the photos with boxes in {path}, name one: yolox or yolov8"
+            )
+        return CocoFolder(path, preprocess, crop, batch_size, layout=layout)
     if path.is_dir():
         return ImageFolder(path, preprocess or "imagenet", crop, batch_size, labels, layout=layout)
     if path.suffix == ".npz":

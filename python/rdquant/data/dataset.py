@@ -8,12 +8,13 @@ import random
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..errors import InvalidArgument
+from .scene import Scene
 
 __all__ = ["ArrayDataset", "Dataset", "Digits", "digest"]
 
@@ -22,7 +23,7 @@ Tensor = NDArray[np.float32]
 
 
 class Dataset(ABC):
-    """Labelled inputs of a classifier, in a fixed order.
+    """Labelled inputs of a classifier, or photos with boxes for a detector, in a fixed order.
 
     Iterating gives batches (x, labels): x float32 [n, …] with n ≤ `batch_size`, labels int64 [n]. Two
     iterations give the same batches.
@@ -34,9 +35,11 @@ class Dataset(ABC):
         class_names: their names, where known.
         batch_size: items per batch of an iteration.
         fingerprint: hex digest that identifies items, labels and preprocessing.
+        task: "classify", or "detect" where `scene` gives boxes; labels are 0 there.
     """
 
     fingerprint: str
+    task: Literal["classify", "detect"] = "classify"
 
     def __init__(
         self,
@@ -62,6 +65,10 @@ class Dataset(ABC):
     def item_name(self, index: int) -> str:
         """What messages call item `index`: its file, or its position."""
         return f"item {index}"
+
+    def scene(self, index: int) -> Scene:
+        """Photo `index` with its boxes. Raises InvalidArgument for data that have labels only."""
+        raise InvalidArgument(f"{self.name}: {self.item_name(index)} has a label, but no boxes")
 
     def __len__(self) -> int:
         return self.labels.size
@@ -128,6 +135,7 @@ class _Subset(Dataset):
         )
         self._whole = whole
         self._chosen = indices
+        self.task = whole.task
         self.fingerprint = digest(whole.fingerprint, indices)
 
     def stream(self, chunks: Iterable[Indices]) -> Iterator[Tensor]:
@@ -136,11 +144,15 @@ class _Subset(Dataset):
     def item_name(self, index: int) -> str:
         return self._whole.item_name(int(self._chosen[index]))
 
+    def scene(self, index: int) -> Scene:
+        return self._whole.scene(int(self._chosen[index]))
+
 
 class _Held(Dataset):
     def __init__(self, whole: Dataset, limit: int) -> None:
         super().__init__(whole.name, whole.labels, whole.classes, whole.batch_size, whole.class_names)
         self.fingerprint = whole.fingerprint
+        self.task = whole.task
         self._whole = whole
         self._limit = limit
         self._lock = threading.Lock()
@@ -164,6 +176,9 @@ class _Held(Dataset):
 
     def item_name(self, index: int) -> str:
         return self._whole.item_name(index)
+
+    def scene(self, index: int) -> Scene:
+        return self._whole.scene(index)
 
     def _keep(self, chunk: Indices, tensor: Tensor) -> None:
         with self._lock:

@@ -21,10 +21,10 @@ from .dataset import Dataset, Indices, Tensor, digest
 from .listing import list_classes, list_csv
 from .preprocess import Layout, Preprocess, Preset, Size, describe, resolve
 
-__all__ = ["ImageArray", "ImageFolder"]
+__all__ = ["GIBIBYTE", "ImageArray", "ImageDataset", "ImageFolder"]
 
 _DECODERS = 2
-_GIBIBYTE = 1 << 30
+GIBIBYTE = 1 << 30
 _DECODE_ERRORS = (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError)
 
 
@@ -170,7 +170,7 @@ class ImageFolder(ImageDataset):
         *,
         layout: Layout = "NCHW",
         classes: int | Sequence[str] | None = None,
-        cache_bytes: int = _GIBIBYTE,
+        cache_bytes: int = GIBIBYTE,
     ) -> None:
         root = Path(dir)
         if not root.is_dir():
@@ -233,7 +233,7 @@ class ImageArray(ImageDataset):
         layout: Layout = "NCHW",
         classes: int | None = None,
         class_names: Sequence[str] | None = None,
-        cache_bytes: int = _GIBIBYTE,
+        cache_bytes: int = GIBIBYTE,
         name: str = "images",
     ) -> None:
         pixels = np.asarray(x)

@@ -13,8 +13,9 @@ from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 
 from ..errors import InvalidArgument
+from .scene import Frame
 
-__all__ = ["PRESETS", "Layout", "Preprocess", "Preset", "describe", "resolve"]
+__all__ = ["PRESETS", "Layout", "Letterbox", "Preprocess", "Preset", "describe", "resolve"]
 
 Layout: TypeAlias = Literal["NCHW", "NHWC"]
 Size: TypeAlias = "int | tuple[int, int] | None"
@@ -82,6 +83,56 @@ class Preset:
         return tensor
 
 
+@dataclass(frozen=True)
+class Letterbox(Preset):
+    """The whole image at one scale inside the size, grey around it, as detectors take it.
+
+    `margin` is not used.
+
+    Attributes:
+        centred: the image lies in the middle, its sides rounded (YOLOv8); else at the top left, its sides cut to whole
+            pixels (YOLOX).
+        grey: of what is around it, 0..255.
+    """
+
+    centred: bool = False
+    grey: int = 114
+
+    def frame(self, width: int, height: int) -> Frame:
+        """Where an image of `width` × `height` pixels lies in the tensor."""
+        scale, left, top, _ = self._place(width, height)
+        return Frame(scale, left, top)
+
+    def pixels(self, image: Image.Image) -> NDArray[np.uint8]:
+        """uint8 array [channels, height, width] of `image`, letterboxed but not yet scaled."""
+        image = _with_mode(image, _MODES[self.order])
+        _, left, top, sides = self._place(image.width, image.height)
+        height, width = self._size()
+        if sides != image.size:
+            image = image.resize(sides, _FILTERS[self.interpolation])
+        pixels = np.full((len(self.mean), height, width), self.grey, np.uint8)
+        inner = np.atleast_3d(np.asarray(image, np.uint8)).transpose(2, 0, 1)
+        pixels[:, top : top + image.height, left : left + image.width] = (
+            inner[::-1] if self.order == "BGR" else inner
+        )
+        return pixels
+
+    def _size(self) -> tuple[int, int]:
+        if self.size is None:
+            raise InvalidArgument(f"preprocess: letterbox {self.name!r} needs a size")
+        return self.size
+
+    def _place(self, image_width: int, image_height: int) -> tuple[float, int, int, tuple[int, int]]:
+        """(scale, left, top, (width, height) of the resized image)."""
+        height, width = self._size()
+        scale = min(height / image_height, width / image_width)
+        whole = round if self.centred else int
+        across, down = (max(1, whole(side * scale)) for side in (image_width, image_height))
+        if not self.centred:
+            return scale, 0, 0, (across, down)
+        return scale, (width - across) // 2, (height - down) // 2, (across, down)
+
+
 Preprocess: TypeAlias = "str | Preset | Callable[[Image.Image], ArrayLike]"
 
 
@@ -104,7 +155,8 @@ _ONES = (1.0, 1.0, 1.0)
 _ZEROS = (0.0, 0.0, 0.0)
 
 #: The presets by name. The first four crop 224 of a short side of 256 unless `size` says otherwise; the
-#: others resize straight to their size, and "unit" and "raw" keep the images' own size unless one is given.
+#: others resize straight to their size, and "unit" and "raw" keep the images' own size unless one is given. The last two
+#: put the whole image into a letterbox.
 PRESETS: dict[str, Preset] = {
     preset.name: preset
     for preset in (
@@ -116,6 +168,8 @@ PRESETS: dict[str, Preset] = {
         _preset("unit", _ZEROS, (255.0,) * 3, size=None, margin=1.0),
         _preset("raw", _ZEROS, _ONES, size=None, margin=1.0),
         _preset("mnist", (0.0,), (1.0,), order="L", size=28, margin=1.0),
+        Letterbox("yolox", "BGR", _ZEROS, _ONES, (416, 416), 1.0, "bilinear"),
+        Letterbox("yolov8", "RGB", _ZEROS, (255.0,) * 3, (640, 640), 1.0, "bilinear", centred=True),
     )
 }
 

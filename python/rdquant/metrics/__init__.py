@@ -1,7 +1,9 @@
-"""What a network's answers are worth: the metrics of thesis §2.4, and `evaluate` over a dataset."""
+"""What a network's answers are worth: the metrics of thesis §2.4, mAP of detectors, and `evaluate` over a dataset."""
 
 from __future__ import annotations
 
+from .coco import STATISTICS, coco_statistics
+from .detection import Confidences, average_precision, compare_confidences, detections
 from .evaluation import TABLES, evaluate, outputs
 from .formulas import (
     accuracy,
@@ -28,18 +30,26 @@ from .formulas import (
     top_k_accuracy,
     top_k_error,
 )
-from .registry import METRICS, Metric
+from .registry import DETECTION_METRICS, METRICS, DetectionMetric, Metric
 
 __all__ = [
+    "DETECTION_METRICS",
     "METRICS",
+    "STATISTICS",
     "TABLES",
+    "Confidences",
+    "DetectionMetric",
     "Metric",
     "accuracy",
     "are_probabilities",
+    "average_precision",
     "class_accuracy",
+    "coco_statistics",
+    "compare_confidences",
     "confusion_matrix",
     "cumulative_gain",
     "dcg",
+    "detections",
     "evaluate",
     "f1",
     "kl_divergence",

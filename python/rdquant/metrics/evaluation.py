@@ -11,12 +11,16 @@ from numpy.typing import ArrayLike, NDArray
 from tqdm import tqdm
 
 from ..data import Dataset
+from ..detection import Detector
 from ..errors import InvalidArgument, Unsupported
 from . import formulas
-from .registry import METRICS
+from .coco import require_evaluator
+from .detection import average_precision, detections
+from .feeding import fitted, single_input
+from .registry import DETECTION_METRICS, METRICS
 
 if TYPE_CHECKING:
-    from ..graph import Model, TensorInfo
+    from ..graph import Model
     from ..runtime import Session
 
 __all__ = ["TABLES", "evaluate", "outputs"]
@@ -39,51 +43,59 @@ def evaluate(
     data: Dataset,
     backend: str = "auto",
     threads: int | None = None,
-    metrics: str | Iterable[str] = ("top1", "top5"),
+    metrics: str | Iterable[str] | None = None,
     reference: ArrayLike | None = None,
     progress: bool = False,
     session: Session | None = None,
     output: str | None = None,
     partial: bool = False,
+    detector: Detector | str | None = None,
 ) -> dict[str, Any]:
-    """Run a classifier over a dataset and measure it.
+    """Run a classifier, or a detector, over a dataset and measure it.
 
     Args:
         model: the network; not used where a `session` is given.
-        data: images and labels.
+        data: images and labels; for a detector, photos with boxes, such as `rdquant.CocoFolder`.
         backend, threads: as for `rdquant.Session`.
-        metrics: names in `METRICS` (floats; accuracies are fractions 0..1) and in `TABLES` (arrays:
-            "scores" float32
-            [n, classes], "confusion" int64 [classes, classes], "precision_by_class" … float64 [classes]).
+        metrics: for a classifier, names in `METRICS` (floats; accuracies are fractions 0..1) and in `TABLES` (arrays:
+            "scores" float32 [n, classes], "confusion" int64 [classes, classes], "precision_by_class" … float64
+            [classes]), default "top1" and "top5"; for a detector, names in `DETECTION_METRICS` (fractions 0..1; they
+            need pycocotools), default "map50" and "map".
         reference: the float network's scores [n, classes], from `outputs`, for the metrics that compare
             with it.
         progress: show a bar on stderr.
         session: an open session to run instead of `model`.
         output: name of the output that holds the scores, for networks with several.
-        partial: on Ctrl-C, give what is known of the images so far; KeyboardInterrupt where there is none.
+        partial: on Ctrl-C, give what is known of a classifier's images so far; KeyboardInterrupt where there is none.
+        detector: how a detector's outputs become detections: the name of its head ("yolox", "yolov8"), or a
+            `rdquant.detection.Detector` with thresholds of one's own; default: the head whose shapes the outputs have.
 
-    Returns a dict: every metric by name, "predictions" (int64 [n], −1 where scores are NaN) and "images" (n).
+    Returns a dict: every metric by name, "predictions" (int64 [n], −1 where scores are NaN; for a detector a list of n
+    `rdquant.detection.Detections`, boxes in pixels of the photo) and "images" (n).
 
     NaN scores count as wrong answers (see `rdquant.metrics.formulas`). With fewer than five classes, top-5
     is 1.
 
     Raises InvalidArgument for an unknown metric, inputs that do not fit the network, a label outside its
-    classes (naming the file), or a missing or misshapen reference; Unsupported for networks that are no
-    classifiers.
+    classes (naming the file), or a missing or misshapen reference; Unsupported for networks that are neither
+    classifiers nor known detectors; BackendUnavailable for a detector's metrics without pycocotools.
     """
-    metrics = (metrics,) if isinstance(metrics, str) else tuple(metrics)
-    allowed = [*METRICS, *TABLES]
-    for name in metrics:
-        if name not in allowed:
-            raise InvalidArgument(f"metrics: no metric {name!r}; allowed: {', '.join(allowed)}")
-        if name in METRICS and METRICS[name].needs_reference and reference is None:
-            raise InvalidArgument(f"metrics: {name} compares with the float model: give reference=")
+    detects = data.task == "detect"
+    names = _names(metrics, detects, reference is not None)
+    if detects:
+        require_evaluator()
+    elif detector is not None:
+        raise InvalidArgument(f"detector: {data.name} has labels, but no boxes to detect")
     if session is None:
         if model is None:
             raise InvalidArgument("model: expected a model, as no session is given")
         from ..runtime import Session
 
         session = Session(model, backend=backend, threads=threads)
+    if detects:
+        found = detections(session, data, detector, progress=progress, output=output)
+        statistics = average_precision(data, found)
+        return {"images": len(data), "predictions": found} | {name: statistics[name] for name in names}
     parts: list[Scores] = []
     try:
         for part in _scored(session, data, progress, output):
@@ -95,12 +107,30 @@ def evaluate(
     labels = data.labels[: len(scores)]
     compared = _reference(reference, scores, len(data))
     result: dict[str, Any] = {"images": len(scores), "predictions": formulas.predictions(scores)}
-    for name in metrics:
+    for name in names:
         if name in METRICS:
             result[name] = METRICS[name](scores, labels, compared)
         else:
             result[name] = TABLES[name](scores, labels)
     return result
+
+
+def _names(metrics: str | Iterable[str] | None, detects: bool, compares: bool) -> tuple[str, ...]:
+    """The metrics asked for, checked."""
+    allowed = [*DETECTION_METRICS] if detects else [*METRICS, *TABLES]
+    if metrics is None:
+        return ("map50", "map") if detects else ("top1", "top5")
+    names = (metrics,) if isinstance(metrics, str) else tuple(metrics)
+    for name in names:
+        if name not in allowed:
+            known = {*DETECTION_METRICS, *METRICS, *TABLES}
+            what = ("for photos with boxes" if detects else "for labelled images") if name in known else ""
+            raise InvalidArgument(
+                f"metrics: no metric {name!r}{' ' * bool(what)}{what}; allowed: {', '.join(allowed)}"
+            )
+        if name in METRICS and METRICS[name].needs_reference and not compares:
+            raise InvalidArgument(f"metrics: {name} compares with the float model: give reference=")
+    return names
 
 
 def outputs(
@@ -141,36 +171,8 @@ def _scored(session: Session, chosen: Dataset, progress: bool, output: str | Non
 
 def _run(session: Session, source: str, x: NDArray[np.float32], output: str | None) -> Scores:
     """Scores of one batch, which the session cuts to the network's own where that is fixed."""
-    if len(session.inputs) != 1:
-        names = ", ".join(tensor.name for tensor in session.inputs)
-        raise Unsupported(
-            f"only networks with one input are evaluated, not with {len(session.inputs)}: {names}"
-        )
-    (tensor,) = session.inputs
-    return _scores(session.run({tensor.name: _fitted(tensor, source, x)}), len(x), output)
-
-
-def _fitted(tensor: TensorInfo, source: str, x: NDArray[np.float32]) -> NDArray[Any]:
-    """`x` in the dtype of the network's input, its shape checked."""
-    wanted = tensor.shape[1:]
-    fits = len(wanted) == x.ndim - 1 and all(
-        not isinstance(want, int) or want in (0, -1, have)
-        for want, have in zip(wanted, x.shape[1:], strict=False)
-    )
-    if not fits:
-        shape = ", ".join(str(want) if want is not None else "?" for want in wanted)
-        raise InvalidArgument(
-            f"{source}: items of shape {list(x.shape[1:])}, but input {tensor.name!r} expects [{shape}]; "
-            "choose size=, layout= or another preprocess="
-        )
-    with np.errstate(invalid="ignore"):  # an integer type that cannot hold a value: reported below
-        feed = x.astype(tensor.dtype, copy=False)
-    if tensor.dtype.kind != "f" and not np.array_equal(feed, x):
-        raise InvalidArgument(
-            f"{source}: input {tensor.name!r} is {tensor.dtype}, which does not hold these values; "
-            "preprocess='raw' gives 0..255"
-        )
-    return feed
+    tensor = single_input(session)
+    return _scores(session.run({tensor.name: fitted(tensor, source, x)}), len(x), output)
 
 
 def _scores(results: Mapping[str, NDArray[Any]], count: int, output: str | None) -> Scores:

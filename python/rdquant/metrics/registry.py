@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from . import formulas
 
-__all__ = ["METRICS", "Metric"]
+__all__ = ["DETECTION_METRICS", "METRICS", "DetectionMetric", "Metric"]
 
 Scores = NDArray[np.float32]
 Labels = NDArray[np.int64]
@@ -107,5 +107,38 @@ METRICS: dict[str, Metric] = {
         _compared("sse", "SSE to the float model", formulas.sse),
         _compared("sae", "SAE to the float model", formulas.sae),
         _compared("psnr", "PSNR to the float model", formulas.psnr, "dB"),
+    )
+}
+
+
+@dataclass(frozen=True)
+class DetectionMetric:
+    """One figure for the detections on photos with boxes, a fraction 0..1, higher is better.
+
+    Attributes:
+        name: key in `DETECTION_METRICS`, and in what `coco_statistics` returns.
+        title: for tables and axes.
+    """
+
+    name: str
+    title: str
+
+
+#: COCO's figures by name; average precision and recall are means over classes.
+DETECTION_METRICS: dict[str, DetectionMetric] = {
+    name: DetectionMetric(name, title)
+    for name, title in (
+        ("map50", "mAP at an overlap of 0.50"),
+        ("map", "mAP at overlaps of 0.50 to 0.95"),
+        ("map75", "mAP at an overlap of 0.75"),
+        ("map_small", "mAP, objects below 32² pixels"),
+        ("map_medium", "mAP, objects of 32² to 96² pixels"),
+        ("map_large", "mAP, objects above 96² pixels"),
+        ("mar1", "Recall, one detection a photo"),
+        ("mar10", "Recall, ten detections a photo"),
+        ("mar100", "Recall, a hundred detections a photo"),
+        ("mar_small", "Recall, objects below 32² pixels"),
+        ("mar_medium", "Recall, objects of 32² to 96² pixels"),
+        ("mar_large", "Recall, objects above 96² pixels"),
     )
 }

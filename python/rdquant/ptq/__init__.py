@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .damage import Damage
 from .dynamic import quantize_dynamic
 from .grids import KINDS, Grid, grid_of
 from .options import ROUNDINGS
@@ -13,6 +14,7 @@ __all__ = [
     "KINDS",
     "METHODS",
     "ROUNDINGS",
+    "Damage",
     "DynamicLayer",
     "DynamicReport",
     "Grid",

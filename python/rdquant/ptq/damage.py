@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..calibrate import stream
+from ..data import input_geometry
+from ..detection import decode, paired_overlaps, recognise
+from ..errors import InvalidArgument, Unsupported
 from ..graph import Model
 from ..metrics import kl_divergence, predictions
 
-__all__ = ["Damage", "Judge", "signal_to_noise"]
+__all__ = ["Damage", "Judge", "output_bytes", "signal_to_noise"]
 
 Images = Callable[[], Iterable[NDArray[np.float32]]]
+Values = list[NDArray[np.float32]]
 _MOST_CLASSES = 1 << 16
+_SURE = 0.05  # of the greatest confidence on an image: boxes below it do not count
 
 
 @dataclass(frozen=True)
@@ -26,7 +31,9 @@ class Damage:
         kl: mean KL divergence of a classifier's outputs to the float network's, nats; None for other networks.
         agreement: share of images with the float network's first class; None for other networks.
         noise: power of the error over the power of the output, for each channel (axis 1; the last of three axes where
-            that is shorter) at most 1, averaged over channels and outputs.
+            that is shorter) at most 1, averaged over channels and outputs. For a detector, the mean of two shares: power
+            of the confidences' error over that of the confidences, at most 1; and how far boxes miss those of the float
+            network, 1 − intersection over union, weighed by their squared confidence.
     """
 
     kl: float | None
@@ -45,7 +52,7 @@ class Damage:
 
 
 class Judge:
-    """Compares networks with `model` on the same images.
+    """Compares networks with `model` on the same images. It holds the float network's outputs for them.
 
     images: gives batches of the input, the same ones each time. threads: as for `rdquant.Session`.
     """
@@ -53,29 +60,75 @@ class Judge:
     def __init__(self, model: Model, images: Images, threads: int | None = None) -> None:
         self._images, self._threads = images, threads
         self._names = [o.name for o in model.outputs]
-        self._floats = self._run(model)
+        self._floats = list(self._run(model))
+        self._size = _input_size(images)
+        self._head = None if self.classifies else self._find_head()
 
     @property
     def classifies(self) -> bool:
         """Whether the network gives one row of scores for each image."""
-        return len(self._names) == 1 and _is_table(self._floats[0])
+        return len(self._names) == 1 and _is_table(self._floats[0][0])
+
+    @property
+    def detects(self) -> bool:
+        """Whether the network has the head of a known detector."""
+        return self._head is not None
 
     def damage(self, model: Model) -> Damage:
         """Of a network with the same outputs."""
-        found = self._run(model)
-        noise = [_noise(a, b) for a, b in zip(self._floats, found, strict=True)]
-        kl = agreement = None
         if self.classifies:
-            before, after = (x.reshape(len(x), -1) for x in (self._floats[0], found[0]))
-            kl = kl_divergence(before, after)
-            agreement = float(np.mean(predictions(before) == predictions(after)))
-        return Damage(kl, agreement, float(np.mean(noise)))
+            return self._of_classes(model)
+        if self._head is not None:
+            return Damage(None, None, self._of_boxes(model, *self._head))
+        noise = _Noise()
+        for before, after in zip(self._floats, self._run(model), strict=True):
+            noise.add(before, after)
+        return Damage(None, None, noise.mean())
 
-    def _run(self, model: Model) -> list[NDArray[np.float32]]:
-        parts: list[Mapping[str, NDArray[np.float32]]] = list(
-            stream(model, self._images(), self._names, threads=self._threads)
+    def _of_classes(self, model: Model) -> Damage:
+        found = list(self._run(model))
+        before, after = (
+            np.concatenate([x[0].reshape(len(x[0]), -1) for x in xs]) for xs in (self._floats, found)
         )
-        return [np.concatenate([p[name] for p in parts]) for name in self._names]
+        noise = _Noise()
+        noise.add([before], [after])
+        agreement = float(np.mean(predictions(before) == predictions(after)))
+        return Damage(kl_divergence(before, after), agreement, noise.mean())
+
+    def _of_boxes(self, model: Model, output: str, head: str) -> float:
+        place, total = self._names.index(output), np.zeros(4)
+        for before, after in zip(self._floats, self._run(model), strict=True):
+            one, other = (decode(head, x[place], self._size) for x in (before, after))
+            error = one.confidences - np.nan_to_num(other.confidences)
+            total[0] += float(np.square(error, dtype=np.float64).sum())
+            total[1] += float(np.square(one.confidences, dtype=np.float64).sum())
+            best = one.confidences.max(axis=2)
+            for i, row in enumerate(best):
+                sure = np.flatnonzero(row >= _SURE * row.max())
+                weights = np.square(row[sure], dtype=np.float64)
+                seen = np.nan_to_num(other.boxes[i, sure])
+                total[2] += weights @ (1 - paired_overlaps(one.boxes[i, sure], seen))
+                total[3] += weights.sum()
+        noise, missed = total[::2] / np.maximum(total[1::2], 1e-30)
+        return float((min(1.0, noise) + missed) / 2)
+
+    def _find_head(self) -> tuple[str, str] | None:
+        shapes = dict(zip(self._names, (x.shape for x in self._floats[0]), strict=True))
+        try:
+            return recognise(shapes, self._size)
+        except (InvalidArgument, Unsupported):
+            return None
+
+    def _run(self, model: Model) -> Iterator[Values]:
+        for found in stream(model, self._images(), self._names, threads=self._threads):
+            yield [found[name] for name in self._names]
+
+
+def output_bytes(model: Model, images: Images, threads: int | None = None) -> int:
+    """Bytes that a network's outputs take for one image, the first of `images`."""
+    for found in stream(model, images(), [o.name for o in model.outputs], threads=threads):
+        return sum(x.nbytes // len(x) for x in found.values())
+    return 0
 
 
 def signal_to_noise(
@@ -98,16 +151,38 @@ def signal_to_noise(
     }
 
 
-def _is_table(scores: NDArray[np.float32]) -> bool:
-    return scores.ndim >= 2 and 2 <= scores[0].size == scores.shape[1] <= _MOST_CLASSES
+class _Noise:
+    """Power of errors and of outputs, channel by channel, as batches come."""
+
+    def __init__(self) -> None:
+        self._sums: list[NDArray[np.float64]] = []  # of each output: [2, channels]
+
+    def add(self, before: Values, after: Values) -> None:
+        sums = [_powers(a, b) for a, b in zip(before, after, strict=True)]
+        self._sums = [x + y for x, y in zip(self._sums, sums, strict=True)] if self._sums else sums
+
+    def mean(self) -> float:
+        shares = [np.minimum(1.0, error / np.maximum(power, 1e-30)).mean() for power, error in self._sums]
+        return float(np.mean(shares))
 
 
-def _noise(before: NDArray[np.float32], after: NDArray[np.float32]) -> float:
+def _powers(before: NDArray[np.float32], after: NDArray[np.float32]) -> NDArray[np.float64]:
+    """float64 [2, channels]: Σx² and Σ(x − x̂)² of one output."""
     if before.ndim == 3 and before.shape[2] < before.shape[1]:
         before, after = before.swapaxes(1, 2), after.swapaxes(1, 2)
     if before.ndim < 3:  # one row of scores: their channels are not told apart
         before, after = before.reshape(1, 1, -1), after.reshape(1, 1, -1)
     axes = (0, *range(2, before.ndim))
     power = np.square(before, dtype=np.float64).sum(axis=axes)
-    error = np.square(before.astype(np.float64) - after).sum(axis=axes)
-    return float(np.mean(np.minimum(1.0, error / np.maximum(power, 1e-30))))
+    return np.stack([power, np.square(before.astype(np.float64) - after).sum(axis=axes)])
+
+
+def _input_size(images: Images) -> tuple[int, int]:
+    """(height, width) of images; (0, 0) where the inputs are none."""
+    for batch in images():
+        return input_geometry(batch.shape)[1] or (0, 0)
+    return 0, 0
+
+
+def _is_table(scores: NDArray[np.float32]) -> bool:
+    return scores.ndim >= 2 and 2 <= scores[0].size == scores.shape[1] <= _MOST_CLASSES

@@ -29,13 +29,14 @@ class Placement:
         return list(dict.fromkeys(self.roots.values()))
 
 
-def place(network: Network, layers: Collection[int]) -> Placement:
+def place(network: Network, layers: Collection[int], exact: bool = False) -> Placement:
     """The placement in which the nodes `layers` compute with levels, and with them all nodes between two of them that
     can.
 
-    The output of a convolution becomes levels whoever reads it, that of a product with a matrix only where something
-    with levels does: so the scores of a classifier stay as exact as the last layer gives them. What follows the last
-    layer stays in float: it costs little time, and decoding boxes is where one scale for all wrecks detectors.
+    The output of a convolution becomes levels whoever reads it, unless `exact`; that of a product with a matrix, and
+    with `exact` of a convolution too, only where something with levels reads it: so the scores of a classifier stay as
+    exact as the last layer gives them, and boxes and confidences of a detector as its last convolutions do. What follows
+    the last layer stays in float: it costs little time, and decoding boxes is where one scale for all wrecks detectors.
     """
     useful = _useful(network, _able(network, set(layers)))
     values: dict[str, None] = {}
@@ -45,12 +46,12 @@ def place(network: Network, layers: Collection[int]) -> Placement:
             source = network.maker(network.data(i)[0]) or 0
         else:
             values.update(dict.fromkeys(network.data(i)))
-        product = source in network.layers and network.layers[source].kind == "product"
+        loose = source in network.layers and (exact or network.layers[source].kind == "product")
         for value in network.given(i):
             reader = network.next_activation(value)
             passed_on = reader is not None and _is_taken_in(network, reader, useful)
             read = any(user in useful for user in network.users(value))
-            if not passed_on and (read or not product):
+            if not passed_on and (read or not loose):
                 values[value] = None
     return Placement(tuple(sorted(useful)), _roots(network, useful, values))
 

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InvalidArgument
+from .curves import Curve
 from .grids import grid_of
 from .observed import Observed
 
@@ -26,13 +27,18 @@ Cost = Callable[[float, float], float]
 
 
 def range_of(
-    observed: Observed, method: str, percentile: float = 99.999, symmetric: bool = False
+    observed: Observed,
+    method: str,
+    percentile: float = 99.999,
+    symmetric: bool = False,
+    curve: Curve | None = None,
 ) -> tuple[float, float]:
     """(low, high) that levels shall reach from and to, low ≤ 0 ≤ high; what lies outside is clipped.
 
     method: one of `METHODS`. percentile: share of the values, in percent, that "percentile" keeps: as many are left
     out at either end, at an end where they have the other sign than most none. symmetric: the range will be made
-    symmetric, which "mse" and "kl" take into account.
+    symmetric, which "mse" and "kl" take into account. curve: the function through which alone the value is read: "mse"
+    takes the error of what it makes of the value, so that SiLU's input need not reach far below 0.
 
     Raises InvalidArgument for an unknown method or a percentile outside 50..100.
     """
@@ -50,7 +56,10 @@ def range_of(
     if method == "percentile":
         return _percentile(middles, weights, low, high, percentile)
     if method == "mse":
-        return _search(low, high, lambda a, b: _squared_error(middles, weights, a, b, symmetric))
+        wanted = middles if curve is None else curve(middles)
+        return _search(
+            low, high, lambda a, b: _squared_error(middles, wanted, weights, a, b, symmetric, curve)
+        )
     return _search(low, high, lambda a, b: _divergence(middles, weights, a, b, symmetric))
 
 
@@ -84,9 +93,18 @@ def _levels(values: Floats, low: float, high: float, symmetric: bool) -> tuple[N
     return levels.astype(np.int64), (levels - grid.zero) * grid.scale
 
 
-def _squared_error(middles: Floats, weights: Floats, low: float, high: float, symmetric: bool) -> float:
+def _squared_error(
+    middles: Floats,
+    wanted: Floats,
+    weights: Floats,
+    low: float,
+    high: float,
+    symmetric: bool,
+    curve: Curve | None,
+) -> float:
     _, restored = _levels(middles, low, high, symmetric)
-    return float(weights @ np.square(middles - restored))
+    found = restored if curve is None else curve(restored)
+    return float(weights @ np.square(wanted - found))
 
 
 def _divergence(middles: Floats, weights: Floats, low: float, high: float, symmetric: bool) -> float:

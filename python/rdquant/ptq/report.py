@@ -35,7 +35,8 @@ class LayerReport:
     Attributes:
         node, op: of the graph.
         alone: what the outputs lose where this layer alone is quantized: KL divergence in nats, or share of noise.
-        sqnr_db: of its output in the quantized network, decibels; None where it is not compared.
+        sqnr_db: of its output in the quantized network, decibels, behind its activation (SiLU too); None where it is not
+            compared.
         kept: whether it stays in float.
         reason: why, "" where it does not.
     """

@@ -15,7 +15,8 @@ from tqdm import tqdm
 from ..data import Dataset
 from ..errors import InvalidArgument
 from ..graph import Model, load
-from .damage import Damage, Judge, signal_to_noise
+from .curves import curve_of
+from .damage import Damage, Judge, output_bytes, signal_to_noise
 from .equalize import equalized
 from .export import LayerLevels, write
 from .fold import folded
@@ -32,8 +33,8 @@ from .rounds import Rounding
 __all__ = ["quantize_static"]
 
 _BATCH = 32
-_MEASURED = 128  # images that steps are measured on, at most
-_RANKED = 16  # images that each layer alone is measured on, at most
+_MEASURED = 128, 1 << 27  # images that steps are measured on, and bytes of their outputs, at most
+_RANKED = 16, 1 << 25  # the same, that each layer alone is measured on
 _FITTED = 128  # images that weights are rounded by, at most
 Levels = dict[str, LayerLevels]
 
@@ -51,7 +52,7 @@ def quantize_static(
     rounding: str = "feedback",
     correct_bias: bool = True,
     max_kl: float = 0.1,
-    max_noise: float = 0.05,
+    max_noise: float = 0.025,
     threads: int | None = None,
     progress: bool = False,
 ) -> QuantizedModel[Report]:
@@ -77,8 +78,10 @@ def quantize_static(
             (GPTQ's class); "order": so, and layer after layer, each making up for the levels of all before it.
         correct_bias: biases take up the mean error of their layer's outputs.
         max_kl, max_noise: what may be lost on the calibration images: mean KL divergence of a classifier's outputs to
-            the float network's, nats; for any other network the mean share of noise in its outputs' channels (0.05:
-            13 dB). Where it is more, the layers that alone do most damage stay in float, until it is not.
+            the float network's, nats; for a detector whose head `rdquant.detection` knows, the share of noise in what
+            it says of boxes (see `rdquant.ptq.Damage`); for any other network the mean share of noise in its outputs'
+            channels (0.025: 16 dB). Where it is more, the layers that alone do most damage stay in float, until it is
+            not.
         threads: of inference; default: all cores.
         progress: show bars on stderr.
 
@@ -146,16 +149,17 @@ class _Static:
     def __init__(self, model: Model, images: _Images, options: Options, progress: bool) -> None:
         self._name = model.name
         self._images, self._options, self._progress = images, options, progress
-        self._few = images.spread(_MEASURED)
         float_model = folded(model)
+        self._bytes = output_bytes(float_model, images.first(1), options.threads)
+        self._few = self._share(*_MEASURED)
         self._network = Network(float_model)
         if not self._network.layers:
             raise InvalidArgument(
                 f"{model.name}: no convolution or product with weights of its own to quantize"
             )
         self._all = list(self._network.layers)
-        self._placement = place(self._network, self._all)
         self._judge = Judge(float_model, self._few, options.threads)
+        self._placement = self._placed(self._all)
         self._limit = options.max_kl if self._judge.classifies else options.max_noise
         self._steps: list[StepReport] = []
         self._observed: dict[str, Observed] = {}
@@ -170,6 +174,8 @@ class _Static:
         kept: dict[int, str] = {}
         if damage.score > self._limit:
             model, damage, kept = self._keep(levels, alone, damage)
+        if self._options.rounding == "order":
+            model, damage = self._in_order(model, damage, [i for i in self._all if i not in kept], levels)
         layers = self._layer_reports(model, alone, kept)
         report = Report(
             self._images.count,
@@ -181,6 +187,10 @@ class _Static:
             damage.score <= self._limit,
         )
         return QuantizedModel(model, report)
+
+    def _share(self, count: int, size: int) -> _Images:
+        """At most `count` images spread over all, and so few that their outputs take `size` bytes at most."""
+        return self._images.spread(min(count, max(1, size // max(1, self._bytes))))
 
     def _observe(self) -> dict[str, Observed]:
         values = list(self._placement.roots)
@@ -222,28 +232,46 @@ class _Static:
             if options.correct_bias:
                 levels = corrected
                 self._measure("bias", levels)
-            if options.rounding == "order":
-                bar.reset()
-                ordered = rounding.in_order(levels, lambda found: self._write(self._all, found))
-                before = self._steps[-1].damage
-                if self._measure("order", ordered).score < before.score:
-                    levels = ordered
         return levels
 
-    def _rounding(self, done: Any = lambda n: None) -> Rounding:
-        layers = list(self._network.layers.values())
+    def _in_order(
+        self, model: Model, damage: Damage, nodes: list[int], levels: Levels
+    ) -> tuple[Model, Damage]:
+        """Layers of `nodes` rounded to what makes up for all before them; the better of that and what there was.
+
+        It comes after the choice of layers that stay in float: what a collapsed layer does cannot be made up for.
+        """
+        with self._bar("order", len(nodes), "layer") as bar:
+            rounding = self._rounding(bar.update, nodes)
+            found = rounding.in_order(levels, lambda known: self._write(nodes, known))
+        ordered, after = self._written(nodes, found)
+        self._steps.append(StepReport("order", after))
+        return (ordered, after) if after.score < damage.score else (model, damage)
+
+    def _rounding(self, done: Any = lambda n: None, nodes: Collection[int] | None = None) -> Rounding:
+        layers = [self._network.layers[i] for i in (self._all if nodes is None else nodes)]
         scales = {layer.weight: self._grid(self._placement.roots[layer.input]).scale for layer in layers}
         return Rounding(self._network.model, layers, scales, self._images.first(_FITTED), self._options, done)
 
     def _grid(self, value: str) -> Grid:
         if value not in self._grids:
             options = self._options
-            low, high = range_of(self._observed[value], options.ranges, options.percentile, options.symmetric)
+            curved = curve_of(self._network, value)
+            low, high = range_of(
+                self._observed[value],
+                options.ranges,
+                options.percentile,
+                options.symmetric,
+                curved[0] if curved is not None else None,
+            )
             self._grids[value] = grid_of(low, high, options.activations, options.symmetric)
         return self._grids[value]
 
+    def _placed(self, nodes: Collection[int]) -> Placement:
+        return place(self._network, nodes, exact=not self._judge.classifies)
+
     def _write(self, nodes: Collection[int], levels: Levels) -> Model:
-        placement: Placement = place(self._network, nodes)
+        placement = self._placed(nodes)
         grids = {value: self._grid(value) for value in placement.values}
         return write(self._network, placement, grids, levels, f"{self._name}.int8")
 
@@ -258,7 +286,7 @@ class _Static:
 
     def _rank(self, levels: Levels) -> dict[int, float]:
         """Layer → damage it does alone."""
-        judge = Judge(self._network.model, self._few.spread(_RANKED), self._options.threads)
+        judge = Judge(self._network.model, self._share(*_RANKED), self._options.threads)
         with self._bar("ranking", len(self._all), "layer") as bar:
             found = {}
             for i in self._all:
@@ -297,9 +325,12 @@ class _Static:
         for i in self._all:
             value = network.given(i)[0]
             reader = network.next_activation(value)
-            outputs[i] = network.given(reader)[0] if reader is not None else value
+            curved = curve_of(network, value)
+            outputs[i] = curved[1] if curved is not None else value
+            if reader is not None:
+                outputs[i] = network.given(reader)[0]
         sqnr: dict[str, float] = {}
-        few = self._few.spread(_RANKED)
+        few = self._share(*_RANKED)
         for portion in portions(network.model, list(outputs.values())):
             sqnr |= signal_to_noise(network.model, model, portion, few, self._options.threads)
         return tuple(

@@ -11,10 +11,11 @@ from matplotlib.figure import Figure
 from .._files import replacing
 from ..errors import InvalidArgument
 from . import plots, tables
+from .confidences import plot_confidences
 from .page import headline, page
 from .rows import KEPT, StudyLike, View, arrange
 
-__all__ = ["best_rows", "plot_curves", "summary", "write_report"]
+__all__ = ["best_rows", "plot_confidences", "plot_curves", "summary", "write_report"]
 
 
 def write_report(study: StudyLike, folder: str | os.PathLike[str], tolerance: float | None = None) -> Path:

@@ -1,0 +1,126 @@
+"""From a detector and photos with boxes to detections, mean average precision and confidences."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from ..data import Dataset, input_geometry
+from ..detection import Detections, Detector, recognise
+from ..errors import InvalidArgument
+from .coco import coco_statistics
+from .feeding import fitted, single_input
+
+if TYPE_CHECKING:
+    from ..graph import Model
+    from ..runtime import Session
+
+__all__ = ["Confidences", "average_precision", "compare_confidences", "detections"]
+
+
+def detections(
+    session: Session,
+    data: Dataset,
+    detector: Detector | str | None = None,
+    *,
+    progress: bool = False,
+    output: str | None = None,
+) -> list[Detections]:
+    """What a network sees on each photo of `data`, in order, boxes in pixels of the photo.
+
+    detector: how outputs become detections, or the name of a head; default: `Detector()`, which finds the head by the
+    shapes of the outputs. output: name of the output to read, for networks with several.
+
+    Raises InvalidArgument for data without boxes, inputs that do not fit the network, or a name that is unknown;
+    Unsupported for networks that are no known detectors.
+    """
+    settings = detector if isinstance(detector, Detector) else Detector(detector)
+    tensor = single_input(session)
+    found: list[Detections] = []
+    with tqdm(total=len(data), unit="photo", disable=not progress, leave=False) as bar:
+        for x, _ in data:
+            _, size = input_geometry(x.shape)
+            if size is None:
+                raise InvalidArgument(f"{data.name}: expected images, got items of shape {list(x.shape[1:])}")
+            results = session.run({tensor.name: fitted(tensor, data.name, x)})
+            if output is not None and output not in results:
+                raise InvalidArgument(f"output: no {output!r} among {', '.join(results)}")
+            shapes = {name: a.shape for name, a in results.items() if output in (None, name)}
+            name, head = recognise(shapes, size, settings.head)
+            for seen in settings.detect(head, results[name], size):
+                found.append(seen.on_photo(data.scene(len(found))))
+            bar.update(len(x))
+    return found
+
+
+def average_precision(data: Dataset, found: Sequence[Detections]) -> dict[str, float]:
+    """`rdquant.metrics.STATISTICS` by name, of detections on each photo of `data`; see `coco_statistics`."""
+    if len(found) != len(data):
+        raise InvalidArgument(f"found: expected detections on {len(data)} photos, got {len(found)}")
+    return coco_statistics((data.scene(i) for i in range(len(data))), found, data.classes)
+
+
+@dataclass(frozen=True)
+class Confidences:
+    """How confident several networks are of what they see on the same photos.
+
+    Attributes:
+        edges: float64 [bins + 1], ascending, up to 1.
+        counts: network's name → int64 [bins], detections by confidence.
+        mean: network's name → mean confidence; NaN without detections.
+        photos: number of them.
+    """
+
+    edges: NDArray[np.float64]
+    counts: dict[str, NDArray[np.int64]]
+    mean: dict[str, float]
+    photos: int
+
+    def rows(self) -> list[dict[str, str | float | int]]:
+        """A row for each network and bin: network, low, high, count."""
+        return [
+            {"network": name, "low": float(low), "high": float(high), "count": int(count)}
+            for name, counts in self.counts.items()
+            for low, high, count in zip(self.edges[:-1], self.edges[1:], counts, strict=True)
+        ]
+
+
+def compare_confidences(
+    models: Mapping[str, Model | str | os.PathLike[str] | Session],
+    data: Dataset,
+    detector: Detector | str | None = None,
+    *,
+    bins: int = 20,
+    backend: str = "auto",
+    threads: int | None = None,
+    progress: bool = False,
+) -> Confidences:
+    """Confidences of several networks' detections side by side, such as float, static and dynamic (paper 000).
+
+    models: by the name that tables and plots call them; sessions are used as they are. detector: as for `detections`;
+    unless it is a `Detector`, detections count from a confidence of 0.25, where detectors usually begin to report.
+    bins: of equal width from the detector's least confidence to 1. backend, threads: as for `rdquant.Session`.
+
+    Raises InvalidArgument where there is no model or bin, and as `detections` does.
+    """
+    from ..runtime import Session
+
+    if not models or bins < 1:
+        raise InvalidArgument(f"expected at least one model and one bin, got {len(models)} and {bins}")
+    settings = detector if isinstance(detector, Detector) else Detector(detector, confidence=0.25)
+    edges = np.linspace(settings.confidence, 1.0, bins + 1)
+    counts: dict[str, NDArray[np.int64]] = {}
+    mean: dict[str, float] = {}
+    for name, model in models.items():
+        session = model if isinstance(model, Session) else Session(model, backend=backend, threads=threads)
+        found = detections(session, data, settings, progress=progress)
+        values = np.concatenate([seen.confidences for seen in found])
+        counts[name] = np.histogram(np.clip(values, edges[0], 1.0), edges)[0].astype(np.int64)
+        mean[name] = float(values.mean()) if values.size else float("nan")
+    return Confidences(edges, counts, mean, len(data))

@@ -1,0 +1,49 @@
+"""What a network of one input is fed with while it is evaluated."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import InvalidArgument, Unsupported
+
+if TYPE_CHECKING:
+    from ..graph import TensorInfo
+    from ..runtime import Session
+
+__all__ = ["fitted", "single_input"]
+
+
+def single_input(session: Session) -> TensorInfo:
+    """The network's input. Raises Unsupported where there are several."""
+    if len(session.inputs) != 1:
+        names = ", ".join(tensor.name for tensor in session.inputs)
+        raise Unsupported(
+            f"only networks with one input are evaluated, not with {len(session.inputs)}: {names}"
+        )
+    return session.inputs[0]
+
+
+def fitted(tensor: TensorInfo, source: str, x: NDArray[np.float32]) -> NDArray[Any]:
+    """`x` in the dtype of the network's input, its shape checked; `source` is what messages call the data."""
+    wanted = tensor.shape[1:]
+    fits = len(wanted) == x.ndim - 1 and all(
+        not isinstance(want, int) or want in (0, -1, have)
+        for want, have in zip(wanted, x.shape[1:], strict=False)
+    )
+    if not fits:
+        shape = ", ".join(str(want) if want is not None else "?" for want in wanted)
+        raise InvalidArgument(
+            f"{source}: items of shape {list(x.shape[1:])}, but input {tensor.name!r} expects [{shape}]; "
+            "choose size=, layout= or another preprocess="
+        )
+    with np.errstate(invalid="ignore"):  # an integer type that cannot hold a value: reported below
+        feed = x.astype(tensor.dtype, copy=False)
+    if tensor.dtype.kind != "f" and not np.array_equal(feed, x):
+        raise InvalidArgument(
+            f"{source}: input {tensor.name!r} is {tensor.dtype}, which does not hold these values; "
+            "preprocess='raw' gives 0..255"
+        )
+    return feed
