@@ -149,13 +149,13 @@ IntegerPlan plan_dense(const ConvShape& s) {
   plan.flat = s.kh == 1 && s.kw == 1 && s.sh == 1 && s.sw == 1 && s.top == 0 && s.left == 0 &&
               s.bottom == 0 && s.right == 0;
   const Index row = plan.flat ? s.h * s.w : s.ow();
-  const TileChoice choice = choose_tile<IntegerPixels, kIntegerBlocks>(row, blocks);
+  const TileChoice choice = choose_tile<IntegerPixels, kIntegerBlocks>(row, blocks, integer_tile_cost);
   plan.blocks = choice.blocks;
   plan.pixels = choice.pixels;
   plan.tiles = divide(row, plan.pixels);
   const Index fours = divide(s.c / plan.groups, 4);
   const Index weights = plan.groups * blocks * s.kh * s.kw * fours * kTapBytes;
-  plan.filters_first = weights / plan.groups > (Index{1} << 19);
+  plan.filters_first = weights / plan.groups > (Index{1} << 20);
   plan.items = s.n * plan.groups * divide(blocks, plan.blocks) * plan.tiles * (plan.flat ? 1 : s.oh());
   plan.pack_items = plan.groups * blocks;
   plan.bytes = sums_bytes(plan.groups * blocks, s.kh) + weights;

@@ -63,12 +63,13 @@ inline Index tile_cost(Index blocks, Index pixels) {
   return blocks == 0 ? 0 : sums + blocks + pixels + 4;
 }
 
+using TileCost = Index (*)(Index blocks, Index pixels);
+
 template <int N, int... P>
-void consider(Index width, Index blocks, TileChoice& best, Pixels<P...> /*list*/) {
+void consider(Index width, Index blocks, TileCost of, TileChoice& best, Pixels<P...> /*list*/) {
   for (const Index pixels : {P...}) {
     if (pixels > width || N > blocks) continue;
-    const Index cost =
-        divide(width, pixels) * (blocks / N * tile_cost(N, pixels) + tile_cost(blocks % N, pixels));
+    const Index cost = divide(width, pixels) * (blocks / N * of(N, pixels) + of(blocks % N, pixels));
     if (best.cost == 0 || cost < best.cost) best = {N, pixels, cost};
   }
 }
@@ -76,11 +77,11 @@ void consider(Index width, Index blocks, TileChoice& best, Pixels<P...> /*list*/
 // The tile with which `blocks` blocks of filters by rows of `width` pixels cost least. The last tile of a row
 // may overlap the one before.
 template <template <int> class Sizes = TilePixels, int N = kTileBlocks>
-TileChoice choose_tile(Index width, Index blocks) {
+TileChoice choose_tile(Index width, Index blocks, TileCost of = tile_cost) {
   TileChoice best = {};
   for_each<N>([&](auto n) {
     constexpr int kBlocks = decltype(n)::value + 1;
-    consider<kBlocks>(width, blocks, best, typename Sizes<kBlocks>::List{});
+    consider<kBlocks>(width, blocks, of, best, typename Sizes<kBlocks>::List{});
   });
   return best;
 }
