@@ -52,7 +52,7 @@ def quantize_static(
     rounding: str = "feedback",
     correct_bias: bool = True,
     max_kl: float = 0.1,
-    max_noise: float = 0.05,
+    max_noise: float = 0.025,
     threads: int | None = None,
     progress: bool = False,
 ) -> QuantizedModel:
@@ -80,7 +80,7 @@ def quantize_static(
         max_kl, max_noise: what may be lost on the calibration images: mean KL divergence of a classifier's outputs to
             the float network's, nats; for a detector whose head `rdquant.detection` knows, the share of noise in what
             it says of boxes (see `rdquant.ptq.Damage`); for any other network the mean share of noise in its outputs'
-            channels (0.05: 13 dB). Where it is more, the layers that alone do most damage stay in float, until it is
+            channels (0.025: 16 dB). Where it is more, the layers that alone do most damage stay in float, until it is
             not.
         threads: of inference; default: all cores.
         progress: show bars on stderr.
