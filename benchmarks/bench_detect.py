@@ -14,6 +14,7 @@ import argparse
 import json
 import resource
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -41,13 +42,12 @@ def measured(
     return {"all": {m: found[m] for m in METRICS}, "unseen": {m: part[m] for m in METRICS}}
 
 
-def detector(folder: Path, images: Path, threads: int | None, plot: Path | None) -> list[dict[str, Any]]:
+def detector(folder: Path, images: Path, threads: int | None, plot: Path | None) -> Iterator[dict[str, Any]]:
     """A row for each kind of calibration photos."""
     model = rdq.load(folder / f"{NET}.onnx")
     data = rdq.CocoFolder(images / "coco-val2017", "yolox").held(1 << 29)
     before = measured(model, data, "auto", threads)
     other = rdq.ImageFolder(images / "nips2017-dev", "yolox").calibration(PHOTOS)
-    rows = []
     for name, calibration in (("coco", data.take(np.arange(0, len(data), 2))), ("nips2017-dev", other)):
         start = time.perf_counter()
         quantized = rdq.quantize_static(model, calibration, threads=threads)
@@ -70,9 +70,8 @@ def detector(folder: Path, images: Path, threads: int | None, plot: Path | None)
         if plot is not None and name == "coco":
             found = compare_confidences({"float": model, "static": quantized}, data, threads=threads)
             plot_confidences(found, plot)
-        rows.append(row)
         print(json.dumps(row), flush=True)
-    return rows
+        yield row
 
 
 def collapse(folder: Path, images: Path, threads: int | None) -> dict[str, Any]:
@@ -122,7 +121,10 @@ def main() -> None:
     parser.add_argument("--plot", type=Path, help="picture of the confidences to write")
     options = parser.parse_args()
     if NET in options.nets:
-        store(rows=detector(options.models, options.images, options.threads, options.plot))
+        rows = []
+        for row in detector(options.models, options.images, options.threads, options.plot):
+            rows.append(row)
+            store(rows=rows)
     if RANDOM in options.nets:
         store(collapse=collapse(options.models, options.images, options.threads))
 
