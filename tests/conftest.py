@@ -68,6 +68,20 @@ def folder(tmp_path: Path) -> Path:
     return root
 
 
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """Three photos of 96 × 64: two objects, none (without a file of labels), one."""
+    root = tmp_path / "coco"
+    (root / "images").mkdir(parents=True)
+    (root / "labels").mkdir()
+    for i in range(3):
+        pictures.picture(i, 96, 64).save(root / "images" / f"{i}.png")
+    (root / "labels" / "0.txt").write_text("0 0.5 0.5 0.5 0.5\n\n2 0.125 0.25 0.25 0.5\n")
+    (root / "labels" / "2.txt").write_text("1 0.5 0.5 1 1\n")
+    (root / "classes.txt").write_text("cat\ndog\ncar\n\n")
+    return root
+
+
 @pytest.fixture(scope="session")
 def squeezenet(shared_data: Path) -> dict[str, np.ndarray]:
     """SqueezeNet 1.1's weights and biases by name, read without rdquant; nobody writes to them."""

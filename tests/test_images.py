@@ -47,7 +47,8 @@ def test_preset_values(preset, expected):
 
 def test_every_preset_is_tested():
     assert set(PRESETS) == {
-        "imagenet", "caffe", "tf", "efficientnet-lite", "cifar10", "unit", "raw", "mnist"
+        "imagenet", "caffe", "tf", "efficientnet-lite", "cifar10", "unit", "raw", "mnist",
+        "yolox", "yolov8",  # by tests/test_photos.py
     }  # fmt: skip
 
 
