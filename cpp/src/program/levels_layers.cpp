@@ -201,24 +201,28 @@ bool write_level_pool(LevelWriter& writer, const Step& step) {
   if (!std::holds_alternative<Pool>(step.operation) && !std::holds_alternative<Reduce>(step.operation))
     return false;
   const LevelWriter::Source* x = writer.source(step.inputs[0]);
-  const auto target = x == nullptr ? std::nullopt : writer.target(step.outputs[0]);
-  if (!target) return false;
+  if (x == nullptr) return false;
+  const auto target = writer.target(step.outputs[0]);
   auto op = mean_of(writer, step);
   if (!op || op->window.kernel[0] * op->window.kernel[1] > (std::int64_t{1} << 22U)) return false;
+  const Shape& from = writer.value(step.inputs[0]).shape;
+  const bool global = op->window.kernel == std::vector<std::int64_t>{from[2], from[3]};
+  if (!target && !global) return false;
   op->x_zero = x->grid.zero;
-  op->scale = static_cast<float>(static_cast<double>(x->grid.scale) / target->grid.scale);
-  op->requantize = *clamped({}, target->grid);
+  const double to = target ? target->grid.scale : 1.0;
+  op->scale = static_cast<float>(static_cast<double>(x->grid.scale) / to);
+  if (target) op->requantize = *clamped({}, target->grid);
   for (const ValueId id : {x->scale, x->zero}) {
     if (id != kNone) static_cast<void>(writer.builder().bake(id));
   }
-  writer.reach(*target);
-  const Shape& from = writer.value(step.inputs[0]).shape;
-  if (writer.value(target->levels).shape.size() == 4) {
-    writer.write(*op, {x->levels}, target->levels, step.node);
+  if (target) writer.reach(*target);
+  const ValueId out = target ? target->levels : step.outputs[0];
+  if (writer.value(out).shape.size() == 4) {
+    writer.write(*op, {x->levels}, out, step.node);
   } else {
-    const ValueId made =
-        writer.write(*op, {x->levels}, target->grid.dtype, {from[0], from[1], 1, 1}, step.node);
-    writer.write(Reshape{}, {made}, target->levels, step.node);
+    const Shape shape{from[0], from[1], 1, 1};
+    const ValueId made = writer.write(*op, {x->levels}, writer.value(out).dtype, shape, step.node);
+    writer.write(Reshape{}, {made}, out, step.node);
   }
   return true;
 }

@@ -216,7 +216,7 @@ struct LevelConvolution {
 /// levels.
 struct Lookup {};
 /// Means of levels under a window: v = float(Σ (x − x_zero)) · (scale / float(count)), 0 where nothing is
-/// counted; then as `requantize`. Padding is not summed up; it counts where `count_include_pad`.
+/// counted; then as `requantize`, or v itself where the output is f32. Padding is not summed up; it counts where `count_include_pad`.
 struct LevelPool {
   Window window;
   bool count_include_pad = false;

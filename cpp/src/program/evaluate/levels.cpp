@@ -193,7 +193,11 @@ void compute(const LevelPool& step, Inputs inputs, Outputs outputs) {
           step.count_include_pad ? static_cast<std::int32_t>(ones.size()) : counts.sum(n, c, 0, h, v);
       const float value =
           count == 0 ? 0.0F : static_cast<float>(sum) * (step.scale / static_cast<float>(count));
-      y.as<std::uint8_t>()[p * plane + i] = static_cast<std::uint8_t>(requantized(step.requantize, value));
+      if (y.dtype == DType::f32) {
+        y.as<float>()[p * plane + i] = value;
+      } else {
+        y.as<std::uint8_t>()[p * plane + i] = static_cast<std::uint8_t>(requantized(step.requantize, value));
+      }
     }
   }
 }

@@ -2,6 +2,7 @@
 #include "levels.hpp"
 
 #include <algorithm>
+#include <array>
 #include <cstring>
 #include <string>
 #include <utility>
@@ -178,6 +179,59 @@ bool build_level_window(Builder& builder, const Step& step) {
   return true;
 }
 
+/// Means of whole images of levels, as numbers.
+struct MeanWork {
+  Lie lie;
+  bool is_signed;
+  std::int32_t zero;
+  float scale;  ///< of levels, by the count
+  int threads;
+
+  void operator()(void* const* operand) const {
+    const auto* x = static_cast<const std::uint8_t*>(operand[0]);
+    auto* y = static_cast<float*>(operand[1]);
+    const Index groups = kernels::divide(lie.channels, kLanes);
+    share(lie.images * groups, 1, threads, [&](Index begin, Index end) {
+      for (Index item = begin; item < end; ++item) {
+        const Index first = item % groups * kLanes, count = std::min(kLanes, lie.channels - first);
+        mean(x + item / groups * lie.image + first, count, y + item / groups * lie.channels + first);
+      }
+    });
+  }
+
+ private:
+  static constexpr Index kLanes = 64;
+
+  void mean(const std::uint8_t* x, Index count, float* y) const {
+    std::array<std::int32_t, kLanes> sums{};
+    const std::uint8_t flip = is_signed ? 128 : 0;  // int8 plus 128
+    for (Index pixel = 0; pixel < lie.area; ++pixel, x += lie.pixel) {
+      for (Index c = 0; c < count; ++c) sums[static_cast<std::size_t>(c)] += x[c] ^ flip;
+    }
+    const auto less = static_cast<std::int32_t>(lie.area) * (zero + flip);
+    for (Index c = 0; c < count; ++c)
+      y[c] = static_cast<float>(sums[static_cast<std::size_t>(c)] - less) * scale;
+  }
+};
+
+/// The mean of whole images as numbers, of levels channels last.
+bool build_level_mean(Builder& builder, const Step& step) {
+  const auto* op = std::get_if<program::LevelPool>(&step.operation);
+  const ValueId x = step.inputs[0], y = step.outputs[0];
+  if (op == nullptr || builder.value(y).dtype != core::DType::f32) return false;
+  const core::Shape& shape = builder.value(x).shape;
+  const bool whole = op->window.kernel == std::vector<std::int64_t>{shape[2], shape[3]};
+  if (!whole || builder.layout(x) != Layout::channels_last ||
+      core::element_count(builder.value(y).shape) == 0)
+    return false;
+  const Lie lie = lie_of(builder, x);
+  builder.emit(make_own("mean", 2,
+                        MeanWork{lie, builder.value(x).dtype == core::DType::i8, op->x_zero,
+                                 op->scale / static_cast<float>(lie.area), builder.threads()}),
+               {builder.read(x, Layout::channels_last), builder.write(y, Layout::plain)}, Layout::plain);
+  return true;
+}
+
 bool build_level_resize(Builder& builder, const Step& step) {
   const ValueId x = step.inputs[0], y = step.outputs[0];
   if (builder.layout(y) != Layout::channels_last || !is_level_resize(builder.program(), step)) return false;
@@ -303,6 +357,7 @@ bool build_levels(Builder& builder, const Step& step) {
   if (std::holds_alternative<program::Dequantize>(operation)) return build_dequantize(builder, step);
   if (std::holds_alternative<program::DynamicQuantize>(operation))
     return build_dynamic_quantize(builder, step);
+  if (build_level_mean(builder, step)) return true;
   if (!is_level(builder.value(step.outputs[0]))) return false;
   if (std::holds_alternative<program::Concat>(operation)) return build_level_parts(builder, step, true);
   if (std::holds_alternative<program::Split>(operation)) return build_level_parts(builder, step, false);

@@ -67,6 +67,35 @@ void copy_row(const T* from, T* to, std::int64_t n, std::int64_t from_stride, st
   }
 }
 
+constexpr std::int64_t kShortRow = 16;  // bytes; a call of memcpy would cost more than the copy
+
+/// Rows of a few contiguous elements: the channels of a pixel.
+template <typename T, std::int64_t N>
+void copy_pixels(const T* from, T* to, std::int64_t rows, std::int64_t from_stride, std::int64_t to_stride) {
+  for (std::int64_t r = 0; r < rows; ++r, from += from_stride, to += to_stride)
+    std::memcpy(to, from, N * sizeof(T));
+}
+
+template <typename T>
+void copy_short_rows(const T* from, T* to, const StridedCopy& c, std::size_t axis) {
+  const std::int64_t rows = c.shape[axis], from_stride = c.from_strides[axis], to_stride = c.to_strides[axis];
+  switch (c.shape[axis + 1]) {
+    case 2:
+      return copy_pixels<T, 2>(from, to, rows, from_stride, to_stride);
+    case 3:
+      return copy_pixels<T, 3>(from, to, rows, from_stride, to_stride);
+    case 4:
+      return copy_pixels<T, 4>(from, to, rows, from_stride, to_stride);
+    case 8:
+      return copy_pixels<T, 8>(from, to, rows, from_stride, to_stride);
+    default:
+      for (std::int64_t r = 0; r < rows; ++r) {
+        for (std::int64_t i = 0; i < c.shape[axis + 1]; ++i)
+          to[r * to_stride + i] = from[r * from_stride + i];
+      }
+  }
+}
+
 /// Two innermost axes, in tiles: where one array is contiguous along the first and the other along the
 /// second, a tile stays in the cache.
 template <typename T>
@@ -75,6 +104,10 @@ void copy_plane(const T* from, T* to, const StridedCopy& c, std::size_t axis) {
   const std::int64_t rows = c.shape[axis];
   const std::int64_t columns = c.shape[axis + 1];
   const bool along = c.from_strides[axis + 1] == 1 && c.to_strides[axis + 1] == 1;
+  if (along && columns * static_cast<std::int64_t>(sizeof(T)) <= kShortRow) {
+    copy_short_rows(from, to, c, axis);
+    return;
+  }
   if (along || (c.to_strides[axis + 1] == 1 && c.from_strides[axis] != 1)) {
     for (std::int64_t r = 0; r < rows; ++r) {
       copy_row(from + r * c.from_strides[axis], to + r * c.to_strides[axis], columns,
