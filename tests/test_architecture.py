@@ -74,7 +74,7 @@ PRIVATE = {
     "_training": "cli",
     "__main__": "cli",
 }
-ISA_SUFFIXES = ("_avx2", "_avx512", "_avx512vpopcntdq")
+ISA_SUFFIXES = ("_avx2", "_avx512", "_avx512vpopcntdq", "_avx512vnni", "_avx512vbmi")
 MAX_FILE_LINES, MAX_FUNCTION_LINES = 400, 60
 
 CPP_SOURCES = sorted(p for p in CPP.rglob("*") if p.suffix in (".cpp", ".hpp", ".inl"))
