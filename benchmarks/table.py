@@ -181,6 +181,39 @@ def latency(result: dict[str, Any]) -> list[Row]:
     return rows
 
 
+def int8(result: dict[str, Any]) -> list[Row]:
+    rows: list[Row] = []
+    for threads, found in result.get("static", {}).items():
+        where = f"batch 1, {threads} thread{'s' * (threads != '1')}"
+        for row in found["rows"]:
+            peers = {name: row["ms"][name] for name in ("onnxruntime", "openvino")}
+            peer = min(peers, key=peers.__getitem__)
+            what, ours = f"static INT8, {row['net']}, {where}", _milliseconds(row["ms"]["rdquant"])
+            theirs = f"same file: {peer} {_milliseconds(peers[peer])}"
+            outcome = f"{row['ratio']:.3f} of its time; {row['gain']:.2f} × as fast as our float32"
+            rows.append((what, ours, theirs, outcome))
+        mean = f"{found['geometric_mean']:.3f} of its time; {found['gain']:.2f} × our float32"
+        rows.append(
+            (f"static INT8, geometric mean, {where}", "–", "the faster of onnxruntime and openvino", mean)
+        )
+    for row in result.get("throughput", {}).get("rows", []):
+        peers = {name: speed for name, speed in row["images_per_s"].items() if name != "rdquant"}
+        peer = max(peers, key=peers.__getitem__)
+        ours = f"{row['images_per_s']['rdquant']:,.0f} images/s"
+        theirs = f"{peer} {peers[peer]:,.0f} images/s"
+        what = f"static INT8, {row['net']}, batch 32, 2 threads"
+        rows.append((what, ours, theirs, f"{row['ratio']:.2f} × as many"))
+    for threads, found in result.get("dynamic", {}).items():
+        what = f"dynamic INT8, geometric mean, batch 1, {threads} thread{'s' * (threads != '1')}"
+        outcome = f"{found['peer']:.2f} × as fast; {found['gain']:.2f} × as fast as our float32"
+        rows.append((what, "–", "onnxruntime's own dynamic models", outcome))
+    if found := result.get("memory"):
+        ours, theirs = (f"{found[name] / 1e6:.0f} MB" for name in ("int8", "float"))
+        what = "growth of memory from import to ten inferences, yolov8n_random, INT8"
+        rows.append((what, ours, f"float32 {theirs}", f"{found['ratio']:.2f} of it"))
+    return rows
+
+
 def sweep(result: dict[str, Any]) -> list[Row]:
     timed = [row for row in result["rows"] if "loop_s" in row]
     if not timed:
@@ -333,6 +366,7 @@ TABLES: dict[str, Callable[[dict[str, Any]], list[Row]]] = {
     "adaptive": adaptive,
     "answers": answers,
     "latency": latency,
+    "int8": int8,
     "sweep": sweep,
     "codec": codec,
     "compress": compress,
