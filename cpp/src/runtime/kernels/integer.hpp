@@ -42,6 +42,9 @@ struct IntegerFinish {
   Index float_residual_image = 0;
   bool residual_last = false;
   bool to_float = false;
+  /// Of float32 results, or null: block numbers not above, and block numbers not below, those of each lane;
+  /// updated with what is stored. For the caller's own thread.
+  float* extremes = nullptr;
 };
 
 struct IntegerConvArgs {

@@ -129,6 +129,9 @@ inline void store_block_floats(const IntegerFinisher& finisher, float* values, c
       x = load_some(values + i, left);
     }
     store(dst + i, x);
+    if (f.extremes == nullptr) continue;
+    store(f.extremes, min(x, load(f.extremes)));
+    store(f.extremes + kBlock, max(x, load(f.extremes + kBlock)));
   }
 }
 

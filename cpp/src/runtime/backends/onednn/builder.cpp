@@ -122,6 +122,17 @@ Place Builder::scratch(std::size_t bytes) {
   return {add_buffer(Home::arena, std::max<std::size_t>(bytes, 1)), 0};
 }
 
+Place Builder::make_extremes(ValueId id) {
+  const Place place = scratch(sizeof(float) * kExtremes * static_cast<std::size_t>(threads_));
+  extremes_.emplace(id, place);
+  return place;
+}
+
+std::optional<Place> Builder::extremes(ValueId id) const {
+  const auto found = extremes_.find(id);
+  return found == extremes_.end() ? std::nullopt : std::optional(found->second);
+}
+
 Place Builder::pack(ValueId id, std::size_t bytes, std::shared_ptr<const Packer> packer) {
   const std::int32_t buffer = add_buffer(Home::packed, bytes);
   plan_.packings.push_back({id, buffer, std::move(packer)});

@@ -1,12 +1,15 @@
 #pragma once
 
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "placement.hpp"
 
 namespace rdquant::runtime::onednn {
+
+inline constexpr std::size_t kExtremes = 32;  ///< floats: two lines, so that no two threads write to one
 
 /// What a rule of lowering writes with: it asks where values lie and adds operations.
 class Builder {
@@ -37,6 +40,12 @@ class Builder {
   [[nodiscard]] Place write(program::ValueId id, Layout layout);
   /// Memory for one operation only, at least a byte.
   [[nodiscard]] Place scratch(std::size_t bytes);
+  /// Where the operation that makes `id` leaves the least and the greatest of its numbers for those that
+  /// quantize it (kExtremes floats for each thread: least of each lane, then greatest); none where nobody
+  /// asks for them.
+  [[nodiscard]] Place make_extremes(program::ValueId id);
+  /// The same where they are made; nullopt where not.
+  [[nodiscard]] std::optional<Place> extremes(program::ValueId id) const;
   /// A constant in a kernel's own layout.
   [[nodiscard]] Place pack(program::ValueId id, std::size_t bytes, std::shared_ptr<const Packer> packer);
   [[nodiscard]] Place pack(program::ValueId id, const dnnl::memory::desc& from, const dnnl::memory::desc& to);
@@ -85,6 +94,7 @@ class Builder {
     Layout layout;
   };
   std::vector<Pending> pending_;
+  std::map<program::ValueId, Place> extremes_;
   std::vector<const program::Step*> absorbed_;
 };
 

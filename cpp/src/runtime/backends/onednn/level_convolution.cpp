@@ -63,7 +63,8 @@ struct LevelWork {
   const kernels::IntegerKernels& kernels;
   IntegerPlan plan;
   IntegerConvArgs fixed;
-  bool whole_bias = false, float_bias = false, residual = false, table = false, zero = false, scale = false;
+  bool whole_bias = false, float_bias = false, residual = false, table = false, zero = false, scale = false,
+       extremes = false;
   bool signed_zero = false;
   int threads = 1;
 
@@ -81,8 +82,19 @@ struct LevelWork {
       args.finish.residual = static_cast<const std::uint8_t*>(*operand++);
     if (table) args.finish.table = static_cast<const std::uint8_t*>(*operand++);
     if (zero) args.src_zero = level(*operand++);
-    if (scale) args.finish.multiplier = *static_cast<const float*>(*operand);
-    share(plan.items, 1, threads, [&](Index begin, Index end) { kernels.convolve(plan, args, begin, end); });
+    if (scale) args.finish.multiplier = *static_cast<const float*>(*operand++);
+    if (!extremes) {
+      share(plan.items, 1, threads,
+            [&](Index begin, Index end) { kernels.convolve(plan, args, begin, end); });
+      return;
+    }
+    auto* const all = static_cast<float*>(*operand);
+    std::fill_n(all, kExtremes * static_cast<std::size_t>(threads), 0.0F);  // a range holds 0
+    share_ranked(plan.items, 1, threads, [&](Index begin, Index end, int rank) {
+      IntegerConvArgs own = args;
+      own.finish.extremes = all + static_cast<std::size_t>(rank) * kExtremes;
+      kernels.convolve(plan, own, begin, end);
+    });
   }
 
   static constexpr std::size_t kFixed = 4;
@@ -164,6 +176,13 @@ IntegerConvArgs arguments_of(const Builder& builder, const Step& step,
   return args;
 }
 
+/// Whether the range of `id` is asked for.
+bool is_ranged(const Builder& builder, ValueId id) {
+  return std::ranges::any_of(builder.program().steps, [&](const Step& step) {
+    return std::holds_alternative<program::DynamicQuantize>(step.operation) && step.inputs[0] == id;
+  });
+}
+
 }  // namespace
 
 bool build_level_convolution(Builder& builder, const Step& step) {
@@ -202,6 +221,8 @@ bool build_level_convolution(Builder& builder, const Step& step) {
   work.zero = zero != kNone;
   work.signed_zero = work.zero && builder.value(zero).dtype == core::DType::i8;
   work.scale = scale != kNone;
+  work.extremes = to_float && is_ranged(builder, step.outputs[0]);
+  if (work.extremes) operands.push_back(builder.make_extremes(step.outputs[0]));
   operands[3] = builder.write(step.outputs[0], made);
   const std::size_t count = operands.size();
   const std::string name = std::string(plan.depthwise ? "depthwise " : "dense ") + kernels.name;

@@ -97,33 +97,39 @@ bool build_quantize(Builder& builder, const Step& step) {
 
 namespace {
 
-/// Levels with the range of the data themselves: one pass finds it, another makes the levels.
+/// Levels with the range of the data themselves: one pass finds it, if what made the data has not, another
+/// makes the levels.
 struct DynamicWork {
   const IntegerKernels& kernels;
   Layout from, to;
   Lie lie;
   Index image, count;  ///< floats of an image, of all
+  bool known;          ///< the extremes are there
   int threads;
 
   void operator()(void* const* operand) const {
     const auto* x = static_cast<const float*>(operand[0]);
-    auto *lows = static_cast<float*>(operand[4]), *highs = lows + threads * kApart;
-    std::fill_n(lows, 2 * threads * kApart, 0.0F);
-    share_ranked(count, kGrain, threads, [&](Index begin, Index end, int rank) {
-      kernels.extremes(x, begin, end, lows + rank * kApart, highs + rank * kApart);
-    });
+    auto* const extremes = static_cast<float*>(operand[4]);
+    const std::size_t all = kExtremes * static_cast<std::size_t>(threads);
+    if (!known) {
+      std::fill_n(extremes, all, 0.0F);
+      share_ranked(count, kGrain, threads, [&](Index begin, Index end, int rank) {
+        float* const own = extremes + static_cast<std::size_t>(rank) * kExtremes;
+        kernels.extremes(x, begin, end, own, own + kernels.block);
+      });
+    }
     float low = 0, high = 0;
-    for (int rank = 0; rank < threads; ++rank) {
-      low = std::min(low, lows[rank * kApart]);
-      high = std::max(high, highs[rank * kApart]);
+    for (std::size_t i = 0; i < all; i += kExtremes) {
+      for (std::size_t lane = 0; lane < static_cast<std::size_t>(kernels.block); ++lane) {
+        low = std::min(low, extremes[i + lane]);
+        high = std::max(high, extremes[i + static_cast<std::size_t>(kernels.block) + lane]);
+      }
     }
     const program::DynamicGrid grid = program::dynamic_grid(low, high);
     *static_cast<float*>(operand[2]) = grid.scale;
     *static_cast<std::uint8_t*>(operand[3]) = static_cast<std::uint8_t>(grid.zero);
     make_levels(x, static_cast<std::uint8_t*>(operand[1]), grid);
   }
-
-  static constexpr Index kApart = 16;  ///< floats between threads' extremes: a cache line
 
  private:
   void make_levels(const float* x, std::uint8_t* levels, const program::DynamicGrid& grid) const {
@@ -168,10 +174,11 @@ bool build_dynamic_quantize(Builder& builder, const Step& step) {
   std::vector<Place> operands{builder.read(x, from)};
   for (std::size_t i = 0; i < 3; ++i)
     operands.push_back(builder.write(step.outputs[i], i == 0 ? to : Layout::plain));
-  operands.push_back(
-      builder.scratch(sizeof(float) * 2 * static_cast<std::size_t>(threads * DynamicWork::kApart)));
+  const auto known = builder.extremes(x);
+  operands.push_back(known ? *known : builder.make_extremes(x));
   builder.emit(make_own(std::string("range and quantize ") + level_kernels().name, 5,
-                        DynamicWork{level_kernels(), from, to, lie, count / lie.images, count, threads}),
+                        DynamicWork{level_kernels(), from, to, lie, count / lie.images, count,
+                                    known.has_value(), threads}),
                std::move(operands), to);
   return true;
 }
