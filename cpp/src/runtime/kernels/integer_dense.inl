@@ -8,7 +8,7 @@
 // channels][N][B][4].
 #pragma once
 
-#include "integer_finish.inl"
+#include "integer_tile_levels.inl"
 #include "integer_tiles.inl"
 
 namespace rdquant::runtime::kernels {
