@@ -52,7 +52,7 @@ inline Fours splat_fours(std::uint8_t x) { return fours(_mm512_set1_epi8(static_
 // n levels of the pixels of R rows (the first `rows` of them) in the order that interleave makes.
 template <int R>
 [[gnu::always_inline]] inline void store_interleaved(std::uint8_t* const (&p)[R], Index rows, Index n,
-                                                     __m512i bytes) {
+                                                     Packed bytes) {
   if constexpr (R == 1) store_first(p[0], bytes, n);
   if constexpr (R > 1) {
     for_each<R>([&](auto r) __attribute__((always_inline)) {
@@ -98,7 +98,7 @@ inline Fours splat_fours(std::uint8_t x) { return fours(_mm256_set1_epi8(static_
 
 template <int R>
 [[gnu::always_inline]] inline void store_interleaved(std::uint8_t* const (&p)[R], Index rows, Index n,
-                                                     __m256i bytes) {
+                                                     Packed bytes) {
   store_first(p[0], bytes, n);
   if constexpr (R == 2) {
     if (rows > 1) store_first(p[1], _mm256_permute2x128_si256(bytes, bytes, 1), n);

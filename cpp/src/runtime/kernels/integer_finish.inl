@@ -1,7 +1,7 @@
 // What follows the sums of a convolution of levels, by the rule in integer.hpp.
 #pragma once
 
-#include "integer_pack.inl"
+#include "integer.hpp"
 #include "integer_translate.inl"
 #include "math.inl"
 
@@ -21,10 +21,10 @@ struct TilePlace {
 struct IntegerFinisher {
   const IntegerConvArgs* args;
   LevelRange range;
-  float high;                   // highest level, counted from zero
-  bool fast;                    // levels straight from product and clamp, that stay below 2^31
-  bool sure;                    // as `fast`, but for a table and a residual
-  Translation table;            // where one is given
+  float high;  // highest level, counted from zero
+  bool sure;   // levels are made by product and clamp, below 2^31; table and residual follow
+  bool fast;   // the same, without a residual and but for a table that permutes
+  Translation table;
   bool activate;                // the activation is more than a clamp that the range makes
   Index filters;                // of all
   Index plane;                  // floats from one block to the next
@@ -54,8 +54,8 @@ inline IntegerFinisher make_finisher(const ConvShape& shape, const IntegerConvAr
   finisher.activate = !is_clamp(f.activation.function);
   finisher.sure = !f.to_float && !finisher.activate && f.scale == 1.0f && f.float_bias == nullptr &&
                   are_small(f, shape.k);
-  finisher.fast = finisher.sure && f.table == nullptr && f.residual == nullptr;
-  if (finisher.sure && f.table != nullptr) finisher.table = translation(f.table);
+  finisher.table = translation(f.table);
+  finisher.fast = finisher.sure && f.residual == nullptr && (f.table == nullptr || finisher.table.permutes);
   finisher.filters = shape.k;
   finisher.plane = shape.oh() * shape.ow() * kBlock;
   finisher.float_low = -__builtin_inff();

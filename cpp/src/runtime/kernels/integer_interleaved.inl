@@ -140,9 +140,9 @@ template <int K, int R>
   }
 }
 
-template <int K, int R, class B>
+template <int K, int R>
 [[gnu::always_inline]] inline void store_unit(const IntegerFinisher& finisher, const DepthwiseUnit& unit,
-                                              const DepthwiseLine<K, R>& line, Index x, B bytes) {
+                                              const DepthwiseLine<K, R>& line, Index x, Packed bytes) {
   std::uint8_t* dst[R];
   for_each<R>([&](auto r)
                   __attribute__((always_inline)) { dst[r] = line.dst[r] + x * finisher.args->dst_pixel; });
@@ -171,8 +171,8 @@ template <int K, int R>
     for_each<4>([&](auto i) __attribute__((always_inline)) {
       levels[i] = nearest(to_float(sums[i]) * load(unit.multipliers + i * kBlock));
     });
-    const auto bytes = level_bytes(levels[0], levels[1], levels[2], levels[3], finisher.range);
-    if (finisher.fast) return store_unit(finisher, unit, line, x, bytes);
+    const Packed bytes = level_bytes(levels, finisher.range);
+    if (finisher.fast) return store_unit(finisher, unit, line, x, translate(finisher.table, bytes));
     auto* const waiting_bytes = reinterpret_cast<std::uint8_t*>(waiting);
     store_register(waiting_bytes + place * kUnit, bytes);
     if (last) translate_waiting(finisher, unit, line, x - place, place + 1, waiting_bytes);

@@ -45,7 +45,7 @@ template <int N, class Body>
         levels[i] = levels[0];
       }
     });
-    store_packed(bytes + p * N * kBlock, levels, range);
+    store_packed(bytes + p * N * kBlock, in_order(level_bytes(levels, range)));
   }
 }
 
@@ -142,8 +142,8 @@ template <int P, int N>
         levels[i] = levels[0];
       }
     });
-    store_levels<N>(dst + kFirst * args.dst_pixel, args.dst_pixel, at.skip - kFirst, kCount, bytes, levels,
-                    range);
+    const Packed packed = translate(finisher.table, in_order(level_bytes(levels, range)));
+    store_levels<N>(dst + kFirst * args.dst_pixel, args.dst_pixel, at.skip - kFirst, kCount, bytes, packed);
   });
 }
 
