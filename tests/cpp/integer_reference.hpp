@@ -26,7 +26,7 @@ struct Case {
   Values values = Values::random;
   Output output = Output::levels;
   Activation activation = {};
-  float scale = 1.0f;
+  float scale = 1.0f, multiplier = 0.875f;
   bool bias = true, float_bias = false, table = false, residual = false, residual_last = false;
   Index extra = 0;  // bytes between pixels
 };
@@ -107,7 +107,7 @@ struct Data {
 
   [[nodiscard]] float number_at(Index n, Index k, Index p) const {
     const auto sum_of = static_cast<float>(sum_at(n, k, p / s.ow(), p % s.ow()));
-    float v = sum_of * (multipliers[at(k)] * multiplier);
+    float v = sum_of * (multipliers[at(k)] * test.multiplier);
     if (test.float_bias) v = v + float_bias[at(k)];
     return v;
   }
@@ -137,7 +137,6 @@ struct Data {
   std::vector<std::int8_t> weights;
   std::vector<std::int32_t> bias;
   Floats multipliers, float_bias, slopes;
-  float multiplier = 0.875f;
   std::int32_t zero, low, high;
   LevelSum sum;
 };

@@ -62,7 +62,7 @@ void run(const IntegerConvolutionTable& table, const Data& data, IntegerConvArgs
   args.weights = packed;
   args.bias = test.bias ? data.bias.data() : nullptr;
   args.finish.multipliers = data.multipliers.data();
-  args.finish.multiplier = data.multiplier;
+  args.finish.multiplier = test.multiplier;
   args.finish.float_bias = test.float_bias ? data.float_bias.data() : nullptr;
   args.finish.activation = test.activation;
   args.finish.activation.slopes = data.slopes.data();
@@ -296,6 +296,38 @@ TEST_CASE("multipliers that take sums past int32") {
     Case test = {shape};
     test.scale = scale;
     check_levels(test);
+    test.scale = 1.0f;
+    test.multiplier = scale;
+    for (int mask = 0; mask < 4; ++mask) {
+      test.table = mask & 1;
+      test.residual = mask & 2;
+      check_levels(test);
+    }
+  }
+}
+
+TEST_CASE("tables and residuals with tiles of every size") {
+  for (const Index k : {5, 16, 24, 32, 40, 48, 64, 100}) {
+    for (const Index size : {1, 2, 4, 7, 9, 14}) {
+      for (int mask = 1; mask < 8; ++mask) {
+        Case test = {square(8, size, k, 1, 1, 0)};
+        test.table = mask & 1;
+        test.residual = mask & 2;
+        test.dst_signed = mask & 4;
+        test.extra = k % 16 == 0 ? 0 : 3;
+        if (test.table || test.residual) check_levels(test);
+      }
+    }
+  }
+  for (const Index c : {3, 8, 16, 24, 32, 64, 100}) {
+    for (const Index size : {1, 7, 8, 9, 17}) {
+      Case test = {square(c, size, c, 3, 1, 1, c)};
+      test.table = true;
+      check_levels(test);
+      test.dst_signed = true;
+      test.extra = 5;
+      check_levels(test);
+    }
   }
 }
 

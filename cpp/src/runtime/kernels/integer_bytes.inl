@@ -2,7 +2,7 @@
 // only.
 #pragma once
 
-#include "integer_vec.inl"
+#include "integer_pack.inl"
 
 namespace rdquant::runtime::kernels {
 namespace {
@@ -52,8 +52,7 @@ inline Fours splat_fours(std::uint8_t x) { return fours(_mm512_set1_epi8(static_
 // n levels of the pixels of R rows (the first `rows` of them) in the order that interleave makes.
 template <int R>
 [[gnu::always_inline]] inline void store_interleaved(std::uint8_t* const (&p)[R], Index rows, Index n,
-                                                     const Ints (&x)[4], const LevelRange& range) {
-  const __m512i bytes = level_bytes(x[0], x[1], x[2], x[3], range);
+                                                     Packed bytes) {
   if constexpr (R == 1) store_first(p[0], bytes, n);
   if constexpr (R > 1) {
     for_each<R>([&](auto r) __attribute__((always_inline)) {
@@ -99,8 +98,7 @@ inline Fours splat_fours(std::uint8_t x) { return fours(_mm256_set1_epi8(static_
 
 template <int R>
 [[gnu::always_inline]] inline void store_interleaved(std::uint8_t* const (&p)[R], Index rows, Index n,
-                                                     const Ints (&x)[4], const LevelRange& range) {
-  const __m256i bytes = level_bytes(x[0], x[1], x[2], x[3], range);
+                                                     Packed bytes) {
   store_first(p[0], bytes, n);
   if constexpr (R == 2) {
     if (rows > 1) store_first(p[1], _mm256_permute2x128_si256(bytes, bytes, 1), n);

@@ -8,7 +8,7 @@
 // channels][N][B][4].
 #pragma once
 
-#include "integer_finish.inl"
+#include "integer_tile_levels.inl"
 #include "integer_tiles.inl"
 
 namespace rdquant::runtime::kernels {
@@ -34,6 +34,7 @@ struct IntegerCorner {
   const std::int32_t* weight_sums;  // of the tile's first block
   bool joined;                      // the taps of a row lie side by side, as their weights do
   bool inside;                      // no tap has to be looked up in `zeros`; else the tile is one pixel
+  Index tiles;                      // side by side, where `inside` and the window lies in the image
 };
 
 // Sums over `fours` times four channels of pixels `step` bytes apart.
@@ -100,19 +101,27 @@ template <bool Signed, int P, int N>
 }
 
 template <int P, int N>
-void dense_tile(const IntegerView& s, const IntegerFinisher& finisher, const IntegerCorner& at,
-                const TilePlace& place) {
-  Ints sums[P][N];
+void dense_tile(const IntegerView& s, const IntegerFinisher& finisher, const IntegerCorner& first,
+                const TilePlace& first_place) {
+  IntegerCorner at = first;
+  TilePlace place = first_place;
+  Ints start[N];
   for_each<N>([&](auto n) __attribute__((always_inline)) {
-    const Ints start = dense_start(s, finisher, at, n, place.block + n);
-    for_each<P>([&](auto p) __attribute__((always_inline)) { sums[p][n] = start; });
+    start[n] = dense_start(s, finisher, at, n, place.block + n);
   });
-  if (finisher.args->src_signed) {
-    dense_sums<true>(s, at, sums);
-  } else {
-    dense_sums<false>(s, at, sums);
+  const bool is_signed = finisher.args->src_signed;
+  for (Index left = at.tiles; left > 0; --left, at.src += P * at.step, place.pixel += P) {
+    Ints sums[P][N];
+    for_each<N>([&](auto n) __attribute__((always_inline)) {
+      for_each<P>([&](auto p) __attribute__((always_inline)) { sums[p][n] = start[n]; });
+    });
+    if (is_signed) {
+      dense_sums<true>(s, at, sums);
+    } else {
+      dense_sums<false>(s, at, sums);
+    }
+    finish_tile<P, N>(finisher, sums, place);
   }
-  finish_tile<P, N>(finisher, sums, place);
 }
 
 using IntegerTile = void (*)(const IntegerView&, const IntegerFinisher&, const IntegerCorner&,
@@ -277,8 +286,20 @@ struct DenseRun {
     at.tap = s.dw * pixel;
     at.step = s.sw * pixel;
     at.inside = column >= 0 && column + (pixels - 1) * s.sw + (view.kw - 1) * s.dw < view.w;
+    at.tiles = 1;
     at.joined = at.inside && s.dw == 1 && plan.groups == 1 && pixel == 4 * view.fours && view.fours <= kChunk;
     return at;
+  }
+
+  // How many tiles from this one on, `most` at most, lie side by side in the image and do not overlap.
+  [[nodiscard]] Index inside_tiles(const IntegerItem& item, const IntegerCorner& at, Index most) const {
+    const Index reach = at.column + (s.kw - 1) * s.dw + (plan.pixels - 1) * s.sw;  // the last column read
+    const Index step = plan.pixels * s.sw;
+    const Index inside = 1 + (view.w - 1 - reach) / step;
+    const Index row = plan.flat ? view.w : s.ow();
+    const Index whole = row / plan.pixels - item.tile;
+    const Index tiles = inside < whole ? inside : whole;
+    return tiles < 1 ? 1 : (tiles < most ? tiles : most);
   }
 
   // Copies the window with the padding, unless it is there from the item before.
@@ -341,6 +362,7 @@ void run_dense(const IntegerPlan& plan, const IntegerConvArgs& args, Index begin
   const IntegerTiles tiles = integer_tiles(plan.pixels);
   const IntegerItems items = {plan.tiles, plan.flat ? 1 : s.oh(), divide(blocks, plan.blocks), plan.groups,
                               plan.filters_first};
+  const bool side_by_side = plan.filters_first || items.filters == 1;
   IntegerItem item = items.at(begin);
   for (Index i = begin; i < end; ++i, items.next(item)) {
     const Index first = item.filters * plan.blocks;
@@ -355,7 +377,13 @@ void run_dense(const IntegerPlan& plan, const IntegerConvArgs& args, Index begin
       return at;
     };
     IntegerCorner at = with_weights(run.corner(item, row, x * s.sw - s.left, plan.pixels));
-    if (!at.inside && run.staged) run.stage(item, at);
+    if (!at.inside && run.staged)
+      run.stage(item, at);
+    else if (at.inside && side_by_side) {
+      at.tiles = run.inside_tiles(item, at, end - i);
+      item.tile += at.tiles - 1;
+      i += at.tiles - 1;
+    }
     if (at.inside) {
       tiles.tiles[wide - 1](view, finisher, at, place);
       continue;

@@ -2,7 +2,7 @@
 #pragma once
 
 #include "integer.hpp"
-#include "integer_vec.inl"
+#include "integer_translate.inl"
 #include "math.inl"
 
 namespace rdquant::runtime::kernels {
@@ -21,8 +21,10 @@ struct TilePlace {
 struct IntegerFinisher {
   const IntegerConvArgs* args;
   LevelRange range;
-  float high;                   // highest level, counted from zero
-  bool fast;                    // levels straight from product and clamp
+  float high;  // highest level, counted from zero
+  bool sure;   // levels are made by product and clamp, below 2^31; table and residual follow
+  bool fast;   // the same, without a residual and but for a table that permutes
+  Translation table;
   bool activate;                // the activation is more than a clamp that the range makes
   Index filters;                // of all
   Index plane;                  // floats from one block to the next
@@ -31,6 +33,18 @@ struct IntegerFinisher {
 
 inline bool is_clamp(Function f) { return f == Function::none || f == Function::relu || f == Function::clip; }
 
+// Whether float(sum)·multiplier is less than 2^31 in size for every sum.
+inline bool are_small(const IntegerFinish& f, Index filters) {
+  Vec most = splat(0.0f);
+  Vec not_numbers = splat(0.0f);
+  for (Index i = 0; i < filters; i += kBlock) {
+    const Vec x = load(f.multipliers + i) * splat(f.multiplier);
+    most = max(abs(x), most);
+    not_numbers = not_numbers + (x - x);
+  }
+  return sum(not_numbers) == 0.0f && greatest(most) < 1.0f;
+}
+
 inline IntegerFinisher make_finisher(const ConvShape& shape, const IntegerConvArgs& args) {
   const IntegerFinish& f = args.finish;
   IntegerFinisher finisher = {};
@@ -38,8 +52,10 @@ inline IntegerFinisher make_finisher(const ConvShape& shape, const IntegerConvAr
   finisher.range = level_range(f.zero, f.low, f.high);
   finisher.high = static_cast<float>(f.high - f.zero);
   finisher.activate = !is_clamp(f.activation.function);
-  finisher.fast = !f.to_float && !finisher.activate && f.scale == 1.0f && f.float_bias == nullptr &&
-                  f.table == nullptr && f.residual == nullptr;
+  finisher.sure = !f.to_float && !finisher.activate && f.scale == 1.0f && f.float_bias == nullptr &&
+                  are_small(f, shape.k);
+  finisher.table = translation(f.table);
+  finisher.fast = finisher.sure && f.residual == nullptr && (f.table == nullptr || finisher.table.permutes);
   finisher.filters = shape.k;
   finisher.plane = shape.oh() * shape.ow() * kBlock;
   finisher.float_low = -__builtin_inff();
@@ -162,47 +178,6 @@ inline void store_block_floats(const IntegerFinisher& finisher, float* values, c
       store_block_levels(finisher, values, at, pixels, block);
     }
   }
-}
-
-// Stores a tile of P pixels × N blocks.
-template <int P, int N>
-[[gnu::always_inline]] inline void finish_tile(const IntegerFinisher& finisher, const Ints (&sums)[P][N],
-                                               const TilePlace& at) {
-  if (!finisher.fast) {
-    alignas(64) std::int32_t all[P * N * kBlock];
-    for_each<P>([&](auto p) __attribute__((always_inline)) {
-      for_each<N>([&](auto n)
-                      __attribute__((always_inline)) { store(all + (p * N + n) * kBlock, sums[p][n]); });
-    });
-    return finish_any(finisher, all, at, P, N, N);
-  }
-  const IntegerConvArgs& args = *finisher.args;
-  const LevelRange range = finisher.range;
-  const Vec high = splat(finisher.high);
-  Vec multipliers[N];
-  for_each<N>([&](auto n) __attribute__((always_inline)) {
-    multipliers[n] = block_multipliers(args.finish, at.block + n);
-  });
-  const Index left = finisher.filters - at.block * kBlock;
-  const Index bytes = left < N * kBlock ? left : N * kBlock;
-  std::uint8_t* const dst = static_cast<std::uint8_t*>(args.dst) + at.image * args.dst_image +
-                            at.pixel * args.dst_pixel + at.block * kBlock;
-  constexpr int kTogether = kPacked < N ? 1 : kPacked / N;  // pixels
-  for_each<(P + kTogether - 1) / kTogether>([&](auto group) __attribute__((always_inline)) {
-    constexpr int kFirst = decltype(group)::value * kTogether;
-    constexpr int kCount = P - kFirst < kTogether ? P - kFirst : kTogether;
-    Ints levels[kPacked];
-    for_each<kPacked>([&](auto i) __attribute__((always_inline)) {
-      constexpr int kPixel = decltype(i)::value / N;
-      if constexpr (kPixel < kCount) {
-        levels[i] = nearest(min(high, to_float(sums[kFirst + kPixel][i % N]) * multipliers[i % N]));
-      } else {
-        levels[i] = levels[0];
-      }
-    });
-    store_levels<N>(dst + kFirst * args.dst_pixel, args.dst_pixel, at.skip - kFirst, kCount, bytes, levels,
-                    range);
-  });
 }
 
 }  // namespace

@@ -7,7 +7,7 @@
 #pragma once
 
 #include "integer_bytes.inl"
-#include "integer_finish.inl"
+#include "integer_tile_levels.inl"
 
 namespace rdquant::runtime::kernels {
 namespace {
@@ -140,29 +140,47 @@ template <int K, int R>
   }
 }
 
+template <int K, int R>
+[[gnu::always_inline]] inline void store_unit(const IntegerFinisher& finisher, const DepthwiseUnit& unit,
+                                              const DepthwiseLine<K, R>& line, Index x, Packed bytes) {
+  std::uint8_t* dst[R];
+  for_each<R>([&](auto r)
+                  __attribute__((always_inline)) { dst[r] = line.dst[r] + x * finisher.args->dst_pixel; });
+  store_interleaved<R>(dst, line.real, unit.channels, bytes);
+}
+
+// Levels of pixels up to x wait for their table.
+template <int K, int R>
+[[gnu::noinline]] void translate_waiting(const IntegerFinisher& finisher, const DepthwiseUnit& unit,
+                                         const DepthwiseLine<K, R>& line, Index x, Index pixels,
+                                         std::uint8_t* waiting) {
+  translate(finisher.table, waiting, pixels * kUnit);
+  for (Index p = 0; p < pixels; ++p)
+    store_unit(finisher, unit, line, x + p, load_register(waiting + p * kUnit));
+}
+
 // Sums of a pixel of each row are whole: the fast way to levels, or they wait for their neighbours.
 template <int K, int R>
 [[gnu::always_inline]] inline void finish_unit(const IntegerFinisher& finisher, const DepthwiseUnit& unit,
                                                const DepthwiseLine<K, R>& line, const Ints (&sums)[4],
                                                Index x, Index ow, std::int32_t* waiting) {
-  if (finisher.fast) {
-    const Vec high = splat(finisher.high);
+  const Index place = x % kWaiting;
+  const bool last = place == kWaiting - 1 || x == ow - 1;
+  if (finisher.sure && finisher.args->finish.residual == nullptr) {
     Ints levels[4];
     for_each<4>([&](auto i) __attribute__((always_inline)) {
-      levels[i] = nearest(min(high, to_float(sums[i]) * load(unit.multipliers + i * kBlock)));
+      levels[i] = nearest(to_float(sums[i]) * load(unit.multipliers + i * kBlock));
     });
-    std::uint8_t* dst[R];
-    for_each<R>([&](auto r)
-                    __attribute__((always_inline)) { dst[r] = line.dst[r] + x * finisher.args->dst_pixel; });
-    store_interleaved<R>(dst, line.real, unit.channels, levels, finisher.range);
+    const Packed bytes = level_bytes(levels, finisher.range);
+    if (finisher.fast) return store_unit(finisher, unit, line, x, translate(finisher.table, bytes));
+    auto* const waiting_bytes = reinterpret_cast<std::uint8_t*>(waiting);
+    store_register(waiting_bytes + place * kUnit, bytes);
+    if (last) translate_waiting(finisher, unit, line, x - place, place + 1, waiting_bytes);
     return;
   }
-  const Index place = x % kWaiting;
   for_each<4>([&](auto i)
                   __attribute__((always_inline)) { store(waiting + place * kUnit + i * kBlock, sums[i]); });
-  if (place == kWaiting - 1 || x == ow - 1) {
-    finish_waiting(finisher, unit, line, ow, x - place, place + 1, waiting);
-  }
+  if (last) finish_waiting(finisher, unit, line, ow, x - place, place + 1, waiting);
 }
 
 // R rows of the output, from y on. Column after column is interleaved and added to the pixels under way,

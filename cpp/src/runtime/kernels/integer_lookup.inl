@@ -73,7 +73,8 @@ inline Register look_up(const Rows& rows, Register x) {
 
 #endif
 
-void lookup(const std::uint8_t* table, const std::uint8_t* src, std::uint8_t* dst, Index begin, Index end) {
+[[maybe_unused]] void lookup(const std::uint8_t* table, const std::uint8_t* src, std::uint8_t* dst,
+                             Index begin, Index end) {
   Index i = begin;
 #if defined(__AVX2__)
   if (end - begin >= 8 * kRegister) {

@@ -1,5 +1,5 @@
-// Ints: kBlock int32 sums; Fours and Taps: four numbers for each of them, and their products. The only place
-// with intrinsics for levels.
+// Ints: kBlock int32 sums; Fours and Taps: four numbers for each of them, and their products. With
+// integer_pack.inl, integer_bytes.inl and integer_lookup.inl the only place with intrinsics for levels.
 //
 // Without VNNI instructions products are made of int16: four bytes become two pairs, `even` (the first and
 // the third) and `odd`, for 8-bit products summed as int16 would saturate.
@@ -15,23 +15,6 @@ namespace rdquant::runtime::kernels {
 namespace {
 
 constexpr Index kTapBytes = 4 * kBlock;  // of the weights of a block for four channels
-#if defined(__AVX2__)
-constexpr int kPacked = 4;  // blocks of levels that are packed together
-#else
-constexpr int kPacked = 1;
-#endif
-
-// What becomes of sums: levels between `low` and `high`, which are int8 where low < 0. Kept as bytes counted
-// from the least of their type.
-struct LevelRange {
-  std::int32_t zero, low, high;  // + 128 where int8
-  bool is_signed;
-};
-
-inline LevelRange level_range(std::int32_t zero, std::int32_t low, std::int32_t high) {
-  const std::int32_t offset = low < 0 ? 128 : 0;
-  return {zero + offset, low + offset, high + offset, low < 0};
-}
 
 #if defined(__AVX512F__)
 
@@ -50,9 +33,10 @@ inline Ints clamp(Ints a, std::int32_t low, std::int32_t high) {
 inline Vec to_float(Ints a) { return {_mm512_maskz_cvtepi32_ps(kAll, a.v)}; }
 // Ties to even; the least int32 for what is too large and for what is not a number.
 inline Ints nearest(Vec a) { return {_mm512_maskz_cvtps_epi32(kAll, a.v)}; }
-inline Ints extend(const std::uint8_t* p, bool is_signed) {
+template <bool Signed>
+inline Ints extend(const std::uint8_t* p) {
   const __m128i x = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
-  return {is_signed ? _mm512_maskz_cvtepi8_epi32(kAll, x) : _mm512_maskz_cvtepu8_epi32(kAll, x)};
+  return {Signed ? _mm512_maskz_cvtepi8_epi32(kAll, x) : _mm512_maskz_cvtepu8_epi32(kAll, x)};
 }
 // The lowest byte of each.
 inline void store_bytes(std::uint8_t* p, Ints a, Index n) {
@@ -113,45 +97,6 @@ template <bool Signed>
   return fours(Signed ? _mm512_xor_si512(all, _mm512_set1_epi8(-128)) : all);
 }
 
-[[gnu::always_inline]] inline __m512i level_bytes(Ints a, Ints b, Ints c, Ints d, const LevelRange& range) {
-  const __m512i zero = _mm512_set1_epi16(static_cast<short>(range.zero));
-  const __m512i ab = _mm512_adds_epi16(_mm512_packs_epi32(a.v, b.v), zero);
-  const __m512i cd = _mm512_adds_epi16(_mm512_packs_epi32(c.v, d.v), zero);
-  __m512i x = _mm512_packus_epi16(ab, cd);
-  x = _mm512_max_epu8(x, _mm512_set1_epi8(static_cast<char>(range.low)));
-  x = _mm512_min_epu8(x, _mm512_set1_epi8(static_cast<char>(range.high)));
-  return range.is_signed ? _mm512_xor_si512(x, _mm512_set1_epi8(-128)) : x;
-}
-[[gnu::always_inline]] inline void store_first(std::uint8_t* p, __m512i x, Index n) {
-  if (n == 64) {
-    _mm512_storeu_si512(p, x);
-  } else {
-    _mm512_mask_storeu_epi8(p, (__mmask64{1} << n) - 1, x);
-  }
-}
-// Stores n levels of each of the pixels from `skip` to `count`, `pixel` bytes apart, of N blocks each.
-// Numbers below the range may be any below it, those above it may not.
-template <int N>
-[[gnu::always_inline]] inline void store_levels(std::uint8_t* p, Index pixel, Index skip, int count, Index n,
-                                                const Ints (&x)[kPacked], const LevelRange& range) {
-  const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
-  const __m512i bytes =
-      _mm512_maskz_permutexvar_epi32(kAll, order, level_bytes(x[0], x[1], x[2], x[3], range));
-  if constexpr (N > 2) {
-    if (skip <= 0) store_first(p, bytes, n);
-  } else {
-    for_each<4 / N>([&](auto q) __attribute__((always_inline)) {
-      if (q < skip || q >= count) return;
-      if constexpr (N == 1) {
-        const __m128i one = _mm512_maskz_extracti32x4_epi32(0xf, bytes, q);
-        _mm_mask_storeu_epi8(p + q * pixel, first_lanes(n), one);
-      } else {
-        const __m256i two = _mm512_maskz_extracti64x4_epi64(0xf, bytes, q);
-        _mm256_mask_storeu_epi8(p + q * pixel, static_cast<__mmask32>((std::uint64_t{1} << n) - 1), two);
-      }
-    });
-  }
-}
 #elif defined(__AVX2__)
 
 struct Ints {
@@ -168,9 +113,10 @@ inline Ints clamp(Ints a, std::int32_t low, std::int32_t high) {
 }
 inline Vec to_float(Ints a) { return {_mm256_cvtepi32_ps(a.v)}; }
 inline Ints nearest(Vec a) { return {_mm256_cvtps_epi32(a.v)}; }
-inline Ints extend(const std::uint8_t* p, bool is_signed) {
+template <bool Signed>
+inline Ints extend(const std::uint8_t* p) {
   const __m128i x = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(p));
-  return {is_signed ? _mm256_cvtepi8_epi32(x) : _mm256_cvtepu8_epi32(x)};
+  return {Signed ? _mm256_cvtepi8_epi32(x) : _mm256_cvtepu8_epi32(x)};
 }
 inline void store_bytes(std::uint8_t* p, Ints a, Index n) {
   std::int32_t x[kBlock];
@@ -209,39 +155,6 @@ template <bool Signed>
   return fours(Signed ? _mm256_xor_si256(all, _mm256_set1_epi8(-128)) : all);
 }
 
-[[gnu::always_inline]] inline __m256i level_bytes(Ints a, Ints b, Ints c, Ints d, const LevelRange& range) {
-  const __m256i zero = _mm256_set1_epi16(static_cast<short>(range.zero));
-  const __m256i ab = _mm256_adds_epi16(_mm256_packs_epi32(a.v, b.v), zero);
-  const __m256i cd = _mm256_adds_epi16(_mm256_packs_epi32(c.v, d.v), zero);
-  __m256i x = _mm256_packus_epi16(ab, cd);
-  x = _mm256_max_epu8(x, _mm256_set1_epi8(static_cast<char>(range.low)));
-  x = _mm256_min_epu8(x, _mm256_set1_epi8(static_cast<char>(range.high)));
-  return range.is_signed ? _mm256_xor_si256(x, _mm256_set1_epi8(-128)) : x;
-}
-[[gnu::always_inline]] inline void store_first(std::uint8_t* p, __m256i x, Index n) {
-  if (n == 32) {
-    _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), x);
-  } else if (n == 16) {
-    _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm256_castsi256_si128(x));
-  } else if (n == 8) {
-    _mm_storel_epi64(reinterpret_cast<__m128i*>(p), _mm256_castsi256_si128(x));
-  } else {
-    std::uint8_t bytes[32];
-    _mm256_storeu_si256(reinterpret_cast<__m256i*>(bytes), x);
-    std::memcpy(p, bytes, static_cast<std::size_t>(n));
-  }
-}
-template <int N>
-[[gnu::always_inline]] inline void store_levels(std::uint8_t* p, Index pixel, Index skip, int count, Index n,
-                                                const Ints (&x)[kPacked], const LevelRange& range) {
-  const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
-  const __m256i bytes = _mm256_permutevar8x32_epi32(level_bytes(x[0], x[1], x[2], x[3], range), order);
-  for_each<4 / N>([&](auto q) __attribute__((always_inline)) {
-    if (q < skip || q >= count) return;
-    const __m256i own = q == 0 ? bytes : _mm256_permute4x64_epi64(bytes, N == 1 ? q : 0xe);
-    store_first(p + q * pixel, own, n);
-  });
-}
 #else
 
 // In the compiler's own notation, but for products, rounding and widening where SSE4.1 has them.
@@ -288,9 +201,10 @@ inline Ints nearest(Vec x) {
   return {__builtin_convertvector(x.a, QuadInt), __builtin_convertvector(x.b, QuadInt)};
 }
 #endif
-inline Ints extend(const std::uint8_t* p, bool is_signed) {
+template <bool Signed>
+inline Ints extend(const std::uint8_t* p) {
   std::int32_t x[kBlock];
-  for (Index i = 0; i < kBlock; ++i) x[i] = is_signed ? static_cast<std::int8_t>(p[i]) : std::int32_t{p[i]};
+  for (Index i = 0; i < kBlock; ++i) x[i] = Signed ? static_cast<std::int8_t>(p[i]) : std::int32_t{p[i]};
   return load(x);
 }
 inline void store_bytes(std::uint8_t* p, Ints a, Index n) {
@@ -357,16 +271,11 @@ inline Fours broadcast(const std::uint8_t* p) {
 }
 #endif
 
-template <int N>
-inline void store_levels(std::uint8_t* p, Index /*pixel*/, Index skip, int /*count*/, Index n,
-                         const Ints (&x)[kPacked], const LevelRange& range) {
-  if (skip > 0) return;
-  const std::int32_t offset = range.is_signed ? 128 : 0;
-  const Ints levels = clamp(x[0], range.low - range.zero, range.high - range.zero);
-  store_bytes(p, levels + splat(range.zero - offset), n);
-}
-
 #endif
+
+inline Ints extend(const std::uint8_t* p, bool is_signed) {
+  return is_signed ? extend<true>(p) : extend<false>(p);
+}
 
 // Where the weight of channel i of four and of filter `lane` lies among the kTapBytes.
 inline Index tap_place(Index lane, Index i) {

@@ -1,0 +1,151 @@
+// Levels of a tile: the fast way in registers, and by way of a copy of the sums.
+#pragma once
+
+#include "integer_finish.inl"
+
+namespace rdquant::runtime::kernels {
+namespace {
+
+// Pixels of N blocks whose levels are packed together.
+template <int N>
+constexpr int kTogether = kPacked < N ? 1 : kPacked / N;
+
+// The levels of a sum, in numbers.
+struct SumNumbers {
+  explicit SumNumbers(const LevelSum& s)
+      : a_scale(splat(s.a_scale)),
+        b_scale(splat(s.b_scale)),
+        high(splat(static_cast<float>(s.high - s.zero))),
+        b_zero(splat(s.b_zero)) {}
+
+  // a: level less a_zero
+  template <bool Signed>
+  [[nodiscard, gnu::always_inline]] Ints levels(Vec a, const std::uint8_t* b) const {
+    const Vec y = to_float(extend<Signed>(b) - b_zero) * b_scale;
+    return nearest(min(high, a * a_scale + y));
+  }
+
+  Vec a_scale, b_scale, high;
+  Ints b_zero;
+};
+
+// body(p, n, i) for the i-th of the vectors that are packed together, block n of pixel p of `pixels`. The
+// levels go into `bytes`, a pixel after the other.
+template <int N, class Body>
+[[gnu::always_inline]] inline void pack_pixels(std::uint8_t* bytes, Index pixels, const LevelRange& range,
+                                               Body body) {
+  for (Index p = 0; p < pixels; p += kTogether<N>) {
+    Ints levels[kPacked];
+    for_each<kPacked>([&](auto i) __attribute__((always_inline)) {
+      constexpr int kPixel = decltype(i)::value / N;
+      if constexpr (kPixel < kTogether<N>) {
+        const Index last = pixels - 1;
+        levels[i] = body(p + kPixel < last ? p + kPixel : last, std::integral_constant<int, i % N>{});
+      } else {
+        levels[i] = levels[0];
+      }
+    });
+    store_packed(bytes + p * N * kBlock, in_order(level_bytes(levels, range)));
+  }
+}
+
+// The sum with the residual, of sums or, where a table was applied to them, of `translated`.
+template <int N, bool Signed>
+void add_residual(const IntegerFinisher& finisher, const std::int32_t* sums, const Vec (&multipliers)[N],
+                  const TilePlace& at, Index pixels, const std::uint8_t* translated, std::uint8_t* bytes) {
+  const IntegerFinish& f = finisher.args->finish;
+  const std::uint8_t* const other =
+      f.residual + at.image * f.residual_image + at.pixel * f.residual_pixel + at.block * kBlock;
+  const SumNumbers numbers(f.sum);
+  const LevelRange range = level_range(f.sum.zero, f.sum.low, f.sum.high);
+  if (f.table != nullptr) {
+    const Ints zero = splat(f.sum.a_zero);
+    const bool is_signed = f.sum.a_signed;
+    pack_pixels<N>(bytes, pixels, range, [&](Index p, auto n) __attribute__((always_inline)) {
+      const Ints a = extend(translated + (p * N + n) * kBlock, is_signed) - zero;
+      return numbers.levels<Signed>(to_float(a), other + p * f.residual_pixel + n * kBlock);
+    });
+    return;
+  }
+  // Adding 1.5·2^23 rounds to whole numbers; taking it away again is exact, with what else is to be added.
+  const float magic = 12582912.0f;
+  const Vec up = splat(magic);
+  const Vec down = splat(magic - static_cast<float>(f.zero - f.sum.a_zero));
+  const Vec low = splat(static_cast<float>(f.low - f.zero));
+  const Vec high = splat(finisher.high);
+  pack_pixels<N>(bytes, pixels, range, [&](Index p, auto n) __attribute__((always_inline)) {
+    const Vec x = to_float(load(sums + (p * N + n) * kBlock)) * multipliers[n];
+    const Vec a = (min(max(x, low), high) + up) - down;
+    return numbers.levels<Signed>(a, other + p * f.residual_pixel + n * kBlock);
+  });
+}
+
+// Levels with a table, a residual or both: sums [pixels][N][kBlock].
+template <int N>
+[[gnu::noinline]] void finish_copied(const IntegerFinisher& finisher, const std::int32_t* sums,
+                                     const TilePlace& at, Index pixels) {
+  const IntegerConvArgs& args = *finisher.args;
+  const IntegerFinish& f = args.finish;
+  Vec multipliers[N];
+  for (int n = 0; n < N; ++n) multipliers[n] = block_multipliers(f, at.block + n);
+  alignas(64) std::uint8_t translated[(kTileSums + kPacked) * kBlock];
+  alignas(64) std::uint8_t added[sizeof translated];
+  if (f.table != nullptr) {
+    pack_pixels<N>(translated, pixels, finisher.range, [&](Index p, auto n) __attribute__((always_inline)) {
+      return nearest(to_float(load(sums + (p * N + n) * kBlock)) * multipliers[n]);
+    });
+    translate(finisher.table, translated, pixels * N * kBlock);
+  }
+  if (f.residual != nullptr) {
+    (f.sum.b_signed ? add_residual<N, true> : add_residual<N, false>)(finisher, sums, multipliers, at, pixels,
+                                                                      translated, added);
+  }
+  const Index left = finisher.filters - at.block * kBlock;
+  std::uint8_t* const dst = static_cast<std::uint8_t*>(args.dst) + at.image * args.dst_image +
+                            at.pixel * args.dst_pixel + at.block * kBlock;
+  store_pixels<N>(dst, args.dst_pixel, at.skip, pixels, left < N * kBlock ? left : N * kBlock,
+                  f.residual != nullptr ? added : translated);
+}
+
+// Stores a tile of P pixels × N blocks.
+template <int P, int N>
+[[gnu::always_inline]] inline void finish_tile(const IntegerFinisher& finisher, const Ints (&sums)[P][N],
+                                               const TilePlace& at) {
+  if (!finisher.fast) {
+    alignas(64) std::int32_t all[P * N * kBlock];
+    for_each<P>([&](auto p) __attribute__((always_inline)) {
+      for_each<N>([&](auto n)
+                      __attribute__((always_inline)) { store(all + (p * N + n) * kBlock, sums[p][n]); });
+    });
+    if (finisher.sure) return finish_copied<N>(finisher, all, at, P);
+    return finish_any(finisher, all, at, P, N, N);
+  }
+  const IntegerConvArgs& args = *finisher.args;
+  const LevelRange range = finisher.range;
+  Vec multipliers[N];
+  for_each<N>([&](auto n) __attribute__((always_inline)) {
+    multipliers[n] = block_multipliers(args.finish, at.block + n);
+  });
+  const Index left = finisher.filters - at.block * kBlock;
+  const Index bytes = left < N * kBlock ? left : N * kBlock;
+  std::uint8_t* const dst = static_cast<std::uint8_t*>(args.dst) + at.image * args.dst_image +
+                            at.pixel * args.dst_pixel + at.block * kBlock;
+  for_each<(P + kTogether<N> - 1) / kTogether<N>>([&](auto group) __attribute__((always_inline)) {
+    constexpr int kFirst = decltype(group)::value * kTogether<N>;
+    constexpr int kCount = P - kFirst < kTogether<N> ? P - kFirst : kTogether<N>;
+    Ints levels[kPacked];
+    for_each<kPacked>([&](auto i) __attribute__((always_inline)) {
+      constexpr int kPixel = decltype(i)::value / N;
+      if constexpr (kPixel < kCount) {
+        levels[i] = nearest(to_float(sums[kFirst + kPixel][i % N]) * multipliers[i % N]);
+      } else {
+        levels[i] = levels[0];
+      }
+    });
+    const Packed packed = translate(finisher.table, in_order(level_bytes(levels, range)));
+    store_levels<N>(dst + kFirst * args.dst_pixel, args.dst_pixel, at.skip - kFirst, kCount, bytes, packed);
+  });
+}
+
+}  // namespace
+}  // namespace rdquant::runtime::kernels
