@@ -8,6 +8,7 @@
 // channels][N][B][4].
 #pragma once
 
+#include "integer_items.inl"
 #include "integer_tile_levels.inl"
 #include "integer_tiles.inl"
 
@@ -227,40 +228,6 @@ void pack_dense(const IntegerPlan& plan, const std::int8_t* weights, std::byte* 
   }
 }
 
-// Places of a run, one after the other. Items: image, group, then filters and place in the order that the
-// plan says.
-struct IntegerItem {
-  Index image, group, filters, y, tile;
-};
-
-struct IntegerItems {
-  Index tiles, rows, filters, groups;
-  bool filters_first;
-
-  [[nodiscard]] IntegerItem at(Index item) const {
-    const Index places = tiles * rows;
-    const Index inner = item % (places * filters);
-    const Index rest = item / (places * filters);
-    const Index place = filters_first ? inner % places : inner / filters;
-    return {rest / groups, rest % groups, filters_first ? inner / places : inner % filters, place / tiles,
-            place % tiles};
-  }
-  void next(IntegerItem& item) const {
-    const bool over =
-        filters_first ? next_place(item) && next_filters(item) : next_filters(item) && next_place(item);
-    if (over && wraps(item.group, groups)) ++item.image;
-  }
-
- private:
-  static bool wraps(Index& i, Index size) {
-    if (++i < size) return false;
-    i = 0;
-    return true;
-  }
-  bool next_place(IntegerItem& item) const { return wraps(item.tile, tiles) && wraps(item.y, rows); }
-  bool next_filters(IntegerItem& item) const { return wraps(item.filters, filters); }
-};
-
 // A run of a plan: where its tiles are.
 struct DenseRun {
   DenseRun(const IntegerPlan& the_plan, const IntegerConvArgs& the_args)
@@ -342,7 +309,7 @@ struct DenseRun {
   IntegerView view;
   Index columns;  // of a tile's window
   bool staged;    // windows that reach past the image are copied; else their pixels are run one by one
-  IntegerItem last = {-1, -1, -1, -1, -1};
+  IntegerItem last = {-1, -1, -1, -1, -1, 0, 0, 0, 0};
   alignas(64) std::uint8_t window[kStage];
   alignas(64) std::uint8_t zeros[4 * kChunk];
 };
@@ -360,9 +327,7 @@ void run_dense(const IntegerPlan& plan, const IntegerConvArgs& args, Index begin
   const auto* const levels =
       reinterpret_cast<const std::int8_t*>(args.weights + sums_bytes(plan.groups * blocks, s.kh));
   const IntegerTiles tiles = integer_tiles(plan.pixels);
-  const IntegerItems items = {plan.tiles, plan.flat ? 1 : s.oh(), divide(blocks, plan.blocks), plan.groups,
-                              plan.filters_first};
-  const bool side_by_side = plan.filters_first || items.filters == 1;
+  const IntegerItems items(plan, divide(blocks, plan.blocks));
   IntegerItem item = items.at(begin);
   for (Index i = begin; i < end; ++i, items.next(item)) {
     const Index first = item.filters * plan.blocks;
@@ -379,9 +344,10 @@ void run_dense(const IntegerPlan& plan, const IntegerConvArgs& args, Index begin
     IntegerCorner at = with_weights(run.corner(item, row, x * s.sw - s.left, plan.pixels));
     if (!at.inside && run.staged)
       run.stage(item, at);
-    else if (at.inside && side_by_side) {
-      at.tiles = run.inside_tiles(item, at, end - i);
-      item.tile += at.tiles - 1;
+    else if (at.inside) {
+      const Index most = item.length - item.within;
+      at.tiles = run.inside_tiles(item, at, most < end - i ? most : end - i);
+      items.skip(item, at.tiles - 1);
       i += at.tiles - 1;
     }
     if (at.inside) {
