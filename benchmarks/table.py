@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from table_detect import detect
+from table_int8 import int8, ptq
 
 HERE = Path(__file__).resolve().parent
 README = HERE.parent / "README.md"
@@ -181,39 +182,6 @@ def latency(result: dict[str, Any]) -> list[Row]:
     return rows
 
 
-def int8(result: dict[str, Any]) -> list[Row]:
-    rows: list[Row] = []
-    for threads, found in result.get("static", {}).items():
-        where = f"batch 1, {threads} thread{'s' * (threads != '1')}"
-        for row in found["rows"]:
-            peers = {name: row["ms"][name] for name in ("onnxruntime", "openvino")}
-            peer = min(peers, key=peers.__getitem__)
-            what, ours = f"static INT8, {row['net']}, {where}", _milliseconds(row["ms"]["rdquant"])
-            theirs = f"same file: {peer} {_milliseconds(peers[peer])}"
-            outcome = f"{row['ratio']:.3f} of its time; {row['gain']:.2f} × as fast as our float32"
-            rows.append((what, ours, theirs, outcome))
-        mean = f"{found['geometric_mean']:.3f} of its time; {found['gain']:.2f} × our float32"
-        rows.append(
-            (f"static INT8, geometric mean, {where}", "–", "the faster of onnxruntime and openvino", mean)
-        )
-    for row in result.get("throughput", {}).get("rows", []):
-        peers = {name: speed for name, speed in row["images_per_s"].items() if name != "rdquant"}
-        peer = max(peers, key=peers.__getitem__)
-        ours = f"{row['images_per_s']['rdquant']:,.0f} images/s"
-        theirs = f"{peer} {peers[peer]:,.0f} images/s"
-        what = f"static INT8, {row['net']}, batch 32, 2 threads"
-        rows.append((what, ours, theirs, f"{row['ratio']:.2f} × as many"))
-    for threads, found in result.get("dynamic", {}).items():
-        what = f"dynamic INT8, geometric mean, batch 1, {threads} thread{'s' * (threads != '1')}"
-        outcome = f"{found['peer']:.2f} × as fast; {found['gain']:.2f} × as fast as our float32"
-        rows.append((what, "–", "onnxruntime's own dynamic models", outcome))
-    if found := result.get("memory"):
-        ours, theirs = (f"{found[name] / 1e6:.0f} MB" for name in ("int8", "float"))
-        what = "growth of memory from import to ten inferences, yolov8n_random, INT8"
-        rows.append((what, ours, f"float32 {theirs}", f"{found['ratio']:.2f} of it"))
-    return rows
-
-
 def sweep(result: dict[str, Any]) -> list[Row]:
     timed = [row for row in result["rows"] if "loop_s" in row]
     if not timed:
@@ -329,26 +297,6 @@ def codec(result: dict[str, Any]) -> list[Row]:
         what = f"int8 levels of {row['net']}, QDQ by {row['maker']}"
         smaller = f"{100 * (row['max'] / peers[best] - 1):+.1f} %"
         rows.append((what, f"{row['max']:.3f} bits", f"{best} {peers[best]:.3f} bits", smaller))
-    return rows
-
-
-def ptq(result: dict[str, Any]) -> list[Row]:
-    rows: list[Row] = []
-    for row in result["rows"]:
-        what = f"static INT8 of {row['net']}, 128 images without labels, measured on 1000 others"
-        ours = f"KL {row['kl']:.4f}, {row['lost_points']:+.1f} points of top-1 lost"
-        theirs = f"best of four peers: KL {row['peer_kl']:.4f}, {row['peer_lost_points']:+.1f} points"
-        same = f"{row['kl'] / row['peer_kl']:.2f} of the KL"
-        rows.append((what, ours, theirs, same))
-        what = f"its QDQ file in ONNX Runtime, {row['net']}"
-        ours = f"KL {row['kl_onnxruntime']:.4f}, {row['lost_points_onnxruntime']:+.1f} points lost"
-        rows.append(
-            (what, ours, "our engine", f"{100 * row['same_in_onnxruntime']:.1f} % of first classes the same")
-        )
-    if found := result.get("memory"):
-        what = f"peak memory: calibration with {found['images']:,} images 640 × 640, yolov8n_random"
-        loaded = f"after loading {found['loaded_bytes'] / 1e6:.0f} MB"
-        rows.append((what, f"{found['peak_bytes'] / 1e6:,.0f} MB", loaded, f"{found['seconds']:.0f} s"))
     return rows
 
 
