@@ -38,6 +38,7 @@ _MEASURED = 128, 1 << 27  # images that steps are measured on, and bytes of thei
 _RANKED = 16, 1 << 25  # the same, that each layer alone is measured on
 _FITTED = 128  # images that weights are rounded by, at most
 _BALANCED = 128, 1 << 27  # images that mean outputs are taken of, and bytes of them, at most; but at least 16
+_WORTH = 0.9  # of the loss without equalization, that it must not exceed: channels are scaled by what few images show
 Levels = dict[str, LayerLevels]
 
 
@@ -206,7 +207,7 @@ class _Static:
             return observe(model, self._images, values, self._options.threads, bar.update)
 
     def _equalize(self) -> Levels:
-        """Levels to the nearest, of the network as it is and then equalized; keeps the better of both."""
+        """Levels to the nearest, of the network as it is and then equalized where that is worth it."""
         levels = self._rounding().nearest()
         before = self._measure("levels", levels)
         if self._options.equalize == 0:
@@ -220,7 +221,7 @@ class _Static:
         self._network = Network(model)
         self._observed, self._grids = self._observe(), {}
         scaled = self._rounding().nearest()
-        if self._measure("equalize", scaled).score < before.score:
+        if self._measure("equalize", scaled).score < _WORTH * before.score:
             return scaled
         self._network, self._observed, self._grids = old
         return levels
