@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +20,14 @@ from classifier import classifier
 from networks import Net
 from rdquant import InvalidArgument, Unsupported
 from rdquant.cli import app
-from rdquant.ptq import quantize_static
+from rdquant.ptq import balance, grid_of, quantize_static
 from rdquant.ptq.equalize import equalized
+from rdquant.ptq.export import write
 from rdquant.ptq.fold import folded
 from rdquant.ptq.network import Network
 from rdquant.ptq.observe import observe
 from rdquant.ptq.placement import place
+from rdquant.ptq.weights import nearest
 
 Array = NDArray[Any]
 
@@ -103,6 +106,18 @@ def test_scores_of_a_product_stay_exact() -> None:
     assert set(place(network, network.layers).roots) == {"x", "r", "m", "f"}
 
 
+@pytest.mark.parametrize("softmax", [False, True])
+def test_scores_of_a_convolution_stay_exact(softmax: bool) -> None:
+    net = Net()
+    pooled = net.call("GlobalAveragePool", net.call("Relu", net.conv("x", 8, 3)))
+    scores = net.conv(pooled, 10, 8, size=1)
+    out = net.call("Flatten", scores)
+    network = Network(network_of(net, net.call("Softmax", out, axis=1) if softmax else out, 10))
+    roots = place(network, network.layers).roots
+    assert pooled in roots
+    assert scores not in roots
+
+
 @pytest.mark.parametrize(
     ("inputs", "opset", "message"),
     [({"x": ["N", 16], "z": ["N", 16]}, 13, "one input"), ({"x": ["N", 16]}, 13, "no convolution")],
@@ -171,6 +186,39 @@ def test_equalization_keeps_the_function_and_evens_channels(clip: bool) -> None:
     assert equalized(network, seen, values, 0.0)[1] == 0
 
 
+def test_balancing_restores_the_means_of_every_layer() -> None:
+    model = residual()
+    network = Network(model)
+    placement = place(network, network.layers)
+    seen = observe(model, lambda: [IMAGES], placement.values)
+    # Coarse levels that clip a quarter of each range.
+    grids = {v: replace(grid_of(0.0, 0.75 * s.high), scale=s.high / 40) for v, s in seen.items()}
+    levels = {layer.weight: nearest(layer, model.weights(), 1.0, True) for layer in network.layers.values()}
+    layers = [(network.given(i)[0], layer) for i, layer in network.layers.items()]
+    done: list[int] = []
+
+    def written(known: dict[str, Any]) -> rdq.Model:
+        return write(network, placement, grids, known)
+
+    def missed(known: dict[str, Any]) -> list[float]:
+        """Largest error of a channel's mean, for each layer, over the spread of its outputs."""
+        quantized, found = written(known), []
+        for output, _ in layers:
+            name = balance._source(quantized, output)
+            given = rdq.Session(quantized.with_outputs([name]), backend="reference").run({"x": IMAGES})[name]
+            wanted = rdq.Session(model.with_outputs([output]), backend="reference").run({"x": IMAGES})[output]
+            found.append(float(np.abs((given - wanted).mean(axis=(0, 2, 3))).max() / wanted.std()))
+        return found
+
+    even = balance.balanced(model, layers, levels, written, lambda: [IMAGES], done=done.append)
+    before, after = missed(levels), missed(even)
+    assert max(before) > 0.02
+    assert max(after) < 1e-3
+    assert sum(done) == len(layers)
+    for layer in network.layers.values():
+        assert np.array_equal(even[layer.weight].levels, levels[layer.weight].levels)
+
+
 IMAGES = np.random.default_rng(5).uniform(-1, 1, (24, 3, 8, 8)).astype(np.float32)
 
 
@@ -190,7 +238,14 @@ def test_every_step_lessens_the_error() -> None:
     ordered, found = errors(model, rounding="order")
     assert even < 0.5 * plain
     assert ordered < even
-    assert [s.step for s in found.report.steps] == ["levels", "equalize", "rounding", "bias", "order"]
+    assert [s.step for s in found.report.steps] == [
+        "levels",
+        "equalize",
+        "rounding",
+        "bias",
+        "order",
+        "balance",
+    ]
 
 
 @pytest.mark.parametrize(

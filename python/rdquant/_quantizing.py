@@ -108,7 +108,7 @@ def quantize(
     rounding: Rounding = "feedback",
     no_bias_correction: NoBias = False,
     max_kl: MaxKl = 0.1,
-    max_noise: MaxNoise = 0.025,
+    max_noise: MaxNoise = 0.012,
     threads: Threads = None,
     as_json: Json = False,
     debug: Debug = False,

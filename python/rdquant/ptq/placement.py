@@ -9,6 +9,8 @@ from .network import Network
 
 __all__ = ["Placement", "place"]
 
+_SOFTMAXES = frozenset(("LogSoftmax", "Softmax"))
+
 
 @dataclass(frozen=True)
 class Placement:
@@ -33,10 +35,11 @@ def place(network: Network, layers: Collection[int], exact: bool = False) -> Pla
     """The placement in which the nodes `layers` compute with levels, and with them all nodes between two of them that
     can.
 
-    The output of a convolution becomes levels whoever reads it, unless `exact`; that of a product with a matrix, and
-    with `exact` of a convolution too, only where something with levels reads it: so the scores of a classifier stay as
-    exact as the last layer gives them, and boxes and confidences of a detector as its last convolutions do. What follows
-    the last layer stays in float: it costs little time, and decoding boxes is where one scale for all wrecks detectors.
+    The output of a convolution becomes levels whoever reads it, unless `exact` or the network's scores are these very
+    numbers; that of a product with a matrix, and with `exact` of any convolution, only where something with levels
+    reads it: so the scores of a classifier stay as exact as the last layer gives them, and boxes and confidences of a
+    detector as its last convolutions do. What follows the last layer stays in float: it costs little time, and decoding
+    boxes is where one scale for all wrecks detectors.
     """
     useful = _useful(network, _able(network, set(layers)))
     values: dict[str, None] = {}
@@ -46,14 +49,27 @@ def place(network: Network, layers: Collection[int], exact: bool = False) -> Pla
             source = network.maker(network.data(i)[0]) or 0
         else:
             values.update(dict.fromkeys(network.data(i)))
-        loose = source in network.layers and (exact or network.layers[source].kind == "product")
+        layer = network.layers.get(source)
         for value in network.given(i):
+            loose = layer is not None and (exact or layer.kind == "product" or _is_score(network, value))
             reader = network.next_activation(value)
             passed_on = reader is not None and _is_taken_in(network, reader, useful)
             read = any(user in useful for user in network.users(value))
             if not passed_on and (read or not loose):
                 values[value] = None
     return Placement(tuple(sorted(useful)), _roots(network, useful, values))
+
+
+def _is_score(network: Network, value: str) -> bool:
+    """Whether `value` is what the network says, moved at most and put through a softmax."""
+    users = network.users(value)
+    if value in network.outputs or not users:
+        return value in network.outputs
+    return all(
+        (network.kind(user) == "mover" or network.nodes[user].op_type in _SOFTMAXES)
+        and all(_is_score(network, out) for out in network.given(user))
+        for user in users
+    )
 
 
 def _able(network: Network, layers: set[int]) -> set[int]:

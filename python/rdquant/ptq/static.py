@@ -15,6 +15,7 @@ from tqdm import tqdm
 from ..data import Dataset
 from ..errors import InvalidArgument
 from ..graph import Model, load
+from .balance import balanced
 from .curves import curve_of
 from .damage import Damage, Judge, output_bytes, signal_to_noise
 from .equalize import equalized
@@ -36,6 +37,8 @@ _BATCH = 32
 _MEASURED = 128, 1 << 27  # images that steps are measured on, and bytes of their outputs, at most
 _RANKED = 16, 1 << 25  # the same, that each layer alone is measured on
 _FITTED = 128  # images that weights are rounded by, at most
+_BALANCED = 128, 1 << 27  # images that mean outputs are taken of, and bytes of them, at most; but at least 16
+_WORTH = 0.9  # of the loss without equalization, that it must not exceed: channels are scaled by what few images show
 Levels = dict[str, LayerLevels]
 
 
@@ -52,7 +55,7 @@ def quantize_static(
     rounding: str = "feedback",
     correct_bias: bool = True,
     max_kl: float = 0.1,
-    max_noise: float = 0.025,
+    max_noise: float = 0.012,
     threads: int | None = None,
     progress: bool = False,
 ) -> QuantizedModel[Report]:
@@ -76,11 +79,12 @@ def quantize_static(
             by u^-equalize; 0: not at all.
         rounding: "nearest"; "feedback": what rounding a weight does to the layer's outputs, later weights make up for
             (GPTQ's class); "order": so, and layer after layer, each making up for the levels of all before it.
-        correct_bias: biases take up the mean error of their layer's outputs.
+        correct_bias: biases take up the mean error of their layer's outputs: at first what rounding the weights gives,
+            at last, layer after layer, what is left of it in the quantized network.
         max_kl, max_noise: what may be lost on the calibration images: mean KL divergence of a classifier's outputs to
             the float network's, nats; for a detector whose head `rdquant.detection` knows, the share of noise in what
             it says of boxes (see `rdquant.ptq.Damage`); for any other network the mean share of noise in its outputs'
-            channels (0.025: 16 dB). Where it is more, the layers that alone do most damage stay in float, until it is
+            channels (0.012: 19 dB). Where it is more, the layers that alone do most damage stay in float, until it is
             not.
         threads: of inference; default: all cores.
         progress: show bars on stderr.
@@ -174,8 +178,11 @@ class _Static:
         kept: dict[int, str] = {}
         if damage.score > self._limit:
             model, damage, kept = self._keep(levels, alone, damage)
+        nodes = [i for i in self._all if i not in kept]
         if self._options.rounding == "order":
-            model, damage = self._in_order(model, damage, [i for i in self._all if i not in kept], levels)
+            model, damage, levels = self._in_order(model, damage, nodes, levels)
+        if self._options.correct_bias:
+            model, damage = self._balance(model, damage, nodes, levels)
         layers = self._layer_reports(model, alone, kept)
         report = Report(
             self._images.count,
@@ -200,7 +207,7 @@ class _Static:
             return observe(model, self._images, values, self._options.threads, bar.update)
 
     def _equalize(self) -> Levels:
-        """Levels to the nearest, of the network as it is and then equalized; keeps the better of both."""
+        """Levels to the nearest, of the network as it is and then equalized where that is worth it."""
         levels = self._rounding().nearest()
         before = self._measure("levels", levels)
         if self._options.equalize == 0:
@@ -214,7 +221,7 @@ class _Static:
         self._network = Network(model)
         self._observed, self._grids = self._observe(), {}
         scaled = self._rounding().nearest()
-        if self._measure("equalize", scaled).score < before.score:
+        if self._measure("equalize", scaled).score < _WORTH * before.score:
             return scaled
         self._network, self._observed, self._grids = old
         return levels
@@ -236,7 +243,7 @@ class _Static:
 
     def _in_order(
         self, model: Model, damage: Damage, nodes: list[int], levels: Levels
-    ) -> tuple[Model, Damage]:
+    ) -> tuple[Model, Damage, Levels]:
         """Layers of `nodes` rounded to what makes up for all before them; the better of that and what there was.
 
         It comes after the choice of layers that stay in float: what a collapsed layer does cannot be made up for.
@@ -246,7 +253,27 @@ class _Static:
             found = rounding.in_order(levels, lambda known: self._write(nodes, known))
         ordered, after = self._written(nodes, found)
         self._steps.append(StepReport("order", after))
-        return (ordered, after) if after.score < damage.score else (model, damage)
+        return (ordered, after, found) if after.score < damage.score else (model, damage, levels)
+
+    def _balance(
+        self, model: Model, damage: Damage, nodes: list[int], levels: Levels
+    ) -> tuple[Model, Damage]:
+        """Biases of `nodes` with what is left of mean errors; the better of that and what there was."""
+        size = next(iter(self._images.first(1)())).nbytes
+        count = max(16, min(_BALANCED[0], _BALANCED[1] // max(1, size)))
+        with self._bar("balance", len(nodes), "layer") as bar:
+            found = balanced(
+                self._network.model,
+                [(self._network.given(i)[0], self._network.layers[i]) for i in nodes],
+                levels,
+                lambda known: self._write(nodes, known),
+                self._images.spread(count),
+                self._options.threads,
+                bar.update,
+            )
+        even, after = self._written(nodes, found)
+        self._steps.append(StepReport("balance", after))
+        return (even, after) if after.score < damage.score else (model, damage)
 
     def _rounding(self, done: Any = lambda n: None, nodes: Collection[int] | None = None) -> Rounding:
         layers = [self._network.layers[i] for i in (self._all if nodes is None else nodes)]
