@@ -68,4 +68,17 @@ void decode_tensor_levels(const TensorHeader& tensor, std::span<std::int32_t> le
 void decode_tensor_values(const TensorHeader& tensor, std::span<float> values, int threads = 1);
 void decode_tensor_floats(const TensorHeader& tensor, std::span<std::uint8_t> values, int threads = 1);
 
+/// A tensor and the bytes that its contents go to: float32 of `quantized`, int32 of `integers`, the tensor's
+/// own of `floats` and `raw`.
+struct TensorJob {
+  TensorHeader tensor;
+  std::span<std::uint8_t> to;  ///< aligned for int32
+};
+
+/// Decodes all of them on up to `threads` threads (0: all cores), the largest first; a large tensor's parts
+/// are shared out as well.
+///
+/// @throws CorruptFile, InvalidArgument  as the functions above, of one of the tensors that are damaged.
+void decode_tensors(std::span<const TensorJob> jobs, int threads = 1);
+
 }  // namespace rdquant::codec
