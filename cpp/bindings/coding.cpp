@@ -136,12 +136,10 @@ void decode_tensors(const std::vector<std::tuple<Checksum, py::buffer, std::stri
     const ByteView& section = sections.emplace_back(buffer);
     py::array out = array;
     jobs.push_back(job_of(section, name, out));
+    jobs.back().bytes = section.bytes();
+    jobs.back().section = checksum ? &*checksum : nullptr;
   }
   const py::gil_scoped_release unlocked;
-  for (std::size_t i = 0; i < tensors.size(); ++i) {
-    const Checksum& checksum = std::get<0>(tensors[i]);
-    if (checksum) codec::check_section(sections[i].bytes(), *checksum);
-  }
   codec::decode_tensors(jobs, threads);
 }
 

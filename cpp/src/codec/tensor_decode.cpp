@@ -35,7 +35,11 @@ void dequantize_piece(const TensorHeader& tensor, std::size_t first, std::span<c
 
 /// Whether neighbours have quantizers of their own, so that all levels are dequantized in one go.
 bool is_striped(const TensorHeader& tensor) {
-  return tensor.quantizers.size() > 1 && tensor.inner < kShortRun;
+  return tensor.coding == Coding::quantized && tensor.quantizers.size() > 1 && tensor.inner < kShortRun;
+}
+
+void check(const TensorJob& job) {
+  if (job.section != nullptr) check_section(job.bytes, *job.section);
 }
 
 /// Calls `decode`; a quantizer that refuses a level means damage.
@@ -92,7 +96,8 @@ class Queue {
   Part opened(const TensorJob& job) {
     const TensorHeader& tensor = job.tensor;
     const bool quantized = tensor.coding == Coding::quantized;
-    if (quantized && is_striped(tensor)) {
+    check(job);
+    if (is_striped(tensor)) {
       decode_tensor_values(tensor, as<float>(job.to));
     } else if (quantized || tensor.coding == Coding::integers) {
       const std::shared_ptr<const LevelParts> coded = open_levels(tensor.payload, job.to.size() / 4);
@@ -163,13 +168,14 @@ void decode_tensors(std::span<const TensorJob> jobs, int threads) {
                    [&](std::size_t a, std::size_t b) { return jobs[a].to.size() > jobs[b].to.size(); });
   std::erase_if(order, [&](std::size_t i) {  // those that share out their own work
     const TensorHeader& tensor = jobs[i].tensor;
-    if (tensor.size < kLarge) return false;
-    if (tensor.coding == Coding::floats)
+    const bool floats = tensor.coding == Coding::floats;
+    if (tensor.size < kLarge || (!floats && !is_striped(tensor))) return false;
+    check(jobs[i]);
+    if (floats) {
       decode_tensor_floats(tensor, jobs[i].to, threads);
-    else if (is_striped(tensor))
+    } else {
       decode_tensor_values(tensor, as<float>(jobs[i].to), threads);
-    else
-      return false;
+    }
     return true;
   });
   Queue queue(jobs, std::move(order));
