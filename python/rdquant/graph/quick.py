@@ -12,7 +12,6 @@ import math
 import os
 import struct
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -119,7 +118,9 @@ def read_quickly(path: str | os.PathLike[str]) -> QuickModel | None:
 
 
 def _read(file: FileSource, path: str) -> QuickModel:
-    skeleton, name = file.skeleton(), Path(path).stem
+    skeleton = file.skeleton()
+    stem, dot, suffix = os.path.basename(path).rpartition(".")
+    name = stem if stem and suffix else stem + dot + suffix
     arrays: dict[Span, Bytes] = {}
     source = KeptSource(path, file.size, skeleton, arrays)
     graph, inputs, outputs = parse(skeleton, file, name, {}, arrays)
