@@ -164,8 +164,9 @@ void decode_tensor_values(const TensorHeader& tensor, std::span<float> values, i
 void decode_tensors(std::span<const TensorJob> jobs, int threads) {
   std::vector<std::size_t> order(jobs.size());
   std::iota(order.begin(), order.end(), std::size_t{0});
-  std::stable_sort(order.begin(), order.end(),
-                   [&](std::size_t a, std::size_t b) { return jobs[a].to.size() > jobs[b].to.size(); });
+  std::sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) {
+    return jobs[a].to.size() != jobs[b].to.size() ? jobs[a].to.size() > jobs[b].to.size() : a < b;
+  });
   std::erase_if(order, [&](std::size_t i) {  // those that share out their own work
     const TensorHeader& tensor = jobs[i].tensor;
     const bool floats = tensor.coding == Coding::floats;
