@@ -28,7 +28,7 @@ class Modelled final : public LevelParts {
     }
     lanes_ = std::size_t{1} << (flags & kLogLanes);
     rows_ = (flags & kManyParts) != 0 ? static_cast<std::size_t>(in.bounded(grid.rows, "rows of a part"))
-                                    : grid.rows;
+                                      : grid.rows;
     if (rows_ == 0) in.fail("parts of 0 rows");
     low_ = in.take(model_.shift > 0 ? packed_bytes(in, grid.size(), model_.shift) : 0);
     for (std::size_t first = 0; first < grid.rows; first += rows_) {
