@@ -28,8 +28,7 @@ from onnx import numpy_helper
 import rdquant as rdq
 from machine import describe
 from rdquant.codec import decode_floats, decode_levels, encode_floats, encode_levels
-from rdquant.codec.container import TENSOR
-from rdquant.codec.sections import Tensor, decode_all
+from rdquant.codec.sections import decode_all
 
 RESULTS = Path(__file__).parent / "results" / "codec.json"
 NETS = ["squeezenet1.1-7", "mobilenet_v1_0.75", "efficientnet_lite0", "cifar10_resnet32", "yolox_nano"]
@@ -257,9 +256,7 @@ def file_row(name: str, path: Path, folder: Path, repeats: int) -> dict[str, Any
 
 def decoded(path: Path, threads: int) -> None:
     """All tensors of a file, large ones first, on `threads` threads."""
-    file = rdq.CompressedFile(path)
-    tensors = [Tensor(data, s.name) for s, data in file.stream() if s.kind == TENSOR]
-    decode_all(tensors, threads, 1 << 34)
+    decode_all(rdq.CompressedFile(path).open_tensors(), threads, 1 << 34)
 
 
 def main() -> None:

@@ -1,5 +1,8 @@
 #include <pybind11/stl.h>
 
+#include <deque>
+#include <optional>
+
 #include "arrays.hpp"
 #include "bindings.hpp"
 #include "rdquant/codec/container.hpp"
@@ -105,6 +108,41 @@ void bind_levels(py::module_& m) {
       py::arg("coded"), py::arg("type"), py::arg("out"), py::arg("threads"), "Decodes floats into bytes.");
 }
 
+/// What goes into an array, and where.
+codec::TensorJob job_of(const ByteView& section, const std::string& name, py::array& out) {
+  codec::TensorJob job{codec::tensor_header(section.bytes(), name), {}};
+  const codec::Coding coding = job.tensor.coding;
+  const auto to = [&](auto view) {
+    job.to = {reinterpret_cast<std::uint8_t*>(view.data()), view.size_bytes()};
+  };
+  if (coding == codec::Coding::quantized && py::isinstance<py::array_t<float>>(out)) {
+    to(mutable_view<float>(out));
+  } else if (coding == codec::Coding::quantized || coding == codec::Coding::integers) {
+    job.tensor.coding = codec::Coding::integers;
+    to(mutable_view<std::int32_t>(out));
+  } else {
+    to(mutable_view<std::uint8_t>(out));
+  }
+  return job;
+}
+
+using Checksum = std::optional<codec::Section>;  // of a section whose bytes are still to be checked
+
+void decode_tensors(const std::vector<std::tuple<Checksum, py::buffer, std::string, py::array>>& tensors,
+                    int threads) {
+  std::deque<ByteView> sections;
+  std::vector<codec::TensorJob> jobs;
+  for (const auto& [checksum, buffer, name, array] : tensors) {
+    const ByteView& section = sections.emplace_back(buffer);
+    py::array out = array;
+    jobs.push_back(job_of(section, name, out));
+    jobs.back().bytes = section.bytes();
+    jobs.back().section = checksum ? &*checksum : nullptr;
+  }
+  const py::gil_scoped_release unlocked;
+  codec::decode_tensors(jobs, threads);
+}
+
 void bind_tensors(py::module_& m) {
   m.def(
       "encode_quantized",
@@ -158,34 +196,9 @@ void bind_tensors(py::module_& m) {
       py::arg("section"), py::arg("name"),
       "Coding, element type, shape, type of the levels, quantizers, inner, bytes of the payload.");
   m.def(
-      "decode_tensor",
-      [](const py::buffer& section, const std::string& name, py::array out, int threads) {
-        const ByteView bytes(section);
-        const codec::TensorHeader t = codec::tensor_header(bytes.bytes(), name);
-        if (t.coding == codec::Coding::quantized && py::isinstance<py::array_t<float>>(out)) {
-          const auto to = mutable_view<float>(out);
-          const py::gil_scoped_release unlocked;
-          codec::decode_tensor_values(t, to, threads);
-        } else if (t.coding == codec::Coding::quantized || t.coding == codec::Coding::integers) {
-          const auto to = mutable_view<std::int32_t>(out);
-          const py::gil_scoped_release unlocked;
-          codec::decode_tensor_levels(t, to, threads);
-        } else {
-          const auto to = mutable_view<std::uint8_t>(out);
-          const py::gil_scoped_release unlocked;
-          if (t.coding == codec::Coding::floats) {
-            codec::decode_tensor_floats(t, to, threads);
-          } else if (t.payload.size() == to.size()) {
-            std::copy(t.payload.begin(), t.payload.end(), to.begin());
-          } else {
-            throw core::CorruptFile("section '" + name + "', offset 0: " + std::to_string(t.payload.size()) +
-                                    " bytes, " + std::to_string(to.size()) + " expected");
-          }
-        }
-      },
-      py::arg("section"), py::arg("name"), py::arg("out"), py::arg("threads"),
-      "Decodes a tensor section: values (float32) or levels (int32) of quantized ones, integers, bytes of "
-      "others.");
+      "decode_tensors", &decode_tensors, py::arg("tensors"), py::arg("threads"),
+      "Decodes tensor sections (checksum or None, bytes, name, array): values (float32) or levels (int32) of "
+      "quantized ones, int32 of integers, bytes of others.");
 }
 
 void bind_files(py::module_& m) {

@@ -104,13 +104,14 @@ void read_tensor(const Bytes& bytes) {
       } catch (const core::CorruptFile&) {
       }
     }
-  } else if (tensor.coding == codec::Coding::quantized) {
-    std::vector<float> values(size);
-    codec::decode_tensor_values(tensor, values);
-  } else if (tensor.coding == codec::Coding::integers) {
-    std::vector<std::int32_t> levels(size);
-    codec::decode_tensor_levels(tensor, levels);
+    return;
   }
+  // Bytes for the largest of what a tensor may become.
+  std::vector<std::int32_t> values(std::max(size, tensor.payload.size() / 4 + 1));
+  const std::span room(reinterpret_cast<std::uint8_t*>(values.data()), values.size() * 4);
+  const bool raw = tensor.coding == codec::Coding::raw;
+  const codec::TensorJob job{tensor, room.first(raw ? tensor.payload.size() : size * 4)};
+  codec::decode_tensors(std::span(&job, 1), 1);
 }
 
 void read_file(const Bytes& bytes) {
@@ -271,6 +272,69 @@ TEST_CASE("decoding piece by piece gives the same levels") {
       CHECK(back == levels);
     }
   }
+}
+
+TEST_CASE("tensors decoded together come back as they do alone") {
+  const Shape large = {900, 700}, small = {24, 16, 3, 3};
+  const std::vector<quant::Quantizer> one = {quant::Uniform{.step = 0.1}};
+  const std::vector<quant::Quantizer> stripes = {quant::Uniform{.step = 0.1}, quant::Uniform{.step = 0.3}};
+  const auto fast = codec::Profile::fast;
+  std::vector<Bytes> sections;
+  for (const Shape& shape : {small, large, Shape{0, 3}, Shape{}}) {
+    const auto levels = laplace(product(shape), 2.0, 11);
+    for (const auto& quantizers : {one, stripes}) {
+      if (product(shape) == 1 && quantizers.size() > 1) continue;
+      const std::size_t inner = quantizers.size() > 1 ? 9 : std::max<std::size_t>(1, product(shape));
+      sections.push_back(codec::encode_quantized(levels, shape, 1, quantizers, inner, fast));
+    }
+    sections.push_back(codec::encode_integers(levels, shape, 3, codec::LevelType::i8, fast));
+    const std::span raw(reinterpret_cast<const std::uint8_t*>(levels.data()), levels.size() * 4);
+    sections.push_back(codec::encode_float_tensor(raw, shape, 1, codec::FloatType::f32, fast));
+    sections.push_back(codec::encode_raw(raw, shape, 6));
+  }
+  for (const int threads : {1, 2, 3}) {
+    std::vector<codec::TensorJob> jobs;
+    std::vector<std::vector<float>> rooms;
+    for (const Bytes& section : sections) {
+      const codec::TensorHeader tensor = codec::tensor_header(section, "t");
+      auto& room = rooms.emplace_back(static_cast<std::size_t>(tensor.size), -1.0F);
+      jobs.push_back({tensor, {reinterpret_cast<std::uint8_t*>(room.data()), room.size() * 4}});
+    }
+    codec::decode_tensors(jobs, threads);
+    for (std::size_t i = 0; i < jobs.size(); ++i) {
+      const codec::TensorHeader& tensor = jobs[i].tensor;
+      std::vector<float> alone(rooms[i].size());
+      const std::span bytes(reinterpret_cast<std::uint8_t*>(alone.data()), alone.size() * 4);
+      if (tensor.coding == codec::Coding::quantized) codec::decode_tensor_values(tensor, alone);
+      if (tensor.coding == codec::Coding::floats) codec::decode_tensor_floats(tensor, bytes);
+      if (tensor.coding == codec::Coding::raw)
+        std::copy(tensor.payload.begin(), tensor.payload.end(), bytes.begin());
+      if (tensor.coding == codec::Coding::integers) {
+        std::vector<std::int32_t> levels(alone.size());
+        codec::decode_tensor_levels(tensor, levels);
+        std::copy(levels.begin(), levels.end(), reinterpret_cast<std::int32_t*>(alone.data()));
+      }
+      CAPTURE(i);
+      CHECK(std::equal(bytes.begin(), bytes.end(), jobs[i].to.begin()));
+    }
+  }
+}
+
+TEST_CASE("one damaged tensor among others is told of") {
+  const Shape shape = {300, 300};
+  const auto levels = laplace(product(shape), 2.0, 12);
+  const std::vector<quant::Quantizer> uniform = {quant::Uniform{.step = 0.1}};
+  const Bytes whole =
+      codec::encode_quantized(levels, shape, 1, uniform, product(shape), codec::Profile::fast);
+  Bytes damaged = whole;
+  damaged[damaged.size() / 2] ^= 64;
+  std::vector<std::vector<float>> rooms(6, std::vector<float>(product(shape)));
+  std::vector<codec::TensorJob> jobs;
+  for (std::size_t i = 0; i < rooms.size(); ++i) {
+    jobs.push_back({codec::tensor_header(i == 3 ? damaged : whole, "t"),
+                    {reinterpret_cast<std::uint8_t*>(rooms[i].data()), rooms[i].size() * 4}});
+  }
+  for (const int threads : {1, 2}) CHECK_THROWS_AS(codec::decode_tensors(jobs, threads), core::CorruptFile);
 }
 
 TEST_CASE("a tensor of many rows is decoded in little memory") {

@@ -60,6 +60,7 @@ class Search {
 
   /// Symbols whose intervals hold `slot`.
   [[nodiscard, gnu::always_inline]] Found find(const Place& p, Vector slot) const {
+    if (symbols_ == 3) return of_three(p, slot);
     Found f = around(p, first_guess(p, slot));
     for (int again = 0;; ++again) {
       const auto low = Lanes::less(slot, f.start);
@@ -74,6 +75,15 @@ class Search {
   }
 
  private:
+  /// Among three symbols there is nothing to guess.
+  [[nodiscard, gnu::always_inline]] Found of_three(const Place& p, Vector slot) const {
+    const Vector second = start_of(p, c_.one), third = start_of(p, c_.last_symbol);
+    const auto first = Lanes::less(slot, second), below = Lanes::less(slot, third);
+    const Vector symbol = Lanes::choose(first, c_.zero, Lanes::choose(below, c_.one, c_.last_symbol));
+    const Vector start = Lanes::choose(first, c_.zero, Lanes::choose(below, second, third));
+    return {symbol, start, Lanes::choose(first, second, Lanes::choose(below, third, c_.total))};
+  }
+
   /// Where symbols 1 … start.
   [[nodiscard, gnu::always_inline]] Vector start_of(const Place& p, Vector symbol) const {
     if constexpr (kKind == Kind::table) {

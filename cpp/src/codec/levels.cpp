@@ -6,18 +6,15 @@
 #include "analyse.hpp"
 #include "bits.hpp"
 #include "lanes.hpp"
+#include "level_parts.hpp"
 #include "mixed.hpp"
 #include "rdquant/core/parallel.hpp"
+#include "share.hpp"
 #include "sparse.hpp"
 #include "trellis_code.hpp"
 
 namespace rdquant::codec {
 namespace {
-
-enum Method : std::uint8_t { kConstant, kPacked, kFast, kMax, kSparse };
-
-constexpr std::uint64_t kMaxSize = std::uint64_t{1} << 40;
-constexpr std::size_t kMaxRank = 32;
 
 /// Whether levels, part by part, are a path of the trellis.
 bool follows(const Trellis& trellis, const Grid& grid, std::span<const std::int32_t> levels) {
@@ -48,13 +45,6 @@ void check_trellis(const Trellis& trellis, const Grid& grid, std::span<const std
                 "the levels are no path of the trellis, or one of them is beyond ±8191");
 }
 
-std::size_t packed_bytes(const Reader& in, std::uint64_t size, int width) {
-  if (size > kMaxSize / 64) in.fail("too many packed levels");
-  return static_cast<std::size_t>((size * static_cast<std::uint64_t>(width) + 7) / 8);
-}
-
-enum PartFlag : std::uint8_t { kLogLanes = 7, kSeveral = 8, kExcess = 16 };
-
 /// Model, parts and low bits: the body of methods 2 and 3.
 std::vector<std::uint8_t> encode_modelled(const Analysis& a, std::span<const std::int32_t> levels,
                                           Profile profile, int threads) {
@@ -77,8 +67,8 @@ std::vector<std::uint8_t> encode_modelled(const Analysis& a, std::span<const std
   });
   const bool excess =
       std::any_of(coded.begin(), coded.end(), [](const CodedRows& part) { return !part.excess.empty(); });
-  out.byte(static_cast<std::uint8_t>(std::countr_zero(lanes) | (parts > 1 ? kSeveral : 0) |
-                                     (excess ? kExcess : 0)));
+  out.byte(static_cast<std::uint8_t>(std::countr_zero(lanes) | (parts > 1 ? kManyParts : 0) |
+                                     (excess ? kExcesses : 0)));
   if (parts > 1) out.varint(rows);
   if (model.shift > 0) write_bits(out, levels, model.centre, model.shift);
   for (std::size_t p = 0; p < parts; ++p) {
@@ -120,117 +110,6 @@ Body encode_best(const Grid& grid, std::span<const std::int32_t> levels, Profile
   Body body{kSparse, encode_sparse(sparse->model, levels, profile, threads)};
   auto other = encode_dense(grid, levels, profile, threads, trellis);
   return other.size() < body.bytes.size() ? Body{dense, std::move(other)} : body;
-}
-
-LevelsHeader read_header(Reader& in, Method& method) {
-  LevelsHeader header;
-  const std::uint8_t first = in.byte();
-  if (first >> 4 > kSparse) in.fail("unknown method " + std::to_string(first >> 4));
-  method = static_cast<Method>(first >> 4);
-  if ((first & 15) >= kLevelTypes) in.fail("unknown type " + std::to_string(first & 15));
-  header.type = static_cast<LevelType>(first & 15);
-  const std::uint64_t rank = in.bounded(kMaxRank, "number of dimensions");
-  header.size = 1;
-  bool empty = false;
-  std::uint64_t others = 1;  // product of the dimensions that are not 0
-  for (std::uint64_t i = 0; i < rank; ++i) {
-    header.shape.push_back(in.bounded(kMaxSize, "dimension"));
-    empty = empty || header.shape.back() == 0;
-    if (header.shape.back() == 0) continue;
-    if (others > kMaxSize / header.shape.back()) in.fail("a shape of more than 2^40 levels");
-    others *= header.shape.back();
-  }
-  header.size = empty ? 0 : others;
-  return header;
-}
-
-/// The body of methods 2 and 3, taken apart.
-class Modelled {
- public:
-  Modelled(Reader& in, const Grid& grid, bool fast)
-      : fast_(fast), section_(in.section()), model_(read_model(in, grid)), tables_(model_) {
-    const std::uint8_t flags = in.byte();
-    if ((flags & kLogLanes) > 5 || flags > (kLogLanes | kSeveral | kExcess)) {
-      in.fail("unknown flags of parts " + std::to_string(flags));
-    }
-    lanes_ = std::size_t{1} << (flags & kLogLanes);
-    rows_ = (flags & kSeveral) != 0 ? static_cast<std::size_t>(in.bounded(grid.rows, "rows of a part"))
-                                    : grid.rows;
-    if (rows_ == 0) in.fail("parts of 0 rows");
-    low_ = in.take(model_.shift > 0 ? packed_bytes(in, grid.size(), model_.shift) : 0);
-    for (std::size_t first = 0; first < grid.rows; first += rows_) {
-      const auto excess = (flags & kExcess) != 0 ? in.block() : std::span<const std::uint8_t>();
-      parts_.push_back({excess, first + rows_ < grid.rows ? in.block() : in.rest()});
-    }
-  }
-
-  [[nodiscard]] std::size_t parts() const noexcept { return parts_.size(); }
-  /// Number of the first level of a part, and of levels in it.
-  [[nodiscard]] std::size_t first(std::size_t p) const noexcept { return p * rows_ * row_size(); }
-  [[nodiscard]] std::size_t size(std::size_t p) const noexcept { return rows(p) * row_size(); }
-
-  void decode(std::size_t p, std::span<std::int32_t> levels) const {
-    Reader part(parts_[p].bytes, section_ + ", part " + std::to_string(p));
-    if (fast_) {
-      Reader excess(parts_[p].excess, section_ + ", excess of part " + std::to_string(p));
-      decode_rows(tables_, p * rows_, rows(p), lanes_, excess, part, levels.data());
-      excess.finish();
-    } else {
-      decode_mixed(tables_, p * rows_, rows(p), parts_[p].bytes, part, levels.data());
-    }
-    const auto centre = static_cast<std::uint32_t>(model_.centre);
-    if (model_.shift > 0) {
-      BitReader bits(low_, model_.shift, first(p));
-      for (std::int32_t& v : levels) {
-        const std::uint64_t wide =
-            (static_cast<std::uint64_t>(static_cast<std::int64_t>(v)) << model_.shift) | bits.next();
-        v = static_cast<std::int32_t>(static_cast<std::uint32_t>(wide) + centre);
-      }
-    } else if (centre != 0) {
-      for (std::int32_t& v : levels) v = static_cast<std::int32_t>(static_cast<std::uint32_t>(v) + centre);
-    }
-  }
-
- private:
-  struct Part {
-    std::span<const std::uint8_t> excess, bytes;
-  };
-  [[nodiscard]] std::size_t row_size() const noexcept { return model_.grid.cols * model_.grid.taps; }
-  [[nodiscard]] std::size_t rows(std::size_t p) const noexcept {
-    return std::min(rows_, model_.grid.rows - p * rows_);
-  }
-
-  bool fast_;
-  std::string section_;
-  Model model_;
-  Tables tables_;
-  std::size_t lanes_ = 1, rows_ = 1;
-  std::span<const std::uint8_t> low_;
-  std::vector<Part> parts_;
-};
-
-/// Calls `use` with the parts of methods 2, 3 and 4.
-template <typename Use>
-void with_parts(Reader& in, const Grid& grid, Method method, Use&& use) {
-  if (method == kSparse) {
-    use(SparseLevels(in, grid));
-  } else {
-    use(Modelled(in, grid, method == kFast));
-  }
-}
-
-/// Methods 0 and 1; `in` stands behind the header.
-void decode_plain(Reader& in, Method method, std::span<std::int32_t> levels) {
-  if (method == kConstant) {
-    std::fill(levels.begin(), levels.end(), in.zigzag32("level"));
-    return;
-  }
-  const std::int32_t least = in.zigzag32("least level");
-  const int width = in.byte();
-  if (width > 32) in.fail("a width of " + std::to_string(width) + " bits");
-  BitReader bits(in.take(packed_bytes(in, levels.size(), width)), width);
-  for (std::int32_t& v : levels)
-    v = static_cast<std::int32_t>(static_cast<std::uint32_t>(least) + bits.next());
 }
 
 }  // namespace
@@ -297,44 +176,17 @@ Trellis levels_trellis(std::span<const std::uint8_t> bytes) {
 }
 
 void decode_levels(std::span<const std::uint8_t> bytes, std::span<std::int32_t> levels, int threads) {
-  Reader in(bytes, "levels");
-  Method method{};
-  const LevelsHeader header = read_header(in, method);
-  core::require(header.size == levels.size(), "levels must have as many elements as were coded");
-  if (header.size > 0 && method < kFast) decode_plain(in, method, levels);
-  if (header.size > 0 && method >= kFast) {
-    with_parts(in, grid_of(header.shape), method, [&](const auto& parts) {
-      in.finish();
-      core::parallel_for(parts.parts(), 1, threads, [&](std::size_t begin, std::size_t end) {
-        for (std::size_t p = begin; p < end; ++p) {
-          parts.decode(p, levels.subspan(parts.first(p), parts.size(p)));
-        }
-      });
-    });
-  }
-  in.finish();
+  const auto coded = open_levels(bytes, levels.size());
+  share(coded->parts(), threads,
+        [&](std::size_t p) { coded->decode(p, levels.subspan(coded->first(p), coded->size(p))); });
 }
 
 void decode_levels_into(std::span<const std::uint8_t> bytes, const TakeLevels& take, int threads) {
-  Reader in(bytes, "levels");
-  Method method{};
-  const LevelsHeader header = read_header(in, method);
-  if (header.size == 0 || method < kFast) {
-    std::vector<std::int32_t> levels(static_cast<std::size_t>(header.size));
-    decode_levels(bytes, levels);
-    take(0, levels);
-    return;
-  }
-  with_parts(in, grid_of(header.shape), method, [&](const auto& parts) {
-    in.finish();
-    core::parallel_for(parts.parts(), 1, threads, [&](std::size_t begin, std::size_t end) {
-      std::vector<std::int32_t> levels;
-      for (std::size_t p = begin; p < end; ++p) {
-        levels.resize(parts.size(p));
-        parts.decode(p, levels);
-        take(parts.first(p), levels);
-      }
-    });
+  const auto coded = open_levels(bytes, levels_header(bytes).size);
+  share(coded->parts(), threads, [&](std::size_t p) {
+    std::vector<std::int32_t> levels(coded->size(p));
+    coded->decode(p, levels);
+    take(coded->first(p), levels);
   });
 }
 

@@ -18,21 +18,26 @@ std::size_t lanes_of_distances(std::size_t size) { return lanes_for(size / 16); 
 
 constexpr int kMostSplit = 12, kMostKept = 7;
 
-/// Scales of the elements of a part that are not 0 in `signs`, in order, and kMaxLanes more.
+/// Scales of the elements of a part that are not 0 in `signs`, in order, and kMaxLanes more. Every element
+/// writes its scale, and one that is 0 is written over: where signs are like noise, a branch would be guessed
+/// wrong as often as not.
 std::unique_ptr<std::int16_t[]> scales_of(const Model& model, std::size_t first_row,
                                           std::span<const std::int32_t> signs, std::size_t count) {
   auto scales = std::make_unique<std::int16_t[]>(count + kMaxLanes);
   if (model.table) return scales;
-  std::size_t n = 0;
+  std::int16_t* next = scales.get();
+  const std::int16_t* const end = next + count;
   const std::int32_t* sign = signs.data();
-  for (std::size_t o = first_row; n < count; ++o) {
+  for (std::size_t o = first_row; next < end; ++o) {
     for (std::size_t i = 0; i < model.grid.cols; ++i) {
       const std::int32_t kernel = model.row_scales[o] + model.col_scales[i];
       for (std::size_t t = 0; t < model.grid.taps; ++t) {
-        if (*sign++ != 0) scales[n++] = static_cast<std::int16_t>(kernel + model.tap_scales[t]);
+        *next = static_cast<std::int16_t>(kernel + model.tap_scales[t]);
+        next += *sign++ != 0 ? 1 : 0;
       }
     }
   }
+  *next = 0;
   return scales;
 }
 
@@ -224,55 +229,67 @@ Reader SparseLevels::reader(std::span<const std::uint8_t> bytes, const char* wha
   return {bytes, section_ + ", " + what + " of part " + std::to_string(p)};
 }
 
-std::vector<std::int32_t> SparseLevels::symbols(std::size_t p, std::span<const std::int32_t> signs) const {
+std::vector<std::int32_t> SparseLevels::distances(std::size_t p, std::span<const std::int32_t> signs) const {
   const auto count = static_cast<std::size_t>(static_cast<std::ptrdiff_t>(signs.size()) -
                                               std::count(signs.begin(), signs.end(), 0));
-  std::vector<std::int32_t> symbols(count);
+  std::vector<std::int32_t> symbols(count + 1);  // `place` looks one too far
   const auto scales = scales_of(model_.distances, p * rows_, signs, count);
   const Model vector = of_vector(model_.distances, mixed_ ? count : 0, scales.get());
   const Tables tables(vector);
   Reader in = reader(parts_[p].distances, "distances", p);
   if (mixed_) {
     decode_mixed(tables, 0, 1, in.rest(), in, symbols.data());
-    return symbols;
+  } else {
+    Reader excess = reader(parts_[p].excess, "excess", p);
+    decode_kernels(tables, scales.get(), count, lanes_of_distances(count), excess, in, symbols.data());
+    excess.finish();
   }
-  Reader excess = reader(parts_[p].excess, "excess", p);
-  decode_kernels(tables, scales.get(), count, lanes_of_distances(count), excess, in, symbols.data());
-  excess.finish();
+  add_raw(p, std::span(symbols).first(count));
   return symbols;
 }
 
-void SparseLevels::place(std::size_t p, const std::vector<std::int32_t>& symbols,
-                         std::span<std::int32_t> levels) const {
+void SparseLevels::add_raw(std::size_t p, std::span<std::int32_t> symbols) const {
   const Reader at = reader(parts_[p].distances, "distances", p);
   Reader raw_bytes = reader(parts_[p].raw, "raw bits", p);
   CheckedBits raw(raw_bytes);
-  const auto value = [&](std::int32_t symbol) {
-    const auto bits = [&](int width, std::uint64_t top) { return (top << width) | raw.next(width); };
+  const auto with_bits = [&](int width, std::uint64_t top) {
+    const std::uint64_t distance = (top << width) | raw.next(width);
+    if (distance > std::numeric_limits<std::uint32_t>::max()) at.fail("a distance of more than 32 bits");
+    return static_cast<std::int32_t>(static_cast<std::uint32_t>(distance));
+  };
+  const auto own = static_cast<std::int32_t>(1U << model_.layout.split);
+  for (std::int32_t& symbol : symbols) {
     if (!model_.distances.table) {
       if (symbol < 1) at.fail("a distance below the least");
-      return bits(model_.distances.shift, static_cast<std::uint64_t>(symbol) - 1);
+      symbol = with_bits(model_.distances.shift, static_cast<std::uint64_t>(symbol) - 1);
+    } else if (symbol >= own) {
+      const auto over = static_cast<std::uint32_t>(symbol - own);
+      const int width = model_.layout.split + static_cast<int>(over >> model_.layout.kept);
+      if (width > 31) at.fail("a distance of " + std::to_string(width + 1) + " bits");
+      const std::uint32_t one = std::uint32_t{1} << model_.layout.kept;
+      symbol = with_bits(width - model_.layout.kept, one | (over & (one - 1)));
     }
-    const auto own = static_cast<std::int32_t>(1U << model_.layout.split);
-    if (symbol < own) return static_cast<std::uint64_t>(symbol);
-    const auto over = static_cast<std::uint32_t>(symbol - own);
-    const int width = model_.layout.split + static_cast<int>(over >> model_.layout.kept);
-    if (width > 31) at.fail("a distance of " + std::to_string(width + 1) + " bits");
-    const std::uint32_t one = std::uint32_t{1} << model_.layout.kept;
-    return bits(width - model_.layout.kept, one | (over & (one - 1)));
-  };
-  const std::int32_t* symbol = symbols.data();
-  for (std::int32_t& level : levels) {
-    if (level == 0) {
-      level = model_.common;
-      continue;
-    }
-    const auto distance = static_cast<std::int64_t>(model_.least + (model_.even ? 0 : value(*symbol++)));
-    const std::int64_t there = model_.common + (level < 0 ? -distance : distance);
-    level = static_cast<std::int32_t>(there);
-    if (level != there) at.fail("level " + std::to_string(there) + " beyond 32 bits");
   }
   raw_bytes.finish();
+}
+
+void SparseLevels::place(std::size_t p, const std::vector<std::int32_t>& distances,
+                         std::span<std::int32_t> levels) const {
+  const std::int64_t common = model_.common, least = model_.least;
+  const std::ptrdiff_t step = model_.even ? 0 : 1;
+  const std::int32_t* distance = distances.data();
+  std::int64_t beyond = common;
+  bool fits = true;
+  for (std::int32_t& level : levels) {  // without a branch, as in `scales_of`
+    const std::int64_t there =
+        common + level * (least + static_cast<std::int64_t>(static_cast<std::uint32_t>(*distance)));
+    distance += level != 0 ? step : 0;
+    level = static_cast<std::int32_t>(there);
+    if (level != there) fits = false, beyond = there;
+  }
+  if (!fits) {
+    reader(parts_[p].distances, "distances", p).fail("level " + std::to_string(beyond) + " beyond 32 bits");
+  }
 }
 
 void SparseLevels::decode(std::size_t p, std::span<std::int32_t> levels) const {
@@ -285,7 +302,7 @@ void SparseLevels::decode(std::size_t p, std::span<std::int32_t> levels) const {
     Reader none = reader({}, "signs", p);
     decode_rows(*signs_, p * rows_, rows(p), model_.lanes, none, signs, levels.data());
   }
-  place(p, model_.even ? std::vector<std::int32_t>() : symbols(p, levels), levels);
+  place(p, model_.even ? std::vector<std::int32_t>(1) : distances(p, levels), levels);
 }
 
 }  // namespace rdquant::codec

@@ -9,6 +9,7 @@
 
 #include "bytes.hpp"
 #include "lanes.hpp"
+#include "level_parts.hpp"
 #include "model.hpp"
 #include "rdquant/codec/levels.hpp"
 
@@ -61,19 +62,15 @@ struct SparseAnalysis {
                                                       int threads);
 
 /// The body of method 4, taken apart.
-class SparseLevels {
+class SparseLevels final : public LevelParts {
  public:
   /// @throws CorruptFile
   SparseLevels(Reader& in, const Grid& grid);
-  SparseLevels(const SparseLevels&) = delete;
-  SparseLevels& operator=(const SparseLevels&) = delete;
 
-  [[nodiscard]] std::size_t parts() const noexcept { return parts_.size(); }
-  /// Number of the first level of a part, and of levels in it.
-  [[nodiscard]] std::size_t first(std::size_t p) const noexcept { return p * rows_ * row_size(); }
-  [[nodiscard]] std::size_t size(std::size_t p) const noexcept { return rows(p) * row_size(); }
-  /// @throws CorruptFile
-  void decode(std::size_t p, std::span<std::int32_t> levels) const;
+  [[nodiscard]] std::size_t parts() const noexcept override { return parts_.size(); }
+  [[nodiscard]] std::size_t first(std::size_t p) const noexcept override { return p * rows_ * row_size(); }
+  [[nodiscard]] std::size_t size(std::size_t p) const noexcept override { return rows(p) * row_size(); }
+  void decode(std::size_t p, std::span<std::int32_t> levels) const override;
 
  private:
   struct Part {
@@ -83,9 +80,14 @@ class SparseLevels {
   [[nodiscard]] std::size_t rows(std::size_t p) const noexcept {
     return std::min(rows_, model_.grid.rows - p * rows_);
   }
-  [[nodiscard]] std::vector<std::int32_t> symbols(std::size_t p, std::span<const std::int32_t> signs) const;
+  /// Distances less the least of the elements that are not 0 in `signs`, 32 bits without a sign; one more
+  /// element follows them.
+  [[nodiscard]] std::vector<std::int32_t> distances(std::size_t p, std::span<const std::int32_t> signs) const;
+  /// Symbols to distances less the least, with the raw bits of the part.
+  void add_raw(std::size_t p, std::span<std::int32_t> symbols) const;
   [[nodiscard]] Reader reader(std::span<const std::uint8_t> bytes, const char* what, std::size_t p) const;
-  void place(std::size_t p, const std::vector<std::int32_t>& symbols, std::span<std::int32_t> levels) const;
+  /// Signs to levels.
+  void place(std::size_t p, const std::vector<std::int32_t>& distances, std::span<std::int32_t> levels) const;
 
   std::string section_;
   SparseModel model_;

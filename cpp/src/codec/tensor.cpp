@@ -10,7 +10,6 @@ namespace rdquant::codec {
 namespace {
 
 constexpr std::uint64_t kMostQuantizers = std::uint64_t{1} << 24;
-constexpr std::size_t kShortRun = 64;  // elements from which a run of one quantizer is worth a call
 constexpr std::uint32_t kOnnxFloat = 1, kOnnxFloat16 = 10, kOnnxDouble = 11, kOnnxBfloat16 = 16;
 
 FloatType float_type(const Reader& in, std::uint32_t element_type) {
@@ -111,22 +110,6 @@ void read_quantizers(Reader& in, TensorHeader& tensor) {
   in.finish();
 }
 
-/// x̂ of levels that begin with number `first` of the tensor.
-void dequantize_piece(const TensorHeader& tensor, std::size_t first, std::span<const std::int32_t> levels,
-                      std::span<float> values) {
-  if (tensor.quantizers.size() == 1) {
-    quant::dequantize(tensor.quantizers[0], levels, values, first);
-    return;
-  }
-  for (std::size_t at = 0; at < levels.size();) {
-    const std::size_t run = (first + at) / tensor.inner;
-    const std::size_t n = std::min((run + 1) * tensor.inner - first - at, levels.size() - at);
-    quant::dequantize(tensor.quantizers[run % tensor.quantizers.size()], levels.subspan(at, n),
-                      values.subspan(at, n), first + at);
-    at += n;
-  }
-}
-
 void check_levels(const Reader& in, TensorHeader& tensor) {
   const LevelsHeader header = levels_header(tensor.payload);
   if (header.shape != tensor.shape) in.fail("levels of another shape than the tensor");
@@ -204,33 +187,6 @@ TensorHeader tensor_header(std::span<const std::uint8_t> bytes, const std::strin
   if (tensor.coding == Coding::integers) check_levels(in, tensor);
   if (tensor.coding == Coding::floats) (void)float_type(in, tensor.element_type);
   return tensor;
-}
-
-void decode_tensor_levels(const TensorHeader& tensor, std::span<std::int32_t> levels, int threads) {
-  core::require(tensor.coding == Coding::quantized || tensor.coding == Coding::integers,
-                "this tensor is not coded as levels");
-  decode_levels(tensor.payload, levels, threads);
-}
-
-void decode_tensor_values(const TensorHeader& tensor, std::span<float> values, int threads) {
-  core::require(tensor.coding == Coding::quantized, "this tensor is not quantized");
-  core::require(tensor.size == values.size(), "values must have as many elements as the tensor");
-  try {
-    if (tensor.quantizers.size() > 1 && tensor.inner < kShortRun) {
-      std::vector<std::int32_t> levels(values.size());
-      decode_levels(tensor.payload, levels, threads);
-      quant::dequantize_channels(tensor.quantizers, tensor.inner, levels, values, threads);
-      return;
-    }
-    decode_levels_into(
-        tensor.payload,
-        [&](std::size_t first, std::span<const std::int32_t> levels) {
-          dequantize_piece(tensor, first, levels, values.subspan(first, levels.size()));
-        },
-        threads);
-  } catch (const core::InvalidArgument& error) {
-    throw core::CorruptFile(std::string("section levels, offset 0: ") + error.what());
-  }
 }
 
 void decode_tensor_floats(const TensorHeader& tensor, std::span<std::uint8_t> values, int threads) {

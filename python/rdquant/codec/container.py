@@ -143,6 +143,19 @@ class CompressedFile:
         """Names of the tensors, in the file's order."""
         return [s.name for s in self.sections if s.kind == TENSOR]
 
+    def open_tensors(self) -> list[Tensor]:
+        """All tensors of a file in memory or mapped, in its order. Their bytes stay where they are, and are checked
+        when they are decoded.
+
+        Raises CorruptFile where they are cut off, or no tensors.
+        """
+        data = memoryview(self._data)
+        return [
+            Tensor(data[s.offset : s.offset + s.length], s.name, s._core)
+            for s in self.sections
+            if s.kind == TENSOR
+        ]
+
     def tensor(self, name: str, threads: int = 1, memory_limit: int = DEFAULT_LIMIT) -> NDArray[Any]:
         """One tensor, decoded alone. Raises InvalidArgument for unknown names, CorruptFile for damage."""
         for section in self.sections:

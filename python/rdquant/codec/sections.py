@@ -6,8 +6,8 @@ The format is specified in cpp/include/rdquant/codec/tensor.hpp.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -26,7 +26,18 @@ from .lossless import (
     wide_levels,
 )
 
-__all__ = ["Tensor", "decode_all", "pack_floats", "pack_integers", "pack_quantized", "pack_raw"]
+__all__ = [
+    "Tensor",
+    "decode_all",
+    "pack_floats",
+    "pack_integers",
+    "pack_quantized",
+    "pack_raw",
+    "shared_limit",
+]
+
+
+_ALIGN = 64  # bytes: a cache line, and enough for every vector unit
 
 
 def pack_quantized(
@@ -68,10 +79,14 @@ def pack_raw(data: NDArray[np.uint8], shape: tuple[int, ...], element_type: int)
 
 
 class Tensor:
-    """One tensor section: coding, ONNX element type, shape; decoded on request."""
+    """One tensor section: coding, ONNX element type, shape; decoded on request.
 
-    def __init__(self, section: bytes, name: str) -> None:
+    section: its bytes. checksum: that of bytes which nobody has checked yet; they are when they are decoded.
+    """
+
+    def __init__(self, section: bytes | memoryview, name: str, checksum: _core.Section | None = None) -> None:
         self.name = name
+        self._checksum = checksum
         self.bytes = len(section)
         self._section = section
         coding, self.element_type, shape, kind, self.quantizers, self.inner, self._payload = (
@@ -99,53 +114,87 @@ class Tensor:
 
         Raises CorruptFile for damage, Unsupported beyond `memory_limit` bytes.
         """
-        if self.coding == "raw":
-            check_limit(self._payload, 1, memory_limit, f"tensor {self.name!r}")
-            return self._into(np.empty(self._payload, np.uint8), threads)
-        check_limit(self.size, 8, memory_limit, f"tensor {self.name!r}")
-        if self.coding == "integers":
-            return narrow_levels(self.levels(threads, memory_limit), self._kind)
-        dtype = _FLOAT_DTYPES.get(self.element_type)
-        if dtype is None:
-            raise CorruptFile(f"section {self.name}, offset 1: element type {self.element_type} is no float")
-        if self.coding == "quantized":
-            with np.errstate(over="ignore"):
-                return self._into(np.empty(self.shape, np.float32), threads).astype(
-                    _float_dtype(dtype), copy=False
-                )
-        kind = _float_dtype(dtype)
-        return (
-            self._into(np.empty(self.size * kind.itemsize, np.uint8), threads).view(kind).reshape(self.shape)
-        )
+        return decode_all([self], threads, memory_limit)[self.name]
 
     def levels(self, threads: int = 1, memory_limit: int = DEFAULT_LIMIT) -> NDArray[np.int32]:
         """Levels of quantized and integer tensors, int32."""
         check_limit(self.size, 4, memory_limit, f"tensor {self.name!r}")
         out = np.empty(self.shape, np.int32)
-        _core.decode_tensor(self._section, self.name, out, threads)
+        _core.decode_tensors([self.job(out)], threads)
         return out
 
-    def _into(self, out: NDArray[Any], threads: int) -> NDArray[Any]:
-        _core.decode_tensor(self._section, self.name, out, threads)
-        return out
+    def room(self, memory_limit: int) -> tuple[np.dtype[Any], tuple[int, ...]]:
+        """Dtype and shape of the array to decode into. Raises CorruptFile where the element type is none of the
+        coding's, Unsupported beyond `memory_limit` bytes.
+        """
+        if self.coding == "raw":
+            check_limit(self._payload, 1, memory_limit, f"tensor {self.name!r}")
+            return np.dtype(np.uint8), (self._payload,)
+        check_limit(self.size, 8, memory_limit, f"tensor {self.name!r}")
+        if self.coding == "integers":
+            return np.dtype(np.int32), self.shape
+        if self.coding == "quantized":
+            self._dtype()
+            return np.dtype(np.float32), self.shape
+        return np.dtype(np.uint8), (self.size * self._dtype().itemsize,)
+
+    def job(self, out: NDArray[Any]) -> tuple[_core.Section | None, Any, str, NDArray[Any]]:
+        """What `_core.decode_tensors` takes, to decode this one into its `room`."""
+        return self._checksum, self._section, self.name, out
+
+    def finished(self, decoded: NDArray[Any]) -> NDArray[Any]:
+        """The values, as `values` gives them, from the `room` that they were decoded into."""
+        if self.coding == "raw":
+            return decoded
+        if self.coding == "integers":
+            return narrow_levels(decoded, self._kind)
+        if self.coding == "quantized":
+            if self._dtype() == decoded.dtype:
+                return decoded
+            with np.errstate(over="ignore"):
+                return decoded.astype(self._dtype())
+        return decoded.view(self._dtype()).reshape(self.shape)
+
+    def _dtype(self) -> np.dtype[Any]:
+        if self.element_type not in _FLOAT_DTYPES:
+            raise CorruptFile(f"section {self.name}, offset 1: element type {self.element_type} is no float")
+        return _float_dtype(_FLOAT_DTYPES[self.element_type])
 
 
-_PARALLEL = 1 << 19  # elements from which a tensor's own parts are decoded in parallel
+def shared_limit(tensors: Iterable[Tensor], memory_limit: int) -> int:
+    """The limit for each of `tensors` if they may take `memory_limit` bytes together: 0 where they would take
+    more, so that the first one to be decoded says so.
+    """
+    needed = sum(t.size * 8 if t.coding != "raw" else t.bytes for t in tensors)
+    return memory_limit if needed <= memory_limit else 0
 
 
-def decode_all(tensors: Iterable[Tensor], threads: int, memory_limit: int) -> dict[str, NDArray[Any]]:
-    """Values of all tensors by name, large tensors first, on up to `threads` threads; errors as `Tensor.values`."""
-    with ThreadPoolExecutor(max(1, threads)) as pool:
-        jobs = {
-            tensor.name: pool.submit(tensor.values, threads if tensor.size >= _PARALLEL else 1, memory_limit)
-            for tensor in sorted(tensors, key=lambda tensor: -tensor.size)
-        }
-        return {name: job.result() for name, job in jobs.items()}
+def decode_all(tensors: Sequence[Tensor], threads: int, memory_limit: int) -> dict[str, NDArray[Any]]:
+    """Values of all tensors by name, on up to `threads` threads; errors as `Tensor.values`.
+
+    They lie side by side in one block, each at a multiple of 64 bytes: of fresh memory, large pages take a
+    fraction of the time that many small ones take.
+    """
+    rooms = _side_by_side([tensor.room(memory_limit) for tensor in tensors])
+    _core.decode_tensors([tensor.job(room) for tensor, room in zip(tensors, rooms, strict=True)], threads)
+    return {tensor.name: tensor.finished(room) for tensor, room in zip(tensors, rooms, strict=True)}
+
+
+def _side_by_side(kinds: Sequence[tuple[np.dtype[Any], tuple[int, ...]]]) -> list[NDArray[Any]]:
+    """Uninitialised arrays of these dtypes and shapes."""
+    sizes = [dtype.itemsize * math.prod(shape) for dtype, shape in kinds]
+    block = np.empty(sum(size + -size % _ALIGN for size in sizes) + _ALIGN, np.uint8)
+    at, rooms = -block.ctypes.data % _ALIGN, []
+    for (dtype, shape), size in zip(kinds, sizes, strict=True):
+        rooms.append(block[at : at + size].view(dtype).reshape(shape))
+        at += size + -size % _ALIGN
+    return rooms
 
 
 _FLOAT_DTYPES = {1: "float32", 10: "float16", 11: "float64", 16: "bfloat16"}  # ONNX's TensorProto.DataType
 
 
+@cache
 def _float_dtype(name: str) -> np.dtype[Any]:
     if name != "bfloat16":
         return np.dtype(name)

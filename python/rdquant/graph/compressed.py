@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from onnx import numpy_helper
 
 from ..codec.container import GRAPH, TENSOR, CompressedFile, unpack_graph
-from ..codec.sections import Tensor, decode_all
+from ..codec.sections import Tensor, decode_all, shared_limit
 from ..errors import CorruptFile
 from .checks import check_model, check_text
 from .model import Model, Origin
@@ -19,7 +20,7 @@ from .qdq import fits_levels, keep_levels
 from .tensors import Stored, parameters_of
 from .writer import referring
 
-__all__ = ["build"]
+__all__ = ["build", "rebuild"]
 
 
 def build(file: CompressedFile, name: str, threads: int, memory_limit: int, levels: bool = False) -> Model:
@@ -36,18 +37,35 @@ def build(file: CompressedFile, name: str, threads: int, memory_limit: int, leve
             coded[section.name] = Tensor(data, section.name)
     if graph is None:
         raise CorruptFile(f"{file.name}: section table, offset 0: there is no graph")
+    skeleton = _parsed(graph, file.name)
+    tensors = _decode(coded, threads, memory_limit, skeleton if levels else None)
+    facts = file.facts() if not file.is_pipe else {}
+    return _assembled(skeleton, tensors, file, str(facts.get("name", name)))
+
+
+def rebuild(file: CompressedFile, name: str, graph: bytes, values: Mapping[str, NDArray[Any]]) -> Model:
+    """The model of a file of which the graph and the tensors' values have been read; the model shares them."""
+    tensors = {t.name: _stored(t, values[t.name]) for t in file.open_tensors()}
+    return _assembled(_parsed(graph, file.name), tensors, file, name)
+
+
+def _parsed(graph: bytes, name: str) -> onnx.ModelProto:
     skeleton = onnx.ModelProto()
     try:
         skeleton.ParseFromString(graph)
     except Exception as error:  # DecodeError, or RuntimeError from other protobuf implementations
-        raise CorruptFile(f"{file.name}: section graph, offset 0: no ONNX graph ({error})") from None
-    check_text(skeleton, file.name)
-    tensors = _decode(coded, threads, memory_limit, skeleton if levels else None)
+        raise CorruptFile(f"{name}: section graph, offset 0: no ONNX graph ({error})") from None
+    check_text(skeleton, name)
+    return skeleton
+
+
+def _assembled(
+    skeleton: onnx.ModelProto, tensors: dict[str, Stored], file: CompressedFile, name: str
+) -> Model:
     complete = referring(skeleton, tensors, "weights")
     check_model(complete, file.name)
-    facts = file.facts() if not file.is_pipe else {}
     opset = next((o.version for o in skeleton.opset_import if o.domain in ("", "ai.onnx")), None)
-    origin = Origin(file.name, str(facts.get("name", name)), file.size, opset, len(skeleton.graph.node))
+    origin = Origin(file.name, name, file.size, opset, len(skeleton.graph.node))
     return Model(skeleton, tensors, parameters_of(complete, file.name), origin)
 
 
@@ -55,12 +73,7 @@ def _decode(
     coded: dict[str, Tensor], threads: int, memory_limit: int, keeps: onnx.ModelProto | None
 ) -> dict[str, Stored]:
     """All tensors; where they are levels that a node of the graph `keeps` dequantizes, those."""
-    left = memory_limit
-    for tensor in coded.values():
-        left -= tensor.size * 8 if tensor.coding != "raw" else tensor.bytes
-    if left < 0:
-        memory_limit = 0  # the first tensor that is decoded says so
-    values = decode_all(coded.values(), threads, memory_limit)
+    values = decode_all(list(coded.values()), threads, shared_limit(coded.values(), memory_limit))
     done = {name: _stored(tensor, values.pop(name)) for name, tensor in coded.items()}
     if keeps is None:
         return done

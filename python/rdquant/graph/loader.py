@@ -12,13 +12,13 @@ from ..errors import CorruptFile, InvalidArgument
 from .checks import check_model, check_text, sort_nodes
 from .files import KeptSource, open_file
 from .model import Model, Origin
+from .quick import COMPRESSED
 from .sources import BytesSource, External, ProtoSource
 from .surgery import operate
 from .tensors import AnySource, lift_constants, take_out
 
 __all__ = ["load", "load_kept", "read_structure"]
 
-_COMPRESSED = b"\x89RDQ\r\n\x1a\n"
 _SIGNATURES = {
     b"\xff\xd8\xff": "a JPEG image",
     b"\x89PNG": "a PNG image",
@@ -51,7 +51,7 @@ def load(source: str | os.PathLike[str] | bytes | onnx.ModelProto | Model) -> Mo
     if isinstance(source, onnx.ModelProto):
         return _build(ProtoSource(source, "<ModelProto>"), External(None, "<ModelProto>"), source.graph.name)
     if isinstance(source, (bytes, bytearray, memoryview)):
-        if bytes(source[:8]) == _COMPRESSED:
+        if bytes(source[:8]) == COMPRESSED:
             return _decompress(bytes(source), "")
         return _build(BytesSource(bytes(source), "<bytes>"), External(None, "<bytes>"), "")
     if not isinstance(source, (str, os.PathLike)):
@@ -63,7 +63,7 @@ def load(source: str | os.PathLike[str] | bytes | onnx.ModelProto | Model) -> Mo
         raise InvalidArgument(f"model file {str(path)!r}: a path holds no zero byte")
     with open_file(path, f"model file {str(path)!r}") as file:
         file.name = str(path)
-        if file.size >= 8 and file.read(0, 8) == _COMPRESSED:
+        if file.size >= 8 and file.read(0, 8) == COMPRESSED:
             return _decompress(path, path.stem)
         return _build(file, External(path.parent, file.name), path.stem)
 

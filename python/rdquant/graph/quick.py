@@ -27,7 +27,10 @@ from .wire import SELF
 if TYPE_CHECKING:
     from .model import Model
 
-__all__ = ["QuickModel", "read_quickly"]
+__all__ = ["COMPRESSED", "QuickModel", "demand", "parse", "read_quickly"]
+
+COMPRESSED = b"\x89RDQ\r\n\x1a\n"
+"""What a compressed file begins with."""
 
 Span = tuple[int, int]  # start and end of a message's bytes
 Found = dict[int, list[Any]]  # field number → its values
@@ -70,7 +73,8 @@ class _UnusualError(Exception):
     """The file is not plain; `load` is to read it."""
 
 
-def _demand(condition: bool) -> None:
+def demand(condition: bool) -> None:
+    """Leaves the file to `load` unless the condition holds."""
     if not condition:
         raise _UnusualError
 
@@ -104,6 +108,10 @@ def read_quickly(path: str | os.PathLike[str]) -> QuickModel | None:
     try:
         path = os.fspath(path)
         with open_file(path, path) as file:
+            if file.size >= len(COMPRESSED) and file.read(0, len(COMPRESSED)) == COMPRESSED:
+                from .quick_compressed import read_compressed
+
+                return read_compressed(file.read(0, file.size), path)
             return _read(file, path)
     except (_UnusualError, RdquantError, ValueError, TypeError, IndexError, KeyError, struct.error):
         return None
@@ -111,21 +119,42 @@ def read_quickly(path: str | os.PathLike[str]) -> QuickModel | None:
 
 def _read(file: FileSource, path: str) -> QuickModel:
     skeleton = file.skeleton()
+    stem, dot, suffix = os.path.basename(path).rpartition(".")
+    name = stem if stem and suffix else stem + dot + suffix
+    arrays: dict[Span, Bytes] = {}
+    source = KeptSource(path, file.size, skeleton, arrays)
+    graph, inputs, outputs = parse(skeleton, file, name, {}, arrays)
+    quick = QuickModel(graph, source, name)
+    quick.inputs, quick.outputs = inputs, outputs
+    return quick
+
+
+def parse(
+    skeleton: bytes,
+    source: FileSource | KeptSource,
+    name: str,
+    stored: Mapping[str, tuple[str, list[int]]],
+    arrays: dict[Span, Bytes] | None = None,
+) -> tuple[Graph, list[TensorInfo], list[TensorInfo]]:
+    """The engine's graph of a serialised model, the inputs that must be fed, and the outputs.
+
+    source: where its big tensors lie; they are put into `arrays`. stored: initializers that lie elsewhere, by name:
+    dtype and shape. The caller adds them to the graph.
+
+    Raises an error of `read_quickly`'s list for what is not plain.
+    """
     model = _fields(skeleton, (0, len(skeleton)), _MODEL)
-    _demand(_one(model, 1) in _VERSIONS)
+    demand(_one(model, 1) in _VERSIONS)
     for span in model.get(14, ()):
         _fields(skeleton, span, _ENTRY)
     opsets = [_fields(skeleton, span, _OPSET) for span in model.get(8, ())]
     versions = {_one(o, 1, ""): _one(o, 2) for o in opsets}
-    _demand(len(versions) == len(opsets) and "ai.onnx" not in versions and versions.get("") in OPSETS)
-    stem, dot, suffix = os.path.basename(path).rpartition(".")
-    name = stem if stem and suffix else stem + dot + suffix
-    reader = _Reader(skeleton, file, signatures(versions[""]), Graph(name, versions[""]))
+    demand(len(versions) == len(opsets) and "ai.onnx" not in versions and versions.get("") in OPSETS)
+    reader = _Reader(skeleton, source, signatures(versions[""]), Graph(name, versions[""]), stored)
     inputs, outputs = reader.graph_of(_one(model, 7))
-    source = KeptSource(path, file.size, skeleton, reader.arrays)
-    quick = QuickModel(reader.graph, source, name)
-    quick.inputs, quick.outputs = inputs, outputs
-    return quick
+    if arrays is not None:
+        arrays |= reader.arrays
+    return reader.graph, inputs, outputs
 
 
 def _varint(data: bytes, at: int) -> tuple[int, int]:
@@ -135,7 +164,7 @@ def _varint(data: bytes, at: int) -> tuple[int, int]:
         byte = data[at + i]
         value |= (byte & 0x7F) << 7 * i
         if byte < 0x80:
-            _demand(value < 1 << 64)
+            demand(value < 1 << 64)
             return value, at + i + 1
     raise _UnusualError
 
@@ -161,7 +190,7 @@ def _fields(data: bytes, span: Span, message: Mapping[int, tuple[int, int]]) -> 
         else:
             length, start = _varint(data, at)
             at = start + length
-            _demand(at <= end)
+            demand(at <= end)
             if kind == _TEXT:
                 values.append(data[start:at].decode())
             elif kind == _SPAN:
@@ -180,7 +209,7 @@ def _packed(data: bytes, at: int, end: int) -> list[int]:
     while at < end:
         value, at = _varint(data, at)
         values.append(_signed(value))
-    _demand(at == end)
+    demand(at == end)
     return values
 
 
@@ -188,21 +217,28 @@ def _one(found: Found, number: int, otherwise: Any = _MISSING) -> Any:
     """The only value of a field."""
     values = found.get(number, ())
     if not values:
-        _demand(otherwise is not _MISSING)
+        demand(otherwise is not _MISSING)
         return otherwise
-    _demand(len(values) == 1)
+    demand(len(values) == 1)
     return values[0]
 
 
 class _Reader:
     """Fills a Graph from a skeleton; `arrays` are the big tensors by place in the file."""
 
-    def __init__(self, data: bytes, file: FileSource, known: Mapping[str, Signature], graph: Graph) -> None:
+    def __init__(
+        self,
+        data: bytes,
+        file: FileSource | KeptSource,
+        known: Mapping[str, Signature],
+        graph: Graph,
+        stored: Mapping[str, tuple[str, list[int]]],
+    ) -> None:
         self._data = data
         self._file = file
         self._known = known
         self._left = file.size  # bytes that tensors may take: no file has more than its own
-        self._defined: dict[str, tuple[str, list[int]] | None] = {}  # dtype and shape of initializers
+        self._defined: dict[str, tuple[str, list[int]] | None] = {**stored}  # dtype and shape of initializers
         self._named: set[str] = set()  # the graph's outputs
         self._made: dict[
             tuple[str, tuple[str, ...], int, str], list[str]
@@ -214,14 +250,14 @@ class _Reader:
     def graph_of(self, span: Span) -> tuple[list[TensorInfo], list[TensorInfo]]:
         """Adds all that the GraphProto holds; gives the inputs that must be fed, and the outputs."""
         graph = _fields(self._data, span, _GRAPH)
-        _demand(bool(_one(graph, 2)))
+        demand(bool(_one(graph, 2)))
         for place in graph.get(5, ()):
             name, dtype, dims, array = self._tensor(place)
             self._initializer(name, dtype, dims, array)
         inputs = [port for place in graph.get(11, ()) if (port := self._input(place))]
         outputs = [self._port(place) for place in graph.get(12, ())]
         self._named = {o.name for o in outputs}
-        _demand(bool(outputs) and len(self._named) == len(outputs))
+        demand(bool(outputs) and len(self._named) == len(outputs))
         for place in graph.get(1, ()):
             self._node(_fields(self._data, place, _NODE))
         for place in graph.get(13, ()):
@@ -229,14 +265,14 @@ class _Reader:
         batches = {p.shape[0] if p.shape else None for p in inputs}
         fixed = all(isinstance(size, int) for size in batches)
         for output in outputs:
-            _demand(output.name in self._defined)
+            demand(output.name in self._defined)
             # `run` asks whether the batch is fixed: what inference might add must make no difference to that.
-            _demand(not fixed or (bool(output.shape) and isinstance(output.shape[0], int)))
+            demand(not fixed or (bool(output.shape) and isinstance(output.shape[0], int)))
             self.graph.add_output(output.name)
         return inputs, outputs
 
     def _define(self, name: str, what: tuple[str, list[int]] | None = None) -> None:
-        _demand(bool(name) and name not in self._defined)
+        demand(bool(name) and name not in self._defined)
         self._defined[name] = what
 
     def _initializer(self, name: str, dtype: str, dims: list[int], array: Bytes) -> None:
@@ -248,7 +284,7 @@ class _Reader:
         port = self._port(place)
         stored = self._defined.get(port.name)
         if stored is not None:
-            _demand(stored == (port.dtype.name, list(port.shape)))
+            demand(stored == (port.dtype.name, list(port.shape)))
             self._defined[port.name] = None  # a second input of that name is one too many
             return None
         self._define(port.name)
@@ -265,30 +301,30 @@ class _Reader:
         for span in _fields(self._data, shape, _SHAPE).get(1, ()):
             size = _fields(self._data, span, _SIZE)
             number, symbol = _one(size, 1, None), _one(size, 2, None)
-            _demand((number is None or number > 0) and (number is None or symbol is None))
+            demand((number is None or number > 0) and (number is None or symbol is None))
             sizes.append(symbol or None if number is None else number)
         dtype = ELEMENT_TYPES.get(_one(tensor, 1))
-        _demand(dtype is not None)
+        demand(dtype is not None)
         name: str = _one(port, 1)
-        _demand(bool(name))
+        demand(bool(name))
         return TensorInfo(name, np.dtype(dtype), tuple(sizes))
 
     def _node(self, node: Found) -> None:
         op, inputs, outputs = _one(node, 4), node.get(1, []), node.get(2, [])
         known = self._known.get(op)
-        _demand(known is not None and not _one(node, 7, ""))
+        demand(known is not None and not _one(node, 7, ""))
         assert known is not None
-        _demand(known.fewest <= len(inputs) <= known.most and 1 <= len(outputs) <= known.outputs)
+        demand(known.fewest <= len(inputs) <= known.most and 1 <= len(outputs) <= known.outputs)
         attributes: dict[str, Any] = {}
         for place in node.get(5, ()):
             name, value = self._attribute(place)
-            _demand(name not in attributes and name in known.allowed)
+            demand(name not in attributes and name in known.allowed)
             attributes[name] = value
-        _demand(known.required <= attributes.keys())
-        _demand(all(name in self._defined for name in inputs if name))
+        demand(known.required <= attributes.keys())
+        demand(all(name in self._defined for name in inputs if name))
         if op == "Constant":
             value = attributes.get("value")
-            _demand(isinstance(value, np.ndarray))
+            demand(isinstance(value, np.ndarray))
             bits: NDArray[Any] = np.asarray(value)
             self._initializer(outputs[0], bits.dtype.name, list(bits.shape), bits.reshape(-1).view(np.uint8))
             return
@@ -313,9 +349,9 @@ class _Reader:
     def _attribute(self, place: Span) -> tuple[str, Any]:
         attribute = _fields(self._data, place, _ATTRIBUTE)
         kind = _one(attribute, 20)
-        _demand(kind in _VALUES)
+        demand(kind in _VALUES)
         field = _VALUES[kind]
-        _demand(attribute.keys() <= {1, 13, 20, field})
+        demand(attribute.keys() <= {1, 13, 20, field})
         if kind in _LISTS:
             return _one(attribute, 1), attribute.get(field, [])
         value = _one(attribute, field)
@@ -329,19 +365,19 @@ class _Reader:
         tensor = _fields(self._data, place, _TENSOR)
         dims, number = tensor.get(1, []), _one(tensor, 2)
         dtype = ELEMENT_TYPES.get(number, "")
-        _demand(bool(dtype) and all(d >= 0 for d in dims))
+        demand(bool(dtype) and all(d >= 0 for d in dims))
         payloads = tensor.keys() & {4, 7, 9, 13}
-        _demand(len(payloads) == 1)
+        demand(len(payloads) == 1)
         (field,) = payloads
         span: Span = _one(tensor, field) if field != 13 else (0, 0)
         if field == 13:
-            _demand(_one(tensor, 14) == 1)
+            demand(_one(tensor, 14) == 1)
             array = self._fetched(tensor)
         else:
-            _demand(_one(tensor, 14, 0) == 0)
-            _demand(field == 9 or {4: "float32", 7: "int64"}[field] == dtype)
+            demand(_one(tensor, 14, 0) == 0)
+            demand(field == 9 or {4: "float32", 7: "int64"}[field] == dtype)
             array = self._inline(span, packed=field == 7)
-        _demand(len(array) == math.prod(dims) * np.dtype(dtype).itemsize)
+        demand(len(array) == math.prod(dims) * np.dtype(dtype).itemsize)
         return _one(tensor, 8, ""), dtype, dims, array
 
     def _inline(self, span: Span, packed: bool) -> Bytes:
@@ -353,9 +389,9 @@ class _Reader:
         """The bytes that `strip` left in the file."""
         pairs = [_fields(self._data, span, _ENTRY) for span in tensor[13]]
         entries = {_one(p, 1): _one(p, 2) for p in pairs}
-        _demand(entries.keys() == {"location", "offset", "length"} and entries["location"] == SELF)
+        demand(entries.keys() == {"location", "offset", "length"} and entries["location"] == SELF)
         offset, count = int(entries["offset"]), int(entries["length"])
-        _demand(0 <= offset <= self._file.size - count and 0 <= count <= self._left)
+        demand(0 <= offset <= self._file.size - count and 0 <= count <= self._left)
         self._left -= count
         array = self._file.array(offset, count)
         self.arrays[offset, count] = array

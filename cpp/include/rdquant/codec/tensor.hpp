@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "rdquant/codec/container.hpp"
 #include "rdquant/codec/floats.hpp"
 #include "rdquant/codec/levels.hpp"
 #include "rdquant/quant/quantizer.hpp"
@@ -67,5 +68,22 @@ struct TensorHeader {
 void decode_tensor_levels(const TensorHeader& tensor, std::span<std::int32_t> levels, int threads = 1);
 void decode_tensor_values(const TensorHeader& tensor, std::span<float> values, int threads = 1);
 void decode_tensor_floats(const TensorHeader& tensor, std::span<std::uint8_t> values, int threads = 1);
+
+/// A tensor and the bytes that its contents go to: float32 of `quantized`, int32 of `integers`, the tensor's
+/// own of `floats` and `raw`.
+struct TensorJob {
+  TensorHeader tensor;
+  std::span<std::uint8_t> to;  ///< aligned for int32
+  /// What to check before anything is decoded: the bytes of the section and where they come from.
+  std::span<const std::uint8_t> bytes = {};
+  const Section* section = nullptr;  ///< nullptr: checked already
+};
+
+/// Decodes all of them on up to `threads` threads (0: all cores), the largest first; a large tensor's parts
+/// are shared out as well.
+///
+/// @throws CorruptFile, InvalidArgument  as `check_section` and the functions above, of one of the tensors
+/// that are damaged.
+void decode_tensors(std::span<const TensorJob> jobs, int threads = 1);
 
 }  // namespace rdquant::codec

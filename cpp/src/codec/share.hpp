@@ -1,0 +1,23 @@
+#pragma once
+
+#include <algorithm>
+#include <atomic>
+#include <cstddef>
+
+#include "rdquant/core/parallel.hpp"
+
+namespace rdquant::codec {
+
+/// Calls `body(i)` for i = 0 … n − 1 on up to `threads` threads (0: all cores). Each takes the next number
+/// when it is done with one, so that uneven work is shared out evenly. An exception ends its own thread's
+/// share and is thrown again when the others are done.
+template <typename Body>
+void share(std::size_t n, int threads, Body&& body) {
+  std::atomic<std::size_t> next = 0;
+  const auto workers = std::min(n, static_cast<std::size_t>(core::resolve_threads(threads)));
+  core::parallel_for(workers, 1, static_cast<int>(workers), [&](std::size_t, std::size_t) {
+    for (std::size_t i = next++; i < n; i = next++) body(i);
+  });
+}
+
+}  // namespace rdquant::codec
