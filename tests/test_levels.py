@@ -260,3 +260,25 @@ def test_levels_come_and_go_as_inputs_and_outputs() -> None:
     if "onednn" in runtime.backends():
         for a, b in zip(first, runtime.run_once(graph, "onednn", [x]), strict=True):
             np.testing.assert_array_equal(a, b)
+
+
+def test_a_bias_between_the_steps_of_sums_is_not_rounded() -> None:
+    """One sum's step is 3 levels here: rounding the bias to it would be felt."""
+    net = Net()
+    x = net.call("DequantizeLinear", "x", net.tensor(np.float32(0.5)), net.tensor(0, np.uint8))
+    w = net.call(
+        "DequantizeLinear",
+        net.tensor(np.ones((1, 1, 1, 1)), np.int8),
+        net.tensor(np.float32(6)),
+        net.tensor(0, np.int8),
+    )
+    scale, zero = net.tensor(np.float32(1)), net.tensor(0, np.uint8)
+    y = net.call("QuantizeLinear", net.call("Conv", x, w, net.tensor([1.9])), scale, zero)
+    proto = models.build(net.nodes, net.tensors, {"x": [1, 1, 1, 8]}, {y: list("abcd")})
+    proto.graph.input[0].type.tensor_type.elem_type = onnx.TensorProto.UINT8
+    proto.graph.output[0].type.tensor_type.elem_type = onnx.TensorProto.UINT8
+    graph = native_graph(rdq.load(proto))
+    x_levels = np.arange(8, dtype=np.uint8).reshape(1, 1, 1, 8)
+    for backend in [b for b in ("reference", "onednn") if b in runtime.backends()]:
+        found = runtime.run_once(graph, backend, [x_levels])[0]
+        np.testing.assert_array_equal(found, np.rint(3 * x_levels + 1.9))

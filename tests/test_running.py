@@ -152,3 +152,15 @@ def test_profile_goes_on_after_an_interruption(tmp_path: Path, monkeypatch: pyte
 def test_wrong_command_line_exits_with_2(arguments: list[str]) -> None:
     result = call(*(argument.format(model=digits_model()) for argument in arguments), code=2)
     assert "Error" in result.stderr or "Usage" in result.output
+
+
+def test_run_takes_photos_with_boxes(shared_data: Path) -> None:
+    pytest.importorskip("pycocotools")
+    arguments = ["run", shared_data / "models/yolox_nano.onnx", "--data", shared_data / "images/coco-val2017"]
+    arguments += ["--preprocess", "yolox", "--limit", "2"]
+    found = CliRunner().invoke(app, [*map(str, arguments), "--json"])
+    assert found.exit_code == 0, found.output
+    assert {"map50", "map"} <= set(json.loads(found.stdout))
+    refused = CliRunner().invoke(app, [*map(str, arguments), "--metrics", "top1"])
+    assert refused.exit_code == 2
+    assert "map75" in refused.output

@@ -122,6 +122,7 @@ def quantize(
     parse_names(ranges, METHODS, "--ranges")
     parse_names(rounding, ROUNDINGS, "--rounding")
     _check_mode(context, mode)
+    _check_output(output)
     loaded = load(model)
     data = None if calibration is None else _calibration(calibration, preprocess, loaded, images)
     keep_hint(f"{output} was not written.")
@@ -150,6 +151,12 @@ def quantize(
         return
     _print(quantized.report)
     log(f"{output}: {output.stat().st_size:,} bytes")
+
+
+def _check_output(path: Path) -> None:
+    """Raise typer.BadParameter where no file can be written, before hours of work."""
+    if not path.absolute().parent.is_dir():
+        raise typer.BadParameter(f"there is no folder {path.parent}", param_hint="--output")
 
 
 def _calibration(source: str, preprocess: str | None, model: Model, count: int) -> Dataset:

@@ -122,7 +122,12 @@ def run(
     model: ModelFile,
     data: DataSource,
     preprocess: Preprocess = None,
-    metrics: Annotated[str, typer.Option(help="Comma-separated, out of: {metrics}.")] = "top1,top5",
+    metrics: Annotated[
+        str | None,
+        typer.Option(
+            help="Comma-separated, out of: {metrics} (default: top1,top5); for photos with boxes map50,map, …"
+        ),
+    ] = None,
     limit: Limit = None,
     batch_size: BatchSize = 32,
     backend: Backend = "auto",
@@ -130,17 +135,16 @@ def run(
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Run a model over labelled images: its accuracy, and images per second."""
+    """Run a model over labelled images, or a detector over photos with boxes: its accuracy, and images per second."""
     check_data(data, preprocess)
     from .graph import load
-    from .metrics import METRICS, evaluate
+    from .metrics import evaluate
     from .runtime import BACKENDS, Session
 
-    usable = [name for name, metric in METRICS.items() if not metric.needs_reference]
-    names = parse_names(metrics, usable, "--metrics")
     parse_names(backend, BACKENDS, "--backend")
     loaded = load(model)
     images = _images(data, preprocess, batch_size, loaded, limit)
+    titles, names = _metrics(metrics, images)
     session = _Timed(Session(loaded, backend, threads))
     keep_hint("No image was through.")
     start = time.perf_counter()
@@ -152,8 +156,7 @@ def run(
         session=session,  # type: ignore[arg-type]  # it has what evaluate asks of one
         partial=True,
     )
-    wall = time.perf_counter() - start
-    done = found["images"]
+    wall, done = time.perf_counter() - start, found["images"]
     result = {
         "model": loaded.name,
         "data": images.name,
@@ -168,7 +171,7 @@ def run(
     if as_json:
         print_json(result)
     else:
-        rows = [[METRICS[n].title, _figure(found[n], METRICS[n].unit == "fraction")] for n in names]
+        rows = [[titles[n][0], _figure(found[n], titles[n][1])] for n in names]
         rows.append(["images per second, network alone", f"{result['images_per_second']:,.1f}"])
         rows.append(["images per second, with reading", f"{result['images_per_second_with_reading']:,.1f}"])
         title = f"{loaded.name} on {done} of {len(images)} images of {images.name}, {session.backend}"
@@ -188,6 +191,21 @@ def _images(
     if limit is None or limit >= len(images):
         return images
     return images.take([i * len(images) // limit for i in range(limit)])
+
+
+def _metrics(asked: str | None, images: Dataset) -> tuple[dict[str, tuple[str, bool]], list[str]]:
+    """Title, and whether it is a fraction, of every metric that fits the images; the names asked for."""
+    from .metrics import DETECTION_METRICS, METRICS
+
+    if images.task == "detect":
+        titles = {name: (metric.title, True) for name, metric in DETECTION_METRICS.items()}
+        return titles, parse_names(asked or "map50,map", titles, "--metrics")
+    titles = {
+        name: (metric.title, metric.unit == "fraction")
+        for name, metric in METRICS.items()
+        if not metric.needs_reference
+    }
+    return titles, parse_names(asked or "top1,top5", titles, "--metrics")
 
 
 def _figure(value: float, share: bool) -> str:

@@ -14,8 +14,12 @@ using core::Shape;
 
 /// What a layer of levels needs besides its weights.
 struct Constants {
-  core::Tensor multipliers, bias;  ///< f32 [k]; i32 [k], empty where there is none
+  core::Tensor multipliers;
+  core::Tensor
+      bias;  ///< i32 [k], or f32 [k] where rounding it to steps of the sums would be felt; empty: none
 };
+
+constexpr double kFelt = 1.0 / 64;  // of a level
 
 /// The largest |Σ (x − zero) · w| of each filter, whatever the levels x are.
 std::vector<std::int64_t> reach_of(const core::Tensor& weights, std::int64_t filters) {
@@ -26,27 +30,28 @@ std::vector<std::int64_t> reach_of(const core::Tensor& weights, std::int64_t fil
   return most;
 }
 
-/// Multipliers of sums into numbers (`to` 1) or into steps of `to`, and the bias in steps of the sums;
-/// nullopt where int32 might not hold them.
+/// Multipliers of sums into numbers (`to` 1) or into steps of `to`, and the bias; nullopt where int32 might
+/// not hold the sums. `levels` in one unit of `to`: 1, or 1 / scale where an activation stands between.
 std::optional<Constants> constants(const Value& weights, const std::vector<float>& scales, float from,
-                                   float to, const std::vector<double>& bias) {
+                                   float to, double levels, const std::vector<double>& bias) {
   const std::int64_t filters = weights.shape[0];
   const std::vector<std::int64_t> most = reach_of(weights.data, filters);
   Constants made{core::Tensor(DType::f32, {filters}), {}};
-  if (!bias.empty()) made.bias = core::Tensor(DType::i32, {filters});
+  core::Tensor whole(DType::i32, {filters}), exact(DType::f32, {filters});
+  bool felt = false;
   for (std::int64_t k = 0; k < filters; ++k) {
     const auto i = static_cast<std::size_t>(k);
     const double step = static_cast<double>(from) * scales[scales.size() == 1 ? 0 : i];
     made.multipliers.write().as<float>()[k] = static_cast<float>(step / to);
-    double start = 0;
-    if (!bias.empty()) {
-      start = std::nearbyint(bias[bias.size() == 1 ? 0 : i] / step);
-      if (!(std::abs(start) <= std::numeric_limits<std::int32_t>::max())) return std::nullopt;
-      made.bias.write().as<std::int32_t>()[k] = static_cast<std::int32_t>(start);
-    }
-    if (std::abs(start) + static_cast<double>(most[i]) > std::numeric_limits<std::int32_t>::max())
+    const double given = bias.empty() ? 0 : bias[bias.size() == 1 ? 0 : i];
+    const double start = std::nearbyint(given / step);
+    if (!(std::abs(start) + static_cast<double>(most[i]) <= std::numeric_limits<std::int32_t>::max()))
       return std::nullopt;
+    whole.write().as<std::int32_t>()[k] = static_cast<std::int32_t>(start);
+    exact.write().as<float>()[k] = static_cast<float>(given / to);
+    felt = felt || std::abs(given - start * step) / to * levels > kFelt;
   }
+  if (!bias.empty()) made.bias = felt ? std::move(exact) : std::move(whole);
   return made;
 }
 
@@ -71,14 +76,16 @@ ValueId write_layer(LevelWriter& writer, const Layer& layer, Window window, std:
   LevelConvolution op{std::move(window),  groups,      layer.x.grid.zero,
                       {layer.activation}, {.high = 0}, layer.residual_last};
   float step = 1;
+  double levels = 1;
   if (target) {
     const auto clamp = clamped(layer.activation, target->grid);
     op.requantize = clamp.value_or(Requantize{layer.activation, 1 / target->grid.scale, target->grid.zero,
                                               target->grid.low(), target->grid.high()});
     if (clamp) step = target->grid.scale;
+    if (!clamp) levels = 1.0 / target->grid.scale;
   }
-  auto found =
-      constants(writer.value(layer.weights.levels), layer.weights.scales, layer.x.grid.scale, step, bias);
+  auto found = constants(writer.value(layer.weights.levels), layer.weights.scales, layer.x.grid.scale, step,
+                         levels, bias);
   if (!found) return kNone;
   for (const ValueId id : {layer.x.scale, layer.x.zero}) {
     if (id != kNone) static_cast<void>(writer.builder().bake(id));

@@ -20,6 +20,7 @@ from .damage import Damage, Judge
 from .export import LayerLevels
 from .fold import folded
 from .integer import write_integer
+from .network import nothing_left
 from .report import DynamicLayer, DynamicReport, QuantizedModel
 from .weights import nearest
 
@@ -117,9 +118,7 @@ class _Dynamic:
         self._sort()
         self._keep(keep)
         if not self._layers:
-            raise InvalidArgument(
-                f"{model.name}: no convolution or product with weights of its own to quantize"
-            )
+            raise InvalidArgument(f"{model.name}: {nothing_left(model)}")
         self._levels = {
             i: nearest(layer, self._weights, math.inf, per_channel) for i, layer in self._layers.items()
         }

@@ -53,6 +53,15 @@ OTHERS = frozenset(
 _BOTH = frozenset(("Add", "Mul"))  # read levels twice
 
 
+def nothing_left(model: Model) -> str:
+    """Why `model`, in which no layer was found, cannot be quantized."""
+    integer = {"QuantizeLinear", "DynamicQuantizeLinear", "QLinearConv", "QLinearMatMul", "QGemm"}
+    found = next((n.op_type for n in model.skeleton.graph.node if n.op_type in integer), None)
+    if found is not None:
+        return f"is quantized already ({found})"
+    return "no convolution or product with weights of its own to quantize"
+
+
 class Network:
     """`model`'s nodes in order, with what leads from one to another.
 

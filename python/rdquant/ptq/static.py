@@ -22,7 +22,7 @@ from .equalize import equalized
 from .export import LayerLevels, write
 from .fold import folded
 from .grids import Grid, grid_of
-from .network import Network
+from .network import Network, nothing_left
 from .observe import observe, portions
 from .observed import Observed
 from .options import Options
@@ -158,9 +158,7 @@ class _Static:
         self._few = self._share(*_MEASURED)
         self._network = Network(float_model)
         if not self._network.layers:
-            raise InvalidArgument(
-                f"{model.name}: no convolution or product with weights of its own to quantize"
-            )
+            raise InvalidArgument(f"{model.name}: {nothing_left(model)}")
         self._all = list(self._network.layers)
         self._judge = Judge(float_model, self._few, options.threads)
         self._placement = self._placed(self._all)
