@@ -215,8 +215,8 @@ struct LevelConvolution {
 /// Inputs: levels (u8, i8), table (u8 [256]): out = table[byte of the level]; the output's bytes are its
 /// levels.
 struct Lookup {};
-/// Means of levels under a window: v = float(Σ (x − x_zero)) · (scale / float(count)), 0 where nothing is
-/// counted; then as `requantize`, or v itself where the output is f32. Padding is not summed up; it counts where `count_include_pad`.
+/// Means of levels under a window: v = float(Σ (x − x_zero)) · (scale / float(count)), 0 where none counts;
+/// then as `requantize`, or v itself as f32. Padding counts, as 0, where `count_include_pad`.
 struct LevelPool {
   Window window;
   bool count_include_pad = false;

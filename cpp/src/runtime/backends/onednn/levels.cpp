@@ -25,11 +25,11 @@ Lie lie_of(const Builder& builder, ValueId id) {
   const Value& value = builder.value(id);
   if (builder.layout(id) != Layout::channels_last) {
     const Index count = core::element_count(value.shape);
-    return {false, 1, 1, count, count, count};
+    return {1, 1, count, count, count};
   }
   const core::Shape& s = value.shape;
   const Index pixel = builder.pixel(id);
-  return {true, s[0], s[2] * s[3], s[1], pixel, s[2] * s[3] * pixel};
+  return {s[0], s[2] * s[3], s[1], pixel, s[2] * s[3] * pixel};
 }
 
 namespace {

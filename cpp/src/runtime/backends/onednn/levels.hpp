@@ -12,7 +12,6 @@ inline constexpr kernels::Index kGrain = 8192;  ///< bytes that are worth a thre
 
 /// How levels lie: channels last, or one after the other.
 struct Lie {
-  bool last;
   kernels::Index images, area, channels, pixel, image;  ///< of bytes
 };
 [[nodiscard]] Lie lie_of(const Builder& builder, program::ValueId id);
