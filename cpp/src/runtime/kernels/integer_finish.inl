@@ -137,6 +137,8 @@ inline void store_block_floats(const IntegerFinisher& finisher, float* values, c
                                  : f.float_residual + at.image * f.float_residual_image + place;
   const Vec low = splat(finisher.float_low);
   const Vec high = splat(finisher.float_high);
+  Vec least = splat(0.0f);
+  Vec greatest = splat(0.0f);
   for (Index i = at.skip * kBlock; i < pixels * kBlock; i += kBlock) {
     Vec x = clamp(load(values + i), low, high);
     if (other != nullptr) x = x + load(other + i);
@@ -145,9 +147,64 @@ inline void store_block_floats(const IntegerFinisher& finisher, float* values, c
       x = load_some(values + i, left);
     }
     store(dst + i, x);
-    if (f.extremes == nullptr) continue;
-    store(f.extremes, min(x, load(f.extremes)));
-    store(f.extremes + kBlock, max(x, load(f.extremes + kBlock)));
+    least = min(x, least);
+    greatest = max(x, greatest);
+  }
+  if (f.extremes == nullptr) return;
+  store(f.extremes, min(least, load(f.extremes)));
+  store(f.extremes + kBlock, max(greatest, load(f.extremes + kBlock)));
+}
+
+// Float32 results whose activation is a clamp: one pass over the sums.
+template <class Other>
+inline void finish_clamped(const IntegerFinisher& finisher, const std::int32_t* sums, const TilePlace& at,
+                           Index pixels, Index block, Index stride, Other other) {
+  const IntegerConvArgs& args = *finisher.args;
+  const IntegerFinish& f = args.finish;
+  const Index left = finisher.filters - block * kBlock;
+  const Vec multipliers = block_multipliers(f, block);
+  const Vec bias = f.float_bias == nullptr ? splat(-0.0f) : load(f.float_bias + block * kBlock);
+  const Vec low = splat(finisher.float_low);
+  const Vec high = splat(finisher.float_high);
+  float* const dst =
+      static_cast<float*>(args.dst) + at.image * args.dst_image + block * finisher.plane + at.pixel * kBlock;
+  Vec least = splat(0.0f);
+  Vec greatest = splat(0.0f);
+  for (Index p = at.skip; p < pixels; ++p) {
+    Vec x = other(to_float(load(sums + p * stride * kBlock)) * multipliers + bias, p, low, high);
+    if (left < kBlock) {
+      float some[kBlock];
+      store(some, x);
+      x = load_some(some, left);
+    }
+    store(dst + p * kBlock, x);
+    least = min(x, least);
+    greatest = max(x, greatest);
+  }
+  if (f.extremes == nullptr) return;
+  store(f.extremes, min(least, load(f.extremes)));
+  store(f.extremes + kBlock, max(greatest, load(f.extremes + kBlock)));
+}
+
+[[gnu::noinline]] void finish_clamped(const IntegerFinisher& finisher, const std::int32_t* sums,
+                                      const TilePlace& at, Index pixels, Index blocks, Index stride) {
+  const IntegerFinish& f = finisher.args->finish;
+  for (Index n = 0; n < blocks; ++n, sums += kBlock) {
+    const Index block = at.block + n;
+    const float* const residual =
+        f.float_residual + at.image * f.float_residual_image + block * finisher.plane + at.pixel * kBlock;
+    if (f.float_residual == nullptr) {
+      finish_clamped(finisher, sums, at, pixels, block, stride,
+                     [](Vec x, Index, Vec low, Vec high) { return clamp(x, low, high); });
+    } else if (f.residual_last) {
+      finish_clamped(finisher, sums, at, pixels, block, stride, [=](Vec x, Index p, Vec low, Vec high) {
+        return clamp(x, low, high) + load(residual + p * kBlock);
+      });
+    } else {
+      finish_clamped(finisher, sums, at, pixels, block, stride, [=](Vec x, Index p, Vec low, Vec high) {
+        return clamp(x + load(residual + p * kBlock), low, high);
+      });
+    }
   }
 }
 
@@ -156,6 +213,7 @@ inline void store_block_floats(const IntegerFinisher& finisher, float* values, c
 [[gnu::noinline]] void finish_any(const IntegerFinisher& finisher, const std::int32_t* sums,
                                   const TilePlace& at, Index pixels, Index blocks, Index stride) {
   const IntegerFinish& f = finisher.args->finish;
+  if (f.to_float && !finisher.activate) return finish_clamped(finisher, sums, at, pixels, blocks, stride);
   alignas(64) float values[kTileSums * kBlock];
   for (Index n = 0; n < blocks; ++n) {
     const Index block = at.block + n;
