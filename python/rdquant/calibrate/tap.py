@@ -53,7 +53,9 @@ def stream(
             start += len(feed)
             taken = session.run({port.name: feed}) if session is not None else {}
             size = sum(value.nbytes for value in taken.values()) // len(feed)
-            rows = int(np.clip(_BATCH_BYTES // max(1, size), 1, 32))
+            # a graph that fixes one image takes no more, where a value's shape does not say what belongs to which
+            most = 1 if port.shape and port.shape[0] == 1 else 32
+            rows = int(np.clip(_BATCH_BYTES // max(1, size), 1, most))
             if port.name in names:
                 taken[port.name] = feed
             yield taken
