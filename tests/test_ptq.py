@@ -387,15 +387,3 @@ def test_wrong_options_are_named(tmp_path: Path, option: str, value: str) -> Non
     assert run.exit_code == 2
     assert value in run.output
     assert not (tmp_path / "o.onnx").exists()
-
-
-def test_a_network_of_one_image_takes_every_step() -> None:
-    net = Net()
-    stem = net.call("Relu", net.conv("x", 8, 3))
-    inner = net.conv(net.call("Relu", net.conv(stem, 8, 8)), 8, 8)
-    last = net.conv(net.call("Relu", net.call("Add", inner, stem)), 4, 8, size=1)
-    model = rdq.load(models.build(net.nodes, net.tensors, {"x": [1, 3, 8, 8]}, {last: [1, 4, 8, 8]}))
-    images = np.random.default_rng(0).normal(size=(5, 3, 8, 8)).astype(np.float32)
-    quantized = quantize_static(model, images, rounding="order", max_noise=1)
-    assert [step.step for step in quantized.report.steps][-1] == "balance"
-    assert next(iter(rdq.Session(quantized).run({"x": images[:1]}).values())).shape == (1, 4, 8, 8)

@@ -10,6 +10,8 @@ import pytest
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
+import models
+import networks
 import rdquant as rdq
 from rdquant.ptq import Damage, grid_of, quantize_static, range_of
 from rdquant.ptq.curves import curve_of
@@ -229,3 +231,15 @@ def test_scores_of_yolov8_do_not_collapse(shared_data: Path) -> None:
     before, after = (rdq.Session(m).run({port.name: x})[output.name][:, 4:] for m in (model, quantized))
     assert (after > 0).all()
     np.testing.assert_allclose(after.mean(), before.mean(), rtol=0.05)
+
+
+def test_a_network_of_one_image_takes_every_step() -> None:
+    net = networks.Net()
+    stem = net.call("Relu", net.conv("x", 8, 3))
+    inner = net.conv(net.call("Relu", net.conv(stem, 8, 8)), 8, 8)
+    last = net.conv(net.call("Relu", net.call("Add", inner, stem)), 4, 8, size=1)
+    model = rdq.load(models.build(net.nodes, net.tensors, {"x": [1, 3, 8, 8]}, {last: [1, 4, 8, 8]}))
+    images = np.random.default_rng(0).normal(size=(5, 3, 8, 8)).astype(np.float32)
+    quantized = quantize_static(model, images, rounding="order", max_noise=1)
+    assert [step.step for step in quantized.report.steps][-1] == "balance"
+    assert next(iter(rdq.Session(quantized).run({"x": images[:1]}).values())).shape == (1, 4, 8, 8)
