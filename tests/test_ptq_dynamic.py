@@ -251,3 +251,17 @@ def test_a_trained_network_answers_as_in_onnxruntime(shared_data: Path, tmp_path
         found, peer, wanted = (first(s.run(feeds)) for s in (ours, theirs, float_session))
         assert np.abs(found - peer).max() <= 1e-4 * np.abs(peer).max()
         assert np.square(found - wanted).mean() <= 0.01 * wanted.var()
+
+
+def test_what_is_quantized_already_is_said_to_be() -> None:
+    with pytest.raises(InvalidArgument, match=r"quantized already \(DynamicQuantizeLinear\)"):
+        quantize_dynamic(quantize_dynamic(network()))
+
+
+def test_a_folder_that_is_not_there_is_noticed_first(tmp_path: Path) -> None:
+    path = tmp_path / "net.onnx"
+    network().save(path)
+    output = tmp_path / "none" / "net.int8.onnx"
+    found = CliRunner().invoke(app, ["quantize", str(path), "--mode", "dynamic", "-o", str(output)])
+    assert found.exit_code == 2
+    assert "there is no folder" in found.output
