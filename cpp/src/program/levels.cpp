@@ -95,6 +95,12 @@ const LevelWriter::Source* LevelWriter::source(ValueId id) const {
   return found == sources_.end() ? nullptr : &found->second;
 }
 
+void LevelWriter::bake(const Source& source) {
+  for (const ValueId id : {source.scale, source.zero}) {
+    if (id != kNone) static_cast<void>(builder_.bake(id));
+  }
+}
+
 std::optional<LevelWriter::Target> LevelWriter::target(ValueId id) const {
   const std::vector<std::size_t>& readers = readers_[index(id)];
   if (readers.size() != 1 || readers[0] >= old_.size()) return std::nullopt;

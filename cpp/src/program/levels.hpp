@@ -41,6 +41,8 @@ class LevelWriter {
     ValueId scale = kNone, zero = kNone;  ///< as values
   };
   [[nodiscard]] const Source* source(ValueId id) const;
+  /// Notes that steps now hold the scale and zero point of a source.
+  void bake(const Source& source);
   /// The step that makes levels of `id`, and is all that reads it.
   struct Target {
     std::size_t step = 0;

@@ -64,12 +64,6 @@ bool is_number(LevelWriter& writer, ValueId id) {
          writer.value(id).dtype == DType::f32;
 }
 
-void bake(LevelWriter& writer, const Source& source) {
-  for (const ValueId id : {source.scale, source.zero}) {
-    if (id != kNone) static_cast<void>(writer.builder().bake(id));
-  }
-}
-
 /// Looks levels up: `numbers` is what each byte of `from` becomes.
 void finish(LevelWriter& writer, const Step& step, ValueId from, const core::Tensor& numbers,
             const LevelWriter::Target& target) {
@@ -93,7 +87,7 @@ bool write_level_function(LevelWriter& writer, const Step& step) {
   if (!target) return false;
   const Source& x = a != nullptr ? *a : *b;
   if (unary != nullptr) {
-    bake(writer, x);
+    writer.bake(x);
     finish(writer, step, x.levels, computed(step.operation, numbers_of(x.grid), nullptr), *target);
     return true;
   }
@@ -101,7 +95,7 @@ bool write_level_function(LevelWriter& writer, const Step& step) {
   if (a == nullptr || b == nullptr) {
     const ValueId other = step.inputs[a == nullptr ? 0 : 1];
     if (!is_number(writer, other)) return false;
-    bake(writer, x);
+    writer.bake(x);
     const core::Tensor number = writer.builder().bake(other).reshaped({1}), all = numbers_of(x.grid);
     finish(writer, step, x.levels,
            a == nullptr ? computed(step.operation, number, &all) : computed(step.operation, all, &number),
@@ -110,8 +104,8 @@ bool write_level_function(LevelWriter& writer, const Step& step) {
   }
   const LevelWriter::Root first = writer.root(a->levels), second = writer.root(b->levels);
   if (first.levels != second.levels) return false;
-  bake(writer, *a);
-  bake(writer, *b);
+  writer.bake(*a);
+  writer.bake(*b);
   const core::Tensor second_numbers = through(second.table, numbers_of(b->grid));
   finish(writer, step, first.levels,
          computed(step.operation, through(first.table, numbers_of(a->grid)), &second_numbers), *target);
@@ -137,8 +131,8 @@ bool write_level_binary(LevelWriter& writer, const Step& step) {
                        clamp->zero,
                        clamp->low,
                        clamp->high};
-  bake(writer, *a);
-  bake(writer, *b);
+  writer.bake(*a);
+  writer.bake(*b);
   writer.reach(*target);
   writer.write(op, {a->levels, b->levels}, target->levels, step.node);
   return true;
@@ -165,7 +159,7 @@ bool write_level_concat(LevelWriter& writer, const Step& step) {
       inputs.push_back(part->levels);
       continue;
     }
-    bake(writer, *part);
+    writer.bake(*part);
     const ValueId table = writer.builder().add_constant(table_between(part->grid, target->grid));
     inputs.push_back(writer.write(Lookup{}, {part->levels, table}, target->grid.dtype,
                                   writer.value(part->levels).shape, step.node));

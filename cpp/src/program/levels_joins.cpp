@@ -29,6 +29,26 @@ bool join_table(Rewriter& rewriter, std::size_t i) {
   return true;
 }
 
+/// A layer that takes `sum`'s other input as its residual: the one computed last, for the other is ready by
+/// then and stays where it is.
+struct Taker {
+  std::size_t layer;
+  bool second;  ///< it makes the sum's second input
+};
+
+std::optional<Taker> taker(std::optional<std::size_t> a, std::optional<std::size_t> b) {
+  if (!a && !b) return std::nullopt;
+  const bool second = b && (!a || *b > *a);
+  return Taker{second ? *b : *a, second};
+}
+
+Step with_residual(Rewriter& rewriter, const Taker& taker, const Step& sum) {
+  Step merged = rewriter.step(taker.layer);
+  merged.inputs.resize(std::max(merged.inputs.size(), kResidual + 1), kNone);
+  merged.inputs[kResidual] = sum.inputs[taker.second ? 0 : 1];
+  return merged;
+}
+
 bool join_sum(Rewriter& rewriter, std::size_t i) {
   const Step step = rewriter.step(i);
   const auto* sum = std::get_if<LevelBinary>(&step.operation);
@@ -39,21 +59,16 @@ bool join_sum(Rewriter& rewriter, std::size_t i) {
     return rewriter.dtype(id) == dtype && rewriter.shape(id) == rewriter.shape(step.outputs[0]);
   };
   if (!fits(step.inputs[0]) || !fits(step.inputs[1])) return false;
-  const auto a = open_layer(rewriter, step.inputs[0]), b = open_layer(rewriter, step.inputs[1]);
-  if (!a && !b) return false;
-  // the one computed last: the other is ready by then, and stays where it is
-  const bool second = b && (!a || *b > *a);
-  const std::size_t layer = second ? *b : *a;
-  Step merged = rewriter.step(layer);
-  merged.inputs.resize(std::max(merged.inputs.size(), kResidual + 1), kNone);
-  merged.inputs[kResidual] = step.inputs[second ? 0 : 1];
+  const auto found = taker(open_layer(rewriter, step.inputs[0]), open_layer(rewriter, step.inputs[1]));
+  if (!found) return false;
+  Step merged = with_residual(rewriter, *found, step);
   auto& op = std::get<LevelConvolution>(merged.operation);
   op.sum = *sum;
-  if (second) {
+  if (found->second) {
     std::swap(op.sum.a_scale, op.sum.b_scale);
     std::swap(op.sum.a_zero, op.sum.b_zero);
   }
-  rewriter.merge(layer, i, std::move(merged));
+  rewriter.merge(found->layer, i, std::move(merged));
   return true;
 }
 
@@ -77,18 +92,14 @@ bool join_numbers(Rewriter& rewriter, std::size_t i) {
     if (rewriter.dtype(id) != core::DType::f32 || rewriter.shape(id) != shape) return false;
   }
   if (sum->activation.function == Function::prelu) return false;
-  const auto a = open_numbers(rewriter, step.inputs[0], sum->activation),
-             b = open_numbers(rewriter, step.inputs[1], sum->activation);
-  if (!a && !b) return false;
-  const bool second = b && (!a || *b > *a);
-  const std::size_t layer = second ? *b : *a;
-  Step merged = rewriter.step(layer);
-  merged.inputs.resize(std::max(merged.inputs.size(), kResidual + 1), kNone);
-  merged.inputs[kResidual] = step.inputs[second ? 0 : 1];
+  const auto found = taker(open_numbers(rewriter, step.inputs[0], sum->activation),
+                           open_numbers(rewriter, step.inputs[1], sum->activation));
+  if (!found) return false;
+  Step merged = with_residual(rewriter, *found, step);
   auto& op = std::get<LevelConvolution>(merged.operation);
   op.residual_last = op.requantize.activation != Activation{};
   if (!op.residual_last) op.requantize.activation = sum->activation;
-  rewriter.merge(layer, i, std::move(merged));
+  rewriter.merge(found->layer, i, std::move(merged));
   return true;
 }
 

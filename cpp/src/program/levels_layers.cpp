@@ -87,9 +87,7 @@ ValueId write_layer(LevelWriter& writer, const Layer& layer, Window window, std:
   auto found = constants(writer.value(layer.weights.levels), layer.weights.scales, layer.x.grid.scale, step,
                          levels, bias);
   if (!found) return kNone;
-  for (const ValueId id : {layer.x.scale, layer.x.zero}) {
-    if (id != kNone) static_cast<void>(writer.builder().bake(id));
-  }
+  writer.bake(layer.x);
   std::vector<ValueId> inputs{layer.levels, layer.weights.levels,
                               writer.builder().add_constant(std::move(found->multipliers)), kNone,
                               layer.residual == kNone ? kNone : writer.number(layer.residual)};
@@ -219,9 +217,7 @@ bool write_level_pool(LevelWriter& writer, const Step& step) {
   const double to = target ? target->grid.scale : 1.0;
   op->scale = static_cast<float>(static_cast<double>(x->grid.scale) / to);
   if (target) op->requantize = *clamped({}, target->grid);
-  for (const ValueId id : {x->scale, x->zero}) {
-    if (id != kNone) static_cast<void>(writer.builder().bake(id));
-  }
+  writer.bake(*x);
   if (target) writer.reach(*target);
   const ValueId out = target ? target->levels : step.outputs[0];
   if (writer.value(out).shape.size() == 4) {

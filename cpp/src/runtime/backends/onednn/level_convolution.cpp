@@ -3,7 +3,7 @@
 #include <cstring>
 #include <string>
 
-#include "../../kernels/integer.hpp"
+#include "levels.hpp"
 #include "own.hpp"
 #include "own_convolution.hpp"
 #include "rdquant/core/error.hpp"
@@ -81,7 +81,7 @@ struct LevelWork {
     if (residual && !args.finish.to_float)
       args.finish.residual = static_cast<const std::uint8_t*>(*operand++);
     if (table) args.finish.table = static_cast<const std::uint8_t*>(*operand++);
-    if (zero) args.src_zero = level(*operand++);
+    if (zero) args.src_zero = level_at(*operand++, signed_zero);
     if (scale) args.finish.multiplier = *static_cast<const float*>(*operand++);
     if (!extremes) {
       share(plan.items, 1, threads,
@@ -98,48 +98,11 @@ struct LevelWork {
   }
 
   static constexpr std::size_t kFixed = 4;
-
- private:
-  [[nodiscard]] std::int32_t level(const void* at) const {
-    return signed_zero ? static_cast<std::int32_t>(*static_cast<const std::int8_t*>(at))
-                       : static_cast<std::int32_t>(*static_cast<const std::uint8_t*>(at));
-  }
 };
 
 kernels::ConvShape shape_of(const Builder& builder, const Step& step) {
   const auto& op = std::get<LevelConvolution>(step.operation);
-  const core::Shape& x = builder.value(step.inputs[0]).shape;
-  const core::Shape& w = builder.value(step.inputs[1]).shape;
-  const program::Window& window = op.window;
-  return {.n = x[0],
-          .c = x[1],
-          .h = x[2],
-          .w = x[3],
-          .k = w[0],
-          .kh = w[2],
-          .kw = w[3],
-          .sh = window.strides[0],
-          .sw = window.strides[1],
-          .dh = window.dilations[0],
-          .dw = window.dilations[1],
-          .top = window.pads_begin[0],
-          .left = window.pads_begin[1],
-          .bottom = window.pads_end[0],
-          .right = window.pads_end[1],
-          .groups = op.groups};
-}
-
-kernels::LevelSum sum_of(const Builder& builder, const Step& step, const program::LevelBinary& sum) {
-  const bool is_signed = builder.value(step.outputs[0]).dtype == core::DType::i8;
-  return {.a_scale = sum.a_scale,
-          .b_scale = sum.b_scale,
-          .a_zero = sum.a_zero,
-          .b_zero = sum.b_zero,
-          .zero = sum.zero,
-          .low = sum.low,
-          .high = sum.high,
-          .a_signed = is_signed,
-          .b_signed = is_signed};
+  return conv_shape_of(builder, step.inputs[0], step.inputs[1], op.window, op.groups);
 }
 
 /// Sizes and numbers; the addresses come with each run.
@@ -172,7 +135,7 @@ IntegerConvArgs arguments_of(const Builder& builder, const Step& step,
   if (residual == kNone) return args;
   finish.residual_pixel = builder.pixel(residual);
   finish.residual_image = finish.residual_pixel * y.shape[2] * y.shape[3];
-  finish.sum = sum_of(builder, step, op.sum);
+  finish.sum = level_sum(op.sum, y, y);
   return args;
 }
 
@@ -194,7 +157,7 @@ bool build_level_convolution(Builder& builder, const Step& step) {
   if (!activation || core::element_count(builder.value(step.outputs[0]).shape) == 0) return false;
   const kernels::ConvShape shape = shape_of(builder, step);
   if (shape.c == 0 || shape.k == 0 || shape.oh() < 1 || shape.ow() < 1) return false;
-  const kernels::IntegerKernels& kernels = kernels::integer_kernels(own.isa);
+  const kernels::IntegerKernels& kernels = level_kernels();
   const IntegerPlan plan = kernels.plan(shape, builder.pixel(step.inputs[0]));
   const bool to_float = builder.value(step.outputs[0]).dtype == core::DType::f32;
   const Layout made = to_float ? Layout::blocked : Layout::channels_last;

@@ -22,11 +22,7 @@ using program::ValueId;
 struct GridOf {
   bool zero_given, is_signed;
   [[nodiscard]] float scale(const void* at) const { return *static_cast<const float*>(at); }
-  [[nodiscard]] std::int32_t zero(const void* at) const {
-    if (!zero_given) return 0;
-    return is_signed ? static_cast<std::int32_t>(*static_cast<const std::int8_t*>(at))
-                     : static_cast<std::int32_t>(*static_cast<const std::uint8_t*>(at));
-  }
+  [[nodiscard]] std::int32_t zero(const void* at) const { return zero_given ? level_at(at, is_signed) : 0; }
 };
 
 /// Numbers and levels of one shape, with one scale for all: what both rules below need.

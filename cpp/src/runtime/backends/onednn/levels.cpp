@@ -32,6 +32,23 @@ Lie lie_of(const Builder& builder, ValueId id) {
   return {s[0], s[2] * s[3], s[1], pixel, s[2] * s[3] * pixel};
 }
 
+kernels::LevelSum level_sum(const program::LevelBinary& sum, const Value& a, const Value& b) {
+  return {.a_scale = sum.a_scale,
+          .b_scale = sum.b_scale,
+          .a_zero = sum.a_zero,
+          .b_zero = sum.b_zero,
+          .zero = sum.zero,
+          .low = sum.low,
+          .high = sum.high,
+          .a_signed = a.dtype == core::DType::i8,
+          .b_signed = b.dtype == core::DType::i8};
+}
+
+std::int32_t level_at(const void* byte, bool is_signed) {
+  return is_signed ? static_cast<std::int32_t>(*static_cast<const std::int8_t*>(byte))
+                   : static_cast<std::int32_t>(*static_cast<const std::uint8_t*>(byte));
+}
+
 namespace {
 
 /// Calls body(begin, end) for ranges of bytes of dense arrays, or body at each pixel of strided ones.
@@ -84,19 +101,6 @@ bool build_lookup(Builder& builder, const Step& step) {
   return true;
 }
 
-kernels::LevelSum sum_of(const Builder& builder, const Step& step) {
-  const auto& op = std::get<program::LevelBinary>(step.operation);
-  return {.a_scale = op.a_scale,
-          .b_scale = op.b_scale,
-          .a_zero = op.a_zero,
-          .b_zero = op.b_zero,
-          .zero = op.zero,
-          .low = op.low,
-          .high = op.high,
-          .a_signed = builder.value(step.inputs[0]).dtype == core::DType::i8,
-          .b_signed = builder.value(step.inputs[1]).dtype == core::DType::i8};
-}
-
 bool build_level_binary(Builder& builder, const Step& step) {
   const ValueId a = step.inputs[0], b = step.inputs[1], y = step.outputs[0];
   const Layout layout = builder.layout(y);
@@ -108,7 +112,9 @@ bool build_level_binary(Builder& builder, const Step& step) {
                                     lie_of(builder, y).pixel};
   const bool adds = std::get<program::LevelBinary>(step.operation).function == program::BinaryFunction::add;
   const auto kernel = adds ? level_kernels().add : level_kernels().multiply;
-  auto work = [kernel, ranges, pixels, sum = sum_of(builder, step)](void* const* operand) {
+  auto work = [kernel, ranges, pixels,
+               sum = level_sum(std::get<program::LevelBinary>(step.operation), builder.value(a),
+                               builder.value(b))](void* const* operand) {
     const auto *first = static_cast<const std::uint8_t*>(operand[0]),
                *second = static_cast<const std::uint8_t*>(operand[1]);
     auto* to = static_cast<std::uint8_t*>(operand[2]);
@@ -121,27 +127,6 @@ bool build_level_binary(Builder& builder, const Step& step) {
   return true;
 }
 
-kernels::PoolShape shape_of(const Builder& builder, const Step& step, const program::Window& window) {
-  const core::Shape& x = builder.value(step.inputs[0]).shape;
-  const core::Shape& y = builder.value(step.outputs[0]).shape;
-  return {.n = x[0],
-          .c = x[1],
-          .h = x[2],
-          .w = x[3],
-          .oh = y[2],
-          .ow = y[3],
-          .kh = window.kernel[0],
-          .kw = window.kernel[1],
-          .sh = window.strides[0],
-          .sw = window.strides[1],
-          .dh = window.dilations[0],
-          .dw = window.dilations[1],
-          .top = window.pads_begin[0],
-          .left = window.pads_begin[1],
-          .bottom = window.pads_end[0],
-          .right = window.pads_end[1]};
-}
-
 /// Maxima and means of levels channels last.
 bool build_level_window(Builder& builder, const Step& step) {
   const ValueId x = step.inputs[0], y = step.outputs[0];
@@ -149,7 +134,7 @@ bool build_level_window(Builder& builder, const Step& step) {
   const auto* mean = std::get_if<program::LevelPool>(&step.operation);
   const program::Window& window =
       mean != nullptr ? mean->window : std::get<program::Pool>(step.operation).window;
-  kernels::PoolShape shape = shape_of(builder, step, window);
+  kernels::PoolShape shape = pool_shape_of(builder, step, window);
   shape.average = mean != nullptr;
   shape.count_pad = mean != nullptr && mean->count_include_pad;
   const Lie to = lie_of(builder, y);

@@ -16,6 +16,12 @@ struct Lie {
 };
 [[nodiscard]] Lie lie_of(const Builder& builder, program::ValueId id);
 
+/// What a kernel is told of a sum or product of `a` and `b`.
+[[nodiscard]] kernels::LevelSum level_sum(const program::LevelBinary& sum, const program::Value& a,
+                                          const program::Value& b);
+/// The level that a byte is.
+[[nodiscard]] std::int32_t level_at(const void* byte, bool is_signed);
+
 /// Rules for Quantize, Dequantize and DynamicQuantize.
 bool build_quantize(Builder& builder, const program::Step& step);
 bool build_dequantize(Builder& builder, const program::Step& step);

@@ -183,25 +183,7 @@ bool takes(const Builder& builder, const ConvolutionParts& parts) {
 }
 
 kernels::ConvShape shape_of(const Builder& builder, const ConvolutionParts& parts) {
-  const core::Shape& x = builder.value(parts.x).shape;
-  const core::Shape& w = builder.value(parts.w).shape;
-  const program::Window& window = parts.convolution.window;
-  return {x[0],
-          x[1],
-          x[2],
-          x[3],
-          w[0],
-          w[2],
-          w[3],
-          window.strides[0],
-          window.strides[1],
-          window.dilations[0],
-          window.dilations[1],
-          window.pads_begin[0],
-          window.pads_begin[1],
-          window.pads_end[0],
-          window.pads_end[1],
-          parts.convolution.groups};
+  return conv_shape_of(builder, parts.x, parts.w, parts.convolution.window, parts.convolution.groups);
 }
 
 /// Adds the operation of the kernel that `make` gives for its arguments. The source is read in layout `from`;
@@ -245,10 +227,34 @@ const program::Step* only_pool_of(const Builder& builder, ValueId id) {
   return runs ? found : nullptr;
 }
 
-kernels::PoolShape pool_shape_of(const Builder& builder, const program::Step& step) {
+}  // namespace
+
+kernels::ConvShape conv_shape_of(const Builder& builder, ValueId x, ValueId w, const program::Window& window,
+                                 std::int64_t groups) {
+  const core::Shape& image = builder.value(x).shape;
+  const core::Shape& filters = builder.value(w).shape;
+  return {.n = image[0],
+          .c = image[1],
+          .h = image[2],
+          .w = image[3],
+          .k = filters[0],
+          .kh = filters[2],
+          .kw = filters[3],
+          .sh = window.strides[0],
+          .sw = window.strides[1],
+          .dh = window.dilations[0],
+          .dw = window.dilations[1],
+          .top = window.pads_begin[0],
+          .left = window.pads_begin[1],
+          .bottom = window.pads_end[0],
+          .right = window.pads_end[1],
+          .groups = groups};
+}
+
+kernels::PoolShape pool_shape_of(const Builder& builder, const program::Step& step,
+                                 const program::Window& window) {
   const core::Shape& x = builder.value(step.inputs[0]).shape;
   const core::Shape& y = builder.value(step.outputs[0]).shape;
-  const program::Window& window = std::get<program::Pool>(step.operation).window;
   return {.n = x[0],
           .c = x[1],
           .h = x[2],
@@ -259,13 +265,13 @@ kernels::PoolShape pool_shape_of(const Builder& builder, const program::Step& st
           .kw = window.kernel[1],
           .sh = window.strides[0],
           .sw = window.strides[1],
+          .dh = window.dilations[0],
+          .dw = window.dilations[1],
           .top = window.pads_begin[0],
           .left = window.pads_begin[1],
           .bottom = window.pads_end[0],
           .right = window.pads_end[1]};
 }
-
-}  // namespace
 
 std::optional<kernels::Activation> own_activation(const program::Activation& activation) {
   using From = program::Function;
@@ -349,7 +355,8 @@ bool build_pooled_convolution(Builder& builder, const ConvolutionParts& parts) {
   } catch (const core::Error&) {
     return false;  // not a shape for this method
   }
-  const kernels::PoolShape pool = pool_shape_of(builder, *step);
+  const kernels::PoolShape pool =
+      pool_shape_of(builder, *step, std::get<program::Pool>(step->operation).window);
   const int threads = builder.threads();
   const Index groups = kernels::divide(kernels::divide(plan.shape.k, own.block), plan.blocks);
   const Index scratch = kernels::divide(plan.blocks * pool.kh * pool.w * own.block, kLine) * kLine;

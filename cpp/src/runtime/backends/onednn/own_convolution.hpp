@@ -20,6 +20,12 @@ struct ConvolutionParts {
 /// nullopt where our kernels lack it.
 [[nodiscard]] std::optional<kernels::Activation> own_activation(const program::Activation& activation);
 
+/// Sizes of a convolution of `x` with `w`, and of a window over the step's first input.
+[[nodiscard]] kernels::ConvShape conv_shape_of(const Builder& builder, program::ValueId x, program::ValueId w,
+                                               const program::Window& window, std::int64_t groups);
+[[nodiscard]] kernels::PoolShape pool_shape_of(const Builder& builder, const program::Step& step,
+                                               const program::Window& window);
+
 /// Lowers to a kernel of our own; false, and nothing added, where the method does not run this shape.
 bool build_own_convolution(Builder& builder, const ConvolutionParts& parts, kernels::ConvMethod method);
 
