@@ -50,17 +50,10 @@ def quantized(net: str, folder: Path) -> Path:
     if not path.exists():
         shape = shape_of(MODELS / f"{net}.onnx", 1)[1]
         count = COUNT if shape[2] < 300 else COUNT // 4
-        images = np.concatenate([picture_of(net, shape, i) for i in range(count)])
+        images = picture(net, [count, *shape[1:]])
         model = rdquant.quantize_static(MODELS / f"{net}.onnx", images, max_kl=10, max_noise=10)
-        folder.mkdir(parents=True, exist_ok=True)
         model.save(path)
     return path
-
-
-def picture_of(net: str, shape: list[int], index: int) -> np.ndarray:
-    from bench_answers import photograph
-
-    return photograph(MODELS.parent, net, shape, index)
 
 
 def compare(path: Path, name: str, x: np.ndarray, runs: dict[str, Run]) -> dict[str, float]:
@@ -233,6 +226,7 @@ def main() -> None:
         child(arguments.child)
         return
 
+    arguments.files.mkdir(parents=True, exist_ok=True)
     to = HERE / "results/int8.json"
     result: dict[str, Any] = json.loads(to.read_text()) if to.exists() else {}
     for part, measure in {"static": static, "throughput": throughput, "dynamic": dynamic}.items():

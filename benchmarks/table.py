@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from cells import Row, milliseconds
 from table_detect import detect
 from table_int8 import int8, ptq
 
@@ -21,7 +22,6 @@ HERE = Path(__file__).resolve().parent
 README = HERE.parent / "README.md"
 BEGIN, END = "<!-- python benchmarks/table.py: begin -->\n", "<!-- end -->\n"
 
-Row = tuple[str, str, str, str]  # what, ours, compared with, outcome
 HEAD: Row = ("what", "rdquant", "compared with", "outcome")
 
 
@@ -47,7 +47,7 @@ def fit(result: dict[str, Any]) -> list[Row]:
     rows: list[Row] = [
         (
             f"fit 8 families to {largest['weights']:,} weights drawn from a Laplace density {how_fitted}, together",
-            _milliseconds(1e3 * largest["seconds"]),
+            milliseconds(1e3 * largest["seconds"]),
             "–",
             f"{1e9 * largest['seconds'] / largest['weights']:.1f} ns per weight",
         )
@@ -56,7 +56,7 @@ def fit(result: dict[str, Any]) -> list[Row]:
         return rows
     peer = f"fitter {1e3 * result['fitter_seconds']:,.0f} ms"
     timed = [
-        (f"{what}, {how}", _milliseconds(1e3 * seconds), peer, f"{result['ratio'][how]:,.0f} × as fast")
+        (f"{what}, {how}", milliseconds(1e3 * seconds), peer, f"{result['ratio'][how]:,.0f} × as fast")
         for how, seconds in result["seconds"].items()
     ]
     fits = [(row, criterion) for row in result["quality"] for criterion in ("kl", "kl_reverse", "sse")]
@@ -74,8 +74,8 @@ def quantize(result: dict[str, Any]) -> list[Row]:
     return [
         (
             row["what"],
-            _milliseconds(row["ours_ms"]),
-            f"{row['peer']} {_milliseconds(row['peer_ms'])}",
+            milliseconds(row["ours_ms"]),
+            f"{row['peer']} {milliseconds(row['peer_ms'])}",
             f"{row['ratio']:.3g} × as fast",
         )
         for row in result["rows"]
@@ -146,9 +146,9 @@ def latency(result: dict[str, Any]) -> list[Row]:
         for row in found["rows"]:
             peers = {name: ms for name, ms in row["ms"].items() if name != "rdquant"}
             peer = min(peers, key=peers.__getitem__)
-            what, ours = f"inference, {row['net']}, {where}", _milliseconds(row["ms"]["rdquant"])
+            what, ours = f"inference, {row['net']}, {where}", milliseconds(row["ms"]["rdquant"])
             rows.append(
-                (what, ours, f"{peer} {_milliseconds(peers[peer])}", f"{row['ratio']:.3f} of its time")
+                (what, ours, f"{peer} {milliseconds(peers[peer])}", f"{row['ratio']:.3f} of its time")
             )
         mean = f"{found['geometric_mean']:.3f} of its time"
         rows.append(
@@ -176,7 +176,7 @@ def latency(result: dict[str, Any]) -> list[Row]:
             (what, sizes["rdquant"], f"{peer} {sizes[peer]}", f"{found['rdquant'] / found[peer]:.2f} of it")
         )
     if found := result.get("cold"):
-        ours, theirs = (_milliseconds(1e3 * found[name]) for name in ("rdquant", "onnxruntime"))
+        ours, theirs = (milliseconds(1e3 * found[name]) for name in ("rdquant", "onnxruntime"))
         ratio = f"{found['rdquant'] / found['onnxruntime']:.2f} of its time"
         rows.append(("import, load, first inference of SqueezeNet", ours, f"onnxruntime {theirs}", ratio))
     return rows
@@ -198,12 +198,12 @@ def prune(result: dict[str, Any]) -> list[Row]:
     for row in result["rows"]:
         threads = f"{row['threads']} thread{'s' * (row['threads'] > 1)}"
         what = f"prune then quantize {row['weights']:,} weights in training, {threads}"
-        ours, theirs = _milliseconds(row["operator_ms"]), _milliseconds(row["torch_ms"])
+        ours, theirs = milliseconds(row["operator_ms"]), milliseconds(row["torch_ms"])
         rows.append((what, ours, f"PyTorch's operations {theirs}", f"{row['ratio']:.3g} × as fast"))
-        step = f"training step {_milliseconds(row['step_ms'])}"
+        step = f"training step {milliseconds(row['step_ms'])}"
         kept, decay = (f"{100 * row[f'share_{kind}']:.1f} %" for kind in ("survivors", "decay"))
         share = f"{100 * row['share']:.1f} % of both; {kept} where survivors' floats are kept, {decay} with GroupDecay"
-        rows.append((f"its hook, {threads}", _milliseconds(row["hook_ms"]), step, share))
+        rows.append((f"its hook, {threads}", milliseconds(row["hook_ms"]), step, share))
     return rows
 
 
@@ -288,7 +288,7 @@ def codec(result: dict[str, Any]) -> list[Row]:
         times = "/".join(f"{speed:.1f}" for speed in speeds) + " × as fast"
         rows.append((f"{what}, decoding, 1 thread", f"{ours} M levels/s", f"NNCodec {theirs}", times))
     for row in result["files"]:
-        ours, theirs = _milliseconds(row["session_rdq_ms"]), _milliseconds(row["session_onnx_ms"])
+        ours, theirs = milliseconds(row["session_rdq_ms"]), milliseconds(row["session_onnx_ms"])
         ratio = f"{row['session_rdq_ms'] / row['session_onnx_ms']:.2f} of its time"
         rows.append((f"a session of {row['net']}.rdq", ours, f"of the .onnx {theirs}", ratio))
     for row in result["qdq"]:
@@ -324,10 +324,6 @@ TABLES: dict[str, Callable[[dict[str, Any]], list[Row]]] = {
     "ptq": ptq,
     "detect": detect,
 }
-
-
-def _milliseconds(value: float) -> str:
-    return f"{value:,.0f} ms" if value >= 100 else f"{value:.3g} ms"
 
 
 def table(folder: Path = HERE / "results") -> str:

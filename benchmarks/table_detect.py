@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["detect"]
+from cells import Row
 
-Row = tuple[str, str, str, str]  # what, ours, compared with, outcome
+__all__ = ["detect"]
 
 
 def detect(result: dict[str, Any]) -> list[Row]:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["int8", "ptq"]
+from cells import Row, milliseconds
 
-Row = tuple[str, str, str, str]  # what, ours, compared with, outcome
+__all__ = ["int8", "ptq"]
 
 
 def ptq(result: dict[str, Any]) -> list[Row]:
@@ -36,8 +36,8 @@ def int8(result: dict[str, Any]) -> list[Row]:
         for row in found["rows"]:
             peers = {name: row["ms"][name] for name in ("onnxruntime", "openvino")}
             peer = min(peers, key=peers.__getitem__)
-            what, ours = f"static INT8, {row['net']}, {where}", _milliseconds(row["ms"]["rdquant"])
-            theirs = f"same file: {peer} {_milliseconds(peers[peer])}"
+            what, ours = f"static INT8, {row['net']}, {where}", milliseconds(row["ms"]["rdquant"])
+            theirs = f"same file: {peer} {milliseconds(peers[peer])}"
             outcome = f"{row['ratio']:.3f} of its time; {row['gain']:.2f} × as fast as our float32"
             rows.append((what, ours, theirs, outcome))
         mean = f"{found['geometric_mean']:.3f} of its time; {found['gain']:.2f} × our float32"
@@ -60,7 +60,3 @@ def int8(result: dict[str, Any]) -> list[Row]:
         what = "growth of memory from import to ten inferences, yolov8n_random, INT8"
         rows.append((what, ours, f"float32 {theirs}", f"{found['ratio']:.2f} of it"))
     return rows
-
-
-def _milliseconds(value: float) -> str:
-    return f"{value:,.0f} ms" if value >= 100 else f"{value:.3g} ms"
