@@ -61,21 +61,9 @@ class Walk {
   /// offsets[n] + i · steps[n], i < count.
   template <typename Row>
   void rows(Row row) const {
-    const std::size_t outer = sizes_.size() - 1;
-    std::vector<std::int64_t> index(outer, 0);
-    Offsets offsets{};
-    if (size_of(sizes_) == 0) return;
-    while (true) {
-      row(sizes_[outer], offsets, steps_[outer]);
-      std::size_t axis = outer;
-      while (axis-- > 0) {
-        for (std::size_t n = 0; n < N; ++n) offsets[n] += steps_[axis][n];
-        if (++index[axis] < sizes_[axis]) break;
-        for (std::size_t n = 0; n < N; ++n) offsets[n] -= steps_[axis][n] * sizes_[axis];
-        index[axis] = 0;
-      }
-      if (axis == static_cast<std::size_t>(-1)) return;
-    }
+    each_row([](void* to, std::int64_t count, const Offsets& offsets,
+                const Offsets& steps) { (*static_cast<Row*>(to))(count, offsets, steps); },
+             &row);
   }
 
   /// Calls visit(offsets) for every index.
@@ -90,6 +78,25 @@ class Walk {
   }
 
  private:
+  /// Once for all kinds of rows: compiled into each, the walk would be most of the code.
+  void each_row(void (*row)(void*, std::int64_t, const Offsets&, const Offsets&), void* to) const {
+    const std::size_t outer = sizes_.size() - 1;
+    std::vector<std::int64_t> index(outer, 0);
+    Offsets offsets{};
+    if (size_of(sizes_) == 0) return;
+    while (true) {
+      row(to, sizes_[outer], offsets, steps_[outer]);
+      std::size_t axis = outer;
+      while (axis-- > 0) {
+        for (std::size_t n = 0; n < N; ++n) offsets[n] += steps_[axis][n];
+        if (++index[axis] < sizes_[axis]) break;
+        for (std::size_t n = 0; n < N; ++n) offsets[n] -= steps_[axis][n] * sizes_[axis];
+        index[axis] = 0;
+      }
+      if (axis == static_cast<std::size_t>(-1)) return;
+    }
+  }
+
   /// True where going once along the last axis kept so far equals `size` steps of the next one.
   [[nodiscard]] bool continues(const Offsets& steps, std::int64_t size) const {
     for (std::size_t n = 0; n < N; ++n) {
