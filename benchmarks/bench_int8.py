@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from bench_latency import (
+    ENGINES,
     MODELS,
     NETS,
     Run,
@@ -30,12 +31,11 @@ from bench_latency import (
     picture,
     prepare,
     resident,
-    serialized,
     shape_of,
+    throughput,
 )
 
 HERE = Path(__file__).resolve().parent
-ENGINES = ("rdquant", "onnxruntime", "openvino")
 BOUND = 0.02  # mean difference to ONNX Runtime, as a share of an output's range
 SAME = 1e-5  # of the range: what comes after the last levels is float32, rounded in another order
 DIFFER = 1e-3  # share of an output's values in which our backends may differ
@@ -56,23 +56,25 @@ def quantized(net: str, folder: Path) -> Path:
     return path
 
 
+def near(runs: dict[str, Run]) -> float:
+    """Our mean difference to ONNX Runtime as a share of the output's range, at most BOUND."""
+    ours, theirs = runs["rdquant"](), runs["onnxruntime"]()
+    found = max(
+        float(np.mean(np.abs(a - b)) / max(np.ptp(b), 1e-12)) for a, b in zip(ours, theirs, strict=True)
+    )
+    assert found <= BOUND, f"we differ from ONNX Runtime by {found:.2%}"
+    return found
+
+
 def compare(path: Path, name: str, x: np.ndarray, runs: dict[str, Run]) -> dict[str, float]:
     """Our backends against each other, and ours against ONNX Runtime's, as shares."""
     import rdquant
 
-    ours, theirs = runs["rdquant"](), runs["onnxruntime"]()
+    ours = runs["rdquant"]()
     plain = list(rdquant.Session(path, backend="reference").run({name: x}).values())
-    found = {
-        "differ": max(
-            float(np.mean(np.abs(a - b) > SAME * np.ptp(b))) for a, b in zip(ours, plain, strict=True)
-        ),
-        "to_onnxruntime": max(
-            float(np.mean(np.abs(a - b)) / max(np.ptp(b), 1e-12)) for a, b in zip(ours, theirs, strict=True)
-        ),
-    }
-    assert found["differ"] <= DIFFER, f"our backends differ in {found['differ']:.2%} of the values"
-    assert found["to_onnxruntime"] <= BOUND, f"we differ from ONNX Runtime by {found['to_onnxruntime']:.2%}"
-    return found
+    differ = max(float(np.mean(np.abs(a - b) > SAME * np.ptp(b))) for a, b in zip(ours, plain, strict=True))
+    assert differ <= DIFFER, f"our backends differ in {differ:.2%} of the values"
+    return {"differ": differ, "to_onnxruntime": near(runs)}
 
 
 def static(nets: list[str], repeat: int, folder: Path) -> dict[str, Any]:
@@ -98,34 +100,6 @@ def static(nets: list[str], repeat: int, folder: Path) -> dict[str, Any]:
         out[str(threads)] = {"rows": rows, "geometric_mean": mean_ratio(rows), "gain": gains}
         print(f"{threads} thread(s): geometric mean {mean_ratio(rows):.3f}, gain {gains:.2f}", flush=True)
     return out
-
-
-def throughput(nets: list[str], repeat: int, folder: Path) -> dict[str, Any]:
-    """Images per second at batch 32 on two threads; ratio: ours to the fastest peer's."""
-    rows = []
-    for net in nets:
-        path = quantized(net, folder)
-        name, shape = shape_of(path, 32)
-        x = picture(net, shape)
-        try:
-            model = serialized(path, 32)
-            runs = {engine: prepare(engine, model, name, x, 2) for engine in ENGINES}
-            for run in runs.values():
-                run()
-        except Exception as error:
-            print(f"batch 32 {net}: left out ({type(error).__name__}: {str(error)[:80]})")
-            continue
-        runs["openvino throughput"] = prepare("openvino", model, name, x, 2, hint="THROUGHPUT")
-        seconds = interleaved(runs, max(3, repeat // 10))
-        ratio = min(v for k, v in seconds.items() if k != "rdquant") / seconds["rdquant"]
-        rows.append({"net": net, "ratio": ratio, "images_per_s": {k: 32 / v for k, v in seconds.items()}})
-        print(
-            f"batch 32 {net:>20}",
-            *(f"{k} {32 / v:7.1f}" for k, v in seconds.items()),
-            f"{ratio:.3f}",
-            flush=True,
-        )
-    return {"rows": rows, "geometric_mean": mean_ratio(rows)}
 
 
 def dynamic_peer(net: str, folder: Path) -> Path:
@@ -229,9 +203,12 @@ def main() -> None:
     arguments.files.mkdir(parents=True, exist_ok=True)
     to = HERE / "results/int8.json"
     result: dict[str, Any] = json.loads(to.read_text()) if to.exists() else {}
-    for part, measure in {"static": static, "throughput": throughput, "dynamic": dynamic}.items():
+    for part, measure in {"static": static, "dynamic": dynamic}.items():
         if part in arguments.only:
             result[part] = measure(arguments.nets, arguments.repeat, arguments.files)
+    if "throughput" in arguments.only:
+        paths = {net: quantized(net, arguments.files) for net in arguments.nets}
+        result["throughput"] = throughput(paths, arguments.repeat, near)
     if "memory" in arguments.only:
         result["memory"] = memory("yolov8n_random", arguments.files)
     if not arguments.no_write:
