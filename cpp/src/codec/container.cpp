@@ -90,14 +90,17 @@ std::vector<Section> read_table(std::span<const std::uint8_t> head_and_table) {
   return sections;
 }
 
-std::span<const std::uint8_t> section_bytes(std::span<const std::uint8_t> file, const Section& section) {
+std::span<const std::uint8_t> unchecked_bytes(std::span<const std::uint8_t> file, const Section& section) {
   if (section.offset > file.size() || section.length > file.size() - section.offset) {
     throw core::CorruptFile("section '" + section.name + "', offset " + std::to_string(section.offset) +
                             ": " + std::to_string(section.length) + " bytes expected, the file has " +
                             std::to_string(file.size()) + " in all");
   }
-  const auto bytes =
-      file.subspan(static_cast<std::size_t>(section.offset), static_cast<std::size_t>(section.length));
+  return file.subspan(static_cast<std::size_t>(section.offset), static_cast<std::size_t>(section.length));
+}
+
+std::span<const std::uint8_t> section_bytes(std::span<const std::uint8_t> file, const Section& section) {
+  const auto bytes = unchecked_bytes(file, section);
   check_section(bytes, section);
   return bytes;
 }

@@ -40,9 +40,20 @@ class Coding(_Enum):
 
 class Section:
     kind: int
-    name: bytes
+    name: str
     offset: int
     length: int
+
+class Table:
+    sections: list[Section]
+    end: int
+
+class Tensors:
+    def __init__(self, file: Any, table: Table) -> None: ...
+    def entries(self) -> list[tuple[str, int, list[int]]]: ...
+    def decode(
+        self, threads: int, memory_limit: int
+    ) -> tuple[dict[str, NDArray[Any]], list[tuple[str, Coding, int, LevelType]]]: ...
 
 HEAD_BYTES: int
 VERSION: int
@@ -134,6 +145,6 @@ def decode_tensors(
     tensors: Sequence[tuple[Section | None, Any, str, NDArray[Any]]], threads: int
 ) -> None: ...
 def table_length(head: Any) -> int: ...
-def read_table(head: Any) -> list[Section]: ...
+def read_table(head: Any) -> Table: ...
 def check_section(bytes: Any, section: Section) -> None: ...
 def file_head(sections: list[tuple[int, str, bytes]]) -> bytes: ...

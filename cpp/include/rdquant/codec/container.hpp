@@ -49,9 +49,15 @@ struct Section {
 /// @throws CorruptFile  a damaged table.
 [[nodiscard]] std::vector<Section> read_table(std::span<const std::uint8_t> head_and_table);
 
-/// The bytes of a section of a whole file in memory (or mapped), checked.
+/// The bytes of a section of a whole file in memory (or mapped).
 ///
-/// @throws CorruptFile  the file ends before the section does, or its CRC differs.
+/// @throws CorruptFile  the file ends before the section does.
+[[nodiscard]] std::span<const std::uint8_t> unchecked_bytes(std::span<const std::uint8_t> file,
+                                                            const Section& section);
+
+/// The same, checked.
+///
+/// @throws CorruptFile  also if its CRC differs.
 [[nodiscard]] std::span<const std::uint8_t> section_bytes(std::span<const std::uint8_t> file,
                                                           const Section& section);
 
