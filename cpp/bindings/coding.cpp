@@ -50,22 +50,23 @@ void bind_levels(py::module_& m) {
       py::arg("levels"), py::arg("shape"), py::arg("type"), py::arg("profile"), py::arg("threads"),
       py::arg("trellis") = codec::Trellis{}, "Codes int32 levels of the given shape.");
   m.def(
-      "levels_header",
-      [](const py::buffer& coded) {
+      "decode_levels",
+      [](const py::buffer& coded, int threads, std::uint64_t memory_limit) {
         const ByteView bytes(coded);
         const codec::LevelsHeader header = codec::levels_header(bytes.bytes());
-        return std::make_pair(header.type, header.shape);
+        if (header.size > memory_limit / sizeof(std::int32_t)) {
+          throw core::Unsupported("levels: " + std::to_string(header.size * sizeof(std::int32_t)) +
+                                  " bytes when decoded, memory_limit allows " + std::to_string(memory_limit));
+        }
+        py::array_t<std::int32_t> out(std::vector<py::ssize_t>(header.shape.begin(), header.shape.end()));
+        const std::span<std::int32_t> to(out.mutable_data(), static_cast<std::size_t>(header.size));
+        {
+          const py::gil_scoped_release unlocked;
+          codec::decode_levels(bytes.bytes(), to, threads);
+        }
+        return std::make_pair(static_cast<int>(header.type), out);
       },
-      py::arg("coded"), "Type and shape of coded levels.");
-  m.def(
-      "decode_levels",
-      [](const py::buffer& coded, py::array out, int threads) {
-        const ByteView bytes(coded);
-        const auto to = mutable_view<std::int32_t>(out);
-        const py::gil_scoped_release unlocked;
-        codec::decode_levels(bytes.bytes(), to, threads);
-      },
-      py::arg("coded"), py::arg("out"), py::arg("threads"), "Decodes levels into an int32 array.");
+      py::arg("coded"), py::arg("threads"), py::arg("memory_limit"), "Type and values of levels, int32.");
   m.def(
       "encode_floats",
       [](const py::array& values, const Shape& shape, codec::FloatType type, codec::Profile profile,

@@ -358,6 +358,22 @@ TEST_CASE("CRC-32 is zlib's") {
   CHECK(codec::crc32(bytes.subspan(4), codec::crc32(bytes.first(4))) == 0xcbf43926U);
 }
 
+TEST_CASE("CRC-32 is the polynomial's remainder for blocks of any size and place") {
+  std::vector<std::uint8_t> bytes(600);
+  std::mt19937 random(1);
+  for (std::uint8_t& b : bytes) b = static_cast<std::uint8_t>(random());
+  for (std::size_t first : {0U, 1U, 7U}) {
+    std::uint32_t remainder = 0xffffffffU;
+    for (std::size_t size = 0; first + size < bytes.size(); ++size) {
+      CHECK(codec::crc32(std::span(bytes).subspan(first, size)) == ~remainder);
+      remainder ^= bytes[first + size];
+      for (int bit = 0; bit < 8; ++bit) {
+        remainder = (remainder >> 1) ^ ((remainder & 1) != 0 ? 0xedb88320U : 0U);
+      }
+    }
+  }
+}
+
 TEST_CASE("a file's sections are found again") {
   codec::FileWriter writer;
   writer.add(codec::SectionKind::facts, "facts", {'{', '}'});

@@ -126,7 +126,7 @@ std::size_t rows_a_part(const Grid& grid) {
 }
 
 std::size_t lanes_for(std::size_t size) {
-  if (size >= 8192) return 32;
+  if (size >= 4096) return 32;
   if (size >= 2048) return 16;
   return size >= 256 ? 8 : 1;
 }

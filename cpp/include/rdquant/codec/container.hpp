@@ -37,7 +37,7 @@ struct Section {
 };
 
 /// CRC-32 of IEEE 802.3, continued from `before`.
-[[nodiscard]] std::uint32_t crc32(std::span<const std::uint8_t> bytes, std::uint32_t before = 0) noexcept;
+[[nodiscard]] std::uint32_t crc32(std::span<const std::uint8_t> bytes, std::uint32_t before = 0);
 
 /// Length of the table, from a file's first kHeadBytes bytes.
 ///
