@@ -85,6 +85,9 @@ struct Body {
   std::vector<std::uint8_t> bytes;
 };
 
+constexpr double kSure =
+    0.97;  // of two estimates, the larger one is not tried if the other is below this share
+
 std::vector<std::uint8_t> encode_dense(const Grid& grid, std::span<const std::int32_t> levels,
                                        Profile profile, int threads, const Trellis& trellis) {
   const std::size_t lanes = profile == Profile::max ? 1 : lanes_for(grid.size());
@@ -92,14 +95,21 @@ std::vector<std::uint8_t> encode_dense(const Grid& grid, std::span<const std::in
     return encode_modelled(analyse(grid, levels, lanes, trellis), levels, profile, threads);
   Analysis computed = analyse(grid, levels, lanes);
   TableAnalysis table = analyse_table(grid, levels);
-  if (table.fits && table.analysis.bits < computed.bits) {
-    auto coded = encode_modelled(table.analysis, levels, profile, threads);
-    // Both are estimates: near each other, only trying tells.
-    if (table.analysis.bits < 0.97 * computed.bits) return coded;
-    auto other = encode_modelled(computed, levels, profile, threads);
-    return other.size() < coded.size() ? other : coded;
-  }
-  return encode_modelled(computed, levels, profile, threads);
+  const auto closed = analyse_closed(grid, levels);
+  double least = computed.bits;
+  if (table.fits) least = std::min(least, table.analysis.bits);
+  if (closed) least = std::min(least, closed->bits);
+  // These are estimates: near each other, only trying tells.
+  std::vector<std::uint8_t> best;
+  const auto attempt = [&](const Analysis& a) {
+    if (kSure * a.bits > least) return;
+    auto coded = encode_modelled(a, levels, profile, threads);
+    if (best.empty() || coded.size() < best.size()) best = std::move(coded);
+  };
+  attempt(computed);
+  if (table.fits && table.analysis.bits < computed.bits) attempt(table.analysis);
+  if (closed) attempt(*closed);
+  return best;
 }
 
 /// Whether sparse levels are worth their time: profile fast decodes them half as fast as dense ones.

@@ -113,7 +113,8 @@ SparseModel read_sparse_model(Reader& in, const Grid& grid, bool even) {
     return !m.trellis() && m.predictors.empty() && (m.table || m.centre == 0);
   };
   model.signs = read_model(in, grid);
-  if (!plain(model.signs) || !model.signs.closed || model.signs.table || model.signs.shift > 0) {
+  if (!plain(model.signs) || !model.signs.closed || model.signs.window != 1 || model.signs.table ||
+      model.signs.shift > 0) {
     in.fail("a model of signs that is not of −1, 0 and 1 alone");
   }
   if (even) return model;
