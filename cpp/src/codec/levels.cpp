@@ -88,11 +88,35 @@ struct Body {
 constexpr double kSure =
     0.97;  // of two estimates, the larger one is not tried if the other is below this share
 
+/// Profile max learns scales while it codes: those that are sent are left out where it is smaller without.
+/// `coded` is what the model gives with them.
+std::vector<std::uint8_t> encode_leaner(Analysis a, std::vector<std::uint8_t> coded,
+                                        std::span<const std::int32_t> levels, int threads) {
+  constexpr std::size_t kLeastShare =
+      64;  // of the bytes, that a model takes for its scales to be worth a try
+  Writer side;
+  write_model(side, a.model);
+  if (a.model.table || side.size() * kLeastShare < coded.size()) return coded;
+  for (const bool rows : {false, true}) {
+    Analysis other = a;
+    auto& scales = rows ? other.model.row_scales : other.model.col_scales;
+    std::fill(scales.begin(), scales.end(), rows ? median(scales) : 0);
+    auto bytes = encode_modelled(other, levels, Profile::max, threads);
+    if (bytes.size() >= coded.size()) continue;
+    coded = std::move(bytes);
+    a = std::move(other);
+  }
+  return coded;
+}
+
 std::vector<std::uint8_t> encode_dense(const Grid& grid, std::span<const std::int32_t> levels,
                                        Profile profile, int threads, const Trellis& trellis) {
   const std::size_t lanes = profile == Profile::max ? 1 : lanes_for(grid.size());
-  if (trellis.states != 0)
-    return encode_modelled(analyse(grid, levels, lanes, trellis), levels, profile, threads);
+  const auto encode = [&](const Analysis& a) {
+    auto coded = encode_modelled(a, levels, profile, threads);
+    return profile == Profile::max ? encode_leaner(a, std::move(coded), levels, threads) : coded;
+  };
+  if (trellis.states != 0) return encode(analyse(grid, levels, lanes, trellis));
   Analysis computed = analyse(grid, levels, lanes);
   TableAnalysis table = analyse_table(grid, levels);
   const auto closed = analyse_closed(grid, levels);
@@ -103,7 +127,7 @@ std::vector<std::uint8_t> encode_dense(const Grid& grid, std::span<const std::in
   std::vector<std::uint8_t> best;
   const auto attempt = [&](const Analysis& a) {
     if (kSure * a.bits > least) return;
-    auto coded = encode_modelled(a, levels, profile, threads);
+    auto coded = encode(a);
     if (best.empty() || coded.size() < best.size()) best = std::move(coded);
   };
   attempt(computed);
