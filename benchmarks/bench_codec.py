@@ -6,7 +6,8 @@ The same integers for everybody: one midtread step a model, found so that the me
 weights with two and more dimensions; whole bytes. NNCodec (pip install --no-deps nncodec; its coder alone is used) codes
 tensor by tensor. Then float32 weights without loss; files: decoding on one and two threads, and from a file to a session;
 int8 levels of QDQ models, by rdquant and by ONNX Runtime. Levels are decoded and compared before anything is timed. Times
-are CPU times of one thread (files: wall times), the least of several runs.
+are CPU times of one thread (files: wall times, of CompressedFile(path).values(threads) and Session(path)), the least of
+several runs, in which those that are compared take turns.
 """
 
 from __future__ import annotations
@@ -28,21 +29,26 @@ from onnx import numpy_helper
 import rdquant as rdq
 from machine import describe
 from rdquant.codec import decode_floats, decode_levels, encode_floats, encode_levels
-from rdquant.codec.sections import decode_all
 
 RESULTS = Path(__file__).parent / "results" / "codec.json"
 NETS = ["squeezenet1.1-7", "mobilenet_v1_0.75", "efficientnet_lite0", "cifar10_resnet32", "yolox_nano"]
 Levels = dict[str, np.ndarray]
 
 
+def in_turn(clock: Callable[[], float], repeats: int, **calls: Callable[[], Any]) -> dict[str, float]:
+    """Least time of each call, seconds; they take turns, so that what slows the machine slows them all."""
+    least = dict.fromkeys(calls, float("inf"))
+    for _ in range(repeats):
+        for name, call in calls.items():
+            start = clock()
+            call()
+            least[name] = min(least[name], clock() - start)
+    return least
+
+
 def cpu(call: Callable[[], Any], repeats: int) -> float:
     """Least CPU time of a call, seconds."""
-    times = []
-    for _ in range(repeats):
-        start = time.process_time()
-        call()
-        times.append(time.process_time() - start)
-    return min(times)
+    return in_turn(time.process_time, repeats, call=call)["call"]
 
 
 def at_rate(weights: dict[str, np.ndarray], bits: float) -> Levels:
@@ -114,33 +120,32 @@ def measure(name: str, levels: Levels, target: float, coder: Any, repeats: int) 
     count = sum(x.size for x in levels.values())
     entropy = sum(rdq.entropy(x) * x.size for x in levels.values()) / count
     row: dict[str, Any] = {"net": name, "target_bits": target, "weights": count, "entropy": entropy}
+    decoders: dict[str, Callable[[], Any]] = {}
     for profile in ("fast", "max"):
         coded = {n: encode_levels(x, profile) for n, x in levels.items()}
         for n, x in levels.items():
             if not np.array_equal(decode_levels(coded[n]), x):
                 raise SystemExit(f"{name}: {n} does not come back")
-        runs = repeats if profile == "fast" else 1
         row[profile] = 8 * sum(map(len, coded.values())) / count
         row[f"{profile}_encode_mws"] = (
             count / cpu(lambda p=profile: [encode_levels(x, p) for x in levels.values()], 1) / 1e6
         )
-        row[f"{profile}_decode_mws"] = (
-            count / cpu(lambda c=coded: [decode_levels(b) for b in c.values()], runs) / 1e6
-        )
+        decoders[f"{profile}_decode_mws"] = lambda c=coded: [decode_levels(b) for b in c.values()]
     for peer, compress in peers().items():
         row[peer] = 8 * sum(len(compress(plain(x))) for x in levels.values()) / count
     if coder is not None:
         streams = {n: nncodec_encode(coder, x) for n, x in levels.items()}
         if not all(np.array_equal(nncodec_decode(coder, streams[n], x.shape), x) for n, x in levels.items()):
             raise SystemExit(f"{name}: NNCodec's levels differ")
-        decode = cpu(lambda: [nncodec_decode(coder, streams[n], x.shape) for n, x in levels.items()], 1)
-        row["nncodec_decode_mws"] = count / decode / 1e6
+        decoders["nncodec_decode_mws"] = lambda: [
+            nncodec_decode(coder, streams[n], x.shape) for n, x in levels.items()
+        ]
         row["nncodec"] = 8 * sum(map(len, streams.values())) / count
-    wide = {n: x for n, x in levels.items() if x.size > 0}
-    target_copy = {n: np.zeros_like(x) for n, x in wide.items()}
-    row["memcpy_mws"] = (
-        count / cpu(lambda: [np.copyto(target_copy[n], x) for n, x in wide.items()], repeats) / 1e6
-    )
+    copies = {n: np.zeros_like(x) for n, x in levels.items()}
+    decoders["memcpy_mws"] = lambda: [np.copyto(copies[n], x) for n, x in levels.items()]
+    slow = {"max_decode_mws": decoders.pop("max_decode_mws")}
+    times = in_turn(time.process_time, repeats, **decoders) | in_turn(time.process_time, 1, **slow)
+    row |= {name: count / seconds / 1e6 for name, seconds in times.items()}
     print(json.dumps(row), flush=True)
     return row
 
@@ -224,39 +229,28 @@ def qdq_row(name: str, maker: str, path: Path, coder: Any) -> dict[str, Any]:
     return row
 
 
-def wall(call: Callable[[], Any], repeats: int) -> float:
-    """Least wall time of a call, seconds."""
-    times = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        call()
-        times.append(time.perf_counter() - start)
-    return min(times)
-
-
 def file_row(name: str, path: Path, folder: Path, repeats: int) -> dict[str, Any]:
     """Loading: the compressed file on one and two threads, and file to session against the ONNX file, wall times."""
     result = rdq.compress(path, folder / "m.rdq", bits=8)
     rdq.compress(path, folder / "lossless.rdq")
     if rdq.load(folder / "lossless.rdq").fingerprint != rdq.load(path).fingerprint:
         raise SystemExit(f"{name}: the file does not give the model back")
+    times = in_turn(
+        time.perf_counter,
+        4 * repeats,  # milliseconds
+        decode_1=lambda: rdq.CompressedFile(folder / "m.rdq").values(1),
+        decode_2=lambda: rdq.CompressedFile(folder / "m.rdq").values(2),
+        session_rdq=lambda: rdq.Session(folder / "m.rdq", backend="auto"),
+        session_onnx=lambda: rdq.Session(path, backend="auto"),
+    )
     row = {
         "net": name,
         "bytes": result.bytes,
         "onnx_bytes": path.stat().st_size,
         "bits_per_weight": result.bits_per_weight,
-        "decode_1_ms": 1e3 * wall(lambda: decoded(folder / "m.rdq", 1), repeats),
-        "decode_2_ms": 1e3 * wall(lambda: decoded(folder / "m.rdq", 2), repeats),
-        "session_rdq_ms": 1e3 * wall(lambda: rdq.Session(folder / "m.rdq", backend="auto"), repeats),
-        "session_onnx_ms": 1e3 * wall(lambda: rdq.Session(path, backend="auto"), repeats),
-    }
+    } | {f"{what}_ms": 1e3 * seconds for what, seconds in times.items()}
     print(json.dumps(row), flush=True)
     return row
-
-
-def decoded(path: Path, threads: int) -> None:
-    """All tensors of a file, large ones first, on `threads` threads."""
-    decode_all(rdq.CompressedFile(path).open_tensors(), threads, 1 << 34)
 
 
 def main() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from rdquant.codec.sections import decode_all
 from rdquant.errors import CorruptFile, RdquantError, Unsupported
 from rdquant.graph import read_quickly
 
+VECTOR = Path(__file__).parent / "vectors" / "version-1.rdq"
 PLAIN: dict[str, Callable[[], onnx.ModelProto]] = {
     "cnn": models.cnn,
     "half precision": lambda: models.cnn(np.float16),
@@ -105,12 +107,36 @@ def test_what_is_unusual_is_left_to_the_careful_loader(tmp_path: Path) -> None:
         assert read_quickly(tmp_path / "other.rdq") is None, name
 
 
+@pytest.mark.parametrize("threads", [1, 2])
+def test_values_of_a_file_are_those_of_its_tensors(threads: int) -> None:
+    file = CompressedFile(VECTOR)
+    values = file.values(threads)
+    assert list(values) == file.tensor_names
+    with open(VECTOR, "rb") as stream:
+        piped = CompressedFile(stream).values(threads)
+    for name in file.tensor_names:
+        alone = file.tensor(name)
+        for got in (values[name], piped[name]):
+            assert (got.dtype, got.shape, got.tobytes()) == (alone.dtype, alone.shape, alone.tobytes())
+
+
 def test_decoding_keeps_to_its_memory_and_aligns(tmp_path: Path) -> None:
-    tensors = CompressedFile(compressed(models.cnn(), tmp_path / "m.rdq")).open_tensors()
+    file = CompressedFile(compressed(models.cnn(), tmp_path / "m.rdq"))
+    tensors = file.open_tensors()
     with pytest.raises(Unsupported, match="memory_limit"):
         decode_all(tensors, 1, 10)
-    for values in decode_all(tensors, 2, 1 << 20).values():
-        assert values.ctypes.data % 64 == 0
+    with pytest.raises(Unsupported, match=r"memory_limit allows 10$"):
+        file.values(1, 10)
+    for values in (decode_all(tensors, 2, 1 << 20), file.values(2, 1 << 20)):
+        assert all(array.ctypes.data % 64 == 0 for array in values.values())
+
+
+def test_the_memory_limit_is_that_of_all_tensors_together(tmp_path: Path) -> None:
+    file = CompressedFile(compressed(models.cnn(), tmp_path / "m.rdq"))
+    needed = sum(8 * array.size for array in file.values().values())
+    assert file.values(1, needed)
+    with pytest.raises(Unsupported, match=f"{needed} bytes when decoded, memory_limit allows {needed - 1}"):
+        file.values(1, needed - 1)
 
 
 def test_open_tensors_are_checked_when_they_are_decoded(tmp_path: Path) -> None:
@@ -118,6 +144,21 @@ def test_open_tensors_are_checked_when_they_are_decoded(tmp_path: Path) -> None:
     data = bytearray(path.read_bytes())
     last = CompressedFile(path).sections[-1]
     data[last.offset + last.length - 1] ^= 1
-    tensors = CompressedFile(bytes(data)).open_tensors()
+    file = CompressedFile(bytes(data))
     with pytest.raises(CorruptFile, match="checksum"):
-        decode_all(tensors, 1, 1 << 30)
+        decode_all(file.open_tensors(), 1, 1 << 30)
+    with pytest.raises(CorruptFile, match="checksum"):
+        file.values(2)
+    with pytest.raises(CorruptFile, match=f"offset {last.offset}: {last.length} bytes expected"):
+        CompressedFile(bytes(data[:-1])).values()
+
+
+def test_names_of_sections_are_text() -> None:
+    head = CompressedFile(VECTOR).sections[-1].name.encode()
+    data = bytearray(VECTOR.read_bytes())
+    length = int.from_bytes(data[12:16], "little")
+    at = data.index(head, 20, 20 + length)
+    data[at] = 0xFF
+    data[16:20] = zlib.crc32(data[20 : 20 + length]).to_bytes(4, "little")
+    with pytest.raises(CorruptFile, match="no UTF-8"):
+        CompressedFile(bytes(data))

@@ -2,6 +2,7 @@
 
 #include <pybind11/numpy.h>
 
+#include <cstdint>
 #include <span>
 
 #include "rdquant/core/error.hpp"
@@ -26,6 +27,30 @@ template <typename T>
   const std::span<const T> data = view<T>(array);
   if (!array.writeable()) throw core::InvalidArgument("the output array is read-only");
   return {static_cast<T*>(array.mutable_data()), data.size()};
+}
+
+using Bytes = std::span<const std::uint8_t>;
+
+/// A contiguous buffer of bytes (bytes, bytearray, memoryview, mmap, uint8 array), which must outlive the
+/// view.
+class ByteView {
+ public:
+  explicit ByteView(const pybind11::buffer& from) : info_(from.request()) {
+    if (info_.itemsize * info_.size != 0 && (info_.ndim != 1 || info_.strides[0] != info_.itemsize)) {
+      throw core::InvalidArgument("expected contiguous bytes");
+    }
+  }
+  [[nodiscard]] Bytes bytes() const {
+    return {static_cast<const std::uint8_t*>(info_.ptr),
+            static_cast<std::size_t>(info_.size * info_.itemsize)};
+  }
+
+ private:
+  pybind11::buffer_info info_;
+};
+
+[[nodiscard]] inline pybind11::bytes to_bytes(Bytes bytes) {
+  return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
 }
 
 /// A new uninitialised array of the shape of `like`.

@@ -14,6 +14,7 @@ void bind_graph(pybind11::module_ m);
 void bind_program(pybind11::module_ m);
 void bind_runtime(pybind11::module_ m);
 void bind_rdo(pybind11::module_& m);
+void bind_container(pybind11::module_& m);
 void bind_coding(pybind11::module_ m);
 void bind_train(pybind11::module_ m);
 void bind_calibrate(pybind11::module_ m);

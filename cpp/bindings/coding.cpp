@@ -17,28 +17,6 @@ namespace rdquant::bindings {
 namespace {
 
 using Shape = std::vector<std::uint64_t>;
-using Bytes = std::span<const std::uint8_t>;
-
-/// A contiguous buffer of bytes (bytes, bytearray, memoryview, mmap, uint8 array), which must outlive the
-/// view.
-class ByteView {
- public:
-  explicit ByteView(const py::buffer& from) : info_(from.request()) {
-    if (info_.itemsize * info_.size != 0 && (info_.ndim != 1 || info_.strides[0] != info_.itemsize)) {
-      throw core::InvalidArgument("expected contiguous bytes");
-    }
-  }
-  [[nodiscard]] Bytes bytes() const {
-    return {static_cast<const std::uint8_t*>(info_.ptr),
-            static_cast<std::size_t>(info_.size * info_.itemsize)};
-  }
-
- private:
-  py::buffer_info info_;
-};
-
-py::bytes to_bytes(Bytes bytes) { return {reinterpret_cast<const char*>(bytes.data()), bytes.size()}; }
-
 template <typename F>
 py::bytes encoded(F&& encode) {
   std::vector<std::uint8_t> bytes;
@@ -72,22 +50,23 @@ void bind_levels(py::module_& m) {
       py::arg("levels"), py::arg("shape"), py::arg("type"), py::arg("profile"), py::arg("threads"),
       py::arg("trellis") = codec::Trellis{}, "Codes int32 levels of the given shape.");
   m.def(
-      "levels_header",
-      [](const py::buffer& coded) {
+      "decode_levels",
+      [](const py::buffer& coded, int threads, std::uint64_t memory_limit) {
         const ByteView bytes(coded);
         const codec::LevelsHeader header = codec::levels_header(bytes.bytes());
-        return std::make_pair(header.type, header.shape);
+        if (header.size > memory_limit / sizeof(std::int32_t)) {
+          throw core::Unsupported("levels: " + std::to_string(header.size * sizeof(std::int32_t)) +
+                                  " bytes when decoded, memory_limit allows " + std::to_string(memory_limit));
+        }
+        py::array_t<std::int32_t> out(std::vector<py::ssize_t>(header.shape.begin(), header.shape.end()));
+        const std::span<std::int32_t> to(out.mutable_data(), static_cast<std::size_t>(header.size));
+        {
+          const py::gil_scoped_release unlocked;
+          codec::decode_levels(bytes.bytes(), to, threads);
+        }
+        return std::make_pair(static_cast<int>(header.type), out);
       },
-      py::arg("coded"), "Type and shape of coded levels.");
-  m.def(
-      "decode_levels",
-      [](const py::buffer& coded, py::array out, int threads) {
-        const ByteView bytes(coded);
-        const auto to = mutable_view<std::int32_t>(out);
-        const py::gil_scoped_release unlocked;
-        codec::decode_levels(bytes.bytes(), to, threads);
-      },
-      py::arg("coded"), py::arg("out"), py::arg("threads"), "Decodes levels into an int32 array.");
+      py::arg("coded"), py::arg("threads"), py::arg("memory_limit"), "Type and values of levels, int32.");
   m.def(
       "encode_floats",
       [](const py::array& values, const Shape& shape, codec::FloatType type, codec::Profile profile,
@@ -201,42 +180,6 @@ void bind_tensors(py::module_& m) {
       "quantized ones, int32 of integers, bytes of others.");
 }
 
-void bind_files(py::module_& m) {
-  py::class_<codec::Section>(m, "Section")
-      .def_readonly("kind", &codec::Section::kind)
-      .def_property_readonly("name", [](const codec::Section& s) { return py::bytes(s.name); })
-      .def_readonly("offset", &codec::Section::offset)
-      .def_readonly("length", &codec::Section::length);
-  m.attr("HEAD_BYTES") = codec::kHeadBytes;
-  m.attr("VERSION") = codec::kVersion;
-  m.def(
-      "table_length", [](const py::buffer& head) { return codec::table_length(ByteView(head).bytes()); },
-      py::arg("head"), "Bytes of the table, from the first HEAD_BYTES bytes of a file.");
-  m.def(
-      "read_table", [](const py::buffer& head) { return codec::read_table(ByteView(head).bytes()); },
-      py::arg("head"), "Sections of a file, from its head and table.");
-  m.def(
-      "check_section",
-      [](const py::buffer& bytes, const codec::Section& section) {
-        const ByteView seen(bytes);
-        const py::gil_scoped_release unlocked;
-        codec::check_section(seen.bytes(), section);
-      },
-      py::arg("bytes"), py::arg("section"), "Raises CorruptFile where the bytes' checksum differs.");
-  m.def(
-      "file_head",
-      [](const std::vector<std::tuple<int, std::string, py::buffer>>& sections) {
-        codec::FileWriter writer;
-        for (const auto& [kind, name, buffer] : sections) {
-          const ByteView bytes(buffer);
-          writer.add(static_cast<codec::SectionKind>(kind), name,
-                     {bytes.bytes().begin(), bytes.bytes().end()});
-        }
-        return to_bytes(writer.head());
-      },
-      py::arg("sections"), "Head and table of a file with sections (kind, name, bytes), which follow it.");
-}
-
 }  // namespace
 
 void bind_coding(py::module_ m) {
@@ -269,7 +212,7 @@ void bind_coding(py::module_ m) {
       .value("raw", codec::Coding::raw);
   bind_levels(m);
   bind_tensors(m);
-  bind_files(m);
+  bind_container(m);
 }
 
 }  // namespace rdquant::bindings

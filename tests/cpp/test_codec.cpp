@@ -72,6 +72,13 @@ std::vector<std::int32_t> laplace(std::size_t n, double scale, std::uint32_t see
   return levels;
 }
 
+/// Levels as an integer type cuts them off at ±`reach`.
+std::vector<std::int32_t> cut_off(std::size_t n, double scale, std::int32_t reach, std::uint32_t seed) {
+  auto levels = laplace(n, scale, seed);
+  for (auto& v : levels) v = std::clamp(v, -reach, reach);
+  return levels;
+}
+
 /// Pruned levels: of every `rest` about one is left, at least `least` from `common`, up to `most`.
 std::vector<std::int32_t> pruned(std::size_t n, std::uint32_t rest, std::int32_t least, double scale,
                                  std::int32_t common) {
@@ -191,6 +198,8 @@ std::vector<Bytes> level_seeds() {
     std::vector<std::int32_t> humps = laplace(2000, 1.0, 8);
     for (std::size_t i = 0; i < humps.size(); ++i) humps[i] += i % 2 == 0 ? 90 : -90;
     seeds.push_back(codec::encode_levels(humps, Shape{2000}, codec::LevelType::i16, profile));
+    const auto ends = cut_off(40 * 30, 40.0, 127, 9);
+    seeds.push_back(codec::encode_levels(ends, Shape{40, 30}, codec::LevelType::i8, profile));
     for (const double scale : {0.0, 2.0, 4000.0, 1e8}) {
       const Shape shape = scale > 100.0 ? Shape{60, 70} : Shape{24, 16, 3, 3};
       const auto levels = pruned(product(shape), 12, 5, scale, scale == 2.0 ? 7 : 0);
@@ -251,6 +260,31 @@ TEST_CASE("sparse levels come back and take about what they must") {
         const double each = 0.338 + (1.0 + std::log2(std::max(1.0, 2.0 * 2.7183 * scale))) / 16.0;
         CHECK(8.0 * static_cast<double>(coded.size()) <
               1.02 * each * static_cast<double>(levels.size()) + 900.0);
+      }
+    }
+  }
+}
+
+TEST_CASE("levels that are cut off come back and take no more than they must") {
+  for (const codec::Profile profile : {codec::Profile::fast, codec::Profile::max}) {
+    for (const Shape& shape : {Shape{5000}, Shape{70, 64}, Shape{300, 300}, Shape{512, 1, 3, 3}}) {
+      for (const std::int32_t reach : {16, 127, 255}) {
+        const double scale = reach / 2.5, n = static_cast<double>(product(shape));
+        const auto levels = cut_off(product(shape), scale, reach, 4);
+        const Bytes coded = codec::encode_levels(levels, shape, codec::LevelType::i32, profile);
+        std::vector<std::int32_t> back(levels.size());
+        codec::decode_levels(coded, back, 2);
+        REQUIRE(back == levels);
+        // Entropy of a Laplace density's levels whose tails are two symbols.
+        double entropy = 0.0;
+        for (std::int32_t v = -reach; v <= reach; ++v) {
+          const double at = std::abs(v) - 0.5, tail = std::exp(-at / scale);  // of both sides, from |v| on
+          const double p = v == 0                 ? 1.0 - std::exp(-0.5 / scale)
+                           : std::abs(v) == reach ? 0.5 * tail
+                                                  : 0.5 * (tail - std::exp(-(at + 1.0) / scale));
+          entropy -= p * std::log2(p);
+        }
+        CHECK(8.0 * static_cast<double>(coded.size()) < 1.015 * entropy * n + 300.0);
       }
     }
   }
@@ -356,6 +390,22 @@ TEST_CASE("CRC-32 is zlib's") {
   const std::span bytes(reinterpret_cast<const std::uint8_t*>(text.data()), text.size());
   CHECK(codec::crc32(bytes) == 0xcbf43926U);
   CHECK(codec::crc32(bytes.subspan(4), codec::crc32(bytes.first(4))) == 0xcbf43926U);
+}
+
+TEST_CASE("CRC-32 is the polynomial's remainder for blocks of any size and place") {
+  std::vector<std::uint8_t> bytes(600);
+  std::mt19937 random(1);
+  for (std::uint8_t& b : bytes) b = static_cast<std::uint8_t>(random());
+  for (std::size_t first : {0U, 1U, 7U}) {
+    std::uint32_t remainder = 0xffffffffU;
+    for (std::size_t size = 0; first + size < bytes.size(); ++size) {
+      CHECK(codec::crc32(std::span(bytes).subspan(first, size)) == ~remainder);
+      remainder ^= bytes[first + size];
+      for (int bit = 0; bit < 8; ++bit) {
+        remainder = (remainder >> 1) ^ ((remainder & 1) != 0 ? 0xedb88320U : 0U);
+      }
+    }
+  }
 }
 
 TEST_CASE("a file's sections are found again") {

@@ -15,7 +15,8 @@ namespace rdquant::codec {
 namespace {
 
 constexpr std::size_t kLeastSample = 1024;
-constexpr double kCoarseMean = 24.0;  // mean magnitude from which the low bits are sent as they are
+constexpr std::int32_t kLeastClosed = 16;  // least reach of levels that may end where their type does
+constexpr double kCoarseMean = 24.0;       // mean magnitude from which the low bits are sent as they are
 
 /// Centre and shift of the levels, and the coarse levels.
 void coarsen(std::span<const std::int32_t> levels, Analysis& a) {
@@ -133,7 +134,7 @@ class Sample {
       levels_[n] = level;
       means_[n] = mean;
       scales_[n] = model.row_scales[q / cols] + model.col_scales[q % cols] + model.tap_scales[t];
-      if (std::abs(level - rounded(mean)) >= model.window) beyond_ += 10.0;
+      if (!model.closed && std::abs(level - rounded(mean)) >= model.window) beyond_ += 10.0;
     }
   }
 
@@ -238,6 +239,25 @@ double refine(Model& model, std::span<const std::int32_t> coarse, std::span<cons
   return best * static_cast<double>(coarse.size()) / static_cast<double>(positions.size());
 }
 
+/// Scales, window, shape and dead zone of a model that has its predictors; the bits of it all.
+void fit_density(Analysis& a, const std::vector<std::int32_t>& means, std::size_t sample) {
+  std::vector<float> magnitudes(a.coarse.size());
+  for (std::size_t i = 0; i < magnitudes.size(); ++i) {
+    magnitudes[i] =
+        static_cast<float>(std::abs(16 * a.coarse[i] - means[i])) / (a.model.trellis() ? 32.0F : 16.0F);
+  }
+  fit_scales(a.model, std::move(magnitudes));
+  if (!a.model.closed) a.model.window = best_window(a.model, a.coarse, means);
+  a.model.shape = 3;
+  const auto positions = sample_of(a.model.grid, sample);
+  prune(a.model, a.coarse, positions);
+  a.bits = refine(a.model, a.coarse, positions) +
+           static_cast<double>(a.model.shift) * static_cast<double>(a.coarse.size());
+  Writer side;
+  write_model(side, a.model);
+  a.bits += 8.0 * static_cast<double>(side.size());
+}
+
 }  // namespace
 
 double sample_bits(const Model& model, std::span<const std::int32_t> coarse,
@@ -257,21 +277,24 @@ Analysis analyse(const Grid& grid, std::span<const std::int32_t> levels, std::si
   const auto weights = row_weights(grid, a.coarse);
   a.model.predictors = fit_predictors(grid, a.coarse, weights, !a.model.trellis() && grid.cols >= up_lanes);
   const auto means = means_of(a.model, a.coarse);
-  std::vector<float> magnitudes(a.coarse.size());
-  for (std::size_t i = 0; i < magnitudes.size(); ++i) {
-    magnitudes[i] =
-        static_cast<float>(std::abs(16 * a.coarse[i] - means[i])) / (a.model.trellis() ? 32.0F : 16.0F);
-  }
-  fit_scales(a.model, std::move(magnitudes));
-  a.model.window = best_window(a.model, a.coarse, means);
-  a.model.shape = 3;
-  const auto positions = sample_of(grid, sample);
-  prune(a.model, a.coarse, positions);
-  a.bits = refine(a.model, a.coarse, positions) +
-           static_cast<double>(a.model.shift) * static_cast<double>(levels.size());
-  Writer side;
-  write_model(side, a.model);
-  a.bits += 8.0 * static_cast<double>(side.size());
+  fit_density(a, means, sample);
+  return a;
+}
+
+std::optional<Analysis> analyse_closed(const Grid& grid, std::span<const std::int32_t> levels) {
+  const auto [least, most] = std::minmax_element(levels.begin(), levels.end());
+  const std::int64_t reach =
+      std::max(std::abs(static_cast<std::int64_t>(*least)), static_cast<std::int64_t>(*most));
+  if (reach < kLeastClosed || reach > kMaxWindow) return {};
+  const auto ends =
+      std::count_if(levels.begin(), levels.end(), [&](std::int32_t v) { return std::abs(v) == reach; });
+  if (2 * static_cast<std::size_t>(ends) < grid.rows) return {};
+  Analysis a;
+  a.model.grid = grid;
+  a.model.closed = true;
+  a.model.window = static_cast<std::int32_t>(reach);
+  a.coarse.assign(levels.begin(), levels.end());
+  fit_density(a, std::vector<std::int32_t>(levels.size(), 0), kSample);
   return a;
 }
 

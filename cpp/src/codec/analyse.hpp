@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -23,6 +24,11 @@ struct Analysis {
 /// decide on what is fitted by trial.
 [[nodiscard]] Analysis analyse(const Grid& grid, std::span<const std::int32_t> levels, std::size_t up_lanes,
                                const Trellis& trellis = {}, std::size_t sample = kSample);
+
+/// The model without prediction of levels that are cut off at ±W, as those of integer types are whose steps
+/// come from the largest weight of each channel; none where the outermost levels are fewer than half the
+/// rows.
+[[nodiscard]] std::optional<Analysis> analyse_closed(const Grid& grid, std::span<const std::int32_t> levels);
 
 /// The coarse levels of rows and the model of a tensor whose few distinct levels follow no smooth density;
 /// false in `fits` where there are more than kMaxSymbols.

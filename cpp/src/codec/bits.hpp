@@ -60,27 +60,25 @@ inline void write_bits(Writer& out, std::span<const std::int32_t> values, std::i
 class BitReader {
  public:
   BitReader(std::span<const std::uint8_t> bytes, int width, std::size_t first = 0)
-      : bytes_(bytes), width_(width), at_(first * static_cast<std::size_t>(width) / 8) {
-    const auto over = static_cast<int>(first * static_cast<std::size_t>(width) % 8);
-    if (over == 0) return;
-    held_ = static_cast<std::uint64_t>(bytes_[at_++]) >> over;
-    bits_ = 8 - over;
-  }
+      : bytes_(bytes), width_(static_cast<std::size_t>(width)), bit_(first * width_) {}
   [[nodiscard]] std::uint32_t next() {
-    while (bits_ < width_) held_ |= static_cast<std::uint64_t>(bytes_[at_++]) << bits_, bits_ += 8;
-    const std::uint64_t mask = (std::uint64_t{1} << width_) - 1;
-    const auto value = static_cast<std::uint32_t>(held_ & mask);
-    held_ >>= width_;
-    bits_ -= width_;
-    return value;
+    const std::size_t at = bit_ / 8, over = bit_ % 8;
+    bit_ += width_;
+    std::uint64_t held = 0;
+    if (at + 8 <= bytes_.size()) {  // all bytes that a value of 32 bits can touch
+      for (std::size_t i = 0; i < 8; ++i) held |= static_cast<std::uint64_t>(bytes_[at + i]) << (8 * i);
+    } else {
+      for (std::size_t i = 0; at + i < bytes_.size(); ++i) {
+        held |= static_cast<std::uint64_t>(bytes_[at + i]) << (8 * i);
+      }
+    }
+    return static_cast<std::uint32_t>((held >> over) & ((std::uint64_t{1} << width_) - 1));
   }
 
  private:
   std::span<const std::uint8_t> bytes_;
-  int width_;
-  std::size_t at_;
-  std::uint64_t held_ = 0;
-  int bits_ = 0;
+  std::size_t width_;
+  std::size_t bit_;  ///< of the next value
 };
 
 }  // namespace rdquant::codec

@@ -158,14 +158,12 @@ Guesses::Guesses(int shape, std::uint32_t symbols, bool one_sided) {
 
 Cells cells_for(int shape, std::uint32_t symbols, bool one_sided) {
   const auto& table = cdf(shape, one_sided);
-  const std::uint64_t mass = kTotal - symbols;
+  const std::uint32_t mass = kTotal - symbols;  // below 2^16: table·mass >> 32 in 32 bits, four at a time
+  const auto at = [&](std::size_t i) {
+    return ((table[i] >> 16) * mass + (((table[i] & 0xffff) * mass) >> 16)) >> 16;
+  };
   Cells cells;
-  auto value = static_cast<std::uint32_t>((table[0] * mass) >> 32);
-  for (std::size_t i = 0; i < kCells; ++i) {
-    const auto next = static_cast<std::uint32_t>((table[i + 1] * mass) >> 32);
-    cells[i] = (value << 16) | (next - value);
-    value = next;
-  }
+  for (std::size_t i = 0; i < kCells; ++i) cells[i] = (at(i) << 16) | (at(i + 1) - at(i));
   return cells;
 }
 

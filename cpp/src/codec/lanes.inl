@@ -2,9 +2,10 @@
 // a type `Lanes` with these static members:
 //   kWidth, Vector, Floats, Mask; set, set_floats, load, load_halves (signed 16-bit), store, gather (32-bit
 //   elements), lookup (of eight elements held in a vector), add, sub, mul (32 bits), pairs
-//   (products of signed 16-bit halves, summed), shift_left, shift_left_by (each by its own count),
-//   shift_right, shift_right_signed, bits_and, less, both, either, choose, min, max, bits (of a mask), only
-//   (of a mask, the first n), refill; to_floats, to_ints (towards zero), times, minus, reciprocal (about).
+//   (products of signed 16-bit halves, summed), mul_halves (of numbers below 2^16), shift_left, shift_left_by
+//   (each by its own count), shift_right, shift_right_signed, bits_and, less, both, either, choose, min, max,
+//   bits (of a mask), only (of a mask, the first n), refill; to_floats, to_ints (towards zero), times, minus,
+//   times_minus (a·b − c), times_plus (a·b + c), reciprocal (about).
 // decode_lanes_plain is the definition of what it computes.
 #include <bit>
 
@@ -36,7 +37,7 @@ struct Constants {
         last_symbol(Lanes::set(count - 1)),
         twice_dead(Lanes::set(2 * tables.model.dead)),
         factor(Lanes::set(tables.guesses.factor)),
-        offset(Lanes::set(tables.guesses.offset)),
+        offset(Lanes::set(tables.guesses.offset / 2)),
         window(Lanes::set_floats(static_cast<float>(tables.model.window))),
         dead(Lanes::set_floats(static_cast<float>(tables.model.dead) * 0.125F)) {}
   Vector symbols, last_symbol, twice_dead, factor, offset;
@@ -45,7 +46,8 @@ struct Constants {
   Vector rise_mask = Lanes::set(4095), half = Lanes::set(0xffff);
   Vector least_z = Lanes::set(-16384), most_z = Lanes::set(16383), middle_z = Lanes::set(16384);
   Vector total = Lanes::set(static_cast<std::int32_t>(kTotal));
-  Floats eighth = Lanes::set_floats(0.125F), sixteenth = Lanes::set_floats(0.0625F);
+  Floats unit = Lanes::set_floats(1.0F), eighth = Lanes::set_floats(0.125F),
+         sixteenth = Lanes::set_floats(0.0625F);
 };
 
 template <Kind kKind>
@@ -56,7 +58,10 @@ class Search {
         tables_(*task.tables),
         symbols_(static_cast<std::int32_t>(model_.symbols())),
         c_(tables_, symbols_),
-        all_(Lanes::only(task.lanes)) {}
+        all_(Lanes::only(task.lanes)) {
+    // The compiler must not know these numbers, or it makes them anew in the loop.
+    asm volatile("" : "+m"(c_));
+  }
 
   /// Symbols whose intervals hold `slot`.
   [[nodiscard, gnu::always_inline]] Found find(const Place& p, Vector slot) const {
@@ -120,21 +125,23 @@ class Search {
       const Vector symbol = Lanes::shift_right(bin, 16);
       return Lanes::choose(beyond, Lanes::add(symbol, c_.one), symbol);
     }
+    // State to state is one chain of operations, whose length is what decoding takes: of two ways to compute
+    // something, this takes the one that depends on the slot last. Bins are found from half the slot, whose
+    // product fits `pairs`.
     const Guesses& g = tables_.guesses;
-    const Vector place = Lanes::add(Lanes::mul(slot, c_.factor), c_.offset);
-    const Vector entry = Lanes::gather(all_, g.quantiles->data(), Lanes::shift_right_signed(place, 16));
-    const Vector part = Lanes::pairs(Lanes::bits_and(entry, c_.rise_mask),
-                                     Lanes::bits_and(Lanes::shift_right(place, 8), c_.byte));
+    const Vector place = Lanes::add(Lanes::pairs(Lanes::shift_right(slot, 1), c_.factor), c_.offset);
+    const Vector entry = Lanes::gather(all_, g.quantiles->data(), Lanes::shift_right_signed(place, 15));
+    const Vector rise = Lanes::bits_and(entry, c_.rise_mask);
+    const Vector part = Lanes::pairs(rise, Lanes::bits_and(Lanes::shift_right(place, 7), c_.byte));
     const Vector z = Lanes::add(Lanes::shift_right_signed(entry, 12), Lanes::shift_right(part, 8));
     // (z/16384)·σ levels, σ = 2048/multiplier, less the lower edge of symbol 0.
     const Floats scale = Lanes::times(Lanes::reciprocal(Lanes::to_floats(p.multiplier)), c_.eighth);
     const Floats base = Lanes::times(Lanes::to_floats(p.edge0), c_.sixteenth);
-    const Floats near = Lanes::minus(Lanes::times(Lanes::to_floats(z), scale), base);
+    const Floats near = Lanes::times_minus(Lanes::to_floats(z), scale, base);
     // The symbols below have one count each that the density has not: as many slots too far, 16 to a bin.
-    const Floats count = Lanes::times(
-        Lanes::times(Lanes::to_floats(Lanes::bits_and(entry, c_.rise_mask)), c_.sixteenth), scale);
-    const Floats residual = Lanes::minus(near, c_.window);
-    const Floats symbol = Lanes::minus(near, Lanes::times(residual, count));
+    const Floats count = Lanes::times(Lanes::to_floats(rise), Lanes::times(scale, c_.sixteenth));
+    const Floats symbol =
+        Lanes::times_plus(near, Lanes::minus(c_.unit, count), Lanes::times(c_.window, count));
     const Vector s = Lanes::to_ints(symbol);
     if (model_.dead == 0) return s;
     const Vector above = Lanes::to_ints(Lanes::minus(symbol, c_.dead));
@@ -268,7 +275,9 @@ bool decode_groups(LaneTask& task) {
         }
         const Vector slot = Lanes::bits_and(x[v], Lanes::set(0xffff));
         const Found f = search.find(place, slot);
-        Vector next = Lanes::mul(Lanes::sub(f.end, f.start), Lanes::shift_right(x[v], 16));
+        // A table may have one symbol of width 2^16.
+        const Vector width = Lanes::sub(f.end, f.start), high = Lanes::shift_right(x[v], 16);
+        Vector next = kKind == Kind::table ? Lanes::mul(width, high) : Lanes::mul_halves(width, high);
         next = Lanes::add(next, Lanes::sub(slot, f.start));
         x[v] = Lanes::refill(Lanes::choose(on, next, x[v]), on, words);
         Vector level = Lanes::add(f.symbol, offset);

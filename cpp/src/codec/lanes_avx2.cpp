@@ -46,6 +46,9 @@ struct Lanes {
   static Vector sub(Vector a, Vector b) { return _mm256_sub_epi32(a, b); }
   static Vector mul(Vector a, Vector b) { return _mm256_mullo_epi32(a, b); }
   static Vector pairs(Vector a, Vector b) { return _mm256_madd_epi16(a, b); }
+  static Vector mul_halves(Vector a, Vector b) {
+    return _mm256_or_si256(_mm256_mullo_epi16(a, b), shift_left(_mm256_mulhi_epu16(a, b), 16));
+  }
   static Vector shift_left(Vector a, int n) { return _mm256_slli_epi32(a, n); }
   static Vector shift_left_by(Vector a, Vector n) { return _mm256_sllv_epi32(a, n); }
   static Vector shift_right(Vector a, int n) { return _mm256_srli_epi32(a, n); }
@@ -57,6 +60,8 @@ struct Lanes {
   static Vector to_ints(Floats a) { return _mm256_cvttps_epi32(a); }
   static Floats times(Floats a, Floats b) { return _mm256_mul_ps(a, b); }
   static Floats minus(Floats a, Floats b) { return _mm256_sub_ps(a, b); }
+  static Floats times_minus(Floats a, Floats b, Floats c) { return _mm256_fmsub_ps(a, b, c); }
+  static Floats times_plus(Floats a, Floats b, Floats c) { return _mm256_fmadd_ps(a, b, c); }
   static Floats reciprocal(Floats a) { return _mm256_rcp_ps(a); }
   static Mask less(Vector a, Vector b) { return _mm256_cmpgt_epi32(b, a); }
   static Mask both(Mask a, Mask b) { return _mm256_and_si256(a, b); }

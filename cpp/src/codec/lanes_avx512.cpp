@@ -32,6 +32,9 @@ struct Lanes {
   static Vector sub(Vector a, Vector b) { return _mm512_sub_epi32(a, b); }
   static Vector mul(Vector a, Vector b) { return _mm512_mullo_epi32(a, b); }
   static Vector pairs(Vector a, Vector b) { return _mm512_madd_epi16(a, b); }
+  static Vector mul_halves(Vector a, Vector b) {
+    return _mm512_or_si512(_mm512_mullo_epi16(a, b), shift_left(_mm512_mulhi_epu16(a, b), 16));
+  }
   static Vector shift_left(Vector a, unsigned n) { return _mm512_maskz_slli_epi32(0xffff, a, n); }
   static Vector shift_left_by(Vector a, Vector n) { return _mm512_maskz_sllv_epi32(0xffff, a, n); }
   static Vector shift_right(Vector a, unsigned n) { return _mm512_maskz_srli_epi32(0xffff, a, n); }
@@ -43,6 +46,8 @@ struct Lanes {
   static Vector to_ints(Floats a) { return _mm512_maskz_cvttps_epi32(0xffff, a); }
   static Floats times(Floats a, Floats b) { return _mm512_mul_ps(a, b); }
   static Floats minus(Floats a, Floats b) { return _mm512_sub_ps(a, b); }
+  static Floats times_minus(Floats a, Floats b, Floats c) { return _mm512_fmsub_ps(a, b, c); }
+  static Floats times_plus(Floats a, Floats b, Floats c) { return _mm512_fmadd_ps(a, b, c); }
   static Floats reciprocal(Floats a) { return _mm512_maskz_rcp14_ps(0xffff, a); }
   static Mask less(Vector a, Vector b) { return _mm512_cmplt_epi32_mask(a, b); }
   static Mask both(Mask a, Mask b) { return static_cast<Mask>(a & b); }

@@ -85,21 +85,61 @@ struct Body {
   std::vector<std::uint8_t> bytes;
 };
 
+constexpr double kSure =
+    0.97;  // of two estimates, the larger one is not tried if the other is below this share
+
+/// Profile max learns scales while it codes: those that are sent are left out where it is smaller without.
+/// `coded` is what the model gives with them.
+std::vector<std::uint8_t> encode_leaner(Analysis a, std::vector<std::uint8_t> coded,
+                                        std::span<const std::int32_t> levels, int threads) {
+  constexpr std::size_t kLeastShare =
+      64;  // of the bytes, that a model takes for its scales to be worth a try
+  Writer side;
+  write_model(side, a.model);
+  if (a.model.table || side.size() * kLeastShare < coded.size()) return coded;
+  for (const bool rows : {false, true}) {
+    Analysis other = a;
+    auto& scales = rows ? other.model.row_scales : other.model.col_scales;
+    std::fill(scales.begin(), scales.end(), rows ? median(scales) : 0);
+    auto bytes = encode_modelled(other, levels, Profile::max, threads);
+    if (bytes.size() >= coded.size()) continue;
+    coded = std::move(bytes);
+    a = std::move(other);
+  }
+  return coded;
+}
+
 std::vector<std::uint8_t> encode_dense(const Grid& grid, std::span<const std::int32_t> levels,
                                        Profile profile, int threads, const Trellis& trellis) {
   const std::size_t lanes = profile == Profile::max ? 1 : lanes_for(grid.size());
-  if (trellis.states != 0)
-    return encode_modelled(analyse(grid, levels, lanes, trellis), levels, profile, threads);
+  const auto encode = [&](const Analysis& a) {
+    auto coded = encode_modelled(a, levels, profile, threads);
+    return profile == Profile::max ? encode_leaner(a, std::move(coded), levels, threads) : coded;
+  };
+  if (trellis.states != 0) return encode(analyse(grid, levels, lanes, trellis));
   Analysis computed = analyse(grid, levels, lanes);
   TableAnalysis table = analyse_table(grid, levels);
-  if (table.fits && table.analysis.bits < computed.bits) {
-    auto coded = encode_modelled(table.analysis, levels, profile, threads);
-    // Both are estimates: near each other, only trying tells.
-    if (table.analysis.bits < 0.97 * computed.bits) return coded;
-    auto other = encode_modelled(computed, levels, profile, threads);
-    return other.size() < coded.size() ? other : coded;
-  }
-  return encode_modelled(computed, levels, profile, threads);
+  const auto closed = analyse_closed(grid, levels);
+  double least = computed.bits;
+  if (table.fits) least = std::min(least, table.analysis.bits);
+  if (closed) least = std::min(least, closed->bits);
+  // These are estimates: near each other, only trying tells.
+  std::vector<std::uint8_t> best;
+  const auto attempt = [&](const Analysis& a) {
+    if (kSure * a.bits > least) return;
+    auto coded = encode(a);
+    if (best.empty() || coded.size() < best.size()) best = std::move(coded);
+  };
+  attempt(computed);
+  if (table.fits && table.analysis.bits < computed.bits) attempt(table.analysis);
+  if (closed) attempt(*closed);
+  return best;
+}
+
+/// Whether sparse levels are worth their time: profile fast decodes them half as fast as dense ones.
+bool worth_sparse(std::size_t sparse, std::size_t dense, Profile profile) {
+  constexpr std::size_t kLeastGain = 32;  // 1/32 of the bytes
+  return profile == Profile::max ? sparse <= dense : sparse + dense / kLeastGain <= dense;
 }
 
 Body encode_best(const Grid& grid, std::span<const std::int32_t> levels, Profile profile, int threads,
@@ -109,7 +149,7 @@ Body encode_best(const Grid& grid, std::span<const std::int32_t> levels, Profile
   if (!sparse) return {dense, encode_dense(grid, levels, profile, threads, trellis)};
   Body body{kSparse, encode_sparse(sparse->model, levels, profile, threads)};
   auto other = encode_dense(grid, levels, profile, threads, trellis);
-  return other.size() < body.bytes.size() ? Body{dense, std::move(other)} : body;
+  return worth_sparse(body.bytes.size(), other.size(), profile) ? body : Body{dense, std::move(other)};
 }
 
 }  // namespace

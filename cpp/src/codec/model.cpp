@@ -18,6 +18,7 @@ enum Flag : std::uint8_t {
   kShift = 64,
   kTrellis = 128
 };
+constexpr std::uint8_t kClosed = 255;  // in place of shape and dead zone, which follow
 constexpr std::uint8_t kCoded = kTable | kPredicts | kRows | kCols | kTaps;  // a block of codes follows
 
 bool varied(const std::vector<std::int32_t>& values) {
@@ -126,7 +127,7 @@ std::size_t rows_a_part(const Grid& grid) {
 }
 
 std::size_t lanes_for(std::size_t size) {
-  if (size >= 8192) return 32;
+  if (size >= 4096) return 32;
   if (size >= 2048) return 16;
   return size >= 256 ? 8 : 1;
 }
@@ -167,7 +168,9 @@ void write_model(Writer& out, const Model& model) {
     }
   } else {
     const std::int32_t base = median(model.row_scales);
-    out.byte(static_cast<std::uint8_t>(model.closed ? 0 : model.window));
+    const bool wide = model.closed && model.window > 1;
+    out.byte(static_cast<std::uint8_t>(model.closed && !wide ? 0 : model.window));
+    if (wide) out.byte(kClosed);
     out.byte(static_cast<std::uint8_t>(model.shape * 16 + (model.dead + 8) / 2));
     out.byte(static_cast<std::uint8_t>(base));
     if (rows || cols) {
@@ -200,7 +203,12 @@ Model read_model(Reader& in, const Grid& grid) {
   model.window = in.byte();
   model.closed = model.window == 0;
   if (model.closed) model.window = 1;
-  const std::uint8_t packed = in.byte();
+  std::uint8_t packed = in.byte();
+  if (packed == kClosed) {
+    if (model.closed) in.fail("a window that is closed twice");
+    model.closed = true;
+    packed = in.byte();
+  }
   model.shape = packed / 16;
   model.dead = (packed % 16) * 2 - 8;
   if (model.shape >= kShapes) in.fail("shape " + std::to_string(model.shape));

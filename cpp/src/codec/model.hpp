@@ -49,7 +49,7 @@ struct Model {
   std::int32_t centre = 0;  ///< subtracted from every level
   int shift = 0;            ///< low bits of the difference that are sent as they are
   bool table = false;       ///< probabilities are sent, not computed
-  bool closed = false;      ///< residuals are −1, 0 and 1; the outermost symbols mean no more than that
+  bool closed = false;      ///< no residual is beyond the window: the outermost symbols mean ±window
   bool one_sided = false;   ///< the density has no mass below its mean
   int log_states = 0;       ///< of the trellis that the levels are a path of; 0: none
   std::size_t chains = 0;   ///< of the trellis

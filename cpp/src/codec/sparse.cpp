@@ -13,8 +13,12 @@ namespace {
 
 enum SparseFlag : std::uint8_t { kMixed = 1, kSeveral = 2, kEven = 4, kExcess = 8, kLanes = 16 };
 
-/// Lanes of so many distances.
-std::size_t lanes_of_distances(std::size_t size) { return lanes_for(size / 16); }
+/// Lanes of so many distances, which the format fixes.
+std::size_t lanes_of_distances(std::size_t size) {
+  if (size >= std::size_t{1} << 17) return 32;
+  if (size >= std::size_t{1} << 15) return 16;
+  return size >= std::size_t{1} << 12 ? 8 : 1;
+}
 
 constexpr int kMostSplit = 12, kMostKept = 7;
 
@@ -109,7 +113,8 @@ SparseModel read_sparse_model(Reader& in, const Grid& grid, bool even) {
     return !m.trellis() && m.predictors.empty() && (m.table || m.centre == 0);
   };
   model.signs = read_model(in, grid);
-  if (!plain(model.signs) || !model.signs.closed || model.signs.table || model.signs.shift > 0) {
+  if (!plain(model.signs) || !model.signs.closed || model.signs.window != 1 || model.signs.table ||
+      model.signs.shift > 0) {
     in.fail("a model of signs that is not of −1, 0 and 1 alone");
   }
   if (even) return model;

@@ -12,7 +12,7 @@ namespace {
 constexpr std::uint64_t kMostQuantizers = std::uint64_t{1} << 24;
 constexpr std::uint32_t kOnnxFloat = 1, kOnnxFloat16 = 10, kOnnxDouble = 11, kOnnxBfloat16 = 16;
 
-FloatType float_type(const Reader& in, std::uint32_t element_type) {
+FloatType float_type(const std::string& name, std::uint32_t element_type) {
   switch (element_type) {
     case kOnnxFloat:
       return FloatType::f32;
@@ -23,7 +23,8 @@ FloatType float_type(const Reader& in, std::uint32_t element_type) {
     case kOnnxDouble:
       return FloatType::f64;
     default:
-      in.fail("element type " + std::to_string(element_type) + " is not coded as floats");
+      throw core::CorruptFile("section " + name + ", offset 1: element type " + std::to_string(element_type) +
+                              " is no float");
   }
 }
 
@@ -185,14 +186,17 @@ TensorHeader tensor_header(std::span<const std::uint8_t> bytes, const std::strin
   }
   tensor.payload = in.rest();
   if (tensor.coding == Coding::integers) check_levels(in, tensor);
-  if (tensor.coding == Coding::floats) (void)float_type(in, tensor.element_type);
+  if (tensor.coding == Coding::floats) (void)float_type(name, tensor.element_type);
   return tensor;
 }
 
 void decode_tensor_floats(const TensorHeader& tensor, std::span<std::uint8_t> values, int threads) {
   core::require(tensor.coding == Coding::floats, "this tensor is not coded as floats");
-  Reader none({}, "floats");
-  decode_floats(tensor.payload, float_type(none, tensor.element_type), values, threads);
+  decode_floats(tensor.payload, float_type("floats", tensor.element_type), values, threads);
+}
+
+FloatType float_type_of(const TensorHeader& tensor, const std::string& name) {
+  return float_type(name, tensor.element_type);
 }
 
 }  // namespace rdquant::codec

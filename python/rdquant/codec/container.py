@@ -11,6 +11,7 @@ import mmap
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import IO, Any
 
@@ -20,7 +21,7 @@ from .._core import codec as _core
 from .._files import replacing
 from ..errors import CorruptFile, InvalidArgument
 from .lossless import DEFAULT_LIMIT
-from .sections import Tensor
+from .sections import Tensor, decode_all, decode_opened, shared_limit
 
 __all__ = [
     "FACTS",
@@ -104,14 +105,18 @@ class CompressedFile:
             head = self._take(0, _core.HEAD_BYTES + length)
         else:
             head += self._pipe.read(length)
-        self.sections = [_section(s) for s in _core.read_table(head)]
-        last = self.sections[-1] if self.sections else None
-        self.size = last.offset + last.length if last else len(head)
+        self._table = _core.read_table(head)
+        self.size = self._table.end
         """Bytes of the whole file."""
         if self._pipe is None and len(self._data) > self.size:
             raise CorruptFile(
                 f"section table, offset {self.size}: the file has {len(self._data) - self.size} bytes too many"
             )
+
+    @cached_property
+    def sections(self) -> list[Section]:
+        """All sections, in the file's order."""
+        return [Section(s.kind, s.name, s.offset, s.length, s) for s in self._table.sections]
 
     @property
     def is_pipe(self) -> bool:
@@ -156,6 +161,28 @@ class CompressedFile:
             if s.kind == TENSOR
         ]
 
+    def opened(self) -> _core.Tensors:
+        """All tensors of a file in memory or mapped: their headers read, their bytes not checked.
+
+        Raises CorruptFile where they are cut off, or no tensors.
+        """
+        return _core.Tensors(self._data, self._table)
+
+    def values(self, threads: int = 1, memory_limit: int = DEFAULT_LIMIT) -> dict[str, NDArray[Any]]:
+        """All tensors by name, decoded: quantized ones as x̂, others bit for bit; of what is no number, the bytes.
+
+        Args:
+            threads: tensors, and row groups of large ones, are decoded on up to this many threads; 0: all cores.
+            memory_limit: bytes that they may take together, eight counted an element.
+
+        Raises:
+            CorruptFile: damage; names section and offset. Unsupported: beyond the limit.
+        """
+        if self._pipe is None:
+            return decode_opened(self.opened(), threads, memory_limit)
+        tensors = [Tensor(data, s.name) for s, data in self.stream() if s.kind == TENSOR]
+        return decode_all(tensors, threads, shared_limit(tensors, memory_limit))
+
     def tensor(self, name: str, threads: int = 1, memory_limit: int = DEFAULT_LIMIT) -> NDArray[Any]:
         """One tensor, decoded alone. Raises InvalidArgument for unknown names, CorruptFile for damage."""
         for section in self.sections:
@@ -187,20 +214,15 @@ def parse_facts(data: bytes) -> dict[str, Any]:
     return facts
 
 
-def _section(core: Any) -> Section:
-    try:
-        name = core.name.decode()
-    except UnicodeDecodeError:
-        raise CorruptFile(f"section table, offset 0: a name that is no UTF-8: {core.name!r}") from None
-    return Section(core.kind, name, core.offset, core.length, core)
-
-
 def _mapped(path: Path) -> Any:
     try:
-        with open(path, "rb") as file:
-            if os.fstat(file.fileno()).st_size == 0:
+        file = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0))
+        try:
+            if os.fstat(file).st_size == 0:
                 raise CorruptFile(f"{path}: it is empty (0 bytes)")
-            return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+            return mmap.mmap(file, 0, access=mmap.ACCESS_READ)
+        finally:
+            os.close(file)
     except (OSError, ValueError) as error:
         if isinstance(error, CorruptFile):
             raise

@@ -25,6 +25,8 @@ __all__ = [
     "wide_levels",
 ]
 
+_INT32 = int(_core.LevelType.int32)
+
 DEFAULT_LIMIT = 1 << 34
 """Bytes that decoded tensors may take unless told otherwise: a file of a few bytes can ask for more."""
 
@@ -100,11 +102,8 @@ def decode_levels(coded: bytes, threads: int = 1, memory_limit: int = DEFAULT_LI
         CorruptFile: the bytes are damaged; names section and offset.
         Unsupported: the levels would take more than `memory_limit` bytes.
     """
-    kind, shape = _core.levels_header(coded)
-    check_limit(math.prod(shape), 4, memory_limit, "levels")
-    out = np.empty(shape, np.int32)
-    _core.decode_levels(coded, out, threads)
-    return narrow_levels(out, kind.name)
+    kind, levels = _core.decode_levels(coded, threads, memory_limit)
+    return levels if kind == _INT32 else narrow_levels(levels, _core.LevelType(kind).name)
 
 
 def narrow_levels(levels: NDArray[np.int32], name: str) -> NDArray[Any]:

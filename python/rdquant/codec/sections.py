@@ -29,6 +29,7 @@ from .lossless import (
 __all__ = [
     "Tensor",
     "decode_all",
+    "decode_opened",
     "pack_floats",
     "pack_integers",
     "pack_quantized",
@@ -146,14 +147,7 @@ class Tensor:
         """The values, as `values` gives them, from the `room` that they were decoded into."""
         if self.coding == "raw":
             return decoded
-        if self.coding == "integers":
-            return narrow_levels(decoded, self._kind)
-        if self.coding == "quantized":
-            if self._dtype() == decoded.dtype:
-                return decoded
-            with np.errstate(over="ignore"):
-                return decoded.astype(self._dtype())
-        return decoded.view(self._dtype()).reshape(self.shape)
+        return _finished(self.coding, self.element_type, self._kind, decoded).reshape(self.shape)
 
     def _dtype(self) -> np.dtype[Any]:
         if self.element_type not in _FLOAT_DTYPES:
@@ -178,6 +172,25 @@ def decode_all(tensors: Sequence[Tensor], threads: int, memory_limit: int) -> di
     rooms = _side_by_side([tensor.room(memory_limit) for tensor in tensors])
     _core.decode_tensors([tensor.job(room) for tensor, room in zip(tensors, rooms, strict=True)], threads)
     return {tensor.name: tensor.finished(room) for tensor, room in zip(tensors, rooms, strict=True)}
+
+
+def decode_opened(opened: _core.Tensors, threads: int, memory_limit: int) -> dict[str, NDArray[Any]]:
+    """As `decode_all`, of all tensors of a file; `memory_limit` is that of all of them together."""
+    values, unfinished = opened.decode(threads, memory_limit)
+    for name, coding, element_type, kind in unfinished:
+        values[name] = _finished(coding.name, element_type, kind.name, values[name])
+    return values
+
+
+def _finished(coding: str, element_type: int, kind: str, decoded: NDArray[Any]) -> NDArray[Any]:
+    """Values of the tensor's own dtype, from what the core gives."""
+    if coding == "integers":
+        return narrow_levels(decoded, kind)
+    dtype = _float_dtype(_FLOAT_DTYPES[element_type])
+    if coding == "floats" or dtype == decoded.dtype:
+        return decoded.view(dtype)
+    with np.errstate(over="ignore"):
+        return decoded.astype(dtype)
 
 
 def _side_by_side(kinds: Sequence[tuple[np.dtype[Any], tuple[int, ...]]]) -> list[NDArray[Any]]:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from .._core.graph import Graph
 from ..codec.container import GRAPH, CompressedFile, unpack_graph
 from ..codec.lossless import DEFAULT_LIMIT
-from ..codec.sections import Tensor, decode_all, shared_limit
+from ..codec.sections import decode_opened
 from .files import KeptSource
 from .ports import ELEMENT_TYPES
 from .quick import QuickModel, demand, parse
@@ -51,32 +51,32 @@ def read_compressed(data: bytes, path: str) -> QuickModel:
     """
     file = CompressedFile(data)
     file.name = path
-    tensors = file.open_tensors()
-    limit = shared_limit(tensors, DEFAULT_LIMIT)
+    tensors = file.opened()
     with ThreadPoolExecutor(1) as pool:
-        decoded = pool.submit(decode_all, tensors, os.cpu_count() or 1, limit)
+        decoded = pool.submit(decode_opened, tensors, os.cpu_count() or 1, DEFAULT_LIMIT)
         sections = [s for s in file.sections if s.kind == GRAPH]
         demand(len(sections) == 1)
         packed = unpack_graph(file.section(sections[0]))
         title = str(file.facts().get("name", Path(path).stem))
-        stored = {t.name: (_type_of(t), list(t.shape)) for t in tensors}
-        demand(len(stored) == len(tensors))
+        entries = tensors.entries()
+        stored = {tensor: (_type_of(element_type), shape) for tensor, element_type, shape in entries}
+        demand(len(stored) == len(entries))
         source = KeptSource(path, 0, packed, {})
         graph, inputs, outputs = parse(packed, source, title, stored)
         values = decoded.result()
-    for tensor in tensors:
-        _add(graph, tensor, *stored[tensor.name], values[tensor.name])
+    for tensor, kind in stored.items():
+        _add(graph, tensor, *kind, values[tensor])
     quick = QuickCompressed(graph, title, file, packed, values)
     quick.inputs, quick.outputs = inputs, outputs
     return quick
 
 
-def _type_of(tensor: Tensor) -> str:
-    dtype = ELEMENT_TYPES.get(tensor.element_type, "")
+def _type_of(element_type: int) -> str:
+    dtype = ELEMENT_TYPES.get(element_type, "")
     demand(bool(dtype))
     return dtype
 
 
-def _add(graph: Graph, tensor: Tensor, dtype: str, shape: list[int], values: NDArray[Any]) -> None:
+def _add(graph: Graph, name: str, dtype: str, shape: list[int], values: NDArray[Any]) -> None:
     demand(values.nbytes == math.prod(shape) * np.dtype(dtype).itemsize)
-    graph.add_initializer(tensor.name, np.ascontiguousarray(values).reshape(-1).view(np.uint8), dtype, shape)
+    graph.add_initializer(name, np.ascontiguousarray(values).reshape(-1).view(np.uint8), dtype, shape)

@@ -37,7 +37,7 @@ struct Section {
 };
 
 /// CRC-32 of IEEE 802.3, continued from `before`.
-[[nodiscard]] std::uint32_t crc32(std::span<const std::uint8_t> bytes, std::uint32_t before = 0) noexcept;
+[[nodiscard]] std::uint32_t crc32(std::span<const std::uint8_t> bytes, std::uint32_t before = 0);
 
 /// Length of the table, from a file's first kHeadBytes bytes.
 ///
@@ -49,9 +49,15 @@ struct Section {
 /// @throws CorruptFile  a damaged table.
 [[nodiscard]] std::vector<Section> read_table(std::span<const std::uint8_t> head_and_table);
 
-/// The bytes of a section of a whole file in memory (or mapped), checked.
+/// The bytes of a section of a whole file in memory (or mapped).
 ///
-/// @throws CorruptFile  the file ends before the section does, or its CRC differs.
+/// @throws CorruptFile  the file ends before the section does.
+[[nodiscard]] std::span<const std::uint8_t> unchecked_bytes(std::span<const std::uint8_t> file,
+                                                            const Section& section);
+
+/// The same, checked.
+///
+/// @throws CorruptFile  also if its CRC differs.
 [[nodiscard]] std::span<const std::uint8_t> section_bytes(std::span<const std::uint8_t> file,
                                                           const Section& section);
 

@@ -33,7 +33,8 @@
 ///              centre are 0 then, and there is no table. table: varint: number of symbols S ≤ 4096; block,
 ///              coded: S counts, each as the difference to the one before; they sum to 65536. The symbol is c
 ///              itself. otherwise: byte: window W, 0 if
-///              closed; byte: 16·shape + (dead + 8)/2; byte: scale of the rows;
+///              W = 1 is closed; byte: 255 if another W is closed; byte: 16·shape + (dead + 8)/2, shape ≤ 9;
+///              byte: scale of the rows;
 ///              with row or column scales, byte: 4·(row step − 1) + column step − 1; if any of flags 2 … 16,
 ///              block, coded: predictors (a tap: bias, up, past taps, newest first), then row scales, column
 ///              scales, tap scales in steps
@@ -43,8 +44,8 @@
 /// The mean of level (row, column, tap) in 1/64 is 4·bias + up·c(row − 1) + Σ past[j]·c(tap − 1 − j), rounded
 /// to 1/16 by (sum + 2) >> 2; row − 1 within the same part only. Its scale is row + column + tap, 0 … 95, σ =
 /// 2^((scale − 31)/8). Symbols are residuals c − ((mean + 8) >> 4) from −W (symbol 0) to W; the two outermost
-/// mean "at least W", the excess follows as varint in order of decoding. Closed is a window of 1 without
-/// excesses: symbols −1, 0 and 1. How a symbol's interval out of 65536
+/// mean "at least W", the excess follows as varint in order of decoding. A closed window is one without
+/// excesses: they mean W. How a symbol's interval out of 65536
 /// follows from mean and scale is `symbol_start` in cpp/src/codec/lanes.hpp, with tables made from integers
 /// by cpp/src/codec/density.cpp: the same bytes give the same levels on every machine.
 ///
@@ -69,9 +70,10 @@
 /// after the other, mixed as in cpp/src/codec/mixed.cpp.
 ///
 /// Method 4 is for levels most of which are the same. Signs of their differences to the common level, −1, 0
-/// or 1, have a closed model without prediction, shift, centre and table. The others are at distances from
-/// it, coded less the least one, d, in the order of the elements. With a table (shift 0, centre 0) the
-/// symbols are tokens: d below 2^split is its own; else, of d's width w + 1, 2^split + ((w − split) << kept)
+/// or 1, have a closed model with W = 1 without prediction, shift, centre and table. The others are at
+/// distances from it, coded less the least one, d, in the order of the elements. With a table (shift 0,
+/// centre 0) the symbols are tokens: d below 2^split is its own; else, of d's width w + 1, 2^split + ((w −
+/// split) << kept)
 /// + the `kept` bits below the leading one, and the w − kept bits below those are raw; split ≤ 12, kept ≤
 /// min(split, 7). Without, they are levels (d >> shift) + 1, predicted as 0, and the low bits are raw; their
 /// density is folded (no mass below its mean, so that distribution functions are those of |z|) and their

@@ -62,6 +62,11 @@ struct TensorHeader {
 /// @throws CorruptFile  the bytes are no tensor; `name` is the section that the message names.
 [[nodiscard]] TensorHeader tensor_header(std::span<const std::uint8_t> bytes, const std::string& name);
 
+/// The type of floats that a tensor of coding `floats` or `quantized` has.
+///
+/// @throws CorruptFile  its element type is no float.
+[[nodiscard]] FloatType float_type_of(const TensorHeader& tensor, const std::string& name);
+
 /// Decode a payload: levels of `quantized` and `integers`, values of `quantized`, bytes of `floats`.
 ///
 /// @throws CorruptFile  damaged bytes. InvalidArgument: another coding, or another number of elements.
