@@ -18,7 +18,9 @@ from typer.testing import CliRunner
 import rdquant as rdq
 from rdquant import CorruptFile, InvalidArgument, Unsupported
 from rdquant.cli import app
+from rdquant.codec.container import GRAPH, TENSOR, pack_graph, write_file
 from rdquant.codec.sections import Tensor
+from rdquant.graph import writer
 
 VECTOR = Path(__file__).parent / "vectors" / "version-1.rdq"
 
@@ -245,3 +247,51 @@ def test_the_command_line_goes_there_and_back(cnn_path: Path, tmp_path: Path) ->
     assert run(app, ["decompress", str(packed), "-o", str(back), "--json"]).exit_code == 0
     assert arrays(rdq.load(back)) == arrays(rdq.load(packed))
     assert run(app, ["compress", str(cnn_path), "-o", str(packed), "--profile", "small"]).exit_code == 2
+
+
+def varint(value: int) -> bytes:
+    return bytes([value % 128 | 128]) + varint(value // 128) if value > 127 else bytes([value])
+
+
+def halves(size: int) -> bytes:
+    """Section of a float32 vector of `size` times 0.5: level 1 under the step 0.5, in a few bytes."""
+    levels = bytes([0, 1]) + varint(size) + bytes([2])
+    quantizer = varint(1) + varint(1) + bytes([0]) + struct.pack("<dd", 0.5, 0.5)
+    return bytes([1, 1, 1]) + varint(size) + quantizer + varint(len(levels)) + levels
+
+
+def file_of_halves(path: Path, tensors: int, size: int) -> None:
+    """A compressed model that adds `tensors` vectors of `size` halves to its input."""
+    names = [f"w{i}" for i in range(tensors)]
+    steps = ["x", *(f"y{i}" for i in range(tensors))]
+    nodes = [helper.make_node("Add", [steps[i], name], [steps[i + 1]]) for i, name in enumerate(names)]
+    ports = [helper.make_tensor_value_info(n, TensorProto.FLOAT, [size]) for n in ("x", steps[-1])]
+    graph = helper.make_graph(nodes, "halves", ports[:1], ports[1:])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    sections = [(TENSOR, name, halves(size)) for name in names]
+    write_file(path, [(GRAPH, "", pack_graph(model.SerializeToString())), *sections])
+
+
+@pytest.mark.parametrize(
+    ("tensors", "size"), [(3, 50), pytest.param(33, 1 << 24, marks=pytest.mark.slow, id="2.2 GB")]
+)
+def test_what_is_too_large_for_one_file_gets_external_data(
+    tensors: int, size: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if size < 1 << 20:
+        monkeypatch.setattr(writer, "PROTOBUF_LIMIT", 4 * tensors * size - 1)
+    file_of_halves(tmp_path / "m.rdq", tensors, size)
+    assert (tmp_path / "m.rdq").stat().st_size < 5000
+    rdq.decompress(tmp_path / "m.rdq", threads=2).save(tmp_path / "m.onnx")
+    assert (tmp_path / "m.onnx").stat().st_size < 20000
+    data = np.memmap(tmp_path / "m.onnx.data", np.float32, "r")
+    assert data.nbytes >= 4 * tensors * size
+    entries = onnx.load(tmp_path / "m.onnx", load_external_data=False).graph.initializer
+    assert [(e.name, list(e.dims)) for e in entries] == [(f"w{i}", [size]) for i in range(tensors)]
+    for entry in entries:
+        place = {e.key: int(e.value) for e in entry.external_data if e.key != "location"}
+        assert place["length"] == 4 * size
+        first = place["offset"] // 4
+        assert data[first] == data[first + size // 2] == data[first + size - 1] == 0.5
+    del data
+    (tmp_path / "m.onnx.data").unlink()  # the folder outlives the test
