@@ -29,9 +29,17 @@ struct IntegerFinisher {
   Index filters;                // of all
   Index plane;                  // floats from one block to the next
   float float_low, float_high;  // clamp of float32 results
+  bool quick;                   // float32 results that integer_numbers.inl makes
+  float inverse;                // of the quantum
+  bool clean;                   // padding lanes of float32 results are 0 by themselves
 };
 
 inline bool is_clamp(Function f) { return f == Function::none || f == Function::relu || f == Function::clip; }
+
+// Whether the function is applied in registers to float32 results; the others are in a pass of their own.
+inline bool is_quick(Function f) {
+  return is_clamp(f) || f == Function::leaky_relu || f == Function::hard_swish || f == Function::silu;
+}
 
 // Whether float(sum)·multiplier is less than 2^31 in size for every sum.
 inline bool are_small(const IntegerFinish& f, Index filters) {
@@ -52,8 +60,8 @@ inline IntegerFinisher make_finisher(const ConvShape& shape, const IntegerConvAr
   finisher.range = level_range(f.zero, f.low, f.high);
   finisher.high = static_cast<float>(f.high - f.zero);
   finisher.activate = !is_clamp(f.activation.function);
-  finisher.sure = !f.to_float && !finisher.activate && f.scale == 1.0f && f.float_bias == nullptr &&
-                  are_small(f, shape.k);
+  finisher.sure = !f.to_float && f.quantum == 0.0f && !finisher.activate && f.scale == 1.0f &&
+                  f.float_bias == nullptr && are_small(f, shape.k);
   finisher.table = translation(f.table);
   finisher.fast = finisher.sure && f.residual == nullptr && (f.table == nullptr || finisher.table.permutes);
   finisher.filters = shape.k;
@@ -65,6 +73,9 @@ inline IntegerFinisher make_finisher(const ConvShape& shape, const IntegerConvAr
     finisher.float_low = f.activation.alpha;
     finisher.float_high = f.activation.beta;
   }
+  finisher.inverse = f.quantum == 0.0f ? 0.0f : 1.0f / f.quantum;
+  finisher.quick = (f.to_float || f.quantum != 0.0f) && is_quick(f.activation.function);
+  finisher.clean = shape.k % kBlock == 0 || keeps_zero(f.activation);
   return finisher;
 }
 
