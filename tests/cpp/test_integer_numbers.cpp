@@ -59,14 +59,12 @@ struct Range {
   float low = 0.0f, high = 0.0f;
 };
 
-Range range_of(const Data& data, const Floats& residual) {
+Range range_of(const Data& data) {
   const ConvShape& s = data.s;
   Range range;
   for (Index i = 0; i < s.n * s.k * data.area; ++i) {
     const Index k = i / data.area % s.k;
-    const float v = data.number_at(i / data.area / s.k, k, i % data.area);
-    const float extra = data.test.residual ? residual[at(i)] : 0.0f;
-    const float y = data.test.residual_last ? data.activate(v, k) + extra : data.activate(v + extra, k);
+    const float y = data.activate(data.number_at(i / data.area / s.k, k, i % data.area), k);
     range.low = std::fmin(range.low, y);
     range.high = std::fmax(range.high, y);
   }
@@ -86,21 +84,18 @@ Range seen(const Floats& extremes, Index block) {
 void check_unstored(const Case& test) {
   const Data data(test);
   const ConvShape& s = test.shape;
-  const Floats residual = random_floats(s.n * s.k * data.area, 6);
-  const Range wanted = range_of(data, residual);
+  const Range wanted = range_of(data);
   for (const Set& set : sets()) {
     CAPTURE(set.name);
     CAPTURE(describe(s));
     const Index block = set.table->block;
-    const Floats other = blocked(residual, s.n, s.k, data.area, block, 32);
-    Floats extremes(at(2 * block), 0.0f), stored = other;
+    const Index plane = divide(s.k, block) * block * data.area;
+    Floats extremes(at(2 * block), 0.0f), stored(at(s.n * plane));
     IntegerConvArgs args;
     args.dst = stored.data();
-    args.dst_image = args.finish.float_residual_image = static_cast<Index>(other.size()) / s.n;
+    args.dst_image = plane;
     args.finish.extremes = extremes.data();
     args.finish.to_float = true;
-    args.finish.float_residual = test.residual ? other.data() : nullptr;
-    args.finish.residual_last = test.residual_last;
     run(*set.table, data, args);
     CHECK(seen(extremes, block).low == wanted.low);
     CHECK(seen(extremes, block).high == wanted.high);
@@ -120,7 +115,6 @@ void check_unstored(const Case& test) {
     args.finish.quantum = grid.scale;
     args.finish.zero = grid.zero;
     run(*set.table, data, args);
-    const Index plane = static_cast<Index>(stored.size()) / s.n;
     for (Index i = 0; i < s.n * s.k * data.area; ++i) {
       const Index n = i / data.area / s.k, k = i / data.area % s.k, p = i % data.area;
       const float y = element(stored, plane, n, k, p, data.area, block);
@@ -171,18 +165,16 @@ TEST_CASE("ranges, and levels of them") {
           square(8, 14, 64, 1, 1, 0), square(21, 7, 21, 3, 1, 1, 21), square(96, 9, 96, 5, 2, 2, 96),
           square(130, 8, 130, 3, 2, 0, 130), square(16, 9, 16, 7, 3, 3, 16), crooked(21, 21, 21),
           crooked(37, 21, 1)}) {
-      const bool depthwise = shape.groups == shape.c;
-      for (const int residual : {0, 1, 2}) {
-        if (residual != 0 && depthwise) continue;
+      for (const bool float_bias : {false, true}) {
         Case test = {shape};
         test.shape.n = 2;
         test.output = Output::floats;
         test.extra = 3;
         test.src_zero = 12;
         test.activation = {function, -0.25f, 0.75f, nullptr};
-        test.float_bias = residual != 1;
-        test.residual = residual != 0;
-        test.residual_last = residual == 2;
+        test.float_bias = float_bias;
+        check_unstored(test);
+        test.multiplier = -0.5f;
         check_unstored(test);
       }
     }

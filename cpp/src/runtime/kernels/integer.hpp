@@ -45,7 +45,7 @@ struct IntegerFinish {
   bool residual_last = false;
   bool to_float = false;
   /// Of float32 results `extremes` alone are kept: dst is not looked at. This and `quantum` are for
-  /// activations that measures() allows, and for depthwise convolutions without a residual only.
+  /// activations that measures() allows, without a residual.
   bool measured = false;
   float quantum = 0;  ///< of levels (uint8); or 0
   /// Of float32 results, or null: block numbers not above, and block numbers not below, those of each lane;

@@ -53,6 +53,17 @@ inline bool are_small(const IntegerFinish& f, Index filters) {
   return sum(not_numbers) == 0.0f && greatest(most) < 1.0f;
 }
 
+// The level of a bound of float32 results.
+inline std::int32_t bound_level(const IntegerFinish& f, float bound) {
+  if (bound == -__builtin_inff()) return f.low;
+  if (bound == __builtin_inff()) return f.high;
+  const Vec low = splat(static_cast<float>(f.low - f.zero));
+  const Vec high = splat(static_cast<float>(f.high - f.zero));
+  std::int32_t levels[kBlock];
+  store(levels, nearest(clamp(splat(bound) / splat(f.quantum), low, high)) + splat(f.zero));
+  return levels[0];
+}
+
 inline IntegerFinisher make_finisher(const ConvShape& shape, const IntegerConvArgs& args) {
   const IntegerFinish& f = args.finish;
   IntegerFinisher finisher = {};
@@ -73,7 +84,11 @@ inline IntegerFinisher make_finisher(const ConvShape& shape, const IntegerConvAr
     finisher.float_low = f.activation.alpha;
     finisher.float_high = f.activation.beta;
   }
-  finisher.inverse = f.quantum == 0.0f ? 0.0f : 1.0f / f.quantum;
+  if (f.quantum != 0.0f) {
+    finisher.inverse = 1.0f / f.quantum;
+    finisher.range =
+        level_range(f.zero, bound_level(f, finisher.float_low), bound_level(f, finisher.float_high));
+  }
   finisher.quick = (f.to_float || f.quantum != 0.0f) && is_quick(f.activation.function);
   finisher.clean = shape.k % kBlock == 0 || keeps_zero(f.activation);
   return finisher;

@@ -71,9 +71,13 @@ struct TileNumbers {
         f.float_residual + at.image * f.float_residual_image + at.block * plane + at.pixel * kBlock;
   }
 
+  // Neither residual nor activation.
+  [[nodiscard, gnu::always_inline]] Vec unbound(Ints sums, int n) const {
+    return to_float(sums) * multipliers[n] + bias[n];
+  }
   template <class F>
   [[nodiscard, gnu::always_inline]] Vec at(Ints sums, Index p, int n, const F& f) const {
-    Vec x = to_float(sums) * multipliers[n] + bias[n];
+    Vec x = unbound(sums, n);
     if (first != nullptr) x = x + load(first + n * plane + p * kBlock);
     x = f(x);
     return last == nullptr ? x : x + load(last + n * plane + p * kBlock);
@@ -117,18 +121,24 @@ void store_numbers(const IntegerFinisher& finisher, const std::int32_t* sums, co
   }
 }
 
+// Numbers of a lane rise or fall with its sums: the least and the greatest sum have them all between them.
 // Padding lanes are 0.
-template <int N>
-void measure_numbers(const IntegerFinisher& finisher, const std::int32_t* sums, const TilePlace& at,
-                     Index pixels) {
+template <int P, int N>
+[[gnu::always_inline]] inline void measure_tile(const IntegerFinisher& finisher, const Ints (&sums)[P][N],
+                                                const TilePlace& at) {
   const TileNumbers<N> numbers(finisher, at);
   const Clamp f(finisher);
   Extremes extremes;
-  for (Index p = at.skip; p < pixels; ++p) {
-    for_each<N>([&](auto n) __attribute__((always_inline)) {
-      extremes.see(numbers.at(load(sums + (p * N + n) * kBlock), p, n, f));
+  for_each<N>([&](auto n) __attribute__((always_inline)) {
+    Ints low = sums[0][n];
+    Ints high = low;
+    for_each<P>([&](auto p) __attribute__((always_inline)) {
+      low = least(low, sums[p][n]);
+      high = greatest(high, sums[p][n]);
     });
-  }
+    extremes.see(f(numbers.unbound(low, n)));
+    extremes.see(f(numbers.unbound(high, n)));
+  });
   extremes.keep(finisher.args->finish.extremes);
 }
 
@@ -144,7 +154,7 @@ struct Quotients {
     gap = splat(size > 1e-37f && size < 1e37f ? 0.0f : 1.0f);
   }
   [[nodiscard, gnu::always_inline]] Ints fast(Vec x) {
-    x = x * inverse;
+    x = min(high, x * inverse);
     const Ints whole = nearest(x);
     gap = max(abs(x - to_float(whole)), gap);
     return whole;
@@ -155,11 +165,11 @@ struct Quotients {
   Vec quantum, inverse, high, gap;
 };
 
+// Levels keep the order of numbers: those of the bounds bound them.
 template <int N>
 void quantize_numbers(const IntegerFinisher& finisher, const std::int32_t* sums, const TilePlace& at,
                       Index pixels) {
   const IntegerConvArgs& args = *finisher.args;
-  const Clamp f(finisher);
   const TileNumbers<N> numbers(finisher, at);
   Quotients quotients(finisher);
   const LevelRange range = finisher.range;
@@ -175,7 +185,7 @@ void quantize_numbers(const IntegerFinisher& finisher, const std::int32_t* sums,
         constexpr int kPixel = decltype(i)::value / N;
         if constexpr (kPixel < kTogether<N>) {
           const Index q = kPixel < count ? p + kPixel : p;
-          levels[i] = level(numbers.at(load(sums + (q * N + i % N) * kBlock), q, i % N, f));
+          levels[i] = level(numbers.unbound(load(sums + (q * N + i % N) * kBlock), i % N));
         } else {
           levels[i] = levels[0];
         }
@@ -210,7 +220,6 @@ template <int N>
 [[gnu::noinline]] void finish_numbers(const IntegerFinisher& finisher, const std::int32_t* sums,
                                       const TilePlace& at, Index pixels) {
   if (finisher.args->finish.quantum != 0.0f) return quantize_numbers<N>(finisher, sums, at, pixels);
-  if (finisher.args->finish.measured) return measure_numbers<N>(finisher, sums, at, pixels);
   with_quick(finisher, [&](const auto& f) __attribute__((always_inline)) {
     store_numbers<N>(finisher, sums, at, pixels, f);
   });

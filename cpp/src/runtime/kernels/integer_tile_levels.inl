@@ -88,6 +88,7 @@ template <int P, int N>
 [[gnu::always_inline]] inline void finish_tile(const IntegerFinisher& finisher, const Ints (&sums)[P][N],
                                                const TilePlace& at) {
   if (!finisher.fast) {
+    if (finisher.args->finish.measured) return measure_tile(finisher, sums, at);
     alignas(64) std::int32_t all[P * N * kBlock];
     for_each<P>([&](auto p) __attribute__((always_inline)) {
       for_each<N>([&](auto n)

@@ -70,28 +70,30 @@ struct DepthwiseLine {
 // Pixels whose sums wait for each other.
 constexpr Index kWaiting = 8;
 
-// What the i-th of a pixel's vectors, in the order of the unit, is as float32 before its activation.
-[[gnu::always_inline]] inline Vec unit_number(const DepthwiseUnit& unit, const std::int32_t* sums, Index i) {
-  return to_float(load(sums + i * kBlock)) * load(unit.multipliers + i * kBlock) +
-         load(unit.bias + i * kBlock);
-}
-
 // Rows that there are not count as 0.
 template <int K, int R>
 void measure_waiting(const IntegerFinisher& finisher, const DepthwiseUnit& unit,
                      const DepthwiseLine<K, R>& line, Index pixels, const std::int32_t* waiting) {
+  const auto real = [&](Vec x) {
+    if (R == 1 || line.real == R) return x;
+    float rows[kBlock];
+    store(rows, x);
+    return load_some(rows, line.real * (kBlock / R));
+  };
   const Clamp f(finisher);
   Extremes extremes;
-  for (Index p = 0; p < pixels; ++p, waiting += kUnit) {
-    for_each<4>([&](auto i) __attribute__((always_inline)) {
-      Vec x = f(unit_number(unit, waiting, i));
-      if (R > 1 && line.real < R) {
-        float rows[kBlock];
-        store(rows, x);
-        x = load_some(rows, line.real * (kBlock / R));
-      }
-      extremes.see(x);
-    });
+  for (Index i = 0; i < kUnit; i += kBlock) {
+    Ints low = load(waiting + i);
+    Ints high = low;
+    for (Index p = 1; p < pixels; ++p) {
+      const Ints sums = load(waiting + p * kUnit + i);
+      low = least(low, sums);
+      high = greatest(high, sums);
+    }
+    const Vec multipliers = load(unit.multipliers + i);
+    const Vec bias = load(unit.bias + i);
+    extremes.see(real(f(to_float(low) * multipliers + bias)));
+    extremes.see(real(f(to_float(high) * multipliers + bias)));
   }
   extremes.keep(finisher.args->finish.extremes);
 }
@@ -108,13 +110,14 @@ template <int K, int R>
 template <int K, int R>
 void quantize_waiting(const IntegerFinisher& finisher, const DepthwiseUnit& unit,
                       const DepthwiseLine<K, R>& line, Index x, Index pixels, const std::int32_t* waiting) {
-  const Clamp f(finisher);
   Quotients quotients(finisher);
   const auto run = [&](auto level) __attribute__((always_inline)) {
     for (Index p = 0; p < pixels; ++p) {
       Ints levels[4];
       for_each<4>([&](auto i) __attribute__((always_inline)) {
-        levels[i] = level(f(unit_number(unit, waiting + p * kUnit, i)));
+        const Ints sums = load(waiting + p * kUnit + i * kBlock);
+        levels[i] =
+            level(to_float(sums) * load(unit.multipliers + i * kBlock) + load(unit.bias + i * kBlock));
       });
       store_unit(finisher, unit, line, x + p, level_bytes(levels, finisher.range));
     }

@@ -175,7 +175,7 @@ constexpr Index kFewProducts = 12;
 const Step* quantizer_within(const Builder& builder, const Step& step, const IntegerPlan& plan) {
   const ValueId y = step.outputs[0];
   const Step* const quantizer = quantizer_of(builder, y);
-  if (quantizer == nullptr) return nullptr;
+  if (quantizer == nullptr || program::input(step, 4) != kNone) return nullptr;
   const std::vector<ValueId>& made = quantizer->outputs;
   if (made.size() < 3 || std::ranges::find(made, kNone) != made.end() ||
       builder.layout(made[0]) != Layout::channels_last)
@@ -184,7 +184,7 @@ const Step* quantizer_within(const Builder& builder, const Step& step, const Int
   if (!kernels::measures(*own_activation(op.requantize.activation))) return nullptr;
   const kernels::ConvShape& s = plan.shape;
   if (s.n * s.k * s.oh() * s.ow() * Index{sizeof(float)} <= kCached) return nullptr;
-  if (plan.depthwise) return program::input(step, 4) == kNone ? quantizer : nullptr;
+  if (plan.depthwise) return quantizer;
   const Index products = s.kh * s.kw * kernels::divide(s.c / plan.groups, 4);
   return products <= kFewProducts ? quantizer : nullptr;
 }
