@@ -241,6 +241,80 @@ def test_dynamic_layers_are_fused() -> None:
         np.testing.assert_allclose(onednn, fused, rtol=1e-5, atol=1e-5 * np.ptp(plain))
 
 
+def agree(proto: onnx.ModelProto, shape: tuple[int, ...]) -> list[str]:
+    """Checks that both backends and the program before fusions say the same; gives the fused program's steps."""
+    graph = native_graph(rdq.load(proto))
+    x = noise(shape)
+    plain = runtime.run_once(graph, "reference", [x], fuse=False)[0]
+    fused = runtime.run_once(graph, "reference", [x])[0]
+    np.testing.assert_allclose(fused, plain, rtol=1e-5, atol=1e-5 * np.ptp(plain))
+    if "onednn" in runtime.backends():
+        for threads in (1, 2):
+            session = rdq.Session(rdq.load(proto), backend="onednn", threads=threads)
+            (onednn,) = session.run({"x": x}).values()
+            np.testing.assert_allclose(onednn, fused, rtol=1e-5, atol=1e-5 * np.ptp(plain))
+    return operations(program.dump(graph, {"x": shape}))
+
+
+@pytest.mark.parametrize(
+    ("before", "window", "swapped"),
+    [
+        ("Relu", {"kernel_shape": [3, 3], "strides": [2, 2], "pads": [1, 1, 1, 1]}, True),
+        ("Relu", {"kernel_shape": [2, 2], "strides": [2, 2]}, True),
+        ("Relu", {"kernel_shape": [2, 2], "strides": [3, 3]}, False),  # leaves pixels out
+        ("Relu", {"kernel_shape": [3, 3], "strides": [3, 3]}, False),  # and here the last ones
+        ("Identity", {"kernel_shape": [2, 2], "strides": [2, 2]}, False),  # maxima of what is negative
+    ],
+)
+def test_levels_of_maxima_are_maxima_of_levels(before: str, window: dict[str, Any], swapped: bool) -> None:
+    net = Net()
+    parts = [net.call(before, _dynamic(net, "x", c, 3)) for c in (5, 8)]
+    largest = net.call("MaxPool", net.call("Concat", *parts, axis=1), **window)
+    y = _dynamic(net, largest, 4, 13)
+    steps = agree(models.build(net.nodes, net.tensors, {"x": IMAGE}, {y: list("abcd")}), IMAGE)
+    order = [step for step in steps if step in ("pool", "dynamic_quantize")]
+    # the layers of the same image have a range each, as the file says
+    assert order[-2:] == (["dynamic_quantize", "pool"] if swapped else ["pool", "dynamic_quantize"])
+
+
+def test_ranges_of_parts_are_those_of_the_whole() -> None:
+    net = Net()
+    a = net.call("Relu", _dynamic(net, "x", 32, 3, strides=[2, 2]))
+    b = net.call("Mul", a, net.call("Sigmoid", a))
+    halves = [f"half{i}" for i in range(2)]
+    net.nodes.append(helper.make_node("Split", [_dynamic(net, b, 32, 32)], halves, "split", axis=1))
+    c = _dynamic(net, halves[1], 16, 16)
+    small = _dynamic(net, c, 16, 16, strides=[2, 2])
+    large = net.call("Resize", small, "", net.tensor([1.0, 1.0, 2.0, 2.0]), mode="nearest",
+                     coordinate_transformation_mode="asymmetric", nearest_mode="floor")  # fmt: skip
+    most = net.call("MaxPool", c, kernel_shape=[5, 5], pads=[2, 2, 2, 2])
+    whole = net.call("Concat", *halves, c, large, most, axis=1)
+    y = _dynamic(net, whole, 8, 80)
+    proto = models.build(net.nodes, net.tensors, {"x": IMAGE}, {y: list("abcd")}, 13)
+    assert agree(proto, IMAGE).count("dynamic_quantize") == 5
+    if "onednn" in runtime.backends():
+        plan = rdq.Session(rdq.load(proto), backend="onednn").plan()
+        kernels = [row["kernel"] for row in plan if row["op"] == "dynamic_quantize"]
+        assert kernels[-1].startswith("quantize ")
+        assert kernels[0].startswith("range and quantize ")
+
+
+def test_large_numbers_are_never_stored() -> None:
+    """Results larger than a cache, of which only levels are read, are made twice in place of stored."""
+    shape = (1, 3, 160, 160)
+    net = Net()
+    a = net.call("Relu", _dynamic(net, "x", 24, 3))
+    b = net.call("Clip", _dynamic(net, a, 24, 1, group=24), net.tensor(0.0), net.tensor(0.5))
+    c = _dynamic(net, b, 16, 24, size=1)
+    y = _dynamic(net, c, 4, 16, strides=[4, 4])
+    proto = models.build(net.nodes, net.tensors, {"x": shape}, {y: list("abcd")})
+    agree(proto, shape)
+    if "onednn" in runtime.backends():
+        plan = rdq.Session(rdq.load(proto), backend="onednn").plan()
+        layers = [row["kernel"] for row in plan if row["op"] == "level_convolution"]
+        assert ["range and quantize" in kernel for kernel in layers] == [True, True, True, False]
+
+
 def test_levels_come_and_go_as_inputs_and_outputs() -> None:
     """Levels as a program's input and output, and what reads them in another layout."""
     net = Net()

@@ -8,71 +8,11 @@
 #include <string>
 #include <vector>
 
-#include "integer_reference.hpp"
-#include "runtime/kernels/integer_tables.hpp"
+#include "integer_sets.hpp"
 
 using namespace reference;
-using rdquant::core::Isa;
 
 namespace {
-
-struct Set {
-  std::string name;
-  const IntegerConvolutionTable* table;
-};
-
-// Every set of instructions that this processor runs.
-std::vector<Set> sets() {
-  namespace k = rdquant::runtime::kernels;
-  std::vector<Set> all = {{"baseline", &k::baseline::integer_convolution}};
-#if defined(__x86_64__)
-  const Isa best = rdquant::core::available_isa();
-  if (best >= Isa::avx2) all.push_back({"avx2", &k::avx2::integer_convolution});
-  if (best >= Isa::avx512) all.push_back({"avx512", &k::avx512::integer_convolution});
-  if (best >= Isa::avx512 && __builtin_cpu_supports("avx512vnni")) {
-    all.push_back({"avx512vnni", &k::avx512vnni::integer_convolution});
-  }
-#endif
-  return all;
-}
-
-std::string describe(const ConvShape& s) {
-  std::string text;
-  for (const Index i : {s.n, s.c, s.h, s.w, s.k, s.kh, s.kw, s.sh, s.sw, s.dh, s.dw, s.top, s.left, s.bottom,
-                        s.right, s.groups}) {
-    text += std::to_string(i) + " ";
-  }
-  return text;
-}
-
-// Packs in two ranges and runs in three, in disorder.
-void run(const IntegerConvolutionTable& table, const Data& data, IntegerConvArgs args) {
-  const Case& test = data.test;
-  const IntegerPlan plan = table.plan(data.s, data.pixel);
-  std::vector<std::byte> memory(at(plan.bytes) + 64, std::byte{0x55});
-  std::byte* const packed = memory.data() + (64 - reinterpret_cast<std::uintptr_t>(memory.data()) % 64) % 64;
-  const Index middle = plan.pack_items / 2;
-  table.pack(plan, data.weights.data(), packed, middle, plan.pack_items);
-  table.pack(plan, data.weights.data(), packed, 0, middle);
-  args.src = data.src.data();
-  args.src_image = data.image;
-  args.src_pixel = data.pixel;
-  args.src_signed = test.src_signed;
-  args.src_zero = test.src_zero;
-  args.weights = packed;
-  args.bias = test.bias ? data.bias.data() : nullptr;
-  args.finish.multipliers = data.multipliers.data();
-  args.finish.multiplier = test.multiplier;
-  args.finish.float_bias = test.float_bias ? data.float_bias.data() : nullptr;
-  args.finish.activation = test.activation;
-  args.finish.activation.slopes = data.slopes.data();
-  args.finish.scale = test.scale;
-  const Index first = plan.items / 3;
-  const Index second = plan.items - plan.items / 4;
-  table.run(plan, args, second, plan.items);
-  table.run(plan, args, 0, first);
-  table.run(plan, args, first, second);
-}
 
 void check_levels(const Case& test) {
   const Data data(test);
@@ -116,47 +56,6 @@ void check_levels(const Case& test) {
   }
 }
 
-void check_floats(const Case& test) {
-  const Data data(test);
-  const ConvShape& s = test.shape;
-  const Floats residual = random_floats(s.n * s.k * data.area, 6);
-  for (const Set& set : sets()) {
-    CAPTURE(set.name);
-    CAPTURE(describe(s));
-    const Index block = set.table->block;
-    const Floats other = blocked(residual, s.n, s.k, data.area, block, 32);
-    Floats dst = other;  // in place
-    IntegerConvArgs args;
-    args.dst = dst.data();
-    args.dst_image = static_cast<Index>(dst.size()) / s.n;
-    args.finish.to_float = true;
-    args.finish.float_residual = test.residual ? dst.data() : nullptr;
-    args.finish.float_residual_image = args.dst_image;
-    args.finish.residual_last = test.residual_last;
-    run(*set.table, data, args);
-    double worst = 0.0;
-    for (Index i = 0; i < s.n * s.k * data.area; ++i) {
-      const Index n = i / data.area / s.k;
-      const Index k = i / data.area % s.k;
-      const float v = data.number_at(n, k, i % data.area);
-      const float extra = test.residual ? residual[at(i)] : 0.0f;
-      const float wanted = test.residual_last ? data.activate(v, k) + extra : data.activate(v + extra, k);
-      const float got = element(dst, args.dst_image, n, k, i % data.area, data.area, block);
-      const bool exact =
-          test.activation.function == Function::none || test.activation.function == Function::relu;
-      if (exact) {
-        CHECK(got == wanted);
-      } else {
-        worst = std::fmax(worst, std::fabs(got - wanted) / std::fmax(1.0f, std::fabs(wanted)));
-      }
-    }
-    CHECK(worst < 2e-6);
-    for (Index k = s.k; k < divide(s.k, block) * block; ++k) {
-      CHECK(element(dst, args.dst_image, s.n - 1, k, data.area - 1, data.area, block) == 0.0f);
-    }
-  }
-}
-
 // With every kind of source and output.
 void check(const ConvShape& shape) {
   Case test = {shape};
@@ -173,34 +72,6 @@ void check(const ConvShape& shape) {
   test.extra = 0;
   test.bias = false;
   check_levels(test);
-}
-
-ConvShape square(Index c, Index size, Index k, Index kernel, Index stride, Index pad, Index groups = 1) {
-  ConvShape s;
-  s.c = c;
-  s.h = s.w = size;
-  s.k = k;
-  s.kh = s.kw = kernel;
-  s.sh = s.sw = stride;
-  s.top = s.left = s.bottom = s.right = pad;
-  s.groups = groups;
-  return s;
-}
-
-// Everything unequal: two images, sizes, pads, strides, dilations.
-ConvShape crooked(Index c, Index k, Index groups) {
-  ConvShape s = square(c, 11, k, 3, 1, 0, groups);
-  s.n = 2;
-  s.w = 17;
-  s.kh = 4;
-  s.sh = 3;
-  s.sw = 2;
-  s.dh = 2;
-  s.dw = 3;
-  s.top = 5;
-  s.left = 1;
-  s.right = 9;
-  return s;
 }
 
 }  // namespace
@@ -364,26 +235,6 @@ TEST_CASE("activations into levels") {
       test.scale = 25.0f;
       test.float_bias = true;
       check_levels(test);
-    }
-  }
-}
-
-TEST_CASE("float32 outputs") {
-  for (const Function function :
-       {Function::none, Function::relu, Function::clip, Function::silu, Function::prelu, Function::sigmoid}) {
-    for (const ConvShape& shape : {square(20, 9, 37, 3, 1, 1), square(21, 7, 21, 3, 1, 1, 21),
-                                   square(6, 6, 9, 3, 1, 1, 3), square(16, 9, 16, 7, 3, 3, 16)}) {
-      for (const int residual : {0, 1, 2}) {
-        Case test = {shape};
-        test.shape.n = 2;
-        test.output = Output::floats;
-        test.src_zero = 12;
-        test.activation = {function, 0.25f, 0.75f, nullptr};
-        test.float_bias = residual != 0;
-        test.residual = residual != 0;
-        test.residual_last = residual == 2;
-        check_floats(test);
-      }
     }
   }
 }

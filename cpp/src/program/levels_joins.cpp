@@ -1,4 +1,5 @@
-// Tables and sums of levels into the convolution before them.
+// Tables and sums of levels into the convolution before them; levels of maxima.
+#include <algorithm>
 #include <array>
 #include <utility>
 
@@ -103,10 +104,63 @@ bool join_numbers(Rewriter& rewriter, std::size_t i) {
   return true;
 }
 
+/// Whether no number of `id` is negative.
+bool is_positive(Rewriter& rewriter, ValueId id) {
+  const auto made = rewriter.maker(id);
+  if (!made) return false;
+  const Step& step = rewriter.step(*made);
+  if (std::holds_alternative<Concat>(step.operation))
+    return std::ranges::all_of(step.inputs, [&](ValueId part) { return is_positive(rewriter, part); });
+  Activation last;
+  if (const auto* levels = std::get_if<LevelConvolution>(&step.operation)) {
+    if (!levels->residual_last) last = levels->requantize.activation;
+  } else if (const auto* convolution = std::get_if<Convolution>(&step.operation)) {
+    if (!convolution->residual_last) last = convolution->activation;
+  }
+  return last.function == Function::relu || (last.function == Function::clip && last.a >= 0);
+}
+
+/// Whether every element lies under a window and every window holds one.
+bool covers(const Window& window, const core::Shape& x, const core::Shape& y) {
+  for (std::size_t i = 0; i < window.kernel.size(); ++i) {
+    const std::int64_t kernel = window.kernel[i], last = (y[i + 2] - 1) * window.strides[i];
+    if (window.dilations[i] != 1 || window.strides[i] > kernel || window.pads_begin[i] >= kernel)
+      return false;
+    const std::int64_t from = last - window.pads_begin[i];
+    if (from >= x[i + 2] || from + kernel < x[i + 2]) return false;
+  }
+  return true;
+}
+
+/// Levels, on their own range, of maxima: maxima of levels. The range is that of the numbers before the
+/// maxima where none is negative and none is left out.
+bool join_maxima(Rewriter& rewriter, std::size_t i) {
+  if (!std::holds_alternative<DynamicQuantize>(rewriter.step(i).operation)) return false;
+  const ValueId y = rewriter.step(i).inputs[0];
+  const auto found = rewriter.sole_maker<Pool>(y);
+  if (!found) return false;
+  Step &pool = rewriter.step(*found), &quantize = rewriter.step(i);
+  const auto& op = std::get<Pool>(pool.operation);
+  const ValueId x = pool.inputs[0];
+  if (op.function != PoolFunction::max || (pool.outputs.size() > 1 && pool.outputs[1] != kNone) ||
+      quantize.outputs[0] == kNone || !is_positive(rewriter, x) ||
+      !covers(op.window, rewriter.shape(x), rewriter.shape(y)))
+    return false;
+  Value& levels = rewriter.program().values[index(y)];
+  levels.dtype = core::DType::u8;
+  levels.shape = rewriter.shape(x);
+  std::swap(pool, quantize);
+  Step &first = rewriter.step(*found), &second = rewriter.step(i);
+  second.outputs = {std::exchange(first.outputs[0], y)};
+  rewriter.replace(*found, first.operation, {x});
+  rewriter.replace(i, second.operation, {y});
+  return true;
+}
+
 }  // namespace
 
 void join_levels(Program& program) {
-  constexpr std::array<Fusion, 3> kRules = {join_table, join_sum, join_numbers};
+  constexpr std::array<Fusion, 4> kRules = {join_table, join_sum, join_numbers, join_maxima};
   for (bool changed = true; changed;) {
     Rewriter rewriter(program);
     changed = false;

@@ -9,23 +9,6 @@ namespace {
 // A pixel of the padding.
 alignas(64) constexpr float kZeros[kBlock] = {};
 
-// Zero at zero: padding lanes, whose sum is zero, stay zero by themselves.
-inline bool keeps_zero(const Activation& f) {
-  using enum Function;
-  switch (f.function) {
-    case clip:
-      return f.alpha <= 0.0f && f.beta >= 0.0f;
-    case hard_sigmoid:
-      return f.beta <= 0.0f;
-    case sigmoid:
-    case exp:
-    case reciprocal:
-      return false;
-    default:
-      return true;
-  }
-}
-
 // How the sums of one convolution become its output. `low` and `high` clamp in registers; every other
 // activation runs over the tile after it was stored, while it is in the first cache.
 struct Finish {

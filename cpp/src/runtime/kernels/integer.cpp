@@ -44,6 +44,18 @@ IntegerKernels best_avx512() {
 
 }  // namespace
 
+bool measures(const Activation& activation) {
+  switch (activation.function) {
+    case Function::none:
+    case Function::relu:
+      return true;
+    case Function::clip:
+      return activation.alpha <= 0.0F && activation.beta >= 0.0F;
+    default:
+      return false;
+  }
+}
+
 const IntegerKernels& integer_kernels(core::Isa isa) {
   if (isa > core::available_isa()) {
     throw core::InvalidArgument("kernels for " + std::string(core::isa_name(isa)) +

@@ -27,6 +27,8 @@ struct LevelSum {
 /// the two multipliers first) + float_bias[k]. Into levels: q = clamp(round(activation(v)·scale) + zero, low,
 /// high); then, where given, q = table[byte of q]; then, where given, the sum of q (as a) and the residual
 /// (as b). Into float32: y = activation(v + residual), or activation(v) + residual where `residual_last`.
+/// Where `quantum` is not 0, levels are made of that y instead: q = clamp(round(y / quantum) + zero, low,
+/// high).
 struct IntegerFinish {
   const float* multipliers = nullptr;  ///< padded to whole blocks
   float multiplier = 1;                ///< 1 but for ranges known at run time only
@@ -42,10 +44,17 @@ struct IntegerFinish {
   Index float_residual_image = 0;
   bool residual_last = false;
   bool to_float = false;
+  /// Of float32 results `extremes` alone are kept: dst is not looked at. This and `quantum` are for
+  /// activations that measures() allows, without a residual.
+  bool measured = false;
+  float quantum = 0;  ///< of levels (uint8); or 0
   /// Of float32 results, or null: block numbers not above, and block numbers not below, those of each lane;
   /// updated with what is stored. For the caller's own thread.
   float* extremes = nullptr;
 };
+
+/// Whether float32 results may be measured only, and made levels: the activation is a clamp that keeps 0.
+[[nodiscard]] bool measures(const Activation& activation);
 
 struct IntegerConvArgs {
   const std::uint8_t* src = nullptr;

@@ -49,6 +49,16 @@ inline Bytes no_bytes() { return {_mm512_setzero_si512()}; }
 }
 inline Fours splat_fours(std::uint8_t x) { return fours(_mm512_set1_epi8(static_cast<char>(x))); }
 
+// Ints whose four numbers from 4·j on lie at p + j·kBlock.
+[[gnu::always_inline]] inline Ints load_quarters(const std::int32_t* p) {
+  const auto quarter = [=](int j) {
+    return _mm_loadu_si128(reinterpret_cast<const __m128i*>(p + j * kBlock));
+  };
+  const __m512i two = _mm512_maskz_inserti32x4(kAll, _mm512_castsi128_si512(quarter(0)), quarter(1), 1);
+  const __m512i three = _mm512_maskz_inserti32x4(kAll, two, quarter(2), 2);
+  return {_mm512_maskz_inserti32x4(kAll, three, quarter(3), 3)};
+}
+
 // n levels of the pixels of R rows (the first `rows` of them) in the order that interleave makes.
 template <int R>
 [[gnu::always_inline]] inline void store_interleaved(std::uint8_t* const (&p)[R], Index rows, Index n,
@@ -95,6 +105,11 @@ inline Bytes no_bytes() { return {_mm256_setzero_si256()}; }
   out[3] = fours(_mm256_unpackhi_epi16(ab1, cd1));
 }
 inline Fours splat_fours(std::uint8_t x) { return fours(_mm256_set1_epi8(static_cast<char>(x))); }
+
+[[gnu::always_inline]] inline Ints load_quarters(const std::int32_t* p) {
+  const auto half = [=](int j) { return _mm_loadu_si128(reinterpret_cast<const __m128i*>(p + j * kBlock)); };
+  return {_mm256_inserti128_si256(_mm256_castsi128_si256(half(0)), half(1), 1)};
+}
 
 template <int R>
 [[gnu::always_inline]] inline void store_interleaved(std::uint8_t* const (&p)[R], Index rows, Index n,

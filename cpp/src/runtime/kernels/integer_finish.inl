@@ -29,9 +29,17 @@ struct IntegerFinisher {
   Index filters;                // of all
   Index plane;                  // floats from one block to the next
   float float_low, float_high;  // clamp of float32 results
+  bool quick;                   // float32 results that integer_numbers.inl makes
+  float inverse;                // of the quantum
+  bool clean;                   // padding lanes of float32 results are 0 by themselves
 };
 
 inline bool is_clamp(Function f) { return f == Function::none || f == Function::relu || f == Function::clip; }
+
+// Whether the function is applied in registers to float32 results; the others are in a pass of their own.
+inline bool is_quick(Function f) {
+  return is_clamp(f) || f == Function::leaky_relu || f == Function::hard_swish || f == Function::silu;
+}
 
 // Whether float(sum)·multiplier is less than 2^31 in size for every sum.
 inline bool are_small(const IntegerFinish& f, Index filters) {
@@ -45,6 +53,17 @@ inline bool are_small(const IntegerFinish& f, Index filters) {
   return sum(not_numbers) == 0.0f && greatest(most) < 1.0f;
 }
 
+// The level of a bound of float32 results.
+inline std::int32_t bound_level(const IntegerFinish& f, float bound) {
+  if (bound == -__builtin_inff()) return f.low;
+  if (bound == __builtin_inff()) return f.high;
+  const Vec low = splat(static_cast<float>(f.low - f.zero));
+  const Vec high = splat(static_cast<float>(f.high - f.zero));
+  std::int32_t levels[kBlock];
+  store(levels, nearest(clamp(splat(bound) / splat(f.quantum), low, high)) + splat(f.zero));
+  return levels[0];
+}
+
 inline IntegerFinisher make_finisher(const ConvShape& shape, const IntegerConvArgs& args) {
   const IntegerFinish& f = args.finish;
   IntegerFinisher finisher = {};
@@ -52,8 +71,8 @@ inline IntegerFinisher make_finisher(const ConvShape& shape, const IntegerConvAr
   finisher.range = level_range(f.zero, f.low, f.high);
   finisher.high = static_cast<float>(f.high - f.zero);
   finisher.activate = !is_clamp(f.activation.function);
-  finisher.sure = !f.to_float && !finisher.activate && f.scale == 1.0f && f.float_bias == nullptr &&
-                  are_small(f, shape.k);
+  finisher.sure = !f.to_float && f.quantum == 0.0f && !finisher.activate && f.scale == 1.0f &&
+                  f.float_bias == nullptr && are_small(f, shape.k);
   finisher.table = translation(f.table);
   finisher.fast = finisher.sure && f.residual == nullptr && (f.table == nullptr || finisher.table.permutes);
   finisher.filters = shape.k;
@@ -65,6 +84,13 @@ inline IntegerFinisher make_finisher(const ConvShape& shape, const IntegerConvAr
     finisher.float_low = f.activation.alpha;
     finisher.float_high = f.activation.beta;
   }
+  if (f.quantum != 0.0f) {
+    finisher.inverse = 1.0f / f.quantum;
+    finisher.range =
+        level_range(f.zero, bound_level(f, finisher.float_low), bound_level(f, finisher.float_high));
+  }
+  finisher.quick = (f.to_float || f.quantum != 0.0f) && is_quick(f.activation.function);
+  finisher.clean = shape.k % kBlock == 0 || keeps_zero(f.activation);
   return finisher;
 }
 

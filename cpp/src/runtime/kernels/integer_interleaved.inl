@@ -6,69 +6,13 @@
 // four blocks of channels in the order that interleaving leaves them.
 #pragma once
 
-#include "integer_bytes.inl"
 #include "integer_tile_levels.inl"
+#include "integer_unit.inl"
 
 namespace rdquant::runtime::kernels {
 namespace {
 
 #if defined(__AVX2__)
-
-constexpr Index kUnit = 4 * kBlock;  // channels of a unit that takes one row at once
-
-// Units of an image's channels: whole ones, and one with the rest, which takes `rows` rows of outputs at once
-// where its channels fill less than half of the vectors.
-struct DepthwiseUnits {
-  Index whole, rest, rows;
-  [[nodiscard]] Index count() const { return whole + (rest > 0 ? 1 : 0); }
-  [[nodiscard]] Index rows_of(Index unit) const { return unit < whole ? 1 : rows; }
-  // Steps of one image: rows of outputs, or groups of them.
-  [[nodiscard]] Index steps(Index oh) const { return whole * oh + (rest > 0 ? divide(oh, rows) : 0); }
-};
-
-inline DepthwiseUnits depthwise_units(const ConvShape& s) {
-  const Index rest = s.c % kUnit;
-  Index rows = 1;
-  while (rows < kLanes && rest * rows * 2 <= kUnit) rows *= 2;
-  return {s.c / kUnit, rest, rows};
-}
-
-// The channel, counted from the unit's first, of lane `lane` of the i-th of a unit's vectors: interleaving
-// goes by groups of 16 channels; rows lie one after the other.
-inline Index unit_channel(Index rows, Index i, Index lane) {
-  return lane / 4 % (kLanes / rows) * 16 + 4 * i + lane % 4;
-}
-
-// By channel to the order of a unit.
-inline void to_unit_order(Index rows, const std::int32_t* from, std::int32_t* to) {
-  for (Index i = 0; i < 4; ++i) {
-    for (Index lane = 0; lane < kBlock; lane += 4) {
-      std::memcpy(to + i * kBlock + lane, from + unit_channel(rows, i, lane), 4 * sizeof(std::int32_t));
-    }
-  }
-}
-
-// What the rows of one unit of one image share.
-struct DepthwiseUnit {
-  alignas(64) std::int32_t start[kUnit];
-  alignas(64) float multipliers[kUnit];
-  const std::uint8_t* src;  // first channel
-  const std::int8_t* weights;
-  const std::uint8_t* zeros;  // a pixel of the padding
-  std::uint8_t zero;          // the same, one channel, as uint8
-  Index image, block, channels;
-};
-
-// Rows of the output that are made at once. Rows of the kernel in the padding read one pixel of zeros again
-// and again.
-template <int K, int R>
-struct DepthwiseLine {
-  const std::uint8_t* rows[K][R];
-  Index masks[K][R];     // of the distance from the first column; 0 in the padding
-  std::uint8_t* dst[R];  // first pixel, first channel of the unit
-  Index pixel;           // the first row's first pixel's place in the image
-  Index real;            // rows that there are
-};
 
 template <int K, int R>
 void start_line(const ConvShape& s, const IntegerConvArgs& args, const DepthwiseUnit& unit, Index y,
@@ -115,72 +59,6 @@ template <int First, int K, int R>
     for_each<4>([&](auto i) __attribute__((always_inline)) { rows[i] = flip(rows[i]); });
   }
   interleave(rows[0], rows[1], rows[2], rows[3], out);
-}
-
-// Pixels whose sums wait for finish_any.
-constexpr Index kWaiting = 8;
-
-// Finishes `pixels` pixels of each row from x on, whose sums wait in the order of the unit.
-template <int K, int R>
-[[gnu::noinline]] void finish_waiting(const IntegerFinisher& finisher, const DepthwiseUnit& unit,
-                                      const DepthwiseLine<K, R>& line, Index ow, Index x, Index pixels,
-                                      const std::int32_t* waiting) {
-  alignas(64) std::int32_t sums[kWaiting * kUnit / R];
-  for (Index r = 0; r < line.real; ++r) {
-    for (Index p = 0; p < pixels; ++p) {
-      for (Index i = 0; i < 4; ++i) {
-        for (Index lane = r * (kBlock / R); lane < (r + 1) * (kBlock / R); lane += 4) {
-          std::memcpy(sums + p * (kUnit / R) + unit_channel(R, i, lane),
-                      waiting + p * kUnit + i * kBlock + lane, 4 * sizeof(std::int32_t));
-        }
-      }
-    }
-    finish_any(finisher, sums, {unit.image, line.pixel + r * ow + x, 0, unit.block}, pixels,
-               divide(unit.channels, kBlock), 4 / R);
-  }
-}
-
-template <int K, int R>
-[[gnu::always_inline]] inline void store_unit(const IntegerFinisher& finisher, const DepthwiseUnit& unit,
-                                              const DepthwiseLine<K, R>& line, Index x, Packed bytes) {
-  std::uint8_t* dst[R];
-  for_each<R>([&](auto r)
-                  __attribute__((always_inline)) { dst[r] = line.dst[r] + x * finisher.args->dst_pixel; });
-  store_interleaved<R>(dst, line.real, unit.channels, bytes);
-}
-
-// Levels of pixels up to x wait for their table.
-template <int K, int R>
-[[gnu::noinline]] void translate_waiting(const IntegerFinisher& finisher, const DepthwiseUnit& unit,
-                                         const DepthwiseLine<K, R>& line, Index x, Index pixels,
-                                         std::uint8_t* waiting) {
-  translate(finisher.table, waiting, pixels * kUnit);
-  for (Index p = 0; p < pixels; ++p)
-    store_unit(finisher, unit, line, x + p, load_register(waiting + p * kUnit));
-}
-
-// Sums of a pixel of each row are whole: the fast way to levels, or they wait for their neighbours.
-template <int K, int R>
-[[gnu::always_inline]] inline void finish_unit(const IntegerFinisher& finisher, const DepthwiseUnit& unit,
-                                               const DepthwiseLine<K, R>& line, const Ints (&sums)[4],
-                                               Index x, Index ow, std::int32_t* waiting) {
-  const Index place = x % kWaiting;
-  const bool last = place == kWaiting - 1 || x == ow - 1;
-  if (finisher.sure && finisher.args->finish.residual == nullptr) {
-    Ints levels[4];
-    for_each<4>([&](auto i) __attribute__((always_inline)) {
-      levels[i] = nearest(to_float(sums[i]) * load(unit.multipliers + i * kBlock));
-    });
-    const Packed bytes = level_bytes(levels, finisher.range);
-    if (finisher.fast) return store_unit(finisher, unit, line, x, translate(finisher.table, bytes));
-    auto* const waiting_bytes = reinterpret_cast<std::uint8_t*>(waiting);
-    store_register(waiting_bytes + place * kUnit, bytes);
-    if (last) translate_waiting(finisher, unit, line, x - place, place + 1, waiting_bytes);
-    return;
-  }
-  for_each<4>([&](auto i)
-                  __attribute__((always_inline)) { store(waiting + place * kUnit + i * kBlock, sums[i]); });
-  if (last) finish_waiting(finisher, unit, line, ow, x - place, place + 1, waiting);
 }
 
 // R rows of the output, from y on. Column after column is interleaved and added to the pixels under way,
@@ -273,6 +151,12 @@ inline DepthwiseUnit depthwise_unit(const ConvShape& s, const IntegerConvArgs& a
   }
   to_unit_order(units.rows_of(unit), start, u.start);
   to_unit_order(units.rows_of(unit), multipliers, reinterpret_cast<std::int32_t*>(u.multipliers));
+  const float* const float_bias = args.finish.float_bias;
+  if (float_bias != nullptr) {
+    std::memcpy(multipliers, float_bias + first,
+                static_cast<std::size_t>(divide(channels, kBlock) * kBlock * 4));
+    to_unit_order(units.rows_of(unit), multipliers, reinterpret_cast<std::int32_t*>(u.bias));
+  }
   u.src = args.src + image * args.src_image + first;
   u.weights =
       reinterpret_cast<const std::int8_t*>(args.weights) + units.count() * kUnit * 4 + unit * unit_bytes(s);

@@ -153,5 +153,29 @@ inline void store_pixels(std::uint8_t* p, Index pixel, Index skip, Index count, 
   }
 }
 
+// Pixels of N blocks whose levels are packed together.
+template <int N>
+constexpr int kTogether = kPacked < N ? 1 : kPacked / N;
+
+// body(p, n, i) for the i-th of the vectors that are packed together, block n of pixel p of `pixels`. The
+// levels go into `bytes`, a pixel after the other.
+template <int N, class Body>
+[[gnu::always_inline]] inline void pack_pixels(std::uint8_t* bytes, Index pixels, const LevelRange& range,
+                                               Body body) {
+  for (Index p = 0; p < pixels; p += kTogether<N>) {
+    Ints levels[kPacked];
+    for_each<kPacked>([&](auto i) __attribute__((always_inline)) {
+      constexpr int kPixel = decltype(i)::value / N;
+      if constexpr (kPixel < kTogether<N>) {
+        const Index last = pixels - 1;
+        levels[i] = body(p + kPixel < last ? p + kPixel : last, std::integral_constant<int, i % N>{});
+      } else {
+        levels[i] = levels[0];
+      }
+    });
+    store_packed(bytes + p * N * kBlock, in_order(level_bytes(levels, range)));
+  }
+}
+
 }  // namespace
 }  // namespace rdquant::runtime::kernels

@@ -1,14 +1,10 @@
 // Levels of a tile: the fast way in registers, and by way of a copy of the sums.
 #pragma once
 
-#include "integer_finish.inl"
+#include "integer_numbers.inl"
 
 namespace rdquant::runtime::kernels {
 namespace {
-
-// Pixels of N blocks whose levels are packed together.
-template <int N>
-constexpr int kTogether = kPacked < N ? 1 : kPacked / N;
 
 // The levels of a sum, in numbers.
 struct SumNumbers {
@@ -28,26 +24,6 @@ struct SumNumbers {
   Vec a_scale, b_scale, high;
   Ints b_zero;
 };
-
-// body(p, n, i) for the i-th of the vectors that are packed together, block n of pixel p of `pixels`. The
-// levels go into `bytes`, a pixel after the other.
-template <int N, class Body>
-[[gnu::always_inline]] inline void pack_pixels(std::uint8_t* bytes, Index pixels, const LevelRange& range,
-                                               Body body) {
-  for (Index p = 0; p < pixels; p += kTogether<N>) {
-    Ints levels[kPacked];
-    for_each<kPacked>([&](auto i) __attribute__((always_inline)) {
-      constexpr int kPixel = decltype(i)::value / N;
-      if constexpr (kPixel < kTogether<N>) {
-        const Index last = pixels - 1;
-        levels[i] = body(p + kPixel < last ? p + kPixel : last, std::integral_constant<int, i % N>{});
-      } else {
-        levels[i] = levels[0];
-      }
-    });
-    store_packed(bytes + p * N * kBlock, in_order(level_bytes(levels, range)));
-  }
-}
 
 // The sum with the residual, of sums or, where a table was applied to them, of `translated`.
 template <int N, bool Signed>
@@ -112,12 +88,14 @@ template <int P, int N>
 [[gnu::always_inline]] inline void finish_tile(const IntegerFinisher& finisher, const Ints (&sums)[P][N],
                                                const TilePlace& at) {
   if (!finisher.fast) {
+    if (finisher.args->finish.measured) return measure_tile(finisher, sums, at);
     alignas(64) std::int32_t all[P * N * kBlock];
     for_each<P>([&](auto p) __attribute__((always_inline)) {
       for_each<N>([&](auto n)
                       __attribute__((always_inline)) { store(all + (p * N + n) * kBlock, sums[p][n]); });
     });
     if (finisher.sure) return finish_copied<N>(finisher, all, at, P);
+    if (finisher.quick) return finish_numbers<N>(finisher, all, at, P);
     return finish_any(finisher, all, at, P, N, N);
   }
   const IntegerConvArgs& args = *finisher.args;

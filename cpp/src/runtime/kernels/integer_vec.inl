@@ -30,6 +30,8 @@ inline Ints operator*(Ints a, Ints b) { return {_mm512_mullo_epi32(a.v, b.v)}; }
 inline Ints clamp(Ints a, std::int32_t low, std::int32_t high) {
   return {_mm512_maskz_min_epi32(kAll, splat(high).v, _mm512_maskz_max_epi32(kAll, splat(low).v, a.v))};
 }
+inline Ints least(Ints a, Ints b) { return {_mm512_maskz_min_epi32(kAll, a.v, b.v)}; }
+inline Ints greatest(Ints a, Ints b) { return {_mm512_maskz_max_epi32(kAll, a.v, b.v)}; }
 inline Vec to_float(Ints a) { return {_mm512_maskz_cvtepi32_ps(kAll, a.v)}; }
 // Ties to even; the least int32 for what is too large and for what is not a number.
 inline Ints nearest(Vec a) { return {_mm512_maskz_cvtps_epi32(kAll, a.v)}; }
@@ -111,6 +113,8 @@ inline Ints operator*(Ints a, Ints b) { return {_mm256_mullo_epi32(a.v, b.v)}; }
 inline Ints clamp(Ints a, std::int32_t low, std::int32_t high) {
   return {_mm256_min_epi32(splat(high).v, _mm256_max_epi32(splat(low).v, a.v))};
 }
+inline Ints least(Ints a, Ints b) { return {_mm256_min_epi32(a.v, b.v)}; }
+inline Ints greatest(Ints a, Ints b) { return {_mm256_max_epi32(a.v, b.v)}; }
 inline Vec to_float(Ints a) { return {_mm256_cvtepi32_ps(a.v)}; }
 inline Ints nearest(Vec a) { return {_mm256_cvtps_epi32(a.v)}; }
 template <bool Signed>
@@ -187,6 +191,8 @@ inline Ints clamp(Ints x, std::int32_t low, std::int32_t high) {
   x = {x.a > l.a ? x.a : l.a, x.b > l.b ? x.b : l.b};
   return {x.a < h.a ? x.a : h.a, x.b < h.b ? x.b : h.b};
 }
+inline Ints least(Ints x, Ints y) { return {x.a < y.a ? x.a : y.a, x.b < y.b ? x.b : y.b}; }
+inline Ints greatest(Ints x, Ints y) { return {x.a > y.a ? x.a : y.a, x.b > y.b ? x.b : y.b}; }
 inline Vec to_float(Ints x) {
   return {__builtin_convertvector(x.a, Quad), __builtin_convertvector(x.b, Quad)};
 }

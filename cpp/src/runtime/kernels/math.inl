@@ -80,6 +80,23 @@ inline Vec apply(Vec x, Vec alpha, Vec beta) {
   if constexpr (F == Function::ceil) return ceil(x);
 }
 
+// Zero at zero: padding lanes, whose sum is zero, stay zero by themselves.
+inline bool keeps_zero(const Activation& f) {
+  using enum Function;
+  switch (f.function) {
+    case clip:
+      return f.alpha <= 0.0f && f.beta >= 0.0f;
+    case hard_sigmoid:
+      return f.beta <= 0.0f;
+    case sigmoid:
+    case exp:
+    case reciprocal:
+      return false;
+    default:
+      return true;
+  }
+}
+
 // Calls body(std::integral_constant<Function, f>).
 template <class Body>
 inline void with_function(Function f, Body body) {

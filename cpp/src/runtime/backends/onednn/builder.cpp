@@ -37,6 +37,12 @@ Builder::Builder(const program::Program& program, const Options& options)
       placement_(place(program)),
       buffer_of_(program.values.size(), -1) {}
 
+bool Builder::has_one_reader(ValueId id) const {
+  std::ptrdiff_t readers = std::ranges::count(program_.outputs, id);
+  for (const Step& step : program_.steps) readers += std::ranges::count(step.inputs, id);
+  return readers == 1;
+}
+
 std::int32_t Builder::add_buffer(Home home, std::size_t bytes, std::int32_t index) {
   plan_.buffers.push_back({home, bytes, index, 0});
   return static_cast<std::int32_t>(plan_.buffers.size()) - 1;

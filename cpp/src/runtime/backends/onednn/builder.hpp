@@ -31,6 +31,9 @@ class Builder {
     return placement_.layout[static_cast<std::size_t>(id)];
   }
 
+  /// Whether one step reads the value, once, and nobody outside.
+  [[nodiscard]] bool has_one_reader(program::ValueId id) const;
+
   /// A value to read, in `layout`: where it lies so already, else a copy, made once.
   [[nodiscard]] Place read(program::ValueId id, Layout layout);
   /// A value to read under another shape of as many elements; `layout` applies to that shape.

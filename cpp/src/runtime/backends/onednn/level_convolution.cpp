@@ -6,7 +6,7 @@
 #include "levels.hpp"
 #include "own.hpp"
 #include "own_convolution.hpp"
-#include "rdquant/core/error.hpp"
+#include "rdquant/program/evaluate.hpp"
 
 namespace rdquant::runtime::onednn {
 namespace {
@@ -59,12 +59,13 @@ Place pack_words(Builder& builder, ValueId id, std::int64_t filters) {
 }
 
 /// The operands of a level convolution: src, weights, multipliers, dst, and after them those that are given.
+/// One that `quantizes` makes levels of its float32 results, of which it never stores any.
 struct LevelWork {
   const kernels::IntegerKernels& kernels;
   IntegerPlan plan;
   IntegerConvArgs fixed;
   bool whole_bias = false, float_bias = false, residual = false, table = false, zero = false, scale = false,
-       extremes = false;
+       extremes = false, quantizes = false;
   bool signed_zero = false;
   int threads = 1;
 
@@ -83,11 +84,7 @@ struct LevelWork {
     if (table) args.finish.table = static_cast<const std::uint8_t*>(*operand++);
     if (zero) args.src_zero = level_at(*operand++, signed_zero);
     if (scale) args.finish.multiplier = *static_cast<const float*>(*operand++);
-    if (!extremes) {
-      share(plan.items, 1, threads,
-            [&](Index begin, Index end) { kernels.convolve(plan, args, begin, end); });
-      return;
-    }
+    if (!extremes) return run(args);
     auto* const all = static_cast<float*>(*operand);
     std::fill_n(all, kExtremes * static_cast<std::size_t>(threads), 0.0F);  // a range holds 0
     share_ranked(plan.items, 1, threads, [&](Index begin, Index end, int rank) {
@@ -95,6 +92,26 @@ struct LevelWork {
       own.finish.extremes = all + static_cast<std::size_t>(rank) * kExtremes;
       kernels.convolve(plan, own, begin, end);
     });
+    if (quantizes) make_levels(args, operand);
+  }
+
+ private:
+  void run(const IntegerConvArgs& args) const {
+    share(plan.items, 1, threads, [&](Index begin, Index end) { kernels.convolve(plan, args, begin, end); });
+  }
+
+  /// The sums once more, now that the range of what comes of them is known. Operands: extremes, scale, zero.
+  void make_levels(IntegerConvArgs args, void* const* operand) const {
+    const auto [low, high] = range_of({operand, 1}, threads);
+    const program::DynamicGrid grid = program::dynamic_grid(low, high);
+    *static_cast<float*>(operand[1]) = grid.scale;
+    *static_cast<std::uint8_t*>(operand[2]) = static_cast<std::uint8_t>(grid.zero);
+    args.finish.to_float = args.finish.measured = false;
+    args.finish.quantum = grid.scale;
+    args.finish.zero = grid.zero;
+    args.finish.low = 0;
+    args.finish.high = 255;
+    run(args);
   }
 
   static constexpr std::size_t kFixed = 4;
@@ -139,14 +156,62 @@ IntegerConvArgs arguments_of(const Builder& builder, const Step& step,
   return args;
 }
 
-/// Whether the range of `id` is asked for.
-bool is_ranged(const Builder& builder, ValueId id) {
-  return std::ranges::any_of(builder.program().steps, [&](const Step& step) {
+/// The DynamicQuantize that alone reads `id`, or null.
+const Step* quantizer_of(const Builder& builder, ValueId id) {
+  const auto& steps = builder.program().steps;
+  const auto found = std::ranges::find_if(steps, [&](const Step& step) {
     return std::holds_alternative<program::DynamicQuantize>(step.operation) && step.inputs[0] == id;
   });
+  return found != steps.end() && builder.has_one_reader(id) ? &*found : nullptr;
+}
+
+/// Numbers that do not stay in the cache until they are read again cost more than this many products of four
+/// levels for each of them.
+constexpr Index kCached = Index{1} << 20;  // bytes
+constexpr Index kFewProducts = 12;
+
+/// What makes levels of the convolution's results, where nobody else reads them and to find the sums twice,
+/// once for the range and once for the levels, is cheaper than to store numbers.
+const Step* quantizer_within(const Builder& builder, const Step& step, const IntegerPlan& plan) {
+  const ValueId y = step.outputs[0];
+  const Step* const quantizer = quantizer_of(builder, y);
+  if (quantizer == nullptr || program::input(step, 4) != kNone) return nullptr;
+  const std::vector<ValueId>& made = quantizer->outputs;
+  if (made.size() < 3 || std::ranges::find(made, kNone) != made.end() ||
+      builder.layout(made[0]) != Layout::channels_last)
+    return nullptr;
+  const auto& op = std::get<LevelConvolution>(step.operation);
+  if (!kernels::measures(*own_activation(op.requantize.activation))) return nullptr;
+  const kernels::ConvShape& s = plan.shape;
+  if (s.n * s.k * s.oh() * s.ow() * Index{sizeof(float)} <= kCached) return nullptr;
+  if (plan.depthwise) return quantizer;
+  const Index products = s.kh * s.kw * kernels::divide(s.c / plan.groups, 4);
+  return products <= kFewProducts ? quantizer : nullptr;
+}
+
+/// The destination is that of `quantizer`'s levels.
+void set_levels(const Builder& builder, const Step& quantizer, LevelWork& work) {
+  const Lie lie = lie_of(builder, quantizer.outputs[0]);
+  work.quantizes = work.fixed.finish.measured = true;
+  work.fixed.dst_image = lie.image;
+  work.fixed.dst_pixel = lie.pixel;
+}
+
+IntegerPlan plan_of(const Builder& builder, const Step& step) {
+  return level_kernels().plan(shape_of(builder, step), builder.pixel(step.inputs[0]));
 }
 
 }  // namespace
+
+bool is_made_by_channels(const Builder& builder, ValueId id) {
+  return std::ranges::any_of(builder.program().steps, [&](const Step& step) {
+    if (!std::holds_alternative<LevelConvolution>(step.operation) || step.outputs[0] != id) return false;
+    const core::Shape& x = builder.value(step.inputs[0]).shape;
+    if (x.size() != 4 || core::element_count(x) == 0) return false;
+    const IntegerPlan plan = plan_of(builder, step);
+    return plan.depthwise || plan.filters_first;
+  });
+}
 
 bool build_level_convolution(Builder& builder, const Step& step) {
   const auto* op = std::get_if<LevelConvolution>(&step.operation);
@@ -158,8 +223,9 @@ bool build_level_convolution(Builder& builder, const Step& step) {
   const kernels::ConvShape shape = shape_of(builder, step);
   if (shape.c == 0 || shape.k == 0 || shape.oh() < 1 || shape.ow() < 1) return false;
   const kernels::IntegerKernels& kernels = level_kernels();
-  const IntegerPlan plan = kernels.plan(shape, builder.pixel(step.inputs[0]));
+  const IntegerPlan plan = plan_of(builder, step);
   const bool to_float = builder.value(step.outputs[0]).dtype == core::DType::f32;
+  const Step* const within = to_float ? quantizer_within(builder, step, plan) : nullptr;
   const Layout made = to_float ? Layout::blocked : Layout::channels_last;
   const ValueId bias = program::input(step, 3), residual = program::input(step, 4),
                 table = program::input(step, 5), zero = program::input(step, 6),
@@ -186,10 +252,20 @@ bool build_level_convolution(Builder& builder, const Step& step) {
   work.scale = scale != kNone;
   work.extremes = to_float && is_ranged(builder, step.outputs[0]);
   if (work.extremes) operands.push_back(builder.make_extremes(step.outputs[0]));
-  operands[3] = builder.write(step.outputs[0], made);
+  std::string name = std::string(plan.depthwise ? "depthwise " : "dense ") + kernels.name;
+  if (within != nullptr) {
+    name += ", range and quantize";
+    set_levels(builder, *within, work);
+    operands.push_back(builder.write(within->outputs[1], Layout::plain));
+    operands.push_back(builder.write(within->outputs[2], Layout::plain));
+    operands[3] = builder.write(within->outputs[0], Layout::channels_last);
+    builder.absorb(*within);
+  } else {
+    operands[3] = builder.write(step.outputs[0], made);
+  }
   const std::size_t count = operands.size();
-  const std::string name = std::string(plan.depthwise ? "depthwise " : "dense ") + kernels.name;
-  builder.emit(make_own(name, count, std::move(work)), std::move(operands), made);
+  builder.emit(make_own(name, count, std::move(work)), std::move(operands),
+               within == nullptr ? made : Layout::channels_last);
   return true;
 }
 

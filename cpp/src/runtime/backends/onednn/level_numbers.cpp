@@ -100,27 +100,14 @@ struct DynamicWork {
   Layout from, to;
   Lie lie;
   Index image, count;  ///< floats of an image, of all
-  bool known;          ///< the extremes are there
+  Index group;         ///< channels
+  std::size_t known;   ///< parts in which the extremes are there; 0: they are not
   int threads;
 
   void operator()(void* const* operand) const {
     const auto* x = static_cast<const float*>(operand[0]);
-    auto* const extremes = static_cast<float*>(operand[4]);
-    const std::size_t all = kExtremes * static_cast<std::size_t>(threads);
-    if (!known) {
-      std::fill_n(extremes, all, 0.0F);
-      share_ranked(count, kGrain, threads, [&](Index begin, Index end, int rank) {
-        float* const own = extremes + static_cast<std::size_t>(rank) * kExtremes;
-        kernels.extremes(x, begin, end, own, own + kernels.block);
-      });
-    }
-    float low = 0, high = 0;
-    for (std::size_t i = 0; i < all; i += kExtremes) {
-      for (std::size_t lane = 0; lane < static_cast<std::size_t>(kernels.block); ++lane) {
-        low = std::min(low, extremes[i + lane]);
-        high = std::max(high, extremes[i + static_cast<std::size_t>(kernels.block) + lane]);
-      }
-    }
+    if (known == 0) find_range(x, static_cast<float*>(operand[4]));
+    const auto [low, high] = range_of({operand + 4, std::max<std::size_t>(known, 1)}, threads);
     const program::DynamicGrid grid = program::dynamic_grid(low, high);
     *static_cast<float*>(operand[2]) = grid.scale;
     *static_cast<std::uint8_t*>(operand[3]) = static_cast<std::uint8_t>(grid.zero);
@@ -128,6 +115,14 @@ struct DynamicWork {
   }
 
  private:
+  void find_range(const float* x, float* extremes) const {
+    std::fill_n(extremes, kExtremes * static_cast<std::size_t>(threads), 0.0F);
+    share_ranked(count, kGrain, threads, [&](Index begin, Index end, int rank) {
+      float* const own = extremes + static_cast<std::size_t>(rank) * kExtremes;
+      kernels.extremes(x, begin, end, own, own + kernels.block);
+    });
+  }
+
   void make_levels(const float* x, std::uint8_t* levels, const program::DynamicGrid& grid) const {
     if (to != Layout::channels_last) {
       share(count, kGrain, threads, [&](Index begin, Index end) {
@@ -136,12 +131,27 @@ struct DynamicWork {
       return;
     }
     const auto kernel = from == Layout::blocked ? kernels.quantize_blocked : kernels.quantize_plain;
-    share(lie.images * kernels::divide(lie.area, kPixels), 1, threads, [&](Index begin, Index end) {
-      kernel(x, image, levels, lie.image, lie.pixel, lie.channels, lie.area, grid.scale, grid.zero, 0, 255,
-             begin, end);
+    const Index ranges = kernels::divide(lie.area, kPixels), groups = kernels::divide(lie.channels, group);
+    share(lie.images * groups * ranges, 1, threads, [&](Index begin, Index end) {
+      for (Index item = begin, next = 0; item < end; item = next) {
+        const Index first = item % ranges, n = item / ranges / groups;
+        const Index channel = item / ranges % groups * group;
+        next = std::min(end, item - first + ranges);
+        kernel(x + channel * lie.area, image, levels + channel, lie.image, lie.pixel,
+               std::min(group, lie.channels - channel), lie.area, grid.scale, grid.zero, 0, 255,
+               n * ranges + first, n * ranges + first + next - item);
+      }
     });
   }
 };
+
+/// Channels that one thread makes levels of at once: all, or, where those before have been made some by one
+/// thread and some by another, or there are few pixels, as many as fill a line of the cache.
+Index group_of(const Builder& builder, ValueId x, const Lie& lie) {
+  constexpr Index kLine = 64;
+  const bool few = lie.images * lie.area < kPixels * builder.threads();
+  return builder.threads() > 1 && (few || is_made_by_channels(builder, x)) ? kLine : lie.channels;
+}
 
 /// Whether every lane of a value in blocks is a number of its own, or the zero that convolutions leave.
 bool has_clean_padding(const Builder& builder, ValueId id) {
@@ -170,11 +180,14 @@ bool build_dynamic_quantize(Builder& builder, const Step& step) {
   std::vector<Place> operands{builder.read(x, from)};
   for (std::size_t i = 0; i < 3; ++i)
     operands.push_back(builder.write(step.outputs[i], i == 0 ? to : Layout::plain));
-  const auto known = builder.extremes(x);
-  operands.push_back(known ? *known : builder.make_extremes(x));
-  builder.emit(make_own(std::string("range and quantize ") + level_kernels().name, 5,
+  const std::vector<Place> known = find_extremes(builder, x);
+  operands.insert(operands.end(), known.begin(), known.end());
+  if (known.empty()) operands.push_back(builder.make_extremes(x));
+  const std::string name = known.empty() ? "range and quantize " : "quantize ";
+  const std::size_t all = operands.size();
+  builder.emit(make_own(name + level_kernels().name, all,
                         DynamicWork{level_kernels(), from, to, lie, count / lie.images, count,
-                                    known.has_value(), threads}),
+                                    group_of(builder, x, lie), known.size(), threads}),
                std::move(operands), to);
   return true;
 }

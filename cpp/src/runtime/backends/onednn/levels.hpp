@@ -1,5 +1,9 @@
 #pragma once
 
+#include <span>
+#include <utility>
+#include <vector>
+
 #include "../../kernels/integer.hpp"
 #include "builder.hpp"
 
@@ -21,6 +25,15 @@ struct Lie {
                                           const program::Value& b);
 /// The level that a byte is.
 [[nodiscard]] std::int32_t level_at(const void* byte, bool is_signed);
+
+/// Whether a convolution of levels makes `id`, some channels in one thread and some in another.
+[[nodiscard]] bool is_made_by_channels(const Builder& builder, program::ValueId id);
+/// Whether a range that `id` is part of is asked for.
+[[nodiscard]] bool is_ranged(const Builder& builder, program::ValueId id);
+/// Where the extremes of `id` are, in parts (Builder::make_extremes); empty where nobody has found them.
+[[nodiscard]] std::vector<Place> find_extremes(const Builder& builder, program::ValueId id);
+/// Least and greatest of numbers whose extremes `threads` threads have left in parts, and of 0.
+[[nodiscard]] std::pair<float, float> range_of(std::span<void* const> extremes, int threads);
 
 /// Rules for Quantize, Dequantize and DynamicQuantize.
 bool build_quantize(Builder& builder, const program::Step& step);

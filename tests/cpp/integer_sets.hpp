@@ -1,0 +1,101 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "integer_reference.hpp"
+#include "runtime/kernels/integer_tables.hpp"
+
+/// The kernels under test, how they are run, and shapes to run them on.
+namespace reference {
+
+struct Set {
+  std::string name;
+  const IntegerConvolutionTable* table;
+};
+
+// Every set of instructions that this processor runs.
+inline std::vector<Set> sets() {
+  namespace k = rdquant::runtime::kernels;
+  std::vector<Set> all = {{"baseline", &k::baseline::integer_convolution}};
+#if defined(__x86_64__)
+  using rdquant::core::Isa;
+  const Isa best = rdquant::core::available_isa();
+  if (best >= Isa::avx2) all.push_back({"avx2", &k::avx2::integer_convolution});
+  if (best >= Isa::avx512) all.push_back({"avx512", &k::avx512::integer_convolution});
+  if (best >= Isa::avx512 && __builtin_cpu_supports("avx512vnni")) {
+    all.push_back({"avx512vnni", &k::avx512vnni::integer_convolution});
+  }
+#endif
+  return all;
+}
+
+inline std::string describe(const ConvShape& s) {
+  std::string text;
+  for (const Index i : {s.n, s.c, s.h, s.w, s.k, s.kh, s.kw, s.sh, s.sw, s.dh, s.dw, s.top, s.left, s.bottom,
+                        s.right, s.groups}) {
+    text += std::to_string(i) + " ";
+  }
+  return text;
+}
+
+// Packs in two ranges and runs in three, in disorder.
+inline void run(const IntegerConvolutionTable& table, const Data& data, IntegerConvArgs args) {
+  const Case& test = data.test;
+  const IntegerPlan plan = table.plan(data.s, data.pixel);
+  std::vector<std::byte> memory(at(plan.bytes) + 64, std::byte{0x55});
+  std::byte* const packed = memory.data() + (64 - reinterpret_cast<std::uintptr_t>(memory.data()) % 64) % 64;
+  const Index middle = plan.pack_items / 2;
+  table.pack(plan, data.weights.data(), packed, middle, plan.pack_items);
+  table.pack(plan, data.weights.data(), packed, 0, middle);
+  args.src = data.src.data();
+  args.src_image = data.image;
+  args.src_pixel = data.pixel;
+  args.src_signed = test.src_signed;
+  args.src_zero = test.src_zero;
+  args.weights = packed;
+  args.bias = test.bias ? data.bias.data() : nullptr;
+  args.finish.multipliers = data.multipliers.data();
+  args.finish.multiplier = test.multiplier;
+  args.finish.float_bias = test.float_bias ? data.float_bias.data() : nullptr;
+  args.finish.activation = test.activation;
+  args.finish.activation.slopes = data.slopes.data();
+  args.finish.scale = test.scale;
+  const Index first = plan.items / 3;
+  const Index second = plan.items - plan.items / 4;
+  table.run(plan, args, second, plan.items);
+  table.run(plan, args, 0, first);
+  table.run(plan, args, first, second);
+}
+
+inline ConvShape square(Index c, Index size, Index k, Index kernel, Index stride, Index pad,
+                        Index groups = 1) {
+  ConvShape s;
+  s.c = c;
+  s.h = s.w = size;
+  s.k = k;
+  s.kh = s.kw = kernel;
+  s.sh = s.sw = stride;
+  s.top = s.left = s.bottom = s.right = pad;
+  s.groups = groups;
+  return s;
+}
+
+// Everything unequal: two images, sizes, pads, strides, dilations.
+inline ConvShape crooked(Index c, Index k, Index groups) {
+  ConvShape s = square(c, 11, k, 3, 1, 0, groups);
+  s.n = 2;
+  s.w = 17;
+  s.kh = 4;
+  s.sh = 3;
+  s.sw = 2;
+  s.dh = 2;
+  s.dw = 3;
+  s.top = 5;
+  s.left = 1;
+  s.right = 9;
+  return s;
+}
+
+}  // namespace reference
