@@ -1,7 +1,5 @@
 #include "own.hpp"
 
-#include <omp.h>
-
 #include <algorithm>
 #include <cstring>
 #include <utility>
@@ -17,6 +15,7 @@ class OwnKernel final : public Kernel, public std::enable_shared_from_this<OwnKe
     return std::make_unique<BoundOwn>(work_, operands_);
   }
   [[nodiscard]] std::string name() const override { return name_; }
+  [[nodiscard]] bool shares() const override { return true; }
 
  private:
   class BoundOwn final : public Bound {
@@ -184,21 +183,6 @@ std::shared_ptr<const Kernel> make_copy(StridedCopy copy, int threads) {
       return make_own("copy", 2, copy_work<std::uint32_t>(simple, threads));
     default:
       return make_own("copy", 2, copy_work<std::uint64_t>(simple, threads));
-  }
-}
-
-void share_ranges(std::int64_t n, std::int64_t grain, int threads, const void* body, RangeWork work) {
-  const std::int64_t parts = n / std::max<std::int64_t>(1, grain);
-  if (threads == 1 || parts < 2) {
-    work(body, 0, n, 0);
-    return;
-  }
-#pragma omp parallel num_threads(threads)
-  {
-    // the team may be smaller than asked for; what it has too many has nothing to do
-    const std::int64_t team = std::min<std::int64_t>(omp_get_num_threads(), parts);
-    const int rank = omp_get_thread_num();
-    if (rank < team) work(body, n * rank / team, n * (rank + 1) / team, rank);
   }
 }
 
