@@ -158,7 +158,7 @@ bool build_level_convolution(Builder& builder, const Step& step) {
   const kernels::ConvShape shape = shape_of(builder, step);
   if (shape.c == 0 || shape.k == 0 || shape.oh() < 1 || shape.ow() < 1) return false;
   const kernels::IntegerKernels& kernels = level_kernels();
-  const IntegerPlan plan = kernels.plan(shape, builder.pixel(step.inputs[0]));
+  const IntegerPlan plan = kernels.plan(shape, builder.threads());
   const bool to_float = builder.value(step.outputs[0]).dtype == core::DType::f32;
   const Layout made = to_float ? Layout::blocked : Layout::channels_last;
   const ValueId bias = program::input(step, 3), residual = program::input(step, 4),
