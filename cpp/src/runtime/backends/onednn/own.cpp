@@ -4,6 +4,9 @@
 #include <cstring>
 #include <utility>
 
+#include "memory.hpp"
+#include "own_convolution.hpp"
+
 namespace rdquant::runtime::onednn {
 namespace {
 
@@ -184,6 +187,20 @@ std::shared_ptr<const Kernel> make_copy(StridedCopy copy, int threads) {
     default:
       return make_own("copy", 2, copy_work<std::uint64_t>(simple, threads));
   }
+}
+
+std::shared_ptr<const Kernel> make_plain(const core::Shape& shape, int threads) {
+  const kernels::Kernels& own = own_kernels();
+  if (own.block != block_size()) return make_reorder(describe(shape, Layout::blocked), describe_plain(shape));
+  const kernels::Index c = shape[1], area = shape[2] * shape[3];
+  const kernels::Index blocks = kernels::divide(c, own.block);
+  return make_own("plain " + std::string(core::isa_name(own.isa)), 2,
+                  [&own, c, area, blocks, items = shape[0] * blocks, threads](void* const* operand) {
+                    share(items, 1, threads, [&](kernels::Index begin, kernels::Index end) {
+                      own.to_plain(static_cast<const float*>(operand[0]), blocks * area * own.block,
+                                   static_cast<float*>(operand[1]), c * area, c, area, begin, end);
+                    });
+                  });
 }
 
 }  // namespace rdquant::runtime::onednn

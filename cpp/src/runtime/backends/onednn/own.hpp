@@ -23,6 +23,9 @@ struct StridedCopy {
 /// Operands: from, to.
 [[nodiscard]] std::shared_ptr<const Kernel> make_copy(StridedCopy copy, int threads);
 
+/// Copies an array of four axes from blocks to plain. Operands: from, to.
+[[nodiscard]] std::shared_ptr<const Kernel> make_plain(const core::Shape& shape, int threads);
+
 /// share_ranges for `body(begin, end, rank)`.
 template <typename Body>
 void share_ranked(std::int64_t n, std::int64_t grain, int threads, const Body& body) {
