@@ -219,6 +219,27 @@ TEST_CASE("softmax") {
   }
 }
 
+TEST_CASE("softmax of columns") {
+  for (const Index columns : {1, 5, 16, 37, 300}) {
+    const Index length = 7;
+    const Index stride = columns + 3;
+    Floats x = random_floats(length * stride, 2);
+    for (float& value : x) value *= 30.0f;
+    for_every_isa([&](const Kernels& kernels) {
+      Floats y = x;
+      kernels.softmax_columns(y.data(), y.data(), length, stride, 0, columns);
+      for (Index i = 0; i < length * stride; ++i) {
+        const Index column = i % stride;
+        double total = 0.0;
+        for (Index a = 0; a < length; ++a) total += std::exp(static_cast<double>(x[at(a * stride + column)]));
+        const double expected = std::exp(static_cast<double>(x[at(i)])) / total;
+        if (column < columns) CHECK(std::fabs(y[at(i)] - expected) < 2e-6);
+        if (column >= columns) CHECK(y[at(i)] == x[at(i)]);
+      }
+    });
+  }
+}
+
 TEST_CASE("fully connected layers") {
   for (const Index in : {1, 5, 16, 77, 200}) {
     for (const Index rows : {1, 2, 5}) {

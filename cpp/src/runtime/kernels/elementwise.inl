@@ -108,5 +108,46 @@ void softmax(const float* src, float* dst, Index length, Index begin, Index end)
   for (Index row = begin; row < end; ++row) softmax_row(src + row * length, dst + row * length, length);
 }
 
+// Up to kColumns columns, whose numbers stay in the first cache.
+constexpr Index kColumns = 256;
+
+void softmax_piece(const float* src, float* dst, Index length, Index stride, Index columns) {
+  Vec tops[kColumns / kBlock];
+  Vec totals[kColumns / kBlock];
+  const Index whole = columns / kBlock;
+  const Index rest = columns % kBlock;
+  const Index vectors = divide(columns, kBlock);
+  const auto load_at = [&](const float* row, Index i) {
+    return i < whole ? load(row + i * kBlock) : load_some(row + i * kBlock, rest);
+  };
+  const auto store_at = [&](float* row, Index i, Vec x) {
+    i < whole ? store(row + i * kBlock, x) : store_some(row + i * kBlock, x, rest);
+  };
+  for (Index i = 0; i < vectors; ++i) {
+    tops[i] = load_at(src, i);
+    totals[i] = splat(0.0f);
+  }
+  for (Index a = 1; a < length; ++a) {
+    for (Index i = 0; i < vectors; ++i) tops[i] = max(tops[i], load_at(src + a * stride, i));
+  }
+  for (Index a = 0; a < length; ++a) {
+    for (Index i = 0; i < vectors; ++i) {
+      const Vec e = exp(load_at(src + a * stride, i) - tops[i]);
+      totals[i] = totals[i] + e;
+      store_at(dst + a * stride, i, e);
+    }
+  }
+  for (Index i = 0; i < vectors; ++i) totals[i] = splat(1.0f) / totals[i];
+  for (Index a = 0; a < length; ++a) {
+    for (Index i = 0; i < vectors; ++i)
+      store_at(dst + a * stride, i, load_at(dst + a * stride, i) * totals[i]);
+  }
+}
+
+void softmax_columns(const float* src, float* dst, Index length, Index stride, Index begin, Index end) {
+  for (Index c = begin; c < end; c += kColumns)
+    softmax_piece(src + c, dst + c, length, stride, end - c < kColumns ? end - c : kColumns);
+}
+
 }  // namespace
 }  // namespace rdquant::runtime::kernels

@@ -76,7 +76,10 @@ struct IntegerPlan {
   bool depthwise = false;
   Index pixels = 1, blocks = 1, tiles = 1;
   bool flat = false;
-  bool filters_first = false;
+  /// Tiles, or rows of outputs of depthwise kernels, that are run with some filters before they are with
+  /// others. Strips of images are the ranges that threads take, or within them: what one step leaves in a
+  /// core's cache the next one finds there.
+  Index strip = 1;
   Index groups = 1;      ///< after merging
   Index items = 0;       ///< what [begin, end) of run counts
   Index pack_items = 0;  ///< and of pack
@@ -89,8 +92,9 @@ struct IntegerKernels {
   const char* name;  ///< as plans say it: "avx512vnni", "avx512", "avx2", "baseline"
   Index block;       ///< lanes of a block of filters; that of Kernels for the same isa
 
-  /// Any shape that Kernels::plan allows (c and k need not be multiples of anything). `pixel`: of the source.
-  IntegerPlan (*plan)(const ConvShape& shape, Index pixel);
+  /// Any shape that Kernels::plan allows (c and k need not be multiples of anything). `threads`: that share
+  /// the items in ranges of one size.
+  IntegerPlan (*plan)(const ConvShape& shape, Index threads);
   /// From plain [k][c/groups][kh][kw]. Items: plan.pack_items.
   void (*pack)(const IntegerPlan& plan, const std::int8_t* weights, std::byte* packed, Index begin,
                Index end);

@@ -6,8 +6,8 @@
 namespace rdquant::runtime::kernels {
 namespace {
 
-IntegerPlan plan_integer(const ConvShape& s, Index /*pixel*/) {
-  return s.groups > 1 && s.groups == s.c && s.k == s.c ? plan_depthwise(s) : plan_dense(s);
+IntegerPlan plan_integer(const ConvShape& s, Index threads) {
+  return s.groups > 1 && s.groups == s.c && s.k == s.c ? plan_depthwise(s, threads) : plan_dense(s, threads);
 }
 
 void pack_integer(const IntegerPlan& plan, const std::int8_t* weights, std::byte* packed, Index begin,

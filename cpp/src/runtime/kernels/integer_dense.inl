@@ -8,35 +8,12 @@
 // channels][N][B][4].
 #pragma once
 
-#include "integer_items.inl"
 #include "integer_tile_levels.inl"
 #include "integer_tiles.inl"
+#include "integer_windows.inl"
 
 namespace rdquant::runtime::kernels {
 namespace {
-
-constexpr Index kChunk = 1024;            // fours of channels
-constexpr Index kStage = Index{1} << 16;  // bytes of a tile's window that are staged
-
-// What all tiles of a run share.
-struct IntegerView {
-  Index h, w, kh, kw, dh, dw;
-  Index fours;                // of channels of one group
-  std::int32_t zero;          // of the source, taken as uint8
-  const std::uint8_t* zeros;  // a pixel of the padding, of one chunk
-};
-
-// Where the tile is, and how its window lies in memory: in the image, or in a copy with the padding.
-struct IntegerCorner {
-  Index row, column;        // of the first tap; may lie in the padding
-  const std::uint8_t* src;  // that tap's first channel of the group
-  Index line, tap, step;    // bytes from one row, column of the kernel, pixel of the tile to the next
-  const std::int8_t* weights;
-  const std::int32_t* weight_sums;  // of the tile's first block
-  bool joined;                      // the taps of a row lie side by side, as their weights do
-  bool inside;                      // no tap has to be looked up in `zeros`; else the tile is one pixel
-  Index tiles;                      // side by side, where `inside` and the window lies in the image
-};
 
 // Sums over `fours` times four channels of pixels `step` bytes apart.
 template <bool Signed, int P, int N>
@@ -149,7 +126,19 @@ inline Index common_divisor(Index a, Index b) { return b == 0 ? a : common_divis
 // Bytes of the sums of `blocks` blocks' weights; what follows is aligned.
 inline Index sums_bytes(Index blocks, Index kh) { return divide(blocks * kBlock * kh * 4, 64) * 64; }
 
-IntegerPlan plan_dense(const ConvShape& s) {
+// Places of a strip: few enough for their part of the image to stay in the first cache; or a row of a band;
+// or a single one, whose window may have to be copied; or all where the filters are what is to stay in a
+// cache.
+inline Index dense_strip(const IntegerPlan& plan, Index filters, Index group_weights, Index threads) {
+  constexpr Index kMost = 16;
+  const Index places = plan.tiles * (plan.flat ? 1 : plan.shape.oh());
+  if (filters == 1 || group_weights > (Index{1} << 20)) return places;
+  if (!plan.flat) return band_rows(plan) > 0 ? plan.tiles : 1;
+  const Index own = divide(places, plan.shape.n < threads ? threads : 1);
+  return divide(own, divide(own, kMost));
+}
+
+IntegerPlan plan_dense(const ConvShape& s, Index threads) {
   IntegerPlan plan;
   plan.shape = s;
   // Groups whose filters do not fill blocks are run together, with weights of zero between them.
@@ -165,8 +154,9 @@ IntegerPlan plan_dense(const ConvShape& s) {
   plan.tiles = divide(row, plan.pixels);
   const Index fours = divide(s.c / plan.groups, 4);
   const Index weights = plan.groups * blocks * s.kh * s.kw * fours * kTapBytes;
-  plan.filters_first = weights / plan.groups > (Index{1} << 20);
-  plan.items = s.n * plan.groups * divide(blocks, plan.blocks) * plan.tiles * (plan.flat ? 1 : s.oh());
+  const Index filters = divide(blocks, plan.blocks);
+  plan.strip = dense_strip(plan, filters, weights / plan.groups, threads);
+  plan.items = s.n * plan.groups * filters * plan.tiles * (plan.flat ? 1 : s.oh());
   plan.pack_items = plan.groups * blocks;
   plan.bytes = sums_bytes(plan.groups * blocks, s.kh) + weights;
   return plan;
@@ -228,92 +218,6 @@ void pack_dense(const IntegerPlan& plan, const std::int8_t* weights, std::byte* 
   }
 }
 
-// A run of a plan: where its tiles are.
-struct DenseRun {
-  DenseRun(const IntegerPlan& the_plan, const IntegerConvArgs& the_args)
-      : plan(the_plan), args(the_args), s(the_plan.shape) {
-    const Index c4 = divide(s.c / plan.groups, 4);
-    const std::int32_t zero = args.src_zero + (args.src_signed ? 128 : 0);
-    view = plan.flat ? IntegerView{1, s.h * s.w, 1, 1, 1, 1, c4, zero, zeros}
-                     : IntegerView{s.h, s.w, s.kh, s.kw, s.dh, s.dw, c4, zero, zeros};
-    columns = (plan.pixels - 1) * s.sw + (s.kw - 1) * s.dw + 1;
-    staged = s.kh * columns * 4 * c4 <= kStage;
-    if (!staged) std::memset(zeros, static_cast<std::uint8_t>(args.src_zero), sizeof zeros);
-  }
-
-  // The window of a tile of `pixels` pixels as it lies in the image.
-  [[nodiscard]] IntegerCorner corner(const IntegerItem& item, Index row, Index column, Index pixels) const {
-    const Index pixel = args.src_pixel;
-    IntegerCorner at = {};
-    at.row = row;
-    at.column = column;
-    at.src = args.src + item.image * args.src_image + item.group * (s.c / plan.groups) +
-             (row * view.w + column) * pixel;
-    at.line = s.dh * view.w * pixel;
-    at.tap = s.dw * pixel;
-    at.step = s.sw * pixel;
-    at.inside = column >= 0 && column + (pixels - 1) * s.sw + (view.kw - 1) * s.dw < view.w;
-    at.tiles = 1;
-    at.joined = at.inside && s.dw == 1 && plan.groups == 1 && pixel == 4 * view.fours && view.fours <= kChunk;
-    return at;
-  }
-
-  // How many tiles from this one on, `most` at most, lie side by side in the image and do not overlap.
-  [[nodiscard]] Index inside_tiles(const IntegerItem& item, const IntegerCorner& at, Index most) const {
-    const Index reach = at.column + (s.kw - 1) * s.dw + (plan.pixels - 1) * s.sw;  // the last column read
-    const Index step = plan.pixels * s.sw;
-    const Index inside = 1 + (view.w - 1 - reach) / step;
-    const Index row = plan.flat ? view.w : s.ow();
-    const Index whole = row / plan.pixels - item.tile;
-    const Index tiles = inside < whole ? inside : whole;
-    return tiles < 1 ? 1 : (tiles < most ? tiles : most);
-  }
-
-  // Copies the window with the padding, unless it is there from the item before.
-  void stage(const IntegerItem& item, IntegerCorner& at) {
-    const Index size = 4 * view.fours;
-    if (item.tile != last.tile || item.y != last.y || item.group != last.group || item.image != last.image) {
-      const Span rows = taps_inside(at.row, s.kh, s.dh, s.h);
-      for (Index ky = rows.begin; ky < rows.end; ++ky)
-        stage_row(at.src + ky * at.line, at.column, window + ky * columns * size);
-      last = item;
-    }
-    at.src = window;
-    at.line = columns * size;
-    at.tap = s.dw * size;
-    at.step = s.sw * size;
-    at.inside = true;
-    at.joined = s.dw == 1 && view.fours <= kChunk;
-  }
-
-  void stage_row(const std::uint8_t* src, Index column, std::uint8_t* to) const {
-    const Index size = 4 * view.fours;
-    const Index begin = column < 0 ? (-column < columns ? -column : columns) : 0;
-    const Index room = view.w - column < columns ? view.w - column : columns;
-    const Index end = room > begin ? room : begin;
-    const auto zero = static_cast<std::uint8_t>(args.src_zero);
-    std::memset(to, zero, static_cast<std::size_t>(begin * size));
-    if (args.src_pixel == size) {
-      std::memcpy(to + begin * size, src + begin * size, static_cast<std::size_t>((end - begin) * size));
-    } else {
-      for (Index i = begin; i < end; ++i) {
-        std::memcpy(to + i * size, src + i * args.src_pixel, static_cast<std::size_t>(size));
-      }
-    }
-    std::memset(to + end * size, zero, static_cast<std::size_t>((columns - end) * size));
-  }
-
-  const IntegerPlan& plan;
-  const IntegerConvArgs& args;
-  const ConvShape& s;
-  IntegerView view;
-  Index columns;  // of a tile's window
-  bool staged;    // windows that reach past the image are copied; else their pixels are run one by one
-  IntegerItem last = {-1, -1, -1, -1, -1, 0, 0, 0, 0};
-  alignas(64) std::uint8_t window[kStage];
-  alignas(64) std::uint8_t zeros[4 * kChunk];
-};
-
 void run_dense(const IntegerPlan& plan, const IntegerConvArgs& args, Index begin, Index end) {
   if (begin >= end) return;
   const ConvShape& s = plan.shape;
@@ -329,6 +233,7 @@ void run_dense(const IntegerPlan& plan, const IntegerConvArgs& args, Index begin
   const IntegerTiles tiles = integer_tiles(plan.pixels);
   const IntegerItems items(plan, divide(blocks, plan.blocks));
   IntegerItem item = items.at(begin);
+  const IntegerItem final = items.at(end - 1);
   for (Index i = begin; i < end; ++i, items.next(item)) {
     const Index first = item.filters * plan.blocks;
     const Index wide = plan.blocks < blocks - first ? plan.blocks : blocks - first;
@@ -342,9 +247,12 @@ void run_dense(const IntegerPlan& plan, const IntegerConvArgs& args, Index begin
       return at;
     };
     IntegerCorner at = with_weights(run.corner(item, row, x * s.sw - s.left, plan.pixels));
-    if (!at.inside && run.staged)
-      run.stage(item, at);
-    else if (at.inside) {
+    const bool stages = run.band > 0 || (!at.inside && run.staged);
+    if (stages) {
+      const bool ends = item.image == final.image && item.group == final.group;
+      run.stage(item, ends && final.y >= item.y ? final.y - item.y + 1 : s.oh(), at);
+    }
+    if (at.inside && (run.band > 0 || !stages)) {
       const Index most = item.length - item.within;
       at.tiles = run.inside_tiles(item, at, most < end - i ? most : end - i);
       items.skip(item, at.tiles - 1);

@@ -74,20 +74,22 @@ void pack_depthwise_any(const ConvShape& s, const std::int8_t* weights, std::byt
   }
 }
 
-IntegerPlan plan_depthwise(const ConvShape& s) {
+IntegerPlan plan_depthwise(const ConvShape& s, Index threads) {
   IntegerPlan plan;
   plan.shape = s;
   plan.depthwise = true;
   plan.groups = s.groups;
   plan.pack_items = depthwise_blocks(s);
   plan.bytes = plan.pack_items * s.kh * s.kw * kBlock;
+  plan.strip = s.oh();
   plan.items = s.n * plan.pack_items * s.oh();
 #if defined(__AVX2__)
   if (interleaved(s)) {
     const DepthwiseUnits units = depthwise_units(s);
     plan.pack_items = units.count();
     plan.bytes = plan.pack_items * (kUnit * 4 + unit_bytes(s));
-    plan.items = s.n * units.steps(s.oh());
+    plan.strip = divide(s.oh(), s.n < threads ? threads : 1);
+    plan.items = s.n * units.steps(s.oh(), plan.strip);
   }
 #endif
   return plan;

@@ -41,16 +41,26 @@ inline bool is_quick(Function f) {
   return is_clamp(f) || f == Function::leaky_relu || f == Function::hard_swish || f == Function::silu;
 }
 
-// Whether float(sum)·multiplier is less than 2^31 in size for every sum.
-inline bool are_small(const IntegerFinish& f, Index filters) {
+// Whether float(sum)·multiplier is less than 2^31 in size for every sum that the taps and the bias can make.
+inline bool are_small(const ConvShape& s, const IntegerConvArgs& args) {
+  constexpr float kMost = 2147480000.0f;
+  const IntegerFinish& f = args.finish;
+  const Vec taps = splat(static_cast<float>(s.c / s.groups * s.kh * s.kw) * (255.0f * 128.0f));
   Vec most = splat(0.0f);
   Vec not_numbers = splat(0.0f);
-  for (Index i = 0; i < filters; i += kBlock) {
+  for (Index i = 0; i < s.k; i += kBlock) {
     const Vec x = load(f.multipliers + i) * splat(f.multiplier);
-    most = max(abs(x), most);
+    const Vec bound = args.bias == nullptr ? taps : taps + abs(to_float(load(args.bias + i)));
+    most = max(abs(x) * min(splat(kMost), bound), most);
     not_numbers = not_numbers + (x - x);
   }
-  return sum(not_numbers) == 0.0f && greatest(most) < 1.0f;
+  return sum(not_numbers) == 0.0f && greatest(most) < kMost;
+}
+
+// Whether every sum with a residual is less than 2^31 in size.
+inline bool are_small(const LevelSum& sum) {
+  constexpr float kMost = 1 << 21;  // times two levels' distance from zero, below 2^9 each
+  return -kMost < sum.a_scale && sum.a_scale < kMost && -kMost < sum.b_scale && sum.b_scale < kMost;
 }
 
 // The level of a bound of float32 results.
@@ -72,7 +82,8 @@ inline IntegerFinisher make_finisher(const ConvShape& shape, const IntegerConvAr
   finisher.high = static_cast<float>(f.high - f.zero);
   finisher.activate = !is_clamp(f.activation.function);
   finisher.sure = !f.to_float && f.quantum == 0.0f && !finisher.activate && f.scale == 1.0f &&
-                  f.float_bias == nullptr && are_small(f, shape.k);
+                  f.float_bias == nullptr && are_small(shape, args) &&
+                  (f.residual == nullptr || are_small(f.sum));
   finisher.table = translation(f.table);
   finisher.fast = finisher.sure && f.residual == nullptr && (f.table == nullptr || finisher.table.permutes);
   finisher.filters = shape.k;

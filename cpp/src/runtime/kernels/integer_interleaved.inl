@@ -16,9 +16,9 @@ namespace {
 
 template <int K, int R>
 void start_line(const ConvShape& s, const IntegerConvArgs& args, const DepthwiseUnit& unit, Index y,
-                DepthwiseLine<K, R>& line) {
+                Index end, DepthwiseLine<K, R>& line) {
   line.pixel = y * s.ow();
-  line.real = R < s.oh() - y ? R : s.oh() - y;
+  line.real = R < end - y ? R : end - y;
   for (Index r = 0; r < R; ++r) {
     for (Index i = 0; i < K; ++i) {
       const Index row = (y + r) * s.sh - s.top + i * s.dh;
@@ -61,14 +61,15 @@ template <int First, int K, int R>
   interleave(rows[0], rows[1], rows[2], rows[3], out);
 }
 
-// R rows of the output, from y on. Column after column is interleaved and added to the pixels under way,
-// which are kUnderWay; sums[p % kUnderWay] are those of pixel p.
+// R rows of the output, from y on, that lie before `end`. Column after column is interleaved and added to the
+// pixels under way, which are kUnderWay; sums[p % kUnderWay] are those of pixel p.
 template <int K, int S, int R>
-void depthwise_line(const ConvShape& s, const IntegerFinisher& finisher, const DepthwiseUnit& unit, Index y) {
+void depthwise_line(const ConvShape& s, const IntegerFinisher& finisher, const DepthwiseUnit& unit, Index y,
+                    Index end) {
   constexpr int kUnderWay = (K + S - 1) / S;
   const IntegerConvArgs& args = *finisher.args;
   DepthwiseLine<K, R> line;
-  start_line(s, args, unit, y, line);
+  start_line(s, args, unit, y, end, line);
   alignas(64) std::int32_t waiting[kWaiting * kUnit];
   const Index ow = s.ow();
   const Index columns = (ow - 1) * S + K;
@@ -110,7 +111,8 @@ void depthwise_line(const ConvShape& s, const IntegerFinisher& finisher, const D
   }
 }
 
-using IntegerDepthwiseLine = void (*)(const ConvShape&, const IntegerFinisher&, const DepthwiseUnit&, Index);
+using IntegerDepthwiseLine = void (*)(const ConvShape&, const IntegerFinisher&, const DepthwiseUnit&, Index,
+                                      Index);
 
 template <int K, int S>
 IntegerDepthwiseLine choose_line(Index rows) {
@@ -168,23 +170,26 @@ inline DepthwiseUnit depthwise_unit(const ConvShape& s, const IntegerConvArgs& a
   return u;
 }
 
-// Items: image, unit, rows.
+// Items: image, strip, unit, rows.
 void run_interleaved(const IntegerPlan& plan, const IntegerConvArgs& args, Index begin, Index end) {
   const ConvShape& s = plan.shape;
   const IntegerFinisher finisher = make_finisher(s, args);
   alignas(64) std::uint8_t zeros[kUnit];
   std::memset(zeros, static_cast<std::uint8_t>(args.src_zero), sizeof zeros);
   const DepthwiseUnits units = depthwise_units(s);
-  const Index oh = s.oh();
-  const Index steps = units.steps(oh);
+  const Index steps = units.steps(s.oh(), plan.strip);
   for (Index item = begin; item < end;) {
-    const Index step = item % steps;
-    const Index number = step / oh < units.whole ? step / oh : units.whole;
+    const Index strip = item % steps / units.steps(plan.strip);
+    const Index step = item % steps % units.steps(plan.strip);
+    const Index top = strip * plan.strip;
+    const Index bottom = plan.strip < s.oh() - top ? top + plan.strip : s.oh();
+    const Index height = bottom - top;
+    const Index number = step / height < units.whole ? step / height : units.whole;
     const Index rows = units.rows_of(number);
     const DepthwiseUnit unit = depthwise_unit(s, args, zeros, item / steps, number);
     const IntegerDepthwiseLine line = choose_line(s, rows);
-    for (Index y = (step - number * oh) * rows; y < oh && item < end; y += rows, ++item)
-      line(s, finisher, unit, y);
+    for (Index y = top + (step - number * height) * rows; y < bottom && item < end; y += rows, ++item)
+      line(s, finisher, unit, y, bottom);
   }
 }
 

@@ -13,9 +13,7 @@ struct IntegerItem {
   Index within;                       // it
 };
 
-// Items: image, group, strip, filters, place in the strip. A strip is short enough for its part of the image
-// to stay in the first cache, or a single tile whose window may have to be copied, or all places where the
-// filters are what is to stay in a cache.
+// Items: image, group, strip, filters, place in the strip.
 class IntegerItems {
  public:
   IntegerItems(const IntegerPlan& plan, Index filters)
@@ -23,7 +21,7 @@ class IntegerItems {
         places_(plan.tiles * (plan.flat ? 1 : plan.shape.oh())),
         filters_(filters),
         groups_(plan.groups),
-        strip_(plan.filters_first || filters == 1 ? places_ : (plan.flat ? kStrip : 1)) {}
+        strip_(plan.strip) {}
 
   [[nodiscard]] IntegerItem at(Index item) const {
     const Index inner = item % (places_ * filters_);
@@ -67,8 +65,6 @@ class IntegerItems {
   }
 
  private:
-  static constexpr Index kStrip = 16;
-
   void begin_strip(IntegerItem& item) const {
     item.first_y = item.y;
     item.first_tile = item.tile;

@@ -9,19 +9,16 @@ namespace {
 // The levels of a sum, in numbers.
 struct SumNumbers {
   explicit SumNumbers(const LevelSum& s)
-      : a_scale(splat(s.a_scale)),
-        b_scale(splat(s.b_scale)),
-        high(splat(static_cast<float>(s.high - s.zero))),
-        b_zero(splat(s.b_zero)) {}
+      : a_scale(splat(s.a_scale)), b_scale(splat(s.b_scale)), b_zero(splat(s.b_zero)) {}
 
   // a: level less a_zero
   template <bool Signed>
   [[nodiscard, gnu::always_inline]] Ints levels(Vec a, const std::uint8_t* b) const {
     const Vec y = to_float(extend<Signed>(b) - b_zero) * b_scale;
-    return nearest(min(high, a * a_scale + y));
+    return nearest(a * a_scale + y);
   }
 
-  Vec a_scale, b_scale, high;
+  Vec a_scale, b_scale;
   Ints b_zero;
 };
 

@@ -14,7 +14,9 @@ struct IntegerPixels {
 #if defined(__AVX512VNNI__)
 constexpr int kIntegerBlocks = 4;
 template <>
-struct IntegerPixels<1> : TilePixels<1> {};
+struct IntegerPixels<1> {
+  using List = Pixels<16, 14, 13, 9, 8, 7, 6, 4, 1>;
+};
 template <>
 struct IntegerPixels<2> : TilePixels<2> {};
 template <>

@@ -18,8 +18,14 @@ struct DepthwiseUnits {
   Index whole, rest, rows;
   [[nodiscard]] Index count() const { return whole + (rest > 0 ? 1 : 0); }
   [[nodiscard]] Index rows_of(Index unit) const { return unit < whole ? 1 : rows; }
-  // Steps of one image: rows of outputs, or groups of them.
-  [[nodiscard]] Index steps(Index oh) const { return whole * oh + (rest > 0 ? divide(oh, rows) : 0); }
+  // Steps of some rows of outputs: these, or groups of them, once for each unit.
+  [[nodiscard]] Index steps(Index height) const {
+    return whole * height + (rest > 0 ? divide(height, rows) : 0);
+  }
+  // Of one image, in strips of rows.
+  [[nodiscard]] Index steps(Index oh, Index strip) const {
+    return oh / strip * steps(strip) + steps(oh % strip);
+  }
 };
 
 inline DepthwiseUnits depthwise_units(const ConvShape& s) {

@@ -180,6 +180,8 @@ struct Kernels {
                           Index end);
   /// Softmax of rows of `length` floats that lie one after the other. Items: rows; dst may be src.
   void (*softmax)(const float* src, float* dst, Index length, Index begin, Index end);
+  /// The same of columns: of `length` numbers, `stride` floats apart. Items: columns, side by side.
+  void (*softmax_columns)(const float* src, float* dst, Index length, Index stride, Index begin, Index end);
   /// Items: ⌈out/4⌉.
   void (*linear)(const LinearArgs& args, Index begin, Index end);
 

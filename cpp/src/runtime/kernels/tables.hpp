@@ -13,6 +13,7 @@ struct LayerTable {
   decltype(Kernels::binary) binary;
   decltype(Kernels::binary_channels) binary_channels;
   decltype(Kernels::softmax) softmax;
+  decltype(Kernels::softmax_columns) softmax_columns;
   decltype(Kernels::linear) linear;
   decltype(Kernels::resize) resize;
   decltype(Kernels::to_blocked) to_blocked;

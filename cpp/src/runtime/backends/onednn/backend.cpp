@@ -57,6 +57,12 @@ struct Patch {
   std::int32_t index;  ///< of the input, output or constant
 };
 
+/// Ops one after the other that all share their work with a crew, or none of them.
+struct Span {
+  std::size_t begin, end;
+  bool shares;
+};
+
 class OnednnExecutable final : public Executable {
  public:
   /// Packs weights with the caller's team.
@@ -71,6 +77,11 @@ class OnednnExecutable final : public Executable {
         if (buffer.home == Home::output) outputs_.push_back(patch);
         if (buffer.home == Home::constant) constants_.push_back(patch);
       }
+    }
+    for (std::size_t o = 0; o < plan_.ops.size(); ++o) {
+      const bool shares = plan_.ops[o].kernel->shares();
+      if (spans_.empty() || spans_.back().shares != shares) spans_.push_back({o, o, shares});
+      spans_.back().end = o + 1;
     }
     for (const Packing& packing : plan_.packings) pack(packing);
   }
@@ -89,11 +100,17 @@ class OnednnExecutable final : public Executable {
       auto* at = static_cast<std::byte*>(outputs[static_cast<std::size_t>(patch.index)].data) + patch.offset;
       context.bound[patch.op]->set(patch.operand, at);
     }
+    if (times != nullptr) times->assign(plan_.rows.size(), 0.0);
     guarded([&] {
-      if (times == nullptr) {
-        for (const auto& bound : context.bound) bound->run();
-      } else {
-        run_timed(context, *times);
+      for (const Span& span : spans_) {
+        const auto run_span = [&] {
+          times == nullptr ? run_ops(context, span) : time_ops(context, span, *times);
+        };
+        // the team is not worth its start for a single op, which opens a region itself if it has to
+        if (span.shares && span.end - span.begin > 1)
+          lead(threads_, run_span);
+        else
+          run_span();
       }
     });
     give(std::move(context));
@@ -117,10 +134,13 @@ class OnednnExecutable final : public Executable {
                          packed_.get() + plan_.buffers[static_cast<std::size_t>(packing.buffer)].offset);
   }
 
-  void run_timed(const Context& context, Times& times) const {
-    times.assign(plan_.rows.size(), 0.0);
+  static void run_ops(const Context& context, const Span& span) {
+    for (std::size_t o = span.begin; o < span.end; ++o) context.bound[o]->run();
+  }
+
+  void time_ops(const Context& context, const Span& span, Times& times) const {
     auto start = std::chrono::steady_clock::now();
-    for (std::size_t o = 0; o < context.bound.size(); ++o) {
+    for (std::size_t o = span.begin; o < span.end; ++o) {
       context.bound[o]->run();
       const auto end = std::chrono::steady_clock::now();
       times[plan_.ops[o].row] = std::chrono::duration<double>(end - start).count();
@@ -179,6 +199,7 @@ class OnednnExecutable final : public Executable {
   int threads_;
   Memory packed_;
   std::vector<Patch> inputs_, outputs_, constants_;
+  std::vector<Span> spans_;
   std::uint64_t epoch_ = 1;  ///< of the constants; changes beside no run
   std::mutex mutex_;
   std::vector<Context> free_;

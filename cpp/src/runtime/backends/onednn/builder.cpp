@@ -170,7 +170,10 @@ void Builder::add_row(std::string operation, std::string kernel, Layout made, bo
 
 void Builder::add_reorder(Place from, const dnnl::memory::desc& from_desc, Place to,
                           const dnnl::memory::desc& to_desc, Layout made) {
-  auto kernel = make_reorder(from_desc, to_desc);
+  const core::Shape shape = to_desc.get_dims();
+  const bool plain =
+      shape.size() == 4 && from_desc == describe(shape, Layout::blocked) && to_desc == describe_plain(shape);
+  auto kernel = plain ? make_plain(shape, threads_) : make_reorder(from_desc, to_desc);
   add_row("reorder", kernel->name(), made, false);
   plan_.rows.back().bytes = static_cast<std::int64_t>(from_desc.get_size() + to_desc.get_size());
   plan_.ops.push_back({std::move(kernel), {from, to}, plan_.rows.size() - 1});

@@ -26,6 +26,8 @@ class Kernel {
   [[nodiscard]] virtual std::unique_ptr<Bound> bind() const = 0;
   /// As plans name it: "jit:avx512_core", "reference", …
   [[nodiscard]] virtual std::string name() const = 0;
+  /// Whether its threads are those of share_ranges, and not an OpenMP region of oneDNN's.
+  [[nodiscard]] virtual bool shares() const { return false; }
 };
 
 /// Where the memory of a buffer comes from.

@@ -198,7 +198,7 @@ void set_levels(const Builder& builder, const Step& quantizer, LevelWork& work) 
 }
 
 IntegerPlan plan_of(const Builder& builder, const Step& step) {
-  return level_kernels().plan(shape_of(builder, step), builder.pixel(step.inputs[0]));
+  return level_kernels().plan(shape_of(builder, step), builder.threads());
 }
 
 }  // namespace

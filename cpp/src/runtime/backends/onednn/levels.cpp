@@ -81,6 +81,31 @@ Ranges ranges_of(const Builder& builder, const std::vector<ValueId>& arrays) {
   return {dense, dense ? pixels * first.pixel : pixels, first.channels, builder.threads()};
 }
 
+template <std::size_t N>
+void copy_levels(const std::uint8_t* from, Index from_pixel, std::uint8_t* to, Index to_pixel, Index pixels) {
+  for (Index p = 0; p < pixels; ++p) std::memcpy(to + p * to_pixel, from + p * from_pixel, N);
+}
+
+/// Tables for the first `channels` levels of pixels: what lies between few of them is looked up too, and left
+/// out when they are copied to where they belong.
+void look_up_pixels(const IntegerKernels& kernels, const std::uint8_t* table, const std::uint8_t* from,
+                    Index from_pixel, std::uint8_t* to, Index to_pixel, Index channels, Index pixels) {
+  constexpr Index kBytes = 4096;
+  if ((channels != 16 && channels != 32) || from_pixel > 4 * channels) {
+    for (Index p = 0; p < pixels; ++p)
+      kernels.lookup(table, from + p * from_pixel, to + p * to_pixel, 0, channels);
+    return;
+  }
+  std::array<std::uint8_t, kBytes> found;
+  const Index most = kBytes / from_pixel;
+  for (Index first = 0; first < pixels; first += most) {
+    const Index count = std::min(most, pixels - first);
+    kernels.lookup(table, from + first * from_pixel, found.data(), 0, (count - 1) * from_pixel + channels);
+    (channels == 16 ? copy_levels<16> : copy_levels<32>)(found.data(), from_pixel, to + first * to_pixel,
+                                                         to_pixel, count);
+  }
+}
+
 bool build_lookup(Builder& builder, const Step& step) {
   const ValueId x = step.inputs[0], y = step.outputs[0];
   const Layout layout = builder.layout(y);
@@ -90,9 +115,15 @@ bool build_lookup(Builder& builder, const Step& step) {
     const auto *from = static_cast<const std::uint8_t*>(operand[0]),
                *table = static_cast<const std::uint8_t*>(operand[1]);
     auto* to = static_cast<std::uint8_t*>(operand[2]);
-    ranges.run([&](Index pixel, Index begin, Index end) {
-      kernels.lookup(table, from + pixel * from_pixel, to + pixel * to_pixel, begin, end);
-    });
+    if (ranges.dense) {
+      ranges.run([&](Index, Index begin, Index end) { kernels.lookup(table, from, to, begin, end); });
+    } else {
+      share(ranges.count, std::max<Index>(1, kGrain / ranges.channels), ranges.threads,
+            [&](Index begin, Index end) {
+              look_up_pixels(kernels, table, from + begin * from_pixel, from_pixel, to + begin * to_pixel,
+                             to_pixel, ranges.channels, end - begin);
+            });
+    }
   };
   builder.emit(
       make_own(std::string("lookup ") + level_kernels().name, 3, std::move(work)),

@@ -221,8 +221,7 @@ bool build_movement(Builder& builder, const Step& step) {
     const Value& x = builder.value(step.inputs[0]);
     const Layout layout = is_level(x) ? Layout::plain : builder.layout(step.inputs[0]);
     const bool same = layout == Layout::plain || layouts_coincide(x);
-    builder.emit(same ? make_memcpy(bytes_in(x, Layout::plain))
-                      : make_reorder(describe(x.shape, layout), describe_plain(x.shape)),
+    builder.emit(same ? make_memcpy(bytes_in(x, Layout::plain)) : make_plain(x.shape, builder.threads()),
                  {builder.read(step.inputs[0], layout), builder.write(step.outputs[0], Layout::plain)},
                  Layout::plain);
     return true;

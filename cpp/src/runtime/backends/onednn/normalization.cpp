@@ -114,31 +114,10 @@ struct ColumnSoftmax {
     const std::int64_t pieces = (inner + kColumns - 1) / kColumns;
     share(outer * pieces, 4, threads, [&](std::int64_t begin, std::int64_t end) {
       for (std::int64_t i = begin; i < end; ++i) {
-        const std::int64_t column = i % pieces * kColumns;
-        const std::int64_t at = i / pieces * length * inner + column;
-        piece(x + at, y + at, std::min(kColumns, inner - column));
+        const std::int64_t at = i / pieces * length * inner, first = i % pieces * kColumns;
+        kernels.softmax_columns(x + at, y + at, length, inner, first, std::min(inner, first + kColumns));
       }
     });
-  }
-
-  void piece(const float* x, float* y, std::int64_t width) const {
-    std::array<float, kColumns> largest;
-    std::array<float, kColumns> sum{};
-    std::copy_n(x, width, largest.data());
-    for (std::int64_t a = 1; a < length; ++a) {
-      for (std::int64_t i = 0; i < width; ++i) largest[i] = std::max(largest[i], x[a * inner + i]);
-    }
-    const kernels::Activation exp{kernels::Function::exp, 0, 0, nullptr};
-    for (std::int64_t a = 0; a < length; ++a) {
-      float* row = y + a * inner;
-      for (std::int64_t i = 0; i < width; ++i) row[i] = x[a * inner + i] - largest[i];
-      kernels.unary(exp, row, row, 0, width);
-      for (std::int64_t i = 0; i < width; ++i) sum[i] += row[i];
-    }
-    for (std::int64_t i = 0; i < width; ++i) sum[i] = 1 / sum[i];
-    for (std::int64_t a = 0; a < length; ++a) {
-      for (std::int64_t i = 0; i < width; ++i) y[a * inner + i] *= sum[i];
-    }
   }
 };
 

@@ -1,10 +1,11 @@
 #include "own.hpp"
 
-#include <omp.h>
-
 #include <algorithm>
 #include <cstring>
 #include <utility>
+
+#include "memory.hpp"
+#include "own_convolution.hpp"
 
 namespace rdquant::runtime::onednn {
 namespace {
@@ -17,6 +18,7 @@ class OwnKernel final : public Kernel, public std::enable_shared_from_this<OwnKe
     return std::make_unique<BoundOwn>(work_, operands_);
   }
   [[nodiscard]] std::string name() const override { return name_; }
+  [[nodiscard]] bool shares() const override { return true; }
 
  private:
   class BoundOwn final : public Bound {
@@ -187,19 +189,18 @@ std::shared_ptr<const Kernel> make_copy(StridedCopy copy, int threads) {
   }
 }
 
-void share_ranges(std::int64_t n, std::int64_t grain, int threads, const void* body, RangeWork work) {
-  const std::int64_t parts = n / std::max<std::int64_t>(1, grain);
-  if (threads == 1 || parts < 2) {
-    work(body, 0, n, 0);
-    return;
-  }
-#pragma omp parallel num_threads(threads)
-  {
-    // the team may be smaller than asked for; what it has too many has nothing to do
-    const std::int64_t team = std::min<std::int64_t>(omp_get_num_threads(), parts);
-    const int rank = omp_get_thread_num();
-    if (rank < team) work(body, n * rank / team, n * (rank + 1) / team, rank);
-  }
+std::shared_ptr<const Kernel> make_plain(const core::Shape& shape, int threads) {
+  const kernels::Kernels& own = own_kernels();
+  if (own.block != block_size()) return make_reorder(describe(shape, Layout::blocked), describe_plain(shape));
+  const kernels::Index c = shape[1], area = shape[2] * shape[3];
+  const kernels::Index blocks = kernels::divide(c, own.block);
+  return make_own("plain " + std::string(core::isa_name(own.isa)), 2,
+                  [&own, c, area, blocks, items = shape[0] * blocks, threads](void* const* operand) {
+                    share(items, 1, threads, [&](kernels::Index begin, kernels::Index end) {
+                      own.to_plain(static_cast<const float*>(operand[0]), blocks * area * own.block,
+                                   static_cast<float*>(operand[1]), c * area, c, area, begin, end);
+                    });
+                  });
 }
 
 }  // namespace rdquant::runtime::onednn

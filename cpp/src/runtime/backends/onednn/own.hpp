@@ -4,6 +4,7 @@
 #include <string>
 
 #include "kernel.hpp"
+#include "team.hpp"
 
 namespace rdquant::runtime::onednn {
 
@@ -22,12 +23,10 @@ struct StridedCopy {
 /// Operands: from, to.
 [[nodiscard]] std::shared_ptr<const Kernel> make_copy(StridedCopy copy, int threads);
 
-using RangeWork = void (*)(const void* body, std::int64_t begin, std::int64_t end, int rank);
-void share_ranges(std::int64_t n, std::int64_t grain, int threads, const void* body, RangeWork work);
+/// Copies an array of four axes from blocks to plain. Operands: from, to.
+[[nodiscard]] std::shared_ptr<const Kernel> make_plain(const core::Shape& shape, int threads);
 
-/// Calls `body(begin, end, rank)` for the ranges of [0, n) that at most `threads` OpenMP threads take, each
-/// at least `grain` items, or for all of it on this thread. Teams of several are all of one size, since
-/// OpenMP starts threads anew where the size changes. Ranks are below `threads`. Allocates nothing.
+/// share_ranges for `body(begin, end, rank)`.
 template <typename Body>
 void share_ranked(std::int64_t n, std::int64_t grain, int threads, const Body& body) {
   share_ranges(n, grain, threads, &body, [](const void* b, std::int64_t begin, std::int64_t end, int rank) {

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <cstdint>
+
 namespace rdquant::runtime::onednn {
 
 /// While this lives, OpenMP regions of this thread have so many threads; awake at first, each on a processor
@@ -17,5 +19,25 @@ class Team {
   int before_;
   bool changed_;
 };
+
+/// Does the items [begin, end) as the team's thread `rank`; `body` is what the work is told.
+using RangeWork = void (*)(const void* body, std::int64_t begin, std::int64_t end, int rank);
+
+/// Calls `work` for the ranges of [0, n) that at most `threads` threads take, each at least `grain` items, or
+/// for all of it on this thread. The threads are the crew's, within lead(), or else those of an OpenMP
+/// region. Teams of several are all of one size, since OpenMP starts threads anew where the size changes.
+/// Ranks are below `threads`. Allocates nothing.
+void share_ranges(std::int64_t n, std::int64_t grain, int threads, const void* body, RangeWork work);
+
+using Leading = void (*)(const void* body);
+void lead(int threads, const void* body, Leading call);
+
+/// Calls `body()` on this thread while the others of the team wait, awake, for the ranges that it shares: to
+/// hand over work takes a fraction of a microsecond, an OpenMP region some. Regions opened by `body` itself
+/// have one thread.
+template <typename Body>
+void lead(int threads, const Body& body) {
+  lead(threads, &body, [](const void* b) { (*static_cast<const Body*>(b))(); });
+}
 
 }  // namespace rdquant::runtime::onednn
