@@ -203,16 +203,6 @@ IntegerPlan plan_of(const Builder& builder, const Step& step) {
 
 }  // namespace
 
-bool is_made_by_channels(const Builder& builder, ValueId id) {
-  return std::ranges::any_of(builder.program().steps, [&](const Step& step) {
-    if (!std::holds_alternative<LevelConvolution>(step.operation) || step.outputs[0] != id) return false;
-    const core::Shape& x = builder.value(step.inputs[0]).shape;
-    if (x.size() != 4 || core::element_count(x) == 0) return false;
-    const IntegerPlan plan = plan_of(builder, step);
-    return plan.depthwise || plan.filters_first;
-  });
-}
-
 bool build_level_convolution(Builder& builder, const Step& step) {
   const auto* op = std::get_if<LevelConvolution>(&step.operation);
   const kernels::Kernels& own = own_kernels();

@@ -145,12 +145,11 @@ struct DynamicWork {
   }
 };
 
-/// Channels that one thread makes levels of at once: all, or, where those before have been made some by one
-/// thread and some by another, or there are few pixels, as many as fill a line of the cache.
-Index group_of(const Builder& builder, ValueId x, const Lie& lie) {
+/// Channels that one thread makes levels of at once: all, or, where there are few pixels, as many as fill a
+/// line of the cache.
+Index group_of(const Builder& builder, const Lie& lie) {
   constexpr Index kLine = 64;
-  const bool few = lie.images * lie.area < kPixels * builder.threads();
-  return builder.threads() > 1 && (few || is_made_by_channels(builder, x)) ? kLine : lie.channels;
+  return lie.images * lie.area < kPixels * builder.threads() ? kLine : lie.channels;
 }
 
 /// Whether every lane of a value in blocks is a number of its own, or the zero that convolutions leave.
@@ -187,7 +186,7 @@ bool build_dynamic_quantize(Builder& builder, const Step& step) {
   const std::size_t all = operands.size();
   builder.emit(make_own(name + level_kernels().name, all,
                         DynamicWork{level_kernels(), from, to, lie, count / lie.images, count,
-                                    group_of(builder, x, lie), known.size(), threads}),
+                                    group_of(builder, lie), known.size(), threads}),
                std::move(operands), to);
   return true;
 }

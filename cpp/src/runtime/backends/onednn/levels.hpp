@@ -26,8 +26,6 @@ struct Lie {
 /// The level that a byte is.
 [[nodiscard]] std::int32_t level_at(const void* byte, bool is_signed);
 
-/// Whether a convolution of levels makes `id`, some channels in one thread and some in another.
-[[nodiscard]] bool is_made_by_channels(const Builder& builder, program::ValueId id);
 /// Whether a range that `id` is part of is asked for.
 [[nodiscard]] bool is_ranged(const Builder& builder, program::ValueId id);
 /// Where the extremes of `id` are, in parts (Builder::make_extremes); empty where nobody has found them.
