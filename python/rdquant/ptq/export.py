@@ -49,8 +49,9 @@ def write(
 ) -> Model:
     """The network with levels at `placement`.
 
-    grids: by value, for all of `placement.values`. weights: by the weight's name, for the layers of the placement;
-    the weight's scales differ along its axis of outputs, and its bias becomes int32 at the scale of the sums, s_x·s_w.
+    grids: by value, for all of `placement.values`. weights: by the weight's name, for the layers of the placement; those
+    that it leaves out keep their numbers, and only what they read and give becomes levels. A weight's scales differ along
+    its axis of outputs, and its bias becomes int32 at the scale of the sums, s_x·s_w.
     """
     return _Writer(network, placement, grids).write(weights, name or f"{network.model.name}.int8")
 
@@ -114,7 +115,9 @@ class _Writer:
     def _layer(
         self, node: onnx.NodeProto, layer: Layer, weights: Mapping[str, LayerLevels]
     ) -> Iterator[onnx.NodeProto]:
-        found = weights[layer.weight]
+        found = weights.get(layer.weight)
+        if found is None:
+            return
         axis = 1 if layer.transposed else 0
         scales = found.scales
         grid = self._grids[self._placement.roots[layer.input]]

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import numpy as np
 import onnx
+from onnx import numpy_helper
 
 from ..calibrate import Layer, layers_of
 from ..errors import Unsupported
@@ -142,6 +144,18 @@ class Network:
         users = self.users(value)
         alone = len(users) == 1 and value not in self.outputs
         return users[0] if alone and self.kind(users[0]) == "activation" else None
+
+    def bounds(self, i: int) -> tuple[float, float]:
+        """Between which numbers the Relu or Clip `i` leaves a value as it is; infinite where that is not known."""
+        node = self.nodes[i]
+        if node.op_type == "Relu":
+            return 0.0, np.inf
+        known = {t.name: t for t in self.constants}
+        found = [-np.inf, np.inf]
+        for k, name in enumerate(node.input[1:3]):
+            if name in known:
+                found[k] = float(numpy_helper.to_array(known[name]).reshape(-1)[0])
+        return found[0], found[1]
 
     def label(self, i: int) -> str:
         """What messages and reports call node `i`."""

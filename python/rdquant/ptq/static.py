@@ -15,19 +15,19 @@ from tqdm import tqdm
 from ..data import Dataset
 from ..errors import InvalidArgument
 from ..graph import Model, load
-from .balance import balanced
+from .balance import EVERYWHERE, Balanced, balanced
+from .choice import choose_grid, pays
 from .curves import curve_of
 from .damage import Damage, Judge, output_bytes, signal_to_noise
 from .equalize import equalized
 from .export import LayerLevels, write
 from .fold import folded
-from .grids import Grid, grid_of
+from .grids import Grid
 from .network import Network, nothing_left
 from .observe import observe, portions
 from .observed import Observed
 from .options import Options
 from .placement import Placement, place
-from .ranges import range_of
 from .report import LayerReport, QuantizedModel, Report, StepReport
 from .rounds import Rounding
 
@@ -38,7 +38,6 @@ _MEASURED = 128, 1 << 27  # images that steps are measured on, and bytes of thei
 _RANKED = 16, 1 << 25  # the same, that each layer alone is measured on
 _FITTED = 128  # images that weights are rounded by, at most
 _BALANCED = 128, 1 << 27  # images that mean outputs are taken of, and bytes of them, at most; but at least 16
-_WORTH = 0.9  # of the loss without equalization, that it must not exceed: channels are scaled by what few images show
 Levels = dict[str, LayerLevels]
 
 
@@ -72,11 +71,11 @@ def quantize_static(
         symmetric: the middle level stands for 0.
         per_channel: weights (levels −127 … 127, zero in the middle) have a scale for each output; else one.
         ranges: how far levels of activations reach, one of `rdquant.ptq.METHODS`: "minmax" (all that was seen),
-            "average" (moving averages of the images' extremes), "percentile", "mse" (least squared error), "kl" (least
-            divergence of histograms).
+            "average" (moving averages of the images' extremes), "percentile", "mse" (least squared error, in which
+            clipped values count more), "kl" (least divergence of histograms).
         percentile: share of values, in percent, that "percentile" keeps.
         equalize: strength of cross-layer equalization: channels that use a share u of their value's range are scaled
-            by u^-equalize; 0: not at all.
+            by u^-equalize, where that pays on images whose ranges were not looked at; 0: not at all.
         rounding: "nearest"; "feedback": what rounding a weight does to the layer's outputs, later weights make up for
             (GPTQ's class); "order": so, and layer after layer, each making up for the levels of all before it.
         correct_bias: biases take up the mean error of their layer's outputs: at first what rounding the weights gives,
@@ -131,9 +130,19 @@ class _Images:
     def first(self, count: int) -> _Images:
         return _Images(self._data, count)
 
+    def halves(self) -> tuple[_Images, _Images]:
+        """Every other image, and the rest; of a single image twice the same."""
+        if self.count == 1:
+            return self, self
+        return self._chosen(np.arange(0, self.count, 2)), self._chosen(np.arange(1, self.count, 2))
+
     def spread(self, count: int) -> _Images:
         """Evenly over all."""
-        chosen = np.unique(np.linspace(0, len(self._data) - 1, min(count, len(self._data))).astype(np.int64))
+        return self._chosen(
+            np.unique(np.linspace(0, len(self._data) - 1, min(count, len(self._data))).astype(np.int64))
+        )
+
+    def _chosen(self, chosen: NDArray[np.int64]) -> _Images:
         if isinstance(self._data, Dataset):
             return _Images(self._data.take(chosen))
         return _Images(self._data[chosen])
@@ -207,22 +216,17 @@ class _Static:
     def _equalize(self) -> Levels:
         """Levels to the nearest, of the network as it is and then equalized where that is worth it."""
         levels = self._rounding().nearest()
-        before = self._measure("levels", levels)
-        if self._options.equalize == 0:
+        self._measure("levels", levels)
+        strength = self._options.equalize
+        if strength == 0 or not pays(self._network, self._placement, self._few.halves(), self._options):
             return levels
-        model, count = equalized(
-            self._network, self._observed, list(self._placement.roots), self._options.equalize
-        )
-        if count == 0:
-            return levels
-        old = (self._network, self._observed, self._grids)
+        values = list(self._placement.roots)
+        model, _ = equalized(self._network, self._observed, values, strength)
         self._network = Network(model)
         self._observed, self._grids = self._observe(), {}
         scaled = self._rounding().nearest()
-        if self._measure("equalize", scaled).score < _WORTH * before.score:
-            return scaled
-        self._network, self._observed, self._grids = old
-        return levels
+        self._measure("equalize", scaled)
+        return scaled
 
     def _round(self, levels: Levels) -> Levels:
         options = self._options
@@ -262,7 +266,7 @@ class _Static:
         with self._bar("balance", len(nodes), "layer") as bar:
             found = balanced(
                 self._network.model,
-                [(self._network.given(i)[0], self._network.layers[i]) for i in nodes],
+                [self._to_balance(i) for i in nodes],
                 levels,
                 lambda known: self._write(nodes, known),
                 self._images.spread(count),
@@ -273,6 +277,12 @@ class _Static:
         self._steps.append(StepReport("balance", after))
         return (even, after) if after.score < damage.score else (model, damage)
 
+    def _to_balance(self, i: int) -> Balanced:
+        output = self._network.given(i)[0]
+        reader = self._network.next_activation(output)
+        bounds = EVERYWHERE if reader is None else self._network.bounds(reader)
+        return Balanced(output, self._network.layers[i], bounds)
+
     def _rounding(self, done: Any = lambda n: None, nodes: Collection[int] | None = None) -> Rounding:
         layers = [self._network.layers[i] for i in (self._all if nodes is None else nodes)]
         scales = {layer.weight: self._grid(self._placement.roots[layer.input]).scale for layer in layers}
@@ -280,16 +290,7 @@ class _Static:
 
     def _grid(self, value: str) -> Grid:
         if value not in self._grids:
-            options = self._options
-            curved = curve_of(self._network, value)
-            low, high = range_of(
-                self._observed[value],
-                options.ranges,
-                options.percentile,
-                options.symmetric,
-                curved[0] if curved is not None else None,
-            )
-            self._grids[value] = grid_of(low, high, options.activations, options.symmetric)
+            self._grids[value] = choose_grid(self._network, value, self._observed[value], self._options)
         return self._grids[value]
 
     def _placed(self, nodes: Collection[int]) -> Placement:

@@ -1,0 +1,40 @@
+"""Static quantization: what equalization is chosen by, and by how much biases are balanced."""
+
+from __future__ import annotations
+
+import numpy as np
+
+import models
+import rdquant as rdq
+from networks import Net
+from rdquant.ptq import balance
+from rdquant.ptq.choice import pays
+from rdquant.ptq.network import Network
+from rdquant.ptq.options import Options
+from rdquant.ptq.placement import place
+
+
+def test_channels_are_not_scaled_beyond_what_unseen_images_show() -> None:
+    rng = np.random.default_rng(5)
+    net = Net()
+    clips = [net.tensor(0.0), net.tensor(6.0)]
+    weights = np.diag([1.0, 1.0, 0.001]).astype(np.float32).reshape(3, 3, 1, 1)
+    clipped = net.call("Clip", net.call("Conv", "x", net.tensor(weights)), *clips)
+    mixed = net.call("Conv", clipped, net.tensor(np.diag([1, 1, 1000.0]).reshape(3, 3, 1, 1)))
+    sizes = ["N", 3, 8, 8]
+    model = rdq.load(models.build(net.nodes, net.tensors, {"x": sizes}, {mixed: sizes}))
+    network = Network(model)
+    placement = place(network, network.layers)
+    options = Options("u8", False, True, "minmax", 100.0, 1.0, "feedback", True, 0.1, 0.1, None)
+    seen, unseen = (rng.uniform(0, 6, (4, 3, 8, 8)).astype(np.float32) for _ in range(2))
+    assert pays(network, placement, (lambda: [seen], lambda: [unseen]), options)
+    unseen[:, 2] *= 200
+    assert not pays(network, placement, (lambda: [seen], lambda: [unseen]), options)
+
+
+def test_a_shift_restores_the_mean_behind_a_clip() -> None:
+    sample = np.random.default_rng(6).normal(-1, 2, (3, 1000)).astype(np.float32)
+    missing = np.array([0.2, -0.1, 0.0])
+    moved = np.clip(sample + balance._shift(missing, sample, (0.0, 6.0))[:, None], 0, 6)
+    assert np.allclose(moved.mean(axis=1) - np.clip(sample, 0, 6).mean(axis=1), missing, atol=1e-4)
+    assert np.array_equal(balance._shift(missing, sample, balance.EVERYWHERE), missing)
