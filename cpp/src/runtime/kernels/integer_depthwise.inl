@@ -74,7 +74,7 @@ void pack_depthwise_any(const ConvShape& s, const std::int8_t* weights, std::byt
   }
 }
 
-IntegerPlan plan_depthwise(const ConvShape& s, Index threads) {
+IntegerPlan plan_depthwise(const ConvShape& s, [[maybe_unused]] Index threads) {
   IntegerPlan plan;
   plan.shape = s;
   plan.depthwise = true;
