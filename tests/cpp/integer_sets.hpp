@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "conv_shapes.hpp"
 #include "integer_reference.hpp"
 #include "runtime/kernels/integer_tables.hpp"
 
@@ -29,15 +30,6 @@ inline std::vector<Set> sets() {
   }
 #endif
   return all;
-}
-
-inline std::string describe(const ConvShape& s) {
-  std::string text;
-  for (const Index i : {s.n, s.c, s.h, s.w, s.k, s.kh, s.kw, s.sh, s.sw, s.dh, s.dw, s.top, s.left, s.bottom,
-                        s.right, s.groups}) {
-    text += std::to_string(i) + " ";
-  }
-  return text;
 }
 
 // Packs in two ranges and runs in three, in disorder.
@@ -67,35 +59,6 @@ inline void run(const IntegerConvolutionTable& table, const Data& data, IntegerC
   table.run(plan, args, second, plan.items);
   table.run(plan, args, 0, first);
   table.run(plan, args, first, second);
-}
-
-inline ConvShape square(Index c, Index size, Index k, Index kernel, Index stride, Index pad,
-                        Index groups = 1) {
-  ConvShape s;
-  s.c = c;
-  s.h = s.w = size;
-  s.k = k;
-  s.kh = s.kw = kernel;
-  s.sh = s.sw = stride;
-  s.top = s.left = s.bottom = s.right = pad;
-  s.groups = groups;
-  return s;
-}
-
-// Everything unequal: two images, sizes, pads, strides, dilations.
-inline ConvShape crooked(Index c, Index k, Index groups) {
-  ConvShape s = square(c, 11, k, 3, 1, 0, groups);
-  s.n = 2;
-  s.w = 17;
-  s.kh = 4;
-  s.sh = 3;
-  s.sw = 2;
-  s.dh = 2;
-  s.dw = 3;
-  s.top = 5;
-  s.left = 1;
-  s.right = 9;
-  return s;
 }
 
 }  // namespace reference
