@@ -28,7 +28,8 @@ struct Case {
   Activation activation = {};
   float scale = 1.0f, multiplier = 0.875f;
   bool bias = true, float_bias = false, table = false, residual = false, residual_last = false;
-  Index extra = 0;  // bytes between pixels
+  bool whole = false;  // levels are all of uint8, 0 stands for 0
+  Index extra = 0;     // bytes between pixels
 };
 
 inline Bytes random_bytes(Index n, unsigned seed) {
@@ -83,6 +84,7 @@ struct Data {
     zero = test.dst_signed ? -9 : 117;
     low = test.dst_signed ? -120 : 3;
     high = test.dst_signed ? 127 : 250;
+    if (test.whole) zero = low = 0, high = 255;
     sum = {0.73f, 0.41f, 100, 7, 12, 0, 254, test.dst_signed, true};
     if (test.dst_signed) sum.low = -128, sum.high = 126, sum.zero = -3;
   }

@@ -59,6 +59,9 @@ void check_levels(const Case& test) {
 // With every kind of source and output.
 void check(const ConvShape& shape) {
   Case test = {shape};
+  test.whole = true;
+  check_levels(test);
+  test.whole = false;
   check_levels(test);
   test.src_zero = 131;
   test.extra = 3;
@@ -134,6 +137,11 @@ TEST_CASE("dense convolutions of levels in groups") {
   check(square(10, 5, 32, 3, 1, 1, 2));
   check(square(8, 5, 16, 3, 1, 1, 8));
   check(crooked(64, 32, 4));
+}
+
+TEST_CASE("windows longer than the list of their places") {
+  for (const Index c : {452, 456, 460}) check(square(c, 6, 40, 3, 1, 1));  // 1017, 1026, 1035 fours
+  check(square(100, 9, 64, 7, 2, 0));
 }
 
 TEST_CASE("more channels than a pixel of the padding holds, or than a copy of a window") {

@@ -37,6 +37,22 @@ template <bool Signed, int P, int N>
   return weights;
 }
 
+// The same of fours that lie at `offsets` from the first pixel.
+template <bool Signed, int P, int N>
+[[gnu::always_inline]] inline void dense_list(const std::uint8_t* in, Index step, const std::int32_t* offsets,
+                                              Index fours, const std::int8_t* weights, Ints (&sums)[P][N]) {
+  for (Index i = 0; i < fours; ++i, weights += N * kTapBytes) {
+    const std::uint8_t* const first = in + offsets[i];
+    Taps taps[N];
+    for_each<N>([&](auto n) __attribute__((always_inline)) { taps[n] = load_taps(weights + n * kTapBytes); });
+    for_each<P>([&](auto p) __attribute__((always_inline)) {
+      constexpr int kPixel = decltype(p)::value;
+      const Fours x = broadcast<Signed>(first + kPixel * step);
+      for_each<N>([&](auto n) __attribute__((always_inline)) { sums[p][n] = dot(x, taps[n], sums[p][n]); });
+    });
+  }
+}
+
 // Bias less what the source's zero adds: rows of the kernel in the padding are left out, columns are not.
 inline Ints dense_start(const IntegerView& s, const IntegerFinisher& finisher, const IntegerCorner& at,
                         Index n, Index block) {
@@ -54,6 +70,12 @@ inline Ints dense_start(const IntegerView& s, const IntegerFinisher& finisher, c
 template <bool Signed, int P, int N>
 [[gnu::always_inline]] inline void dense_sums(const IntegerView& s, const IntegerCorner& at,
                                               Ints (&sums)[P][N]) {
+  if (at.offsets != nullptr) {
+    const Span rows = taps_inside(at.row, s.kh, s.dh, s.h);
+    const Index row = s.kw * s.fours;
+    return dense_list<Signed>(at.src, at.step, at.offsets + rows.begin * row, (rows.end - rows.begin) * row,
+                              at.weights + rows.begin * row * N * kTapBytes, sums);
+  }
   const std::int8_t* weights = at.weights;
   for (Index done = 0; done < s.fours; done += kChunk) {
     const Index fours = s.fours - done < kChunk ? s.fours - done : kChunk;
@@ -133,7 +155,7 @@ inline Index dense_strip(const IntegerPlan& plan, Index filters, Index group_wei
   constexpr Index kMost = 16;
   const Index places = plan.tiles * (plan.flat ? 1 : plan.shape.oh());
   if (filters == 1 || group_weights > (Index{1} << 20)) return places;
-  if (!plan.flat) return band_rows(plan) > 0 ? plan.tiles : 1;
+  if (!plan.flat) return band_rows(plan) > 0 || !reaches_past(plan.shape) ? plan.tiles : 1;
   const Index own = divide(places, plan.shape.n < threads ? threads : 1);
   return divide(own, divide(own, kMost));
 }

@@ -17,17 +17,22 @@ constexpr int kPacked = 1;
 struct LevelRange {
   std::int32_t zero, low, high;  // + 128 where int8
   bool is_signed;
+  bool whole;  // all of uint8, counted from 0: packing saturates there by itself
 };
 
 inline LevelRange level_range(std::int32_t zero, std::int32_t low, std::int32_t high) {
   const std::int32_t offset = low < 0 ? 128 : 0;
-  return {zero + offset, low + offset, high + offset, low < 0};
+  return {zero + offset, low + offset, high + offset, low < 0, zero == 0 && low == 0 && high == 255};
 }
 
 #if defined(__AVX512F__)
 
 using Packed = __m512i;
 // The order is that of in_order's argument.
+[[gnu::always_inline]] inline Packed whole_bytes(const Ints (&sums)[4]) {
+  return _mm512_packus_epi16(_mm512_packs_epi32(sums[0].v, sums[1].v),
+                             _mm512_packs_epi32(sums[2].v, sums[3].v));
+}
 [[gnu::always_inline]] inline Packed level_bytes(const Ints (&sums)[4], const LevelRange& range) {
   const __m512i zero = _mm512_set1_epi16(static_cast<short>(range.zero));
   const __m512i ab = _mm512_adds_epi16(_mm512_packs_epi32(sums[0].v, sums[1].v), zero);
@@ -72,9 +77,37 @@ template <int N>
   }
 }
 
+// All levels of `Count` pixels.
+template <int N, int Count>
+[[gnu::always_inline]] inline void store_whole(std::uint8_t* p, Index pixel, Packed bytes) {
+  const auto half = [](std::uint8_t* to, __m256i x) {
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), x);
+  };
+  const auto quarter = [](std::uint8_t* to, __m128i x) {
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(to), x);
+  };
+  if constexpr (N == 4) return _mm512_storeu_si512(p, bytes);
+  if constexpr (N < 3 && Count == 4 / N) {
+    if (pixel == N * kBlock) return _mm512_storeu_si512(p, bytes);
+  }
+  if constexpr (N == 1) {
+    for_each<Count>([&](auto q) __attribute__((always_inline)) {
+      quarter(p + q * pixel, _mm512_maskz_extracti32x4_epi32(0xf, bytes, q));
+    });
+  } else {
+    half(p, _mm512_maskz_extracti64x4_epi64(0xf, bytes, 0));
+    if constexpr (N == 3) quarter(p + 32, _mm512_maskz_extracti32x4_epi32(0xf, bytes, 2));
+    if constexpr (N == 2 && Count > 1) half(p + pixel, _mm512_maskz_extracti64x4_epi64(0xf, bytes, 1));
+  }
+}
+
 #elif defined(__AVX2__)
 
 using Packed = __m256i;
+[[gnu::always_inline]] inline Packed whole_bytes(const Ints (&sums)[4]) {
+  return _mm256_packus_epi16(_mm256_packs_epi32(sums[0].v, sums[1].v),
+                             _mm256_packs_epi32(sums[2].v, sums[3].v));
+}
 [[gnu::always_inline]] inline Packed level_bytes(const Ints (&sums)[4], const LevelRange& range) {
   const __m256i zero = _mm256_set1_epi16(static_cast<short>(range.zero));
   const __m256i ab = _mm256_adds_epi16(_mm256_packs_epi32(sums[0].v, sums[1].v), zero);
@@ -111,9 +144,15 @@ template <int N>
   });
 }
 
+template <int N, int Count>
+[[gnu::always_inline]] inline void store_whole(std::uint8_t* p, Index pixel, Packed bytes) {
+  store_levels<N>(p, pixel, 0, Count, N * kBlock, bytes);
+}
+
 #else
 
 using Packed = Ints;
+inline Packed whole_bytes(const Ints (&sums)[1]) { return clamp(sums[0], 0, 255); }
 inline Packed level_bytes(const Ints (&sums)[1], const LevelRange& range) {
   const Ints levels = clamp(sums[0], range.low - range.zero, range.high - range.zero);
   return levels + splat(range.zero - (range.is_signed ? 128 : 0));
@@ -123,6 +162,11 @@ inline void store_packed(std::uint8_t* p, Packed x) { store_bytes(p, x, kBlock);
 template <int N>
 inline void store_levels(std::uint8_t* p, Index /*pixel*/, Index skip, int /*count*/, Index n, Packed bytes) {
   if (skip <= 0) store_bytes(p, bytes, n);
+}
+
+template <int N, int Count>
+inline void store_whole(std::uint8_t* p, Index pixel, Packed bytes) {
+  store_levels<N>(p, pixel, 0, Count, kBlock, bytes);
 }
 
 #endif

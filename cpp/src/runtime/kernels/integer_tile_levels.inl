@@ -80,31 +80,11 @@ template <int N>
                   f.residual != nullptr ? added : translated);
 }
 
-// Stores a tile of P pixels × N blocks.
-template <int P, int N>
-[[gnu::always_inline]] inline void finish_tile(const IntegerFinisher& finisher, const Ints (&sums)[P][N],
-                                               const TilePlace& at) {
-  if (!finisher.fast) {
-    if (finisher.args->finish.measured) return measure_tile(finisher, sums, at);
-    alignas(64) std::int32_t all[P * N * kBlock];
-    for_each<P>([&](auto p) __attribute__((always_inline)) {
-      for_each<N>([&](auto n)
-                      __attribute__((always_inline)) { store(all + (p * N + n) * kBlock, sums[p][n]); });
-    });
-    if (finisher.sure) return finish_copied<N>(finisher, all, at, P);
-    if (finisher.quick) return finish_numbers<N>(finisher, all, at, P);
-    return finish_any(finisher, all, at, P, N, N);
-  }
-  const IntegerConvArgs& args = *finisher.args;
-  const LevelRange range = finisher.range;
-  Vec multipliers[N];
-  for_each<N>([&](auto n) __attribute__((always_inline)) {
-    multipliers[n] = block_multipliers(args.finish, at.block + n);
-  });
-  const Index left = finisher.filters - at.block * kBlock;
-  const Index bytes = left < N * kBlock ? left : N * kBlock;
-  std::uint8_t* const dst = static_cast<std::uint8_t*>(args.dst) + at.image * args.dst_image +
-                            at.pixel * args.dst_pixel + at.block * kBlock;
+// The fast way: put(first pixel, count, bytes) of as many pixels as are packed together, pack(levels) made
+// into bytes.
+template <int P, int N, class Pack, class Put>
+[[gnu::always_inline]] inline void pack_tile(const Ints (&sums)[P][N], const Vec (&multipliers)[N], Pack pack,
+                                             Put put) {
   for_each<(P + kTogether<N> - 1) / kTogether<N>>([&](auto group) __attribute__((always_inline)) {
     constexpr int kFirst = decltype(group)::value * kTogether<N>;
     constexpr int kCount = P - kFirst < kTogether<N> ? P - kFirst : kTogether<N>;
@@ -117,9 +97,64 @@ template <int P, int N>
         levels[i] = levels[0];
       }
     });
-    const Packed packed = translate(finisher.table, in_order(level_bytes(levels, range)));
-    store_levels<N>(dst + kFirst * args.dst_pixel, args.dst_pixel, at.skip - kFirst, kCount, bytes, packed);
+    put(std::integral_constant<int, kFirst>{}, std::integral_constant<int, kCount>{}, in_order(pack(levels)));
   });
+}
+
+template <int P, int N>
+[[gnu::always_inline]] inline void finish_fast(const IntegerFinisher& finisher, const Ints (&sums)[P][N],
+                                               const TilePlace& at) {
+  const IntegerConvArgs& args = *finisher.args;
+  const LevelRange range = finisher.range;
+  Vec multipliers[N];
+  for_each<N>([&](auto n) __attribute__((always_inline)) {
+    multipliers[n] = block_multipliers(args.finish, at.block + n);
+  });
+  const Index left = finisher.filters - at.block * kBlock;
+  const Index pixel = args.dst_pixel;
+  std::uint8_t* const dst =
+      static_cast<std::uint8_t*>(args.dst) + at.image * args.dst_image + at.pixel * pixel + at.block * kBlock;
+  const auto in_range = [&](const Ints(&levels)[kPacked])
+                            __attribute__((always_inline)) { return level_bytes(levels, range); };
+  const auto put_all = [&](auto first, auto count, Packed bytes) __attribute__((always_inline)) {
+    store_whole<N, count>(dst + first * pixel, pixel, bytes);
+  };
+  if (at.skip > 0 || left < N * kBlock) {
+    const Index bytes = left < N * kBlock ? left : N * kBlock;
+    pack_tile(sums, multipliers, in_range,
+              [&](auto first, auto count, Packed packed) __attribute__((always_inline)) {
+                store_levels<N>(dst + first * pixel, pixel, at.skip - first, count, bytes,
+                                translate(finisher.table, packed));
+              });
+  } else if (finisher.table.table != nullptr) {
+    pack_tile(sums, multipliers, in_range,
+              [&](auto first, auto count, Packed packed) __attribute__((always_inline)) {
+                put_all(first, count, translate(finisher.table, packed));
+              });
+  } else if (!range.whole) {
+    pack_tile(sums, multipliers, in_range, put_all);
+  } else {
+    pack_tile(
+        sums, multipliers,
+        [](const Ints(&levels)[kPacked]) __attribute__((always_inline)) { return whole_bytes(levels); },
+        put_all);
+  }
+}
+
+// Stores a tile of P pixels × N blocks.
+template <int P, int N>
+[[gnu::always_inline]] inline void finish_tile(const IntegerFinisher& finisher, const Ints (&sums)[P][N],
+                                               const TilePlace& at) {
+  if (finisher.fast) return finish_fast(finisher, sums, at);
+  if (finisher.args->finish.measured) return measure_tile(finisher, sums, at);
+  alignas(64) std::int32_t all[P * N * kBlock];
+  for_each<P>([&](auto p) __attribute__((always_inline)) {
+    for_each<N>([&](auto n)
+                    __attribute__((always_inline)) { store(all + (p * N + n) * kBlock, sums[p][n]); });
+  });
+  if (finisher.sure) return finish_copied<N>(finisher, all, at, P);
+  if (finisher.quick) return finish_numbers<N>(finisher, all, at, P);
+  finish_any(finisher, all, at, P, N, N);
 }
 
 }  // namespace

@@ -12,6 +12,7 @@ namespace {
 
 constexpr Index kChunk = 1024;            // fours of channels
 constexpr Index kStage = Index{1} << 16;  // bytes of the image that are staged
+constexpr Index kOffsets = 1024;          // fours of a window that are listed
 
 // What all tiles of a run share.
 struct IntegerView {
@@ -27,6 +28,7 @@ struct IntegerCorner {
   const std::uint8_t* src;  // that tap's first channel of the group
   Index line, tap, step;    // bytes from one row, column of the kernel, pixel of the tile to the next
   const std::int8_t* weights;
+  const std::int32_t* offsets;      // of each four under them, in bytes from the first; or null
   const std::int32_t* weight_sums;  // of the tile's first block
   bool joined;                      // the taps of a row lie side by side, as their weights do
   bool inside;                      // no tap has to be looked up in `zeros`; else the tile is one pixel
@@ -39,13 +41,15 @@ inline Index columns_under(const ConvShape& s, Index pixels) {
 }
 inline Index rows_under(const ConvShape& s, Index rows) { return (rows - 1) * s.sh + (s.kh - 1) * s.dh + 1; }
 
+// Whether windows lie in the padding at the left or the right.
+inline bool reaches_past(const ConvShape& s) { return s.left > 0 || columns_under(s, s.ow()) - s.left > s.w; }
+
 // Rows of outputs whose part of the image is copied at once, with its padding; 0 where the windows of the
 // tiles that reach into the padding are fewer bytes.
 inline Index band_rows(const IntegerPlan& plan) {
   const ConvShape& s = plan.shape;
   const Index wide = columns_under(s, s.ow());
-  const bool padded = s.left > 0 || wide - s.left > s.w;
-  if (!padded || s.sh * wide > 2 * s.kh * columns_under(s, plan.pixels)) return 0;
+  if (!reaches_past(s) || s.sh * wide > 2 * s.kh * columns_under(s, plan.pixels)) return 0;
   const Index most = kStage / (wide * 4 * divide(s.c / plan.groups, 4));  // rows of the image
   return most < rows_under(s, 1) ? 0 : (most - rows_under(s, 1)) / s.sh + 1;
 }
@@ -61,7 +65,20 @@ struct DenseRun {
     band = plan.flat ? 0 : band_rows(plan);
     columns = columns_under(s, band > 0 ? s.ow() : plan.pixels);
     staged = s.kh * columns * 4 * c4 <= kStage;
+    const Index line = view.dh * view.w * args.src_pixel;
+    listed = view.kh * view.kw * c4 <= kOffsets && view.kh * line < (Index{1} << 31);
+    if (listed) {
+      list(image_offsets, line, view.dw * args.src_pixel);
+      list(copy_offsets, (band > 0 ? s.dh : 1) * columns * 4 * c4, s.dw * 4 * c4);
+    }
     if (!staged) std::memset(zeros, static_cast<std::uint8_t>(args.src_zero), sizeof zeros);
+  }
+
+  void list(std::int32_t* to, Index line, Index tap) const {
+    for (Index ky = 0; ky < view.kh; ++ky)
+      for (Index kx = 0; kx < view.kw; ++kx)
+        for (Index four = 0; four < view.fours; ++four)
+          *to++ = static_cast<std::int32_t>(ky * line + kx * tap + 4 * four);
   }
 
   // The window of a tile of `pixels` pixels as it lies in the image.
@@ -77,6 +94,7 @@ struct DenseRun {
     at.step = s.sw * pixel;
     at.inside = column >= 0 && column + (pixels - 1) * s.sw + (view.kw - 1) * s.dw < view.w;
     at.tiles = 1;
+    at.offsets = listed && at.inside ? image_offsets : nullptr;
     at.joined = at.inside && s.dw == 1 && plan.groups == 1 && pixel == 4 * view.fours && view.fours <= kChunk;
     return at;
   }
@@ -128,6 +146,7 @@ struct DenseRun {
     at.tap = s.dw * 4 * view.fours;
     at.step = s.sw * 4 * view.fours;
     at.inside = true;
+    at.offsets = listed ? copy_offsets : nullptr;
     at.joined = s.dw == 1 && view.fours <= kChunk;
   }
 
@@ -154,9 +173,11 @@ struct DenseRun {
   IntegerView view;
   Index band;     // rows of outputs whose windows are copied together, or 0
   Index columns;  // of a tile's window, or a band's
+  bool listed;    // windows' fours are listed
   bool staged;    // windows that reach past the image are copied; else their pixels are run one by one
   Index band_begin = 0, band_end = 0;  // rows of the image
   IntegerItem last = {-1, -1, -1, -1, -1, 0, 0, 0, 0};
+  std::int32_t image_offsets[kOffsets], copy_offsets[kOffsets];
   alignas(64) std::uint8_t window[kStage];
   alignas(64) std::uint8_t zeros[4 * kChunk];
 };
