@@ -157,6 +157,41 @@ inline void transpose(Ints (&x)[kBlock]) {
   std::memcpy(x, y, sizeof x);
 }
 
+// Groups of N numbers of a and of b in turn, from group `First` on.
+template <int N, int First>
+inline Ints interleaved(Ints a, Ints b) {
+  return []<int... I>(Ints x, Ints y, std::integer_sequence<int, I...>) {
+    return __builtin_shufflevector(
+        x, y, (I / N % 2 * static_cast<int>(kBlock) + (First + I / N / 2) * N + I % N)...);
+  }(a, b, std::make_integer_sequence<int, kBlock>{});
+}
+// Four words of each of kBlock pixels to pixels of four words each.
+inline void side_by_side(Ints (&x)[4]) {
+  constexpr int kHalf = kBlock / 2;
+  const Ints a[] = {interleaved<1, 0>(x[0], x[1]), interleaved<1, kHalf>(x[0], x[1])};
+  const Ints b[] = {interleaved<1, 0>(x[2], x[3]), interleaved<1, kHalf>(x[2], x[3])};
+  for (int i = 0; i < 2; ++i) {
+    x[2 * i] = interleaved<2, 0>(a[i], b[i]);
+    x[2 * i + 1] = interleaved<2, kHalf / 2>(a[i], b[i]);
+  }
+}
+// The first n bytes of 16 of each of `count` pixels, `pixel` bytes apart.
+inline void store_sixteen(std::uint8_t* p, Index pixel, Index n, Index count, const Ints (&x)[4]) {
+  if (pixel == 16 && n == 16 && count == kBlock) {
+    std::memcpy(p, x, sizeof x);
+    return;
+  }
+  std::uint8_t all[sizeof x];
+  std::memcpy(all, x, sizeof x);
+  const auto store_first = [&](auto bytes) {
+    for (Index i = 0; i < count; ++i)
+      std::memcpy(p + i * pixel, all + i * 16, static_cast<std::size_t>(bytes));
+  };
+  if (n == 16) return store_first(std::integral_constant<Index, 16>{});
+  if (n == 8) return store_first(std::integral_constant<Index, 8>{});
+  store_first(n);
+}
+
 // Numbers, in units of a level, to levels: clamp(round(x) + zero, low, high); low where x is not a number.
 struct Rounding {
   Vec low, high;

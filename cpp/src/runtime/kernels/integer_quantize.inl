@@ -1,6 +1,8 @@
 // Levels from float32 and back.
 #pragma once
 
+#include <array>
+
 #include "integer_lanes.inl"
 
 namespace rdquant::runtime::kernels {
@@ -70,7 +72,7 @@ inline Quantizer quantizer(float scale, std::int32_t zero, std::int32_t low, std
 inline Ints quantized(const Quantizer& q, Vec x) { return to_levels(q.rounding, x / q.scale); }
 
 template <int N>
-inline void quantize_all(const Quantizer& q, const Vec (&x)[N], Ints* levels) {
+[[gnu::always_inline]] inline void quantize_all(const Quantizer& q, const Vec (&x)[N], Ints* levels) {
   if constexpr (kPortable) {  // the test costs more there
     for (int i = 0; i < N; ++i) levels[i] = quantized(q, x[i]);
     return;
@@ -102,9 +104,10 @@ void quantize(const float* src, std::uint8_t* dst, float scale, std::int32_t zer
   if (i < end) store_some_levels(dst + i, quantized(q, load_some(src + i, end - i)), end - i);
 }
 
-// Words of `count` pixels from `src` on, channels `area` apart; `zero` past the last one.
+// Words of pixels from `src` on, channels `area` apart, the first `count` of them; `zero` past the last one.
 template <int Channels>
-inline Ints quantized_word(const Quantizer& q, const float* src, Index area, Index count) {
+[[gnu::always_inline]] inline Ints quantized_word(const Quantizer& q, const float* src, Index area,
+                                                  Index count) {
   Vec x[Channels];
   for (int j = 0; j < Channels; ++j) {
     x[j] = count == kBlock ? load(src + j * area) : load_some(src + j * area, count);
@@ -114,38 +117,56 @@ inline Ints quantized_word(const Quantizer& q, const float* src, Index area, Ind
   return join(levels);
 }
 
-inline Ints quantized_word(const Quantizer& q, const float* src, Index area, Index channels, Index count) {
-  if (channels >= 4) return quantized_word<4>(q, src, area, count);
-  if (channels == 3) return quantized_word<3>(q, src, area, count);
-  if (channels == 2) return quantized_word<2>(q, src, area, count);
-  return quantized_word<1>(q, src, area, count);
+// body(first pixel, how many) for as many as fill a register, and the rest.
+template <class Body>
+[[gnu::always_inline]] inline void for_blocks(Index first, Index last, Body body) {
+  Index p = first;
+  for (; p + kBlock <= last; p += kBlock) body(p, std::integral_constant<Index, kBlock>{});
+  if (p < last) body(p, last - p);
 }
 
 // Pixels [first, last) of up to 4 channels, to pixels of 4 bytes.
 template <int Channels>
 void quantize_quads(const Quantizer& q, const float* src, Index area, std::uint8_t* dst, Index first,
                     Index last) {
-  for (Index p = first; p < last; p += kBlock) {
-    const Index count = least(kBlock, last - p);
+  for_blocks(first, last, [&](Index p, auto count) __attribute__((always_inline)) {
+    // images come from far away, and every page of them starts anew
+    for (int j = 0; j < Channels; ++j) __builtin_prefetch(src + j * area + p + 512);
     store_some_words(dst + p * 4, quantized_word<Channels>(q, src + p, area, count), 4 * count);
-  }
+  });
+}
+
+// Up to 16 channels of pixels [first, last), `written` bytes of each.
+template <int Channels>
+void quantize_sixteen(const Quantizer& q, const float* src, Index area, std::uint8_t* dst, Index pixel,
+                      Index written, Index first, Index last) {
+  const Ints none = splat_int(0);
+  for_blocks(first, last, [&](Index p, auto count) __attribute__((always_inline)) {
+    Ints words[4] = {none, none, none, none};
+    for_each<(Channels + 3) / 4>([&](auto w) __attribute__((always_inline)) {
+      constexpr int kRest = Channels - 4 * w;
+      words[w] = quantized_word<(kRest < 4 ? kRest : 4)>(q, src + 4 * w * area + p, area, count);
+    });
+    side_by_side(words);
+    store_sixteen(dst + p * pixel, pixel, written, count, words);
+  });
+}
+
+using QuantizeSixteen = decltype(&quantize_sixteen<1>);
+
+// By number of channels.
+inline QuantizeSixteen quantize_some(Index channels) {
+  static constexpr auto kSome = []<int... C>(std::integer_sequence<int, C...>) {
+    return std::array<QuantizeSixteen, sizeof...(C)>{quantize_sixteen<C + 1>...};
+  }(std::make_integer_sequence<int, 16>{});
+  return kSome[static_cast<std::size_t>(least(channels, 16) - 1)];
 }
 
 // Pixels [first, last) of any number of channels, `written` bytes of each.
 void quantize_rows(const Quantizer& q, const float* src, Index c, Index area, std::uint8_t* dst, Index pixel,
                    Index written, Index first, Index last) {
-  for (Index p = first; p < last; p += kBlock) {
-    const Index count = least(kBlock, last - p);
-    for (Index channel = 0; channel < written; channel += kLevels) {
-      Ints words[kWords] = {};
-      for (Index w = 0; w < kWords && channel + 4 * w < c; ++w) {
-        const Index k = channel + 4 * w;
-        words[w] = quantized_word(q, src + k * area + p, area, c - k, count);
-      }
-      transpose(words);
-      const Index bytes = least(kLevels, written - channel);
-      for (Index j = 0; j < count; ++j) store_some_words(dst + (p + j) * pixel + channel, words[j], bytes);
-    }
+  for (Index k = 0; k < written; k += 16) {
+    quantize_some(c - k)(q, src + k * area, area, dst + k, pixel, least(16, written - k), first, last);
   }
 }
 
