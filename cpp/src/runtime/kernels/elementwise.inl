@@ -80,6 +80,10 @@ void binary_channels(Binary f, bool reversed, const float* a, Index a_image, con
   });
 }
 
+// Quotients below are raised to it: results too small for a normal number take a hundred times as long to
+// make, and to read.
+constexpr float kLeast = 0x1p-125f;
+
 void softmax_row(const float* src, float* dst, Index length) {
   const float lowest = -__builtin_inff();
   Vec top = splat(lowest);
@@ -100,53 +104,47 @@ void softmax_row(const float* src, float* dst, Index length) {
     for (Index j = i; j < length; ++j) total += dst[j];
   }
   const Vec inverse_total = splat(1.0f / total);
-  for (i = 0; i + kBlock <= length; i += kBlock) store(dst + i, load(dst + i) * inverse_total);
-  if (i < length) store_some(dst + i, load_some(dst + i, length - i) * inverse_total, length - i);
+  const Vec least = splat(total * kLeast);
+  const auto quotient = [&](Vec e) { return max(e, least) * inverse_total; };
+  for (i = 0; i + kBlock <= length; i += kBlock) store(dst + i, quotient(load(dst + i)));
+  if (i < length) store_some(dst + i, quotient(load_some(dst + i, length - i)), length - i);
 }
 
 void softmax(const float* src, float* dst, Index length, Index begin, Index end) {
   for (Index row = begin; row < end; ++row) softmax_row(src + row * length, dst + row * length, length);
 }
 
-// Up to kColumns columns, whose numbers stay in the first cache.
-constexpr Index kColumns = 256;
-
-void softmax_piece(const float* src, float* dst, Index length, Index stride, Index columns) {
-  Vec tops[kColumns / kBlock];
-  Vec totals[kColumns / kBlock];
-  const Index whole = columns / kBlock;
-  const Index rest = columns % kBlock;
-  const Index vectors = divide(columns, kBlock);
-  const auto load_at = [&](const float* row, Index i) {
-    return i < whole ? load(row + i * kBlock) : load_some(row + i * kBlock, rest);
-  };
-  const auto store_at = [&](float* row, Index i, Vec x) {
-    i < whole ? store(row + i * kBlock, x) : store_some(row + i * kBlock, x, rest);
-  };
-  for (Index i = 0; i < vectors; ++i) {
-    tops[i] = load_at(src, i);
-    totals[i] = splat(0.0f);
-  }
-  for (Index a = 1; a < length; ++a) {
-    for (Index i = 0; i < vectors; ++i) tops[i] = max(tops[i], load_at(src + a * stride, i));
-  }
+// Columns side by side, one register of each row at a time.
+template <class Load, class Store>
+[[gnu::always_inline]] inline void softmax_lanes(const float* src, float* dst, Index length, Index stride,
+                                                 Load load_lanes, Store store_lanes) {
+  Vec top = load_lanes(src);
+  for (Index a = 1; a < length; ++a) top = max(top, load_lanes(src + a * stride));
+  Vec total = splat(0.0f);
   for (Index a = 0; a < length; ++a) {
-    for (Index i = 0; i < vectors; ++i) {
-      const Vec e = exp(load_at(src + a * stride, i) - tops[i]);
-      totals[i] = totals[i] + e;
-      store_at(dst + a * stride, i, e);
-    }
+    const Vec e = exp(load_lanes(src + a * stride) - top);
+    total = total + e;
+    store_lanes(dst + a * stride, e);
   }
-  for (Index i = 0; i < vectors; ++i) totals[i] = splat(1.0f) / totals[i];
+  const Vec least = total * splat(kLeast);
+  const Vec inverse_total = splat(1.0f) / total;
   for (Index a = 0; a < length; ++a) {
-    for (Index i = 0; i < vectors; ++i)
-      store_at(dst + a * stride, i, load_at(dst + a * stride, i) * totals[i]);
+    float* const at = dst + a * stride;
+    store_lanes(at, max(load_lanes(at), least) * inverse_total);
   }
 }
 
 void softmax_columns(const float* src, float* dst, Index length, Index stride, Index begin, Index end) {
-  for (Index c = begin; c < end; c += kColumns)
-    softmax_piece(src + c, dst + c, length, stride, end - c < kColumns ? end - c : kColumns);
+  Index c = begin;
+  for (; c + kBlock <= end; c += kBlock) {
+    softmax_lanes(
+        src + c, dst + c, length, stride, [](const float* p) { return load(p); },
+        [](float* p, Vec x) { store(p, x); });
+  }
+  if (c == end) return;
+  softmax_lanes(
+      src + c, dst + c, length, stride, [=](const float* p) { return load_some(p, end - c); },
+      [=](float* p, Vec x) { store_some(p, x, end - c); });
 }
 
 }  // namespace
