@@ -119,6 +119,12 @@ Tensor::Tensor(DType dtype, Shape shape)
   std::memset(memory, 0, room);
 }
 
+Tensor::Tensor(DType dtype, Shape shape, std::shared_ptr<void> memory)
+    : dtype_(dtype), writable_(true), shape_(std::move(shape)), size_(element_count(shape_)) {
+  data_ = memory.get();
+  owner_ = std::move(memory);
+}
+
 MutableTensorView Tensor::write() {
   if (!writable_) throw InvalidArgument("a tensor that views foreign memory cannot be written");
   return {dtype_, shape_, const_cast<void*>(data_)};

@@ -13,6 +13,7 @@
 #include "rdquant/core/error.hpp"
 #include "rdquant/core/parallel.hpp"
 #include "rdquant/program/memory.hpp"
+#include "results.hpp"
 
 namespace rdquant::runtime {
 namespace {
@@ -131,7 +132,8 @@ struct Session::Impl {
   const Backend& backend;
   Options options;
   std::shared_mutex weights;  // shared by runs, held alone by set_weights
-  std::mutex cache;           // of the two below
+  std::shared_ptr<ResultPool> results = std::make_shared<ResultPool>();
+  std::mutex cache;  // of the two below
   Recent<std::pair<Shapes, int>, std::shared_ptr<Prepared>> prepared{4};
   Recent<Shapes, Route> routes{8};
 
@@ -219,7 +221,7 @@ struct Session::Impl {
     return {prepare(shapes, options.threads), 1, nullptr};
   }
 
-  [[nodiscard]] static std::vector<core::Tensor> outputs_of(const Route& route) {
+  [[nodiscard]] std::vector<core::Tensor> outputs_of(const Route& route) const {
     const Program& program = route.prepared->program;
     std::vector<core::Tensor> outputs;
     for (const program::ValueId id : program.outputs) {
@@ -227,7 +229,7 @@ struct Session::Impl {
       core::Shape shape = value.shape;
       if (route.pieces > 1) shape[0] *= route.pieces;
       if (route.rest) shape[0] += rows_of(route.rest->value(route.rest->program.outputs[outputs.size()]));
-      outputs.emplace_back(value.dtype, std::move(shape));
+      outputs.push_back(results->tensor(value.dtype, std::move(shape)));
     }
     return outputs;
   }
@@ -267,7 +269,7 @@ std::vector<core::Tensor> Session::run(std::span<const core::TensorView> inputs)
   const Shapes shapes = impl_->check(inputs);
   const std::shared_lock lock(impl_->weights);
   const Route route = impl_->route(shapes);
-  std::vector<core::Tensor> outputs = Impl::outputs_of(route);
+  std::vector<core::Tensor> outputs = impl_->outputs_of(route);
   std::vector<core::MutableTensorView> views;
   for (core::Tensor& output : outputs) views.push_back(output.write());
   if (route.count() == 1) {
@@ -331,7 +333,7 @@ std::vector<Times> Session::profile(std::span<const core::TensorView> inputs, in
   const std::shared_lock lock(impl_->weights);
   const Route route = impl_->unsplit(shapes);
   const std::shared_ptr<Prepared> prepared = route.prepared;
-  std::vector<core::Tensor> outputs = Impl::outputs_of(route);
+  std::vector<core::Tensor> outputs = impl_->outputs_of(route);
   std::vector<core::MutableTensorView> views;
   for (core::Tensor& output : outputs) views.push_back(output.write());
   prepared->executable->run(inputs, views);

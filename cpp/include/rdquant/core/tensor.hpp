@@ -63,6 +63,8 @@ class Tensor {
   Tensor(DType dtype, Shape shape, std::shared_ptr<const void> owner, const void* data);
   /// Owns new memory, aligned to 64 bytes, zeroed; `write` gives access until it is shared.
   Tensor(DType dtype, Shape shape);
+  /// Owns `memory`, of as many bytes at least, whose values are as they are.
+  Tensor(DType dtype, Shape shape, std::shared_ptr<void> memory);
 
   [[nodiscard]] DType dtype() const noexcept { return dtype_; }
   [[nodiscard]] const Shape& shape() const noexcept { return shape_; }
