@@ -332,9 +332,14 @@ bool build_level_slice(Builder& builder, const Step& step) {
     first += cut.starts[i] * from[i];
     from[i] *= cut.steps[i];
   }
+  // whole pixels where the bytes behind the channels are nobody's
+  core::Shape shape = builder.value(y).shape;
+  const bool whole = cut.steps[1] == 1 && shape[1] == builder.value(x).shape[1];
+  if (whole && builder.pixel(x) == builder.pixel(y) && builder.placement().find(y).root == y)
+    shape[1] = builder.pixel(y);
   Place source = builder.read(x, Layout::channels_last);
   source.offset += static_cast<std::size_t>(first);
-  builder.emit(copy_of(builder.value(y).shape, from, last_strides(builder, y), builder.threads()),
+  builder.emit(copy_of(shape, from, last_strides(builder, y), builder.threads()),
                {source, builder.write(y, Layout::channels_last)}, Layout::channels_last);
   return true;
 }
