@@ -219,6 +219,20 @@ TEST_CASE("softmax") {
   }
 }
 
+TEST_CASE("softmax makes no subnormal numbers") {
+  const Index length = 20;
+  Floats x = random_floats(length * 21, 3);
+  for (float& value : x) value *= 300.0f;
+  for_every_isa([&](const Kernels& kernels) {
+    Floats rows = x;
+    Floats columns = x;
+    kernels.softmax(rows.data(), rows.data(), length, 0, 21);
+    kernels.softmax_columns(columns.data(), columns.data(), length, 21, 0, 21);
+    for (const Floats& y : {rows, columns})
+      CHECK(std::ranges::all_of(y, [](float value) { return value >= 0x1p-126f && value <= 1.0f; }));
+  });
+}
+
 TEST_CASE("softmax of columns") {
   for (const Index columns : {1, 5, 16, 37, 300}) {
     const Index length = 7;
@@ -277,8 +291,18 @@ TEST_CASE("moves") {
       kernels.to_blocked(x.data(), 19 * area, middle.data(), image_of(middle, 2), 19, area, 0, items);
       CHECK(middle == expected);
       Floats back(x.size());
-      kernels.to_plain(middle.data(), image_of(middle, 2), back.data(), 19 * area, 19, area, 0, items);
+      kernels.to_plain(middle.data(), image_of(middle, 2), back.data(), 19 * area, area, 19, area, 0, items);
       CHECK(back == x);
+      const Index apart = area + 3;
+      Floats spread(at(2 * 19 * apart), 7.0f);
+      kernels.to_plain(middle.data(), image_of(middle, 2), spread.data(), 19 * apart, apart, 19, area, 0,
+                       items);
+      for (Index i = 0; i < 2 * 19 * apart; ++i)
+        CHECK(spread[at(i)] == (i % apart < area ? x[at(i / apart * area + i % apart)] : 7.0f));
+      Floats turned(at(area * 40), 7.0f);
+      kernels.transpose(x.data(), area, turned.data(), 40, 2 * 19, area);
+      for (Index i = 0; i < area * 40; ++i)
+        CHECK(turned[at(i)] == (i % 40 < 38 ? x[at(i % 40 * area + i / 40)] : 7.0f));
 
       Floats large(expected.size() * 6 + 64, 0.0f);
       const Index large_image = image_of(expected, 2) * 6;

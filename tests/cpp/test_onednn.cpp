@@ -72,6 +72,14 @@ TEST_CASE("depthwise, grouped, strided, first and pointwise convolutions") {
   }
 }
 
+/// An image with its pixels in one row.
+ValueId flat(Net& net, ValueId x) {
+  const auto shape = net.shape(x);
+  return net.step(program::Reshape{}, {x}, {shape[0], shape[1], shape[2] * shape[3]});
+}
+
+ValueId pooled_of(Net& net, ValueId x) { return net.pool(x, program::PoolFunction::max, 3, 2); }
+
 TEST_CASE("chains of concatenations and splits") {
   if (skipped()) return;
   for (const std::int64_t batch : {1, 2}) {
@@ -87,9 +95,12 @@ TEST_CASE("chains of concatenations and splits") {
       const ValueId denser = net.concat({dense, net.convolve(dense, c, 3, relu)});
       const ValueId twice = net.concat({a, b, a});  // a lies elsewhere already
       const ValueId rows = net.concat({a, b}, 2);
+      const ValueId small = net.convolve(pooled_of(net, b), c, 1);
+      const ValueId anchors = net.concat({flat(net, net.convolve(b, c, 1)), flat(net, small)}, 2);  // YOLO's
+      const ValueId batches = net.concat({flat(net, net.convolve(b, c, 1)), flat(net, a)}, 0);
       const ValueId pooled = net.pool(denser, program::PoolFunction::max, 3, 2);
       const ValueId changed = net.unary(parts[0], {Function::exp, 0, 0});  // lives on in `joined`
-      check(net, {denser, twice, rows, pooled, changed, net.convolve(pooled, 5, 1)});
+      check(net, {denser, twice, rows, anchors, batches, pooled, changed, net.convolve(pooled, 5, 1)});
     }
   }
 }

@@ -42,22 +42,50 @@ void to_blocked(const float* src, Index src_image, float* dst, Index dst_image, 
   }
 }
 
-void to_plain(const float* src, Index src_image, float* dst, Index dst_image, Index c, Index area,
-              Index begin, Index end) {
+// dst[j·dst_row + i] = src[i·src_row + j] of the square from row i and column j on.
+inline void transpose_square(const float* src, Index src_row, float* dst, Index dst_row, Index rows,
+                             Index columns) {
+  Vec square[kBlock];
+  for (Index i = 0; i < kBlock; ++i) {
+    if (i >= rows) {
+      square[i] = splat(0.0f);
+    } else {
+      square[i] = columns == kBlock ? load(src + i * src_row) : load_some(src + i * src_row, columns);
+    }
+  }
+  transpose(square);
+  for (Index j = 0; j < columns; ++j) {
+    if (rows == kBlock) {
+      store(dst + j * dst_row, square[j]);
+    } else {
+      store_some(dst + j * dst_row, square[j], rows);
+    }
+  }
+}
+
+void transpose(const float* src, Index src_row, float* dst, Index dst_row, Index rows, Index columns) {
+  constexpr Index kStrip = 64;  // columns: several lines of each row at once, which processors fetch ahead
+  for (Index first = 0; first < columns; first += kStrip) {
+    const Index last = columns - first < kStrip ? columns : first + kStrip;
+    for (Index i = 0; i < rows; i += kBlock) {
+      const Index high = rows - i < kBlock ? rows - i : kBlock;
+      for (Index j = first; j < last; j += kBlock) {
+        const Index wide = last - j < kBlock ? last - j : kBlock;
+        transpose_square(src + i * src_row + j, src_row, dst + j * dst_row + i, dst_row, high, wide);
+      }
+    }
+  }
+}
+
+void to_plain(const float* src, Index src_image, float* dst, Index dst_image, Index dst_row, Index c,
+              Index area, Index begin, Index end) {
   const Index blocks = divide(c, kBlock);
   for (Index item = begin; item < end; ++item) {
     const Index block = item % blocks;
     const Index image = item / blocks;
-    const float* const in = src + image * src_image + block * area * kBlock;
-    float* const out = dst + image * dst_image + block * kBlock * area;
     const Index real = c - block * kBlock < kBlock ? c - block * kBlock : kBlock;
-    for (Index i = 0; i < area; i += kBlock) {
-      const Index count = area - i < kBlock ? area - i : kBlock;
-      Vec square[kBlock];
-      for (Index j = 0; j < kBlock; ++j) square[j] = j < count ? load(in + (i + j) * kBlock) : splat(0.0f);
-      transpose(square);
-      for (Index lane = 0; lane < real; ++lane) store_some(out + lane * area + i, square[lane], count);
-    }
+    transpose(src + image * src_image + block * area * kBlock, kBlock,
+              dst + image * dst_image + block * kBlock * dst_row, dst_row, area, real);
   }
 }
 

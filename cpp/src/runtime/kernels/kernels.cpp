@@ -25,6 +25,7 @@ Kernels join(core::Isa isa, const std::array<ConvolutionTable, 3>& methods,
           .resize = layers.resize,
           .to_blocked = layers.to_blocked,
           .to_plain = layers.to_plain,
+          .transpose = layers.transpose,
           .copy_rows = layers.copy_rows};
 }
 

@@ -188,11 +188,13 @@ struct Kernels {
   /// Blocked images h·w, each pixel repeated fy·fx times. Items: n·⌈c/B⌉·h.
   void (*resize)(const float* src, Index src_image, float* dst, Index dst_image, Index c, Index h, Index w,
                  Index fy, Index fx, Index begin, Index end);
-  /// Plain to blocked (padding zero) and back. Items: n·⌈c/B⌉.
+  /// Plain to blocked (padding zero) and back, to channels dst_row floats apart. Items: n·⌈c/B⌉.
   void (*to_blocked)(const float* src, Index src_image, float* dst, Index dst_image, Index c, Index area,
                      Index begin, Index end);
-  void (*to_plain)(const float* src, Index src_image, float* dst, Index dst_image, Index c, Index area,
-                   Index begin, Index end);
+  void (*to_plain)(const float* src, Index src_image, float* dst, Index dst_image, Index dst_row, Index c,
+                   Index area, Index begin, Index end);
+  /// dst[j·dst_row + i] = src[i·src_row + j] for i < rows, j < columns.
+  void (*transpose)(const float* src, Index src_row, float* dst, Index dst_row, Index rows, Index columns);
   /// Rows of `length` floats, src_row and dst_row floats apart. Items: rows.
   void (*copy_rows)(const float* src, Index src_row, float* dst, Index dst_row, Index length, Index begin,
                     Index end);

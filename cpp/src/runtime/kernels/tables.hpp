@@ -18,6 +18,7 @@ struct LayerTable {
   decltype(Kernels::resize) resize;
   decltype(Kernels::to_blocked) to_blocked;
   decltype(Kernels::to_plain) to_plain;
+  decltype(Kernels::transpose) transpose;
   decltype(Kernels::copy_rows) copy_rows;
 };
 

@@ -3,6 +3,7 @@
 
 #include "builder.hpp"
 #include "own.hpp"
+#include "own_convolution.hpp"
 #include "rdquant/program/evaluate.hpp"
 
 namespace rdquant::runtime::onednn {
@@ -35,6 +36,39 @@ void emit_copy(Builder& builder, StridedCopy copy, Place from, Place to, Layout 
   builder.emit(make_copy(std::move(copy), builder.threads()), {from, to}, layout);
 }
 
+/// Of a concatenation to plain numbers, the value in blocks that `part` is, or is a view of with its pixels
+/// in one row: it is made plain where the whole lies. kNone where there is none.
+ValueId blocked_part(const Builder& builder, ValueId part) {
+  if (builder.value(part).dtype != core::DType::f32 || own_kernels().block != block_size()) return kNone;
+  const auto in_blocks = [&](ValueId id) {
+    return builder.layout(id) == Layout::blocked && !layouts_coincide(builder.value(id));
+  };
+  if (in_blocks(part)) return part;
+  const Shape& shape = builder.value(part).shape;
+  const auto maker = std::ranges::find_if(builder.program().steps, [&](const Step& step) {
+    return std::holds_alternative<program::Reshape>(step.operation) && step.outputs[0] == part;
+  });
+  if (maker == builder.program().steps.end() || shape.size() != 3) return kNone;
+  const ValueId source = maker->inputs[0];
+  if (!in_blocks(source) || !builder.has_one_reader(source) || !builder.has_one_reader(part) ||
+      builder.placement().find(part).root != part) {
+    return kNone;
+  }
+  const Shape& image = builder.value(source).shape;
+  return image[0] == shape[0] && image[1] == shape[1] ? source : kNone;
+}
+
+/// Whether the value is only read by a concatenation that asks blocked_part.
+bool is_made_in_whole(const Builder& builder, ValueId part) {
+  const ValueId source = blocked_part(builder, part);
+  if (source == kNone || source == part) return false;
+  return std::ranges::any_of(builder.program().steps, [&](const Step& step) {
+    return std::holds_alternative<program::Concat>(step.operation) &&
+           std::ranges::find(step.inputs, part) != step.inputs.end() &&
+           builder.layout(step.outputs[0]) == Layout::plain;
+  });
+}
+
 bool concat(Builder& builder, const Step& step, std::int64_t axis) {
   const ValueId whole = step.outputs[0];
   const Value& y = builder.value(whole);
@@ -50,6 +84,13 @@ bool concat(Builder& builder, const Step& step, std::int64_t axis) {
     done += shape[static_cast<std::size_t>(axis)];
     if (core::element_count(shape) == 0) continue;
     const Place target = shifted(to, at, element);
+    const ValueId source = layout == Layout::plain ? blocked_part(builder, part) : kNone;
+    if (source != kNone && (source != part || axis <= 1)) {
+      builder.emit(make_plain(builder.value(source).shape, strides[0], strides[1], builder.threads()),
+                   {builder.read(source, Layout::blocked), target}, layout);
+      moved = true;
+      continue;
+    }
     const Place from = builder.read(part, layout);
     if (from.buffer == target.buffer && from.offset == target.offset) continue;  // made here
     emit_copy(builder, {shape, strides_of(shape), strides, element}, from, target, layout);
@@ -219,6 +260,10 @@ bool build_movement(Builder& builder, const Step& step) {
   if (std::holds_alternative<program::Expand>(operation)) return expand(builder, step);
   if (std::holds_alternative<program::Reshape>(operation)) {
     const Value& x = builder.value(step.inputs[0]);
+    if (is_made_in_whole(builder, step.outputs[0])) {
+      builder.note_view(Layout::plain);
+      return true;
+    }
     const Layout layout = is_level(x) ? Layout::plain : builder.layout(step.inputs[0]);
     const bool same = layout == Layout::plain || layouts_coincide(x);
     builder.emit(same ? make_memcpy(bytes_in(x, Layout::plain)) : make_plain(x.shape, builder.threads()),

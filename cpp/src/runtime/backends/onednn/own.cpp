@@ -117,6 +117,14 @@ void copy_plane(const T* from, T* to, const StridedCopy& c, std::size_t axis) {
     }
     return;
   }
+  if constexpr (sizeof(T) == sizeof(float)) {
+    const auto* const x = reinterpret_cast<const float*>(from);
+    auto* const y = reinterpret_cast<float*>(to);
+    if (c.from_strides[axis] == 1 && c.to_strides[axis + 1] == 1)
+      return own_kernels().transpose(x, c.from_strides[axis + 1], y, c.to_strides[axis], columns, rows);
+    if (c.from_strides[axis + 1] == 1 && c.to_strides[axis] == 1)
+      return own_kernels().transpose(x, c.from_strides[axis], y, c.to_strides[axis + 1], rows, columns);
+  }
   for (std::int64_t r0 = 0; r0 < rows; r0 += kTile) {
     for (std::int64_t c0 = 0; c0 < columns; c0 += kTile) {
       for (std::int64_t r = r0; r < std::min(rows, r0 + kTile); ++r) {
@@ -190,17 +198,25 @@ std::shared_ptr<const Kernel> make_copy(StridedCopy copy, int threads) {
 }
 
 std::shared_ptr<const Kernel> make_plain(const core::Shape& shape, int threads) {
+  if (own_kernels().block != block_size())
+    return make_reorder(describe(shape, Layout::blocked), describe_plain(shape));
+  const std::int64_t area = shape[2] * shape[3];
+  return make_plain(shape, shape[1] * area, area, threads);
+}
+
+std::shared_ptr<const Kernel> make_plain(const core::Shape& shape, std::int64_t image, std::int64_t row,
+                                         int threads) {
   const kernels::Kernels& own = own_kernels();
-  if (own.block != block_size()) return make_reorder(describe(shape, Layout::blocked), describe_plain(shape));
   const kernels::Index c = shape[1], area = shape[2] * shape[3];
   const kernels::Index blocks = kernels::divide(c, own.block);
-  return make_own("plain " + std::string(core::isa_name(own.isa)), 2,
-                  [&own, c, area, blocks, items = shape[0] * blocks, threads](void* const* operand) {
-                    share(items, 1, threads, [&](kernels::Index begin, kernels::Index end) {
-                      own.to_plain(static_cast<const float*>(operand[0]), blocks * area * own.block,
-                                   static_cast<float*>(operand[1]), c * area, c, area, begin, end);
-                    });
-                  });
+  return make_own(
+      "plain " + std::string(core::isa_name(own.isa)), 2,
+      [&own, c, area, image, row, blocks, items = shape[0] * blocks, threads](void* const* operand) {
+        share(items, 1, threads, [&](kernels::Index begin, kernels::Index end) {
+          own.to_plain(static_cast<const float*>(operand[0]), blocks * area * own.block,
+                       static_cast<float*>(operand[1]), image, row, c, area, begin, end);
+        });
+      });
 }
 
 }  // namespace rdquant::runtime::onednn

@@ -25,6 +25,10 @@ struct StridedCopy {
 
 /// Copies an array of four axes from blocks to plain. Operands: from, to.
 [[nodiscard]] std::shared_ptr<const Kernel> make_plain(const core::Shape& shape, int threads);
+/// The same to images and channels that lie `image` and `row` floats apart; blocks must be those of our
+/// kernels.
+[[nodiscard]] std::shared_ptr<const Kernel> make_plain(const core::Shape& shape, std::int64_t image,
+                                                       std::int64_t row, int threads);
 
 /// share_ranges for `body(begin, end, rank)`.
 template <typename Body>
