@@ -122,6 +122,16 @@ Guesses::Table make_guesses(const Table& table) {
   return guesses;
 }
 
+/// z/16384·σ levels, σ = 2048/multiplier, is 2·z/multiplier sixteenths.
+Guesses::Middles make_middles(const Guesses::Table& quantiles) {
+  Guesses::Middles middles{};
+  for (std::size_t bin = 0; bin < middles.size(); ++bin) {
+    const std::int32_t entry = quantiles[bin + Guesses::kMargin];
+    middles[bin] = static_cast<float>(2 * (entry >> 12) + (entry & 4095));
+  }
+  return middles;
+}
+
 /// One table a shape, and one of what is folded, made when it is first asked for.
 template <typename T, bool kFolded, typename Make>
 const T& once(int shape, Make&& make) {
@@ -150,6 +160,8 @@ Guesses::Guesses(int shape, std::uint32_t symbols, bool one_sided) {
   const auto make = [&](int s) { return make_guesses(cdf(s, one_sided)); };
   quantiles =
       one_sided ? &once<Guesses::Table, true>(shape, make) : &once<Guesses::Table, false>(shape, make);
+  const auto middle = [&](int) { return make_middles(*quantiles); };
+  middles = one_sided ? &once<Middles, true>(shape, middle) : &once<Middles, false>(shape, middle);
   // All symbols together have `symbols` counts more than the density gives them; about half of those lie
   // below the middle.
   factor = static_cast<std::int32_t>((std::uint64_t{kBins} << 16) / (kTotal - symbols));

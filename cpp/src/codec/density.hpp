@@ -68,6 +68,9 @@ class Guesses {
   std::int32_t factor = 0;
   std::int32_t offset = 0;
   const Table* quantiles = nullptr;
+  /// Of each bin in 1/65536, without counts: what its middle times 1/multiplier is in 1/16 level.
+  using Middles = std::array<float, kBins>;
+  const Middles* middles = nullptr;
 
   /// Quantile of a slot in levels, `multiplier` = 2048/σ. The symbols below have one count each that the
   /// density has not, as many slots too far, 16 to a bin.

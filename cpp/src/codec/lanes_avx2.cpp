@@ -43,6 +43,7 @@ struct Lanes {
     return gather(set(-1), p, mul(_mm256_set_epi32(7, 6, 5, 4, 3, 2, 1, 0), set(stride)));
   }
   static Vector add(Vector a, Vector b) { return _mm256_add_epi32(a, b); }
+  static Vector add_where(Mask m, Vector a, Vector b) { return add(a, bits_and(m, b)); }
   static Vector sub(Vector a, Vector b) { return _mm256_sub_epi32(a, b); }
   static Vector mul(Vector a, Vector b) { return _mm256_mullo_epi32(a, b); }
   static Vector pairs(Vector a, Vector b) { return _mm256_madd_epi16(a, b); }
@@ -54,9 +55,11 @@ struct Lanes {
   static Vector shift_right(Vector a, int n) { return _mm256_srli_epi32(a, n); }
   static Vector shift_right_signed(Vector a, int n) { return _mm256_srai_epi32(a, n); }
   static Vector bits_and(Vector a, Vector b) { return _mm256_and_si256(a, b); }
+  static Vector bits_or(Vector a, Vector b) { return _mm256_or_si256(a, b); }
   static Vector min(Vector a, Vector b) { return _mm256_min_epi32(a, b); }
   static Vector max(Vector a, Vector b) { return _mm256_max_epi32(a, b); }
   static Floats to_floats(Vector a) { return _mm256_cvtepi32_ps(a); }
+  static Floats floats(Vector a) { return _mm256_castsi256_ps(a); }
   static Vector to_ints(Floats a) { return _mm256_cvttps_epi32(a); }
   static Floats times(Floats a, Floats b) { return _mm256_mul_ps(a, b); }
   static Floats minus(Floats a, Floats b) { return _mm256_sub_ps(a, b); }
@@ -64,8 +67,8 @@ struct Lanes {
   static Floats times_plus(Floats a, Floats b, Floats c) { return _mm256_fmadd_ps(a, b, c); }
   static Floats reciprocal(Floats a) { return _mm256_rcp_ps(a); }
   static Mask less(Vector a, Vector b) { return _mm256_cmpgt_epi32(b, a); }
+  static Mask reaches(Vector a, Vector b) { return _mm256_cmpeq_epi32(_mm256_min_epu32(a, b), b); }
   static Mask both(Mask a, Mask b) { return _mm256_and_si256(a, b); }
-  static Mask either(Mask a, Mask b) { return _mm256_or_si256(a, b); }
   static Vector choose(Mask m, Vector yes, Vector no) { return _mm256_blendv_epi8(no, yes, m); }
   static std::uint32_t bits(Mask m) {
     return static_cast<std::uint32_t>(_mm256_movemask_ps(_mm256_castsi256_ps(m)));

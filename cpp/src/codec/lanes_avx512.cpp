@@ -29,6 +29,7 @@ struct Lanes {
     return gather(0xffff, p, mul(lane, set(stride)));
   }
   static Vector add(Vector a, Vector b) { return _mm512_add_epi32(a, b); }
+  static Vector add_where(Mask m, Vector a, Vector b) { return _mm512_mask_add_epi32(a, m, a, b); }
   static Vector sub(Vector a, Vector b) { return _mm512_sub_epi32(a, b); }
   static Vector mul(Vector a, Vector b) { return _mm512_mullo_epi32(a, b); }
   static Vector pairs(Vector a, Vector b) { return _mm512_madd_epi16(a, b); }
@@ -40,9 +41,11 @@ struct Lanes {
   static Vector shift_right(Vector a, unsigned n) { return _mm512_maskz_srli_epi32(0xffff, a, n); }
   static Vector shift_right_signed(Vector a, unsigned n) { return _mm512_maskz_srai_epi32(0xffff, a, n); }
   static Vector bits_and(Vector a, Vector b) { return _mm512_and_si512(a, b); }
+  static Vector bits_or(Vector a, Vector b) { return _mm512_or_si512(a, b); }
   static Vector min(Vector a, Vector b) { return _mm512_maskz_min_epi32(0xffff, a, b); }
   static Vector max(Vector a, Vector b) { return _mm512_maskz_max_epi32(0xffff, a, b); }
   static Floats to_floats(Vector a) { return _mm512_maskz_cvtepi32_ps(0xffff, a); }
+  static Floats floats(Vector a) { return _mm512_castsi512_ps(a); }
   static Vector to_ints(Floats a) { return _mm512_maskz_cvttps_epi32(0xffff, a); }
   static Floats times(Floats a, Floats b) { return _mm512_mul_ps(a, b); }
   static Floats minus(Floats a, Floats b) { return _mm512_sub_ps(a, b); }
@@ -50,8 +53,8 @@ struct Lanes {
   static Floats times_plus(Floats a, Floats b, Floats c) { return _mm512_fmadd_ps(a, b, c); }
   static Floats reciprocal(Floats a) { return _mm512_maskz_rcp14_ps(0xffff, a); }
   static Mask less(Vector a, Vector b) { return _mm512_cmplt_epi32_mask(a, b); }
+  static Mask reaches(Vector a, Vector b) { return _mm512_cmpge_epu32_mask(a, b); }
   static Mask both(Mask a, Mask b) { return static_cast<Mask>(a & b); }
-  static Mask either(Mask a, Mask b) { return static_cast<Mask>(a | b); }
   static Vector choose(Mask m, Vector yes, Vector no) { return _mm512_mask_blend_epi32(m, no, yes); }
   static std::uint32_t bits(Mask m) { return m; }
   static Mask only(std::size_t n) { return static_cast<Mask>(n >= kWidth ? 0xffff : (1U << n) - 1); }
