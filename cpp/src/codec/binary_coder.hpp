@@ -30,7 +30,7 @@ class AdaptiveBit {
     return (static_cast<std::uint32_t>(fast_) + slow_ + 1) >> 1;
   }
   void learn(bool yes) noexcept {
-    const std::int32_t target = yes ? 65535 : 0;
+    const std::int32_t target = 65535 * static_cast<std::int32_t>(yes);
     fast_ = static_cast<std::uint16_t>(fast_ + (target - fast_) / 16);
     // The slow state starts as a running mean: 1/2, 1/3, … 1/128.
     slow_ = static_cast<std::uint16_t>(slow_ + (((target - slow_) * kReciprocal[count_]) >> 14));
@@ -104,7 +104,10 @@ class BinaryDecoder {
     const std::uint32_t middle =
         low_ + static_cast<std::uint32_t>((static_cast<std::uint64_t>(high_ - low_) * clamp_p(p)) >> 16);
     const bool yes = value_ <= middle;
-    (yes ? high_ : low_) = yes ? middle : middle + 1;
+    // Without a branch: who asks is going to have one on the decision, which is guessed wrong often enough.
+    const std::uint32_t chosen = ~(static_cast<std::uint32_t>(yes) - 1);
+    high_ = (middle & chosen) | (high_ & ~chosen);
+    low_ = (low_ & chosen) | ((middle + 1) & ~chosen);
     while (((low_ ^ high_) & 0xff000000U) == 0) {
       low_ <<= 8;
       high_ = (high_ << 8) | 255;
@@ -169,9 +172,10 @@ class AdaptiveInteger {
     std::uint32_t magnitude = 1;
     for (int i = width - 1; i >= 0; --i) {
       const bool bit = i == width - 1 ? in.code(top_[width]) : in.code(32768U);
-      magnitude = (magnitude << 1) | (bit ? 1U : 0U);
+      magnitude = (magnitude << 1) | static_cast<std::uint32_t>(bit);
     }
-    return static_cast<std::int32_t>(negative ? ~magnitude + 1 : magnitude);
+    const auto minus = static_cast<std::uint32_t>(negative);
+    return static_cast<std::int32_t>((magnitude ^ (0 - minus)) + minus);
   }
 
  private:

@@ -174,8 +174,10 @@ Cells cells_for(int shape, std::uint32_t symbols, bool one_sided) {
   const auto at = [&](std::size_t i) {
     return ((table[i] >> 16) * mass + (((table[i] & 0xffff) * mass) >> 16)) >> 16;
   };
+  std::array<std::uint32_t, kCells + 1> values;  // in a loop of their own: four at a time
+  for (std::size_t i = 0; i <= kCells; ++i) values[i] = at(i);
   Cells cells;
-  for (std::size_t i = 0; i < kCells; ++i) cells[i] = (at(i) << 16) | (at(i + 1) - at(i));
+  for (std::size_t i = 0; i < kCells; ++i) cells[i] = (values[i] << 16) | (values[i + 1] - values[i]);
   return cells;
 }
 

@@ -29,16 +29,21 @@ std::unique_ptr<std::int16_t[]> scales_of(const Model& model, std::size_t first_
                                           std::span<const std::int32_t> signs, std::size_t count) {
   auto scales = std::make_unique<std::int16_t[]>(count + kMaxLanes);
   if (model.table) return scales;
+  const std::size_t taps = model.grid.taps, row_size = model.grid.cols * taps;
+  std::vector<std::int16_t> of_row;
+  for (std::size_t i = 0; i < model.grid.cols; ++i) {
+    for (std::size_t t = 0; t < taps; ++t) {
+      of_row.push_back(static_cast<std::int16_t>(model.col_scales[i] + model.tap_scales[t]));
+    }
+  }
   std::int16_t* next = scales.get();
   const std::int16_t* const end = next + count;
   const std::int32_t* sign = signs.data();
-  for (std::size_t o = first_row; next < end; ++o) {
-    for (std::size_t i = 0; i < model.grid.cols; ++i) {
-      const std::int32_t kernel = model.row_scales[o] + model.col_scales[i];
-      for (std::size_t t = 0; t < model.grid.taps; ++t) {
-        *next = static_cast<std::int16_t>(kernel + model.tap_scales[t]);
-        next += *sign++ != 0 ? 1 : 0;
-      }
+  for (std::size_t o = first_row; next < end; ++o, sign += row_size) {
+    const auto row = static_cast<std::int16_t>(model.row_scales[o]);
+    for (std::size_t i = 0; i < row_size; ++i) {
+      *next = static_cast<std::int16_t>(row + of_row[i]);
+      next += sign[i] != 0 ? 1 : 0;
     }
   }
   *next = 0;
@@ -141,6 +146,23 @@ class Blocks {
   Reader& in_;
   std::size_t left_;
 };
+
+/// Signs to levels, computed as `Number`s; one of those that 32 bits do not hold, or 0.
+template <typename Number>
+std::int64_t place_as(const SparseModel& model, const std::int32_t* distance,
+                      std::span<std::int32_t> levels) {
+  const auto common = static_cast<Number>(model.common), least = static_cast<Number>(model.least);
+  const std::ptrdiff_t step = model.even ? 0 : 1;
+  std::int64_t beyond = 0;
+  for (std::int32_t& level : levels) {  // without a branch, as in `scales_of`
+    const Number there =
+        common + level * (least + static_cast<Number>(static_cast<std::uint32_t>(*distance)));
+    distance += level != 0 ? step : 0;
+    level = static_cast<std::int32_t>(there);
+    if (level != there) beyond = there;
+  }
+  return beyond;
+}
 
 std::size_t blocks_a_part(const SparseModel& model, bool excess) {
   return model.even ? 1 : 2 + (excess ? 1U : 0U) + (model.raw() ? 1U : 0U);
@@ -281,18 +303,15 @@ void SparseLevels::add_raw(std::size_t p, std::span<std::int32_t> symbols) const
 void SparseLevels::place(std::size_t p, const std::vector<std::int32_t>& distances,
                          std::span<std::int32_t> levels) const {
   const std::int64_t common = model_.common, least = model_.least;
-  const std::ptrdiff_t step = model_.even ? 0 : 1;
-  const std::int32_t* distance = distances.data();
-  std::int64_t beyond = common;
-  bool fits = true;
-  for (std::int32_t& level : levels) {  // without a branch, as in `scales_of`
-    const std::int64_t there =
-        common + level * (least + static_cast<std::int64_t>(static_cast<std::uint32_t>(*distance)));
-    distance += level != 0 ? step : 0;
-    level = static_cast<std::int32_t>(there);
-    if (level != there) fits = false, beyond = there;
+  std::uint32_t most = 0;
+  for (const std::int32_t d : distances) most = std::max(most, static_cast<std::uint32_t>(d));
+  const std::int64_t reach = std::abs(common) + least + most;
+  if (reach <= std::numeric_limits<std::int32_t>::max()) {
+    (void)place_as<std::int32_t>(model_, distances.data(), levels);
+    return;
   }
-  if (!fits) {
+  const std::int64_t beyond = place_as<std::int64_t>(model_, distances.data(), levels);
+  if (beyond != 0) {
     reader(parts_[p].distances, "distances", p).fail("level " + std::to_string(beyond) + " beyond 32 bits");
   }
 }
