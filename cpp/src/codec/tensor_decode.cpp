@@ -1,4 +1,6 @@
 #include <algorithm>
+#include <array>
+#include <cstring>
 #include <deque>
 #include <memory>
 #include <mutex>
@@ -13,6 +15,7 @@
 namespace rdquant::codec {
 namespace {
 
+constexpr std::size_t kPiece = 2048;   // levels that are dequantized in one go, in the first cache
 constexpr std::size_t kShortRun = 64;  // elements from which a run of one quantizer is worth a call
 // Elements from which a tensor that is no row of parts is decoded on all threads.
 constexpr std::size_t kLarge = std::size_t{1} << 19;
@@ -65,7 +68,6 @@ class Queue {
 
   /// Decodes until nothing is left to begin.
   void work() {
-    std::vector<std::int32_t> levels;
     for (;;) {
       Part part;
       const TensorJob* job = nullptr;
@@ -81,7 +83,7 @@ class Queue {
         }
       }
       if (job != nullptr) part = opened(*job);
-      if (part.coded != nullptr) decode(part, levels);
+      if (part.coded != nullptr) decode(part);
     }
   }
 
@@ -113,17 +115,21 @@ class Queue {
     return {};
   }
 
-  static void decode(const Part& part, std::vector<std::int32_t>& levels) {
+  /// Levels are decoded where their values go, which are as wide, and replaced piece by piece: what is
+  /// written once while the lanes are busy is in the cache then.
+  static void decode(const Part& part) {
     const std::size_t first = part.coded->first(part.number), size = part.coded->size(part.number);
-    if (part.job->tensor.coding == Coding::integers) {
-      part.coded->decode(part.number, as<std::int32_t>(part.job->to).subspan(first, size));
-      return;
-    }
-    if (levels.size() < size) levels.resize(size);
-    const auto some = std::span(levels).first(size);
-    part.coded->decode(part.number, some);
+    const auto levels = as<std::int32_t>(part.job->to).subspan(first, size);
+    part.coded->decode(part.number, levels);
+    if (part.job->tensor.coding == Coding::integers) return;
+    const auto values = as<float>(part.job->to).subspan(first, size);
+    std::array<std::int32_t, kPiece> piece;
     guarded([&] {
-      dequantize_piece(part.job->tensor, first, some, as<float>(part.job->to).subspan(first, size));
+      for (std::size_t at = 0; at < size; at += kPiece) {
+        const auto some = std::span(piece).first(std::min(kPiece, size - at));
+        std::memcpy(some.data(), levels.data() + at, some.size_bytes());
+        dequantize_piece(part.job->tensor, first + at, some, values.subspan(at, some.size()));
+      }
     });
   }
 
