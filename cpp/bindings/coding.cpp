@@ -88,16 +88,16 @@ void bind_levels(py::module_& m) {
 }
 
 /// What goes into an array, and where.
-codec::TensorJob job_of(const ByteView& section, const std::string& name, py::array& out) {
-  codec::TensorJob job{codec::tensor_header(section.bytes(), name), {}};
-  const codec::Coding coding = job.tensor.coding;
+codec::TensorJob job_of(codec::TensorHeader& tensor, py::array& out) {
+  codec::TensorJob job{&tensor};
+  const codec::Coding coding = tensor.coding;
   const auto to = [&](auto view) {
     job.to = {reinterpret_cast<std::uint8_t*>(view.data()), view.size_bytes()};
   };
   if (coding == codec::Coding::quantized && py::isinstance<py::array_t<float>>(out)) {
     to(mutable_view<float>(out));
   } else if (coding == codec::Coding::quantized || coding == codec::Coding::integers) {
-    job.tensor.coding = codec::Coding::integers;
+    tensor.coding = codec::Coding::integers;
     to(mutable_view<std::int32_t>(out));
   } else {
     to(mutable_view<std::uint8_t>(out));
@@ -110,11 +110,12 @@ using Checksum = std::optional<codec::Section>;  // of a section whose bytes are
 void decode_tensors(const std::vector<std::tuple<Checksum, py::buffer, std::string, py::array>>& tensors,
                     int threads) {
   std::deque<ByteView> sections;
+  std::deque<codec::TensorHeader> headers;
   std::vector<codec::TensorJob> jobs;
   for (const auto& [checksum, buffer, name, array] : tensors) {
     const ByteView& section = sections.emplace_back(buffer);
     py::array out = array;
-    jobs.push_back(job_of(section, name, out));
+    jobs.push_back(job_of(headers.emplace_back(codec::tensor_header(section.bytes(), name)), out));
     jobs.back().bytes = section.bytes();
     jobs.back().section = checksum ? &*checksum : nullptr;
   }

@@ -3,6 +3,7 @@
 #include <pybind11/stl.h>
 
 #include <array>
+#include <optional>
 
 #include "arrays.hpp"
 #include "bindings.hpp"
@@ -90,32 +91,40 @@ class Tensors {
     const py::array_t<std::uint8_t> block(static_cast<py::ssize_t>(size));
     auto* next = const_cast<std::uint8_t*>(block.data());
     next += aligned(reinterpret_cast<std::uintptr_t>(next)) - reinterpret_cast<std::uintptr_t>(next);
-    const std::array<py::dtype, 5> dtypes = {py::dtype::of<std::uint8_t>(), py::dtype::of<std::uint16_t>(),
-                                             py::dtype::of<std::int32_t>(), py::dtype::of<float>(),
-                                             py::dtype::of<double>()};
     std::vector<codec::TensorJob> jobs;
     jobs.reserve(rooms.size());
+    for (std::size_t i = 0; i < rooms.size(); ++i) {
+      jobs.push_back(
+          {&entries_[i].tensor, {next, rooms[i].bytes()}, entries_[i].bytes, &entries_[i].section});
+      next += aligned(rooms[i].bytes());
+    }
     py::dict values;
     py::list unfinished;
-    for (std::size_t i = 0; i < rooms.size(); ++i) {
-      const Entry& entry = entries_[i];
-      const Room& room = rooms[i];
-      jobs.push_back({entry.tensor, {next, room.bytes()}, entry.bytes, &entry.section});
-      values[entry.name] = array_of(entry, dtypes[room.dtype], next, block);
-      if (!room.finished) {
-        unfinished.append(
-            py::make_tuple(entry.name, entry.tensor.coding, entry.tensor.element_type, entry.tensor.levels));
-      }
-      next += aligned(room.bytes());
-    }
-    {
-      const py::gil_scoped_release unlocked;
-      codec::decode_tensors(jobs, threads);
-    }
+    std::optional<py::gil_scoped_release> unlocked;
+    codec::decode_tensors(jobs, threads, [&] {  // other threads decode while this one makes the arrays
+      name_arrays(rooms, jobs, block, values, unfinished);
+      unlocked.emplace();
+    });
+    unlocked.reset();
     return py::make_tuple(values, unfinished);
   }
 
  private:
+  /// Arrays of what the jobs decode, all of them in `block`.
+  void name_arrays(const std::vector<Room>& rooms, const std::vector<codec::TensorJob>& jobs,
+                   const py::array& block, py::dict& values, py::list& unfinished) const {
+    const std::array<py::dtype, 5> dtypes = {py::dtype::of<std::uint8_t>(), py::dtype::of<std::uint16_t>(),
+                                             py::dtype::of<std::int32_t>(), py::dtype::of<float>(),
+                                             py::dtype::of<double>()};
+    for (std::size_t i = 0; i < rooms.size(); ++i) {
+      const Entry& entry = entries_[i];
+      values[entry.name] = array_of(entry, dtypes[rooms[i].dtype], jobs[i].to.data(), block);
+      if (rooms[i].finished) continue;
+      unfinished.append(
+          py::make_tuple(entry.name, entry.tensor.coding, entry.tensor.element_type, entry.tensor.levels));
+    }
+  }
+
   struct Entry {
     codec::Section section;
     py::str name;

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <cstdlib>
 #include <cstring>
+#include <deque>
 #include <limits>
 #include <new>
 #include <random>
@@ -117,7 +118,7 @@ void read_tensor(const Bytes& bytes) {
   std::vector<std::int32_t> values(std::max(size, tensor.payload.size() / 4 + 1));
   const std::span room(reinterpret_cast<std::uint8_t*>(values.data()), values.size() * 4);
   const bool raw = tensor.coding == codec::Coding::raw;
-  const codec::TensorJob job{tensor, room.first(raw ? tensor.payload.size() : size * 4)};
+  const codec::TensorJob job{&tensor, room.first(raw ? tensor.payload.size() : size * 4)};
   codec::decode_tensors(std::span(&job, 1), 1);
 }
 
@@ -329,14 +330,17 @@ TEST_CASE("tensors decoded together come back as they do alone") {
   for (const int threads : {1, 2, 3}) {
     std::vector<codec::TensorJob> jobs;
     std::vector<std::vector<float>> rooms;
+    std::deque<codec::TensorHeader> headers;
     for (const Bytes& section : sections) {
-      const codec::TensorHeader tensor = codec::tensor_header(section, "t");
+      const codec::TensorHeader& tensor = headers.emplace_back(codec::tensor_header(section, "t"));
       auto& room = rooms.emplace_back(static_cast<std::size_t>(tensor.size), -1.0F);
-      jobs.push_back({tensor, {reinterpret_cast<std::uint8_t*>(room.data()), room.size() * 4}});
+      jobs.push_back({&tensor, {reinterpret_cast<std::uint8_t*>(room.data()), room.size() * 4}});
     }
-    codec::decode_tensors(jobs, threads);
+    int calls = 0;
+    codec::decode_tensors(jobs, threads, [&] { ++calls; });
+    CHECK(calls == 1);
     for (std::size_t i = 0; i < jobs.size(); ++i) {
-      const codec::TensorHeader& tensor = jobs[i].tensor;
+      const codec::TensorHeader& tensor = headers[i];
       std::vector<float> alone(rooms[i].size());
       const std::span bytes(reinterpret_cast<std::uint8_t*>(alone.data()), alone.size() * 4);
       if (tensor.coding == codec::Coding::quantized) codec::decode_tensor_values(tensor, alone);
@@ -363,12 +367,26 @@ TEST_CASE("one damaged tensor among others is told of") {
   Bytes damaged = whole;
   damaged[damaged.size() / 2] ^= 64;
   std::vector<std::vector<float>> rooms(6, std::vector<float>(product(shape)));
+  const codec::TensorHeader good = codec::tensor_header(whole, "t"), bad = codec::tensor_header(damaged, "t");
   std::vector<codec::TensorJob> jobs;
   for (std::size_t i = 0; i < rooms.size(); ++i) {
-    jobs.push_back({codec::tensor_header(i == 3 ? damaged : whole, "t"),
-                    {reinterpret_cast<std::uint8_t*>(rooms[i].data()), rooms[i].size() * 4}});
+    jobs.push_back(
+        {i == 3 ? &bad : &good, {reinterpret_cast<std::uint8_t*>(rooms[i].data()), rooms[i].size() * 4}});
   }
   for (const int threads : {1, 2}) CHECK_THROWS_AS(codec::decode_tensors(jobs, threads), core::CorruptFile);
+}
+
+TEST_CASE("what is done meanwhile is done without tensors too, and may throw") {
+  bool done = false;
+  codec::decode_tensors({}, 2, [&] { done = true; });
+  CHECK(done);
+  const Bytes whole = codec::encode_raw({}, Shape{0}, 6);
+  const codec::TensorHeader tensor = codec::tensor_header(whole, "t");
+  const std::vector<codec::TensorJob> jobs(3, codec::TensorJob{&tensor});
+  for (const int threads : {1, 2}) {
+    CHECK_THROWS_AS(codec::decode_tensors(jobs, threads, [] { throw core::Unsupported("meanwhile"); }),
+                    core::Unsupported);
+  }
 }
 
 TEST_CASE("a tensor of many rows is decoded in little memory") {

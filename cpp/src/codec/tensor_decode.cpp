@@ -96,7 +96,7 @@ class Queue {
 
   /// Decodes a tensor that is no row of parts; else gives its first part, and leaves the others to all.
   Part opened(const TensorJob& job) {
-    const TensorHeader& tensor = job.tensor;
+    const TensorHeader& tensor = *job.tensor;
     const bool quantized = tensor.coding == Coding::quantized;
     check(job);
     if (is_striped(tensor)) {
@@ -121,14 +121,14 @@ class Queue {
     const std::size_t first = part.coded->first(part.number), size = part.coded->size(part.number);
     const auto levels = as<std::int32_t>(part.job->to).subspan(first, size);
     part.coded->decode(part.number, levels);
-    if (part.job->tensor.coding == Coding::integers) return;
+    if (part.job->tensor->coding == Coding::integers) return;
     const auto values = as<float>(part.job->to).subspan(first, size);
     std::array<std::int32_t, kPiece> piece;
     guarded([&] {
       for (std::size_t at = 0; at < size; at += kPiece) {
         const auto some = std::span(piece).first(std::min(kPiece, size - at));
         std::memcpy(some.data(), levels.data() + at, some.size_bytes());
-        dequantize_piece(part.job->tensor, first + at, some, values.subspan(at, some.size()));
+        dequantize_piece(*part.job->tensor, first + at, some, values.subspan(at, some.size()));
       }
     });
   }
@@ -167,14 +167,14 @@ void decode_tensor_values(const TensorHeader& tensor, std::span<float> values, i
   });
 }
 
-void decode_tensors(std::span<const TensorJob> jobs, int threads) {
+void decode_tensors(std::span<const TensorJob> jobs, int threads, const std::function<void()>& meanwhile) {
   std::vector<std::size_t> order(jobs.size());
   std::iota(order.begin(), order.end(), std::size_t{0});
   std::sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) {
     return jobs[a].to.size() != jobs[b].to.size() ? jobs[a].to.size() > jobs[b].to.size() : a < b;
   });
   std::erase_if(order, [&](std::size_t i) {  // those that share out their own work
-    const TensorHeader& tensor = jobs[i].tensor;
+    const TensorHeader& tensor = *jobs[i].tensor;
     const bool floats = tensor.coding == Coding::floats;
     if (tensor.size < kLarge || (!floats && !is_striped(tensor))) return false;
     check(jobs[i]);
@@ -186,9 +186,11 @@ void decode_tensors(std::span<const TensorJob> jobs, int threads) {
     return true;
   });
   Queue queue(jobs, std::move(order));
-  const auto workers = static_cast<std::size_t>(core::resolve_threads(threads));
-  core::parallel_for(std::min(workers, jobs.size()), 1, threads, [&](std::size_t begin, std::size_t end) {
-    for (std::size_t w = begin; w < end; ++w) queue.work();
+  const std::size_t most = std::max<std::size_t>(1, jobs.size());
+  const auto workers = std::min(static_cast<std::size_t>(core::resolve_threads(threads)), most);
+  core::parallel_for(workers, 1, static_cast<int>(workers), [&](std::size_t worker, std::size_t) {
+    if (worker == 0 && meanwhile) meanwhile();
+    queue.work();
   });
 }
 

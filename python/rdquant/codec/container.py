@@ -40,6 +40,7 @@ __all__ = [
 MAGIC = b"\x89RDQ\r\n\x1a\n"
 GRAPH, FACTS, TENSOR = 1, 2, 3
 _GRAPH_LIMIT = 1 << 31
+_SMALL = 1 << 19  # bytes up to which reading a file takes less time than the faults of its mapped pages
 _LZMA = [{"id": lzma.FILTER_LZMA1, "preset": 9 | lzma.PRESET_EXTREME, "dict_size": 1 << 22, "pb": 0}]
 
 
@@ -82,8 +83,8 @@ class CompressedFile:
     """A .rdq file. Tensors can be read in any order; only what is asked for is read and checked.
 
     Args:
-        source: path (mapped into memory), bytes, or a binary file object that is read from front to back, such
-            as a pipe: `stream` then gives its sections as they arrive.
+        source: path (mapped into memory, or read if it is small), bytes, or a binary file object that is read
+            from front to back, such as a pipe: `stream` then gives its sections as they arrive.
 
     Raises:
         InvalidArgument: the file cannot be read.
@@ -96,7 +97,7 @@ class CompressedFile:
         if isinstance(source, (bytes, bytearray, memoryview)):
             self.name, self._data = "<bytes>", bytes(source)
         elif isinstance(source, (str, os.PathLike)):
-            self.name, self._data = str(source), _mapped(Path(source))
+            self.name, self._data = str(source), _held(Path(source))
         else:
             self.name, self._pipe = "<pipe>", source
         head = self._take(0, _core.HEAD_BYTES)
@@ -214,12 +215,15 @@ def parse_facts(data: bytes) -> dict[str, Any]:
     return facts
 
 
-def _mapped(path: Path) -> Any:
+def _held(path: Path) -> Any:
     try:
         file = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0))
         try:
-            if os.fstat(file).st_size == 0:
+            size = os.fstat(file).st_size
+            if size == 0:
                 raise CorruptFile(f"{path}: it is empty (0 bytes)")
+            if size <= _SMALL:
+                return os.read(file, size)
             return mmap.mmap(file, 0, access=mmap.ACCESS_READ)
         finally:
             os.close(file)

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <span>
 #include <string>
 #include <vector>
@@ -77,8 +78,8 @@ void decode_tensor_floats(const TensorHeader& tensor, std::span<std::uint8_t> va
 /// A tensor and the bytes that its contents go to: float32 of `quantized`, int32 of `integers`, the tensor's
 /// own of `floats` and `raw`.
 struct TensorJob {
-  TensorHeader tensor;
-  std::span<std::uint8_t> to;  ///< aligned for int32
+  const TensorHeader* tensor = nullptr;
+  std::span<std::uint8_t> to = {};  ///< aligned for int32
   /// What to check before anything is decoded: the bytes of the section and where they come from.
   std::span<const std::uint8_t> bytes = {};
   const Section* section = nullptr;  ///< nullptr: checked already
@@ -88,7 +89,9 @@ struct TensorJob {
 /// are shared out as well.
 ///
 /// @throws CorruptFile, InvalidArgument  as `check_section` and the functions above, of one of the tensors
-/// that are damaged.
-void decode_tensors(std::span<const TensorJob> jobs, int threads = 1);
+/// that are damaged; or what `meanwhile` throws, which this thread calls before it takes a tensor, when
+/// others may have.
+void decode_tensors(std::span<const TensorJob> jobs, int threads = 1,
+                    const std::function<void()>& meanwhile = {});
 
 }  // namespace rdquant::codec
