@@ -61,11 +61,12 @@ struct Room {
 class Tensors {
  public:
   Tensors(const py::buffer& file, const Table& table) : view_(file) {
+    entries_.reserve(table.sections.size());
     for (std::size_t i = 0; i < table.sections.size(); ++i) {
       const codec::Section& section = table.sections[i];
       if (section.kind != static_cast<std::uint8_t>(codec::SectionKind::tensor)) continue;
       const Bytes bytes = codec::unchecked_bytes(view_.bytes(), section);
-      entries_.push_back({section, table.names[i], bytes, codec::tensor_header(bytes, section.name)});
+      entries_.push_back({&section, table.names[i], bytes, codec::tensor_header(bytes, section.name)});
     }
   }
 
@@ -94,8 +95,7 @@ class Tensors {
     std::vector<codec::TensorJob> jobs;
     jobs.reserve(rooms.size());
     for (std::size_t i = 0; i < rooms.size(); ++i) {
-      jobs.push_back(
-          {&entries_[i].tensor, {next, rooms[i].bytes()}, entries_[i].bytes, &entries_[i].section});
+      jobs.push_back({&entries_[i].tensor, {next, rooms[i].bytes()}, entries_[i].bytes, entries_[i].section});
       next += aligned(rooms[i].bytes());
     }
     py::dict values;
@@ -126,7 +126,7 @@ class Tensors {
   }
 
   struct Entry {
-    codec::Section section;
+    const codec::Section* section;  // of the table
     py::str name;
     Bytes bytes;
     codec::TensorHeader tensor;
@@ -139,7 +139,7 @@ class Tensors {
     for (const Entry& e : entries_) {
       needed += e.tensor.coding == codec::Coding::raw ? e.bytes.size() : 8 * e.tensor.size;
       if (needed > limit) {
-        throw core::Unsupported("tensor '" + e.section.name + "': with it " + std::to_string(needed) +
+        throw core::Unsupported("tensor '" + e.section->name + "': with it " + std::to_string(needed) +
                                 " bytes when decoded, memory_limit allows " + std::to_string(limit));
       }
     }
@@ -151,7 +151,7 @@ class Tensors {
     if (tensor.coding == codec::Coding::integers) {
       return {kInt, tensor.size, tensor.levels == codec::LevelType::i32};
     }
-    const codec::FloatType type = codec::float_type_of(tensor, entry.section.name);
+    const codec::FloatType type = codec::float_type_of(tensor, entry.section->name);
     if (type == codec::FloatType::f32) return {kFloat, tensor.size};
     if (tensor.coding == codec::Coding::quantized) return {kFloat, tensor.size, false};
     if (type == codec::FloatType::f64) return {kDouble, tensor.size};
@@ -181,7 +181,8 @@ void bind_container(py::module_& m) {
   py::class_<Table>(m, "Table").def_readonly("sections", &Table::sections).def_readonly("end", &Table::end);
   py::class_<Tensors>(m, "Tensors",
                       "All tensors of a file in memory (bytes, table), which are not checked yet.")
-      .def(py::init<const py::buffer&, const Table&>(), py::arg("file"), py::arg("table"))
+      .def(py::init<const py::buffer&, const Table&>(), py::arg("file"), py::arg("table"),
+           py::keep_alive<1, 3>())
       .def("entries", &Tensors::entries, "(name, element type, shape) of each.")
       .def(
           "decode", &Tensors::decode, py::arg("threads"), py::arg("memory_limit"),

@@ -12,7 +12,6 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import IO, Any
 
 from numpy.typing import NDArray
@@ -97,7 +96,8 @@ class CompressedFile:
         if isinstance(source, (bytes, bytearray, memoryview)):
             self.name, self._data = "<bytes>", bytes(source)
         elif isinstance(source, (str, os.PathLike)):
-            self.name, self._data = str(source), _held(Path(source))
+            self.name = os.fspath(source)
+            self._data = _held(self.name)
         else:
             self.name, self._pipe = "<pipe>", source
         head = self._take(0, _core.HEAD_BYTES)
@@ -215,7 +215,7 @@ def parse_facts(data: bytes) -> dict[str, Any]:
     return facts
 
 
-def _held(path: Path) -> Any:
+def _held(path: str) -> Any:
     try:
         file = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0))
         try:
@@ -231,4 +231,4 @@ def _held(path: Path) -> Any:
         if isinstance(error, CorruptFile):
             raise
         reason = getattr(error, "strerror", None) or str(error)
-        raise InvalidArgument(f"model file {str(path)!r} cannot be read: {reason}") from None
+        raise InvalidArgument(f"model file {path!r} cannot be read: {reason}") from None
