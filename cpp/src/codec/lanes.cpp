@@ -21,9 +21,6 @@ std::uint32_t first_guess(const Tables& tables, const Prediction& p, std::uint32
   return static_cast<std::uint32_t>(std::clamp(static_cast<std::int32_t>(above), 0, 2 * window));
 }
 
-/// Multiplier from which on most residuals are next to 0: a mean of |z| below two levels.
-constexpr std::int32_t kNarrow = 1024;
-
 /// The symbol whose interval holds `slot`, from that of residual 0 outwards. Nothing depends on the slot but
 /// the direction, which the processor guesses right more often than not.
 Interval find_outwards(const Tables& tables, const Prediction& p, std::uint32_t slot) {
@@ -45,52 +42,6 @@ Interval find_outwards(const Tables& tables, const Prediction& p, std::uint32_t 
   return {symbol, first, next - first};
 }
 
-/// The symbol whose interval holds `slot`: by halving, unless it is the guess or next to it.
-Interval find(const Tables& tables, const Prediction& p, std::uint32_t slot) {
-  const Model& model = tables.model;
-  if (!model.table && p.multiplier >= kNarrow) return find_outwards(tables, p, slot);
-  const auto start_of = [&](std::uint32_t s) {
-    return symbol_start(model, tables.cells, p.mean, p.multiplier, s, p.dead);
-  };
-  std::uint32_t guess = first_guess(tables, p, slot), first = start_of(guess), next = start_of(guess + 1);
-  if (slot >= next) {
-    ++guess;
-    first = next;
-    next = start_of(guess + 1);
-  } else if (slot < first) {
-    --guess;  // symbol 0 starts at 0
-    next = first;
-    first = start_of(guess);
-  }
-  if (first <= slot && slot < next) return {guess, first, next - first};
-  std::uint32_t low = 0, high = model.symbols();
-  Interval found{0, 0, kTotal};
-  std::uint32_t end = kTotal;
-  while (high - low > 1) {
-    const std::uint32_t middle = (low + high) / 2;
-    const std::uint32_t start = start_of(middle);
-    if (start <= slot) {
-      low = middle;
-      found.start = start;
-    } else {
-      high = middle;
-      end = start;
-    }
-  }
-  found.symbol = low;
-  found.width = end - found.start;
-  return found;
-}
-
-/// The level that a symbol means.
-std::int32_t level_of(const Model& model, const Prediction& p, std::uint32_t symbol, Reader& excess) {
-  auto level = static_cast<std::int32_t>(symbol);
-  if (model.table) return level;
-  level += rounded(p.mean) - model.window;
-  const bool last = symbol == static_cast<std::uint32_t>(2 * model.window);
-  return !model.closed && (symbol == 0 || last) ? with_excess(level, last, excess) : level;
-}
-
 /// The prediction of level (kernel q, tap t), halved where levels are the path of a trellis.
 Prediction predicted(const LaneTask& task, std::size_t q, std::size_t t) {
   Prediction p = prediction_at(*task.model, task.kernel_scales, q, t, task.out);
@@ -99,7 +50,7 @@ Prediction predicted(const LaneTask& task, std::size_t q, std::size_t t) {
 }
 
 /// The level that a symbol means at (kernel q, tap t), with which its chain goes on.
-std::int32_t take_level(LaneTask& task, const Prediction& p, std::uint32_t symbol, std::size_t q,
+std::int32_t take_level(const LaneTask& task, const Prediction& p, std::uint32_t symbol, std::size_t q,
                         std::size_t t) {
   const std::int32_t coded = level_of(*task.model, p, symbol, *task.excess);
   if (!task.model->trellis()) return coded;
@@ -136,25 +87,37 @@ Kernel kernel_for(const Model& model, [[maybe_unused]] std::size_t lanes) {
   return decode_lanes_plain;
 }
 
-/// Kernels of the task, one after the other, from a stream of one state.
-void decode_stream(LaneTask& task, Reader& in) {
-  StreamDecoder stream(in.rest());
+/// Kernels of the task, one after the other, from a stream of one state; this is the definition.
+void decode_stream_plain(const LaneTask& task, StreamDecoder& stream) {
   const std::size_t taps = task.model->grid.taps;
   for (std::size_t q = task.first; q < task.last; ++q) {
     for (std::size_t t = 0; t < taps; ++t) {
       const Prediction p = predicted(task, q, t);
-      const Interval found = find(*task.tables, p, stream.slot());
+      const Interval found = find_interval(*task.tables, p, stream.slot());
       stream.take(found.start, found.width);
       task.out[q * taps + t] = take_level(task, p, found.symbol, q, t);
     }
   }
-  if (!stream.finished()) in.fail("a stream that does not end where it began");
+}
+
+using StreamKernel = void (*)(const LaneTask&, StreamDecoder&);
+
+StreamKernel stream_kernel_for(const Model& model) {
+  if (model.table || model.trellis()) return decode_stream_plain;
+#if defined(__x86_64__)
+  const core::Isa isa = core::selected_isa();
+  if (isa == core::Isa::avx512) return decode_stream_avx512;
+  if (isa == core::Isa::avx2) return decode_stream_avx2;
+#endif
+  return decode_stream_plain;
 }
 
 /// Kernels of the task: those of the lanes, then those that the lanes' states hold.
 void decode_section(LaneTask task, Reader& in) {
   if (task.lanes == 1) {
-    decode_stream(task, in);
+    StreamDecoder stream(in.rest());
+    stream_kernel_for (*task.model)(task, stream);
+    if (!stream.finished()) in.fail("a stream that does not end where it began");
     return;
   }
   const std::size_t end = task.last, lanes = task.lanes;
@@ -189,6 +152,51 @@ void decode_section(LaneTask task, Reader& in) {
 }
 
 }  // namespace
+
+// By halving, unless it is the guess or next to it.
+Interval find_interval(const Tables& tables, const Prediction& p, std::uint32_t slot) {
+  const Model& model = tables.model;
+  if (!model.table && p.multiplier >= kNarrow) return find_outwards(tables, p, slot);
+  const auto start_of = [&](std::uint32_t s) {
+    return symbol_start(model, tables.cells, p.mean, p.multiplier, s, p.dead);
+  };
+  std::uint32_t guess = first_guess(tables, p, slot), first = start_of(guess), next = start_of(guess + 1);
+  if (slot >= next) {
+    ++guess;
+    first = next;
+    next = start_of(guess + 1);
+  } else if (slot < first) {
+    --guess;  // symbol 0 starts at 0
+    next = first;
+    first = start_of(guess);
+  }
+  if (first <= slot && slot < next) return {guess, first, next - first};
+  std::uint32_t low = 0, high = model.symbols();
+  Interval found{0, 0, kTotal};
+  std::uint32_t end = kTotal;
+  while (high - low > 1) {
+    const std::uint32_t middle = (low + high) / 2;
+    const std::uint32_t start = start_of(middle);
+    if (start <= slot) {
+      low = middle;
+      found.start = start;
+    } else {
+      high = middle;
+      end = start;
+    }
+  }
+  found.symbol = low;
+  found.width = end - found.start;
+  return found;
+}
+
+std::int32_t level_of(const Model& model, const Prediction& p, std::uint32_t symbol, Reader& excess) {
+  auto level = static_cast<std::int32_t>(symbol);
+  if (model.table) return level;
+  level += rounded(p.mean) - model.window;
+  const bool last = symbol == static_cast<std::uint32_t>(2 * model.window);
+  return !model.closed && (symbol == 0 || last) ? with_excess(level, last, excess) : level;
+}
 
 Tables::Tables(const Model& m) : model(m) {
   if (!m.table) {
@@ -256,7 +264,7 @@ bool decode_lanes_plain(LaneTask& task) {
         const std::size_t q = first + lane;
         const Prediction p = predicted(task, q, t);
         std::uint32_t& x = task.states[lane];
-        const Interval found = find(tables, p, x & 0xffff);
+        const Interval found = find_interval(tables, p, x & 0xffff);
         x = found.width * (x >> 16) + (x & 0xffff) - found.start;
         if (x < kTotal) {
           x = (x << 16) | task.words[0] | (static_cast<std::uint32_t>(task.words[1]) << 8);

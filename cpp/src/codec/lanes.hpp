@@ -8,6 +8,7 @@
 
 #include "bytes.hpp"
 #include "model.hpp"
+#include "scalar_stream.hpp"
 #include "trellis_code.hpp"
 
 /// Interleaved rANS (Duda, 2013; Giesen, 2014) of the coarse levels of some rows of a tensor. Kernel q of the
@@ -78,6 +79,10 @@ inline constexpr std::size_t kPadding = 4 * kMaxLanes;
 [[nodiscard]] bool decode_lanes_avx2(LaneTask& task);
 [[nodiscard]] bool decode_lanes_avx512(LaneTask& task);
 
+/// The same from a stream of one state: of computed probabilities, without a trellis.
+void decode_stream_avx2(const LaneTask& task, StreamDecoder& stream);
+void decode_stream_avx512(const LaneTask& task, StreamDecoder& stream);
+
 /// A coded part and the excesses of its residuals, in order of decoding.
 struct CodedRows {
   std::vector<std::uint8_t> bytes;
@@ -114,6 +119,14 @@ struct Prediction {
 };
 [[nodiscard]] Prediction prediction_at(const Model& model, const std::int16_t* scales, std::size_t q,
                                        std::size_t t, const std::int32_t* levels) noexcept;
+
+/// Multiplier from which on most residuals are next to 0: a mean of |z| below two levels.
+inline constexpr std::int32_t kNarrow = 1024;
+
+/// The symbol whose interval holds `slot`, and the level that a symbol means.
+[[nodiscard]] Interval find_interval(const Tables& tables, const Prediction& p, std::uint32_t slot);
+[[nodiscard]] std::int32_t level_of(const Model& model, const Prediction& p, std::uint32_t symbol,
+                                    Reader& excess);
 
 /// Makes a prediction that of the halved level of a trellis, where `odd` levels are allowed or even ones.
 inline void halve(Prediction& p, bool odd) noexcept {

@@ -225,5 +225,23 @@ bool decode_any(LaneTask& task) {
   return decode_vectors<2>(task);
 }
 
+/// For a stream of one state.
+void decode_alone(LaneTask task, StreamDecoder& stream) {
+  const std::size_t taps = task.model->grid.taps;
+  task.lanes = kMaxLanes;
+  const Search<Kind::even> search(task);
+  for (std::size_t q = task.first; q < task.last; ++q) {
+    for (std::size_t t = 0; t < taps; ++t) {
+      const Prediction p = prediction_at(*task.model, task.kernel_scales, q, t, task.out);
+      Interval found{};
+      if (p.multiplier < kNarrow || !search.find_near(p, stream.slot(), found)) {
+        found = find_interval(*task.tables, p, stream.slot());
+      }
+      stream.take(found.start, found.width);
+      task.out[q * taps + t] = level_of(*task.model, p, found.symbol, *task.excess);
+    }
+  }
+}
+
 }  // namespace
 }  // namespace rdquant::codec

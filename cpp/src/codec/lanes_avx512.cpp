@@ -75,5 +75,6 @@ struct Lanes {
 namespace rdquant::codec {
 
 bool decode_lanes_avx512(LaneTask& task) { return decode_any(task); }
+void decode_stream_avx512(const LaneTask& task, StreamDecoder& stream) { decode_alone(task, stream); }
 
 }  // namespace rdquant::codec

@@ -59,6 +59,8 @@ struct Constants {
          sixteenth = Lanes::set_floats(0.0625F);
 };
 
+alignas(64) inline constexpr std::int32_t kCount[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+
 /// Whether the middles of bins are guesses good enough: with few symbols, no wider than a few levels.
 inline bool are_coarse(const LaneTask& task) {
   constexpr std::int32_t kMostWindow = 32;
@@ -100,6 +102,28 @@ class Search {
       f = around(p, Lanes::choose(wrong, other, f.symbol), slot);
     }
     return halving(p, slot);
+  }
+
+  /// Of one kernel: the interval that holds `slot`, if it is one of the kWidth around residual 0. All of them
+  /// are computed, none of which waits for the slot.
+  [[nodiscard, gnu::always_inline]] bool find_near(const Prediction& p, std::uint32_t slot,
+                                                   Interval& found) const {
+    const std::int32_t first = model_.window - static_cast<std::int32_t>(Lanes::kWidth / 2) + 1;
+    const std::int32_t offset = rounded(p.mean) - model_.window;
+    const Vector symbol = Lanes::add(Lanes::load(kCount), Lanes::set(first));
+    const Vector edge =
+        Lanes::add(Lanes::shift_left(symbol, 4), Lanes::set(16 * offset - p.mean - 8 - p.dead));
+    const Place place{edge, Lanes::set(-offset), {Lanes::set(p.multiplier), {}}};
+    Vector start = Lanes::choose(Lanes::less(c_.zero, symbol), start_at(place, symbol, edge), c_.zero);
+    start = Lanes::choose(Lanes::less(c_.last_symbol, symbol), c_.total, start);
+    alignas(64) std::uint32_t starts[Lanes::kWidth];
+    Lanes::store(starts, start);
+    const auto reached = Lanes::less(start, Lanes::set(static_cast<std::int32_t>(slot) + 1));
+    const auto count = static_cast<std::uint32_t>(std::popcount(Lanes::bits(reached)));
+    if (count == 0 || count == Lanes::kWidth) return false;
+    found = {static_cast<std::uint32_t>(first) + count - 1, starts[count - 1],
+             starts[count] - starts[count - 1]};
+    return true;
   }
 
   /// Lanes whose symbol is the first or the last.
