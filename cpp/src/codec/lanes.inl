@@ -169,6 +169,7 @@ bool decode_groups(LaneTask& task) {
   for (std::size_t first = task.first; first < task.last; first += kLanes) {
     const std::size_t active = task.last - first < kLanes ? task.last - first : kLanes;
     for (std::size_t t = 0; t < taps; ++t) {
+#pragma GCC unroll 4
       for (std::size_t v = 0; v < kVectors; ++v) {
         const std::size_t lane = v * kWidth, q = first + lane;
         if (lane >= active) break;

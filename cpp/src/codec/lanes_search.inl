@@ -222,7 +222,8 @@ class Search {
     return Lanes::choose(Lanes::less(p.zero, s), Lanes::max(above, p.zero), s);
   }
 
-  [[nodiscard, gnu::noinline]] Found halving(const Place& p, Vector slot) const {
+  /// Seldom needed: `p` is a copy, so that no place is kept in memory for its sake.
+  [[nodiscard, gnu::noinline, gnu::cold]] Found halving(Place p, Vector slot) const {
     Vector symbol = c_.zero, first = c_.zero, end = c_.total;
     const Vector symbols = Lanes::add(c_.last_symbol, c_.one);
     for (std::uint32_t step = std::bit_floor(static_cast<std::uint32_t>(symbols_ - 1)); step > 0;
