@@ -291,6 +291,9 @@ def codec(result: dict[str, Any]) -> list[Row]:
         ours, theirs = milliseconds(row["session_rdq_ms"]), milliseconds(row["session_onnx_ms"])
         ratio = f"{row['session_rdq_ms'] / row['session_onnx_ms']:.2f} of its time"
         rows.append((f"a session of {row['net']}.rdq", ours, f"of the .onnx {theirs}", ratio))
+        ours, theirs = milliseconds(row["decode_2_ms"]), milliseconds(row["decode_1_ms"])
+        ratio = f"{row['decode_1_ms'] / row['decode_2_ms']:.2f} × as fast"
+        rows.append((f"decoding {row['net']}.rdq, 2 threads", ours, f"1 thread {theirs}", ratio))
     for row in result["qdq"]:
         peers = {name: row[name] for name in ("xz -9e", "zstd -22", "brotli -11", "nncodec") if name in row}
         best = min(peers, key=peers.__getitem__)
