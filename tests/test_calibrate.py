@@ -14,7 +14,7 @@ import rdquant as rdq
 from classifier import classifier
 from rdquant import InvalidArgument
 from rdquant._core.calibrate import Feedback
-from rdquant.calibrate import Layer, LayerRounder, covariances, following, layers_of, stream
+from rdquant.calibrate import Layer, LayerRounder, by_input, covariances, following, layers_of, stream
 from rdquant.codec import decode_levels
 
 Array = NDArray[Any]
@@ -301,6 +301,31 @@ def test_layers_make_up_for_those_before_them() -> None:
         given = rdq.Session(rounded.replace_weights(tensors)).run({"x": held})["y"]
         errors.append(float(np.square(given - wanted).mean()))
     assert errors[1] < 0.8 * errors[0]
+
+
+def test_layers_that_read_one_value_are_followed_together() -> None:
+    random = np.random.default_rng(0)
+    nodes = [
+        helper.make_node("Conv", ["x", "u"], ["a"], "first", pads=[1, 1, 1, 1]),
+        helper.make_node("Conv", ["a", "v"], ["b"], "wide", pads=[1, 1, 1, 1]),
+        helper.make_node("Conv", ["a", "w"], ["c"], "narrow"),
+        helper.make_node("Add", ["b", "c"], ["y"], "sum"),
+    ]
+    shapes = {"u": (4, 3, 3, 3), "v": (5, 4, 3, 3), "w": (5, 4, 1, 1)}
+    tensors = {n: random.standard_normal(shape).astype(np.float32) for n, shape in shapes.items()}
+    size = ["N", 3, 8, 8]
+    model = rdq.load(models.build(nodes, tensors, {"x": size}, {"y": ["N", 5, 8, 8]}))
+    x = random.standard_normal((40, 3, 8, 8)).astype(np.float32)
+    rounded = model.replace_weights({"u": np.rint(tensors["u"] * 2) / 2})
+    (first,), both = by_input(layers_of(model))
+    assert first.weight == "u"
+    assert [layer.weight for layer in both] == ["v", "w"]
+    together = list(following(model, rounded, both, lambda: [x]))
+    assert [layer for layer, _ in together] == both
+    for layer, rounder in together:
+        ((_, alone),) = following(model, rounded, [layer], lambda: [x])
+        np.testing.assert_array_equal(rounder.matrix, alone.matrix)
+        np.testing.assert_array_equal(rounder.round(0.1).weight.levels, alone.round(0.1).weight.levels)
 
 
 def test_unseen_weights_are_rounded_to_the_nearest() -> None:

@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from ._allocation import Curve, steps_at
-from .calibrate import Layer, LayerRounder, Rounded, by_patches, covariances, following, layers_of
+from .calibrate import Layer, LayerRounder, Rounded, by_input, covariances, following, layers_of
 from .codec import Optimised
 from .data import Dataset
+from .data.views import Views, has_photos
 from .errors import InvalidArgument
 from .graph import Model
 from .metrics import outputs
@@ -29,7 +30,8 @@ _NOISE = 0.01  # share of a layer's output power that the middle step of a curve
 _LADDER = (0.5, 1.0, 2.0)  # steps of a curve
 _TRIALS = 9  # prices that are tried
 _NEAR = 0.95  # a trial this near below the limit ends the search
-_ORDERED = 100  # images that layers are rounded one after the other with
+_ORDERED = 400  # images, views of them among these, that layers are rounded one after the other with
+_POSITIONS = 128  # of a convolution in each of these
 _ORDERED_TRIALS = 3  # prices that are tried so
 _AHEAD = 1.15  # ratio of the first of them to the best price of layers rounded alone
 _HELD_BYTES = 1 << 29  # of images that stay in memory
@@ -87,8 +89,10 @@ class Split:
 
     @classmethod
     def of(cls, data: Dataset, tolerance: Tolerance, images: int, seed: int) -> Split:
-        """A seeded draw. Two thirds of `images` are fitted to. The rest of them measures a KL divergence; a loss is
-        measured on all images that are not fitted to, with their labels.
+        """A seeded draw. Two thirds of `images` are fitted to, and where they are photos, to a view of each besides.
+
+        The rest of `images` measures a KL divergence; a loss is measured on all images that are not fitted to, with
+        their labels.
         """
         if isinstance(images, bool) or images < 3 or len(data) < 3:
             raise InvalidArgument(
@@ -98,8 +102,9 @@ class Split:
         pool = min(images, len(data))
         fitted = max(2, 2 * pool // 3)
         held = order[fitted : pool if tolerance.kl is not None else None]
+        fit = data.take(order[:fitted])
         return cls(
-            data.take(order[:fitted]).held(_HELD_BYTES),
+            (Views(fit, seed) if has_photos(fit) else fit).held(_HELD_BYTES),
             data.take(held).held(_HELD_BYTES),
             tolerance.loss is not None,
         )
@@ -209,7 +214,7 @@ class _Network:
         """Levels of all weights, each layer rounded to make up for the errors of those before it."""
         levels = self.alone({name: step for name, step in steps.items() if name not in self.layers})
         (port,) = self._model.inputs
-        for layers in by_patches(self.layers.values()):
+        for layers in by_input(self.layers.values()):
             rounders = [(layer, self.rounders[layer.weight]) for layer in layers]
             if layers[0].input != port.name:
                 before = self._model.replace_weights(_values(levels))
@@ -221,6 +226,7 @@ class _Network:
                         layers,
                         images,
                         self._biases,
+                        _POSITIONS,
                         threads=self._threads,
                         trellis=self._trellis,
                     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .layers import Layer, by_patches, layers_of, mean_outputs, portions
+from .layers import Layer, by_input, layers_of, mean_outputs, portions
 from .moments import covariances
 from .rounding import LayerRounder, Moments, Rounded
 from .sequential import following
@@ -13,7 +13,7 @@ __all__ = [
     "LayerRounder",
     "Moments",
     "Rounded",
-    "by_patches",
+    "by_input",
     "covariances",
     "following",
     "layers_of",

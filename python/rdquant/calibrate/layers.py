@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from ..errors import Unsupported
 from ..graph import Model
 
-__all__ = ["Layer", "by_patches", "layers_of", "mean_outputs", "portions"]
+__all__ = ["Layer", "by_input", "layers_of", "mean_outputs", "portions"]
 
 _Item = TypeVar("_Item")
 
@@ -117,11 +117,11 @@ class Layer:
         return first[0], first[1], last[0], last[1]
 
 
-def by_patches(layers: Iterable[Layer]) -> list[list[Layer]]:
-    """Layers that see the same patches of the same value together; groups in the order of their first layers."""
-    groups: dict[tuple[Any, ...], list[Layer]] = {}
+def by_input(layers: Iterable[Layer]) -> list[list[Layer]]:
+    """Layers that read the same value together; groups in the order of their first layers."""
+    groups: dict[str, list[Layer]] = {}
     for layer in layers:
-        groups.setdefault(layer.geometry, []).append(layer)
+        groups.setdefault(layer.input, []).append(layer)
     return list(groups.values())
 
 

@@ -45,7 +45,7 @@ def following(
     threads: int = 0,
     trellis: int = 0,
 ) -> Iterator[tuple[Layer, LayerRounder]]:
-    """Rounders for `layers`, which all see the same patches of one value, when the layers before them are rounded.
+    """Rounders for `layers`, which all read the same value, when the layers before them are rounded.
 
     With x the inputs in `model`, x̂ those in `rounded` and C the covariance of x̂, the weights that come nearest to the
     outputs w·x are w·E[x·x̂ᵀ]·C⁻¹: these are rounded instead of w, with the covariance of x̂ ("asymmetric" calibration,
@@ -53,30 +53,37 @@ def following(
 
     images: gives batches of the network's input, the same ones each time. trellis: as for `LayerRounder`.
     """
-    first = layers[0]
-    joint: Covariance | None = None
-    floats = stream(model, images(), [first.input], threads=threads or None)
-    others = stream(rounded, images(), [first.input], threads=threads or None)
+    value = layers[0].input
+    geometries = {layer.geometry: layer for layer in layers}
+    joints: dict[tuple[object, ...], Covariance] = {}
+    floats = stream(model, images(), [value], threads=threads or None)
+    others = stream(rounded, images(), [value], threads=threads or None)
     for wanted, given in zip(floats, others, strict=True):
-        x, y = first.images(wanted[first.input]), first.images(given[first.input])
-        grouped = (len(x), first.groups, -1, *x.shape[2:])
-        both = np.concatenate([y.reshape(grouped), (x - y).reshape(grouped)], axis=2)
-        if joint is None:
-            joint = Covariance(
-                2 * x.shape[1],
-                first.groups,
-                first.kernel,
-                first.strides,
-                first.dilations,
-                first.padding(*x.shape[2:]),
-                positions,
-            )
-        joint.add(np.ascontiguousarray(both.reshape(len(x), -1, *x.shape[2:])), threads)
-    assert joint is not None
+        for geometry, layer in geometries.items():
+            x, y = layer.images(wanted[value]), layer.images(given[value])
+            if geometry not in joints:
+                joints[geometry] = _joint(layer, x.shape, positions)
+            grouped = (len(x), layer.groups, -1, *x.shape[2:])
+            both = np.concatenate([y.reshape(grouped), (x - y).reshape(grouped)], axis=2)
+            joints[geometry].add(np.ascontiguousarray(both.reshape(len(x), -1, *x.shape[2:])), threads)
     weights = model.weights()
     for layer in layers:
         bias = weights[layer.bias] if biases and layer.bias is not None else None
+        joint = joints[layer.geometry]
         yield layer, _rounder(layer, weights[layer.weight], bias, joint, threads, trellis)
+
+
+def _joint(layer: Layer, shape: tuple[int, ...], positions: int) -> Covariance:
+    """Of the inputs of a layer in the rounded network, and of what they lack, images of `shape` each."""
+    return Covariance(
+        2 * shape[1],
+        layer.groups,
+        layer.kernel,
+        layer.strides,
+        layer.dilations,
+        layer.padding(*shape[2:]),
+        positions,
+    )
 
 
 def _rounder(

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from ..calibrate import Layer, LayerRounder, Moments, by_patches, covariances, following, portions
+from ..calibrate import Layer, LayerRounder, Moments, by_input, covariances, following, portions
 from ..graph import Model
 from .export import LayerLevels
 from .options import Options
@@ -78,12 +78,13 @@ class Rounding:
         """
         found = dict(before)
         (port,) = self._model.inputs
-        for layers in by_patches(self._layers):
-            if layers[0].input != port.name and layers[0].inputs <= _MOST_JOINT:
+        for layers in by_input(self._layers):
+            small = [layer for layer in layers if layer.inputs <= _MOST_JOINT]
+            if small and small[0].input != port.name:
                 rounders = following(
                     self._model,
                     written(found),
-                    layers,
+                    small,
                     self._images,
                     threads=self._options.threads or 0,
                 )
