@@ -162,7 +162,7 @@ bool decode_groups(LaneTask& task) {
   const Output<kLanes> output(taps);
   const bool closed = model.closed, even = kKind != Kind::table && even_taps(model);
   Vector x[kVectors], twos[kMaxTaps * kVectors];
-  Scale scales[kVectors];
+  Scale scales[kVectors] = {};
   for (std::size_t v = 0; v < kVectors; ++v) x[v] = Lanes::load(task.states.data() + v * kWidth);
   alignas(64) std::int32_t levels[kMaxTaps * kLanes];
   const std::uint8_t* words = task.words;
