@@ -114,6 +114,17 @@ def _gates(n: Net, x: str, kind: str) -> str:
     return pair(n, n.call("Mul", a, pair(n, n.call("HardSigmoid", g), 0, 1, kind)), 0, 6, kind)
 
 
+def _focus(n: Net, x: str, kind: str) -> str:
+    """Every second row and column, four ways, as YOLOX begins."""
+
+    def every_second(y: str, axis: int, start: int) -> str:
+        return n.call("Slice", y, n.integers(start), n.integers(99), n.integers(axis), n.integers(2))
+
+    rows = [every_second(x, 2, start) for start in range(2)]
+    parts = [every_second(row, 3, start) for start in range(2) for row in rows]
+    return pair(n, layer(n, n.call("Concat", *parts, axis=1), 8, 12), -8, 8, kind)
+
+
 NETS = {
     "plain": (_plain, ["quantize", *["level_convolution"] * 3, "dequantize"]),
     "residual": (_residual, ["quantize", *["level_convolution"] * 2, "dequantize"]),
@@ -124,6 +135,7 @@ NETS = {
         ["quantize", *["level_convolution"] * 2, "pool", "concat", "resize", "split",
          *["level_convolution"] * 2, "dequantize"],
     ),
+    "focus": (_focus, ["quantize", *["slice"] * 6, "concat", "level_convolution", "dequantize"]),
     "other grids": (
         _other_grids,
         ["quantize", *["level_convolution"] * 2, "concat", "dequantize"],
