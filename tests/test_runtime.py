@@ -393,3 +393,19 @@ def test_a_result_stays_as_it_is_while_somebody_holds_it(backend: str) -> None:
     np.testing.assert_array_equal(whole, -(x + 1))
     del session
     np.testing.assert_array_equal(whole, -(x + 1))
+
+
+@pytest.mark.parametrize("backend", ENGINE)
+@pytest.mark.parametrize("size", [1, 3])
+def test_no_rows_give_no_rows(backend: str, size: int) -> None:
+    graph = onnx.helper.make_graph(
+        [onnx.helper.make_node("Conv", ["x", "w"], ["y"])],
+        "convolution",
+        [onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, ["N", 16, 20, 20])],
+        [onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, ["N", 16, None, None])],
+        [onnx.numpy_helper.from_array(np.ones((16, 16, size, size), np.float32), "w")],
+    )
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 13)], ir_version=8)
+    session = rdquant.Session(rdquant.load(model), backend=backend, threads=1)
+    y = session.run({"x": np.zeros((0, 16, 20, 20), np.float32)})["y"]
+    assert y.shape == (0, 16, 21 - size, 21 - size)

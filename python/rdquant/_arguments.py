@@ -168,8 +168,8 @@ def parse_names(text: str, allowed: Iterable[str], option: str) -> list[str]:
     return names
 
 
-def check_data(source: str, preprocess: str | None) -> None:
-    """Raise typer.BadParameter where --data or --preprocess cannot be meant."""
+def check_data(source: str, preprocess: str | None, option: str = "--data") -> None:
+    """Raise typer.BadParameter where the source of images, `option`, or --preprocess cannot be meant."""
     from .data import PRESETS
 
     path = Path(source)
@@ -177,7 +177,7 @@ def check_data(source: str, preprocess: str | None) -> None:
         parse_names(preprocess, PRESETS, "--preprocess")
     if not (path.is_dir() or source == "digits" or (path.suffix == ".npz" and path.is_file())):
         message = f"{source!r}: expected a folder of images, an existing file .npz, or the word digits"
-        raise typer.BadParameter(message, param_hint="--data")
+        raise typer.BadParameter(message, param_hint=option)
     if source == "digits" and preprocess is not None and not path.is_dir():
         raise typer.BadParameter(
             "digits take none: they are ready for the network", param_hint="--preprocess"

@@ -162,8 +162,8 @@ def _check_output(path: Path) -> None:
 def _calibration(source: str, preprocess: str | None, model: Model, count: int) -> Dataset:
     from .data import open_dataset
 
-    check_data(source, preprocess)
-    found = open_dataset(source, preprocess, model=model)
+    check_data(source, preprocess, "--calibration")
+    found = open_dataset(source, preprocess, model=model, labelled=False)
     return found.calibration(min(count, len(found)))
 
 

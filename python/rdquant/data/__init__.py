@@ -57,6 +57,7 @@ def open_dataset(
     batch_size: int = 32,
     labels: str | os.PathLike[str] | None = None,
     model: _Network | None = None,
+    labelled: bool = True,
 ) -> Dataset:
     """The dataset that a user's words mean, as the command line takes them.
 
@@ -66,6 +67,7 @@ def open_dataset(
     or images and labels. An .npz without `preprocess` holds tensors ready for the network; with it, uint8
     images [n, height, width, 3] or [n, height, width]. `size` and `layout` default to what the input of
     `model` asks for (`input_geometry`), then to the preset's size and NCHW.
+    `labelled` False: loose images in a folder will do, which nobody looks for labels of.
 
     Raises InvalidArgument where `source` or an option does not fit, CorruptFile where a file cannot be read.
     """
@@ -90,7 +92,9 @@ def open_dataset(
             )
         return CocoFolder(path, preprocess, crop, batch_size, layout=layout)
     if path.is_dir():
-        return ImageFolder(path, preprocess or "imagenet", crop, batch_size, labels, layout=layout)
+        return ImageFolder(
+            path, preprocess or "imagenet", crop, batch_size, labels, layout=layout, labelled=labelled
+        )
     if path.suffix == ".npz":
         x, y = _read_npz(path)
         if preprocess is None:

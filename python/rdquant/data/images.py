@@ -18,7 +18,7 @@ from PIL import Image
 
 from ..errors import CorruptFile, InvalidArgument
 from .dataset import Dataset, Indices, Tensor, digest
-from .listing import list_classes, list_csv
+from .listing import list_classes, list_csv, list_loose
 from .preprocess import Layout, Preprocess, Preset, Size, describe, resolve
 
 __all__ = ["GIBIBYTE", "ImageArray", "ImageDataset", "ImageFolder"]
@@ -155,6 +155,8 @@ class ImageFolder(ImageDataset):
         classes: number of classes, or, for one folder per class, their names in label order; default: what
             is found.
         cache_bytes: memory that decoded images may take, bytes.
+        labelled: False takes images that lie in the folder itself, too, where it has neither labels.csv nor
+            folders: all of class 0, for what looks at no labels (calibration).
 
     Raises InvalidArgument for a folder or an argument that does not fit, CorruptFile for a bad labels.csv
     and, on access, for an image that cannot be decoded.
@@ -171,6 +173,7 @@ class ImageFolder(ImageDataset):
         layout: Layout = "NCHW",
         classes: int | Sequence[str] | None = None,
         cache_bytes: int = GIBIBYTE,
+        labelled: bool = True,
     ) -> None:
         root = Path(dir)
         if not root.is_dir():
@@ -179,6 +182,8 @@ class ImageFolder(ImageDataset):
         table = Path(labels) if labels is not None else root / "labels.csv"
         if labels is not None or table.is_file():
             listing = list_csv(root, table, count)
+        elif not labelled and not any(entry.is_dir() for entry in root.iterdir()):
+            listing = list_loose(root)
         else:
             listing = list_classes(root, None if isinstance(classes, int) else classes)
             count = max(count or 0, len(listing.class_names or ()))

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from ..errors import CorruptFile, InvalidArgument
 
-__all__ = ["IMAGE_SUFFIXES", "Listing", "list_classes", "list_csv"]
+__all__ = ["IMAGE_SUFFIXES", "Listing", "list_classes", "list_csv", "list_loose"]
 
 IMAGE_SUFFIXES = frozenset(
     (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp")
@@ -46,6 +46,25 @@ def list_csv(root: Path, path: Path, classes: int | None) -> Listing:
     return Listing(list(files), labels, None)
 
 
+def list_loose(root: Path) -> Listing:
+    """The images in a folder itself, of which nobody says what they show: all of class 0.
+
+    Raises InvalidArgument where there is none.
+    """
+    files = _images_in(root, root.iterdir())
+    if not files:
+        raise InvalidArgument(f"{root}: no image; expected a suffix of {' '.join(sorted(IMAGE_SUFFIXES))}")
+    return Listing(files, [0] * len(files), None)
+
+
+def _images_in(root: Path, entries: Iterable[Path]) -> list[str]:
+    return [
+        file.relative_to(root).as_posix()
+        for file in sorted(entries)
+        if file.suffix.lower() in IMAGE_SUFFIXES and file.name[0] != "." and file.is_file()
+    ]
+
+
 def list_classes(root: Path, order: Sequence[str] | None) -> Listing:
     """The images of one folder per class: labels 0, 1, … by the sorted names of the folders, or by `order`.
 
@@ -63,11 +82,7 @@ def list_classes(root: Path, order: Sequence[str] | None) -> Listing:
     files: list[str] = []
     labels: list[int] = []
     for label, name in enumerate(names):
-        found = [
-            file.relative_to(root).as_posix()
-            for file in sorted((root / name).rglob("*"))
-            if file.suffix.lower() in IMAGE_SUFFIXES and file.name[0] != "." and file.is_file()
-        ]
+        found = _images_in(root, (root / name).rglob("*"))
         if not found:
             raise InvalidArgument(
                 f"{root / name}: no image; expected a suffix of {' '.join(sorted(IMAGE_SUFFIXES))}"

@@ -77,7 +77,7 @@ Index winograd_pays(const ConvShape& s) noexcept {
   constexpr Index kWorthLarge = 300;
   constexpr Index kWorthSmall = 250;
   constexpr Index kFewWeights = 8192;
-  if (!can_run(s) || s.c <= kFirst) return 0;
+  if (!can_run(s) || s.n == 0 || s.c <= kFirst) return 0;
   // Multiplications for each pair of channel and filter. What is saved has to pay for reading more weights,
   // which small images use few times; weights that stay in the second cache cost nothing.
   const Index direct = 9 * s.n * s.oh() * s.ow();
