@@ -295,3 +295,10 @@ def test_what_is_too_large_for_one_file_gets_external_data(
         assert data[first] == data[first + size // 2] == data[first + size - 1] == 0.5
     del data
     (tmp_path / "m.onnx.data").unlink()  # the folder outlives the test
+
+
+@pytest.mark.parametrize("threads", ["out.onnx", -1, 1.5])
+def test_a_wrong_number_of_threads_is_refused(cnn_path: Path, tmp_path: Path, threads: int) -> None:
+    rdq.compress(cnn_path, tmp_path / "m.rdq")
+    with pytest.raises(InvalidArgument, match=r"threads: expected an integer ≥ 0, got .*save\(path\)"):
+        rdq.decompress(tmp_path / "m.rdq", threads)

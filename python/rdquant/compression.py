@@ -267,8 +267,12 @@ def decompress(
 
     Raises:
         CorruptFile: damage; names section and offset. Unsupported: a later version, or beyond the limit.
-        InvalidArgument: the file cannot be read.
+        InvalidArgument: the file cannot be read, or threads is no number of threads.
     """
+    if not isinstance(threads, (int, np.integer)) or threads < 0:
+        raise InvalidArgument(
+            f"threads: expected an integer ≥ 0, got {threads!r}; a model is given back, whose save(path) writes a file"
+        )
     file = CompressedFile(source)
     name = Path(source).stem if isinstance(source, (str, os.PathLike)) else ""
     return build(file, name, threads or os.cpu_count() or 1, memory_limit, levels)
