@@ -398,19 +398,3 @@ def test_open_dataset_refuses_options_without_effect(tmp_path):
 )
 def test_input_geometry(shape, expected):
     assert input_geometry(shape) == expected
-
-
-def test_loose_images_do_for_what_looks_at_no_labels(folder: Path) -> None:
-    (folder / "labels.csv").unlink()
-    (folder / "notes.txt").write_text("no image")
-    for found in (ImageFolder(folder, labelled=False), open_dataset(folder, labelled=False)):
-        assert found.files == tuple(f"{i}.png" for i in range(7))
-        assert not found.labels.any()
-    (folder / "cats").mkdir()
-    with pytest.raises(InvalidArgument, match="no image"):
-        ImageFolder(folder, labelled=False)
-    (folder / "cats").rmdir()
-    for i in range(7):
-        (folder / f"{i}.png").unlink()
-    with pytest.raises(InvalidArgument, match="no image; expected a suffix"):
-        ImageFolder(folder, labelled=False)

@@ -15,6 +15,7 @@ from pictures import half, picture, write_csv
 from rdquant.data import (
     PRESETS,
     ImageFolder,
+    open_dataset,
 )
 from rdquant.errors import CorruptFile, InvalidArgument
 
@@ -163,3 +164,19 @@ def test_callable(folder):
         ImageFolder(folder, lambda image: np.zeros((40, 40), np.float32)).get([0])
     with pytest.raises(ZeroDivisionError):
         ImageFolder(folder, lambda image: 1 / 0).get([0])
+
+
+def test_loose_images_do_for_what_looks_at_no_labels(folder):
+    (folder / "labels.csv").unlink()
+    (folder / "notes.txt").write_text("no image")
+    for found in (ImageFolder(folder, labelled=False), open_dataset(folder, labelled=False)):
+        assert found.files == tuple(f"{i}.png" for i in range(7))
+        assert not found.labels.any()
+    (folder / "cats").mkdir()
+    with pytest.raises(InvalidArgument, match="no image"):
+        ImageFolder(folder, labelled=False)
+    (folder / "cats").rmdir()
+    for i in range(7):
+        (folder / f"{i}.png").unlink()
+    with pytest.raises(InvalidArgument, match="no image; expected a suffix"):
+        ImageFolder(folder, labelled=False)
