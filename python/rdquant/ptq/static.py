@@ -77,7 +77,8 @@ def quantize_static(
         equalize: strength of cross-layer equalization: channels that use a share u of their value's range are scaled
             by u^-equalize, where that pays on images whose ranges were not looked at; 0: not at all.
         rounding: "nearest"; "feedback": what rounding a weight does to the layer's outputs, later weights make up for
-            (GPTQ's class); "order": so, and layer after layer, each making up for the levels of all before it.
+            (GPTQ's class; not in layers of more than 4608 inputs, which take the nearest levels); "order": so, and
+            layer after layer, each making up for the levels of all before it.
         correct_bias: biases take up the mean error of their layer's outputs: at first what rounding the weights gives,
             at last, layer after layer, what is left of it in the quantized network.
         max_kl, max_noise: what may be lost on the calibration images: mean KL divergence of a classifier's outputs to
