@@ -37,10 +37,16 @@ Builder::Builder(const program::Program& program, const Options& options)
       placement_(place(program)),
       buffer_of_(program.values.size(), -1) {}
 
-bool Builder::has_one_reader(ValueId id) const {
-  std::ptrdiff_t readers = std::ranges::count(program_.outputs, id);
-  for (const Step& step : program_.steps) readers += std::ranges::count(step.inputs, id);
-  return readers == 1;
+const Step* Builder::only_reader(ValueId id) const {
+  if (std::ranges::find(program_.outputs, id) != program_.outputs.end()) return nullptr;
+  const Step* reader = nullptr;
+  for (const Step& step : program_.steps) {
+    const auto times = std::ranges::count(step.inputs, id);
+    if (times == 0) continue;
+    if (times > 1 || reader != nullptr) return nullptr;
+    reader = &step;
+  }
+  return reader;
 }
 
 std::int32_t Builder::add_buffer(Home home, std::size_t bytes, std::int32_t index) {

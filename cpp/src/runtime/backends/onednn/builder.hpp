@@ -31,8 +31,8 @@ class Builder {
     return placement_.layout[static_cast<std::size_t>(id)];
   }
 
-  /// Whether one step reads the value, once, and nobody outside.
-  [[nodiscard]] bool has_one_reader(program::ValueId id) const;
+  /// The step that alone reads the value, once; null where others do too, somebody outside, or nobody.
+  [[nodiscard]] const program::Step* only_reader(program::ValueId id) const;
 
   /// A value to read, in `layout`: where it lies so already, else a copy, made once.
   [[nodiscard]] Place read(program::ValueId id, Layout layout);

@@ -158,11 +158,10 @@ IntegerConvArgs arguments_of(const Builder& builder, const Step& step,
 
 /// The DynamicQuantize that alone reads `id`, or null.
 const Step* quantizer_of(const Builder& builder, ValueId id) {
-  const auto& steps = builder.program().steps;
-  const auto found = std::ranges::find_if(steps, [&](const Step& step) {
-    return std::holds_alternative<program::DynamicQuantize>(step.operation) && step.inputs[0] == id;
-  });
-  return found != steps.end() && builder.has_one_reader(id) ? &*found : nullptr;
+  const Step* const reader = builder.only_reader(id);
+  const bool quantizes =
+      reader != nullptr && std::holds_alternative<program::DynamicQuantize>(reader->operation);
+  return quantizes && reader->inputs[0] == id ? reader : nullptr;
 }
 
 /// Numbers that do not stay in the cache until they are read again cost more than this many products of four

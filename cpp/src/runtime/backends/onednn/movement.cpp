@@ -50,7 +50,7 @@ ValueId blocked_part(const Builder& builder, ValueId part) {
   });
   if (maker == builder.program().steps.end() || shape.size() != 3) return kNone;
   const ValueId source = maker->inputs[0];
-  if (!in_blocks(source) || !builder.has_one_reader(source) || !builder.has_one_reader(part) ||
+  if (!in_blocks(source) || builder.only_reader(source) != &*maker || builder.only_reader(part) == nullptr ||
       builder.placement().find(part).root != part) {
     return kNone;
   }
@@ -62,11 +62,9 @@ ValueId blocked_part(const Builder& builder, ValueId part) {
 bool is_made_in_whole(const Builder& builder, ValueId part) {
   const ValueId source = blocked_part(builder, part);
   if (source == kNone || source == part) return false;
-  return std::ranges::any_of(builder.program().steps, [&](const Step& step) {
-    return std::holds_alternative<program::Concat>(step.operation) &&
-           std::ranges::find(step.inputs, part) != step.inputs.end() &&
-           builder.layout(step.outputs[0]) == Layout::plain;
-  });
+  const Step& reader = *builder.only_reader(part);
+  return std::holds_alternative<program::Concat>(reader.operation) &&
+         builder.layout(reader.outputs[0]) == Layout::plain;
 }
 
 bool concat(Builder& builder, const Step& step, std::int64_t axis) {

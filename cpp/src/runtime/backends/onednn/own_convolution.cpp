@@ -210,19 +210,15 @@ void emit_own(Builder& builder, const ConvolutionParts& parts, Layout from, Plac
 /// The step that takes maxima of `id` over windows, where nothing else reads it and we can run it; else null.
 const program::Step* only_pool_of(const Builder& builder, ValueId id) {
   const program::Program& program = builder.program();
-  if (!builder.has_one_reader(id)) return nullptr;
-  const auto found = std::ranges::find_if(program.steps, [&](const program::Step& step) {
-    return std::ranges::find(step.inputs, id) != step.inputs.end();
-  });
-  if (found == program.steps.end()) return nullptr;
-  if (!is_plain_pool(program, *found)) return nullptr;
+  const program::Step* const found = builder.only_reader(id);
+  if (found == nullptr || !is_plain_pool(program, *found)) return nullptr;
   const auto& pool = std::get<program::Pool>(found->operation);
   const program::Window& window = pool.window;
   const bool dense = window.dilations == std::vector<std::int64_t>{1, 1};
   const bool runs = pool.function == program::PoolFunction::max && dense &&
                     window.kernel[0] <= kernels::kPooledRows &&
                     builder.layout(found->outputs[0]) == Layout::blocked;
-  return runs ? &*found : nullptr;
+  return runs ? found : nullptr;
 }
 
 }  // namespace
