@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .gradients import output_moments
 from .layers import Layer, by_input, layers_of, mean_outputs, portions
 from .moments import covariances
 from .rounding import LayerRounder, Moments, Rounded
@@ -18,6 +19,7 @@ __all__ = [
     "following",
     "layers_of",
     "mean_outputs",
+    "output_moments",
     "portions",
     "stream",
 ]

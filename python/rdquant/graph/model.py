@@ -181,6 +181,10 @@ class Model:
             raise InvalidArgument(f"{self.name}: outputs: expected at least one name, got none")
         del graph.output[:]
         graph.output.extend(outputs)
+        return self.with_graph(skeleton)
+
+    def with_graph(self, skeleton: onnx.ModelProto) -> Model:
+        """Another graph around the same tensors, taken over as it is: what `parts` gives, changed by who knows how."""
         return Model(skeleton, self._tensors, list(self._parameters), self._origin)
 
     def save(self, path: str | os.PathLike[str]) -> None:

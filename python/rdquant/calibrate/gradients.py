@@ -1,0 +1,217 @@
+"""Second moments of the gradients at the outputs of a network's layers: how much its answers depend on them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .._core.calibrate import Covariance
+from ..errors import InvalidArgument, Unsupported
+from ..graph import Model
+from ..graph.gradient import MIN_GRADIENT_OPSET, Shape, Tape, attributes_of
+from ..runtime import Session
+from .layers import Layer
+
+__all__ = ["output_moments"]
+
+_BATCH_BYTES = 1 << 26  # of gradients that leave the network at a time, about
+_MOST_ROWS = 32
+_KEEPING = ("Dropout", "Flatten", "Identity", "Reshape", "Squeeze", "Unsqueeze")
+"""Operators that keep the values of an image in their order."""
+
+
+def output_moments(
+    model: Model,
+    images: Iterable[NDArray[np.float32]],
+    layers: Sequence[Layer],
+    seed: int = 0,
+    draws: int = 1,
+    positions: int = 512,
+    threads: int | None = None,
+    done: Callable[[int], None] | None = None,
+) -> dict[str, NDArray[np.float64]]:
+    """G = mean over images of Σ over positions of g·gᵀ by the name of a layer's weight, where g is the gradient of
+    log p(label) at the outputs of the layer's node at one position.
+
+    The label is drawn from the network's own probabilities: G belongs to the Fisher information, and half the Σ of
+    eᵀ·G·e over errors e of the outputs is about the KL divergence that they give, in nats (Martens and Grosse,
+    "Optimizing neural networks with Kronecker-factored approximate curvature", 2015). No labels are needed.
+
+    Args:
+        model: a classifier in float32 with one input and one output: scores [n, classes], or a Softmax or LogSoftmax
+            of these.
+        images: batches of its input, [n, …], all of one size.
+        layers: some of `layers_of(model)`.
+        seed: of the labels.
+        draws: labels per image.
+        positions: of a layer's outputs that are sampled in each image, at most; the sum over all follows from them.
+        threads: as for `rdquant.Session`.
+        done: told of the number of images after every few.
+
+    Returns float64 [groups, rows/groups, rows/groups], symmetric; as `Covariance.matrix`, shrunk towards the diagonal
+    where images are few. Left out are layers whose gradient cannot be had: between them and the output is an operator
+    without a derivative, or one of which we know none. A network that is no such classifier gives {}.
+
+    Raises InvalidArgument where there are no images, or they do not fit.
+    """
+    try:
+        return _moments(model, images, layers, np.random.default_rng(seed), draws, positions, threads, done)
+    except Unsupported:  # no backend runs the network, or the gradients' nodes
+        return {}
+
+
+def _moments(
+    model: Model,
+    images: Iterable[NDArray[np.float32]],
+    layers: Sequence[Layer],
+    random: np.random.Generator,
+    draws: int,
+    positions: int,
+    threads: int | None,
+    done: Callable[[int], None] | None,
+) -> dict[str, NDArray[np.float64]]:
+    found: dict[str, Covariance] = {}
+    gradients: _Gradients | None = None
+    seen = 0
+    for batch in images:
+        if gradients is None and len(batch):
+            gradients = _gradients(model, batch, layers, threads)
+            if gradients is None:
+                return {}
+        start = 0
+        while gradients is not None and start < len(batch):
+            feed = batch[start : start + gradients.rows]
+            for _ in range(draws):
+                for name, value in gradients.run(feed, random).items():
+                    layer = gradients.layers[name]
+                    places = _places(layer, value)
+                    if name not in found:
+                        found[name] = _covariance(layer, positions)
+                    found[name].add(places, threads or 0)
+            start += len(feed)
+            seen += len(feed)
+            if done is not None:
+                done(seen)
+    if gradients is None:
+        raise InvalidArgument("calibration: expected at least one image, got none")
+    return {
+        name: moments.matrix(centred=False, threads=threads or 0) * gradients.places[name]
+        for name, moments in found.items()
+    }
+
+
+class _Gradients:
+    """A session that gives the gradients at the outputs of layers for images and the labels that it draws.
+
+    Attributes:
+        layers: by the name of the weight, those whose gradients can be had.
+        places: positions of each.
+        rows: images to feed next.
+    """
+
+    def __init__(
+        self, port: str, tape: Tape, scores: str, layers: Sequence[Layer], threads: int | None
+    ) -> None:
+        self._port = port
+        shape = tape.shapes[scores]
+        self._classes = _size(shape)
+        self._noise = tape.input((shape[0], self._classes))
+        flat = tape.reshape(scores, (shape[0], self._classes))
+        # Scores with Gumbel noise are largest for a class with the probability that softmax gives it.
+        drawn = tape.emit("Hardmax", tape.emit("Add", flat, self._noise), axis=-1)
+        seed = tape.reshape(tape.emit("Sub", drawn, tape.emit("Softmax", flat, axis=-1)), shape)
+        made = {node.input[1]: node.output[0] for node in tape.nodes if len(node.input) > 1}
+        wanted = {layer.weight: made[layer.weight] for layer in layers}
+        found = tape.backward(scores, seed, list(wanted.values()))
+        shapes = {value: tape.shapes[value] for value in found if tape.shapes[value][0] == shape[0]}
+        self._values = {name: found[value] for name, value in wanted.items() if value in shapes}
+        self.layers = {layer.weight: layer for layer in layers if layer.weight in self._values}
+        self.places = {name: _size(shapes[wanted[name]]) // layer.rows for name, layer in self.layers.items()}
+        model = tape.finished({found[value]: s for value, s in shapes.items()})
+        self._session = Session(model, threads=threads) if shapes else None
+        self._most = _MOST_ROWS if shape[0] is None else shape[0]
+        self.rows = 1
+
+    def run(self, images: NDArray[np.float32], random: np.random.Generator) -> dict[str, NDArray[np.float32]]:
+        """Gradients by the name of the layer's weight, each of the shape of the layer's outputs."""
+        noise = random.gumbel(size=(len(images), self._classes)).astype(np.float32)
+        assert self._session is not None
+        taken = self._session.run({self._port: images, self._noise: noise})
+        size = sum(value.nbytes for value in taken.values()) // len(images)
+        self.rows = int(np.clip(_BATCH_BYTES // max(1, size), 1, self._most))
+        return {name: taken[gradient] for name, gradient in self._values.items()}
+
+
+def _gradients(
+    model: Model, batch: NDArray[np.float32], layers: Sequence[Layer], threads: int | None
+) -> _Gradients | None:
+    """For images like those of a batch; None where no layer's gradients can be had."""
+    opsets = {o.domain: o.version for o in model.skeleton.opset_import}
+    opset = opsets.get("", opsets.get("ai.onnx", 0))
+    if len(model.inputs) != 1 or len(model.outputs) != 1 or opset < MIN_GRADIENT_OPSET:
+        return None
+    tape = Tape(model, _shapes(model, batch[:1], threads))
+    scores = _scores(tape, model.outputs[0].name)
+    if scores is None:
+        return None
+    found = _Gradients(model.inputs[0].name, tape, scores, layers, threads)
+    return found if found.layers else None
+
+
+def _shapes(model: Model, image: NDArray[np.float32], threads: int | None) -> dict[str, Shape]:
+    """Of the float32 values of a graph for images such as this one, those whose first axis alone counts images."""
+    (port,) = model.inputs
+    fixed = port.shape[0] if port.shape and isinstance(port.shape[0], int) else None
+    names = [out for node in model.skeleton.graph.node for out in node.output if out]
+    session = Session(model.with_outputs(names), threads=threads)
+    found: list[dict[str, Shape]] = []
+    for rows in (1, 2) if fixed is None else (fixed,):
+        feed = np.repeat(image, rows, axis=0).astype(port.dtype, copy=False)
+        values = {**session.run({port.name: feed}), port.name: feed}
+        found.append({name: v.shape for name, v in values.items() if v.dtype == np.float32})
+    first, last = found[0], found[-1]
+    return {name: s for name in first if (s := _common(first[name], last.get(name, ()))) is not None}
+
+
+def _common(one: Shape, two: Shape) -> Shape | None:
+    """A shape for any number of images from those for one and for two."""
+    if one == two:
+        return one
+    fits = len(one) == len(two) and one[1:] == two[1:] and (one[0], two[0]) == (1, 2)
+    return (None, *one[1:]) if fits else None
+
+
+def _scores(tape: Tape, output: str) -> str | None:
+    """The value whose softmax gives the probabilities of classes; None where an image has no such scores."""
+    makers = {out: node for node in tape.nodes for out in node.output}
+    inner = output
+    while inner in makers and makers[inner].op_type in _KEEPING:
+        inner = makers[inner].input[0]
+    node = makers.get(inner)
+    name, axis = output, None
+    if node is not None and node.op_type in ("Softmax", "LogSoftmax"):
+        name, axis = node.input[0], attributes_of(node).get("axis", -1)
+    shape = tape.shapes.get(name, ())
+    if len(shape) < 2 or max(d or 0 for d in shape[1:]) != _size(shape):
+        return None
+    return name if axis is None or shape[axis] == _size(shape) else None
+
+
+def _size(shape: Shape) -> int:
+    """Values of one image."""
+    return int(np.prod([d or 0 for d in shape[1:]]))
+
+
+def _places(layer: Layer, value: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Values of a layer's outputs as [n, rows, height, width]."""
+    if layer.kind == "convolution":
+        return np.ascontiguousarray(value.reshape(*value.shape[:2], -1, value.shape[-1]))
+    rows = value.reshape(len(value), -1, value.shape[-1])
+    return np.ascontiguousarray(rows.transpose(0, 2, 1)[..., np.newaxis])
+
+
+def _covariance(layer: Layer, positions: int) -> Covariance:
+    """Of a layer's outputs, each for itself."""
+    return Covariance(layer.rows, layer.groups, (1, 1), (1, 1), (1, 1), (0, 0, 0, 0), positions)
