@@ -13,6 +13,7 @@ from onnx import helper, numpy_helper
 from .checks import captures
 from .model import Model
 from .tensors import Stored
+from .wire import STRIP_BYTES
 
 __all__ = ["MIN_GRADIENT_OPSET", "Rule", "Shape", "Tape", "attributes_of"]
 
@@ -42,6 +43,7 @@ class Tape:
         self.shapes |= shapes
         self._nodes: list[onnx.NodeProto] = []
         self._made: dict[tuple[Any, ...], str] = {}
+        self._more: dict[str, Stored] = {}
         graph = self._proto.graph
         taken = {name for node in graph.node for name in (*node.input, *node.output)}
         taken |= {i.name for i in graph.input} | set(self.shapes)
@@ -69,12 +71,26 @@ class Tape:
 
     def constant(self, values: Any, dtype: type[np.generic] = np.float32) -> str:
         """A tensor of these values."""
-        array = np.asarray(values, dtype)
+        array = np.asarray(values, dtype, order="C")
+        if array.nbytes >= STRIP_BYTES:
+            name = self._made["tensor", len(self._made)] = self._name()
+            kind = helper.np_dtype_to_tensor_dtype(array.dtype)
+            self._more[name] = Stored(kind, array.shape, array.reshape(-1).view(np.uint8))
+            return name
         key = ("constant", array.dtype.str, array.shape, array.tobytes())
         if key not in self._made:
             self._made[key] = self._name()
             self._proto.graph.initializer.append(numpy_helper.from_array(array, self._made[key]))
         return self._made[key]
+
+    def above(self, value: str, limit: float, sign: float = 1.0) -> str:
+        """1 where sign·value > sign·limit, else 0, in float32: a HardSigmoid so steep that it is a step.
+
+        In place of Greater and Where, whose booleans no vector unit of the engine knows. Exact, but for values that are
+        nearer to a limit of 0 than 2^−100.
+        """
+        steepness = sign * 2.0 ** (100 - np.frexp(np.float32(limit))[1])  # limit·steepness < 2^100
+        return self.emit("HardSigmoid", value, alpha=float(steepness), beta=float(-limit * steepness))
 
     def emit(self, op: str, *inputs: str, **attributes: Any) -> str:
         """The output of a new node; that of an equal one where there is one already."""
@@ -123,7 +139,7 @@ class Tape:
         proto.graph.node.extend(self._nodes)
         del proto.graph.output[:]
         proto.graph.output.extend(_port(name, shape) for name, shape in outputs.items())
-        return self._model.with_graph(proto)
+        return self._model.with_graph(proto, self._more)
 
     def _name(self) -> str:
         return f"{self._prefix}{len(self._made)}.{len(self._proto.graph.input)}"

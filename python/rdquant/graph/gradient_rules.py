@@ -26,26 +26,33 @@ def _unary(derivative: _Elementwise) -> Rule:
 
 
 def _relu(tape: Tape, node: onnx.NodeProto, g: str) -> str:
-    return tape.emit("Mul", g, tape.emit("Sign", node.output[0]))
+    return tape.emit("Mul", g, tape.above(node.output[0], 0))
 
 
 def _leaky_relu(tape: Tape, node: onnx.NodeProto, g: str) -> str:
-    positive = tape.emit("Greater", node.input[0], tape.constant(0))
-    below = tape.emit("Mul", g, tape.constant(attributes_of(node).get("alpha", 0.01)))
-    return tape.emit("Where", positive, g, below)
+    return _sloping(tape, node.input[0], tape.constant(attributes_of(node).get("alpha", 0.01)), g)
+
+
+def _prelu(tape: Tape, node: onnx.NodeProto, g: str) -> str:
+    return _sloping(tape, node.input[0], node.input[1], g)
+
+
+def _sloping(tape: Tape, x: str, slope: str, g: str) -> str:
+    """`g` where x > 0, else g·slope."""
+    return tape.emit("Mul", g, _mixed(tape, slope, tape.above(x, 0)))
+
+
+def _mixed(tape: Tape, slope: str, ones: str) -> str:
+    """1 where `ones` is, `slope` where that is 0."""
+    less = tape.emit("Mul", slope, tape.emit("Sub", tape.constant(1), ones))
+    return tape.emit("Add", less, ones)
 
 
 def _between(tape: Tape, value: str, low: float | None, high: float | None, g: str) -> str:
     """`g` where low < value < high, else 0."""
-    tests = []
     if low is not None:
-        tests.append(tape.emit("Greater", value, tape.constant(low)))
-    if high is not None:
-        tests.append(tape.emit("Less", value, tape.constant(high)))
-    if not tests:
-        return g
-    inside = tests[0] if len(tests) == 1 else tape.emit("And", *tests)
-    return tape.emit("Where", inside, g, tape.constant(0))
+        g = tape.emit("Mul", g, tape.above(value, low))
+    return g if high is None else tape.emit("Mul", g, tape.above(value, high, -1.0))
 
 
 def _clip(tape: Tape, node: onnx.NodeProto, g: str) -> str | None:
@@ -69,8 +76,8 @@ def _hard_sigmoid(tape: Tape, node: onnx.NodeProto, g: str) -> str:
 def _hard_swish(tape: Tape, node: onnx.NodeProto, g: str) -> str:
     x = node.input[0]
     slope = tape.emit("Add", tape.emit("Mul", x, tape.constant(1 / 3)), tape.constant(0.5))
-    right = tape.emit("Where", tape.emit("Less", x, tape.constant(3)), tape.emit("Mul", g, slope), g)
-    return _between(tape, x, -3.0, None, right)
+    inner = tape.emit("Mul", slope, tape.above(x, -3))
+    return tape.emit("Mul", g, _mixed(tape, inner, tape.above(x, 3)))
 
 
 def _sigmoid(tape: Tape, node: onnx.NodeProto, g: str) -> str:
@@ -100,11 +107,6 @@ def _power(tape: Tape, node: onnx.NodeProto, g: str) -> str | None:
     power = float(exponent.reshape(()))
     lower = tape.emit("Pow", node.input[0], tape.constant(power - 1))
     return tape.emit("Mul", g, tape.emit("Mul", lower, tape.constant(power)))
-
-
-def _prelu(tape: Tape, node: onnx.NodeProto, g: str) -> str:
-    positive = tape.emit("Greater", node.input[0], tape.constant(0))
-    return tape.emit("Where", positive, g, tape.emit("Mul", g, node.input[1]))
 
 
 def _normalisation(tape: Tape, node: onnx.NodeProto, g: str) -> str | None:

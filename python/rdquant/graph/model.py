@@ -183,9 +183,10 @@ class Model:
         graph.output.extend(outputs)
         return self.with_graph(skeleton)
 
-    def with_graph(self, skeleton: onnx.ModelProto) -> Model:
-        """Another graph around the same tensors, taken over as it is: what `parts` gives, changed by who knows how."""
-        return Model(skeleton, self._tensors, list(self._parameters), self._origin)
+    def with_graph(self, skeleton: onnx.ModelProto, more: Mapping[str, Stored] | None = None) -> Model:
+        """Another graph around the same tensors, and `more`; taken over unchecked: what `parts` gives, changed with care."""
+        tensors = {**self._tensors, **(more or {})}
+        return Model(skeleton, tensors, list(self._parameters), self._origin)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write an ONNX file, atomically; also over the file that was loaded.
