@@ -10,11 +10,12 @@ from numpy.typing import NDArray
 from .._core.calibrate import Covariance
 from ..errors import InvalidArgument, Unsupported
 from ..graph import Model
-from ..graph.gradient import MIN_GRADIENT_OPSET, Shape, Tape, attributes_of
+from ..graph.gradient import MIN_GRADIENT_OPSET, backward
+from ..graph.tape import Shape, Tape, attributes_of
 from ..runtime import Session
 from .layers import Layer
 
-__all__ = ["output_moments"]
+__all__ = ["output_moments", "value_shapes"]
 
 _BATCH_BYTES = 1 << 26  # of gradients that leave the network at a time, about
 _MOST_ROWS = 32
@@ -32,20 +33,21 @@ def output_moments(
     threads: int | None = None,
     done: Callable[[int], None] | None = None,
 ) -> dict[str, NDArray[np.float64]]:
-    """G = mean over images of Σ over positions of g·gᵀ by the name of a layer's weight, where g is the gradient of
-    log p(label) at the outputs of the layer's node at one position.
+    """G = mean over images of Σ over positions of E[g·gᵀ] by the name of a layer's weight, where g is the gradient of
+    log p(label) at the outputs of the layer's node at one position, and the label follows the network's own p.
 
-    The label is drawn from the network's own probabilities: G belongs to the Fisher information, and half the Σ of
-    eᵀ·G·e over errors e of the outputs is about the KL divergence that they give, in nats (Martens and Grosse,
-    "Optimizing neural networks with Kronecker-factored approximate curvature", 2015). No labels are needed.
+    G belongs to the Fisher information: half the Σ over positions of eᵀ·G·e is about the KL divergence, in nats, that
+    independent errors e of the outputs give (Martens and Grosse, "Optimizing neural networks with Kronecker-factored
+    approximate curvature", 2015). No labels are needed, and none are drawn: the gradient at the scores is √p ⊙ z − p·Σ√p ⊙ z
+    with random signs z, whose second moment is that of a label's, diag(p) − p·pᵀ, and whose size varies less.
 
     Args:
         model: a classifier in float32 with one input and one output: scores [n, classes], or a Softmax or LogSoftmax
             of these.
         images: batches of its input, [n, …], all of one size.
         layers: some of `layers_of(model)`.
-        seed: of the labels.
-        draws: labels per image.
+        seed: of the signs.
+        draws: of signs for each image.
         positions: of a layer's outputs that are sampled in each image, at most; the sum over all follows from them.
         threads: as for `rdquant.Session`.
         done: told of the number of images after every few.
@@ -103,7 +105,7 @@ def _moments(
 
 
 class _Gradients:
-    """A session that gives the gradients at the outputs of layers for images and the labels that it draws.
+    """A session that gives the gradients at the outputs of layers for images and random signs.
 
     Attributes:
         layers: by the name of the weight, those whose gradients can be had.
@@ -117,14 +119,15 @@ class _Gradients:
         self._port = port
         shape = tape.shapes[scores]
         self._classes = _size(shape)
-        self._noise = tape.input((shape[0], self._classes))
+        self._signs = tape.input((shape[0], self._classes))
         flat = tape.reshape(scores, (shape[0], self._classes))
-        # Scores with Gumbel noise are largest for a class with the probability that softmax gives it.
-        drawn = tape.emit("Hardmax", tape.emit("Add", flat, self._noise), axis=-1)
-        seed = tape.reshape(tape.emit("Sub", drawn, tape.emit("Softmax", flat, axis=-1)), shape)
+        chances = tape.emit("Softmax", flat, axis=-1)
+        signed = tape.emit("Mul", tape.emit("Sqrt", chances), self._signs)
+        total = tape.emit("ReduceSum", signed, tape.constant([1], np.int64), keepdims=1)
+        seed = tape.reshape(tape.emit("Sub", signed, tape.emit("Mul", chances, total)), shape)
         made = {node.input[1]: node.output[0] for node in tape.nodes if len(node.input) > 1}
         wanted = {layer.weight: made[layer.weight] for layer in layers}
-        found = tape.backward(scores, seed, list(wanted.values()))
+        found = backward(tape, scores, seed, list(wanted.values()))
         shapes = {value: tape.shapes[value] for value in found if tape.shapes[value][0] == shape[0]}
         self._values = {name: found[value] for name, value in wanted.items() if value in shapes}
         self.layers = {layer.weight: layer for layer in layers if layer.weight in self._values}
@@ -136,9 +139,9 @@ class _Gradients:
 
     def run(self, images: NDArray[np.float32], random: np.random.Generator) -> dict[str, NDArray[np.float32]]:
         """Gradients by the name of the layer's weight, each of the shape of the layer's outputs."""
-        noise = random.gumbel(size=(len(images), self._classes)).astype(np.float32)
+        signs = random.integers(0, 2, (len(images), self._classes)).astype(np.float32) * 2 - 1
         assert self._session is not None
-        taken = self._session.run({self._port: images, self._noise: noise})
+        taken = self._session.run({self._port: images, self._signs: signs})
         size = sum(value.nbytes for value in taken.values()) // len(images)
         self.rows = int(np.clip(_BATCH_BYTES // max(1, size), 1, self._most))
         return {name: taken[gradient] for name, gradient in self._values.items()}
@@ -152,7 +155,7 @@ def _gradients(
     opset = opsets.get("", opsets.get("ai.onnx", 0))
     if len(model.inputs) != 1 or len(model.outputs) != 1 or opset < MIN_GRADIENT_OPSET:
         return None
-    tape = Tape(model, _shapes(model, batch[:1], threads))
+    tape = Tape(model, value_shapes(model, batch[:1], threads))
     scores = _scores(tape, model.outputs[0].name)
     if scores is None:
         return None
@@ -160,7 +163,7 @@ def _gradients(
     return found if found.layers else None
 
 
-def _shapes(model: Model, image: NDArray[np.float32], threads: int | None) -> dict[str, Shape]:
+def value_shapes(model: Model, image: NDArray[np.float32], threads: int | None = None) -> dict[str, Shape]:
     """Of the float32 values of a graph for images such as this one, those whose first axis alone counts images."""
     (port,) = model.inputs
     fixed = port.shape[0] if port.shape and isinstance(port.shape[0], int) else None

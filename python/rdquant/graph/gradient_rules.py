@@ -2,111 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from .gradient import Rule, Shape, Tape, attributes_of
+from .gradient_functions import FUNCTIONS, Elementwise
 from .gradient_windows import average_pool, convolution, global_average, global_maximum, maximum_pool
+from .tape import Rule, Shape, Tape, attributes_of
 
 __all__ = ["RULES"]
 
-_Elementwise = Callable[[Tape, onnx.NodeProto, str], str | None]
-"""A node and the gradient of its output to the gradient of its only learned input, of the same shape."""
 
-
-def _unary(derivative: _Elementwise) -> Rule:
+def _unary(derivative: Elementwise) -> Rule:
     def rule(tape: Tape, node: onnx.NodeProto, given: list[str | None], index: int) -> str | None:
         return derivative(tape, node, given[0]) if index == 0 and given[0] and not any(given[1:]) else None
 
     return rule
-
-
-def _relu(tape: Tape, node: onnx.NodeProto, g: str) -> str:
-    return tape.emit("Mul", g, tape.above(node.output[0], 0))
-
-
-def _leaky_relu(tape: Tape, node: onnx.NodeProto, g: str) -> str:
-    return _sloping(tape, node.input[0], tape.constant(attributes_of(node).get("alpha", 0.01)), g)
-
-
-def _prelu(tape: Tape, node: onnx.NodeProto, g: str) -> str:
-    return _sloping(tape, node.input[0], node.input[1], g)
-
-
-def _sloping(tape: Tape, x: str, slope: str, g: str) -> str:
-    """`g` where x > 0, else g·slope."""
-    return tape.emit("Mul", g, _mixed(tape, slope, tape.above(x, 0)))
-
-
-def _mixed(tape: Tape, slope: str, ones: str) -> str:
-    """1 where `ones` is, `slope` where that is 0."""
-    less = tape.emit("Mul", slope, tape.emit("Sub", tape.constant(1), ones))
-    return tape.emit("Add", less, ones)
-
-
-def _between(tape: Tape, value: str, low: float | None, high: float | None, g: str) -> str:
-    """`g` where low < value < high, else 0."""
-    if low is not None:
-        g = tape.emit("Mul", g, tape.above(value, low))
-    return g if high is None else tape.emit("Mul", g, tape.above(value, high, -1.0))
-
-
-def _clip(tape: Tape, node: onnx.NodeProto, g: str) -> str | None:
-    limits: list[float | None] = []
-    for index, name in ((1, "min"), (2, "max")):
-        limit = attributes_of(node).get(name)
-        if len(node.input) > index and node.input[index]:
-            value = tape.value(node.input[index])
-            if value is None or value.size != 1:
-                return None
-            limit = float(value.reshape(()))
-        limits.append(limit)
-    return _between(tape, node.output[0], limits[0], limits[1], g)
-
-
-def _hard_sigmoid(tape: Tape, node: onnx.NodeProto, g: str) -> str:
-    slope = tape.constant(attributes_of(node).get("alpha", 0.2))
-    return _between(tape, node.output[0], 0.0, 1.0, tape.emit("Mul", g, slope))
-
-
-def _hard_swish(tape: Tape, node: onnx.NodeProto, g: str) -> str:
-    x = node.input[0]
-    slope = tape.emit("Add", tape.emit("Mul", x, tape.constant(1 / 3)), tape.constant(0.5))
-    inner = tape.emit("Mul", slope, tape.above(x, -3))
-    return tape.emit("Mul", g, _mixed(tape, inner, tape.above(x, 3)))
-
-
-def _sigmoid(tape: Tape, node: onnx.NodeProto, g: str) -> str:
-    y = node.output[0]
-    return tape.emit("Mul", g, tape.emit("Mul", y, tape.emit("Sub", tape.constant(1), y)))
-
-
-def _tanh(tape: Tape, node: onnx.NodeProto, g: str) -> str:
-    y = node.output[0]
-    return tape.emit("Mul", g, tape.emit("Sub", tape.constant(1), tape.emit("Mul", y, y)))
-
-
-def _erf(tape: Tape, node: onnx.NodeProto, g: str) -> str:
-    x = node.input[0]
-    bell = tape.emit("Exp", tape.emit("Neg", tape.emit("Mul", x, x)))
-    return tape.emit("Mul", g, tape.emit("Mul", bell, tape.constant(2 / np.sqrt(np.pi))))
-
-
-def _square_root(tape: Tape, node: onnx.NodeProto, g: str) -> str:
-    return tape.emit("Div", tape.emit("Mul", g, tape.constant(0.5)), node.output[0])
-
-
-def _power(tape: Tape, node: onnx.NodeProto, g: str) -> str | None:
-    exponent = tape.value(node.input[1])
-    if exponent is None or exponent.size != 1 or exponent.ndim > len(tape.shapes[node.input[0]]):
-        return None
-    power = float(exponent.reshape(()))
-    lower = tape.emit("Pow", node.input[0], tape.constant(power - 1))
-    return tape.emit("Mul", g, tape.emit("Mul", lower, tape.constant(power)))
 
 
 def _normalisation(tape: Tape, node: onnx.NodeProto, g: str) -> str | None:
@@ -302,43 +216,31 @@ def _spread(tape: Tape, g: str, shape: Sequence[int | None], axis: int, step: in
 
 
 RULES: dict[str, Rule] = {
+    **{op: _unary(function) for op, function in FUNCTIONS.items()},
     "Add": _arithmetic,
     "AveragePool": average_pool,
     "BatchNormalization": _unary(_normalisation),
-    "Clip": _unary(_clip),
     "Concat": _concatenated,
     "Conv": convolution,
     "Div": _arithmetic,
     "Dropout": _unary(_passed),
-    "Erf": _unary(_erf),
-    "Exp": _unary(lambda tape, node, g: tape.emit("Mul", g, node.output[0])),
     "Flatten": _unary(_reshaped),
     "Gemm": _gemm,
     "GlobalAveragePool": global_average,
     "GlobalMaxPool": global_maximum,
-    "HardSigmoid": _unary(_hard_sigmoid),
-    "HardSwish": _unary(_hard_swish),
     "Identity": _unary(lambda tape, node, g: g),
-    "LeakyRelu": _unary(_leaky_relu),
     "MatMul": _matrix_product,
     "MaxPool": maximum_pool,
     "Mul": _arithmetic,
-    "Neg": _unary(lambda tape, node, g: tape.emit("Neg", g)),
-    "PRelu": _unary(_prelu),
     "Pad": _padded,
-    "Pow": _unary(_power),
     "ReduceMean": _mean,
     "ReduceSum": _mean,
-    "Relu": _unary(_relu),
     "Reshape": _unary(_reshaped),
-    "Sigmoid": _unary(_sigmoid),
     "Slice": _slice,
     "Split": _split,
-    "Sqrt": _unary(_square_root),
     "Squeeze": _unary(_reshaped),
     "Sub": _arithmetic,
     "Sum": _arithmetic,
-    "Tanh": _unary(_tanh),
     "Transpose": _unary(_transposed),
     "Unsqueeze": _unary(_reshaped),
 }

@@ -11,7 +11,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from .gradient import Shape, Tape, attributes_of
+from .tape import Shape, Tape, attributes_of
 
 __all__ = ["average_pool", "convolution", "global_average", "global_maximum", "maximum_pool"]
 
