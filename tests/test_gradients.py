@@ -32,6 +32,8 @@ def doubled(model: onnx.ModelProto) -> rdq.Session:
             tensor.CopyFrom(numpy_helper.from_array(wide, tensor.name))
     for port in (*copy.graph.input, *copy.graph.output):
         port.type.tensor_type.elem_type = TensorProto.DOUBLE
+    for cast in (n for n in copy.graph.node if n.op_type == "Cast"):
+        cast.attribute[0].i = TensorProto.DOUBLE
     del copy.graph.value_info[:]
     return rdq.Session(rdq.load(copy), backend="reference")
 
@@ -178,6 +180,7 @@ FUNCTIONS: dict[str, Any] = {
     "softplus": node("Softplus"),
     "mish": node("Mish", opset=18),
     "erf": node("Erf"),
+    "gelu": node("Gelu", opset=20),
     "exp": node("Exp"),
     "neg": node("Neg"),
     "cube": node("Pow", np.float32(3)),
@@ -192,6 +195,11 @@ FUNCTIONS: dict[str, Any] = {
     "multiply": node("Mul", weights(4, 1, 1)),
     "divide": node("Div", weights(4, 1, 1)),
     "divide by": node("Div", weights(4, 7, 6), into=1),
+    "softmax": node("Softmax", axis=2),
+    "layer normalisation": node("LayerNormalization", weights(6), weights(6), epsilon=0.01),
+    "layer normalisation of two axes": node("LayerNormalization", weights(7, 6), axis=2),
+    "gather": node("Gather", np.array(-2), axis=2),
+    "gather, axis kept": node("Gather", np.array([1]), axis=3),
     "pad": node("Pad", np.array([0, 1, 2, 0, 0, 0, 1, 3]), np.float32(2)),
     "pad and crop": node("Pad", np.array([0, -1, 2, -2, 0, 1, 0, 3])),
     "pad named axes": node("Pad", np.array([1, 2, 0, 1]), np.float32(0), np.array([-1, 1]), opset=18),
@@ -257,6 +265,12 @@ GRAPHS: dict[str, list[onnx.NodeProto]] = {
         helper.make_node("Transpose", ["f"], ["t"], perm=[0, 2, 1]),
         helper.make_node("MatMul", ["f", "t"], ["y"]),
     ],
+    "expansion": [
+        helper.make_node("GlobalMaxPool", ["x"], ["p"]),
+        helper.make_node("Expand", ["p", "sizes"], ["e"]),
+        helper.make_node("Cast", ["e"], ["f"], to=TensorProto.FLOAT),
+        helper.make_node("Mul", ["x", "f"], ["y"]),
+    ],
     "squeeze": [
         helper.make_node("GlobalAveragePool", ["x"], ["p"]),
         helper.make_node("Squeeze", ["p", "last"], ["y"]),
@@ -272,6 +286,7 @@ def test_graphs(case: str) -> None:
         "parts": np.array([5, 7]),
         "flat": np.array([0, 4, -1]),
         "last": np.array([2, 3]),
+        "sizes": np.array([1, 4, 7, 6]),
     }
     nodes = GRAPHS[case]
     used = {name for n in nodes for name in n.input}

@@ -101,6 +101,18 @@ def _erf(tape: Tape, node: onnx.NodeProto, g: str) -> str:
     return tape.emit("Mul", g, tape.emit("Mul", bell, tape.constant(2 / np.sqrt(np.pi))))
 
 
+def _gelu(tape: Tape, node: onnx.NodeProto, g: str) -> str | None:
+    """x·Φ(x): Φ(x) + x·φ(x)."""
+    if attributes_of(node).get("approximate", "none") != "none":
+        return None
+    x = node.input[0]
+    area = tape.emit("Erf", tape.emit("Mul", x, tape.constant(np.sqrt(0.5))))
+    below = tape.emit("Add", tape.emit("Mul", area, tape.constant(0.5)), tape.constant(0.5))
+    bell = tape.emit("Exp", tape.emit("Mul", tape.emit("Mul", x, x), tape.constant(-0.5)))
+    rest = tape.emit("Mul", tape.emit("Mul", x, bell), tape.constant(1 / np.sqrt(2 * np.pi)))
+    return tape.emit("Mul", g, tape.emit("Add", below, rest))
+
+
 def _square_root(tape: Tape, node: onnx.NodeProto, g: str) -> str:
     return tape.emit("Div", tape.emit("Mul", g, tape.constant(0.5)), node.output[0])
 
@@ -119,6 +131,7 @@ FUNCTIONS: dict[str, Elementwise] = {
     "Elu": _elu,
     "Erf": _erf,
     "Exp": lambda tape, node, g: tape.emit("Mul", g, node.output[0]),
+    "Gelu": _gelu,
     "HardSigmoid": _hard_sigmoid,
     "HardSwish": _hard_swish,
     "LeakyRelu": _leaky_relu,

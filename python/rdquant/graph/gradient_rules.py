@@ -94,6 +94,55 @@ def _gemm(tape: Tape, node: onnx.NodeProto, given: list[str | None], index: int)
     return tape.emit("Gemm", given[0], node.input[1], alpha=attributes.get("alpha", 1.0), transB=turned)
 
 
+def _softmax(tape: Tape, node: onnx.NodeProto, g: str) -> str:
+    """y ⊙ (g − Σ g·y) along the axis."""
+    y = node.output[0]
+    axis = tape.constant([attributes_of(node).get("axis", -1)], np.int64)
+    total = tape.emit("ReduceSum", tape.emit("Mul", g, y), axis, keepdims=1)
+    return tape.emit("Mul", y, tape.emit("Sub", g, total))
+
+
+def _layer_normalisation(tape: Tape, node: onnx.NodeProto, g: str) -> str | None:
+    """With x̂ = (x − mean)/σ and h = g ⊙ scale: (h − mean(h) − x̂·mean(h·x̂))/σ."""
+    shape, attributes = tape.shapes[node.input[0]], attributes_of(node)
+    sizes = shape[attributes.get("axis", -1) % len(shape) :]
+    count = np.prod([d or 0 for d in sizes])
+    if not count:
+        return None
+    axes = tape.constant(range(len(shape) - len(sizes), len(shape)), np.int64)
+
+    def mean(value: str) -> str:
+        return tape.emit("Mul", tape.emit("ReduceSum", value, axes, keepdims=1), tape.constant(1 / count))
+
+    centred = tape.emit("Sub", node.input[0], mean(node.input[0]))
+    variance = tape.emit(
+        "Add", mean(tape.emit("Mul", centred, centred)), tape.constant(attributes.get("epsilon", 1e-5))
+    )
+    deviation = tape.emit("Sqrt", variance)
+    unit = tape.emit("Div", centred, deviation)
+    scaled = tape.emit("Mul", g, node.input[1])
+    part = tape.emit("Mul", unit, mean(tape.emit("Mul", scaled, unit)))
+    rest = tape.emit("Sub", tape.emit("Sub", scaled, mean(scaled)), part)
+    return tape.emit("Div", rest, deviation)
+
+
+def _gathered(tape: Tape, node: onnx.NodeProto, given: list[str | None], index: int) -> str | None:
+    """Gather of one place along an axis, such as a transformer's first token."""
+    place = tape.value(node.input[1]) if index == 0 else None
+    shape = tape.shapes[node.input[0]]
+    axis = attributes_of(node).get("axis", 0) % len(shape)
+    size = shape[axis]
+    if given[0] is None or place is None or place.size != 1 or size is None:
+        return None
+    at = int(place.reshape(())) % size
+    alone = tape.reshape(given[0], [*shape[:axis], 1, *shape[axis + 1 :]])
+    return _refitted(tape, alone, shape, {axis: (at, size - 1 - at)})
+
+
+def _expanded(tape: Tape, node: onnx.NodeProto, g: str) -> str:
+    return _summed_to(tape, g, tape.shapes[node.output[0]], tape.shapes[node.input[0]])
+
+
 def _mean(tape: Tape, node: onnx.NodeProto, given: list[str | None], index: int) -> str | None:
     """ReduceMean and ReduceSum, over axes whose sizes are known."""
     axes = _axes(tape, node)
@@ -220,15 +269,19 @@ RULES: dict[str, Rule] = {
     "Add": _arithmetic,
     "AveragePool": average_pool,
     "BatchNormalization": _unary(_normalisation),
+    "Cast": _unary(lambda tape, node, g: g),  # both values are float32, or have no shape here
     "Concat": _concatenated,
     "Conv": convolution,
     "Div": _arithmetic,
     "Dropout": _unary(_passed),
+    "Expand": _unary(_expanded),
     "Flatten": _unary(_reshaped),
+    "Gather": _gathered,
     "Gemm": _gemm,
     "GlobalAveragePool": global_average,
     "GlobalMaxPool": global_maximum,
     "Identity": _unary(lambda tape, node, g: g),
+    "LayerNormalization": _unary(_layer_normalisation),
     "MatMul": _matrix_product,
     "MaxPool": maximum_pool,
     "Mul": _arithmetic,
@@ -237,6 +290,7 @@ RULES: dict[str, Rule] = {
     "ReduceSum": _mean,
     "Reshape": _unary(_reshaped),
     "Slice": _slice,
+    "Softmax": _unary(_softmax),
     "Split": _split,
     "Squeeze": _unary(_reshaped),
     "Sub": _arithmetic,
