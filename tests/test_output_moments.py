@@ -156,5 +156,7 @@ def test_moments_need_images_that_fit() -> None:
     model = classifier()
     with pytest.raises(InvalidArgument, match="at least one image"):
         output_moments(model, [], layers_of(model))
+    with pytest.raises(InvalidArgument, match="draws: expected at least 1, got 0"):
+        output_moments(model, [weights(2, 4, 7, 6)], layers_of(model), draws=0)
     with pytest.raises(InvalidArgument, match="got shape"):
         output_moments(model, [weights(2, 4, 7, 7)], layers_of(model))

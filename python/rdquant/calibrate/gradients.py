@@ -38,8 +38,9 @@ def output_moments(
 
     G belongs to the Fisher information: half the Σ over positions of eᵀ·G·e is about the KL divergence, in nats, that
     independent errors e of the outputs give (Martens and Grosse, "Optimizing neural networks with Kronecker-factored
-    approximate curvature", 2015). No labels are needed, and none are drawn: the gradient at the scores is √p ⊙ z − p·Σ√p ⊙ z
-    with random signs z, whose second moment is that of a label's, diag(p) − p·pᵀ, and whose size varies less.
+    approximate curvature", 2015). No labels are needed, and none are drawn: the gradient at the scores is that of
+    Σ √p·z·log p with random signs z, √p ⊙ z − p·Σ√p·z. Its second moment is that of a drawn label's, diag(p) − p·pᵀ, and
+    its size varies less.
 
     Args:
         model: a classifier in float32 with one input and one output: scores [n, classes], or a Softmax or LogSoftmax
@@ -56,8 +57,10 @@ def output_moments(
     where images are few. Left out are layers whose gradient cannot be had: between them and the output is an operator
     without a derivative, or one of which we know none. A network that is no such classifier gives {}.
 
-    Raises InvalidArgument where there are no images, or they do not fit.
+    Raises InvalidArgument where there are no images or no draws, or images do not fit.
     """
+    if draws < 1:
+        raise InvalidArgument(f"draws: expected at least 1, got {draws}")
     try:
         return _moments(model, images, layers, np.random.default_rng(seed), draws, positions, threads, done)
     except Unsupported:  # no backend runs the network, or the gradients' nodes

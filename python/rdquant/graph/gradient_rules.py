@@ -28,9 +28,8 @@ def _normalisation(tape: Tape, node: onnx.NodeProto, g: str) -> str | None:
     if scale is None or variance is None or attributes_of(node).get("training_mode", 0):
         return None
     factor = scale / np.sqrt(variance + attributes_of(node).get("epsilon", 1e-5))
-    return tape.emit(
-        "Mul", g, tape.constant(factor.reshape(-1, *[1] * (len(tape.shapes[node.input[0]]) - 2)))
-    )
+    spatial = [1] * (len(tape.shapes[node.input[0]]) - 2)
+    return tape.emit("Mul", g, tape.constant(factor.reshape(-1, *spatial)))
 
 
 def _passed(tape: Tape, node: onnx.NodeProto, g: str) -> str | None:
@@ -62,12 +61,12 @@ def _arithmetic(tape: Tape, node: onnx.NodeProto, given: list[str | None], index
     g, op = given[0], node.op_type
     if g is None or (op != "Sum" and node.input[1 - index] not in tape.shapes):
         return None
-    if op == "Sub" and index == 1:
+    if op == "Mul":
+        g = tape.emit("Mul", g, node.input[1 - index])
+    elif op == "Div":  # to the divisor: −g·y/divisor
+        g = tape.emit("Div", g if index == 0 else tape.emit("Mul", g, node.output[0]), node.input[1])
+    if op in ("Sub", "Div") and index == 1:
         g = tape.emit("Neg", g)
-    elif op in ("Mul", "Div"):
-        # of a quotient to its divisor: −g·y/divisor
-        g = g if op == "Mul" or index == 0 else tape.emit("Neg", tape.emit("Mul", g, node.output[0]))
-        g = tape.emit(op, g, node.input[1 - index if op == "Mul" or index == 0 else 1])
     return _summed_to(tape, g, tape.shapes[node.output[0]], tape.shapes[node.input[index]])
 
 
@@ -115,10 +114,9 @@ def _layer_normalisation(tape: Tape, node: onnx.NodeProto, g: str) -> str | None
         return tape.emit("Mul", tape.emit("ReduceSum", value, axes, keepdims=1), tape.constant(1 / count))
 
     centred = tape.emit("Sub", node.input[0], mean(node.input[0]))
-    variance = tape.emit(
-        "Add", mean(tape.emit("Mul", centred, centred)), tape.constant(attributes.get("epsilon", 1e-5))
-    )
-    deviation = tape.emit("Sqrt", variance)
+    variance = mean(tape.emit("Mul", centred, centred))
+    epsilon = tape.constant(attributes.get("epsilon", 1e-5))
+    deviation = tape.emit("Sqrt", tape.emit("Add", variance, epsilon))
     unit = tape.emit("Div", centred, deviation)
     scaled = tape.emit("Mul", g, node.input[1])
     part = tape.emit("Mul", unit, mean(tape.emit("Mul", scaled, unit)))

@@ -113,10 +113,8 @@ def _back(tape: Tape, gradient: str, weight: NDArray[np.float32], group: int, wi
     strides, dilations, taps = window.strides, window.dilations, window.kernel
     if max(strides) > 1:
         weight = _with_holes(weight, dilations)
-        dilations, taps = (
-            [1] * len(taps),
-            [-(-k // s) for k, s in zip(weight.shape[2:], strides, strict=True)],
-        )
+        dilations = [1] * len(taps)
+        taps = [-(-k // s) for k, s in zip(weight.shape[2:], strides, strict=True)]
     reach = [(taps[i] - 1) * dilations[i] for i in axes]
     cut = [min(window.before[i] // strides[i], reach[i]) for i in axes]
     places = [-(-(window.image[i] + window.before[i]) // strides[i]) for i in axes]
