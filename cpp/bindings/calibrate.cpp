@@ -83,26 +83,27 @@ void bind_calibrate(py::module_ m) {
           "round",
           [](const Feedback& self, const py::array& weights, double step, double lambda,
              const codec::LevelRates* rates, std::size_t row_stride, std::size_t column_stride,
-             py::array levels, int threads, std::int32_t largest) {
+             py::array levels, int threads, std::int32_t largest, const Feedback* outputs) {
             const auto from = view<float>(weights);
             const auto to = mutable_view<std::int32_t>(levels);
             core::require(rates == nullptr || rates->size() == from.size(), "rates: of another tensor");
             const py::gil_scoped_release unlocked;
             if (rates == nullptr) {
               return round_with_feedback(self, from, step, calibrate::NearestRounder(step, largest), to,
-                                         threads);
+                                         threads, outputs);
             }
             const calibrate::RateRounder rounder(step, lambda, self.mean_weight(), *rates, row_stride,
                                                  column_stride);
-            return round_with_feedback(self, from, step, rounder, to, threads);
+            return round_with_feedback(self, from, step, rounder, to, threads, outputs);
           },
           py::arg("weights"), py::arg("step"), py::arg("lambda_"), py::arg("rates").none(true),
           py::arg("row_stride"), py::arg("column_stride"), py::arg("levels"), py::arg("threads"),
-          py::arg("largest") = 1'000'000'000, "Writes levels [rows, inputs] and returns the loss.")
+          py::arg("largest") = 1'000'000'000, py::arg("outputs").none(true) = nullptr,
+          "Writes levels [rows, inputs] and returns the loss.")
       .def(
           "round_on_trellis",
           [](const Feedback& self, const py::array& weights, double step, double lambda,
-             const codec::ColumnQuantizer& columns, py::array levels, int threads) {
+             const codec::ColumnQuantizer& columns, py::array levels, int threads, const Feedback* outputs) {
             const auto from = view<float>(weights);
             const auto to = mutable_view<std::int32_t>(levels);
             core::require(self.groups() == 1 && columns.columns() == self.inputs() &&
@@ -110,10 +111,11 @@ void bind_calibrate(py::module_ m) {
                           "columns: of another tensor");
             const py::gil_scoped_release unlocked;
             const calibrate::TrellisRounder rounder(step, lambda, self.mean_weight(), columns);
-            return round_with_feedback(self, from, step, rounder, to, threads);
+            return round_with_feedback(self, from, step, rounder, to, threads, outputs);
           },
           py::arg("weights"), py::arg("step"), py::arg("lambda_"), py::arg("columns"), py::arg("levels"),
-          py::arg("threads"), "The same along the paths of a trellis.");
+          py::arg("threads"), py::arg("outputs").none(true) = nullptr,
+          "The same along the paths of a trellis.");
 }
 
 }  // namespace rdquant::bindings

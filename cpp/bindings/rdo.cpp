@@ -37,10 +37,11 @@ void bind_rdo(py::module_& m) {
       py::arg("refine"), py::arg("threads"), py::arg("weights"), py::arg("out"),
       "Levels of x by rate and distortion into an int32 array; step, delta and trellis.");
   py::class_<codec::ColumnQuantizer>(m, "ColumnQuantizer")
-      .def(py::init([](const py::array& levels, const std::vector<std::uint64_t>& shape, int states) {
-             return codec::ColumnQuantizer(view<std::int32_t>(levels), shape, states);
-           }),
-           py::arg("levels"), py::arg("shape"), py::arg("states"))
+      .def(py::init(
+               [](const py::array& levels, const std::vector<std::uint64_t>& shape, int states, bool fed) {
+                 return codec::ColumnQuantizer(view<std::int32_t>(levels), shape, states, fed);
+               }),
+           py::arg("levels"), py::arg("shape"), py::arg("states"), py::arg("fed") = false)
       .def_property_readonly("rows", &codec::ColumnQuantizer::rows)
       .def_property_readonly("columns", &codec::ColumnQuantizer::columns)
       .def_property_readonly("trellis", &codec::ColumnQuantizer::trellis)

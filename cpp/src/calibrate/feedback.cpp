@@ -60,11 +60,23 @@ void factorise(std::vector<double>& a, std::size_t n, int threads) {
   }
 }
 
+/// Weights of all groups over their mean.
+std::vector<float> relative_weights(const Feedback& outputs) {
+  std::vector<float> all;
+  const auto mean = static_cast<float>(outputs.mean_weight());
+  for (std::size_t g = 0; g < outputs.groups(); ++g) {
+    for (const float weight : outputs.weights(g)) all.push_back(weight / mean);
+  }
+  return all;
+}
+
 /// Rows of a group that are rounded together: their weights, errors and levels, columns first.
 class Chunk {
  public:
-  Chunk(const Feedback& feedback, std::size_t group, std::size_t first_row, std::size_t rows)
-      : factor_(feedback.factor(group)),
+  Chunk(const Feedback& feedback, std::size_t group, std::size_t first_row, std::size_t rows,
+        const codec::RowFeedback& outputs)
+      : outputs_(outputs),
+        factor_(feedback.factor(group)),
         weights_(feedback.weights(group)),
         inputs_(feedback.inputs()),
         first_row_(first_row),
@@ -97,18 +109,22 @@ class Chunk {
 
  private:
   double column(std::size_t k, const float* weights, float step, const ColumnRounder& rounder) {
-    const float* const targets = targets_.data() + k * rows_;
     std::int32_t* const levels = levels_.data() + k * rows_;
-    rounder.round({k, first_row_, rows_, targets, weights_[k], levels, rows_});
+    const Column column{k,           first_row_, rows_, targets_.data() + k * rows_,
+                        weights_[k], levels,     rows_, outputs_};
+    rounder.round(column);
+    FedTargets targets(column);
     double loss = 0.0;
     for (std::size_t r = 0; r < rows_; ++r) {
-      const float value = step * static_cast<float>(levels[r]), missed = targets[r] - value;
+      const float value = step * static_cast<float>(levels[r]);
+      const auto missed = static_cast<double>(targets.settle(r, value));
       errors_[k * rows_ + r] = weights[r * inputs_ + k] - value;
-      loss += static_cast<double>(missed) * static_cast<double>(missed);
+      loss += static_cast<double>(column.row_weight(r)) * missed * missed;
     }
     return loss * static_cast<double>(weights_[k]);
   }
 
+  const codec::RowFeedback& outputs_;
   std::span<const float> factor_, weights_;
   std::size_t inputs_, first_row_, rows_;
   std::vector<float> targets_, errors_;
@@ -160,7 +176,8 @@ double Feedback::mean_weight() const noexcept {
 }
 
 double round_with_feedback(const Feedback& feedback, std::span<const float> weights, double step,
-                           const ColumnRounder& rounder, std::span<std::int32_t> levels, int threads) {
+                           const ColumnRounder& rounder, std::span<std::int32_t> levels, int threads,
+                           const Feedback* outputs) {
   const std::size_t inputs = feedback.inputs(), rows = weights.size() / inputs, groups = feedback.groups();
   if (weights.size() != rows * inputs || rows == 0 || rows % groups != 0 || levels.size() != weights.size()) {
     throw core::InvalidArgument("weights and levels: expected rows of " + std::to_string(inputs) +
@@ -171,13 +188,22 @@ double round_with_feedback(const Feedback& feedback, std::span<const float> weig
     throw core::InvalidArgument("step: expected a finite number above 0, got " + std::to_string(step));
   }
   const std::size_t each = rows / groups;
-  const std::size_t chunk = rounder.whole_columns() ? each : std::min(each, kRows);
+  if (outputs != nullptr && (outputs->groups() != groups || outputs->inputs() != each)) {
+    throw core::InvalidArgument("outputs: expected moments of " + std::to_string(groups) + " × " +
+                                std::to_string(each) + " rows, got " + std::to_string(outputs->groups()) +
+                                " × " + std::to_string(outputs->inputs()));
+  }
+  const std::vector<float> shares = outputs != nullptr ? relative_weights(*outputs) : std::vector<float>();
+  const bool whole = rounder.whole_columns() || outputs != nullptr;
+  const std::size_t chunk = whole ? each : std::min(each, kRows);
   const std::size_t chunks = (each + chunk - 1) / chunk;
   std::vector<double> losses(groups * chunks);
   core::parallel_for(losses.size(), 1, threads, [&](std::size_t begin, std::size_t end) {
     for (std::size_t i = begin; i < end; ++i) {
       const std::size_t g = i / chunks, from = i % chunks * chunk, first = g * each + from;
-      Chunk part(feedback, g, first, std::min(chunk, each - from));
+      codec::RowFeedback fed;
+      if (outputs != nullptr) fed = {outputs->factor(g), std::span(shares).subspan(first, each)};
+      Chunk part(feedback, g, first, std::min(chunk, each - from), fed);
       losses[i] = part.round(weights.data() + first * inputs, step, rounder, levels.data() + first * inputs);
     }
   });

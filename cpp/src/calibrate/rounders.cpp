@@ -14,10 +14,26 @@ float in_steps(float target, float step) { return std::clamp(target / step, -kLa
 
 }  // namespace
 
+FedTargets::FedTargets(const Column& column)
+    : column_(column), targets_(column.targets, column.targets + column.rows) {}
+
+float FedTargets::settle(std::size_t row, float value) {
+  const float own = targets_[row] - value;
+  const std::span<const float> factor = column_.outputs.factor;
+  if (!factor.empty()) {
+    const float missed = column_.targets[row] - value;
+    const float* const shares = factor.data() + row * column_.rows;
+    for (std::size_t r = row + 1; r < column_.rows; ++r) targets_[r] += shares[r] * missed;
+  }
+  return own;
+}
+
 void NearestRounder::round(const Column& column) const {
+  FedTargets targets(column);
   for (std::size_t r = 0; r < column.rows; ++r) {
-    column.levels[r] =
-        static_cast<std::int32_t>(std::nearbyint(std::clamp(column.targets[r] / step_, -largest_, largest_)));
+    const float level = std::nearbyint(std::clamp(targets[r] / step_, -largest_, largest_));
+    column.levels[r] = static_cast<std::int32_t>(level);
+    targets.settle(r, step_ * level);
   }
 }
 
@@ -30,14 +46,15 @@ RateRounder::RateRounder(double step, double lambda, double mean_weight, const c
       column_stride_(column_stride) {}
 
 void RateRounder::round(const Column& column) const {
-  const float price = lambda_ / column.weight;
+  FedTargets targets(column);
   std::array<std::int32_t, kMostPast> past{};
   for (std::size_t r = 0; r < column.rows; ++r) {
     const std::size_t index = (column.first_row + r) * row_stride_ + column.index * column_stride_;
     const std::size_t before = std::min({rates_.past(index), column.index, kMostPast});
     for (std::size_t j = 0; j < before; ++j) past[j] = *(column.levels + r - (j + 1) * column.stride);
     const std::int32_t mean = rates_.mean(index, {past.data(), before});
-    const float t = in_steps(column.targets[r], step_);
+    const float price = lambda_ / (column.weight * column.row_weight(r));
+    const float t = in_steps(targets[r], step_);
     const auto below = static_cast<std::int32_t>(std::floor(t));
     // The neighbours of the target, and the next level towards what the codec expects.
     const std::int32_t next = 16 * below > mean ? below - 1 : below + 2;
@@ -50,6 +67,7 @@ void RateRounder::round(const Column& column) const {
         column.levels[r] = level;
       }
     }
+    targets.settle(r, step_ * static_cast<float>(column.levels[r]));
   }
 }
 
@@ -63,7 +81,7 @@ void TrellisRounder::round(const Column& column) const {
   // The levels of all columns up to this one stand before it.
   std::int32_t* const first = column.levels - column.index * column.stride;
   columns_.quantize(column.index, targets, 0.5, 1.0, lambda_ / static_cast<double>(column.weight),
-                    {first, columns_.columns() * column.stride}, 1, column.stride);
+                    {first, columns_.columns() * column.stride}, 1, column.stride, column.outputs);
 }
 
 }  // namespace rdquant::calibrate

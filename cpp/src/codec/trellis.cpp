@@ -14,7 +14,6 @@
 namespace rdquant::codec {
 namespace {
 
-constexpr float kMostTarget = static_cast<float>(kReach - 8);
 constexpr std::size_t kShortChain = 256;   // kernels: shorter ones lose more than lanes gain
 constexpr std::size_t kRateSample = 1024;  // levels: rates need not be exact
 constexpr std::size_t kNeverUp = std::numeric_limits<std::size_t>::max();
@@ -48,9 +47,10 @@ Trellis trellis_for(const Grid& grid, int states) {
   return {states, std::min(lanes_for(grid.size()), most)};
 }
 
-/// The columns as chains; where they are few and long, several a column.
-Trellis column_trellis(const Grid& grid, int states) {
+/// The columns as chains; where they are few and long, several a column, but one where errors are fed down.
+Trellis column_trellis(const Grid& grid, int states, bool fed) {
   if (states == 0) return {};
+  if (fed) return {states, grid.cols};
   const std::size_t rows = std::min(grid.rows, rows_a_part(grid));
   const std::size_t wanted = lanes_for(grid.size()) / std::max<std::size_t>(1, grid.cols);
   const std::size_t most = rows / kShortChain;
@@ -70,7 +70,7 @@ std::unique_ptr<T[]> raw(std::size_t size) {
 
 /// A task's arrays, for up to `kernels` kernels; means are 0 and weights 1 until they are written.
 struct Arrays {
-  Arrays(std::size_t kernels, bool trellis)
+  Arrays(std::size_t kernels, bool trellis, bool fed = false)
       : targets(raw<float>(kernels + kWide)),
         weights(raw<float>(kernels + kWide)),
         means(raw<std::int32_t>(kernels + kWide)),
@@ -78,7 +78,9 @@ struct Arrays {
         levels(raw<std::int32_t>(kernels)),
         second(raw<std::uint32_t>(trellis ? kernels + kWide : 0)),
         costs(raw<float>(trellis ? 4 * (kernels + kWide) : 0)),
-        taken(raw<std::int16_t>(trellis ? 4 * (kernels + kWide) : 0)) {
+        taken(raw<std::int16_t>(trellis ? 4 * (kernels + kWide) : 0)),
+        own(raw<float>(fed ? kPlaces * kernels : 0)),
+        path(raw<std::int16_t>(fed ? 2 * kPlaces * kernels : 0)) {
     std::fill_n(weights.get(), kernels + kWide, 1.0F);
     std::fill_n(means.get(), kernels + kWide, 0);
   }
@@ -92,6 +94,8 @@ struct Arrays {
   std::unique_ptr<std::uint32_t[]> second;
   std::unique_ptr<float[]> costs;
   std::unique_ptr<std::int16_t[]> taken;
+  std::unique_ptr<float[]> own;
+  std::unique_ptr<std::int16_t[]> path;
 };
 
 TapTask task_for(const Model& model, const Cells& cells, std::size_t kernels, std::size_t chains, Arrays& a) {
@@ -112,6 +116,8 @@ TapTask task_for(const Model& model, const Cells& cells, std::size_t kernels, st
   task.second = a.second.get();
   task.costs = a.costs.get();
   task.taken = a.taken.get();
+  task.own = a.own.get();
+  task.path = a.path.get();
   return task;
 }
 
@@ -303,7 +309,7 @@ struct ColumnQuantizer::State {
 };
 
 ColumnQuantizer::ColumnQuantizer(std::span<const std::int32_t> levels, std::span<const std::uint64_t> shape,
-                                 int states)
+                                 int states, bool fed)
     : state_(std::make_unique<State>()) {
   core::require(product(shape) == levels.size() && !levels.empty(),
                 "the shape has another number of elements than the levels, or none");
@@ -315,7 +321,7 @@ ColumnQuantizer::ColumnQuantizer(std::span<const std::int32_t> levels, std::span
     check_near("levels", static_cast<float>(v), i);
     if (states != 0) v = 2 * ((v + (v > 0 ? 1 : 0)) >> 1);
   }
-  state_->trellis = column_trellis(grid, states);
+  state_->trellis = column_trellis(grid, states, fed);
   state_->model = analyse(grid, first, kNeverUp, state_->trellis).model;
   core::require(state_->model.shift == 0 && state_->model.centre == 0,
                 "levels: expected some whose rates matter, got too large ones, or too far from zero");
@@ -334,37 +340,53 @@ Trellis ColumnQuantizer::trellis() const noexcept { return state_->trellis; }
 
 void ColumnQuantizer::quantize(std::size_t column, std::span<const float> targets, double delta,
                                double weight, double lambda, std::span<std::int32_t> levels,
-                               std::size_t row_stride, std::size_t column_stride) const {
+                               std::size_t row_stride, std::size_t column_stride,
+                               const RowFeedback& rows) const {
   const Model& model = state_->model;
   const Grid& grid = model.grid;
   core::require(column < columns(), "no such column");
   core::require(targets.size() == grid.rows &&
                     (grid.rows - 1) * row_stride + (columns() - 1) * column_stride < levels.size(),
                 "targets and levels must fit the shape");
+  const std::size_t chains = model.trellis() ? model.chains / grid.cols : 1;
+  const bool fed = !rows.factor.empty();
+  core::require(!fed || (model.trellis() && chains == 1 && rows.factor.size() == grid.rows * grid.rows &&
+                         rows.weights.size() == grid.rows),
+                "row feedback: expected factors and weights of the rows, and a trellis made to be fed");
+  for (std::size_t r = 0; r < grid.rows; ++r) check_near("targets", targets[r], r);
   const std::size_t i = column / grid.taps, t = column % grid.taps;
   const std::size_t part = rows_a_part(grid);
-  const std::size_t chains = model.trellis() ? model.chains / grid.cols : 1;
+  std::vector<float> starts(targets.begin(), targets.end());
+  Arrays a(std::min(part, grid.rows), model.trellis(), fed);
   for (std::size_t first = 0; first < grid.rows; first += part) {
-    const std::size_t rows = std::min(part, grid.rows - first);
-    Arrays a(rows, model.trellis());
-    for (std::size_t o = 0; o < rows; ++o) {
-      const float target = targets[first + o];
-      check_near("targets", target, first + o);
-      a.targets[o] = target;
-      a.weights[o] = static_cast<float>(weight);
+    const std::size_t count = std::min(part, grid.rows - first);
+    for (std::size_t o = 0; o < count; ++o) {
+      a.targets[o] = targets[first + o];
+      a.weights[o] = static_cast<float>(weight) * (fed ? rows.weights[first + o] : 1.0F);
       a.multipliers[o] = multiplier_at(model, first + o, i, t);
+      if (fed) std::fill_n(a.own.get() + o * kPlaces, kPlaces, starts[first + o]);
       if (model.predictors.empty()) continue;
       std::array<std::int32_t, kMaxTaps> kernel{};
       const std::size_t from = (first + o) * row_stride + (column - t) * column_stride;
       for (std::size_t j = 0; j < t; ++j) kernel[j] = levels[from + j * column_stride];
       a.means[o] = predict(model.predictors[t], kernel.data(), t, nullptr);
     }
-    TapTask task = task_for(model, state_->cells, rows, std::min(chains, rows), a);
+    TapTask task = task_for(model, state_->cells, count, std::min(chains, count), a);
     task.lambda = static_cast<float>(lambda);
     task.inward = static_cast<float>(0.5 - delta);
+    if (fed) {
+      task.above = rows.factor.data() + first * grid.rows + first;
+      task.above_stride = grid.rows;
+    }
     choose_levels(task);
-    for (std::size_t o = 0; o < rows; ++o) {
-      levels[(first + o) * row_stride + column * column_stride] = a.levels[o];
+    for (std::size_t o = 0; o < count; ++o) {
+      const std::int32_t level = a.levels[o];
+      levels[(first + o) * row_stride + column * column_stride] = level;
+      if (!fed) continue;
+      const float inward = level > 0 ? task.inward : (level < 0 ? -task.inward : 0.0F);
+      const float missed = a.targets[o] - (static_cast<float>(level) - inward);
+      const float* const factor = rows.factor.data() + (first + o) * grid.rows;
+      for (std::size_t r = first + count; r < grid.rows; ++r) starts[r] += factor[r] * missed;
     }
   }
 }

@@ -39,10 +39,15 @@ std::int32_t floor_of(float x) noexcept {
   return cut - (x < static_cast<float>(cut) ? 1 : 0);
 }
 
+/// What level v stands for.
+float value_of(const TapTask& r, std::int32_t v) noexcept {
+  const float inward = v > 0 ? r.inward : (v < 0 ? -r.inward : 0.0F);
+  return static_cast<float>(v) - inward;
+}
+
 /// What level v costs where `bits` are its rate.
 float cost_of(const TapTask& r, float target, float weight, std::int32_t v, float bits) noexcept {
-  const float inward = v > 0 ? r.inward : (v < 0 ? -r.inward : 0.0F);
-  const float error = target - (static_cast<float>(v) - inward);
+  const float error = target - value_of(r, v);
   return weight * (error * error) + r.lambda * bits;
 }
 
@@ -129,8 +134,62 @@ void follow_chain(const TapTask& task, std::size_t first, std::vector<Step>& ste
   }
 }
 
+/// One chain down which errors are fed: each state has targets of its own, those of the path that leads to
+/// it.
+template <int kLogStates>
+void follow_fed(const TapTask& task) {
+  constexpr std::size_t states = std::size_t{1} << kLogStates;
+  constexpr auto arrivals = make_arrivals<kLogStates>();
+  struct State {
+    float cost = kFar;
+    std::vector<float> targets;
+    std::vector<std::int32_t> levels;
+  };
+  std::vector<State> all(states);
+  for (std::size_t s = 0; s < states; ++s) {
+    for (std::size_t q = 0; q < task.kernels; ++q) {
+      all[s].targets.push_back(task.own[q * kPlaces + place_of(s)]);
+    }
+  }
+  all[0].cost = 0.0F;
+  for (std::size_t q = 0; q < task.kernels; ++q) {
+    std::vector<Two> two;
+    for (std::size_t s = 0; s < states; ++s) {
+      const float target = std::min(std::max(all[s].targets[q], -kMostTarget), kMostTarget);
+      two.push_back(
+          of_union(task, target, task.weights[q], task.means[q], task.multipliers[q], (s & 1) != 0));
+    }
+    std::vector<State> next(states);
+    for (std::size_t t = 0; t < states; ++t) {
+      const auto arrive = [&](std::size_t which) {
+        const std::size_t from = arrivals[t].from[which];
+        const Candidate c = arrivals[t].subset[which] >= 2 ? two[from].odd : two[from].even;
+        return Candidate{c.level, all[from].cost + c.cost};
+      };
+      const Candidate one = arrive(0), other = arrive(1), best = cheaper(one, other);
+      next[t] = all[arrivals[t].from[other.cost < one.cost ? 1 : 0]];
+      next[t].cost = best.cost;
+      next[t].levels.push_back(best.level);
+      const float missed = task.targets[q] - value_of(task, best.level);
+      for (std::size_t r = q + 1; r < task.kernels; ++r) {
+        next[t].targets[r] += task.above[q * task.above_stride + r] * missed;
+      }
+    }
+    all = std::move(next);
+    if ((q + 1) % kLevelling == 0) {
+      float least = kFar;
+      for (const State& s : all) least = std::min(least, s.cost);
+      for (State& s : all) s.cost -= least;
+    }
+  }
+  const auto cheapest = std::min_element(all.begin(), all.end(),
+                                         [](const State& a, const State& b) { return a.cost < b.cost; });
+  std::copy(cheapest->levels.begin(), cheapest->levels.end(), task.levels);
+}
+
 template <int kLogStates>
 void follow(const TapTask& task) {
+  if (task.above != nullptr) return follow_fed<kLogStates>(task);
   std::vector<Step> steps;
   for (std::size_t m = 0; m < std::min(task.chains, task.kernels); ++m) {
     follow_chain<kLogStates>(task, m, steps);

@@ -11,7 +11,8 @@
 /// Only the encoder runs this; all kernels give the same levels, to the bit.
 namespace rdquant::codec {
 
-inline constexpr std::size_t kWide = 16;  ///< chains that a kernel handles together
+inline constexpr std::size_t kWide = 16;    ///< chains that a kernel handles together
+inline constexpr std::size_t kPlaces = 32;  ///< for states: state s is at s/2 + 16·(s mod 2)
 
 /// The levels of one tap of some kernels of a part, kernel 0 being the first of its part. Of `targets`,
 /// `weights`, `means` and `multipliers` kWide elements more than kernels can be read.
@@ -32,10 +33,17 @@ struct TapTask {
   float inward = 0.0F;             ///< level v stands for v − sign(v)·inward
   float lambda = 0.0F;             ///< squared error, in levels², that a bit is worth
   std::int32_t* levels = nullptr;  ///< out
+  // errors fed down one chain: what row i misses of targets[i], times above[i·above_stride + q], is added to
+  // the target of each later row q; null: none
+  const float* above = nullptr;
+  std::size_t above_stride = 0;
   // memory: kernels + kWide elements each, and of every subset
   std::uint32_t* second = nullptr;
   float* costs = nullptr;
   std::int16_t* taken = nullptr;
+  // memory where errors are fed down: kPlaces elements a kernel, and twice as many
+  float* own = nullptr;  ///< targets of each state; at first of them all: targets, and what was fed before
+  std::int16_t* path = nullptr;  ///< levels taken, and where from
 };
 
 /// Where a state is reached from: two states, and the subset ⌊v/2⌋ mod 2·2 + v mod 2 taken from each.
@@ -61,6 +69,11 @@ template <int kLogStates>
 
 inline constexpr float kFar = 1e30F;           ///< cost of a state that cannot be reached
 inline constexpr std::size_t kLevelling = 16;  ///< steps after which the least cost is subtracted from all
+
+inline constexpr float kMostTarget = static_cast<float>(kReach - 8);
+[[nodiscard]] constexpr std::size_t place_of(std::size_t state) noexcept {
+  return state / 2 + kPlaces / 2 * (state % 2);
+}
 
 /// Elements from one subset's costs to the next one's.
 [[nodiscard]] inline std::size_t stride_of(const TapTask& task) noexcept { return task.kernels + kWide; }

@@ -1,6 +1,7 @@
 // choose_levels over vectors of kWide chains, for an instruction set that defines, before it includes this
-// file, `gather` (kWide cells). The same arithmetic as choose_levels_plain (viterbi.cpp), which is the
-// definition. Vectors are the compiler's own, of 64 bytes on every machine.
+// file, `gather` (kWide cells) and `permute` (elements of two vectors). The same arithmetic as
+// choose_levels_plain (viterbi.cpp), which is the definition. Vectors are the compiler's own, of 64 bytes on
+// every machine.
 #include <cstring>
 
 #include "viterbi.hpp"
@@ -52,10 +53,14 @@ inline Ints start_of(const auto& task, Ints k, Ints mean, Ints multiplier, Ints 
   return choose(symbol <= 0, Ints{}, inner);
 }
 
-inline Floats cost_of(const TapTask& task, Floats target, Floats weight, Ints v, Floats bits) {
+inline Floats value_of(const TapTask& task, Ints v) {
   const Floats inward =
       choose(v > 0, Floats{} + task.inward, choose(v < 0, Floats{} - task.inward, Floats{}));
-  const Floats error = target - (to_floats(v) - inward);
+  return to_floats(v) - inward;
+}
+
+inline Floats cost_of(const TapTask& task, Floats target, Floats weight, Ints v, Floats bits) {
+  const Floats error = target - value_of(task, v);
   return weight * (error * error) + task.lambda * bits;
 }
 
@@ -68,13 +73,23 @@ inline Candidates cheaper(const Candidates& a, const Candidates& b) {
   return {choose(second, b.level, a.level), choose(second, b.cost, a.cost)};
 }
 
-/// Four neighbours of the targets of kernels q, q + 1, …; returns the coded level of the lowest.
+/// What levels are to be chosen for.
+struct Wanted {
+  Floats target, weight;
+  Ints mean, multiplier;
+};
+/// Of kernels q, q + 1, …
+inline Wanted wanted_at(const TapTask& task, std::size_t q) {
+  return {load<Floats>(task.targets + q), load<Floats>(task.weights + q), load<Ints>(task.means + q),
+          load<Ints>(task.multipliers + q)};
+}
+
+/// Four neighbours of the targets; returns the coded level of the lowest.
 template <bool kHalved, bool kOdd>
-inline Ints around(const TapTask& task, std::size_t q, Candidates (&four)[4]) {
+inline Ints around(const TapTask& task, const Wanted& wanted, Candidates (&four)[4]) {
   constexpr std::int32_t odd = kOdd ? 1 : 0;
   const Ints dead = Ints{} + (kOdd ? 0 : task.dead);
-  const auto target = load<Floats>(task.targets + q), weight = load<Floats>(task.weights + q);
-  const auto whole = load<Ints>(task.means + q), multiplier = load<Ints>(task.multipliers + q);
+  const auto& [target, weight, whole, multiplier] = wanted;
   const Ints mean = kHalved ? (whole >> 1) - 8 * odd : whole;
   const Ints first = floor_of(kHalved ? 0.5F * (target - static_cast<float>(odd)) : target) - 1;
   Ints start = start_of(task, first, mean, multiplier, dead);
@@ -87,21 +102,32 @@ inline Ints around(const TapTask& task, std::size_t q, Candidates (&four)[4]) {
   return first;
 }
 
-/// What the cheapest level of each subset costs, for every kernel, and that level. The subsets of a union
-/// follow from its four candidates by the parity of the first one.
+/// The cheapest levels of a union's two subsets, those of even and of odd ⌊v/2⌋. They follow from four
+/// candidates by the parity of the first one.
+struct Two {
+  Candidates even, odd;
+};
 template <bool kOdd>
-inline void best_of_union(const TapTask& task, std::size_t q) {
+inline Two of_union(const TapTask& task, const Wanted& wanted) {
   Candidates four[4];
-  const Ints first = around<true, kOdd>(task, q, four);
+  const Ints first = around<true, kOdd>(task, wanted, four);
   const Candidates a = cheaper(four[0], four[2]), b = cheaper(four[1], four[3]);
   const Ints swap = (first & 1) != 0;
-  const auto put = [&](std::size_t subset, Ints level, Floats cost) {
-    const auto small = __builtin_convertvector(level, Shorts);
+  return {{choose(swap, b.level, a.level), choose(swap, b.cost, a.cost)},
+          {choose(swap, a.level, b.level), choose(swap, a.cost, b.cost)}};
+}
+
+/// What the cheapest level of each subset costs, for every kernel, and that level.
+template <bool kOdd>
+inline void best_of_union(const TapTask& task, std::size_t q) {
+  const auto put = [&](std::size_t subset, const Candidates& best) {
+    const auto small = __builtin_convertvector(best.level, Shorts);
     std::memcpy(task.taken + subset * stride_of(task) + q, &small, sizeof small);
-    std::memcpy(task.costs + subset * stride_of(task) + q, &cost, sizeof cost);
+    std::memcpy(task.costs + subset * stride_of(task) + q, &best.cost, sizeof best.cost);
   };
-  put(kOdd, choose(swap, b.level, a.level), choose(swap, b.cost, a.cost));
-  put(2 + kOdd, choose(swap, a.level, b.level), choose(swap, a.cost, b.cost));
+  const Two two = of_union<kOdd>(task, wanted_at(task, q));
+  put(kOdd, two.even);
+  put(2 + kOdd, two.odd);
 }
 
 /// Up to kWide chains beginning at kernel `first`.
@@ -168,8 +194,155 @@ class Paths {
   }
 };
 
+/// One chain down which errors are fed: each state has targets of its own, those of the path that leads to
+/// it. States of even number are in the first vector of a pair, odd ones in the second.
+template <int kLogStates>
+class FedPath {
+ public:
+  static void follow(const TapTask& task) {
+    Pair<Floats> cost{{Floats{} + kFar, Floats{} + kFar}};
+    cost.at[0][0] = 0.0F;
+    for (std::size_t first = 0; first < task.kernels; first += kLevelling) {
+      const std::size_t last = first + kLevelling < task.kernels ? first + kLevelling : task.kernels;
+      Block block{first, {{kLane, kLane + static_cast<std::int32_t>(kWide)}}, {}};
+      for (std::size_t q = first; q < last; ++q) step(task, q, block, cost);
+      for (std::size_t q = last; q < task.kernels; ++q) store(task, q, targets_of(task, q, block, last));
+      if (last - first == kLevelling) level(cost);
+    }
+    back(task, cost);
+  }
+
+ private:
+  static constexpr std::size_t kStates = std::size_t{1} << kLogStates;
+  static constexpr auto kArrivals = make_arrivals<kLogStates>();
+  static constexpr Ints kLane = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+
+  template <typename Vector>
+  struct Pair {
+    Vector at[2];
+  };
+
+  /// What the paths to all states have in common with those at row `first`, and what they missed since.
+  struct Block {
+    std::size_t first;
+    Pair<Ints> origin;  ///< places at row `first`
+    Pair<Floats> missed[kLevelling];
+  };
+
+  /// Of the two arrivals at each place: where from, and whether by odd ⌊v/2⌋.
+  struct Places {
+    std::int32_t from[2][kPlaces] = {};
+    std::int32_t odd[2][kPlaces] = {};
+  };
+  static constexpr Places kPlacesOf = [] {
+    Places p;
+    for (std::size_t which = 0; which < 2; ++which) {
+      for (std::size_t place = 0; place < kPlaces; ++place) {
+        p.from[which][place] = static_cast<std::int32_t>(place);
+      }
+      for (std::size_t t = 0; t < kStates; ++t) {
+        const Arrival& arrival = kArrivals[t];
+        p.from[which][place_of(t)] = static_cast<std::int32_t>(place_of(arrival.from[which]));
+        p.odd[which][place_of(t)] = arrival.subset[which] >= 2 ? -1 : 0;
+      }
+    }
+    return p;
+  }();
+
+  static Ints from_of(std::size_t which, std::size_t p) {
+    return load<Ints>(kPlacesOf.from[which] + p * kWide);
+  }
+
+  template <typename Vector>
+  static Pair<Vector> permuted(const Pair<Vector>& a, const Pair<Ints>& from) {
+    return {{permute(a.at[0], a.at[1], from.at[0]), permute(a.at[0], a.at[1], from.at[1])}};
+  }
+
+  static void store(const TapTask& task, std::size_t q, const Pair<Floats>& targets) {
+    std::memcpy(task.own + q * kPlaces, &targets, sizeof targets);
+  }
+
+  /// Targets of row q in every state, with what rows of the block before `end` feed into them.
+  static Pair<Floats> targets_of(const TapTask& task, std::size_t q, const Block& block, std::size_t end) {
+    Pair<Floats> own;
+    std::memcpy(&own, task.own + q * kPlaces, sizeof own);
+    own = permuted(own, block.origin);
+    for (std::size_t i = block.first; i < end; ++i) {
+      const float share = task.above[i * task.above_stride + q];
+      for (std::size_t p = 0; p < 2; ++p) own.at[p] += share * block.missed[i - block.first].at[p];
+    }
+    return own;
+  }
+
+  static Two levels_of(const TapTask& task, std::size_t q, Floats target, std::size_t odd) {
+    const Floats most = Floats{} + kMostTarget;
+    target = choose(target < -most, -most, choose(most < target, most, target));
+    const Wanted wanted = {target, Floats{} + task.weights[q], Ints{} + task.means[q],
+                           Ints{} + task.multipliers[q]};
+    return odd != 0 ? of_union<true>(task, wanted) : of_union<false>(task, wanted);
+  }
+
+  static void step(const TapTask& task, std::size_t q, Block& block, Pair<Floats>& cost) {
+    const Pair<Floats> own = targets_of(task, q, block, q);
+    Pair<Ints> even_level, odd_level;
+    Pair<Floats> even_cost, odd_cost;
+    for (std::size_t p = 0; p < 2; ++p) {
+      const Two two = levels_of(task, q, own.at[p], p);
+      even_level.at[p] = two.even.level;
+      odd_level.at[p] = two.odd.level;
+      even_cost.at[p] = cost.at[p] + two.even.cost;
+      odd_cost.at[p] = cost.at[p] + two.odd.cost;
+    }
+    Pair<Ints> from, level;
+    for (std::size_t p = 0; p < 2; ++p) {
+      const auto arrive = [&](std::size_t which) -> Candidates {
+        const Ints at = from_of(which, p), odd = load<Ints>(kPlacesOf.odd[which] + p * kWide);
+        return {choose(odd, permute(odd_level.at[0], odd_level.at[1], at),
+                       permute(even_level.at[0], even_level.at[1], at)),
+                choose(odd, permute(odd_cost.at[0], odd_cost.at[1], at),
+                       permute(even_cost.at[0], even_cost.at[1], at))};
+      };
+      const Candidates one = arrive(0), two = arrive(1), best = cheaper(one, two);
+      cost.at[p] = best.cost;
+      level.at[p] = best.level;
+      from.at[p] = choose(two.cost < one.cost, from_of(1, p), from_of(0, p));
+    }
+    for (std::size_t i = block.first; i < q; ++i) {
+      block.missed[i - block.first] = permuted(block.missed[i - block.first], from);
+    }
+    block.origin = permuted(block.origin, from);
+    for (std::size_t p = 0; p < 2; ++p) {
+      block.missed[q - block.first].at[p] = task.targets[q] - value_of(task, level.at[p]);
+      const auto taken = __builtin_convertvector(level.at[p], Shorts);
+      const auto origin = __builtin_convertvector(from.at[p], Shorts);
+      std::memcpy(task.path + (2 * q * kPlaces) + p * kWide, &taken, sizeof taken);
+      std::memcpy(task.path + ((2 * q + 1) * kPlaces) + p * kWide, &origin, sizeof origin);
+    }
+  }
+
+  static void level(Pair<Floats>& cost) {
+    float low = kFar;
+    for (std::size_t s = 0; s < kStates; ++s) low = of(cost, s) < low ? of(cost, s) : low;
+    for (Floats& c : cost.at) c -= low;
+  }
+  static float of(const Pair<Floats>& cost, std::size_t state) { return cost.at[state % 2][state / 2]; }
+
+  static void back(const TapTask& task, const Pair<Floats>& cost) {
+    std::size_t state = 0;
+    for (std::size_t s = 1; s < kStates; ++s) {
+      if (of(cost, s) < of(cost, state)) state = s;
+    }
+    std::size_t place = place_of(state);
+    for (std::size_t q = task.kernels; q-- > 0;) {
+      task.levels[q] = task.path[2 * q * kPlaces + place];
+      place = static_cast<std::size_t>(task.path[(2 * q + 1) * kPlaces + place]);
+    }
+  }
+};
+
 template <int kLogStates>
 void follow_all(const TapTask& task) {
+  if (task.above != nullptr) return FedPath<kLogStates>::follow(task);
   for (std::size_t q = 0; q < task.kernels; q += kWide) {
     best_of_union<false>(task, q);
     best_of_union<true>(task, q);
@@ -183,7 +356,7 @@ void follow_all(const TapTask& task) {
 void one_by_one(const TapTask& task) {
   for (std::size_t q = 0; q < task.kernels; q += kWide) {
     Candidates four[4];
-    (void)around<false, false>(task, q, four);
+    (void)around<false, false>(task, wanted_at(task, q), four);
     const Ints level = cheaper(cheaper(four[0], four[1]), cheaper(four[2], four[3])).level;
     const std::size_t left = task.kernels - q;
     std::memcpy(task.levels + q, &level, sizeof(std::int32_t) * (left < kWide ? left : kWide));

@@ -16,6 +16,15 @@ inline Ints gather(const std::uint32_t* cells, Ints at) {
   return out;
 }
 
+inline Floats permute(Floats a, Floats b, Ints at) {
+  return reinterpret_cast<Floats>(_mm512_permutex2var_ps(
+      reinterpret_cast<__m512>(a), reinterpret_cast<__m512i>(at), reinterpret_cast<__m512>(b)));
+}
+inline Ints permute(Ints a, Ints b, Ints at) {
+  return reinterpret_cast<Ints>(_mm512_permutex2var_epi32(
+      reinterpret_cast<__m512i>(a), reinterpret_cast<__m512i>(at), reinterpret_cast<__m512i>(b)));
+}
+
 }  // namespace
 }  // namespace rdquant::codec
 

@@ -41,6 +41,7 @@ class Feedback:
         levels: NDArray[Any],
         threads: int,
         largest: int = ...,
+        outputs: Feedback | None = ...,
     ) -> float: ...
     def round_on_trellis(
         self,
@@ -50,4 +51,5 @@ class Feedback:
         columns: ColumnQuantizer,
         levels: NDArray[Any],
         threads: int,
+        outputs: Feedback | None = ...,
     ) -> float: ...

@@ -67,6 +67,8 @@ class LayerRounder:
         moments: Moments | None = None,
         threads: int = 0,
         trellis: int = 0,
+        sensitivity: NDArray[np.float64] | None = None,
+        lean: float = 0.0,
     ) -> None:
         self._states = trellis
         self._layer = layer if moments is not None else None
@@ -77,6 +79,7 @@ class LayerRounder:
         if self._layer is None or moments is None:
             self._matrix = self._weight.reshape(1, -1)
             self._feedback: Feedback | None = None
+            self._outputs: Feedback | None = None
             self._bias, self._mean = None, None
             self.energy = float(np.square(self._matrix, dtype=np.float64).sum())
             self.noise = float(self._matrix.size)
@@ -86,7 +89,9 @@ class LayerRounder:
         covariance = moments.matrix(self._bias is not None, threads)
         self._mean = None if bias is None else moments.mean()
         self._feedback = Feedback(covariance, threads)
+        self._outputs = None if sensitivity is None else Feedback(sensitivity, threads)
         grouped = self._matrix.astype(np.float64).reshape(len(covariance), -1, self._matrix.shape[1])
+        self._leaning = np.zeros(0) if not lean or bias is None else _leaning(grouped, covariance, lean)
         self.energy = float(np.einsum("gri,gij,grj->", grouped, covariance, grouped, optimize=True))
         """Variance of the outputs (second moment without a bias), summed over rows."""
         self.noise = self._matrix.size * self._feedback.mean_weight
@@ -111,13 +116,17 @@ class LayerRounder:
             return Rounded(coded, None, error)
         matrix = np.empty(self._matrix.shape, np.int32)
         apart = self._layer.strides_in_tensor
-        loss = self._feedback.round(self._matrix, step, 0.0, None, *apart, matrix, self._threads)
+        loss = self._feedback.round(
+            self._matrix, step, 0.0, None, *apart, matrix, self._threads, outputs=self._outputs
+        )
         first = levels = self._layer.tensor(matrix)
         for _ in range(rounds if rate > 0 else 0):
             if levels.min() == levels.max():
                 break
             rates = LevelRates(levels, list(levels.shape))
-            loss = self._feedback.round(self._matrix, step, rate, rates, *apart, matrix, self._threads)
+            loss = self._feedback.round(
+                self._matrix, step, rate, rates, *apart, matrix, self._threads, outputs=self._outputs
+            )
             levels = self._layer.tensor(matrix)
         scalar = self._with_bias(step, Optimised(levels, Deadzone(step, 0.5)), loss)
         path = self._on_trellis(step, rate, first)
@@ -132,13 +141,13 @@ class LayerRounder:
             return None
         if self._layer.groups > 1 or self._layer.transposed or np.abs(first).max() > _TRELLIS_MOST:
             return None
-        columns = ColumnQuantizer(2 * first, self._states)
+        columns = ColumnQuantizer(2 * first, self._states, self._outputs is not None)
         if (columns.rows, columns.columns) != self._matrix.shape:
             return None
         matrix = np.empty(self._matrix.shape, np.int32)
         # Of the step between neighbouring levels, odd and even ones.
         loss = self._feedback.round_on_trellis(
-            self._matrix, step / 2, 4 * rate, columns.core, matrix, self._threads
+            self._matrix, step / 2, 4 * rate, columns.core, matrix, self._threads, self._outputs
         )
         levels = Optimised(
             matrix.reshape(first.shape), Deadzone(step / 2, 0.5), columns.states, columns.chains
@@ -178,9 +187,21 @@ class LayerRounder:
     def _with_bias(self, step: float, weight: Optimised, loss: float) -> Rounded:
         if self._bias is None or self._mean is None or self._feedback is None or self._layer is None:
             return Rounded(weight, None, loss)
-        shift = self._shift(self._matrix.astype(np.float64) - self._layer.matrix(weight.dequantize()))
+        error = self._matrix.astype(np.float64) - self._layer.matrix(weight.dequantize())
+        shift = self._shift(error)
         assert shift is not None
+        if len(self._leaning):
+            shift = shift + np.einsum("ri,ri->r", error, self._leaning)
         # A bias is a weight whose input is 1: at this step its error costs what a weight's does.
         bias_step = step * float(np.sqrt(self._feedback.mean_weight))
         wanted = np.clip(np.rint((self._bias + shift) / bias_step), -_LARGEST, _LARGEST)
         return Rounded(weight, Optimised(wanted.astype(np.int32), Deadzone(bias_step, 0.5)), loss)
+
+
+def _leaning(rows: NDArray[np.float64], covariance: NDArray[np.float64], lean: float) -> NDArray[np.float64]:
+    """[outputs, inputs]: how far inputs lie from their mean, on average, where an output is `lean` standard deviations
+    above its own, as regression has it.
+    """
+    together = np.einsum("gri,gij->grj", rows, covariance, optimize=True)
+    deviation = np.sqrt(np.maximum(np.einsum("gri,gri->gr", together, rows), 1e-30))
+    return (lean * together / deviation[..., np.newaxis]).reshape(-1, rows.shape[2])

@@ -139,13 +139,14 @@ class ColumnQuantizer:
         levels: int32 levels of the first quantization, shape of the tensor, in multiples of the step that
             targets are divided by. They need to follow no trellis.
         trellis: states, as for `optimise`; the chains run down the columns.
+        fed: errors are fed down the columns (see `rdquant.calibrate.LayerRounder`), which then have one chain each.
 
     Raises:
         InvalidArgument: other states, or levels so large that rates do not matter.
     """
 
-    def __init__(self, levels: NDArray[np.int32], trellis: int = 8) -> None:
-        self.core = _core.ColumnQuantizer(levels, list(levels.shape), trellis)
+    def __init__(self, levels: NDArray[np.int32], trellis: int = 8, fed: bool = False) -> None:
+        self.core = _core.ColumnQuantizer(levels, list(levels.shape), trellis, fed)
         self.rows: int = self.core.rows
         self.columns: int = self.core.columns
         self.states: int = self.core.trellis.states

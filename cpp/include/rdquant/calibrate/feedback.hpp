@@ -42,6 +42,12 @@ class Feedback {
   std::vector<float> factors_, weights_;
 };
 
+/// Outputs of a layer that matter together, by second moments G of the gradient at them: the loss is then
+/// Σ G_ir·(w_i − Δq_i)·C·(w_r − Δq_r)ᵀ over pairs of rows (a Kronecker-factored curvature: Martens and
+/// Grosse, 2015; both factors are fed back as by Tseng et al., "Model-preserving adaptive rounding", 2025).
+/// With G factorised as C is, by F' and d', row r of a column is best where Δ·q_r is nearest to t_r + Σ_{i<r}
+/// F'_ir·m_i, with m_i = t_i − Δ·q_i.
+
 /// One column of weights to round: rows [first_row, first_row + rows) of a layer.
 struct Column {
   std::size_t index = 0;      ///< column, 0 … inputs − 1
@@ -52,6 +58,26 @@ struct Column {
   /// Levels of this column, one a row; those of the column `j` before stand at levels − j·stride.
   std::int32_t* levels = nullptr;
   std::size_t stride = 0;
+  /// Of its rows, where outputs matter together: F' [rows, rows] and d', their mean 1; else empty.
+  codec::RowFeedback outputs{};
+
+  [[nodiscard]] float row_weight(std::size_t row) const noexcept {
+    return outputs.weights.empty() ? 1.0F : outputs.weights[row];
+  }
+};
+
+/// The targets of a column's rows while levels are chosen from the first to the last.
+class FedTargets {
+ public:
+  explicit FedTargets(const Column& column);
+  [[nodiscard]] float operator[](std::size_t row) const noexcept { return targets_[row]; }
+  /// Row `row` gets `value`: feeds what it misses to the rows behind it, and returns what it misses of its
+  /// target.
+  float settle(std::size_t row, float value);
+
+ private:
+  const Column& column_;
+  std::vector<float> targets_;
 };
 
 /// How a column is rounded: the exchangeable step. Values are `step`·level.
@@ -109,11 +135,13 @@ class TrellisRounder final : public ColumnRounder {
 };
 
 /// Rounds the weights [rows, inputs] of a layer column after column; row r belongs to group r·groups/rows.
-/// Writes levels of the same shape and returns the loss, Σ over rows of e·C·eᵀ. Results do not depend on the
-/// number of threads (0: all cores).
+/// Writes levels of the same shape and returns the loss, Σ over rows of e·C·eᵀ, or with `outputs`, G
+/// factorised for each group, Σ G_ir·e_i·C·e_rᵀ over G's mean d'. Results do not depend on the number of
+/// threads (0: all cores).
 ///
 /// @throws InvalidArgument  sizes do not fit, or the step is not above 0 and finite.
 double round_with_feedback(const Feedback& feedback, std::span<const float> weights, double step,
-                           const ColumnRounder& rounder, std::span<std::int32_t> levels, int threads);
+                           const ColumnRounder& rounder, std::span<std::int32_t> levels, int threads,
+                           const Feedback* outputs = nullptr);
 
 }  // namespace rdquant::calibrate

@@ -41,17 +41,25 @@ struct RdoResult {
 [[nodiscard]] RdoResult quantize_rdo(std::span<const float> x, std::span<const std::uint64_t> shape,
                                      const RdoOptions& options, std::span<const float> weights = {});
 
+/// Errors fed down a column, from row to row, where outputs of a layer matter together: what row i misses of
+/// its target, times factor[i·rows + r], is added to the target of every later row r.
+struct RowFeedback {
+  std::span<const float> factor;   ///< [rows, rows], used above the diagonal; empty: nothing is fed
+  std::span<const float> weights;  ///< of the squared errors, one a row
+};
+
 /// Rates fitted to levels of a tensor, for quantizing it column by column where each column's targets depend
 /// on the errors of those before it (error feedback). A column is one (input channel, tap): element `column`
 /// of every row of shape[0] × the rest.
 class ColumnQuantizer {
  public:
   /// `levels`: of a first quantization of the same tensor with the same step; they need to follow no trellis.
-  /// `states` as in RdoOptions.
+  /// `states` as in RdoOptions. `fed`: errors are fed down the columns, which then have one chain each.
   ///
   /// @throws InvalidArgument  the sizes differ, states are none of those, or levels beyond ±8183; without a
   /// trellis also levels so large, or so far from zero, that their rates do not matter.
-  ColumnQuantizer(std::span<const std::int32_t> levels, std::span<const std::uint64_t> shape, int states);
+  ColumnQuantizer(std::span<const std::int32_t> levels, std::span<const std::uint64_t> shape, int states,
+                  bool fed = false);
   ~ColumnQuantizer();
   ColumnQuantizer(ColumnQuantizer&&) noexcept;
   ColumnQuantizer& operator=(ColumnQuantizer&&) noexcept;
@@ -64,12 +72,12 @@ class ColumnQuantizer {
   /// Chooses the levels of a column from targets in steps, one a row, to levels[row·row_stride +
   /// column·column_stride]. The columns that belong to the same input channel are taken in order: those
   /// before are predicted from. `lambda`: error in steps², times `weight`, that a bit is worth; level v
-  /// stands for v − sign(v)·(½ − δ).
+  /// stands for v − sign(v)·(½ − δ). `rows`: on a trellis, of quantizers made to be fed.
   ///
   /// @throws InvalidArgument  sizes that differ, no such column, a target that is not finite or beyond ±8183.
   void quantize(std::size_t column, std::span<const float> targets, double delta, double weight,
                 double lambda, std::span<std::int32_t> levels, std::size_t row_stride,
-                std::size_t column_stride) const;
+                std::size_t column_stride, const RowFeedback& rows = {}) const;
 
  private:
   struct State;
