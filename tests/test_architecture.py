@@ -62,6 +62,7 @@ PYTHON_PARTS = {
 PRIVATE = {
     "_allocation": "compression",
     "_compressed": "compression",
+    "_levels": "compression",
     "_tolerance": "compression",
     "_dependence": "stats",
     "_fitting": "stats",

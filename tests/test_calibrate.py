@@ -11,10 +11,16 @@ from onnx import helper
 
 import models
 import rdquant as rdq
-from classifier import classifier
 from rdquant import InvalidArgument
 from rdquant._core.calibrate import Feedback
-from rdquant.calibrate import Layer, LayerRounder, by_input, covariances, following, layers_of, stream
+from rdquant.calibrate import (
+    Layer,
+    LayerRounder,
+    Sensitivity,
+    covariances,
+    layers_of,
+    stream,
+)
 from rdquant.codec import decode_levels
 
 Array = NDArray[Any]
@@ -229,7 +235,11 @@ def test_rounding_keeps_outputs_and_their_mean(transposed: bool, groups: int) ->
 
 
 def wide_rounder(
-    shape: tuple[int, ...], trellis: int, groups: int = 1, transposed: bool = False
+    shape: tuple[int, ...],
+    trellis: int,
+    groups: int = 1,
+    transposed: bool = False,
+    sensitivity: Sensitivity | None = None,
 ) -> tuple[LayerRounder, Layer, Array, Array]:
     """Of Laplacian weights over correlated inputs; the layer, the weights and the covariance [inputs, inputs]."""
     kind = "convolution" if len(shape) == 4 else "product"
@@ -244,7 +254,7 @@ def wide_rounder(
         def mean(self) -> Array:
             return np.zeros((groups, layer.inputs))
 
-    return LayerRounder(w, None, layer, Known(), 1, trellis), layer, w, c
+    return LayerRounder(w, None, layer, Known(), 1, trellis, sensitivity), layer, w, c
 
 
 @pytest.mark.parametrize("shape", [(300, 40), (90, 12, 3, 3), (500, 8, 1, 1)])
@@ -263,6 +273,50 @@ def test_a_trellis_keeps_outputs_better_at_the_same_size(shape: tuple[int, ...],
     assert gain > 0.6
 
 
+@pytest.mark.parametrize(("shape", "groups"), [((60, 40), 1), ((48, 12, 3, 3), 1), ((96, 24, 1, 1), 4)])
+@pytest.mark.parametrize("states", [0, 32])
+def test_outputs_that_matter_together_share_their_errors(
+    shape: tuple[int, ...], groups: int, states: int
+) -> None:
+    rows = shape[0] // groups
+    moments = np.stack([np.cov(correlated(rows, 4 * rows).T)] * groups)
+
+    def told(images: int) -> Any:
+        return wide_rounder(shape, states, groups, sensitivity=Sensitivity(moments, 0.0, images))
+
+    (plain, layer, w, c), fed, few = wide_rounder(shape, states, groups), told(rows)[0], told(rows - 1)[0]
+
+    def loss(found: LayerRounder) -> tuple[float, float]:
+        given = found.round(0.6, 0.08).weight
+        error = layer.matrix(w - given.dequantize()).astype(np.float64).reshape(groups, rows, -1)
+        total = np.einsum("gpr,gpi,ij,grj->", moments, error, c, error, optimize=True)
+        return float(total), 8 * len(given.encode()) / w.size
+
+    (before, bits), (after, more) = loss(plain), loss(fed)
+    assert 10 * np.log10(before / after) + 6.02 * (bits - more) > 1.0, "decibels at equal bits"
+    assert loss(few) == (before, bits), "fewer images than outputs tell nothing of pairs"
+
+
+def test_a_bias_makes_up_for_errors_where_outputs_matter() -> None:
+    _, layer, x, w, b = rounder()
+    moments, covariance = np.eye(8)[np.newaxis], np.cov(x.astype(np.float64).T, bias=True)
+
+    class Known:
+        def matrix(self, centred: bool, threads: int) -> Array:
+            return covariance[np.newaxis]
+
+        def mean(self) -> Array:
+            return x.mean(axis=0, dtype=np.float64)[np.newaxis]
+
+    found = LayerRounder(w, b, layer, Known(), 1, 0, Sensitivity(moments, 1.5, 1)).round(0.25)
+    assert found.bias is not None
+    error = w - found.weight.dequantize()
+    together = w @ covariance
+    where = x.mean(axis=0) + 1.5 * together / np.sqrt((together * w).sum(axis=1, keepdims=True))
+    wanted = b + (error * where).sum(axis=1)
+    np.testing.assert_allclose(found.bias.dequantize(), wanted, atol=0.51 * found.bias.quantizer.step)
+
+
 @pytest.mark.parametrize(
     ("shape", "groups", "transposed"),
     [((96, 8, 3, 3), 4, False), ((40, 300), 1, True), ((40, 2, 9, 9), 1, False)],
@@ -278,54 +332,6 @@ def test_levels_beyond_a_trellis_are_scalar() -> None:
     found, *_ = wide_rounder((300, 40), 8)
     assert found.round(1e-3, 0.08).weight.states == 0
     assert found.round(0.1, 0.08).weight.states == 8
-
-
-def test_layers_make_up_for_those_before_them() -> None:
-    model, data = classifier(), rdq.Digits("train")
-    first, second = layers_of(model)
-    weights = model.weights()
-    (fit, _), (held, _) = data.get(np.arange(600)), data.get(np.arange(600, 1198))
-    moments = covariances(model, [fit], [first, second])
-    one = LayerRounder(weights["w"], weights["b"], first, moments["w"]).round(0.4)
-    assert one.bias is not None
-    rounded = model.replace_weights({"w": one.weight.dequantize(), "b": one.bias.dequantize()})
-    wanted = rdq.Session(model).run({"x": held})["y"]
-    alone = LayerRounder(weights["v"], weights["h"], second, moments["v"])
-    ((layer, after),) = following(model, rounded, [second], lambda: [fit])
-    assert layer is second
-    errors = []
-    for chosen in (alone, after):
-        two = chosen.round(0.05)
-        assert two.bias is not None
-        tensors = {"v": two.weight.dequantize(), "h": two.bias.dequantize()}
-        given = rdq.Session(rounded.replace_weights(tensors)).run({"x": held})["y"]
-        errors.append(float(np.square(given - wanted).mean()))
-    assert errors[1] < 0.8 * errors[0]
-
-
-def test_layers_that_read_one_value_are_followed_together() -> None:
-    random = np.random.default_rng(0)
-    nodes = [
-        helper.make_node("Conv", ["x", "u"], ["a"], "first", pads=[1, 1, 1, 1]),
-        helper.make_node("Conv", ["a", "v"], ["b"], "wide", pads=[1, 1, 1, 1]),
-        helper.make_node("Conv", ["a", "w"], ["c"], "narrow"),
-        helper.make_node("Add", ["b", "c"], ["y"], "sum"),
-    ]
-    shapes = {"u": (4, 3, 3, 3), "v": (5, 4, 3, 3), "w": (5, 4, 1, 1)}
-    tensors = {n: random.standard_normal(shape).astype(np.float32) for n, shape in shapes.items()}
-    size = ["N", 3, 8, 8]
-    model = rdq.load(models.build(nodes, tensors, {"x": size}, {"y": ["N", 5, 8, 8]}))
-    x = random.standard_normal((40, 3, 8, 8)).astype(np.float32)
-    rounded = model.replace_weights({"u": np.rint(tensors["u"] * 2) / 2})
-    (first,), both = by_input(layers_of(model))
-    assert first.weight == "u"
-    assert [layer.weight for layer in both] == ["v", "w"]
-    together = list(following(model, rounded, both, lambda: [x]))
-    assert [layer for layer, _ in together] == both
-    for layer, rounder in together:
-        ((_, alone),) = following(model, rounded, [layer], lambda: [x])
-        np.testing.assert_array_equal(rounder.matrix, alone.matrix)
-        np.testing.assert_array_equal(rounder.round(0.1).weight.levels, alone.round(0.1).weight.levels)
 
 
 def test_unseen_weights_are_rounded_to_the_nearest() -> None:

@@ -12,8 +12,8 @@ from typer.testing import CliRunner
 
 import rdquant as rdq
 from classifier import classifier
-from rdquant import InvalidArgument, _tolerance
-from rdquant._allocation import Curve, steps_at
+from rdquant import InvalidArgument, _levels, _tolerance
+from rdquant._allocation import Curve, damage_at, price_of, price_of_bits, steps_at
 from rdquant.cli import app
 from rdquant.codec.sections import Tensor
 
@@ -29,6 +29,61 @@ def test_steps_spend_bits_where_they_save_most() -> None:
     # Equal slopes: damage ∝ k·Δ², bits ∝ −log Δ, so Δ ∝ 1/√k.
     assert chosen["dull"] / chosen["keen"] == pytest.approx(8, rel=0.1)
     assert steps_at(curves, 4e-6)["keen"] == pytest.approx(2 * chosen["keen"], rel=0.1)
+
+
+def test_prices_are_found_by_bits_and_by_damage() -> None:
+    steps = np.array([0.1, 0.2, 0.4])
+    curves = {
+        name: Curve(1000, steps, 1000 * (4 - np.log2(steps / 0.1)), times * steps**2)
+        for name, times in (("dull", 0.01), ("keen", 0.64))
+    }
+    for bits in (2.0, 3.5):
+        chosen = steps_at(curves, price_of_bits(curves, bits))
+        found = sum(float(c.at(np.array([chosen[n]]))[0][0]) for n, c in curves.items())
+        assert found / 2000 == pytest.approx(bits, abs=0.07)
+    for damage in (1e-4, 1e-2):
+        chosen = steps_at(curves, price_of(curves, damage))
+        assert damage_at(curves, chosen) == pytest.approx(damage, rel=0.2)
+
+
+def test_what_later_layers_make_up_for_counts_less() -> None:
+    split = _tolerance.Split.of(rdq.Digits("test"), _tolerance.Tolerance(kl=0.05), 60, 0)
+    search = _tolerance.Search(classifier(), ["w", "v"], True, split, 0)
+    steps = steps_at(search._curves, 1e-5)
+    last = damage_at({"v": search._curves["v"]}, steps)
+    scaled = search._made_up(steps, 3 * last, 2 * last)
+    assert scaled["v"] is search._curves["v"], "nothing follows it"
+    np.testing.assert_allclose(scaled["w"].damage, 0.5 * search._curves["w"].damage)
+    for alone, in_order, share in ((3 * last, 4 * last, 1.0), (3 * last, 0.1 * last, 0.25)):
+        scaled = search._made_up(steps, alone, in_order)
+        ratio = scaled["w"].damage / search._curves["w"].damage
+        assert (ratio >= share - 1e-9).all()
+        assert (ratio <= 1).all()
+    tried: list[tuple[float, int]] = []
+
+    def told(levels: _tolerance.Levels) -> tuple[float, float]:
+        measured = search._compare.measure(_tolerance.values_of(levels))
+        tried.append((measured.kl, _tolerance.bytes_of(levels, "fast")))
+        return measured.kl, measured.kl / 0.05
+
+    search._in_order(price_of(search._curves, 0.03), told)
+    assert 3 <= len(tried) <= 4
+    for (kl, before), (_, after) in zip(tried[1:], tried[2:], strict=False):
+        assert (after > before) == (kl > 0.975 * 0.05)
+
+
+def test_layers_too_wide_for_covariances_are_rounded_to_the_nearest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_levels, "_WIDEST", 400)
+    result = rdq.compress(
+        classifier(), tmp_path / "m.rdq", max_kl=0.05, data=rdq.Digits("test"), calibration=60
+    )
+    assert result.met
+    assert {t.name: t.coding for t in result.tensors if t.name in "wv"} == {
+        "w": "quantized",
+        "v": "quantized",
+    }
 
 
 def test_a_tolerated_divergence_is_kept_on_images_that_were_not_seen(tmp_path: Path) -> None:
@@ -106,11 +161,11 @@ def test_an_interrupted_search_keeps_the_best_so_far(
 ) -> None:
     inner, done = _tolerance.Search.at, []
 
-    def at(self: Any, price: float, in_order: bool = False) -> Any:
+    def at(self: Any, price: float) -> Any:
         if len(done) == trials:
             raise KeyboardInterrupt
         done.append(price)
-        return inner(self, price, in_order)
+        return inner(self, price)
 
     monkeypatch.setattr(_tolerance.Search, "at", at)
     model = classifier()

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Curve", "steps_at"]
+__all__ = ["Curve", "damage_at", "price_of", "price_of_bits", "steps_at"]
 
 _FINE = 2.0 ** (1 / 16)  # ratio of neighbouring steps that are tried
 _REACH = 16.0  # beyond the steps that were measured, either way
@@ -57,3 +57,33 @@ def steps_at(curves: Mapping[str, Curve], price: float) -> dict[str, float]:
         bits, damage = curve.at(steps)
         chosen[name] = float(steps[np.argmin(bits + damage / price)])
     return chosen
+
+
+def bits_at(curves: Mapping[str, Curve], steps: Mapping[str, float]) -> float:
+    """Size of all tensors at these steps."""
+    return sum(float(c.at(np.array([steps[n]]))[0][0]) for n, c in curves.items())
+
+
+def damage_at(curves: Mapping[str, Curve], steps: Mapping[str, float]) -> float:
+    """Damage of all tensors at these steps together, nats."""
+    return sum(float(c.at(np.array([steps[n]]))[1][0]) for n, c in curves.items())
+
+
+def price_of_bits(curves: Mapping[str, Curve], bits: float) -> float:
+    """The price at which a weight costs about so many bits."""
+    most = bits * sum(c.size for c in curves.values())
+    return _bisected(lambda price: bits_at(curves, steps_at(curves, price)) <= most)
+
+
+def price_of(curves: Mapping[str, Curve], damage: float) -> float:
+    """The price at which all tensors together do about so much damage, nats."""
+    return _bisected(lambda price: damage_at(curves, steps_at(curves, price)) >= damage)
+
+
+def _bisected(reached: Callable[[float], bool]) -> float:
+    """The price from which on `reached` holds."""
+    low, high = 1e-15, 1e3
+    for _ in range(60):
+        middle = float(np.sqrt(low * high))
+        low, high = (low, middle) if reached(middle) else (middle, high)
+    return low

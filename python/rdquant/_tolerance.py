@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
-from ._allocation import Curve, steps_at
-from .calibrate import Layer, LayerRounder, Rounded, by_input, covariances, following, layers_of
-from .codec import Optimised
+from ._allocation import Curve, damage_at, price_of, price_of_bits, steps_at
+from ._levels import RATE, Levels, Network, bar, bytes_of, values_of
 from .data import Dataset
 from .data.views import Views, has_photos
 from .errors import InvalidArgument
@@ -24,15 +22,13 @@ from .runtime import Session
 
 __all__ = ["Best", "Levels", "Measured", "Search", "Split", "Tolerance"]
 
-_RATE = 0.08  # λ of entropy-aware rounding, see LayerRounder.round
 _PROBES = 64  # images that sensitivities are measured with
 _NOISE = 0.01  # share of a layer's output power that the middle step of a curve disturbs
 _LADDER = (0.5, 1.0, 2.0)  # steps of a curve
 _TRIALS = 9  # prices that are tried
 _NEAR = 0.95  # a trial this near below the limit ends the search
-_ORDERED = 400  # images, views of them among these, that layers are rounded one after the other with
-_POSITIONS = 128  # of a convolution in each of these
 _ORDERED_TRIALS = 3  # prices that are tried so
+_LEAST_LEFT = 0.25  # of the damage of layers, however much others seem to make up for
 _AHEAD = 1.15  # ratio of the first of them to the best price of layers rounded alone
 _HELD_BYTES = 1 << 29  # of images that stay in memory
 
@@ -110,19 +106,6 @@ class Split:
         )
 
 
-Levels = dict[str, Optimised]
-
-
-class _Inputs:
-    """The images of a data set as batches, anew each time."""
-
-    def __init__(self, data: Dataset) -> None:
-        self._data = data
-
-    def __call__(self) -> Iterator[NDArray[np.float32]]:
-        return (x for x, _ in self._data)
-
-
 class _Outputs:
     """Sets weights and compares what comes out with the float model."""
 
@@ -159,100 +142,6 @@ class _Outputs:
         )
 
 
-class _Network:
-    """A model's weights and what rounds them."""
-
-    def __init__(
-        self,
-        model: Model,
-        names: list[str],
-        biases: bool,
-        split: Split,
-        trellis: int,
-        threads: int,
-        progress: bool,
-    ) -> None:
-        self._model, self._biases, self._trellis, self._threads = model, biases, trellis, threads
-        self._ordered = split.fit.take(np.arange(min(_ORDERED, len(split.fit))))
-        self.weights = model.weights()
-        self.layers: dict[str, Layer] = {
-            layer.weight: layer for layer in layers_of(model) if layer.weight in names
-        }
-        images = (x for x, _ in split.fit)
-        with contextlib.closing(_bar(None, "calibration", "image", progress)) as bar:
-            moments = covariances(
-                model,
-                images,
-                list(self.layers.values()),
-                threads=threads or None,
-                done=lambda n: bar.update(n - bar.n),
-            )
-        self.rounders: dict[str, LayerRounder] = {}
-        for name in names:
-            layer = self.layers.get(name)
-            bias = layer.bias if layer is not None and biases else None
-            try:
-                self.rounders[name] = LayerRounder(
-                    self.weights[name],
-                    None if bias is None else self.weights[bias],
-                    layer,
-                    moments.pop(name, None),
-                    threads,
-                    trellis,
-                )
-            except InvalidArgument as failure:
-                raise InvalidArgument(f"tensor {name!r}: {failure}") from None
-
-    def alone(self, steps: Mapping[str, float]) -> Levels:
-        """Levels of all weights, each layer rounded as if all others stayed in float."""
-        levels: Levels = {}
-        for name, step in steps.items():
-            levels |= self.tensors(name, self.rounders[name].round(step, _RATE))
-        return levels
-
-    def in_order(self, steps: Mapping[str, float]) -> Levels:
-        """Levels of all weights, each layer rounded to make up for the errors of those before it."""
-        levels = self.alone({name: step for name, step in steps.items() if name not in self.layers})
-        (port,) = self._model.inputs
-        for layers in by_input(self.layers.values()):
-            rounders = [(layer, self.rounders[layer.weight]) for layer in layers]
-            if layers[0].input != port.name:
-                before = self._model.replace_weights(_values(levels))
-                images = _Inputs(self._ordered)
-                rounders = list(
-                    following(
-                        self._model,
-                        before,
-                        layers,
-                        images,
-                        self._biases,
-                        _POSITIONS,
-                        threads=self._threads,
-                        trellis=self._trellis,
-                    )
-                )
-            for layer, rounder in rounders:
-                levels |= self.tensors(layer.weight, rounder.round(steps[layer.weight], _RATE))
-        return levels
-
-    def tensors(self, name: str, rounded: Rounded) -> Levels:
-        """Levels by the names of the tensors that rounding one weight gives."""
-        out = {name: rounded.weight}
-        if rounded.bias is not None:
-            bias = self.layers[name].bias
-            assert bias is not None
-            out[bias] = rounded.bias
-        return out
-
-
-def _values(levels: Levels) -> dict[str, NDArray[np.float32]]:
-    return {name: tensor.dequantize() for name, tensor in levels.items()}
-
-
-def _bytes(levels: Levels, profile: str) -> int:
-    return sum(len(tensor.encode(profile)) for tensor in levels.values())
-
-
 class Best:
     """The smallest candidate that is tolerated; before there is one, the candidate that uses least.
 
@@ -272,12 +161,12 @@ class Best:
 
     def offer(self, levels: Levels, measured: Measured, share: float) -> None:
         """A candidate that uses `share` of the tolerance."""
-        rank = (share > 1, share if share > 1 else float(_bytes(levels, self._profile)))
+        rank = (share > 1, share if share > 1 else float(bytes_of(levels, self._profile)))
         if self._rank is None or rank < self._rank:
             self._rank, self.levels, self.measured, self.met = rank, levels, measured, share <= 1
 
 
-def _curve(name: str, network: _Network, compare: _Outputs) -> Curve:
+def _curve(name: str, network: Network, compare: _Outputs) -> Curve:
     """Size and damage of one tensor at a few steps, all others in float."""
     rounder = network.rounders[name]
     middle = np.sqrt(12 * _NOISE * max(rounder.energy, 1e-30) / max(rounder.noise, 1e-30))
@@ -285,24 +174,12 @@ def _curve(name: str, network: _Network, compare: _Outputs) -> Curve:
     bits, damage = [], []
     touched: set[str] = set()
     for step in steps:
-        levels = network.tensors(name, rounder.round(float(step), _RATE))
+        levels = network.tensors(name, rounder.round(float(step), RATE))
         touched |= set(levels)
-        bits.append(8.0 * _bytes(levels, "fast"))
-        damage.append(compare.damage(_values(levels)))
+        bits.append(8.0 * bytes_of(levels, "fast"))
+        damage.append(compare.damage(values_of(levels)))
     compare.use({n: network.weights[n] for n in touched})
     return Curve(rounder.size, steps, np.array(bits), np.array(damage))
-
-
-def _price(curves: Mapping[str, Curve]) -> float:
-    """A price at which a weight costs about four bits."""
-    size = sum(c.size for c in curves.values())
-    low, high = 1e-15, 1e3
-    for _ in range(60):
-        middle = float(np.sqrt(low * high))
-        chosen = steps_at(curves, middle)
-        bits = sum(float(curves[n].at(np.array([s]))[0][0]) for n, s in chosen.items())
-        low, high = (middle, high) if bits > 4 * size else (low, middle)
-    return low
 
 
 def _closed_in(start: float, used: Callable[[float], float]) -> float | None:
@@ -349,11 +226,11 @@ class Search:
         threads: int = 0,
         progress: bool = False,
     ) -> None:
-        self._network = _Network(model, names, biases, split, trellis, threads, progress)
+        self._network = Network(model, names, biases, split.fit, trellis, threads, progress)
         self._compare = _Outputs(model, split, threads or None)
         self._progress = progress
         self._curves = {}
-        for name in _bar(names, "sensitivity", "tensor", progress):
+        for name in bar(names, "sensitivity", "tensor", progress):
             self._curves[name] = _curve(name, self._network, self._compare)
 
     def run(self, tolerance: Tolerance, best: Best) -> None:
@@ -362,36 +239,46 @@ class Search:
         Steps of tensors follow from their measured damage and size; one price for all of them is searched for, first
         with every layer rounded alone, which is quick, then with layers rounded in their order.
         """
-        total = _TRIALS + _ORDERED_TRIALS
-        with contextlib.closing(_bar(range(total), "search", "trial", self._progress)) as bar:
+        total = _TRIALS + 1 + _ORDERED_TRIALS
+        with contextlib.closing(bar(range(total), "search", "trial", self._progress)) as shown:
 
-            def used(price: float, in_order: bool = False) -> float:
-                levels, measured = self.at(price, in_order)
+            def tried(levels: Levels) -> tuple[float, float]:
+                measured = self._compare.measure(values_of(levels))
                 share = tolerance.used(measured)
                 best.offer(levels, measured, share)
-                bar.set_postfix(kl=f"{measured.kl:.4f}", used=f"{share:.2f}")
-                bar.update()
-                return share
+                shown.set_postfix(kl=f"{measured.kl:.4f}", used=f"{share:.2f}")
+                shown.update()
+                return measured.kl, share
 
-            price = _closed_in(_price(self._curves), used)
+            price = _closed_in(price_of_bits(self._curves, 4.0), lambda price: tried(self.at(price))[1])
             if price is not None:
-                self._in_order(price, used)
+                self._in_order(price, tried)
 
-    def _in_order(self, price: float, used: Callable[[float, bool], float]) -> None:
-        """A few prices around the best one for layers rounded alone."""
-        price *= _AHEAD
-        for _ in range(_ORDERED_TRIALS):
-            share = used(price, True)
-            if _NEAR <= share <= 1:
+    def _in_order(self, price: float, tried: Callable[[Levels], tuple[float, float]]) -> None:
+        """A few prices from the best one for layers rounded alone.
+
+        The first trial tells what later layers make up for: the damage of all but the closing layers counts that much
+        less from then on, and damage of all tensors together foretells that of the next trial.
+        """
+        curves: Mapping[str, Curve] = self._curves
+        steps = steps_at(curves, price * _AHEAD)
+        alone, _ = tried(self._network.alone(steps))
+        for trial in range(_ORDERED_TRIALS):
+            kl, share = tried(self._network.in_order(steps))
+            if trial == 0:
+                curves = self._made_up(steps, alone, kl)
+            elif _NEAR <= share <= 1:
                 return
-            price *= float(np.clip(0.975 / max(share, 1e-3), 0.5, 2.0))
+            wanted = damage_at(curves, steps) * float(np.clip(0.975 / max(share, 1e-3), 0.5, 2.0))
+            steps = steps_at(curves, price_of(curves, wanted))
 
-    def at(self, price: float, in_order: bool = False) -> tuple[Levels, Measured]:
-        """Levels at a price (nats a bit, see `steps_at`) and what they lose."""
-        steps = steps_at(self._curves, price)
-        levels = self._network.in_order(steps) if in_order else self._network.alone(steps)
-        return levels, self._compare.measure(_values(levels))
+    def _made_up(self, steps: Mapping[str, float], alone: float, in_order: float) -> dict[str, Curve]:
+        """Curves for layers rounded in their order, from what the same steps did when they were rounded alone."""
+        closing = {n: c for n, c in self._curves.items() if n in self._network.closing}
+        last = min(damage_at(closing, steps), 0.9 * min(alone, in_order))
+        left = float(np.clip((in_order - last) / (alone - last), _LEAST_LEFT, 1.0)) if alone > last else 1.0
+        return {n: c if n in closing else replace(c, damage=left * c.damage) for n, c in self._curves.items()}
 
-
-def _bar(items: Any, title: str, unit: str, progress: bool) -> Any:
-    return tqdm(items, desc=title, unit=unit, disable=not progress, leave=False)
+    def at(self, price: float) -> Levels:
+        """Levels at a price (nats a bit, see `steps_at`), every layer rounded alone."""
+        return self._network.alone(steps_at(self._curves, price))

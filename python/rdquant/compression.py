@@ -27,7 +27,8 @@ from .graph.tensors import Stored
 from .quant import Midtread, Quantizer, QuantizerSpec, parse_quantizers
 
 if TYPE_CHECKING:
-    from ._tolerance import Levels, Split, Tolerance
+    from ._levels import Levels
+    from ._tolerance import Split, Tolerance
     from .data import Dataset
 
 __all__ = ["CompressedTensor", "CompressionResult", "compress", "decompress"]

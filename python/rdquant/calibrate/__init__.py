@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from .gradients import output_moments
-from .layers import Layer, by_input, layers_of, mean_outputs, portions
+from .gradients import Sensitivity, sensitivities
+from .layers import Layer, by_input, closing, layers_of, mean_outputs, portions
 from .moments import covariances
 from .rounding import LayerRounder, Moments, Rounded
 from .sequential import following
@@ -14,12 +14,14 @@ __all__ = [
     "LayerRounder",
     "Moments",
     "Rounded",
+    "Sensitivity",
     "by_input",
+    "closing",
     "covariances",
     "following",
     "layers_of",
     "mean_outputs",
-    "output_moments",
     "portions",
+    "sensitivities",
     "stream",
 ]

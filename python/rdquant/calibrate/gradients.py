@@ -1,8 +1,9 @@
-"""Second moments of the gradients at the outputs of a network's layers: how much its answers depend on them."""
+"""How much a network's answers depend on the outputs of its layers: gradients and their second moments."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +16,7 @@ from ..graph.tape import Shape, Tape, attributes_of
 from ..runtime import Session
 from .layers import Layer
 
-__all__ = ["output_moments", "value_shapes"]
+__all__ = ["Sensitivity", "sensitivities", "value_shapes"]
 
 _BATCH_BYTES = 1 << 26  # of gradients that leave the network at a time, about
 _MOST_ROWS = 32
@@ -23,7 +24,24 @@ _KEEPING = ("Dropout", "Flatten", "Identity", "Reshape", "Squeeze", "Unsqueeze")
 """Operators that keep the values of an image in their order."""
 
 
-def output_moments(
+@dataclass(frozen=True)
+class Sensitivity:
+    """What gradients g at the outputs y of a layer tell of errors there.
+
+    Attributes:
+        moments: G = mean over images of Σ over positions of E[g·gᵀ], float64 [groups, rows/groups, rows/groups]; as
+            `Covariance.matrix`, shrunk towards the diagonal where images are few.
+        lean: mean of (y − E[y])/σ(y) weighted by g²: so many standard deviations above its mean an output lies where
+            errors matter. About 0.8 before a ReLU, 0 where nothing bends, and more for scores of classes.
+        images: that were seen.
+    """
+
+    moments: NDArray[np.float64]
+    lean: float
+    images: int
+
+
+def sensitivities(
     model: Model,
     images: Iterable[NDArray[np.float32]],
     layers: Sequence[Layer],
@@ -32,12 +50,12 @@ def output_moments(
     positions: int = 512,
     threads: int | None = None,
     done: Callable[[int], None] | None = None,
-) -> dict[str, NDArray[np.float64]]:
-    """G = mean over images of Σ over positions of E[g·gᵀ] by the name of a layer's weight, where g is the gradient of
-    log p(label) at the outputs of the layer's node at one position, and the label follows the network's own p.
+) -> dict[str, Sensitivity]:
+    """By the name of a layer's weight, from the gradients g of log p(label) at the outputs of the layer's node, the
+    label following the network's own p.
 
-    G belongs to the Fisher information: half the Σ over positions of eᵀ·G·e is about the KL divergence, in nats, that
-    independent errors e of the outputs give (Martens and Grosse, "Optimizing neural networks with Kronecker-factored
+    The moments G belong to the Fisher information: half the Σ over positions of eᵀ·G·e is about the KL divergence, in
+    nats, that independent errors e of the outputs give (Martens and Grosse, "Optimizing neural networks with Kronecker-factored
     approximate curvature", 2015). No labels are needed, and none are drawn: the gradient at the scores is that of
     Σ √p·z·log p with random signs z, √p ⊙ z − p·Σ√p·z. Its second moment is that of a drawn label's, diag(p) − p·pᵀ, and
     its size varies less.
@@ -53,8 +71,7 @@ def output_moments(
         threads: as for `rdquant.Session`.
         done: told of the number of images after every few.
 
-    Returns float64 [groups, rows/groups, rows/groups], symmetric; as `Covariance.matrix`, shrunk towards the diagonal
-    where images are few. Left out are layers whose gradient cannot be had: between them and the output is an operator
+    Left out are layers whose gradient cannot be had: between them and the output is an operator
     without a derivative, or one of which we know none. A network that is no such classifier gives {}.
 
     Raises InvalidArgument where there are no images or no draws, or images do not fit.
@@ -76,8 +93,9 @@ def _moments(
     positions: int,
     threads: int | None,
     done: Callable[[int], None] | None,
-) -> dict[str, NDArray[np.float64]]:
+) -> dict[str, Sensitivity]:
     found: dict[str, Covariance] = {}
+    leans: dict[str, _Lean] = {}
     gradients: _Gradients | None = None
     seen = 0
     for batch in images:
@@ -89,12 +107,14 @@ def _moments(
         while gradients is not None and start < len(batch):
             feed = batch[start : start + gradients.rows]
             for _ in range(draws):
-                for name, value in gradients.run(feed, random).items():
+                for name, (value, output) in gradients.run(feed, random).items():
                     layer = gradients.layers[name]
                     places = _places(layer, value)
                     if name not in found:
                         found[name] = _covariance(layer, positions)
+                        leans[name] = _Lean(layer.rows, positions)
                     found[name].add(places, threads or 0)
+                    leans[name].add(places, _places(layer, output))
             start += len(feed)
             seen += len(feed)
             if done is not None:
@@ -102,13 +122,46 @@ def _moments(
     if gradients is None:
         raise InvalidArgument("calibration: expected at least one image, got none")
     return {
-        name: moments.matrix(centred=False, threads=threads or 0) * gradients.places[name]
+        name: Sensitivity(
+            moments.matrix(centred=False, threads=threads or 0) * gradients.places[name],
+            leans[name].mean(),
+            seen,
+        )
         for name, moments in found.items()
     }
 
 
+class _Lean:
+    """Sums over some positions, one a row, of what the mean lean of outputs follows from."""
+
+    def __init__(self, rows: int, positions: int) -> None:
+        self._positions = positions
+        self._sums = np.zeros((4, rows))  # of g², g²·y, y, y²
+        self._count = 0
+
+    def add(self, gradients: NDArray[np.float32], outputs: NDArray[np.float32]) -> None:
+        """Both [n, rows, height, width]."""
+        g, y = (v.reshape(*v.shape[:2], -1) for v in (gradients, outputs))
+        apart = -(-g.shape[2] // self._positions) | 1  # odd: walks through all columns
+        g, y = g[:, :, ::apart], y[:, :, ::apart]
+        squares = g * g
+        self._sums += [np.einsum("nrp->r", v, dtype=np.float64) for v in (squares, squares * y, y, y * y)]
+        self._count += g.shape[0] * g.shape[2]
+
+    def mean(self) -> float:
+        """Of all rows, weighted by their g²; 0 where there is no gradient."""
+        weight, weighted, total, squares = self._sums
+        middle = total / self._count
+        spread = np.sqrt(np.maximum(squares / self._count - middle**2, 0.0))
+        used = (weight > 0) & (spread > 1e-6 * np.abs(middle) + 1e-30)
+        if not used.any():
+            return 0.0
+        leans = (weighted[used] / weight[used] - middle[used]) / spread[used]
+        return float(np.average(leans, weights=weight[used]))
+
+
 class _Gradients:
-    """A session that gives the gradients at the outputs of layers for images and random signs.
+    """A session that gives the gradients at the outputs of layers, and these, for images and random signs.
 
     Attributes:
         layers: by the name of the weight, those whose gradients can be had.
@@ -132,22 +185,24 @@ class _Gradients:
         wanted = {layer.weight: made[layer.weight] for layer in layers}
         found = backward(tape, scores, seed, list(wanted.values()))
         shapes = {value: tape.shapes[value] for value in found if tape.shapes[value][0] == shape[0]}
-        self._values = {name: found[value] for name, value in wanted.items() if value in shapes}
+        self._values = {name: (found[value], value) for name, value in wanted.items() if value in shapes}
         self.layers = {layer.weight: layer for layer in layers if layer.weight in self._values}
         self.places = {name: _size(shapes[wanted[name]]) // layer.rows for name, layer in self.layers.items()}
-        model = tape.finished({found[value]: s for value, s in shapes.items()})
+        model = tape.finished({found[value]: s for value, s in shapes.items()} | shapes)
         self._session = Session(model, threads=threads) if shapes else None
         self._most = _MOST_ROWS if shape[0] is None else shape[0]
         self.rows = 1
 
-    def run(self, images: NDArray[np.float32], random: np.random.Generator) -> dict[str, NDArray[np.float32]]:
-        """Gradients by the name of the layer's weight, each of the shape of the layer's outputs."""
+    def run(
+        self, images: NDArray[np.float32], random: np.random.Generator
+    ) -> dict[str, tuple[NDArray[np.float32], NDArray[np.float32]]]:
+        """Gradients at the outputs of layers, and the outputs, by the name of the layer's weight."""
         signs = random.integers(0, 2, (len(images), self._classes)).astype(np.float32) * 2 - 1
         assert self._session is not None
         taken = self._session.run({self._port: images, self._signs: signs})
         size = sum(value.nbytes for value in taken.values()) // len(images)
         self.rows = int(np.clip(_BATCH_BYTES // max(1, size), 1, self._most))
-        return {name: taken[gradient] for name, gradient in self._values.items()}
+        return {name: (taken[gradient], taken[value]) for name, (gradient, value) in self._values.items()}
 
 
 def _gradients(

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from ..errors import Unsupported
 from ..graph import Model
 
-__all__ = ["Layer", "by_input", "layers_of", "mean_outputs", "portions"]
+__all__ = ["Layer", "by_input", "closing", "layers_of", "mean_outputs", "portions"]
 
 _Item = TypeVar("_Item")
 
@@ -123,6 +123,21 @@ def by_input(layers: Iterable[Layer]) -> list[list[Layer]]:
     for layer in layers:
         groups.setdefault(layer.input, []).append(layer)
     return list(groups.values())
+
+
+def closing(model: Model, layers: Iterable[Layer]) -> set[str]:
+    """Weights of those of `layers` that none of the others follows in the graph: nothing can make up for their errors."""
+    weights = {layer.weight for layer in layers}
+    followed: set[str] = set()  # values that a layer reads, directly or through other nodes
+    last = set()
+    for node in reversed(model.skeleton.graph.node):
+        own = weights & set(node.input)
+        after = followed & set(node.output)
+        if own and not after:
+            last |= own
+        if own or after:
+            followed |= set(node.input)
+    return last
 
 
 def mean_outputs(rows: NDArray[np.floating], mean: NDArray[np.float64]) -> NDArray[np.float64]:

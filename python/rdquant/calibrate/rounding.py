@@ -13,11 +13,13 @@ from .._core.codec import LevelRates
 from ..codec import ColumnQuantizer, Optimised
 from ..errors import InvalidArgument
 from ..quant import Deadzone
+from .gradients import Sensitivity
 from .layers import Layer, mean_outputs
 
 __all__ = ["LayerRounder", "Moments", "Rounded"]
 
 _LARGEST = 2.0**30  # levels stay within int32
+_FLOOR = 0.3  # of the mean of a diagonal: what the moments of gradients do not tell of other images
 _TRELLIS_MOST = (
     2000  # the largest scalar level of weights that may go along a trellis: targets have room to grow
 )
@@ -54,7 +56,9 @@ class LayerRounder:
     weight: float, in the layer's shape. bias: [rows] or None. moments: of the layer's inputs; None for a weight whose
     inputs nobody has seen: rounded to nearest, each for itself. Where there is a bias, it takes up the mean error,
     and the moments are taken about the mean. trellis: states of a trellis that the levels may follow down the columns,
-    8 or 32, where the layer has one group and its weights are stored row by row; 0: scalar levels.
+    8 or 32, where the layer has one group and its weights are stored row by row; 0: scalar levels. sensitivity: of the
+    network to the layer's outputs: errors are then fed from output to output too, where no more outputs than images
+    were seen, and a bias takes up the mean error where outputs matter.
 
     Raises InvalidArgument where a weight is not finite.
     """
@@ -67,8 +71,7 @@ class LayerRounder:
         moments: Moments | None = None,
         threads: int = 0,
         trellis: int = 0,
-        sensitivity: NDArray[np.float64] | None = None,
-        lean: float = 0.0,
+        sensitivity: Sensitivity | None = None,
     ) -> None:
         self._states = trellis
         self._layer = layer if moments is not None else None
@@ -80,7 +83,7 @@ class LayerRounder:
             self._matrix = self._weight.reshape(1, -1)
             self._feedback: Feedback | None = None
             self._outputs: Feedback | None = None
-            self._bias, self._mean = None, None
+            self._bias, self._mean, self._leaning = None, None, None
             self.energy = float(np.square(self._matrix, dtype=np.float64).sum())
             self.noise = float(self._matrix.size)
             return
@@ -89,9 +92,10 @@ class LayerRounder:
         covariance = moments.matrix(self._bias is not None, threads)
         self._mean = None if bias is None else moments.mean()
         self._feedback = Feedback(covariance, threads)
-        self._outputs = None if sensitivity is None else Feedback(sensitivity, threads)
+        self._outputs = None if sensitivity is None else _outputs(sensitivity, threads)
         grouped = self._matrix.astype(np.float64).reshape(len(covariance), -1, self._matrix.shape[1])
-        self._leaning = np.zeros(0) if not lean or bias is None else _leaning(grouped, covariance, lean)
+        lean = 0.0 if sensitivity is None else sensitivity.lean
+        self._leaning = None if bias is None else _leaning(grouped, covariance, lean)
         self.energy = float(np.einsum("gri,gij,grj->", grouped, covariance, grouped, optimize=True))
         """Variance of the outputs (second moment without a bias), summed over rows."""
         self.noise = self._matrix.size * self._feedback.mean_weight
@@ -190,12 +194,23 @@ class LayerRounder:
         error = self._matrix.astype(np.float64) - self._layer.matrix(weight.dequantize())
         shift = self._shift(error)
         assert shift is not None
-        if len(self._leaning):
-            shift = shift + np.einsum("ri,ri->r", error, self._leaning)
+        assert self._leaning is not None
+        shift = shift + np.einsum("ri,ri->r", error, self._leaning)
         # A bias is a weight whose input is 1: at this step its error costs what a weight's does.
         bias_step = step * float(np.sqrt(self._feedback.mean_weight))
         wanted = np.clip(np.rint((self._bias + shift) / bias_step), -_LARGEST, _LARGEST)
         return Rounded(weight, Optimised(wanted.astype(np.int32), Deadzone(bias_step, 0.5)), loss)
+
+
+def _outputs(sensitivity: Sensitivity, threads: int) -> Feedback | None:
+    """None where so few images tell nothing of pairs of outputs."""
+    moments = sensitivity.moments
+    if moments.shape[1] > sensitivity.images:
+        return None
+    diagonal = np.einsum("gii->gi", moments).mean()
+    if not (np.isfinite(moments).all() and diagonal > 0):
+        return None
+    return Feedback(moments + _FLOOR * diagonal * np.eye(moments.shape[1]), threads)
 
 
 def _leaning(rows: NDArray[np.float64], covariance: NDArray[np.float64], lean: float) -> NDArray[np.float64]:

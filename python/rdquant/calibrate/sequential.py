@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .._core.calibrate import Covariance
 from ..graph import Model
+from .gradients import Sensitivity
 from .layers import Layer, mean_outputs
 from .rounding import LayerRounder
 from .tap import stream
@@ -44,6 +45,7 @@ def following(
     positions: int = 512,
     threads: int = 0,
     trellis: int = 0,
+    sensitivities: Mapping[str, Sensitivity] | None = None,
 ) -> Iterator[tuple[Layer, LayerRounder]]:
     """Rounders for `layers`, which all read the same value, when the layers before them are rounded.
 
@@ -51,7 +53,8 @@ def following(
     outputs w·x are w·E[x·x̂ᵀ]·C⁻¹: these are rounded instead of w, with the covariance of x̂ ("asymmetric" calibration,
     as in Nagel et al., "Up or down?", 2020, and its successors).
 
-    images: gives batches of the network's input, the same ones each time. trellis: as for `LayerRounder`.
+    images: gives batches of the network's input, the same ones each time. sensitivities: of some of the layers, by
+    their weights. trellis: as for `LayerRounder`.
     """
     value = layers[0].input
     geometries = {layer.geometry: layer for layer in layers}
@@ -70,7 +73,8 @@ def following(
     for layer in layers:
         bias = weights[layer.bias] if biases and layer.bias is not None else None
         joint = joints[layer.geometry]
-        yield layer, _rounder(layer, weights[layer.weight], bias, joint, threads, trellis)
+        known = (sensitivities or {}).get(layer.weight)
+        yield layer, _rounder(layer, weights[layer.weight], bias, joint, threads, trellis, known)
 
 
 def _joint(layer: Layer, shape: tuple[int, ...], positions: int) -> Covariance:
@@ -93,6 +97,7 @@ def _rounder(
     joint: Covariance,
     threads: int,
     trellis: int,
+    sensitivity: Sensitivity | None,
 ) -> LayerRounder:
     n = layer.inputs
     matrix, mean = joint.matrix(bias is not None, threads), joint.mean()
@@ -106,4 +111,4 @@ def _rounder(
         bias = bias.astype(np.float64) + mean_outputs(rows, seen + lost) - mean_outputs(target, seen)
     moved = layer.tensor(target.reshape(layer.rows, n).astype(np.float32))
     part = _Part(np.ascontiguousarray(own), np.ascontiguousarray(mean[:, :n]))
-    return LayerRounder(moved, bias, layer, part, threads, trellis)
+    return LayerRounder(moved, bias, layer, part, threads, trellis, sensitivity)

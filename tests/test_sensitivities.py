@@ -13,7 +13,7 @@ from onnx import helper
 import models
 import rdquant as rdq
 from rdquant import InvalidArgument
-from rdquant.calibrate import layers_of, output_moments
+from rdquant.calibrate import layers_of, sensitivities
 
 Array = NDArray[Any]
 
@@ -57,20 +57,41 @@ def expected(model: rdq.Model, x: Array) -> dict[str, Array]:
 def test_moments_are_those_of_the_fisher_information(group: int) -> None:
     model = classifier(group=group, pads=[1, 1, 1, 1])
     x = weights(2, 4, 7, 6, seed=9)
-    found = output_moments(model, [np.tile(x, (500, 1, 1, 1))], layers_of(model), draws=2, seed=3)
+    found = sensitivities(model, [np.tile(x, (500, 1, 1, 1))], layers_of(model), draws=2, seed=3)
     wanted = expected(model, x)
-    assert found["v"].shape == (1, 3, 3)
-    np.testing.assert_allclose(found["v"][0], wanted["v"], atol=0.04 * wanted["v"].max())
+    assert found["v"].moments.shape == (1, 3, 3)
+    assert found["v"].images == 1000
+    np.testing.assert_allclose(found["v"].moments[0], wanted["v"], atol=0.04 * wanted["v"].max())
     blocks = wanted["w"].reshape(group, 6 // group, group, 6 // group)
     blocks = np.stack([blocks[g, :, g] for g in range(group)])
-    assert found["w"].dtype == np.float64
-    np.testing.assert_allclose(found["w"], blocks, atol=0.05 * blocks.max())
+    assert found["w"].moments.dtype == np.float64
+    np.testing.assert_allclose(found["w"].moments, blocks, atol=0.05 * blocks.max())
+
+
+def test_outputs_lean_to_where_errors_matter() -> None:
+    model = classifier()
+    x = weights(60, 4, 7, 6, seed=9)
+    found = sensitivities(model, [np.tile(x, (20, 1, 1, 1))], layers_of(model), seed=3)
+    values = rdq.Session(model.with_outputs(["c", "s"])).run({"x": x})
+    shares = np.exp(values["s"].astype(np.float64))
+    shares /= shares.sum(axis=1, keepdims=True)
+    fisher = np.einsum("nk,kl->nkl", shares, np.eye(3)) - np.einsum("nk,nl->nkl", shares, shares)
+    matrix = model.weights()["v"].astype(np.float64)
+    inner = np.einsum("nkl,ck,cl->nc", fisher, matrix, matrix)[..., np.newaxis, np.newaxis]
+    for name, y, squares in (
+        ("w", values["c"], inner * (values["c"] > 0)),
+        ("v", values["s"], np.einsum("nkk->nk", fisher)),
+    ):
+        over = tuple(axis for axis in range(y.ndim) if axis != 1)
+        standard = (y - y.mean(axis=over, keepdims=True)) / y.std(axis=over, keepdims=True)
+        assert found[name].lean == pytest.approx(np.average(standard, weights=squares), abs=0.03)
+    assert found["w"].lean > 0.3, "a ReLU follows"
 
 
 def test_moments_are_sums_over_all_positions_of_which_few_are_sampled() -> None:
     model = classifier()
     x = weights(600, 4, 7, 6, seed=9)
-    whole, few = (output_moments(model, [x], layers_of(model), positions=p)["w"][0] for p in (512, 5))
+    whole, few = (sensitivities(model, [x], layers_of(model), positions=p)["w"].moments[0] for p in (512, 5))
     assert np.trace(few) == pytest.approx(np.trace(whole), rel=0.05)
 
 
@@ -78,13 +99,14 @@ def test_moments_are_seeded_and_independent_of_batches() -> None:
     model = classifier()
     x = weights(7, 4, 7, 6, seed=9)
     told: list[int] = []
-    one = output_moments(model, [x], layers_of(model), seed=1, done=told.append)
-    two = output_moments(model, [x[:3], x[3:]], layers_of(model), seed=1)
-    other = output_moments(model, [x], layers_of(model), seed=2)
+    one = sensitivities(model, [x], layers_of(model), seed=1, done=told.append)
+    two = sensitivities(model, [x[:3], x[3:]], layers_of(model), seed=1)
+    other = sensitivities(model, [x], layers_of(model), seed=2)
     assert told[-1] == 7
     for name in ("w", "v"):
-        np.testing.assert_allclose(one[name], two[name], rtol=1e-5)
-        assert not np.allclose(one[name], other[name], rtol=1e-3)
+        np.testing.assert_allclose(one[name].moments, two[name].moments, rtol=1e-5)
+        assert one[name].lean == pytest.approx(two[name].lean, rel=1e-5)
+        assert not np.allclose(one[name].moments, other[name].moments, rtol=1e-3)
 
 
 @pytest.mark.parametrize(
@@ -100,17 +122,19 @@ def test_a_softmax_at_the_end_changes_nothing(tail: list[onnx.NodeProto]) -> Non
     two = helper.make_node("Constant", [], ["two"], value_ints=[2])
     plain, ended = classifier(), classifier(two, *tail)
     x = weights(5, 4, 7, 6, seed=9)
-    wanted, found = (output_moments(m, [x], layers_of(m)) for m in (plain, ended))
+    wanted, found = (sensitivities(m, [x], layers_of(m)) for m in (plain, ended))
     for name in ("w", "v"):
-        np.testing.assert_allclose(found[name], wanted[name], rtol=1e-5)
+        np.testing.assert_allclose(found[name].moments, wanted[name].moments, rtol=1e-5)
+        assert found[name].lean == pytest.approx(wanted[name].lean, rel=1e-5)
 
 
 @pytest.mark.parametrize("batch", [1, 4])
 def test_a_fixed_batch(batch: int) -> None:
     x = weights(6, 4, 7, 6, seed=9)
-    wanted, found = (output_moments(m, [x], layers_of(m)) for m in (classifier(), classifier(batch=batch)))
+    wanted, found = (sensitivities(m, [x], layers_of(m)) for m in (classifier(), classifier(batch=batch)))
     for name in ("w", "v"):
-        np.testing.assert_allclose(found[name], wanted[name], rtol=1e-5)
+        np.testing.assert_allclose(found[name].moments, wanted[name].moments, rtol=1e-5)
+        assert found[name].lean == pytest.approx(wanted[name].lean, rel=1e-5)
 
 
 def blocked(*nodes: onnx.NodeProto) -> set[str]:
@@ -123,7 +147,7 @@ def blocked(*nodes: onnx.NodeProto) -> set[str]:
     ]
     tensors = {"w0": weights(5, 5), "w1": weights(5, 4), "w2": weights(4, 3)}
     model = rdq.load(models.build(chain, tensors, {"x": ["N", 5]}, {"y": ["N", 3]}))
-    return set(output_moments(model, [weights(3, 5)], layers_of(model)))
+    return set(sensitivities(model, [weights(3, 5)], layers_of(model)))
 
 
 def test_layers_before_an_operator_without_a_rule_are_left_out() -> None:
@@ -147,16 +171,16 @@ def test_networks_that_are_no_classifiers_have_no_moments() -> None:
         {"y": ["N", 3, 7, 6]},
     )
     model = rdq.load(maps)
-    assert output_moments(model, [weights(1, 4, 7, 6)], layers_of(model)) == {}
+    assert sensitivities(model, [weights(1, 4, 7, 6)], layers_of(model)) == {}
     half = rdq.load(models.cnn(np.float16))
-    assert output_moments(half, [weights(1, 3, 8, 8)], layers_of(half)) == {}
+    assert sensitivities(half, [weights(1, 3, 8, 8)], layers_of(half)) == {}
 
 
 def test_moments_need_images_that_fit() -> None:
     model = classifier()
     with pytest.raises(InvalidArgument, match="at least one image"):
-        output_moments(model, [], layers_of(model))
+        sensitivities(model, [], layers_of(model))
     with pytest.raises(InvalidArgument, match="draws: expected at least 1, got 0"):
-        output_moments(model, [weights(2, 4, 7, 6)], layers_of(model), draws=0)
+        sensitivities(model, [weights(2, 4, 7, 6)], layers_of(model), draws=0)
     with pytest.raises(InvalidArgument, match="got shape"):
-        output_moments(model, [weights(2, 4, 7, 7)], layers_of(model))
+        sensitivities(model, [weights(2, 4, 7, 7)], layers_of(model))
