@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +69,7 @@ def test_what_later_layers_make_up_for_counts_less() -> None:
 
     search._in_order(price_of(search._curves, 0.03), told)
     assert 3 <= len(tried) <= 4
-    for (kl, before), (_, after) in zip(tried[1:], tried[2:], strict=False):
+    for (kl, before), (_, after) in pairwise(tried[1:]):
         assert (after > before) == (kl > 0.975 * 0.05)
 
 

@@ -85,7 +85,7 @@ def compress(
             (0.8), or whose outputs have at most this mean KL divergence to the float model's (nats).
         data: images for a classifier. Up to `calibration` of them, drawn by `seed`, serve the search, without their
             labels: two thirds, photos together with an enlarged part of each, half of these mirrored, show what each
-            layer's inputs look like, so that rounding keeps the layers' outputs;
+            layer's inputs look like, and by gradients where its outputs matter, so that rounding keeps these;
             what is lost is measured on images that are not among them: for max_kl on the last third, labels untouched;
             for max_loss on all the others, where both the points lost by the labels and the points that the float
             model's probabilities tell of must be tolerated.

@@ -65,21 +65,21 @@ class Worker {
 
 /// Threads that are kept between calls, as many as the largest call asked for: waking one takes a fraction of
 /// the time that starting and ending one takes.
-class Crew {
+class Sleepers {
  public:
   /// This process's: threads do not outlive a fork. It is never destroyed, as its threads sleep until the
   /// process ends.
-  static Crew& own() {
-    static std::atomic<Crew*> current = nullptr;
-    Crew* crew = current.load(std::memory_order_acquire);
-    if (crew != nullptr && crew->process_ == process()) return *crew;
-    auto* fresh = new Crew;
-    if (current.compare_exchange_strong(crew, fresh, std::memory_order_acq_rel)) return *fresh;
+  static Sleepers& own() {
+    static std::atomic<Sleepers*> current = nullptr;
+    Sleepers* sleepers = current.load(std::memory_order_acquire);
+    if (sleepers != nullptr && sleepers->process_ == process()) return *sleepers;
+    auto* fresh = new Sleepers;
+    if (current.compare_exchange_strong(sleepers, fresh, std::memory_order_acq_rel)) return *fresh;
     delete fresh;
-    return *crew;
+    return *sleepers;
   }
 
-  /// Calls task(0) here and task(1) … task(workers − 1), which throw nothing, on the crew; false, having
+  /// Calls task(0) here and task(1) … task(workers − 1), which throw nothing, on the sleepers; false, having
   /// called none, if it is at work.
   bool run(std::size_t workers, const Task& task) {
     if (at_work_.exchange(true, std::memory_order_acquire)) return false;
@@ -87,16 +87,16 @@ class Crew {
       std::atomic<bool>& flag;
       ~Release() { flag.store(false, std::memory_order_release); }
     } const release{at_work_};
-    while (crew_.size() + 1 < workers) crew_.emplace_back(crew_.size() + 1);
-    for (std::size_t w = 1; w < workers; ++w) crew_[w - 1].begin(task);
+    while (workers_.size() + 1 < workers) workers_.emplace_back(workers_.size() + 1);
+    for (std::size_t w = 1; w < workers; ++w) workers_[w - 1].begin(task);
     task(0);
-    for (std::size_t w = 1; w < workers; ++w) crew_[w - 1].wait();
+    for (std::size_t w = 1; w < workers; ++w) workers_[w - 1].wait();
     return true;
   }
 
  private:
   int process_ = process();
-  std::deque<Worker> crew_;
+  std::deque<Worker> workers_;
   std::atomic<bool> at_work_ = false;
 };
 
@@ -126,7 +126,7 @@ void parallel_for(std::size_t n, std::size_t grain, int threads,
       if (!failure) failure = std::current_exception();
     }
   };
-  if (!Crew::own().run(workers, task)) {  // within another call, or beside one
+  if (!Sleepers::own().run(workers, task)) {  // within another call, or beside one
     std::vector<std::jthread> others;
     others.reserve(workers - 1);
     for (std::size_t w = 1; w < workers; ++w) others.emplace_back(task, w);
