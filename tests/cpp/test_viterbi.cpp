@@ -1,9 +1,11 @@
 #define DOCTEST_CONFIG_IMPLEMENT_WITH_MAIN
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <random>
+#include <utility>
 #include <vector>
 
 #include "codec/viterbi.hpp"
@@ -46,19 +48,38 @@ struct Random {
     task.second = second.data();
     task.taken = taken.data();
   }
+  /// Errors are fed down from now on, by shares of this deviation; `beyond` columns of the factor are not the
+  /// task's. What must not be read is NaN, or behind the end.
+  void feed(float deviation, std::size_t beyond, unsigned seed) {
+    std::mt19937 rng(seed);
+    std::normal_distribution<float> normal(0.0F, deviation);
+    const std::size_t n = task.kernels, stride = n + beyond;
+    above.assign((n - 1) * stride + n, std::numeric_limits<float>::quiet_NaN());
+    for (std::size_t i = 0; i < n; ++i) {
+      for (std::size_t q = i + 1; q < n; ++q) above[i * stride + q] = deviation > 0.0F ? normal(rng) : 0.0F;
+    }
+    own.resize(codec::kPlaces * n);
+    path.resize(2 * codec::kPlaces * n);
+    task.above = above.data();
+    task.above_stride = stride;
+    task.own = own.data();
+    task.path = path.data();
+  }
   [[nodiscard]] std::vector<std::int32_t> run(void (*choose)(const codec::TapTask&)) {
     std::vector<std::int32_t> levels(task.kernels, 12345);
     task.levels = levels.data();
+    for (std::size_t i = 0; i < own.size(); ++i) own[i] = targets[i / codec::kPlaces] + before;
     choose(task);
     return levels;
   }
 
   static constexpr std::int32_t kWindow = 25;
   codec::Cells cells;
-  std::vector<float> targets, weights, costs;
+  std::vector<float> targets, weights, costs, above, own;
+  float before = 0.0F;  ///< what was fed before into every target
   std::vector<std::int32_t> means, multipliers;
   std::vector<std::uint32_t> second;
-  std::vector<std::int16_t> taken;
+  std::vector<std::int16_t> taken, path;
   codec::TapTask task;
 };
 
@@ -86,6 +107,57 @@ double least_error(const Random& r, std::size_t q, std::uint32_t state) {
   return least;
 }
 
+/// The target of row q behind rows of these levels.
+double fed_target(const Random& r, const std::vector<std::int32_t>& levels, std::size_t q) {
+  double target = r.targets[q];
+  for (std::size_t i = 0; i < q; ++i) {
+    target += r.above[i * r.task.above_stride + q] * (static_cast<double>(r.targets[i]) - levels[i]);
+  }
+  return target;
+}
+
+/// Error of levels, each counted from its target behind those before it.
+double fed_error(const Random& r, const std::vector<std::int32_t>& levels) {
+  double error = 0.0;
+  for (std::size_t q = 0; q < levels.size(); ++q) {
+    error += r.weights[q] * std::pow(fed_target(r, levels, q) - levels[q], 2);
+  }
+  return error;
+}
+
+/// Lowers `least` to the least fed error of any path that goes on from `state` behind `levels`, of error
+/// `sofar`: all levels are tried, from the target outwards, that have not more error alone.
+void lower_to_fed(const Random& r, std::vector<std::int32_t>& levels, std::uint32_t state, double sofar,
+                  double& least) {
+  const std::size_t q = levels.size();
+  if (q == r.task.kernels) {
+    least = std::min(least, sofar);
+    return;
+  }
+  const double target = fed_target(r, levels, q);
+  const auto parity = static_cast<std::int32_t>(state & 1);
+  const std::int32_t below = 2 * static_cast<std::int32_t>(std::floor((target - parity) / 2)) + parity;
+  for (const std::int32_t direction : {-2, 2}) {
+    for (std::int32_t v = direction < 0 ? below : below + 2;; v += direction) {
+      const double error = sofar + r.weights[q] * std::pow(target - v, 2);
+      if (error >= least) break;
+      levels.push_back(v);
+      lower_to_fed(r, levels, codec::trellis_code(r.task.log_states).next(state, v), error, least);
+      levels.pop_back();
+    }
+  }
+}
+
+/// That every instruction set chooses these levels.
+void check_all_choose(Random& r, const std::vector<std::int32_t>& levels) {
+  CHECK(r.run(codec::choose_levels_baseline) == levels);
+#if defined(__x86_64__)
+  using rdquant::core::Isa;
+  if (rdquant::core::available_isa() >= Isa::avx2) CHECK(r.run(codec::choose_levels_avx2) == levels);
+  if (rdquant::core::available_isa() >= Isa::avx512) CHECK(r.run(codec::choose_levels_avx512) == levels);
+#endif
+}
+
 }  // namespace
 
 TEST_CASE("every instruction set chooses the levels of the plain definition") {
@@ -96,16 +168,54 @@ TEST_CASE("every instruction set chooses the levels of the plain definition") {
           Random r(log_states, chains, kernels, lambda, static_cast<unsigned>(kernels + chains));
           const auto plain = r.run(codec::choose_levels_plain);
           if (log_states != 0) CHECK(is_path(r.task, plain));
-          CHECK(r.run(codec::choose_levels_baseline) == plain);
-#if defined(__x86_64__)
-          using rdquant::core::Isa;
-          if (rdquant::core::available_isa() >= Isa::avx2) CHECK(r.run(codec::choose_levels_avx2) == plain);
-          if (rdquant::core::available_isa() >= Isa::avx512) {
-            CHECK(r.run(codec::choose_levels_avx512) == plain);
-          }
-#endif
+          check_all_choose(r, plain);
         }
       }
+    }
+  }
+}
+
+TEST_CASE("every instruction set feeds errors down as the plain definition does") {
+  for (const int log_states : {3, 5}) {
+    for (const std::size_t kernels : {1UL, 15UL, 16UL, 17UL, 64UL, 300UL}) {
+      for (const std::size_t beyond : {0UL, 1UL, 29UL}) {
+        for (const float lambda : {0.0F, 0.4F}) {
+          const auto seed = static_cast<unsigned>(kernels + beyond);
+          Random r(log_states, 1, kernels, lambda, seed);
+          r.feed(0.15F, beyond, seed + 1);
+          r.before = 0.7F;
+          const auto plain = r.run(codec::choose_levels_plain);
+          CHECK(is_path(r.task, plain));
+          check_all_choose(r, plain);
+          r.task.above = nullptr;
+          if (kernels > 1) CHECK(r.run(codec::choose_levels_plain) != plain);
+        }
+      }
+    }
+  }
+}
+
+TEST_CASE("targets that errors fed down drive far away are chosen for as far as levels go") {
+  for (const int log_states : {3, 5}) {
+    Random r(log_states, 1, 100, 0.1F, 3);
+    for (std::size_t q = 0; q < 100; ++q)
+      r.targets[q] = q % 2 == 0 ? codec::kMostTarget : -codec::kMostTarget;
+    r.feed(300.0F, 3, 4);
+    const auto plain = r.run(codec::choose_levels_plain);
+    CHECK(is_path(r.task, plain));
+    CHECK(std::ranges::all_of(plain, [](std::int32_t v) { return std::abs(v) <= codec::kReach; }));
+    check_all_choose(r, plain);
+  }
+}
+
+TEST_CASE("feeding nothing down chooses what is chosen without") {
+  for (const int log_states : {3, 5}) {
+    for (const std::size_t kernels : {1UL, 16UL, 300UL}) {
+      Random r(log_states, 1, kernels, 0.4F, static_cast<unsigned>(kernels));
+      const auto unfed = r.run(codec::choose_levels_plain);
+      r.feed(0.0F, 5, 1);
+      CHECK(r.run(codec::choose_levels_plain) == unfed);
+      check_all_choose(r, unfed);
     }
   }
 }
@@ -145,6 +255,31 @@ TEST_CASE("no path has less error than the one chosen") {
       }
       CHECK(error == doctest::Approx(least_error(r, 0, 0)).epsilon(1e-5));
     }
+  }
+}
+
+TEST_CASE("paths that errors are fed down have little more error than the best of all") {
+  // Each state keeps one path, the best so far: what it feeds may make it a worse one later.
+  constexpr unsigned kSeeds = 100;
+  for (const int log_states : {3, 5}) {
+    double chosen = 0.0, best = 0.0, unfed = 0.0;
+    for (unsigned seed = 0; seed < kSeeds; ++seed) {
+      Random r(log_states, 1, 13, 0.0F, seed);
+      r.task.inward = 0.0F;
+      const auto alone = r.run(codec::choose_levels_plain);
+      r.feed(0.4F, 0, seed + 1000);
+      const auto levels = r.run(codec::choose_levels_plain);
+      const double error = fed_error(r, levels);
+      double least = fed_error(r, alone) * (1.0 + 1e-9);
+      unfed += least;
+      std::vector<std::int32_t> path;
+      lower_to_fed(r, path, 0, 0.0, least);
+      CHECK(error >= least * (1.0 - 1e-4));
+      chosen += error;
+      best += least;
+    }
+    CHECK(chosen < 1.05 * best);
+    CHECK(chosen < 0.6 * unfed);
   }
 }
 
