@@ -1,9 +1,11 @@
 #define DOCTEST_CONFIG_IMPLEMENT_WITH_MAIN
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <numeric>
 #include <random>
+#include <span>
 #include <vector>
 
 #include "calibrate/kernels.hpp"
@@ -11,6 +13,7 @@
 #include "rdquant/calibrate/feedback.hpp"
 #include "rdquant/codec/level_rates.hpp"
 #include "rdquant/codec/levels.hpp"
+#include "rdquant/codec/trellis.hpp"
 #include "rdquant/core/cpu.hpp"
 #include "rdquant/core/error.hpp"
 
@@ -63,6 +66,95 @@ void check_product(const calibrate::Kernels& kernels, std::size_t depth, std::si
     kernels.multiply_f64(product);
   }
   CHECK(c == wanted);
+}
+
+/// A layer of random weights in groups of correlated inputs, the outputs of which matter together.
+struct Layer {
+  Layer(std::size_t number, std::size_t rows, std::size_t cols, unsigned seed)
+      : groups(number), each(rows), inputs(cols), w(noise(number * rows * cols, seed)) {
+    for (std::size_t g = 0; g < groups; ++g) {
+      for (const double value : covariance(inputs, seed + 10))
+        c.push_back(value * (1.0 + static_cast<double>(g)));
+      for (const double value : covariance(each, seed + 20))
+        o.push_back(value / (1.0 + static_cast<double>(g)));
+    }
+  }
+  [[nodiscard]] calibrate::Feedback within() const { return {c, groups, inputs, 1}; }
+  [[nodiscard]] calibrate::Feedback across() const { return {o, groups, each, 1}; }
+  [[nodiscard]] std::vector<std::uint64_t> shape() const { return {groups * each, inputs}; }
+  /// Levels of the weights alone.
+  [[nodiscard]] std::vector<std::int32_t> nearest(double step) const {
+    std::vector<std::int32_t> levels;
+    for (const float value : w) levels.push_back(static_cast<std::int32_t>(std::lrint(value / step)));
+    return levels;
+  }
+  /// Σ G_ir·e_i·C·e_rᵀ, the diagonals raised as Feedback raises them.
+  [[nodiscard]] double loss(std::span<const std::int32_t> levels, double step) const {
+    double total = 0.0;
+    for (std::size_t g = 0; g < groups; ++g) {
+      const std::vector<double> in = raised(c, g, inputs), out = raised(o, g, each);
+      std::vector<double> e(each * inputs), ec(each * inputs);
+      for (std::size_t i = 0; i < e.size(); ++i) {
+        e[i] = static_cast<double>(w[g * e.size() + i]) - step * levels[g * e.size() + i];
+      }
+      for (std::size_t r = 0; r < each; ++r) {
+        for (std::size_t i = 0; i < inputs; ++i) {
+          for (std::size_t j = 0; j < inputs; ++j)
+            ec[r * inputs + j] += e[r * inputs + i] * in[i * inputs + j];
+        }
+      }
+      for (std::size_t i = 0; i < each; ++i) {
+        for (std::size_t r = 0; r < each; ++r) {
+          const auto row = e.begin() + static_cast<std::ptrdiff_t>(r * inputs);
+          total += out[i * each + r] *
+                   std::inner_product(row, row + static_cast<std::ptrdiff_t>(inputs),
+                                      ec.begin() + static_cast<std::ptrdiff_t>(i * inputs), 0.0);
+        }
+      }
+    }
+    return total;
+  }
+
+  std::size_t groups, each, inputs;
+  std::vector<float> w;
+  std::vector<double> c, o;  ///< [groups, inputs, inputs] and [groups, each, each]
+
+ private:
+  static std::vector<double> raised(const std::vector<double>& all, std::size_t g, std::size_t n) {
+    const auto first = all.begin() + static_cast<std::ptrdiff_t>(g * n * n);
+    std::vector<double> a(first, first + static_cast<std::ptrdiff_t>(n * n));
+    double trace = 0.0;
+    for (std::size_t i = 0; i < n; ++i) trace += a[i * n + i];
+    for (std::size_t i = 0; i < n; ++i) a[i * n + i] += 1e-4 * trace / static_cast<double>(n);
+    return a;
+  }
+};
+
+/// Rounds with and without the outputs: that the loss is what it is said to be, the same with any number of
+/// threads, and much lower than that of levels chosen without.
+void check_outputs(const Layer& layer, double step, const calibrate::ColumnRounder& rounder) {
+  const calibrate::Feedback within = layer.within(), across = layer.across();
+  std::vector<std::int32_t> levels(layer.w.size()), again = levels, without = levels;
+  const double loss = round_with_feedback(within, layer.w, step, rounder, levels, 1, &across);
+  CHECK(loss * across.mean_weight() == doctest::Approx(layer.loss(levels, step)).epsilon(1e-3));
+  CHECK(round_with_feedback(within, layer.w, step, rounder, again, 3, &across) == loss);
+  CHECK(again == levels);
+  (void)round_with_feedback(within, layer.w, step, rounder, without, 1);
+  CHECK(layer.loss(levels, step) < 0.4 * layer.loss(without, step));
+}
+
+/// Moments that are a multiple of the identity: the outputs do not matter together, and nothing changes.
+void check_identity(const Layer& layer, double step, const calibrate::ColumnRounder& rounder) {
+  const std::size_t n = layer.each;
+  std::vector<double> o(layer.groups * n * n);
+  for (std::size_t g = 0; g < layer.groups; ++g) {
+    for (std::size_t i = 0; i < n; ++i) o[(g * n + i) * n + i] = 3e-7;
+  }
+  const calibrate::Feedback within = layer.within(), across(o, layer.groups, n, 1);
+  std::vector<std::int32_t> levels(layer.w.size()), without = levels;
+  const double loss = round_with_feedback(within, layer.w, step, rounder, levels, 1, &across);
+  CHECK(loss == doctest::Approx(round_with_feedback(within, layer.w, step, rounder, without, 1)));
+  CHECK(levels == without);
 }
 
 }  // namespace
@@ -175,6 +267,122 @@ TEST_CASE("rounding by rates makes the coded levels smaller than steps of the sa
   // Bits that the larger loss would have saved with a larger step: half the binary logarithm a weight.
   const double worth = 0.5 * std::log2(after / before) * static_cast<double>(w.size()) / 8;
   CHECK(coded(plain) - coded(priced) > worth);
+}
+
+TEST_CASE("outputs that matter together lose less, and the loss is what it is said to be") {
+  constexpr double kStep = 0.3;
+  for (const std::size_t groups : {1, 3}) {
+    const Layer layer(groups, 40, 33, 5);
+    const calibrate::Feedback within = layer.within();
+    const codec::LevelRates rates(layer.nearest(kStep), layer.shape());
+    const calibrate::NearestRounder nearest(kStep);
+    const calibrate::RateRounder priced(kStep, 0.05, within.mean_weight(), rates, layer.inputs, 1);
+    check_outputs(layer, kStep, nearest);
+    check_outputs(layer, kStep, priced);
+    check_identity(layer, kStep, nearest);
+    check_identity(layer, kStep, priced);
+  }
+}
+
+TEST_CASE("outputs that matter together lose less on a trellis, too") {
+  constexpr double kStep = 0.15;
+  for (const int states : {8, 32}) {
+    for (const double lambda : {0.0, 0.05}) {
+      const Layer layer(1, 40, 33, 6);
+      const codec::ColumnQuantizer columns(layer.nearest(kStep), layer.shape(), states, true);
+      const calibrate::TrellisRounder rounder(kStep, lambda, layer.within().mean_weight(), columns);
+      check_outputs(layer, kStep, rounder);
+      check_identity(layer, kStep, rounder);
+    }
+  }
+}
+
+TEST_CASE("rows that matter more pay more bits for less error") {
+  Layer layer(1, 40, 33, 7);
+  std::ranges::fill(layer.o, 0.0);
+  for (std::size_t r = 0; r < layer.each; ++r) layer.o[r * layer.each + r] = r % 2 == 0 ? 1.0 : 30.0;
+  const calibrate::Feedback within = layer.within(), across = layer.across();
+  const auto check = [&](double step, const calibrate::ColumnRounder& rounder) {
+    std::vector<std::int32_t> levels(layer.w.size());
+    (void)round_with_feedback(within, layer.w, step, rounder, levels, 1, &across);
+    double errors[2] = {};
+    for (std::size_t i = 0; i < levels.size(); ++i) {
+      errors[i / layer.inputs % 2] += std::pow(static_cast<double>(layer.w[i]) - step * levels[i], 2);
+    }
+    CHECK(errors[1] < 0.5 * errors[0]);
+  };
+  const codec::LevelRates rates(layer.nearest(0.6), layer.shape());
+  check(0.6, calibrate::RateRounder(0.6, 0.3, within.mean_weight(), rates, layer.inputs, 1));
+  const codec::ColumnQuantizer columns(layer.nearest(0.3), layer.shape(), 8, true);
+  check(0.3, calibrate::TrellisRounder(0.3, 1.2, within.mean_weight(), columns));
+}
+
+TEST_CASE("what one part of a column misses is fed into the next part") {
+  // Of so many columns that rows come in two parts of 48, which the trellis goes through alone.
+  constexpr std::size_t kRows = 96, kPart = 48, kCols = 4096, kColumn = 17;
+  constexpr double kDelta = 0.4;
+  std::vector<std::int32_t> first(kRows * kCols);
+  const std::vector<float> draws = noise(first.size(), 3, 3.0F);
+  std::ranges::transform(draws, first.begin(),
+                         [](float v) { return static_cast<std::int32_t>(std::lrint(v)); });
+  const std::vector<std::uint64_t> shape = {kRows, kCols};
+  const codec::ColumnQuantizer columns(first, shape, 8, true);
+  std::vector<float> targets = noise(kRows, 4, 3.0F), factor = noise(kRows * kRows, 5, 0.5F);
+  const std::vector<float> weights(kRows, 1.0F);
+  const auto choose = [&](const codec::RowFeedback& rows) {
+    std::vector<std::int32_t> levels(kRows * kCols, 12345);
+    columns.quantize(kColumn, targets, kDelta, 1.0, 0.2, levels, kCols, 1, rows);
+    std::vector<std::int32_t> column;
+    for (std::size_t r = 0; r < kRows; ++r) column.push_back(levels[r * kCols + kColumn]);
+    return column;
+  };
+  for (std::size_t i = 0; i < kRows; ++i) {  // within a part, nothing is fed
+    for (std::size_t r = 0; r < kRows; ++r) {
+      if (i / kPart == r / kPart) factor[i * kRows + r] = 0.0F;
+    }
+  }
+  const auto fed = choose({factor, weights}), unfed = choose({});
+  CHECK(std::equal(fed.begin(), fed.begin() + kPart, unfed.begin()));
+  CHECK(fed != unfed);
+  for (std::size_t i = 0; i < kPart; ++i) {
+    const auto inward = static_cast<float>(0.5 - kDelta);
+    const float value = static_cast<float>(fed[i]) - (fed[i] > 0 ? inward : (fed[i] < 0 ? -inward : 0.0F));
+    const float missed = targets[i] - value;
+    for (std::size_t r = kPart; r < kRows; ++r) targets[r] += factor[i * kRows + r] * missed;
+  }
+  CHECK(choose({}) == fed);
+}
+
+TEST_CASE("moments of outputs, and columns, that do not fit are refused") {
+  const Layer layer(2, 4, 3, 1);
+  const calibrate::Feedback within = layer.within();
+  const calibrate::NearestRounder nearest(1.0);
+  std::vector<std::int32_t> levels(layer.w.size());
+  const auto moments = [](std::size_t groups, std::size_t n) {
+    return calibrate::Feedback(std::vector<double>(groups * n * n), groups, n, 1);
+  };
+  for (const auto& [groups, n] :
+       {std::pair{1, 4}, std::pair{1, 8}, std::pair{2, 3}, std::pair{2, 8}, std::pair{4, 2}}) {
+    const calibrate::Feedback outputs =
+        moments(static_cast<std::size_t>(groups), static_cast<std::size_t>(n));
+    CHECK_THROWS_AS((void)round_with_feedback(within, layer.w, 1.0, nearest, levels, 1, &outputs),
+                    core::InvalidArgument);
+  }
+  constexpr std::size_t kRows = 512, kCols = 8;
+  const std::vector<std::int32_t> first(kRows * kCols, 2);
+  const std::vector<std::uint64_t> shape = {kRows, kCols};
+  const std::vector<float> targets(kRows), factor(kRows * kRows), weights(kRows, 1.0F);
+  std::vector<std::int32_t> out(kRows * kCols);
+  const auto quantize = [&](int states, bool fed, const codec::RowFeedback& rows) {
+    codec::ColumnQuantizer(first, shape, states, fed)
+        .quantize(0, targets, 0.5, 1.0, 0.1, out, kCols, 1, rows);
+  };
+  CHECK_NOTHROW(quantize(8, true, {factor, weights}));
+  CHECK_NOTHROW(quantize(8, false, {}));
+  CHECK_THROWS_AS(quantize(8, false, {factor, weights}), core::InvalidArgument);  // two chains a column
+  CHECK_THROWS_AS(quantize(0, true, {factor, weights}), core::InvalidArgument);
+  CHECK_THROWS_AS(quantize(8, true, {std::span(factor).first(kRows), weights}), core::InvalidArgument);
+  CHECK_THROWS_AS(quantize(8, true, {factor, std::span(weights).first(kRows - 1)}), core::InvalidArgument);
 }
 
 TEST_CASE("what does not fit is refused") {
