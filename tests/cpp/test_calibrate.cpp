@@ -6,6 +6,7 @@
 #include <numeric>
 #include <random>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "calibrate/kernels.hpp"
@@ -317,43 +318,7 @@ TEST_CASE("rows that matter more pay more bits for less error") {
   check(0.3, calibrate::TrellisRounder(0.3, 1.2, within.mean_weight(), columns));
 }
 
-TEST_CASE("what one part of a column misses is fed into the next part") {
-  // Of so many columns that rows come in two parts of 48, which the trellis goes through alone.
-  constexpr std::size_t kRows = 96, kPart = 48, kCols = 4096, kColumn = 17;
-  constexpr double kDelta = 0.4;
-  std::vector<std::int32_t> first(kRows * kCols);
-  const std::vector<float> draws = noise(first.size(), 3, 3.0F);
-  std::ranges::transform(draws, first.begin(),
-                         [](float v) { return static_cast<std::int32_t>(std::lrint(v)); });
-  const std::vector<std::uint64_t> shape = {kRows, kCols};
-  const codec::ColumnQuantizer columns(first, shape, 8, true);
-  std::vector<float> targets = noise(kRows, 4, 3.0F), factor = noise(kRows * kRows, 5, 0.5F);
-  const std::vector<float> weights(kRows, 1.0F);
-  const auto choose = [&](const codec::RowFeedback& rows) {
-    std::vector<std::int32_t> levels(kRows * kCols, 12345);
-    columns.quantize(kColumn, targets, kDelta, 1.0, 0.2, levels, kCols, 1, rows);
-    std::vector<std::int32_t> column;
-    for (std::size_t r = 0; r < kRows; ++r) column.push_back(levels[r * kCols + kColumn]);
-    return column;
-  };
-  for (std::size_t i = 0; i < kRows; ++i) {  // within a part, nothing is fed
-    for (std::size_t r = 0; r < kRows; ++r) {
-      if (i / kPart == r / kPart) factor[i * kRows + r] = 0.0F;
-    }
-  }
-  const auto fed = choose({factor, weights}), unfed = choose({});
-  CHECK(std::equal(fed.begin(), fed.begin() + kPart, unfed.begin()));
-  CHECK(fed != unfed);
-  for (std::size_t i = 0; i < kPart; ++i) {
-    const auto inward = static_cast<float>(0.5 - kDelta);
-    const float value = static_cast<float>(fed[i]) - (fed[i] > 0 ? inward : (fed[i] < 0 ? -inward : 0.0F));
-    const float missed = targets[i] - value;
-    for (std::size_t r = kPart; r < kRows; ++r) targets[r] += factor[i * kRows + r] * missed;
-  }
-  CHECK(choose({}) == fed);
-}
-
-TEST_CASE("moments of outputs, and columns, that do not fit are refused") {
+TEST_CASE("moments of outputs that do not fit are refused") {
   const Layer layer(2, 4, 3, 1);
   const calibrate::Feedback within = layer.within();
   const calibrate::NearestRounder nearest(1.0);
@@ -368,21 +333,6 @@ TEST_CASE("moments of outputs, and columns, that do not fit are refused") {
     CHECK_THROWS_AS((void)round_with_feedback(within, layer.w, 1.0, nearest, levels, 1, &outputs),
                     core::InvalidArgument);
   }
-  constexpr std::size_t kRows = 512, kCols = 8;
-  const std::vector<std::int32_t> first(kRows * kCols, 2);
-  const std::vector<std::uint64_t> shape = {kRows, kCols};
-  const std::vector<float> targets(kRows), factor(kRows * kRows), weights(kRows, 1.0F);
-  std::vector<std::int32_t> out(kRows * kCols);
-  const auto quantize = [&](int states, bool fed, const codec::RowFeedback& rows) {
-    codec::ColumnQuantizer(first, shape, states, fed)
-        .quantize(0, targets, 0.5, 1.0, 0.1, out, kCols, 1, rows);
-  };
-  CHECK_NOTHROW(quantize(8, true, {factor, weights}));
-  CHECK_NOTHROW(quantize(8, false, {}));
-  CHECK_THROWS_AS(quantize(8, false, {factor, weights}), core::InvalidArgument);  // two chains a column
-  CHECK_THROWS_AS(quantize(0, true, {factor, weights}), core::InvalidArgument);
-  CHECK_THROWS_AS(quantize(8, true, {std::span(factor).first(kRows), weights}), core::InvalidArgument);
-  CHECK_THROWS_AS(quantize(8, true, {factor, std::span(weights).first(kRows - 1)}), core::InvalidArgument);
 }
 
 TEST_CASE("what does not fit is refused") {
