@@ -226,7 +226,7 @@ class FedPath {
   struct Block {
     std::size_t first;
     Pair<Ints> origin;  ///< places at row `first`
-    Pair<Floats> missed[kLevelling];
+    float missed[kLevelling][kPlaces];
   };
 
   /// Of the two arrivals at each place: where from, and whether by odd ⌊v/2⌋.
@@ -267,10 +267,14 @@ class FedPath {
     Pair<Floats> own;
     std::memcpy(&own, task.own + q * kPlaces, sizeof own);
     own = permuted(own, block.origin);
+    float sums[kPlaces];
+    std::memcpy(sums, &own, sizeof sums);
     for (std::size_t i = block.first; i < end; ++i) {
       const float share = task.above[i * task.above_stride + q];
-      for (std::size_t p = 0; p < 2; ++p) own.at[p] += share * block.missed[i - block.first].at[p];
+      const float* const missed = block.missed[i - block.first];
+      for (std::size_t p = 0; p < kPlaces; ++p) sums[p] += share * missed[p];
     }
+    std::memcpy(&own, sums, sizeof sums);
     return own;
   }
 
@@ -308,11 +312,15 @@ class FedPath {
       from.at[p] = choose(two.cost < one.cost, from_of(1, p), from_of(0, p));
     }
     for (std::size_t i = block.first; i < q; ++i) {
-      block.missed[i - block.first] = permuted(block.missed[i - block.first], from);
+      Pair<Floats> missed;
+      std::memcpy(&missed, block.missed[i - block.first], sizeof missed);
+      missed = permuted(missed, from);
+      std::memcpy(block.missed[i - block.first], &missed, sizeof missed);
     }
     block.origin = permuted(block.origin, from);
     for (std::size_t p = 0; p < 2; ++p) {
-      block.missed[q - block.first].at[p] = task.targets[q] - value_of(task, level.at[p]);
+      const Floats missed = task.targets[q] - value_of(task, level.at[p]);
+      std::memcpy(block.missed[q - block.first] + p * kWide, &missed, sizeof missed);
       const auto taken = __builtin_convertvector(level.at[p], Shorts);
       const auto origin = __builtin_convertvector(from.at[p], Shorts);
       std::memcpy(task.path + (2 * q * kPlaces) + p * kWide, &taken, sizeof taken);

@@ -210,7 +210,7 @@ def _outputs(sensitivity: Sensitivity, threads: int) -> Feedback | None:
     diagonal = np.einsum("gii->gi", moments).mean()
     if not (np.isfinite(moments).all() and diagonal > 0):
         return None
-    return Feedback(moments + _FLOOR * diagonal * np.eye(moments.shape[1]), threads)
+    return Feedback(moments / diagonal + _FLOOR * np.eye(moments.shape[1]), threads)
 
 
 def _leaning(rows: NDArray[np.float64], covariance: NDArray[np.float64], lean: float) -> NDArray[np.float64]:
