@@ -88,6 +88,13 @@ def test_outputs_lean_to_where_errors_matter() -> None:
     assert found["w"].lean > 0.3, "a ReLU follows"
 
 
+def test_outputs_beyond_float32_lean_nowhere() -> None:
+    model = classifier()
+    huge = model.replace_weights({"w": np.full((6, 4, 3, 3), 1e30, np.float32)})
+    found = sensitivities(huge, [weights(5, 4, 7, 6, seed=9) * np.float32(1e9)], layers_of(huge))
+    assert all(np.isfinite(each.lean) for each in found.values())
+
+
 def test_moments_are_sums_over_all_positions_of_which_few_are_sampled() -> None:
     model = classifier()
     x = weights(600, 4, 7, 6, seed=9)

@@ -144,16 +144,19 @@ class _Lean:
         g, y = (v.reshape(*v.shape[:2], -1) for v in (gradients, outputs))
         apart = -(-g.shape[2] // self._positions) | 1  # odd: walks through all columns
         g, y = g[:, :, ::apart], y[:, :, ::apart]
-        squares = g * g
-        self._sums += [np.einsum("nrp->r", v, dtype=np.float64) for v in (squares, squares * y, y, y * y)]
+        with np.errstate(over="ignore", invalid="ignore"):  # such rows are left out in the end
+            squares = g * g
+            sums = [np.einsum("nrp->r", v, dtype=np.float64) for v in (squares, squares * y, y, y * y)]
+            self._sums += sums
         self._count += g.shape[0] * g.shape[2]
 
     def mean(self) -> float:
-        """Of all rows, weighted by their g²; 0 where there is no gradient."""
+        """Of all rows, weighted by their g²; 0 where there is no gradient, or no finite one."""
         weight, weighted, total, squares = self._sums
         middle = total / self._count
-        spread = np.sqrt(np.maximum(squares / self._count - middle**2, 0.0))
-        used = (weight > 0) & (spread > 1e-6 * np.abs(middle) + 1e-30)
+        with np.errstate(over="ignore", invalid="ignore"):
+            spread = np.sqrt(np.maximum(squares / self._count - middle**2, 0.0))
+        used = np.isfinite(self._sums).all(axis=0) & (weight > 0) & (spread > 1e-6 * np.abs(middle) + 1e-30)
         if not used.any():
             return 0.0
         leans = (weighted[used] / weight[used] - middle[used]) / spread[used]
