@@ -202,7 +202,7 @@ def test_nothing_tolerated_still_gives_a_file(tmp_path: Path, monkeypatch: pytes
         ({"data": True, "max_loss": float("nan")}, "max_loss: expected a finite number above 0"),
         ({"data": True, "max_kl": 0.1, "bits": 8}, "choose the steps"),
         ({"data": True, "max_kl": 0.1, "trellis": 16}, "trellis: expected one of"),
-        ({"data": True, "max_kl": 0.1, "calibration": 2}, "at least 3 images"),
+        ({"data": True, "max_kl": 0.1, "calibration": 2}, "calibration: expected an integer ≥ 3, got 2"),
     ],
 )
 def test_what_does_not_fit_is_refused(tmp_path: Path, arguments: dict[str, Any], message: str) -> None:

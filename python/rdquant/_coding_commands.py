@@ -127,7 +127,7 @@ def compress(
         from .data import open_dataset
 
         check_data(data, preprocess)
-        images = open_dataset(data, preprocess, model=loaded)
+        images = open_dataset(data, preprocess, model=loaded, labelled=max_loss is not None)
     result = run(
         loaded,
         output,

@@ -30,7 +30,7 @@ from .graph import Model
 __all__ = ["RATE", "Levels", "Network", "bar", "bytes_of", "values_of"]
 
 RATE = 0.08  # λ of entropy-aware rounding, see LayerRounder.round
-_ORDERED = 400  # images, views of them among these, that layers are rounded one after the other with
+_ORDERED = 400  # images, views of them among these, that convolutions are rounded one after the other with
 _WIDEST = 4608  # inputs of a layer
 _POSITIONS = 128  # of a convolution in each of these
 
@@ -72,7 +72,7 @@ class Network:
         progress: bool,
     ) -> None:
         self._model, self._biases, self._trellis, self._threads = model, biases, trellis, threads
-        self._ordered = fit.take(np.arange(min(_ORDERED, len(fit))))
+        self._fit, self._ordered = fit, fit.take(np.arange(min(_ORDERED, len(fit))))
         self.weights = model.weights()
         every = layers_of(model)
         self.layers: dict[str, Layer] = {
@@ -128,7 +128,9 @@ class Network:
             rounders = [(layer, self.rounders[layer.weight]) for layer in layers]
             if layers[0].input != port.name:
                 before = self._model.replace_weights(values_of(levels))
-                images = _Inputs(self._ordered)
+                # a product sees few positions of an image, often one
+                few = all(layer.kind == "product" for layer in layers)
+                images = _Inputs(self._fit if few else self._ordered)
                 rounders = list(
                     following(
                         self._model,

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Mapping
+import warnings
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,18 +15,20 @@ from ._allocation import Curve, damage_at, price_of, price_of_bits, steps_at
 from ._levels import RATE, Levels, Network, bar, bytes_of, values_of
 from .data import Dataset
 from .data.views import Views, has_photos
-from .errors import InvalidArgument
+from .errors import InvalidArgument, RdquantError
 from .graph import Model
 from .metrics import outputs
-from .metrics.formulas import kl_divergence, predictions
+from .metrics.formulas import distributions, kl_divergence, predictions
 from .runtime import Session
 
-__all__ = ["Best", "Levels", "Measured", "Search", "Split", "Tolerance"]
+__all__ = ["Best", "Levels", "Measured", "Search", "Split", "Tolerance", "smallest"]
 
 _PROBES = 64  # images that sensitivities are measured with
 _NOISE = 0.01  # share of a layer's output power that the middle step of a curve disturbs
+_FINEST, _COARSEST = 2.0**-20, 4.0  # that it may be, of the largest weight
 _LADDER = (0.5, 1.0, 2.0)  # steps of a curve
 _TRIALS = 9  # prices that are tried
+_LEAST_START = 0.01  # of what is tolerated: damage by all tensors together that a search starts with
 _NEAR = 0.95  # a trial this near below the limit ends the search
 _ORDERED_TRIALS = 3  # prices that are tried so
 _LEAST_LEFT = 0.25  # of the damage of layers, however much others seem to make up for
@@ -44,8 +47,17 @@ class Tolerance:
         if (self.loss is None) == (self.kl is None):
             raise InvalidArgument("expected one of max_loss and max_kl")
         for name, value in (("max_loss", self.loss), ("max_kl", self.kl)):
-            if value is not None and not 0 < value < float("inf"):
+            number = isinstance(value, (int, float)) and not isinstance(value, bool)
+            if value is not None and not (number and 0 < value < float("inf")):
                 raise InvalidArgument(f"{name}: expected a finite number above 0, got {value!r}")
+
+    @property
+    def damage(self) -> float:
+        """The divergence that is tolerated, nats; of a loss a rough guess."""
+        if self.kl is not None:
+            return self.kl
+        assert self.loss is not None
+        return 0.02 * self.loss
 
     def used(self, measured: Measured) -> float:
         """Share of the tolerance that a measurement uses; 1: all of it."""
@@ -90,10 +102,11 @@ class Split:
         The rest of `images` measures a KL divergence; a loss is measured on all images that are not fitted to, with
         their labels.
         """
-        if isinstance(images, bool) or images < 3 or len(data) < 3:
-            raise InvalidArgument(
-                f"calibration: expected at least 3 images, got {min(images, len(data))} of {data.name}"
-            )
+        for name, value, least in (("calibration", images, 3), ("seed", seed, 0)):
+            if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
+                raise InvalidArgument(f"{name}: expected an integer ≥ {least}, got {value!r}")
+        if len(data) < 3:
+            raise InvalidArgument(f"calibration: expected at least 3 images, {data.name} has {len(data)}")
         order = np.random.default_rng(seed).permutation(len(data))
         pool = min(images, len(data))
         fitted = max(2, 2 * pool // 3)
@@ -130,8 +143,7 @@ class _Outputs:
         before, after = self._floats[1], outputs(self._session, self._split.held)
         first, second = predictions(before), predictions(after)
         rows, labels = np.arange(len(before)), self._split.held.labels
-        shares = np.exp(before.astype(np.float64) - before.max(axis=1, keepdims=True))
-        shares /= shares.sum(axis=1, keepdims=True)
+        shares = distributions(before)
         lost = 100 * float(np.mean(first == labels) - np.mean(second == labels))
         return Measured(
             len(before),
@@ -170,7 +182,8 @@ def _curve(name: str, network: Network, compare: _Outputs) -> Curve:
     """Size and damage of one tensor at a few steps, all others in float."""
     rounder = network.rounders[name]
     middle = np.sqrt(12 * _NOISE * max(rounder.energy, 1e-30) / max(rounder.noise, 1e-30))
-    steps = middle * np.array(_LADDER)
+    largest = float(np.abs(rounder.matrix).max(initial=0.0)) or 1.0
+    steps = np.clip(middle, largest * _FINEST, largest * _COARSEST) * np.array(_LADDER)
     bits, damage = [], []
     touched: set[str] = set()
     for step in steps:
@@ -226,8 +239,8 @@ class Search:
         threads: int = 0,
         progress: bool = False,
     ) -> None:
+        self._compare = _Outputs(model, split, threads or None)  # first: it refuses what is no classifier
         self._network = Network(model, names, biases, split.fit, trellis, threads, progress)
-        self._compare = _Outputs(model, split, threads or None)
         self._progress = progress
         self._curves = {}
         for name in bar(names, "sensitivity", "tensor", progress):
@@ -250,7 +263,10 @@ class Search:
                 shown.update()
                 return measured.kl, share
 
-            price = _closed_in(price_of_bits(self._curves, 4.0), lambda price: tried(self.at(price))[1])
+            start = max(
+                price_of_bits(self._curves, 4.0), price_of(self._curves, _LEAST_START * tolerance.damage)
+            )
+            price = _closed_in(start, lambda price: tried(self.at(price))[1])
             if price is not None:
                 self._in_order(price, tried)
 
@@ -282,3 +298,27 @@ class Search:
     def at(self, price: float) -> Levels:
         """Levels at a price (nats a bit, see `steps_at`), every layer rounded alone."""
         return self._network.alone(steps_at(self._curves, price))
+
+
+def smallest(
+    model: Model,
+    tolerance: Tolerance,
+    split: Split,
+    roles: Collection[str],
+    profile: str,
+    trellis: int,
+    threads: int,
+    progress: bool,
+) -> Best:
+    """The best candidate of a search, or of what there was of it before it was interrupted, or failed."""
+    names = [p.name for p in model.parameters if p.role == "weight" and "weight" in roles]
+    best = Best(profile)
+    try:
+        Search(model, names, "bias" in roles, split, trellis, threads, progress).run(tolerance, best)
+    except KeyboardInterrupt:
+        best.interrupted = True
+    except RdquantError as failure:
+        if not best.levels:
+            raise
+        warnings.warn(f"the search ended early: {failure}; the best file so far is written", stacklevel=4)
+    return best

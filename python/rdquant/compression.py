@@ -20,7 +20,7 @@ from .codec.lossless import DEFAULT_LIMIT, profile_of
 from .codec.plan import Chosen, Goal, Plan, goal_of, reach, uniform_family
 from .codec.sections import pack_floats, pack_integers, pack_quantized, pack_raw
 from .entropy import entropy
-from .errors import InvalidArgument
+from .errors import InvalidArgument, RdquantError
 from .graph import Model, load
 from .graph.compressed import build
 from .graph.tensors import Stored
@@ -94,7 +94,7 @@ def compress(
 
     With `data`, only "weight" tensors (and the biases beside them) change; Ctrl-C ends the search, and the best file
     so far is written; where nothing was tolerated, the candidate that lost least, with `met` False; where there was no
-    candidate, the model without loss.
+    candidate, or it was no smaller, the model without loss.
 
     Returns:
         Sizes and errors, for the file and tensor by tensor; with `data` also what was lost.
@@ -149,16 +149,23 @@ def _tolerated(
     progress: bool,
 ) -> CompressionResult:
     """Write the smallest file that is tolerated."""
-    from ._tolerance import Best, Search
+    from ._tolerance import smallest
 
-    names = [p.name for p in model.parameters if p.role == "weight" and "weight" in roles]
-    best = Best(plan.profile)
-    try:
-        search = Search(model, names, "bias" in roles, split, plan.trellis, plan.threads, progress)
-        search.run(tolerance, best)
-    except KeyboardInterrupt:
-        best.interrupted = True
+    folder = Path(path).absolute().parent
+    if not folder.is_dir():  # now, not after a long search
+        raise RdquantError(f"{path}: expected a file in a folder that exists, {folder} is none")
+    best = smallest(model, tolerance, split, roles, plan.profile, plan.trellis, plan.threads, progress)
     result = write_levels(model, path, best.levels, plan.profile, plan.threads)
+    if (
+        best.levels and 2 * result.bytes > result.original_bytes
+    ):  # so large that nothing need be lost, perhaps
+        exact = write_levels(model, path, {}, plan.profile, plan.threads)
+        if exact.bytes <= result.bytes:
+            none = replace(
+                best.measured, kl=0.0, agreement=1.0, loss=0.0 * best.measured.loss, expected_loss=0.0
+            )
+            return replace(exact, measured=none, met=True, interrupted=best.interrupted)
+        result = write_levels(model, path, best.levels, plan.profile, plan.threads)
     return replace(result, measured=best.measured, met=best.met, interrupted=best.interrupted)
 
 

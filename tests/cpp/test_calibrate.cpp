@@ -335,6 +335,20 @@ TEST_CASE("moments of outputs that do not fit are refused") {
   }
 }
 
+TEST_CASE("a covariance that rounding has made indefinite is factorised all the same") {
+  const std::size_t n = 40;
+  std::vector<double> c(n * n, 1.0);
+  std::mt19937 random(3);
+  std::uniform_real_distribution<double> error(-2e-3, 2e-3);
+  for (std::size_t i = 0; i < n; ++i) {
+    for (std::size_t j = i; j < n; ++j) c[j * n + i] = c[i * n + j] += error(random);
+  }
+  const calibrate::Feedback feedback(c, 1, n, 1);
+  CHECK(std::isfinite(feedback.mean_weight()));
+  for (const float share : feedback.factor(0)) CHECK(std::abs(share) < 1e4F);
+  for (const float weight : feedback.weights(0)) CHECK(weight > 0.0F);
+}
+
 TEST_CASE("what does not fit is refused") {
   CHECK_THROWS_AS(calibrate::Covariance({.channels = 4, .groups = 3}, 8), core::InvalidArgument);
   CHECK_THROWS_AS(calibrate::Covariance({.channels = 4, .kernel = {0, 1}}, 8), core::InvalidArgument);

@@ -40,16 +40,17 @@ void factorise_panel(std::vector<double>& a, std::size_t n, std::size_t first, s
       const double times = above[i];
       for (std::size_t k = i; k < n; ++k) row[k] -= times * above[k];
     }
-    const double pivot = std::sqrt(std::max(row[i], floor));
+    const bool lost = row[i] < floor;  // to rounding of the covariance: such an input stands alone
+    const double pivot = std::sqrt(lost ? floor : row[i]);
     row[i] = pivot;
-    for (std::size_t k = i + 1; k < n; ++k) row[k] /= pivot;
+    for (std::size_t k = i + 1; k < n; ++k) row[k] = lost ? 0.0 : row[k] / pivot;
   }
 }
 
 /// Cholesky's decomposition A = Uᵀ·U of the upper triangle, in place, by panels.
 void factorise(std::vector<double>& a, std::size_t n, int threads) {
-  double floor = 0.0;
-  for (std::size_t i = 0; i < n; ++i) floor += 1e-12 * a[i * n + i] / static_cast<double>(n);
+  double floor = 0.0;  // half the damping, above which all pivots of a positive semidefinite matrix are
+  for (std::size_t i = 0; i < n; ++i) floor += 0.5 * kDamping * a[i * n + i] / static_cast<double>(n);
   for (std::size_t first = 0; first < n; first += kBlock) {
     const std::size_t last = std::min(n, first + kBlock);
     core::parallel_for(n - first, kPieces, first == 0 ? 1 : threads, [&](std::size_t begin, std::size_t end) {

@@ -19,6 +19,8 @@ from .layers import Layer, mean_outputs
 __all__ = ["LayerRounder", "Moments", "Rounded"]
 
 _LARGEST = 2.0**30  # levels stay within int32
+_FINEST = 2.0**24  # levels of a bias, either way: float32 tells no more apart
+_UNVARIED = 1e-9  # of the second moments of inputs: less variance is rounding of float32
 _FLOOR = 0.3  # of the mean of a diagonal: what the moments of gradients do not tell of other images
 _TRELLIS_MOST = (
     2000  # the largest scalar level of weights that may go along a trellis: targets have room to grow
@@ -54,11 +56,11 @@ class LayerRounder:
     """Rounds the weights of one layer with error feedback, at any step.
 
     weight: float, in the layer's shape. bias: [rows] or None. moments: of the layer's inputs; None for a weight whose
-    inputs nobody has seen: rounded to nearest, each for itself. Where there is a bias, it takes up the mean error,
-    and the moments are taken about the mean. trellis: states of a trellis that the levels may follow down the columns,
-    8 or 32, where the layer has one group and its weights are stored row by row; 0: scalar levels. sensitivity: of the
-    network to the layer's outputs: errors are then fed from output to output too, where no more outputs than images
-    were seen, and a bias takes up the mean error where outputs matter.
+    inputs nobody has seen: rounded to nearest, each for itself, as are those whose inputs do not vary. Where there is a
+    bias, it takes up the mean error, and the moments are taken about the mean. trellis: states of a trellis that the
+    levels may follow down the columns, 8 or 32, where the layer has one group and its weights are stored row by row; 0:
+    scalar levels. sensitivity: of the network to the layer's outputs: errors are then fed from output to output too,
+    where no more outputs than images were seen, and a bias takes up the mean error where outputs matter.
 
     Raises InvalidArgument where a weight is not finite.
     """
@@ -79,7 +81,12 @@ class LayerRounder:
         self._weight = np.ascontiguousarray(weight, np.float32)
         if not np.isfinite(self._weight).all():
             raise InvalidArgument("weights: expected finite numbers, got NaN or infinity")
-        if self._layer is None or moments is None:
+        self._bias = None if bias is None else np.asarray(bias, np.float64)
+        covariance = (
+            None if self._layer is None or moments is None else _covariance(moments, self._bias, threads)
+        )
+        if self._layer is None or moments is None or covariance is None:
+            self._layer = None
             self._matrix = self._weight.reshape(1, -1)
             self._feedback: Feedback | None = None
             self._outputs: Feedback | None = None
@@ -88,8 +95,6 @@ class LayerRounder:
             self.noise = float(self._matrix.size)
             return
         self._matrix = self._layer.matrix(self._weight)
-        self._bias = None if bias is None else np.asarray(bias, np.float64)
-        covariance = moments.matrix(self._bias is not None, threads)
         self._mean = None if bias is None else moments.mean()
         self._feedback = Feedback(covariance, threads)
         self._outputs = None if sensitivity is None else _outputs(sensitivity, threads)
@@ -197,9 +202,21 @@ class LayerRounder:
         assert self._leaning is not None
         shift = shift + np.einsum("ri,ri->r", error, self._leaning)
         # A bias is a weight whose input is 1: at this step its error costs what a weight's does.
-        bias_step = step * float(np.sqrt(self._feedback.mean_weight))
-        wanted = np.clip(np.rint((self._bias + shift) / bias_step), -_LARGEST, _LARGEST)
+        bias = self._bias + shift
+        least = float(np.abs(bias).max()) / _FINEST
+        bias_step = max(step * float(np.sqrt(self._feedback.mean_weight)), least)
+        wanted = np.rint(bias / bias_step)
         return Rounded(weight, Optimised(wanted.astype(np.int32), Deadzone(bias_step, 0.5)), loss)
+
+
+def _covariance(
+    moments: Moments, bias: NDArray[np.float64] | None, threads: int
+) -> NDArray[np.float64] | None:
+    """About the mean where there is a bias; None for inputs that do not vary, which tell nothing of errors."""
+    covariance, mean = moments.matrix(bias is not None, threads), moments.mean()
+    variance = float(np.einsum("gii->", covariance)) / mean.size
+    power = variance + float(np.square(mean).mean())
+    return covariance if variance > max(_UNVARIED * power, 1e-30) or not np.isfinite(variance) else None
 
 
 def _outputs(sensitivity: Sensitivity, threads: int) -> Feedback | None:

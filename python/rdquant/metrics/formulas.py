@@ -22,6 +22,7 @@ __all__ = [
     "confusion_matrix",
     "cumulative_gain",
     "dcg",
+    "distributions",
     "f1",
     "kl_divergence",
     "leads",
@@ -238,6 +239,12 @@ def are_probabilities(scores: ArrayLike) -> bool:
     """Whether every row of `scores` [n, classes] is a distribution: none below 0, a sum of 1 ± 0.001."""
     table = _scores(scores)
     return bool(table.min() >= 0 and np.all(np.abs(table.sum(axis=1, dtype=np.float64) - 1) <= 1e-3))
+
+
+def distributions(scores: ArrayLike) -> Floats:
+    """Rows that sum to 1 from scores [n, classes]: by softmax, unless they are probabilities already."""
+    table = _scores(scores)
+    return np.exp(_log_distribution(table, are_probabilities(table)))
 
 
 def kl_divergence(reference: ArrayLike, scores: ArrayLike, probabilities: bool | None = None) -> float:

@@ -1,0 +1,134 @@
+"""Files within a tolerated loss of networks, and from images, that tell little: dead layers, equal images, softmax ends."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from onnx import helper
+
+import models
+import rdquant as rdq
+from rdquant import RdquantError, _tolerance
+
+Array = NDArray[Any]
+
+
+def residual(dead: bool = False, zero: str = "", softmax: bool = False) -> rdq.Model:
+    """Two convolutions in a branch beside a third one's output, pooling, Gemm. dead: no input of the branch's second one
+    is ever above 0. zero: a weight of zeros. softmax: at the end.
+    """
+    random = np.random.default_rng(0)
+
+    def normal(*shape: int) -> Array:
+        return (random.standard_normal(shape) / np.sqrt(np.prod(shape[1:]))).astype(np.float32)
+
+    tensors = {
+        "u": normal(12, 3, 3, 3),
+        "v": normal(12, 12, 3, 3),
+        "w": normal(12, 12, 3, 3),
+        "z": normal(12, 10),
+    }
+    tensors |= {name: 0.1 * normal(12, 1)[:, 0] for name in "abc"}
+    tensors["z"] *= 8
+    tensors["b"] -= np.float32(100 if dead else 0)
+    if zero:
+        tensors[zero] *= 0
+    nodes = [
+        helper.make_node("Conv", ["x", "u", "a"], ["d"], "first", pads=[1] * 4),
+        helper.make_node("Relu", ["d"], ["e"], "relu"),
+        helper.make_node("Conv", ["e", "v", "b"], ["f"], "second", pads=[1] * 4),
+        helper.make_node("Relu", ["f"], ["g"], "gate"),
+        helper.make_node("Conv", ["g", "w", "c"], ["h"], "third", pads=[1] * 4),
+        helper.make_node("Add", ["h", "e"], ["i"], "add"),
+        helper.make_node("GlobalAveragePool", ["i"], ["p"], "pool"),
+        helper.make_node("Flatten", ["p"], ["q"], "flatten"),
+        helper.make_node("Gemm", ["q", "z"], ["s"], "gemm"),
+    ]
+    if softmax:
+        nodes.append(helper.make_node("Softmax", ["s"], ["t"], "softmax"))
+    return rdq.load(models.build(nodes, tensors, {"x": ["N", 3, 8, 8]}, {nodes[-1].output[0]: ["N", 10]}))
+
+
+def pictures(count: int = 60) -> rdq.ArrayDataset:
+    random = np.random.default_rng(1)
+    x = random.standard_normal((count, 3, 8, 8)) * random.random((count, 3, 1, 1)) * 2
+    return rdq.ArrayDataset(x.astype(np.float32), np.arange(count) % 10, classes=10)
+
+
+@pytest.mark.parametrize("arguments", [{"dead": True}, {"zero": "u"}, {"zero": "v"}, {"zero": "w"}], ids=str)
+def test_layers_that_do_nothing_spoil_nothing(tmp_path: Path, arguments: dict[str, Any]) -> None:
+    sizes = {}
+    for limit in (0.01, 0.1):
+        result = rdq.compress(residual(**arguments), tmp_path / "m.rdq", max_kl=limit, data=pictures())
+        assert result.met
+        assert result.measured is not None
+        assert result.measured.kl <= limit
+        sizes[limit] = result.bytes
+    assert sizes[0.1] <= sizes[0.01]
+
+
+def test_images_that_are_all_equal_spoil_nothing(tmp_path: Path) -> None:
+    model = residual()
+    same = rdq.ArrayDataset(np.repeat(pictures(3).get(0)[0], 30, axis=0), np.zeros(30, np.int64), classes=10)
+    result = rdq.compress(model, tmp_path / "m.rdq", max_kl=0.1, data=same)
+    assert result.met
+    for name, weight in rdq.load(tmp_path / "m.rdq").weights().items():
+        if weight.ndim > 1:  # biases may take up much
+            assert np.abs(weight).max() <= 100 * np.abs(model.weights()[name]).max(), name
+
+
+def test_a_softmax_at_the_end_changes_no_expectation(tmp_path: Path) -> None:
+    found = []
+    for softmax in (False, True):
+        model = residual(softmax=softmax)
+        split = _tolerance.Split.of(pictures(), _tolerance.Tolerance(loss=1.0), 60, 0)
+        compare = _tolerance._Outputs(model, split, None)
+        coarse = {"z": np.rint(model.weights()["z"] * 2) / 2}
+        found.append(compare.measure(coarse))
+    assert found[0].expected_loss != 0
+    assert found[1].expected_loss == pytest.approx(found[0].expected_loss, rel=1e-4)
+    assert found[1].kl == pytest.approx(found[0].kl, rel=1e-4)
+
+
+def test_what_is_as_large_as_the_model_without_loss_loses_nothing(tmp_path: Path) -> None:
+    result = rdq.compress(residual(), tmp_path / "m.rdq", max_kl=1e-12, data=pictures())
+    assert result.met == (result.measured is not None and result.measured.kl <= 1e-12)
+    exact = rdq.compress(residual(), tmp_path / "e.rdq")
+    assert result.bytes <= exact.bytes
+
+
+def test_a_search_that_fails_keeps_what_it_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def failing(self: Any, steps: Any) -> Any:
+        raise RdquantError("a step is missing")
+
+    monkeypatch.setattr(_tolerance.Network, "in_order", failing)
+    with pytest.warns(UserWarning, match="ended early: a step is missing"):
+        result = rdq.compress(residual(), tmp_path / "m.rdq", max_kl=0.05, data=pictures())
+    assert result.met
+    monkeypatch.setattr(_tolerance.Network, "alone", failing)
+    with pytest.raises(RdquantError, match="a step is missing"):
+        rdq.compress(residual(), tmp_path / "m.rdq", max_kl=0.05, data=pictures())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"calibration": 3.5}, "calibration: expected an integer ≥ 3, got 3.5"),
+        ({"calibration": 2}, "calibration: expected an integer ≥ 3, got 2"),
+        ({"seed": -1}, "seed: expected an integer ≥ 0, got -1"),
+        ({"max_kl": True}, "max_kl: expected a finite number above 0, got True"),
+        ({"max_kl": "a"}, "max_kl: expected a finite number above 0, got 'a'"),
+    ],
+)
+def test_what_is_no_number_is_refused(tmp_path: Path, arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(rdq.InvalidArgument, match=message):
+        rdq.compress(residual(), tmp_path / "m.rdq", data=pictures(), **{"max_kl": 0.1, **arguments})
+
+
+def test_a_folder_that_is_missing_is_found_before_the_search(tmp_path: Path) -> None:
+    with pytest.raises(RdquantError, match="expected a file in a folder that exists"):
+        rdq.compress(residual(), tmp_path / "none" / "m.rdq", max_kl=0.1, data=pictures())
