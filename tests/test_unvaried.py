@@ -9,10 +9,13 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from onnx import helper
+from typer.testing import CliRunner
 
 import models
 import rdquant as rdq
+from pictures import picture
 from rdquant import RdquantError, _tolerance
+from rdquant.cli import app
 
 Array = NDArray[Any]
 
@@ -132,3 +135,24 @@ def test_what_is_no_number_is_refused(tmp_path: Path, arguments: dict[str, Any],
 def test_a_folder_that_is_missing_is_found_before_the_search(tmp_path: Path) -> None:
     with pytest.raises(RdquantError, match="expected a file in a folder that exists"):
         rdq.compress(residual(), tmp_path / "none" / "m.rdq", max_kl=0.1, data=pictures())
+
+
+def test_a_divergence_needs_no_labels_but_a_loss_does(tmp_path: Path) -> None:
+    residual().save(tmp_path / "m.onnx")
+    (tmp_path / "photos").mkdir()
+    for k in range(8):
+        picture(k, 20, 16).save(tmp_path / "photos" / f"{k}.png")
+    common = [
+        "compress",
+        str(tmp_path / "m.onnx"),
+        "-o",
+        str(tmp_path / "m.rdq"),
+        "--data",
+        str(tmp_path / "photos"),
+    ]
+    told = CliRunner().invoke(app, [*common, "--max-kl", "0.1"])
+    assert told.exit_code == 0, told.output
+    assert (tmp_path / "m.rdq").exists()
+    told = CliRunner().invoke(app, [*common, "--max-loss", "1"])
+    assert told.exit_code != 0
+    assert "labels.csv" in told.output
