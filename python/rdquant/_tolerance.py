@@ -47,7 +47,7 @@ class Tolerance:
         if (self.loss is None) == (self.kl is None):
             raise InvalidArgument("expected one of max_loss and max_kl")
         for name, value in (("max_loss", self.loss), ("max_kl", self.kl)):
-            number = isinstance(value, (int, float)) and not isinstance(value, bool)
+            number = isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
             if value is not None and not (number and 0 < value < float("inf")):
                 raise InvalidArgument(f"{name}: expected a finite number above 0, got {value!r}")
 
