@@ -1,4 +1,4 @@
-"""Files within a tolerated loss of networks, and from images, that tell little: dead layers, equal images, softmax ends."""
+"""Networks and images that tell little: dead layers, equal images, softmax ends; compressed, and in 8 bits."""
 
 from __future__ import annotations
 
@@ -82,6 +82,17 @@ def test_images_that_are_all_equal_spoil_nothing(tmp_path: Path) -> None:
     for name, weight in rdq.load(tmp_path / "m.rdq").weights().items():
         if weight.ndim > 1:  # biases may take up much
             assert np.abs(weight).max() <= 100 * np.abs(model.weights()[name]).max(), name
+
+
+@pytest.mark.parametrize("rounding", ["feedback", "order"])
+def test_dead_layers_and_black_images_are_quantized_to_8_bits(rounding: str) -> None:
+    found = rdq.quantize_static(residual(dead=True), pictures(), rounding=rounding).report
+    assert found.damage is not None
+    assert found.damage.score < 1e-3
+    black = rdq.ArrayDataset(np.zeros((20, 3, 8, 8), np.float32), np.zeros(20, np.int64), classes=10)
+    found = rdq.quantize_static(residual(), black, rounding=rounding).report
+    assert found.damage is not None
+    assert found.damage.score < 1e-3
 
 
 def test_a_softmax_at_the_end_changes_no_expectation(tmp_path: Path) -> None:

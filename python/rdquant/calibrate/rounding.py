@@ -56,11 +56,11 @@ class LayerRounder:
     """Rounds the weights of one layer with error feedback, at any step.
 
     weight: float, in the layer's shape. bias: [rows] or None. moments: of the layer's inputs; None for a weight whose
-    inputs nobody has seen: rounded to nearest, each for itself, as are those whose inputs do not vary. Where there is a
-    bias, it takes up the mean error, and the moments are taken about the mean. trellis: states of a trellis that the
-    levels may follow down the columns, 8 or 32, where the layer has one group and its weights are stored row by row; 0:
-    scalar levels. sensitivity: of the network to the layer's outputs: errors are then fed from output to output too,
-    where no more outputs than images were seen, and a bias takes up the mean error where outputs matter.
+    inputs nobody has seen: rounded to nearest, each for itself. Inputs that do not vary are taken for independent ones.
+    Where there is a bias, it takes up the mean error, and the moments are taken about the mean. trellis: states of a
+    trellis that the levels may follow down the columns, 8 or 32, where the layer has one group and its weights are stored
+    row by row; 0: scalar levels. sensitivity: of the network to the layer's outputs: errors are then fed from output to
+    output too, where no more outputs than images were seen, and a bias takes up the mean error where outputs matter.
 
     Raises InvalidArgument where a weight is not finite.
     """
@@ -81,12 +81,7 @@ class LayerRounder:
         self._weight = np.ascontiguousarray(weight, np.float32)
         if not np.isfinite(self._weight).all():
             raise InvalidArgument("weights: expected finite numbers, got NaN or infinity")
-        self._bias = None if bias is None else np.asarray(bias, np.float64)
-        covariance = (
-            None if self._layer is None or moments is None else _covariance(moments, self._bias, threads)
-        )
-        if self._layer is None or moments is None or covariance is None:
-            self._layer = None
+        if self._layer is None or moments is None:
             self._matrix = self._weight.reshape(1, -1)
             self._feedback: Feedback | None = None
             self._outputs: Feedback | None = None
@@ -95,12 +90,20 @@ class LayerRounder:
             self.noise = float(self._matrix.size)
             return
         self._matrix = self._layer.matrix(self._weight)
-        self._mean = None if bias is None else moments.mean()
+        self._bias = None if bias is None else np.asarray(bias, np.float64)
+        covariance, mean = moments.matrix(self._bias is not None, threads), moments.mean()
+        self._mean = None if bias is None else mean
+        varied = _vary(covariance, mean)
+        if not varied:
+            covariance = np.repeat(np.eye(mean.shape[1])[np.newaxis], len(mean), axis=0)
         self._feedback = Feedback(covariance, threads)
+        # A bias is a weight whose input is 1: at a step its error costs so many times what a weight's does. Where
+        # inputs do not vary, it is all that outputs depend on.
+        self._bias_scale = float(np.sqrt(self._feedback.mean_weight)) if varied else 0.0
         self._outputs = None if sensitivity is None else _outputs(sensitivity, threads)
         grouped = self._matrix.astype(np.float64).reshape(len(covariance), -1, self._matrix.shape[1])
-        lean = 0.0 if sensitivity is None else sensitivity.lean
-        self._leaning = None if bias is None else _leaning(grouped, covariance, lean)
+        lean = sensitivity.lean if sensitivity is not None and bias is not None and varied else 0.0
+        self._leaning = _leaning(grouped, covariance, lean) if lean else None
         self.energy = float(np.einsum("gri,gij,grj->", grouped, covariance, grouped, optimize=True))
         """Variance of the outputs (second moment without a bias), summed over rows."""
         self.noise = self._matrix.size * self._feedback.mean_weight
@@ -194,29 +197,25 @@ class LayerRounder:
         return self._matrix
 
     def _with_bias(self, step: float, weight: Optimised, loss: float) -> Rounded:
-        if self._bias is None or self._mean is None or self._feedback is None or self._layer is None:
+        if self._bias is None or self._mean is None or self._layer is None:
             return Rounded(weight, None, loss)
         error = self._matrix.astype(np.float64) - self._layer.matrix(weight.dequantize())
         shift = self._shift(error)
         assert shift is not None
-        assert self._leaning is not None
-        shift = shift + np.einsum("ri,ri->r", error, self._leaning)
-        # A bias is a weight whose input is 1: at this step its error costs what a weight's does.
+        if self._leaning is not None:
+            shift = shift + np.einsum("ri,ri->r", error, self._leaning)
         bias = self._bias + shift
-        least = float(np.abs(bias).max()) / _FINEST
-        bias_step = max(step * float(np.sqrt(self._feedback.mean_weight)), least)
+        least = (float(np.abs(bias).max()) or 1.0) / _FINEST
+        bias_step = max(step * self._bias_scale, least)
         wanted = np.rint(bias / bias_step)
         return Rounded(weight, Optimised(wanted.astype(np.int32), Deadzone(bias_step, 0.5)), loss)
 
 
-def _covariance(
-    moments: Moments, bias: NDArray[np.float64] | None, threads: int
-) -> NDArray[np.float64] | None:
-    """About the mean where there is a bias; None for inputs that do not vary, which tell nothing of errors."""
-    covariance, mean = moments.matrix(bias is not None, threads), moments.mean()
+def _vary(covariance: NDArray[np.float64], mean: NDArray[np.float64]) -> bool:
+    """Whether inputs do, so that they tell of errors; what is not finite is for others to refuse."""
     variance = float(np.einsum("gii->", covariance)) / mean.size
     power = variance + float(np.square(mean).mean())
-    return covariance if variance > max(_UNVARIED * power, 1e-30) or not np.isfinite(variance) else None
+    return not variance <= max(_UNVARIED * power, 1e-30)
 
 
 def _outputs(sensitivity: Sensitivity, threads: int) -> Feedback | None:
