@@ -364,7 +364,7 @@ def test_a_classifier_keeps_its_answers() -> None:
 
 
 def test_layers_too_wide_for_covariances(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("rdquant.ptq.rounds._MOST_FITTED", 0)
+    monkeypatch.setattr("rdquant.ptq.rounds.WIDEST", 0)
     assert (quantize_static(classifier(), rdq.Digits("train").calibration(50)).report.damage.kl or 1.0) < 1e-2
 
 

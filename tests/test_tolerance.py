@@ -76,7 +76,7 @@ def test_what_later_layers_make_up_for_counts_less() -> None:
 def test_layers_too_wide_for_covariances_are_rounded_to_the_nearest(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_levels, "_WIDEST", 400)
+    monkeypatch.setattr(_levels, "WIDEST", 400)
     result = rdq.compress(
         classifier(), tmp_path / "m.rdq", max_kl=0.05, data=rdq.Digits("test"), calibration=60
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from .calibrate import (
+    WIDEST,
     Layer,
     LayerRounder,
     Rounded,
@@ -31,7 +32,6 @@ __all__ = ["RATE", "Levels", "Network", "bar", "bytes_of", "values_of"]
 
 RATE = 0.08  # λ of entropy-aware rounding, see LayerRounder.round
 _ORDERED = 400  # images, views of them among these, that convolutions are rounded one after the other with
-_WIDEST = 4608  # inputs of a layer
 _POSITIONS = 128  # of a convolution in each of these
 
 Levels = dict[str, Optimised]
@@ -55,7 +55,7 @@ class Network:
 
     Attributes:
         weights: all learned tensors by name.
-        layers: by the name of the weight, those rounded to what their inputs look like; weights of more than 4608
+        layers: by the name of the weight, those rounded to what their inputs look like; weights of more than `WIDEST`
             inputs, whose covariances take too long, are not among them.
         rounders: of all `names`.
         closing: weights whose layers no other layer follows.
@@ -76,25 +76,15 @@ class Network:
         self.weights = model.weights()
         every = layers_of(model)
         self.layers: dict[str, Layer] = {
-            layer.weight: layer for layer in every if layer.weight in names and layer.inputs <= _WIDEST
+            layer.weight: layer for layer in every if layer.weight in names and layer.inputs <= WIDEST
         }
         self.closing = closing(model, every)
-        images = (x for x, _ in fit)
-        with contextlib.closing(bar(None, "calibration", "image", progress)) as shown:
-            moments = covariances(
-                model,
-                images,
-                list(self.layers.values()),
-                threads=threads or None,
-                done=lambda n: shown.update(n - shown.n),
-            )
-        with contextlib.closing(bar(None, "gradients", "image", progress)) as shown:
+        fitted = list(self.layers.values())
+        with _counter("calibration", progress) as done:
+            moments = covariances(model, _Inputs(fit)(), fitted, threads=threads or None, done=done)
+        with _counter("gradients", progress) as done:
             self._sensitivities: dict[str, Sensitivity] = sensitivities(
-                model,
-                (x for x, _ in fit),
-                list(self.layers.values()),
-                threads=threads or None,
-                done=lambda n: shown.update(n - shown.n),
+                model, _Inputs(fit)(), fitted, threads=threads or None, done=done
             )
         self.rounders: dict[str, LayerRounder] = {}
         for name in names:
@@ -166,6 +156,13 @@ def values_of(levels: Levels) -> dict[str, NDArray[np.float32]]:
 def bytes_of(levels: Levels, profile: str) -> int:
     """Bytes of all of them, coded."""
     return sum(len(tensor.encode(profile)) for tensor in levels.values())
+
+
+@contextlib.contextmanager
+def _counter(title: str, progress: bool) -> Iterator[Callable[[int], None]]:
+    """A progress bar that is told the number of images seen."""
+    with contextlib.closing(bar(None, title, "image", progress)) as shown:
+        yield lambda count: shown.update(count - shown.n)
 
 
 def bar(items: Any, title: str, unit: str, progress: bool) -> Any:

@@ -86,6 +86,11 @@ class Measured:
     loss: float
     expected_loss: float
 
+    @classmethod
+    def lossless(cls) -> Measured:
+        """Of a model that stays as it is; nothing was measured."""
+        return cls(0, 0.0, 1.0, 0.0, 0.0)
+
 
 @dataclass(frozen=True)
 class Split:
@@ -165,7 +170,7 @@ class Best:
 
     def __init__(self, profile: str) -> None:
         self.levels: Levels = {}
-        self.measured = Measured(0, 0.0, 1.0, 0.0, 0.0)
+        self.measured = Measured.lossless()
         self.met = True
         self.interrupted = False
         self._profile = profile

@@ -156,9 +156,8 @@ def _tolerated(
         raise RdquantError(f"{path}: expected a file in a folder that exists, {folder} is none")
     best = smallest(model, tolerance, split, roles, plan.profile, plan.trellis, plan.threads, progress)
     result = write_levels(model, path, best.levels, plan.profile, plan.threads)
-    if (
-        best.levels and 2 * result.bytes > result.original_bytes
-    ):  # so large that nothing need be lost, perhaps
+    large = 2 * result.bytes > result.original_bytes  # perhaps nothing need be lost
+    if best.levels and large:
         exact = write_levels(model, path, {}, plan.profile, plan.threads)
         if exact.bytes <= result.bytes:
             none = replace(

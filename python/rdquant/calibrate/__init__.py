@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from .gradients import Sensitivity, sensitivities
-from .layers import Layer, by_input, closing, layers_of, mean_outputs, portions
+from .layers import WIDEST, Layer, by_input, closing, layers_of, mean_outputs, portions
 from .moments import covariances
 from .rounding import LayerRounder, Moments, Rounded
 from .sequential import following
 from .tap import stream
 
 __all__ = [
+    "WIDEST",
     "Layer",
     "LayerRounder",
     "Moments",

@@ -109,12 +109,12 @@ def _moments(
             for _ in range(draws):
                 for name, (value, output) in gradients.run(feed, random).items():
                     layer = gradients.layers[name]
-                    places = _places(layer, value)
+                    places = layer.places(value)
                     if name not in found:
                         found[name] = _covariance(layer, positions)
                         leans[name] = _Lean(layer.rows, positions)
                     found[name].add(places, threads or 0)
-                    leans[name].add(places, _places(layer, output))
+                    leans[name].add(places, layer.places(output))
             start += len(feed)
             seen += len(feed)
             if done is not None:
@@ -266,14 +266,6 @@ def _scores(tape: Tape, output: str) -> str | None:
 def _size(shape: Shape) -> int:
     """Values of one image."""
     return int(np.prod([d or 0 for d in shape[1:]]))
-
-
-def _places(layer: Layer, value: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Values of a layer's outputs as [n, rows, height, width]."""
-    if layer.kind == "convolution":
-        return np.ascontiguousarray(value.reshape(*value.shape[:2], -1, value.shape[-1]))
-    rows = value.reshape(len(value), -1, value.shape[-1])
-    return np.ascontiguousarray(rows.transpose(0, 2, 1)[..., np.newaxis])
 
 
 def _covariance(layer: Layer, positions: int) -> Covariance:

@@ -14,9 +14,12 @@ from numpy.typing import NDArray
 from ..errors import Unsupported
 from ..graph import Model
 
-__all__ = ["Layer", "by_input", "closing", "layers_of", "mean_outputs", "portions"]
+__all__ = ["WIDEST", "Layer", "by_input", "closing", "layers_of", "mean_outputs", "portions"]
 
 _Item = TypeVar("_Item")
+
+WIDEST = 4608
+"""Inputs of a layer (512 channels under 3 × 3) beyond which covariances of them take too long."""
 
 
 @dataclass(frozen=True)
@@ -93,14 +96,19 @@ class Layer:
         Raises Unsupported for a rank that the layer's kind does not have.
         """
         x = np.asarray(value, np.float32)
-        if self.kind == "convolution" and x.ndim in (3, 4):
-            return np.ascontiguousarray(
-                x.reshape(*x.shape[:2], *((1, x.shape[2]) if x.ndim == 3 else x.shape[2:]))
-            )
-        if self.kind == "product" and x.ndim >= 2 and x.shape[-1] == self.inputs:
-            rows = x.reshape(len(x), -1, x.shape[-1])
-            return np.ascontiguousarray(rows.transpose(0, 2, 1)[..., np.newaxis])
+        if x.ndim in (3, 4) if self.kind == "convolution" else x.ndim >= 2 and x.shape[-1] == self.inputs:
+            return self.places(x)
         raise Unsupported(f"node {self.node!r}: an input of shape {list(x.shape)} is not calibrated")
+
+    def places(self, value: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Inputs or outputs of the node as [n, channels, height, width].
+
+        What a product has between its first axis and its last is the height.
+        """
+        if self.kind == "convolution":
+            return np.ascontiguousarray(value.reshape(*value.shape[:2], -1, value.shape[-1]))
+        rows = value.reshape(len(value), -1, value.shape[-1])
+        return np.ascontiguousarray(rows.transpose(0, 2, 1)[..., np.newaxis])
 
     def padding(self, height: int, width: int) -> tuple[int, int, int, int]:
         """Top, left, bottom and right zeros for an input of this size."""

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from ..calibrate import Layer, LayerRounder, Moments, by_input, covariances, following, portions
+from ..calibrate import WIDEST, Layer, LayerRounder, Moments, by_input, covariances, following, portions
 from ..graph import Model
 from .export import LayerLevels
 from .options import Options
@@ -18,9 +18,6 @@ __all__ = ["Rounding"]
 Images = Callable[[], Iterable[NDArray[np.float32]]]
 Levels = dict[str, LayerLevels]
 _MOMENT_BYTES = 1 << 27  # of covariances at a time
-_MOST_FITTED = (
-    4608  # inputs of a layer (512 channels under 3×3) whose covariances are taken; else nearest levels
-)
 _MOST_JOINT = 1280  # inputs of a layer that is rounded to what those before it give; else alone
 
 
@@ -54,12 +51,12 @@ class Rounding:
 
     def alone(self) -> tuple[Levels, Levels]:
         """Each layer as if all before it stayed in float: with biases as they are, and where they take up mean errors."""
-        wide = [layer for layer in self._layers if layer.inputs > _MOST_FITTED]
+        wide = [layer for layer in self._layers if layer.inputs > WIDEST]
         scales, per_channel = self._scales, self._options.per_channel
         plain = {w.weight: nearest(w, self._weights, scales[w.weight], per_channel) for w in wide}
         corrected = dict(plain)
         self._done(len(wide))
-        fitted = [layer for layer in self._layers if layer.inputs <= _MOST_FITTED]
+        fitted = [layer for layer in self._layers if layer.inputs <= WIDEST]
         for portion in portions(fitted, _moment_bytes, _MOMENT_BYTES):
             moments = covariances(self._model, self._images(), portion, threads=self._options.threads)
             for layer in portion:
