@@ -1,7 +1,6 @@
 // choose_levels over vectors of kWide chains, for an instruction set that defines, before it includes this
 // file, `gather` (kWide cells) and `permute` (elements of two vectors). The same arithmetic as
-// choose_levels_plain (viterbi.cpp), which is the definition. Vectors are the compiler's own, of 64 bytes on
-// every machine.
+// choose_levels_plain (viterbi.cpp), which is the definition.
 #include <cstring>
 
 #include "viterbi.hpp"
@@ -9,31 +8,15 @@
 namespace rdquant::codec {
 namespace {
 
-/// `cond ? a : b`, lane by lane.
-inline Floats choose(Ints cond, Floats a, Floats b) { return cond ? a : b; }
-inline Ints choose(Ints cond, Ints a, Ints b) { return cond ? a : b; }
-inline Ints least(Ints a, Ints b) { return choose(b < a, b, a); }
-inline Ints most(Ints a, Ints b) { return choose(a < b, b, a); }
-inline Floats to_floats(Ints a) { return __builtin_convertvector(a, Floats); }
 inline Ints floor_of(Floats x) {
-  const Ints cut = __builtin_convertvector(x, Ints);
+  const Ints cut = to_ints(x);
   return cut + (x < to_floats(cut));  // true is −1
 }
-template <typename Vector, typename T>
-inline Vector load(const T* from) {
-  Vector v;
-  std::memcpy(&v, from, sizeof v);
-  return v;
-}
-template <typename To>
-inline To image_of(const auto& from) {
-  To to;
-  std::memcpy(&to, &from, sizeof to);
-  return to;
-}
+
+constexpr std::int32_t kLane[kWide] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
 
 inline Floats bits_of(Ints width) {
-  const Ints image = image_of<Ints>(to_floats(choose(width < 1, Ints{} + 1, width)));
+  const Ints image = image_of<Ints>(to_floats(most(width, 1)));
   const Floats exponent = to_floats((image >> 23) - 127);
   const Floats f = image_of<Floats>((image & 0x7fffff) | 0x3f800000) - 1.0F;
   const Floats bow = 0.44174030F + f * (-0.26602988F + f * (0.14631435F - f * 0.04400469F));
@@ -42,20 +25,18 @@ inline Floats bits_of(Ints width) {
 
 inline Ints start_of(const auto& task, Ints k, Ints mean, Ints multiplier, Ints dead) {
   const Ints first = ((mean + 8) >> 4) - task.window;
-  const Ints symbol = least(most(k - first, Ints{}), Ints{} + task.symbols);
+  const Ints symbol = least(most(k - first, 0), task.symbols);
   const Ints level = symbol + first;
-  const Ints edge = 16 * level - 8 + choose(level >= 1, dead, -dead) - mean;
-  const Ints z = least(most((edge * multiplier) >> 5, Ints{} - 16384), Ints{} + 16383) + 16384;
+  const Ints edge = 16 * level - 8 + choose(0 < level, dead, -dead) - mean;
+  const Ints z = least(most((edge * multiplier) >> 5, -16384), 16383) + 16384;
   const Ints cell = gather(task.cells, z >> 4);
   const Ints below = ((cell >> 16) & 0xffff) + (((cell & 0xffff) * (z & 15)) >> 4);
-  const Ints inner =
-      choose(symbol >= task.symbols, Ints{} + static_cast<std::int32_t>(kTotal), symbol + below);
-  return choose(symbol <= 0, Ints{}, inner);
+  const Ints inner = choose(symbol < task.symbols, symbol + below, Ints(static_cast<std::int32_t>(kTotal)));
+  return choose(0 < symbol, inner, Ints{});
 }
 
 inline Floats value_of(const TapTask& task, Ints v) {
-  const Floats inward =
-      choose(v > 0, Floats{} + task.inward, choose(v < 0, Floats{} - task.inward, Floats{}));
+  const Floats inward = choose(0 < v, Floats(task.inward), choose(v < 0, Floats(-task.inward), Floats{}));
   return to_floats(v) - inward;
 }
 
@@ -88,7 +69,7 @@ inline Wanted wanted_at(const TapTask& task, std::size_t q) {
 template <bool kHalved, bool kOdd>
 inline Ints around(const TapTask& task, const Wanted& wanted, Candidates (&four)[4]) {
   constexpr std::int32_t odd = kOdd ? 1 : 0;
-  const Ints dead = Ints{} + (kOdd ? 0 : task.dead);
+  const Ints dead = kOdd ? 0 : task.dead;
   const auto& [target, weight, whole, multiplier] = wanted;
   const Ints mean = kHalved ? (whole >> 1) - 8 * odd : whole;
   const Ints first = floor_of(kHalved ? 0.5F * (target - static_cast<float>(odd)) : target) - 1;
@@ -112,7 +93,7 @@ inline Two of_union(const TapTask& task, const Wanted& wanted) {
   Candidates four[4];
   const Ints first = around<true, kOdd>(task, wanted, four);
   const Candidates a = cheaper(four[0], four[2]), b = cheaper(four[1], four[3]);
-  const Ints swap = (first & 1) != 0;
+  const Ints swap = -(first & 1);
   return {{choose(swap, b.level, a.level), choose(swap, b.cost, a.cost)},
           {choose(swap, a.level, b.level), choose(swap, a.cost, b.cost)}};
 }
@@ -121,8 +102,7 @@ inline Two of_union(const TapTask& task, const Wanted& wanted) {
 template <bool kOdd>
 inline void best_of_union(const TapTask& task, std::size_t q) {
   const auto put = [&](std::size_t subset, const Candidates& best) {
-    const auto small = __builtin_convertvector(best.level, Shorts);
-    std::memcpy(task.taken + subset * stride_of(task) + q, &small, sizeof small);
+    store_shorts(task.taken + subset * stride_of(task) + q, best.level);
     std::memcpy(task.costs + subset * stride_of(task) + q, &best.cost, sizeof best.cost);
   };
   const Two two = of_union<kOdd>(task, wanted_at(task, q));
@@ -137,11 +117,11 @@ class Paths {
   static void follow(const TapTask& task, std::size_t first, std::size_t active) {
     const std::size_t steps = (task.kernels - first + task.chains - 1) / task.chains;
     Floats cost[kStates];
-    for (std::size_t s = 0; s < kStates; ++s) cost[s] = Floats{} + (s == 0 ? 0.0F : kFar);
+    for (std::size_t s = 0; s < kStates; ++s) cost[s] = s == 0 ? 0.0F : kFar;
     for (std::size_t i = 0; i < steps; ++i) {
       const std::size_t q = first + i * task.chains, left = task.kernels - q;
       // Chains that have ended keep their costs.
-      const Ints on = kLane < static_cast<std::int32_t>(left < kWide ? left : kWide);
+      const Ints on = load<Ints>(kLane) < static_cast<std::int32_t>(left < kWide ? left : kWide);
       const Ints second = step(cost, task.costs + q, stride_of(task), on);
       std::memcpy(task.second + q, &second, sizeof second);  // the next chains, or steps, write over the rest
       if ((i + 1) % kLevelling == 0) level(cost, on);
@@ -152,7 +132,6 @@ class Paths {
  private:
   static constexpr std::size_t kStates = std::size_t{1} << kLogStates;
   static constexpr auto kArrivals = make_arrivals<kLogStates>();
-  static constexpr Ints kLane = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
 
   /// One level more; of every state, whether its second arrival is the cheaper.
   static Ints step(Floats (&cost)[kStates], const float* costs, std::size_t stride, Ints on) {
@@ -165,7 +144,7 @@ class Paths {
       const Floats one = cost[a.from[0]] + subset[a.subset[0]];
       const Floats two = cost[a.from[1]] + subset[a.subset[1]];
       next[t] = choose(two < one, two, one);
-      second |= (two < one) & static_cast<std::int32_t>(1U << t);
+      second = second | ((two < one) & static_cast<std::int32_t>(1U << t));
     }
     for (std::size_t t = 0; t < kStates; ++t) cost[t] = choose(on, next[t], cost[t]);
     return second;
@@ -175,7 +154,7 @@ class Paths {
     Floats low = cost[0];
     for (std::size_t s = 1; s < kStates; ++s) low = choose(cost[s] < low, cost[s], low);
     low = choose(on, low, Floats{});
-    for (std::size_t s = 0; s < kStates; ++s) cost[s] -= low;
+    for (std::size_t s = 0; s < kStates; ++s) cost[s] = cost[s] - low;
   }
 
   /// The chain beginning at kernel `first`, in lane l.
@@ -200,11 +179,11 @@ template <int kLogStates>
 class FedPath {
  public:
   static void follow(const TapTask& task) {
-    Pair<Floats> cost{{Floats{} + kFar, Floats{} + kFar}};
-    cost.at[0][0] = 0.0F;
+    Pair<Floats> cost{{choose(load<Ints>(kLane) < 1, Floats{}, Floats(kFar)), Floats(kFar)}};
     for (std::size_t first = 0; first < task.kernels; first += kLevelling) {
       const std::size_t last = first + kLevelling < task.kernels ? first + kLevelling : task.kernels;
-      Block block{first, {{kLane, kLane + static_cast<std::int32_t>(kWide)}}, {}};
+      const auto lane = load<Ints>(kLane);
+      Block block{first, {{lane, lane + static_cast<std::int32_t>(kWide)}}, {}};
       for (std::size_t q = first; q < last; ++q) step(task, q, block, cost);
       for (std::size_t q = last; q < task.kernels; ++q) store(task, q, targets_of(task, q, block, last));
       if (last - first == kLevelling) level(cost);
@@ -215,7 +194,6 @@ class FedPath {
  private:
   static constexpr std::size_t kStates = std::size_t{1} << kLogStates;
   static constexpr auto kArrivals = make_arrivals<kLogStates>();
-  static constexpr Ints kLane = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
 
   template <typename Vector>
   struct Pair {
@@ -279,10 +257,9 @@ class FedPath {
   }
 
   static Two levels_of(const TapTask& task, std::size_t q, Floats target, std::size_t odd) {
-    const Floats most = Floats{} + kMostTarget;
+    const Floats most = kMostTarget;
     target = choose(target < -most, -most, choose(most < target, most, target));
-    const Wanted wanted = {target, Floats{} + task.weights[q], Ints{} + task.means[q],
-                           Ints{} + task.multipliers[q]};
+    const Wanted wanted = {target, task.weights[q], task.means[q], task.multipliers[q]};
     return odd != 0 ? of_union<true>(task, wanted) : of_union<false>(task, wanted);
   }
 
@@ -321,17 +298,15 @@ class FedPath {
     for (std::size_t p = 0; p < 2; ++p) {
       const Floats missed = task.targets[q] - value_of(task, level.at[p]);
       std::memcpy(block.missed[q - block.first] + p * kWide, &missed, sizeof missed);
-      const auto taken = __builtin_convertvector(level.at[p], Shorts);
-      const auto origin = __builtin_convertvector(from.at[p], Shorts);
-      std::memcpy(task.path + (2 * q * kPlaces) + p * kWide, &taken, sizeof taken);
-      std::memcpy(task.path + ((2 * q + 1) * kPlaces) + p * kWide, &origin, sizeof origin);
+      store_shorts(task.path + (2 * q * kPlaces) + p * kWide, level.at[p]);
+      store_shorts(task.path + ((2 * q + 1) * kPlaces) + p * kWide, from.at[p]);
     }
   }
 
   static void level(Pair<Floats>& cost) {
     float low = kFar;
     for (std::size_t s = 0; s < kStates; ++s) low = of(cost, s) < low ? of(cost, s) : low;
-    for (Floats& c : cost.at) c -= low;
+    for (Floats& c : cost.at) c = c - low;
   }
   static float of(const Pair<Floats>& cost, std::size_t state) { return cost.at[state % 2][state / 2]; }
 
@@ -372,18 +347,17 @@ void one_by_one(const TapTask& task) {
 }
 
 inline double bits_of_all(const BitsTask& task) {
-  constexpr Ints lane = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
   Floats sums = {};
   for (std::size_t i = 0; i < task.size; i += kWide) {
     const std::size_t left = task.size - i;
-    const Ints on = lane < static_cast<std::int32_t>(left < kWide ? left : kWide);
+    const Ints on = load<Ints>(kLane) < static_cast<std::int32_t>(left < kWide ? left : kWide);
     const auto mean = load<Ints>(task.means + i), multiplier = load<Ints>(task.multipliers + i);
     const auto dead = load<Ints>(task.dead + i);
     const Ints first = ((mean + 8) >> 4) - task.window;
     const Ints k = least(most(load<Ints>(task.levels + i), first), first + task.symbols - 1);
     const Ints start = start_of(task, k, mean, multiplier, dead);
     const Ints end = start_of(task, k + 1, mean, multiplier, dead);
-    sums += choose(on, bits_of(end - start), Floats{});
+    sums = sums + choose(on, bits_of(end - start), Floats{});
   }
   double sum = 0.0;
   for (std::size_t l = 0; l < kWide; ++l) sum += sums[l];

@@ -35,7 +35,7 @@ inline Ints permute(Ints a, Ints b, Ints at) {
   return out;
 }
 inline Floats permute(Floats a, Floats b, Ints at) {
-  return reinterpret_cast<Floats>(permute(reinterpret_cast<Ints>(a), reinterpret_cast<Ints>(b), at));
+  return image_of<Floats>(permute(image_of<Ints>(a), image_of<Ints>(b), at));
 }
 
 }  // namespace

@@ -4,9 +4,9 @@ namespace rdquant::codec {
 namespace {
 
 inline Ints gather(const std::uint32_t* cells, Ints at) {
-  Ints out;
-  for (int l = 0; l < 16; ++l) out[l] = static_cast<std::int32_t>(cells[at[l]]);
-  return out;
+  std::int32_t found[kWide];
+  for (std::size_t l = 0; l < kWide; ++l) found[l] = static_cast<std::int32_t>(cells[at[l]]);
+  return load<Ints>(found);
 }
 
 }  // namespace
