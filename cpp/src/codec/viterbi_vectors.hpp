@@ -86,23 +86,18 @@ inline Wide<T> choose(const Ints& cond, const Wide<T>& a, const Wide<T>& b) {
 inline Ints least(const Ints& a, const Ints& b) { return choose(b < a, b, a); }
 inline Ints most(const Ints& a, const Ints& b) { return choose(a < b, b, a); }
 
-inline Floats to_floats(const Ints& a) {
-  Floats out;
+template <typename To>
+inline To converted(const auto& from) {
+  To to;
 #pragma GCC unroll 4
-  for (std::size_t p = 0; p < Ints::kParts; ++p) {
-    out.part[p] = __builtin_convertvector(a.part[p], Floats::Part);
+  for (std::size_t p = 0; p < To::kParts; ++p) {
+    to.part[p] = __builtin_convertvector(from.part[p], typename To::Part);
   }
-  return out;
+  return to;
 }
+inline Floats to_floats(const Ints& a) { return converted<Floats>(a); }
 /// Towards 0.
-inline Ints to_ints(const Floats& a) {
-  Ints out;
-#pragma GCC unroll 4
-  for (std::size_t p = 0; p < Ints::kParts; ++p) {
-    out.part[p] = __builtin_convertvector(a.part[p], Ints::Part);
-  }
-  return out;
-}
+inline Ints to_ints(const Floats& a) { return converted<Ints>(a); }
 
 template <typename Vector, typename T>
 inline Vector load(const T* from) {
