@@ -30,7 +30,9 @@ _LADDER = (0.5, 1.0, 2.0)  # steps of a curve
 _TRIALS = 9  # prices that are tried
 _LEAST_START = 0.01  # of what is tolerated: damage by all tensors together that a search starts with
 _NEAR = 0.95  # a trial this near below the limit ends the search
-_ORDERED_TRIALS = 3  # prices that are tried so
+_AIM = float(np.log(0.975))  # share that trials are aimed at, in logarithms
+_ORDERED_TRIALS = 4  # prices that are tried so
+_FARTHEST = float(np.log(2.0))  # from one of them to the next
 _LEAST_LEFT = 0.25  # of the damage of layers, however much others seem to make up for
 _AHEAD = 1.15  # ratio of the first of them to the best price of layers rounded alone
 _HELD_BYTES = 1 << 29  # of images that stay in memory
@@ -200,31 +202,50 @@ def _curve(name: str, network: Network, compare: _Outputs) -> Curve:
     return Curve(rounder.size, steps, np.array(bits), np.array(damage))
 
 
-def _closed_in(start: float, used: Callable[[float], float]) -> float | None:
-    """The largest price found that uses no more than the tolerance; None where none does.
+class _Bracket:
+    """The nearest trials on both sides of the limit, as (log of price or damage, log of the share used).
 
-    Prices close in on it: on log-log paper the share used is nearly a straight line.
+    On log-log paper the share is nearly a straight line.
     """
-    low: tuple[float, float] | None = None  # (log price, log share), share ≤ 1
-    high: tuple[float, float] | None = None
+
+    def __init__(self) -> None:
+        self.low: tuple[float, float] | None = None  # log share ≤ 0
+        self.high: tuple[float, float] | None = None
+
+    def add(self, at: float, share: float) -> float:
+        """A trial; returns the log of its share."""
+        point = (at, float(np.log(max(share, 1e-3))))
+        if share <= 1:
+            self.low = point if self.low is None or at > self.low[0] else self.low
+        else:
+            self.high = point if self.high is None or at < self.high[0] else self.high
+        return point[1]
+
+    def between(self) -> float | None:
+        """Where to try next; None where the limit is not yet between two trials."""
+        if self.low is None or self.high is None or self.low[0] >= self.high[0]:
+            return None
+        width = self.high[0] - self.low[0]
+        slope = (self.high[1] - self.low[1]) / width
+        guess = self.low[0] + (_AIM - self.low[1]) / max(slope, 1e-3)
+        return float(np.clip(guess, self.low[0] + 0.1 * width, self.high[0] - 0.1 * width))
+
+
+def _closed_in(start: float, used: Callable[[float], float]) -> float | None:
+    """The largest price found that uses no more than the tolerance; None where none does."""
+    bracket = _Bracket()
     at = float(np.log(start))
     for _ in range(_TRIALS):
         share = used(float(np.exp(at)))
-        point = (at, float(np.log(max(share, 1e-3))))
-        if share <= 1:
-            low = point if low is None or point[0] > low[0] else low
-        else:
-            high = point if high is None or point[0] < high[0] else high
+        log_share = bracket.add(at, share)
         if _NEAR <= share <= 1:
             break
-        if low is not None and high is not None:
-            slope = (high[1] - low[1]) / (high[0] - low[0])
-            guess = low[0] + (np.log(0.975) - low[1]) / max(slope, 1e-3)
-            margin = 0.1 * (high[0] - low[0])
-            at = float(np.clip(guess, low[0] + margin, high[0] - margin))
+        within = bracket.between()
+        if within is not None:
+            at = within
         else:  # damage grows about as the price does
-            at -= float(np.clip(point[1], -2.0, 2.0)) + (0.3 if high is not None else -0.1)
-    return None if low is None else float(np.exp(low[0]))
+            at -= float(np.clip(log_share, -2.0, 2.0)) + (0.3 if bracket.high is not None else -0.1)
+    return None if bracket.low is None else float(np.exp(bracket.low[0]))
 
 
 class Search:
@@ -279,9 +300,11 @@ class Search:
         """A few prices from the best one for layers rounded alone.
 
         The first trial tells what later layers make up for: the damage of all but the closing layers counts that much
-        less from then on, and damage of all tensors together foretells that of the next trial.
+        less from then on. Damage of all tensors together foretells that of the next trial; between a trial on either side
+        of the limit, both of them do.
         """
         curves: Mapping[str, Curve] = self._curves
+        bracket = _Bracket()
         steps = steps_at(curves, price * _AHEAD)
         alone, _ = tried(self._network.alone(steps))
         for trial in range(_ORDERED_TRIALS):
@@ -290,8 +313,12 @@ class Search:
                 curves = self._made_up(steps, alone, kl)
             elif _NEAR <= share <= 1:
                 return
-            wanted = damage_at(curves, steps) * float(np.clip(0.975 / max(share, 1e-3), 0.5, 2.0))
-            steps = steps_at(curves, price_of(curves, wanted))
+            at = float(np.log(max(damage_at(curves, steps), 1e-30)))
+            log_share = bracket.add(at, share)
+            within = bracket.between()
+            if within is None:
+                within = at + float(np.clip(_AIM - log_share, -_FARTHEST, _FARTHEST))
+            steps = steps_at(curves, price_of(curves, float(np.exp(within))))
 
     def _made_up(self, steps: Mapping[str, float], alone: float, in_order: float) -> dict[str, Curve]:
         """Curves for layers rounded in their order, from what the same steps did when they were rounded alone."""
