@@ -123,6 +123,8 @@ def compress(
     chosen = parse_names(roles, ("weight", "bias", "normalization"), "--roles") if roles is not None else None
     loaded = load(model)
     images = None
+    if data is None and preprocess is not None:
+        raise typer.BadParameter("says what --data becomes, which is not given", param_hint="--preprocess")
     if data is not None:
         from .data import open_dataset
 
@@ -159,11 +161,14 @@ def _print_result(result: CompressionResult) -> None:
         for t in result.tensors
     ]
     ratio = result.original_bytes / result.bytes
-    title = f"{result.bytes:,} bytes, {ratio:.2f} times smaller than {result.original_bytes:,}"
-    notes = [
+    compared = f"{ratio:.2f} times smaller than" if ratio >= 1 else f"{1 / ratio:.2f} times the size of"
+    title = f"{result.bytes:,} bytes, {compared} {result.original_bytes:,}"
+    bits = (
         f"Bits a weight: {result.bits_per_weight:.4f} (whole file {result.file_bits_per_weight:.4f}); "
-        f"graph {result.graph_bytes:,} bytes; SQNR {result.sqnr_db:.2f} dB"
-    ]
+        if result.weights
+        else "No learned floats; "
+    )
+    notes = [f"{bits}graph {result.graph_bytes:,} bytes; SQNR {result.sqnr_db:.2f} dB"]
     notes += _loss_notes(result)
     print_table(title, _HEAD, rows, left=3, notes=notes)
 
@@ -195,16 +200,18 @@ def decompress(
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Write the model in a compressed file as plain ONNX: quantized weights as their values, all else bit for bit."""
+    """Write the model in a compressed file as plain ONNX: quantized weights as their values, all other tensors bit for
+    bit. From a pipe the file is read from front to back.
+    """
     from .compression import decompress as run
 
     restored = run(model, threads=threads, levels=levels)
     restored.save(output)
-    size = output.stat().st_size
+    size = output.stat().st_size if output.is_file() else 0
     if as_json:
         print_json({"path": str(output), "bytes": size, "tensors": len(restored.tensors())})
     else:
-        log(f"{output}: {size:,} bytes")
+        log(f"{output}: {size:,} bytes" if output.is_file() else f"{output}: written")
 
 
 def is_compressed(path: Path) -> bool:

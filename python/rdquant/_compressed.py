@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -71,13 +72,15 @@ class CompressionResult:
 
     @property
     def bits_per_weight(self) -> float:
-        """Real bits a learned value: their sections and nothing else. Beside it stands `file_bits_per_weight`."""
-        return 8 * sum(t.bytes for t in self.tensors if t.role) / self.weights if self.weights else 0.0
+        """Real bits a learned value: their sections and nothing else; NaN without learned values. Beside it stands
+        `file_bits_per_weight`.
+        """
+        return 8 * sum(t.bytes for t in self.tensors if t.role) / self.weights if self.weights else math.nan
 
     @property
     def file_bits_per_weight(self) -> float:
-        """Bits of the whole file, graph included, a learned value."""
-        return 8 * self.bytes / self.weights if self.weights else 0.0
+        """Bits of the whole file, graph included, a learned value; NaN without any."""
+        return 8 * self.bytes / self.weights if self.weights else math.nan
 
     @property
     def sqnr_db(self) -> float:
@@ -94,8 +97,8 @@ class CompressionResult:
             "graph_bytes": self.graph_bytes,
             "original_bytes": self.original_bytes,
             "weights": self.weights,
-            "bits_per_weight": self.bits_per_weight,
-            "file_bits_per_weight": self.file_bits_per_weight,
+            "bits_per_weight": self.bits_per_weight if self.weights else None,
+            "file_bits_per_weight": self.file_bits_per_weight if self.weights else None,
             "sqnr_db": self.sqnr_db if np.isfinite(self.sqnr_db) else None,
             "measured": None
             if self.measured is None

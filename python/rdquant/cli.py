@@ -98,12 +98,14 @@ def _root(
     epilog="Example: rdquant info squeezenet1.1-7.onnx --json", context_settings=HELP, no_args_is_help=True
 )
 def info(model: ModelFile, as_json: Json = False, debug: Debug = False) -> None:
-    """What a model holds: size, share of weights (thesis Table 3.1), parameters by role, operators."""
+    """What a model, .onnx or .rdq, holds: size, share of weights (thesis Table 3.1), weights by role, operators."""
     from .graph import load
 
     loaded = load(model)
     summary = loaded.summary()
     held = compressed_rows(model) if is_compressed(model) else {}
+    if held:  # the weights are larger than the file
+        del summary["weight_share"]
     if as_json:
         print_json({"model": loaded.name, **summary, **held})
         return

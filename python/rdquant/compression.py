@@ -325,12 +325,14 @@ def _quantized(
         if found is None:
             return None
         restored = found.quantizer.dequantize(found.levels, threads=plan.threads)
+        with np.errstate(over="ignore"):
+            restored = restored.astype(tensor.array().dtype, copy=False)
     except InvalidArgument as failure:
         raise InvalidArgument(f"tensor {name!r}: {failure}") from None
     data = pack_quantized(
         found.levels, tensor.data_type, found.quantizer, plan.profile, plan.threads, found.trellis
     )
-    wide = values.astype(np.float64)
+    wide = tensor.array().astype(np.float64)
     row = CompressedTensor(
         name,
         role,

@@ -5,6 +5,7 @@ The format is specified in cpp/include/rdquant/codec/container.hpp.
 
 from __future__ import annotations
 
+import io
 import json
 import lzma
 import mmap
@@ -82,8 +83,8 @@ class CompressedFile:
     """A .rdq file. Tensors can be read in any order; only what is asked for is read and checked.
 
     Args:
-        source: path (mapped into memory, or read if it is small), bytes, or a binary file object that is read
-            from front to back, such as a pipe: `stream` then gives its sections as they arrive.
+        source: path (mapped into memory, or read if it is small; of a pipe: read as one), bytes, or a binary file
+            object that is read from front to back, such as a pipe: `stream` then gives its sections as they arrive.
 
     Raises:
         InvalidArgument: the file cannot be read.
@@ -97,7 +98,8 @@ class CompressedFile:
             self.name, self._data = "<bytes>", bytes(source)
         elif isinstance(source, (str, os.PathLike)):
             self.name = os.fspath(source)
-            self._data = _held(self.name)
+            held = _held(self.name)
+            self._pipe, self._data = (held, b"") if isinstance(held, io.BufferedReader) else (None, held)
         else:
             self.name, self._pipe = "<pipe>", source
         head = self._take(0, _core.HEAD_BYTES)
@@ -216,7 +218,10 @@ def parse_facts(data: bytes) -> dict[str, Any]:
 
 
 def _held(path: str) -> Any:
+    """Contents of a file; of what is none, such as a pipe, a reader."""
     try:
+        if not os.path.isfile(path):
+            return open(path, "rb")
         file = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0))
         try:
             size = os.fstat(file).st_size

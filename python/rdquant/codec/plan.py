@@ -19,6 +19,7 @@ __all__ = ["Chosen", "Goal", "Plain", "Plan", "goal_of", "reach", "uniform_famil
 
 _ROUNDS = 14
 _CLOSE = 0.003  # bits, or half the binary logarithm of the squared error
+_REFUSED = 8.0  # so far from the goal a step counts that is out of range
 
 
 class Chosen(Protocol):
@@ -147,7 +148,16 @@ def reach(
     place, nearest = 0.0, math.inf
     for turn in range(_ROUNDS):
         step = 2.0 ** (-place if by_bits else place)
-        found = dict(quantize(step))
+        try:
+            found = dict(quantize(step))
+        except InvalidArgument:
+            if math.isinf(nearest):  # not the step's fault, perhaps
+                raise
+            if best is None:
+                break
+            high = (place, _REFUSED)
+            place = _next(low, high, place, _REFUSED, turn)
+            continue
         rows = [row for row, _ in found.values()]
         if by_bits:
             learned: list[Costs] = [*rows, *others]

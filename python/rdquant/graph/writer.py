@@ -95,7 +95,13 @@ def _write_inline(out: BinaryIO, skeleton: onnx.ModelProto, tensors: Mapping[str
 
 @contextmanager
 def _replacing(path: Path) -> Iterator[BinaryIO]:
-    """A new file that takes the place of `path` when the block ends well, and vanishes when it does not."""
+    """A new file that takes the place of `path` when the block ends well, and vanishes when it does not; a device or a
+    pipe is written to directly.
+    """
+    if path.exists() and not path.is_file():
+        with path.open("wb") as out:
+            yield out
+        return
     handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
     try:
         with os.fdopen(handle, "wb") as out:

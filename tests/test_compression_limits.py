@@ -1,0 +1,118 @@
+"""Compressing what is degenerate, and to and from what is no file."""
+
+from __future__ import annotations
+
+import os
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+from typer.testing import CliRunner
+
+import rdquant as rdq
+from rdquant import InvalidArgument
+from rdquant.cli import app
+
+
+def product(weight: np.ndarray) -> rdq.Model:
+    """y = x·w."""
+    kind = helper.np_dtype_to_tensor_dtype(weight.dtype)
+    graph = helper.make_graph(
+        [helper.make_node("MatMul", ["x", "w"], ["y"])],
+        "product",
+        [helper.make_tensor_value_info("x", kind, ["n", weight.shape[0]])],
+        [helper.make_tensor_value_info("y", kind, ["n", weight.shape[1]])],
+        [numpy_helper.from_array(weight, "w")],
+    )
+    return rdq.load(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9))
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
+def test_pipes_are_read_and_written(tmp_path: Path) -> None:
+    model = product(np.random.default_rng(0).normal(size=(40, 30)).astype(np.float32))
+    packed, given, wanted = tmp_path / "m.rdq", tmp_path / "in", tmp_path / "out"
+    rdq.compress(model, packed)
+    os.mkfifo(given)
+    os.mkfifo(wanted)
+    read: list[bytes] = []
+    threads = [
+        threading.Thread(target=lambda: given.write_bytes(packed.read_bytes())),
+        threading.Thread(target=lambda: read.append(wanted.read_bytes())),
+    ]
+    for thread in threads:
+        thread.start()
+    result = CliRunner().invoke(app, ["decompress", str(given), "-o", str(wanted)])
+    for thread in threads:
+        thread.join(30)
+    assert result.exit_code == 0, result.output
+    assert wanted.is_fifo(), "a pipe stays a pipe"
+    assert rdq.load(read[0]).fingerprint == model.fingerprint
+
+
+@pytest.mark.parametrize(
+    ("weight", "target"),
+    [
+        (np.full((64, 32), 0.3), {"target_bits": 3.0}),
+        (np.zeros((64, 32)), {"target_mse": 1e-4}),
+        (np.full((64, 32), 1e-38), {"target_mse": 1e-4}),
+        (np.linspace(-1, 1, 4096).reshape(64, 64), {"target_bits": 40.0}),
+    ],
+    ids=["all equal", "all zero", "tiny", "generous"],
+)
+def test_targets_that_are_met_anyway(weight: np.ndarray, target: dict[str, float], tmp_path: Path) -> None:
+    result = rdq.compress(product(weight.astype(np.float32)), tmp_path / "m.rdq", **target)
+    (tensor,) = (t for t in result.tensors if t.role)
+    assert tensor.coding == "quantized"
+    assert result.bits_per_weight <= target.get("target_bits", np.inf)
+    assert tensor.squared_error / tensor.size <= target.get("target_mse", np.inf)
+
+
+def test_targets_beyond_reach_are_told(tmp_path: Path) -> None:
+    with pytest.raises(InvalidArgument, match="target_bits: 3 cannot be reached, the nearest is"):
+        rdq.compress(product(np.ones((1, 1), np.float32)), tmp_path / "m.rdq", target_bits=3)
+    assert not (tmp_path / "m.rdq").exists()
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_errors_are_those_of_the_values_that_come_back(dtype: type, tmp_path: Path) -> None:
+    weight = np.random.default_rng(1).laplace(size=(80, 50)).astype(dtype)
+    result = rdq.compress(product(weight), tmp_path / "m.rdq", bits=3, trellis=32, profile="max")
+    back = next(iter(rdq.decompress(tmp_path / "m.rdq").weights().values())).astype(np.float64)
+    error = float(np.square(weight.astype(np.float64) - back).sum())
+    assert sum(t.squared_error for t in result.tensors) == pytest.approx(error, rel=1e-9)
+
+
+def test_a_model_without_learned_floats_has_no_bits_a_weight(tmp_path: Path) -> None:
+    graph = helper.make_graph(
+        [helper.make_node("Add", ["x", "c"], ["y"])],
+        "counts",
+        [helper.make_tensor_value_info("x", TensorProto.INT64, [3])],
+        [helper.make_tensor_value_info("y", TensorProto.INT64, [3])],
+        [numpy_helper.from_array(np.arange(3), "c")],
+    )
+    model = rdq.load(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9))
+    result = rdq.compress(model, tmp_path / "m.rdq")
+    assert np.isnan(result.bits_per_weight)
+    assert result.to_dict()["file_bits_per_weight"] is None
+    (tmp_path / "m.onnx").write_bytes(b"")
+    model.save(tmp_path / "m.onnx")
+    shown = CliRunner().invoke(app, ["compress", str(tmp_path / "m.onnx"), "-o", str(tmp_path / "n.rdq")])
+    assert "No learned floats" in shown.output
+
+
+def test_options_without_what_they_speak_of_are_refused(tmp_path: Path) -> None:
+    product(np.ones((4, 4), np.float32)).save(tmp_path / "m.onnx")
+    arguments = ["compress", str(tmp_path / "m.onnx"), "-o", str(tmp_path / "m.rdq"), "--preprocess", "foo"]
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 2
+    assert "--preprocess" in result.output
+    assert not (tmp_path / "m.rdq").exists()
+
+
+def test_a_compressed_file_has_no_share_of_weights(tmp_path: Path) -> None:
+    rdq.compress(product(np.ones((40, 40), np.float32)), tmp_path / "m.rdq")
+    shown = CliRunner().invoke(app, ["info", str(tmp_path / "m.rdq")])
+    assert shown.exit_code == 0
+    assert "share of weights" not in shown.output
