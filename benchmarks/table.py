@@ -259,7 +259,7 @@ def compress(result: dict[str, Any]) -> list[Row]:
         within = [r for r in mine if r["lost_points"] <= 0.8 and r["kl"] <= 0.058]
         for row in within[:1] or mine[-1:]:
             seen = f"calibrated on {row['calibration']} images without labels"
-            what = f"{net}, whole file, {seen}: smallest within 0.8 points and KL 0.058, or largest"
+            what = f"{net}, whole file, {seen}: smallest of {len(mine)} within 0.8 points and KL 0.058, or largest"
             lost = f"loses {row['lost_points']:.1f} points, KL {row['kl']:.3f}"
             best = [r for r in found["rows"] if r["codec"] == "nncodec" and r["kl"] <= row["kl"]]
             peer = min((r["bits"] for r in best), default=None)
