@@ -319,20 +319,21 @@ def _quantized(
     name: str, role: str, tensor: Stored, chosen: _Levels, plan: Plan
 ) -> tuple[CompressedTensor, bytes] | None:
     """None for a tensor that is to be coded without loss."""
-    values = tensor.array().astype(np.float32, copy=False)
+    given = tensor.array()
+    values = given.astype(np.float32, copy=False)
     try:
         found = chosen.of(name, role, values, plan)
         if found is None:
             return None
         restored = found.quantizer.dequantize(found.levels, threads=plan.threads)
         with np.errstate(over="ignore"):
-            restored = restored.astype(tensor.array().dtype, copy=False)
+            restored = restored.astype(given.dtype, copy=False)
     except InvalidArgument as failure:
         raise InvalidArgument(f"tensor {name!r}: {failure}") from None
     data = pack_quantized(
         found.levels, tensor.data_type, found.quantizer, plan.profile, plan.threads, found.trellis
     )
-    wide = tensor.array().astype(np.float64)
+    wide = given.astype(np.float64)
     row = CompressedTensor(
         name,
         role,
