@@ -170,6 +170,24 @@ def test_sparse_levels_of_the_fixture_are_decoded(kind: str, profile: str) -> No
     assert encode_levels(levels.astype(np.int16), profile) == coded
 
 
+def golden_classes() -> np.ndarray:
+    """Rows each of which is like an earlier one, from a linear congruential generator."""
+    levels, x = np.zeros((64, 100), np.int16), 1
+    for row in range(64):
+        like = levels[(x >> 8) % max(row, 1)] * 3 // 4
+        for i in range(100):
+            x = (x * 1664525 + 1013904223) % 2**32
+            levels[row, i] = like[i] + (x >> 16) % 7 - 3
+    return levels
+
+
+def test_rows_like_earlier_ones_are_decoded_from_the_fixture() -> None:
+    coded = bytes.fromhex(json.loads((VECTORS / "like-rows.json").read_text())["max"])
+    assert coded[0] >> 4 == 5
+    np.testing.assert_array_equal(decode_levels(coded), golden_classes())
+    assert encode_levels(golden_classes(), "max") == coded
+
+
 def pruned(shape: tuple[int, ...], bits: int, gamma: float, rows: float = 1.0) -> np.ndarray:
     """Pruned, then quantized (paper 002): distances begin at the threshold; `rows` of all rows survive."""
     rng = np.random.default_rng(7)

@@ -158,6 +158,19 @@ def test_any_path_comes_back(x: np.ndarray, trellis: int, profile: str, rdo: flo
     np.testing.assert_array_equal(decode_levels(found.encode(profile)), found.levels)
 
 
+def test_paths_of_similar_rows_come_back() -> None:
+    rng = np.random.default_rng(4)
+    x = rng.laplace(size=(700, 800)).astype(np.float32)  # two paths, one part
+    for row in range(1, 700):
+        x[row] += 0.8 * x[rng.integers(row)]
+    found = optimise(x, 0.8, 0.08, 8)
+    coded = found.encode("max")
+    assert coded[0] >> 4 == 5
+    np.testing.assert_array_equal(decode_levels(coded, 2), found.levels)
+    shuffled = optimise(rng.permuted(x, axis=1), 0.8, 0.08, 8)
+    assert len(coded) < 0.95 * len(shuffled.encode("max"))
+
+
 @pytest.mark.parametrize("trellis", [0, 8])
 def test_outliers_are_not_clipped(trellis: int) -> None:
     x = np.random.default_rng(8).laplace(size=(64, 64)).astype(np.float32)

@@ -17,11 +17,11 @@ std::size_t packed_bytes(const Reader& in, std::uint64_t size, int width) {
   return static_cast<std::size_t>((size * static_cast<std::uint64_t>(width) + 7) / 8);
 }
 
-/// The body of methods 2 and 3, taken apart.
+/// The body of methods 2, 3 and 5, taken apart.
 class Modelled final : public LevelParts {
  public:
-  Modelled(Reader& in, const Grid& grid, bool fast)
-      : fast_(fast), section_(in.section()), model_(read_model(in, grid)), tables_(model_) {
+  Modelled(Reader& in, const Grid& grid, Method method)
+      : method_(method), section_(in.section()), model_(read_model(in, grid)), tables_(model_) {
     const std::uint8_t flags = in.byte();
     if ((flags & kLogLanes) > 5 || flags > (kLogLanes | kManyParts | kExcesses)) {
       in.fail("unknown flags of parts " + std::to_string(flags));
@@ -43,12 +43,12 @@ class Modelled final : public LevelParts {
 
   void decode(std::size_t p, std::span<std::int32_t> levels) const override {
     Reader part(parts_[p].bytes, section_ + ", part " + std::to_string(p));
-    if (fast_) {
+    if (method_ == kFast) {
       Reader excess(parts_[p].excess, section_ + ", excess of part " + std::to_string(p));
       decode_rows(tables_, p * rows_, rows(p), lanes_, excess, part, levels.data());
       excess.finish();
     } else {
-      decode_mixed(tables_, p * rows_, rows(p), parts_[p].bytes, part, levels.data());
+      decode_mixed(tables_, p * rows_, rows(p), parts_[p].bytes, part, levels.data(), method_ == kReferring);
     }
     const auto centre = static_cast<std::uint32_t>(model_.centre);
     if (model_.shift > 0) {
@@ -72,7 +72,7 @@ class Modelled final : public LevelParts {
     return std::min(rows_, model_.grid.rows - p * rows_);
   }
 
-  bool fast_;
+  Method method_;
   std::string section_;
   Model model_;
   Tables tables_;
@@ -128,7 +128,7 @@ std::unique_ptr<LevelParts> open_body(Reader& in, Method method, const LevelsHea
   if (method < kFast) return std::make_unique<Plain>(in, method, static_cast<std::size_t>(header.size));
   const Grid grid = grid_of(header.shape);
   if (method == kSparse) return std::make_unique<SparseLevels>(in, grid);
-  return std::make_unique<Modelled>(in, grid, method == kFast);
+  return std::make_unique<Modelled>(in, grid, method);
 }
 
 }  // namespace
@@ -136,7 +136,7 @@ std::unique_ptr<LevelParts> open_body(Reader& in, Method method, const LevelsHea
 LevelsHeader read_header(Reader& in, Method& method) {
   LevelsHeader header;
   const std::uint8_t first = in.byte();
-  if (first >> 4 > kSparse) in.fail("unknown method " + std::to_string(first >> 4));
+  if (first >> 4 > kReferring) in.fail("unknown method " + std::to_string(first >> 4));
   method = static_cast<Method>(first >> 4);
   if ((first & 15) >= kLevelTypes) in.fail("unknown type " + std::to_string(first & 15));
   header.type = static_cast<LevelType>(first & 15);

@@ -11,7 +11,7 @@
 /// Coded levels taken apart into what can be decoded alone.
 namespace rdquant::codec {
 
-enum Method : std::uint8_t { kConstant, kPacked, kFast, kMax, kSparse };
+enum Method : std::uint8_t { kConstant, kPacked, kFast, kMax, kSparse, kReferring };
 
 enum PartFlag : std::uint8_t { kLogLanes = 7, kManyParts = 8, kExcesses = 16 };
 

@@ -9,6 +9,7 @@
 #include "level_parts.hpp"
 #include "mixed.hpp"
 #include "rdquant/core/parallel.hpp"
+#include "references.hpp"
 #include "share.hpp"
 #include "sparse.hpp"
 #include "trellis_code.hpp"
@@ -45,24 +46,35 @@ void check_trellis(const Trellis& trellis, const Grid& grid, std::span<const std
                 "the levels are no path of the trellis, or one of them is beyond ±8191");
 }
 
-/// Model, parts and low bits: the body of methods 2 and 3.
+constexpr std::size_t kReferringSize = std::size_t{1} << 21;  // levels of a part of method 5, about
+
+/// Rows of a part: of method 5 as many as refer to each other, whole paths of a trellis.
+std::size_t rows_of(Method method, const Grid& grid) {
+  const std::size_t rows = rows_a_part(grid);
+  if (method != kReferring) return rows;
+  const std::size_t parts = (grid.size() + kReferringSize - 1) / kReferringSize;
+  return std::min(grid.rows, ((grid.rows + parts - 1) / parts + rows - 1) / rows * rows);
+}
+
+/// Model, parts and low bits: the body of methods 2, 3 and 5.
 std::vector<std::uint8_t> encode_modelled(const Analysis& a, std::span<const std::int32_t> levels,
-                                          Profile profile, int threads) {
+                                          Method method, int threads) {
   const Model& model = a.model;
   const Grid& grid = model.grid;
   Writer out;
   write_model(out, model);
-  std::size_t lanes = profile == Profile::fast ? lanes_for(grid.size()) : 1;
+  std::size_t lanes = method == kFast ? lanes_for(grid.size()) : 1;
   if (model.trellis()) lanes = std::min(lanes, std::bit_floor(model.chains));
-  const std::size_t rows = rows_a_part(grid), parts = (grid.rows + rows - 1) / rows;
+  const std::size_t rows = rows_of(method, grid), parts = (grid.rows + rows - 1) / rows;
   const Tables tables(model);
   std::vector<CodedRows> coded(parts);
   core::parallel_for(parts, 1, threads, [&](std::size_t begin, std::size_t end) {
     for (std::size_t p = begin; p < end; ++p) {
       const std::size_t first = p * rows, count = std::min(rows, grid.rows - first);
       const std::int32_t* const from = a.coarse.data() + first * grid.cols * grid.taps;
-      coded[p] = profile == Profile::fast ? encode_rows(tables, first, count, lanes, from)
-                                          : CodedRows{encode_mixed(tables, first, count, from), {}};
+      coded[p] = method == kFast
+                     ? encode_rows(tables, first, count, lanes, from)
+                     : CodedRows{encode_mixed(tables, first, count, from, method == kReferring), {}};
     }
   });
   const bool excess =
@@ -79,7 +91,7 @@ std::vector<std::uint8_t> encode_modelled(const Analysis& a, std::span<const std
   return out.take();
 }
 
-/// The body of method 2, 3 or 4.
+/// The body of a method from 2 on.
 struct Body {
   Method method = kFast;
   std::vector<std::uint8_t> bytes;
@@ -88,33 +100,37 @@ struct Body {
 constexpr double kSure =
     0.97;  // of two estimates, the larger one is not tried if the other is below this share
 
-/// Profile max learns scales while it codes: those that are sent are left out where it is smaller without.
-/// `coded` is what the model gives with them.
-std::vector<std::uint8_t> encode_leaner(Analysis a, std::vector<std::uint8_t> coded,
-                                        std::span<const std::int32_t> levels, int threads) {
+/// Profile max: `a` by method 3; then without those scales that it is smaller without, since it learns scales
+/// while it codes; then by method 5, if that is smaller.
+Body encode_mixing(Analysis a, std::span<const std::int32_t> levels, int threads) {
   constexpr std::size_t kLeastShare =
       64;  // of the bytes, that a model takes for its scales to be worth a try
+  Body body{kMax, encode_modelled(a, levels, kMax, threads)};
   Writer side;
   write_model(side, a.model);
-  if (a.model.table || side.size() * kLeastShare < coded.size()) return coded;
-  for (const bool rows : {false, true}) {
-    Analysis other = a;
-    auto& scales = rows ? other.model.row_scales : other.model.col_scales;
-    std::fill(scales.begin(), scales.end(), rows ? median(scales) : 0);
-    auto bytes = encode_modelled(other, levels, Profile::max, threads);
-    if (bytes.size() >= coded.size()) continue;
-    coded = std::move(bytes);
-    a = std::move(other);
+  if (a.model.table) return body;
+  if (side.size() * kLeastShare >= body.bytes.size()) {
+    for (const bool rows : {false, true}) {
+      Analysis other = a;
+      auto& scales = rows ? other.model.row_scales : other.model.col_scales;
+      std::fill(scales.begin(), scales.end(), rows ? median(scales) : 0);
+      auto bytes = encode_modelled(other, levels, kMax, threads);
+      if (bytes.size() >= body.bytes.size()) continue;
+      body.bytes = std::move(bytes);
+      a = std::move(other);
+    }
   }
-  return coded;
+  if (!References::fit(a.model.grid.rows, a.model.grid.cols * a.model.grid.taps)) return body;
+  auto bytes = encode_modelled(a, levels, kReferring, threads);
+  return bytes.size() < body.bytes.size() ? Body{kReferring, std::move(bytes)} : body;
 }
 
-std::vector<std::uint8_t> encode_dense(const Grid& grid, std::span<const std::int32_t> levels,
-                                       Profile profile, int threads, const Trellis& trellis) {
+Body encode_dense(const Grid& grid, std::span<const std::int32_t> levels, Profile profile, int threads,
+                  const Trellis& trellis) {
   const std::size_t lanes = profile == Profile::max ? 1 : lanes_for(grid.size());
   const auto encode = [&](const Analysis& a) {
-    auto coded = encode_modelled(a, levels, profile, threads);
-    return profile == Profile::max ? encode_leaner(a, std::move(coded), levels, threads) : coded;
+    return profile == Profile::max ? encode_mixing(a, levels, threads)
+                                   : Body{kFast, encode_modelled(a, levels, kFast, threads)};
   };
   if (trellis.states != 0) return encode(analyse(grid, levels, lanes, trellis));
   Analysis computed = analyse(grid, levels, lanes);
@@ -124,11 +140,11 @@ std::vector<std::uint8_t> encode_dense(const Grid& grid, std::span<const std::in
   if (table.fits) least = std::min(least, table.analysis.bits);
   if (closed) least = std::min(least, closed->bits);
   // These are estimates: near each other, only trying tells.
-  std::vector<std::uint8_t> best;
+  Body best;
   const auto attempt = [&](const Analysis& a) {
     if (kSure * a.bits > least) return;
-    auto coded = encode(a);
-    if (best.empty() || coded.size() < best.size()) best = std::move(coded);
+    Body coded = encode(a);
+    if (best.bytes.empty() || coded.bytes.size() < best.bytes.size()) best = std::move(coded);
   };
   attempt(computed);
   if (table.fits && table.analysis.bits < computed.bits) attempt(table.analysis);
@@ -144,12 +160,11 @@ bool worth_sparse(std::size_t sparse, std::size_t dense, Profile profile) {
 
 Body encode_best(const Grid& grid, std::span<const std::int32_t> levels, Profile profile, int threads,
                  const Trellis& trellis) {
-  const Method dense = profile == Profile::fast ? kFast : kMax;
+  Body dense = encode_dense(grid, levels, profile, threads, trellis);
   const auto sparse = trellis.states == 0 ? analyse_sparse(grid, levels) : std::optional<SparseAnalysis>();
-  if (!sparse) return {dense, encode_dense(grid, levels, profile, threads, trellis)};
+  if (!sparse) return dense;
   Body body{kSparse, encode_sparse(sparse->model, levels, profile, threads)};
-  auto other = encode_dense(grid, levels, profile, threads, trellis);
-  return worth_sparse(body.bytes.size(), other.size(), profile) ? body : Body{dense, std::move(other)};
+  return worth_sparse(body.bytes.size(), dense.bytes.size(), profile) ? body : dense;
 }
 
 }  // namespace

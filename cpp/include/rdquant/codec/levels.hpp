@@ -8,13 +8,14 @@
 /// Lossless coding of integer levels. Format of a coded tensor (version 1); numbers are little-endian, a
 /// *varint* is LEB128, a *zigzag* a varint of 2v or −2v − 1, a *block* a varint length and so many bytes:
 ///
-///     byte     method·16 + type: method 0 constant, 1 packed, 2 fast, 3 max, 4 sparse; type as
-///              LevelType
+///     byte     method·16 + type: method 0 constant, 1 packed, 2 fast, 3 max, 4 sparse, 5 max with
+///              references; type as LevelType
 ///     varint   rank, then that many varints, the dimensions; nothing follows if one of them is 0
 ///     0        zigzag: the one value
 ///     1        zigzag: least value; byte: width w ≤ 32; ⌈n·w/8⌉ bytes, value − least in w bits each, low
 ///     first
-///     2, 3     model; byte: log2 of the number of lanes (0 for max), 8 for several parts, 16 for excesses;
+///     2, 3, 5  model; byte: log2 of the number of lanes (0 for 3 and 5), 8 for several parts, 16 for
+///     excesses;
 ///              varint: rows a part, if several; if shift > 0: ⌈n·shift/8⌉ bytes, the low bits of all levels;
 ///              the parts: each a block of its excesses, if flagged, and its bytes, with their varint length
 ///              before them but for the last part, which goes on to the end
@@ -24,7 +25,7 @@
 ///              several; zigzag: common level; varint: least distance ≥ 1; model of signs; model of
 ///              distances, unless flag 4; if that has a table, byte: 16·split + kept; the parts
 ///
-/// Methods 2 to 4 see the tensor as rows × columns × taps: shape[0] × shape[1] × the rest; a vector as one
+/// Methods 2 to 5 see the tensor as rows × columns × taps: shape[0] × shape[1] × the rest; a vector as one
 /// row; and where the rest exceeds 64, all but the last dimension × the last × 1.
 ///
 ///     model    byte: flags, 1 table, 2 predicts, 4 row scales, 8 column scales, 16 tap scales, 32 centre, 64
@@ -69,6 +70,11 @@
 /// 32 and of one after 2 … 8. A damaged part does not pass. A part of method 3: decisions about one residual
 /// after the other, mixed as in cpp/src/codec/mixed.cpp.
 ///
+/// Method 5 is as method 3, but its parts are larger, and rows are also predicted from earlier ones of the
+/// part that are like them, as cpp/src/codec/references.hpp says. A path of a trellis has as many rows as a
+/// part of method 3 would: R = ⌈rows/max(1, ⌊(n + 2^17)/2^18⌋)⌉ of n levels; each R rows of a part begin
+/// another.
+///
 /// Method 4 is for levels most of which are the same. Signs of their differences to the common level, −1, 0
 /// or 1, have a closed model with W = 1 without prediction, shift, centre and table. The others are at
 /// distances from it, coded less the least one, d, in the order of the elements. With a table (shift 0,
@@ -88,7 +94,8 @@ namespace rdquant::codec {
 enum class LevelType : std::uint8_t { i32, i8, u8, i16, u16, i4, u4, i64, u32, boolean, i2, u2 };
 inline constexpr int kLevelTypes = 12;
 
-/// fast: decoded at hundreds of millions of levels a second. max: smaller, 30 times slower.
+/// fast: decoded at hundreds of millions of levels a second. max: smaller, a hundred times slower (levels of
+/// a trellis: seven times).
 enum class Profile : std::uint8_t { fast, max };
 
 struct LevelsHeader {
