@@ -61,6 +61,7 @@ PYTHON_PARTS = {
 # Private modules that belong to a part without being in its package.
 PRIVATE = {
     "_allocation": "compression",
+    "_bracket": "compression",
     "_compressed": "compression",
     "_levels": "compression",
     "_tolerance": "compression",

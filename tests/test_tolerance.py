@@ -13,8 +13,9 @@ from typer.testing import CliRunner
 
 import rdquant as rdq
 from classifier import classifier
-from rdquant import InvalidArgument, _levels, _tolerance
+from rdquant import InvalidArgument, _bracket, _levels, _tolerance
 from rdquant._allocation import Curve, damage_at, price_of, price_of_bits, steps_at
+from rdquant._bracket import Bracket, Trial, closed_in
 from rdquant.cli import app
 from rdquant.codec.sections import Tensor
 
@@ -56,7 +57,7 @@ def test_trials_close_in_on_a_limit_from_afar(power: float, limit: float) -> Non
         tried.append(price)
         return (price / limit) ** power
 
-    found = _tolerance._closed_in(0.02, used)
+    found = closed_in(0.02, used)
     assert found in tried
     assert found == max(p for p in tried if p <= limit)
     if power >= 1:  # where damage grows more slowly, the trials may not suffice
@@ -64,7 +65,7 @@ def test_trials_close_in_on_a_limit_from_afar(power: float, limit: float) -> Non
 
 
 def test_the_next_trial_lies_between_those_on_either_side_of_the_limit() -> None:
-    bracket = _tolerance._Bracket()
+    bracket = Bracket()
     bracket.add(1.0, 0.5)
     assert bracket.between() is None
     bracket.add(3.0, 4.0)
@@ -73,6 +74,30 @@ def test_the_next_trial_lies_between_those_on_either_side_of_the_limit() -> None
     assert bracket.between() == pytest.approx(1.1 + 0.19)
     bracket.add(3.5, 0.9)  # more damage, less loss: nothing lies between
     assert bracket.between() is None
+
+
+def test_labels_that_refuse_by_chance_are_asked_again_a_little_finer() -> None:
+    bracket = Bracket()
+    assert bracket.after(2.0, Trial(0.1, 1.3, 0.9)) == pytest.approx(1.88)
+    assert bracket.after(1.88, Trial(0.1, 1.1, 0.8)) == pytest.approx(1.76)
+    assert bracket.after(1.76, Trial(0.1, 0.9, 0.8)) is None
+    assert bracket.low is bracket.high is None, "chance tells nothing of where the limit is"
+    far = bracket.after(1.0, Trial(0.1, 3.0, 2.0))  # beyond chance: half as much damage
+    assert far == pytest.approx(1.0 - np.log(2.0))
+    # Without labels both shares are one.
+    bracket = Bracket()
+    assert bracket.after(0.0, Trial(0.1, 0.96, 0.96)) is None
+    assert bracket.after(0.0, Trial(0.1, 0.5, 0.5)) == pytest.approx(np.log(0.975 / 0.5))
+    assert bracket.after(1.0, Trial(0.1, 2.0, 2.0)) == bracket.between()
+
+
+def test_a_loss_within_its_standard_error_may_be_chance() -> None:
+    found = _tolerance.Measured(images=400, kl=0.02, agreement=0.91, loss=2.0, expected_loss=0.3)
+    assert found.loss_error == pytest.approx(1.5)
+    tolerance = _tolerance.Tolerance(loss=1.0)
+    assert tolerance.used(found) == pytest.approx(2.0)
+    assert tolerance.even(found) == pytest.approx(0.5)
+    assert _tolerance.Tolerance(kl=0.01).even(found) == pytest.approx(2.0)
 
 
 def test_what_later_layers_make_up_for_counts_less() -> None:
@@ -90,12 +115,12 @@ def test_what_later_layers_make_up_for_counts_less() -> None:
         assert (ratio <= 1).all()
     tried: list[tuple[float, int]] = []
 
-    def told(levels: _tolerance.Levels) -> tuple[float, float]:
+    def told(levels: _tolerance.Levels) -> Trial:
         measured = search._compare.measure(_tolerance.values_of(levels))
         tried.append((measured.kl, _tolerance.bytes_of(levels, "fast")))
-        return measured.kl, measured.kl / 0.05
+        return Trial(measured.kl, measured.kl / 0.05, measured.kl / 0.05)
 
-    search._in_order(price_of(search._curves, 0.03), told)
+    search._in_order(price_of(search._curves, 0.03), told, 4)
     assert 3 <= len(tried) <= 5
     for (kl, before), (_, after) in pairwise(tried[1:]):
         assert (after > before) == (kl > 0.975 * 0.05)
@@ -163,6 +188,20 @@ def test_a_tolerated_loss_is_measured_by_labels(tmp_path: Path) -> None:
     assert coding == {"w": "quantized", "b": "quantized", "v": "quantized", "h": "quantized"}
 
 
+@pytest.mark.parametrize("limit", [{"max_loss": 1.0}, {"max_kl": 0.05}])
+def test_other_images_may_be_fitted_to(tmp_path: Path, limit: dict[str, float]) -> None:
+    data, fit = rdq.Digits("test"), rdq.Digits("train").take(np.arange(100))
+    result = rdq.compress(classifier(), tmp_path / "m.rdq", data=data, fit=fit, calibration=80, **limit)
+    assert result.met
+    assert result.measured is not None
+    assert result.measured.images == len(data)
+    assert np.isnan(result.measured.loss) == ("max_kl" in limit)
+    split = _tolerance.Split.of(data, _tolerance.Tolerance(1.0), 80, 2, fit)
+    assert split.held.labels.tolist() == data.labels.tolist()
+    assert len(split.fit) == 80
+    assert len(_tolerance.Split.of(data, _tolerance.Tolerance(1.0), 300, 0, fit).fit) == 100
+
+
 @pytest.mark.parametrize("states", [None, 0, 8])
 def test_weights_follow_a_trellis_unless_told_otherwise(tmp_path: Path, states: int | None) -> None:
     path = tmp_path / "m.rdq"
@@ -210,7 +249,7 @@ def test_an_interrupted_search_keeps_the_best_so_far(
 
 
 def test_nothing_tolerated_still_gives_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_tolerance, "_TRIALS", 1)
+    monkeypatch.setattr(_bracket, "TRIALS", 1)
     result = rdq.compress(
         classifier(), tmp_path / "m.rdq", max_kl=1e-7, data=rdq.Digits("test"), calibration=60
     )
@@ -230,12 +269,16 @@ def test_nothing_tolerated_still_gives_a_file(tmp_path: Path, monkeypatch: pytes
         ({"data": True, "max_loss": float("nan")}, "max_loss: expected a finite number above 0"),
         ({"data": True, "max_kl": 0.1, "bits": 8}, "choose the steps"),
         ({"data": True, "max_kl": 0.1, "trellis": 16}, "trellis: expected one of"),
+        ({"fit": 9}, "fit: expected together with data"),
+        ({"data": True, "max_kl": 0.1, "fit": 2}, "fit: expected at least 3 images, digits-train has 2"),
         ({"data": True, "max_kl": 0.1, "calibration": 2}, "calibration: expected an integer ≥ 3, got 2"),
     ],
 )
 def test_what_does_not_fit_is_refused(tmp_path: Path, arguments: dict[str, Any], message: str) -> None:
     if "data" in arguments:
         arguments = {**arguments, "data": rdq.Digits("test")}
+    if "fit" in arguments:
+        arguments = {**arguments, "fit": rdq.Digits("train").take(np.arange(arguments["fit"]))}
     with pytest.raises(InvalidArgument, match=message):
         rdq.compress(classifier(), tmp_path / "m.rdq", **arguments)
     assert not (tmp_path / "m.rdq").exists()
@@ -261,6 +304,14 @@ def test_the_command_line_searches_too(tmp_path: Path) -> None:
     row = json.loads(done.stdout)
     assert row["met"]
     assert row["measured"]["kl"] <= 0.1
+    x, y = rdq.Digits("train").get(np.arange(90))
+    np.savez(tmp_path / "fit.npz", x=x, y=y)
+    other = CliRunner().invoke(app, [*line, "--fit", str(tmp_path / "fit.npz"), "--json"])
+    assert other.exit_code == 0, other.output
+    assert json.loads(other.stdout)["measured"]["images"] == len(rdq.Digits("test"))
+    alone = CliRunner().invoke(app, [*line[:4], "--fit", "digits"])
+    assert alone.exit_code == 2
+    assert "needs --data" in alone.output
     missing = CliRunner().invoke(app, line[:6])
     assert missing.exit_code == 1
     assert "together with data" in missing.output

@@ -12,6 +12,8 @@ from ._terminal import log, print_json, print_table
 
 if TYPE_CHECKING:
     from .compression import CompressionResult
+    from .data import Dataset
+    from .graph import Model
 
 __all__ = ["compressed_rows", "is_compressed", "print_compressed", "register"]
 
@@ -74,6 +76,10 @@ Preprocess = Annotated[
 Calibration = Annotated[
     int, typer.Option(help="How many of the images serve the search, without their labels.", min=3)
 ]
+Fitted = Annotated[
+    str | None,
+    typer.Option(help="Images that calibrate in place of some of --data, which then only measures."),
+]
 Drawn = Annotated[int, typer.Option(help="Which images are drawn.", min=0)]
 
 
@@ -107,6 +113,7 @@ def compress(
     max_kl: MaxKl = None,
     data: Images = None,
     preprocess: Preprocess = None,
+    fit: Fitted = None,
     calibration: Calibration = 300,
     seed: Drawn = 0,
     threads: ThreadCount = 0,
@@ -122,14 +129,7 @@ def compress(
     parse_names(profile, ("fast", "max"), "--profile")
     chosen = parse_names(roles, ("weight", "bias", "normalization"), "--roles") if roles is not None else None
     loaded = load(model)
-    images = None
-    if data is None and preprocess is not None:
-        raise typer.BadParameter("says what --data becomes, which is not given", param_hint="--preprocess")
-    if data is not None:
-        from .data import open_dataset
-
-        check_data(data, preprocess)
-        images = open_dataset(data, preprocess, model=loaded, labelled=max_loss is not None)
+    images, fitted = _images(loaded, data, fit, preprocess, labelled=max_loss is not None)
     result = run(
         loaded,
         output,
@@ -145,6 +145,7 @@ def compress(
         max_loss=max_loss,
         max_kl=max_kl,
         data=images,
+        fit=fitted,
         calibration=calibration,
         seed=seed,
         progress=True,
@@ -153,6 +154,30 @@ def compress(
         print_json(result.to_dict())
         return
     _print_result(result)
+
+
+def _images(
+    model: Model, data: str | None, fit: str | None, preprocess: str | None, labelled: bool
+) -> tuple[Dataset | None, Dataset | None]:
+    """What --data and --fit mean; raises typer.BadParameter where they do not go together."""
+    if data is None:
+        for value, option, why in (
+            (preprocess, "--preprocess", "says what --data becomes, which is not given"),
+            (fit, "--fit", "needs --data, which measures what is lost"),
+        ):
+            if value is not None:
+                raise typer.BadParameter(why, param_hint=option)
+        return None, None
+    from .data import open_dataset
+
+    check_data(data, preprocess)
+    if fit is None:
+        return open_dataset(data, preprocess, model=model, labelled=labelled), None
+    check_data(fit, preprocess, "--fit")
+    return (
+        open_dataset(data, preprocess, model=model, labelled=labelled),
+        open_dataset(fit, preprocess, model=model, labelled=False),
+    )
 
 
 def _print_result(result: CompressionResult) -> None:

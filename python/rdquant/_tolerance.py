@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ._allocation import Curve, damage_at, price_of, price_of_bits, steps_at
+from ._bracket import TRIALS, Bracket, Trial, closed_in
 from ._levels import RATE, Levels, Network, bar, bytes_of, values_of
 from .data import Dataset
 from .data.views import Views, has_photos
@@ -27,12 +28,9 @@ _PROBES = 64  # images that sensitivities are measured with
 _NOISE = 0.01  # share of a layer's output power that the middle step of a curve disturbs
 _FINEST, _COARSEST = 2.0**-20, 4.0  # that it may be, of the largest weight
 _LADDER = (0.5, 1.0, 2.0)  # steps of a curve
-_TRIALS = 9  # prices that are tried
 _LEAST_START = 0.01  # of what is tolerated: damage by all tensors together that a search starts with
-_NEAR = 0.95  # a trial this near below the limit ends the search
-_AIM = float(np.log(0.975))  # share that trials are aimed at, in logarithms
 _ORDERED_TRIALS = 4  # prices that are tried so
-_FARTHEST = float(np.log(2.0))  # from one of them to the next
+_LABELLED_TRIALS = 8  # the same where labels decide
 _LEAST_LEFT = 0.25  # of the damage of layers, however much others seem to make up for
 _AHEAD = 1.15  # ratio of the first of them to the best price of layers rounded alone
 _HELD_BYTES = 1 << 29  # of images that stay in memory
@@ -68,6 +66,12 @@ class Tolerance:
         assert self.loss is not None
         return max(measured.loss, measured.expected_loss) / self.loss
 
+    def even(self, measured: Measured) -> float:
+        """The same without chance: of the points lost by the labels, those beyond their standard error."""
+        if self.loss is None:
+            return self.used(measured)
+        return max(measured.expected_loss, measured.loss - measured.loss_error) / self.loss
+
 
 @dataclass(frozen=True)
 class Measured:
@@ -88,6 +92,11 @@ class Measured:
     loss: float
     expected_loss: float
 
+    @property
+    def loss_error(self) -> float:
+        """Standard error of `loss`, points, at most: as if labels spoke for or against all first classes that changed."""
+        return 100 * float(np.sqrt((1 - self.agreement) / max(1, self.images)))
+
     @classmethod
     def lossless(cls) -> Measured:
         """Of a model that stays as it is; nothing was measured."""
@@ -103,25 +112,33 @@ class Split:
     labelled: bool
 
     @classmethod
-    def of(cls, data: Dataset, tolerance: Tolerance, images: int, seed: int) -> Split:
-        """A seeded draw. Two thirds of `images` are fitted to, and where they are photos, to a view of each besides.
+    def of(
+        cls, data: Dataset, tolerance: Tolerance, images: int, seed: int, fit: Dataset | None = None
+    ) -> Split:
+        """A seeded draw of `images`, out of `fit`, or else of `data`, of which two thirds are fitted to then. Where they
+        are photos, to a view of each besides.
 
-        The rest of `images` measures a KL divergence; a loss is measured on all images that are not fitted to, with
-        their labels.
+        What is lost is measured on all of `data` that is not fitted to, a loss with the labels; a KL divergence, without
+        `fit`, on the last third of `images`.
         """
         for name, value, least in (("calibration", images, 3), ("seed", seed, 0)):
             if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
                 raise InvalidArgument(f"{name}: expected an integer ≥ {least}, got {value!r}")
-        if len(data) < 3:
-            raise InvalidArgument(f"calibration: expected at least 3 images, {data.name} has {len(data)}")
-        order = np.random.default_rng(seed).permutation(len(data))
-        pool = min(images, len(data))
-        fitted = max(2, 2 * pool // 3)
-        held = order[fitted : pool if tolerance.kl is not None else None]
-        fit = data.take(order[:fitted])
+        for name, source in (("calibration", data), ("fit", fit)):
+            if source is not None and len(source) < 3:
+                raise InvalidArgument(f"{name}: expected at least 3 images, {source.name} has {len(source)}")
+        source = data if fit is None else fit
+        order = np.random.default_rng(seed).permutation(len(source))
+        pool = min(images, len(source))
+        if fit is None:
+            fitted = max(2, 2 * pool // 3)
+            held = data.take(order[fitted : pool if tolerance.kl is not None else None])
+        else:
+            fitted, held = pool, data
+        chosen = source.take(order[:fitted])
         return cls(
-            (Views(fit, seed) if has_photos(fit) else fit).held(_HELD_BYTES),
-            data.take(held).held(_HELD_BYTES),
+            (Views(chosen, seed) if has_photos(chosen) else chosen).held(_HELD_BYTES),
+            held.held(_HELD_BYTES),
             tolerance.loss is not None,
         )
 
@@ -202,52 +219,6 @@ def _curve(name: str, network: Network, compare: _Outputs) -> Curve:
     return Curve(rounder.size, steps, np.array(bits), np.array(damage))
 
 
-class _Bracket:
-    """The nearest trials on both sides of the limit, as (log of price or damage, log of the share used).
-
-    On log-log paper the share is nearly a straight line.
-    """
-
-    def __init__(self) -> None:
-        self.low: tuple[float, float] | None = None  # log share ≤ 0
-        self.high: tuple[float, float] | None = None
-
-    def add(self, at: float, share: float) -> float:
-        """A trial; returns the log of its share."""
-        point = (at, float(np.log(max(share, 1e-3))))
-        if share <= 1:
-            self.low = point if self.low is None or at > self.low[0] else self.low
-        else:
-            self.high = point if self.high is None or at < self.high[0] else self.high
-        return point[1]
-
-    def between(self) -> float | None:
-        """Where to try next; None where the limit is not yet between two trials."""
-        if self.low is None or self.high is None or self.low[0] >= self.high[0]:
-            return None
-        width = self.high[0] - self.low[0]
-        slope = (self.high[1] - self.low[1]) / width
-        guess = self.low[0] + (_AIM - self.low[1]) / max(slope, 1e-3)
-        return float(np.clip(guess, self.low[0] + 0.1 * width, self.high[0] - 0.1 * width))
-
-
-def _closed_in(start: float, used: Callable[[float], float]) -> float | None:
-    """The largest price found that uses no more than the tolerance; None where none does."""
-    bracket = _Bracket()
-    at = float(np.log(start))
-    for _ in range(_TRIALS):
-        share = used(float(np.exp(at)))
-        log_share = bracket.add(at, share)
-        if _NEAR <= share <= 1:
-            break
-        within = bracket.between()
-        if within is not None:
-            at = within
-        else:  # damage grows about as the price does
-            at -= float(np.clip(log_share, -2.0, 2.0)) + (0.3 if bracket.high is not None else -0.1)
-    return None if bracket.low is None else float(np.exp(bracket.low[0]))
-
-
 class Search:
     """What has been learned of a model with images, once; `run` then looks for levels within a tolerated loss.
 
@@ -278,25 +249,25 @@ class Search:
         Steps of tensors follow from their measured damage and size; one price for all of them is searched for, first
         with every layer rounded alone, which is quick, then with layers rounded in their order.
         """
-        total = _TRIALS + 1 + _ORDERED_TRIALS
-        with contextlib.closing(bar(range(total), "search", "trial", self._progress)) as shown:
+        ordered = _ORDERED_TRIALS if tolerance.loss is None else _LABELLED_TRIALS
+        with contextlib.closing(bar(range(TRIALS + 1 + ordered), "search", "trial", self._progress)) as shown:
 
-            def tried(levels: Levels) -> tuple[float, float]:
+            def tried(levels: Levels) -> Trial:
                 measured = self._compare.measure(values_of(levels))
                 share = tolerance.used(measured)
                 best.offer(levels, measured, share)
                 shown.set_postfix(kl=f"{measured.kl:.4f}", used=f"{share:.2f}")
                 shown.update()
-                return measured.kl, share
+                return Trial(measured.kl, share, tolerance.even(measured))
 
             start = max(
                 price_of_bits(self._curves, 4.0), price_of(self._curves, _LEAST_START * tolerance.damage)
             )
-            price = _closed_in(start, lambda price: tried(self.at(price))[1])
+            price = closed_in(start, lambda price: tried(self.at(price)).even)
             if price is not None:
-                self._in_order(price, tried)
+                self._in_order(price, tried, ordered)
 
-    def _in_order(self, price: float, tried: Callable[[Levels], tuple[float, float]]) -> None:
+    def _in_order(self, price: float, tried: Callable[[Levels], Trial], trials: int) -> None:
         """A few prices from the best one for layers rounded alone.
 
         The first trial tells what later layers make up for: the damage of all but the closing layers counts that much
@@ -304,21 +275,18 @@ class Search:
         of the limit, both of them do.
         """
         curves: Mapping[str, Curve] = self._curves
-        bracket = _Bracket()
+        bracket = Bracket()
         steps = steps_at(curves, price * _AHEAD)
-        alone, _ = tried(self._network.alone(steps))
-        for trial in range(_ORDERED_TRIALS):
-            kl, share = tried(self._network.in_order(steps))
+        alone = tried(self._network.alone(steps)).kl
+        for trial in range(trials):
+            found = tried(self._network.in_order(steps))
             if trial == 0:
-                curves = self._made_up(steps, alone, kl)
-            elif _NEAR <= share <= 1:
-                return
+                curves = self._made_up(steps, alone, found.kl)
             at = float(np.log(max(damage_at(curves, steps), 1e-30)))
-            log_share = bracket.add(at, share)
-            within = bracket.between()
-            if within is None:
-                within = at + float(np.clip(_AIM - log_share, -_FARTHEST, _FARTHEST))
-            steps = steps_at(curves, price_of(curves, float(np.exp(within))))
+            following = bracket.after(at, found)
+            if following is None and trial > 0:
+                return
+            steps = steps_at(curves, price_of(curves, float(np.exp(at if following is None else following))))
 
     def _made_up(self, steps: Mapping[str, float], alone: float, in_order: float) -> dict[str, Curve]:
         """Curves for layers rounded in their order, from what the same steps did when they were rounded alone."""

@@ -57,6 +57,7 @@ def compress(
     max_loss: float | None = None,
     max_kl: float | None = None,
     data: Dataset | None = None,
+    fit: Dataset | None = None,
     calibration: int = 300,
     seed: int = 0,
     progress: bool = False,
@@ -89,6 +90,8 @@ def compress(
             what is lost is measured on images that are not among them: for max_kl on the last third, labels untouched;
             for max_loss on all the others, where both the points lost by the labels and the points that the float
             model's probabilities tell of must be tolerated.
+        fit: images that take the place of those two thirds; labels play no part. All of `data` then measures what is
+            lost.
         calibration: number of images, 3 or more; 100 to 300 do.
         progress: show bars on stderr.
 
@@ -109,6 +112,8 @@ def compress(
         raise InvalidArgument(
             "max_loss or max_kl: expected together with data, neither goes without the other"
         )
+    if fit is not None and data is None:
+        raise InvalidArgument("fit: expected together with data, which measures what is lost")
     chosen = (quantizer, bits, rdo, target_bits, target_mse)
     if tolerated and any(value is not None for value in chosen):
         raise InvalidArgument(
@@ -128,7 +133,7 @@ def compress(
         from ._tolerance import Split, Tolerance
 
         tolerance = Tolerance(max_loss, max_kl)
-        split = Split.of(data, tolerance, calibration, seed)
+        split = Split.of(data, tolerance, calibration, seed, fit)
         return _tolerated(loaded, path, plan, tolerance, split, roles, progress)
     if goal is not None:
         family = uniform_family(quantizer, bits)

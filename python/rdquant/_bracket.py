@@ -1,0 +1,87 @@
+"""Closing in on a limit by trials, each of which tells what share of it is used."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+__all__ = ["TRIALS", "Bracket", "Trial", "closed_in"]
+
+TRIALS = 9  # prices that are tried
+_NEAR = 0.95  # a trial this near below the limit ends the search
+_AIM = float(np.log(0.975))  # share that trials are aimed at, in logarithms
+_FARTHEST = float(np.log(2.0))  # from one of the trials of `Bracket.after` to the next
+_FINER = 0.12  # to the next one where labels may have refused one by chance
+
+
+class Trial(NamedTuple):
+    """What a candidate has shown: its divergence, the share of the tolerance that it uses, and the share that leaves
+    chance out, so that it grows evenly with the damage.
+    """
+
+    kl: float
+    used: float
+    even: float
+
+
+class Bracket:
+    """The nearest trials on both sides of the limit, as (log of price or damage, log of the share used).
+
+    On log-log paper the share is nearly a straight line.
+    """
+
+    def __init__(self) -> None:
+        self.low: tuple[float, float] | None = None  # log share ≤ 0
+        self.high: tuple[float, float] | None = None
+        self._refused = False
+
+    def after(self, at: float, trial: Trial) -> float | None:
+        """Where to try next, given what was found at `at`; None where that will do.
+
+        Where labels refuse what may be tolerated but for chance, the next ones are a little finer until one passes.
+        """
+        if trial.used > 1 >= trial.even:
+            self._refused = True
+            return at - _FINER
+        if trial.used <= 1 and (trial.even >= _NEAR or self._refused):
+            return None
+        log_share = self.add(at, trial.even)
+        within = self.between()
+        return at + float(np.clip(_AIM - log_share, -_FARTHEST, _FARTHEST)) if within is None else within
+
+    def add(self, at: float, share: float) -> float:
+        """A trial; returns the log of its share."""
+        point = (at, float(np.log(max(share, 1e-3))))
+        if share <= 1:
+            self.low = point if self.low is None or at > self.low[0] else self.low
+        else:
+            self.high = point if self.high is None or at < self.high[0] else self.high
+        return point[1]
+
+    def between(self) -> float | None:
+        """Where to try next; None where the limit is not yet between two trials."""
+        if self.low is None or self.high is None or self.low[0] >= self.high[0]:
+            return None
+        width = self.high[0] - self.low[0]
+        slope = (self.high[1] - self.low[1]) / width
+        guess = self.low[0] + (_AIM - self.low[1]) / max(slope, 1e-3)
+        return float(np.clip(guess, self.low[0] + 0.1 * width, self.high[0] - 0.1 * width))
+
+
+def closed_in(start: float, used: Callable[[float], float]) -> float | None:
+    """The largest price found that uses no more than the tolerance; None where none does."""
+    bracket = Bracket()
+    at = float(np.log(start))
+    for _ in range(TRIALS):
+        share = used(float(np.exp(at)))
+        log_share = bracket.add(at, share)
+        if _NEAR <= share <= 1:
+            break
+        within = bracket.between()
+        if within is not None:
+            at = within
+        else:  # damage grows about as the price does
+            at -= float(np.clip(log_share, -2.0, 2.0)) + (0.3 if bracket.high is not None else -0.1)
+    return None if bracket.low is None else float(np.exp(bracket.low[0]))
