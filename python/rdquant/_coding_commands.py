@@ -203,7 +203,9 @@ def _loss_notes(result: CompressionResult) -> list[str]:
     m = result.measured
     if m is None:
         return []
-    labelled = "" if m.loss != m.loss else f"points of top-1 lost {m.loss:.2f}; "
+    labelled = (
+        "" if m.loss != m.loss else f"points of top-1 lost {m.loss:.2f} (± {m.loss_error:.2f} at most); "
+    )
     notes = [
         f"On {m.images} images that were not fitted to: {labelled}expected from the float model's probabilities "
         f"{m.expected_loss:.2f}; KL {m.kl:.4f} nats; same first class {100 * m.agreement:.1f} %"
