@@ -77,13 +77,21 @@ def test_the_next_trial_lies_between_those_on_either_side_of_the_limit() -> None
 
 
 def test_labels_that_refuse_by_chance_are_asked_again_a_little_finer() -> None:
-    bracket = Bracket()
+    bracket = Bracket(labelled=True)
     assert bracket.after(2.0, Trial(0.1, 1.3, 0.9)) == pytest.approx(1.88)
     assert bracket.after(1.88, Trial(0.1, 1.1, 0.8)) == pytest.approx(1.76)
-    assert bracket.after(1.76, Trial(0.1, 0.9, 0.8)) is None
     assert bracket.low is bracket.high is None, "chance tells nothing of where the limit is"
-    far = bracket.after(1.0, Trial(0.1, 3.0, 2.0))  # beyond chance: half as much damage
-    assert far == pytest.approx(1.0 - np.log(2.0))
+    assert bracket.after(1.76, Trial(0.1, 0.9, 0.8)) is None
+    # Beyond chance: half as much damage; then back, as long as the last refusal is far.
+    bracket = Bracket(labelled=True)
+    assert bracket.after(1.0, Trial(0.1, 3.0, 2.0)) == pytest.approx(1.0 - np.log(2.0))
+    assert bracket.after(0.3, Trial(0.1, 0.8, 0.7)) == pytest.approx(0.65)
+    assert bracket.after(0.65, Trial(0.1, 1.2, 0.9)) == pytest.approx(0.53)
+    assert bracket.after(0.53, Trial(0.1, 1.1, 0.9)) == pytest.approx(0.41)
+    assert bracket.after(0.41, Trial(0.1, 1.1, 0.9)) is None, "next to what has passed"
+    # What passes first may be far from the limit.
+    bracket = Bracket(labelled=True)
+    assert bracket.after(1.0, Trial(0.1, 0.6, 0.5)) == pytest.approx(1.0 + np.log(0.975 / 0.5))
     # Without labels both shares are one.
     bracket = Bracket()
     assert bracket.after(0.0, Trial(0.1, 0.96, 0.96)) is None
@@ -120,7 +128,7 @@ def test_what_later_layers_make_up_for_counts_less() -> None:
         tried.append((measured.kl, _tolerance.bytes_of(levels, "fast")))
         return Trial(measured.kl, measured.kl / 0.05, measured.kl / 0.05)
 
-    search._in_order(price_of(search._curves, 0.03), told, 4)
+    search._in_order(price_of(search._curves, 0.03), told, labelled=False)
     assert 3 <= len(tried) <= 5
     for (kl, before), (_, after) in pairwise(tried[1:]):
         assert (after > before) == (kl > 0.975 * 0.05)

@@ -32,21 +32,30 @@ class Bracket:
     On log-log paper the share is nearly a straight line.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, labelled: bool = False) -> None:
         self.low: tuple[float, float] | None = None  # log share ≤ 0
         self.high: tuple[float, float] | None = None
-        self._refused = False
+        self._labelled = labelled
+        self._passed: list[float] = []
+        self._tried: list[float] = []
 
     def after(self, at: float, trial: Trial) -> float | None:
         """Where to try next, given what was found at `at`; None where that will do.
 
-        Where labels refuse what may be tolerated but for chance, the next ones are a little finer until one passes.
+        Where labels refuse what may be tolerated but for chance, the next one is a little finer, until one passes; from
+        there it goes back half the way to the coarser one before, as long as that is far.
         """
-        if trial.used > 1 >= trial.even:
-            self._refused = True
-            return at - _FINER
-        if trial.used <= 1 and (trial.even >= _NEAR or self._refused):
+        self._tried.append(at)
+        if self._labelled and trial.used <= 1:
+            self._passed.append(at)
+            coarser = min((other for other in self._tried if other > at), default=None)
+            if coarser is not None:
+                return (at + coarser) / 2 if coarser - at > 1.5 * _FINER else None
+        if trial.used <= 1 and trial.even >= _NEAR:
             return None
+        if trial.used > 1 >= trial.even:
+            near = any(abs(at - _FINER - passed) < _FINER / 2 for passed in self._passed)
+            return None if near else at - _FINER
         log_share = self.add(at, trial.even)
         within = self.between()
         return at + float(np.clip(_AIM - log_share, -_FARTHEST, _FARTHEST)) if within is None else within

@@ -265,9 +265,9 @@ class Search:
             )
             price = closed_in(start, lambda price: tried(self.at(price)).even)
             if price is not None:
-                self._in_order(price, tried, ordered)
+                self._in_order(price, tried, tolerance.loss is not None)
 
-    def _in_order(self, price: float, tried: Callable[[Levels], Trial], trials: int) -> None:
+    def _in_order(self, price: float, tried: Callable[[Levels], Trial], labelled: bool) -> None:
         """A few prices from the best one for layers rounded alone.
 
         The first trial tells what later layers make up for: the damage of all but the closing layers counts that much
@@ -275,10 +275,10 @@ class Search:
         of the limit, both of them do.
         """
         curves: Mapping[str, Curve] = self._curves
-        bracket = Bracket()
+        bracket = Bracket(labelled)
         steps = steps_at(curves, price * _AHEAD)
         alone = tried(self._network.alone(steps)).kl
-        for trial in range(trials):
+        for trial in range(_LABELLED_TRIALS if labelled else _ORDERED_TRIALS):
             found = tried(self._network.in_order(steps))
             if trial == 0:
                 curves = self._made_up(steps, alone, found.kl)
