@@ -15,7 +15,7 @@ import rdquant as rdq
 from classifier import classifier
 from rdquant import InvalidArgument, _bracket, _levels, _tolerance
 from rdquant._allocation import Curve, damage_at, price_of, price_of_bits, steps_at
-from rdquant._bracket import Bracket, Trial, closed_in
+from rdquant._bracket import Bracket, Labelled, Trial, closed_in
 from rdquant.cli import app
 from rdquant.codec.sections import Tensor
 
@@ -77,21 +77,20 @@ def test_the_next_trial_lies_between_those_on_either_side_of_the_limit() -> None
 
 
 def test_labels_that_refuse_by_chance_are_asked_again_a_little_finer() -> None:
-    bracket = Bracket(labelled=True)
-    assert bracket.after(2.0, Trial(0.1, 1.3, 0.9)) == pytest.approx(1.88)
-    assert bracket.after(1.88, Trial(0.1, 1.1, 0.8)) == pytest.approx(1.76)
-    assert bracket.low is bracket.high is None, "chance tells nothing of where the limit is"
-    assert bracket.after(1.76, Trial(0.1, 0.9, 0.8)) is None
+    labels = Labelled()
+    assert labels.after(2.0, Trial(0.1, 1.3, 0.9)) == pytest.approx(1.88)
+    assert labels.after(1.88, Trial(0.1, 1.1, 0.8)) == pytest.approx(1.76)
+    assert labels.after(1.76, Trial(0.1, 0.9, 0.8)) is None, "next to what was refused"
     # Beyond chance: half as much damage; then back, as long as the last refusal is far.
-    bracket = Bracket(labelled=True)
-    assert bracket.after(1.0, Trial(0.1, 3.0, 2.0)) == pytest.approx(1.0 - np.log(2.0))
-    assert bracket.after(0.3, Trial(0.1, 0.8, 0.7)) == pytest.approx(0.65)
-    assert bracket.after(0.65, Trial(0.1, 1.2, 0.9)) == pytest.approx(0.53)
-    assert bracket.after(0.53, Trial(0.1, 1.1, 0.9)) == pytest.approx(0.41)
-    assert bracket.after(0.41, Trial(0.1, 1.1, 0.9)) is None, "next to what has passed"
+    labels = Labelled()
+    assert labels.after(1.0, Trial(0.1, 3.0, 2.0)) == pytest.approx(1.0 - np.log(2.0))
+    assert labels.after(0.3, Trial(0.1, 0.8, 0.7)) == pytest.approx(0.65)
+    assert labels.after(0.65, Trial(0.1, 2.2, 1.9)) == pytest.approx(0.475)
+    assert labels.after(0.475, Trial(0.1, 1.1, 0.9)) is None, "next to what has passed"
     # What passes first may be far from the limit.
-    bracket = Bracket(labelled=True)
-    assert bracket.after(1.0, Trial(0.1, 0.6, 0.5)) == pytest.approx(1.0 + np.log(0.975 / 0.5))
+    labels = Labelled()
+    assert labels.after(1.0, Trial(0.1, 0.6, 0.5)) == pytest.approx(1.0 + np.log(0.975 / 0.5))
+    assert labels.after(1.6, Trial(0.1, 0.98, 0.97)) is None
     # Without labels both shares are one.
     bracket = Bracket()
     assert bracket.after(0.0, Trial(0.1, 0.96, 0.96)) is None

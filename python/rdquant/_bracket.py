@@ -7,13 +7,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-__all__ = ["TRIALS", "Bracket", "Trial", "closed_in"]
+__all__ = ["TRIALS", "Bracket", "Labelled", "Trial", "closed_in"]
 
 TRIALS = 9  # prices that are tried
 _NEAR = 0.95  # a trial this near below the limit ends the search
 _AIM = float(np.log(0.975))  # share that trials are aimed at, in logarithms
-_FARTHEST = float(np.log(2.0))  # from one of the trials of `Bracket.after` to the next
-_FINER = 0.12  # to the next one where labels may have refused one by chance
+_FARTHEST = float(np.log(2.0))  # from one trial to the next where it is not between two
+_FINER = 0.12  # the same at least, from one that labels have refused
 
 
 class Trial(NamedTuple):
@@ -32,31 +32,15 @@ class Bracket:
     On log-log paper the share is nearly a straight line.
     """
 
-    def __init__(self, labelled: bool = False) -> None:
+    def __init__(self) -> None:
         self.low: tuple[float, float] | None = None  # log share ≤ 0
         self.high: tuple[float, float] | None = None
-        self._labelled = labelled
-        self._passed: list[float] = []
-        self._tried: list[float] = []
 
     def after(self, at: float, trial: Trial) -> float | None:
-        """Where to try next, given what was found at `at`; None where that will do.
-
-        Where labels refuse what may be tolerated but for chance, the next one is a little finer, until one passes; from
-        there it goes back half the way to the coarser one before, as long as that is far.
-        """
-        self._tried.append(at)
-        if self._labelled and trial.used <= 1:
-            self._passed.append(at)
-            coarser = min((other for other in self._tried if other > at), default=None)
-            if coarser is not None:
-                return (at + coarser) / 2 if coarser - at > 1.5 * _FINER else None
-        if trial.used <= 1 and trial.even >= _NEAR:
+        """Where to try next, given what was found at `at`; None where that will do."""
+        if _NEAR <= trial.used <= 1:
             return None
-        if trial.used > 1 >= trial.even:
-            near = any(abs(at - _FINER - passed) < _FINER / 2 for passed in self._passed)
-            return None if near else at - _FINER
-        log_share = self.add(at, trial.even)
+        log_share = self.add(at, trial.used)
         within = self.between()
         return at + float(np.clip(_AIM - log_share, -_FARTHEST, _FARTHEST)) if within is None else within
 
@@ -77,6 +61,31 @@ class Bracket:
         slope = (self.high[1] - self.low[1]) / width
         guess = self.low[0] + (_AIM - self.low[1]) / max(slope, 1e-3)
         return float(np.clip(guess, self.low[0] + 0.1 * width, self.high[0] - 0.1 * width))
+
+
+class Labelled:
+    """The same where labels decide, which by chance may refuse what is tolerated, and the other way round.
+
+    From what they refuse it goes finer, little by little unless too much is lost beyond chance, until they let one pass;
+    then between the two, while these are far from each other.
+    """
+
+    def __init__(self) -> None:
+        self._passed, self._refused = -np.inf, np.inf  # the coarsest, the finest
+
+    def after(self, at: float, trial: Trial) -> float | None:
+        """Where to try next, given what was found at `at`; None where that will do."""
+        if trial.used > 1:
+            self._refused = min(at, self._refused)
+        else:
+            self._passed = max(at, self._passed)
+        if np.isfinite(self._refused - self._passed):
+            far = self._refused - self._passed > 1.5 * _FINER
+            return (self._passed + self._refused) / 2 if far else None
+        way = _AIM - float(np.log(max(trial.even, 1e-3)))
+        if trial.used > 1:
+            return at + float(np.clip(way, -_FARTHEST, -_FINER))
+        return at + min(way, _FARTHEST) if trial.even < _NEAR else None
 
 
 def closed_in(start: float, used: Callable[[float], float]) -> float | None:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ._allocation import Curve, damage_at, price_of, price_of_bits, steps_at
-from ._bracket import TRIALS, Bracket, Trial, closed_in
+from ._bracket import TRIALS, Bracket, Labelled, Trial, closed_in
 from ._levels import RATE, Levels, Network, bar, bytes_of, values_of
 from .data import Dataset
 from .data.views import Views, has_photos
@@ -275,7 +275,7 @@ class Search:
         of the limit, both of them do.
         """
         curves: Mapping[str, Curve] = self._curves
-        bracket = Bracket(labelled)
+        bracket = Labelled() if labelled else Bracket()
         steps = steps_at(curves, price * _AHEAD)
         alone = tried(self._network.alone(steps)).kl
         for trial in range(_LABELLED_TRIALS if labelled else _ORDERED_TRIALS):
