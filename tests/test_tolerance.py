@@ -209,6 +209,18 @@ def test_other_images_may_be_fitted_to(tmp_path: Path, limit: dict[str, float]) 
     assert len(_tolerance.Split.of(data, _tolerance.Tolerance(1.0), 300, 0, fit).fit) == 100
 
 
+def test_images_that_give_no_numbers_measure_nothing(tmp_path: Path) -> None:
+    x, y = rdq.Digits("test").get(np.arange(20))
+    broken = x.copy()
+    broken[3] = np.nan
+    for data, fit, which in ((broken, x, "measure with"), (x, broken, "fit to")):
+        with pytest.raises(InvalidArgument, match=f"gives NaN for some of the images to {which}"):
+            rdq.compress(
+                classifier(), tmp_path / "m.rdq", max_loss=5,
+                data=rdq.ArrayDataset(data, y), fit=rdq.ArrayDataset(fit + 1e-3, y),
+            )  # fmt: skip
+
+
 @pytest.mark.parametrize("states", [None, 0, 8])
 def test_weights_follow_a_trellis_unless_told_otherwise(tmp_path: Path, states: int | None) -> None:
     path = tmp_path / "m.rdq"
@@ -277,14 +289,26 @@ def test_nothing_tolerated_still_gives_a_file(tmp_path: Path, monkeypatch: pytes
         ({"data": True, "max_kl": 0.1, "bits": 8}, "choose the steps"),
         ({"data": True, "max_kl": 0.1, "trellis": 16}, "trellis: expected one of"),
         ({"fit": 9}, "fit: expected together with data"),
+        ({"data": "photos/", "max_kl": 0.1}, "data: expected a Dataset, such as ImageFolder, got str"),
+        (
+            {"data": True, "max_kl": 0.1, "fit": "photos/"},
+            "fit: expected a Dataset, such as ImageFolder, got str",
+        ),
+        (
+            {"data": True, "max_kl": 0.1, "fit": rdq.Digits("test")},
+            "fit: 300 of the 599 images of data are among",
+        ),
         ({"data": True, "max_kl": 0.1, "fit": 2}, "fit: expected at least 3 images, digits-train has 2"),
         ({"data": True, "max_kl": 0.1, "calibration": 2}, "calibration: expected an integer ≥ 3, got 2"),
     ],
 )
 def test_what_does_not_fit_is_refused(tmp_path: Path, arguments: dict[str, Any], message: str) -> None:
     if "data" in arguments:
-        arguments = {**arguments, "data": rdq.Digits("test")}
-    if "fit" in arguments:
+        arguments = {
+            **arguments,
+            "data": arguments["data"] if arguments["data"] is not True else rdq.Digits("test"),
+        }
+    if isinstance(arguments.get("fit"), int):
         arguments = {**arguments, "fit": rdq.Digits("train").take(np.arange(arguments["fit"]))}
     with pytest.raises(InvalidArgument, match=message):
         rdq.compress(classifier(), tmp_path / "m.rdq", **arguments)
@@ -311,11 +335,16 @@ def test_the_command_line_searches_too(tmp_path: Path) -> None:
     row = json.loads(done.stdout)
     assert row["met"]
     assert row["measured"]["kl"] <= 0.1
-    x, y = rdq.Digits("train").get(np.arange(90))
-    np.savez(tmp_path / "fit.npz", x=x, y=y)
+    x, _ = rdq.Digits("train").get(np.arange(90))
+    np.savez(tmp_path / "fit.npz", x=x, y=np.full(90, 77))  # nobody looks at labels
     other = CliRunner().invoke(app, [*line, "--fit", str(tmp_path / "fit.npz"), "--json"])
     assert other.exit_code == 0, other.output
     assert json.loads(other.stdout)["measured"]["images"] == len(rdq.Digits("test"))
+    np.savez(tmp_path / "same.npz", x=x)
+    same = [*line[:-1], str(tmp_path / "fit.npz"), "--fit", str(tmp_path / "same.npz")]
+    overlap = CliRunner().invoke(app, same)
+    assert overlap.exit_code == 1
+    assert "90 of the 90 images of data are among those fitted to" in " ".join(overlap.output.split())
     alone = CliRunner().invoke(app, [*line[:4], "--fit", "digits"])
     assert alone.exit_code == 2
     assert "needs --data" in alone.output

@@ -124,7 +124,11 @@ class Split:
         for name, value, least in (("calibration", images, 3), ("seed", seed, 0)):
             if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
                 raise InvalidArgument(f"{name}: expected an integer ≥ {least}, got {value!r}")
-        for name, source in (("calibration", data), ("fit", fit)):
+        for name, source in (("data", data), ("fit", fit)):
+            if source is not None and not isinstance(source, Dataset):
+                raise InvalidArgument(
+                    f"{name}: expected a Dataset, such as ImageFolder, got {type(source).__name__}"
+                )
             if source is not None and len(source) < 3:
                 raise InvalidArgument(f"{name}: expected at least 3 images, {source.name} has {len(source)}")
         source = data if fit is None else fit
@@ -136,11 +140,22 @@ class Split:
         else:
             fitted, held = pool, data
         chosen = source.take(order[:fitted])
+        if fit is not None and (both := _shared(chosen, data)):
+            raise InvalidArgument(
+                f"fit: {both} of the {len(data)} images of data are among those fitted to; expected others, which alone "
+                "tell what is lost"
+            )
         return cls(
             (Views(chosen, seed) if has_photos(chosen) else chosen).held(_HELD_BYTES),
             held.held(_HELD_BYTES),
             tolerance.loss is not None,
         )
+
+
+def _shared(some: Dataset, others: Dataset) -> int:
+    """How many of `others` are the same, value for value, as one of `some`."""
+    known = {hash(x.tobytes()) for tensor, _ in some for x in tensor}
+    return sum(hash(x.tobytes()) in known for tensor, _ in others for x in tensor)
 
 
 class _Outputs:
@@ -151,6 +166,9 @@ class _Outputs:
         self._split = split
         self._probe = split.fit.take(np.arange(min(_PROBES, len(split.fit))))
         self._floats = [outputs(self._session, d) for d in (self._probe, split.held)]
+        for name, found in zip(("images to fit to", "images to measure with"), self._floats, strict=True):
+            if np.isnan(found).any():
+                raise InvalidArgument(f"data: the float network gives NaN for some of the {name}")
 
     def use(self, tensors: Mapping[str, NDArray[Any]]) -> None:
         """Weights to go on with."""

@@ -73,7 +73,8 @@ def encode_levels(levels: ArrayLike, profile: str = "fast", threads: int = 1) ->
     Args:
         levels: array of int2 … int32, uint2 … uint32, int64 (values that fit int32) or bool; any shape. A
             weight's first axis should be the output channels: predictions and scales follow its axes.
-        profile: "fast" (decoded at hundreds of millions of levels a second) or "max" (smaller, slower).
+        profile: "fast" (decoded at hundreds of millions of levels a second) or "max" (smaller; two
+            or three millions).
         threads: up to this many threads; 0: all cores. The bytes do not depend on it.
 
     Returns:
@@ -99,7 +100,8 @@ def decode_levels(coded: bytes, threads: int = 1, memory_limit: int = DEFAULT_LI
         memory_limit: bytes that the levels may take as int32.
 
     Raises:
-        CorruptFile: the bytes are damaged; names section and offset.
+        CorruptFile: the bytes are damaged; names section and offset. Damage that leaves a valid code gives other
+            levels, in profile "max" more often: compressed files have checksums, these bytes have none.
         Unsupported: the levels would take more than `memory_limit` bytes.
     """
     kind, levels = _core.decode_levels(coded, threads, memory_limit)

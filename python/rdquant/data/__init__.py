@@ -67,7 +67,7 @@ def open_dataset(
     or images and labels. An .npz without `preprocess` holds tensors ready for the network; with it, uint8
     images [n, height, width, 3] or [n, height, width]. `size` and `layout` default to what the input of
     `model` asks for (`input_geometry`), then to the preset's size and NCHW.
-    `labelled` False: loose images in a folder will do, which nobody looks for labels of.
+    `labelled` False: loose images in a folder will do, and a file without labels, which nobody looks at then.
 
     Raises InvalidArgument where `source` or an option does not fit, CorruptFile where a file cannot be read.
     """
@@ -96,7 +96,7 @@ def open_dataset(
             path, preprocess or "imagenet", crop, batch_size, labels, layout=layout, labelled=labelled
         )
     if path.suffix == ".npz":
-        x, y = _read_npz(path)
+        x, y = _read_npz(path, labelled)
         if preprocess is None:
             if size is not None:
                 raise InvalidArgument(
@@ -125,10 +125,12 @@ def input_geometry(shape: Sequence[int | str | None]) -> tuple[Layout, tuple[int
     return layout, None
 
 
-def _read_npz(path: Path) -> tuple[NDArray[Any], NDArray[Any]]:
+def _read_npz(path: Path, labelled: bool) -> tuple[NDArray[Any], NDArray[Any]]:
     try:
         with np.load(path, allow_pickle=False) as archive:
             for names in _KEYS:
+                if not labelled and names[0] in archive.files:
+                    return archive[names[0]], np.zeros(len(archive[names[0]]), np.int64)
                 if set(names) <= set(archive.files):
                     return archive[names[0]], archive[names[1]]
             found = ", ".join(archive.files) or "nothing"
