@@ -2,7 +2,7 @@
 
 #include <algorithm>
 #include <cstdlib>
-#include <optional>
+#include <memory>
 
 #include "mixer.hpp"
 #include "references.hpp"
@@ -41,7 +41,8 @@ class Residuals {
                       tables.model.grid.cols),
         chains_(tables.model, path_kernels_) {
     const std::size_t length = model_.grid.cols * model_.grid.taps;
-    if (refers && !model_.table && References::fit(rows, length)) references_.emplace(rows, length);
+    if (refers && !model_.table && References::fit(rows, length))
+      references_ = std::make_unique<References>(rows, length);
   }
 
   /// Codes level `index` = (kernel q, tap t) of the part whose levels are at `levels`; returns it.
@@ -232,7 +233,7 @@ class Residuals {
   std::int32_t newest_[2] = {0, 0};
   std::size_t path_kernels_;  // of a path of the trellis
   ChainStates chains_;
-  std::optional<References> references_;
+  std::unique_ptr<References> references_;
   Centre centre_, reference_;
   std::int32_t dead_ = 0, base_ = 0, residual_ = 0;
 };
