@@ -12,6 +12,7 @@ __all__ = ["Curve", "damage_at", "price_of", "price_of_bits", "steps_at"]
 
 _FINE = 2.0 ** (1 / 16)  # ratio of neighbouring steps that are tried
 _REACH = 16.0  # beyond the steps that were measured, either way
+_FINER = 128  # of these steps that are tried below that: levels of some 16 bits, for the smallest losses
 _LEAST_DAMAGE = 1e-9  # nats; what is below is rounding of float32
 
 
@@ -53,7 +54,7 @@ def steps_at(curves: Mapping[str, Curve], price: float) -> dict[str, float]:
     chosen = {}
     for name, curve in curves.items():
         count = int(np.ceil(np.log(curve.steps[-1] / curve.steps[0] * _REACH**2) / np.log(_FINE)))
-        steps = curve.steps[0] / _REACH * _FINE ** np.arange(count + 1)
+        steps = curve.steps[0] / _REACH * _FINE ** np.arange(-_FINER, count + 1)
         bits, damage = curve.at(steps)
         chosen[name] = float(steps[np.argmin(bits + damage / price)])
     return chosen
