@@ -80,13 +80,15 @@ def test_labels_that_refuse_by_chance_are_asked_again_a_little_finer() -> None:
     labels = Labelled()
     assert labels.after(2.0, Trial(0.1, 1.3, 0.9)) == pytest.approx(1.88)
     assert labels.after(1.88, Trial(0.1, 1.1, 0.8)) == pytest.approx(1.76)
-    assert labels.after(1.76, Trial(0.1, 0.9, 0.8)) is None, "next to what was refused"
+    assert labels.after(1.76, Trial(0.1, 0.9, 0.8)) == pytest.approx(1.82)
+    assert labels.after(1.82, Trial(0.1, 0.9, 0.8)) is None, "next to what was refused"
     # Beyond chance: half as much damage; then back, as long as the last refusal is far.
     labels = Labelled()
     assert labels.after(1.0, Trial(0.1, 3.0, 2.0)) == pytest.approx(1.0 - np.log(2.0))
     assert labels.after(0.3, Trial(0.1, 0.8, 0.7)) == pytest.approx(0.65)
     assert labels.after(0.65, Trial(0.1, 2.2, 1.9)) == pytest.approx(0.475)
-    assert labels.after(0.475, Trial(0.1, 1.1, 0.9)) is None, "next to what has passed"
+    assert labels.after(0.475, Trial(0.1, 1.1, 0.9)) == pytest.approx(0.3875)
+    assert labels.after(0.36, Trial(0.1, 1.1, 0.9)) is None, "next to what has passed"
     # What passes first may be far from the limit.
     labels = Labelled()
     assert labels.after(1.0, Trial(0.1, 0.6, 0.5)) == pytest.approx(1.0 + np.log(0.975 / 0.5))
@@ -267,15 +269,21 @@ def test_an_interrupted_search_keeps_the_best_so_far(
         assert result.met == (result.measured.kl <= 1e-4)
 
 
-def test_nothing_tolerated_still_gives_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("tolerated", [{"max_kl": 1e-7}, {"max_loss": 1e-4}], ids=str)
+def test_where_nothing_is_tolerated_nothing_is_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tolerated: dict[str, float]
+) -> None:
     monkeypatch.setattr(_bracket, "TRIALS", 1)
-    result = rdq.compress(
-        classifier(), tmp_path / "m.rdq", max_kl=1e-7, data=rdq.Digits("test"), calibration=60
-    )
-    assert not result.met
+    model = classifier()
+    with pytest.warns(
+        UserWarning, match="no candidate was within the tolerated loss; .* written without loss"
+    ):
+        result = rdq.compress(model, tmp_path / "m.rdq", data=rdq.Digits("test"), calibration=60, **tolerated)
+    assert result.met
     assert result.measured is not None
-    assert result.measured.kl > 1e-7
-    assert rdq.load(tmp_path / "m.rdq").weights()["v"].shape == (10, 432)
+    assert result.measured.images > 0
+    assert (result.measured.kl, result.measured.agreement) == (0.0, 1.0)
+    assert rdq.load(tmp_path / "m.rdq").fingerprint == model.fingerprint
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ _NEAR = 0.95  # a trial this near below the limit ends the search
 _AIM = float(np.log(0.975))  # share that trials are aimed at, in logarithms
 _FARTHEST = float(np.log(2.0))  # from one trial to the next where it is not between two
 _FINER = 0.12  # the same at least, from one that labels have refused
+_CLOSE = 0.06  # between what labels passed and refused: 0.04 bits a weight
 
 
 class Trial(NamedTuple):
@@ -80,7 +81,7 @@ class Labelled:
         else:
             self._passed = max(at, self._passed)
         if np.isfinite(self._refused - self._passed):
-            far = self._refused - self._passed > 1.5 * _FINER
+            far = self._refused - self._passed > _CLOSE
             return (self._passed + self._refused) / 2 if far else None
         way = _AIM - float(np.log(max(trial.even, 1e-3)))
         if trial.used > 1:

@@ -217,7 +217,7 @@ def _loss_notes(result: CompressionResult) -> list[str]:
     if result.interrupted:
         notes.append("The search was interrupted: this is the best file so far")
     if not result.met:
-        notes.append("No file within the tolerated loss was found: this is the one that loses least")
+        notes.append("No file within the tolerated loss had been found: this is the one that loses least")
     return notes
 
 

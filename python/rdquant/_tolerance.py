@@ -102,6 +102,10 @@ class Measured:
         """Of a model that stays as it is; nothing was measured."""
         return cls(0, 0.0, 1.0, 0.0, 0.0)
 
+    def without_loss(self) -> Measured:
+        """What the model as it is gives on the same images."""
+        return replace(self, kl=0.0, agreement=1.0, loss=0.0 * self.loss, expected_loss=0.0)
+
 
 @dataclass(frozen=True)
 class Split:
@@ -197,7 +201,7 @@ class _Outputs:
 
 
 class Best:
-    """The smallest candidate that is tolerated; before there is one, the candidate that uses least.
+    """The smallest candidate that is tolerated; before there is one, the candidate that uses least of the tolerance.
 
     Attributes:
         levels, measured: of that candidate; no levels and no loss before there is any.
@@ -218,6 +222,19 @@ class Best:
         rank = (share > 1, share if share > 1 else float(bytes_of(levels, self._profile)))
         if self._rank is None or rank < self._rank:
             self._rank, self.levels, self.measured, self.met = rank, levels, measured, share <= 1
+
+    def settle(self) -> None:
+        """After a search of its full length: where no candidate was tolerated, the model without loss, and a warning."""
+        if self.met or self.interrupted:
+            return
+        m = self.measured
+        labels = "" if np.isnan(m.loss) else f"{m.loss:.2f} points of top-1, "
+        warnings.warn(
+            f"no candidate was within the tolerated loss; the one that lost least lost {labels}{m.expected_loss:.2f} "
+            f"expected, KL {m.kl:.3g} nats: the model is written without loss",
+            stacklevel=5,
+        )
+        self.levels, self.measured, self.met = {}, m.without_loss(), True
 
 
 def _curve(name: str, network: Network, compare: _Outputs) -> Curve:
@@ -339,4 +356,5 @@ def smallest(
         if not best.levels:
             raise
         warnings.warn(f"the search ended early: {failure}; the best file so far is written", stacklevel=4)
+    best.settle()
     return best

@@ -96,8 +96,8 @@ def compress(
         progress: show bars on stderr.
 
     With `data`, only "weight" tensors (and the biases beside them) change; Ctrl-C ends the search, and the best file
-    so far is written; where nothing was tolerated, the candidate that lost least, with `met` False; where there was no
-    candidate, or it was no smaller, the model without loss.
+    so far is written, or, where none of them is tolerated yet, the candidate that lost least, with `met` False. Where
+    a full search finds nothing that is tolerated (it warns), and where nothing was smaller: the model without loss.
 
     Returns:
         Sizes and errors, for the file and tensor by tensor; with `data` also what was lost.
@@ -165,9 +165,7 @@ def _tolerated(
     if best.levels and large:
         exact = write_levels(model, path, {}, plan.profile, plan.threads)
         if exact.bytes <= result.bytes:
-            none = replace(
-                best.measured, kl=0.0, agreement=1.0, loss=0.0 * best.measured.loss, expected_loss=0.0
-            )
+            none = best.measured.without_loss()
             return replace(exact, measured=none, met=True, interrupted=best.interrupted)
         result = write_levels(model, path, best.levels, plan.profile, plan.threads)
     return replace(result, measured=best.measured, met=best.met, interrupted=best.interrupted)
@@ -181,7 +179,7 @@ def write_levels(
     """
     roles = {p.role for p in model.parameters if p.name in levels}
     return _Writer(model, Plan(profile, threads)).write(
-        path, _Levels(None, roles, levels), "midtread by data"
+        path, _Levels(None, roles, levels), "midtread by data" if levels else "none"
     )
 
 
