@@ -13,18 +13,20 @@ TRIALS = 9  # prices that are tried
 _NEAR = 0.95  # a trial this near below the limit ends the search
 _AIM = float(np.log(0.975))  # share that trials are aimed at, in logarithms
 _FARTHEST = float(np.log(2.0))  # from one trial to the next where it is not between two
-_FINER = 0.12  # the same at least, from one that labels have refused
+_FINER = 0.08  # the same at least, from one that labels have refused
+_PATIENCE = 4  # refusals in which it grows no farther; then it doubles
 _CLOSE = 0.06  # between what labels passed and refused: 0.04 bits a weight
 
 
 class Trial(NamedTuple):
-    """What a candidate has shown: its divergence, the share of the tolerance that it uses, and the share that leaves
-    chance out, so that it grows evenly with the damage.
+    """What a candidate has shown: its divergence, the share of the tolerance that it uses, the share that leaves
+    chance out, so that it grows evenly with the damage, and whether a smaller candidate has been tolerated.
     """
 
     kl: float
     used: float
     even: float
+    beaten: bool = False
 
 
 class Bracket:
@@ -67,17 +69,21 @@ class Bracket:
 class Labelled:
     """The same where labels decide, which by chance may refuse what is tolerated, and the other way round.
 
-    From what they refuse it goes finer, little by little unless too much is lost beyond chance, until they let one pass;
-    then between the two, while these are far from each other.
+    From what they refuse it goes finer, little by little unless too much is lost beyond chance, until they let one pass
+    or a smaller candidate has passed; then between the two, while these are far from each other.
     """
 
     def __init__(self) -> None:
         self._passed, self._refused = -np.inf, np.inf  # the coarsest, the finest
+        self._refusals = 0
 
     def after(self, at: float, trial: Trial) -> float | None:
         """Where to try next, given what was found at `at`; None where that will do."""
+        if trial.used > 1 and trial.beaten:  # what is finer is larger still
+            return None
         if trial.used > 1:
             self._refused = min(at, self._refused)
+            self._refusals += 1
         else:
             self._passed = max(at, self._passed)
         if np.isfinite(self._refused - self._passed):
@@ -85,7 +91,8 @@ class Labelled:
             return (self._passed + self._refused) / 2 if far else None
         way = _AIM - float(np.log(max(trial.even, 1e-3)))
         if trial.used > 1:
-            return at + float(np.clip(way, -_FARTHEST, -_FINER))
+            finer = min(_FARTHEST, _FINER * 2.0 ** max(0, self._refusals - _PATIENCE))
+            return at + float(np.clip(way, -_FARTHEST, -finer))
         return at + min(way, _FARTHEST) if trial.even < _NEAR else None
 
 

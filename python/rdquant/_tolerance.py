@@ -30,7 +30,7 @@ _FINEST, _COARSEST = 2.0**-20, 4.0  # that it may be, of the largest weight
 _LADDER = (0.5, 1.0, 2.0)  # steps of a curve
 _LEAST_START = 0.01  # of what is tolerated: damage by all tensors together that a search starts with
 _ORDERED_TRIALS = 4  # prices that are tried so
-_LABELLED_TRIALS = 8  # the same where labels decide
+_LABELLED_TRIALS = 10  # the same where labels decide
 _LEAST_LEFT = 0.25  # of the damage of layers, however much others seem to make up for
 _AHEAD = 1.15  # ratio of the first of them to the best price of layers rounded alone
 _HELD_BYTES = 1 << 29  # of images that stay in memory
@@ -67,10 +67,10 @@ class Tolerance:
         return max(measured.loss, measured.expected_loss) / self.loss
 
     def even(self, measured: Measured) -> float:
-        """The same without chance: of the points lost by the labels, those beyond their standard error."""
+        """The same without chance: of the points lost by the labels, those beyond twice their standard error."""
         if self.loss is None:
             return self.used(measured)
-        return max(measured.expected_loss, measured.loss - measured.loss_error) / self.loss
+        return max(measured.expected_loss, measured.loss - 2 * measured.loss_error) / self.loss
 
 
 @dataclass(frozen=True)
@@ -217,11 +217,14 @@ class Best:
         self._profile = profile
         self._rank: tuple[bool, float] | None = None
 
-    def offer(self, levels: Levels, measured: Measured, share: float) -> None:
-        """A candidate that uses `share` of the tolerance."""
-        rank = (share > 1, share if share > 1 else float(bytes_of(levels, self._profile)))
+    def offer(self, levels: Levels, measured: Measured, share: float) -> bool:
+        """A candidate that uses `share` of the tolerance; whether a smaller one had been tolerated."""
+        size = float(bytes_of(levels, self._profile))
+        beaten = self._rank is not None and self._rank < (False, size)
+        rank = (share > 1, share if share > 1 else size)
         if self._rank is None or rank < self._rank:
             self._rank, self.levels, self.measured, self.met = rank, levels, measured, share <= 1
+        return beaten
 
     def settle(self) -> None:
         """After a search of its full length: where no candidate was tolerated, the model without loss, and a warning."""
@@ -290,10 +293,10 @@ class Search:
             def tried(levels: Levels) -> Trial:
                 measured = self._compare.measure(values_of(levels))
                 share = tolerance.used(measured)
-                best.offer(levels, measured, share)
+                beaten = best.offer(levels, measured, share)
                 shown.set_postfix(kl=f"{measured.kl:.4f}", used=f"{share:.2f}")
                 shown.update()
-                return Trial(measured.kl, share, tolerance.even(measured))
+                return Trial(measured.kl, share, tolerance.even(measured), beaten)
 
             start = max(
                 price_of_bits(self._curves, 4.0), price_of(self._curves, _LEAST_START * tolerance.damage)
@@ -321,7 +324,10 @@ class Search:
             following = bracket.after(at, found)
             if following is None and trial > 0:
                 return
+            before = steps
             steps = steps_at(curves, price_of(curves, float(np.exp(at if following is None else following))))
+            if trial > 0 and steps == before:
+                return
 
     def _made_up(self, steps: Mapping[str, float], alone: float, in_order: float) -> dict[str, Curve]:
         """Curves for layers rounded in their order, from what the same steps did when they were rounded alone."""
