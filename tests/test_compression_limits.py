@@ -12,8 +12,9 @@ from onnx import TensorProto, helper, numpy_helper
 from typer.testing import CliRunner
 
 import rdquant as rdq
-from rdquant import InvalidArgument
+from rdquant import CorruptFile, InvalidArgument
 from rdquant.cli import app
+from rdquant.codec import container
 
 
 def product(weight: np.ndarray) -> rdq.Model:
@@ -49,6 +50,27 @@ def test_pipes_are_read_and_written(tmp_path: Path) -> None:
     assert result.exit_code == 0, result.output
     assert wanted.is_fifo(), "a pipe stays a pipe"
     assert rdq.load(read[0]).fingerprint == model.fingerprint
+
+
+def test_damage_is_told_with_file_section_and_offset_also_from_pipes(tmp_path: Path) -> None:
+    rdq.compress(product(np.ones((4, 3), np.float32)), tmp_path / "good.rdq")
+    good = rdq.codec.CompressedFile(tmp_path / "good.rdq")
+    sections = [(s.kind, s.name, b"[1]" if s.kind == container.FACTS else data) for s, data in good.stream()]
+    path = tmp_path / "bad.rdq"
+    offset = len(container.file_bytes(sections)) - len(sections[2][2]) - 3
+    container.write_file(path, sections)
+    told = f"section facts, offset {offset}: no JSON object"
+    for read in (rdq.load, rdq.decompress):
+        with pytest.raises(CorruptFile) as failure:
+            read(path)
+        assert str(failure.value) == f"{path}: {told}"
+    with open(path, "rb") as pipe, pytest.raises(CorruptFile) as failure:
+        rdq.decompress(pipe)
+    assert str(failure.value) == told
+    for command in (["info", str(path)], ["decompress", str(path), "-o", str(tmp_path / "back.onnx")]):
+        result = CliRunner().invoke(app, command)
+        assert result.exit_code == 1
+        assert "bad.rdq: section facts" in " ".join(result.output.split())
 
 
 @pytest.mark.parametrize(

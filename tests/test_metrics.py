@@ -155,6 +155,18 @@ def test_kl_divergence(logits, seed):
     assert metrics.kl_divergence(logits, logits) == 0
 
 
+def test_kl_of_probabilities_in_float32_is_not_that_of_their_sums():
+    from scipy.special import softmax
+
+    random = np.random.default_rng(3)
+    logits = random.normal(size=(200, 100))
+    for scale in (1e-4, 1e-5):
+        other = logits + scale * random.normal(size=logits.shape)
+        expected = metrics.kl_divergence(logits, other, probabilities=False)
+        p, q = (softmax(scores, axis=1).astype(np.float32) for scores in (logits, other))
+        assert metrics.kl_divergence(p, q) == pytest.approx(expected, rel=0.02)
+
+
 def test_kl_stays_finite():
     p = np.array([[0.5, 0.5], [1.0, 0.0]])
     certain = metrics.kl_divergence(p, np.array([[0.0, 1.0], [0.0, 1.0]]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -197,7 +198,11 @@ def test_a_tolerated_loss_is_measured_by_labels(tmp_path: Path) -> None:
     assert result.met
     assert result.measured is not None
     assert max(result.measured.loss, result.measured.expected_loss) <= 1.0
-    assert result.measured.images == len(data) - 100
+    images = result.measured.images
+    assert images == len(data) - 100
+    assert result.measured.loss == 100 * round(result.measured.loss * images / 100) / images, (
+        "exactly, as 0.8 is"
+    )
     assert result.file_bits_per_weight < 8
     back = rdq.load(tmp_path / "m.rdq")
     before = rdq.evaluate(model, data, metrics="top1")["top1"]
@@ -276,6 +281,33 @@ def test_an_interrupted_search_keeps_the_best_so_far(
     else:
         assert result.measured is not None
         assert result.met == (result.measured.kl <= 1e-4)
+
+
+def test_an_interrupted_command_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def at(self: Any, price: float) -> Any:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(_tolerance.Search, "at", at)
+    classifier().save(tmp_path / "m.onnx")
+    line = ["compress", str(tmp_path / "m.onnx"), "-o", str(tmp_path / "m.rdq"), "--max-kl", "1", "--data"]
+    result = CliRunner().invoke(app, [*line, "digits", "--json"])
+    assert result.exit_code == 130
+    assert json.loads(result.stdout)["interrupted"]
+    assert "The best file so far is written" in result.stderr
+    assert rdq.load(tmp_path / "m.rdq").fingerprint == rdq.load(tmp_path / "m.onnx").fingerprint
+
+
+def test_warnings_of_a_command_are_lines_on_stderr(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_bracket, "TRIALS", 1)
+    classifier().save(tmp_path / "m.onnx")
+    line = ["compress", str(tmp_path / "m.onnx"), "-o", str(tmp_path / "m.rdq"), "--max-kl", "1e-7", "--data"]
+    with warnings.catch_warnings():
+        warnings.simplefilter("default")
+        result = CliRunner().invoke(app, [*line, "digits", "--calibration", "60"])
+    assert result.exit_code == 0, result.output
+    assert "Warning: no candidate was within the tolerated loss" in result.stderr
+    assert ".py" not in result.stderr
+    assert "the file is without loss" in result.stdout
 
 
 @pytest.mark.parametrize("tolerated", [{"max_kl": 1e-7}, {"max_loss": 1e-4}], ids=str)

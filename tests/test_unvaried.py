@@ -15,6 +15,7 @@ import models
 import rdquant as rdq
 from pictures import picture
 from rdquant import RdquantError, _tolerance
+from rdquant._coding_commands import _loss_notes
 from rdquant.cli import app
 
 Array = NDArray[Any]
@@ -121,12 +122,48 @@ def test_where_only_the_model_itself_is_tolerated_that_is_written(tmp_path: Path
     with pytest.warns(UserWarning, match="the model is written without loss"):
         result = rdq.compress(residual(), tmp_path / "m.rdq", max_kl=1e-13, data=pictures())
     assert result.met
+    assert _loss_notes(result)[-1] == "Nothing smaller is within the tolerated loss: the file is without loss"
     exact = rdq.compress(residual(), tmp_path / "e.rdq")
     assert (tmp_path / "m.rdq").read_bytes()[-200:] == (tmp_path / "e.rdq").read_bytes()[-200:]
     assert rdq.load(tmp_path / "m.rdq").fingerprint == residual().fingerprint
     assert abs(result.bytes - exact.bytes) < 16  # the roles asked for
     assert result.measured is not None
     assert result.measured.kl == 0.0
+
+
+def test_zeros_take_no_more_than_without_loss(tmp_path: Path) -> None:
+    model = residual()
+    nothing = model.replace_weights({name: np.zeros_like(w) for name, w in model.weights().items()})
+    result = rdq.compress(nothing, tmp_path / "m.rdq", max_kl=0.01, data=pictures())
+    assert result.bytes <= rdq.compress(nothing, tmp_path / "e.rdq").bytes + 16
+
+
+def test_weights_that_are_hardly_numbers_spoil_nothing(tmp_path: Path) -> None:
+    model = residual()
+    tiny = model.replace_weights({"v": model.weights()["v"] * np.float32(1e-40)})
+    result = rdq.compress(tiny, tmp_path / "m.rdq", max_kl=0.01, data=pictures())
+    assert result.met
+    assert result.measured is not None
+    assert 0 < result.measured.kl <= 0.01
+
+
+@pytest.mark.parametrize("where", ["weight", "image"])
+def test_what_is_no_number_is_named(tmp_path: Path, where: str) -> None:
+    model, (images, labels) = residual(), pictures().get(np.arange(60))
+    if where == "weight":
+        broken = model.weights()["v"].copy()
+        broken[3, 2, 1, 0] = np.nan
+        model = model.replace_weights({"v": broken})
+    else:
+        images = images.copy()
+        images[:, :, 3, 3] = np.nan
+    message = {
+        "weight": "tensor 'v': expected finite weights",
+        "image": r"tensor .u.: covariance: .* \(of the images to fit to\)",
+    }
+    with pytest.raises(rdq.InvalidArgument, match=message[where]):
+        rdq.compress(model, tmp_path / "m.rdq", max_kl=0.1, data=rdq.ArrayDataset(images, labels, classes=10))
+    assert not (tmp_path / "m.rdq").exists()
 
 
 def test_a_search_that_fails_keeps_what_it_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ._arguments import HELP, Command, Debug, Json, ModelFile, check_data, parse_names
-from ._terminal import log, print_json, print_table
+from ._terminal import INTERRUPTED, log, print_json, print_table
 
 if TYPE_CHECKING:
     from .compression import CompressionResult
@@ -154,8 +155,11 @@ def compress(
     )
     if as_json:
         print_json(result.to_dict())
-        return
-    _print_result(result)
+    else:
+        _print_result(result)
+    if result.interrupted:
+        log("[bold]Interrupted.[/] The best file so far is written.")
+        raise typer.Exit(INTERRUPTED)
 
 
 def _images(
@@ -212,10 +216,12 @@ def _loss_notes(result: CompressionResult) -> list[str]:
     )
     notes = [
         f"On {m.images} images that were not fitted to: {labelled}expected from the float model's probabilities "
-        f"{m.expected_loss:.2f}; KL {m.kl:.4f} nats; same first class {100 * m.agreement:.1f} %"
+        f"{m.expected_loss:.2f}; KL {m.kl:.3g} nats; same first class {100 * m.agreement:.1f} %"
     ]
     if result.interrupted:
         notes.append("The search was interrupted: this is the best file so far")
+    elif m.kl == 0 and m.agreement == 1 and math.isinf(result.sqnr_db):
+        notes.append("Nothing smaller is within the tolerated loss: the file is without loss")
     if not result.met:
         notes.append("No file within the tolerated loss had been found: this is the one that loses least")
     return notes
@@ -256,25 +262,26 @@ def is_compressed(path: Path) -> bool:
 def compressed_rows(path: Path) -> dict[str, Any]:
     """What a compressed file holds: facts and sections, plain values."""
     from .codec import CompressedFile
-    from .codec.container import TENSOR
+    from .codec.container import FACTS, TENSOR, naming, parse_facts
     from .codec.sections import Tensor
 
-    file = CompressedFile(path)
-    tensors = []
-    for section, data in file.stream():
-        if section.kind == TENSOR:
-            tensor = Tensor(data, section.name)
-            tensors.append(
-                {
-                    "name": section.name,
-                    "coding": tensor.coding,
-                    "trellis": tensor.trellis,
-                    "shape": list(tensor.shape),
-                    "bytes": section.length,
-                    "bits_per_value": 8 * section.length / tensor.size if tensor.size else 0.0,
-                }
-            )
-    return {"facts": file.facts(), "sections": len(file.sections), "coded_tensors": tensors}
+    with naming(path):
+        file = CompressedFile(path)
+        read = list(file.stream())
+        opened = [(s, Tensor(data, s.name)) for s, data in read if s.kind == TENSOR]
+        facts = next((parse_facts(data, s.offset) for s, data in read if s.kind == FACTS), {})
+    tensors = [
+        {
+            "name": section.name,
+            "coding": tensor.coding,
+            "trellis": tensor.trellis,
+            "shape": list(tensor.shape),
+            "bytes": section.length,
+            "bits_per_value": 8 * section.length / tensor.size if tensor.size else 0.0,
+        }
+        for section, tensor in opened
+    ]
+    return {"facts": facts, "sections": len(file.sections), "coded_tensors": tensors}
 
 
 def print_compressed(held: dict[str, Any]) -> None:

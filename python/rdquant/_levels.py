@@ -101,7 +101,8 @@ class Network:
                     self._sensitivities.get(name),
                 )
             except InvalidArgument as failure:
-                raise InvalidArgument(f"tensor {name!r}: {failure}") from None
+                cause = " (of the images to fit to)" if "covariance" in str(failure) else ""
+                raise InvalidArgument(f"tensor {name!r}: {failure}{cause}") from None
 
     def alone(self, steps: Mapping[str, float]) -> Levels:
         """Levels of all weights, each layer rounded as if all others stayed in float."""

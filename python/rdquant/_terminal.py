@@ -7,6 +7,7 @@ import json
 import os
 import sys
 import traceback
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -40,7 +41,9 @@ class Group(TyperGroup):
         """Run the command; errors become messages and exit codes."""
         _hints.clear()
         try:
-            return super().invoke(ctx)
+            with warnings.catch_warnings():
+                warnings.showwarning = _print_warning
+                return super().invoke(ctx)
         except KeyboardInterrupt:
             log("[bold]Interrupted.[/] " + (_hints[-1] if _hints else "Nothing was written."))
             raise typer.Exit(INTERRUPTED) from None
@@ -66,6 +69,12 @@ def set_debug(ctx: typer.Context, value: bool) -> bool:
 def keep_hint(text: str) -> None:
     """Say `text` if the user interrupts the command from now on."""
     _hints.append(text)
+
+
+def _print_warning(message: Warning | str, *_: Any, **__: Any) -> None:
+    from rich.markup import escape
+
+    log(f"[bold yellow]Warning:[/] {escape(' '.join(str(message).split()))}")
 
 
 def _print_error(error: Exception) -> None:

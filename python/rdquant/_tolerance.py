@@ -27,10 +27,11 @@ __all__ = ["Best", "Levels", "Measured", "Search", "Split", "Tolerance", "smalle
 _PROBES = 64  # images that sensitivities are measured with
 _NOISE = 0.01  # share of a layer's output power that the middle step of a curve disturbs
 _FINEST, _COARSEST = 2.0**-20, 4.0  # that it may be, of the largest weight
+_LEAST_WEIGHT = 1e-26  # steps of weights below that would be no normal numbers
 _LADDER = (0.5, 1.0, 2.0)  # steps of a curve
 _LEAST_START = 0.01  # of what is tolerated: damage by all tensors together that a search starts with
 _ORDERED_TRIALS = 4  # prices that are tried so
-_LABELLED_TRIALS = 10  # the same where labels decide
+_LABELLED_TRIALS = 12  # the same where labels decide
 _LEAST_LEFT = 0.25  # of the damage of layers, however much others seem to make up for
 _AHEAD = 1.15  # ratio of the first of them to the best price of layers rounded alone
 _HELD_BYTES = 1 << 29  # of images that stay in memory
@@ -190,7 +191,7 @@ class _Outputs:
         first, second = predictions(before), predictions(after)
         rows, labels = np.arange(len(before)), self._split.held.labels
         shares = distributions(before)
-        lost = 100 * float(np.mean(first == labels) - np.mean(second == labels))
+        lost = 100 * (int(np.sum(first == labels)) - int(np.sum(second == labels))) / len(before)
         return Measured(
             len(before),
             kl_divergence(before, after),
@@ -245,6 +246,7 @@ def _curve(name: str, network: Network, compare: _Outputs) -> Curve:
     rounder = network.rounders[name]
     middle = np.sqrt(12 * _NOISE * max(rounder.energy, 1e-30) / max(rounder.noise, 1e-30))
     largest = float(np.abs(rounder.matrix).max(initial=0.0)) or 1.0
+    largest = max(largest, _LEAST_WEIGHT)
     steps = np.clip(middle, largest * _FINEST, largest * _COARSEST) * np.array(_LADDER)
     bits, damage = [], []
     touched: set[str] = set()
@@ -353,6 +355,9 @@ def smallest(
 ) -> Best:
     """The best candidate of a search, or of what there was of it before it was interrupted, or failed."""
     names = [p.name for p in model.parameters if p.role == "weight" and "weight" in roles]
+    for name in names:
+        if not np.isfinite(model.weights()[name]).all():
+            raise InvalidArgument(f"tensor {name!r}: expected finite weights, a value is NaN or infinite")
     best = Best(profile)
     try:
         Search(model, names, "bias" in roles, split, trellis, threads, progress).run(tolerance, best)

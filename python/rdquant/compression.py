@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from onnx import numpy_helper
 
 from ._compressed import CompressedTensor, CompressionResult
-from .codec.container import FACTS, GRAPH, TENSOR, CompressedFile, pack_graph, write_file
+from .codec.container import FACTS, GRAPH, TENSOR, CompressedFile, naming, pack_graph, write_file
 from .codec.lossless import DEFAULT_LIMIT, profile_of
 from .codec.plan import Chosen, Goal, Plan, goal_of, reach, uniform_family
 from .codec.sections import pack_floats, pack_integers, pack_quantized, pack_raw
@@ -38,6 +38,7 @@ Choose = Callable[[str, NDArray[np.float32]], Quantizer]
 Coded = dict[str, tuple[CompressedTensor, bytes]]
 _BFLOAT16, _INT4 = 16, (21, 22)
 _STATES_WITH_DATA = 32
+_SOON_WRITTEN = 1 << 18  # bytes of a model
 _INTEGERS = {2: "uint8", 3: "int8", 4: "uint16", 5: "int16", 6: "int32", 7: "int64", 9: "bool", 12: "uint32"}
 
 
@@ -161,7 +162,8 @@ def _tolerated(
         raise RdquantError(f"{path}: expected a file in a folder that exists, {folder} is none")
     best = smallest(model, tolerance, split, roles, plan.profile, plan.trellis, plan.threads, progress)
     result = write_levels(model, path, best.levels, plan.profile, plan.threads)
-    large = 2 * result.bytes > result.original_bytes  # perhaps nothing need be lost
+    # Perhaps nothing need be lost; where little is to be written, that is soon known.
+    large = 2 * result.bytes > result.original_bytes or result.original_bytes < _SOON_WRITTEN
     if best.levels and large:
         exact = write_levels(model, path, {}, plan.profile, plan.threads)
         if exact.bytes <= result.bytes:
@@ -283,9 +285,9 @@ def decompress(
         raise InvalidArgument(
             f"threads: expected an integer ≥ 0, got {threads!r}; a model is given back, whose save(path) writes a file"
         )
-    file = CompressedFile(source)
     name = Path(source).stem if isinstance(source, (str, os.PathLike)) else ""
-    return build(file, name, threads or os.cpu_count() or 1, memory_limit, levels)
+    with naming(source):
+        return build(CompressedFile(source), name, threads or os.cpu_count() or 1, memory_limit, levels)
 
 
 def _label(quantizer: QuantizerOf | None, bits: int | None) -> str:

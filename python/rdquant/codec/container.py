@@ -5,6 +5,7 @@ The format is specified in cpp/include/rdquant/codec/container.hpp.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import lzma
@@ -32,6 +33,7 @@ __all__ = [
     "Section",
     "Tensor",
     "file_bytes",
+    "naming",
     "pack_graph",
     "unpack_graph",
     "write_file",
@@ -84,7 +86,8 @@ class CompressedFile:
 
     Args:
         source: path (mapped into memory, or read if it is small; of a pipe: read as one), bytes, or a binary file
-            object that is read from front to back, such as a pipe: `stream` then gives its sections as they arrive.
+            object that is read from front to back, such as a pipe: `stream` then gives its sections as they arrive, and
+            what follows the file stays in it.
 
     Raises:
         InvalidArgument: the file cannot be read.
@@ -144,7 +147,7 @@ class CompressedFile:
 
     def facts(self) -> dict[str, Any]:
         """What the writer noted: version, name, profile, quantizer; {} if nothing."""
-        return next((parse_facts(self.section(s)) for s in self.sections if s.kind == FACTS), {})
+        return next((parse_facts(self.section(s), s.offset) for s in self.sections if s.kind == FACTS), {})
 
     @property
     def tensor_names(self) -> list[str]:
@@ -194,26 +197,42 @@ class CompressedFile:
         raise InvalidArgument(f"{self.name} has no tensor {name!r} (it has {len(self.tensor_names)})")
 
 
-def unpack_graph(data: bytes) -> bytes:
-    """The graph from its section; raises CorruptFile for what is no LZMA, or unpacks to more than 2 GB."""
+@contextlib.contextmanager
+def naming(source: object) -> Iterator[None]:
+    """Damage found inside is told with the file's name, where `source` is a path."""
+    try:
+        yield
+    except CorruptFile as error:
+        name = os.fspath(source) if isinstance(source, (str, os.PathLike)) else ""
+        if not name or str(error).startswith(f"{name}: "):
+            raise
+        raise CorruptFile(f"{name}: {error}") from None
+
+
+def unpack_graph(data: bytes, offset: int = 0) -> bytes:
+    """The graph from its section; raises CorruptFile for what is no LZMA, or unpacks to more than 2 GB. offset: of the
+    section in the file, for the message.
+    """
     try:
         unpacker = lzma.LZMADecompressor(lzma.FORMAT_ALONE, memlimit=1 << 26)
         graph = unpacker.decompress(data, _GRAPH_LIMIT)
     except lzma.LZMAError as error:
-        raise CorruptFile(f"section graph, offset 0: {error}") from None
+        raise CorruptFile(f"section graph, offset {offset}: {error}") from None
     if not unpacker.eof or unpacker.unused_data:
-        raise CorruptFile("section graph, offset 0: the LZMA stream does not end where the section does")
+        raise CorruptFile(
+            f"section graph, offset {offset}: the LZMA stream does not end where the section does"
+        )
     return graph
 
 
-def parse_facts(data: bytes) -> dict[str, Any]:
-    """The facts from their section; raises CorruptFile for what is no JSON object."""
+def parse_facts(data: bytes, offset: int = 0) -> dict[str, Any]:
+    """The facts from their section; raises CorruptFile for what is no JSON object. offset: as above."""
     try:
         facts = json.loads(data.decode())
     except (UnicodeDecodeError, ValueError, RecursionError) as error:
-        raise CorruptFile(f"section facts, offset 0: {error}") from None
+        raise CorruptFile(f"section facts, offset {offset}: {error}") from None
     if not isinstance(facts, dict):
-        raise CorruptFile("section facts, offset 0: no JSON object")
+        raise CorruptFile(f"section facts, offset {offset}: no JSON object")
     return facts
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._core import codec as _core
-from ..errors import CorruptFile
+from ..errors import CorruptFile, Unsupported
 from ..quant import Quantizer
 from .lossless import (
     DEFAULT_LIMIT,
@@ -156,11 +156,17 @@ class Tensor:
 
 
 def shared_limit(tensors: Iterable[Tensor], memory_limit: int) -> int:
-    """The limit for each of `tensors` if they may take `memory_limit` bytes together: 0 where they would take
-    more, so that the first one to be decoded says so.
+    """The limit for each of `tensors` if they may take `memory_limit` bytes together; raises Unsupported where they
+    would take more.
     """
-    needed = sum(t.size * 8 if t.coding != "raw" else t.bytes for t in tensors)
-    return memory_limit if needed <= memory_limit else 0
+    needed = 0
+    for tensor in tensors:
+        needed += tensor.size * 8 if tensor.coding != "raw" else tensor.bytes
+        if needed > memory_limit:
+            raise Unsupported(
+                f"tensor {tensor.name!r}: with it {needed} bytes when decoded, memory_limit allows {memory_limit}"
+            )
+    return memory_limit
 
 
 def decode_all(tensors: Sequence[Tensor], threads: int, memory_limit: int) -> dict[str, NDArray[Any]]:

@@ -11,7 +11,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
-from ..codec.container import GRAPH, TENSOR, CompressedFile, unpack_graph
+from ..codec.container import FACTS, GRAPH, TENSOR, CompressedFile, parse_facts, unpack_graph
 from ..codec.sections import Tensor, decode_all, shared_limit
 from ..errors import CorruptFile
 from .checks import check_model, check_text
@@ -29,18 +29,20 @@ def build(file: CompressedFile, name: str, threads: int, memory_limit: int, leve
     Raises CorruptFile for damage, Unsupported beyond `memory_limit` bytes.
     """
     graph: bytes | None = None
+    facts: dict[str, Any] | None = None
     coded: dict[str, Tensor] = {}
     for section, data in file.stream():
         if section.kind == GRAPH:
-            graph = unpack_graph(data)
+            graph = unpack_graph(data, section.offset)
+        elif section.kind == FACTS and facts is None:
+            facts = parse_facts(data, section.offset)
         elif section.kind == TENSOR:
             coded[section.name] = Tensor(data, section.name)
     if graph is None:
         raise CorruptFile(f"{file.name}: section table, offset 0: there is no graph")
     skeleton = _parsed(graph, file.name)
     tensors = _decode(coded, threads, memory_limit, skeleton if levels else None)
-    facts = file.facts() if not file.is_pipe else {}
-    return _assembled(skeleton, tensors, file, str(facts.get("name", name)))
+    return _assembled(skeleton, tensors, file, str((facts or {}).get("name", name)))
 
 
 def rebuild(file: CompressedFile, name: str, graph: bytes, values: Mapping[str, NDArray[Any]]) -> Model:

@@ -74,11 +74,12 @@ def load_kept(source: KeptSource, name: str) -> Model:
 
 
 def _decompress(source: Path | bytes, name: str) -> Model:
-    from ..codec.container import CompressedFile
+    from ..codec.container import CompressedFile, naming
     from ..codec.lossless import DEFAULT_LIMIT
     from .compressed import build
 
-    return build(CompressedFile(source), name, os.cpu_count() or 1, DEFAULT_LIMIT)
+    with naming(source):
+        return build(CompressedFile(source), name, os.cpu_count() or 1, DEFAULT_LIMIT)
 
 
 def read_structure(path: str | os.PathLike[str]) -> onnx.ModelProto:
