@@ -92,9 +92,9 @@ def test_labels_that_refuse_by_chance_are_asked_again_a_little_finer() -> None:
     assert labels.after(0.36, Trial(0.1, 1.1, 0.9)) is None, "next to what has passed"
     # Little by little, but not for ever.
     labels, at = Labelled(), [0.0]
-    while len(at) < 9 and (following := labels.after(at[-1], Trial(0.1, 1.3, 0.9))) is not None:
+    while len(at) < 10 and (following := labels.after(at[-1], Trial(0.1, 1.3, 0.9))) is not None:
         at.append(following)
-    assert -np.diff(at) == pytest.approx([0.08, 0.08, 0.08, 0.08, 0.16, 0.32, 0.64, np.log(2.0)])
+    assert -np.diff(at) == pytest.approx([0.08, 0.08, 0.08, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56])
     # Where a smaller one has passed, what is finer need not be tried.
     labels = Labelled()
     assert labels.after(2.0, Trial(0.1, 1.3, 0.9)) == pytest.approx(1.92)

@@ -91,8 +91,8 @@ class Labelled:
             return (self._passed + self._refused) / 2 if far else None
         way = _AIM - float(np.log(max(trial.even, 1e-3)))
         if trial.used > 1:
-            finer = min(_FARTHEST, _FINER * 2.0 ** max(0, self._refusals - _PATIENCE))
-            return at + float(np.clip(way, -_FARTHEST, -finer))
+            finer = _FINER * 2.0 ** max(0, self._refusals - _PATIENCE)
+            return at - max(finer, min(-way, _FARTHEST))
         return at + min(way, _FARTHEST) if trial.even < _NEAR else None
 
 
