@@ -296,7 +296,7 @@ class Search:
                 measured = self._compare.measure(values_of(levels))
                 share = tolerance.used(measured)
                 beaten = best.offer(levels, measured, share)
-                shown.set_postfix(kl=f"{measured.kl:.4f}", used=f"{share:.2f}")
+                shown.set_postfix(kl=f"{measured.kl:.3g}", used=f"{share:.2f}")
                 shown.update()
                 return Trial(measured.kl, share, tolerance.even(measured), beaten)
 
@@ -355,8 +355,9 @@ def smallest(
 ) -> Best:
     """The best candidate of a search, or of what there was of it before it was interrupted, or failed."""
     names = [p.name for p in model.parameters if p.role == "weight" and "weight" in roles]
+    weights = model.weights()
     for name in names:
-        if not np.isfinite(model.weights()[name]).all():
+        if not np.isfinite(weights[name]).all():
             raise InvalidArgument(f"tensor {name!r}: expected finite weights, a value is NaN or infinite")
     best = Best(profile)
     try:
@@ -366,6 +367,7 @@ def smallest(
     except RdquantError as failure:
         if not best.levels:
             raise
-        warnings.warn(f"the search ended early: {failure}; the best file so far is written", stacklevel=4)
+        kept = "; the best file so far is written" if best.met else ""
+        warnings.warn(f"the search ended early: {failure}{kept}", stacklevel=4)
     best.settle()
     return best
