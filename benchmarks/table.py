@@ -259,7 +259,7 @@ def compress(result: dict[str, Any]) -> list[Row]:
         for row in (r for r in ours if "limit_loss" in r):
             what = (
                 f"{net}, whole file, fitted to {row['calibration']} images without labels, at most "
-                f"{row['limit_loss']:g} points lost on 1000 others"
+                f"{row['limit_loss']:g} points lost and KL {row['most_kl']:g} on 1000 others"
             )
             lost = f"loses {row['lost_points']:.1f} points, expected {row['expected_loss']:.1f}, KL {row['kl']:.3f}"
             rows.append((what, f"{row['bits']:.2f} bits a weight", "–", lost))

@@ -122,6 +122,26 @@ def test_a_tolerated_loss_is_measured_by_labels(tmp_path: Path) -> None:
     assert coding == {"w": "quantized", "b": "quantized", "v": "quantized", "h": "quantized"}
 
 
+def test_a_loss_and_a_divergence_may_be_tolerated_together(tmp_path: Path) -> None:
+    both = _tolerance.Tolerance(loss=1.0, kl=0.01)
+    found = _tolerance.Measured(images=400, kl=0.02, agreement=0.91, loss=1.5, expected_loss=0.3)
+    assert both.used(found) == pytest.approx(2.0)
+    assert both.even(found) == pytest.approx(2.0), "a divergence is no chance"
+    assert _tolerance.Tolerance(loss=1.0, kl=0.1).used(found) == pytest.approx(1.5)
+    assert (both.damage, _tolerance.Tolerance(loss=1.0, kl=0.1).damage) == (0.01, 0.02)
+    data, fit = rdq.Digits("test"), rdq.Digits("train").take(np.arange(100))
+    sizes = []
+    for limits in ({"max_loss": 2.0}, {"max_loss": 2.0, "max_kl": 1e-4}):
+        result = rdq.compress(classifier(), tmp_path / "m.rdq", data=data, fit=fit, calibration=80, **limits)
+        assert result.met
+        assert result.measured is not None
+        assert result.measured.images == len(data)
+        assert max(result.measured.loss, result.measured.expected_loss) <= 2.0
+        assert result.measured.kl <= limits.get("max_kl", 1.0)
+        sizes.append(result.bytes)
+    assert sizes[0] < sizes[1]
+
+
 @pytest.mark.parametrize("limit", [{"max_loss": 1.0}, {"max_kl": 0.05}])
 def test_other_images_may_be_fitted_to(tmp_path: Path, limit: dict[str, float]) -> None:
     data, fit = rdq.Digits("test"), rdq.Digits("train").take(np.arange(100))
@@ -243,7 +263,6 @@ def test_where_nothing_is_tolerated_nothing_is_lost(
     [
         ({"max_kl": 0.1}, "together with data"),
         ({"data": True}, "together with data"),
-        ({"data": True, "max_kl": 0.1, "max_loss": 1}, "one of max_loss and max_kl"),
         ({"data": True, "max_kl": 0.0}, "max_kl: expected a finite number above 0"),
         ({"data": True, "max_loss": float("nan")}, "max_loss: expected a finite number above 0"),
         ({"data": True, "max_kl": 0.1, "bits": 8}, "choose the steps"),

@@ -68,7 +68,9 @@ MaxLoss = Annotated[
 ]
 MaxKl = Annotated[
     float | None,
-    typer.Option(help="With --data: the same by the outputs' mean KL divergence, nats; no labels needed."),
+    typer.Option(
+        help="With --data: the same by the outputs' mean KL divergence, nats; alone it needs no labels."
+    ),
 ]
 Images = Annotated[
     str | None, typer.Option(help="Images that calibrate and measure: folder, .npz file, or digits.")

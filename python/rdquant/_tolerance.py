@@ -39,14 +39,14 @@ _HELD_BYTES = 1 << 29  # of images that stay in memory
 
 @dataclass(frozen=True)
 class Tolerance:
-    """What may be lost: points of top-1 (`loss`), or mean KL divergence of the outputs to the float model's, nats."""
+    """What may be lost: points of top-1 (`loss`), mean KL divergence of the outputs to the float model's, nats, or both."""
 
     loss: float | None = None
     kl: float | None = None
 
     def __post_init__(self) -> None:
-        if (self.loss is None) == (self.kl is None):
-            raise InvalidArgument("expected one of max_loss and max_kl")
+        if self.loss is None and self.kl is None:
+            raise InvalidArgument("expected max_loss, max_kl or both")
         for name, value in (("max_loss", self.loss), ("max_kl", self.kl)):
             number = isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
             if value is not None and not (number and 0 < value < float("inf")):
@@ -55,23 +55,24 @@ class Tolerance:
     @property
     def damage(self) -> float:
         """The divergence that is tolerated, nats; of a loss a rough guess."""
-        if self.kl is not None:
-            return self.kl
-        assert self.loss is not None
-        return 0.02 * self.loss
+        guess = np.inf if self.loss is None else 0.02 * self.loss
+        return float(guess if self.kl is None else min(guess, self.kl))
 
     def used(self, measured: Measured) -> float:
         """Share of the tolerance that a measurement uses; 1: all of it."""
-        if self.kl is not None:
-            return measured.kl / self.kl
-        assert self.loss is not None
-        return max(measured.loss, measured.expected_loss) / self.loss
+        return self._share(measured, measured.loss)
 
     def even(self, measured: Measured) -> float:
         """The same without chance: of the points lost by the labels, those beyond twice their standard error."""
-        if self.loss is None:
-            return self.used(measured)
-        return max(measured.expected_loss, measured.loss - 2 * measured.loss_error) / self.loss
+        return self._share(measured, measured.loss - 2 * measured.loss_error)
+
+    def _share(self, measured: Measured, loss: float) -> float:
+        divergence = 0.0 if self.kl is None else measured.kl / self.kl
+        return (
+            divergence
+            if self.loss is None
+            else max(divergence, max(loss, measured.expected_loss) / self.loss)
+        )
 
 
 @dataclass(frozen=True)
@@ -123,8 +124,8 @@ class Split:
         """A seeded draw of `images`, out of `fit`, or else of `data`, of which two thirds are fitted to then. Where they
         are photos, to a view of each besides.
 
-        What is lost is measured on all of `data` that is not fitted to, a loss with the labels; a KL divergence, without
-        `fit`, on the last third of `images`.
+        What is lost is measured on all of `data` that is not fitted to, a loss with the labels; a KL divergence alone,
+        without `fit`, on the last third of `images`.
         """
         for name, value, least in (("calibration", images, 3), ("seed", seed, 0)):
             if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
@@ -141,7 +142,7 @@ class Split:
         pool = min(images, len(source))
         if fit is None:
             fitted = max(2, 2 * pool // 3)
-            held = data.take(order[fitted : pool if tolerance.kl is not None else None])
+            held = data.take(order[fitted : pool if tolerance.loss is None else None])
         else:
             fitted, held = pool, data
         chosen = source.take(order[:fitted])

@@ -84,12 +84,12 @@ def compress(
             `quantizer` then names a uniform family, midtread if it is None, and `bits` is left out.
         target_mse: find the step with which the mean squared error of what is quantized is at most this.
         max_loss, max_kl: with `data`: the smallest file is searched for that loses at most so many points of top-1
-            (0.8), or whose outputs have at most this mean KL divergence to the float model's (nats).
+            (0.8), and whose outputs have at most this mean KL divergence to the float model's (nats); one or both.
         data: images for a classifier. Up to `calibration` of them, drawn by `seed`, serve the search, without their
             labels: two thirds, photos together with an enlarged part of each, half of these mirrored, show what each
             layer's inputs look like, and by gradients where its outputs matter, so that rounding keeps these;
-            what is lost is measured on images that are not among them: for max_kl on the last third, labels untouched;
-            for max_loss on all the others, where both the points lost by the labels and the points that the float
+            what is lost is measured on images that are not among them: for max_kl alone on the last third, labels
+            untouched; for max_loss on all the others, where both the points lost by the labels and the points that the float
             model's probabilities tell of must be tolerated.
         fit: images that take the place of those two thirds; labels play no part. All of `data` then measures what is
             lost.
