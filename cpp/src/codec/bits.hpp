@@ -1,7 +1,9 @@
 #pragma once
 
+#include <bit>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <span>
 
 #include "bytes.hpp"
@@ -65,10 +67,10 @@ class BitReader {
     const std::size_t at = bit_ / 8, over = bit_ % 8;
     bit_ += width_;
     std::uint64_t held = 0;
-    if (at + 8 <= bytes_.size()) {  // all bytes that a value of 32 bits can touch
-      for (std::size_t i = 0; i < 8; ++i) held |= static_cast<std::uint64_t>(bytes_[at + i]) << (8 * i);
+    if (std::endian::native == std::endian::little && at + 8 <= bytes_.size()) {
+      std::memcpy(&held, bytes_.data() + at, 8);  // all bytes that a value of 32 bits can touch
     } else {
-      for (std::size_t i = 0; at + i < bytes_.size(); ++i) {
+      for (std::size_t i = 0; i < 8 && at + i < bytes_.size(); ++i) {
         held |= static_cast<std::uint64_t>(bytes_[at + i]) << (8 * i);
       }
     }

@@ -93,12 +93,16 @@ class Search {
   [[nodiscard, gnu::always_inline]] Found find(const Place& p, Vector slot) const {
     if (symbols_ == 3) return of_three(p, slot);
     Found f = around(p, first_guess(p, slot), slot);
+    // Where guesses are coarse, few symbols are left to halve; where they are fine, tails are far from them.
+    constexpr int kFewSteps = 2, kSteps = 8;
+    const bool near = kKind == Kind::table || coarse_;
     for (int again = 0;; ++again) {
       const auto wrong = Lanes::reaches(f.above, f.width);
       if (Lanes::bits(wrong) == 0) return f;
-      if (again == 2) break;
+      if (again == (near ? kFewSteps : kSteps)) break;
+      const Vector up = near ? c_.one : symbols_beyond(f);
       const auto low = Lanes::less(f.above, c_.zero);
-      const Vector other = Lanes::choose(low, Lanes::sub(f.symbol, c_.one), Lanes::add(f.symbol, c_.one));
+      const Vector other = Lanes::choose(low, Lanes::sub(f.symbol, up), Lanes::add(f.symbol, up));
       f = around(p, Lanes::choose(wrong, other, f.symbol), slot);
     }
     return halving(p, slot);
@@ -176,6 +180,14 @@ class Search {
     const Vector end = Lanes::choose(Lanes::less(s, c_.last_symbol),
                                      start_at(p, next, Lanes::add(edge, c_.sixteen)), c_.total);
     return {s, Lanes::sub(slot, start), Lanes::sub(end, start)};
+  }
+
+  /// How many symbols of the width found lie between it and the slot, 1 to 16.
+  [[nodiscard, gnu::always_inline]] Vector symbols_beyond(const Found& f) const {
+    const Vector distance = Lanes::max(f.above, Lanes::sub(c_.zero, f.above));
+    const Floats widths =
+        Lanes::times(Lanes::to_floats(distance), Lanes::reciprocal(Lanes::to_floats(f.width)));
+    return Lanes::min(Lanes::max(Lanes::to_ints(widths), c_.one), c_.sixteen);
   }
 
   /// The quantile of the density, brought to symbols: right, or next to it, but in the tails.
