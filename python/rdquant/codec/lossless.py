@@ -74,7 +74,7 @@ def encode_levels(levels: ArrayLike, profile: str = "fast", threads: int = 1) ->
         levels: array of int2 … int32, uint2 … uint32, int64 (values that fit int32) or bool; any shape. A
             weight's first axis should be the output channels: predictions and scales follow its axes.
         profile: "fast" (decoded at hundreds of millions of levels a second) or "max" (smaller; two
-            or three millions).
+            to six millions).
         threads: up to this many threads; 0: all cores. The bytes do not depend on it.
 
     Returns:
