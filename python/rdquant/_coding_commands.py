@@ -222,7 +222,7 @@ def _loss_notes(result: CompressionResult) -> list[str]:
     ]
     if result.interrupted:
         notes.append("The search was interrupted: this is the best file so far")
-    elif m.kl == 0 and m.agreement == 1 and math.isinf(result.sqnr_db):
+    elif math.isinf(result.sqnr_db):
         notes.append("Nothing smaller is within the tolerated loss: the file is without loss")
     if not result.met:
         notes.append("No file within the tolerated loss had been found: this is the one that loses least")
@@ -264,14 +264,13 @@ def is_compressed(path: Path) -> bool:
 def compressed_rows(path: Path) -> dict[str, Any]:
     """What a compressed file holds: facts and sections, plain values."""
     from .codec import CompressedFile
-    from .codec.container import FACTS, TENSOR, naming, parse_facts
+    from .codec.container import TENSOR, naming
     from .codec.sections import Tensor
 
     with naming(path):
         file = CompressedFile(path)
-        read = list(file.stream())
-        opened = [(s, Tensor(data, s.name)) for s, data in read if s.kind == TENSOR]
-        facts = next((parse_facts(data, s.offset) for s, data in read if s.kind == FACTS), {})
+        opened = [(s, Tensor(data, s.name)) for s, data in file.stream() if s.kind == TENSOR]
+        facts = file.facts()
     tensors = [
         {
             "name": section.name,

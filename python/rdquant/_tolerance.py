@@ -219,14 +219,17 @@ class Best:
         self._profile = profile
         self._rank: tuple[bool, float] | None = None
 
-    def offer(self, levels: Levels, measured: Measured, share: float) -> bool:
-        """A candidate that uses `share` of the tolerance; whether a smaller one had been tolerated."""
-        size = float(bytes_of(levels, self._profile))
-        beaten = self._rank is not None and self._rank < (False, size)
-        rank = (share > 1, share if share > 1 else size)
+    def offer(self, levels: Levels, measured: Measured, share: float) -> None:
+        """A candidate that uses `share` of the tolerance."""
+        rank = (share > 1, share if share > 1 else float(bytes_of(levels, self._profile)))
         if self._rank is None or rank < self._rank:
             self._rank, self.levels, self.measured, self.met = rank, levels, measured, share <= 1
-        return beaten
+
+    def beats(self, levels: Levels) -> bool:
+        """Whether a candidate smaller than `levels` has been tolerated."""
+        if self._rank is None or not self.met:
+            return False
+        return self._rank[1] < bytes_of(levels, self._profile)
 
     def settle(self) -> None:
         """After a search of its full length: where no candidate was tolerated, the model without loss, and a warning."""
@@ -296,7 +299,8 @@ class Search:
             def tried(levels: Levels) -> Trial:
                 measured = self._compare.measure(values_of(levels))
                 share = tolerance.used(measured)
-                beaten = best.offer(levels, measured, share)
+                best.offer(levels, measured, share)
+                beaten = tolerance.loss is not None and share > 1 and best.beats(levels)  # of use only then
                 shown.set_postfix(kl=f"{measured.kl:.3g}", used=f"{share:.2f}")
                 shown.update()
                 return Trial(measured.kl, share, tolerance.even(measured), beaten)

@@ -22,7 +22,7 @@ from .._core import codec as _core
 from .._files import replacing
 from ..errors import CorruptFile, InvalidArgument
 from .lossless import DEFAULT_LIMIT
-from .sections import Tensor, decode_all, decode_opened, shared_limit
+from .sections import Tensor, decode_all, decode_opened
 
 __all__ = [
     "FACTS",
@@ -96,6 +96,7 @@ class CompressedFile:
 
     def __init__(self, source: str | os.PathLike[str] | bytes | IO[bytes]) -> None:
         self._pipe: IO[bytes] | None = None
+        self._facts: tuple[bytes, int] | None = None  # their section, if it was met, and where it begins
         self._data: Any = b""
         if isinstance(source, (bytes, bytearray, memoryview)):
             self.name, self._data = "<bytes>", bytes(source)
@@ -143,11 +144,16 @@ class CompressedFile:
     def stream(self) -> Iterator[tuple[Section, bytes]]:
         """All sections and their bytes in the file's order: one pass, as a pipe needs it."""
         for section in self.sections:
-            yield section, self.section(section)
+            data = self.section(section)
+            if section.kind == FACTS and self._facts is None:
+                self._facts = data, section.offset
+            yield section, data
 
     def facts(self) -> dict[str, Any]:
-        """What the writer noted: version, name, profile, quantizer; {} if nothing."""
-        return next((parse_facts(self.section(s), s.offset) for s in self.sections if s.kind == FACTS), {})
+        """What the writer noted: version, name, profile, quantizer; {} if nothing. Of a pipe: what `stream` has met."""
+        if self._facts is None and self._pipe is None:
+            self._facts = next(((self.section(s), s.offset) for s in self.sections if s.kind == FACTS), None)
+        return {} if self._facts is None else parse_facts(*self._facts)
 
     @property
     def tensor_names(self) -> list[str]:
@@ -187,7 +193,7 @@ class CompressedFile:
         if self._pipe is None:
             return decode_opened(self.opened(), threads, memory_limit)
         tensors = [Tensor(data, s.name) for s, data in self.stream() if s.kind == TENSOR]
-        return decode_all(tensors, threads, shared_limit(tensors, memory_limit))
+        return decode_all(tensors, threads, memory_limit)
 
     def tensor(self, name: str, threads: int = 1, memory_limit: int = DEFAULT_LIMIT) -> NDArray[Any]:
         """One tensor, decoded alone. Raises InvalidArgument for unknown names, CorruptFile for damage."""

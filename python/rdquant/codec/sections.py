@@ -6,7 +6,7 @@ The format is specified in cpp/include/rdquant/codec/tensor.hpp.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
@@ -34,7 +34,6 @@ __all__ = [
     "pack_integers",
     "pack_quantized",
     "pack_raw",
-    "shared_limit",
 ]
 
 
@@ -155,9 +154,12 @@ class Tensor:
         return _float_dtype(_FLOAT_DTYPES[self.element_type])
 
 
-def shared_limit(tensors: Iterable[Tensor], memory_limit: int) -> int:
-    """The limit for each of `tensors` if they may take `memory_limit` bytes together; raises Unsupported where they
-    would take more.
+def decode_all(tensors: Sequence[Tensor], threads: int, memory_limit: int) -> dict[str, NDArray[Any]]:
+    """Values of all tensors by name, on up to `threads` threads; errors as `Tensor.values`, but that they may take
+    `memory_limit` bytes together.
+
+    They lie side by side in one block, each at a multiple of 64 bytes: of fresh memory, large pages take a
+    fraction of the time that many small ones take.
     """
     needed = 0
     for tensor in tensors:
@@ -166,15 +168,6 @@ def shared_limit(tensors: Iterable[Tensor], memory_limit: int) -> int:
             raise Unsupported(
                 f"tensor {tensor.name!r}: with it {needed} bytes when decoded, memory_limit allows {memory_limit}"
             )
-    return memory_limit
-
-
-def decode_all(tensors: Sequence[Tensor], threads: int, memory_limit: int) -> dict[str, NDArray[Any]]:
-    """Values of all tensors by name, on up to `threads` threads; errors as `Tensor.values`.
-
-    They lie side by side in one block, each at a multiple of 64 bytes: of fresh memory, large pages take a
-    fraction of the time that many small ones take.
-    """
     rooms = _side_by_side([tensor.room(memory_limit) for tensor in tensors])
     _core.decode_tensors([tensor.job(room) for tensor, room in zip(tensors, rooms, strict=True)], threads)
     return {tensor.name: tensor.finished(room) for tensor, room in zip(tensors, rooms, strict=True)}

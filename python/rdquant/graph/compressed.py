@@ -11,8 +11,8 @@ import onnx
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
-from ..codec.container import FACTS, GRAPH, TENSOR, CompressedFile, parse_facts, unpack_graph
-from ..codec.sections import Tensor, decode_all, shared_limit
+from ..codec.container import GRAPH, TENSOR, CompressedFile, unpack_graph
+from ..codec.sections import Tensor, decode_all
 from ..errors import CorruptFile
 from .checks import check_model, check_text
 from .model import Model, Origin
@@ -29,20 +29,17 @@ def build(file: CompressedFile, name: str, threads: int, memory_limit: int, leve
     Raises CorruptFile for damage, Unsupported beyond `memory_limit` bytes.
     """
     graph: bytes | None = None
-    facts: dict[str, Any] | None = None
     coded: dict[str, Tensor] = {}
     for section, data in file.stream():
         if section.kind == GRAPH:
             graph = unpack_graph(data, section.offset)
-        elif section.kind == FACTS and facts is None:
-            facts = parse_facts(data, section.offset)
         elif section.kind == TENSOR:
             coded[section.name] = Tensor(data, section.name)
     if graph is None:
         raise CorruptFile(f"{file.name}: section table, offset 0: there is no graph")
     skeleton = _parsed(graph, file.name)
     tensors = _decode(coded, threads, memory_limit, skeleton if levels else None)
-    return _assembled(skeleton, tensors, file, str((facts or {}).get("name", name)))
+    return _assembled(skeleton, tensors, file, str(file.facts().get("name", name)))
 
 
 def rebuild(file: CompressedFile, name: str, graph: bytes, values: Mapping[str, NDArray[Any]]) -> Model:
@@ -75,7 +72,7 @@ def _decode(
     coded: dict[str, Tensor], threads: int, memory_limit: int, keeps: onnx.ModelProto | None
 ) -> dict[str, Stored]:
     """All tensors; where they are levels that a node of the graph `keeps` dequantizes, those."""
-    values = decode_all(list(coded.values()), threads, shared_limit(coded.values(), memory_limit))
+    values = decode_all(list(coded.values()), threads, memory_limit)
     done = {name: _stored(tensor, values.pop(name)) for name, tensor in coded.items()}
     if keeps is None:
         return done

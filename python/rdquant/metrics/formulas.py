@@ -272,9 +272,8 @@ def _log_distribution(scores: NDArray[np.floating], probabilities: bool) -> Floa
     floor = np.log(np.finfo(np.float32).tiny)
     with np.errstate(divide="ignore", invalid="ignore"):
         if probabilities:
-            logs = np.log(table) - np.log(
-                table.sum(axis=1, keepdims=True)
-            )  # float32 sums to 1 but for rounding
+            logs = np.log(table)
+            logs -= np.log(table.sum(axis=1, keepdims=True))  # float32 sums to 1 but for rounding
         else:
             logs = table - table.max(axis=1, keepdims=True)
             logs -= np.log(np.exp(logs).sum(axis=1, keepdims=True))
