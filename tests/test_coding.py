@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import subprocess
@@ -16,6 +17,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from rdquant import CorruptFile, InvalidArgument, Unsupported, entropy
+from rdquant._core import available_isa
 from rdquant.codec import decode_floats, decode_levels, encode_floats, encode_levels
 
 PROFILES = ["fast", "max"]
@@ -127,26 +129,47 @@ for shape in [(70, 40, 3, 3), (300, 333), (8000,), (200, 33, 1, 5), (64, 64, 7, 
             coded = encode_levels(levels)
             assert np.array_equal(decode_levels(coded), levels)
             digest.update(coded)
+for change in (0.002, 0.02, 0.2):  # rows like the row before, and few symbols
+    x = rng.integers(-1, 2, (300, 100))
+    for row, after in zip(x, x[1:]):
+        after[:] = np.where(rng.random(100) < change, after, row)
+    for levels in (x.astype(np.int32), np.cumsum(np.abs(x), 1, dtype=np.int32) // 8, x.astype(np.int32) + 7):
+        coded = encode_levels(levels)
+        assert np.array_equal(decode_levels(coded), levels)
+        digest.update(coded)
 print(isa(), digest.hexdigest())
 """
 
 
 def test_every_instruction_set_decodes_the_same() -> None:
-    from rdquant._core import available_isa
-
     names = ["baseline", "avx2", "avx512"]
-    runs = {
-        name: subprocess.run(
+    names = names[: names.index(available_isa()) + 1]
+    digests = set()
+    for name, gather in itertools.product(names, ["vector", "scalar"]):
+        run = subprocess.run(
             [sys.executable, "-c", PROBE],
-            env={**os.environ, "RDQUANT_ISA": name},
+            env={**os.environ, "RDQUANT_ISA": name, "RDQUANT_GATHER": gather},
             capture_output=True,
             text=True,
             check=True,
-        ).stdout.split()
-        for name in names[: names.index(available_isa()) + 1]
-    }
-    assert all(used == name for name, (used, _) in runs.items())
-    assert len({digest for _, digest in runs.values()}) == 1
+        )
+        used, digest = run.stdout.split()
+        assert used == name
+        digests.add(digest)
+    assert len(digests) == 1
+
+
+@pytest.mark.skipif(available_isa() == "baseline", reason="nothing is gathered")
+def test_a_way_to_gather_that_there_is_not_is_an_error() -> None:
+    run = subprocess.run(
+        [sys.executable, "-c", PROBE],
+        env={**os.environ, "RDQUANT_GATHER": "both"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode != 0
+    assert "RDQUANT_GATHER=both: allowed are vector, scalar" in run.stderr
 
 
 def golden_levels(wide: bool) -> np.ndarray:

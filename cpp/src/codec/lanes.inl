@@ -1,12 +1,13 @@
 // The lane decoder over vectors of lanes, for an instruction set that defines, before it includes this file,
 // a type `Lanes` with these static members:
-//   kWidth, Vector, Floats, Mask; set, set_floats, load, load_halves (signed 16-bit), store, gather (32-bit
-//   elements), lookup (of eight elements held in a vector), add, add_where (to the elements of a mask), sub,
-//   mul (32 bits), pairs (products of signed 16-bit halves, summed), mul_halves (of numbers below 2^16),
-//   shift_left, shift_left_by (each by its own count), shift_right, shift_right_signed, bits_and, bits_or,
-//   less, reaches (≥, without signs), both, choose, min, max, bits (of a mask), only (of a mask, the first
-//   n), refill; to_floats, floats (bits that are such), to_ints (towards zero), times, minus, times_minus
-//   (a·b − c), times_plus (a·b + c), reciprocal (about).
+//   kWidth, Vector, Floats, Mask; set, set_floats, load, load_halves (signed 16-bit), store, strided, lookup
+//   (of eight elements held in a vector), add, add_where (to the elements of a mask), sub, mul (32 bits),
+//   pairs (products of signed 16-bit halves, summed), mul_halves (of numbers below 2^16), shift_left,
+//   shift_left_by (each by its own count), shift_right, shift_right_signed, bits_and, bits_or, less, reaches
+//   (≥, without signs), both, choose, min, max, bits (of a mask), only (of a mask, the first n), refill;
+//   to_floats, floats (bits that are such), to_ints (towards zero), times, minus, times_minus (a·b − c),
+//   times_plus (a·b + c), reciprocal (about); and a class Gather, called with a table of 32-bit elements and
+//   places in it, not below 0.
 // decode_lanes_plain is the definition of what it computes.
 #include "lanes_search.inl"
 
@@ -119,9 +120,9 @@ class Output {
       return;
     }
     if (active == kLanes) {
-      const auto all = Lanes::only(Lanes::kWidth);
+      const Lanes::Gather gather(kLanes);
       for (std::size_t i = 0; i < taps_ * kLanes; i += Lanes::kWidth) {
-        Lanes::store(out + i, Lanes::gather(all, levels, Lanes::load(order_ + i)));
+        Lanes::store(out + i, gather(levels, Lanes::load(order_ + i)));
       }
       return;
     }
@@ -141,21 +142,24 @@ inline bool even_taps(const Model& model) {
   return std::all_of(scales.begin(), scales.end(), [&](std::int32_t s) { return s == scales[0]; });
 }
 
-template <Kind kKind>
-[[gnu::always_inline]] inline Place place_at(const Search<kKind>& search, Vector mean, const Scale& scale,
-                                             Vector& offset) {
-  const Constants& c = search.constants();
-  const Vector middle = Lanes::shift_right_signed(Lanes::add(mean, c.eight), 4);
-  offset = Lanes::sub(middle, c.window);
+template <Kind kKind, bool kListed>
+[[gnu::always_inline]] inline Place place_at(const Search<kKind, kListed>& search, Vector mean,
+                                             const Scale& scale, Vector row, Vector& offset) {
+  const Constants& c = search.c;
+  const Vector above = Lanes::add(mean, c.eight);
+  offset = Lanes::sub(Lanes::shift_right_signed(above, 4), c.window);
+  if constexpr (kListed && kKind == Kind::predicted) {
+    row = Lanes::add(row, Lanes::pairs(Lanes::bits_and(above, c.fifteen), c.row));
+  }
   const Vector edge0 = Lanes::sub(Lanes::sub(Lanes::shift_left(offset, 4), mean), c.edge);
-  return {edge0, Lanes::sub(c.zero, offset), scale};
+  return {edge0, Lanes::sub(c.zero, offset), scale, row};
 }
 
-template <Kind kKind, std::size_t kVectors>
+template <Kind kKind, bool kListed, std::size_t kVectors>
 bool decode_groups(LaneTask& task) {
   const Model& model = *task.model;
-  const Search<kKind> search(task);
-  const Constants& c = search.constants();
+  const Search<kKind, kListed> search(task);
+  const Constants& c = search.c;
   constexpr std::size_t kWidth = Lanes::kWidth, kLanes = kWidth * kVectors;
   const std::size_t taps = model.grid.taps;
   const Means means(model);
@@ -163,6 +167,7 @@ bool decode_groups(LaneTask& task) {
   const bool closed = model.closed, even = kKind != Kind::table && even_taps(model);
   Vector x[kVectors], twos[kMaxTaps * kVectors];
   Scale scales[kVectors] = {};
+  Vector rows[kVectors] = {};
   for (std::size_t v = 0; v < kVectors; ++v) x[v] = Lanes::load(task.states.data() + v * kWidth);
   alignas(64) std::int32_t levels[kMaxTaps * kLanes];
   const std::uint8_t* words = task.words;
@@ -175,12 +180,17 @@ bool decode_groups(LaneTask& task) {
         if (lane >= active) break;
         const auto on = Lanes::only(active - lane);
         Vector offset = c.zero;
-        Place place{offset, offset, {}};
+        Place place{offset, offset, {}, {}};
         if constexpr (kKind != Kind::table) {
-          if (t == 0 || !even) scales[v] = scale_at(task.kernel_scales, q, model.tap_scales[t]);
-          Vector mean = c.zero;
+          if (t == 0 || !even) {
+            scales[v] = scale_at(task.kernel_scales, q, model.tap_scales[t]);
+            if constexpr (kListed) {
+              rows[v] = search.intervals().rows(task.kernel_scales, q, model.tap_scales[t]);
+            }
+          }
+          Vector mean = c.mean;
           if constexpr (kKind == Kind::predicted) mean = means_at(task, means, twos + v, kVectors, q, t, c);
-          place = place_at(search, mean, scales[v], offset);
+          place = place_at(search, mean, scales[v], rows[v], offset);
         }
         const Vector slot = Lanes::bits_and(x[v], c.half);
         const Found f = search.find(place, slot);
@@ -212,9 +222,14 @@ bool decode_groups(LaneTask& task) {
 
 template <std::size_t kVectors>
 bool decode_vectors(LaneTask& task) {
-  if (task.model->table) return decode_groups<Kind::table, kVectors>(task);
-  if (task.model->predictors.empty()) return decode_groups<Kind::even, kVectors>(task);
-  return decode_groups<Kind::predicted, kVectors>(task);
+  if (task.model->table) return decode_groups<Kind::table, false, kVectors>(task);
+  const bool even = has_one_mean(*task.model);
+  if (are_few(task)) {
+    return even ? decode_groups<Kind::even, true, kVectors>(task)
+                : decode_groups<Kind::predicted, true, kVectors>(task);
+  }
+  return even ? decode_groups<Kind::even, false, kVectors>(task)
+              : decode_groups<Kind::predicted, false, kVectors>(task);
 }
 
 /// For as many lanes as fill one, two or four vectors.

@@ -3,6 +3,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "rdquant/core/cpu.hpp"
+
 namespace rdquant::codec {
 namespace {
 
@@ -19,14 +21,40 @@ struct Lanes {
     return _mm512_maskz_cvtepi16_epi32(0xffff, _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
   }
   static void store(void* p, Vector a) { _mm512_storeu_si512(p, a); }
-  static Vector gather(Mask m, const void* p, Vector at) {
-    return _mm512_mask_i32gather_epi32(_mm512_setzero_si512(), m, at, p, 4);
-  }
+  /// Elements of a table, by one instruction or by a load each, which is faster on some processors.
+  class Gather {
+   public:
+    explicit Gather(std::size_t lanes) : all_(only(lanes)), in_vectors_(core::gathers_in_vectors()) {}
+    [[gnu::always_inline]] Vector operator()(const void* from, Vector at) const {
+      const auto* const p = static_cast<const int*>(from);
+      if (in_vectors_) return _mm512_mask_i32gather_epi32(_mm512_setzero_si512(), all_, at, p, 4);
+      return _mm512_maskz_inserti64x4(0xff, _mm512_castsi256_si512(eight(p, _mm512_castsi512_si256(at))),
+                                      eight(p, _mm512_maskz_extracti64x4_epi64(0xf, at, 1)), 1);
+    }
+
+   private:
+    [[gnu::always_inline]] static __m128i four(const int* p, __m128i at) {
+      const auto low = static_cast<std::uint64_t>(_mm_cvtsi128_si64(at));
+      const auto high = static_cast<std::uint64_t>(_mm_extract_epi64(at, 1));
+      __m128i some = _mm_cvtsi32_si128(p[low & 0xffffffff]);
+      some = _mm_insert_epi32(some, p[low >> 32], 1);
+      some = _mm_insert_epi32(some, p[high & 0xffffffff], 2);
+      return _mm_insert_epi32(some, p[high >> 32], 3);
+    }
+    [[gnu::always_inline]] static __m256i eight(const int* p, __m256i at) {
+      return _mm256_set_m128i(four(p, _mm256_extracti128_si256(at, 1)), four(p, _mm256_castsi256_si128(at)));
+    }
+
+    // All lanes. The compiler must not know: a gather whose mask it knows to be full keeps the old value of
+    // its register as an input, which makes one vector of lanes wait for the other.
+    Mask all_;
+    bool in_vectors_;
+  };
   static Vector lookup(Vector table, Vector at) { return _mm512_maskz_permutexvar_epi32(0xffff, at, table); }
   static Vector strided(const std::int32_t* p, std::int32_t stride) {
     if (stride == 1) return load(p);
     const Vector lane = _mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
-    return gather(0xffff, p, mul(lane, set(stride)));
+    return _mm512_mask_i32gather_epi32(_mm512_setzero_si512(), 0xffff, mul(lane, set(stride)), p, 4);
   }
   static Vector add(Vector a, Vector b) { return _mm512_add_epi32(a, b); }
   static Vector add_where(Mask m, Vector a, Vector b) { return _mm512_mask_add_epi32(a, m, a, b); }

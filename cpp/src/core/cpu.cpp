@@ -29,6 +29,21 @@ Isa choose() {
   throw InvalidArgument("RDQUANT_ISA=" + std::string(asked) + ": allowed are baseline, avx2, avx512");
 }
 
+bool choose_gathers() {
+  const char* const asked = std::getenv("RDQUANT_GATHER");
+  const std::string_view name = asked == nullptr ? "" : asked;
+  if (name == "vector" || name == "scalar") return name == "vector";
+  if (!name.empty()) {
+    throw InvalidArgument("RDQUANT_GATHER=" + std::string(name) + ": allowed are vector, scalar");
+  }
+#if defined(__x86_64__)
+  __builtin_cpu_init();
+  return __builtin_cpu_is("intel") != 0;
+#else
+  return false;
+#endif
+}
+
 }  // namespace
 
 Isa available_isa() noexcept {
@@ -55,6 +70,11 @@ bool has_vector_popcount() {
 #else
   return false;
 #endif
+}
+
+bool gathers_in_vectors() {
+  static const bool in_vectors = choose_gathers();
+  return in_vectors;
 }
 
 std::string_view isa_name(Isa isa) noexcept { return kNames[static_cast<std::size_t>(isa)]; }

@@ -22,6 +22,13 @@ enum class Isa { baseline, avx2, avx512 };
 /// processor has it.
 [[nodiscard]] bool has_vector_popcount();
 
+/// Whether elements of a table are gathered by one instruction, not by a load each: what is faster on this
+/// processor (Intel's gather in less time), or what the environment variable RDQUANT_GATHER (vector, scalar;
+/// read once) says.
+///
+/// @throws InvalidArgument  RDQUANT_GATHER is something else.
+[[nodiscard]] bool gathers_in_vectors();
+
 [[nodiscard]] std::string_view isa_name(Isa isa) noexcept;
 
 /// Bytes of memory that this machine has; the largest number where the system does not say.
