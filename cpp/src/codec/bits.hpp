@@ -83,4 +83,14 @@ class BitReader {
   std::size_t bit_;  ///< of the next value
 };
 
+/// Coarse levels to levels: ·2^width, plus a packed value each, from value number `first` on, plus `centre`;
+/// all of it modulo 2^32. `packed` has all the values.
+void add_low_bits(std::span<std::int32_t> levels, std::span<const std::uint8_t> packed, int width,
+                  std::size_t first, std::uint32_t centre);
+
+/// The same for as many levels as go together; how many those are. Widths up to 8.
+[[nodiscard]] std::size_t add_low_bits_avx2(std::span<std::int32_t> levels,
+                                            std::span<const std::uint8_t> packed, int width,
+                                            std::size_t first, std::uint32_t centre);
+
 }  // namespace rdquant::codec

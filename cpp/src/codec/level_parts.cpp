@@ -52,12 +52,7 @@ class Modelled final : public LevelParts {
     }
     const auto centre = static_cast<std::uint32_t>(model_.centre);
     if (model_.shift > 0) {
-      BitReader bits(low_, model_.shift, first(p));
-      for (std::int32_t& v : levels) {
-        const std::uint64_t wide =
-            (static_cast<std::uint64_t>(static_cast<std::int64_t>(v)) << model_.shift) | bits.next();
-        v = static_cast<std::int32_t>(static_cast<std::uint32_t>(wide) + centre);
-      }
+      add_low_bits(levels, low_, model_.shift, first(p), centre);
     } else if (centre != 0) {
       for (std::int32_t& v : levels) v = static_cast<std::int32_t>(static_cast<std::uint32_t>(v) + centre);
     }

@@ -1,0 +1,37 @@
+#define DOCTEST_CONFIG_IMPLEMENT_WITH_MAIN
+#include <doctest/doctest.h>
+
+#include <cstdint>
+#include <random>
+#include <vector>
+
+#include "codec/bits.hpp"
+
+using namespace rdquant::codec;
+
+TEST_CASE("low bits come back, wherever they begin") {
+  std::mt19937 random(4);
+  for (int width = 1; width <= 32; ++width) {
+    for (const std::size_t count : {1U, 7U, 8U, 9U, 63U, 500U}) {
+      const auto centre = static_cast<std::uint32_t>(random());
+      std::vector<std::int32_t> levels(count), low(count), coarse(count);
+      for (std::size_t i = 0; i < count; ++i) {
+        coarse[i] = static_cast<std::int32_t>(random() % 2001) - 1000;
+        const std::uint64_t mask = (std::uint64_t{1} << width) - 1, bits = random() & mask;
+        low[i] = static_cast<std::int32_t>(static_cast<std::uint32_t>(bits));
+        const auto high = static_cast<std::uint64_t>(static_cast<std::int64_t>(coarse[i])) << width;
+        levels[i] = static_cast<std::int32_t>(static_cast<std::uint32_t>(high | bits) + centre);
+      }
+      Writer out;
+      write_bits(out, low, 0, width);
+      const std::vector<std::uint8_t> packed = out.take();
+      for (std::size_t first = 0; first < count; first += 1 + first / 3) {
+        std::vector<std::int32_t> some(coarse.begin() + static_cast<std::ptrdiff_t>(first), coarse.end());
+        add_low_bits(some, packed, width, first, centre);
+        const std::vector<std::int32_t> wanted(levels.begin() + static_cast<std::ptrdiff_t>(first),
+                                               levels.end());
+        REQUIRE(some == wanted);
+      }
+    }
+  }
+}
