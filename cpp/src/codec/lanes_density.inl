@@ -70,9 +70,9 @@ struct Density {
   explicit Density(const LaneTask& task)
       : model(*task.model),
         tables(*task.tables),
-        count(static_cast<std::int32_t>(model.symbols())),
+        symbol_count(static_cast<std::int32_t>(model.symbols())),
         has_dead(model.dead != 0),
-        c(tables, count),
+        c(tables, symbol_count),
         gather(task.lanes) {
     // The compiler must not know these numbers, or it makes them anew in the loop.
     asm volatile("" : "+m"(c));
@@ -92,7 +92,7 @@ struct Density {
 
   const Model& model;
   const Tables& tables;
-  std::int32_t count;  ///< of symbols
+  std::int32_t symbol_count;
   bool has_dead;
   Constants c;
   Lanes::Gather gather;

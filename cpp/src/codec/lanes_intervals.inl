@@ -83,12 +83,13 @@ class Intervals {
     const Vector multiplier = Lanes::set(kMultipliers[static_cast<std::size_t>(scale)]);
     const Place place{{}, Lanes::set(-offset), {multiplier, {}}, {}};
     const Vector edge0 = Lanes::set(16 * offset - mean - 8 - model.dead);
-    for (std::int32_t first = 0; first < density.count; first += static_cast<std::int32_t>(Lanes::kWidth)) {
+    for (std::int32_t first = 0; first < density.symbol_count;
+         first += static_cast<std::int32_t>(Lanes::kWidth)) {
       const Vector symbol = Lanes::add(Lanes::load(kCount), Lanes::set(first));
       const Vector edge = Lanes::add(edge0, Lanes::shift_left(symbol, 4));
       Lanes::store(row + first, density.start_at(place, symbol, edge));
     }
-    row[0] = density.count == 3 ? (row[1] << 16) | row[2] : 0;
+    row[0] = density.symbol_count == 3 ? (row[1] << 16) | row[2] : 0;
   }
 
   /// Starts to intervals. Where the next row starts, 0, is where this one ends, modulo 2^16.

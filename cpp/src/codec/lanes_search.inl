@@ -43,7 +43,7 @@ class Search : public Density {
 
   /// Symbols whose intervals hold `slot`.
   [[nodiscard, gnu::always_inline]] Found find(const Place& p, Vector slot) const {
-    if (count == 3) return of_three(p, slot);
+    if (symbol_count == 3) return of_three(p, slot);
     Found f = around(p, first_guess(p, slot), slot);
     // Where guesses are coarse, few symbols are left to halve; where they are fine, tails are far from them.
     constexpr int kFewSteps = 2, kSteps = 8;
@@ -190,7 +190,8 @@ class Search : public Density {
   [[nodiscard, gnu::noinline, gnu::cold]] Found halving(Place p, Vector slot) const {
     Vector symbol = c.zero, first = c.zero, end = c.total;
     const Vector symbols = Lanes::add(c.last_symbol, c.one);
-    for (std::uint32_t step = std::bit_floor(static_cast<std::uint32_t>(count - 1)); step > 0; step >>= 1) {
+    for (std::uint32_t step = std::bit_floor(static_cast<std::uint32_t>(symbol_count - 1)); step > 0;
+         step >>= 1) {
       const Vector next = Lanes::add(symbol, Lanes::set(static_cast<std::int32_t>(step)));
       const Vector start = start_of(p, Lanes::min(next, symbols));
       const auto known = Lanes::less(next, symbols), beyond = Lanes::less(slot, start);

@@ -6,7 +6,9 @@
 
 #include "bits.hpp"
 #include "mixed.hpp"
+#include "rdquant/core/cpu.hpp"
 #include "rdquant/core/parallel.hpp"
+#include "sparse_kernels.hpp"
 
 namespace rdquant::codec {
 namespace {
@@ -20,6 +22,9 @@ std::size_t lanes_of_distances(std::size_t size) {
   return size >= std::size_t{1} << 12 ? 8 : 1;
 }
 
+constexpr std::size_t kBehind =
+    16;  // distances that are read behind the last, and what is done with them is not
+
 constexpr int kMostSplit = 12, kMostKept = 7;
 
 /// Scales of the elements of a part that are not 0 in `signs`, in order, and kMaxLanes more. Every element
@@ -31,6 +36,7 @@ std::unique_ptr<std::int16_t[]> scales_of(const Model& model, std::size_t first_
   if (model.table) return scales;
   const std::size_t taps = model.grid.taps, row_size = model.grid.cols * taps;
   std::vector<std::int16_t> of_row;
+  of_row.reserve(row_size);
   for (std::size_t i = 0; i < model.grid.cols; ++i) {
     for (std::size_t t = 0; t < taps; ++t) {
       of_row.push_back(static_cast<std::int16_t>(model.col_scales[i] + model.tap_scales[t]));
@@ -41,6 +47,12 @@ std::unique_ptr<std::int16_t[]> scales_of(const Model& model, std::size_t first_
   const std::int32_t* sign = signs.data();
   for (std::size_t o = first_row; next < end; ++o, sign += row_size) {
     const auto row = static_cast<std::int16_t>(model.row_scales[o]);
+#if defined(__x86_64__)
+    if (core::selected_isa() == core::Isa::avx512) {
+      next = scales_of_row_avx512(sign, of_row.data(), row_size, row, next);
+      continue;
+    }
+#endif
     for (std::size_t i = 0; i < row_size; ++i) {
       *next = static_cast<std::int16_t>(row + of_row[i]);
       next += sign[i] != 0 ? 1 : 0;
@@ -259,7 +271,7 @@ Reader SparseLevels::reader(std::span<const std::uint8_t> bytes, const char* wha
 std::vector<std::int32_t> SparseLevels::distances(std::size_t p, std::span<const std::int32_t> signs) const {
   const auto count = static_cast<std::size_t>(static_cast<std::ptrdiff_t>(signs.size()) -
                                               std::count(signs.begin(), signs.end(), 0));
-  std::vector<std::int32_t> symbols(count + 1);  // `place` looks one too far
+  std::vector<std::int32_t> symbols(count + kBehind);
   const auto scales = scales_of(model_.distances, p * rows_, signs, count);
   const Model vector = of_vector(model_.distances, mixed_ ? count : 0, scales.get());
   const Tables tables(vector);
@@ -307,7 +319,14 @@ void SparseLevels::place(std::size_t p, const std::vector<std::int32_t>& distanc
   for (const std::int32_t d : distances) most = std::max(most, static_cast<std::uint32_t>(d));
   const std::int64_t reach = std::abs(common) + least + most;
   if (reach <= std::numeric_limits<std::int32_t>::max()) {
-    (void)place_as<std::int32_t>(model_, distances.data(), levels);
+    std::size_t done = 0, taken = 0;
+#if defined(__x86_64__)
+    if (core::selected_isa() == core::Isa::avx512) {
+      done = place_avx512(distances.data(), model_.even, model_.common,
+                          static_cast<std::int32_t>(model_.least), levels.data(), levels.size(), taken);
+    }
+#endif
+    (void)place_as<std::int32_t>(model_, distances.data() + taken, levels.subspan(done));
     return;
   }
   const std::int64_t beyond = place_as<std::int64_t>(model_, distances.data(), levels);
@@ -326,7 +345,7 @@ void SparseLevels::decode(std::size_t p, std::span<std::int32_t> levels) const {
     Reader none = reader({}, "signs", p);
     decode_rows(*signs_, p * rows_, rows(p), model_.lanes, none, signs, levels.data());
   }
-  place(p, model_.even ? std::vector<std::int32_t>(1) : distances(p, levels), levels);
+  place(p, model_.even ? std::vector<std::int32_t>(kBehind) : distances(p, levels), levels);
 }
 
 }  // namespace rdquant::codec
