@@ -28,21 +28,18 @@ struct Lanes {
     [[gnu::always_inline]] Vector operator()(const void* from, Vector at) const {
       const auto* const p = static_cast<const int*>(from);
       if (in_vectors_) return _mm512_mask_i32gather_epi32(_mm512_setzero_si512(), all_, at, p, 4);
-      return _mm512_maskz_inserti64x4(0xff, _mm512_castsi256_si512(eight(p, _mm512_castsi512_si256(at))),
-                                      eight(p, _mm512_maskz_extracti64x4_epi64(0xf, at, 1)), 1);
+      const __m256i first = _mm256_set_m128i(four(p, at[2], at[3]), four(p, at[0], at[1]));
+      const __m256i last = _mm256_set_m128i(four(p, at[6], at[7]), four(p, at[4], at[5]));
+      return _mm512_maskz_inserti64x4(0xff, _mm512_castsi256_si512(first), last, 1);
     }
 
    private:
-    [[gnu::always_inline]] static __m128i four(const int* p, __m128i at) {
-      const auto low = static_cast<std::uint64_t>(_mm_cvtsi128_si64(at));
-      const auto high = static_cast<std::uint64_t>(_mm_extract_epi64(at, 1));
+    /// Of two places in each of `low` and `high`.
+    [[gnu::always_inline]] static __m128i four(const int* p, long long low, long long high) {
       __m128i some = _mm_cvtsi32_si128(p[low & 0xffffffff]);
-      some = _mm_insert_epi32(some, p[low >> 32], 1);
+      some = _mm_insert_epi32(some, p[static_cast<std::uint64_t>(low) >> 32], 1);
       some = _mm_insert_epi32(some, p[high & 0xffffffff], 2);
-      return _mm_insert_epi32(some, p[high >> 32], 3);
-    }
-    [[gnu::always_inline]] static __m256i eight(const int* p, __m256i at) {
-      return _mm256_set_m128i(four(p, _mm256_extracti128_si256(at, 1)), four(p, _mm256_castsi256_si128(at)));
+      return _mm_insert_epi32(some, p[static_cast<std::uint64_t>(high) >> 32], 3);
     }
 
     // All lanes. The compiler must not know: a gather whose mask it knows to be full keeps the old value of
