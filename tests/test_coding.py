@@ -114,6 +114,31 @@ def test_the_bytes_do_not_depend_on_threads() -> None:
     np.testing.assert_array_equal(decode_levels(one, threads=2), levels)
 
 
+def without_lines(rng: np.random.Generator) -> np.ndarray:
+    """Levels of any shape, of which whole rows, columns or taps are zero, and single elements."""
+    shape = tuple(int(rng.integers(1, most + 1)) for most in (60, 12, 7, 7)[: rng.integers(1, 5)])
+    x = rng.laplace(0, np.exp(rng.uniform(-1, 9)), shape)
+    for axis, size in enumerate(shape):
+        line = [-1 if other == axis else 1 for other in range(len(shape))]
+        if rng.random() < 0.4:
+            x = x * (rng.random(size) > rng.uniform(0.1, 0.9)).reshape(line)
+        if rng.random() < 0.3:
+            x = x * np.exp(rng.normal(0, 1.5, size)).reshape(line)
+    if rng.random() < 0.4:
+        x = x * (rng.random(shape) > rng.uniform(0, 0.95))
+    return np.rint(np.clip(x, -(2**30), 2**30)).astype(np.int32)
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_levels_without_whole_lines_come_back(profile: str) -> None:
+    x = np.zeros((5, 2, 2, 2), np.int32)
+    x[3] = [[[1, 1], [1, 1]], [[1, 1], [10, 342]]]
+    assert_round_trip(x, profile)  # all columns and all taps have one scale, which is not 0
+    rng = np.random.default_rng(20)
+    methods = {assert_round_trip(without_lines(rng), profile)[0] >> 4 for _ in range(600)}
+    assert 4 in methods
+
+
 PROBE = """
 import hashlib, sys, numpy as np
 from rdquant._core import isa

@@ -90,3 +90,27 @@ TEST_CASE("levels of any model come back from any number of lanes") {
     }
   }
 }
+
+TEST_CASE("models come back as they were written") {
+  Random random(10);
+  for (int trial = 0; trial < 2000; ++trial) {
+    const Grid grid{static_cast<std::size_t>(random.within(1, 4)),
+                    static_cast<std::size_t>(random.within(1, 3)),
+                    static_cast<std::size_t>(random.within(1, 3))};
+    const Model model = some_model(random, grid, static_cast<Mean>(trial % 4));
+    Writer out;
+    write_model(out, model);
+    const std::vector<std::uint8_t> bytes = out.take();
+    Reader in(bytes, "model");
+    const Model read = read_model(in, grid);
+    in.finish();
+    CAPTURE(trial);
+    REQUIRE(read.row_scales == model.row_scales);
+    REQUIRE(read.col_scales == model.col_scales);
+    REQUIRE(read.tap_scales == model.tap_scales);
+    REQUIRE(read.window == model.window);
+    REQUIRE(read.closed == model.closed);
+    REQUIRE(read.dead == model.dead);
+    REQUIRE(read.shape == model.shape);
+  }
+}

@@ -21,8 +21,9 @@ enum Flag : std::uint8_t {
 constexpr std::uint8_t kClosed = 255;  // in place of shape and dead zone, which follow
 constexpr std::uint8_t kCoded = kTable | kPredicts | kRows | kCols | kTaps;  // a block of codes follows
 
-bool varied(const std::vector<std::int32_t>& values) {
-  return std::any_of(values.begin(), values.end(), [&](std::int32_t v) { return v != values[0]; });
+/// Whether any of some scales is not `base`, which they are if none is sent.
+bool any_but(std::int32_t base, const std::vector<std::int32_t>& scales) {
+  return std::any_of(scales.begin(), scales.end(), [&](std::int32_t s) { return s != base; });
 }
 
 /// Where the codes begin, from the models of a few networks: a small tensor ends before it has taught them.
@@ -139,8 +140,10 @@ std::int32_t median(std::vector<std::int32_t> values) {
 }
 
 void write_model(Writer& out, const Model& model) {
-  const bool rows = varied(model.row_scales), cols = varied(model.col_scales),
-             taps = varied(model.tap_scales);
+  const bool computed = !model.table;
+  const std::int32_t base = computed ? median(model.row_scales) : 0;
+  const bool rows = computed && any_but(base, model.row_scales),
+             cols = computed && any_but(0, model.col_scales), taps = computed && any_but(0, model.tap_scales);
   std::uint8_t flags = model.table ? kTable : 0;
   if (!model.predictors.empty()) flags |= kPredicts;
   if (rows) flags |= kRows;
@@ -167,7 +170,6 @@ void write_model(Writer& out, const Model& model) {
       last = count;
     }
   } else {
-    const std::int32_t base = median(model.row_scales);
     const bool wide = model.closed && model.window > 1;
     out.byte(static_cast<std::uint8_t>(model.closed && !wide ? 0 : model.window));
     if (wide) out.byte(kClosed);
