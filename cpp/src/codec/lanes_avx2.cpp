@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "lanes_loads.inl"
 #include "rdquant/core/cpu.hpp"
 
 namespace rdquant::codec {
@@ -47,14 +48,6 @@ struct Lanes {
     }
 
    private:
-    /// Of two places in each of `low` and `high`.
-    [[gnu::always_inline]] static __m128i four(const int* p, long long low, long long high) {
-      __m128i some = _mm_cvtsi32_si128(p[low & 0xffffffff]);
-      some = _mm_insert_epi32(some, p[static_cast<std::uint64_t>(low) >> 32], 1);
-      some = _mm_insert_epi32(some, p[high & 0xffffffff], 2);
-      return _mm_insert_epi32(some, p[static_cast<std::uint64_t>(high) >> 32], 3);
-    }
-
     // All lanes. The compiler must not know: a gather whose mask it knows to be full keeps the old value of
     // its register as an input, which makes one vector of lanes wait for the other.
     Mask all_;
