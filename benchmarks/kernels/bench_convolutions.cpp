@@ -21,7 +21,7 @@
 #include <vector>
 
 #include "rdquant/core/error.hpp"
-#include "runtime/kernels/kernels.hpp"
+#include "runtime/kernels/float32/kernels.hpp"
 
 #if defined(RDQUANT_ONEDNN)
 #include <dnnl.hpp>

@@ -24,7 +24,7 @@
 #include <utility>
 #include <vector>
 
-#include "runtime/kernels/winograd.hpp"
+#include "runtime/kernels/float32/winograd/winograd.hpp"
 
 namespace {
 

@@ -2,7 +2,7 @@
 
 #include <string>
 
-#include "runtime/kernels/kernels.hpp"
+#include "runtime/kernels/float32/kernels.hpp"
 
 /// Shapes that convolutions of floats and of levels are tested on.
 namespace reference {

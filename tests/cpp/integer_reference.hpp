@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "kernel_reference.hpp"
-#include "runtime/kernels/integer.hpp"
+#include "runtime/kernels/int8/kernels.hpp"
 
 /// The definition that convolutions of levels are compared with: the rule in integer.hpp, one output at a
 /// time.

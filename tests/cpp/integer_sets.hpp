@@ -6,7 +6,7 @@
 
 #include "conv_shapes.hpp"
 #include "integer_reference.hpp"
-#include "runtime/kernels/integer_tables.hpp"
+#include "runtime/kernels/int8/tables.hpp"
 
 /// The kernels under test, how they are run, and shapes to run them on.
 namespace reference {

@@ -5,7 +5,7 @@
 #include <random>
 #include <vector>
 
-#include "runtime/kernels/kernels.hpp"
+#include "runtime/kernels/float32/kernels.hpp"
 
 /// The definitions that kernels are compared with: plain loops in double precision over plain arrays.
 namespace reference {

@@ -7,7 +7,7 @@
 #include <random>
 #include <vector>
 
-#include "runtime/kernels/integer_tables.hpp"
+#include "runtime/kernels/int8/tables.hpp"
 
 /// What tests of kernels for levels of 8 bits share: types of levels, the rule of rounding, layouts.
 namespace reference {

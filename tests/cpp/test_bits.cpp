@@ -5,7 +5,7 @@
 #include <random>
 #include <vector>
 
-#include "codec/bits.hpp"
+#include "codec/format/bits.hpp"
 
 using namespace rdquant::codec;
 

@@ -6,7 +6,7 @@
 #include <random>
 #include <vector>
 
-#include "codec/lanes.hpp"
+#include "codec/rans/streams.hpp"
 
 using namespace rdquant::codec;
 

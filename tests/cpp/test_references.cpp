@@ -7,7 +7,7 @@
 #include <random>
 #include <vector>
 
-#include "codec/references.hpp"
+#include "codec/mixing/references.hpp"
 
 using rdquant::codec::References;
 using Row = std::vector<std::int64_t>;

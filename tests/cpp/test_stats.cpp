@@ -7,12 +7,12 @@
 #include <random>
 #include <vector>
 
-#include "../../cpp/src/stats/kernels.hpp"
-#include "../../cpp/src/stats/special.hpp"
 #include "rdquant/core/cpu.hpp"
 #include "rdquant/core/error.hpp"
 #include "rdquant/stats/dependence.hpp"
 #include "rdquant/stats/fit.hpp"
+#include "stats/kernels.hpp"
+#include "stats/special.hpp"
 
 using namespace rdquant;
 using namespace rdquant::stats;

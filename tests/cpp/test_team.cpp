@@ -6,8 +6,8 @@
 #include <stdexcept>
 #include <vector>
 
-#include "runtime/backends/onednn/own.hpp"
-#include "runtime/backends/onednn/team.hpp"
+#include "runtime/native/loops.hpp"
+#include "runtime/native/team.hpp"
 
 namespace {
 

@@ -8,7 +8,7 @@
 #include <utility>
 #include <vector>
 
-#include "codec/viterbi.hpp"
+#include "codec/rdo/viterbi.hpp"
 #include "rdquant/core/cpu.hpp"
 
 namespace codec = rdquant::codec;

@@ -9,7 +9,7 @@
 
 #include "kernel_reference.hpp"
 #include "rdquant/core/error.hpp"
-#include "runtime/kernels/winograd.hpp"
+#include "runtime/kernels/float32/winograd/winograd.hpp"
 
 using namespace rdquant;
 using reference::at;

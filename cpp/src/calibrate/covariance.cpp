@@ -4,7 +4,7 @@
 #include <cmath>
 #include <string>
 
-#include "kernels.hpp"
+#include "calibrate/kernels.hpp"
 #include "rdquant/core/error.hpp"
 #include "rdquant/core/parallel.hpp"
 

@@ -5,7 +5,7 @@
 #include <numeric>
 #include <string>
 
-#include "kernels.hpp"
+#include "calibrate/kernels.hpp"
 #include "rdquant/core/error.hpp"
 #include "rdquant/core/parallel.hpp"
 

@@ -1,4 +1,4 @@
-#include "kernels.hpp"
+#include "calibrate/kernels.hpp"
 
 #include "rdquant/core/cpu.hpp"
 

@@ -1,7 +1,7 @@
 // The loops behind kernels.hpp. Included by one file per instruction set, which sets RDQUANT_KERNELS_ISA.
 // Everything here is local to the including file, and nothing from the standard library is called: code built
 // for one set must not be linked into another.
-#include "kernels.hpp"
+#include "calibrate/kernels.hpp"
 
 namespace rdquant::calibrate {
 namespace {

@@ -7,9 +7,9 @@
 #include <cstddef>
 #include <mutex>
 
+#include "entropy/window.hpp"
 #include "rdquant/core/error.hpp"
 #include "rdquant/core/parallel.hpp"
-#include "window.hpp"
 
 namespace rdquant::entropy {
 namespace {

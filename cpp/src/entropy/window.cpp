@@ -1,4 +1,4 @@
-#include "window.hpp"
+#include "entropy/window.hpp"
 
 #include "rdquant/core/cpu.hpp"
 

@@ -1,7 +1,7 @@
 // Everything here is local or intrinsic: code built for one set must not be linked into another.
 #include <immintrin.h>
 
-#include "window.hpp"
+#include "entropy/window.hpp"
 
 namespace rdquant::entropy {
 namespace {

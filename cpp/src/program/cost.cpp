@@ -1,6 +1,6 @@
 #include <algorithm>
 
-#include "builder.hpp"
+#include "program/lower/builder.hpp"
 
 namespace rdquant::program {
 namespace {

@@ -4,7 +4,7 @@
 #include <type_traits>
 #include <utility>
 
-#include "builder.hpp"
+#include "program/lower/builder.hpp"
 
 namespace rdquant::program {
 namespace {

@@ -1,7 +1,7 @@
 // Which programs may be run row by row.
 #include <algorithm>
 
-#include "builder.hpp"
+#include "program/lower/builder.hpp"
 
 namespace rdquant::program {
 namespace {

@@ -2,7 +2,7 @@
 #include <algorithm>
 #include <array>
 
-#include "kernels.hpp"
+#include "quant/kernels.hpp"
 #include "rdquant/core/error.hpp"
 #include "rdquant/core/parallel.hpp"
 #include "rdquant/core/stream.hpp"

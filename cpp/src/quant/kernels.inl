@@ -9,7 +9,7 @@
 #include <immintrin.h>
 #endif
 
-#include "kernels.hpp"
+#include "quant/kernels.hpp"
 
 namespace rdquant::quant {
 namespace {

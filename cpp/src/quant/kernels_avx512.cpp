@@ -1,2 +1,2 @@
 #define RDQUANT_KERNELS_ISA avx512
-#include "kernels.inl"
+#include "quant/kernels.inl"

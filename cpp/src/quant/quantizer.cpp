@@ -8,7 +8,7 @@
 #include <limits>
 #include <string>
 
-#include "kernels.hpp"
+#include "quant/kernels.hpp"
 #include "rdquant/core/cpu.hpp"
 #include "rdquant/core/error.hpp"
 

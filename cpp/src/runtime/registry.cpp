@@ -1,9 +1,9 @@
 #include <array>
 
-#include "backends/onednn/onednn.hpp"
-#include "backends/reference/reference.hpp"
 #include "rdquant/core/error.hpp"
 #include "rdquant/runtime/backend.hpp"
+#include "runtime/native/native.hpp"
+#include "runtime/reference/reference.hpp"
 
 namespace rdquant::runtime {
 

@@ -13,7 +13,7 @@
 #include "rdquant/core/error.hpp"
 #include "rdquant/core/parallel.hpp"
 #include "rdquant/program/memory.hpp"
-#include "results.hpp"
+#include "runtime/results.hpp"
 
 namespace rdquant::runtime {
 namespace {

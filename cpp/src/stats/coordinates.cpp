@@ -1,7 +1,7 @@
 #include <algorithm>
 #include <cmath>
 
-#include "fitters.hpp"
+#include "stats/fitters.hpp"
 
 namespace rdquant::stats {
 namespace {

@@ -3,8 +3,8 @@
 #include <cmath>
 #include <string>
 
-#include "family_structs.hpp"
 #include "rdquant/core/error.hpp"
+#include "stats/family_structs.hpp"
 
 namespace rdquant::stats {
 namespace {

@@ -9,7 +9,7 @@
 #include <utility>
 
 #include "rdquant/stats/families.hpp"
-#include "special.hpp"
+#include "stats/special.hpp"
 
 namespace rdquant::stats {
 

@@ -4,8 +4,8 @@
 #include <limits>
 #include <utility>
 
-#include "fitters.hpp"
 #include "rdquant/core/error.hpp"
+#include "stats/fitters.hpp"
 
 namespace rdquant::stats {
 namespace {

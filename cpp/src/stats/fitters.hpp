@@ -3,7 +3,7 @@
 #include <span>
 
 #include "rdquant/stats/fit.hpp"
-#include "sample.hpp"
+#include "stats/sample.hpp"
 
 namespace rdquant::stats {
 

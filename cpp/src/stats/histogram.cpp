@@ -8,10 +8,10 @@
 #include <numeric>
 #include <string>
 
-#include "kernels.hpp"
 #include "rdquant/core/error.hpp"
 #include "rdquant/core/parallel.hpp"
 #include "rdquant/stats/moments.hpp"
+#include "stats/kernels.hpp"
 
 namespace rdquant::stats {
 namespace {

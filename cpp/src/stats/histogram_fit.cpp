@@ -3,9 +3,9 @@
 #include <cmath>
 #include <numeric>
 
-#include "family_structs.hpp"
-#include "fitters.hpp"
-#include "optimise.hpp"
+#include "stats/family_structs.hpp"
+#include "stats/fitters.hpp"
+#include "stats/optimise.hpp"
 
 namespace rdquant::stats {
 

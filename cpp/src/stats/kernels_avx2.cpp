@@ -1,2 +1,2 @@
 #define RDQUANT_KERNELS kernels_avx2
-#include "kernels_body.hpp"
+#include "stats/kernels_body.hpp"

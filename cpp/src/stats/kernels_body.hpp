@@ -4,7 +4,7 @@
 
 #include <cstring>
 
-#include "kernels.hpp"
+#include "stats/kernels.hpp"
 
 namespace rdquant::stats {
 namespace {

@@ -2,9 +2,9 @@
 #include <algorithm>
 #include <cmath>
 
-#include "family_structs.hpp"
-#include "fitters.hpp"
-#include "optimise.hpp"
+#include "stats/family_structs.hpp"
+#include "stats/fitters.hpp"
+#include "stats/optimise.hpp"
 
 namespace rdquant::stats {
 namespace {

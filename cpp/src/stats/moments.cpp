@@ -4,9 +4,9 @@
 #include <cmath>
 #include <string>
 
-#include "kernels.hpp"
 #include "rdquant/core/error.hpp"
 #include "rdquant/core/parallel.hpp"
+#include "stats/kernels.hpp"
 
 namespace rdquant::stats {
 namespace {

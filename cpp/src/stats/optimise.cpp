@@ -1,4 +1,4 @@
-#include "optimise.hpp"
+#include "stats/optimise.hpp"
 
 #include <Eigen/Cholesky>
 #include <Eigen/Core>

@@ -1,4 +1,4 @@
-#include "sample.hpp"
+#include "stats/sample.hpp"
 
 #include <algorithm>
 #include <array>
@@ -8,8 +8,8 @@
 #include <numeric>
 #include <utility>
 
-#include "kernels.hpp"
 #include "rdquant/core/parallel.hpp"
+#include "stats/kernels.hpp"
 
 namespace rdquant::stats {
 namespace {

@@ -1,4 +1,4 @@
-#include "special.hpp"
+#include "stats/special.hpp"
 
 #include <math.h>  // lgamma_r
 

@@ -3,7 +3,7 @@
 // for one set must not be linked into another.
 #include <cstring>
 
-#include "kernels.hpp"
+#include "train/kernels.hpp"
 
 namespace rdquant::train {
 namespace {

@@ -1,2 +1,2 @@
 #define RDQUANT_KERNELS_ISA avx2
-#include "kernels.inl"
+#include "train/kernels.inl"

@@ -1,2 +1,2 @@
 #define RDQUANT_KERNELS_ISA baseline
-#include "kernels.inl"
+#include "train/kernels.inl"

@@ -5,10 +5,10 @@
 #include <string>
 #include <vector>
 
-#include "kernels.hpp"
 #include "rdquant/core/cpu.hpp"
 #include "rdquant/core/error.hpp"
 #include "rdquant/core/parallel.hpp"
+#include "train/kernels.hpp"
 
 namespace rdquant::train {
 namespace {

@@ -39,16 +39,16 @@
 ///              with row or column scales, byte: 4·(row step − 1) + column step − 1; if any of flags 2 … 16,
 ///              block, coded: predictors (a tap: bias, up, past taps, newest first), then row scales, column
 ///              scales, tap scales in steps
-///     coded    adaptive binary arithmetic code of integers, cpp/src/codec/binary_coder.hpp, which begins as
-///              `Coders` in cpp/src/codec/model.cpp says
+///     coded    adaptive binary arithmetic code of integers, cpp/src/codec/mixing/binary_coder.hpp, which begins as
+///              `Coders` in cpp/src/codec/model/model.cpp says
 ///
 /// The mean of level (row, column, tap) in 1/64 is 4·bias + up·c(row − 1) + Σ past[j]·c(tap − 1 − j), rounded
 /// to 1/16 by (sum + 2) >> 2; row − 1 within the same part only. Its scale is row + column + tap, 0 … 95, σ =
 /// 2^((scale − 31)/8). Symbols are residuals c − ((mean + 8) >> 4) from −W (symbol 0) to W; the two outermost
 /// mean "at least W", the excess follows as varint in order of decoding. A closed window is one without
 /// excesses: they mean W. How a symbol's interval out of 65536
-/// follows from mean and scale is `symbol_start` in cpp/src/codec/lanes.hpp, with tables made from integers
-/// by cpp/src/codec/density.cpp: the same bytes give the same levels on every machine.
+/// follows from mean and scale is `symbol_start` in cpp/src/codec/rans/streams.hpp, with tables made from integers
+/// by cpp/src/codec/model/density.cpp: the same bytes give the same levels on every machine.
 ///
 /// The levels of a trellis are a path in Ungerboeck's code of 2^ν states, whose parity check polynomials
 /// (h0, h1) are, in octal, (13, 4) for ν = 3 and (45, 10) for ν = 5. Kernel q of a part follows kernel q − M
@@ -68,10 +68,10 @@
 /// 2^16. At the end all words are taken and every state is 2^16 + h; the lanes' h, two bytes each, low first,
 /// without the zero bytes at the end of them all, are a section of the tail's kernels, of 8 lanes after 16 or
 /// 32 and of one after 2 … 8. A damaged part does not pass. A part of method 3: decisions about one residual
-/// after the other, mixed as in cpp/src/codec/mixed.cpp.
+/// after the other, mixed as in cpp/src/codec/mixing/mixed.cpp.
 ///
 /// Method 5 is as method 3, but its parts are larger, and rows are also predicted from earlier ones of the
-/// part that are like them, as cpp/src/codec/references.hpp says. A path of a trellis has as many rows as a
+/// part that are like them, as cpp/src/codec/mixing/references.hpp says. A path of a trellis has as many rows as a
 /// part of method 3 would: R = ⌈rows/max(1, ⌊(n + 2^17)/2^18⌋)⌉ of n levels; each R rows of a part begin
 /// another.
 ///

@@ -1,10 +1,10 @@
 #include <algorithm>
 #include <array>
 
+#include "program/evaluate/steps.hpp"
+#include "program/evaluate/walk.hpp"
+#include "program/evaluate/window.hpp"
 #include "rdquant/core/parallel.hpp"
-#include "steps.hpp"
-#include "walk.hpp"
-#include "window.hpp"
 
 namespace rdquant::program::plain {
 namespace {

@@ -2,7 +2,7 @@
 
 #include <variant>
 
-#include "steps.hpp"
+#include "program/evaluate/steps.hpp"
 
 namespace rdquant::program {
 

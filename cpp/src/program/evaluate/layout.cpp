@@ -1,8 +1,8 @@
 #include <algorithm>
 #include <cstring>
 
-#include "steps.hpp"
-#include "walk.hpp"
+#include "program/evaluate/steps.hpp"
+#include "program/evaluate/walk.hpp"
 
 /// Steps that move elements and compute nothing.
 namespace rdquant::program::plain {

@@ -1,8 +1,8 @@
 #include <algorithm>
 
+#include "program/evaluate/steps.hpp"
+#include "program/evaluate/walk.hpp"
 #include "rdquant/core/parallel.hpp"
-#include "steps.hpp"
-#include "walk.hpp"
 
 namespace rdquant::program::plain {
 namespace {

@@ -1,7 +1,7 @@
 #include <algorithm>
 
-#include "steps.hpp"
-#include "walk.hpp"
+#include "program/evaluate/steps.hpp"
+#include "program/evaluate/walk.hpp"
 
 namespace rdquant::program::plain {
 namespace {

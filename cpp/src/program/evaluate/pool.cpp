@@ -1,8 +1,8 @@
 #include <algorithm>
 
+#include "program/evaluate/steps.hpp"
+#include "program/evaluate/window.hpp"
 #include "rdquant/core/parallel.hpp"
-#include "steps.hpp"
-#include "window.hpp"
 
 namespace rdquant::program::plain {
 namespace {

@@ -2,9 +2,9 @@
 #include <limits>
 #include <type_traits>
 
+#include "program/evaluate/steps.hpp"
+#include "program/evaluate/walk.hpp"
 #include "rdquant/program/evaluate.hpp"
-#include "steps.hpp"
-#include "walk.hpp"
 
 namespace rdquant::program::plain {
 namespace {

@@ -1,8 +1,8 @@
 #include <algorithm>
 #include <numeric>
 
-#include "steps.hpp"
-#include "walk.hpp"
+#include "program/evaluate/steps.hpp"
+#include "program/evaluate/walk.hpp"
 
 namespace rdquant::program::plain {
 namespace {

@@ -2,8 +2,8 @@
 
 #include <algorithm>
 
+#include "program/evaluate/types.hpp"
 #include "rdquant/program/step.hpp"
-#include "types.hpp"
 
 /// One function per alternative of Operation; step.hpp says what each one's inputs and outputs are.
 namespace rdquant::program::plain {

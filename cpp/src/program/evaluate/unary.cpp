@@ -1,7 +1,7 @@
 #include <algorithm>
 #include <array>
 
-#include "steps.hpp"
+#include "program/evaluate/steps.hpp"
 
 namespace rdquant::program::plain {
 namespace {

@@ -5,7 +5,7 @@
 #include <span>
 #include <vector>
 
-#include "types.hpp"
+#include "program/evaluate/types.hpp"
 
 /// Walks through the index space of an array, with an offset per operand.
 namespace rdquant::program::plain {

@@ -2,8 +2,8 @@
 
 #include <array>
 
+#include "program/evaluate/types.hpp"
 #include "rdquant/program/step.hpp"
-#include "types.hpp"
 
 namespace rdquant::program::plain {
 

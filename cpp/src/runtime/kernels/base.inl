@@ -13,8 +13,8 @@
 #include <immintrin.h>
 #endif
 
-#include "kernels.hpp"
 #include "rdquant/core/error.hpp"
+#include "runtime/kernels/float32/kernels.hpp"
 
 namespace rdquant::runtime::kernels {
 namespace {

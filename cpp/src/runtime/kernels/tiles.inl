@@ -2,7 +2,7 @@
 // number of the image.
 #pragma once
 
-#include "base.inl"
+#include "runtime/kernels/base.inl"
 
 namespace rdquant::runtime::kernels {
 namespace {

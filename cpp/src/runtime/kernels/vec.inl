@@ -1,7 +1,7 @@
 // Vec: kBlock floats. The only place with intrinsics.
 #pragma once
 
-#include "base.inl"
+#include "runtime/kernels/base.inl"
 
 namespace rdquant::runtime::kernels {
 namespace {

@@ -1,0 +1,308 @@
+#include "codec/rans/streams.hpp"
+
+#include <algorithm>
+#include <bit>
+
+#include "codec/rans/scalar_stream.hpp"
+#include "rdquant/core/cpu.hpp"
+
+namespace rdquant::codec {
+namespace {
+
+/// The symbol whose interval holds `slot`, or one near it.
+std::uint32_t first_guess(const Tables& tables, const Prediction& p, std::uint32_t slot) {
+  if (tables.model.table) {
+    const std::uint32_t bin = tables.bins[slot / kBinSlots];
+    return (bin >> 16) + (slot > (bin & 0xffff) ? 1 : 0);
+  }
+  const std::int32_t window = tables.model.window;
+  const float fraction = static_cast<float>(p.mean - 16 * rounded(p.mean) + 8) / 16.0F;
+  const float above = tables.guesses.at(slot, p.multiplier) + fraction + static_cast<float>(window);
+  return static_cast<std::uint32_t>(std::clamp(static_cast<std::int32_t>(above), 0, 2 * window));
+}
+
+/// The symbol whose interval holds `slot`, from that of residual 0 outwards. Nothing depends on the slot but
+/// the direction, which the processor guesses right more often than not.
+Interval find_outwards(const Tables& tables, const Prediction& p, std::uint32_t slot) {
+  const auto start_of = [&](std::uint32_t s) {
+    return symbol_start(tables.model, tables.cells, p.mean, p.multiplier, s, p.dead);
+  };
+  auto symbol = static_cast<std::uint32_t>(tables.model.window);
+  std::uint32_t first = start_of(symbol), next = start_of(symbol + 1);
+  while (slot >= next) {  // the last symbol's interval ends at kTotal
+    ++symbol;
+    first = next;
+    next = start_of(symbol + 1);
+  }
+  while (slot < first) {  // symbol 0 starts at 0
+    --symbol;
+    next = first;
+    first = start_of(symbol);
+  }
+  return {symbol, first, next - first};
+}
+
+/// The prediction of level (kernel q, tap t), halved where levels are the path of a trellis.
+Prediction predicted(const LaneTask& task, std::size_t q, std::size_t t) {
+  Prediction p = prediction_at(*task.model, task.kernel_scales, q, t, task.out);
+  if (task.model->trellis()) halve(p, task.chains->odd(q, t));
+  return p;
+}
+
+/// The level that a symbol means at (kernel q, tap t), with which its chain goes on.
+std::int32_t take_level(const LaneTask& task, const Prediction& p, std::uint32_t symbol, std::size_t q,
+                        std::size_t t) {
+  const std::int32_t coded = level_of(*task.model, p, symbol, *task.excess);
+  if (!task.model->trellis()) return coded;
+  const std::int32_t level = 2 * coded + (task.chains->odd(q, t) ? 1 : 0);
+  task.chains->take(q, t, level);
+  return level;
+}
+
+void read_states(Reader& in, std::span<std::uint32_t> states) {
+  std::uint64_t held = 0;
+  int bits = 0;
+  const auto take = [&](int width) {
+    for (; bits < width; bits += 8) held |= static_cast<std::uint64_t>(in.byte()) << bits;
+    const auto value = static_cast<std::uint32_t>(held & ((std::uint64_t{1} << width) - 1));
+    held >>= width;
+    bits -= width;
+    return value;
+  };
+  for (std::uint32_t& x : states) {
+    const int below = static_cast<int>(take(4)) + 16;
+    x = (1U << below) | take(below);
+  }
+}
+
+using Kernel = bool (*)(LaneTask&);
+
+Kernel kernel_for(const Model& model, [[maybe_unused]] std::size_t lanes) {
+  if (model.trellis()) return decode_lanes_plain;
+#if defined(__x86_64__)
+  const core::Isa isa = core::selected_isa();
+  if (lanes >= 16 && isa == core::Isa::avx512) return decode_lanes_avx512;
+  if (lanes >= 8 && isa >= core::Isa::avx2) return decode_lanes_avx2;
+#endif
+  return decode_lanes_plain;
+}
+
+/// Kernels of the task, one after the other, from a stream of one state; this is the definition.
+void decode_stream_plain(const LaneTask& task, StreamDecoder& stream) {
+  const std::size_t taps = task.model->grid.taps;
+  for (std::size_t q = task.first; q < task.last; ++q) {
+    for (std::size_t t = 0; t < taps; ++t) {
+      const Prediction p = predicted(task, q, t);
+      const Interval found = find_interval(*task.tables, p, stream.slot());
+      stream.take(found.start, found.width);
+      task.out[q * taps + t] = take_level(task, p, found.symbol, q, t);
+    }
+  }
+}
+
+using StreamKernel = void (*)(const LaneTask&, StreamDecoder&);
+
+StreamKernel stream_kernel_for(const Model& model) {
+  if (model.table || model.trellis()) return decode_stream_plain;
+#if defined(__x86_64__)
+  const core::Isa isa = core::selected_isa();
+  if (isa == core::Isa::avx512) return decode_stream_avx512;
+  if (isa == core::Isa::avx2) return decode_stream_avx2;
+#endif
+  return decode_stream_plain;
+}
+
+/// Kernels of the task: those of the lanes, then those that the lanes' states hold.
+void decode_section(LaneTask task, Reader& in) {
+  if (task.lanes == 1) {
+    StreamDecoder stream(in.rest());
+    stream_kernel_for (*task.model)(task, stream);
+    if (!stream.finished()) in.fail("a stream that does not end where it began");
+    return;
+  }
+  const std::size_t end = task.last, lanes = task.lanes;
+  task.last -= static_cast<std::size_t>(in.bounded(task.last - task.first, "kernels of the tail"));
+  read_states(in, std::span(task.states).first(lanes));
+  const auto words = in.rest();
+  std::vector<std::uint8_t> padded(words.size() + kPadding);
+  std::copy(words.begin(), words.end(), padded.begin());
+  task.words = padded.data();
+  task.words_end = padded.data() + words.size();
+  if (!kernel_for(*task.model, lanes)(task)) in.fail("the words end before the levels");
+  if (task.words != task.words_end) in.fail("words left over");
+  std::array<std::uint8_t, 2 * kMaxLanes> tail{};
+  std::size_t held = 0;
+  for (std::size_t i = 0; i < lanes; ++i) {
+    if (task.states[i] >> 16 != 1) in.fail("lane " + std::to_string(i) + " does not end where it began");
+    for (std::size_t b = 0; b < 2; ++b) {
+      tail[2 * i + b] = static_cast<std::uint8_t>(task.states[i] >> (8 * b));
+      if (tail[2 * i + b] != 0) held = 2 * i + b + 1;
+    }
+  }
+  if (task.last == end) {
+    if (held != 0) in.fail("lanes that hold more than they should");
+    return;
+  }
+  task.first = task.last;
+  task.last = end;
+  task.lanes = tail_lanes(lanes);
+  Reader rest(std::span<const std::uint8_t>(tail).first(held),
+              in.section() + ", tail of " + std::to_string(lanes) + " lanes");
+  decode_section(task, rest);
+}
+
+}  // namespace
+
+// By halving, unless it is the guess or next to it.
+Interval find_interval(const Tables& tables, const Prediction& p, std::uint32_t slot) {
+  const Model& model = tables.model;
+  if (!model.table && p.multiplier >= kNarrow) return find_outwards(tables, p, slot);
+  const auto start_of = [&](std::uint32_t s) {
+    return symbol_start(model, tables.cells, p.mean, p.multiplier, s, p.dead);
+  };
+  std::uint32_t guess = first_guess(tables, p, slot), first = start_of(guess), next = start_of(guess + 1);
+  if (slot >= next) {
+    ++guess;
+    first = next;
+    next = start_of(guess + 1);
+  } else if (slot < first) {
+    --guess;  // symbol 0 starts at 0
+    next = first;
+    first = start_of(guess);
+  }
+  if (first <= slot && slot < next) return {guess, first, next - first};
+  std::uint32_t low = 0, high = model.symbols();
+  Interval found{0, 0, kTotal};
+  std::uint32_t end = kTotal;
+  while (high - low > 1) {
+    const std::uint32_t middle = (low + high) / 2;
+    const std::uint32_t start = start_of(middle);
+    if (start <= slot) {
+      low = middle;
+      found.start = start;
+    } else {
+      high = middle;
+      end = start;
+    }
+  }
+  found.symbol = low;
+  found.width = end - found.start;
+  return found;
+}
+
+std::int32_t level_of(const Model& model, const Prediction& p, std::uint32_t symbol, Reader& excess) {
+  auto level = static_cast<std::int32_t>(symbol);
+  if (model.table) return level;
+  level += rounded(p.mean) - model.window;
+  const bool last = symbol == static_cast<std::uint32_t>(2 * model.window);
+  return !model.closed && (symbol == 0 || last) ? with_excess(level, last, excess) : level;
+}
+
+Tables::Tables(const Model& m) : model(m) {
+  if (!m.table) {
+    cells = cells_for(m.shape, m.symbols(), m.one_sided);
+    guesses = Guesses(m.shape, m.symbols(), m.one_sided);
+    return;
+  }
+  std::uint32_t symbol = 0;
+  for (std::uint32_t slot = 0; slot < kTotal; slot += kBinSlots) {
+    while (m.cumulated[symbol + 1] <= slot) ++symbol;
+    bins.push_back((symbol << 16) | (m.cumulated[symbol + 1] - 1));
+  }
+}
+
+std::unique_ptr<std::int16_t[]> kernel_scales(const Model& model, std::size_t first_row, std::size_t rows) {
+  const std::size_t cols = model.grid.cols;
+  auto scales = std::make_unique_for_overwrite<std::int16_t[]>(rows * cols + kMaxLanes);
+  std::fill_n(scales.get() + rows * cols, kMaxLanes, std::int16_t{0});
+  if (model.table) {
+    std::fill_n(scales.get(), rows * cols, std::int16_t{0});
+    return scales;
+  }
+  const std::vector<std::int16_t> of_cols(model.col_scales.begin(), model.col_scales.end());
+  for (std::size_t o = 0; o < rows; ++o) {
+    std::int16_t* const to = scales.get() + o * cols;
+    const auto row = static_cast<std::int16_t>(model.row_scales[first_row + o]);
+    for (std::size_t i = 0; i < cols; ++i) to[i] = static_cast<std::int16_t>(row + of_cols[i]);
+  }
+  return scales;
+}
+
+Prediction prediction_at(const Model& model, const std::int16_t* scales, std::size_t q, std::size_t t,
+                         const std::int32_t* levels) noexcept {
+  if (model.table) return {};
+  const std::size_t taps = model.grid.taps;
+  Prediction p;
+  p.dead = model.dead;
+  if (!model.predictors.empty()) {
+    const std::int32_t* kernel = levels + q * taps;
+    const std::int32_t* above = q >= model.grid.cols ? kernel - model.grid.cols * taps : nullptr;
+    p.mean = predict(model.predictors[t], kernel, t, above);
+  }
+  p.multiplier = kMultipliers[static_cast<std::size_t>(clamp_scale(scales[q] + model.tap_scales[t]))];
+  return p;
+}
+
+std::int32_t with_excess(std::int32_t level, bool positive, Reader& excess) {
+  const auto more = static_cast<std::int32_t>(
+      excess.bounded(static_cast<std::uint64_t>(4) * kReach, "residual beyond the window"));
+  level += positive ? more : -more;
+  if (level < -2 * kReach || level > 2 * kReach) {
+    excess.fail("level " + std::to_string(level) + " beyond the coarse range");
+  }
+  return level;
+}
+
+bool decode_lanes_plain(LaneTask& task) {
+  const Model& model = *task.model;
+  const Tables& tables = *task.tables;
+  const std::size_t taps = model.grid.taps;
+  for (std::size_t first = task.first; first < task.last; first += task.lanes) {
+    const std::size_t active = std::min(task.lanes, task.last - first);
+    for (std::size_t t = 0; t < taps; ++t) {
+      for (std::size_t lane = 0; lane < active; ++lane) {
+        const std::size_t q = first + lane;
+        const Prediction p = predicted(task, q, t);
+        std::uint32_t& x = task.states[lane];
+        const Interval found = find_interval(tables, p, x & 0xffff);
+        x = found.width * (x >> 16) + (x & 0xffff) - found.start;
+        if (x < kTotal) {
+          x = (x << 16) | task.words[0] | (static_cast<std::uint32_t>(task.words[1]) << 8);
+          task.words += 2;
+        }
+        task.out[q * taps + t] = take_level(task, p, found.symbol, q, t);
+      }
+      if (task.words > task.words_end) return false;
+    }
+  }
+  return true;
+}
+
+void decode_rows(const Tables& tables, std::size_t first_row, std::size_t rows, std::size_t lanes,
+                 Reader& excess, Reader& in, std::int32_t* levels) {
+  if (tables.model.uses_up() && tables.model.grid.cols < lanes) {
+    in.fail("prediction from a row that is not decoded yet");
+  }
+  if (tables.model.trellis() && tables.model.chains < lanes) {
+    in.fail("fewer chains of a trellis than lanes");
+  }
+  const auto scales = kernel_scales(tables.model, first_row, rows);
+  decode_kernels(tables, scales.get(), rows * tables.model.grid.cols, lanes, excess, in, levels);
+}
+
+void decode_kernels(const Tables& tables, const std::int16_t* scales, std::size_t kernels, std::size_t lanes,
+                    Reader& excess, Reader& in, std::int32_t* levels) {
+  ChainStates chains(tables.model, kernels);
+  LaneTask task;
+  task.model = &tables.model;
+  task.tables = &tables;
+  task.last = kernels;
+  task.lanes = lanes;
+  task.kernel_scales = scales;
+  task.excess = &excess;
+  task.out = levels;
+  task.chains = &chains;
+  decode_section(task, in);
+}
+
+}  // namespace rdquant::codec

@@ -1,0 +1,205 @@
+// Arithmetic on levels of 8 bits, by the rule that step.hpp states.
+#include <algorithm>
+
+#include "program/evaluate/steps.hpp"
+#include "program/evaluate/walk.hpp"
+#include "program/evaluate/window.hpp"
+#include "rdquant/core/parallel.hpp"
+
+namespace rdquant::program::plain {
+namespace {
+
+/// All levels as int32. @throws Unsupported  other types than u8 and i8
+std::vector<std::int32_t> levels(const TensorView& view) {
+  const auto count = static_cast<std::size_t>(size_of(view.shape));
+  if (view.dtype == DType::u8) return {view.as<std::uint8_t>(), view.as<std::uint8_t>() + count};
+  if (view.dtype == DType::i8) return {view.as<std::int8_t>(), view.as<std::int8_t>() + count};
+  refuse("arithmetic on levels", view.dtype);
+}
+
+std::int32_t level_at(const TensorView& view, std::int64_t i) {
+  return view.dtype == DType::u8 ? static_cast<std::int32_t>(view.as<std::uint8_t>()[i])
+                                 : static_cast<std::int32_t>(view.as<std::int8_t>()[i]);
+}
+
+std::int32_t level_of(std::uint8_t byte, DType dtype) {
+  return dtype == DType::u8 ? static_cast<std::int32_t>(byte)
+                            : static_cast<std::int32_t>(static_cast<std::int8_t>(byte));
+}
+
+float number_at(const TensorView& view, std::size_t i) {
+  return view.as<float>()[size_of(view.shape) == 1 ? 0 : i];
+}
+
+/// clamp(round(value) + zero, low, high), ties to even; NaN gives `low`.
+std::int32_t rounded(float value, std::int32_t zero, std::int32_t low, std::int32_t high) {
+  const auto least = static_cast<float>(low - zero), most = static_cast<float>(high - zero);
+  const float clamped = std::min(value > least ? value : least, most);
+  constexpr float kShift = 1.5F * (1U << 23U);  // beside it, only whole numbers have a place
+  return static_cast<std::int32_t>((clamped + kShift) - kShift) + zero;
+}
+
+float activated(const Activation& activation, float value) {
+  if (activation == Activation{}) return value;
+  double number = value;
+  activate(activation, &number, 1);
+  return static_cast<float>(number);
+}
+
+std::int32_t requantized(const Requantize& to, float value) {
+  return rounded(activated(to.activation, value) * to.scale, to.zero, to.low, to.high);
+}
+
+std::int32_t combined(const LevelBinary& step, std::int32_t a, std::int32_t b) {
+  const std::int32_t x = a - step.a_zero, y = b - step.b_zero;
+  const float value = step.function == BinaryFunction::mul
+                          ? static_cast<float>(x * y) * step.a_scale
+                          : static_cast<float>(x) * step.a_scale + static_cast<float>(y) * step.b_scale;
+  return rounded(value, step.zero, step.low, step.high);
+}
+
+/// What follows the sums of one convolution.
+struct Ending {
+  const LevelConvolution& step;
+  Inputs inputs;
+  const MutableTensorView& y;
+
+  [[nodiscard]] float value(std::int32_t sum, std::size_t k) const {
+    const TensorView bias = at(inputs, 3), scale = at(inputs, 7);
+    const float multiplier =
+        present(scale) ? number_at(inputs[2], k) * number_at(scale, 0) : number_at(inputs[2], k);
+    float v = static_cast<float>(sum) * multiplier;
+    if (present(bias) && bias.dtype == DType::f32) v = v + bias.as<float>()[k];
+    return v;
+  }
+
+  void finish(std::int32_t sum, std::size_t k, std::int64_t place) const {
+    const float v = value(sum, k);
+    if (y.dtype == DType::f32) {
+      y.as<float>()[place] = as_float(v, place);
+    } else {
+      y.as<std::uint8_t>()[place] = static_cast<std::uint8_t>(as_level(v, place));
+    }
+  }
+
+ private:
+  [[nodiscard]] float as_float(float v, std::int64_t place) const {
+    const TensorView residual = at(inputs, 4);
+    const float other = present(residual) ? residual.as<float>()[place] : 0.0F;
+    if (!present(residual)) return activated(step.requantize.activation, v);
+    return step.residual_last ? activated(step.requantize.activation, v) + other
+                              : activated(step.requantize.activation, v + other);
+  }
+
+  [[nodiscard]] std::int32_t as_level(float v, std::int64_t place) const {
+    const TensorView residual = at(inputs, 4), table = at(inputs, 5);
+    std::int32_t q = requantized(step.requantize, v);
+    if (present(table)) q = level_of(table.as<std::uint8_t>()[static_cast<std::uint8_t>(q)], y.dtype);
+    return present(residual) ? combined(step.sum, q, level_at(residual, place)) : q;
+  }
+};
+
+/// Σ (x − x_zero) · w under one window; taps outside the image add nothing.
+struct Products {
+  const Spatial& s;
+  const std::vector<std::int32_t>&x, &w;
+  std::int64_t channels, depth, taps;
+  std::int32_t zero;
+
+  [[nodiscard]] std::int32_t sum(std::int64_t image, std::int64_t group, std::int64_t k, std::int64_t row,
+                                 std::int64_t column) const {
+    std::int32_t total = 0;
+    for (std::int64_t c = 0; c < depth; ++c) {
+      const std::int64_t plane = (image * channels + group * depth + c) * s.in[1] * s.in[2];
+      const std::int32_t* filter = &w[static_cast<std::size_t>((k * depth + c) * taps)];
+      for (std::int64_t i = 0; i < s.kernel[1]; ++i) {
+        const std::int64_t h = row * s.stride[1] - s.begin[1] + i * s.dilation[1];
+        for (std::int64_t j = 0; j < s.kernel[2]; ++j) {
+          const std::int64_t v = column * s.stride[2] - s.begin[2] + j * s.dilation[2];
+          if (h < 0 || h >= s.in[1] || v < 0 || v >= s.in[2]) continue;
+          total +=
+              (x[static_cast<std::size_t>(plane + h * s.in[2] + v)] - zero) * filter[i * s.kernel[2] + j];
+        }
+      }
+    }
+    return total;
+  }
+};
+
+}  // namespace
+
+void compute(const LevelConvolution& step, Inputs inputs, Outputs outputs, int threads) {
+  const TensorView &x = inputs[0], &w = inputs[1], bias = at(inputs, 3), zero = at(inputs, 6);
+  const MutableTensorView& y = outputs[0];
+  if (size_of(y.shape) == 0) return;
+  const Spatial s(step.window, x.shape, y.shape);
+  const std::vector<std::int32_t> from = levels(x), weights = levels(w);
+  const std::int64_t filters = w.shape[0], plane = s.out[1] * s.out[2];
+  const Products products{s,
+                          from,
+                          weights,
+                          x.shape[1],
+                          w.shape[1],
+                          s.kernel[1] * s.kernel[2],
+                          present(zero) ? level_at(zero, 0) : step.x_zero};
+  const Ending ending{step, inputs, y};
+  const bool whole = present(bias) && bias.dtype == DType::i32;
+  const auto planes = static_cast<std::size_t>(x.shape[0] * filters);
+  core::parallel_for(planes, 1, threads, [&](std::size_t begin, std::size_t end) {
+    for (auto p = static_cast<std::int64_t>(begin); p < static_cast<std::int64_t>(end); ++p) {
+      const std::int64_t k = p % filters, group = k / (filters / step.groups);
+      const std::int32_t start = whole ? bias.as<std::int32_t>()[k] : 0;
+      for (std::int64_t i = 0; i < plane; ++i) {
+        const std::int32_t sum = products.sum(p / filters, group, k, i / s.out[2], i % s.out[2]);
+        ending.finish(start + sum, static_cast<std::size_t>(k), p * plane + i);
+      }
+    }
+  });
+}
+
+void compute(const LevelBinary& step, Inputs inputs, Outputs outputs) {
+  const TensorView &a = inputs[0], &b = inputs[1];
+  const MutableTensorView& y = outputs[0];
+  const Walk<3> walk(y.shape, {dense_strides(y.shape), broadcast_strides(a.shape, y.shape),
+                               broadcast_strides(b.shape, y.shape)});
+  walk.elements([&](const auto& offset) {
+    y.as<std::uint8_t>()[offset[0]] =
+        static_cast<std::uint8_t>(combined(step, level_at(a, offset[1]), level_at(b, offset[2])));
+  });
+}
+
+void compute(const Lookup&, Inputs inputs, Outputs outputs) {
+  const auto *from = inputs[0].as<std::uint8_t>(), *table = inputs[1].as<std::uint8_t>();
+  auto* to = outputs[0].as<std::uint8_t>();
+  for (std::int64_t i = 0; i < size_of(outputs[0].shape); ++i) to[i] = table[from[i]];
+}
+
+void compute(const LevelPool& step, Inputs inputs, Outputs outputs) {
+  const TensorView& x = inputs[0];
+  const MutableTensorView& y = outputs[0];
+  if (size_of(y.shape) == 0) return;
+  const Spatial s(step.window, x.shape, y.shape);
+  const std::vector<std::int32_t> from = levels(x);
+  const std::vector<std::int32_t> ones(static_cast<std::size_t>(s.kernel[1] * s.kernel[2]), 1);
+  const std::vector<std::int32_t> all(from.size(), 1);
+  const Products sums{s, from, ones, x.shape[1], 1, s.kernel[1] * s.kernel[2], step.x_zero};
+  const Products counts{s, all, ones, x.shape[1], 1, s.kernel[1] * s.kernel[2], 0};
+  const std::int64_t plane = s.out[1] * s.out[2];
+  for (std::int64_t p = 0; p < x.shape[0] * x.shape[1]; ++p) {
+    for (std::int64_t i = 0; i < plane; ++i) {
+      const std::int64_t n = p / x.shape[1], c = p % x.shape[1], h = i / s.out[2], v = i % s.out[2];
+      const std::int32_t sum = sums.sum(n, c, 0, h, v);
+      const std::int32_t count =
+          step.count_include_pad ? static_cast<std::int32_t>(ones.size()) : counts.sum(n, c, 0, h, v);
+      const float value =
+          count == 0 ? 0.0F : static_cast<float>(sum) * (step.scale / static_cast<float>(count));
+      if (y.dtype == DType::f32) {
+        y.as<float>()[p * plane + i] = value;
+      } else {
+        y.as<std::uint8_t>()[p * plane + i] = static_cast<std::uint8_t>(requantized(step.requantize, value));
+      }
+    }
+  }
+}
+
+}  // namespace rdquant::program::plain

@@ -1,0 +1,236 @@
+// Levels of 8 bits in place of the numbers that they stand for.
+#include "program/int8/int8.hpp"
+
+#include <algorithm>
+#include <utility>
+
+#include "program/fuse/fuse.hpp"
+
+namespace rdquant::program {
+namespace {
+
+using Rule = bool (*)(LevelWriter&, const Step&);
+constexpr std::array<Rule, 8> kRules = {write_dynamic_layer,  write_level_convolution, write_level_product,
+                                        write_level_function, write_level_binary,      write_level_pool,
+                                        write_level_concat,   write_level_movement};
+
+bool is_level(core::DType dtype) { return dtype == core::DType::u8 || dtype == core::DType::i8; }
+
+}  // namespace
+
+LevelWriter::LevelWriter(Program& program)
+    : program_(program),
+      old_(std::exchange(program.steps, {})),
+      builder_(program),
+      made_(program.values.size(), 0),
+      readers_(program.values.size()),
+      makers_(program.values.size(), old_.size()),
+      done_(old_.size(), false) {
+  for (std::size_t v = 0; v < program.values.size(); ++v) now_.push_back(static_cast<ValueId>(v));
+  for (std::size_t s = 0; s < old_.size(); ++s) {
+    for (const ValueId id : old_[s].inputs) {
+      if (id != kNone) readers_[index(id)].push_back(s);
+    }
+    for (const ValueId id : old_[s].outputs) {
+      if (id != kNone) makers_[index(id)] = s;
+    }
+  }
+  for (const ValueId id : program.outputs) readers_[index(id)].push_back(old_.size());
+}
+
+void LevelWriter::run() {
+  for (std::size_t i = 0; i < old_.size(); ++i) translate(i);
+  for (ValueId& id : program_.outputs) id = number(id);
+}
+
+void LevelWriter::translate(std::size_t i) {
+  if (done_[i]) return;
+  const Step& step = old_[i];
+  if (dequantize(step) || quantize(step)) return;
+  for (const Rule rule : kRules) {
+    if (rule(*this, step)) return;
+  }
+  Step same = step;
+  for (ValueId& id : same.inputs) id = number(id);
+  program_.steps.push_back(std::move(same));
+}
+
+std::optional<Grid> LevelWriter::grid(const Step& step, ValueId levels) const {
+  const ValueId scale = step.inputs[1], zero = input(step, 2);
+  if (!is_level(value(levels).dtype) || !builder_.is_constant(scale)) return std::nullopt;
+  if (value(scale).dtype != core::DType::f32 || value(scale).data.size() != 1) return std::nullopt;
+  if (zero != kNone && (!builder_.is_constant(zero) || value(zero).data.size() != 1)) return std::nullopt;
+  const auto s = static_cast<float>(value(scale).data.numbers().front());
+  if (!(s > 0) || s - s != 0) return std::nullopt;
+  const std::int64_t z = zero == kNone ? 0 : value(zero).data.integers().front();
+  return Grid{s, static_cast<std::int32_t>(z), value(levels).dtype};
+}
+
+bool LevelWriter::dequantize(const Step& step) {
+  if (!std::holds_alternative<Dequantize>(step.operation)) return false;
+  const auto found = grid(step, step.inputs[0]);
+  if (!found || value(step.outputs[0]).dtype != core::DType::f32) return false;
+  sources_[step.outputs[0]] = {renamed(step.inputs[0]), *found, step.inputs[1], input(step, 2)};
+  return true;
+}
+
+bool LevelWriter::quantize(const Step& step) {
+  if (!std::holds_alternative<Quantize>(step.operation)) return false;
+  const Source* from = source(step.inputs[0]);
+  const auto to = grid(step, step.outputs[0]);
+  if (from == nullptr || !to) return false;
+  for (const ValueId id : {step.inputs[1], input(step, 2), from->scale, from->zero}) {
+    if (id != kNone) static_cast<void>(builder_.bake(id));
+  }
+  if (from->grid == *to) {
+    now_[index(step.outputs[0])] = from->levels;
+  } else {
+    look_up(from->levels, table_between(from->grid, *to), step.outputs[0], step.node);
+  }
+  return true;
+}
+
+const LevelWriter::Source* LevelWriter::source(ValueId id) const {
+  const auto found = sources_.find(id);
+  return found == sources_.end() ? nullptr : &found->second;
+}
+
+void LevelWriter::bake(const Source& source) {
+  for (const ValueId id : {source.scale, source.zero}) {
+    if (id != kNone) static_cast<void>(builder_.bake(id));
+  }
+}
+
+std::optional<LevelWriter::Target> LevelWriter::target(ValueId id) const {
+  const std::vector<std::size_t>& readers = readers_[index(id)];
+  if (readers.size() != 1 || readers[0] >= old_.size()) return std::nullopt;
+  const Step& step = old_[readers[0]];
+  if (!std::holds_alternative<Quantize>(step.operation)) return std::nullopt;
+  const auto found = grid(step, step.outputs[0]);
+  if (!found) return std::nullopt;
+  return Target{readers[0], step.outputs[0], *found};
+}
+
+const Step* LevelWriter::maker(ValueId id) const {
+  if (id == kNone || index(id) >= makers_.size() || makers_[index(id)] == old_.size()) return nullptr;
+  return &old_[makers_[index(id)]];
+}
+
+const Step* LevelWriter::reader(ValueId id) const {
+  const std::vector<std::size_t>& readers = readers_[index(id)];
+  return readers.size() == 1 && readers[0] < old_.size() ? &old_[readers[0]] : nullptr;
+}
+
+void LevelWriter::skip(const Step& step) { done_[static_cast<std::size_t>(&step - old_.data())] = true; }
+
+void LevelWriter::reach(const Target& target) {
+  const Step& step = old_[target.step];
+  done_[target.step] = true;
+  for (const ValueId id : {step.inputs[1], input(step, 2)}) {
+    if (id != kNone) static_cast<void>(builder_.bake(id));
+  }
+}
+
+void LevelWriter::set_source(ValueId id, ValueId levels, const Source& like) {
+  sources_[id] = {levels, like.grid, like.scale, like.zero};
+}
+
+ValueId LevelWriter::renamed(ValueId id) const {
+  return id == kNone || index(id) >= now_.size() ? id : now_[index(id)];
+}
+
+ValueId LevelWriter::number(ValueId id) {
+  const Source* from = id == kNone ? nullptr : source(id);
+  if (from == nullptr) return renamed(id);
+  if (made_[index(id)] == 0) {
+    made_[index(id)] = 1;
+    std::vector<ValueId> inputs{from->levels, from->scale};
+    if (from->zero != kNone) inputs.push_back(from->zero);
+    program_.steps.push_back({Dequantize{0}, std::move(inputs), {id}, value(from->levels).name});
+  }
+  return id;
+}
+
+void LevelWriter::write(Operation operation, std::vector<ValueId> inputs, ValueId output,
+                        const std::string& node) {
+  while (!inputs.empty() && inputs.back() == kNone) inputs.pop_back();
+  program_.steps.push_back({std::move(operation), std::move(inputs), {output}, node});
+}
+
+ValueId LevelWriter::write(Operation operation, std::vector<ValueId> inputs, core::DType dtype,
+                           core::Shape shape, const std::string& node) {
+  return builder_.emit(std::move(operation), std::move(inputs), dtype, std::move(shape), node);
+}
+
+void LevelWriter::look_up(ValueId from, core::Tensor table, ValueId to, const std::string& node) {
+  roots_[to] = {from, table};
+  write(Lookup{}, {from, builder_.add_constant(std::move(table))}, to, node);
+}
+
+LevelWriter::Root LevelWriter::root(ValueId levels) const {
+  const auto found = roots_.find(levels);
+  return found == roots_.end() ? Root{levels, {}} : found->second;
+}
+
+std::optional<LevelWeights> LevelWriter::weights(ValueId id, std::int64_t axis) {
+  const auto made =
+      std::ranges::find_if(program_.prologue, [&](const Step& s) { return s.outputs[0] == id; });
+  if (made == program_.prologue.end() || !std::holds_alternative<Dequantize>(made->operation))
+    return std::nullopt;
+  const ValueId q = made->inputs[0], scale = made->inputs[1], zero = input(*made, 2);
+  if (!is_level(value(q).dtype) || value(scale).dtype != core::DType::f32) return std::nullopt;
+  const std::int64_t count = value(scale).data.size();
+  if (count != 1 && std::get<Dequantize>(made->operation).axis != axis) return std::nullopt;
+  const std::vector<std::int64_t> levels = value(q).data.integers();
+  const std::vector<std::int64_t> zeros =
+      zero == kNone ? std::vector<std::int64_t>{0} : value(zero).data.integers();
+  std::int64_t inner = 1;
+  for (std::size_t i = static_cast<std::size_t>(axis) + 1; i < value(q).shape.size(); ++i)
+    inner *= value(q).shape[i];
+  core::Tensor shifted(core::DType::i8, value(q).shape);
+  auto* to = shifted.write().as<std::int8_t>();
+  for (std::size_t i = 0; i < levels.size(); ++i) {
+    const std::size_t filter = i / static_cast<std::size_t>(inner) % zeros.size();
+    const std::int64_t level = levels[i] - zeros[filter];
+    if (level < -128 || level > 127) return std::nullopt;
+    to[i] = static_cast<std::int8_t>(level);
+  }
+  LevelWeights found;
+  for (const double s : builder_.bake(scale).numbers()) found.scales.push_back(static_cast<float>(s));
+  const bool as_is =
+      value(q).dtype == core::DType::i8 && std::ranges::all_of(zeros, [](auto z) { return z == 0; });
+  found.levels = as_is ? q : builder_.add_constant(std::move(shifted));
+  return found;
+}
+
+std::optional<Requantize> clamped(const Activation& activation, const Grid& grid) {
+  Requantize to{{}, 1, grid.zero, grid.low(), grid.high()};
+  const auto level = [&](float number) {
+    const float least = static_cast<float>(grid.low() - grid.zero),
+                most = static_cast<float>(grid.high() - grid.zero);
+    constexpr float kShift = 1.5F * (1U << 23U);
+    const float clamped = std::min(std::max(least, number / grid.scale), most);
+    return static_cast<std::int32_t>((clamped + kShift) - kShift) + grid.zero;
+  };
+  switch (activation.function) {
+    case Function::identity:
+      return to;
+    case Function::relu:
+      to.low = std::max(to.low, grid.zero);
+      return to;
+    case Function::clip:
+      to.high = level(activation.b);
+      to.low = std::min(level(activation.a), to.high);
+      return to;
+    default:
+      return std::nullopt;
+  }
+}
+
+void fuse_levels(Program& program) {
+  LevelWriter(program).run();
+  remove_dead(program);
+  join_levels(program);
+}
+
+}  // namespace rdquant::program

@@ -1,0 +1,233 @@
+// Convolutions, products and means of levels.
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <utility>
+
+#include "program/int8/int8.hpp"
+
+namespace rdquant::program {
+namespace {
+
+using core::DType;
+using core::Shape;
+
+/// What a layer of levels needs besides its weights.
+struct Constants {
+  core::Tensor multipliers;
+  core::Tensor
+      bias;  ///< i32 [k], or f32 [k] where rounding it to steps of the sums would be felt; empty: none
+};
+
+constexpr double kFelt = 1.0 / 64;  // of a level
+
+/// The largest |Σ (x − zero) · w| of each filter, whatever the levels x are.
+std::vector<std::int64_t> reach_of(const core::Tensor& weights, std::int64_t filters) {
+  const std::vector<std::int64_t> levels = weights.integers();
+  const auto length = levels.size() / static_cast<std::size_t>(std::max<std::int64_t>(1, filters));
+  std::vector<std::int64_t> most(static_cast<std::size_t>(filters), 0);
+  for (std::size_t i = 0; i < levels.size(); ++i) most[i / length] += 255 * std::abs(levels[i]);
+  return most;
+}
+
+/// Multipliers of sums into numbers (`to` 1) or into steps of `to`, and the bias; nullopt where int32 might
+/// not hold the sums. `levels` in one unit of `to`: 1, or 1 / scale where an activation stands between.
+std::optional<Constants> constants(const Value& weights, const std::vector<float>& scales, float from,
+                                   float to, double levels, const std::vector<double>& bias) {
+  const std::int64_t filters = weights.shape[0];
+  const std::vector<std::int64_t> most = reach_of(weights.data, filters);
+  Constants made{core::Tensor(DType::f32, {filters}), {}};
+  core::Tensor whole(DType::i32, {filters}), exact(DType::f32, {filters});
+  bool felt = false;
+  for (std::int64_t k = 0; k < filters; ++k) {
+    const auto i = static_cast<std::size_t>(k);
+    const double step = static_cast<double>(from) * scales[scales.size() == 1 ? 0 : i];
+    made.multipliers.write().as<float>()[k] = static_cast<float>(step / to);
+    const double given = bias.empty() ? 0 : bias[bias.size() == 1 ? 0 : i];
+    const double start = std::nearbyint(given / step);
+    if (!(std::abs(start) + static_cast<double>(most[i]) <= std::numeric_limits<std::int32_t>::max()))
+      return std::nullopt;
+    whole.write().as<std::int32_t>()[k] = static_cast<std::int32_t>(start);
+    exact.write().as<float>()[k] = static_cast<float>(given / to);
+    felt = felt || std::abs(given - start * step) / to * levels > kFelt;
+  }
+  if (!bias.empty()) made.bias = felt ? std::move(exact) : std::move(whole);
+  return made;
+}
+
+/// A layer about to be written: x levels [n, c, h, w], y numbers that may become levels.
+struct Layer {
+  const LevelWriter::Source& x;
+  ValueId levels;  ///< x in the shape that the convolution wants
+  LevelWeights weights;
+  ValueId bias;      ///< numbers, constant
+  ValueId residual;  ///< numbers
+  ValueId y;
+  Shape shape;  ///< of the convolution's output
+  Activation activation;
+  bool residual_last;
+};
+
+/// Writes the convolution; gives its output (levels where there is a target) or kNone.
+ValueId write_layer(LevelWriter& writer, const Layer& layer, Window window, std::int64_t groups,
+                    const std::optional<LevelWriter::Target>& target, const std::string& node) {
+  std::vector<double> bias;
+  if (layer.bias != kNone && target) bias = writer.builder().bake(layer.bias).numbers();
+  LevelConvolution op{std::move(window),  groups,      layer.x.grid.zero,
+                      {layer.activation}, {.high = 0}, layer.residual_last};
+  float step = 1;
+  double levels = 1;
+  if (target) {
+    const auto clamp = clamped(layer.activation, target->grid);
+    op.requantize = clamp.value_or(Requantize{layer.activation, 1 / target->grid.scale, target->grid.zero,
+                                              target->grid.low(), target->grid.high()});
+    if (clamp) step = target->grid.scale;
+    if (!clamp) levels = 1.0 / target->grid.scale;
+  }
+  auto found = constants(writer.value(layer.weights.levels), layer.weights.scales, layer.x.grid.scale, step,
+                         levels, bias);
+  if (!found) return kNone;
+  writer.bake(layer.x);
+  std::vector<ValueId> inputs{layer.levels, layer.weights.levels,
+                              writer.builder().add_constant(std::move(found->multipliers)), kNone,
+                              layer.residual == kNone ? kNone : writer.number(layer.residual)};
+  if (!bias.empty()) inputs[3] = writer.builder().add_constant(std::move(found->bias));
+  if (layer.bias != kNone && !target) {
+    // numbers come of it: no need to round the bias
+    const core::Tensor& given = writer.builder().bake(layer.bias);
+    inputs[3] = writer.builder().add_constant(spread(given, layer.shape[1]));
+  }
+  if (target) writer.reach(*target);
+  const ValueId out = target ? target->levels : layer.y;
+  if (writer.value(out).shape == layer.shape) {
+    writer.write(std::move(op), std::move(inputs), out, node);
+  } else {
+    const ValueId made =
+        writer.write(std::move(op), std::move(inputs), writer.value(out).dtype, layer.shape, node);
+    writer.write(Reshape{}, {made}, out, node);
+  }
+  return out;
+}
+
+bool is_vector(const Value& value, std::int64_t count) {
+  const std::int64_t all = core::element_count(value.shape);
+  return value.dtype == DType::f32 && (all == 1 || (all == count && value.shape.back() == count));
+}
+
+}  // namespace
+
+bool write_level_convolution(LevelWriter& writer, const Step& step) {
+  const auto* conv = std::get_if<Convolution>(&step.operation);
+  if (conv == nullptr || conv->activation.function == Function::prelu) return false;
+  const LevelWriter::Source* x = writer.source(step.inputs[0]);
+  if (x == nullptr || writer.value(step.inputs[0]).shape.size() != 4) return false;
+  const ValueId bias = input(step, 2), residual = input(step, 3), y = step.outputs[0];
+  if (bias != kNone && !writer.builder().is_constant(bias)) return false;
+  auto weights = writer.weights(step.inputs[1], 0);
+  if (!weights) return false;
+  const auto target = residual == kNone ? writer.target(y) : std::nullopt;
+  const Layer layer{*x,
+                    x->levels,
+                    std::move(*weights),
+                    bias,
+                    residual,
+                    y,
+                    writer.value(y).shape,
+                    conv->activation,
+                    conv->residual_last};
+  return write_layer(writer, layer, conv->window, conv->groups, target, step.node) != kNone;
+}
+
+core::Tensor spread(const core::Tensor& numbers, std::int64_t filters) {
+  core::Tensor all(DType::f32, {filters});
+  const std::vector<double> given = numbers.numbers();
+  for (std::int64_t k = 0; k < filters; ++k)
+    all.write().as<float>()[k] =
+        static_cast<float>(given[given.size() == 1 ? 0 : static_cast<std::size_t>(k)]);
+  return all;
+}
+
+core::Tensor turned(const core::Tensor& matrix) {
+  const std::int64_t depth = matrix.shape()[0], filters = matrix.shape()[1];
+  core::Tensor result(DType::i8, {filters, depth, 1, 1});
+  const auto* from = matrix.view().as<std::int8_t>();
+  auto* to = result.write().as<std::int8_t>();
+  for (std::int64_t i = 0; i < depth; ++i) {
+    for (std::int64_t k = 0; k < filters; ++k) to[k * depth + i] = from[i * filters + k];
+  }
+  return result;
+}
+
+/// Rows of a by a constant matrix, as a convolution of one pixel over as many images.
+bool write_level_product(LevelWriter& writer, const Step& step) {
+  const auto* product = std::get_if<MatMul>(&step.operation);
+  if (product == nullptr || product->transpose_a || product->alpha != 1 || product->beta != 1) return false;
+  const LevelWriter::Source* x = writer.source(step.inputs[0]);
+  const ValueId c = input(step, 2), residual = input(step, 3), y = step.outputs[0];
+  if (x == nullptr || residual != kNone || product->activation.function == Function::prelu) return false;
+  const Shape a = writer.value(step.inputs[0]).shape, b = writer.value(step.inputs[1]).shape;
+  if (b.size() != 2 || a.size() < 2) return false;
+  const std::int64_t depth = a.back(), filters = writer.value(y).shape.back();
+  if (c != kNone && (!writer.builder().is_constant(c) || !is_vector(writer.value(c), filters))) return false;
+  auto weights = writer.weights(step.inputs[1], product->transpose_b ? 0 : 1);
+  const std::int64_t rows = core::element_count(a) / std::max<std::int64_t>(1, depth);
+  if (!weights || depth == 0 || rows == 0) return false;
+  const core::Tensor given = writer.value(weights->levels).data;
+  core::Tensor filters_first = product->transpose_b ? given.reshaped({filters, depth, 1, 1}) : turned(given);
+  weights->levels = writer.builder().add_constant(std::move(filters_first));
+  const ValueId levels = writer.write(Reshape{}, {x->levels}, x->grid.dtype, {rows, depth, 1, 1}, step.node);
+  const Layer layer{
+      *x, levels, std::move(*weights), c, kNone, y, {rows, filters, 1, 1}, product->activation, false};
+  return write_layer(writer, layer, {{1, 1}, {1, 1}, {1, 1}, {0, 0}, {0, 0}}, 1, writer.target(y),
+                     step.node) != kNone;
+}
+
+namespace {
+
+/// The window of a mean over images; nullopt where the step is none, or counts what LevelPool does not.
+std::optional<LevelPool> mean_of(const LevelWriter& writer, const Step& step) {
+  const Shape& x = writer.value(step.inputs[0]).shape;
+  if (x.size() != 4) return std::nullopt;
+  if (const auto* pool = std::get_if<Pool>(&step.operation)) {
+    const bool whole = !pool->count_include_pad || pool->counted_pads_end == pool->window.pads_end;
+    if (pool->function != PoolFunction::average || !whole) return std::nullopt;
+    return LevelPool{pool->window, pool->count_include_pad, 0, 1, {}};
+  }
+  const auto* reduce = std::get_if<Reduce>(&step.operation);
+  if (reduce == nullptr || reduce->function != ReduceFunction::mean ||
+      reduce->axes != std::vector<std::int64_t>{2, 3})
+    return std::nullopt;
+  return LevelPool{{{x[2], x[3]}, {1, 1}, {1, 1}, {0, 0}, {0, 0}}, false, 0, 1, {}};
+}
+
+}  // namespace
+
+bool write_level_pool(LevelWriter& writer, const Step& step) {
+  if (!std::holds_alternative<Pool>(step.operation) && !std::holds_alternative<Reduce>(step.operation))
+    return false;
+  const LevelWriter::Source* x = writer.source(step.inputs[0]);
+  if (x == nullptr) return false;
+  const auto target = writer.target(step.outputs[0]);
+  auto op = mean_of(writer, step);
+  if (!op || op->window.kernel[0] * op->window.kernel[1] > (std::int64_t{1} << 22U)) return false;
+  const Shape& from = writer.value(step.inputs[0]).shape;
+  const bool global = op->window.kernel == std::vector<std::int64_t>{from[2], from[3]};
+  if (!target && !global) return false;
+  op->x_zero = x->grid.zero;
+  const double to = target ? target->grid.scale : 1.0;
+  op->scale = static_cast<float>(static_cast<double>(x->grid.scale) / to);
+  if (target) op->requantize = *clamped({}, target->grid);
+  writer.bake(*x);
+  if (target) writer.reach(*target);
+  const ValueId out = target ? target->levels : step.outputs[0];
+  if (writer.value(out).shape.size() == 4) {
+    writer.write(*op, {x->levels}, out, step.node);
+  } else {
+    const Shape shape{from[0], from[1], 1, 1};
+    const ValueId made = writer.write(*op, {x->levels}, writer.value(out).dtype, shape, step.node);
+    writer.write(Reshape{}, {made}, out, step.node);
+  }
+  return true;
+}
+
+}  // namespace rdquant::program

@@ -1,0 +1,135 @@
+// Gather and its kin, ScatterND, OneHot, Trilu, DepthToSpace, SpaceToDepth.
+#include <utility>
+
+#include "program/lower/lowering.hpp"
+
+namespace rdquant::program {
+namespace {
+
+constexpr std::int64_t kMostBlock = 1 << 15;
+
+std::size_t at(std::int64_t axis) { return static_cast<std::size_t>(axis); }
+
+void gather(Lowering& node) {
+  const ValueId x = node.input(0), indices = node.input(1);
+  const Gather op{node.axis(node.integer("axis", 0), node.rank(x))};
+  const core::Shape& from = node.shape(x);
+  core::Shape shape(from.begin(), from.begin() + op.axis);
+  shape.insert(shape.end(), node.shape(indices).begin(), node.shape(indices).end());
+  shape.insert(shape.end(), from.begin() + op.axis + 1, from.end());
+  node.give(0, node.emit(op, {x, indices}, node.dtype(x), std::move(shape)));
+}
+
+void gather_elements(Lowering& node) {
+  const ValueId x = node.input(0), indices = node.input(1);
+  const GatherElements op{node.axis(node.integer("axis", 0), node.rank(x))};
+  node.check(node.rank(indices) == node.rank(x), "input and indices differ in rank");
+  for (std::size_t i = 0; i < node.shape(x).size(); ++i) {
+    node.check(i == at(op.axis) || node.shape(indices)[i] <= node.shape(x)[i],
+               "indices are larger than the input in axis " + std::to_string(i));
+  }
+  node.give(0, node.emit(op, {x, indices}, node.dtype(x), node.shape(indices)));
+}
+
+void gather_nd(Lowering& node) {
+  const ValueId x = node.input(0), indices = node.input(1);
+  const GatherNd op{node.integer("batch_dims", 0)};
+  const core::Shape &from = node.shape(x), &where = node.shape(indices);
+  node.check(!where.empty() && op.batch_axes >= 0 && op.batch_axes < std::ssize(where) && where.back() >= 0 &&
+                 op.batch_axes + where.back() <= std::ssize(from),
+             "indices of shape " + core::shape_text(where) + " do not fit " + core::shape_text(from));
+  for (std::size_t i = 0; i < at(op.batch_axes); ++i) node.check(from[i] == where[i], "the batches differ");
+  core::Shape shape(where.begin(), where.end() - 1);
+  shape.insert(shape.end(), from.begin() + op.batch_axes + where.back(), from.end());
+  node.give(0, node.emit(op, {x, indices}, node.dtype(x), std::move(shape)));
+}
+
+void scatter_nd(Lowering& node) {
+  const ValueId x = node.input(0), indices = node.input(1), updates = node.input(2);
+  const std::string reduction = node.text("reduction", "none");
+  ScatterNd op;
+  using Reduction = ScatterNd::Reduction;
+  if (reduction == "add")
+    op.reduction = Reduction::add;
+  else if (reduction == "mul")
+    op.reduction = Reduction::mul;
+  else if (reduction == "min")
+    op.reduction = Reduction::min;
+  else if (reduction == "max")
+    op.reduction = Reduction::max;
+  else if (reduction != "none")
+    node.unsupported("reduction '" + reduction + "'");
+  const core::Shape &to = node.shape(x), &where = node.shape(indices);
+  node.check(!where.empty() && where.back() >= 0 && where.back() <= std::ssize(to),
+             "indices of shape " + core::shape_text(where) + " do not fit " + core::shape_text(to));
+  core::Shape wanted(where.begin(), where.end() - 1);
+  wanted.insert(wanted.end(), to.begin() + where.back(), to.end());
+  node.check(node.shape(updates) == wanted, "updates have shape " + core::shape_text(node.shape(updates)) +
+                                                ", wanted " + core::shape_text(wanted));
+  node.give(0, node.emit_like(op, {x, indices, updates}, x));
+}
+
+void one_hot(Lowering& node) {
+  const ValueId indices = node.input(0), values = node.input(2);
+  const auto depth = node.numbers_of(1);
+  node.check(depth.size() == 1 && depth[0] >= 0 && depth[0] < static_cast<double>(kMostSize),
+             "depth must be one number of 0 to 2^31");
+  node.check(core::element_count(node.shape(values)) == 2, "values must be [off, on]");
+  const OneHot op{node.axis(node.integer("axis", -1), node.rank(indices) + 1)};
+  core::Shape shape = node.shape(indices);
+  shape.insert(shape.begin() + op.axis, static_cast<std::int64_t>(depth[0]));
+  node.give(0, node.emit(op, {indices, values}, node.dtype(values), std::move(shape)));
+}
+
+void triangle(Lowering& node) {
+  const ValueId x = node.input(0);
+  node.check(node.rank(x) >= 2, "the input must be matrices");
+  const ValueId k = node.optional_input(1);
+  node.check(k == kNone || core::element_count(node.shape(k)) == 1, "k must be one number");
+  node.give(0, node.emit_like(Triangle{node.integer("upper", 1) != 0}, {x, k}, x));
+}
+
+void depth_to_space(Lowering& node) {
+  const ValueId x = node.input(0);
+  const std::string mode = node.text("mode", "DCR");
+  if (mode != "DCR" && mode != "CRD") node.unsupported("mode '" + mode + "'");
+  const DepthToSpace op{node.integer("blocksize", 1), mode == "CRD"};
+  const std::int64_t b = op.block;
+  node.check(node.rank(x) == 4 && b >= 1 && b <= kMostBlock && node.shape(x)[1] % (b * b) == 0,
+             "shape " + core::shape_text(node.shape(x)) + " does not fit blocks of " + std::to_string(b));
+  const core::Shape s = node.shape(x);
+  node.give(0, node.emit(op, {x}, node.dtype(x), {s[0], s[1] / (b * b), s[2] * b, s[3] * b}));
+}
+
+void space_to_depth(Lowering& node) {
+  const ValueId x = node.input(0);
+  const SpaceToDepth op{node.integer("blocksize", 1)};
+  const std::int64_t b = op.block;
+  node.check(node.rank(x) == 4 && b >= 1 && b <= kMostBlock && node.shape(x)[2] % b == 0 &&
+                 node.shape(x)[3] % b == 0,
+             "shape " + core::shape_text(node.shape(x)) + " does not fit blocks of " + std::to_string(b));
+  const core::Shape s = node.shape(x), out = {s[0], s[1] * b * b, s[2] / b, s[3] / b};
+  const std::string mode = node.text("mode", "DCR");
+  if (mode == "DCR") return node.give(0, node.emit(op, {x}, node.dtype(x), out));
+  if (mode != "CRD") node.unsupported("mode '" + mode + "'");
+  // The channel outermost, the place within the block inside it.
+  const ValueId blocks = node.reshape(x, {s[0], s[1], out[2], b, out[3], b});
+  const ValueId sorted =
+      node.emit(Transpose{{0, 1, 3, 5, 2, 4}}, {blocks}, node.dtype(x), {s[0], s[1], b, b, out[2], out[3]});
+  node.give(0, node.reshape(sorted, out));
+}
+
+}  // namespace
+
+void add_index_rules(Rules& rules) {
+  rules["Gather"] = gather;
+  rules["GatherElements"] = gather_elements;
+  rules["GatherND"] = gather_nd;
+  rules["ScatterND"] = scatter_nd;
+  rules["OneHot"] = one_hot;
+  rules["Trilu"] = triangle;
+  rules["DepthToSpace"] = depth_to_space;
+  rules["SpaceToDepth"] = space_to_depth;
+}
+
+}  // namespace rdquant::program

@@ -1,0 +1,304 @@
+// Convolution of blocked images, all channels of a group with all filters of it. Included inside an unnamed
+// namespace.
+//
+// A tile is P pixels of one row (or of the whole image where it can be run as one row) times N blocks of
+// filters, whose sums stay in registers. For each tap and each channel under it, N vectors of weights meet P
+// numbers of the image.
+#include "runtime/kernels/float32/epilogue.inl"
+#include "runtime/kernels/float32/tables.hpp"
+#include "runtime/kernels/tiles.inl"
+
+namespace rdquant::runtime::kernels {
+namespace {
+
+// Sums for one tap and `lanes` channels: the pixels of the tile are S pixels apart, but for the first and the
+// last, which may be zeros from the padding.
+template <int S, int P, int N>
+[[gnu::always_inline]] inline void dense_channel(const float* in, const float* first, const float* last,
+                                                 const float* weights, Vec (&sums)[P][N]) {
+  Vec taps[N];
+  for_each<N>([&](auto n) __attribute__((always_inline)) { taps[n] = load(weights + n * kBlock); });
+  for_each<P>([&](auto p) __attribute__((always_inline)) {
+    constexpr int kPixel = decltype(p)::value;
+    const Vec x = splat(kPixel == 0 ? *first : (kPixel == P - 1 ? *last : in[kPixel * S * kBlock]));
+    for_each<N>([&](auto n) __attribute__((always_inline)) { sums[p][n] = fma(x, taps[n], sums[p][n]); });
+  });
+}
+
+template <int S, int P, int N>
+[[gnu::always_inline]] inline void dense_tap(const float* in, const float* first, const float* last,
+                                             const float* weights, Index lanes, Vec (&sums)[P][N]) {
+  constexpr int kUnroll = P * N <= 24 ? 2 : 1;
+  Index c = 0;
+  for (; c + kUnroll <= lanes; c += kUnroll, weights += kUnroll * N * kBlock) {
+    for_each<kUnroll>([&](auto i) __attribute__((always_inline)) {
+      dense_channel<S>(in + c + i, first + c + i, last + c + i, weights + i * N * kBlock, sums);
+    });
+  }
+  if constexpr (kUnroll > 1) {
+    for (; c < lanes; ++c, weights += N * kBlock)
+      dense_channel<S>(in + c, first + c, last + c, weights, sums);
+  }
+}
+
+// The same with pixels anywhere.
+template <int P, int N>
+[[gnu::always_inline]] inline void dense_tap(const float* const (&in)[P], const float* weights, Index lanes,
+                                             Vec (&sums)[P][N]) {
+  for (Index c = 0; c < lanes; ++c, weights += N * kBlock) {
+    Vec taps[N];
+    for_each<N>([&](auto n) __attribute__((always_inline)) { taps[n] = load(weights + n * kBlock); });
+    for_each<P>([&](auto p) __attribute__((always_inline)) {
+      const Vec x = splat(in[p][c]);
+      for_each<N>([&](auto n) __attribute__((always_inline)) { sums[p][n] = fma(x, taps[n], sums[p][n]); });
+    });
+  }
+}
+
+// Sizes as the tile sees them: a flat plan is one row.
+struct DenseView {
+  Index h, w, kh, kw, sh, sw, dh, dw, top, left;
+  Index channels;  // of one group
+};
+
+// Where the tile is: its first row and column of the image, which may lie in the padding; the pixels not to
+// store; its block of filters.
+struct DenseCorner {
+  Index row, column, skip, block;
+};
+
+// src is the first channel block of the group. S > 0: stride S, no pixel of the tile needs a column of the
+// padding. S = 0: any.
+template <int S, int P, int N>
+void dense_tile(const DenseView& s, const Finish& finish, const float* src, const float* weights,
+                const float* bias, float* dst, const float* residual, const DenseCorner& at) {
+  Vec sums[P][N];
+  for_each<N>([&](auto n) __attribute__((always_inline)) {
+    const Vec start = bias == nullptr ? splat(0.0f) : load(bias + (at.block + n) * kBlock);
+    for_each<P>([&](auto p) __attribute__((always_inline)) { sums[p][n] = start; });
+  });
+  for (Index done = 0; done < s.channels; done += kBlock, src += s.h * s.w * kBlock) {
+    const Index lanes = s.channels - done < kBlock ? s.channels - done : kBlock;
+    for (Index ky = 0; ky < s.kh; ++ky) {
+      const Index row = at.row + ky * s.dh;
+      if (row < 0 || row >= s.h) {
+        weights += s.kw * lanes * N * kBlock;
+        continue;
+      }
+      const float* in = src + (row * s.w + at.column) * kBlock;
+      for (Index kx = 0; kx < s.kw; ++kx, in += s.dw * kBlock, weights += lanes * N * kBlock) {
+        if constexpr (S > 0) {
+          const Index x = at.column + kx * s.dw;
+          const Index end = x + (P - 1) * S;
+          dense_tap<S>(in, x >= 0 && x < s.w ? in : kZeros,
+                       end >= 0 && end < s.w ? in + (P - 1) * S * kBlock : kZeros, weights, lanes, sums);
+        } else {
+          const float* pixels[P];
+          for (Index p = 0, x = at.column + kx * s.dw; p < P; ++p, x += s.sw) {
+            pixels[p] = x >= 0 && x < s.w ? in + p * s.sw * kBlock : kZeros;
+          }
+          dense_tap(pixels, weights, lanes, sums);
+        }
+      }
+    }
+  }
+  finish_tile<P, N>(finish, sums, dst, residual, at.skip, at.block);
+}
+
+using DenseTile = void (*)(const DenseView&, const Finish&, const float*, const float*, const float*, float*,
+                           const float*, const DenseCorner&);
+
+template <int S, int N>
+DenseTile choose_dense(Index pixels) {
+  return pick_tile(
+      pixels, [](auto p) -> DenseTile { return dense_tile<S, decltype(p)::value, N>; },
+      typename TilePixels<N>::List{});
+}
+
+// By number of blocks (less one), and whether pixels within the tile may meet the padding.
+struct DenseTiles {
+  DenseTile tiles[kTileBlocks][2];
+};
+
+inline DenseTiles dense_tiles(const ConvPlan& plan) {
+  DenseTiles all = {};
+  for_each<kTileBlocks>([&](auto n) {
+    constexpr int kBlocks = decltype(n)::value + 1;
+    all.tiles[n][0] =
+        plan.shape.sw == 1 ? choose_dense<1, kBlocks>(plan.pixels) : choose_dense<2, kBlocks>(plan.pixels);
+    all.tiles[n][1] = choose_dense<0, kBlocks>(plan.pixels);
+  });
+  return all;
+}
+
+inline Index gcd(Index a, Index b) { return b == 0 ? a : gcd(b, a % b); }
+
+// Groups whose channels do not fill blocks are run together, as one group whose weights between them are
+// zero.
+inline Index merged_groups(const ConvShape& s) {
+  const Index c = s.c / s.groups;
+  const Index k = s.k / s.groups;
+  const Index for_c = kBlock / gcd(c, kBlock);
+  const Index for_k = kBlock / gcd(k, kBlock);
+  const Index together = for_c > for_k ? for_c : for_k;  // powers of two
+  return s.groups % together == 0 ? s.groups / together : 1;
+}
+
+ConvPlan plan_dense(const ConvShape& s) {
+  ConvPlan plan;
+  plan.shape = s;
+  plan.method = ConvMethod::dense;
+  plan.block = kBlock;
+  plan.groups = s.groups == 1 ? 1 : merged_groups(s);
+  const Index blocks = divide(s.k / plan.groups, kBlock);
+  plan.flat = s.kh == 1 && s.kw == 1 && s.sh == 1 && s.sw == 1 && s.top == 0 && s.left == 0 &&
+              s.bottom == 0 && s.right == 0;
+  const Index row = plan.flat ? s.h * s.w : s.ow();
+  const TileChoice choice = choose_tile(row, blocks);
+  plan.blocks = choice.blocks;
+  plan.pixels = choice.pixels;
+  plan.tiles = divide(row, plan.pixels);
+  const Index weights = s.k / plan.groups * (s.c / plan.groups) * s.kh * s.kw;
+  plan.filters_first = weights > (Index{1} << 18);
+  plan.items = s.n * plan.groups * divide(blocks, plan.blocks) * plan.tiles * (plan.flat ? 1 : s.oh());
+  plan.pack_items = plan.groups * blocks;
+  plan.weights = plan.groups * blocks * kBlock * (s.c / plan.groups) * s.kh * s.kw;
+  return plan;
+}
+
+// Where the row of B weights for `channel` and `tap` goes, in rows from the first of its block of filters.
+struct PackedRows {
+  Index channels, taps, wide;
+  [[nodiscard]] Index operator()(Index channel, Index tap) const {
+    const Index whole = channel / kBlock * kBlock;
+    const Index lanes = channels - whole < kBlock ? channels - whole : kBlock;
+    return (whole * taps + tap * lanes + channel - whole) * wide;
+  }
+};
+
+// One block of at most B filters, `filters` of them real, from plain [filter][channel][tap] to packed rows.
+inline void pack_block(const float* weights, Index filters, const PackedRows& rows, float* out) {
+  const Index length = rows.channels * rows.taps;
+  Index channel = 0;
+  Index tap = 0;
+  for (Index i = 0; i < length; i += kBlock) {
+    Vec square[kBlock];
+    const Index count = length - i < kBlock ? length - i : kBlock;
+    for (Index lane = 0; lane < kBlock; ++lane) {
+      square[lane] = lane < filters ? load_some(weights + lane * length + i, count) : splat(0.0f);
+    }
+    transpose(square);
+    for (Index j = 0; j < count; ++j) {
+      store(out + rows(channel, tap) * kBlock, square[j]);
+      if (++tap == rows.taps) {
+        tap = 0;
+        ++channel;
+      }
+    }
+  }
+}
+
+// Weights of merged groups: zeros but where filter and channel belong to the same real group.
+inline void pack_merged(const ConvShape& s, const float* weights, Index first, Index filters,
+                        const PackedRows& rows, float* out) {
+  const Index c = s.c / s.groups;
+  const Index k = s.k / s.groups;
+  for (Index channel = 0; channel < rows.channels; ++channel) {
+    for (Index tap = 0; tap < rows.taps; ++tap) {
+      float* const row = out + rows(channel, tap) * kBlock;
+      for (Index lane = 0; lane < kBlock; ++lane) {
+        const Index filter = first + lane;
+        const bool real = lane < filters && filter / k * c % rows.channels / c == channel / c;
+        row[lane] = real ? weights[(filter * c + channel % c) * rows.taps + tap] : 0.0f;
+      }
+    }
+  }
+}
+
+// Packed: [group][tile's N blocks of filters][channel block][kh][kw][channel of the block][N][B].
+void pack_dense(const ConvPlan& plan, const float* weights, float* packed, Index begin, Index end) {
+  const ConvShape& s = plan.shape;
+  const Index c = s.c / plan.groups;
+  const Index k = s.k / plan.groups;
+  const Index taps = s.kh * s.kw;
+  const Index blocks = divide(k, kBlock);
+  for (Index at = begin; at < end; ++at) {
+    const Index group = at / blocks;
+    const Index block = at % blocks;
+    const Index tile = block / plan.blocks * plan.blocks;
+    const Index wide = plan.blocks < blocks - tile ? plan.blocks : blocks - tile;
+    const Index filters = k - block * kBlock < kBlock ? k - block * kBlock : kBlock;
+    const Index first = group * k + block * kBlock;
+    float* const out = packed + (group * blocks + tile) * kBlock * c * taps + (block - tile) * kBlock;
+    const PackedRows rows = {c, taps, wide};
+    if (plan.groups == s.groups) {
+      pack_block(weights + first * c * taps, filters, rows, out);
+    } else {
+      pack_merged(s, weights, first, filters, rows, out);
+    }
+  }
+}
+
+struct DensePlace {
+  Index image, group, filters, y, tile;
+};
+
+inline DensePlace dense_place(const ConvPlan& plan, Index item, Index tiles_of_filters) {
+  const Index rows = plan.flat ? 1 : plan.shape.oh();
+  const Index places = rows * plan.tiles;
+  DensePlace at = {};
+  Index place = 0;
+  if (plan.filters_first) {
+    place = item % places;
+    at.filters = item / places % tiles_of_filters;
+  } else {
+    at.filters = item % tiles_of_filters;
+    place = item / tiles_of_filters % places;
+  }
+  const Index rest = item / places / tiles_of_filters;
+  at.group = rest % plan.groups;
+  at.image = rest / plan.groups;
+  at.y = place / plan.tiles;
+  at.tile = place % plan.tiles;
+  return at;
+}
+
+// Items: image, group, then filters and place in the order that the plan says.
+void run_dense(const ConvPlan& plan, const ConvArgs& args, Index begin, Index end) {
+  const ConvShape& s = plan.shape;
+  const Finish finish = make_finish(s, args);
+  const Index c = s.c / plan.groups;
+  const Index blocks = divide(s.k / plan.groups, kBlock);
+  const Index ow = plan.flat ? s.h * s.w : s.ow();
+  const DenseView view = plan.flat
+                             ? DenseView{1, s.h * s.w, 1, 1, 1, 1, 1, 1, 0, 0, c}
+                             : DenseView{s.h, s.w, s.kh, s.kw, s.sh, s.sw, s.dh, s.dw, s.top, s.left, c};
+  const DenseTiles tiles = dense_tiles(plan);
+  const Index span =
+      (plan.pixels - 2) * s.sw + (view.kw - 1) * s.dw;  // to the last column of the last but one
+  for (Index item = begin; item < end; ++item) {
+    const DensePlace at = dense_place(plan, item, divide(blocks, plan.blocks));
+    const Index first = at.filters * plan.blocks;
+    const Index block = at.group * blocks + first;
+    const Index wide = plan.blocks < blocks - first ? plan.blocks : blocks - first;
+    const Index last = ow - plan.pixels;
+    const Index x = at.tile * plan.pixels < last ? at.tile * plan.pixels : last;
+    const DenseCorner corner = {at.y * s.sh - view.top, x * s.sw - view.left, at.tile * plan.pixels - x,
+                                block};
+    const bool inside =
+        s.sw <= 2 && (plan.pixels <= 2 || (corner.column + s.sw >= 0 && corner.column + span < view.w));
+    const Index out = block * finish.plane + (at.y * ow + x) * kBlock;
+    tiles.tiles[wide - 1][inside ? 0 : 1](
+        view, finish, args.src + at.image * args.src_image + at.group * c * s.h * s.w,
+        args.weights + block * kBlock * c * s.kh * s.kw, args.bias,
+        args.dst + at.image * args.dst_image + out,
+        args.residual == nullptr ? nullptr : args.residual + at.image * args.residual_image + out, corner);
+  }
+}
+
+}  // namespace
+
+namespace RDQUANT_KERNELS_ISA {
+const ConvolutionTable dense = {plan_dense, pack_dense, run_dense};
+}
+}  // namespace rdquant::runtime::kernels

@@ -1,0 +1,151 @@
+// Functions of one and of two arrays, softmax.
+#pragma once
+
+#include "runtime/kernels/float32/math.inl"
+
+namespace rdquant::runtime::kernels {
+namespace {
+
+void unary(const Activation& f, const float* src, float* dst, Index begin, Index end) {
+  apply_all(f, src + begin, dst + begin, end - begin);
+}
+
+template <Binary F>
+inline Vec combine(Vec a, Vec b) {
+  if constexpr (F == Binary::add) return a + b;
+  if constexpr (F == Binary::sub) return a - b;
+  if constexpr (F == Binary::mul) return a * b;
+  if constexpr (F == Binary::div) return a / b;
+  if constexpr (F == Binary::min) return min(a, b);
+  if constexpr (F == Binary::max) return max(a, b);
+  if constexpr (F == Binary::prelu) return if_negative(a, a * b, a);
+}
+
+// Calls body(std::integral_constant<Binary, f>).
+template <class Body>
+inline void with_binary(Binary f, Body body) {
+  using enum Binary;
+  switch (f) {
+    case add:
+      return body(std::integral_constant<Binary, add>{});
+    case sub:
+      return body(std::integral_constant<Binary, sub>{});
+    case mul:
+      return body(std::integral_constant<Binary, mul>{});
+    case div:
+      return body(std::integral_constant<Binary, div>{});
+    case Binary::min:
+      return body(std::integral_constant<Binary, Binary::min>{});
+    case Binary::max:
+      return body(std::integral_constant<Binary, Binary::max>{});
+    case prelu:
+      return body(std::integral_constant<Binary, prelu>{});
+  }
+}
+
+void binary(Binary f, const float* a, Index a_step, const float* b, Index b_step, float* dst, Index begin,
+            Index end) {
+  with_binary(f, [&](auto function) {
+    constexpr Binary kFunction = decltype(function)::value;
+    const Vec a_all = splat(*a);
+    const Vec b_all = splat(*b);
+    Index i = begin;
+    for (; i + kBlock <= end; i += kBlock) {
+      store(dst + i,
+            combine<kFunction>(a_step == 0 ? a_all : load(a + i), b_step == 0 ? b_all : load(b + i)));
+    }
+    if (i == end) return;
+    const Vec x = a_step == 0 ? a_all : load_some(a + i, end - i);
+    const Vec y = b_step == 0 ? b_all : load_some(b + i, end - i);
+    store_some(dst + i, combine<kFunction>(x, y), end - i);
+  });
+}
+
+void binary_channels(Binary f, bool reversed, const float* a, Index a_image, const float* v, Index v_image,
+                     float* dst, Index dst_image, Index c, Index area, Index begin, Index end) {
+  const Index blocks = divide(c, kBlock);
+  with_binary(f, [&](auto function) {
+    constexpr Binary kFunction = decltype(function)::value;
+    for (Index item = begin; item < end; ++item) {
+      const Index block = item % blocks;
+      const Index image = item / blocks;
+      const float* const in = a + image * a_image + block * area * kBlock;
+      float* const out = dst + image * dst_image + block * area * kBlock;
+      const Vec value = load(v + image * v_image + block * kBlock);
+      for (Index i = 0; i < area * kBlock; i += kBlock) {
+        const Vec x = load(in + i);
+        store(out + i, reversed ? combine<kFunction>(value, x) : combine<kFunction>(x, value));
+      }
+    }
+  });
+}
+
+// Quotients below are raised to it: results too small for a normal number take a hundred times as long to
+// make, and to read.
+constexpr float kLeast = 0x1p-125f;
+
+void softmax_row(const float* src, float* dst, Index length) {
+  const float lowest = -__builtin_inff();
+  Vec top = splat(lowest);
+  Index i = 0;
+  for (; i + kBlock <= length; i += kBlock) top = max(top, load(src + i));
+  float most = greatest(top);
+  for (; i < length; ++i) most = src[i] > most ? src[i] : most;
+  const Vec shift = splat(most);
+  Vec sums = splat(0.0f);
+  for (i = 0; i + kBlock <= length; i += kBlock) {
+    const Vec e = exp(load(src + i) - shift);
+    sums = sums + e;
+    store(dst + i, e);
+  }
+  float total = sum(sums);
+  if (i < length) {
+    store_some(dst + i, exp(load_some(src + i, length - i) - shift), length - i);
+    for (Index j = i; j < length; ++j) total += dst[j];
+  }
+  const Vec inverse_total = splat(1.0f / total);
+  const Vec least = splat(total * kLeast);
+  const auto quotient = [&](Vec e) { return max(e, least) * inverse_total; };
+  for (i = 0; i + kBlock <= length; i += kBlock) store(dst + i, quotient(load(dst + i)));
+  if (i < length) store_some(dst + i, quotient(load_some(dst + i, length - i)), length - i);
+}
+
+void softmax(const float* src, float* dst, Index length, Index begin, Index end) {
+  for (Index row = begin; row < end; ++row) softmax_row(src + row * length, dst + row * length, length);
+}
+
+// Columns side by side, one register of each row at a time.
+template <class Load, class Store>
+[[gnu::always_inline]] inline void softmax_lanes(const float* src, float* dst, Index length, Index stride,
+                                                 Load load_lanes, Store store_lanes) {
+  Vec top = load_lanes(src);
+  for (Index a = 1; a < length; ++a) top = max(top, load_lanes(src + a * stride));
+  Vec total = splat(0.0f);
+  for (Index a = 0; a < length; ++a) {
+    const Vec e = exp(load_lanes(src + a * stride) - top);
+    total = total + e;
+    store_lanes(dst + a * stride, e);
+  }
+  const Vec least = total * splat(kLeast);
+  const Vec inverse_total = splat(1.0f) / total;
+  for (Index a = 0; a < length; ++a) {
+    float* const at = dst + a * stride;
+    store_lanes(at, max(load_lanes(at), least) * inverse_total);
+  }
+}
+
+void softmax_columns(const float* src, float* dst, Index length, Index stride, Index begin, Index end) {
+  Index c = begin;
+  for (; c + kBlock <= end; c += kBlock) {
+    softmax_lanes(
+        src + c, dst + c, length, stride, [](const float* p) { return load(p); },
+        [](float* p, Vec x) { store(p, x); });
+  }
+  if (c == end) return;
+  softmax_lanes(
+      src + c, dst + c, length, stride, [=](const float* p) { return load_some(p, end - c); },
+      [=](float* p, Vec x) { store_some(p, x, end - c); });
+}
+
+}  // namespace
+}  // namespace rdquant::runtime::kernels

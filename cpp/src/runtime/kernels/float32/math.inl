@@ -1,0 +1,147 @@
+// Functions of a Vec. Errors are below 1e-6 of the
+// result's range.
+#pragma once
+
+#include "runtime/kernels/vec.inl"
+
+namespace rdquant::runtime::kernels {
+namespace {
+
+inline Vec clamp(Vec x, Vec low, Vec high) { return min(high, max(low, x)); }
+
+// e^x = 2^n·e^r, |r| ≤ ln(2)/2; the polynomial is that of Cephes' expf (Moshier 1992). Saturates at 2^±126.
+inline Vec exp(Vec x) {
+  x = clamp(x, splat(-87.33654f), splat(88.02969f));
+  const Vec n = round(x * splat(1.44269504088896341f));
+  const Vec r = fma(n, splat(2.12194440e-4f), fma(n, splat(-0.693359375f), x));
+  Vec p = splat(1.9875691500e-4f);
+  p = fma(p, r, splat(1.3981999507e-3f));
+  p = fma(p, r, splat(8.3334519073e-3f));
+  p = fma(p, r, splat(4.1665795894e-2f));
+  p = fma(p, r, splat(1.6666665459e-1f));
+  p = fma(p, r, splat(5.0000001201e-1f));
+  return scale(fma(p, r * r, r + splat(1.0f)), n);
+}
+
+inline Vec sigmoid(Vec x) { return inverse(splat(1.0f) + exp(splat(0.0f) - x)); }
+
+inline Vec tanh(Vec x) { return splat(1.0f) - splat(2.0f) * inverse(splat(1.0f) + exp(x + x)); }
+
+// Abramowitz and Stegun 7.1.26: |error| ≤ 1.5e-7.
+inline Vec erf(Vec x) {
+  const Vec size = abs(x);
+  const Vec t = inverse(fma(size, splat(0.3275911f), splat(1.0f)));
+  Vec p = splat(1.061405429f);
+  p = fma(p, t, splat(-1.453152027f));
+  p = fma(p, t, splat(1.421413741f));
+  p = fma(p, t, splat(-0.284496736f));
+  p = fma(p, t, splat(0.254829592f));
+  const Vec y = splat(1.0f) - p * t * exp(splat(0.0f) - x * x);
+  return if_negative(x, splat(0.0f) - y, y);
+}
+
+inline Vec mish(Vec x) {
+  const Vec e = exp(min(splat(20.0f), x));  // tanh(ln(1 + e)) = (e² + 2e)/(e² + 2e + 2)
+  const Vec s = e * (e + splat(2.0f));
+  return x * (s * inverse(s + splat(2.0f)));
+}
+
+inline Vec gelu_tanh(Vec x) {
+  const Vec u = splat(0.7978845608f) * x * fma(x * x, splat(0.044715f), splat(1.0f));
+  return splat(0.5f) * x * (splat(1.0f) + tanh(u));
+}
+
+// One function for each entry of Function that depends on alpha and beta only.
+template <Function F>
+inline Vec apply(Vec x, Vec alpha, Vec beta) {
+  const Vec zero = splat(0.0f);
+  const Vec one = splat(1.0f);
+  if constexpr (F == Function::none) return x;
+  if constexpr (F == Function::relu) return max(zero, x);
+  if constexpr (F == Function::clip) return clamp(x, alpha, beta);
+  if constexpr (F == Function::leaky_relu || F == Function::prelu) return if_negative(x, alpha * x, x);
+  if constexpr (F == Function::sigmoid) return sigmoid(x);
+  if constexpr (F == Function::silu) return x * sigmoid(x);
+  if constexpr (F == Function::hard_swish)
+    return x * clamp(fma(x, splat(1.0f / 6.0f), splat(0.5f)), zero, one);
+  if constexpr (F == Function::hard_sigmoid) return clamp(fma(x, alpha, beta), zero, one);
+  if constexpr (F == Function::tanh) return tanh(x);
+  if constexpr (F == Function::elu) return if_negative(x, alpha * (exp(x) - one), x);
+  if constexpr (F == Function::gelu_erf) return splat(0.5f) * x * (one + erf(x * splat(0.70710678f)));
+  if constexpr (F == Function::gelu_tanh) return gelu_tanh(x);
+  if constexpr (F == Function::mish) return mish(x);
+  if constexpr (F == Function::exp) return exp(x);
+  if constexpr (F == Function::erf) return erf(x);
+  if constexpr (F == Function::sqrt) return sqrt(x);
+  if constexpr (F == Function::reciprocal) return one / x;
+  if constexpr (F == Function::abs) return abs(x);
+  if constexpr (F == Function::negate) return zero - x;
+  if constexpr (F == Function::floor) return floor(x);
+  if constexpr (F == Function::ceil) return ceil(x);
+}
+
+// Zero at zero: padding lanes, whose sum is zero, stay zero by themselves.
+inline bool keeps_zero(const Activation& f) {
+  using enum Function;
+  switch (f.function) {
+    case clip:
+      return f.alpha <= 0.0f && f.beta >= 0.0f;
+    case hard_sigmoid:
+      return f.beta <= 0.0f;
+    case sigmoid:
+    case exp:
+    case reciprocal:
+      return false;
+    default:
+      return true;
+  }
+}
+
+// Calls body(std::integral_constant<Function, f>).
+template <class Body>
+inline void with_function(Function f, Body body) {
+  using enum Function;
+  switch (f) {
+#define RDQUANT_CASE(name) \
+  case name:               \
+    return body(std::integral_constant<Function, name>{});
+    RDQUANT_CASE(none)
+    RDQUANT_CASE(relu)
+    RDQUANT_CASE(clip)
+    RDQUANT_CASE(leaky_relu)
+    RDQUANT_CASE(prelu)
+    RDQUANT_CASE(sigmoid)
+    RDQUANT_CASE(silu)
+    RDQUANT_CASE(hard_swish)
+    RDQUANT_CASE(hard_sigmoid)
+    RDQUANT_CASE(tanh)
+    RDQUANT_CASE(elu)
+    RDQUANT_CASE(gelu_erf)
+    RDQUANT_CASE(gelu_tanh)
+    RDQUANT_CASE(mish)
+    RDQUANT_CASE(exp)
+    RDQUANT_CASE(erf)
+    RDQUANT_CASE(sqrt)
+    RDQUANT_CASE(reciprocal)
+    RDQUANT_CASE(abs)
+    RDQUANT_CASE(negate)
+    RDQUANT_CASE(floor)
+    RDQUANT_CASE(ceil)
+#undef RDQUANT_CASE
+  }
+}
+
+// f over n floats in place or not; the last lanes are read and written alone.
+inline void apply_all(const Activation& f, const float* src, float* dst, Index n) {
+  const Vec alpha = splat(f.alpha);
+  const Vec beta = splat(f.beta);
+  with_function(f.function, [&](auto function) {
+    constexpr Function kFunction = decltype(function)::value;
+    Index i = 0;
+    for (; i + kBlock <= n; i += kBlock) store(dst + i, apply<kFunction>(load(src + i), alpha, beta));
+    if (i < n) store_some(dst + i, apply<kFunction>(load_some(src + i, n - i), alpha, beta), n - i);
+  });
+}
+
+}  // namespace
+}  // namespace rdquant::runtime::kernels

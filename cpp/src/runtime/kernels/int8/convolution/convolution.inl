@@ -1,0 +1,27 @@
+// Convolutions of levels: which way a shape is run.
+#include "runtime/kernels/int8/convolution/dense.inl"
+#include "runtime/kernels/int8/convolution/depthwise.inl"
+#include "runtime/kernels/int8/tables.hpp"
+
+namespace rdquant::runtime::kernels {
+namespace {
+
+IntegerPlan plan_integer(const ConvShape& s, Index threads) {
+  return s.groups > 1 && s.groups == s.c && s.k == s.c ? plan_depthwise(s, threads) : plan_dense(s, threads);
+}
+
+void pack_integer(const IntegerPlan& plan, const std::int8_t* weights, std::byte* packed, Index begin,
+                  Index end) {
+  (plan.depthwise ? pack_depthwise : pack_dense)(plan, weights, packed, begin, end);
+}
+
+void run_integer(const IntegerPlan& plan, const IntegerConvArgs& args, Index begin, Index end) {
+  (plan.depthwise ? run_depthwise : run_dense)(plan, args, begin, end);
+}
+
+}  // namespace
+
+namespace RDQUANT_KERNELS_ISA {
+const IntegerConvolutionTable integer_convolution = {kBlock, plan_integer, pack_integer, run_integer};
+}  // namespace RDQUANT_KERNELS_ISA
+}  // namespace rdquant::runtime::kernels

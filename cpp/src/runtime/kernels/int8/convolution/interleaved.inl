@@ -1,0 +1,230 @@
+// Depthwise convolution of levels with small kernels that are not dilated: bytes of up to four rows of a
+// column are interleaved, so that each sum takes four taps at once, and each column so made meets all the
+// kernel's columns.
+//
+// Packed: sums of weights, [unit][4·B] int32; then levels, [unit][four rows][kw][4][B][4], where a unit is
+// four blocks of channels in the order that interleaving leaves them.
+#pragma once
+
+#include "runtime/kernels/int8/convolution/tile_int8.inl"
+#include "runtime/kernels/int8/convolution/unit.inl"
+
+namespace rdquant::runtime::kernels {
+namespace {
+
+#if defined(__AVX2__)
+
+template <int K, int R>
+void start_line(const ConvShape& s, const IntegerConvArgs& args, const DepthwiseUnit& unit, Index y,
+                Index end, DepthwiseLine<K, R>& line) {
+  line.pixel = y * s.ow();
+  line.real = R < end - y ? R : end - y;
+  for (Index r = 0; r < R; ++r) {
+    for (Index i = 0; i < K; ++i) {
+      const Index row = (y + r) * s.sh - s.top + i * s.dh;
+      const bool inside = row >= 0 && row < s.h;
+      line.rows[i][r] = inside ? unit.src + row * s.w * args.src_pixel : unit.zeros;
+      line.masks[i][r] = inside ? -1 : 0;
+    }
+    line.dst[r] = static_cast<std::uint8_t*>(args.dst) + unit.image * args.dst_image +
+                  (line.pixel + r * s.ow()) * args.dst_pixel + unit.block * kBlock;
+  }
+}
+
+// Rows of the kernel from `First` on, of the column `distance` bytes from the first, or of the padding where
+// that is negative.
+template <int First, int K, int R>
+[[gnu::always_inline]] inline void depthwise_column(const DepthwiseLine<K, R>& line, Index distance,
+                                                    bool is_signed, const DepthwiseUnit& unit,
+                                                    Fours (&out)[4]) {
+  if (distance < 0) {
+    const Fours zero = splat_fours(unit.zero);
+    for_each<4>([&](auto i) __attribute__((always_inline)) { out[i] = zero; });
+    return;
+  }
+  Bytes rows[4];
+  for_each<4>([&](auto i) __attribute__((always_inline)) {
+    constexpr int kRow = First + decltype(i)::value;
+    if constexpr (kRow < K) {
+      const std::uint8_t* from[R];
+      for_each<R>([&](auto r) __attribute__((always_inline)) {
+        from[r] = line.rows[kRow][r] + (distance & line.masks[kRow][r]);
+      });
+      rows[i] = load_bytes<R>(from);
+    } else {
+      rows[i] = no_bytes();
+    }
+  });
+  if (is_signed) {
+    for_each<4>([&](auto i) __attribute__((always_inline)) { rows[i] = flip(rows[i]); });
+  }
+  interleave(rows[0], rows[1], rows[2], rows[3], out);
+}
+
+// R rows of the output, from y on, that lie before `end`. Column after column is interleaved and added to the
+// pixels under way, which are kUnderWay; sums[p % kUnderWay] are those of pixel p.
+template <int K, int S, int R>
+void depthwise_line(const ConvShape& s, const IntegerFinisher& finisher, const DepthwiseUnit& unit, Index y,
+                    Index end) {
+  constexpr int kUnderWay = (K + S - 1) / S;
+  const IntegerConvArgs& args = *finisher.args;
+  DepthwiseLine<K, R> line;
+  start_line(s, args, unit, y, end, line);
+  alignas(64) std::int32_t waiting[kWaiting * kUnit];
+  const Index ow = s.ow();
+  const Index columns = (ow - 1) * S + K;
+  Ints sums[kUnderWay][4];
+  for_each<kUnderWay>([&](auto p) __attribute__((always_inline)) {
+    for_each<4>([&](auto i) __attribute__((always_inline)) { sums[p][i] = splat(0); });
+  });
+  for (Index first = 0; first < columns; first += kUnderWay * S) {
+    for_each<kUnderWay * S>([&](auto column) __attribute__((always_inline)) {
+      constexpr int kColumn = decltype(column)::value;
+      const Index at = first + kColumn - s.left;
+      const Index distance = at < s.w ? at * args.src_pixel : -1;
+      if constexpr (kColumn % S == 0) {
+        for_each<4>([&](auto i) __attribute__((always_inline)) {
+          sums[kColumn / S][i] = load(unit.start + i * kBlock);
+        });
+      }
+      for_each<(K + 3) / 4>([&](auto four) __attribute__((always_inline)) {
+        Fours bytes[4];
+        depthwise_column<4 * decltype(four)::value>(line, distance, args.src_signed, unit, bytes);
+        for_each<K>([&](auto kx) __attribute__((always_inline)) {
+          constexpr int kOffset = kColumn - decltype(kx)::value + kUnderWay * S;
+          if constexpr (kOffset % S == 0) {
+            for_each<4>([&](auto i) __attribute__((always_inline)) {
+              Ints& sum = sums[kOffset / S % kUnderWay][i];
+              sum = dot(bytes[i], load_taps(unit.weights + ((four * K + kx) * 4 + i) * kTapBytes), sum);
+            });
+          }
+        });
+      });
+      constexpr int kDone = kColumn + kUnderWay * S - K + 1;
+      if constexpr (kDone % S == 0) {
+        const Index x = (first + kColumn - K + 1) / S;
+        if (first + kColumn >= K - 1 && x < ow) {
+          finish_unit(finisher, unit, line, sums[kDone / S % kUnderWay], x, ow, waiting);
+        }
+      }
+    });
+  }
+}
+
+using IntegerDepthwiseLine = void (*)(const ConvShape&, const IntegerFinisher&, const DepthwiseUnit&, Index,
+                                      Index);
+
+template <int K, int S>
+IntegerDepthwiseLine choose_line(Index rows) {
+  if (rows == 1) return depthwise_line<K, S, 1>;
+  if constexpr (kLanes > 2) {
+    if (rows == 4) return depthwise_line<K, S, 4>;
+  }
+  return depthwise_line<K, S, 2>;
+}
+
+inline IntegerDepthwiseLine choose_line(const ConvShape& s, Index rows) {
+  if (s.kw == 3) return s.sw == 1 ? choose_line<3, 1>(rows) : choose_line<3, 2>(rows);
+  return s.sw == 1 ? choose_line<5, 1>(rows) : choose_line<5, 2>(rows);
+}
+
+inline bool interleaved(const ConvShape& s) {
+  return (s.kw == 3 || s.kw == 5) && s.kh == s.kw && (s.sw == 1 || s.sw == 2) && s.dw == 1;
+}
+
+inline Index unit_bytes(const ConvShape& s) { return divide(s.kh, 4) * s.kw * 4 * kTapBytes; }
+
+inline DepthwiseUnit depthwise_unit(const ConvShape& s, const IntegerConvArgs& args,
+                                    const std::uint8_t* zeros, Index image, Index unit) {
+  const DepthwiseUnits units = depthwise_units(s);
+  const Index first = unit * kUnit;
+  const Index channels = unit < units.whole ? kUnit : units.rest;
+  const std::int32_t zero = args.src_zero + (args.src_signed ? 128 : 0);
+  const auto* const sums = reinterpret_cast<const std::int32_t*>(args.weights) + first;
+  DepthwiseUnit u = {};
+  alignas(64) std::int32_t start[kUnit] = {};
+  alignas(64) std::int32_t multipliers[kUnit] = {};
+  for (Index i = 0; i < channels; i += kBlock) {
+    const Ints bias = args.bias == nullptr ? splat(0) : load(args.bias + first + i);
+    store(start + i, bias - load(sums + i) * splat(zero));
+    float numbers[kBlock];
+    store(numbers, block_multipliers(args.finish, (first + i) / kBlock));
+    std::memcpy(multipliers + i, numbers, sizeof numbers);
+  }
+  to_unit_order(units.rows_of(unit), start, u.start);
+  to_unit_order(units.rows_of(unit), multipliers, reinterpret_cast<std::int32_t*>(u.multipliers));
+  const float* const float_bias = args.finish.float_bias;
+  if (float_bias != nullptr) {
+    std::memcpy(multipliers, float_bias + first,
+                static_cast<std::size_t>(divide(channels, kBlock) * kBlock * 4));
+    to_unit_order(units.rows_of(unit), multipliers, reinterpret_cast<std::int32_t*>(u.bias));
+  }
+  u.src = args.src + image * args.src_image + first;
+  u.weights =
+      reinterpret_cast<const std::int8_t*>(args.weights) + units.count() * kUnit * 4 + unit * unit_bytes(s);
+  u.zeros = zeros;
+  u.zero = static_cast<std::uint8_t>(zero);
+  u.image = image;
+  u.block = first / kBlock;
+  u.channels = channels;
+  return u;
+}
+
+// Items: image, strip, unit, rows.
+void run_interleaved(const IntegerPlan& plan, const IntegerConvArgs& args, Index begin, Index end) {
+  const ConvShape& s = plan.shape;
+  const IntegerFinisher finisher = make_finisher(s, args);
+  alignas(64) std::uint8_t zeros[kUnit];
+  std::memset(zeros, static_cast<std::uint8_t>(args.src_zero), sizeof zeros);
+  const DepthwiseUnits units = depthwise_units(s);
+  const Index steps = units.steps(s.oh(), plan.strip);
+  for (Index item = begin; item < end;) {
+    const Index strip = item % steps / units.steps(plan.strip);
+    const Index step = item % steps % units.steps(plan.strip);
+    const Index top = strip * plan.strip;
+    const Index bottom = plan.strip < s.oh() - top ? top + plan.strip : s.oh();
+    const Index height = bottom - top;
+    const Index number = step / height < units.whole ? step / height : units.whole;
+    const Index rows = units.rows_of(number);
+    const DepthwiseUnit unit = depthwise_unit(s, args, zeros, item / steps, number);
+    const IntegerDepthwiseLine line = choose_line(s, rows);
+    for (Index y = top + (step - number * height) * rows; y < bottom && item < end; y += rows, ++item)
+      line(s, finisher, unit, y, bottom);
+  }
+}
+
+void pack_interleaved(const ConvShape& s, const std::int8_t* weights, std::byte* packed, Index begin,
+                      Index end) {
+  const DepthwiseUnits units = depthwise_units(s);
+  auto* const sums = reinterpret_cast<std::int32_t*>(packed);
+  auto* const levels = reinterpret_cast<std::int8_t*>(packed) + units.count() * kUnit * 4;
+  for (Index unit = begin; unit < end; ++unit) {
+    std::int8_t* const out = levels + unit * unit_bytes(s);
+    std::memset(out, 0, static_cast<std::size_t>(unit_bytes(s)));
+    for (Index i = 0; i < kUnit; ++i) sums[unit * kUnit + i] = 0;
+    for (Index place = 0; place < kUnit; ++place) {
+      const Index i = place / kBlock;
+      const Index lane = place % kBlock;
+      const Index own = unit_channel(units.rows_of(unit), i, lane);
+      const Index channel = unit * kUnit + own;
+      std::int32_t sum = 0;
+      for (Index tap = 0; channel < s.c && tap < s.kh * s.kw; ++tap) {
+        const Index ky = tap / s.kw;
+        const std::int8_t w = weights[channel * s.kh * s.kw + tap];
+        out[((ky / 4 * s.kw + tap % s.kw) * 4 + i) * kTapBytes + tap_place(lane, ky % 4)] = w;
+        sum += w;
+      }
+      sums[channel] = sum;
+    }
+  }
+}
+
+#else
+
+// Without shuffles of bytes wide enough there is nothing to gain.
+inline bool interleaved(const ConvShape& /*shape*/) { return false; }
+
+#endif
+
+}  // namespace
+}  // namespace rdquant::runtime::kernels

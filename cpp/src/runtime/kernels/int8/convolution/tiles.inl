@@ -1,0 +1,69 @@
+// Sizes of tiles of int32 sums. Without VNNI two registers of weights per block and two of the image have to
+// be free.
+#pragma once
+
+#include "runtime/kernels/tiles.inl"
+
+namespace rdquant::runtime::kernels {
+namespace {
+
+template <int N>
+struct IntegerPixels {
+  using List = Pixels<>;
+};
+#if defined(__AVX512VNNI__)
+constexpr int kIntegerBlocks = 4;
+template <>
+struct IntegerPixels<1> {
+  using List = Pixels<16, 14, 13, 9, 8, 7, 6, 4, 1>;
+};
+template <>
+struct IntegerPixels<2> : TilePixels<2> {};
+template <>
+struct IntegerPixels<3> : TilePixels<3> {};
+template <>
+struct IntegerPixels<4> : TilePixels<4> {};
+#elif defined(__AVX512F__)
+constexpr int kIntegerBlocks = 4;
+template <>
+struct IntegerPixels<1> {
+  using List = Pixels<14, 12, 8, 7, 5, 4, 1>;
+};
+template <>
+struct IntegerPixels<2> {
+  using List = Pixels<12, 8, 7, 5, 4, 1>;
+};
+template <>
+struct IntegerPixels<3> {
+  using List = Pixels<7, 5, 4, 1>;
+};
+template <>
+struct IntegerPixels<4> {
+  using List = Pixels<5, 4, 1>;
+};
+#elif defined(__AVX2__)
+constexpr int kIntegerBlocks = 2;
+template <>
+struct IntegerPixels<1> {
+  using List = Pixels<10, 8, 7, 5, 4, 3, 1>;
+};
+template <>
+struct IntegerPixels<2> {
+  using List = Pixels<4, 3, 1>;
+};
+#else
+constexpr int kIntegerBlocks = 1;
+template <>
+struct IntegerPixels<1> {
+  using List = Pixels<4, 3, 2, 1>;
+};
+#endif
+
+// As tile_cost, in halves of instructions. Weights are what comes from the second cache, again for each tile.
+inline Index integer_tile_cost(Index blocks, Index pixels) {
+  const Index sums = blocks * pixels < 10 ? 10 : blocks * pixels;
+  return blocks == 0 ? 0 : 2 * sums + 6 * blocks + pixels + 8;
+}
+
+}  // namespace
+}  // namespace rdquant::runtime::kernels

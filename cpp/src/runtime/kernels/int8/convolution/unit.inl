@@ -1,0 +1,227 @@
+// Depthwise convolution of levels by units of channels, whose bytes are interleaved: the order of a unit, and
+// what follows its sums.
+#pragma once
+
+#include "runtime/kernels/int8/convolution/bytes.inl"
+#include "runtime/kernels/int8/convolution/floats.inl"
+
+namespace rdquant::runtime::kernels {
+namespace {
+
+#if defined(__AVX2__)
+
+constexpr Index kUnit = 4 * kBlock;  // channels of a unit that takes one row at once
+
+// Units of an image's channels: whole ones, and one with the rest, which takes `rows` rows of outputs at once
+// where its channels fill less than half of the vectors.
+struct DepthwiseUnits {
+  Index whole, rest, rows;
+  [[nodiscard]] Index count() const { return whole + (rest > 0 ? 1 : 0); }
+  [[nodiscard]] Index rows_of(Index unit) const { return unit < whole ? 1 : rows; }
+  // Steps of some rows of outputs: these, or groups of them, once for each unit.
+  [[nodiscard]] Index steps(Index height) const {
+    return whole * height + (rest > 0 ? divide(height, rows) : 0);
+  }
+  // Of one image, in strips of rows.
+  [[nodiscard]] Index steps(Index oh, Index strip) const {
+    return oh / strip * steps(strip) + steps(oh % strip);
+  }
+};
+
+inline DepthwiseUnits depthwise_units(const ConvShape& s) {
+  const Index rest = s.c % kUnit;
+  Index rows = 1;
+  while (rows < kLanes && rest * rows * 2 <= kUnit) rows *= 2;
+  return {s.c / kUnit, rest, rows};
+}
+
+// The channel, counted from the unit's first, of lane `lane` of the i-th of a unit's vectors: interleaving
+// goes by groups of 16 channels; rows lie one after the other.
+inline Index unit_channel(Index rows, Index i, Index lane) {
+  return lane / 4 % (kLanes / rows) * 16 + 4 * i + lane % 4;
+}
+
+// By channel to the order of a unit.
+inline void to_unit_order(Index rows, const std::int32_t* from, std::int32_t* to) {
+  for (Index i = 0; i < 4; ++i) {
+    for (Index lane = 0; lane < kBlock; lane += 4) {
+      std::memcpy(to + i * kBlock + lane, from + unit_channel(rows, i, lane), 4 * sizeof(std::int32_t));
+    }
+  }
+}
+
+// What the rows of one unit of one image share.
+struct DepthwiseUnit {
+  alignas(64) std::int32_t start[kUnit];
+  alignas(64) float multipliers[kUnit];
+  alignas(64) float bias[kUnit];
+  const std::uint8_t* src;  // first channel
+  const std::int8_t* weights;
+  const std::uint8_t* zeros;  // a pixel of the padding
+  std::uint8_t zero;          // the same, one channel, as uint8
+  Index image, block, channels;
+};
+
+// Rows of the output that are made at once. Rows of the kernel in the padding read one pixel of zeros again
+// and again.
+template <int K, int R>
+struct DepthwiseLine {
+  const std::uint8_t* rows[K][R];
+  Index masks[K][R];     // of the distance from the first column; 0 in the padding
+  std::uint8_t* dst[R];  // first pixel, first channel of the unit
+  Index pixel;           // the first row's first pixel's place in the image
+  Index real;            // rows that there are
+};
+
+// Pixels whose sums wait for each other.
+constexpr Index kWaiting = 8;
+
+// Rows that there are not count as 0.
+template <int K, int R>
+void measure_waiting(const IntegerFinisher& finisher, const DepthwiseUnit& unit,
+                     const DepthwiseLine<K, R>& line, Index pixels, const std::int32_t* waiting) {
+  const auto real = [&](Vec x) {
+    if (R == 1 || line.real == R) return x;
+    float rows[kBlock];
+    store(rows, x);
+    return load_some(rows, line.real * (kBlock / R));
+  };
+  const Clamp f(finisher);
+  Extremes extremes;
+  for (Index i = 0; i < kUnit; i += kBlock) {
+    Ints low = load(waiting + i);
+    Ints high = low;
+    for (Index p = 1; p < pixels; ++p) {
+      const Ints sums = load(waiting + p * kUnit + i);
+      low = least(low, sums);
+      high = greatest(high, sums);
+    }
+    const Vec multipliers = load(unit.multipliers + i);
+    const Vec bias = load(unit.bias + i);
+    extremes.see(real(f(to_float(low) * multipliers + bias)));
+    extremes.see(real(f(to_float(high) * multipliers + bias)));
+  }
+  extremes.keep(finisher.args->finish.extremes);
+}
+
+template <int K, int R>
+[[gnu::always_inline]] inline void store_unit(const IntegerFinisher& finisher, const DepthwiseUnit& unit,
+                                              const DepthwiseLine<K, R>& line, Index x, Packed bytes) {
+  std::uint8_t* dst[R];
+  for_each<R>([&](auto r)
+                  __attribute__((always_inline)) { dst[r] = line.dst[r] + x * finisher.args->dst_pixel; });
+  store_interleaved<R>(dst, line.real, unit.channels, bytes);
+}
+
+template <int K, int R>
+void quantize_waiting(const IntegerFinisher& finisher, const DepthwiseUnit& unit,
+                      const DepthwiseLine<K, R>& line, Index x, Index pixels, const std::int32_t* waiting) {
+  Quotients quotients(finisher);
+  const auto run = [&](auto level) __attribute__((always_inline)) {
+    for (Index p = 0; p < pixels; ++p) {
+      Ints levels[4];
+      for_each<4>([&](auto i) __attribute__((always_inline)) {
+        const Ints sums = load(waiting + p * kUnit + i * kBlock);
+        levels[i] =
+            level(to_float(sums) * load(unit.multipliers + i * kBlock) + load(unit.bias + i * kBlock));
+      });
+      store_unit(finisher, unit, line, x + p, level_bytes(levels, finisher.range));
+    }
+  };
+  run([&](Vec number) __attribute__((always_inline)) { return quotients.fast(number); });
+  if (!quotients.trusted()) [[unlikely]]
+    run([&](Vec number) __attribute__((always_inline)) { return quotients.exact(number); });
+}
+
+// Where the sums of channel block `block` of row `row` of the unit's lie among those of a pixel, by quarters.
+template <int R>
+constexpr Index unit_place(Index row, Index block) {
+  const Index channel = block * kBlock;
+  return channel % 16 / 4 * kBlock + (channel / 16 + row * (kLanes / R)) * 4;
+}
+
+template <int K, int R, class F>
+void store_waiting(const IntegerFinisher& finisher, const DepthwiseUnit& unit,
+                   const DepthwiseLine<K, R>& line, Index ow, Index x, Index pixels,
+                   const std::int32_t* waiting, const F& f) {
+  const Index blocks = divide(unit.channels, kBlock);
+  for (Index r = 0; r < line.real; ++r) {
+    for (Index b = 0; b < blocks; ++b) {
+      const std::int32_t* const sums = waiting + unit_place<R>(r, b);
+      store_block(finisher, {unit.image, line.pixel + r * ow + x, 0, unit.block + b}, pixels, f,
+                  [=](Index p) __attribute__((always_inline)) { return load_quarters(sums + p * kUnit); });
+    }
+  }
+}
+
+// float32 results whose activation is quick.
+template <int K, int R>
+void finish_quick(const IntegerFinisher& finisher, const DepthwiseUnit& unit, const DepthwiseLine<K, R>& line,
+                  Index ow, Index x, Index pixels, const std::int32_t* waiting) {
+  const IntegerFinish& finish = finisher.args->finish;
+  if (finish.quantum != 0.0f) return quantize_waiting(finisher, unit, line, x, pixels, waiting);
+  if (finish.measured) return measure_waiting(finisher, unit, line, pixels, waiting);
+  with_quick(finisher, [&](const auto& f) __attribute__((always_inline)) {
+    store_waiting(finisher, unit, line, ow, x, pixels, waiting, f);
+  });
+}
+
+// Finishes `pixels` pixels of each row from x on, whose sums wait in the order of the unit.
+template <int K, int R>
+[[gnu::noinline]] void finish_waiting(const IntegerFinisher& finisher, const DepthwiseUnit& unit,
+                                      const DepthwiseLine<K, R>& line, Index ow, Index x, Index pixels,
+                                      const std::int32_t* waiting) {
+  if (finisher.quick) return finish_quick(finisher, unit, line, ow, x, pixels, waiting);
+  alignas(64) std::int32_t sums[kWaiting * kUnit / R];
+  for (Index r = 0; r < line.real; ++r) {
+    for (Index p = 0; p < pixels; ++p) {
+      for (Index i = 0; i < 4; ++i) {
+        for (Index lane = r * (kBlock / R); lane < (r + 1) * (kBlock / R); lane += 4) {
+          std::memcpy(sums + p * (kUnit / R) + unit_channel(R, i, lane),
+                      waiting + p * kUnit + i * kBlock + lane, 4 * sizeof(std::int32_t));
+        }
+      }
+    }
+    finish_any(finisher, sums, {unit.image, line.pixel + r * ow + x, 0, unit.block}, pixels,
+               divide(unit.channels, kBlock), 4 / R);
+  }
+}
+
+// Levels of pixels up to x wait for their table.
+template <int K, int R>
+[[gnu::noinline]] void translate_waiting(const IntegerFinisher& finisher, const DepthwiseUnit& unit,
+                                         const DepthwiseLine<K, R>& line, Index x, Index pixels,
+                                         std::uint8_t* waiting) {
+  translate(finisher.table, waiting, pixels * kUnit);
+  for (Index p = 0; p < pixels; ++p)
+    store_unit(finisher, unit, line, x + p, load_register(waiting + p * kUnit));
+}
+
+// Sums of a pixel of each row are whole: the fast way to levels, or they wait for their neighbours.
+template <int K, int R>
+[[gnu::always_inline]] inline void finish_unit(const IntegerFinisher& finisher, const DepthwiseUnit& unit,
+                                               const DepthwiseLine<K, R>& line, const Ints (&sums)[4],
+                                               Index x, Index ow, std::int32_t* waiting) {
+  const Index place = x % kWaiting;
+  const bool last = place == kWaiting - 1 || x == ow - 1;
+  if (finisher.sure && finisher.args->finish.residual == nullptr) {
+    Ints levels[4];
+    for_each<4>([&](auto i) __attribute__((always_inline)) {
+      levels[i] = nearest(to_float(sums[i]) * load(unit.multipliers + i * kBlock));
+    });
+    const Packed bytes = level_bytes(levels, finisher.range);
+    if (finisher.fast) return store_unit(finisher, unit, line, x, translate(finisher.table, bytes));
+    auto* const waiting_bytes = reinterpret_cast<std::uint8_t*>(waiting);
+    store_register(waiting_bytes + place * kUnit, bytes);
+    if (last) translate_waiting(finisher, unit, line, x - place, place + 1, waiting_bytes);
+    return;
+  }
+  for_each<4>([&](auto i)
+                  __attribute__((always_inline)) { store(waiting + place * kUnit + i * kBlock, sums[i]); });
+  if (last) finish_waiting(finisher, unit, line, ow, x - place, place + 1, waiting);
+}
+
+#endif
+
+}  // namespace
+}  // namespace rdquant::runtime::kernels

@@ -1,0 +1,186 @@
+// Where tiles of a convolution of levels find their part of the image: in the image itself, or in copies with
+// the padding.
+#pragma once
+
+#include <cstring>
+
+#include "runtime/kernels/base.inl"
+#include "runtime/kernels/int8/convolution/items.inl"
+
+namespace rdquant::runtime::kernels {
+namespace {
+
+constexpr Index kChunk = 1024;            // fours of channels
+constexpr Index kStage = Index{1} << 16;  // bytes of the image that are staged
+constexpr Index kOffsets = 1024;          // fours of a window that are listed
+
+// What all tiles of a run share.
+struct IntegerView {
+  Index h, w, kh, kw, dh, dw;
+  Index fours;                // of channels of one group
+  std::int32_t zero;          // of the source, taken as uint8
+  const std::uint8_t* zeros;  // a pixel of the padding, of one chunk
+};
+
+// Where the tile is, and how its window lies in memory: in the image, or in a copy with the padding.
+struct IntegerCorner {
+  Index row, column;        // of the first tap; may lie in the padding
+  const std::uint8_t* src;  // that tap's first channel of the group
+  Index line, tap, step;    // bytes from one row, column of the kernel, pixel of the tile to the next
+  const std::int8_t* weights;
+  const std::int32_t* offsets;      // of each four under them, in bytes from the first; or null
+  const std::int32_t* weight_sums;  // of the tile's first block
+  bool joined;                      // the taps of a row lie side by side, as their weights do
+  bool inside;                      // no tap has to be looked up in `zeros`; else the tile is one pixel
+  Index tiles;                      // side by side, where `inside` and the window lies in the image
+};
+
+// Columns of the image, with the padding, that `pixels` pixels of a row read.
+inline Index columns_under(const ConvShape& s, Index pixels) {
+  return (pixels - 1) * s.sw + (s.kw - 1) * s.dw + 1;
+}
+inline Index rows_under(const ConvShape& s, Index rows) { return (rows - 1) * s.sh + (s.kh - 1) * s.dh + 1; }
+
+// Whether windows lie in the padding at the left or the right.
+inline bool reaches_past(const ConvShape& s) { return s.left > 0 || columns_under(s, s.ow()) - s.left > s.w; }
+
+// Rows of outputs whose part of the image is copied at once, with its padding; 0 where the windows of the
+// tiles that reach into the padding are fewer bytes.
+inline Index band_rows(const IntegerPlan& plan) {
+  const ConvShape& s = plan.shape;
+  const Index wide = columns_under(s, s.ow());
+  if (!reaches_past(s) || s.sh * wide > 2 * s.kh * columns_under(s, plan.pixels)) return 0;
+  const Index most = kStage / (wide * 4 * divide(s.c / plan.groups, 4));  // rows of the image
+  return most < rows_under(s, 1) ? 0 : (most - rows_under(s, 1)) / s.sh + 1;
+}
+
+// A run of a plan: where its tiles are.
+struct DenseRun {
+  DenseRun(const IntegerPlan& the_plan, const IntegerConvArgs& the_args)
+      : plan(the_plan), args(the_args), s(the_plan.shape) {
+    const Index c4 = divide(s.c / plan.groups, 4);
+    const std::int32_t zero = args.src_zero + (args.src_signed ? 128 : 0);
+    view = plan.flat ? IntegerView{1, s.h * s.w, 1, 1, 1, 1, c4, zero, zeros}
+                     : IntegerView{s.h, s.w, s.kh, s.kw, s.dh, s.dw, c4, zero, zeros};
+    band = plan.flat ? 0 : band_rows(plan);
+    columns = columns_under(s, band > 0 ? s.ow() : plan.pixels);
+    staged = s.kh * columns * 4 * c4 <= kStage;
+    const Index line = view.dh * view.w * args.src_pixel;
+    listed = view.kh * view.kw * c4 <= kOffsets && view.kh * line < (Index{1} << 31);
+    if (listed) {
+      list(image_offsets, line, view.dw * args.src_pixel);
+      list(copy_offsets, (band > 0 ? s.dh : 1) * columns * 4 * c4, s.dw * 4 * c4);
+    }
+    if (!staged) std::memset(zeros, static_cast<std::uint8_t>(args.src_zero), sizeof zeros);
+  }
+
+  void list(std::int32_t* to, Index line, Index tap) const {
+    for (Index ky = 0; ky < view.kh; ++ky)
+      for (Index kx = 0; kx < view.kw; ++kx)
+        for (Index four = 0; four < view.fours; ++four)
+          *to++ = static_cast<std::int32_t>(ky * line + kx * tap + 4 * four);
+  }
+
+  // The window of a tile of `pixels` pixels as it lies in the image.
+  [[nodiscard]] IntegerCorner corner(const IntegerItem& item, Index row, Index column, Index pixels) const {
+    const Index pixel = args.src_pixel;
+    IntegerCorner at = {};
+    at.row = row;
+    at.column = column;
+    at.src = args.src + item.image * args.src_image + item.group * (s.c / plan.groups) +
+             (row * view.w + column) * pixel;
+    at.line = s.dh * view.w * pixel;
+    at.tap = s.dw * pixel;
+    at.step = s.sw * pixel;
+    at.inside = column >= 0 && column + (pixels - 1) * s.sw + (view.kw - 1) * s.dw < view.w;
+    at.tiles = 1;
+    at.offsets = listed && at.inside ? image_offsets : nullptr;
+    at.joined = at.inside && s.dw == 1 && plan.groups == 1 && pixel == 4 * view.fours && view.fours <= kChunk;
+    return at;
+  }
+
+  // How many tiles from this one on, `most` at most, lie side by side in the image and do not overlap.
+  [[nodiscard]] Index inside_tiles(const IntegerItem& item, const IntegerCorner& at, Index most) const {
+    const Index reach = at.column + (s.kw - 1) * s.dw + (plan.pixels - 1) * s.sw;  // the last column read
+    const Index step = plan.pixels * s.sw;
+    const Index inside = 1 + (view.w - 1 - reach) / step;
+    const Index row = plan.flat ? view.w : s.ow();
+    const Index whole = row / plan.pixels - item.tile;
+    const Index tiles = inside < whole && band == 0 ? inside : whole;
+    return tiles < 1 ? 1 : (tiles < most ? tiles : most);
+  }
+
+  // Copies the window with the padding, unless it is there from the item before.
+  void stage_window(const IntegerItem& item, IntegerCorner& at) {
+    const Index size = 4 * view.fours;
+    if (item.tile != last.tile || item.y != last.y || item.group != last.group || item.image != last.image) {
+      const Span rows = taps_inside(at.row, s.kh, s.dh, s.h);
+      for (Index ky = rows.begin; ky < rows.end; ++ky)
+        stage_row(at.src + ky * at.line, at.column, window + ky * columns * size);
+      last = item;
+    }
+    at.src = window;
+    at.line = columns * size;
+  }
+
+  // The same with the windows of the rows of outputs from this one on, `rows` of them at most.
+  void stage_band(const IntegerItem& item, Index rows, IntegerCorner& at) {
+    const Index size = 4 * view.fours;
+    const Index end = at.row + rows_under(s, 1);
+    if (item.group != last.group || item.image != last.image || at.row < band_begin || end > band_end) {
+      last = item;
+      band_begin = at.row;
+      band_end = at.row + rows_under(s, rows < band ? rows : band);
+      const std::uint8_t* const first = at.src - (at.column + s.left) * args.src_pixel;
+      for (Index row = band_begin < 0 ? 0 : band_begin; row < band_end && row < s.h; ++row) {
+        const Index from = row - band_begin;
+        stage_row(first + from * view.w * args.src_pixel, -s.left, window + from * columns * size);
+      }
+    }
+    at.src = window + ((at.row - band_begin) * columns + at.column + s.left) * size;
+    at.line = s.dh * columns * size;
+  }
+
+  void stage(const IntegerItem& item, Index rows, IntegerCorner& at) {
+    band > 0 ? stage_band(item, rows, at) : stage_window(item, at);
+    at.tap = s.dw * 4 * view.fours;
+    at.step = s.sw * 4 * view.fours;
+    at.inside = true;
+    at.offsets = listed ? copy_offsets : nullptr;
+    at.joined = s.dw == 1 && view.fours <= kChunk;
+  }
+
+  void stage_row(const std::uint8_t* src, Index column, std::uint8_t* to) const {
+    const Index size = 4 * view.fours;
+    const Index begin = column < 0 ? (-column < columns ? -column : columns) : 0;
+    const Index room = view.w - column < columns ? view.w - column : columns;
+    const Index end = room > begin ? room : begin;
+    const auto zero = static_cast<std::uint8_t>(args.src_zero);
+    std::memset(to, zero, static_cast<std::size_t>(begin * size));
+    if (args.src_pixel == size) {
+      std::memcpy(to + begin * size, src + begin * size, static_cast<std::size_t>((end - begin) * size));
+    } else {
+      for (Index i = begin; i < end; ++i) {
+        std::memcpy(to + i * size, src + i * args.src_pixel, static_cast<std::size_t>(size));
+      }
+    }
+    std::memset(to + end * size, zero, static_cast<std::size_t>((columns - end) * size));
+  }
+
+  const IntegerPlan& plan;
+  const IntegerConvArgs& args;
+  const ConvShape& s;
+  IntegerView view;
+  Index band;     // rows of outputs whose windows are copied together, or 0
+  Index columns;  // of a tile's window, or a band's
+  bool listed;    // windows' fours are listed
+  bool staged;    // windows that reach past the image are copied; else their pixels are run one by one
+  Index band_begin = 0, band_end = 0;  // rows of the image
+  IntegerItem last = {-1, -1, -1, -1, -1, 0, 0, 0, 0};
+  std::int32_t image_offsets[kOffsets], copy_offsets[kOffsets];
+  alignas(64) std::uint8_t window[kStage];
+  alignas(64) std::uint8_t zeros[4 * kChunk];
+};
+
+}  // namespace
+}  // namespace rdquant::runtime::kernels

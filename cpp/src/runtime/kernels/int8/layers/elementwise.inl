@@ -1,0 +1,99 @@
+// Sums and products of levels; pixels repeated.
+#pragma once
+
+#include "runtime/kernels/int8/kernels.hpp"
+#include "runtime/kernels/int8/layers/lane_bytes.inl"
+#include "runtime/kernels/int8/layers/lanes.inl"
+
+namespace rdquant::runtime::kernels {
+namespace {
+
+// LevelSum over words. Levels of type int8 become uint8 by `flip`, which adds 128 to them and to their zero.
+struct WordSum {
+  Vec a_scale, b_scale;
+  Ints a_flip, b_flip, a_zero, b_zero;
+  Rounding rounding;
+};
+
+inline WordSum word_sum(const LevelSum& s) {
+  const Ints flip = splat_int(static_cast<std::int32_t>(0x80808080u));
+  return {splat(s.a_scale),
+          splat(s.b_scale),
+          s.a_signed ? flip : Ints{},
+          s.b_signed ? flip : Ints{},
+          splat_int(s.a_zero + (s.a_signed ? 128 : 0)),
+          splat_int(s.b_zero + (s.b_signed ? 128 : 0)),
+          rounding(s.zero, s.low, s.high)};
+}
+
+template <bool Product>
+inline Ints combine(const WordSum& s, Ints a, Ints b) {
+  Ints levels[4];
+  for_each<4>([&](auto i) {
+    constexpr int kLevel = decltype(i)::value;
+    const Vec x = to_floats(split<kLevel, false>(a ^ s.a_flip) - s.a_zero);
+    const Vec y = to_floats(split<kLevel, false>(b ^ s.b_flip) - s.b_zero);
+    levels[kLevel] = to_levels(s.rounding, Product ? (x * y) * s.a_scale : x * s.a_scale + y * s.b_scale);
+  });
+  return join(levels);
+}
+
+template <bool Product>
+void combine_all(const LevelSum& sum, const std::uint8_t* a, const std::uint8_t* b, std::uint8_t* dst,
+                 Index begin, Index end) {
+  const WordSum s = word_sum(sum);
+  Index i = begin;
+  for (; i + kLevels <= end; i += kLevels) {
+    store_words(dst + i, combine<Product>(s, load_words(a + i), load_words(b + i)));
+  }
+  if (i == end) return;
+  const auto rest = static_cast<std::size_t>(end - i);
+  std::uint8_t last_a[kLevels] = {};
+  std::uint8_t last_b[kLevels] = {};
+  std::memcpy(last_a, a + i, rest);
+  std::memcpy(last_b, b + i, rest);
+  store_words(last_a, combine<Product>(s, load_words(last_a), load_words(last_b)));
+  std::memcpy(dst + i, last_a, rest);
+}
+
+void add(const LevelSum& sum, const std::uint8_t* a, const std::uint8_t* b, std::uint8_t* dst, Index begin,
+         Index end) {
+  combine_all<false>(sum, a, b, dst, begin, end);
+}
+
+void multiply(const LevelSum& sum, const std::uint8_t* a, const std::uint8_t* b, std::uint8_t* dst,
+              Index begin, Index end) {
+  combine_all<true>(sum, a, b, dst, begin, end);
+}
+
+// One row of pixels, each `times` times.
+template <int N>
+inline void repeat(const std::uint8_t* src, Index src_pixel, std::uint8_t* dst, Index dst_pixel, Index c,
+                   Index w, Index times) {
+  for (Index x = 0; x < w; ++x, src += src_pixel) {
+    for (Index i = 0; i < times; ++i, dst += dst_pixel) {
+      for_chunks<N>(c, [&](Index k) { store_bytes(dst + k, load_bytes<N>(src + k)); });
+    }
+  }
+}
+
+void resize(const std::uint8_t* src, Index src_image, Index src_pixel, std::uint8_t* dst, Index dst_image,
+            Index dst_pixel, Index c, Index h, Index w, Index fy, Index fx, Index begin, Index end) {
+  const Index row = w * fx * dst_pixel;
+  with_width(c, [&](auto width) {
+    for (Index item = begin; item < end; ++item) {
+      const std::uint8_t* const in = src + item / h * src_image + item % h * w * src_pixel;
+      std::uint8_t* const out = dst + item / h * dst_image + item % h * fy * row;
+      for (Index i = 0; i < fy; ++i) {
+        if (i > 0 && dst_pixel == c) {
+          std::memcpy(out + i * row, out, static_cast<std::size_t>(row));
+        } else {
+          repeat<decltype(width)::value>(in, src_pixel, out + i * row, dst_pixel, c, w, fx);
+        }
+      }
+    }
+  });
+}
+
+}  // namespace
+}  // namespace rdquant::runtime::kernels

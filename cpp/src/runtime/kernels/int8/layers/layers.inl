@@ -1,0 +1,16 @@
+// Everything for levels but convolutions. Included by one file per instruction set, which sets
+// RDQUANT_KERNELS_ISA.
+#include "runtime/kernels/int8/layers/elementwise.inl"
+#include "runtime/kernels/int8/layers/pool.inl"
+#include "runtime/kernels/int8/layers/quantize.inl"
+#include "runtime/kernels/int8/lookup.inl"
+#include "runtime/kernels/int8/tables.hpp"
+
+namespace rdquant::runtime::kernels {
+namespace RDQUANT_KERNELS_ISA {
+const IntegerLayerTable integer_layers = {extremes,           quantize,   quantize_plain,
+                                          quantize_blocked,   dequantize, dequantize_plain,
+                                          dequantize_blocked, lookup,     add,
+                                          multiply,           pool,       resize};
+}
+}  // namespace rdquant::runtime::kernels

@@ -1,0 +1,316 @@
+// Levels from float32 and back.
+#pragma once
+
+#include <array>
+
+#include "runtime/kernels/int8/layers/lanes.inl"
+
+namespace rdquant::runtime::kernels {
+namespace {
+
+constexpr Index kPixels = 64;  // of an item
+
+// body(image, first pixel, one past the last) for every item of [begin, end).
+template <class Body>
+inline void for_pixels(Index area, Index begin, Index end, Body body) {
+  const Index ranges = divide(area, kPixels);
+  for (Index item = begin; item < end; ++item) {
+    const Index first = item % ranges * kPixels;
+    body(item / ranges, first, area - first < kPixels ? area : first + kPixels);
+  }
+}
+
+inline Index least(Index a, Index b) { return a < b ? a : b; }
+
+void extremes(const float* src, Index begin, Index end, float* low, float* high) {
+  Vec lows[4];
+  Vec highs[4];
+  for (int j = 0; j < 4; ++j) {
+    lows[j] = splat(*low);
+    highs[j] = splat(*high);
+  }
+  Index i = begin;
+  for (; i + 4 * kBlock <= end; i += 4 * kBlock) {
+    for (int j = 0; j < 4; ++j) {
+      const Vec x = load(src + i + j * kBlock);
+      lows[j] = min(x, lows[j]);
+      highs[j] = max(x, highs[j]);
+    }
+  }
+  float all_lows[kBlock];
+  float all_highs[kBlock];
+  store(all_lows, min(min(lows[0], lows[1]), min(lows[2], lows[3])));
+  store(all_highs, max(max(highs[0], highs[1]), max(highs[2], highs[3])));
+  for (Index j = 0; j < kBlock; ++j) {
+    if (all_lows[j] < *low) *low = all_lows[j];
+    if (all_highs[j] > *high) *high = all_highs[j];
+  }
+  for (; i < end; ++i) {
+    if (src[i] < *low) *low = src[i];
+    if (src[i] > *high) *high = src[i];
+  }
+  // Which of −0 and 0 was met first depends on the lanes.
+  *low += 0.0f;
+  *high += 0.0f;
+}
+
+// Divisions cost more than all the rest. The product with 1 / scale differs from the quotient by less than
+// 3·2^-24 of it, so for quotients below 512 both round alike unless the product is within 2^-13 of a tie.
+struct Quantizer {
+  Vec scale, inverse;
+  Vec gap;  // from the nearest level, at least: above kTie where the inverse cannot be trusted
+  Rounding rounding;
+};
+constexpr float kTie = 0.5f - 1.0f / 8192.0f;
+
+inline Quantizer quantizer(float scale, std::int32_t zero, std::int32_t low, std::int32_t high) {
+  const bool narrow = zero - low <= 512 && low - zero <= 512 && high - zero <= 512 && zero - high <= 512;
+  const bool trusted = narrow && scale > 1e-37f && scale < 1e37f;  // both it and its inverse are normal
+  return {splat(scale), splat(1.0f / scale), splat(trusted ? 0.0f : 1.0f), rounding(zero, low, high)};
+}
+
+inline Ints quantized(const Quantizer& q, Vec x) { return to_levels(q.rounding, x / q.scale); }
+
+template <int N>
+[[gnu::always_inline]] inline void quantize_all(const Quantizer& q, const Vec (&x)[N], Ints* levels) {
+  if constexpr (kPortable) {  // the test costs more there
+    for (int i = 0; i < N; ++i) levels[i] = quantized(q, x[i]);
+    return;
+  }
+  Vec gap = q.gap;
+  for (int i = 0; i < N; ++i) {
+    const Vec y = min(max(x[i] * q.inverse, q.rounding.low), q.rounding.high);
+    const Ints whole = to_ints(y);
+    gap = max(gap, abs(y - to_floats(whole)));
+    levels[i] = whole + q.rounding.zero;
+  }
+  if (any_above(gap, splat(kTie))) [[unlikely]] {
+    for (int i = 0; i < N; ++i) levels[i] = to_levels(q.rounding, x[i] / q.scale);
+  }
+}
+
+void quantize(const float* src, std::uint8_t* dst, float scale, std::int32_t zero, std::int32_t low,
+              std::int32_t high, Index begin, Index end) {
+  const Quantizer q = quantizer(scale, zero, low, high);
+  Index i = begin;
+  for (; i + 4 * kBlock <= end; i += 4 * kBlock) {
+    const Vec x[] = {load(src + i), load(src + i + kBlock), load(src + i + 2 * kBlock),
+                     load(src + i + 3 * kBlock)};
+    Ints levels[4];
+    quantize_all(q, x, levels);
+    for (int j = 0; j < 4; ++j) store_levels(dst + i + j * kBlock, levels[j]);
+  }
+  for (; i + kBlock <= end; i += kBlock) store_levels(dst + i, quantized(q, load(src + i)));
+  if (i < end) store_some_levels(dst + i, quantized(q, load_some(src + i, end - i)), end - i);
+}
+
+// Words of pixels from `src` on, channels `area` apart, the first `count` of them; `zero` past the last one.
+template <int Channels>
+[[gnu::always_inline]] inline Ints quantized_word(const Quantizer& q, const float* src, Index area,
+                                                  Index count) {
+  Vec x[Channels];
+  for (int j = 0; j < Channels; ++j) {
+    x[j] = count == kBlock ? load(src + j * area) : load_some(src + j * area, count);
+  }
+  Ints levels[4] = {q.rounding.zero, q.rounding.zero, q.rounding.zero, q.rounding.zero};
+  quantize_all(q, x, levels);
+  return join(levels);
+}
+
+// body(first pixel, how many) for as many as fill a register, and the rest.
+template <class Body>
+[[gnu::always_inline]] inline void for_blocks(Index first, Index last, Body body) {
+  Index p = first;
+  for (; p + kBlock <= last; p += kBlock) body(p, std::integral_constant<Index, kBlock>{});
+  if (p < last) body(p, last - p);
+}
+
+// Pixels [first, last) of up to 4 channels, to pixels of 4 bytes.
+template <int Channels>
+void quantize_quads(const Quantizer& q, const float* src, Index area, std::uint8_t* dst, Index first,
+                    Index last) {
+  for_blocks(first, last, [&](Index p, auto count) __attribute__((always_inline)) {
+    // images come from far away, and every page of them starts anew
+    for (int j = 0; j < Channels; ++j) __builtin_prefetch(src + j * area + p + 512);
+    store_some_words(dst + p * 4, quantized_word<Channels>(q, src + p, area, count), 4 * count);
+  });
+}
+
+// Up to 16 channels of pixels [first, last), `written` bytes of each.
+template <int Channels>
+void quantize_sixteen(const Quantizer& q, const float* src, Index area, std::uint8_t* dst, Index pixel,
+                      Index written, Index first, Index last) {
+  const Ints none = splat_int(0);
+  for_blocks(first, last, [&](Index p, auto count) __attribute__((always_inline)) {
+    Ints words[4] = {none, none, none, none};
+    for_each<(Channels + 3) / 4>([&](auto w) __attribute__((always_inline)) {
+      constexpr int kRest = Channels - 4 * w;
+      words[w] = quantized_word<(kRest < 4 ? kRest : 4)>(q, src + 4 * w * area + p, area, count);
+    });
+    side_by_side(words);
+    store_sixteen(dst + p * pixel, pixel, written, count, words);
+  });
+}
+
+using QuantizeSixteen = decltype(&quantize_sixteen<1>);
+
+// By number of channels.
+inline QuantizeSixteen quantize_some(Index channels) {
+  static constexpr auto kSome = []<int... C>(std::integer_sequence<int, C...>) {
+    return std::array<QuantizeSixteen, sizeof...(C)>{quantize_sixteen<C + 1>...};
+  }(std::make_integer_sequence<int, 16>{});
+  return kSome[static_cast<std::size_t>(least(channels, 16) - 1)];
+}
+
+// Pixels [first, last) of any number of channels, `written` bytes of each.
+void quantize_rows(const Quantizer& q, const float* src, Index c, Index area, std::uint8_t* dst, Index pixel,
+                   Index written, Index first, Index last) {
+  for (Index k = 0; k < written; k += 16) {
+    quantize_some(c - k)(q, src + k * area, area, dst + k, pixel, least(16, written - k), first, last);
+  }
+}
+
+void quantize_plain(const float* src, Index src_image, std::uint8_t* dst, Index image, Index pixel, Index c,
+                    Index area, float scale, std::int32_t zero, std::int32_t low, std::int32_t high,
+                    Index begin, Index end) {
+  const Quantizer q = quantizer(scale, zero, low, high);
+  constexpr decltype(&quantize_quads<1>) kQuads[] = {quantize_quads<1>, quantize_quads<2>, quantize_quads<3>,
+                                                     quantize_quads<4>};
+  for_pixels(area, begin, end, [&](Index n, Index first, Index last) {
+    const float* const in = src + n * src_image;
+    std::uint8_t* const out = dst + n * image;
+    if (c <= 4 && pixel == 4) {
+      kQuads[c - 1](q, in, area, out, first, last);
+    } else {
+      quantize_rows(q, in, c, area, out, pixel, least(divide(c, 4) * 4, pixel), first, last);
+    }
+  });
+}
+
+void quantize_blocked(const float* src, Index src_image, std::uint8_t* dst, Index image, Index pixel, Index c,
+                      Index area, float scale, std::int32_t zero, std::int32_t low, std::int32_t high,
+                      Index begin, Index end) {
+  const Quantizer q = quantizer(scale, zero, low, high);
+  const Index written = least(divide(c, 4) * 4, pixel);
+  const Index whole = c / kBlock * kBlock;
+  for_pixels(area, begin, end, [&](Index n, Index first, Index last) {
+    const float* const in = src + n * src_image;
+    std::uint8_t* const out = dst + n * image;
+    for (Index k = 0; k < whole; k += kBlock) {
+      const float* const from = in + k * area;
+      std::uint8_t* const to = out + k;
+      Index p = first;
+      for (; p + 4 <= last; p += 4) {
+        const Vec x[] = {load(from + p * kBlock), load(from + (p + 1) * kBlock),
+                         load(from + (p + 2) * kBlock), load(from + (p + 3) * kBlock)};
+        Ints levels[4];
+        quantize_all(q, x, levels);
+        for (int j = 0; j < 4; ++j) store_levels(to + (p + j) * pixel, levels[j]);
+      }
+      for (; p < last; ++p) store_levels(to + p * pixel, quantized(q, load(from + p * kBlock)));
+    }
+    if (whole == c) return;
+    for (Index p = first; p < last; ++p) {
+      std::uint8_t* const to = out + p * pixel;
+      store_some_levels(to + whole, quantized(q, load(in + whole * area + p * kBlock)), c - whole);
+      for (Index k = c; k < written; ++k) to[k] = static_cast<std::uint8_t>(zero);
+    }
+  });
+}
+
+template <class Body>
+inline void with_sign(bool is_signed, Body body) {
+  is_signed ? body(std::true_type{}) : body(std::false_type{});
+}
+
+void dequantize(const std::uint8_t* src, bool is_signed, float* dst, float scale, std::int32_t zero,
+                Index begin, Index end) {
+  with_sign(is_signed, [&](auto sign) {
+    constexpr bool kSigned = decltype(sign)::value;
+    const Vec step = splat(scale);
+    const Ints zeros = splat_int(zero);
+    Index i = begin;
+    for (; i + kBlock <= end; i += kBlock) {
+      store(dst + i, to_floats(load_levels<kSigned>(src + i) - zeros) * step);
+    }
+    if (i == end) return;
+    store_some(dst + i, to_floats(load_some_levels<kSigned>(src + i, end - i) - zeros) * step, end - i);
+  });
+}
+
+// Levels of up to 4 channels from words of kBlock pixels to planes `area` apart.
+template <bool Signed>
+inline void dequantize_word(Ints word, Ints zero, Vec scale, float* dst, Index area, Index channels,
+                            Index count) {
+  for_each<4>([&](auto i) {
+    constexpr int kLevel = decltype(i)::value;
+    if (kLevel >= channels) return;
+    const Vec x = to_floats(split<kLevel, Signed>(word) - zero) * scale;
+    float* const out = dst + kLevel * area;
+    if (count == kBlock) {
+      store(out, x);
+    } else {
+      store_some(out, x, count);
+    }
+  });
+}
+
+void dequantize_plain(const std::uint8_t* src, Index image, Index pixel, bool is_signed, float* dst,
+                      Index dst_image, Index c, Index area, float scale, std::int32_t zero, Index begin,
+                      Index end) {
+  with_sign(is_signed, [&](auto sign) {
+    const Vec step = splat(scale);
+    const Ints zeros = splat_int(zero);
+    for_pixels(area, begin, end, [&](Index n, Index first, Index last) {
+      const std::uint8_t* const in = src + n * image;
+      float* const out = dst + n * dst_image;
+      for (Index channel = 0; channel < c; channel += kLevels) {
+        const Index count_words = least(kWords, divide(c - channel, 4));
+        for (Index p = first; p < last; p += kBlock) {
+          const Index count = least(kBlock, last - p);
+          Ints words[kBlock] = {};
+          for (Index j = 0; j < count; ++j) {
+            words[j] = load_some_words(in + (p + j) * pixel + channel, count_words);
+          }
+          transpose(words);
+          for (Index w = 0; w < count_words; ++w) {
+            const Index k = channel + 4 * w;
+            dequantize_word<decltype(sign)::value>(words[w], zeros, step, out + k * area + p, area, c - k,
+                                                   count);
+          }
+        }
+      }
+    });
+  });
+}
+
+void dequantize_blocked(const std::uint8_t* src, Index image, Index pixel, bool is_signed, float* dst,
+                        Index dst_image, Index c, Index area, float scale, std::int32_t zero, Index begin,
+                        Index end) {
+  const Index whole = c / kBlock * kBlock;
+  with_sign(is_signed, [&](auto sign) {
+    constexpr bool kSigned = decltype(sign)::value;
+    const Vec step = splat(scale);
+    const Ints zeros = splat_int(zero);
+    for_pixels(area, begin, end, [&](Index n, Index first, Index last) {
+      const std::uint8_t* const in = src + n * image;
+      float* const out = dst + n * dst_image;
+      for (Index k = 0; k < whole; k += kBlock) {
+        for (Index p = first; p < last; ++p) {
+          store(out + k * area + p * kBlock,
+                to_floats(load_levels<kSigned>(in + p * pixel + k) - zeros) * step);
+        }
+      }
+      if (whole == c) return;
+      for (Index p = first; p < last; ++p) {
+        const Ints levels = load_some_levels<kSigned>(in + p * pixel + whole, c - whole);
+        float* const to = out + whole * area + p * kBlock;
+        store(to, splat(0.0f));
+        store_some(to, to_floats(levels - zeros) * step, c - whole);
+      }
+    });
+  });
+}
+
+}  // namespace
+}  // namespace rdquant::runtime::kernels

@@ -1,0 +1,221 @@
+#include <algorithm>
+#include <array>
+#include <cstdlib>
+#include <string>
+#include <string_view>
+
+#include "rdquant/core/error.hpp"
+#include "runtime/native/float_convolution.hpp"
+
+namespace rdquant::runtime::onednn {
+namespace {
+
+using dnnl::memory;
+using program::Convolution;
+using program::kNone;
+using program::Step;
+using program::ValueId;
+using Primitive = dnnl::convolution_forward;
+
+/// How good an implementation is, by its name; smaller is better.
+int rank_of(const std::string& name) {
+  if (name.starts_with("ref")) return 2;
+  return name.starts_with("gemm") ? 1 : 0;
+}
+
+/// Sizes and strides of ONNX's weights as oneDNN wants them: groups first where there are several.
+memory::desc weights_desc(const core::Shape& shape, std::int64_t groups, bool any) {
+  memory::dims dims(shape.begin(), shape.end());
+  if (groups > 1) {
+    dims[0] /= groups;
+    dims.insert(dims.begin(), groups);
+  }
+  return any ? memory::desc(dims, memory::data_type::f32, memory::format_tag::any) : describe_plain(dims);
+}
+
+memory::dims less_one(const std::vector<std::int64_t>& dilations) {
+  memory::dims result(dilations.begin(), dilations.end());
+  for (auto& d : result) --d;
+  return result;
+}
+
+using Parts = ConvolutionParts;
+
+Parts take_apart(const Builder& builder, const Step& step) {
+  const ValueId residual = program::input(step, 3);
+  return {std::get<Convolution>(step.operation),
+          step.inputs[0],
+          step.inputs[1],
+          program::input(step, 2),
+          residual,
+          program::input(step, 4),
+          step.outputs[0],
+          residual != kNone && builder.placement().same_spot(residual, step.outputs[0])};
+}
+
+struct Candidate {
+  Layout from, to;
+  Primitive::primitive_desc desc;
+};
+
+/// The post-operations; false where oneDNN cannot say them. `where` gives the chain's entry of the residual
+/// and of the slopes.
+bool chain_of(const Builder& builder, const Parts& parts, Layout to, dnnl::post_ops& chain,
+              std::array<int, 2>& where) {
+  const auto add_residual = [&] {
+    if (parts.residual == kNone) return;
+    where[0] = chain.len();
+    if (parts.in_place) {
+      chain.append_sum();
+    } else {
+      chain.append_binary(dnnl::algorithm::binary_add, describe(builder.value(parts.y).shape, to));
+    }
+  };
+  const auto activate = [&] {
+    if (parts.convolution.activation.function != program::Function::prelu) {
+      return append_activation(chain, parts.convolution.activation);
+    }
+    const std::int64_t count = core::element_count(builder.value(parts.slopes).shape);
+    const std::int64_t channels = builder.value(parts.y).shape[1];
+    if (count != 1 && count != channels) return false;
+    where[1] = chain.len();
+    chain.append_prelu(count == 1 ? 0 : 2);
+    return true;
+  };
+  if (!parts.convolution.residual_last) add_residual();
+  if (!activate()) return false;
+  if (parts.convolution.residual_last) add_residual();
+  return true;
+}
+
+std::optional<Candidate> make(const Builder& builder, const Parts& parts, Layout from, Layout to) {
+  const program::Window& window = parts.convolution.window;
+  dnnl::post_ops chain;
+  std::array<int, 2> where{};
+  if (!chain_of(builder, parts, to, chain, where)) return std::nullopt;
+  auto attributes = Builder::attributes();
+  attributes.set_post_ops(chain);
+  const auto weights = weights_desc(builder.value(parts.w).shape, parts.convolution.groups, true);
+  const memory::desc bias =
+      parts.bias == kNone ? memory::desc() : describe_plain(builder.value(parts.bias).shape);
+  auto desc = try_make([&] {
+    return Primitive::primitive_desc(
+        engine(), dnnl::prop_kind::forward_inference, dnnl::algorithm::convolution_direct,
+        describe(builder.value(parts.x).shape, from), weights, bias,
+        describe(builder.value(parts.y).shape, to), window.strides, less_one(window.dilations),
+        window.pads_begin, window.pads_end, attributes);
+  });
+  if (!desc) return std::nullopt;
+  return Candidate{from, to, std::move(*desc)};
+}
+
+/// The best implementation over the layouts, those tried first that cost no reorder.
+std::optional<Candidate> choose(const Builder& builder, const Parts& parts) {
+  using Pair = std::pair<Layout, Layout>;
+  std::vector<Pair> pairs;
+  if (builder.value(parts.y).shape.size() == 4) {
+    pairs = {
+        {Layout::blocked, Layout::blocked}, {Layout::plain, Layout::blocked}, {Layout::plain, Layout::plain}};
+    // oneDNN has kernels for first layers, which read the image as it comes
+    if (builder.value(parts.x).shape[1] <= 3) std::swap(pairs[0], pairs[1]);
+  } else {
+    pairs = {{Layout::plain, Layout::plain}};
+  }
+  std::optional<Candidate> best;
+  for (const auto& [from, to] : pairs) {
+    if (parts.in_place && to != builder.layout(parts.y)) continue;
+    auto candidate = make(builder, parts, from, to);
+    if (!candidate) continue;
+    const int rank = rank_of(candidate->desc.impl_info_str());
+    if (!best || rank < rank_of(best->desc.impl_info_str())) best = std::move(candidate);
+    if (rank == 0) break;
+  }
+  return best;
+}
+
+/// What RDQUANT_KERNELS says: own kernels wherever they can, oneDNN's wherever it can, or the better by rule.
+enum class Preference { automatic, own, onednn };
+Preference preference() {
+  const char* text = std::getenv("RDQUANT_KERNELS");
+  const std::string_view name = text == nullptr ? "auto" : text;
+  if (name == "auto" || name.empty()) return Preference::automatic;
+  if (name == "own") return Preference::own;
+  if (name == "onednn") return Preference::onednn;
+  throw core::InvalidArgument("RDQUANT_KERNELS is '" + std::string(name) +
+                              "'; allowed are auto, own, onednn");
+}
+
+kernels::ConvMethod method_of(const Builder& builder, const Parts& parts) {
+  const std::int64_t channels = builder.value(parts.x).shape[1];
+  if (parts.convolution.groups > 1 && parts.convolution.groups == channels)
+    return kernels::ConvMethod::depthwise;
+  return channels <= 4 && builder.layout(parts.x) == Layout::plain ? kernels::ConvMethod::first
+                                                                   : kernels::ConvMethod::dense;
+}
+
+/// Where our kernels were measured to be as fast as oneDNN's or faster: depthwise, and with AVX-512 products
+/// per pixel whose results go through an exponential, which costs oneDNN more than us.
+bool own_is_better(const Builder& builder, const Parts& parts, kernels::ConvMethod method) {
+  if (method == kernels::ConvMethod::depthwise) return true;
+  const core::Shape& w = builder.value(parts.w).shape;
+  const program::Function f = parts.convolution.activation.function;
+  const bool exponential = f == program::Function::silu || f == program::Function::sigmoid;
+  return own_kernels().isa == core::Isa::avx512 && method == kernels::ConvMethod::dense &&
+         parts.convolution.groups == 1 && w[2] == 1 && w[3] == 1 && exponential;
+}
+
+}  // namespace
+
+bool build_convolution(Builder& builder, const Step& step) {
+  if (!std::holds_alternative<Convolution>(step.operation)) return false;
+  const Parts parts = take_apart(builder, step);
+  const auto is_float = [&](ValueId id) {
+    return id == kNone || builder.value(id).dtype == core::DType::f32;
+  };
+  if (!std::ranges::all_of(std::array{parts.x, parts.w, parts.bias, parts.residual, parts.slopes}, is_float))
+    return false;
+  // Weights are packed when a program is prepared: those computed on the way go to the plain loops.
+  if (builder.value(parts.w).role != program::Role::constant) return false;
+  const Preference wish = preference();
+  if (builder.value(parts.x).shape.size() == 4 && wish != Preference::onednn) {
+    if (build_pooled_convolution(builder, parts) || build_winograd(builder, parts)) return true;
+    const kernels::ConvMethod method = method_of(builder, parts);
+    if ((wish == Preference::own || own_is_better(builder, parts, method)) &&
+        build_own_convolution(builder, parts, method))
+      return true;
+  }
+  const std::optional<Candidate> chosen = choose(builder, parts);
+  if (!chosen) return false;
+  const bool slow = rank_of(chosen->desc.impl_info_str()) > 0;  // plain loops, or one image row at a time
+  if (slow && wish == Preference::automatic && builder.value(parts.x).shape.size() == 4 &&
+      build_own_convolution(builder, parts, method_of(builder, parts))) {
+    return true;
+  }
+  const auto& desc = chosen->desc;
+  dnnl::post_ops chain;
+  std::array<int, 2> where{};
+  chain_of(builder, parts, chosen->to, chain, where);
+
+  std::vector<Builder::Operand> operands = {
+      {DNNL_ARG_SRC, desc.src_desc(), builder.read(parts.x, chosen->from)},
+      {DNNL_ARG_WEIGHTS, desc.weights_desc(),
+       builder.pack(parts.w, weights_desc(builder.value(parts.w).shape, parts.convolution.groups, false),
+                    desc.weights_desc())}};
+  if (parts.bias != kNone) {
+    operands.push_back({DNNL_ARG_BIAS, desc.bias_desc(), builder.read(parts.bias, Layout::plain)});
+  }
+  if (parts.residual != kNone && !parts.in_place) {
+    operands.push_back({DNNL_ARG_ATTR_MULTIPLE_POST_OP(where[0]) | DNNL_ARG_SRC_1, desc.dst_desc(),
+                        builder.read(parts.residual, chosen->to)});
+  }
+  if (parts.slopes != kNone) {
+    const core::Shape flat{core::element_count(builder.value(parts.slopes).shape)};
+    operands.push_back({DNNL_ARG_ATTR_MULTIPLE_POST_OP(where[1]) | DNNL_ARG_WEIGHTS, describe_plain(flat),
+                        builder.read(parts.slopes, Layout::plain)});
+  }
+  operands.push_back({DNNL_ARG_DST, desc.dst_desc(), builder.write(parts.y, chosen->to)});
+  builder.emit(desc, Primitive(desc), operands, chosen->to);
+  return true;
+}
+
+}  // namespace rdquant::runtime::onednn

@@ -1,0 +1,46 @@
+#include <cmath>
+#include <utility>
+
+#include "rdquant/program/evaluate.hpp"
+#include "runtime/native/builder.hpp"
+#include "runtime/native/loops.hpp"
+
+namespace rdquant::runtime::onednn {
+
+using program::kNone;
+using program::Step;
+using program::ValueId;
+
+void build_reference(Builder& builder, const Step& step) {
+  std::vector<Place> operands;
+  std::vector<core::TensorView> in;
+  std::vector<core::MutableTensorView> out;
+  // the views' shapes are those of the Program, which outlives its Executable
+  for (const ValueId id : step.inputs) {
+    in.push_back({});
+    if (id == kNone) continue;
+    in.back() = {builder.value(id).dtype, builder.value(id).shape, nullptr};
+    operands.push_back(builder.read(id, Layout::plain));
+  }
+  for (const ValueId id : step.outputs) {
+    out.push_back({});
+    if (id == kNone) continue;
+    out.back() = {builder.value(id).dtype, builder.value(id).shape, nullptr};
+    operands.push_back(builder.write(id, Layout::plain));
+  }
+  const std::size_t count = operands.size();
+  auto work = [&step, in, out](void* const* operand) {
+    auto inputs = in;
+    auto outputs = out;
+    for (std::size_t i = 0; i < inputs.size(); ++i) {
+      if (program::input(step, i) != kNone) inputs[i].data = *operand++;
+    }
+    for (std::size_t i = 0; i < outputs.size(); ++i) {
+      if (step.outputs[i] != kNone) outputs[i].data = *operand++;
+    }
+    program::evaluate(step, inputs, outputs);
+  };
+  builder.emit(make_own("reference", count, std::move(work)), std::move(operands), Layout::plain);
+}
+
+}  // namespace rdquant::runtime::onednn

@@ -1,0 +1,397 @@
+// Levels of 8 bits on kernels of our own: sums, tables, windows, what only moves them.
+#include "runtime/native/int8/int8.hpp"
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+#include <string>
+#include <utility>
+
+#include "runtime/native/float_convolution.hpp"
+#include "runtime/native/loops.hpp"
+
+namespace rdquant::runtime::onednn {
+
+using kernels::Index;
+using kernels::IntegerKernels;
+using program::kNone;
+using program::Step;
+using program::Value;
+using program::ValueId;
+
+const IntegerKernels& level_kernels() { return kernels::integer_kernels(own_kernels().isa); }
+
+Lie lie_of(const Builder& builder, ValueId id) {
+  const Value& value = builder.value(id);
+  if (builder.layout(id) != Layout::channels_last) {
+    const Index count = core::element_count(value.shape);
+    return {1, 1, count, count, count};
+  }
+  const core::Shape& s = value.shape;
+  const Index pixel = builder.pixel(id);
+  return {s[0], s[2] * s[3], s[1], pixel, s[2] * s[3] * pixel};
+}
+
+kernels::LevelSum level_sum(const program::LevelBinary& sum, const Value& a, const Value& b) {
+  return {.a_scale = sum.a_scale,
+          .b_scale = sum.b_scale,
+          .a_zero = sum.a_zero,
+          .b_zero = sum.b_zero,
+          .zero = sum.zero,
+          .low = sum.low,
+          .high = sum.high,
+          .a_signed = a.dtype == core::DType::i8,
+          .b_signed = b.dtype == core::DType::i8};
+}
+
+std::int32_t level_at(const void* byte, bool is_signed) {
+  return is_signed ? static_cast<std::int32_t>(*static_cast<const std::int8_t*>(byte))
+                   : static_cast<std::int32_t>(*static_cast<const std::uint8_t*>(byte));
+}
+
+namespace {
+
+/// Calls body(begin, end) for ranges of bytes of dense arrays, or body at each pixel of strided ones.
+struct Ranges {
+  bool dense;
+  Index count, channels;
+  int threads;
+
+  template <typename Body>
+  void run(const Body& body) const {
+    if (dense) {
+      share(count, kGrain, threads, [&](Index begin, Index end) { body(0, begin, end); });
+    } else {
+      share(count, std::max<Index>(1, kGrain / std::max<Index>(1, channels)), threads,
+            [&](Index begin, Index end) {
+              for (Index pixel = begin; pixel < end; ++pixel) body(pixel, 0, channels);
+            });
+    }
+  }
+};
+
+/// The ranges of arrays of one shape: dense where no array has gaps that another lacks.
+Ranges ranges_of(const Builder& builder, const std::vector<ValueId>& arrays) {
+  const Lie first = lie_of(builder, arrays[0]);
+  const bool dense = std::ranges::all_of(arrays, [&](ValueId id) {
+    const Lie lie = lie_of(builder, id);
+    return lie.pixel == first.pixel && lie.pixel < lie.channels + kChannels;
+  });
+  const Index pixels = first.images * first.area;
+  return {dense, dense ? pixels * first.pixel : pixels, first.channels, builder.threads()};
+}
+
+template <std::size_t N>
+void copy_levels(const std::uint8_t* from, Index from_pixel, std::uint8_t* to, Index to_pixel, Index pixels) {
+  for (Index p = 0; p < pixels; ++p) std::memcpy(to + p * to_pixel, from + p * from_pixel, N);
+}
+
+/// Tables for the first `channels` levels of pixels: what lies between few of them is looked up too, and left
+/// out when they are copied to where they belong.
+void look_up_pixels(const IntegerKernels& kernels, const std::uint8_t* table, const std::uint8_t* from,
+                    Index from_pixel, std::uint8_t* to, Index to_pixel, Index channels, Index pixels) {
+  constexpr Index kBytes = 4096;
+  if ((channels != 16 && channels != 32) || from_pixel > 4 * channels) {
+    for (Index p = 0; p < pixels; ++p)
+      kernels.lookup(table, from + p * from_pixel, to + p * to_pixel, 0, channels);
+    return;
+  }
+  std::array<std::uint8_t, kBytes> found;
+  const Index most = kBytes / from_pixel;
+  for (Index first = 0; first < pixels; first += most) {
+    const Index count = std::min(most, pixels - first);
+    kernels.lookup(table, from + first * from_pixel, found.data(), 0, (count - 1) * from_pixel + channels);
+    (channels == 16 ? copy_levels<16> : copy_levels<32>)(found.data(), from_pixel, to + first * to_pixel,
+                                                         to_pixel, count);
+  }
+}
+
+bool build_lookup(Builder& builder, const Step& step) {
+  const ValueId x = step.inputs[0], y = step.outputs[0];
+  const Layout layout = builder.layout(y);
+  const Ranges ranges = ranges_of(builder, {x, y});
+  const Index from_pixel = lie_of(builder, x).pixel, to_pixel = lie_of(builder, y).pixel;
+  auto work = [&kernels = level_kernels(), ranges, from_pixel, to_pixel](void* const* operand) {
+    const auto *from = static_cast<const std::uint8_t*>(operand[0]),
+               *table = static_cast<const std::uint8_t*>(operand[1]);
+    auto* to = static_cast<std::uint8_t*>(operand[2]);
+    if (ranges.dense) {
+      ranges.run([&](Index, Index begin, Index end) { kernels.lookup(table, from, to, begin, end); });
+    } else {
+      share(ranges.count, std::max<Index>(1, kGrain / ranges.channels), ranges.threads,
+            [&](Index begin, Index end) {
+              look_up_pixels(kernels, table, from + begin * from_pixel, from_pixel, to + begin * to_pixel,
+                             to_pixel, ranges.channels, end - begin);
+            });
+    }
+  };
+  builder.emit(
+      make_own(std::string("lookup ") + level_kernels().name, 3, std::move(work)),
+      {builder.read(x, layout), builder.read(step.inputs[1], Layout::plain), builder.write(y, layout)},
+      layout);
+  return true;
+}
+
+bool build_level_binary(Builder& builder, const Step& step) {
+  const ValueId a = step.inputs[0], b = step.inputs[1], y = step.outputs[0];
+  const Layout layout = builder.layout(y);
+  if (builder.value(a).shape != builder.value(b).shape || builder.layout(a) != layout ||
+      builder.layout(b) != layout)
+    return false;
+  const Ranges ranges = ranges_of(builder, {a, b, y});
+  const std::array<Index, 3> pixels{lie_of(builder, a).pixel, lie_of(builder, b).pixel,
+                                    lie_of(builder, y).pixel};
+  const bool adds = std::get<program::LevelBinary>(step.operation).function == program::BinaryFunction::add;
+  const auto kernel = adds ? level_kernels().add : level_kernels().multiply;
+  auto work = [kernel, ranges, pixels,
+               sum = level_sum(std::get<program::LevelBinary>(step.operation), builder.value(a),
+                               builder.value(b))](void* const* operand) {
+    const auto *first = static_cast<const std::uint8_t*>(operand[0]),
+               *second = static_cast<const std::uint8_t*>(operand[1]);
+    auto* to = static_cast<std::uint8_t*>(operand[2]);
+    ranges.run([&](Index pixel, Index begin, Index end) {
+      kernel(sum, first + pixel * pixels[0], second + pixel * pixels[1], to + pixel * pixels[2], begin, end);
+    });
+  };
+  builder.emit(make_own(std::string(adds ? "add " : "multiply ") + level_kernels().name, 3, std::move(work)),
+               {builder.read(a, layout), builder.read(b, layout), builder.write(y, layout)}, layout);
+  return true;
+}
+
+/// Maxima and means of levels channels last.
+bool build_level_window(Builder& builder, const Step& step) {
+  const ValueId x = step.inputs[0], y = step.outputs[0];
+  if (builder.layout(y) != Layout::channels_last) return false;
+  const auto* mean = std::get_if<program::LevelPool>(&step.operation);
+  const program::Window& window =
+      mean != nullptr ? mean->window : std::get<program::Pool>(step.operation).window;
+  kernels::PoolShape shape = pool_shape_of(builder, step, window);
+  shape.average = mean != nullptr;
+  shape.count_pad = mean != nullptr && mean->count_include_pad;
+  const Lie to = lie_of(builder, y);
+  IntegerKernels::PoolArgs fixed;
+  fixed.src_pixel = builder.pixel(x);
+  fixed.is_signed = builder.value(x).dtype == core::DType::i8;
+  fixed.dst_image = to.image;
+  fixed.dst_pixel = to.pixel;
+  if (mean != nullptr) {
+    fixed.scale = mean->scale;
+    fixed.src_zero = mean->x_zero;
+    fixed.zero = mean->requantize.zero;
+    fixed.low = mean->requantize.low;
+    fixed.high = mean->requantize.high;
+  }
+  fixed.src_image = fixed.src_pixel * shape.h * shape.w;
+  auto work = [&kernels = level_kernels(), shape, fixed, threads = builder.threads()](void* const* operand) {
+    IntegerKernels::PoolArgs args = fixed;
+    args.src = static_cast<const std::uint8_t*>(operand[0]);
+    args.dst = static_cast<std::uint8_t*>(operand[1]);
+    share(shape.n * shape.oh, 1, threads,
+          [&](Index begin, Index end) { kernels.pool(shape, args, begin, end); });
+  };
+  builder.emit(make_own(std::string("pool ") + level_kernels().name, 2, std::move(work)),
+               {builder.read(x, Layout::channels_last), builder.write(y, Layout::channels_last)},
+               Layout::channels_last);
+  return true;
+}
+
+/// Means of whole images of levels, as numbers.
+struct MeanWork {
+  Lie lie;
+  bool is_signed;
+  std::int32_t zero;
+  float scale;  ///< of levels, by the count
+  int threads;
+
+  void operator()(void* const* operand) const {
+    const auto* x = static_cast<const std::uint8_t*>(operand[0]);
+    auto* y = static_cast<float*>(operand[1]);
+    const Index groups = kernels::divide(lie.channels, kLanes);
+    share(lie.images * groups, 1, threads, [&](Index begin, Index end) {
+      for (Index item = begin; item < end; ++item) {
+        const Index first = item % groups * kLanes, count = std::min(kLanes, lie.channels - first);
+        mean(x + item / groups * lie.image + first, count, y + item / groups * lie.channels + first);
+      }
+    });
+  }
+
+ private:
+  static constexpr Index kLanes = 64;
+
+  void mean(const std::uint8_t* x, Index count, float* y) const {
+    std::array<std::int32_t, kLanes> sums{};
+    const std::uint8_t flip = is_signed ? 128 : 0;  // int8 plus 128
+    for (Index pixel = 0; pixel < lie.area; ++pixel, x += lie.pixel) {
+      for (Index c = 0; c < count; ++c) sums[static_cast<std::size_t>(c)] += x[c] ^ flip;
+    }
+    const auto less = static_cast<std::int32_t>(lie.area) * (zero + flip);
+    for (Index c = 0; c < count; ++c)
+      y[c] = static_cast<float>(sums[static_cast<std::size_t>(c)] - less) * scale;
+  }
+};
+
+/// The mean of whole images as numbers, of levels channels last.
+bool build_level_mean(Builder& builder, const Step& step) {
+  const auto* op = std::get_if<program::LevelPool>(&step.operation);
+  const ValueId x = step.inputs[0], y = step.outputs[0];
+  if (op == nullptr || builder.value(y).dtype != core::DType::f32) return false;
+  const core::Shape& shape = builder.value(x).shape;
+  const bool whole = op->window.kernel == std::vector<std::int64_t>{shape[2], shape[3]};
+  if (!whole || builder.layout(x) != Layout::channels_last ||
+      core::element_count(builder.value(y).shape) == 0)
+    return false;
+  const Lie lie = lie_of(builder, x);
+  builder.emit(make_own("mean", 2,
+                        MeanWork{lie, builder.value(x).dtype == core::DType::i8, op->x_zero,
+                                 op->scale / static_cast<float>(lie.area), builder.threads()}),
+               {builder.read(x, Layout::channels_last), builder.write(y, Layout::plain)}, Layout::plain);
+  return true;
+}
+
+bool build_level_resize(Builder& builder, const Step& step) {
+  const ValueId x = step.inputs[0], y = step.outputs[0];
+  if (builder.layout(y) != Layout::channels_last || !is_level_resize(builder.program(), step)) return false;
+  const core::Shape &from = builder.value(x).shape, &to = builder.value(y).shape;
+  const Index pixel = builder.pixel(x), to_pixel = builder.pixel(y), rows = to[2] / from[2],
+              columns = to[3] / from[3];
+  auto work = [&kernels = level_kernels(), from, pixel, to_pixel, rows, columns,
+               threads = builder.threads()](void* const* operand) {
+    const Index area = from[2] * from[3];
+    share(from[0] * from[2], 1, threads, [&](Index begin, Index end) {
+      kernels.resize(static_cast<const std::uint8_t*>(operand[0]), area * pixel, pixel,
+                     static_cast<std::uint8_t*>(operand[1]), area * rows * columns * to_pixel, to_pixel,
+                     from[1], from[2], from[3], rows, columns, begin, end);
+    });
+  };
+  builder.emit(make_own(std::string("nearest ") + level_kernels().name, 2, std::move(work)),
+               {builder.read(x, Layout::channels_last), builder.write(y, Layout::channels_last)},
+               Layout::channels_last);
+  return true;
+}
+
+/// Channels of `part` from or to those of `whole` from channel `first` on.
+void emit_channels(Builder& builder, ValueId whole, ValueId part, Index first, bool gathers) {
+  const core::Shape& shape = builder.value(part).shape;
+  const Index pixels = shape[0] * shape[2] * shape[3];
+  const StridedCopy copy{{pixels, shape[1]},
+                         {builder.pixel(gathers ? part : whole), 1},
+                         {builder.pixel(gathers ? whole : part), 1},
+                         1};
+  Place wide =
+      gathers ? builder.write(whole, Layout::channels_last) : builder.read(whole, Layout::channels_last);
+  wide.offset += static_cast<std::size_t>(first);
+  const Place narrow =
+      gathers ? builder.read(part, Layout::channels_last) : builder.write(part, Layout::channels_last);
+  builder.emit(make_copy(copy, builder.threads()), {gathers ? narrow : wide, gathers ? wide : narrow},
+               Layout::channels_last);
+}
+
+/// Concatenation and splitting of channels; parts that are made or read where the whole lies cost nothing.
+bool build_level_parts(Builder& builder, const Step& step, bool gathers) {
+  const ValueId whole = gathers ? step.outputs[0] : step.inputs[0];
+  if (builder.layout(gathers ? whole : step.outputs[0]) != Layout::channels_last) return false;
+  Index first = 0;
+  bool moved = false;
+  for (const ValueId part : gathers ? step.inputs : step.outputs) {
+    const Index channels = builder.value(part).shape[1];
+    const Placement::Spot a = builder.placement().find(part), b = builder.placement().find(whole);
+    const bool there = a.root == b.root && a.offset == b.offset + static_cast<std::size_t>(first);
+    if (!there && core::element_count(builder.value(part).shape) > 0) {
+      emit_channels(builder, whole, part, first, gathers);
+      moved = true;
+    }
+    first += channels;
+  }
+  if (!moved) builder.note_view(Layout::channels_last);
+  return true;
+}
+
+/// Strides of levels channels last, by axis of their shape.
+std::vector<std::int64_t> last_strides(const Builder& builder, ValueId id) {
+  const core::Shape& shape = builder.value(id).shape;
+  const Index pixel = builder.pixel(id);
+  return {shape[2] * shape[3] * pixel, 1, shape[3] * pixel, pixel};
+}
+
+/// A copy of `shape`, pixels before channels.
+std::shared_ptr<const Kernel> copy_of(const core::Shape& shape, const std::vector<std::int64_t>& from,
+                                      const std::vector<std::int64_t>& to, int threads) {
+  const auto turned = [](const std::vector<std::int64_t>& a) {
+    return std::vector<std::int64_t>{a[0], a[2], a[3], a[1]};
+  };
+  return make_copy({turned(shape), turned(from), turned(to), 1}, threads);
+}
+
+bool build_level_slice(Builder& builder, const Step& step) {
+  const ValueId x = step.inputs[0], y = step.outputs[0];
+  if (builder.layout(y) != Layout::channels_last) return false;
+  const auto& cut = std::get<program::Slice>(step.operation);
+  auto from = last_strides(builder, x);
+  std::int64_t first = 0;
+  for (std::size_t i = 0; i < from.size(); ++i) {
+    first += cut.starts[i] * from[i];
+    from[i] *= cut.steps[i];
+  }
+  // whole pixels where the bytes behind the channels are nobody's
+  core::Shape shape = builder.value(y).shape;
+  const bool whole = cut.steps[1] == 1 && shape[1] == builder.value(x).shape[1];
+  if (whole && builder.pixel(x) == builder.pixel(y) && builder.placement().find(y).root == y)
+    shape[1] = builder.pixel(y);
+  Place source = builder.read(x, Layout::channels_last);
+  source.offset += static_cast<std::size_t>(first);
+  builder.emit(copy_of(shape, from, last_strides(builder, y), builder.threads()),
+               {source, builder.write(y, Layout::channels_last)}, Layout::channels_last);
+  return true;
+}
+
+/// The frame is filled, then the levels copied into it.
+bool build_level_pad(Builder& builder, const Step& step) {
+  const ValueId x = step.inputs[0], y = step.outputs[0];
+  if (builder.layout(y) != Layout::channels_last ||
+      lie_of(builder, y).pixel >= lie_of(builder, y).channels + kChannels)
+    return false;
+  const auto& frame = std::get<program::Pad>(step.operation);
+  const Lie lie = lie_of(builder, y);
+  if (builder.placement().find(y).root != y) return false;
+  const auto to = last_strides(builder, y);
+  std::int64_t first = 0;
+  for (std::size_t i = 0; i < to.size(); ++i) first += frame.begins[i] * to[i];
+  Place target = builder.write(y, Layout::channels_last);
+  const std::size_t bytes = static_cast<std::size_t>(lie.images * lie.image);
+  builder.emit(make_own("fill", 2,
+                        [bytes](void* const* operand) {
+                          std::memset(operand[0], *static_cast<const std::uint8_t*>(operand[1]), bytes);
+                        }),
+               {target, builder.read(step.inputs[1], Layout::plain)}, Layout::channels_last);
+  target.offset += static_cast<std::size_t>(first);
+  builder.emit(copy_of(builder.value(x).shape, last_strides(builder, x), to, builder.threads()),
+               {builder.read(x, Layout::channels_last), target}, Layout::channels_last);
+  return true;
+}
+
+}  // namespace
+
+bool build_levels(Builder& builder, const Step& step) {
+  const auto& operation = step.operation;
+  if (step.outputs.empty() || step.outputs[0] == kNone) return false;
+  if (std::holds_alternative<program::Quantize>(operation)) return build_quantize(builder, step);
+  if (std::holds_alternative<program::Dequantize>(operation)) return build_dequantize(builder, step);
+  if (std::holds_alternative<program::DynamicQuantize>(operation))
+    return build_dynamic_quantize(builder, step);
+  if (build_level_mean(builder, step)) return true;
+  if (!is_level(builder.value(step.outputs[0]))) return false;
+  if (std::holds_alternative<program::Concat>(operation)) return build_level_parts(builder, step, true);
+  if (std::holds_alternative<program::Split>(operation)) return build_level_parts(builder, step, false);
+  if (core::element_count(builder.value(step.outputs[0]).shape) == 0) return false;
+  if (std::holds_alternative<program::Lookup>(operation)) return build_lookup(builder, step);
+  if (std::holds_alternative<program::LevelBinary>(operation)) return build_level_binary(builder, step);
+  if (std::holds_alternative<program::Pool>(operation) ||
+      std::holds_alternative<program::LevelPool>(operation))
+    return build_level_window(builder, step);
+  if (std::holds_alternative<program::Resize>(operation)) return build_level_resize(builder, step);
+  if (std::holds_alternative<program::Slice>(operation)) return build_level_slice(builder, step);
+  if (std::holds_alternative<program::Pad>(operation)) return build_level_pad(builder, step);
+  return false;
+}
+
+}  // namespace rdquant::runtime::onednn

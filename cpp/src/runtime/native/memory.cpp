@@ -1,0 +1,173 @@
+#include "runtime/native/memory.hpp"
+
+#include <algorithm>
+#include <string>
+
+#include "rdquant/core/cpu.hpp"
+
+namespace rdquant::runtime::onednn {
+namespace {
+
+using dnnl::memory;
+
+const dnnl::stream& stream() {
+  static const dnnl::stream instance(engine());  // of a processor: holds no state, usable from all threads
+  return instance;
+}
+
+class BoundPrimitive final : public Bound {
+ public:
+  BoundPrimitive(const dnnl::primitive& primitive, const std::vector<Argument>& arguments)
+      : primitive_(primitive.get()), stream_(stream().get()) {
+    for (const Argument& argument : arguments) {
+      memories_.emplace_back(argument.desc, engine(), static_cast<void*>(nullptr));  // not allocated
+      arguments_.push_back({argument.index, memories_.back().get()});
+    }
+  }
+  void set(std::size_t i, void* address) override {
+    dnnl::error::wrap_c_api(dnnl_memory_set_data_handle(arguments_[i].memory, address),
+                            "set a memory's address");
+  }
+  void run() override {
+    dnnl::error::wrap_c_api(
+        dnnl_primitive_execute(primitive_, stream_, static_cast<int>(arguments_.size()), arguments_.data()),
+        "run a primitive");
+  }
+
+ private:
+  dnnl_primitive_t primitive_;
+  dnnl_stream_t stream_;
+  std::vector<memory> memories_;
+  std::vector<dnnl_exec_arg_t> arguments_;
+};
+
+class PrimitiveKernel final : public Kernel {
+ public:
+  PrimitiveKernel(dnnl::primitive primitive, std::vector<Argument> arguments, std::string name)
+      : primitive_(std::move(primitive)), arguments_(std::move(arguments)), name_(std::move(name)) {}
+  [[nodiscard]] std::unique_ptr<Bound> bind() const override {
+    return std::make_unique<BoundPrimitive>(primitive_, arguments_);
+  }
+  [[nodiscard]] std::string name() const override { return name_; }
+
+ private:
+  dnnl::primitive primitive_;
+  std::vector<Argument> arguments_;
+  std::string name_;
+};
+
+class ReorderPacker final : public Packer {
+ public:
+  ReorderPacker(memory::desc from, memory::desc to)
+      : from_(std::move(from)),
+        to_(std::move(to)),
+        reorder_(dnnl::reorder::primitive_desc(engine(), from_, engine(), to_)) {}
+  void pack(const void* from, void* to) const override {
+    // a reorder does not write to what it reads
+    memory source(from_, engine(), const_cast<void*>(from));
+    memory target(to_, engine(), to);
+    dnnl::stream queue = stream();
+    reorder_.execute(queue, source, target);
+  }
+
+ private:
+  memory::desc from_, to_;
+  dnnl::reorder reorder_;
+};
+
+}  // namespace
+
+std::int64_t block_size() {
+  static const std::int64_t size = [] {
+    const core::Isa isa = core::selected_isa();
+    // fails where somebody in this process has used oneDNN already; then its own choice stands
+    if (isa == core::Isa::avx2) dnnl_set_max_cpu_isa(dnnl_cpu_isa_avx2);
+    if (isa == core::Isa::baseline) dnnl_set_max_cpu_isa(dnnl_cpu_isa_sse41);
+    const auto chosen = static_cast<unsigned>(dnnl::get_effective_cpu_isa());
+    const auto wide = static_cast<unsigned>(dnnl::cpu_isa::avx512_core);
+    return (chosen & wide) == wide ? std::int64_t{16} : std::int64_t{8};
+  }();
+  return size;
+}
+
+const dnnl::engine& engine() {
+  static const dnnl::engine instance(dnnl::engine::kind::cpu, 0);
+  return instance;
+}
+
+memory::desc describe_plain(std::span<const std::int64_t> shape) {
+  if (shape.empty()) return {{1}, memory::data_type::f32, memory::dims{1}};
+  memory::dims strides(shape.size(), 1);
+  for (std::size_t i = shape.size() - 1; i-- > 0;) strides[i] = strides[i + 1] * shape[i + 1];
+  return {memory::dims(shape.begin(), shape.end()), memory::data_type::f32, strides};
+}
+
+memory::desc describe(std::span<const std::int64_t> shape, Layout layout) {
+  if (layout == Layout::plain) return describe_plain(shape);
+  const auto tag = block_size() == 16 ? memory::format_tag::nChw16c : memory::format_tag::nChw8c;
+  return {memory::dims(shape.begin(), shape.end()), memory::data_type::f32, tag};
+}
+
+std::shared_ptr<const Kernel> make_kernel(const dnnl::primitive& primitive, std::vector<Argument> arguments,
+                                          std::string name) {
+  return std::make_shared<PrimitiveKernel>(primitive, std::move(arguments), std::move(name));
+}
+
+std::shared_ptr<const Kernel> make_reorder(const memory::desc& from, const memory::desc& to) {
+  const dnnl::reorder::primitive_desc desc(engine(), from, engine(), to);
+  return make_kernel(dnnl::reorder(desc), {{DNNL_ARG_FROM, from}, {DNNL_ARG_TO, to}}, desc.impl_info_str());
+}
+
+std::shared_ptr<const Packer> make_packer(const memory::desc& from, const memory::desc& to) {
+  return std::make_shared<ReorderPacker>(from, to);
+}
+
+bool append_activation(dnnl::post_ops& chain, const program::Activation& activation) {
+  using dnnl::algorithm;
+  using program::Function;
+  const auto append = [&](algorithm what, float a = 0, float b = 0) {
+    chain.append_eltwise(what, a, b);
+    return true;
+  };
+  switch (activation.function) {
+    case Function::identity:
+      return true;
+    case Function::relu:
+      return append(algorithm::eltwise_relu);
+    case Function::clip:
+      // ONNX takes the upper limit where the two are crossed, oneDNN refuses them
+      return append(algorithm::eltwise_clip, std::min(activation.a, activation.b), activation.b);
+    case Function::leaky_relu:
+      return append(algorithm::eltwise_relu, activation.a);
+    case Function::sigmoid:
+      return append(algorithm::eltwise_logistic);
+    case Function::silu:
+      return append(algorithm::eltwise_swish, 1);
+    case Function::swish:
+      return append(algorithm::eltwise_swish, activation.a);
+    case Function::hard_sigmoid:
+      return append(algorithm::eltwise_hardsigmoid, activation.a, activation.b);
+    case Function::hard_swish:
+      return append(algorithm::eltwise_hardswish, 1.0F / 6, 0.5F);
+    case Function::tanh:
+      return append(algorithm::eltwise_tanh);
+    case Function::elu:
+      return append(algorithm::eltwise_elu, activation.a);
+    case Function::gelu:
+      return append(algorithm::eltwise_gelu_erf);
+    case Function::gelu_tanh:
+      return append(algorithm::eltwise_gelu_tanh);
+    case Function::mish:
+      return append(algorithm::eltwise_mish);
+    case Function::exp:
+      return append(algorithm::eltwise_exp);
+    case Function::abs:
+      return append(algorithm::eltwise_abs);
+    case Function::sqrt:
+      return append(algorithm::eltwise_sqrt);
+    default:
+      return false;
+  }
+}
+
+}  // namespace rdquant::runtime::onednn

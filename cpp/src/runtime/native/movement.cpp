@@ -1,0 +1,275 @@
+#include <algorithm>
+#include <cstring>
+
+#include "rdquant/program/evaluate.hpp"
+#include "runtime/native/builder.hpp"
+#include "runtime/native/float_convolution.hpp"
+#include "runtime/native/loops.hpp"
+
+namespace rdquant::runtime::onednn {
+namespace {
+
+using core::Shape;
+using program::kNone;
+using program::Step;
+using program::Value;
+using program::ValueId;
+
+std::vector<std::int64_t> strides_of(const Shape& shape) {
+  std::vector<std::int64_t> strides(shape.size(), 1);
+  for (std::size_t i = shape.size(); i-- > 1;) strides[i - 1] = strides[i] * shape[i];
+  return strides;
+}
+
+/// The axes of a value as they lie in memory: channels in blocks make a fifth.
+Shape physical(const Value& value, Layout layout) {
+  if (layout == Layout::plain) return value.shape;
+  const std::int64_t block = block_size();
+  return {value.shape[0], (value.shape[1] + block - 1) / block, value.shape[2], value.shape[3], block};
+}
+
+Place shifted(Place place, std::int64_t elements, std::size_t element) {
+  return {place.buffer, place.offset + static_cast<std::size_t>(elements) * element};
+}
+
+void emit_copy(Builder& builder, StridedCopy copy, Place from, Place to, Layout layout) {
+  builder.emit(make_copy(std::move(copy), builder.threads()), {from, to}, layout);
+}
+
+/// Of a concatenation to plain numbers, the value in blocks that `part` is, or is a view of with its pixels
+/// in one row: it is made plain where the whole lies. kNone where there is none.
+ValueId blocked_part(const Builder& builder, ValueId part) {
+  if (builder.value(part).dtype != core::DType::f32 || own_kernels().block != block_size()) return kNone;
+  const auto in_blocks = [&](ValueId id) {
+    return builder.layout(id) == Layout::blocked && !layouts_coincide(builder.value(id));
+  };
+  if (in_blocks(part)) return part;
+  const Shape& shape = builder.value(part).shape;
+  const auto maker = std::ranges::find_if(builder.program().steps, [&](const Step& step) {
+    return std::holds_alternative<program::Reshape>(step.operation) && step.outputs[0] == part;
+  });
+  if (maker == builder.program().steps.end() || shape.size() != 3) return kNone;
+  const ValueId source = maker->inputs[0];
+  if (!in_blocks(source) || builder.only_reader(source) != &*maker || builder.only_reader(part) == nullptr ||
+      builder.placement().find(part).root != part) {
+    return kNone;
+  }
+  const Shape& image = builder.value(source).shape;
+  return image[0] == shape[0] && image[1] == shape[1] ? source : kNone;
+}
+
+/// Whether the value is only read by a concatenation that asks blocked_part.
+bool is_made_in_whole(const Builder& builder, ValueId part) {
+  const ValueId source = blocked_part(builder, part);
+  if (source == kNone || source == part) return false;
+  const Step& reader = *builder.only_reader(part);
+  return std::holds_alternative<program::Concat>(reader.operation) &&
+         builder.layout(reader.outputs[0]) == Layout::plain;
+}
+
+bool concat(Builder& builder, const Step& step, std::int64_t axis) {
+  const ValueId whole = step.outputs[0];
+  const Value& y = builder.value(whole);
+  const Layout layout = builder.layout(whole);
+  const auto strides = strides_of(physical(y, layout));
+  const std::size_t element = core::size_of(y.dtype);
+  const Place to = builder.write(whole, layout);
+  std::int64_t done = 0;
+  bool moved = false;
+  for (const ValueId part : step.inputs) {
+    const Shape shape = physical(builder.value(part), layout);
+    const std::int64_t at = done * strides[static_cast<std::size_t>(axis)];
+    done += shape[static_cast<std::size_t>(axis)];
+    if (core::element_count(shape) == 0) continue;
+    const Place target = shifted(to, at, element);
+    const ValueId source = layout == Layout::plain ? blocked_part(builder, part) : kNone;
+    if (source != kNone && (source != part || axis <= 1)) {
+      builder.emit(make_plain(builder.value(source).shape, strides[0], strides[1], builder.threads()),
+                   {builder.read(source, Layout::blocked), target}, layout);
+      moved = true;
+      continue;
+    }
+    const Place from = builder.read(part, layout);
+    if (from.buffer == target.buffer && from.offset == target.offset) continue;  // made here
+    emit_copy(builder, {shape, strides_of(shape), strides, element}, from, target, layout);
+    moved = true;
+  }
+  if (!moved) builder.note_view(layout);
+  return true;
+}
+
+bool split(Builder& builder, const Step& step, std::int64_t axis) {
+  const ValueId whole = step.inputs[0];
+  const Layout layout = builder.layout(step.outputs[0]);
+  const auto strides = strides_of(physical(builder.value(whole), layout));
+  const std::size_t element = core::size_of(builder.value(whole).dtype);
+  const Place from = builder.read(whole, layout);
+  std::int64_t done = 0;
+  for (const ValueId part : step.outputs) {
+    if (part == kNone) return false;
+    const Shape shape = physical(builder.value(part), layout);
+    const std::int64_t at = done * strides[static_cast<std::size_t>(axis)];
+    done += shape[static_cast<std::size_t>(axis)];
+    if (core::element_count(shape) == 0) continue;
+    emit_copy(builder, {shape, strides, strides_of(shape), element}, shifted(from, at, element),
+              builder.write(part, layout), layout);
+  }
+  return true;
+}
+
+bool slice(Builder& builder, const Step& step, const program::Slice& cut) {
+  const Value& x = builder.value(step.inputs[0]);
+  const Value& y = builder.value(step.outputs[0]);
+  auto strides = strides_of(x.shape);
+  std::int64_t at = 0;
+  for (std::size_t i = 0; i < strides.size(); ++i) {
+    at += cut.starts[i] * strides[i];
+    strides[i] *= cut.steps[i];
+  }
+  const std::size_t element = core::size_of(x.dtype);
+  emit_copy(builder, {y.shape, strides, strides_of(y.shape), element},
+            shifted(builder.read(step.inputs[0], Layout::plain), at, element),
+            builder.write(step.outputs[0], Layout::plain), Layout::plain);
+  return true;
+}
+
+bool transpose(Builder& builder, const Step& step, const std::vector<std::int64_t>& permutation) {
+  const Value& x = builder.value(step.inputs[0]);
+  const Value& y = builder.value(step.outputs[0]);
+  const auto strides = strides_of(x.shape);
+  std::vector<std::int64_t> from;
+  for (const std::int64_t axis : permutation) from.push_back(strides[static_cast<std::size_t>(axis)]);
+  emit_copy(builder, {y.shape, from, strides_of(y.shape), core::size_of(x.dtype)},
+            builder.read(step.inputs[0], Layout::plain), builder.write(step.outputs[0], Layout::plain),
+            Layout::plain);
+  return true;
+}
+
+bool expand(Builder& builder, const Step& step) {
+  const Value& x = builder.value(step.inputs[0]);
+  const Value& y = builder.value(step.outputs[0]);
+  const auto strides = strides_of(x.shape);
+  const std::size_t extra = y.shape.size() - x.shape.size();
+  std::vector<std::int64_t> from(y.shape.size(), 0);
+  for (std::size_t i = 0; i < strides.size(); ++i) {
+    if (x.shape[i] != 1) from[i + extra] = strides[i];
+  }
+  emit_copy(builder, {y.shape, from, strides_of(y.shape), core::size_of(x.dtype)},
+            builder.read(step.inputs[0], Layout::plain), builder.write(step.outputs[0], Layout::plain),
+            Layout::plain);
+  return true;
+}
+
+/// Constant padding of float32 with a known value: the frame is filled, then the array copied into it.
+bool pad(Builder& builder, const Step& step, const program::Pad& frame) {
+  const Value& x = builder.value(step.inputs[0]);
+  const Value& y = builder.value(step.outputs[0]);
+  const ValueId fill = program::input(step, 1);
+  if (frame.mode != program::PadMode::constant || x.dtype != core::DType::f32) return false;
+  const auto negative = [](std::int64_t n) { return n < 0; };
+  if (std::any_of(frame.begins.begin(), frame.begins.end(), negative) ||
+      std::any_of(frame.ends.begin(), frame.ends.end(), negative) || core::element_count(x.shape) == 0) {
+    return false;
+  }
+  const auto strides = strides_of(y.shape);
+  std::int64_t at = 0;
+  for (std::size_t i = 0; i < strides.size(); ++i) at += frame.begins[i] * strides[i];
+  const std::int64_t count = core::element_count(y.shape);
+  const Place to = builder.write(step.outputs[0], builder.layout(step.outputs[0]));
+  std::vector<Place> operands{to};
+  const bool given = fill != kNone;
+  if (given) operands.push_back(builder.read(fill, Layout::plain));
+  const std::size_t count_of_operands = operands.size();
+  builder.emit(make_own("fill", count_of_operands,
+                        [count, given](void* const* operand) {
+                          const float what = given ? *static_cast<const float*>(operand[1]) : 0.0F;
+                          std::fill_n(static_cast<float*>(operand[0]), count, what);
+                        }),
+               std::move(operands), Layout::plain);
+  emit_copy(builder, {x.shape, strides_of(x.shape), strides, 4}, builder.read(step.inputs[0], Layout::plain),
+            shifted(to, at, 4), Layout::plain);
+  return true;
+}
+
+/// Runs of `width` floats, one per pixel: from, to.
+struct Enlarger {
+  std::vector<std::int64_t> rows, columns;
+  std::int64_t planes, from_rows, from_columns, width;
+  int threads;
+
+  void operator()(void* const* operands) const {
+    const auto* from = static_cast<const float*>(operands[0]);
+    auto* to = static_cast<float*>(operands[1]);
+    const auto to_rows = static_cast<std::int64_t>(rows.size());
+    const auto line = static_cast<std::int64_t>(columns.size()) * width;
+    if (line == 0) return;
+    share(planes * to_rows, std::max<std::int64_t>(1, 8192 / line), threads,
+          [&](std::int64_t begin, std::int64_t end) {
+            for (std::int64_t r = begin; r < end; ++r) {
+              const float* source =
+                  from + (r / to_rows * from_rows + rows[static_cast<std::size_t>(r % to_rows)]) *
+                             from_columns * width;
+              float* target = to + r * line;
+              // a row that repeats the one before is copied whole
+              if (r > begin && r % to_rows != 0 &&
+                  rows[static_cast<std::size_t>(r % to_rows)] ==
+                      rows[static_cast<std::size_t>(r % to_rows - 1)]) {
+                std::memcpy(target, target - line, static_cast<std::size_t>(line) * sizeof(float));
+                continue;
+              }
+              for (const std::int64_t column : columns) {
+                std::memcpy(target, source + column * width, static_cast<std::size_t>(width) * sizeof(float));
+                target += width;
+              }
+            }
+          });
+  }
+};
+
+}  // namespace
+
+bool build_resize(Builder& builder, const Step& step) {
+  if (!is_nearest_image_resize(builder.program(), step)) return false;
+  const auto& resize = std::get<program::Resize>(step.operation);
+  const ValueId x = step.inputs[0];
+  const ValueId y = step.outputs[0];
+  const Layout layout = builder.layout(y);
+  const Shape from = physical(builder.value(x), layout);
+  const Shape &from_shape = builder.value(x).shape, &to_shape = builder.value(y).shape;
+  builder.emit(
+      make_own("nearest", 2,
+               Enlarger{program::nearest_places(resize, from_shape, to_shape, 2),
+                        program::nearest_places(resize, from_shape, to_shape, 3), from[0] * from[1], from[2],
+                        from[3], layout == Layout::blocked ? block_size() : 1, builder.threads()}),
+      {builder.read(x, layout), builder.write(y, layout)}, layout);
+  return true;
+}
+
+bool build_movement(Builder& builder, const Step& step) {
+  const auto& operation = step.operation;
+  if (step.outputs.empty() || step.outputs[0] == kNone) return false;
+  if (const auto* o = std::get_if<program::Concat>(&operation)) return concat(builder, step, o->axis);
+  if (const auto* o = std::get_if<program::Split>(&operation)) return split(builder, step, o->axis);
+  if (core::element_count(builder.value(step.outputs[0]).shape) == 0) return false;
+  if (const auto* o = std::get_if<program::Slice>(&operation)) return slice(builder, step, *o);
+  if (const auto* o = std::get_if<program::Transpose>(&operation))
+    return transpose(builder, step, o->permutation);
+  if (const auto* o = std::get_if<program::Pad>(&operation)) return pad(builder, step, *o);
+  if (std::holds_alternative<program::Expand>(operation)) return expand(builder, step);
+  if (std::holds_alternative<program::Reshape>(operation)) {
+    const Value& x = builder.value(step.inputs[0]);
+    if (is_made_in_whole(builder, step.outputs[0])) {
+      builder.note_view(Layout::plain);
+      return true;
+    }
+    const Layout layout = is_level(x) ? Layout::plain : builder.layout(step.inputs[0]);
+    const bool same = layout == Layout::plain || layouts_coincide(x);
+    builder.emit(same ? make_memcpy(bytes_in(x, Layout::plain)) : make_plain(x.shape, builder.threads()),
+                 {builder.read(step.inputs[0], layout), builder.write(step.outputs[0], Layout::plain)},
+                 Layout::plain);
+    return true;
+  }
+  return false;
+}
+
+}  // namespace rdquant::runtime::onednn

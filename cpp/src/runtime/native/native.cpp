@@ -1,0 +1,238 @@
+#include "runtime/native/native.hpp"
+
+#include <algorithm>
+#include <chrono>
+#include <cstring>
+#include <iterator>
+#include <mutex>
+#include <new>
+#include <string>
+#include <thread>
+#include <utility>
+
+#include "rdquant/core/error.hpp"
+#include "rdquant/core/parallel.hpp"
+#include "rdquant/program/memory.hpp"
+#include "runtime/native/builder.hpp"
+#include "runtime/native/memory.hpp"
+#include "runtime/native/team.hpp"
+
+namespace rdquant::runtime {
+namespace onednn {
+namespace {
+
+using program::Program;
+using program::ValueId;
+
+/// `f()`, with oneDNN's errors as ours.
+template <typename F>
+auto guarded(F f) {
+  try {
+    return f();
+  } catch (const dnnl::error& error) {
+    if (error.status == dnnl_out_of_memory) throw std::bad_alloc();
+    throw core::Error(std::string("oneDNN: ") + error.what());
+  }
+}
+
+using Memory = std::unique_ptr<std::byte, void (*)(std::byte*)>;
+
+Memory allocate(std::size_t bytes) {
+  constexpr std::align_val_t kAligned{program::kAlignment};
+  // kernels may load whole vectors past the last element
+  return {static_cast<std::byte*>(::operator new(bytes + 2 * program::kAlignment, kAligned)),
+          [](std::byte* p) { ::operator delete(p, std::align_val_t{program::kAlignment}); }};
+}
+
+/// What one run at a time uses: an arena and every kernel bound to it.
+struct Context {
+  Memory arena{nullptr, nullptr};
+  std::vector<std::unique_ptr<Bound>> bound;
+  std::uint64_t epoch = 0;  ///< of the constants that it knows
+  std::thread::id thread;   ///< the last that used it
+};
+
+/// An operand that must be told anew where it lies.
+struct Patch {
+  std::size_t op, operand, offset;
+  std::int32_t index;  ///< of the input, output or constant
+};
+
+/// Ops one after the other that all share their work with a crew, or none of them.
+struct Span {
+  std::size_t begin, end;
+  bool shares;
+};
+
+class OnednnExecutable final : public Executable {
+ public:
+  /// Packs weights with the caller's team.
+  OnednnExecutable(const Program& program, PhysicalPlan plan, int threads)
+      : program_(program), plan_(std::move(plan)), threads_(threads), packed_(allocate(plan_.packed_bytes)) {
+    for (std::size_t o = 0; o < plan_.ops.size(); ++o) {
+      for (std::size_t i = 0; i < plan_.ops[o].operands.size(); ++i) {
+        const Place& place = plan_.ops[o].operands[i];
+        const Buffer& buffer = plan_.buffers[static_cast<std::size_t>(place.buffer)];
+        const Patch patch{o, i, place.offset, buffer.index};
+        if (buffer.home == Home::input) inputs_.push_back(patch);
+        if (buffer.home == Home::output) outputs_.push_back(patch);
+        if (buffer.home == Home::constant) constants_.push_back(patch);
+      }
+    }
+    for (std::size_t o = 0; o < plan_.ops.size(); ++o) {
+      const bool shares = plan_.ops[o].kernel->shares();
+      if (spans_.empty() || spans_.back().shares != shares) spans_.push_back({o, o, shares});
+      spans_.back().end = o + 1;
+    }
+    for (const Packing& packing : plan_.packings) pack(packing);
+  }
+
+  void run(std::span<const core::TensorView> inputs, std::span<const core::MutableTensorView> outputs,
+           Times* times) override {
+    const Team team(threads_);
+    Context context = take();
+    for (const Patch& patch : inputs_) {
+      // no kernel writes to an input
+      auto* at =
+          static_cast<const std::byte*>(inputs[static_cast<std::size_t>(patch.index)].data) + patch.offset;
+      context.bound[patch.op]->set(patch.operand, const_cast<std::byte*>(at));
+    }
+    for (const Patch& patch : outputs_) {
+      auto* at = static_cast<std::byte*>(outputs[static_cast<std::size_t>(patch.index)].data) + patch.offset;
+      context.bound[patch.op]->set(patch.operand, at);
+    }
+    if (times != nullptr) times->assign(plan_.rows.size(), 0.0);
+    guarded([&] {
+      for (const Span& span : spans_) {
+        const auto run_span = [&] {
+          times == nullptr ? run_ops(context, span) : time_ops(context, span, *times);
+        };
+        // the team is not worth its start for a single op, which opens a region itself if it has to
+        if (span.shares && span.end - span.begin > 1)
+          lead(threads_, run_span);
+        else
+          run_span();
+      }
+    });
+    give(std::move(context));
+  }
+
+  void update(std::span<const ValueId> constants) override {
+    const Team team(threads_);
+    for (const Packing& packing : plan_.packings) {
+      if (std::find(constants.begin(), constants.end(), packing.source) != constants.end()) pack(packing);
+    }
+    ++epoch_;
+  }
+
+  [[nodiscard]] std::vector<PlannedStep> plan() const override { return plan_.rows; }
+  [[nodiscard]] std::size_t arena_bytes() const override { return plan_.arena_bytes; }
+  [[nodiscard]] std::size_t weight_bytes() const override { return plan_.packed_bytes; }
+
+ private:
+  void pack(const Packing& packing) {
+    packing.packer->pack(program_.values[static_cast<std::size_t>(packing.source)].data.data(),
+                         packed_.get() + plan_.buffers[static_cast<std::size_t>(packing.buffer)].offset);
+  }
+
+  static void run_ops(const Context& context, const Span& span) {
+    for (std::size_t o = span.begin; o < span.end; ++o) context.bound[o]->run();
+  }
+
+  void time_ops(const Context& context, const Span& span, Times& times) const {
+    auto start = std::chrono::steady_clock::now();
+    for (std::size_t o = span.begin; o < span.end; ++o) {
+      context.bound[o]->run();
+      const auto end = std::chrono::steady_clock::now();
+      times[plan_.ops[o].row] = std::chrono::duration<double>(end - start).count();
+      start = end;
+    }
+  }
+
+  Context take() {
+    Context context;
+    {
+      const std::lock_guard lock(mutex_);
+      if (!free_.empty()) {
+        // the one that lies in this core's cache, if any
+        auto mine = std::ranges::find(free_, std::this_thread::get_id(), &Context::thread);
+        if (mine == free_.end()) mine = std::prev(mine);
+        context = std::move(*mine);
+        free_.erase(mine);
+      }
+    }
+    if (context.arena == nullptr) context = make_context();
+    if (context.epoch != epoch_) {
+      for (const Patch& patch : constants_) {
+        const auto* data =
+            static_cast<const std::byte*>(program_.values[static_cast<std::size_t>(patch.index)].data.data());
+        context.bound[patch.op]->set(patch.operand, const_cast<std::byte*>(data) + patch.offset);
+      }
+      context.epoch = epoch_;
+    }
+    return context;
+  }
+
+  void give(Context context) {
+    context.thread = std::this_thread::get_id();
+    const std::lock_guard lock(mutex_);
+    free_.push_back(std::move(context));
+  }
+
+  Context make_context() const {
+    Context context{allocate(plan_.arena_bytes), {}, 0, {}};
+    for (const Op& op : plan_.ops) {
+      context.bound.push_back(op.kernel->bind());
+      for (std::size_t i = 0; i < op.operands.size(); ++i) {
+        const Place& place = op.operands[i];
+        const Buffer& buffer = plan_.buffers[static_cast<std::size_t>(place.buffer)];
+        std::byte* base = buffer.home == Home::arena    ? context.arena.get()
+                          : buffer.home == Home::packed ? packed_.get()
+                                                        : nullptr;
+        if (base != nullptr) context.bound.back()->set(i, base + buffer.offset + place.offset);
+      }
+    }
+    return context;
+  }
+
+  const Program& program_;
+  PhysicalPlan plan_;
+  int threads_;
+  Memory packed_;
+  std::vector<Patch> inputs_, outputs_, constants_;
+  std::vector<Span> spans_;
+  std::uint64_t epoch_ = 1;  ///< of the constants; changes beside no run
+  std::mutex mutex_;
+  std::vector<Context> free_;
+};
+
+class Onednn final : public Backend {
+ public:
+  [[nodiscard]] std::string_view name() const override { return "onednn"; }
+  [[nodiscard]] std::optional<std::string> unavailable() const override { return std::nullopt; }
+  [[nodiscard]] std::unique_ptr<Executable> prepare(const Program& program,
+                                                    const Options& options) const override {
+    const int threads = core::resolve_threads(options.threads);
+    const Team team(threads);  // oneDNN divides the work when a primitive is made
+    (void)block_size();        // before oneDNN is used otherwise: it may cap its instruction set
+    PhysicalPlan plan = guarded([&] { return Builder(program, options).build(); });
+    const std::size_t needed = plan.arena_bytes + plan.packed_bytes;
+    if (options.memory_limit != 0 && needed > options.memory_limit) {
+      throw core::InvalidArgument(
+          program.name + " needs " + std::to_string(needed) + " bytes: " + std::to_string(plan.arena_bytes) +
+          " for activations, " + std::to_string(plan.packed_bytes) +
+          " for packed weights; the memory limit is " + std::to_string(options.memory_limit));
+    }
+    return std::make_unique<OnednnExecutable>(program, std::move(plan), threads);
+  }
+};
+
+}  // namespace
+}  // namespace onednn
+
+const Backend& onednn_backend() {
+  static const onednn::Onednn instance;
+  return instance;
+}
+
+}  // namespace rdquant::runtime

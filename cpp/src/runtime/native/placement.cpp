@@ -1,0 +1,338 @@
+#include "runtime/native/placement.hpp"
+
+#include <algorithm>
+#include <limits>
+
+namespace rdquant::runtime::onednn {
+namespace {
+
+using program::kNone;
+using program::Program;
+using program::Role;
+using program::Step;
+using program::Value;
+using program::ValueId;
+
+bool is_image(const Value& value) { return value.dtype == core::DType::f32 && value.shape.size() == 4; }
+
+/// Channels of all but the last part fill whole blocks.
+bool whole_blocks(const Program& program, const std::vector<ValueId>& parts) {
+  return std::all_of(parts.begin(), parts.end() - 1,
+                     [&](ValueId id) { return value_of(program, id).shape[1] % block_size() == 0; });
+}
+
+class Placer {
+ public:
+  explicit Placer(const Program& program) : program_(program) {
+    const std::size_t count = program.values.size();
+    placement_.layout.assign(count, Layout::plain);
+    placement_.offset.assign(count, 0);
+    for (std::size_t v = 0; v < count; ++v) placement_.parent.push_back(static_cast<ValueId>(v));
+    find_uses();
+  }
+
+  Placement run() {
+    for (const Step& step : program_.steps) choose_layout(step);
+    for (const Step& step : program_.steps) make_views(step);
+    for (auto step = program_.steps.rbegin(); step != program_.steps.rend(); ++step) {
+      if (std::holds_alternative<program::Concat>(step->operation)) join(*step);
+    }
+    for (std::size_t s = 0; s < program_.steps.size(); ++s) overwrite(static_cast<std::int32_t>(s));
+    return std::move(placement_);
+  }
+
+ private:
+  [[nodiscard]] const Value& value(ValueId id) const { return value_of(program_, id); }
+  [[nodiscard]] Layout& layout(ValueId id) { return placement_.layout[static_cast<std::size_t>(id)]; }
+  [[nodiscard]] std::size_t bytes(ValueId id) { return bytes_in(value(id), layout(id)); }
+  [[nodiscard]] bool is_root(ValueId id) const {
+    return placement_.parent[static_cast<std::size_t>(id)] == id;
+  }
+
+  void find_uses() {
+    last_use_.assign(program_.values.size(), -1);
+    for (std::size_t s = 0; s < program_.steps.size(); ++s) {
+      for (const ValueId id : program_.steps[s].inputs) {
+        if (id != kNone) last_use_[static_cast<std::size_t>(id)] = static_cast<std::int32_t>(s);
+      }
+    }
+    for (const ValueId id : program_.outputs) {
+      last_use_[static_cast<std::size_t>(id)] = std::numeric_limits<std::int32_t>::max();
+    }
+  }
+
+  void choose_layout(const Step& step) {
+    if (!all_float(program_, step)) return choose_level_layout(step);
+    for (const ValueId id : step.outputs) {
+      if (id != kNone && is_image(value(id)) && makes_blocks(step)) layout(id) = Layout::blocked;
+    }
+  }
+
+  [[nodiscard]] bool is_level_image(ValueId id) const {
+    return id != kNone && is_level(value(id)) && value(id).shape.size() == 4;
+  }
+
+  /// Levels of images go channels last from where they are made; numbers made of them in blocks, where
+  /// convolutions read them.
+  void choose_level_layout(const Step& step) {
+    const auto& operation = step.operation;
+    const ValueId out = step.outputs.empty() ? kNone : step.outputs[0];
+    if (out == kNone) return;
+    if (is_level_image(out)) {
+      const bool starts = std::holds_alternative<program::LevelConvolution>(operation) ||
+                          std::holds_alternative<program::Quantize>(operation) ||
+                          std::holds_alternative<program::DynamicQuantize>(operation);
+      if (!starts && !keeps_channels_last(step)) return;
+      for (const ValueId id : step.outputs) {
+        if (is_level_image(id)) layout(id) = Layout::channels_last;
+      }
+    } else if (is_image(value(out))) {
+      const bool made = std::holds_alternative<program::LevelConvolution>(operation);
+      const bool read = std::holds_alternative<program::Dequantize>(operation) && is_convolved(out);
+      if (made || read) layout(out) = Layout::blocked;
+    }
+  }
+
+  [[nodiscard]] bool is_convolved(ValueId id) const {
+    return std::ranges::any_of(program_.steps, [&](const Step& step) {
+      return std::holds_alternative<program::Convolution>(step.operation) && step.inputs[0] == id;
+    });
+  }
+
+  /// Whether the step makes levels channels last of such levels.
+  [[nodiscard]] bool keeps_channels_last(const Step& step) {
+    const auto& operation = step.operation;
+    const auto last = [&](ValueId id) { return id != kNone && layout(id) == Layout::channels_last; };
+    if (const auto* concat = std::get_if<program::Concat>(&operation))
+      return concat->axis == 1 && std::ranges::all_of(step.inputs, last);
+    if (!last(step.inputs[0])) return false;
+    if (const auto* split = std::get_if<program::Split>(&operation))
+      return split->axis == 1 && std::ranges::none_of(step.outputs, [](ValueId id) { return id == kNone; });
+    if (std::holds_alternative<program::LevelBinary>(operation))
+      return last(step.inputs[1]) && value(step.inputs[0]).shape == value(step.inputs[1]).shape;
+    if (std::holds_alternative<program::Pool>(operation))
+      return step.outputs.size() < 2 || step.outputs[1] == kNone;
+    if (std::holds_alternative<program::Resize>(operation)) return is_level_resize(program_, step);
+    if (const auto* pad = std::get_if<program::Pad>(&operation)) return is_frame(*pad);
+    return std::holds_alternative<program::Slice>(operation) ||
+           std::holds_alternative<program::Lookup>(operation) ||
+           std::holds_alternative<program::LevelPool>(operation);
+  }
+
+  [[nodiscard]] bool is_blocked(ValueId id) { return id != kNone && layout(id) == Layout::blocked; }
+
+  /// Whether the step gives blocked images, from what its inputs are.
+  [[nodiscard]] bool makes_blocks(const Step& step) {
+    const ValueId first = step.inputs.empty() ? kNone : step.inputs[0];
+    const auto& operation = step.operation;
+    if (std::holds_alternative<program::Convolution>(operation)) return true;
+    if (std::holds_alternative<program::Binary>(operation)) {
+      return is_plain_binary(program_, step) && (is_blocked(first) || is_blocked(step.inputs[1]));
+    }
+    if (!is_blocked(first)) return false;
+    if (std::holds_alternative<program::Unary>(operation)) return is_plain_unary(program_, step);
+    if (std::holds_alternative<program::Pool>(operation)) return is_plain_pool(program_, step);
+    if (std::holds_alternative<program::Resize>(operation)) return is_nearest_image_resize(program_, step);
+    if (std::holds_alternative<program::BatchNormalization>(operation)) return true;
+    if (std::holds_alternative<program::LocalResponseNormalization>(operation)) return true;
+    if (const auto* concat = std::get_if<program::Concat>(&operation)) {
+      return concat->axis == 1 && whole_blocks(program_, step.inputs) &&
+             std::all_of(step.inputs.begin(), step.inputs.end(), [&](ValueId id) { return is_blocked(id); });
+    }
+    if (const auto* split = std::get_if<program::Split>(&operation)) {
+      return split->axis == 1 && whole_blocks(program_, step.outputs) &&
+             std::none_of(step.outputs.begin(), step.outputs.end(), [](ValueId id) { return id == kNone; });
+    }
+    return false;
+  }
+
+  void attach(ValueId child, ValueId parent, std::size_t offset) {
+    placement_.parent[static_cast<std::size_t>(child)] = parent;
+    placement_.offset[static_cast<std::size_t>(child)] = offset;
+  }
+
+  [[nodiscard]] bool is_plain(ValueId id) {
+    return layout(id) == Layout::plain || layouts_coincide(value(id));
+  }
+
+  /// Parts along `axis` lie one after the other: every axis before it has one entry.
+  [[nodiscard]] bool parts_are_ranges(ValueId whole, std::int64_t axis) const {
+    const core::Shape& shape = value(whole).shape;
+    return std::all_of(shape.begin(), shape.begin() + axis, [](std::int64_t n) { return n == 1; });
+  }
+
+  void make_views(const Step& step) {
+    if (std::holds_alternative<program::Reshape>(step.operation)) {
+      const ValueId from = step.inputs[0];
+      const ValueId to = step.outputs[0];
+      if (is_plain(from) && is_plain(to) && value(from).dtype == value(to).dtype) attach(to, from, 0);
+      return;
+    }
+    const auto* split = std::get_if<program::Split>(&step.operation);
+    if (split == nullptr) return;
+    const bool strided = layout(step.inputs[0]) == Layout::channels_last;
+    if (strided ? !is_strided(step.inputs[0]) : !parts_are_ranges(step.inputs[0], split->axis)) return;
+    std::size_t offset = 0;
+    for (const ValueId part : step.outputs) {
+      if (part == kNone ||
+          (layout(part) != layout(step.inputs[0]) && !(is_plain(part) && is_plain(step.inputs[0])))) {
+        return;
+      }
+    }
+    for (const ValueId part : step.outputs) {
+      attach(part, step.inputs[0], offset);
+      offset += strided ? channels(part) : bytes(part);
+    }
+  }
+
+  /// Channels last, and of several pixels: parts of it lie apart by whole pixels. One pixel would be taken
+  /// for plain.
+  [[nodiscard]] bool is_strided(ValueId id) {
+    const core::Shape& shape = value(id).shape;
+    return layout(id) == Layout::channels_last && shape[2] * shape[3] > 1;
+  }
+  /// What makes levels of numbers writes whole groups of channels, beyond the last too.
+  [[nodiscard]] bool spills(ValueId id) const {
+    if (value(id).shape[1] % kChannels == 0) return false;
+    return std::ranges::any_of(program_.steps, [&](const Step& step) {
+      const bool makes = std::holds_alternative<program::Quantize>(step.operation) ||
+                         std::holds_alternative<program::DynamicQuantize>(step.operation);
+      return makes && step.outputs[0] == id;
+    });
+  }
+  [[nodiscard]] std::size_t channels(ValueId id) const {
+    return static_cast<std::size_t>(value(id).shape[1]);
+  }
+
+  /// The parts of a Split that stand side by side among `inputs` from `i` on: as many as it has, or none.
+  [[nodiscard]] const Step* split_at(const std::vector<ValueId>& inputs, std::size_t i) const {
+    for (const Step& step : program_.steps) {
+      if (!std::holds_alternative<program::Split>(step.operation)) continue;
+      const std::vector<ValueId>& parts = step.outputs;
+      if (parts.size() > inputs.size() - i ||
+          !std::equal(parts.begin(), parts.end(), inputs.begin() + static_cast<std::ptrdiff_t>(i)))
+        continue;
+      if (placement_.parent[static_cast<std::size_t>(parts[0])] == step.inputs[0]) return &step;
+    }
+    return nullptr;
+  }
+
+  /// Lets the inputs of a concatenation be made where it lies.
+  void join(const Step& step) {
+    const ValueId whole = step.outputs[0];
+    const bool strided = is_strided(whole);
+    if (!strided && (layout(whole) == Layout::channels_last ||
+                     !parts_are_ranges(whole, std::get<program::Concat>(step.operation).axis))) {
+      return;
+    }
+    std::size_t offset = 0;
+    for (std::size_t i = 0; i < step.inputs.size(); ++i) {
+      const Step* split = split_at(step.inputs, i);
+      const ValueId part = split != nullptr ? split->inputs[0] : step.inputs[i];
+      const bool fits = layout(part) == layout(whole) || (is_plain(part) && is_plain(whole));
+      if (value(part).role == Role::activation && is_root(part) && fits && !(strided && spills(part)) &&
+          placement_.find(whole).root != part) {
+        attach(part, whole, offset);
+      }
+      // a part that is copied here may lie elsewhere in blocks
+      offset += strided ? channels(part) : bytes_in(value(part), layout(whole));
+      if (split != nullptr) i += split->outputs.size() - 1;
+    }
+  }
+
+  /// Lets the step's output take the memory of an input that dies there.
+  void overwrite(std::int32_t s) {
+    const Step& step = program_.steps[static_cast<std::size_t>(s)];
+    if (step.outputs.empty() || step.outputs[0] == kNone || !all_float(program_, step)) return;
+    const ValueId out = step.outputs[0];
+    const auto take = [&](ValueId in) {
+      if (in == kNone || in == out || value(in).shape != value(out).shape || layout(in) != layout(out))
+        return false;
+      return dies_at(in, s) && unite(in, out);
+    };
+    if (std::holds_alternative<program::Unary>(step.operation)) {
+      if (is_plain_unary(program_, step)) take(step.inputs[0]);
+    } else if (std::holds_alternative<program::Binary>(step.operation)) {
+      if (is_plain_binary(program_, step) && !take(step.inputs[0])) take(step.inputs[1]);
+    } else if (const auto* convolution = std::get_if<program::Convolution>(&step.operation)) {
+      // added last it must outlive the sums, which kernels store on the way
+      if (convolution->residual_last) return;
+      const ValueId residual = program::input(step, 3);
+      if (residual != kNone && !overlap(residual, step.inputs[0])) take(residual);
+    }
+  }
+
+  [[nodiscard]] bool overlap(ValueId a, ValueId b) {
+    const Placement::Spot x = placement_.find(a);
+    const Placement::Spot y = placement_.find(b);
+    return x.root == y.root && x.offset < y.offset + bytes(b) && y.offset < x.offset + bytes(a);
+  }
+
+  /// Nobody reads the memory of `id` after step `s`.
+  [[nodiscard]] bool dies_at(ValueId id, std::int32_t s) {
+    if (value(placement_.find(id).root).role != Role::activation) return false;
+    for (std::size_t v = 0; v < program_.values.size(); ++v) {
+      if (last_use_[v] > s && overlap(static_cast<ValueId>(v), id)) return false;
+    }
+    return true;
+  }
+
+  bool unite(ValueId in, ValueId out) {
+    if (is_root(out)) {
+      attach(out, in, 0);
+      return true;
+    }
+    if (!is_root(in) || placement_.find(out).root == in) return false;
+    attach(in, out, 0);
+    return true;
+  }
+
+  const Program& program_;
+  Placement placement_;
+  std::vector<std::int32_t> last_use_;
+};
+
+}  // namespace
+
+Placement::Spot Placement::find(ValueId id) const {
+  Spot spot{id, 0};
+  while (parent[static_cast<std::size_t>(spot.root)] != spot.root) {
+    spot.offset += offset[static_cast<std::size_t>(spot.root)];
+    spot.root = parent[static_cast<std::size_t>(spot.root)];
+  }
+  return spot;
+}
+
+bool Placement::same_spot(ValueId a, ValueId b) const {
+  const Spot x = find(a);
+  const Spot y = find(b);
+  return x.root == y.root && x.offset == y.offset;
+}
+
+std::int64_t Placement::pixel(const Program& program, ValueId id) const {
+  const ValueId root = find(id).root;
+  const bool whole = layout[static_cast<std::size_t>(root)] == Layout::channels_last &&
+                     layout[static_cast<std::size_t>(id)] == Layout::channels_last;
+  const std::int64_t channels = value_of(program, whole ? root : id).shape[1];
+  return (channels + kChannels - 1) / kChannels * kChannels;
+}
+
+Placement place(const Program& program) { return Placer(program).run(); }
+
+std::size_t bytes_in(const Value& value, Layout layout) {
+  std::int64_t count = core::element_count(value.shape);
+  if (layout != Layout::plain && count > 0) {
+    const std::int64_t channels = value.shape[1];
+    const std::int64_t block = layout == Layout::blocked ? block_size() : kChannels;
+    count = count / channels * ((channels + block - 1) / block * block);
+  }
+  return static_cast<std::size_t>(count) * core::size_of(value.dtype);
+}
+
+bool layouts_coincide(const Value& value) {
+  if (value.shape.size() != 4) return true;
+  if (is_level(value)) return value.shape[2] == 1 && value.shape[3] == 1 && value.shape[1] % kChannels == 0;
+  return value.shape[2] == 1 && value.shape[3] == 1 && value.shape[1] % block_size() == 0;
+}
+
+}  // namespace rdquant::runtime::onednn

@@ -1,0 +1,116 @@
+#include "runtime/native/predicates.hpp"
+
+#include <algorithm>
+
+#include "rdquant/program/evaluate.hpp"
+#include "runtime/native/memory.hpp"
+
+namespace rdquant::runtime::onednn {
+
+using program::kNone;
+using program::Program;
+using program::Step;
+using program::Value;
+using program::ValueId;
+
+const Value& value_of(const Program& program, ValueId id) {
+  return program.values[static_cast<std::size_t>(id)];
+}
+
+namespace {
+
+bool is_float(const Program& program, ValueId id) {
+  return id == kNone || value_of(program, id).dtype == core::DType::f32;
+}
+
+}  // namespace
+
+bool all_float(const Program& program, const Step& step) {
+  const auto check = [&](ValueId id) { return is_float(program, id); };
+  return std::all_of(step.inputs.begin(), step.inputs.end(), check) &&
+         std::all_of(step.outputs.begin(), step.outputs.end(), check);
+}
+
+bool is_level(const Value& value) { return value.dtype == core::DType::u8 || value.dtype == core::DType::i8; }
+
+bool is_frame(const program::Pad& pad) {
+  const auto whole = [](std::int64_t n) { return n >= 0; };
+  return pad.mode == program::PadMode::constant && std::ranges::all_of(pad.begins, whole) &&
+         std::ranges::all_of(pad.ends, whole);
+}
+
+bool is_level_resize(const Program& program, const Step& step) {
+  const auto* resize = std::get_if<program::Resize>(&step.operation);
+  if (resize == nullptr || resize->mode != program::ResizeMode::nearest) return false;
+  if (resize->coordinates == program::Coordinates::crop_and_resize) return false;
+  const core::Shape& from = value_of(program, step.inputs[0]).shape;
+  const core::Shape& to = value_of(program, step.outputs[0]).shape;
+  if (from.size() != 4 || from[0] != to[0] || from[1] != to[1] || core::element_count(to) == 0) return false;
+  for (const std::size_t axis : {std::size_t{2}, std::size_t{3}}) {
+    if (from[axis] == 0 || to[axis] % from[axis] != 0) return false;
+    const std::int64_t factor = to[axis] / from[axis];
+    const std::vector<std::int64_t> places = program::nearest_places(*resize, from, to, axis);
+    for (std::size_t i = 0; i < places.size(); ++i) {
+      if (places[i] != static_cast<std::int64_t>(i) / factor) return false;
+    }
+  }
+  return true;
+}
+
+bool is_plain_pool(const Program& program, const Step& step) {
+  const auto* pool = std::get_if<program::Pool>(&step.operation);
+  if (pool == nullptr || !is_float(program, step.inputs[0])) return false;
+  if (step.outputs.size() > 1 && step.outputs[1] != kNone) return false;  // indices
+  if (value_of(program, step.inputs[0]).shape.size() != 4 || pool->function == program::PoolFunction::lp) {
+    return false;
+  }
+  // rounded-up windows that count some of their padding have divisors that oneDNN has no words for
+  return pool->function == program::PoolFunction::max || !pool->count_include_pad ||
+         pool->counted_pads_end == pool->window.pads_end;
+}
+
+bool is_nearest_image_resize(const Program& program, const Step& step) {
+  const auto* resize = std::get_if<program::Resize>(&step.operation);
+  if (resize == nullptr || resize->mode != program::ResizeMode::nearest || !all_float(program, step))
+    return false;
+  if (resize->coordinates == program::Coordinates::crop_and_resize || resize->antialias) return false;
+  const core::Shape& from = value_of(program, step.inputs[0]).shape;
+  const core::Shape& to = value_of(program, step.outputs[0]).shape;
+  return from.size() == 4 && from[0] == to[0] && from[1] == to[1] && resize->scales.size() == 4 &&
+         resize->scales[0] == 1 && resize->scales[1] == 1;
+}
+
+bool is_plain_binary(const Program& program, const Step& step) {
+  const auto* binary = std::get_if<program::Binary>(&step.operation);
+  if (binary == nullptr || !all_float(program, step)) return false;
+  using program::BinaryFunction;
+  switch (binary->function) {
+    case BinaryFunction::add:
+    case BinaryFunction::mul:
+    case BinaryFunction::min:
+    case BinaryFunction::max:
+    case BinaryFunction::sub:
+    case BinaryFunction::div:
+      break;
+    default:
+      return false;
+  }
+  dnnl::post_ops chain;
+  if (!append_activation(chain, binary->activation)) return false;
+  const core::Shape& out = value_of(program, step.outputs[0]).shape;
+  const bool commutes = binary->function != BinaryFunction::sub && binary->function != BinaryFunction::div;
+  const bool first = value_of(program, step.inputs[0]).shape == out;
+  const bool second = value_of(program, step.inputs[1]).shape == out;
+  return core::element_count(out) > 0 && !out.empty() && out.size() <= 6 && (first || (second && commutes));
+}
+
+bool is_plain_unary(const Program& program, const Step& step) {
+  const auto* unary = std::get_if<program::Unary>(&step.operation);
+  if (unary == nullptr || !all_float(program, step)) return false;
+  dnnl::post_ops chain;
+  return unary->activation.function != program::Function::identity &&
+         append_activation(chain, unary->activation) &&
+         core::element_count(value_of(program, step.outputs[0]).shape) > 0;
+}
+
+}  // namespace rdquant::runtime::onednn
