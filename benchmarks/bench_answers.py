@@ -70,7 +70,7 @@ def outputs(data: Path) -> list[dict[str, Any]]:
     for path in sorted((data / "models").glob("*.onnx")):
         model, usual, plain = rdquant.load(path), peer(path), peer(path, optimized=False)
         (port,) = usual.get_inputs()
-        ours = {name: rdquant.Session(model, backend=name) for name in ("reference", "onednn")}
+        ours = {name: rdquant.Session(model, backend=name) for name in ("reference", "native")}
         worst: dict[str, float] = {}
         for index in range(PHOTOS):
             x = {port.name: photograph(data, path.stem, port.shape, index)}
@@ -89,7 +89,7 @@ def predictions(data: Path) -> list[dict[str, Any]]:
     rows = []
     for model, (preset, folders) in IMAGENET.items():
         path = data / "models" / f"{model}.onnx"
-        session, usual = rdquant.Session(path, backend="onednn"), peer(path)
+        session, usual = rdquant.Session(path, backend="native"), peer(path)
         name = usual.get_inputs()[0].name
         for folder in folders:
             photos = ImageFolder(data / "images" / folder, preset)
@@ -120,7 +120,7 @@ def main() -> int:
     far = [
         row
         for row in result.get("outputs", [])
-        if max(row["difference"][name] for name in ("reference", "onednn")) > BOUND
+        if max(row["difference"][name] for name in ("reference", "native")) > BOUND
     ]
     few = [row for row in result.get("predictions", []) if row["same"] < SAME * row["images"]]
     return int(bool(far or few))

@@ -166,7 +166,7 @@ def child(path: str) -> None:
     x = np.random.default_rng(0).random(shape, dtype=np.float32)
     _ = rdquant.Session
     before = resident()
-    session = rdquant.Session(path, backend="onednn", threads=2)
+    session = rdquant.Session(path, backend="native", threads=2)
     for _ in range(10):
         session.run({name: x})
     print(resident() - before)

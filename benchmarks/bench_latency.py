@@ -68,7 +68,7 @@ def prepare(engine: str, model: bytes, name: str, x: np.ndarray, threads: int, h
     if engine == "rdquant":
         import rdquant
 
-        session = rdquant.Session(rdquant.load(model), backend="onednn", threads=threads)
+        session = rdquant.Session(rdquant.load(model), backend="native", threads=threads)
         return lambda: list(session.run({name: x}).values())
     if engine == "onnxruntime":
         import onnxruntime
@@ -217,7 +217,7 @@ def squeezenet(repeat: int) -> dict[str, Any]:
     x = picture(path.stem, shape)
     out = {}
     for threads in (1, 2):
-        session = rdquant.Session(model, backend="onednn", threads=threads)
+        session = rdquant.Session(model, backend="native", threads=threads)
         rows = session.profile({name: x}, runs=repeat)
         other = sum(r["best_us"] for r in rows if r["op"] not in ("convolution", "matmul"))
         share = other / sum(r["best_us"] for r in rows)
@@ -253,7 +253,7 @@ def child(what: str, engine: str, net: str) -> None:
         _ = rdquant.Session  # the package's parts load when first used; a session on a file needs no more
     before = resident()
     if engine == "rdquant":
-        session = rdquant.Session(path, backend="onednn", threads=2)
+        session = rdquant.Session(path, backend="native", threads=2)
         run: Run = lambda: list(session.run({meta["name"]: x}).values())  # noqa: E731
     else:
         run = prepare(engine, path.read_bytes(), meta["name"], x, 2)

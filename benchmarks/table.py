@@ -115,7 +115,7 @@ def adaptive(result: dict[str, Any]) -> list[Row]:
 def answers(result: dict[str, Any]) -> list[Row]:
     rows: list[Row] = []
     if found := result.get("outputs"):
-        for backend in ("reference", "onednn"):
+        for backend in ("reference", "native"):
             worst = max(found, key=lambda row: row["difference"][backend])
             rows.append(
                 (

@@ -148,7 +148,7 @@ def test_a_fixed_batch_refuses_rows_that_do_not_fit() -> None:
 
 
 def test_an_unknown_backend_lists_the_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
-    allowed = "allowed are 'auto', 'onednn', 'reference', 'onnxruntime'"
+    allowed = "allowed are 'auto', 'native', 'reference', 'onnxruntime'"
     with pytest.raises(BackendUnavailable, match=f"'tensorrt' is unknown; {allowed}"):
         rdquant.Session(rdquant.load(models.cnn()), backend="tensorrt")
     monkeypatch.setenv("RDQUANT_BACKEND", "abacus")
@@ -177,7 +177,7 @@ def test_what_the_engine_lacks_runs_on_onnx_runtime(
         [models.helper.make_node("Det", ["x"], ["y"], "determinant")], {}, {"x": ["N", 2, 2]}, {"y": ["N"]}
     )
     model = rdquant.load(proto)
-    monkeypatch.setattr("rdquant.runtime.session.engine_backends", lambda: {"onednn": "", "reference": ""})
+    monkeypatch.setattr("rdquant.runtime.session.engine_backends", lambda: {"native": "", "reference": ""})
     session = rdquant.Session(model)
     assert "Det node 'determinant'" in caplog.text
     assert session.backend == "onnxruntime"

@@ -68,7 +68,7 @@ struct Ours {
     bias = buffer(divide(s.k, block) * block);
     dst = buffer(s.n * out);
     args.src = src.get();
-    args.src_image = method == ConvMethod::first ? s.c * s.h * s.w : image;
+    args.src_image = method == ConvMethod::few_channels ? s.c * s.h * s.w : image;
     args.weights = weights.get();
     args.bias = bias.get();
     args.dst = dst.get();
@@ -84,7 +84,7 @@ struct Ours {
 
 ConvMethod method_for(const ConvShape& s) {
   if (s.groups == s.c && s.k == s.c && s.c > 1) return ConvMethod::depthwise;
-  return s.c <= 4 && s.groups == 1 ? ConvMethod::first : ConvMethod::dense;
+  return s.c <= 4 && s.groups == 1 ? ConvMethod::few_channels : ConvMethod::dense;
 }
 
 #if defined(RDQUANT_ONEDNN)

@@ -43,7 +43,7 @@ _RUN_EPILOG = (
 _PROFILE_EPILOG = (
     "\b\nExamples\n"
     "  rdquant profile net.onnx net.static.onnx net.dynamic.onnx -o prof/ --threads 1,2 --batch 1,32\n"
-    "  rdquant profile net.onnx --backend onednn,onnxruntime --shape image=1,3,224,224\n\n"
+    "  rdquant profile net.onnx --backend native,onnxruntime --shape image=1,3,224,224\n\n"
     "The first model is what the others are related to. Running the same command again measures only what is missing; more "
     "models may be added. Ctrl-C keeps what was measured."
 )

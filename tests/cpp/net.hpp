@@ -11,7 +11,7 @@
 
 #include "rdquant/runtime/backend.hpp"
 
-/// Programs written down in tests, run on the oneDNN backend and on the reference.
+/// Programs written down in tests, run on the native backend and on the reference.
 namespace rdquant::testing {
 
 using program::Activation;
@@ -22,9 +22,9 @@ using program::Role;
 using program::ValueId;
 
 /// nullptr in a build without it.
-inline const runtime::Backend* onednn() {
+inline const runtime::Backend* native() {
   for (const runtime::Backend* b : runtime::backends()) {
-    if (b->name() == "onednn" && !b->unavailable()) return b;
+    if (b->name() == "native" && !b->unavailable()) return b;
   }
   return nullptr;
 }
@@ -149,7 +149,7 @@ inline void check(Net& net, std::vector<ValueId> outputs) {
   const auto reference = runtime::backend("reference").prepare(net.program, {1, 0});
   const auto expected = run(*reference, net.program, inputs);
   for (const int threads : {1, 2}) {
-    const auto ours = onednn()->prepare(net.program, {threads, 0});
+    const auto ours = native()->prepare(net.program, {threads, 0});
     for (int repeat = 0; repeat < 2; ++repeat) {
       const auto got = run(*ours, net.program, inputs);
       for (std::size_t i = 0; i < got.size(); ++i) {
@@ -162,7 +162,7 @@ inline void check(Net& net, std::vector<ValueId> outputs) {
 }
 
 inline bool skipped() {
-  if (onednn() != nullptr) return false;
+  if (native() != nullptr) return false;
   MESSAGE("this build has no oneDNN");
   return true;
 }

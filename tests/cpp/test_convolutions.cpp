@@ -54,7 +54,7 @@ void check(const Case& test, ConvMethod method) {
     kernels.pack(plan, w.data(), packed.data(), middle, plan.pack_items);
     kernels.pack(plan, w.data(), packed.data(), 0, middle);
 
-    const bool plain = method == ConvMethod::first;
+    const bool plain = method == ConvMethod::few_channels;
     const Floats src = plain ? x : blocked(x, s.n, s.c, s.h * s.w, block, 48);
     const Floats whole_bias = padded(bias, block);
     const Floats whole_slopes = padded(slopes, block);
@@ -126,14 +126,14 @@ TEST_CASE("depthwise convolutions") {
 
 TEST_CASE("first layers") {
   for (const Index size : {7, 8, 16, 27, 33, 64}) {
-    check({square(3, size, 24, 3, 2, 1)}, ConvMethod::first);
-    check({square(3, size, 16, 3, 1, 1)}, ConvMethod::first);
-    check({square(1, size, 5, 6, 2, 2)}, ConvMethod::first);
-    check({square(4, size, 40, 7, 2, 3)}, ConvMethod::first);
+    check({square(3, size, 24, 3, 2, 1)}, ConvMethod::few_channels);
+    check({square(3, size, 16, 3, 1, 1)}, ConvMethod::few_channels);
+    check({square(1, size, 5, 6, 2, 2)}, ConvMethod::few_channels);
+    check({square(4, size, 40, 7, 2, 3)}, ConvMethod::few_channels);
   }
-  check({square(3, 4, 8, 3, 1, 5)}, ConvMethod::first);
-  check({square(3, 27, 96, 11, 2, 0)}, ConvMethod::first);
-  check({crooked(3, 33, 1)}, ConvMethod::first);
+  check({square(3, 4, 8, 3, 1, 5)}, ConvMethod::few_channels);
+  check({square(3, 27, 96, 11, 2, 0)}, ConvMethod::few_channels);
+  check({crooked(3, 33, 1)}, ConvMethod::few_channels);
 }
 
 TEST_CASE("dense convolutions") {
@@ -165,7 +165,7 @@ TEST_CASE("activations and residuals") {
     const Activation f = {function, function == Function::clip ? -0.25f : 0.3f, 0.6f, nullptr};
     for (const Residual residual : {Residual::none, Residual::before, Residual::after, Residual::in_place}) {
       check({square(19, 9, 19, 3, 1, 1, 19), f, residual}, ConvMethod::depthwise);
-      check({square(2, 9, 19, 3, 2, 1), f, residual}, ConvMethod::first);
+      check({square(2, 9, 19, 3, 2, 1), f, residual}, ConvMethod::few_channels);
       ConvShape s = square(6, 9, 37, 1, 1, 0);
       s.n = 2;
       check({s, f, residual}, ConvMethod::dense);
@@ -180,9 +180,9 @@ TEST_CASE("what cannot be run is refused") {
   const Kernels& kernels = rdquant::runtime::kernels::kernels(Isa::baseline);
   using namespace rdquant::core;
   CHECK_THROWS_AS((void)kernels.plan(square(8, 9, 16, 3, 1, 1), ConvMethod::depthwise), Unsupported);
-  CHECK_THROWS_AS((void)kernels.plan(square(5, 9, 16, 3, 1, 1), ConvMethod::first), Unsupported);
-  CHECK_THROWS_AS((void)kernels.plan(square(4, 99, 16, 31, 1, 1), ConvMethod::first), Unsupported);
-  CHECK_THROWS_AS((void)kernels.plan(square(3, 99, 16, 11, 4, 1), ConvMethod::first), Unsupported);
+  CHECK_THROWS_AS((void)kernels.plan(square(5, 9, 16, 3, 1, 1), ConvMethod::few_channels), Unsupported);
+  CHECK_THROWS_AS((void)kernels.plan(square(4, 99, 16, 31, 1, 1), ConvMethod::few_channels), Unsupported);
+  CHECK_THROWS_AS((void)kernels.plan(square(3, 99, 16, 11, 4, 1), ConvMethod::few_channels), Unsupported);
   CHECK_THROWS_AS((void)kernels.plan(square(8, 3, 16, 5, 1, 0), ConvMethod::dense), InvalidArgument);
   CHECK_THROWS_AS((void)kernels.plan(square(8, 3, 16, 3, 0, 0), ConvMethod::dense), InvalidArgument);
   CHECK_THROWS_AS((void)kernels.plan(square(8, 3, 16, 3, 1, -1), ConvMethod::dense), InvalidArgument);

@@ -299,10 +299,10 @@ TEST_CASE("moves") {
                        items);
       for (Index i = 0; i < 2 * 19 * apart; ++i)
         CHECK(spread[at(i)] == (i % apart < area ? x[at(i / apart * area + i % apart)] : 7.0f));
-      Floats turned(at(area * 40), 7.0f);
-      kernels.transpose(x.data(), area, turned.data(), 40, 2 * 19, area);
+      Floats transposed(at(area * 40), 7.0f);
+      kernels.transpose(x.data(), area, transposed.data(), 40, 2 * 19, area);
       for (Index i = 0; i < area * 40; ++i)
-        CHECK(turned[at(i)] == (i % 40 < 38 ? x[at(i % 40 * area + i / 40)] : 7.0f));
+        CHECK(transposed[at(i)] == (i % 40 < 38 ? x[at(i % 40 * area + i / 40)] : 7.0f));
 
       Floats large(expected.size() * 6 + 64, 0.0f);
       const Index large_image = image_of(expected, 2) * 6;

@@ -11,9 +11,9 @@
 
 namespace {
 
-using rdquant::runtime::onednn::lead;
-using rdquant::runtime::onednn::share_ranked;
-using rdquant::runtime::onednn::Team;
+using rdquant::runtime::native::lead;
+using rdquant::runtime::native::share_ranked;
+using rdquant::runtime::native::Team;
 
 // How often each of n items is done, shared among `threads`; fails where ranges are shorter than `grain`.
 std::vector<int> counts(std::int64_t n, std::int64_t grain, int threads) {

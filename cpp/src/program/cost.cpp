@@ -12,7 +12,7 @@ std::int64_t count(const Program& program, ValueId id) {
 std::int64_t macs(const Program& program, const Step& step) {
   const auto shape = [&](ValueId id) -> const core::Shape& { return program.values[index(id)].shape; };
   if (std::holds_alternative<Convolution>(step.operation) ||
-      std::holds_alternative<LevelConvolution>(step.operation)) {
+      std::holds_alternative<Int8Convolution>(step.operation)) {
     const core::Shape& weights = shape(step.inputs[1]);
     return count(program, step.outputs[0]) *
            (count(program, step.inputs[1]) / std::max<std::int64_t>(1, weights[0]));

@@ -48,7 +48,7 @@ class Parameters {
     if (op.function == PoolFunction::lp) add("p", op.p, 2);
     flag("column_major_indices", op.column_major_indices);
   }
-  void operator()(const LevelConvolution& op) {
+  void operator()(const Int8Convolution& op) {
     window(op.window);
     add("groups", op.groups, 1);
     add("x_zero", op.x_zero, 0);
@@ -56,7 +56,7 @@ class Parameters {
     if (op.sum.high != op.sum.low) (*this)(op.sum);
     flag("residual_last", op.residual_last);
   }
-  void operator()(const LevelBinary& op) {
+  void operator()(const Int8Binary& op) {
     word("function", function_name(op.function));
     real("a_scale", op.a_scale, 1);
     real("b_scale", op.b_scale, 1);
@@ -64,7 +64,7 @@ class Parameters {
     add("b_zero", op.b_zero, 0);
     limits(op.zero, op.low, op.high);
   }
-  void operator()(const LevelPool& op) {
+  void operator()(const Int8Pool& op) {
     window(op.window);
     flag("count_include_pad", op.count_include_pad);
     add("x_zero", op.x_zero, 0);

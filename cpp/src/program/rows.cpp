@@ -71,14 +71,14 @@ struct Independent {
   bool operator()(const Binary&) const { return rows.aligned(step); }
   bool operator()(const Where&) const { return rows.aligned(step); }
   bool operator()(const Cast&) const { return true; }
-  bool operator()(const LevelConvolution&) const {
+  bool operator()(const Int8Convolution&) const {
     const ValueId residual = input(step, 4);
     return rows.is(step.inputs[0]) && !rows.is(step.inputs[1]) && !rows.is(input(step, 6)) &&
            (residual == kNone || rows.is(residual));
   }
-  bool operator()(const LevelBinary&) const { return rows.aligned(step); }
+  bool operator()(const Int8Binary&) const { return rows.aligned(step); }
   bool operator()(const Lookup&) const { return first_only(rows, step); }
-  bool operator()(const LevelPool&) const { return first_only(rows, step); }
+  bool operator()(const Int8Pool&) const { return first_only(rows, step); }
   bool operator()(const Quantize& op) const { return levels_apart(op.axis); }
   bool operator()(const Dequantize& op) const { return levels_apart(op.axis); }
   bool operator()(const Reduce& op) const {

@@ -8,7 +8,7 @@
 namespace rdquant::runtime {
 
 std::span<const Backend* const> backends() {
-  static const std::array<const Backend*, 2> all = {&onednn_backend(), &reference_backend()};
+  static const std::array<const Backend*, 2> all = {&native_backend(), &reference_backend()};
   return all;
 }
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["BACKENDS", "Session"]
 
-BACKENDS = ("auto", "onednn", "reference", "onnxruntime")
+BACKENDS = ("auto", "native", "reference", "onnxruntime")
 """Names that `Session` takes; "auto" takes our engine's best, and ONNX Runtime for what the engine lacks."""
 
 _Result = TypeVar("_Result")
@@ -53,8 +53,8 @@ class Session:
     and packed weights of one plan may take; by default the machine's memory. ONNX Runtime has
     no limit.
 
-    A backend named by the caller is used or refused. "auto" takes our engine on oneDNN; where this machine has
-    no oneDNN, or the engine lacks an operator, ONNX Runtime if it is installed (the latter with a warning in
+    A backend named by the caller is used or refused. "auto" takes our own engine; where that is unavailable,
+    or lacks an operator, ONNX Runtime if it is installed (the latter with a warning in
     the log "rdquant.runtime"); else the engine's plain loops.
 
     Inputs and weights must be finite: oneDNN's activations make numbers of NaN.
@@ -173,7 +173,7 @@ class Session:
 
     def _opened(self, model: Any) -> tuple[Model | QuickModel, EngineSession | OnnxRuntimeSession]:
         """The model and what runs it; a plain file goes to the engine without more ado."""
-        peer = self._wanted == "onnxruntime" or (self._wanted == "auto" and _no_onednn())
+        peer = self._wanted == "onnxruntime" or (self._wanted == "auto" and _no_native())
         quick = None if peer or not isinstance(model, (str, os.PathLike)) else read_quickly(model)
         if quick is not None:
             names = [o.name for o in quick.outputs]
@@ -185,7 +185,7 @@ class Session:
         return loaded, self._prepared(loaded)
 
     def _prepared(self, model: Model) -> EngineSession | OnnxRuntimeSession:
-        if self._wanted == "auto" and _no_onednn():
+        if self._wanted == "auto" and _no_native():
             # The engine's plain loops are correct everywhere, and slow everywhere.
             with contextlib.suppress(BackendUnavailable):
                 return _on_onnxruntime(model, self._threads)
@@ -261,8 +261,8 @@ class Session:
         return {o.name: np.concatenate([p[o.name] for p in parts])[:rows] for o in self.outputs}
 
 
-def _no_onednn() -> bool:
-    return bool(engine_backends().get("onednn", "missing"))
+def _no_native() -> bool:
+    return bool(engine_backends().get("native", "missing"))
 
 
 def _on_onnxruntime(model: Model, threads: int) -> OnnxRuntimeSession:

@@ -181,7 +181,7 @@ struct DynamicQuantize {};
 // one rule, which makes kernels on every processor agree to the bit: sums of products of levels are exact in
 // int32; they become float32 by one rounding, and from there on every product and every sum is rounded to
 // float32 by itself; the result is clamped to whole limits (NaN: to the lower), rounded to the nearest whole
-// number, ties to even, and the zero point is added. `fuse_levels` makes these steps of Dequantize,
+// number, ties to even, and the zero point is added. `fuse_int8` makes these steps of Dequantize,
 // operation, Quantize.
 
 /// Of a number v in float32: q = clamp(round(activation(v) · scale) + zero, low, high).
@@ -193,7 +193,7 @@ struct Requantize {
 /// Of two levels a and b: add gives (a − a_zero) · a_scale + (b − b_zero) · b_scale, and mul
 /// ((a − a_zero) · (b − b_zero)) · a_scale, whose product in brackets is exact; then as Requantize without
 /// scale.
-struct LevelBinary {
+struct Int8Binary {
   BinaryFunction function = BinaryFunction::add;
   float a_scale = 1, b_scale = 1;
   std::int32_t a_zero = 0, b_zero = 0, zero = 0, low = 0, high = 255;
@@ -204,12 +204,12 @@ struct LevelBinary {
 /// that is f32. Output of levels: what `requantize` makes of v, then table[byte], then `sum` with the
 /// residual as b. Of f32: activation(v + residual), or activation(v) + residual where `residual_last`; the
 /// padding is x_zero.
-struct LevelConvolution {
+struct Int8Convolution {
   Window window;
   std::int64_t groups = 1;
   std::int32_t x_zero = 0;
   Requantize requantize;
-  LevelBinary sum{.high = 0};  ///< looked at where there is a residual
+  Int8Binary sum{.high = 0};  ///< looked at where there is a residual
   bool residual_last = false;
 };
 /// Inputs: levels (u8, i8), table (u8 [256]): out = table[byte of the level]; the output's bytes are its
@@ -217,7 +217,7 @@ struct LevelConvolution {
 struct Lookup {};
 /// Means of levels under a window: v = float(Σ (x − x_zero)) · (scale / float(count)), 0 where none counts;
 /// then as `requantize`, or v itself as f32. Padding counts, as 0, where `count_include_pad`.
-struct LevelPool {
+struct Int8Pool {
   Window window;
   bool count_include_pad = false;
   std::int32_t x_zero = 0;
@@ -334,7 +334,7 @@ struct Resize {
 
 using Operation =
     std::variant<Convolution, TransposedConvolution, MatMul, Pool, Unary, Binary, Where, Cast, Quantize,
-                 Dequantize, DynamicQuantize, LevelConvolution, LevelBinary, Lookup, LevelPool, Reduce,
+                 Dequantize, DynamicQuantize, Int8Convolution, Int8Binary, Lookup, Int8Pool, Reduce,
                  ArgExtreme, TopK, CumulativeSum, Softmax, LayerNormalization, BatchNormalization,
                  GroupNormalization, LpNormalization, LocalResponseNormalization, Concat, Split, Slice, Pad,
                  Reshape, Transpose, Expand, Tile, Gather, GatherElements, GatherNd, ScatterNd, OneHot,

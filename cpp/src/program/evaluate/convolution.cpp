@@ -10,15 +10,15 @@ namespace rdquant::program::plain {
 namespace {
 
 /// What follows the sum of products, for one output channel at a time.
-struct Ending {
+struct Epilogue {
   const Activation* activation;
   bool residual_last = false;
   std::vector<double> bias, slopes;  ///< per channel, or one slope for all; may be empty
   TensorView residual;
   MutableTensorView y;
 
-  /// Finishes `count` sums of channel `channel` and stores them from element `begin`.
-  void finish(double* sums, std::int64_t channel, std::int64_t begin, std::int64_t count) const {
+  /// Applies the epilogue to `count` sums of channel `channel` and stores them from element `begin`.
+  void apply(double* sums, std::int64_t channel, std::int64_t begin, std::int64_t count) const {
     const auto k = static_cast<std::size_t>(channel);
     if (!bias.empty()) {
       for (std::int64_t i = 0; i < count; ++i) sums[i] += bias[k];
@@ -123,8 +123,8 @@ void compute(const Convolution& step, Inputs inputs, Outputs outputs, int thread
   const std::int64_t taps = depth * s.kernel[0] * s.kernel[1] * s.kernel[2];
   const std::int64_t plane = s.out[0] * s.out[1] * s.out[2];
   const std::vector<double> weights = numbers(w);
-  const Ending ending{&step.activation,       step.residual_last, numbers(at(inputs, 2)),
-                      numbers(at(inputs, 4)), at(inputs, 3),      y};
+  const Epilogue epilogue{&step.activation,       step.residual_last, numbers(at(inputs, 2)),
+                          numbers(at(inputs, 4)), at(inputs, 3),      y};
   PaddedImage image(s, x.shape[1]);
   for (std::int64_t n = 0; n < x.shape[0]; ++n) {
     image.read(x, n);
@@ -137,7 +137,7 @@ void compute(const Convolution& step, Inputs inputs, Outputs outputs, int thread
               std::ranges::fill(sums, 0.0);
               accumulate_row(s, image, k / per_group * depth, depth, filter, row / s.out[1], row % s.out[1],
                              sums.data());
-              ending.finish(sums.data(), k, (n * filters + k) * plane + row * s.out[2], s.out[2]);
+              epilogue.apply(sums.data(), k, (n * filters + k) * plane + row * s.out[2], s.out[2]);
             }
           }
         });
@@ -179,7 +179,7 @@ void compute(const TransposedConvolution& step, Inputs inputs, Outputs outputs, 
   const std::int64_t depth = channels / step.groups, taps = s.kernel[0] * s.kernel[1] * s.kernel[2];
   const std::int64_t in = s.in[0] * s.in[1] * s.in[2], out = s.out[0] * s.out[1] * s.out[2];
   const std::vector<double> values = numbers(x), weights = numbers(w);
-  const Ending ending{&step.activation, false, numbers(at(inputs, 2)), {}, {}, y};
+  const Epilogue epilogue{&step.activation, false, numbers(at(inputs, 2)), {}, {}, y};
   const auto planes = static_cast<std::size_t>(x.shape[0] * filters);
   core::parallel_for(planes, 1, threads, [&](std::size_t begin, std::size_t end) {
     std::vector<double> sums(static_cast<std::size_t>(out));
@@ -190,7 +190,7 @@ void compute(const TransposedConvolution& step, Inputs inputs, Outputs outputs, 
         spread(s, values.data() + (n * channels + c) * in,
                weights.data() + (c * per_group + k % per_group) * taps, sums.data());
       }
-      ending.finish(sums.data(), k, p * out, out);
+      epilogue.apply(sums.data(), k, p * out, out);
     }
   });
 }

@@ -17,7 +17,7 @@ std::vector<std::int32_t> levels(const TensorView& view) {
   refuse("arithmetic on levels", view.dtype);
 }
 
-std::int32_t level_at(const TensorView& view, std::int64_t i) {
+std::int32_t int8_at(const TensorView& view, std::int64_t i) {
   return view.dtype == DType::u8 ? static_cast<std::int32_t>(view.as<std::uint8_t>()[i])
                                  : static_cast<std::int32_t>(view.as<std::int8_t>()[i]);
 }
@@ -50,7 +50,7 @@ std::int32_t requantized(const Requantize& to, float value) {
   return rounded(activated(to.activation, value) * to.scale, to.zero, to.low, to.high);
 }
 
-std::int32_t combined(const LevelBinary& step, std::int32_t a, std::int32_t b) {
+std::int32_t combined(const Int8Binary& step, std::int32_t a, std::int32_t b) {
   const std::int32_t x = a - step.a_zero, y = b - step.b_zero;
   const float value = step.function == BinaryFunction::mul
                           ? static_cast<float>(x * y) * step.a_scale
@@ -59,8 +59,8 @@ std::int32_t combined(const LevelBinary& step, std::int32_t a, std::int32_t b) {
 }
 
 /// What follows the sums of one convolution.
-struct Ending {
-  const LevelConvolution& step;
+struct Epilogue {
+  const Int8Convolution& step;
   Inputs inputs;
   const MutableTensorView& y;
 
@@ -73,7 +73,7 @@ struct Ending {
     return v;
   }
 
-  void finish(std::int32_t sum, std::size_t k, std::int64_t place) const {
+  void apply(std::int32_t sum, std::size_t k, std::int64_t place) const {
     const float v = value(sum, k);
     if (y.dtype == DType::f32) {
       y.as<float>()[place] = as_float(v, place);
@@ -95,7 +95,7 @@ struct Ending {
     const TensorView residual = at(inputs, 4), table = at(inputs, 5);
     std::int32_t q = requantized(step.requantize, v);
     if (present(table)) q = level_of(table.as<std::uint8_t>()[static_cast<std::uint8_t>(q)], y.dtype);
-    return present(residual) ? combined(step.sum, q, level_at(residual, place)) : q;
+    return present(residual) ? combined(step.sum, q, int8_at(residual, place)) : q;
   }
 };
 
@@ -128,7 +128,7 @@ struct Products {
 
 }  // namespace
 
-void compute(const LevelConvolution& step, Inputs inputs, Outputs outputs, int threads) {
+void compute(const Int8Convolution& step, Inputs inputs, Outputs outputs, int threads) {
   const TensorView &x = inputs[0], &w = inputs[1], bias = at(inputs, 3), zero = at(inputs, 6);
   const MutableTensorView& y = outputs[0];
   if (size_of(y.shape) == 0) return;
@@ -141,8 +141,8 @@ void compute(const LevelConvolution& step, Inputs inputs, Outputs outputs, int t
                           x.shape[1],
                           w.shape[1],
                           s.kernel[1] * s.kernel[2],
-                          present(zero) ? level_at(zero, 0) : step.x_zero};
-  const Ending ending{step, inputs, y};
+                          present(zero) ? int8_at(zero, 0) : step.x_zero};
+  const Epilogue epilogue{step, inputs, y};
   const bool whole = present(bias) && bias.dtype == DType::i32;
   const auto planes = static_cast<std::size_t>(x.shape[0] * filters);
   core::parallel_for(planes, 1, threads, [&](std::size_t begin, std::size_t end) {
@@ -151,20 +151,20 @@ void compute(const LevelConvolution& step, Inputs inputs, Outputs outputs, int t
       const std::int32_t start = whole ? bias.as<std::int32_t>()[k] : 0;
       for (std::int64_t i = 0; i < plane; ++i) {
         const std::int32_t sum = products.sum(p / filters, group, k, i / s.out[2], i % s.out[2]);
-        ending.finish(start + sum, static_cast<std::size_t>(k), p * plane + i);
+        epilogue.apply(start + sum, static_cast<std::size_t>(k), p * plane + i);
       }
     }
   });
 }
 
-void compute(const LevelBinary& step, Inputs inputs, Outputs outputs) {
+void compute(const Int8Binary& step, Inputs inputs, Outputs outputs) {
   const TensorView &a = inputs[0], &b = inputs[1];
   const MutableTensorView& y = outputs[0];
   const Walk<3> walk(y.shape, {dense_strides(y.shape), broadcast_strides(a.shape, y.shape),
                                broadcast_strides(b.shape, y.shape)});
   walk.elements([&](const auto& offset) {
     y.as<std::uint8_t>()[offset[0]] =
-        static_cast<std::uint8_t>(combined(step, level_at(a, offset[1]), level_at(b, offset[2])));
+        static_cast<std::uint8_t>(combined(step, int8_at(a, offset[1]), int8_at(b, offset[2])));
   });
 }
 
@@ -174,7 +174,7 @@ void compute(const Lookup&, Inputs inputs, Outputs outputs) {
   for (std::int64_t i = 0; i < size_of(outputs[0].shape); ++i) to[i] = table[from[i]];
 }
 
-void compute(const LevelPool& step, Inputs inputs, Outputs outputs) {
+void compute(const Int8Pool& step, Inputs inputs, Outputs outputs) {
   const TensorView& x = inputs[0];
   const MutableTensorView& y = outputs[0];
   if (size_of(y.shape) == 0) return;

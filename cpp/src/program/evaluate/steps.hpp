@@ -53,10 +53,10 @@ void compute(const Cast& step, Inputs inputs, Outputs outputs);
 void compute(const Quantize& step, Inputs inputs, Outputs outputs);
 void compute(const Dequantize& step, Inputs inputs, Outputs outputs);
 void compute(const DynamicQuantize& step, Inputs inputs, Outputs outputs);
-void compute(const LevelConvolution& step, Inputs inputs, Outputs outputs, int threads);
-void compute(const LevelBinary& step, Inputs inputs, Outputs outputs);
+void compute(const Int8Convolution& step, Inputs inputs, Outputs outputs, int threads);
+void compute(const Int8Binary& step, Inputs inputs, Outputs outputs);
 void compute(const Lookup& step, Inputs inputs, Outputs outputs);
-void compute(const LevelPool& step, Inputs inputs, Outputs outputs);
+void compute(const Int8Pool& step, Inputs inputs, Outputs outputs);
 
 void compute(const Reduce& step, Inputs inputs, Outputs outputs);
 void compute(const ArgExtreme& step, Inputs inputs, Outputs outputs);

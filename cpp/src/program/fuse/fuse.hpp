@@ -11,7 +11,7 @@ void remove_dead(Program& program);
 void fuse(Program& program);
 
 /// Dequantize, operation, Quantize to operations on levels: what lies between levels is computed with them.
-void fuse_levels(Program& program);
+void fuse_int8(Program& program);
 /// Tables and sums of levels into the convolutions before them.
 void join_levels(Program& program);
 

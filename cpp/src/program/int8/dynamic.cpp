@@ -17,21 +17,21 @@ struct Apart {
   std::int32_t constant = 0;
 };
 
-const Step* cast_to(const LevelWriter& writer, const Step* step, DType dtype) {
+const Step* cast_to(const Int8Writer& writer, const Step* step, DType dtype) {
   const bool is = step != nullptr && std::holds_alternative<Cast>(step->operation) &&
                   writer.value(step->outputs[0]).dtype == dtype;
   return is ? step : nullptr;
 }
 
 /// The levels that were cast to float64 as `id`.
-ValueId levels_of(const LevelWriter& writer, ValueId id) {
+ValueId levels_of(const Int8Writer& writer, ValueId id) {
   const Step* cast = cast_to(writer, writer.maker(id), DType::f64);
   if (cast == nullptr) return kNone;
   const DType dtype = writer.value(cast->inputs[0]).dtype;
   return dtype == DType::u8 || dtype == DType::i8 ? cast->inputs[0] : kNone;
 }
 
-std::optional<Apart> apart(LevelWriter& writer, ValueId id) {
+std::optional<Apart> apart(Int8Writer& writer, ValueId id) {
   Apart found{levels_of(writer, id), kNone, 0};
   if (found.levels != kNone) return found;
   const Step* sub = writer.maker(id);
@@ -66,7 +66,7 @@ std::optional<core::Tensor> whole(const core::Tensor& weights, std::int64_t filt
 }
 
 /// A constant with one number, or one for each of `filters` along axis `axis` of `rank`.
-bool is_per_filter(LevelWriter& writer, ValueId id, std::int64_t filters, std::size_t from_end) {
+bool is_per_filter(Int8Writer& writer, ValueId id, std::int64_t filters, std::size_t from_end) {
   if (!writer.builder().is_constant(id) || writer.value(id).dtype != DType::f32) return false;
   const Shape& shape = writer.value(id).shape;
   const std::int64_t count = core::element_count(shape);
@@ -89,7 +89,7 @@ const Binary* binary(const Step* step, BinaryFunction function) {
 }
 
 /// Scales of x and of the weights, from their product or the first alone.
-bool find_scales(LevelWriter& writer, ValueId product, std::int64_t filters, std::size_t from_end,
+bool find_scales(Int8Writer& writer, ValueId product, std::int64_t filters, std::size_t from_end,
                  Chain& chain) {
   if (core::element_count(writer.value(product).shape) == 1 && !writer.builder().is_constant(product) &&
       writer.maker(product) != nullptr && binary(writer.maker(product), BinaryFunction::mul) == nullptr) {
@@ -110,7 +110,7 @@ bool find_scales(LevelWriter& writer, ValueId product, std::int64_t filters, std
   return false;
 }
 
-std::optional<Chain> chain_from(LevelWriter& writer, ValueId sums, std::int64_t filters,
+std::optional<Chain> chain_from(Int8Writer& writer, ValueId sums, std::int64_t filters,
                                 std::size_t from_end) {
   const Step* whole_sums = cast_to(writer, writer.reader(sums), DType::i32);
   if (whole_sums == nullptr) return std::nullopt;
@@ -139,8 +139,8 @@ std::optional<Chain> chain_from(LevelWriter& writer, ValueId sums, std::int64_t 
   return chain;
 }
 
-void write_chain(LevelWriter& writer, const Step& step, const Chain& chain, const Apart& x,
-                 core::Tensor weights, LevelConvolution op) {
+void write_chain(Int8Writer& writer, const Step& step, const Chain& chain, const Apart& x,
+                 core::Tensor weights, Int8Convolution op) {
   Builder& builder = writer.builder();
   const std::int64_t filters = weights.shape()[0];
   op.x_zero = x.constant;
@@ -174,7 +174,7 @@ void write_chain(LevelWriter& writer, const Step& step, const Chain& chain, cons
 
 }  // namespace
 
-bool write_dynamic_layer(LevelWriter& writer, const Step& step) {
+bool write_dynamic_layer(Int8Writer& writer, const Step& step) {
   const auto* conv = std::get_if<Convolution>(&step.operation);
   const auto* product = std::get_if<MatMul>(&step.operation);
   if ((conv == nullptr && product == nullptr) || writer.value(step.outputs[0]).dtype != DType::f64)
@@ -191,12 +191,12 @@ bool write_dynamic_layer(LevelWriter& writer, const Step& step) {
   auto weights = whole(writer.value(step.inputs[1]).data, filters);
   if (!chain || !weights || weights->size() == 0) return false;
   static_cast<void>(writer.builder().bake(step.inputs[1]));
-  LevelConvolution op{{{1, 1}, {1, 1}, {1, 1}, {0, 0}, {0, 0}}, 1, 0, {}, {.high = 0}, false};
+  Int8Convolution op{{{1, 1}, {1, 1}, {1, 1}, {0, 0}, {0, 0}}, 1, 0, {}, {.high = 0}, false};
   if (conv != nullptr) {
     op.window = conv->window;
     op.groups = conv->groups;
   } else {
-    weights = turned(*weights);
+    weights = transposed(*weights);
   }
   write_chain(writer, step, *chain, *x, std::move(*weights), std::move(op));
   return true;

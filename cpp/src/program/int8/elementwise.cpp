@@ -11,7 +11,7 @@ namespace {
 
 using core::DType;
 using core::Shape;
-using Source = LevelWriter::Source;
+using Source = Int8Writer::Source;
 
 constexpr std::int64_t kLevels = 256;
 
@@ -59,14 +59,14 @@ core::Tensor computed(const Operation& operation, const core::Tensor& a, const c
 }
 
 /// A number that a function of two takes beside levels.
-bool is_number(LevelWriter& writer, ValueId id) {
+bool is_number(Int8Writer& writer, ValueId id) {
   return writer.builder().is_constant(id) && writer.value(id).data.size() == 1 &&
          writer.value(id).dtype == DType::f32;
 }
 
 /// Looks levels up: `numbers` is what each byte of `from` becomes.
-void finish(LevelWriter& writer, const Step& step, ValueId from, const core::Tensor& numbers,
-            const LevelWriter::Target& target) {
+void finish(Int8Writer& writer, const Step& step, ValueId from, const core::Tensor& numbers,
+            const Int8Writer::Target& target) {
   writer.reach(target);
   writer.look_up(from, quantized(numbers, target.grid), target.levels, step.node);
 }
@@ -75,7 +75,7 @@ void finish(LevelWriter& writer, const Step& step, ValueId from, const core::Ten
 
 core::Tensor table_between(const Grid& from, const Grid& to) { return quantized(numbers_of(from), to); }
 
-bool write_level_function(LevelWriter& writer, const Step& step) {
+bool write_int8_function(Int8Writer& writer, const Step& step) {
   const auto* unary = std::get_if<Unary>(&step.operation);
   const auto* binary = std::get_if<Binary>(&step.operation);
   if (unary == nullptr && binary == nullptr) return false;
@@ -102,17 +102,17 @@ bool write_level_function(LevelWriter& writer, const Step& step) {
            *target);
     return true;
   }
-  const LevelWriter::Root first = writer.root(a->levels), second = writer.root(b->levels);
+  const Int8Writer::Root first = writer.root(a->levels), second = writer.root(b->levels);
   if (first.levels != second.levels) return false;
   writer.bake(*a);
   writer.bake(*b);
-  const core::Tensor second_numbers = through(second.table, numbers_of(b->grid));
+  const core::Tensor second_floats = through(second.table, numbers_of(b->grid));
   finish(writer, step, first.levels,
-         computed(step.operation, through(first.table, numbers_of(a->grid)), &second_numbers), *target);
+         computed(step.operation, through(first.table, numbers_of(a->grid)), &second_floats), *target);
   return true;
 }
 
-bool write_level_binary(LevelWriter& writer, const Step& step) {
+bool write_int8_binary(Int8Writer& writer, const Step& step) {
   const auto* binary = std::get_if<Binary>(&step.operation);
   if (binary == nullptr) return false;
   const bool sum = binary->function == BinaryFunction::add;
@@ -123,14 +123,14 @@ bool write_level_binary(LevelWriter& writer, const Step& step) {
   const auto clamp = clamped(binary->activation, target->grid);
   if (!clamp) return false;
   const double to = target->grid.scale, a_scale = a->grid.scale, b_scale = b->grid.scale;
-  const LevelBinary op{binary->function,
-                       static_cast<float>(sum ? a_scale / to : a_scale * b_scale / to),
-                       sum ? static_cast<float>(b_scale / to) : 1.0F,
-                       a->grid.zero,
-                       b->grid.zero,
-                       clamp->zero,
-                       clamp->low,
-                       clamp->high};
+  const Int8Binary op{binary->function,
+                      static_cast<float>(sum ? a_scale / to : a_scale * b_scale / to),
+                      sum ? static_cast<float>(b_scale / to) : 1.0F,
+                      a->grid.zero,
+                      b->grid.zero,
+                      clamp->zero,
+                      clamp->low,
+                      clamp->high};
   writer.bake(*a);
   writer.bake(*b);
   writer.reach(*target);
@@ -138,7 +138,7 @@ bool write_level_binary(LevelWriter& writer, const Step& step) {
   return true;
 }
 
-bool write_level_concat(LevelWriter& writer, const Step& step) {
+bool write_int8_concat(Int8Writer& writer, const Step& step) {
   if (!std::holds_alternative<Concat>(step.operation)) return false;
   std::vector<const Source*> parts;
   for (const ValueId id : step.inputs) parts.push_back(writer.source(id));
@@ -196,7 +196,7 @@ struct Moves {
 namespace {
 
 /// The frame of a Pad with zeros, as levels; nullopt where it is filled with anything else.
-std::optional<ValueId> fill_of(LevelWriter& writer, const Step& step, const Source& x) {
+std::optional<ValueId> fill_of(Int8Writer& writer, const Step& step, const Source& x) {
   if (std::get<Pad>(step.operation).mode != PadMode::constant) return kNone;
   const ValueId value = input(step, 1);
   if (value != kNone) {
@@ -208,7 +208,7 @@ std::optional<ValueId> fill_of(LevelWriter& writer, const Step& step, const Sour
 
 }  // namespace
 
-bool write_level_movement(LevelWriter& writer, const Step& step) {
+bool write_int8_movement(Int8Writer& writer, const Step& step) {
   if (!std::visit(Moves{}, step.operation)) return false;
   const Source* found = writer.source(step.inputs[0]);
   if (found == nullptr) return false;

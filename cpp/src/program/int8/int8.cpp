@@ -9,16 +9,16 @@
 namespace rdquant::program {
 namespace {
 
-using Rule = bool (*)(LevelWriter&, const Step&);
-constexpr std::array<Rule, 8> kRules = {write_dynamic_layer,  write_level_convolution, write_level_product,
-                                        write_level_function, write_level_binary,      write_level_pool,
-                                        write_level_concat,   write_level_movement};
+using Rule = bool (*)(Int8Writer&, const Step&);
+constexpr std::array<Rule, 8> kRules = {write_dynamic_layer, write_int8_convolution, write_int8_product,
+                                        write_int8_function, write_int8_binary,      write_int8_pool,
+                                        write_int8_concat,   write_int8_movement};
 
-bool is_level(core::DType dtype) { return dtype == core::DType::u8 || dtype == core::DType::i8; }
+bool is_int8(core::DType dtype) { return dtype == core::DType::u8 || dtype == core::DType::i8; }
 
 }  // namespace
 
-LevelWriter::LevelWriter(Program& program)
+Int8Writer::Int8Writer(Program& program)
     : program_(program),
       old_(std::exchange(program.steps, {})),
       builder_(program),
@@ -38,12 +38,12 @@ LevelWriter::LevelWriter(Program& program)
   for (const ValueId id : program.outputs) readers_[index(id)].push_back(old_.size());
 }
 
-void LevelWriter::run() {
+void Int8Writer::run() {
   for (std::size_t i = 0; i < old_.size(); ++i) translate(i);
   for (ValueId& id : program_.outputs) id = number(id);
 }
 
-void LevelWriter::translate(std::size_t i) {
+void Int8Writer::translate(std::size_t i) {
   if (done_[i]) return;
   const Step& step = old_[i];
   if (dequantize(step) || quantize(step)) return;
@@ -55,9 +55,9 @@ void LevelWriter::translate(std::size_t i) {
   program_.steps.push_back(std::move(same));
 }
 
-std::optional<Grid> LevelWriter::grid(const Step& step, ValueId levels) const {
+std::optional<Grid> Int8Writer::grid(const Step& step, ValueId levels) const {
   const ValueId scale = step.inputs[1], zero = input(step, 2);
-  if (!is_level(value(levels).dtype) || !builder_.is_constant(scale)) return std::nullopt;
+  if (!is_int8(value(levels).dtype) || !builder_.is_constant(scale)) return std::nullopt;
   if (value(scale).dtype != core::DType::f32 || value(scale).data.size() != 1) return std::nullopt;
   if (zero != kNone && (!builder_.is_constant(zero) || value(zero).data.size() != 1)) return std::nullopt;
   const auto s = static_cast<float>(value(scale).data.numbers().front());
@@ -66,7 +66,7 @@ std::optional<Grid> LevelWriter::grid(const Step& step, ValueId levels) const {
   return Grid{s, static_cast<std::int32_t>(z), value(levels).dtype};
 }
 
-bool LevelWriter::dequantize(const Step& step) {
+bool Int8Writer::dequantize(const Step& step) {
   if (!std::holds_alternative<Dequantize>(step.operation)) return false;
   const auto found = grid(step, step.inputs[0]);
   if (!found || value(step.outputs[0]).dtype != core::DType::f32) return false;
@@ -74,7 +74,7 @@ bool LevelWriter::dequantize(const Step& step) {
   return true;
 }
 
-bool LevelWriter::quantize(const Step& step) {
+bool Int8Writer::quantize(const Step& step) {
   if (!std::holds_alternative<Quantize>(step.operation)) return false;
   const Source* from = source(step.inputs[0]);
   const auto to = grid(step, step.outputs[0]);
@@ -90,18 +90,18 @@ bool LevelWriter::quantize(const Step& step) {
   return true;
 }
 
-const LevelWriter::Source* LevelWriter::source(ValueId id) const {
+const Int8Writer::Source* Int8Writer::source(ValueId id) const {
   const auto found = sources_.find(id);
   return found == sources_.end() ? nullptr : &found->second;
 }
 
-void LevelWriter::bake(const Source& source) {
+void Int8Writer::bake(const Source& source) {
   for (const ValueId id : {source.scale, source.zero}) {
     if (id != kNone) static_cast<void>(builder_.bake(id));
   }
 }
 
-std::optional<LevelWriter::Target> LevelWriter::target(ValueId id) const {
+std::optional<Int8Writer::Target> Int8Writer::target(ValueId id) const {
   const std::vector<std::size_t>& readers = readers_[index(id)];
   if (readers.size() != 1 || readers[0] >= old_.size()) return std::nullopt;
   const Step& step = old_[readers[0]];
@@ -111,19 +111,19 @@ std::optional<LevelWriter::Target> LevelWriter::target(ValueId id) const {
   return Target{readers[0], step.outputs[0], *found};
 }
 
-const Step* LevelWriter::maker(ValueId id) const {
+const Step* Int8Writer::maker(ValueId id) const {
   if (id == kNone || index(id) >= makers_.size() || makers_[index(id)] == old_.size()) return nullptr;
   return &old_[makers_[index(id)]];
 }
 
-const Step* LevelWriter::reader(ValueId id) const {
+const Step* Int8Writer::reader(ValueId id) const {
   const std::vector<std::size_t>& readers = readers_[index(id)];
   return readers.size() == 1 && readers[0] < old_.size() ? &old_[readers[0]] : nullptr;
 }
 
-void LevelWriter::skip(const Step& step) { done_[static_cast<std::size_t>(&step - old_.data())] = true; }
+void Int8Writer::skip(const Step& step) { done_[static_cast<std::size_t>(&step - old_.data())] = true; }
 
-void LevelWriter::reach(const Target& target) {
+void Int8Writer::reach(const Target& target) {
   const Step& step = old_[target.step];
   done_[target.step] = true;
   for (const ValueId id : {step.inputs[1], input(step, 2)}) {
@@ -131,15 +131,15 @@ void LevelWriter::reach(const Target& target) {
   }
 }
 
-void LevelWriter::set_source(ValueId id, ValueId levels, const Source& like) {
+void Int8Writer::set_source(ValueId id, ValueId levels, const Source& like) {
   sources_[id] = {levels, like.grid, like.scale, like.zero};
 }
 
-ValueId LevelWriter::renamed(ValueId id) const {
+ValueId Int8Writer::renamed(ValueId id) const {
   return id == kNone || index(id) >= now_.size() ? id : now_[index(id)];
 }
 
-ValueId LevelWriter::number(ValueId id) {
+ValueId Int8Writer::number(ValueId id) {
   const Source* from = id == kNone ? nullptr : source(id);
   if (from == nullptr) return renamed(id);
   if (made_[index(id)] == 0) {
@@ -151,34 +151,34 @@ ValueId LevelWriter::number(ValueId id) {
   return id;
 }
 
-void LevelWriter::write(Operation operation, std::vector<ValueId> inputs, ValueId output,
-                        const std::string& node) {
+void Int8Writer::write(Operation operation, std::vector<ValueId> inputs, ValueId output,
+                       const std::string& node) {
   while (!inputs.empty() && inputs.back() == kNone) inputs.pop_back();
   program_.steps.push_back({std::move(operation), std::move(inputs), {output}, node});
 }
 
-ValueId LevelWriter::write(Operation operation, std::vector<ValueId> inputs, core::DType dtype,
-                           core::Shape shape, const std::string& node) {
+ValueId Int8Writer::write(Operation operation, std::vector<ValueId> inputs, core::DType dtype,
+                          core::Shape shape, const std::string& node) {
   return builder_.emit(std::move(operation), std::move(inputs), dtype, std::move(shape), node);
 }
 
-void LevelWriter::look_up(ValueId from, core::Tensor table, ValueId to, const std::string& node) {
+void Int8Writer::look_up(ValueId from, core::Tensor table, ValueId to, const std::string& node) {
   roots_[to] = {from, table};
   write(Lookup{}, {from, builder_.add_constant(std::move(table))}, to, node);
 }
 
-LevelWriter::Root LevelWriter::root(ValueId levels) const {
+Int8Writer::Root Int8Writer::root(ValueId levels) const {
   const auto found = roots_.find(levels);
   return found == roots_.end() ? Root{levels, {}} : found->second;
 }
 
-std::optional<LevelWeights> LevelWriter::weights(ValueId id, std::int64_t axis) {
+std::optional<Int8Weights> Int8Writer::weights(ValueId id, std::int64_t axis) {
   const auto made =
       std::ranges::find_if(program_.prologue, [&](const Step& s) { return s.outputs[0] == id; });
   if (made == program_.prologue.end() || !std::holds_alternative<Dequantize>(made->operation))
     return std::nullopt;
   const ValueId q = made->inputs[0], scale = made->inputs[1], zero = input(*made, 2);
-  if (!is_level(value(q).dtype) || value(scale).dtype != core::DType::f32) return std::nullopt;
+  if (!is_int8(value(q).dtype) || value(scale).dtype != core::DType::f32) return std::nullopt;
   const std::int64_t count = value(scale).data.size();
   if (count != 1 && std::get<Dequantize>(made->operation).axis != axis) return std::nullopt;
   const std::vector<std::int64_t> levels = value(q).data.integers();
@@ -195,7 +195,7 @@ std::optional<LevelWeights> LevelWriter::weights(ValueId id, std::int64_t axis) 
     if (level < -128 || level > 127) return std::nullopt;
     to[i] = static_cast<std::int8_t>(level);
   }
-  LevelWeights found;
+  Int8Weights found;
   for (const double s : builder_.bake(scale).numbers()) found.scales.push_back(static_cast<float>(s));
   const bool as_is =
       value(q).dtype == core::DType::i8 && std::ranges::all_of(zeros, [](auto z) { return z == 0; });
@@ -227,8 +227,8 @@ std::optional<Requantize> clamped(const Activation& activation, const Grid& grid
   }
 }
 
-void fuse_levels(Program& program) {
-  LevelWriter(program).run();
+void fuse_int8(Program& program) {
+  Int8Writer(program).run();
   remove_dead(program);
   join_levels(program);
 }

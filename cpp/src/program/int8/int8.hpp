@@ -20,15 +20,15 @@ struct Grid {
 };
 
 /// Weights as levels (int8, whose 0 stands for 0) and their scales, one or one for each filter.
-struct LevelWeights {
+struct Int8Weights {
   ValueId levels = kNone;
   std::vector<float> scales;
 };
 
 /// A Program being written anew, step by step, with levels in place of numbers wherever that gives the same.
-class LevelWriter {
+class Int8Writer {
  public:
-  explicit LevelWriter(Program& program);
+  explicit Int8Writer(Program& program);
   void run();
 
   [[nodiscard]] Builder& builder() { return builder_; }
@@ -52,7 +52,7 @@ class LevelWriter {
   [[nodiscard]] std::optional<Target> target(ValueId id) const;
 
   /// Weights made of int8 levels before the first run; `axis` is that of the filters.
-  [[nodiscard]] std::optional<LevelWeights> weights(ValueId id, std::int64_t axis);
+  [[nodiscard]] std::optional<Int8Weights> weights(ValueId id, std::int64_t axis);
   /// `id` as the number that it was in the old program.
   [[nodiscard]] ValueId number(ValueId id);
   /// `id` where it is no number made of levels.
@@ -103,21 +103,21 @@ class LevelWriter {
 };
 
 /// Rules: each writes what stands for `step`, or returns false and writes nothing.
-bool write_level_convolution(LevelWriter& writer, const Step& step);
-bool write_level_product(LevelWriter& writer, const Step& step);
-bool write_dynamic_layer(LevelWriter& writer, const Step& step);
-bool write_level_function(LevelWriter& writer, const Step& step);
-bool write_level_binary(LevelWriter& writer, const Step& step);
-bool write_level_pool(LevelWriter& writer, const Step& step);
-bool write_level_concat(LevelWriter& writer, const Step& step);
-bool write_level_movement(LevelWriter& writer, const Step& step);
+bool write_int8_convolution(Int8Writer& writer, const Step& step);
+bool write_int8_product(Int8Writer& writer, const Step& step);
+bool write_dynamic_layer(Int8Writer& writer, const Step& step);
+bool write_int8_function(Int8Writer& writer, const Step& step);
+bool write_int8_binary(Int8Writer& writer, const Step& step);
+bool write_int8_pool(Int8Writer& writer, const Step& step);
+bool write_int8_concat(Int8Writer& writer, const Step& step);
+bool write_int8_movement(Int8Writer& writer, const Step& step);
 
 /// The byte on grid `to` nearest to what each byte on grid `from` stands for (u8 [256]).
 [[nodiscard]] core::Tensor table_between(const Grid& from, const Grid& to);
 /// One number for each of `filters`, from as many or from one for all (f32 [filters]).
 [[nodiscard]] core::Tensor spread(const core::Tensor& numbers, std::int64_t filters);
 /// Rows of a matrix (i8 [depth, filters]) as filters of one pixel (i8 [filters, depth, 1, 1]).
-[[nodiscard]] core::Tensor turned(const core::Tensor& matrix);
+[[nodiscard]] core::Tensor transposed(const core::Tensor& matrix);
 /// Clamps that `activation` means on `grid`; nullopt where it is no clamp.
 [[nodiscard]] std::optional<Requantize> clamped(const Activation& activation, const Grid& grid);
 

@@ -13,7 +13,7 @@ constexpr std::size_t kResidual = 4, kTable = 5;
 
 /// A convolution into levels, read by nothing else, without residual.
 std::optional<std::size_t> open_layer(Rewriter& rewriter, ValueId id) {
-  const auto found = rewriter.sole_maker<LevelConvolution>(id);
+  const auto found = rewriter.sole_maker<Int8Convolution>(id);
   if (!found || rewriter.dtype(id) == core::DType::f32) return std::nullopt;
   return input(rewriter.step(*found), kResidual) == kNone ? found : std::nullopt;
 }
@@ -52,7 +52,7 @@ Step with_residual(Rewriter& rewriter, const Taker& taker, const Step& sum) {
 
 bool join_sum(Rewriter& rewriter, std::size_t i) {
   const Step step = rewriter.step(i);
-  const auto* sum = std::get_if<LevelBinary>(&step.operation);
+  const auto* sum = std::get_if<Int8Binary>(&step.operation);
   if (sum == nullptr || sum->function != BinaryFunction::add || step.inputs[0] == step.inputs[1])
     return false;
   const core::DType dtype = rewriter.dtype(step.outputs[0]);
@@ -63,7 +63,7 @@ bool join_sum(Rewriter& rewriter, std::size_t i) {
   const auto found = taker(open_layer(rewriter, step.inputs[0]), open_layer(rewriter, step.inputs[1]));
   if (!found) return false;
   Step merged = with_residual(rewriter, *found, step);
-  auto& op = std::get<LevelConvolution>(merged.operation);
+  auto& op = std::get<Int8Convolution>(merged.operation);
   op.sum = *sum;
   if (found->second) {
     std::swap(op.sum.a_scale, op.sum.b_scale);
@@ -75,15 +75,15 @@ bool join_sum(Rewriter& rewriter, std::size_t i) {
 
 /// The maker of `id`, a convolution into numbers that nothing else reads and that `after` may follow with a
 /// residual before it.
-std::optional<std::size_t> open_numbers(Rewriter& rewriter, ValueId id, const Activation& after) {
-  const auto found = rewriter.sole_maker<LevelConvolution>(id);
+std::optional<std::size_t> open_floats(Rewriter& rewriter, ValueId id, const Activation& after) {
+  const auto found = rewriter.sole_maker<Int8Convolution>(id);
   if (!found || input(rewriter.step(*found), kResidual) != kNone) return std::nullopt;
-  const auto& own = std::get<LevelConvolution>(rewriter.step(*found).operation).requantize.activation;
+  const auto& own = std::get<Int8Convolution>(rewriter.step(*found).operation).requantize.activation;
   return own == Activation{} || after == Activation{} ? found : std::nullopt;
 }
 
 /// The same for numbers: activation(a + b) into the convolution of levels that makes a or b.
-bool join_numbers(Rewriter& rewriter, std::size_t i) {
+bool join_floats(Rewriter& rewriter, std::size_t i) {
   const Step step = rewriter.step(i);
   const auto* sum = std::get_if<Binary>(&step.operation);
   if (sum == nullptr || sum->function != BinaryFunction::add || step.inputs[0] == step.inputs[1])
@@ -93,11 +93,11 @@ bool join_numbers(Rewriter& rewriter, std::size_t i) {
     if (rewriter.dtype(id) != core::DType::f32 || rewriter.shape(id) != shape) return false;
   }
   if (sum->activation.function == Function::prelu) return false;
-  const auto found = taker(open_numbers(rewriter, step.inputs[0], sum->activation),
-                           open_numbers(rewriter, step.inputs[1], sum->activation));
+  const auto found = taker(open_floats(rewriter, step.inputs[0], sum->activation),
+                           open_floats(rewriter, step.inputs[1], sum->activation));
   if (!found) return false;
   Step merged = with_residual(rewriter, *found, step);
-  auto& op = std::get<LevelConvolution>(merged.operation);
+  auto& op = std::get<Int8Convolution>(merged.operation);
   op.residual_last = op.requantize.activation != Activation{};
   if (!op.residual_last) op.requantize.activation = sum->activation;
   rewriter.merge(found->layer, i, std::move(merged));
@@ -112,7 +112,7 @@ bool is_positive(Rewriter& rewriter, ValueId id) {
   if (std::holds_alternative<Concat>(step.operation))
     return std::ranges::all_of(step.inputs, [&](ValueId part) { return is_positive(rewriter, part); });
   Activation last;
-  if (const auto* levels = std::get_if<LevelConvolution>(&step.operation)) {
+  if (const auto* levels = std::get_if<Int8Convolution>(&step.operation)) {
     if (!levels->residual_last) last = levels->requantize.activation;
   } else if (const auto* convolution = std::get_if<Convolution>(&step.operation)) {
     if (!convolution->residual_last) last = convolution->activation;
@@ -160,7 +160,7 @@ bool join_maxima(Rewriter& rewriter, std::size_t i) {
 }  // namespace
 
 void join_levels(Program& program) {
-  constexpr std::array<Fusion, 4> kRules = {join_table, join_sum, join_numbers, join_maxima};
+  constexpr std::array<Fusion, 4> kRules = {join_table, join_sum, join_floats, join_maxima};
   for (bool changed = true; changed;) {
     Rewriter rewriter(program);
     changed = false;

@@ -57,9 +57,9 @@ std::optional<Constants> constants(const Value& weights, const std::vector<float
 
 /// A layer about to be written: x levels [n, c, h, w], y numbers that may become levels.
 struct Layer {
-  const LevelWriter::Source& x;
+  const Int8Writer::Source& x;
   ValueId levels;  ///< x in the shape that the convolution wants
-  LevelWeights weights;
+  Int8Weights weights;
   ValueId bias;      ///< numbers, constant
   ValueId residual;  ///< numbers
   ValueId y;
@@ -69,12 +69,12 @@ struct Layer {
 };
 
 /// Writes the convolution; gives its output (levels where there is a target) or kNone.
-ValueId write_layer(LevelWriter& writer, const Layer& layer, Window window, std::int64_t groups,
-                    const std::optional<LevelWriter::Target>& target, const std::string& node) {
+ValueId write_layer(Int8Writer& writer, const Layer& layer, Window window, std::int64_t groups,
+                    const std::optional<Int8Writer::Target>& target, const std::string& node) {
   std::vector<double> bias;
   if (layer.bias != kNone && target) bias = writer.builder().bake(layer.bias).numbers();
-  LevelConvolution op{std::move(window),  groups,      layer.x.grid.zero,
-                      {layer.activation}, {.high = 0}, layer.residual_last};
+  Int8Convolution op{std::move(window),  groups,      layer.x.grid.zero,
+                     {layer.activation}, {.high = 0}, layer.residual_last};
   float step = 1;
   double levels = 1;
   if (target) {
@@ -116,10 +116,10 @@ bool is_vector(const Value& value, std::int64_t count) {
 
 }  // namespace
 
-bool write_level_convolution(LevelWriter& writer, const Step& step) {
+bool write_int8_convolution(Int8Writer& writer, const Step& step) {
   const auto* conv = std::get_if<Convolution>(&step.operation);
   if (conv == nullptr || conv->activation.function == Function::prelu) return false;
-  const LevelWriter::Source* x = writer.source(step.inputs[0]);
+  const Int8Writer::Source* x = writer.source(step.inputs[0]);
   if (x == nullptr || writer.value(step.inputs[0]).shape.size() != 4) return false;
   const ValueId bias = input(step, 2), residual = input(step, 3), y = step.outputs[0];
   if (bias != kNone && !writer.builder().is_constant(bias)) return false;
@@ -147,7 +147,7 @@ core::Tensor spread(const core::Tensor& numbers, std::int64_t filters) {
   return all;
 }
 
-core::Tensor turned(const core::Tensor& matrix) {
+core::Tensor transposed(const core::Tensor& matrix) {
   const std::int64_t depth = matrix.shape()[0], filters = matrix.shape()[1];
   core::Tensor result(DType::i8, {filters, depth, 1, 1});
   const auto* from = matrix.view().as<std::int8_t>();
@@ -159,10 +159,10 @@ core::Tensor turned(const core::Tensor& matrix) {
 }
 
 /// Rows of a by a constant matrix, as a convolution of one pixel over as many images.
-bool write_level_product(LevelWriter& writer, const Step& step) {
+bool write_int8_product(Int8Writer& writer, const Step& step) {
   const auto* product = std::get_if<MatMul>(&step.operation);
   if (product == nullptr || product->transpose_a || product->alpha != 1 || product->beta != 1) return false;
-  const LevelWriter::Source* x = writer.source(step.inputs[0]);
+  const Int8Writer::Source* x = writer.source(step.inputs[0]);
   const ValueId c = input(step, 2), residual = input(step, 3), y = step.outputs[0];
   if (x == nullptr || residual != kNone || product->activation.function == Function::prelu) return false;
   const Shape a = writer.value(step.inputs[0]).shape, b = writer.value(step.inputs[1]).shape;
@@ -173,7 +173,8 @@ bool write_level_product(LevelWriter& writer, const Step& step) {
   const std::int64_t rows = core::element_count(a) / std::max<std::int64_t>(1, depth);
   if (!weights || depth == 0 || rows == 0) return false;
   const core::Tensor given = writer.value(weights->levels).data;
-  core::Tensor filters_first = product->transpose_b ? given.reshaped({filters, depth, 1, 1}) : turned(given);
+  core::Tensor filters_first =
+      product->transpose_b ? given.reshaped({filters, depth, 1, 1}) : transposed(given);
   weights->levels = writer.builder().add_constant(std::move(filters_first));
   const ValueId levels = writer.write(Reshape{}, {x->levels}, x->grid.dtype, {rows, depth, 1, 1}, step.node);
   const Layer layer{
@@ -184,28 +185,28 @@ bool write_level_product(LevelWriter& writer, const Step& step) {
 
 namespace {
 
-/// The window of a mean over images; nullopt where the step is none, or counts what LevelPool does not.
-std::optional<LevelPool> mean_of(const LevelWriter& writer, const Step& step) {
+/// The window of a mean over images; nullopt where the step is none, or counts what Int8Pool does not.
+std::optional<Int8Pool> mean_of(const Int8Writer& writer, const Step& step) {
   const Shape& x = writer.value(step.inputs[0]).shape;
   if (x.size() != 4) return std::nullopt;
   if (const auto* pool = std::get_if<Pool>(&step.operation)) {
     const bool whole = !pool->count_include_pad || pool->counted_pads_end == pool->window.pads_end;
     if (pool->function != PoolFunction::average || !whole) return std::nullopt;
-    return LevelPool{pool->window, pool->count_include_pad, 0, 1, {}};
+    return Int8Pool{pool->window, pool->count_include_pad, 0, 1, {}};
   }
   const auto* reduce = std::get_if<Reduce>(&step.operation);
   if (reduce == nullptr || reduce->function != ReduceFunction::mean ||
       reduce->axes != std::vector<std::int64_t>{2, 3})
     return std::nullopt;
-  return LevelPool{{{x[2], x[3]}, {1, 1}, {1, 1}, {0, 0}, {0, 0}}, false, 0, 1, {}};
+  return Int8Pool{{{x[2], x[3]}, {1, 1}, {1, 1}, {0, 0}, {0, 0}}, false, 0, 1, {}};
 }
 
 }  // namespace
 
-bool write_level_pool(LevelWriter& writer, const Step& step) {
+bool write_int8_pool(Int8Writer& writer, const Step& step) {
   if (!std::holds_alternative<Pool>(step.operation) && !std::holds_alternative<Reduce>(step.operation))
     return false;
-  const LevelWriter::Source* x = writer.source(step.inputs[0]);
+  const Int8Writer::Source* x = writer.source(step.inputs[0]);
   if (x == nullptr) return false;
   const auto target = writer.target(step.outputs[0]);
   auto op = mean_of(writer, step);

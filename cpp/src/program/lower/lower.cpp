@@ -17,7 +17,7 @@ const Rules& rules() {
     add_arithmetic_rules(table);
     add_convolution_rules(table);
     add_index_rules(table);
-    add_integer_rules(table);
+    add_int8_rules(table);
     add_normalization_rules(table);
     add_pool_rules(table);
     add_product_rules(table);
@@ -131,7 +131,7 @@ Program lower(const graph::Graph& graph, const std::map<std::string, core::Shape
   remove_dead(program);
   if (options.fuse) {
     fuse(program);
-    fuse_levels(program);
+    fuse_int8(program);
   }
   name_the_rest(program);
   return program;

@@ -109,7 +109,7 @@ void add_activation_rules(Rules& rules);
 void add_arithmetic_rules(Rules& rules);
 void add_convolution_rules(Rules& rules);
 void add_index_rules(Rules& rules);
-void add_integer_rules(Rules& rules);
+void add_int8_rules(Rules& rules);
 void add_normalization_rules(Rules& rules);
 void add_pool_rules(Rules& rules);
 void add_product_rules(Rules& rules);

@@ -83,7 +83,7 @@ void matmul_integer(Lowering& node) {
 
 }  // namespace
 
-void add_integer_rules(Rules& rules) {
+void add_int8_rules(Rules& rules) {
   rules["ConvInteger"] = conv_integer;
   rules["MatMulInteger"] = matmul_integer;
 }

@@ -9,7 +9,7 @@ namespace {
 
 using core::DType;
 
-bool is_level(DType dtype) {
+bool is_int8(DType dtype) {
   return dtype == DType::u8 || dtype == DType::i8 || dtype == DType::u16 || dtype == DType::i16;
 }
 
@@ -38,14 +38,14 @@ void quantize(Lowering& node) {
   const std::int64_t named = node.integer("output_dtype", 0);
   DType dtype = zero == kNone ? DType::u8 : node.dtype(zero);
   if (zero == kNone && named != 0) dtype = dtype_of_onnx(named);
-  if (!is_level(dtype)) node.unsupported("levels of type " + std::string(core::dtype_name(dtype)));
+  if (!is_int8(dtype)) node.unsupported("levels of type " + std::string(core::dtype_name(dtype)));
   const std::int64_t axis = axis_of(node, x, scale, zero);
   node.give(0, node.emit(Quantize{axis}, {x, scale, zero}, dtype, node.shape(x)));
 }
 
 void dequantize(Lowering& node) {
   const ValueId x = node.input(0), scale = node.input(1), zero = node.optional_input(2);
-  if (!is_level(node.dtype(x)) && node.dtype(x) != DType::i32) {
+  if (!is_int8(node.dtype(x)) && node.dtype(x) != DType::i32) {
     node.unsupported("levels of type " + std::string(core::dtype_name(node.dtype(x))));
   }
   node.check(zero == kNone || node.dtype(zero) == node.dtype(x),

@@ -7,7 +7,7 @@
 #include "rdquant/program/memory.hpp"
 #include "runtime/native/loops.hpp"
 
-namespace rdquant::runtime::onednn {
+namespace rdquant::runtime::native {
 namespace {
 
 using program::kNone;
@@ -74,7 +74,7 @@ Place Builder::home(ValueId id) {
 
 Place Builder::read(ValueId id, Layout wanted) {
   if (wanted == layout(id) || layouts_coincide(value(id))) return home(id);
-  if (is_level(value(id))) return copy_once(id, wanted);
+  if (is_int8(value(id))) return copy_once(id, wanted);
   return read_as(id, value(id).shape, wanted);
 }
 
@@ -113,7 +113,7 @@ Place Builder::copy_once(ValueId id, Layout wanted) {
 
 void Builder::add_conversion(ValueId id, Place from, Layout from_layout, Place to, Layout to_layout) {
   const core::Shape& shape = value(id).shape;
-  if (!is_level(value(id))) {
+  if (!is_int8(value(id))) {
     return add_reorder(from, describe(shape, from_layout), to, describe(shape, to_layout), to_layout);
   }
   if (core::element_count(shape) == 0) return;
@@ -134,15 +134,15 @@ Place Builder::scratch(std::size_t bytes) {
   return {add_buffer(Home::arena, std::max<std::size_t>(bytes, 1)), 0};
 }
 
-Place Builder::make_extremes(ValueId id) {
-  const Place place = scratch(sizeof(float) * kExtremes * static_cast<std::size_t>(threads_));
-  extremes_.emplace(id, place);
+Place Builder::make_min_max(ValueId id) {
+  const Place place = scratch(sizeof(float) * kMinMaxFloats * static_cast<std::size_t>(threads_));
+  min_max_.emplace(id, place);
   return place;
 }
 
-std::optional<Place> Builder::extremes(ValueId id) const {
-  const auto found = extremes_.find(id);
-  return found == extremes_.end() ? std::nullopt : std::optional(found->second);
+std::optional<Place> Builder::min_max(ValueId id) const {
+  const auto found = min_max_.find(id);
+  return found == min_max_.end() ? std::nullopt : std::optional(found->second);
 }
 
 Place Builder::pack(ValueId id, std::size_t bytes, std::shared_ptr<const Packer> packer) {
@@ -278,8 +278,8 @@ void Builder::lower(std::int32_t index) {
     return;
   }
   using Rule = bool (*)(Builder&, const Step&);
-  static constexpr Rule kRules[] = {build_level_convolution,
-                                    build_levels,
+  static constexpr Rule kRules[] = {build_int8_convolution,
+                                    build_int8,
                                     build_convolution,
                                     build_matmul,
                                     build_pool,
@@ -334,4 +334,4 @@ PhysicalPlan Builder::build() {
   return std::move(plan_);
 }
 
-}  // namespace rdquant::runtime::onednn
+}  // namespace rdquant::runtime::native

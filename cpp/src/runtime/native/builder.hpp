@@ -7,9 +7,9 @@
 
 #include "runtime/native/placement.hpp"
 
-namespace rdquant::runtime::onednn {
+namespace rdquant::runtime::native {
 
-inline constexpr std::size_t kExtremes = 32;  ///< floats: two lines, so that no two threads write to one
+inline constexpr std::size_t kMinMaxFloats = 32;  ///< floats: two lines, so that no two threads write to one
 
 /// What a rule of lowering writes with: it asks where values lie and adds operations.
 class Builder {
@@ -44,11 +44,11 @@ class Builder {
   /// Memory for one operation only, at least a byte.
   [[nodiscard]] Place scratch(std::size_t bytes);
   /// Where the operation that makes `id` leaves the least and the greatest of its numbers for those that
-  /// quantize it (kExtremes floats for each thread: least of each lane, then greatest); none where nobody
+  /// quantize it (kMinMaxFloats floats for each thread: least of each lane, then greatest); none where nobody
   /// asks for them.
-  [[nodiscard]] Place make_extremes(program::ValueId id);
+  [[nodiscard]] Place make_min_max(program::ValueId id);
   /// The same where they are made; nullopt where not.
-  [[nodiscard]] std::optional<Place> extremes(program::ValueId id) const;
+  [[nodiscard]] std::optional<Place> min_max(program::ValueId id) const;
   /// A constant in a kernel's own layout.
   [[nodiscard]] Place pack(program::ValueId id, std::size_t bytes, std::shared_ptr<const Packer> packer);
   [[nodiscard]] Place pack(program::ValueId id, const dnnl::memory::desc& from, const dnnl::memory::desc& to);
@@ -97,13 +97,13 @@ class Builder {
     Layout layout;
   };
   std::vector<Pending> pending_;
-  std::map<program::ValueId, Place> extremes_;
+  std::map<program::ValueId, Place> min_max_;
   std::vector<const program::Step*> absorbed_;
 };
 
 /// The rules: each adds what computes `step`, or returns false and adds nothing.
-bool build_level_convolution(Builder& builder, const program::Step& step);
-bool build_levels(Builder& builder, const program::Step& step);
+bool build_int8_convolution(Builder& builder, const program::Step& step);
+bool build_int8(Builder& builder, const program::Step& step);
 bool build_convolution(Builder& builder, const program::Step& step);
 bool build_matmul(Builder& builder, const program::Step& step);
 bool build_pool(Builder& builder, const program::Step& step);
@@ -117,4 +117,4 @@ bool build_movement(Builder& builder, const program::Step& step);
 /// Any step, by its definition.
 void build_reference(Builder& builder, const program::Step& step);
 
-}  // namespace rdquant::runtime::onednn
+}  // namespace rdquant::runtime::native

@@ -7,7 +7,7 @@
 #include "rdquant/core/error.hpp"
 #include "runtime/native/float_convolution.hpp"
 
-namespace rdquant::runtime::onednn {
+namespace rdquant::runtime::native {
 namespace {
 
 using dnnl::memory;
@@ -134,33 +134,33 @@ std::optional<Candidate> choose(const Builder& builder, const Parts& parts) {
 }
 
 /// What RDQUANT_KERNELS says: own kernels wherever they can, oneDNN's wherever it can, or the better by rule.
-enum class Preference { automatic, own, onednn };
+enum class Preference { automatic, native, onednn };
 Preference preference() {
   const char* text = std::getenv("RDQUANT_KERNELS");
   const std::string_view name = text == nullptr ? "auto" : text;
   if (name == "auto" || name.empty()) return Preference::automatic;
-  if (name == "own") return Preference::own;
+  if (name == "native") return Preference::native;
   if (name == "onednn") return Preference::onednn;
   throw core::InvalidArgument("RDQUANT_KERNELS is '" + std::string(name) +
-                              "'; allowed are auto, own, onednn");
+                              "'; allowed are auto, native, onednn");
 }
 
 kernels::ConvMethod method_of(const Builder& builder, const Parts& parts) {
   const std::int64_t channels = builder.value(parts.x).shape[1];
   if (parts.convolution.groups > 1 && parts.convolution.groups == channels)
     return kernels::ConvMethod::depthwise;
-  return channels <= 4 && builder.layout(parts.x) == Layout::plain ? kernels::ConvMethod::first
+  return channels <= 4 && builder.layout(parts.x) == Layout::plain ? kernels::ConvMethod::few_channels
                                                                    : kernels::ConvMethod::dense;
 }
 
 /// Where our kernels were measured to be as fast as oneDNN's or faster: depthwise, and with AVX-512 products
 /// per pixel whose results go through an exponential, which costs oneDNN more than us.
-bool own_is_better(const Builder& builder, const Parts& parts, kernels::ConvMethod method) {
+bool native_is_better(const Builder& builder, const Parts& parts, kernels::ConvMethod method) {
   if (method == kernels::ConvMethod::depthwise) return true;
   const core::Shape& w = builder.value(parts.w).shape;
   const program::Function f = parts.convolution.activation.function;
   const bool exponential = f == program::Function::silu || f == program::Function::sigmoid;
-  return own_kernels().isa == core::Isa::avx512 && method == kernels::ConvMethod::dense &&
+  return float_kernels().isa == core::Isa::avx512 && method == kernels::ConvMethod::dense &&
          parts.convolution.groups == 1 && w[2] == 1 && w[3] == 1 && exponential;
 }
 
@@ -180,15 +180,15 @@ bool build_convolution(Builder& builder, const Step& step) {
   if (builder.value(parts.x).shape.size() == 4 && wish != Preference::onednn) {
     if (build_pooled_convolution(builder, parts) || build_winograd(builder, parts)) return true;
     const kernels::ConvMethod method = method_of(builder, parts);
-    if ((wish == Preference::own || own_is_better(builder, parts, method)) &&
-        build_own_convolution(builder, parts, method))
+    if ((wish == Preference::native || native_is_better(builder, parts, method)) &&
+        build_native_convolution(builder, parts, method))
       return true;
   }
   const std::optional<Candidate> chosen = choose(builder, parts);
   if (!chosen) return false;
   const bool slow = rank_of(chosen->desc.impl_info_str()) > 0;  // plain loops, or one image row at a time
   if (slow && wish == Preference::automatic && builder.value(parts.x).shape.size() == 4 &&
-      build_own_convolution(builder, parts, method_of(builder, parts))) {
+      build_native_convolution(builder, parts, method_of(builder, parts))) {
     return true;
   }
   const auto& desc = chosen->desc;
@@ -218,4 +218,4 @@ bool build_convolution(Builder& builder, const Step& step) {
   return true;
 }
 
-}  // namespace rdquant::runtime::onednn
+}  // namespace rdquant::runtime::native

@@ -4,7 +4,7 @@
 #include "runtime/native/float_convolution.hpp"
 #include "runtime/native/loops.hpp"
 
-namespace rdquant::runtime::onednn {
+namespace rdquant::runtime::native {
 namespace {
 
 using core::Shape;
@@ -37,21 +37,21 @@ Shape aligned(const Shape& shape, std::size_t axes) {
 }
 
 /// Functions that our kernels know; not where padding lanes would have to be cleared behind them.
-bool own_unary(Builder& builder, const Step& step, Layout layout) {
-  const auto activation = own_activation(std::get<program::Unary>(step.operation).activation);
+bool native_unary(Builder& builder, const Step& step, Layout layout) {
+  const auto activation = kernel_activation(std::get<program::Unary>(step.operation).activation);
   const Shape& shape = builder.value(step.outputs[0]).shape;
   if (!activation || (layout == Layout::blocked && shape[1] % block_size() != 0)) return false;
   constexpr std::int64_t kPiece = 1024;
-  const kernels::Kernels& own = own_kernels();
+  const kernels::Kernels& own = float_kernels();
   builder.emit(
-      make_own("unary " + std::string(core::isa_name(own.isa)), 2,
-               [&own, f = *activation, n = core::element_count(shape),
-                threads = builder.threads()](void* const* operands) {
-                 share((n + kPiece - 1) / kPiece, 4, threads, [&](std::int64_t begin, std::int64_t end) {
-                   own.unary(f, static_cast<const float*>(operands[0]), static_cast<float*>(operands[1]),
-                             begin * kPiece, std::min(n, end * kPiece));
-                 });
-               }),
+      make_native("unary " + std::string(core::isa_name(own.isa)), 2,
+                  [&own, f = *activation, n = core::element_count(shape),
+                   threads = builder.threads()](void* const* operands) {
+                    share((n + kPiece - 1) / kPiece, 4, threads, [&](std::int64_t begin, std::int64_t end) {
+                      own.unary(f, static_cast<const float*>(operands[0]), static_cast<float*>(operands[1]),
+                                begin * kPiece, std::min(n, end * kPiece));
+                    });
+                  }),
       {builder.read(step.inputs[0], layout), builder.write(step.outputs[0], layout)}, layout);
   return true;
 }
@@ -61,7 +61,7 @@ bool own_unary(Builder& builder, const Step& step, Layout layout) {
 bool build_unary(Builder& builder, const Step& step) {
   if (!is_plain_unary(builder.program(), step)) return false;
   const Layout layout = builder.layout(step.outputs[0]);
-  if (own_unary(builder, step, layout)) return true;
+  if (native_unary(builder, step, layout)) return true;
   dnnl::post_ops chain;
   append_activation(chain, std::get<program::Unary>(step.operation).activation);
   dnnl::algorithm algorithm{};
@@ -112,4 +112,4 @@ bool build_binary(Builder& builder, const Step& step) {
   return true;
 }
 
-}  // namespace rdquant::runtime::onednn
+}  // namespace rdquant::runtime::native

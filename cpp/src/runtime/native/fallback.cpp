@@ -5,7 +5,7 @@
 #include "runtime/native/builder.hpp"
 #include "runtime/native/loops.hpp"
 
-namespace rdquant::runtime::onednn {
+namespace rdquant::runtime::native {
 
 using program::kNone;
 using program::Step;
@@ -40,7 +40,7 @@ void build_reference(Builder& builder, const Step& step) {
     }
     program::evaluate(step, inputs, outputs);
   };
-  builder.emit(make_own("reference", count, std::move(work)), std::move(operands), Layout::plain);
+  builder.emit(make_native("reference", count, std::move(work)), std::move(operands), Layout::plain);
 }
 
-}  // namespace rdquant::runtime::onednn
+}  // namespace rdquant::runtime::native

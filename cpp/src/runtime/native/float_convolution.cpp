@@ -8,7 +8,7 @@
 #include "runtime/kernels/float32/winograd/winograd.hpp"
 #include "runtime/native/loops.hpp"
 
-namespace rdquant::runtime::onednn {
+namespace rdquant::runtime::native {
 namespace {
 
 using kernels::ConvPlan;
@@ -105,7 +105,7 @@ struct Arguments {
   static constexpr std::size_t kScratch = 3, kFixed = 4;
 };
 
-struct OwnConvolution {
+struct NativeConvolution {
   const kernels::Kernels& kernels;
   ConvPlan plan;
   Arguments arguments;
@@ -147,7 +147,7 @@ struct PooledConvolution {
     const kernels::ConvArgs args = arguments.at(operand);
     auto* const memory = static_cast<float*>(operand[Arguments::kScratch]);
     share_ranked(items, kRows, threads, [&](Index begin, Index end, int rank) {
-      kernels.first_pooled(plan, args, pool, memory + rank * scratch, begin, end);
+      kernels.few_channels_pooled(plan, args, pool, memory + rank * scratch, begin, end);
     });
   }
 };
@@ -156,8 +156,8 @@ std::string_view method_name(kernels::ConvMethod method) {
   switch (method) {
     case kernels::ConvMethod::depthwise:
       return "depthwise ";
-    case kernels::ConvMethod::first:
-      return "first ";
+    case kernels::ConvMethod::few_channels:
+      return "few_channels ";
     default:
       return "dense ";
   }
@@ -175,11 +175,11 @@ constexpr Index kLine = 64 / sizeof(float);  ///< floats of a cache line: no two
 
 /// True where our kernels can read the operands, of which they pack some, and have the activation.
 bool takes(const Builder& builder, const ConvolutionParts& parts) {
-  if (own_kernels().block != block_size() || builder.value(parts.y).shape.size() != 4) return false;
+  if (float_kernels().block != block_size() || builder.value(parts.y).shape.size() != 4) return false;
   for (const ValueId packed : {parts.w, parts.bias, parts.slopes}) {
     if (packed != kNone && builder.value(packed).role != program::Role::constant) return false;
   }
-  return own_activation(parts.convolution.activation).has_value();
+  return kernel_activation(parts.convolution.activation).has_value();
 }
 
 kernels::ConvShape shape_of(const Builder& builder, const ConvolutionParts& parts) {
@@ -189,14 +189,14 @@ kernels::ConvShape shape_of(const Builder& builder, const ConvolutionParts& part
 /// Adds the operation of the kernel that `make` gives for its arguments. The source is read in layout `from`;
 /// `parts.y` is written, or `pooled` in its place.
 template <typename Make>
-void emit_own(Builder& builder, const ConvolutionParts& parts, Layout from, Place weights, Place scratch,
-              const std::string& name, const Make& make, ValueId pooled = kNone) {
+void emit_native(Builder& builder, const ConvolutionParts& parts, Layout from, Place weights, Place scratch,
+                 const std::string& name, const Make& make, ValueId pooled = kNone) {
   const ValueId to = pooled == kNone ? parts.y : pooled;
   Arguments arguments{{}, parts.bias != kNone, parts.residual != kNone, parts.slopes != kNone};
   arguments.fixed.src_image = floats(builder, parts.x, from);
   arguments.fixed.dst_image = arguments.fixed.residual_image = floats(builder, to, Layout::blocked);
   arguments.fixed.residual_last = parts.convolution.residual_last;
-  arguments.fixed.activation = *own_activation(parts.convolution.activation);
+  arguments.fixed.activation = *kernel_activation(parts.convolution.activation);
   const std::int64_t filters = builder.value(parts.w).shape[0];
   std::vector<Place> operands{builder.read(parts.x, from), weights, {}, scratch};
   if (arguments.bias) operands.push_back(pack_vector(builder, parts.bias, filters));
@@ -204,7 +204,7 @@ void emit_own(Builder& builder, const ConvolutionParts& parts, Layout from, Plac
   if (arguments.slopes) operands.push_back(pack_vector(builder, parts.slopes, filters));
   operands[2] = builder.write(to, Layout::blocked);
   const std::size_t count = operands.size();
-  builder.emit(make_own(name, count, make(arguments)), std::move(operands), Layout::blocked);
+  builder.emit(make_native(name, count, make(arguments)), std::move(operands), Layout::blocked);
 }
 
 /// The step that takes maxima of `id` over windows, where nothing else reads it and we can run it; else null.
@@ -267,7 +267,7 @@ kernels::PoolShape pool_shape_of(const Builder& builder, const program::Step& st
           .right = window.pads_end[1]};
 }
 
-std::optional<kernels::Activation> own_activation(const program::Activation& activation) {
+std::optional<kernels::Activation> kernel_activation(const program::Activation& activation) {
   using From = program::Function;
   using To = kernels::Function;
   const auto make = [&](To f, float a = 0, float b = 0) { return kernels::Activation{f, a, b, nullptr}; };
@@ -305,15 +305,15 @@ std::optional<kernels::Activation> own_activation(const program::Activation& act
   }
 }
 
-const kernels::Kernels& own_kernels() {
+const kernels::Kernels& float_kernels() {
   // oneDNN may be capped where our own choice is not: both must mean the same blocks
   const kernels::Kernels& chosen = kernels::kernels();
   if (chosen.block == block_size()) return chosen;
   return kernels::kernels(core::Isa::avx2);
 }
 
-bool build_own_convolution(Builder& builder, const ConvolutionParts& parts, kernels::ConvMethod method) {
-  const kernels::Kernels& own = own_kernels();
+bool build_native_convolution(Builder& builder, const ConvolutionParts& parts, kernels::ConvMethod method) {
+  const kernels::Kernels& own = float_kernels();
   if (!takes(builder, parts)) return false;
   kernels::ConvShape shape = shape_of(builder, parts);
   // padding lanes are zeros: a last block that is not full may be taken as if it were
@@ -326,12 +326,12 @@ bool build_own_convolution(Builder& builder, const ConvolutionParts& parts, kern
   } catch (const core::Error&) {
     return false;  // not a shape for this method
   }
-  const Layout from = method == kernels::ConvMethod::first ? Layout::plain : Layout::blocked;
+  const Layout from = method == kernels::ConvMethod::few_channels ? Layout::plain : Layout::blocked;
   const auto packer = std::make_shared<FilterPacker>(own, plan, builder.value(parts.w).shape[1]);
-  emit_own(
+  emit_native(
       builder, parts, from, builder.pack(parts.w, bytes_of(plan.weights), packer), builder.scratch(0),
       std::string(method_name(method)) + std::string(core::isa_name(own.isa)),
-      [&](const Arguments& arguments) { return OwnConvolution{own, plan, arguments, builder.threads()}; });
+      [&](const Arguments& arguments) { return NativeConvolution{own, plan, arguments, builder.threads()}; });
   return true;
 }
 
@@ -342,10 +342,10 @@ bool build_pooled_convolution(Builder& builder, const ConvolutionParts& parts) {
   if (!takes(builder, parts)) return false;
   const program::Step* step = only_pool_of(builder, parts.y);
   if (step == nullptr) return false;
-  const kernels::Kernels& own = own_kernels();
+  const kernels::Kernels& own = float_kernels();
   ConvPlan plan;
   try {
-    plan = own.plan(shape_of(builder, parts), kernels::ConvMethod::first);
+    plan = own.plan(shape_of(builder, parts), kernels::ConvMethod::few_channels);
   } catch (const core::Error&) {
     return false;  // not a shape for this method
   }
@@ -356,10 +356,10 @@ bool build_pooled_convolution(Builder& builder, const ConvolutionParts& parts) {
   const Index scratch = kernels::divide(plan.blocks * pool.kh * pool.w * own.block, kLine) * kLine;
   const auto packer = std::make_shared<FilterPacker>(own, plan, x[1]);
   builder.absorb(*step);
-  emit_own(
+  emit_native(
       builder, parts, Layout::plain, builder.pack(parts.w, bytes_of(plan.weights), packer),
       builder.scratch(bytes_of(scratch * threads)),
-      "first with maxima " + std::string(core::isa_name(own.isa)),
+      "few_channels with max " + std::string(core::isa_name(own.isa)),
       [&](const Arguments& arguments) {
         return PooledConvolution{own, plan, pool, arguments, threads, pool.n * groups * pool.oh, scratch};
       },
@@ -372,20 +372,20 @@ bool build_winograd(Builder& builder, const ConvolutionParts& parts) {
   const kernels::ConvShape shape = shape_of(builder, parts);
   const Index tile = kernels::winograd_pays(shape);
   if (tile == 0) return false;
-  const core::Isa isa = own_kernels().isa;
+  const core::Isa isa = float_kernels().isa;
   const kernels::Winograd& own = kernels::winograd(isa);
   const int threads = builder.threads();
   const kernels::WinogradPlan plan = kernels::plan_winograd(shape, tile, isa, threads);
   const Index scratch = kernels::divide(plan.scratch, kLine) * kLine;
   const auto packer = std::make_shared<WinogradPacker>(own, plan, threads);
   const std::string size = std::to_string(tile);
-  emit_own(builder, parts, Layout::blocked, builder.pack(parts.w, bytes_of(plan.weights), packer),
-           builder.scratch(bytes_of(scratch * threads)),
-           "winograd " + size + "x" + size + " " + std::string(core::isa_name(isa)),
-           [&](const Arguments& arguments) {
-             return WinogradConvolution{own, plan, arguments, threads, scratch};
-           });
+  emit_native(builder, parts, Layout::blocked, builder.pack(parts.w, bytes_of(plan.weights), packer),
+              builder.scratch(bytes_of(scratch * threads)),
+              "winograd " + size + "x" + size + " " + std::string(core::isa_name(isa)),
+              [&](const Arguments& arguments) {
+                return WinogradConvolution{own, plan, arguments, threads, scratch};
+              });
   return true;
 }
 
-}  // namespace rdquant::runtime::onednn
+}  // namespace rdquant::runtime::native

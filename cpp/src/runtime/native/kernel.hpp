@@ -8,7 +8,7 @@
 
 #include "rdquant/runtime/backend.hpp"
 
-namespace rdquant::runtime::onednn {
+namespace rdquant::runtime::native {
 
 /// A kernel with memory of its own for one context: what a run calls, one after the other.
 class Bound {
@@ -80,4 +80,4 @@ struct PhysicalPlan {
   std::size_t arena_bytes = 0, packed_bytes = 0;
 };
 
-}  // namespace rdquant::runtime::onednn
+}  // namespace rdquant::runtime::native

@@ -7,12 +7,12 @@
 #include "runtime/native/float_convolution.hpp"
 #include "runtime/native/memory.hpp"
 
-namespace rdquant::runtime::onednn {
+namespace rdquant::runtime::native {
 namespace {
 
-class OwnKernel final : public Kernel, public std::enable_shared_from_this<OwnKernel> {
+class NativeKernel final : public Kernel, public std::enable_shared_from_this<NativeKernel> {
  public:
-  OwnKernel(std::string name, std::size_t operands, Work work)
+  NativeKernel(std::string name, std::size_t operands, Work work)
       : name_(std::move(name)), operands_(operands), work_(std::move(work)) {}
   [[nodiscard]] std::unique_ptr<Bound> bind() const override {
     return std::make_unique<BoundOwn>(work_, operands_);
@@ -121,9 +121,9 @@ void copy_plane(const T* from, T* to, const StridedCopy& c, std::size_t axis) {
     const auto* const x = reinterpret_cast<const float*>(from);
     auto* const y = reinterpret_cast<float*>(to);
     if (c.from_strides[axis] == 1 && c.to_strides[axis + 1] == 1)
-      return own_kernels().transpose(x, c.from_strides[axis + 1], y, c.to_strides[axis], columns, rows);
+      return float_kernels().transpose(x, c.from_strides[axis + 1], y, c.to_strides[axis], columns, rows);
     if (c.from_strides[axis + 1] == 1 && c.to_strides[axis] == 1)
-      return own_kernels().transpose(x, c.from_strides[axis], y, c.to_strides[axis + 1], rows, columns);
+      return float_kernels().transpose(x, c.from_strides[axis], y, c.to_strides[axis + 1], rows, columns);
   }
   for (std::int64_t r0 = 0; r0 < rows; r0 += kTile) {
     for (std::int64_t c0 = 0; c0 < columns; c0 += kTile) {
@@ -174,31 +174,31 @@ Work copy_work(const StridedCopy& copy, int threads) {
 
 }  // namespace
 
-std::shared_ptr<const Kernel> make_own(std::string name, std::size_t operands, Work work) {
-  return std::make_shared<OwnKernel>(std::move(name), operands, std::move(work));
+std::shared_ptr<const Kernel> make_native(std::string name, std::size_t operands, Work work) {
+  return std::make_shared<NativeKernel>(std::move(name), operands, std::move(work));
 }
 
 std::shared_ptr<const Kernel> make_memcpy(std::size_t bytes) {
-  return make_own("memcpy", 2,
-                  [bytes](void* const* operands) { std::memcpy(operands[1], operands[0], bytes); });
+  return make_native("memcpy", 2,
+                     [bytes](void* const* operands) { std::memcpy(operands[1], operands[0], bytes); });
 }
 
 std::shared_ptr<const Kernel> make_copy(StridedCopy copy, int threads) {
   const StridedCopy simple = simplify(copy);
   switch (simple.element) {
     case 1:
-      return make_own("copy", 2, copy_work<std::uint8_t>(simple, threads));
+      return make_native("copy", 2, copy_work<std::uint8_t>(simple, threads));
     case 2:
-      return make_own("copy", 2, copy_work<std::uint16_t>(simple, threads));
+      return make_native("copy", 2, copy_work<std::uint16_t>(simple, threads));
     case 4:
-      return make_own("copy", 2, copy_work<std::uint32_t>(simple, threads));
+      return make_native("copy", 2, copy_work<std::uint32_t>(simple, threads));
     default:
-      return make_own("copy", 2, copy_work<std::uint64_t>(simple, threads));
+      return make_native("copy", 2, copy_work<std::uint64_t>(simple, threads));
   }
 }
 
 std::shared_ptr<const Kernel> make_plain(const core::Shape& shape, int threads) {
-  if (own_kernels().block != block_size())
+  if (float_kernels().block != block_size())
     return make_reorder(describe(shape, Layout::blocked), describe_plain(shape));
   const std::int64_t area = shape[2] * shape[3];
   return make_plain(shape, shape[1] * area, area, threads);
@@ -206,10 +206,10 @@ std::shared_ptr<const Kernel> make_plain(const core::Shape& shape, int threads) 
 
 std::shared_ptr<const Kernel> make_plain(const core::Shape& shape, std::int64_t image, std::int64_t row,
                                          int threads) {
-  const kernels::Kernels& own = own_kernels();
+  const kernels::Kernels& own = float_kernels();
   const kernels::Index c = shape[1], area = shape[2] * shape[3];
   const kernels::Index blocks = kernels::divide(c, own.block);
-  return make_own(
+  return make_native(
       "plain " + std::string(core::isa_name(own.isa)), 2,
       [&own, c, area, image, row, blocks, items = shape[0] * blocks, threads](void* const* operand) {
         share(items, 1, threads, [&](kernels::Index begin, kernels::Index end) {
@@ -219,4 +219,4 @@ std::shared_ptr<const Kernel> make_plain(const core::Shape& shape, std::int64_t 
       });
 }
 
-}  // namespace rdquant::runtime::onednn
+}  // namespace rdquant::runtime::native

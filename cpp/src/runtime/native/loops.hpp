@@ -6,11 +6,11 @@
 #include "runtime/native/kernel.hpp"
 #include "runtime/native/team.hpp"
 
-namespace rdquant::runtime::onednn {
+namespace rdquant::runtime::native {
 
 /// A kernel of our own: `work` gets its operands' addresses.
 using Work = std::function<void(void* const* operands)>;
-[[nodiscard]] std::shared_ptr<const Kernel> make_own(std::string name, std::size_t operands, Work work);
+[[nodiscard]] std::shared_ptr<const Kernel> make_native(std::string name, std::size_t operands, Work work);
 
 [[nodiscard]] std::shared_ptr<const Kernel> make_memcpy(std::size_t bytes);
 
@@ -44,4 +44,4 @@ void share(std::int64_t n, std::int64_t grain, int threads, const Body& body) {
   share_ranked(n, grain, threads, [&](std::int64_t begin, std::int64_t end, int) { body(begin, end); });
 }
 
-}  // namespace rdquant::runtime::onednn
+}  // namespace rdquant::runtime::native

@@ -2,7 +2,7 @@
 
 #include "runtime/native/builder.hpp"
 
-namespace rdquant::runtime::onednn {
+namespace rdquant::runtime::native {
 namespace {
 
 using core::Shape;
@@ -103,4 +103,4 @@ bool build_matmul(Builder& builder, const Step& step) {
   return true;
 }
 
-}  // namespace rdquant::runtime::onednn
+}  // namespace rdquant::runtime::native

@@ -5,7 +5,7 @@
 
 #include "rdquant/core/cpu.hpp"
 
-namespace rdquant::runtime::onednn {
+namespace rdquant::runtime::native {
 namespace {
 
 using dnnl::memory;
@@ -170,4 +170,4 @@ bool append_activation(dnnl::post_ops& chain, const program::Activation& activat
   }
 }
 
-}  // namespace rdquant::runtime::onednn
+}  // namespace rdquant::runtime::native

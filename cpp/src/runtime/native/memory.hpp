@@ -8,7 +8,7 @@
 #include "runtime/native/kernel.hpp"
 
 /// oneDNN's objects, as this backend uses them.
-namespace rdquant::runtime::onednn {
+namespace rdquant::runtime::native {
 
 /// How a 4-D activation lies in memory. Other values are always plain.
 enum class Layout : std::uint8_t {
@@ -55,4 +55,4 @@ auto try_make(Make make) -> std::optional<decltype(make())> {
 /// Appends `activation` to a chain of post-operations; false where oneDNN has no such function.
 bool append_activation(dnnl::post_ops& chain, const program::Activation& activation);
 
-}  // namespace rdquant::runtime::onednn
+}  // namespace rdquant::runtime::native

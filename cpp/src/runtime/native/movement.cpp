@@ -6,7 +6,7 @@
 #include "runtime/native/float_convolution.hpp"
 #include "runtime/native/loops.hpp"
 
-namespace rdquant::runtime::onednn {
+namespace rdquant::runtime::native {
 namespace {
 
 using core::Shape;
@@ -39,7 +39,7 @@ void emit_copy(Builder& builder, StridedCopy copy, Place from, Place to, Layout 
 /// Of a concatenation to plain numbers, the value in blocks that `part` is, or is a view of with its pixels
 /// in one row: it is made plain where the whole lies. kNone where there is none.
 ValueId blocked_part(const Builder& builder, ValueId part) {
-  if (builder.value(part).dtype != core::DType::f32 || own_kernels().block != block_size()) return kNone;
+  if (builder.value(part).dtype != core::DType::f32 || float_kernels().block != block_size()) return kNone;
   const auto in_blocks = [&](ValueId id) {
     return builder.layout(id) == Layout::blocked && !layouts_coincide(builder.value(id));
   };
@@ -180,11 +180,11 @@ bool pad(Builder& builder, const Step& step, const program::Pad& frame) {
   const bool given = fill != kNone;
   if (given) operands.push_back(builder.read(fill, Layout::plain));
   const std::size_t count_of_operands = operands.size();
-  builder.emit(make_own("fill", count_of_operands,
-                        [count, given](void* const* operand) {
-                          const float what = given ? *static_cast<const float*>(operand[1]) : 0.0F;
-                          std::fill_n(static_cast<float*>(operand[0]), count, what);
-                        }),
+  builder.emit(make_native("fill", count_of_operands,
+                           [count, given](void* const* operand) {
+                             const float what = given ? *static_cast<const float*>(operand[1]) : 0.0F;
+                             std::fill_n(static_cast<float*>(operand[0]), count, what);
+                           }),
                std::move(operands), Layout::plain);
   emit_copy(builder, {x.shape, strides_of(x.shape), strides, 4}, builder.read(step.inputs[0], Layout::plain),
             shifted(to, at, 4), Layout::plain);
@@ -236,12 +236,12 @@ bool build_resize(Builder& builder, const Step& step) {
   const Layout layout = builder.layout(y);
   const Shape from = physical(builder.value(x), layout);
   const Shape &from_shape = builder.value(x).shape, &to_shape = builder.value(y).shape;
-  builder.emit(
-      make_own("nearest", 2,
-               Enlarger{program::nearest_places(resize, from_shape, to_shape, 2),
-                        program::nearest_places(resize, from_shape, to_shape, 3), from[0] * from[1], from[2],
-                        from[3], layout == Layout::blocked ? block_size() : 1, builder.threads()}),
-      {builder.read(x, layout), builder.write(y, layout)}, layout);
+  builder.emit(make_native("nearest", 2,
+                           Enlarger{program::nearest_places(resize, from_shape, to_shape, 2),
+                                    program::nearest_places(resize, from_shape, to_shape, 3),
+                                    from[0] * from[1], from[2], from[3],
+                                    layout == Layout::blocked ? block_size() : 1, builder.threads()}),
+               {builder.read(x, layout), builder.write(y, layout)}, layout);
   return true;
 }
 
@@ -262,7 +262,7 @@ bool build_movement(Builder& builder, const Step& step) {
       builder.note_view(Layout::plain);
       return true;
     }
-    const Layout layout = is_level(x) ? Layout::plain : builder.layout(step.inputs[0]);
+    const Layout layout = is_int8(x) ? Layout::plain : builder.layout(step.inputs[0]);
     const bool same = layout == Layout::plain || layouts_coincide(x);
     builder.emit(same ? make_memcpy(bytes_in(x, Layout::plain)) : make_plain(x.shape, builder.threads()),
                  {builder.read(step.inputs[0], layout), builder.write(step.outputs[0], Layout::plain)},
@@ -272,4 +272,4 @@ bool build_movement(Builder& builder, const Step& step) {
   return false;
 }
 
-}  // namespace rdquant::runtime::onednn
+}  // namespace rdquant::runtime::native

@@ -18,7 +18,7 @@
 #include "runtime/native/team.hpp"
 
 namespace rdquant::runtime {
-namespace onednn {
+namespace native {
 namespace {
 
 using program::Program;
@@ -64,10 +64,10 @@ struct Span {
   bool shares;
 };
 
-class OnednnExecutable final : public Executable {
+class NativeExecutable final : public Executable {
  public:
   /// Packs weights with the caller's team.
-  OnednnExecutable(const Program& program, PhysicalPlan plan, int threads)
+  NativeExecutable(const Program& program, PhysicalPlan plan, int threads)
       : program_(program), plan_(std::move(plan)), threads_(threads), packed_(allocate(plan_.packed_bytes)) {
     for (std::size_t o = 0; o < plan_.ops.size(); ++o) {
       for (std::size_t i = 0; i < plan_.ops[o].operands.size(); ++i) {
@@ -206,9 +206,9 @@ class OnednnExecutable final : public Executable {
   std::vector<Context> free_;
 };
 
-class Onednn final : public Backend {
+class Native final : public Backend {
  public:
-  [[nodiscard]] std::string_view name() const override { return "onednn"; }
+  [[nodiscard]] std::string_view name() const override { return "native"; }
   [[nodiscard]] std::optional<std::string> unavailable() const override { return std::nullopt; }
   [[nodiscard]] std::unique_ptr<Executable> prepare(const Program& program,
                                                     const Options& options) const override {
@@ -223,15 +223,15 @@ class Onednn final : public Backend {
           " for activations, " + std::to_string(plan.packed_bytes) +
           " for packed weights; the memory limit is " + std::to_string(options.memory_limit));
     }
-    return std::make_unique<OnednnExecutable>(program, std::move(plan), threads);
+    return std::make_unique<NativeExecutable>(program, std::move(plan), threads);
   }
 };
 
 }  // namespace
-}  // namespace onednn
+}  // namespace native
 
-const Backend& onednn_backend() {
-  static const onednn::Onednn instance;
+const Backend& native_backend() {
+  static const native::Native instance;
   return instance;
 }
 

@@ -4,7 +4,7 @@
 #include "runtime/native/float_convolution.hpp"
 #include "runtime/native/loops.hpp"
 
-namespace rdquant::runtime::onednn {
+namespace rdquant::runtime::native {
 namespace {
 
 using program::kNone;
@@ -127,9 +127,9 @@ bool column_softmax(Builder& builder, const Step& step, const program::Softmax& 
   const std::int64_t inner = core::element_count({shape.begin() + axis + 1, shape.end()});
   if (softmax.logarithm || inner < 16) return false;
   const std::int64_t outer = core::element_count({shape.begin(), shape.begin() + axis});
-  const ColumnSoftmax work{own_kernels(), outer, shape[static_cast<std::size_t>(axis)], inner,
+  const ColumnSoftmax work{float_kernels(), outer, shape[static_cast<std::size_t>(axis)], inner,
                            builder.threads()};
-  builder.emit(make_own("columns " + std::string(core::isa_name(own_kernels().isa)), 2, work),
+  builder.emit(make_native("columns " + std::string(core::isa_name(float_kernels().isa)), 2, work),
                {builder.read(step.inputs[0], Layout::plain), builder.write(step.outputs[0], Layout::plain)},
                Layout::plain);
   return true;
@@ -168,4 +168,4 @@ bool build_normalization(Builder& builder, const Step& step) {
   return false;
 }
 
-}  // namespace rdquant::runtime::onednn
+}  // namespace rdquant::runtime::native

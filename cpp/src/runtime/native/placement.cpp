@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <limits>
 
-namespace rdquant::runtime::onednn {
+namespace rdquant::runtime::native {
 namespace {
 
 using program::kNone;
@@ -62,32 +62,32 @@ class Placer {
   }
 
   void choose_layout(const Step& step) {
-    if (!all_float(program_, step)) return choose_level_layout(step);
+    if (!all_float(program_, step)) return choose_int8_layout(step);
     for (const ValueId id : step.outputs) {
       if (id != kNone && is_image(value(id)) && makes_blocks(step)) layout(id) = Layout::blocked;
     }
   }
 
-  [[nodiscard]] bool is_level_image(ValueId id) const {
-    return id != kNone && is_level(value(id)) && value(id).shape.size() == 4;
+  [[nodiscard]] bool is_int8_image(ValueId id) const {
+    return id != kNone && is_int8(value(id)) && value(id).shape.size() == 4;
   }
 
   /// Levels of images go channels last from where they are made; numbers made of them in blocks, where
   /// convolutions read them.
-  void choose_level_layout(const Step& step) {
+  void choose_int8_layout(const Step& step) {
     const auto& operation = step.operation;
     const ValueId out = step.outputs.empty() ? kNone : step.outputs[0];
     if (out == kNone) return;
-    if (is_level_image(out)) {
-      const bool starts = std::holds_alternative<program::LevelConvolution>(operation) ||
+    if (is_int8_image(out)) {
+      const bool starts = std::holds_alternative<program::Int8Convolution>(operation) ||
                           std::holds_alternative<program::Quantize>(operation) ||
                           std::holds_alternative<program::DynamicQuantize>(operation);
       if (!starts && !keeps_channels_last(step)) return;
       for (const ValueId id : step.outputs) {
-        if (is_level_image(id)) layout(id) = Layout::channels_last;
+        if (is_int8_image(id)) layout(id) = Layout::channels_last;
       }
     } else if (is_image(value(out))) {
-      const bool made = std::holds_alternative<program::LevelConvolution>(operation);
+      const bool made = std::holds_alternative<program::Int8Convolution>(operation);
       const bool read = std::holds_alternative<program::Dequantize>(operation) && is_convolved(out);
       if (made || read) layout(out) = Layout::blocked;
     }
@@ -108,15 +108,15 @@ class Placer {
     if (!last(step.inputs[0])) return false;
     if (const auto* split = std::get_if<program::Split>(&operation))
       return split->axis == 1 && std::ranges::none_of(step.outputs, [](ValueId id) { return id == kNone; });
-    if (std::holds_alternative<program::LevelBinary>(operation))
+    if (std::holds_alternative<program::Int8Binary>(operation))
       return last(step.inputs[1]) && value(step.inputs[0]).shape == value(step.inputs[1]).shape;
     if (std::holds_alternative<program::Pool>(operation))
       return step.outputs.size() < 2 || step.outputs[1] == kNone;
-    if (std::holds_alternative<program::Resize>(operation)) return is_level_resize(program_, step);
+    if (std::holds_alternative<program::Resize>(operation)) return is_int8_resize(program_, step);
     if (const auto* pad = std::get_if<program::Pad>(&operation)) return is_frame(*pad);
     return std::holds_alternative<program::Slice>(operation) ||
            std::holds_alternative<program::Lookup>(operation) ||
-           std::holds_alternative<program::LevelPool>(operation);
+           std::holds_alternative<program::Int8Pool>(operation);
   }
 
   [[nodiscard]] bool is_blocked(ValueId id) { return id != kNone && layout(id) == Layout::blocked; }
@@ -331,8 +331,8 @@ std::size_t bytes_in(const Value& value, Layout layout) {
 
 bool layouts_coincide(const Value& value) {
   if (value.shape.size() != 4) return true;
-  if (is_level(value)) return value.shape[2] == 1 && value.shape[3] == 1 && value.shape[1] % kChannels == 0;
+  if (is_int8(value)) return value.shape[2] == 1 && value.shape[3] == 1 && value.shape[1] % kChannels == 0;
   return value.shape[2] == 1 && value.shape[3] == 1 && value.shape[1] % block_size() == 0;
 }
 
-}  // namespace rdquant::runtime::onednn
+}  // namespace rdquant::runtime::native

@@ -6,7 +6,7 @@
 #include "runtime/native/memory.hpp"
 #include "runtime/native/predicates.hpp"
 
-namespace rdquant::runtime::onednn {
+namespace rdquant::runtime::native {
 
 /// In which layout every value is made, and which values share memory: reshapes and splits are views, the
 /// parts of a concatenation are made where it lies, additions and activations overwrite what dies there.
@@ -32,4 +32,4 @@ struct Placement {
 /// True where both layouts are the same bytes: one pixel and whole blocks, or not four axes.
 [[nodiscard]] bool layouts_coincide(const program::Value& value);
 
-}  // namespace rdquant::runtime::onednn
+}  // namespace rdquant::runtime::native

@@ -1,6 +1,6 @@
 #include "runtime/native/builder.hpp"
 
-namespace rdquant::runtime::onednn {
+namespace rdquant::runtime::native {
 namespace {
 
 using program::Step;
@@ -51,4 +51,4 @@ bool build_mean(Builder& builder, const Step& step) {
   return true;
 }
 
-}  // namespace rdquant::runtime::onednn
+}  // namespace rdquant::runtime::native

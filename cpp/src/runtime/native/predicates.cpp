@@ -5,7 +5,7 @@
 #include "rdquant/program/evaluate.hpp"
 #include "runtime/native/memory.hpp"
 
-namespace rdquant::runtime::onednn {
+namespace rdquant::runtime::native {
 
 using program::kNone;
 using program::Program;
@@ -31,7 +31,7 @@ bool all_float(const Program& program, const Step& step) {
          std::all_of(step.outputs.begin(), step.outputs.end(), check);
 }
 
-bool is_level(const Value& value) { return value.dtype == core::DType::u8 || value.dtype == core::DType::i8; }
+bool is_int8(const Value& value) { return value.dtype == core::DType::u8 || value.dtype == core::DType::i8; }
 
 bool is_frame(const program::Pad& pad) {
   const auto whole = [](std::int64_t n) { return n >= 0; };
@@ -39,7 +39,7 @@ bool is_frame(const program::Pad& pad) {
          std::ranges::all_of(pad.ends, whole);
 }
 
-bool is_level_resize(const Program& program, const Step& step) {
+bool is_int8_resize(const Program& program, const Step& step) {
   const auto* resize = std::get_if<program::Resize>(&step.operation);
   if (resize == nullptr || resize->mode != program::ResizeMode::nearest) return false;
   if (resize->coordinates == program::Coordinates::crop_and_resize) return false;
@@ -113,4 +113,4 @@ bool is_plain_unary(const Program& program, const Step& step) {
          core::element_count(value_of(program, step.outputs[0]).shape) > 0;
 }
 
-}  // namespace rdquant::runtime::onednn
+}  // namespace rdquant::runtime::native

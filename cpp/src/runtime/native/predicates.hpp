@@ -3,18 +3,18 @@
 #include "rdquant/program/program.hpp"
 
 /// What this backend asks of values and steps before it chooses layouts and kernels.
-namespace rdquant::runtime::onednn {
+namespace rdquant::runtime::native {
 
 [[nodiscard]] const program::Value& value_of(const program::Program& program, program::ValueId id);
 /// True where every input and output that is there is float32.
 [[nodiscard]] bool all_float(const program::Program& program, const program::Step& step);
 
 /// True for levels of 8 bits.
-[[nodiscard]] bool is_level(const program::Value& value);
+[[nodiscard]] bool is_int8(const program::Value& value);
 /// True for a Pad with one number that crops nothing.
 [[nodiscard]] bool is_frame(const program::Pad& pad);
 /// True for a Resize of levels that repeats every pixel as often.
-[[nodiscard]] bool is_level_resize(const program::Program& program, const program::Step& step);
+[[nodiscard]] bool is_int8_resize(const program::Program& program, const program::Step& step);
 
 /// True for a window of average or maximum on four axes of float32 that oneDNN computes as we define it.
 [[nodiscard]] bool is_plain_pool(const program::Program& program, const program::Step& step);
@@ -25,4 +25,4 @@ namespace rdquant::runtime::onednn {
 /// True for a float32 function that oneDNN has.
 [[nodiscard]] bool is_plain_unary(const program::Program& program, const program::Step& step);
 
-}  // namespace rdquant::runtime::onednn
+}  // namespace rdquant::runtime::native

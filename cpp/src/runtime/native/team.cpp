@@ -14,7 +14,7 @@
 #include <thread>
 #include <utility>
 
-namespace rdquant::runtime::onednn {
+namespace rdquant::runtime::native {
 namespace {
 
 /// Tells the processor that this thread waits for another.
@@ -199,4 +199,4 @@ void lead(int threads, const void* body, Leading call) {
   if (failure) std::rethrow_exception(failure);
 }
 
-}  // namespace rdquant::runtime::onednn
+}  // namespace rdquant::runtime::native

@@ -2,7 +2,7 @@
 
 #include <cstdint>
 
-namespace rdquant::runtime::onednn {
+namespace rdquant::runtime::native {
 
 /// While this lives, OpenMP regions of this thread have so many threads; awake at first, each on a processor
 /// of its own where the machine has so many. A thread that wakes is now and then put behind the very thread
@@ -40,4 +40,4 @@ void lead(int threads, const Body& body) {
   lead(threads, &body, [](const void* b) { (*static_cast<const Body*>(b))(); });
 }
 
-}  // namespace rdquant::runtime::onednn
+}  // namespace rdquant::runtime::native

@@ -11,7 +11,7 @@ alignas(64) constexpr float kZeros[kBlock] = {};
 
 // How the sums of one convolution become its output. `low` and `high` clamp in registers; every other
 // activation runs over the tile after it was stored, while it is in the first cache.
-struct Finish {
+struct Epilogue {
   const ConvArgs* args;
   float low, high;
   Index plane;  // floats from one block of channels to the next
@@ -21,47 +21,48 @@ struct Finish {
   bool zero_pad;  // padding lanes have to be cleared
 };
 
-inline Finish make_finish(const ConvShape& shape, const ConvArgs& args) {
+inline Epilogue make_epilogue(const ConvShape& shape, const ConvArgs& args) {
   const Activation& f = args.activation;
-  Finish finish = {&args,
-                   -__builtin_inff(),
-                   __builtin_inff(),
-                   shape.oh() * shape.ow() * kBlock,
-                   shape.k,
-                   false,
-                   false,
-                   false,
-                   false};
-  if (f.function == Function::relu) finish.low = 0.0f;
+  Epilogue epilogue = {&args,
+                       -__builtin_inff(),
+                       __builtin_inff(),
+                       shape.oh() * shape.ow() * kBlock,
+                       shape.k,
+                       false,
+                       false,
+                       false,
+                       false};
+  if (f.function == Function::relu) epilogue.low = 0.0f;
   if (f.function == Function::clip) {
-    finish.low = f.alpha;
-    finish.high = f.beta;
+    epilogue.low = f.alpha;
+    epilogue.high = f.beta;
   }
-  finish.heavy = f.function != Function::none && f.function != Function::relu && f.function != Function::clip;
-  finish.add_first = args.residual != nullptr && !args.residual_last;
-  finish.add_last = args.residual != nullptr && args.residual_last;
-  finish.zero_pad = shape.k % kBlock != 0 && !keeps_zero(f);
-  return finish;
+  epilogue.heavy =
+      f.function != Function::none && f.function != Function::relu && f.function != Function::clip;
+  epilogue.add_first = args.residual != nullptr && !args.residual_last;
+  epilogue.add_last = args.residual != nullptr && args.residual_last;
+  epilogue.zero_pad = shape.k % kBlock != 0 && !keeps_zero(f);
+  return epilogue;
 }
 
 // The rest of the work on `pixels` stored pixels of channel block `block`.
-[[gnu::noinline]] void finish_stored(const Finish& finish, float* dst, const float* residual, Index pixels,
-                                     Index block) {
-  const Activation& f = finish.args->activation;
+[[gnu::noinline]] void store_with_table(const Epilogue& epilogue, float* dst, const float* residual,
+                                        Index pixels, Index block) {
+  const Activation& f = epilogue.args->activation;
   if (f.function == Function::prelu) {
     const Vec slope = load(f.slopes + block * kBlock);
     for (Index i = 0; i < pixels * kBlock; i += kBlock) {
       const Vec x = load(dst + i);
       store(dst + i, if_negative(x, slope * x, x));
     }
-  } else if (finish.heavy) {
+  } else if (epilogue.heavy) {
     apply_all(f, dst, dst, pixels * kBlock);
   }
-  if (finish.zero_pad && (block + 1) * kBlock > finish.k) {
-    const Index real = finish.k - block * kBlock;
+  if (epilogue.zero_pad && (block + 1) * kBlock > epilogue.k) {
+    const Index real = epilogue.k - block * kBlock;
     for (Index i = 0; i < pixels * kBlock; i += kBlock) store(dst + i, load_some(dst + i, real));
   }
-  if (finish.add_last) {
+  if (epilogue.add_last) {
     for (Index i = 0; i < pixels * kBlock; i += kBlock) store(dst + i, load(dst + i) + load(residual + i));
   }
 }
@@ -69,32 +70,32 @@ inline Finish make_finish(const ConvShape& shape, const ConvArgs& args) {
 // Stores a tile of P pixels × N channel blocks from the pixel `skip` on. dst and residual are at its first
 // pixel.
 template <int P, int N>
-[[gnu::always_inline]] inline void finish_tile(const Finish& finish, const Vec (&sums)[P][N], float* dst,
-                                               const float* residual, Index skip, Index block) {
-  const Vec low = splat(finish.low);
-  const Vec high = splat(finish.high);
+[[gnu::always_inline]] inline void store_tile(const Epilogue& epilogue, const Vec (&sums)[P][N], float* dst,
+                                              const float* residual, Index skip, Index block) {
+  const Vec low = splat(epilogue.low);
+  const Vec high = splat(epilogue.high);
   const auto put = [&](auto more) __attribute__((always_inline)) {
     for_each<N>([&](auto n) __attribute__((always_inline)) {
       for_each<P>([&](auto p) __attribute__((always_inline)) {
-        const Index at = n * finish.plane + p * kBlock;
+        const Index at = n * epilogue.plane + p * kBlock;
         Vec x = sums[p][n];
         if constexpr (decltype(more)::value) {
           if (p < skip) return;
-          if (finish.add_first) x = x + load(residual + at);
+          if (epilogue.add_first) x = x + load(residual + at);
         }
         store(dst + at, clamp(x, low, high));
       });
     });
   };
-  if (skip == 0 && !finish.add_first) {
+  if (skip == 0 && !epilogue.add_first) {
     put(std::false_type{});
   } else {
     put(std::true_type{});
   }
-  if (finish.heavy || finish.zero_pad || finish.add_last) {
+  if (epilogue.heavy || epilogue.zero_pad || epilogue.add_last) {
     for (Index n = 0; n < N; ++n) {
-      const Index at = n * finish.plane + skip * kBlock;
-      finish_stored(finish, dst + at, finish.add_last ? residual + at : nullptr, P - skip, block + n);
+      const Index at = n * epilogue.plane + skip * kBlock;
+      store_with_table(epilogue, dst + at, epilogue.add_last ? residual + at : nullptr, P - skip, block + n);
     }
   }
 }

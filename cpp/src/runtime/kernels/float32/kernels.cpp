@@ -9,11 +9,11 @@ namespace rdquant::runtime::kernels {
 namespace {
 
 Kernels join(core::Isa isa, const std::array<ConvolutionTable, 3>& methods,
-             decltype(Kernels::first_pooled) first_pooled, const LayerTable& layers) {
+             decltype(Kernels::few_channels_pooled) few_channels_pooled, const LayerTable& layers) {
   return {.isa = isa,
           .block = layers.block,
           .convolutions = methods,
-          .first_pooled = first_pooled,
+          .few_channels_pooled = few_channels_pooled,
           .pool = layers.pool,
           .global_average = layers.global_average,
           .unary = layers.unary,
@@ -52,16 +52,17 @@ const Kernels& kernels(core::Isa isa) {
   }
 #if defined(__x86_64__)
   static const Kernels avx2_kernels =
-      join(core::Isa::avx2, {avx2::depthwise, avx2::first, avx2::dense}, avx2::first_pooled, avx2::layers);
+      join(core::Isa::avx2, {avx2::depthwise, avx2::few_channels, avx2::dense}, avx2::few_channels_pooled,
+           avx2::layers);
   static const Kernels avx512_kernels =
-      join(core::Isa::avx512, {avx512::depthwise, avx512::first, avx512::dense}, avx512::first_pooled,
-           avx512::layers);
+      join(core::Isa::avx512, {avx512::depthwise, avx512::few_channels, avx512::dense},
+           avx512::few_channels_pooled, avx512::layers);
   if (isa == core::Isa::avx512) return avx512_kernels;
   if (isa == core::Isa::avx2) return avx2_kernels;
 #endif
   static const Kernels baseline_kernels =
-      join(core::Isa::baseline, {baseline::depthwise, baseline::first, baseline::dense},
-           baseline::first_pooled, baseline::layers);
+      join(core::Isa::baseline, {baseline::depthwise, baseline::few_channels, baseline::dense},
+           baseline::few_channels_pooled, baseline::layers);
   return baseline_kernels;
 }
 

@@ -64,9 +64,9 @@ struct ConvShape {
 };
 
 enum class ConvMethod {
-  depthwise,  ///< c = k = groups; blocked → blocked
-  first,      ///< groups = 1, at most 4 channels; plain → blocked
-  dense,      ///< blocked → blocked; c and k of a group (or of a few whole groups together) fill whole blocks
+  depthwise,     ///< c = k = groups; blocked → blocked
+  few_channels,  ///< groups = 1, at most 4 channels; plain → blocked
+  dense,  ///< blocked → blocked; c and k of a group (or of a few whole groups together) fill whole blocks
 };
 
 /// How one convolution is run; made by Kernels::plan.
@@ -109,7 +109,7 @@ struct PoolShape {
   bool count_pad = false;  ///< average: padding counts as zeros in the divisor
 };
 
-/// Rows of a window that first_pooled takes.
+/// Rows of a window that few_channels_pooled takes.
 inline constexpr Index kPooledRows = 8;
 
 enum class Binary { add, sub, mul, div, min, max, prelu };  ///< prelu(a, b) = a < 0 ? a·b : a
@@ -155,12 +155,12 @@ struct Kernels {
     return convolutions[static_cast<std::size_t>(method)];
   }
 
-  /// Maxima over windows (not dilated, at most kPooledRows high) of what ConvMethod::first gives, which is
+  /// Maxima over windows (not dilated, at most kPooledRows high) of what ConvMethod::few_channels gives, which is
   /// never stored as a whole; `pool` has the convolution's output as its image, args.residual is null.
   /// `scratch`: plan.blocks·kh·w·B floats of the caller's own. Items: n·⌈⌈k/B⌉/plan.blocks⌉·oh; neighbours
   /// share rows.
-  void (*first_pooled)(const ConvPlan& plan, const ConvArgs& args, const PoolShape& pool, float* scratch,
-                       Index begin, Index end);
+  void (*few_channels_pooled)(const ConvPlan& plan, const ConvArgs& args, const PoolShape& pool,
+                              float* scratch, Index begin, Index end);
   /// Items: n·⌈c/B⌉·oh. Windows without any pixel of the image give 0.
   void (*pool)(const PoolShape& shape, const float* src, Index src_image, float* dst, Index dst_image,
                Index begin, Index end);

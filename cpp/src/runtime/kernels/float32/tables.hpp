@@ -22,11 +22,11 @@ struct LayerTable {
   decltype(Kernels::copy_rows) copy_rows;
 };
 
-#define RDQUANT_TABLES(isa)                                  \
-  namespace isa {                                            \
-  extern const ConvolutionTable depthwise, first, dense;     \
-  extern const decltype(Kernels::first_pooled) first_pooled; \
-  extern const LayerTable layers;                            \
+#define RDQUANT_TABLES(isa)                                                \
+  namespace isa {                                                          \
+  extern const ConvolutionTable depthwise, few_channels, dense;            \
+  extern const decltype(Kernels::few_channels_pooled) few_channels_pooled; \
+  extern const LayerTable layers;                                          \
   }
 RDQUANT_TABLES(baseline)
 RDQUANT_TABLES(avx2)

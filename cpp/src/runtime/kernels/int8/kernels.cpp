@@ -8,15 +8,15 @@
 namespace rdquant::runtime::kernels {
 namespace {
 
-IntegerKernels join(core::Isa isa, const char* name, const IntegerConvolutionTable& convolution,
-                    const IntegerLayerTable& layers) {
+Int8Kernels join(core::Isa isa, const char* name, const Int8ConvolutionTable& convolution,
+                 const Int8LayerTable& layers) {
   return {.isa = isa,
           .name = name,
           .block = convolution.block,
           .plan = convolution.plan,
           .pack = convolution.pack,
           .convolve = convolution.run,
-          .extremes = layers.extremes,
+          .min_max = layers.min_max,
           .quantize = layers.quantize,
           .quantize_plain = layers.quantize_plain,
           .quantize_blocked = layers.quantize_blocked,
@@ -32,11 +32,11 @@ IntegerKernels join(core::Isa isa, const char* name, const IntegerConvolutionTab
 
 #if defined(__x86_64__)
 /// With what lies beyond the common AVX-512: VNNI (Cascade Lake, Zen 4 and later), VBMI (Ice Lake, Zen 4).
-IntegerKernels best_avx512() {
+Int8Kernels best_avx512() {
   const bool vnni = __builtin_cpu_supports("avx512vnni") != 0;
-  IntegerKernels kernels =
-      vnni ? join(core::Isa::avx512, "avx512vnni", avx512vnni::integer_convolution, avx512::integer_layers)
-           : join(core::Isa::avx512, "avx512", avx512::integer_convolution, avx512::integer_layers);
+  Int8Kernels kernels =
+      vnni ? join(core::Isa::avx512, "avx512vnni", avx512vnni::int8_convolution, avx512::int8_layers)
+           : join(core::Isa::avx512, "avx512", avx512::int8_convolution, avx512::int8_layers);
   if (__builtin_cpu_supports("avx512vbmi") != 0) kernels.lookup = avx512vbmi::lookup;
   return kernels;
 }
@@ -56,23 +56,23 @@ bool measures(const Activation& activation) {
   }
 }
 
-const IntegerKernels& integer_kernels(core::Isa isa) {
+const Int8Kernels& int8_kernels(core::Isa isa) {
   if (isa > core::available_isa()) {
     throw core::InvalidArgument("kernels for " + std::string(core::isa_name(isa)) +
                                 " asked: this processor offers " +
                                 std::string(core::isa_name(core::available_isa())));
   }
 #if defined(__x86_64__)
-  static const IntegerKernels avx2_kernels =
-      join(core::Isa::avx2, "avx2", avx2::integer_convolution, avx2::integer_layers);
+  static const Int8Kernels avx2_kernels =
+      join(core::Isa::avx2, "avx2", avx2::int8_convolution, avx2::int8_layers);
   if (isa == core::Isa::avx512) {
-    static const IntegerKernels avx512_kernels = best_avx512();
+    static const Int8Kernels avx512_kernels = best_avx512();
     return avx512_kernels;
   }
   if (isa == core::Isa::avx2) return avx2_kernels;
 #endif
-  static const IntegerKernels baseline_kernels =
-      join(core::Isa::baseline, "baseline", baseline::integer_convolution, baseline::integer_layers);
+  static const Int8Kernels baseline_kernels =
+      join(core::Isa::baseline, "baseline", baseline::int8_convolution, baseline::int8_layers);
   return baseline_kernels;
 }
 

@@ -17,7 +17,7 @@ namespace rdquant::runtime::kernels {
 
 /// Sum of two arrays of levels: clamp(round((a − a_zero)·a_scale + (b − b_zero)·b_scale) + zero, low, high);
 /// and of products: clamp(round((a − a_zero)·(b − b_zero)·a_scale) + zero, low, high).
-struct LevelSum {
+struct Int8Sum {
   float a_scale = 1, b_scale = 1;
   std::int32_t a_zero = 0, b_zero = 0, zero = 0, low = 0, high = 255;
   bool a_signed = false, b_signed = false;  ///< int8
@@ -27,9 +27,9 @@ struct LevelSum {
 /// the two multipliers first) + float_bias[k]. Into levels: q = clamp(round(activation(v)·scale) + zero, low,
 /// high); then, where given, q = table[byte of q]; then, where given, the sum of q (as a) and the residual
 /// (as b). Into float32: y = activation(v + residual), or activation(v) + residual where `residual_last`.
-/// Where `quantum` is not 0, levels are made of that y instead: q = clamp(round(y / quantum) + zero, low,
+/// Where `out_scale` is not 0, levels are made of that y instead: q = clamp(round(y / out_scale) + zero, low,
 /// high).
-struct IntegerFinish {
+struct Int8Epilogue {
   const float* multipliers = nullptr;  ///< padded to whole blocks
   float multiplier = 1;                ///< 1 but for ranges known at run time only
   const float* float_bias = nullptr;   ///< padded to whole blocks; or null
@@ -39,39 +39,39 @@ struct IntegerFinish {
   const std::uint8_t* table = nullptr;     ///< 256 entries, or null
   const std::uint8_t* residual = nullptr;  ///< levels, or null
   Index residual_image = 0, residual_pixel = 0;
-  LevelSum sum;  ///< its `a` is as signed as low is negative, where a table is not given
+  Int8Sum sum;  ///< its `a` is as signed as low is negative, where a table is not given
   const float* float_residual = nullptr;  ///< blocked like the destination, or null; may be dst
   Index float_residual_image = 0;
   bool residual_last = false;
   bool to_float = false;
-  /// Of float32 results `extremes` alone are kept: dst is not looked at. This and `quantum` are for
+  /// Of float32 results `min_max` alone are kept: dst is not looked at. This and `out_scale` are for
   /// activations that measures() allows, without a residual.
   bool measured = false;
-  float quantum = 0;  ///< of levels (uint8); or 0
+  float out_scale = 0;  ///< of levels (uint8); or 0
   /// Of float32 results, or null: block numbers not above, and block numbers not below, those of each lane;
   /// updated with what is stored. For the caller's own thread.
-  float* extremes = nullptr;
+  float* min_max = nullptr;
 };
 
 /// Whether float32 results may be measured only, and made levels: the activation is a clamp that keeps 0.
 [[nodiscard]] bool measures(const Activation& activation);
 
-struct IntegerConvArgs {
+struct Int8ConvArgs {
   const std::uint8_t* src = nullptr;
   Index src_image = 0, src_pixel = 0;
   bool src_signed = false;
   std::int32_t src_zero = 0;           ///< the level that stands for 0, that of the padding too
   const std::byte* weights = nullptr;  ///< packed; aligned to 64 bytes
   const std::int32_t* bias = nullptr;  ///< added to the sums; padded with zeros to whole blocks; or null
-  void* dst = nullptr;                 ///< levels channels last, or float32 blocked where finish.to_float
+  void* dst = nullptr;                 ///< levels channels last, or float32 blocked where epilogue.to_float
   Index dst_image = 0,
         dst_pixel = 0;  ///< bytes; for float32 dst_image counts floats, dst_pixel is not looked at
-  IntegerFinish finish;
+  Int8Epilogue epilogue;
 };
 
 /// How one convolution of levels is run. Levels of weights are int8, all from −128 to 127 allowed, 0 stands
 /// for 0.
-struct IntegerPlan {
+struct Int8Plan {
   ConvShape shape;
   bool depthwise = false;
   Index pixels = 1, blocks = 1, tiles = 1;
@@ -87,23 +87,22 @@ struct IntegerPlan {
 };
 
 /// The kernels of one instruction set for levels.
-struct IntegerKernels {
+struct Int8Kernels {
   core::Isa isa;
   const char* name;  ///< as plans say it: "avx512vnni", "avx512", "avx2", "baseline"
   Index block;       ///< lanes of a block of filters; that of Kernels for the same isa
 
   /// Any shape that Kernels::plan allows (c and k need not be multiples of anything). `threads`: that share
   /// the items in ranges of one size.
-  IntegerPlan (*plan)(const ConvShape& shape, Index threads);
+  Int8Plan (*plan)(const ConvShape& shape, Index threads);
   /// From plain [k][c/groups][kh][kw]. Items: plan.pack_items.
-  void (*pack)(const IntegerPlan& plan, const std::int8_t* weights, std::byte* packed, Index begin,
-               Index end);
+  void (*pack)(const Int8Plan& plan, const std::int8_t* weights, std::byte* packed, Index begin, Index end);
   /// Items: plan.items.
-  void (*convolve)(const IntegerPlan& plan, const IntegerConvArgs& args, Index begin, Index end);
+  void (*convolve)(const Int8Plan& plan, const Int8ConvArgs& args, Index begin, Index end);
 
   /// Least and greatest of [begin, end), each compared with what *low and *high hold already, which are
   /// numbers; what is not a number is passed over, −0 becomes 0.
-  void (*extremes)(const float* src, Index begin, Index end, float* low, float* high);
+  void (*min_max)(const float* src, Index begin, Index end, float* low, float* high);
   /// q = clamp(round(x / scale) + zero, low, high) for [begin, end); the same bytes for int8.
   void (*quantize)(const float* src, std::uint8_t* dst, float scale, std::int32_t zero, std::int32_t low,
                    std::int32_t high, Index begin, Index end);
@@ -129,9 +128,9 @@ struct IntegerKernels {
   void (*lookup)(const std::uint8_t* table, const std::uint8_t* src, std::uint8_t* dst, Index begin,
                  Index end);
   /// Sums and products of levels; dst may be a or b.
-  void (*add)(const LevelSum& sum, const std::uint8_t* a, const std::uint8_t* b, std::uint8_t* dst,
+  void (*add)(const Int8Sum& sum, const std::uint8_t* a, const std::uint8_t* b, std::uint8_t* dst,
               Index begin, Index end);
-  void (*multiply)(const LevelSum& sum, const std::uint8_t* a, const std::uint8_t* b, std::uint8_t* dst,
+  void (*multiply)(const Int8Sum& sum, const std::uint8_t* a, const std::uint8_t* b, std::uint8_t* dst,
                    Index begin, Index end);
   /// Windows over images channels last, all of one layout (`pool` as Kernels::pool takes it); int8 where
   /// `is_signed`. Maximum; or average: clamp(round(Σ(q − src_zero)·(scale / count)) + zero, low, high), the
@@ -155,6 +154,6 @@ struct IntegerKernels {
 
 /// The best kernels for `isa` that this processor runs: with VNNI instructions where it has them and `isa` is
 /// avx512.
-[[nodiscard]] const IntegerKernels& integer_kernels(core::Isa isa);
+[[nodiscard]] const Int8Kernels& int8_kernels(core::Isa isa);
 
 }  // namespace rdquant::runtime::kernels

@@ -5,43 +5,43 @@
 /// What the leaf files for levels define, one table per family.
 namespace rdquant::runtime::kernels {
 
-struct IntegerConvolutionTable {
+struct Int8ConvolutionTable {
   Index block;
-  decltype(IntegerKernels::plan) plan;
-  decltype(IntegerKernels::pack) pack;
-  decltype(IntegerKernels::convolve) run;
+  decltype(Int8Kernels::plan) plan;
+  decltype(Int8Kernels::pack) pack;
+  decltype(Int8Kernels::convolve) run;
 };
 
-struct IntegerLayerTable {
-  decltype(IntegerKernels::extremes) extremes;
-  decltype(IntegerKernels::quantize) quantize;
-  decltype(IntegerKernels::quantize_plain) quantize_plain;
-  decltype(IntegerKernels::quantize_blocked) quantize_blocked;
-  decltype(IntegerKernels::dequantize) dequantize;
-  decltype(IntegerKernels::dequantize_plain) dequantize_plain;
-  decltype(IntegerKernels::dequantize_blocked) dequantize_blocked;
-  decltype(IntegerKernels::lookup) lookup;
-  decltype(IntegerKernels::add) add;
-  decltype(IntegerKernels::multiply) multiply;
-  decltype(IntegerKernels::pool) pool;
-  decltype(IntegerKernels::resize) resize;
+struct Int8LayerTable {
+  decltype(Int8Kernels::min_max) min_max;
+  decltype(Int8Kernels::quantize) quantize;
+  decltype(Int8Kernels::quantize_plain) quantize_plain;
+  decltype(Int8Kernels::quantize_blocked) quantize_blocked;
+  decltype(Int8Kernels::dequantize) dequantize;
+  decltype(Int8Kernels::dequantize_plain) dequantize_plain;
+  decltype(Int8Kernels::dequantize_blocked) dequantize_blocked;
+  decltype(Int8Kernels::lookup) lookup;
+  decltype(Int8Kernels::add) add;
+  decltype(Int8Kernels::multiply) multiply;
+  decltype(Int8Kernels::pool) pool;
+  decltype(Int8Kernels::resize) resize;
 };
 
-#define RDQUANT_INTEGER_TABLES(isa)                         \
-  namespace isa {                                           \
-  extern const IntegerConvolutionTable integer_convolution; \
-  extern const IntegerLayerTable integer_layers;            \
+#define RDQUANT_INT8_TABLES(isa)                      \
+  namespace isa {                                     \
+  extern const Int8ConvolutionTable int8_convolution; \
+  extern const Int8LayerTable int8_layers;            \
   }
-RDQUANT_INTEGER_TABLES(baseline)
-RDQUANT_INTEGER_TABLES(avx2)
-RDQUANT_INTEGER_TABLES(avx512)
-#undef RDQUANT_INTEGER_TABLES
+RDQUANT_INT8_TABLES(baseline)
+RDQUANT_INT8_TABLES(avx2)
+RDQUANT_INT8_TABLES(avx512)
+#undef RDQUANT_INT8_TABLES
 
 namespace avx512vnni {
-extern const IntegerConvolutionTable integer_convolution;
+extern const Int8ConvolutionTable int8_convolution;
 }
 namespace avx512vbmi {
-extern const decltype(IntegerKernels::lookup) lookup;
+extern const decltype(Int8Kernels::lookup) lookup;
 }
 
 }  // namespace rdquant::runtime::kernels

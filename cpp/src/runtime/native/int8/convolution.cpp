@@ -8,30 +8,29 @@
 #include "runtime/native/int8/int8.hpp"
 #include "runtime/native/loops.hpp"
 
-namespace rdquant::runtime::onednn {
+namespace rdquant::runtime::native {
 namespace {
 
 using kernels::Index;
-using kernels::IntegerConvArgs;
-using kernels::IntegerPlan;
+using kernels::Int8ConvArgs;
+using kernels::Int8Plan;
+using program::Int8Convolution;
 using program::kNone;
-using program::LevelConvolution;
 using program::Step;
 using program::ValueId;
 
 /// Weights of levels in the kernel's own layout.
-class LevelPacker final : public Packer {
+class Int8Packer final : public Packer {
  public:
-  LevelPacker(const kernels::IntegerKernels& kernels, const IntegerPlan& plan)
-      : kernels_(kernels), plan_(plan) {}
+  Int8Packer(const kernels::Int8Kernels& kernels, const Int8Plan& plan) : kernels_(kernels), plan_(plan) {}
   void pack(const void* from, void* to) const override {
     kernels_.pack(plan_, static_cast<const std::int8_t*>(from), static_cast<std::byte*>(to), 0,
                   plan_.pack_items);
   }
 
  private:
-  const kernels::IntegerKernels& kernels_;
-  IntegerPlan plan_;
+  const kernels::Int8Kernels& kernels_;
+  Int8Plan plan_;
 };
 
 /// Words of 4 bytes, one per filter, zeros up to whole blocks; or one word for all of them.
@@ -60,57 +59,58 @@ Place pack_words(Builder& builder, ValueId id, std::int64_t filters) {
 
 /// The operands of a level convolution: src, weights, multipliers, dst, and after them those that are given.
 /// One that `quantizes` makes levels of its float32 results, of which it never stores any.
-struct LevelWork {
-  const kernels::IntegerKernels& kernels;
-  IntegerPlan plan;
-  IntegerConvArgs fixed;
+struct Int8Work {
+  const kernels::Int8Kernels& kernels;
+  Int8Plan plan;
+  Int8ConvArgs fixed;
   bool whole_bias = false, float_bias = false, residual = false, table = false, zero = false, scale = false,
-       extremes = false, quantizes = false;
+       min_max = false, quantizes = false;
   bool signed_zero = false;
   int threads = 1;
 
   void operator()(void* const* operand) const {
-    IntegerConvArgs args = fixed;
+    Int8ConvArgs args = fixed;
     args.src = static_cast<const std::uint8_t*>(operand[0]);
     args.weights = static_cast<const std::byte*>(operand[1]);
-    args.finish.multipliers = static_cast<const float*>(operand[2]);
+    args.epilogue.multipliers = static_cast<const float*>(operand[2]);
     args.dst = operand[3];
     operand += kFixed;
     if (whole_bias) args.bias = static_cast<const std::int32_t*>(*operand++);
-    if (float_bias) args.finish.float_bias = static_cast<const float*>(*operand++);
-    if (residual && args.finish.to_float) args.finish.float_residual = static_cast<const float*>(*operand++);
-    if (residual && !args.finish.to_float)
-      args.finish.residual = static_cast<const std::uint8_t*>(*operand++);
-    if (table) args.finish.table = static_cast<const std::uint8_t*>(*operand++);
-    if (zero) args.src_zero = level_at(*operand++, signed_zero);
-    if (scale) args.finish.multiplier = *static_cast<const float*>(*operand++);
-    if (!extremes) return run(args);
+    if (float_bias) args.epilogue.float_bias = static_cast<const float*>(*operand++);
+    if (residual && args.epilogue.to_float)
+      args.epilogue.float_residual = static_cast<const float*>(*operand++);
+    if (residual && !args.epilogue.to_float)
+      args.epilogue.residual = static_cast<const std::uint8_t*>(*operand++);
+    if (table) args.epilogue.table = static_cast<const std::uint8_t*>(*operand++);
+    if (zero) args.src_zero = int8_at(*operand++, signed_zero);
+    if (scale) args.epilogue.multiplier = *static_cast<const float*>(*operand++);
+    if (!min_max) return run(args);
     auto* const all = static_cast<float*>(*operand);
-    std::fill_n(all, kExtremes * static_cast<std::size_t>(threads), 0.0F);  // a range holds 0
+    std::fill_n(all, kMinMaxFloats * static_cast<std::size_t>(threads), 0.0F);  // a range holds 0
     share_ranked(plan.items, 1, threads, [&](Index begin, Index end, int rank) {
-      IntegerConvArgs own = args;
-      own.finish.extremes = all + static_cast<std::size_t>(rank) * kExtremes;
+      Int8ConvArgs own = args;
+      own.epilogue.min_max = all + static_cast<std::size_t>(rank) * kMinMaxFloats;
       kernels.convolve(plan, own, begin, end);
     });
     if (quantizes) make_levels(args, operand);
   }
 
  private:
-  void run(const IntegerConvArgs& args) const {
+  void run(const Int8ConvArgs& args) const {
     share(plan.items, 1, threads, [&](Index begin, Index end) { kernels.convolve(plan, args, begin, end); });
   }
 
-  /// The sums once more, now that the range of what comes of them is known. Operands: extremes, scale, zero.
-  void make_levels(IntegerConvArgs args, void* const* operand) const {
+  /// The sums once more, now that the range of what comes of them is known. Operands: min_max, scale, zero.
+  void make_levels(Int8ConvArgs args, void* const* operand) const {
     const auto [low, high] = range_of({operand, 1}, threads);
     const program::DynamicGrid grid = program::dynamic_grid(low, high);
     *static_cast<float*>(operand[1]) = grid.scale;
     *static_cast<std::uint8_t*>(operand[2]) = static_cast<std::uint8_t>(grid.zero);
-    args.finish.to_float = args.finish.measured = false;
-    args.finish.quantum = grid.scale;
-    args.finish.zero = grid.zero;
-    args.finish.low = 0;
-    args.finish.high = 255;
+    args.epilogue.to_float = args.epilogue.measured = false;
+    args.epilogue.out_scale = grid.scale;
+    args.epilogue.zero = grid.zero;
+    args.epilogue.low = 0;
+    args.epilogue.high = 255;
     run(args);
   }
 
@@ -118,41 +118,40 @@ struct LevelWork {
 };
 
 kernels::ConvShape shape_of(const Builder& builder, const Step& step) {
-  const auto& op = std::get<LevelConvolution>(step.operation);
+  const auto& op = std::get<Int8Convolution>(step.operation);
   return conv_shape_of(builder, step.inputs[0], step.inputs[1], op.window, op.groups);
 }
 
 /// Sizes and numbers; the addresses come with each run.
-IntegerConvArgs arguments_of(const Builder& builder, const Step& step,
-                             const kernels::Activation& activation) {
-  const auto& op = std::get<LevelConvolution>(step.operation);
+Int8ConvArgs arguments_of(const Builder& builder, const Step& step, const kernels::Activation& activation) {
+  const auto& op = std::get<Int8Convolution>(step.operation);
   const program::Value& x = builder.value(step.inputs[0]);
   const program::Value& y = builder.value(step.outputs[0]);
   const ValueId residual = program::input(step, 4);
-  IntegerConvArgs args;
+  Int8ConvArgs args;
   args.src_pixel = builder.pixel(step.inputs[0]);
   args.src_image = args.src_pixel * x.shape[2] * x.shape[3];
   args.src_signed = x.dtype == core::DType::i8;
   args.src_zero = op.x_zero;
-  kernels::IntegerFinish& finish = args.finish;
-  finish.activation = activation;
-  finish.scale = op.requantize.scale;
-  finish.zero = op.requantize.zero;
-  finish.low = op.requantize.low;
-  finish.high = op.requantize.high;
-  finish.residual_last = op.residual_last;
-  finish.to_float = y.dtype == core::DType::f32;
-  if (finish.to_float) {
+  kernels::Int8Epilogue& epilogue = args.epilogue;
+  epilogue.activation = activation;
+  epilogue.scale = op.requantize.scale;
+  epilogue.zero = op.requantize.zero;
+  epilogue.low = op.requantize.low;
+  epilogue.high = op.requantize.high;
+  epilogue.residual_last = op.residual_last;
+  epilogue.to_float = y.dtype == core::DType::f32;
+  if (epilogue.to_float) {
     args.dst_image = static_cast<Index>(bytes_in(y, Layout::blocked) / sizeof(float)) / y.shape[0];
-    finish.float_residual_image = args.dst_image;
+    epilogue.float_residual_image = args.dst_image;
     return args;
   }
   args.dst_pixel = builder.pixel(step.outputs[0]);
   args.dst_image = args.dst_pixel * y.shape[2] * y.shape[3];
   if (residual == kNone) return args;
-  finish.residual_pixel = builder.pixel(residual);
-  finish.residual_image = finish.residual_pixel * y.shape[2] * y.shape[3];
-  finish.sum = level_sum(op.sum, y, y);
+  epilogue.residual_pixel = builder.pixel(residual);
+  epilogue.residual_image = epilogue.residual_pixel * y.shape[2] * y.shape[3];
+  epilogue.sum = int8_sum(op.sum, y, y);
   return args;
 }
 
@@ -171,7 +170,7 @@ constexpr Index kFewProducts = 12;
 
 /// What makes levels of the convolution's results, where nobody else reads them and to find the sums twice,
 /// once for the range and once for the levels, is cheaper than to store numbers.
-const Step* quantizer_within(const Builder& builder, const Step& step, const IntegerPlan& plan) {
+const Step* quantizer_within(const Builder& builder, const Step& step, const Int8Plan& plan) {
   const ValueId y = step.outputs[0];
   const Step* const quantizer = quantizer_of(builder, y);
   if (quantizer == nullptr || program::input(step, 4) != kNone) return nullptr;
@@ -179,8 +178,8 @@ const Step* quantizer_within(const Builder& builder, const Step& step, const Int
   if (made.size() < 3 || std::ranges::find(made, kNone) != made.end() ||
       builder.layout(made[0]) != Layout::channels_last)
     return nullptr;
-  const auto& op = std::get<LevelConvolution>(step.operation);
-  if (!kernels::measures(*own_activation(op.requantize.activation))) return nullptr;
+  const auto& op = std::get<Int8Convolution>(step.operation);
+  if (!kernels::measures(*kernel_activation(op.requantize.activation))) return nullptr;
   const kernels::ConvShape& s = plan.shape;
   if (s.n * s.k * s.oh() * s.ow() * Index{sizeof(float)} <= kCached) return nullptr;
   if (plan.depthwise) return quantizer;
@@ -189,41 +188,41 @@ const Step* quantizer_within(const Builder& builder, const Step& step, const Int
 }
 
 /// The destination is that of `quantizer`'s levels.
-void set_levels(const Builder& builder, const Step& quantizer, LevelWork& work) {
-  const Lie lie = lie_of(builder, quantizer.outputs[0]);
-  work.quantizes = work.fixed.finish.measured = true;
-  work.fixed.dst_image = lie.image;
-  work.fixed.dst_pixel = lie.pixel;
+void set_levels(const Builder& builder, const Step& quantizer, Int8Work& work) {
+  const Int8Layout int8_layout = int8_layout_of(builder, quantizer.outputs[0]);
+  work.quantizes = work.fixed.epilogue.measured = true;
+  work.fixed.dst_image = int8_layout.image;
+  work.fixed.dst_pixel = int8_layout.pixel;
 }
 
-IntegerPlan plan_of(const Builder& builder, const Step& step) {
-  return level_kernels().plan(shape_of(builder, step), builder.threads());
+Int8Plan plan_of(const Builder& builder, const Step& step) {
+  return int8_kernels().plan(shape_of(builder, step), builder.threads());
 }
 
 }  // namespace
 
-bool build_level_convolution(Builder& builder, const Step& step) {
-  const auto* op = std::get_if<LevelConvolution>(&step.operation);
-  const kernels::Kernels& own = own_kernels();
+bool build_int8_convolution(Builder& builder, const Step& step) {
+  const auto* op = std::get_if<Int8Convolution>(&step.operation);
+  const kernels::Kernels& own = float_kernels();
   if (op == nullptr || own.block != block_size() || builder.value(step.inputs[0]).shape.size() != 4)
     return false;
-  const auto activation = own_activation(op->requantize.activation);
+  const auto activation = kernel_activation(op->requantize.activation);
   if (!activation || core::element_count(builder.value(step.outputs[0]).shape) == 0) return false;
   const kernels::ConvShape shape = shape_of(builder, step);
   if (shape.c == 0 || shape.k == 0 || shape.oh() < 1 || shape.ow() < 1) return false;
-  const kernels::IntegerKernels& kernels = level_kernels();
-  const IntegerPlan plan = plan_of(builder, step);
+  const kernels::Int8Kernels& kernels = int8_kernels();
+  const Int8Plan plan = plan_of(builder, step);
   const bool to_float = builder.value(step.outputs[0]).dtype == core::DType::f32;
   const Step* const within = to_float ? quantizer_within(builder, step, plan) : nullptr;
   const Layout made = to_float ? Layout::blocked : Layout::channels_last;
   const ValueId bias = program::input(step, 3), residual = program::input(step, 4),
                 table = program::input(step, 5), zero = program::input(step, 6),
                 scale = program::input(step, 7);
-  LevelWork work{kernels, plan, arguments_of(builder, step, *activation)};
+  Int8Work work{kernels, plan, arguments_of(builder, step, *activation)};
   work.threads = builder.threads();
   std::vector<Place> operands{builder.read(step.inputs[0], Layout::channels_last),
                               builder.pack(step.inputs[1], static_cast<std::size_t>(plan.bytes),
-                                           std::make_shared<LevelPacker>(kernels, plan)),
+                                           std::make_shared<Int8Packer>(kernels, plan)),
                               pack_words(builder, step.inputs[2], shape.k),
                               {}};
   if (bias != kNone) {
@@ -239,8 +238,8 @@ bool build_level_convolution(Builder& builder, const Step& step) {
   work.zero = zero != kNone;
   work.signed_zero = work.zero && builder.value(zero).dtype == core::DType::i8;
   work.scale = scale != kNone;
-  work.extremes = to_float && is_ranged(builder, step.outputs[0]);
-  if (work.extremes) operands.push_back(builder.make_extremes(step.outputs[0]));
+  work.min_max = to_float && is_ranged(builder, step.outputs[0]);
+  if (work.min_max) operands.push_back(builder.make_min_max(step.outputs[0]));
   std::string name = std::string(plan.depthwise ? "depthwise " : "dense ") + kernels.name;
   if (within != nullptr) {
     name += ", range and quantize";
@@ -253,9 +252,9 @@ bool build_level_convolution(Builder& builder, const Step& step) {
     operands[3] = builder.write(step.outputs[0], made);
   }
   const std::size_t count = operands.size();
-  builder.emit(make_own(name, count, std::move(work)), std::move(operands),
+  builder.emit(make_native(name, count, std::move(work)), std::move(operands),
                within == nullptr ? made : Layout::channels_last);
   return true;
 }
 
-}  // namespace rdquant::runtime::onednn
+}  // namespace rdquant::runtime::native

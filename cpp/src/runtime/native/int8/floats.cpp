@@ -8,11 +8,11 @@
 #include "runtime/native/int8/int8.hpp"
 #include "runtime/native/loops.hpp"
 
-namespace rdquant::runtime::onednn {
+namespace rdquant::runtime::native {
 namespace {
 
 using kernels::Index;
-using kernels::IntegerKernels;
+using kernels::Int8Kernels;
 using program::kNone;
 using program::Step;
 using program::Value;
@@ -22,7 +22,7 @@ using program::ValueId;
 struct GridOf {
   bool zero_given, is_signed;
   [[nodiscard]] float scale(const void* at) const { return *static_cast<const float*>(at); }
-  [[nodiscard]] std::int32_t zero(const void* at) const { return zero_given ? level_at(at, is_signed) : 0; }
+  [[nodiscard]] std::int32_t zero(const void* at) const { return zero_given ? int8_at(at, is_signed) : 0; }
 };
 
 /// Numbers and levels of one shape, with one scale for all: what both rules below need.
@@ -35,7 +35,7 @@ std::optional<Pair> pair_of(const Builder& builder, const Step& step, bool to_le
   const Pair pair{step.inputs[0], step.outputs[0], step.inputs[1], program::input(step, 2),
                   builder.value(to_levels ? step.outputs[0] : step.inputs[0])};
   const Value& numbers = builder.value(to_levels ? pair.from : pair.to);
-  const bool fits = is_level(pair.levels) && numbers.dtype == core::DType::f32 &&
+  const bool fits = is_int8(pair.levels) && numbers.dtype == core::DType::f32 &&
                     builder.value(pair.scale).dtype == core::DType::f32 &&
                     core::element_count(builder.value(pair.scale).shape) == 1 &&
                     core::element_count(pair.levels.shape) > 0;
@@ -49,7 +49,7 @@ void emit_pair(Builder& builder, const Pair& pair, const std::string& name, Layo
                               builder.write(pair.to, to)};
   operands.push_back(pair.zero == kNone ? operands[1] : builder.read(pair.zero, Layout::plain));
   const std::size_t count = operands.size();
-  builder.emit(make_own(name + level_kernels().name, count, std::move(work)), std::move(operands), to);
+  builder.emit(make_native(name + int8_kernels().name, count, std::move(work)), std::move(operands), to);
 }
 
 constexpr Index kPixels = 64;  // of an item of the kernels below
@@ -65,7 +65,7 @@ bool build_quantize(Builder& builder, const Step& step) {
   if (builder.layout(pair->to) != Layout::channels_last) {
     const Index count = core::element_count(pair->levels.shape);
     emit_pair(builder, *pair, "quantize ", Layout::plain, Layout::plain,
-              [&kernels = level_kernels(), grid, low, high, count, threads](void* const* operand) {
+              [&kernels = int8_kernels(), grid, low, high, count, threads](void* const* operand) {
                 share(count, kGrain, threads, [&](Index begin, Index end) {
                   kernels.quantize(static_cast<const float*>(operand[0]),
                                    static_cast<std::uint8_t*>(operand[2]), grid.scale(operand[1]),
@@ -75,18 +75,20 @@ bool build_quantize(Builder& builder, const Step& step) {
     return true;
   }
   const Layout from = builder.layout(pair->from);
-  const Lie lie = lie_of(builder, pair->to);
+  const Int8Layout int8_layout = int8_layout_of(builder, pair->to);
   const auto kernel =
-      from == Layout::blocked ? level_kernels().quantize_blocked : level_kernels().quantize_plain;
+      from == Layout::blocked ? int8_kernels().quantize_blocked : int8_kernels().quantize_plain;
   const auto image =
-      static_cast<Index>(bytes_in(builder.value(pair->from), from) / sizeof(float)) / lie.images;
+      static_cast<Index>(bytes_in(builder.value(pair->from), from) / sizeof(float)) / int8_layout.images;
   emit_pair(builder, *pair, "quantize ", from, Layout::channels_last,
-            [kernel, grid, low, high, lie, image, threads](void* const* operand) {
-              share(lie.images * kernels::divide(lie.area, kPixels), 1, threads, [&](Index begin, Index end) {
-                kernel(static_cast<const float*>(operand[0]), image, static_cast<std::uint8_t*>(operand[2]),
-                       lie.image, lie.pixel, lie.channels, lie.area, grid.scale(operand[1]),
-                       grid.zero(operand[3]), low, high, begin, end);
-              });
+            [kernel, grid, low, high, int8_layout, image, threads](void* const* operand) {
+              share(int8_layout.images * kernels::divide(int8_layout.area, kPixels), 1, threads,
+                    [&](Index begin, Index end) {
+                      kernel(static_cast<const float*>(operand[0]), image,
+                             static_cast<std::uint8_t*>(operand[2]), int8_layout.image, int8_layout.pixel,
+                             int8_layout.channels, int8_layout.area, grid.scale(operand[1]),
+                             grid.zero(operand[3]), low, high, begin, end);
+                    });
             });
   return true;
 }
@@ -96,12 +98,12 @@ namespace {
 /// Levels with the range of the data themselves: one pass finds it, if what made the data has not, another
 /// makes the levels.
 struct DynamicWork {
-  const IntegerKernels& kernels;
+  const Int8Kernels& kernels;
   Layout from, to;
-  Lie lie;
+  Int8Layout int8_layout;
   Index image, count;  ///< floats of an image, of all
   Index group;         ///< channels
-  std::size_t known;   ///< parts in which the extremes are there; 0: they are not
+  std::size_t known;   ///< parts in which the min_max are there; 0: they are not
   int threads;
 
   void operator()(void* const* operand) const {
@@ -115,11 +117,11 @@ struct DynamicWork {
   }
 
  private:
-  void find_range(const float* x, float* extremes) const {
-    std::fill_n(extremes, kExtremes * static_cast<std::size_t>(threads), 0.0F);
+  void find_range(const float* x, float* min_max) const {
+    std::fill_n(min_max, kMinMaxFloats * static_cast<std::size_t>(threads), 0.0F);
     share_ranked(count, kGrain, threads, [&](Index begin, Index end, int rank) {
-      float* const own = extremes + static_cast<std::size_t>(rank) * kExtremes;
-      kernels.extremes(x, begin, end, own, own + kernels.block);
+      float* const own = min_max + static_cast<std::size_t>(rank) * kMinMaxFloats;
+      kernels.min_max(x, begin, end, own, own + kernels.block);
     });
   }
 
@@ -131,15 +133,16 @@ struct DynamicWork {
       return;
     }
     const auto kernel = from == Layout::blocked ? kernels.quantize_blocked : kernels.quantize_plain;
-    const Index ranges = kernels::divide(lie.area, kPixels), groups = kernels::divide(lie.channels, group);
-    share(lie.images * groups * ranges, 1, threads, [&](Index begin, Index end) {
+    const Index ranges = kernels::divide(int8_layout.area, kPixels),
+                groups = kernels::divide(int8_layout.channels, group);
+    share(int8_layout.images * groups * ranges, 1, threads, [&](Index begin, Index end) {
       for (Index item = begin, next = 0; item < end; item = next) {
         const Index first = item % ranges, n = item / ranges / groups;
         const Index channel = item / ranges % groups * group;
         next = std::min(end, item - first + ranges);
-        kernel(x + channel * lie.area, image, levels + channel, lie.image, lie.pixel,
-               std::min(group, lie.channels - channel), lie.area, grid.scale, grid.zero, 0, 255,
-               n * ranges + first, n * ranges + first + next - item);
+        kernel(x + channel * int8_layout.area, image, levels + channel, int8_layout.image, int8_layout.pixel,
+               std::min(group, int8_layout.channels - channel), int8_layout.area, grid.scale, grid.zero, 0,
+               255, n * ranges + first, n * ranges + first + next - item);
       }
     });
   }
@@ -147,9 +150,9 @@ struct DynamicWork {
 
 /// Channels that one thread makes levels of at once: all, or, where there are few pixels, as many as fill a
 /// line of the cache.
-Index group_of(const Builder& builder, const Lie& lie) {
+Index group_of(const Builder& builder, const Int8Layout& int8_layout) {
   constexpr Index kLine = 64;
-  return lie.images * lie.area < kPixels * builder.threads() ? kLine : lie.channels;
+  return int8_layout.images * int8_layout.area < kPixels * builder.threads() ? kLine : int8_layout.channels;
 }
 
 /// Whether every lane of a value in blocks is a number of its own, or the zero that convolutions leave.
@@ -157,7 +160,7 @@ bool has_clean_padding(const Builder& builder, ValueId id) {
   if (builder.value(id).shape[1] % block_size() == 0) return true;
   return std::ranges::any_of(builder.program().steps, [&](const Step& step) {
     const bool convolves = std::holds_alternative<program::Convolution>(step.operation) ||
-                           std::holds_alternative<program::LevelConvolution>(step.operation);
+                           std::holds_alternative<program::Int8Convolution>(step.operation);
     return convolves && step.outputs[0] == id;
   });
 }
@@ -173,20 +176,20 @@ bool build_dynamic_quantize(Builder& builder, const Step& step) {
   const bool blocked =
       to == Layout::channels_last && builder.layout(x) == Layout::blocked && has_clean_padding(builder, x);
   const Layout from = blocked ? Layout::blocked : Layout::plain;
-  const Lie lie = lie_of(builder, y);
+  const Int8Layout int8_layout = int8_layout_of(builder, y);
   const auto count = static_cast<Index>(bytes_in(value, from) / sizeof(float));
   const int threads = builder.threads();
   std::vector<Place> operands{builder.read(x, from)};
   for (std::size_t i = 0; i < 3; ++i)
     operands.push_back(builder.write(step.outputs[i], i == 0 ? to : Layout::plain));
-  const std::vector<Place> known = find_extremes(builder, x);
+  const std::vector<Place> known = find_min_max(builder, x);
   operands.insert(operands.end(), known.begin(), known.end());
-  if (known.empty()) operands.push_back(builder.make_extremes(x));
+  if (known.empty()) operands.push_back(builder.make_min_max(x));
   const std::string name = known.empty() ? "range and quantize " : "quantize ";
   const std::size_t all = operands.size();
-  builder.emit(make_own(name + level_kernels().name, all,
-                        DynamicWork{level_kernels(), from, to, lie, count / lie.images, count,
-                                    group_of(builder, lie), known.size(), threads}),
+  builder.emit(make_native(name + int8_kernels().name, all,
+                           DynamicWork{int8_kernels(), from, to, int8_layout, count / int8_layout.images,
+                                       count, group_of(builder, int8_layout), known.size(), threads}),
                std::move(operands), to);
   return true;
 }
@@ -200,7 +203,7 @@ bool build_dequantize(Builder& builder, const Step& step) {
   if (builder.layout(pair->from) != Layout::channels_last) {
     const Index count = core::element_count(pair->levels.shape);
     emit_pair(builder, *pair, "dequantize ", Layout::plain, Layout::plain,
-              [&kernels = level_kernels(), grid, count, threads](void* const* operand) {
+              [&kernels = int8_kernels(), grid, count, threads](void* const* operand) {
                 share(count, kGrain, threads, [&](Index begin, Index end) {
                   kernels.dequantize(static_cast<const std::uint8_t*>(operand[0]), grid.is_signed,
                                      static_cast<float*>(operand[2]), grid.scale(operand[1]),
@@ -209,19 +212,22 @@ bool build_dequantize(Builder& builder, const Step& step) {
               });
     return true;
   }
-  const Lie lie = lie_of(builder, pair->from);
+  const Int8Layout int8_layout = int8_layout_of(builder, pair->from);
   const auto kernel =
-      to == Layout::blocked ? level_kernels().dequantize_blocked : level_kernels().dequantize_plain;
-  const auto image = static_cast<Index>(bytes_in(builder.value(pair->to), to) / sizeof(float)) / lie.images;
+      to == Layout::blocked ? int8_kernels().dequantize_blocked : int8_kernels().dequantize_plain;
+  const auto image =
+      static_cast<Index>(bytes_in(builder.value(pair->to), to) / sizeof(float)) / int8_layout.images;
   emit_pair(builder, *pair, "dequantize ", Layout::channels_last, to,
-            [kernel, grid, lie, image, threads](void* const* operand) {
-              share(lie.images * kernels::divide(lie.area, kPixels), 1, threads, [&](Index begin, Index end) {
-                kernel(static_cast<const std::uint8_t*>(operand[0]), lie.image, lie.pixel, grid.is_signed,
-                       static_cast<float*>(operand[2]), image, lie.channels, lie.area, grid.scale(operand[1]),
-                       grid.zero(operand[3]), begin, end);
-              });
+            [kernel, grid, int8_layout, image, threads](void* const* operand) {
+              share(int8_layout.images * kernels::divide(int8_layout.area, kPixels), 1, threads,
+                    [&](Index begin, Index end) {
+                      kernel(static_cast<const std::uint8_t*>(operand[0]), int8_layout.image,
+                             int8_layout.pixel, grid.is_signed, static_cast<float*>(operand[2]), image,
+                             int8_layout.channels, int8_layout.area, grid.scale(operand[1]),
+                             grid.zero(operand[3]), begin, end);
+                    });
             });
   return true;
 }
 
-}  // namespace rdquant::runtime::onednn
+}  // namespace rdquant::runtime::native

@@ -10,18 +10,18 @@
 #include "runtime/native/float_convolution.hpp"
 #include "runtime/native/loops.hpp"
 
-namespace rdquant::runtime::onednn {
+namespace rdquant::runtime::native {
 
 using kernels::Index;
-using kernels::IntegerKernels;
+using kernels::Int8Kernels;
 using program::kNone;
 using program::Step;
 using program::Value;
 using program::ValueId;
 
-const IntegerKernels& level_kernels() { return kernels::integer_kernels(own_kernels().isa); }
+const Int8Kernels& int8_kernels() { return kernels::int8_kernels(float_kernels().isa); }
 
-Lie lie_of(const Builder& builder, ValueId id) {
+Int8Layout int8_layout_of(const Builder& builder, ValueId id) {
   const Value& value = builder.value(id);
   if (builder.layout(id) != Layout::channels_last) {
     const Index count = core::element_count(value.shape);
@@ -32,7 +32,7 @@ Lie lie_of(const Builder& builder, ValueId id) {
   return {s[0], s[2] * s[3], s[1], pixel, s[2] * s[3] * pixel};
 }
 
-kernels::LevelSum level_sum(const program::LevelBinary& sum, const Value& a, const Value& b) {
+kernels::Int8Sum int8_sum(const program::Int8Binary& sum, const Value& a, const Value& b) {
   return {.a_scale = sum.a_scale,
           .b_scale = sum.b_scale,
           .a_zero = sum.a_zero,
@@ -44,7 +44,7 @@ kernels::LevelSum level_sum(const program::LevelBinary& sum, const Value& a, con
           .b_signed = b.dtype == core::DType::i8};
 }
 
-std::int32_t level_at(const void* byte, bool is_signed) {
+std::int32_t int8_at(const void* byte, bool is_signed) {
   return is_signed ? static_cast<std::int32_t>(*static_cast<const std::int8_t*>(byte))
                    : static_cast<std::int32_t>(*static_cast<const std::uint8_t*>(byte));
 }
@@ -72,10 +72,10 @@ struct Ranges {
 
 /// The ranges of arrays of one shape: dense where no array has gaps that another lacks.
 Ranges ranges_of(const Builder& builder, const std::vector<ValueId>& arrays) {
-  const Lie first = lie_of(builder, arrays[0]);
+  const Int8Layout first = int8_layout_of(builder, arrays[0]);
   const bool dense = std::ranges::all_of(arrays, [&](ValueId id) {
-    const Lie lie = lie_of(builder, id);
-    return lie.pixel == first.pixel && lie.pixel < lie.channels + kChannels;
+    const Int8Layout int8_layout = int8_layout_of(builder, id);
+    return int8_layout.pixel == first.pixel && int8_layout.pixel < int8_layout.channels + kChannels;
   });
   const Index pixels = first.images * first.area;
   return {dense, dense ? pixels * first.pixel : pixels, first.channels, builder.threads()};
@@ -88,7 +88,7 @@ void copy_levels(const std::uint8_t* from, Index from_pixel, std::uint8_t* to, I
 
 /// Tables for the first `channels` levels of pixels: what lies between few of them is looked up too, and left
 /// out when they are copied to where they belong.
-void look_up_pixels(const IntegerKernels& kernels, const std::uint8_t* table, const std::uint8_t* from,
+void look_up_pixels(const Int8Kernels& kernels, const std::uint8_t* table, const std::uint8_t* from,
                     Index from_pixel, std::uint8_t* to, Index to_pixel, Index channels, Index pixels) {
   constexpr Index kBytes = 4096;
   if ((channels != 16 && channels != 32) || from_pixel > 4 * channels) {
@@ -110,8 +110,8 @@ bool build_lookup(Builder& builder, const Step& step) {
   const ValueId x = step.inputs[0], y = step.outputs[0];
   const Layout layout = builder.layout(y);
   const Ranges ranges = ranges_of(builder, {x, y});
-  const Index from_pixel = lie_of(builder, x).pixel, to_pixel = lie_of(builder, y).pixel;
-  auto work = [&kernels = level_kernels(), ranges, from_pixel, to_pixel](void* const* operand) {
+  const Index from_pixel = int8_layout_of(builder, x).pixel, to_pixel = int8_layout_of(builder, y).pixel;
+  auto work = [&kernels = int8_kernels(), ranges, from_pixel, to_pixel](void* const* operand) {
     const auto *from = static_cast<const std::uint8_t*>(operand[0]),
                *table = static_cast<const std::uint8_t*>(operand[1]);
     auto* to = static_cast<std::uint8_t*>(operand[2]);
@@ -126,26 +126,26 @@ bool build_lookup(Builder& builder, const Step& step) {
     }
   };
   builder.emit(
-      make_own(std::string("lookup ") + level_kernels().name, 3, std::move(work)),
+      make_native(std::string("lookup ") + int8_kernels().name, 3, std::move(work)),
       {builder.read(x, layout), builder.read(step.inputs[1], Layout::plain), builder.write(y, layout)},
       layout);
   return true;
 }
 
-bool build_level_binary(Builder& builder, const Step& step) {
+bool build_int8_binary(Builder& builder, const Step& step) {
   const ValueId a = step.inputs[0], b = step.inputs[1], y = step.outputs[0];
   const Layout layout = builder.layout(y);
   if (builder.value(a).shape != builder.value(b).shape || builder.layout(a) != layout ||
       builder.layout(b) != layout)
     return false;
   const Ranges ranges = ranges_of(builder, {a, b, y});
-  const std::array<Index, 3> pixels{lie_of(builder, a).pixel, lie_of(builder, b).pixel,
-                                    lie_of(builder, y).pixel};
-  const bool adds = std::get<program::LevelBinary>(step.operation).function == program::BinaryFunction::add;
-  const auto kernel = adds ? level_kernels().add : level_kernels().multiply;
+  const std::array<Index, 3> pixels{int8_layout_of(builder, a).pixel, int8_layout_of(builder, b).pixel,
+                                    int8_layout_of(builder, y).pixel};
+  const bool adds = std::get<program::Int8Binary>(step.operation).function == program::BinaryFunction::add;
+  const auto kernel = adds ? int8_kernels().add : int8_kernels().multiply;
   auto work = [kernel, ranges, pixels,
-               sum = level_sum(std::get<program::LevelBinary>(step.operation), builder.value(a),
-                               builder.value(b))](void* const* operand) {
+               sum = int8_sum(std::get<program::Int8Binary>(step.operation), builder.value(a),
+                              builder.value(b))](void* const* operand) {
     const auto *first = static_cast<const std::uint8_t*>(operand[0]),
                *second = static_cast<const std::uint8_t*>(operand[1]);
     auto* to = static_cast<std::uint8_t*>(operand[2]);
@@ -153,23 +153,24 @@ bool build_level_binary(Builder& builder, const Step& step) {
       kernel(sum, first + pixel * pixels[0], second + pixel * pixels[1], to + pixel * pixels[2], begin, end);
     });
   };
-  builder.emit(make_own(std::string(adds ? "add " : "multiply ") + level_kernels().name, 3, std::move(work)),
-               {builder.read(a, layout), builder.read(b, layout), builder.write(y, layout)}, layout);
+  builder.emit(
+      make_native(std::string(adds ? "add " : "multiply ") + int8_kernels().name, 3, std::move(work)),
+      {builder.read(a, layout), builder.read(b, layout), builder.write(y, layout)}, layout);
   return true;
 }
 
 /// Maxima and means of levels channels last.
-bool build_level_window(Builder& builder, const Step& step) {
+bool build_int8_window(Builder& builder, const Step& step) {
   const ValueId x = step.inputs[0], y = step.outputs[0];
   if (builder.layout(y) != Layout::channels_last) return false;
-  const auto* mean = std::get_if<program::LevelPool>(&step.operation);
+  const auto* mean = std::get_if<program::Int8Pool>(&step.operation);
   const program::Window& window =
       mean != nullptr ? mean->window : std::get<program::Pool>(step.operation).window;
   kernels::PoolShape shape = pool_shape_of(builder, step, window);
   shape.average = mean != nullptr;
   shape.count_pad = mean != nullptr && mean->count_include_pad;
-  const Lie to = lie_of(builder, y);
-  IntegerKernels::PoolArgs fixed;
+  const Int8Layout to = int8_layout_of(builder, y);
+  Int8Kernels::PoolArgs fixed;
   fixed.src_pixel = builder.pixel(x);
   fixed.is_signed = builder.value(x).dtype == core::DType::i8;
   fixed.dst_image = to.image;
@@ -182,14 +183,14 @@ bool build_level_window(Builder& builder, const Step& step) {
     fixed.high = mean->requantize.high;
   }
   fixed.src_image = fixed.src_pixel * shape.h * shape.w;
-  auto work = [&kernels = level_kernels(), shape, fixed, threads = builder.threads()](void* const* operand) {
-    IntegerKernels::PoolArgs args = fixed;
+  auto work = [&kernels = int8_kernels(), shape, fixed, threads = builder.threads()](void* const* operand) {
+    Int8Kernels::PoolArgs args = fixed;
     args.src = static_cast<const std::uint8_t*>(operand[0]);
     args.dst = static_cast<std::uint8_t*>(operand[1]);
     share(shape.n * shape.oh, 1, threads,
           [&](Index begin, Index end) { kernels.pool(shape, args, begin, end); });
   };
-  builder.emit(make_own(std::string("pool ") + level_kernels().name, 2, std::move(work)),
+  builder.emit(make_native(std::string("pool ") + int8_kernels().name, 2, std::move(work)),
                {builder.read(x, Layout::channels_last), builder.write(y, Layout::channels_last)},
                Layout::channels_last);
   return true;
@@ -197,7 +198,7 @@ bool build_level_window(Builder& builder, const Step& step) {
 
 /// Means of whole images of levels, as numbers.
 struct MeanWork {
-  Lie lie;
+  Int8Layout int8_layout;
   bool is_signed;
   std::int32_t zero;
   float scale;  ///< of levels, by the count
@@ -206,11 +207,12 @@ struct MeanWork {
   void operator()(void* const* operand) const {
     const auto* x = static_cast<const std::uint8_t*>(operand[0]);
     auto* y = static_cast<float*>(operand[1]);
-    const Index groups = kernels::divide(lie.channels, kLanes);
-    share(lie.images * groups, 1, threads, [&](Index begin, Index end) {
+    const Index groups = kernels::divide(int8_layout.channels, kLanes);
+    share(int8_layout.images * groups, 1, threads, [&](Index begin, Index end) {
       for (Index item = begin; item < end; ++item) {
-        const Index first = item % groups * kLanes, count = std::min(kLanes, lie.channels - first);
-        mean(x + item / groups * lie.image + first, count, y + item / groups * lie.channels + first);
+        const Index first = item % groups * kLanes, count = std::min(kLanes, int8_layout.channels - first);
+        mean(x + item / groups * int8_layout.image + first, count,
+             y + item / groups * int8_layout.channels + first);
       }
     });
   }
@@ -221,18 +223,18 @@ struct MeanWork {
   void mean(const std::uint8_t* x, Index count, float* y) const {
     std::array<std::int32_t, kLanes> sums{};
     const std::uint8_t flip = is_signed ? 128 : 0;  // int8 plus 128
-    for (Index pixel = 0; pixel < lie.area; ++pixel, x += lie.pixel) {
+    for (Index pixel = 0; pixel < int8_layout.area; ++pixel, x += int8_layout.pixel) {
       for (Index c = 0; c < count; ++c) sums[static_cast<std::size_t>(c)] += x[c] ^ flip;
     }
-    const auto less = static_cast<std::int32_t>(lie.area) * (zero + flip);
+    const auto less = static_cast<std::int32_t>(int8_layout.area) * (zero + flip);
     for (Index c = 0; c < count; ++c)
       y[c] = static_cast<float>(sums[static_cast<std::size_t>(c)] - less) * scale;
   }
 };
 
 /// The mean of whole images as numbers, of levels channels last.
-bool build_level_mean(Builder& builder, const Step& step) {
-  const auto* op = std::get_if<program::LevelPool>(&step.operation);
+bool build_int8_mean(Builder& builder, const Step& step) {
+  const auto* op = std::get_if<program::Int8Pool>(&step.operation);
   const ValueId x = step.inputs[0], y = step.outputs[0];
   if (op == nullptr || builder.value(y).dtype != core::DType::f32) return false;
   const core::Shape& shape = builder.value(x).shape;
@@ -240,21 +242,21 @@ bool build_level_mean(Builder& builder, const Step& step) {
   if (!whole || builder.layout(x) != Layout::channels_last ||
       core::element_count(builder.value(y).shape) == 0)
     return false;
-  const Lie lie = lie_of(builder, x);
-  builder.emit(make_own("mean", 2,
-                        MeanWork{lie, builder.value(x).dtype == core::DType::i8, op->x_zero,
-                                 op->scale / static_cast<float>(lie.area), builder.threads()}),
+  const Int8Layout int8_layout = int8_layout_of(builder, x);
+  builder.emit(make_native("mean", 2,
+                           MeanWork{int8_layout, builder.value(x).dtype == core::DType::i8, op->x_zero,
+                                    op->scale / static_cast<float>(int8_layout.area), builder.threads()}),
                {builder.read(x, Layout::channels_last), builder.write(y, Layout::plain)}, Layout::plain);
   return true;
 }
 
-bool build_level_resize(Builder& builder, const Step& step) {
+bool build_int8_resize(Builder& builder, const Step& step) {
   const ValueId x = step.inputs[0], y = step.outputs[0];
-  if (builder.layout(y) != Layout::channels_last || !is_level_resize(builder.program(), step)) return false;
+  if (builder.layout(y) != Layout::channels_last || !is_int8_resize(builder.program(), step)) return false;
   const core::Shape &from = builder.value(x).shape, &to = builder.value(y).shape;
   const Index pixel = builder.pixel(x), to_pixel = builder.pixel(y), rows = to[2] / from[2],
               columns = to[3] / from[3];
-  auto work = [&kernels = level_kernels(), from, pixel, to_pixel, rows, columns,
+  auto work = [&kernels = int8_kernels(), from, pixel, to_pixel, rows, columns,
                threads = builder.threads()](void* const* operand) {
     const Index area = from[2] * from[3];
     share(from[0] * from[2], 1, threads, [&](Index begin, Index end) {
@@ -263,7 +265,7 @@ bool build_level_resize(Builder& builder, const Step& step) {
                      from[1], from[2], from[3], rows, columns, begin, end);
     });
   };
-  builder.emit(make_own(std::string("nearest ") + level_kernels().name, 2, std::move(work)),
+  builder.emit(make_native(std::string("nearest ") + int8_kernels().name, 2, std::move(work)),
                {builder.read(x, Layout::channels_last), builder.write(y, Layout::channels_last)},
                Layout::channels_last);
   return true;
@@ -287,7 +289,7 @@ void emit_channels(Builder& builder, ValueId whole, ValueId part, Index first, b
 }
 
 /// Concatenation and splitting of channels; parts that are made or read where the whole lies cost nothing.
-bool build_level_parts(Builder& builder, const Step& step, bool gathers) {
+bool build_int8_parts(Builder& builder, const Step& step, bool gathers) {
   const ValueId whole = gathers ? step.outputs[0] : step.inputs[0];
   if (builder.layout(gathers ? whole : step.outputs[0]) != Layout::channels_last) return false;
   Index first = 0;
@@ -316,13 +318,13 @@ std::vector<std::int64_t> last_strides(const Builder& builder, ValueId id) {
 /// A copy of `shape`, pixels before channels.
 std::shared_ptr<const Kernel> copy_of(const core::Shape& shape, const std::vector<std::int64_t>& from,
                                       const std::vector<std::int64_t>& to, int threads) {
-  const auto turned = [](const std::vector<std::int64_t>& a) {
+  const auto transposed = [](const std::vector<std::int64_t>& a) {
     return std::vector<std::int64_t>{a[0], a[2], a[3], a[1]};
   };
-  return make_copy({turned(shape), turned(from), turned(to), 1}, threads);
+  return make_copy({transposed(shape), transposed(from), transposed(to), 1}, threads);
 }
 
-bool build_level_slice(Builder& builder, const Step& step) {
+bool build_int8_slice(Builder& builder, const Step& step) {
   const ValueId x = step.inputs[0], y = step.outputs[0];
   if (builder.layout(y) != Layout::channels_last) return false;
   const auto& cut = std::get<program::Slice>(step.operation);
@@ -345,23 +347,23 @@ bool build_level_slice(Builder& builder, const Step& step) {
 }
 
 /// The frame is filled, then the levels copied into it.
-bool build_level_pad(Builder& builder, const Step& step) {
+bool build_int8_pad(Builder& builder, const Step& step) {
   const ValueId x = step.inputs[0], y = step.outputs[0];
   if (builder.layout(y) != Layout::channels_last ||
-      lie_of(builder, y).pixel >= lie_of(builder, y).channels + kChannels)
+      int8_layout_of(builder, y).pixel >= int8_layout_of(builder, y).channels + kChannels)
     return false;
   const auto& frame = std::get<program::Pad>(step.operation);
-  const Lie lie = lie_of(builder, y);
+  const Int8Layout int8_layout = int8_layout_of(builder, y);
   if (builder.placement().find(y).root != y) return false;
   const auto to = last_strides(builder, y);
   std::int64_t first = 0;
   for (std::size_t i = 0; i < to.size(); ++i) first += frame.begins[i] * to[i];
   Place target = builder.write(y, Layout::channels_last);
-  const std::size_t bytes = static_cast<std::size_t>(lie.images * lie.image);
-  builder.emit(make_own("fill", 2,
-                        [bytes](void* const* operand) {
-                          std::memset(operand[0], *static_cast<const std::uint8_t*>(operand[1]), bytes);
-                        }),
+  const std::size_t bytes = static_cast<std::size_t>(int8_layout.images * int8_layout.image);
+  builder.emit(make_native("fill", 2,
+                           [bytes](void* const* operand) {
+                             std::memset(operand[0], *static_cast<const std::uint8_t*>(operand[1]), bytes);
+                           }),
                {target, builder.read(step.inputs[1], Layout::plain)}, Layout::channels_last);
   target.offset += static_cast<std::size_t>(first);
   builder.emit(copy_of(builder.value(x).shape, last_strides(builder, x), to, builder.threads()),
@@ -371,27 +373,27 @@ bool build_level_pad(Builder& builder, const Step& step) {
 
 }  // namespace
 
-bool build_levels(Builder& builder, const Step& step) {
+bool build_int8(Builder& builder, const Step& step) {
   const auto& operation = step.operation;
   if (step.outputs.empty() || step.outputs[0] == kNone) return false;
   if (std::holds_alternative<program::Quantize>(operation)) return build_quantize(builder, step);
   if (std::holds_alternative<program::Dequantize>(operation)) return build_dequantize(builder, step);
   if (std::holds_alternative<program::DynamicQuantize>(operation))
     return build_dynamic_quantize(builder, step);
-  if (build_level_mean(builder, step)) return true;
-  if (!is_level(builder.value(step.outputs[0]))) return false;
-  if (std::holds_alternative<program::Concat>(operation)) return build_level_parts(builder, step, true);
-  if (std::holds_alternative<program::Split>(operation)) return build_level_parts(builder, step, false);
+  if (build_int8_mean(builder, step)) return true;
+  if (!is_int8(builder.value(step.outputs[0]))) return false;
+  if (std::holds_alternative<program::Concat>(operation)) return build_int8_parts(builder, step, true);
+  if (std::holds_alternative<program::Split>(operation)) return build_int8_parts(builder, step, false);
   if (core::element_count(builder.value(step.outputs[0]).shape) == 0) return false;
   if (std::holds_alternative<program::Lookup>(operation)) return build_lookup(builder, step);
-  if (std::holds_alternative<program::LevelBinary>(operation)) return build_level_binary(builder, step);
+  if (std::holds_alternative<program::Int8Binary>(operation)) return build_int8_binary(builder, step);
   if (std::holds_alternative<program::Pool>(operation) ||
-      std::holds_alternative<program::LevelPool>(operation))
-    return build_level_window(builder, step);
-  if (std::holds_alternative<program::Resize>(operation)) return build_level_resize(builder, step);
-  if (std::holds_alternative<program::Slice>(operation)) return build_level_slice(builder, step);
-  if (std::holds_alternative<program::Pad>(operation)) return build_level_pad(builder, step);
+      std::holds_alternative<program::Int8Pool>(operation))
+    return build_int8_window(builder, step);
+  if (std::holds_alternative<program::Resize>(operation)) return build_int8_resize(builder, step);
+  if (std::holds_alternative<program::Slice>(operation)) return build_int8_slice(builder, step);
+  if (std::holds_alternative<program::Pad>(operation)) return build_int8_pad(builder, step);
   return false;
 }
 
-}  // namespace rdquant::runtime::onednn
+}  // namespace rdquant::runtime::native

@@ -7,35 +7,35 @@
 #include "runtime/kernels/int8/kernels.hpp"
 #include "runtime/native/builder.hpp"
 
-namespace rdquant::runtime::onednn {
+namespace rdquant::runtime::native {
 
 inline constexpr kernels::Index kGrain = 8192;  ///< bytes that are worth a thread
 
-/// Our own kernels for levels, of the instruction set of own_kernels().
-[[nodiscard]] const kernels::IntegerKernels& level_kernels();
+/// Our own kernels for levels, of the instruction set of float_kernels().
+[[nodiscard]] const kernels::Int8Kernels& int8_kernels();
 
 /// How levels lie: channels last, or one after the other.
-struct Lie {
+struct Int8Layout {
   kernels::Index images, area, channels, pixel, image;  ///< of bytes
 };
-[[nodiscard]] Lie lie_of(const Builder& builder, program::ValueId id);
+[[nodiscard]] Int8Layout int8_layout_of(const Builder& builder, program::ValueId id);
 
 /// What a kernel is told of a sum or product of `a` and `b`.
-[[nodiscard]] kernels::LevelSum level_sum(const program::LevelBinary& sum, const program::Value& a,
-                                          const program::Value& b);
+[[nodiscard]] kernels::Int8Sum int8_sum(const program::Int8Binary& sum, const program::Value& a,
+                                        const program::Value& b);
 /// The level that a byte is.
-[[nodiscard]] std::int32_t level_at(const void* byte, bool is_signed);
+[[nodiscard]] std::int32_t int8_at(const void* byte, bool is_signed);
 
 /// Whether a range that `id` is part of is asked for.
 [[nodiscard]] bool is_ranged(const Builder& builder, program::ValueId id);
-/// Where the extremes of `id` are, in parts (Builder::make_extremes); empty where nobody has found them.
-[[nodiscard]] std::vector<Place> find_extremes(const Builder& builder, program::ValueId id);
-/// Least and greatest of numbers whose extremes `threads` threads have left in parts, and of 0.
-[[nodiscard]] std::pair<float, float> range_of(std::span<void* const> extremes, int threads);
+/// Where the min_max of `id` are, in parts (Builder::make_min_max); empty where nobody has found them.
+[[nodiscard]] std::vector<Place> find_min_max(const Builder& builder, program::ValueId id);
+/// Least and greatest of numbers whose min_max `threads` threads have left in parts, and of 0.
+[[nodiscard]] std::pair<float, float> range_of(std::span<void* const> min_max, int threads);
 
 /// Rules for Quantize, Dequantize and DynamicQuantize.
 bool build_quantize(Builder& builder, const program::Step& step);
 bool build_dequantize(Builder& builder, const program::Step& step);
 bool build_dynamic_quantize(Builder& builder, const program::Step& step);
 
-}  // namespace rdquant::runtime::onednn
+}  // namespace rdquant::runtime::native

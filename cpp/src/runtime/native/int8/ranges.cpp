@@ -4,7 +4,7 @@
 
 #include "runtime/native/int8/int8.hpp"
 
-namespace rdquant::runtime::onednn {
+namespace rdquant::runtime::native {
 namespace {
 
 using program::kNone;
@@ -23,19 +23,19 @@ bool is_maximum(const Step& step) {
   return pool != nullptr && pool->function == program::PoolFunction::max;
 }
 
-/// Looks for the extremes of a value.
+/// Looks for the min_max of a value.
 class Search {
  public:
   explicit Search(const Builder& builder) : builder_(builder) {}
 
   bool find(ValueId id) {
-    if (const auto place = builder_.extremes(id)) {
+    if (const auto place = builder_.min_max(id)) {
       places.push_back(*place);
       return true;
     }
     const Step* const step = maker(builder_, id);
     if (step == nullptr) return false;
-    if (is_level_resize(builder_.program(), *step)) return find(step->inputs[0]);
+    if (is_int8_resize(builder_.program(), *step)) return find(step->inputs[0]);
     return std::holds_alternative<program::Concat>(step->operation) &&
            std::ranges::all_of(step->inputs, [&](ValueId part) { return find_part(*step, part); });
   }
@@ -59,7 +59,7 @@ class Search {
   const Builder& builder_;
 };
 
-/// Whether the extremes of the step's input are looked for where those of its outputs are.
+/// Whether the min_max of the step's input are looked for where those of its outputs are.
 bool passes(const Step& step) {
   return std::holds_alternative<program::Concat>(step.operation) ||
          std::holds_alternative<program::Split>(step.operation) ||
@@ -68,7 +68,7 @@ bool passes(const Step& step) {
 
 }  // namespace
 
-std::vector<Place> find_extremes(const Builder& builder, ValueId id) {
+std::vector<Place> find_min_max(const Builder& builder, ValueId id) {
   Search search(builder);
   return search.find(id) ? std::move(search.places) : std::vector<Place>{};
 }
@@ -83,12 +83,12 @@ bool is_ranged(const Builder& builder, ValueId id) {
   });
 }
 
-std::pair<float, float> range_of(std::span<void* const> extremes, int threads) {
-  const kernels::Index lanes = level_kernels().block;
+std::pair<float, float> range_of(std::span<void* const> min_max, int threads) {
+  const kernels::Index lanes = int8_kernels().block;
   float low = 0, high = 0;
-  for (const void* const part : extremes) {
+  for (const void* const part : min_max) {
     const auto* numbers = static_cast<const float*>(part);
-    for (int thread = 0; thread < threads; ++thread, numbers += kExtremes) {
+    for (int thread = 0; thread < threads; ++thread, numbers += kMinMaxFloats) {
       for (kernels::Index lane = 0; lane < lanes; ++lane) {
         low = std::min(low, numbers[lane]);
         high = std::max(high, numbers[lanes + lane]);
@@ -98,4 +98,4 @@ std::pair<float, float> range_of(std::span<void* const> extremes, int threads) {
   return {low, high};
 }
 
-}  // namespace rdquant::runtime::onednn
+}  // namespace rdquant::runtime::native

@@ -6,19 +6,19 @@ namespace {
 
 class Absent final : public Backend {
  public:
-  [[nodiscard]] std::string_view name() const override { return "onednn"; }
+  [[nodiscard]] std::string_view name() const override { return "native"; }
   [[nodiscard]] std::optional<std::string> unavailable() const override {
     return "rdquant was built without oneDNN";
   }
   [[nodiscard]] std::unique_ptr<Executable> prepare(const program::Program& /*program*/,
                                                     const Options& /*options*/) const override {
-    throw core::Unsupported("backend 'onednn' cannot be had: " + *unavailable());
+    throw core::Unsupported("backend 'native' cannot be had: " + *unavailable());
   }
 };
 
 }  // namespace
 
-const Backend& onednn_backend() {
+const Backend& native_backend() {
   static const Absent instance;
   return instance;
 }

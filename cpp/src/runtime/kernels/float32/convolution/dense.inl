@@ -70,7 +70,7 @@ struct DenseCorner {
 // src is the first channel block of the group. S > 0: stride S, no pixel of the tile needs a column of the
 // padding. S = 0: any.
 template <int S, int P, int N>
-void dense_tile(const DenseView& s, const Finish& finish, const float* src, const float* weights,
+void dense_tile(const DenseView& s, const Epilogue& epilogue, const float* src, const float* weights,
                 const float* bias, float* dst, const float* residual, const DenseCorner& at) {
   Vec sums[P][N];
   for_each<N>([&](auto n) __attribute__((always_inline)) {
@@ -102,11 +102,11 @@ void dense_tile(const DenseView& s, const Finish& finish, const float* src, cons
       }
     }
   }
-  finish_tile<P, N>(finish, sums, dst, residual, at.skip, at.block);
+  store_tile<P, N>(epilogue, sums, dst, residual, at.skip, at.block);
 }
 
-using DenseTile = void (*)(const DenseView&, const Finish&, const float*, const float*, const float*, float*,
-                           const float*, const DenseCorner&);
+using DenseTile = void (*)(const DenseView&, const Epilogue&, const float*, const float*, const float*,
+                           float*, const float*, const DenseCorner&);
 
 template <int S, int N>
 DenseTile choose_dense(Index pixels) {
@@ -266,7 +266,7 @@ inline DensePlace dense_place(const ConvPlan& plan, Index item, Index tiles_of_f
 // Items: image, group, then filters and place in the order that the plan says.
 void run_dense(const ConvPlan& plan, const ConvArgs& args, Index begin, Index end) {
   const ConvShape& s = plan.shape;
-  const Finish finish = make_finish(s, args);
+  const Epilogue epilogue = make_epilogue(s, args);
   const Index c = s.c / plan.groups;
   const Index blocks = divide(s.k / plan.groups, kBlock);
   const Index ow = plan.flat ? s.h * s.w : s.ow();
@@ -287,9 +287,9 @@ void run_dense(const ConvPlan& plan, const ConvArgs& args, Index begin, Index en
                                 block};
     const bool inside =
         s.sw <= 2 && (plan.pixels <= 2 || (corner.column + s.sw >= 0 && corner.column + span < view.w));
-    const Index out = block * finish.plane + (at.y * ow + x) * kBlock;
+    const Index out = block * epilogue.plane + (at.y * ow + x) * kBlock;
     tiles.tiles[wide - 1][inside ? 0 : 1](
-        view, finish, args.src + at.image * args.src_image + at.group * c * s.h * s.w,
+        view, epilogue, args.src + at.image * args.src_image + at.group * c * s.h * s.w,
         args.weights + block * kBlock * c * s.kh * s.kw, args.bias,
         args.dst + at.image * args.dst_image + out,
         args.residual == nullptr ? nullptr : args.residual + at.image * args.residual_image + out, corner);

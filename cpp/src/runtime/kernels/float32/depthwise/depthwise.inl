@@ -66,7 +66,7 @@ inline void depthwise_sums_any(const ConvShape& s, const DepthwiseRow& row, Inde
 
 // K = 0: any kernel.
 template <int K, int S, int P>
-void depthwise_row(const ConvPlan& plan, const Finish& finish, const DepthwiseRow& row) {
+void depthwise_row(const ConvPlan& plan, const Epilogue& epilogue, const DepthwiseRow& row) {
   const ConvShape& s = plan.shape;
   const Index last = s.ow() - P;
   for (Index t = 0; t < plan.tiles; ++t) {
@@ -79,11 +79,11 @@ void depthwise_row(const ConvPlan& plan, const Finish& finish, const DepthwiseRo
     } else {
       depthwise_sums_any(s, row, x * s.sw - s.left, sums);
     }
-    finish_tile<P, 1>(finish, sums, row.dst + x * kBlock, row.residual + x * kBlock, t * P - x, row.block);
+    store_tile<P, 1>(epilogue, sums, row.dst + x * kBlock, row.residual + x * kBlock, t * P - x, row.block);
   }
 }
 
-using DepthwiseTile = void (*)(const ConvPlan&, const Finish&, const DepthwiseRow&);
+using DepthwiseTile = void (*)(const ConvPlan&, const Epilogue&, const DepthwiseRow&);
 
 using DepthwisePixels = Pixels<8, 7, 4, 1>;
 
@@ -151,14 +151,14 @@ void pack_depthwise(const ConvPlan& plan, const float* weights, float* packed, I
 // Items: image, channel block, row.
 void run_depthwise(const ConvPlan& plan, const ConvArgs& args, Index begin, Index end) {
   const ConvShape& s = plan.shape;
-  const Finish finish = make_finish(s, args);
+  const Epilogue epilogue = make_epilogue(s, args);
   const DepthwiseTile tile = depthwise_tile_for(plan);
   const Index oh = s.oh();
   Index y = begin % oh;
   Index block = begin / oh % plan.groups;
   Index image = begin / oh / plan.groups;
   for (Index item = begin; item < end; ++item) {
-    const Index at = block * finish.plane + y * s.ow() * kBlock;
+    const Index at = block * epilogue.plane + y * s.ow() * kBlock;
     DepthwiseRow row = {};
     row.src = args.src + image * args.src_image + block * s.h * s.w * kBlock;
     row.weights = args.weights + block * s.kh * s.kw * kBlock;
@@ -170,7 +170,7 @@ void run_depthwise(const ConvPlan& plan, const ConvArgs& args, Index begin, Inde
     row.begin = taps.begin;
     row.end = taps.end;
     row.block = block;
-    tile(plan, finish, row);
+    tile(plan, epilogue, row);
     if (++y == oh) {
       y = 0;
       if (++block == plan.groups) {

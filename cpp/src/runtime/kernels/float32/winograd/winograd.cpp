@@ -73,7 +73,7 @@ WinogradPlan plan_winograd(const ConvShape& shape, Index tile, core::Isa isa, In
 }
 
 Index winograd_pays(const ConvShape& s) noexcept {
-  constexpr Index kFirst = 4;  // fewer channels are left to ConvMethod::first
+  constexpr Index kFirst = 4;  // fewer channels are left to ConvMethod::few_channels
   constexpr Index kWorthLarge = 300;
   constexpr Index kWorthSmall = 250;
   constexpr Index kFewWeights = 8192;

@@ -94,12 +94,12 @@ void transform_input(const WinogradPlan& plan, const ConvArgs& args, Index begin
 
 // One tile of sums to `rows` × `columns` outputs. m: positions `stride` floats apart.
 template <int M, bool kWhole>
-[[gnu::always_inline]] inline void output_tile(const Finish& finish, const float* m, Index stride, Vec bias,
-                                               float* dst, const float* residual, Index width, Index rows,
-                                               Index columns) {
+[[gnu::always_inline]] inline void output_tile(const Epilogue& epilogue, const float* m, Index stride,
+                                               Vec bias, float* dst, const float* residual, Index width,
+                                               Index rows, Index columns) {
   constexpr int kPoints = Minimal<M>::kPoints;
-  const Vec low = splat(finish.low);
-  const Vec high = splat(finish.high);
+  const Vec low = splat(epilogue.low);
+  const Vec high = splat(epilogue.high);
   Vec half[M][kPoints];
   for_each<kPoints>([&](auto j) __attribute__((always_inline)) {
     Vec in[kPoints], out[M];
@@ -116,7 +116,7 @@ template <int M, bool kWhole>
       if (!kWhole && j >= columns) return;
       const Index at = (i * width + j) * kBlock;
       Vec x = out[j] + bias;
-      if (finish.add_first) x = x + load(residual + at);
+      if (epilogue.add_first) x = x + load(residual + at);
       store(dst + at, clamp(x, low, high));
     });
   });
@@ -125,14 +125,14 @@ template <int M, bool kWhole>
 // Output transform, bias, residual and activation for channel block `block` of tiles [begin, end). m: that
 // block's sums in the first group, groups `next` floats apart.
 template <int M>
-void transform_output(const WinogradPlan& plan, const ConvArgs& args, const Finish& finish, Index begin,
+void transform_output(const WinogradPlan& plan, const ConvArgs& args, const Epilogue& epilogue, Index begin,
                       Index end, const float* m, Index next, Index block) {
   const Index stride = plan.group * kBlock;
   const Index oh = plan.shape.oh();
   const Index ow = plan.shape.ow();
   const Vec bias = args.bias == nullptr ? splat(0.0f) : load(args.bias + block * kBlock);
   for_runs(plan, begin, end, [&](const Run& run) {
-    const Index corner = block * finish.plane + (run.y * ow + run.x) * M * kBlock;
+    const Index corner = block * epilogue.plane + (run.y * ow + run.x) * M * kBlock;
     float* const dst = args.dst + run.image * args.dst_image + corner;
     const float* const residual =
         args.residual == nullptr ? nullptr : args.residual + run.image * args.residual_image + corner;
@@ -141,19 +141,19 @@ void transform_output(const WinogradPlan& plan, const ConvArgs& args, const Fini
       const Index at = run.first + t;
       const float* const tile = m + at / plan.group * next + at % plan.group * kBlock;
       const Index skip = t * M * kBlock;
-      const float* const add = finish.add_first ? residual + skip : nullptr;
+      const float* const add = epilogue.add_first ? residual + skip : nullptr;
       const Index columns = ow - (run.x + t) * M;
       if (rows == M && columns >= M) {
-        output_tile<M, true>(finish, tile, stride, bias, dst + skip, add, ow, M, M);
+        output_tile<M, true>(epilogue, tile, stride, bias, dst + skip, add, ow, M, M);
       } else {
-        output_tile<M, false>(finish, tile, stride, bias, dst + skip, add, ow, rows, columns);
+        output_tile<M, false>(epilogue, tile, stride, bias, dst + skip, add, ow, rows, columns);
       }
     }
-    if (!finish.heavy && !finish.zero_pad && !finish.add_last) return;
+    if (!epilogue.heavy && !epilogue.zero_pad && !epilogue.add_last) return;
     const Index pixels = run.count * M < ow - run.x * M ? run.count * M : ow - run.x * M;
     for (Index i = 0; i < rows; ++i) {
       const Index skip = i * ow * kBlock;
-      finish_stored(finish, dst + skip, finish.add_last ? residual + skip : nullptr, pixels, block);
+      store_with_table(epilogue, dst + skip, epilogue.add_last ? residual + skip : nullptr, pixels, block);
     }
   });
 }
@@ -182,7 +182,7 @@ void multiply(const WinogradPlan& plan, const float* weights, const float* v, fl
 
 template <int M>
 void run_tiles(const WinogradPlan& plan, const ConvArgs& args, float* scratch, Index begin, Index end) {
-  const Finish finish = make_finish(plan.shape, args);
+  const Epilogue epilogue = make_epilogue(plan.shape, args);
   const Index plane = plan.positions() * plan.group * kBlock;
   const Index blocks = divide(plan.shape.k, kBlock);
   const Index steps = divide(blocks, kFilterBlocks);
@@ -203,7 +203,7 @@ void run_tiles(const WinogradPlan& plan, const ConvArgs& args, float* scratch, I
       const Index wide = kFilterBlocks < blocks - block ? kFilterBlocks : blocks - block;
       multiply<M>(plan, args.weights, v, m, last - first, block, wide);
       for (Index n = 0; n < wide; ++n)
-        transform_output<M>(plan, args, finish, first, last, m + n * plane, wide * plane, block + n);
+        transform_output<M>(plan, args, epilogue, first, last, m + n * plane, wide * plane, block + n);
     }
   }
 }

@@ -37,17 +37,17 @@ template <int R>
 // int8 to uint8
 inline Bytes flip(Bytes x) { return {_mm512_xor_si512(x.v, _mm512_set1_epi8(-128))}; }
 inline Bytes no_bytes() { return {_mm512_setzero_si512()}; }
-[[gnu::always_inline]] inline void interleave(Bytes a, Bytes b, Bytes c, Bytes d, Fours (&out)[4]) {
+[[gnu::always_inline]] inline void interleave(Bytes a, Bytes b, Bytes c, Bytes d, Quads (&out)[4]) {
   const __m512i ab0 = _mm512_unpacklo_epi8(a.v, b.v);
   const __m512i ab1 = _mm512_unpackhi_epi8(a.v, b.v);
   const __m512i cd0 = _mm512_unpacklo_epi8(c.v, d.v);
   const __m512i cd1 = _mm512_unpackhi_epi8(c.v, d.v);
-  out[0] = fours(_mm512_unpacklo_epi16(ab0, cd0));
-  out[1] = fours(_mm512_unpackhi_epi16(ab0, cd0));
-  out[2] = fours(_mm512_unpacklo_epi16(ab1, cd1));
-  out[3] = fours(_mm512_unpackhi_epi16(ab1, cd1));
+  out[0] = quads(_mm512_unpacklo_epi16(ab0, cd0));
+  out[1] = quads(_mm512_unpackhi_epi16(ab0, cd0));
+  out[2] = quads(_mm512_unpacklo_epi16(ab1, cd1));
+  out[3] = quads(_mm512_unpackhi_epi16(ab1, cd1));
 }
-inline Fours splat_fours(std::uint8_t x) { return fours(_mm512_set1_epi8(static_cast<char>(x))); }
+inline Quads splat_quads(std::uint8_t x) { return quads(_mm512_set1_epi8(static_cast<char>(x))); }
 
 // Ints whose four numbers from 4·j on lie at p + j·kBlock.
 [[gnu::always_inline]] inline Ints load_quarters(const std::int32_t* p) {
@@ -94,17 +94,17 @@ template <int R>
 }
 inline Bytes flip(Bytes x) { return {_mm256_xor_si256(x.v, _mm256_set1_epi8(-128))}; }
 inline Bytes no_bytes() { return {_mm256_setzero_si256()}; }
-[[gnu::always_inline]] inline void interleave(Bytes a, Bytes b, Bytes c, Bytes d, Fours (&out)[4]) {
+[[gnu::always_inline]] inline void interleave(Bytes a, Bytes b, Bytes c, Bytes d, Quads (&out)[4]) {
   const __m256i ab0 = _mm256_unpacklo_epi8(a.v, b.v);
   const __m256i ab1 = _mm256_unpackhi_epi8(a.v, b.v);
   const __m256i cd0 = _mm256_unpacklo_epi8(c.v, d.v);
   const __m256i cd1 = _mm256_unpackhi_epi8(c.v, d.v);
-  out[0] = fours(_mm256_unpacklo_epi16(ab0, cd0));
-  out[1] = fours(_mm256_unpackhi_epi16(ab0, cd0));
-  out[2] = fours(_mm256_unpacklo_epi16(ab1, cd1));
-  out[3] = fours(_mm256_unpackhi_epi16(ab1, cd1));
+  out[0] = quads(_mm256_unpacklo_epi16(ab0, cd0));
+  out[1] = quads(_mm256_unpackhi_epi16(ab0, cd0));
+  out[2] = quads(_mm256_unpacklo_epi16(ab1, cd1));
+  out[3] = quads(_mm256_unpackhi_epi16(ab1, cd1));
 }
-inline Fours splat_fours(std::uint8_t x) { return fours(_mm256_set1_epi8(static_cast<char>(x))); }
+inline Quads splat_quads(std::uint8_t x) { return quads(_mm256_set1_epi8(static_cast<char>(x))); }
 
 [[gnu::always_inline]] inline Ints load_quarters(const std::int32_t* p) {
   const auto half = [=](int j) { return _mm_loadu_si128(reinterpret_cast<const __m128i*>(p + j * kBlock)); };

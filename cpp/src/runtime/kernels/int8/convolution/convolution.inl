@@ -6,22 +6,21 @@
 namespace rdquant::runtime::kernels {
 namespace {
 
-IntegerPlan plan_integer(const ConvShape& s, Index threads) {
+Int8Plan plan_int8(const ConvShape& s, Index threads) {
   return s.groups > 1 && s.groups == s.c && s.k == s.c ? plan_depthwise(s, threads) : plan_dense(s, threads);
 }
 
-void pack_integer(const IntegerPlan& plan, const std::int8_t* weights, std::byte* packed, Index begin,
-                  Index end) {
+void pack_int8(const Int8Plan& plan, const std::int8_t* weights, std::byte* packed, Index begin, Index end) {
   (plan.depthwise ? pack_depthwise : pack_dense)(plan, weights, packed, begin, end);
 }
 
-void run_integer(const IntegerPlan& plan, const IntegerConvArgs& args, Index begin, Index end) {
+void run_int8(const Int8Plan& plan, const Int8ConvArgs& args, Index begin, Index end) {
   (plan.depthwise ? run_depthwise : run_dense)(plan, args, begin, end);
 }
 
 }  // namespace
 
 namespace RDQUANT_KERNELS_ISA {
-const IntegerConvolutionTable integer_convolution = {kBlock, plan_integer, pack_integer, run_integer};
+const Int8ConvolutionTable int8_convolution = {kBlock, plan_int8, pack_int8, run_int8};
 }  // namespace RDQUANT_KERNELS_ISA
 }  // namespace rdquant::runtime::kernels

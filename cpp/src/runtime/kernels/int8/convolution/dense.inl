@@ -15,21 +15,21 @@
 namespace rdquant::runtime::kernels {
 namespace {
 
-// Sums over `fours` times four channels of pixels `step` bytes apart.
+// Sums over `quads` times four channels of pixels `step` bytes apart.
 template <bool Signed, int P, int N>
-[[gnu::always_inline]] inline const std::int8_t* dense_fours(const std::uint8_t* in, Index step, Index fours,
+[[gnu::always_inline]] inline const std::int8_t* dense_quads(const std::uint8_t* in, Index step, Index quads,
                                                              const std::int8_t* weights, Ints (&sums)[P][N]) {
   // Three pixels, and the first of the next three, are within reach of one address.
   constexpr int kBases = (P + 2) / 3;
   const std::uint8_t* bases[kBases];
   for_each<kBases>([&](auto i) __attribute__((always_inline)) { bases[i] = in + 3 * i * step; });
-  for (const std::int8_t* const end = weights + fours * N * kTapBytes; weights != end;
+  for (const std::int8_t* const end = weights + quads * N * kTapBytes; weights != end;
        weights += N * kTapBytes) {
     Taps taps[N];
     for_each<N>([&](auto n) __attribute__((always_inline)) { taps[n] = load_taps(weights + n * kTapBytes); });
     for_each<P>([&](auto p) __attribute__((always_inline)) {
       constexpr int kPixel = decltype(p)::value;
-      const Fours x = broadcast<Signed>(bases[kPixel / 3] + kPixel % 3 * step);
+      const Quads x = broadcast<Signed>(bases[kPixel / 3] + kPixel % 3 * step);
       for_each<N>([&](auto n) __attribute__((always_inline)) { sums[p][n] = dot(x, taps[n], sums[p][n]); });
     });
     for_each<kBases>([&](auto i) __attribute__((always_inline)) { bases[i] += 4; });
@@ -37,26 +37,26 @@ template <bool Signed, int P, int N>
   return weights;
 }
 
-// The same of fours that lie at `offsets` from the first pixel.
+// The same of quads that lie at `offsets` from the first pixel.
 template <bool Signed, int P, int N>
 [[gnu::always_inline]] inline void dense_list(const std::uint8_t* in, Index step, const std::int32_t* offsets,
-                                              Index fours, const std::int8_t* weights, Ints (&sums)[P][N]) {
-  for (Index i = 0; i < fours; ++i, weights += N * kTapBytes) {
+                                              Index quads, const std::int8_t* weights, Ints (&sums)[P][N]) {
+  for (Index i = 0; i < quads; ++i, weights += N * kTapBytes) {
     const std::uint8_t* const first = in + offsets[i];
     Taps taps[N];
     for_each<N>([&](auto n) __attribute__((always_inline)) { taps[n] = load_taps(weights + n * kTapBytes); });
     for_each<P>([&](auto p) __attribute__((always_inline)) {
       constexpr int kPixel = decltype(p)::value;
-      const Fours x = broadcast<Signed>(first + kPixel * step);
+      const Quads x = broadcast<Signed>(first + kPixel * step);
       for_each<N>([&](auto n) __attribute__((always_inline)) { sums[p][n] = dot(x, taps[n], sums[p][n]); });
     });
   }
 }
 
 // Bias less what the source's zero adds: rows of the kernel in the padding are left out, columns are not.
-inline Ints dense_start(const IntegerView& s, const IntegerFinisher& finisher, const IntegerCorner& at,
-                        Index n, Index block) {
-  const std::int32_t* const bias = finisher.args->bias;
+inline Ints dense_start(const Int8View& s, const Int8EpilogueState& state, const Int8Corner& at, Index n,
+                        Index block) {
+  const std::int32_t* const bias = state.args->bias;
   Ints start = bias == nullptr ? splat(0) : load(bias + block * kBlock);
   if (s.zero == 0) return start;
   const Span rows = taps_inside(at.row, s.kh, s.dh, s.h);
@@ -68,23 +68,22 @@ inline Ints dense_start(const IntegerView& s, const IntegerFinisher& finisher, c
 
 // All taps of a tile.
 template <bool Signed, int P, int N>
-[[gnu::always_inline]] inline void dense_sums(const IntegerView& s, const IntegerCorner& at,
-                                              Ints (&sums)[P][N]) {
+[[gnu::always_inline]] inline void dense_sums(const Int8View& s, const Int8Corner& at, Ints (&sums)[P][N]) {
   if (at.offsets != nullptr) {
     const Span rows = taps_inside(at.row, s.kh, s.dh, s.h);
-    const Index row = s.kw * s.fours;
+    const Index row = s.kw * s.quads;
     return dense_list<Signed>(at.src, at.step, at.offsets + rows.begin * row, (rows.end - rows.begin) * row,
                               at.weights + rows.begin * row * N * kTapBytes, sums);
   }
   const std::int8_t* weights = at.weights;
-  for (Index done = 0; done < s.fours; done += kChunk) {
-    const Index fours = s.fours - done < kChunk ? s.fours - done : kChunk;
+  for (Index done = 0; done < s.quads; done += kChunk) {
+    const Index quads = s.quads - done < kChunk ? s.quads - done : kChunk;
     const Index runs = at.joined ? 1 : s.kw;
-    const Index length = at.joined ? fours * s.kw : fours;
+    const Index length = at.joined ? quads * s.kw : quads;
     const std::uint8_t* line = at.src + 4 * done;
     for (Index ky = 0, row = at.row; ky < s.kh; ++ky, row += s.dh, line += at.line) {
       if (row < 0 || row >= s.h) {
-        weights += s.kw * fours * N * kTapBytes;
+        weights += s.kw * quads * N * kTapBytes;
         continue;
       }
       const std::uint8_t* in = line;
@@ -94,22 +93,22 @@ template <bool Signed, int P, int N>
           const Index column = at.column + kx * s.dw;
           if (!at.inside && (column < 0 || column >= s.w)) from = s.zeros;
         }
-        weights = dense_fours<Signed>(from, at.step, length, weights, sums);
+        weights = dense_quads<Signed>(from, at.step, length, weights, sums);
       }
     }
   }
 }
 
 template <int P, int N>
-void dense_tile(const IntegerView& s, const IntegerFinisher& finisher, const IntegerCorner& first,
+void dense_tile(const Int8View& s, const Int8EpilogueState& state, const Int8Corner& first,
                 const TilePlace& first_place) {
-  IntegerCorner at = first;
+  Int8Corner at = first;
   TilePlace place = first_place;
   Ints start[N];
   for_each<N>([&](auto n) __attribute__((always_inline)) {
-    start[n] = dense_start(s, finisher, at, n, place.block + n);
+    start[n] = dense_start(s, state, at, n, place.block + n);
   });
-  const bool is_signed = finisher.args->src_signed;
+  const bool is_signed = state.args->src_signed;
   for (Index left = at.tiles; left > 0; --left, at.src += P * at.step, place.pixel += P) {
     Ints sums[P][N];
     for_each<N>([&](auto n) __attribute__((always_inline)) {
@@ -120,25 +119,24 @@ void dense_tile(const IntegerView& s, const IntegerFinisher& finisher, const Int
     } else {
       dense_sums<false>(s, at, sums);
     }
-    finish_tile<P, N>(finisher, sums, place);
+    store_tile<P, N>(state, sums, place);
   }
 }
 
-using IntegerTile = void (*)(const IntegerView&, const IntegerFinisher&, const IntegerCorner&,
-                             const TilePlace&);
+using Int8Tile = void (*)(const Int8View&, const Int8EpilogueState&, const Int8Corner&, const TilePlace&);
 
 // By number of blocks (less one).
-struct IntegerTiles {
-  IntegerTile tiles[kIntegerBlocks];
+struct Int8Tiles {
+  Int8Tile tiles[kInt8Blocks];
 };
 
-inline IntegerTiles integer_tiles(Index pixels) {
-  IntegerTiles all = {};
-  for_each<kIntegerBlocks>([&](auto n) {
+inline Int8Tiles int8_tiles(Index pixels) {
+  Int8Tiles all = {};
+  for_each<kInt8Blocks>([&](auto n) {
     constexpr int kBlocks = decltype(n)::value + 1;
     all.tiles[n] = pick_tile(
-        pixels, [](auto p) -> IntegerTile { return dense_tile<decltype(p)::value, kBlocks>; },
-        typename IntegerPixels<kBlocks>::List{});
+        pixels, [](auto p) -> Int8Tile { return dense_tile<decltype(p)::value, kBlocks>; },
+        typename Int8Pixels<kBlocks>::List{});
   });
   return all;
 }
@@ -151,7 +149,7 @@ inline Index sums_bytes(Index blocks, Index kh) { return divide(blocks * kBlock 
 // Places of a strip: few enough for their part of the image to stay in the first cache; or a row of a band;
 // or a single one, whose window may have to be copied; or all where the filters are what is to stay in a
 // cache.
-inline Index dense_strip(const IntegerPlan& plan, Index filters, Index group_weights, Index threads) {
+inline Index dense_strip(const Int8Plan& plan, Index filters, Index group_weights, Index threads) {
   constexpr Index kMost = 16;
   const Index places = plan.tiles * (plan.flat ? 1 : plan.shape.oh());
   if (filters == 1 || group_weights > (Index{1} << 20)) return places;
@@ -160,8 +158,8 @@ inline Index dense_strip(const IntegerPlan& plan, Index filters, Index group_wei
   return divide(own, divide(own, kMost));
 }
 
-IntegerPlan plan_dense(const ConvShape& s, Index threads) {
-  IntegerPlan plan;
+Int8Plan plan_dense(const ConvShape& s, Index threads) {
+  Int8Plan plan;
   plan.shape = s;
   // Groups whose filters do not fill blocks are run together, with weights of zero between them.
   const Index together = kBlock / common_divisor(s.k / s.groups, kBlock);
@@ -170,12 +168,12 @@ IntegerPlan plan_dense(const ConvShape& s, Index threads) {
   plan.flat = s.kh == 1 && s.kw == 1 && s.sh == 1 && s.sw == 1 && s.top == 0 && s.left == 0 &&
               s.bottom == 0 && s.right == 0;
   const Index row = plan.flat ? s.h * s.w : s.ow();
-  const TileChoice choice = choose_tile<IntegerPixels, kIntegerBlocks>(row, blocks, integer_tile_cost);
+  const TileChoice choice = choose_tile<Int8Pixels, kInt8Blocks>(row, blocks, integer_tile_cost);
   plan.blocks = choice.blocks;
   plan.pixels = choice.pixels;
   plan.tiles = divide(row, plan.pixels);
-  const Index fours = divide(s.c / plan.groups, 4);
-  const Index weights = plan.groups * blocks * s.kh * s.kw * fours * kTapBytes;
+  const Index quads = divide(s.c / plan.groups, 4);
+  const Index weights = plan.groups * blocks * s.kh * s.kw * quads * kTapBytes;
   const Index filters = divide(blocks, plan.blocks);
   plan.strip = dense_strip(plan, filters, weights / plan.groups, threads);
   plan.items = s.n * plan.groups * filters * plan.tiles * (plan.flat ? 1 : s.oh());
@@ -187,7 +185,7 @@ IntegerPlan plan_dense(const ConvShape& s, Index threads) {
 // One block of filters, those from `first` on that are below `end`.
 struct DenseBlock {
   Index first, end, channel;  // `channel`: the first of the group's
-  Index fours, wide;
+  Index quads, wide;
   std::int8_t* out;
   std::int32_t* sums;
 };
@@ -197,9 +195,9 @@ void pack_dense_block(const ConvShape& s, const std::int8_t* weights, const Dens
   const Index k = s.k / s.groups;
   const Index taps = s.kh * s.kw;
   for (Index i = 0; i < s.kh * kBlock; ++i) block.sums[i] = 0;
-  for (Index four = 0; four < block.fours; ++four) {
+  for (Index four = 0; four < block.quads; ++four) {
     const Index chunk = four / kChunk * kChunk;
-    const Index length = block.fours - chunk < kChunk ? block.fours - chunk : kChunk;
+    const Index length = block.quads - chunk < kChunk ? block.quads - chunk : kChunk;
     for (Index tap = 0; tap < taps; ++tap) {
       std::int8_t* const out =
           block.out + (chunk * taps + tap * length + four - chunk) * block.wide * kTapBytes;
@@ -218,14 +216,13 @@ void pack_dense_block(const ConvShape& s, const std::int8_t* weights, const Dens
   }
 }
 
-void pack_dense(const IntegerPlan& plan, const std::int8_t* weights, std::byte* packed, Index begin,
-                Index end) {
+void pack_dense(const Int8Plan& plan, const std::int8_t* weights, std::byte* packed, Index begin, Index end) {
   const ConvShape& s = plan.shape;
   const Index c = s.c / plan.groups;
   const Index k = s.k / plan.groups;
-  const Index fours = divide(c, 4);
+  const Index quads = divide(c, 4);
   const Index blocks = divide(k, kBlock);
-  const Index block_bytes = s.kh * s.kw * fours * kTapBytes;
+  const Index block_bytes = s.kh * s.kw * quads * kTapBytes;
   auto* const sums = reinterpret_cast<std::int32_t*>(packed);
   auto* const levels = reinterpret_cast<std::int8_t*>(packed + sums_bytes(plan.groups * blocks, s.kh));
   for (Index at = begin; at < end; ++at) {
@@ -235,27 +232,27 @@ void pack_dense(const IntegerPlan& plan, const std::int8_t* weights, std::byte* 
     const Index wide = plan.blocks < blocks - tile ? plan.blocks : blocks - tile;
     std::int8_t* const out = levels + (group * blocks + tile) * block_bytes + (block - tile) * kTapBytes;
     pack_dense_block(s, weights,
-                     {group * k + block * kBlock, (group + 1) * k, group * c, fours, wide, out,
+                     {group * k + block * kBlock, (group + 1) * k, group * c, quads, wide, out,
                       sums + at * s.kh * kBlock});
   }
 }
 
-void run_dense(const IntegerPlan& plan, const IntegerConvArgs& args, Index begin, Index end) {
+void run_dense(const Int8Plan& plan, const Int8ConvArgs& args, Index begin, Index end) {
   if (begin >= end) return;
   const ConvShape& s = plan.shape;
   DenseRun run(plan, args);
-  const IntegerView& view = run.view;
-  const IntegerFinisher finisher = make_finisher(s, args);
+  const Int8View& view = run.view;
+  const Int8EpilogueState state = make_int8_epilogue(s, args);
   const Index blocks = divide(s.k / plan.groups, kBlock);
   const Index ow = plan.flat ? view.w : s.ow();
-  const Index block_bytes = s.kh * s.kw * view.fours * kTapBytes;
+  const Index block_bytes = s.kh * s.kw * view.quads * kTapBytes;
   const auto* const sums = reinterpret_cast<const std::int32_t*>(args.weights);
   const auto* const levels =
       reinterpret_cast<const std::int8_t*>(args.weights + sums_bytes(plan.groups * blocks, s.kh));
-  const IntegerTiles tiles = integer_tiles(plan.pixels);
-  const IntegerItems items(plan, divide(blocks, plan.blocks));
-  IntegerItem item = items.at(begin);
-  const IntegerItem final = items.at(end - 1);
+  const Int8Tiles tiles = int8_tiles(plan.pixels);
+  const Int8Items items(plan, divide(blocks, plan.blocks));
+  Int8Item item = items.at(begin);
+  const Int8Item final = items.at(end - 1);
   for (Index i = begin; i < end; ++i, items.next(item)) {
     const Index first = item.filters * plan.blocks;
     const Index wide = plan.blocks < blocks - first ? plan.blocks : blocks - first;
@@ -263,12 +260,12 @@ void run_dense(const IntegerPlan& plan, const IntegerConvArgs& args, Index begin
     const Index x = item.tile * plan.pixels < last ? item.tile * plan.pixels : last;
     const Index row = item.y * s.sh - s.top;
     TilePlace place = {item.image, item.y * ow + x, item.tile * plan.pixels - x, item.group * blocks + first};
-    const auto with_weights = [&](IntegerCorner at) {
+    const auto with_weights = [&](Int8Corner at) {
       at.weights = levels + place.block * block_bytes;
       at.weight_sums = sums + place.block * s.kh * kBlock;
       return at;
     };
-    IntegerCorner at = with_weights(run.corner(item, row, x * s.sw - s.left, plan.pixels));
+    Int8Corner at = with_weights(run.corner(item, row, x * s.sw - s.left, plan.pixels));
     const bool stages = run.band > 0 || (!at.inside && run.staged);
     if (stages) {
       const bool ends = item.image == final.image && item.group == final.group;
@@ -281,13 +278,13 @@ void run_dense(const IntegerPlan& plan, const IntegerConvArgs& args, Index begin
       i += at.tiles - 1;
     }
     if (at.inside) {
-      tiles.tiles[wide - 1](view, finisher, at, place);
+      tiles.tiles[wide - 1](view, state, at, place);
       continue;
     }
-    const IntegerTiles single = integer_tiles(1);
+    const Int8Tiles single = int8_tiles(1);
     for (Index p = place.skip; p < plan.pixels; ++p) {
-      const IntegerCorner one = with_weights(run.corner(item, row, (x + p) * s.sw - s.left, 1));
-      single.tiles[wide - 1](view, finisher, one, {item.image, place.pixel + p, 0, place.block});
+      const Int8Corner one = with_weights(run.corner(item, row, (x + p) * s.sw - s.left, 1));
+      single.tiles[wide - 1](view, state, one, {item.image, place.pixel + p, 0, place.block});
     }
   }
 }

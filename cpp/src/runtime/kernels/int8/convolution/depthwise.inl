@@ -12,7 +12,7 @@ constexpr Index kAnyPixels = 4;
 inline Index depthwise_blocks(const ConvShape& s) { return divide(s.c, kBlock); }
 
 // Sums of `pixels` pixels of a row of outputs, of one block. src: its first channel.
-inline void depthwise_any_sums(const ConvShape& s, const IntegerConvArgs& args, const std::uint8_t* src,
+inline void depthwise_any_sums(const ConvShape& s, const Int8ConvArgs& args, const std::uint8_t* src,
                                const std::int8_t* weights, Index y, Index x, Index pixels,
                                Ints (&sums)[kAnyPixels]) {
   const Ints zero = splat(args.src_zero);
@@ -33,9 +33,9 @@ inline void depthwise_any_sums(const ConvShape& s, const IntegerConvArgs& args, 
 }
 
 // Items: image, block, row.
-void run_depthwise_any(const IntegerPlan& plan, const IntegerConvArgs& args, Index begin, Index end) {
+void run_depthwise_any(const Int8Plan& plan, const Int8ConvArgs& args, Index begin, Index end) {
   const ConvShape& s = plan.shape;
-  const IntegerFinisher finisher = make_finisher(s, args);
+  const Int8EpilogueState state = make_int8_epilogue(s, args);
   const Index blocks = depthwise_blocks(s);
   const Index oh = s.oh();
   const Index ow = s.ow();
@@ -53,7 +53,7 @@ void run_depthwise_any(const IntegerPlan& plan, const IntegerConvArgs& args, Ind
       depthwise_any_sums(s, args, src, weights, y, x, pixels, sums);
       for (Index p = 0; p < pixels; ++p) {
         const Ints one[1][1] = {{sums[p]}};
-        finish_tile<1, 1>(finisher, one, {image, y * ow + x + p, 0, block});
+        store_tile<1, 1>(state, one, {image, y * ow + x + p, 0, block});
       }
     }
   }
@@ -74,8 +74,8 @@ void pack_depthwise_any(const ConvShape& s, const std::int8_t* weights, std::byt
   }
 }
 
-IntegerPlan plan_depthwise(const ConvShape& s, [[maybe_unused]] Index threads) {
-  IntegerPlan plan;
+Int8Plan plan_depthwise(const ConvShape& s, [[maybe_unused]] Index threads) {
+  Int8Plan plan;
   plan.shape = s;
   plan.depthwise = true;
   plan.groups = s.groups;
@@ -95,7 +95,7 @@ IntegerPlan plan_depthwise(const ConvShape& s, [[maybe_unused]] Index threads) {
   return plan;
 }
 
-void pack_depthwise(const IntegerPlan& plan, const std::int8_t* weights, std::byte* packed, Index begin,
+void pack_depthwise(const Int8Plan& plan, const std::int8_t* weights, std::byte* packed, Index begin,
                     Index end) {
 #if defined(__AVX2__)
   if (interleaved(plan.shape)) return pack_interleaved(plan.shape, weights, packed, begin, end);
@@ -103,7 +103,7 @@ void pack_depthwise(const IntegerPlan& plan, const std::int8_t* weights, std::by
   pack_depthwise_any(plan.shape, weights, packed, begin, end);
 }
 
-void run_depthwise(const IntegerPlan& plan, const IntegerConvArgs& args, Index begin, Index end) {
+void run_depthwise(const Int8Plan& plan, const Int8ConvArgs& args, Index begin, Index end) {
 #if defined(__AVX2__)
   if (interleaved(plan.shape)) return run_interleaved(plan, args, begin, end);
 #endif

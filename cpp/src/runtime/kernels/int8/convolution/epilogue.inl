@@ -18,9 +18,9 @@ struct TilePlace {
   Index block;         // its first block of filters
 };
 
-struct IntegerFinisher {
-  const IntegerConvArgs* args;
-  LevelRange range;
+struct Int8EpilogueState {
+  const Int8ConvArgs* args;
+  Int8Range range;
   float high;  // highest level, counted from zero
   bool sure;   // levels are made by product and clamp, below 2^31; table and residual follow
   bool fast;   // the same, without a residual and but for a table that permutes
@@ -29,8 +29,8 @@ struct IntegerFinisher {
   Index filters;                // of all
   Index plane;                  // floats from one block to the next
   float float_low, float_high;  // clamp of float32 results
-  bool quick;                   // float32 results that integer_numbers.inl makes
-  float inverse;                // of the quantum
+  bool quick;                   // float32 results that int8_floats.inl makes
+  float inverse;                // of the out_scale
   bool clean;                   // padding lanes of float32 results are 0 by themselves
 };
 
@@ -42,9 +42,9 @@ inline bool is_quick(Function f) {
 }
 
 // Whether float(sum)·multiplier is less than 2^31 in size for every sum that the taps and the bias can make.
-inline bool are_small(const ConvShape& s, const IntegerConvArgs& args) {
+inline bool are_small(const ConvShape& s, const Int8ConvArgs& args) {
   constexpr float kMost = 2147480000.0f;
-  const IntegerFinish& f = args.finish;
+  const Int8Epilogue& f = args.epilogue;
   const Vec taps = splat(static_cast<float>(s.c / s.groups * s.kh * s.kw) * (255.0f * 128.0f));
   Vec most = splat(0.0f);
   Vec not_numbers = splat(0.0f);
@@ -58,67 +58,66 @@ inline bool are_small(const ConvShape& s, const IntegerConvArgs& args) {
 }
 
 // Whether every sum with a residual is less than 2^31 in size.
-inline bool are_small(const LevelSum& sum) {
+inline bool are_small(const Int8Sum& sum) {
   constexpr float kMost = 1 << 21;  // times two levels' distance from zero, below 2^9 each
   return -kMost < sum.a_scale && sum.a_scale < kMost && -kMost < sum.b_scale && sum.b_scale < kMost;
 }
 
 // The level of a bound of float32 results.
-inline std::int32_t bound_level(const IntegerFinish& f, float bound) {
+inline std::int32_t bound_level(const Int8Epilogue& f, float bound) {
   if (bound == -__builtin_inff()) return f.low;
   if (bound == __builtin_inff()) return f.high;
   const Vec low = splat(static_cast<float>(f.low - f.zero));
   const Vec high = splat(static_cast<float>(f.high - f.zero));
   std::int32_t levels[kBlock];
-  store(levels, nearest(clamp(splat(bound) / splat(f.quantum), low, high)) + splat(f.zero));
+  store(levels, nearest(clamp(splat(bound) / splat(f.out_scale), low, high)) + splat(f.zero));
   return levels[0];
 }
 
-inline IntegerFinisher make_finisher(const ConvShape& shape, const IntegerConvArgs& args) {
-  const IntegerFinish& f = args.finish;
-  IntegerFinisher finisher = {};
-  finisher.args = &args;
-  finisher.range = level_range(f.zero, f.low, f.high);
-  finisher.high = static_cast<float>(f.high - f.zero);
-  finisher.activate = !is_clamp(f.activation.function);
-  finisher.sure = !f.to_float && f.quantum == 0.0f && !finisher.activate && f.scale == 1.0f &&
-                  f.float_bias == nullptr && are_small(shape, args) &&
-                  (f.residual == nullptr || are_small(f.sum));
-  finisher.table = translation(f.table);
-  finisher.fast = finisher.sure && f.residual == nullptr && (f.table == nullptr || finisher.table.permutes);
-  finisher.filters = shape.k;
-  finisher.plane = shape.oh() * shape.ow() * kBlock;
-  finisher.float_low = -__builtin_inff();
-  finisher.float_high = __builtin_inff();
-  if (f.activation.function == Function::relu) finisher.float_low = 0.0f;
+inline Int8EpilogueState make_int8_epilogue(const ConvShape& shape, const Int8ConvArgs& args) {
+  const Int8Epilogue& f = args.epilogue;
+  Int8EpilogueState state = {};
+  state.args = &args;
+  state.range = int8_range(f.zero, f.low, f.high);
+  state.high = static_cast<float>(f.high - f.zero);
+  state.activate = !is_clamp(f.activation.function);
+  state.sure = !f.to_float && f.out_scale == 0.0f && !state.activate && f.scale == 1.0f &&
+               f.float_bias == nullptr && are_small(shape, args) &&
+               (f.residual == nullptr || are_small(f.sum));
+  state.table = translation(f.table);
+  state.fast = state.sure && f.residual == nullptr && (f.table == nullptr || state.table.permutes);
+  state.filters = shape.k;
+  state.plane = shape.oh() * shape.ow() * kBlock;
+  state.float_low = -__builtin_inff();
+  state.float_high = __builtin_inff();
+  if (f.activation.function == Function::relu) state.float_low = 0.0f;
   if (f.activation.function == Function::clip) {
-    finisher.float_low = f.activation.alpha;
-    finisher.float_high = f.activation.beta;
+    state.float_low = f.activation.alpha;
+    state.float_high = f.activation.beta;
   }
-  if (f.quantum != 0.0f) {
-    finisher.inverse = 1.0f / f.quantum;
-    finisher.range =
-        level_range(f.zero, bound_level(f, finisher.float_low), bound_level(f, finisher.float_high));
+  if (f.out_scale != 0.0f) {
+    state.inverse = 1.0f / f.out_scale;
+    state.range = int8_range(f.zero, bound_level(f, state.float_low), bound_level(f, state.float_high));
   }
-  finisher.quick = (f.to_float || f.quantum != 0.0f) && is_quick(f.activation.function);
-  finisher.clean = shape.k % kBlock == 0 || keeps_zero(f.activation);
-  return finisher;
+  state.quick = (f.to_float || f.out_scale != 0.0f) && is_quick(f.activation.function);
+  state.clean = shape.k % kBlock == 0 || keeps_zero(f.activation);
+  return state;
 }
 
-inline Vec block_multipliers(const IntegerFinish& f, Index block) {
+inline Vec block_multipliers(const Int8Epilogue& f, Index block) {
   return load(f.multipliers + block * kBlock) * splat(f.multiplier);
 }
 
 // Applies the activation to the numbers of one block: `pixels` of them, kBlock apart.
-inline void activate_block(const IntegerFinisher& finisher, float* values, Index pixels, Index block) {
-  const Activation& f = finisher.args->finish.activation;
+inline void activate_block(const Int8EpilogueState& state, float* values, Index pixels, Index block) {
+  const Activation& f = state.args->epilogue.activation;
   if (f.function == Function::prelu) {
     const Vec slope = load(f.slopes + block * kBlock);
     for (Index i = 0; i < pixels * kBlock; i += kBlock) {
       const Vec x = load(values + i);
       store(values + i, if_negative(x, slope * x, x));
     }
-  } else if (finisher.activate) {
+  } else if (state.activate) {
     apply_all(f, values, values, pixels * kBlock);
   }
 }
@@ -127,7 +126,7 @@ inline void activate_block(const IntegerFinisher& finisher, float* values, Index
 inline Ints int8_of(Ints bytes) { return bytes - clamp(bytes - splat(127), 0, 1) * splat(256); }
 
 // A sum of two arrays' levels, one block of one pixel.
-inline Ints sum_levels(const LevelSum& sum, Ints a, Ints b) {
+inline Ints sum_levels(const Int8Sum& sum, Ints a, Ints b) {
   const Vec x = to_float(a - splat(sum.a_zero)) * splat(sum.a_scale);
   const Vec y = to_float(b - splat(sum.b_zero)) * splat(sum.b_scale);
   const Ints levels = nearest(min(splat(static_cast<float>(sum.high - sum.zero)), x + y));
@@ -135,11 +134,11 @@ inline Ints sum_levels(const LevelSum& sum, Ints a, Ints b) {
 }
 
 // Numbers of one block become levels; table and residual follow.
-inline void store_block_levels(const IntegerFinisher& finisher, const float* values, const TilePlace& at,
+inline void store_block_levels(const Int8EpilogueState& state, const float* values, const TilePlace& at,
                                Index pixels, Index block) {
-  const IntegerConvArgs& args = *finisher.args;
-  const IntegerFinish& f = args.finish;
-  const Index left = finisher.filters - block * kBlock;
+  const Int8ConvArgs& args = *state.args;
+  const Int8Epilogue& f = args.epilogue;
+  const Index left = state.filters - block * kBlock;
   const Index lanes = left < kBlock ? left : kBlock;
   std::uint8_t* dst = static_cast<std::uint8_t*>(args.dst) + at.image * args.dst_image +
                       (at.pixel + at.skip) * args.dst_pixel + block * kBlock;
@@ -149,8 +148,7 @@ inline void store_block_levels(const IntegerFinisher& finisher, const float* val
                                         (at.pixel + at.skip) * f.residual_pixel + block * kBlock;
   for (Index p = at.skip; p < pixels; ++p, dst += args.dst_pixel) {
     const Vec x = load(values + p * kBlock) * splat(f.scale);
-    Ints levels =
-        clamp(nearest(min(splat(finisher.high), x)), f.low - f.zero, f.high - f.zero) + splat(f.zero);
+    Ints levels = clamp(nearest(min(splat(state.high), x)), f.low - f.zero, f.high - f.zero) + splat(f.zero);
     if (f.table != nullptr) levels = lookup(f.table, levels);
     if (other != nullptr) {
       if (f.table != nullptr && f.sum.a_signed) levels = int8_of(levels);
@@ -162,18 +160,18 @@ inline void store_block_levels(const IntegerFinisher& finisher, const float* val
 }
 
 // Clears the padding lanes.
-inline void store_block_floats(const IntegerFinisher& finisher, float* values, const TilePlace& at,
+inline void store_block_floats(const Int8EpilogueState& state, float* values, const TilePlace& at,
                                Index pixels, Index block) {
-  const IntegerConvArgs& args = *finisher.args;
-  const IntegerFinish& f = args.finish;
-  const Index left = finisher.filters - block * kBlock;
-  const Index place = block * finisher.plane + at.pixel * kBlock;
+  const Int8ConvArgs& args = *state.args;
+  const Int8Epilogue& f = args.epilogue;
+  const Index left = state.filters - block * kBlock;
+  const Index place = block * state.plane + at.pixel * kBlock;
   float* const dst = static_cast<float*>(args.dst) + at.image * args.dst_image + place;
   const float* const other = f.float_residual == nullptr || !f.residual_last
                                  ? nullptr
                                  : f.float_residual + at.image * f.float_residual_image + place;
-  const Vec low = splat(finisher.float_low);
-  const Vec high = splat(finisher.float_high);
+  const Vec low = splat(state.float_low);
+  const Vec high = splat(state.float_high);
   Vec least = splat(0.0f);
   Vec greatest = splat(0.0f);
   for (Index i = at.skip * kBlock; i < pixels * kBlock; i += kBlock) {
@@ -187,24 +185,24 @@ inline void store_block_floats(const IntegerFinisher& finisher, float* values, c
     least = min(x, least);
     greatest = max(x, greatest);
   }
-  if (f.extremes == nullptr) return;
-  store(f.extremes, min(least, load(f.extremes)));
-  store(f.extremes + kBlock, max(greatest, load(f.extremes + kBlock)));
+  if (f.min_max == nullptr) return;
+  store(f.min_max, min(least, load(f.min_max)));
+  store(f.min_max + kBlock, max(greatest, load(f.min_max + kBlock)));
 }
 
 // Float32 results whose activation is a clamp: one pass over the sums.
 template <class Other>
-inline void finish_clamped(const IntegerFinisher& finisher, const std::int32_t* sums, const TilePlace& at,
-                           Index pixels, Index block, Index stride, Other other) {
-  const IntegerConvArgs& args = *finisher.args;
-  const IntegerFinish& f = args.finish;
-  const Index left = finisher.filters - block * kBlock;
+inline void store_clamped(const Int8EpilogueState& state, const std::int32_t* sums, const TilePlace& at,
+                          Index pixels, Index block, Index stride, Other other) {
+  const Int8ConvArgs& args = *state.args;
+  const Int8Epilogue& f = args.epilogue;
+  const Index left = state.filters - block * kBlock;
   const Vec multipliers = block_multipliers(f, block);
   const Vec bias = f.float_bias == nullptr ? splat(-0.0f) : load(f.float_bias + block * kBlock);
-  const Vec low = splat(finisher.float_low);
-  const Vec high = splat(finisher.float_high);
+  const Vec low = splat(state.float_low);
+  const Vec high = splat(state.float_high);
   float* const dst =
-      static_cast<float*>(args.dst) + at.image * args.dst_image + block * finisher.plane + at.pixel * kBlock;
+      static_cast<float*>(args.dst) + at.image * args.dst_image + block * state.plane + at.pixel * kBlock;
   Vec least = splat(0.0f);
   Vec greatest = splat(0.0f);
   for (Index p = at.skip; p < pixels; ++p) {
@@ -218,27 +216,27 @@ inline void finish_clamped(const IntegerFinisher& finisher, const std::int32_t* 
     least = min(x, least);
     greatest = max(x, greatest);
   }
-  if (f.extremes == nullptr) return;
-  store(f.extremes, min(least, load(f.extremes)));
-  store(f.extremes + kBlock, max(greatest, load(f.extremes + kBlock)));
+  if (f.min_max == nullptr) return;
+  store(f.min_max, min(least, load(f.min_max)));
+  store(f.min_max + kBlock, max(greatest, load(f.min_max + kBlock)));
 }
 
-[[gnu::noinline]] void finish_clamped(const IntegerFinisher& finisher, const std::int32_t* sums,
-                                      const TilePlace& at, Index pixels, Index blocks, Index stride) {
-  const IntegerFinish& f = finisher.args->finish;
+[[gnu::noinline]] void store_clamped(const Int8EpilogueState& state, const std::int32_t* sums,
+                                     const TilePlace& at, Index pixels, Index blocks, Index stride) {
+  const Int8Epilogue& f = state.args->epilogue;
   for (Index n = 0; n < blocks; ++n, sums += kBlock) {
     const Index block = at.block + n;
     const float* const residual =
-        f.float_residual + at.image * f.float_residual_image + block * finisher.plane + at.pixel * kBlock;
+        f.float_residual + at.image * f.float_residual_image + block * state.plane + at.pixel * kBlock;
     if (f.float_residual == nullptr) {
-      finish_clamped(finisher, sums, at, pixels, block, stride,
-                     [](Vec x, Index, Vec low, Vec high) { return clamp(x, low, high); });
+      store_clamped(state, sums, at, pixels, block, stride,
+                    [](Vec x, Index, Vec low, Vec high) { return clamp(x, low, high); });
     } else if (f.residual_last) {
-      finish_clamped(finisher, sums, at, pixels, block, stride, [=](Vec x, Index p, Vec low, Vec high) {
+      store_clamped(state, sums, at, pixels, block, stride, [=](Vec x, Index p, Vec low, Vec high) {
         return clamp(x, low, high) + load(residual + p * kBlock);
       });
     } else {
-      finish_clamped(finisher, sums, at, pixels, block, stride, [=](Vec x, Index p, Vec low, Vec high) {
+      store_clamped(state, sums, at, pixels, block, stride, [=](Vec x, Index p, Vec low, Vec high) {
         return clamp(x + load(residual + p * kBlock), low, high);
       });
     }
@@ -247,18 +245,17 @@ inline void finish_clamped(const IntegerFinisher& finisher, const std::int32_t* 
 
 // All but the fast way: sums [pixels][stride][kBlock] of a tile, in the order of filters, the first `blocks`
 // of each `stride` real.
-[[gnu::noinline]] void finish_any(const IntegerFinisher& finisher, const std::int32_t* sums,
-                                  const TilePlace& at, Index pixels, Index blocks, Index stride) {
-  const IntegerFinish& f = finisher.args->finish;
-  if (f.to_float && !finisher.activate) return finish_clamped(finisher, sums, at, pixels, blocks, stride);
+[[gnu::noinline]] void store_any(const Int8EpilogueState& state, const std::int32_t* sums,
+                                 const TilePlace& at, Index pixels, Index blocks, Index stride) {
+  const Int8Epilogue& f = state.args->epilogue;
+  if (f.to_float && !state.activate) return store_clamped(state, sums, at, pixels, blocks, stride);
   alignas(64) float values[kTileSums * kBlock];
   for (Index n = 0; n < blocks; ++n) {
     const Index block = at.block + n;
     const Vec multipliers = block_multipliers(f, block);
     const float* before = nullptr;
     if (f.to_float && f.float_residual != nullptr && !f.residual_last) {
-      before =
-          f.float_residual + at.image * f.float_residual_image + block * finisher.plane + at.pixel * kBlock;
+      before = f.float_residual + at.image * f.float_residual_image + block * state.plane + at.pixel * kBlock;
     }
     for (Index p = 0; p < pixels; ++p) {
       Vec x = to_float(load(sums + (p * stride + n) * kBlock)) * multipliers;
@@ -266,11 +263,11 @@ inline void finish_clamped(const IntegerFinisher& finisher, const std::int32_t* 
       if (before != nullptr && p >= at.skip) x = x + load(before + p * kBlock);
       store(values + p * kBlock, x);
     }
-    activate_block(finisher, values, pixels, block);
+    activate_block(state, values, pixels, block);
     if (f.to_float) {
-      store_block_floats(finisher, values, at, pixels, block);
+      store_block_floats(state, values, at, pixels, block);
     } else {
-      store_block_levels(finisher, values, at, pixels, block);
+      store_block_levels(state, values, at, pixels, block);
     }
   }
 }

@@ -10,14 +10,14 @@ namespace {
 
 // Activations that are applied in registers.
 struct Clamp {
-  explicit Clamp(const IntegerFinisher& finisher)
-      : low(splat(finisher.float_low)), high(splat(finisher.float_high)) {}
+  explicit Clamp(const Int8EpilogueState& state)
+      : low(splat(state.float_low)), high(splat(state.float_high)) {}
   [[nodiscard, gnu::always_inline]] Vec operator()(Vec x) const { return clamp(x, low, high); }
   Vec low, high;
 };
 template <Function Name>
 struct Quick {
-  explicit Quick(const IntegerFinisher& finisher) : alpha(splat(finisher.args->finish.activation.alpha)) {}
+  explicit Quick(const Int8EpilogueState& state) : alpha(splat(state.args->epilogue.activation.alpha)) {}
   [[nodiscard, gnu::always_inline]] Vec operator()(Vec x) const { return apply<Name>(x, alpha, alpha); }
   Vec alpha;
 };
@@ -27,7 +27,7 @@ struct Quick {
 // the result is 0 to float32.
 template <>
 struct Quick<Function::silu> {
-  explicit Quick(const IntegerFinisher& /*finisher*/) {}
+  explicit Quick(const Int8EpilogueState& /*state*/) {}
   [[nodiscard, gnu::always_inline]] Vec operator()(Vec x) const {
     x = max(splat(-79.0f), x);
     const Vec t = max(splat(-115.0f), x * splat(-1.44269504f));
@@ -44,24 +44,24 @@ struct Quick<Function::silu> {
 };
 
 // Block numbers not above and not below those seen, 0 among them; what is not a number is passed over.
-struct Extremes {
+struct MinMax {
   Vec least = splat(0.0f), greatest = splat(0.0f);
   [[gnu::always_inline]] void see(Vec x) {
     least = min(x, least);
     greatest = max(x, greatest);
   }
-  void keep(float* extremes) const {
-    if (extremes == nullptr) return;
-    store(extremes, min(least, load(extremes)));
-    store(extremes + kBlock, max(greatest, load(extremes + kBlock)));
+  void keep(float* min_max) const {
+    if (min_max == nullptr) return;
+    store(min_max, min(least, load(min_max)));
+    store(min_max + kBlock, max(greatest, load(min_max + kBlock)));
   }
 };
 
 // Results of N blocks of a tile.
 template <int N>
-struct TileNumbers {
-  TileNumbers(const IntegerFinisher& finisher, const TilePlace& at) : plane(finisher.plane) {
-    const IntegerFinish& f = finisher.args->finish;
+struct TileFloats {
+  TileFloats(const Int8EpilogueState& state, const TilePlace& at) : plane(state.plane) {
+    const Int8Epilogue& f = state.args->epilogue;
     for (int n = 0; n < N; ++n) {
       multipliers[n] = block_multipliers(f, at.block + n);
       bias[n] = f.float_bias == nullptr ? splat(-0.0f) : load(f.float_bias + (at.block + n) * kBlock);
@@ -90,15 +90,15 @@ struct TileNumbers {
 
 // Stores one block of a tile; sums(p): those of pixel p.
 template <class F, class Sums>
-[[gnu::always_inline]] inline void store_block(const IntegerFinisher& finisher, const TilePlace& at,
+[[gnu::always_inline]] inline void store_block(const Int8EpilogueState& state, const TilePlace& at,
                                                Index pixels, const F& f, const Sums& sums) {
-  const IntegerConvArgs& args = *finisher.args;
-  const TileNumbers<1> numbers(finisher, at);
-  const Index left = finisher.filters - at.block * kBlock;
-  const bool all = finisher.clean || left >= kBlock;
-  float* const dst = static_cast<float*>(args.dst) + at.image * args.dst_image + at.block * finisher.plane +
-                     at.pixel * kBlock;
-  Extremes extremes;
+  const Int8ConvArgs& args = *state.args;
+  const TileFloats<1> numbers(state, at);
+  const Index left = state.filters - at.block * kBlock;
+  const bool all = state.clean || left >= kBlock;
+  float* const dst =
+      static_cast<float*>(args.dst) + at.image * args.dst_image + at.block * state.plane + at.pixel * kBlock;
+  MinMax min_max;
   for (Index p = at.skip; p < pixels; ++p) {
     Vec x = numbers.at(sums(p), p, 0, f);
     if (!all) {
@@ -107,16 +107,16 @@ template <class F, class Sums>
       x = load_some(some, left);
     }
     store(dst + p * kBlock, x);
-    extremes.see(x);
+    min_max.see(x);
   }
-  extremes.keep(args.finish.extremes);
+  min_max.keep(args.epilogue.min_max);
 }
 
 template <int N, class F>
-void store_numbers(const IntegerFinisher& finisher, const std::int32_t* sums, const TilePlace& at,
-                   Index pixels, const F& f) {
+void store_floats(const Int8EpilogueState& state, const std::int32_t* sums, const TilePlace& at, Index pixels,
+                  const F& f) {
   for (Index n = 0; n < N; ++n, sums += kBlock) {
-    store_block(finisher, {at.image, at.pixel, at.skip, at.block + n}, pixels, f,
+    store_block(state, {at.image, at.pixel, at.skip, at.block + n}, pixels, f,
                 [=](Index p) __attribute__((always_inline)) { return load(sums + p * N * kBlock); });
   }
 }
@@ -124,11 +124,11 @@ void store_numbers(const IntegerFinisher& finisher, const std::int32_t* sums, co
 // Numbers of a lane rise or fall with its sums: the least and the greatest sum have them all between them.
 // Padding lanes are 0.
 template <int P, int N>
-[[gnu::always_inline]] inline void measure_tile(const IntegerFinisher& finisher, const Ints (&sums)[P][N],
+[[gnu::always_inline]] inline void measure_tile(const Int8EpilogueState& state, const Ints (&sums)[P][N],
                                                 const TilePlace& at) {
-  const TileNumbers<N> numbers(finisher, at);
-  const Clamp f(finisher);
-  Extremes extremes;
+  const TileFloats<N> numbers(state, at);
+  const Clamp f(state);
+  MinMax min_max;
   for_each<N>([&](auto n) __attribute__((always_inline)) {
     Ints low = sums[0][n];
     Ints high = low;
@@ -136,21 +136,21 @@ template <int P, int N>
       low = least(low, sums[p][n]);
       high = greatest(high, sums[p][n]);
     });
-    extremes.see(f(numbers.unbound(low, n)));
-    extremes.see(f(numbers.unbound(high, n)));
+    min_max.see(f(numbers.unbound(low, n)));
+    min_max.see(f(numbers.unbound(high, n)));
   });
-  extremes.keep(finisher.args->finish.extremes);
+  min_max.keep(state.args->epilogue.min_max);
 }
 
-// Quotients by the quantum. As in integer_quantize.inl, products with its inverse differ from them by less
+// Quotients by the out_scale. As in integer_quantize.inl, products with its inverse differ from them by less
 // than 3·2^-24 of them, and no quotient that counts is above 256: both round alike but within 2^-14 of a tie,
 // and where the inverse is not a normal number.
 struct Quotients {
-  explicit Quotients(const IntegerFinisher& finisher)
-      : quantum(splat(finisher.args->finish.quantum)),
-        inverse(splat(finisher.inverse)),
-        high(splat(finisher.high)) {
-    const float size = finisher.args->finish.quantum;
+  explicit Quotients(const Int8EpilogueState& state)
+      : out_scale(splat(state.args->epilogue.out_scale)),
+        inverse(splat(state.inverse)),
+        high(splat(state.high)) {
+    const float size = state.args->epilogue.out_scale;
     gap = splat(size > 1e-37f && size < 1e37f ? 0.0f : 1.0f);
   }
   [[nodiscard, gnu::always_inline]] Ints fast(Vec x) {
@@ -159,21 +159,21 @@ struct Quotients {
     gap = max(abs(x - to_float(whole)), gap);
     return whole;
   }
-  [[nodiscard, gnu::always_inline]] Ints exact(Vec x) const { return nearest(min(high, x / quantum)); }
+  [[nodiscard, gnu::always_inline]] Ints exact(Vec x) const { return nearest(min(high, x / out_scale)); }
   [[nodiscard]] bool trusted() const { return greatest(gap) <= 0.5f - 1.0f / 16384.0f; }
 
-  Vec quantum, inverse, high, gap;
+  Vec out_scale, inverse, high, gap;
 };
 
 // Levels keep the order of numbers: those of the bounds bound them.
 template <int N>
-void quantize_numbers(const IntegerFinisher& finisher, const std::int32_t* sums, const TilePlace& at,
-                      Index pixels) {
-  const IntegerConvArgs& args = *finisher.args;
-  const TileNumbers<N> numbers(finisher, at);
-  Quotients quotients(finisher);
-  const LevelRange range = finisher.range;
-  const Index left = finisher.filters - at.block * kBlock;
+void quantize_floats(const Int8EpilogueState& state, const std::int32_t* sums, const TilePlace& at,
+                     Index pixels) {
+  const Int8ConvArgs& args = *state.args;
+  const TileFloats<N> numbers(state, at);
+  Quotients quotients(state);
+  const Int8Range range = state.range;
+  const Index left = state.filters - at.block * kBlock;
   const Index bytes = left < N * kBlock ? left : N * kBlock;
   std::uint8_t* const dst = static_cast<std::uint8_t*>(args.dst) + at.image * args.dst_image +
                             at.pixel * args.dst_pixel + at.block * kBlock;
@@ -191,7 +191,7 @@ void quantize_numbers(const IntegerFinisher& finisher, const std::int32_t* sums,
         }
       });
       store_levels<N>(dst + p * args.dst_pixel, args.dst_pixel, at.skip - p, count, bytes,
-                      in_order(level_bytes(levels, range)));
+                      in_order(int8_bytes(levels, range)));
     }
   };
   run([&](Vec x) __attribute__((always_inline)) { return quotients.fast(x); });
@@ -201,28 +201,27 @@ void quantize_numbers(const IntegerFinisher& finisher, const std::int32_t* sums,
 
 // Calls body(function of a Vec) for the activation, which is quick.
 template <class Body>
-[[gnu::always_inline]] inline void with_quick(const IntegerFinisher& finisher, const Body& body) {
+[[gnu::always_inline]] inline void with_quick(const Int8EpilogueState& state, const Body& body) {
   using enum Function;
-  switch (finisher.args->finish.activation.function) {
+  switch (state.args->epilogue.activation.function) {
     case silu:
-      return body(Quick<silu>(finisher));
+      return body(Quick<silu>(state));
     case hard_swish:
-      return body(Quick<hard_swish>(finisher));
+      return body(Quick<hard_swish>(state));
     case leaky_relu:
-      return body(Quick<leaky_relu>(finisher));
+      return body(Quick<leaky_relu>(state));
     default:
-      return body(Clamp(finisher));
+      return body(Clamp(state));
   }
 }
 
 // Results whose activation is quick.
 template <int N>
-[[gnu::noinline]] void finish_numbers(const IntegerFinisher& finisher, const std::int32_t* sums,
-                                      const TilePlace& at, Index pixels) {
-  if (finisher.args->finish.quantum != 0.0f) return quantize_numbers<N>(finisher, sums, at, pixels);
-  with_quick(finisher, [&](const auto& f) __attribute__((always_inline)) {
-    store_numbers<N>(finisher, sums, at, pixels, f);
-  });
+[[gnu::noinline]] void store_tile_floats(const Int8EpilogueState& state, const std::int32_t* sums,
+                                         const TilePlace& at, Index pixels) {
+  if (state.args->epilogue.out_scale != 0.0f) return quantize_floats<N>(state, sums, at, pixels);
+  with_quick(state, [&](const auto& f)
+                        __attribute__((always_inline)) { store_floats<N>(state, sums, at, pixels, f); });
 }
 
 }  // namespace

@@ -15,8 +15,8 @@ namespace {
 #if defined(__AVX2__)
 
 template <int K, int R>
-void start_line(const ConvShape& s, const IntegerConvArgs& args, const DepthwiseUnit& unit, Index y,
-                Index end, DepthwiseLine<K, R>& line) {
+void start_line(const ConvShape& s, const Int8ConvArgs& args, const DepthwiseUnit& unit, Index y, Index end,
+                DepthwiseLine<K, R>& line) {
   line.pixel = y * s.ow();
   line.real = R < end - y ? R : end - y;
   for (Index r = 0; r < R; ++r) {
@@ -36,9 +36,9 @@ void start_line(const ConvShape& s, const IntegerConvArgs& args, const Depthwise
 template <int First, int K, int R>
 [[gnu::always_inline]] inline void depthwise_column(const DepthwiseLine<K, R>& line, Index distance,
                                                     bool is_signed, const DepthwiseUnit& unit,
-                                                    Fours (&out)[4]) {
+                                                    Quads (&out)[4]) {
   if (distance < 0) {
-    const Fours zero = splat_fours(unit.zero);
+    const Quads zero = splat_quads(unit.zero);
     for_each<4>([&](auto i) __attribute__((always_inline)) { out[i] = zero; });
     return;
   }
@@ -64,10 +64,10 @@ template <int First, int K, int R>
 // R rows of the output, from y on, that lie before `end`. Column after column is interleaved and added to the
 // pixels under way, which are kUnderWay; sums[p % kUnderWay] are those of pixel p.
 template <int K, int S, int R>
-void depthwise_line(const ConvShape& s, const IntegerFinisher& finisher, const DepthwiseUnit& unit, Index y,
+void depthwise_line(const ConvShape& s, const Int8EpilogueState& state, const DepthwiseUnit& unit, Index y,
                     Index end) {
   constexpr int kUnderWay = (K + S - 1) / S;
-  const IntegerConvArgs& args = *finisher.args;
+  const Int8ConvArgs& args = *state.args;
   DepthwiseLine<K, R> line;
   start_line(s, args, unit, y, end, line);
   alignas(64) std::int32_t waiting[kWaiting * kUnit];
@@ -88,7 +88,7 @@ void depthwise_line(const ConvShape& s, const IntegerFinisher& finisher, const D
         });
       }
       for_each<(K + 3) / 4>([&](auto four) __attribute__((always_inline)) {
-        Fours bytes[4];
+        Quads bytes[4];
         depthwise_column<4 * decltype(four)::value>(line, distance, args.src_signed, unit, bytes);
         for_each<K>([&](auto kx) __attribute__((always_inline)) {
           constexpr int kOffset = kColumn - decltype(kx)::value + kUnderWay * S;
@@ -104,18 +104,18 @@ void depthwise_line(const ConvShape& s, const IntegerFinisher& finisher, const D
       if constexpr (kDone % S == 0) {
         const Index x = (first + kColumn - K + 1) / S;
         if (first + kColumn >= K - 1 && x < ow) {
-          finish_unit(finisher, unit, line, sums[kDone / S % kUnderWay], x, ow, waiting);
+          store_unit(state, unit, line, sums[kDone / S % kUnderWay], x, ow, waiting);
         }
       }
     });
   }
 }
 
-using IntegerDepthwiseLine = void (*)(const ConvShape&, const IntegerFinisher&, const DepthwiseUnit&, Index,
-                                      Index);
+using Int8DepthwiseLine = void (*)(const ConvShape&, const Int8EpilogueState&, const DepthwiseUnit&, Index,
+                                   Index);
 
 template <int K, int S>
-IntegerDepthwiseLine choose_line(Index rows) {
+Int8DepthwiseLine choose_line(Index rows) {
   if (rows == 1) return depthwise_line<K, S, 1>;
   if constexpr (kLanes > 2) {
     if (rows == 4) return depthwise_line<K, S, 4>;
@@ -123,7 +123,7 @@ IntegerDepthwiseLine choose_line(Index rows) {
   return depthwise_line<K, S, 2>;
 }
 
-inline IntegerDepthwiseLine choose_line(const ConvShape& s, Index rows) {
+inline Int8DepthwiseLine choose_line(const ConvShape& s, Index rows) {
   if (s.kw == 3) return s.sw == 1 ? choose_line<3, 1>(rows) : choose_line<3, 2>(rows);
   return s.sw == 1 ? choose_line<5, 1>(rows) : choose_line<5, 2>(rows);
 }
@@ -134,8 +134,8 @@ inline bool interleaved(const ConvShape& s) {
 
 inline Index unit_bytes(const ConvShape& s) { return divide(s.kh, 4) * s.kw * 4 * kTapBytes; }
 
-inline DepthwiseUnit depthwise_unit(const ConvShape& s, const IntegerConvArgs& args,
-                                    const std::uint8_t* zeros, Index image, Index unit) {
+inline DepthwiseUnit depthwise_unit(const ConvShape& s, const Int8ConvArgs& args, const std::uint8_t* zeros,
+                                    Index image, Index unit) {
   const DepthwiseUnits units = depthwise_units(s);
   const Index first = unit * kUnit;
   const Index channels = unit < units.whole ? kUnit : units.rest;
@@ -148,12 +148,12 @@ inline DepthwiseUnit depthwise_unit(const ConvShape& s, const IntegerConvArgs& a
     const Ints bias = args.bias == nullptr ? splat(0) : load(args.bias + first + i);
     store(start + i, bias - load(sums + i) * splat(zero));
     float numbers[kBlock];
-    store(numbers, block_multipliers(args.finish, (first + i) / kBlock));
+    store(numbers, block_multipliers(args.epilogue, (first + i) / kBlock));
     std::memcpy(multipliers + i, numbers, sizeof numbers);
   }
   to_unit_order(units.rows_of(unit), start, u.start);
   to_unit_order(units.rows_of(unit), multipliers, reinterpret_cast<std::int32_t*>(u.multipliers));
-  const float* const float_bias = args.finish.float_bias;
+  const float* const float_bias = args.epilogue.float_bias;
   if (float_bias != nullptr) {
     std::memcpy(multipliers, float_bias + first,
                 static_cast<std::size_t>(divide(channels, kBlock) * kBlock * 4));
@@ -171,9 +171,9 @@ inline DepthwiseUnit depthwise_unit(const ConvShape& s, const IntegerConvArgs& a
 }
 
 // Items: image, strip, unit, rows.
-void run_interleaved(const IntegerPlan& plan, const IntegerConvArgs& args, Index begin, Index end) {
+void run_interleaved(const Int8Plan& plan, const Int8ConvArgs& args, Index begin, Index end) {
   const ConvShape& s = plan.shape;
-  const IntegerFinisher finisher = make_finisher(s, args);
+  const Int8EpilogueState state = make_int8_epilogue(s, args);
   alignas(64) std::uint8_t zeros[kUnit];
   std::memset(zeros, static_cast<std::uint8_t>(args.src_zero), sizeof zeros);
   const DepthwiseUnits units = depthwise_units(s);
@@ -187,9 +187,9 @@ void run_interleaved(const IntegerPlan& plan, const IntegerConvArgs& args, Index
     const Index number = step / height < units.whole ? step / height : units.whole;
     const Index rows = units.rows_of(number);
     const DepthwiseUnit unit = depthwise_unit(s, args, zeros, item / steps, number);
-    const IntegerDepthwiseLine line = choose_line(s, rows);
+    const Int8DepthwiseLine line = choose_line(s, rows);
     for (Index y = top + (step - number * height) * rows; y < bottom && item < end; y += rows, ++item)
-      line(s, finisher, unit, y, bottom);
+      line(s, state, unit, y, bottom);
   }
 }
 

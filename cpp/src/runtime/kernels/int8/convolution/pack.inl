@@ -14,13 +14,13 @@ constexpr int kPacked = 1;
 
 // What becomes of sums: levels between `low` and `high`, which are int8 where low < 0. Kept as bytes counted
 // from the least of their type.
-struct LevelRange {
+struct Int8Range {
   std::int32_t zero, low, high;  // + 128 where int8
   bool is_signed;
   bool whole;  // all of uint8, counted from 0: packing saturates there by itself
 };
 
-inline LevelRange level_range(std::int32_t zero, std::int32_t low, std::int32_t high) {
+inline Int8Range int8_range(std::int32_t zero, std::int32_t low, std::int32_t high) {
   const std::int32_t offset = low < 0 ? 128 : 0;
   return {zero + offset, low + offset, high + offset, low < 0, zero == 0 && low == 0 && high == 255};
 }
@@ -33,7 +33,7 @@ using Packed = __m512i;
   return _mm512_packus_epi16(_mm512_packs_epi32(sums[0].v, sums[1].v),
                              _mm512_packs_epi32(sums[2].v, sums[3].v));
 }
-[[gnu::always_inline]] inline Packed level_bytes(const Ints (&sums)[4], const LevelRange& range) {
+[[gnu::always_inline]] inline Packed int8_bytes(const Ints (&sums)[4], const Int8Range& range) {
   const __m512i zero = _mm512_set1_epi16(static_cast<short>(range.zero));
   const __m512i ab = _mm512_adds_epi16(_mm512_packs_epi32(sums[0].v, sums[1].v), zero);
   const __m512i cd = _mm512_adds_epi16(_mm512_packs_epi32(sums[2].v, sums[3].v), zero);
@@ -49,7 +49,7 @@ using Packed = __m512i;
     _mm512_mask_storeu_epi8(p, (__mmask64{1} << n) - 1, x);
   }
 }
-// level_bytes as the blocks follow each other.
+// int8_bytes as the blocks follow each other.
 [[gnu::always_inline]] inline Packed in_order(Packed x) {
   return _mm512_maskz_permutexvar_epi32(
       kAll, _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15), x);
@@ -108,7 +108,7 @@ using Packed = __m256i;
   return _mm256_packus_epi16(_mm256_packs_epi32(sums[0].v, sums[1].v),
                              _mm256_packs_epi32(sums[2].v, sums[3].v));
 }
-[[gnu::always_inline]] inline Packed level_bytes(const Ints (&sums)[4], const LevelRange& range) {
+[[gnu::always_inline]] inline Packed int8_bytes(const Ints (&sums)[4], const Int8Range& range) {
   const __m256i zero = _mm256_set1_epi16(static_cast<short>(range.zero));
   const __m256i ab = _mm256_adds_epi16(_mm256_packs_epi32(sums[0].v, sums[1].v), zero);
   const __m256i cd = _mm256_adds_epi16(_mm256_packs_epi32(sums[2].v, sums[3].v), zero);
@@ -153,7 +153,7 @@ template <int N, int Count>
 
 using Packed = Ints;
 inline Packed whole_bytes(const Ints (&sums)[1]) { return clamp(sums[0], 0, 255); }
-inline Packed level_bytes(const Ints (&sums)[1], const LevelRange& range) {
+inline Packed int8_bytes(const Ints (&sums)[1], const Int8Range& range) {
   const Ints levels = clamp(sums[0], range.low - range.zero, range.high - range.zero);
   return levels + splat(range.zero - (range.is_signed ? 128 : 0));
 }
@@ -204,7 +204,7 @@ constexpr int kTogether = kPacked < N ? 1 : kPacked / N;
 // body(p, n, i) for the i-th of the vectors that are packed together, block n of pixel p of `pixels`. The
 // levels go into `bytes`, a pixel after the other.
 template <int N, class Body>
-[[gnu::always_inline]] inline void pack_pixels(std::uint8_t* bytes, Index pixels, const LevelRange& range,
+[[gnu::always_inline]] inline void pack_pixels(std::uint8_t* bytes, Index pixels, const Int8Range& range,
                                                Body body) {
   for (Index p = 0; p < pixels; p += kTogether<N>) {
     Ints levels[kPacked];
@@ -217,7 +217,7 @@ template <int N, class Body>
         levels[i] = levels[0];
       }
     });
-    store_packed(bytes + p * N * kBlock, in_order(level_bytes(levels, range)));
+    store_packed(bytes + p * N * kBlock, in_order(int8_bytes(levels, range)));
   }
 }
 

@@ -7,8 +7,8 @@ namespace rdquant::runtime::kernels {
 namespace {
 
 // The levels of a sum, in numbers.
-struct SumNumbers {
-  explicit SumNumbers(const LevelSum& s)
+struct SumFloats {
+  explicit SumFloats(const Int8Sum& s)
       : a_scale(splat(s.a_scale)), b_scale(splat(s.b_scale)), b_zero(splat(s.b_zero)) {}
 
   // a: level less a_zero
@@ -24,13 +24,13 @@ struct SumNumbers {
 
 // The sum with the residual, of sums or, where a table was applied to them, of `translated`.
 template <int N, bool Signed>
-void add_residual(const IntegerFinisher& finisher, const std::int32_t* sums, const Vec (&multipliers)[N],
+void add_residual(const Int8EpilogueState& state, const std::int32_t* sums, const Vec (&multipliers)[N],
                   const TilePlace& at, Index pixels, const std::uint8_t* translated, std::uint8_t* bytes) {
-  const IntegerFinish& f = finisher.args->finish;
+  const Int8Epilogue& f = state.args->epilogue;
   const std::uint8_t* const other =
       f.residual + at.image * f.residual_image + at.pixel * f.residual_pixel + at.block * kBlock;
-  const SumNumbers numbers(f.sum);
-  const LevelRange range = level_range(f.sum.zero, f.sum.low, f.sum.high);
+  const SumFloats numbers(f.sum);
+  const Int8Range range = int8_range(f.sum.zero, f.sum.low, f.sum.high);
   if (f.table != nullptr) {
     const Ints zero = splat(f.sum.a_zero);
     const bool is_signed = f.sum.a_signed;
@@ -45,7 +45,7 @@ void add_residual(const IntegerFinisher& finisher, const std::int32_t* sums, con
   const Vec up = splat(magic);
   const Vec down = splat(magic - static_cast<float>(f.zero - f.sum.a_zero));
   const Vec low = splat(static_cast<float>(f.low - f.zero));
-  const Vec high = splat(finisher.high);
+  const Vec high = splat(state.high);
   pack_pixels<N>(bytes, pixels, range, [&](Index p, auto n) __attribute__((always_inline)) {
     const Vec x = to_float(load(sums + (p * N + n) * kBlock)) * multipliers[n];
     const Vec a = (min(max(x, low), high) + up) - down;
@@ -55,25 +55,25 @@ void add_residual(const IntegerFinisher& finisher, const std::int32_t* sums, con
 
 // Levels with a table, a residual or both: sums [pixels][N][kBlock].
 template <int N>
-[[gnu::noinline]] void finish_copied(const IntegerFinisher& finisher, const std::int32_t* sums,
-                                     const TilePlace& at, Index pixels) {
-  const IntegerConvArgs& args = *finisher.args;
-  const IntegerFinish& f = args.finish;
+[[gnu::noinline]] void store_copied(const Int8EpilogueState& state, const std::int32_t* sums,
+                                    const TilePlace& at, Index pixels) {
+  const Int8ConvArgs& args = *state.args;
+  const Int8Epilogue& f = args.epilogue;
   Vec multipliers[N];
   for (int n = 0; n < N; ++n) multipliers[n] = block_multipliers(f, at.block + n);
   alignas(64) std::uint8_t translated[(kTileSums + kPacked) * kBlock];
   alignas(64) std::uint8_t added[sizeof translated];
   if (f.table != nullptr) {
-    pack_pixels<N>(translated, pixels, finisher.range, [&](Index p, auto n) __attribute__((always_inline)) {
+    pack_pixels<N>(translated, pixels, state.range, [&](Index p, auto n) __attribute__((always_inline)) {
       return nearest(to_float(load(sums + (p * N + n) * kBlock)) * multipliers[n]);
     });
-    translate(finisher.table, translated, pixels * N * kBlock);
+    translate(state.table, translated, pixels * N * kBlock);
   }
   if (f.residual != nullptr) {
-    (f.sum.b_signed ? add_residual<N, true> : add_residual<N, false>)(finisher, sums, multipliers, at, pixels,
+    (f.sum.b_signed ? add_residual<N, true> : add_residual<N, false>)(state, sums, multipliers, at, pixels,
                                                                       translated, added);
   }
-  const Index left = finisher.filters - at.block * kBlock;
+  const Index left = state.filters - at.block * kBlock;
   std::uint8_t* const dst = static_cast<std::uint8_t*>(args.dst) + at.image * args.dst_image +
                             at.pixel * args.dst_pixel + at.block * kBlock;
   store_pixels<N>(dst, args.dst_pixel, at.skip, pixels, left < N * kBlock ? left : N * kBlock,
@@ -102,20 +102,20 @@ template <int P, int N, class Pack, class Put>
 }
 
 template <int P, int N>
-[[gnu::always_inline]] inline void finish_fast(const IntegerFinisher& finisher, const Ints (&sums)[P][N],
-                                               const TilePlace& at) {
-  const IntegerConvArgs& args = *finisher.args;
-  const LevelRange range = finisher.range;
+[[gnu::always_inline]] inline void store_fast(const Int8EpilogueState& state, const Ints (&sums)[P][N],
+                                              const TilePlace& at) {
+  const Int8ConvArgs& args = *state.args;
+  const Int8Range range = state.range;
   Vec multipliers[N];
   for_each<N>([&](auto n) __attribute__((always_inline)) {
-    multipliers[n] = block_multipliers(args.finish, at.block + n);
+    multipliers[n] = block_multipliers(args.epilogue, at.block + n);
   });
-  const Index left = finisher.filters - at.block * kBlock;
+  const Index left = state.filters - at.block * kBlock;
   const Index pixel = args.dst_pixel;
   std::uint8_t* const dst =
       static_cast<std::uint8_t*>(args.dst) + at.image * args.dst_image + at.pixel * pixel + at.block * kBlock;
   const auto in_range = [&](const Ints(&levels)[kPacked])
-                            __attribute__((always_inline)) { return level_bytes(levels, range); };
+                            __attribute__((always_inline)) { return int8_bytes(levels, range); };
   const auto put_all = [&](auto first, auto count, Packed bytes) __attribute__((always_inline)) {
     store_whole<N, count>(dst + first * pixel, pixel, bytes);
   };
@@ -124,13 +124,12 @@ template <int P, int N>
     pack_tile(sums, multipliers, in_range,
               [&](auto first, auto count, Packed packed) __attribute__((always_inline)) {
                 store_levels<N>(dst + first * pixel, pixel, at.skip - first, count, bytes,
-                                translate(finisher.table, packed));
+                                translate(state.table, packed));
               });
-  } else if (finisher.table.table != nullptr) {
+  } else if (state.table.table != nullptr) {
     pack_tile(sums, multipliers, in_range,
-              [&](auto first, auto count, Packed packed) __attribute__((always_inline)) {
-                put_all(first, count, translate(finisher.table, packed));
-              });
+              [&](auto first, auto count, Packed packed)
+                  __attribute__((always_inline)) { put_all(first, count, translate(state.table, packed)); });
   } else if (!range.whole) {
     pack_tile(sums, multipliers, in_range, put_all);
   } else {
@@ -143,18 +142,18 @@ template <int P, int N>
 
 // Stores a tile of P pixels × N blocks.
 template <int P, int N>
-[[gnu::always_inline]] inline void finish_tile(const IntegerFinisher& finisher, const Ints (&sums)[P][N],
-                                               const TilePlace& at) {
-  if (finisher.fast) return finish_fast(finisher, sums, at);
-  if (finisher.args->finish.measured) return measure_tile(finisher, sums, at);
+[[gnu::always_inline]] inline void store_tile(const Int8EpilogueState& state, const Ints (&sums)[P][N],
+                                              const TilePlace& at) {
+  if (state.fast) return store_fast(state, sums, at);
+  if (state.args->epilogue.measured) return measure_tile(state, sums, at);
   alignas(64) std::int32_t all[P * N * kBlock];
   for_each<P>([&](auto p) __attribute__((always_inline)) {
     for_each<N>([&](auto n)
                     __attribute__((always_inline)) { store(all + (p * N + n) * kBlock, sums[p][n]); });
   });
-  if (finisher.sure) return finish_copied<N>(finisher, all, at, P);
-  if (finisher.quick) return finish_numbers<N>(finisher, all, at, P);
-  finish_any(finisher, all, at, P, N, N);
+  if (state.sure) return store_copied<N>(state, all, at, P);
+  if (state.quick) return store_tile_floats<N>(state, all, at, P);
+  store_any(state, all, at, P, N, N);
 }
 
 }  // namespace

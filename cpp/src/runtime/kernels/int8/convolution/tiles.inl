@@ -8,53 +8,53 @@ namespace rdquant::runtime::kernels {
 namespace {
 
 template <int N>
-struct IntegerPixels {
+struct Int8Pixels {
   using List = Pixels<>;
 };
 #if defined(__AVX512VNNI__)
-constexpr int kIntegerBlocks = 4;
+constexpr int kInt8Blocks = 4;
 template <>
-struct IntegerPixels<1> {
+struct Int8Pixels<1> {
   using List = Pixels<16, 14, 13, 9, 8, 7, 6, 4, 1>;
 };
 template <>
-struct IntegerPixels<2> : TilePixels<2> {};
+struct Int8Pixels<2> : TilePixels<2> {};
 template <>
-struct IntegerPixels<3> : TilePixels<3> {};
+struct Int8Pixels<3> : TilePixels<3> {};
 template <>
-struct IntegerPixels<4> : TilePixels<4> {};
+struct Int8Pixels<4> : TilePixels<4> {};
 #elif defined(__AVX512F__)
-constexpr int kIntegerBlocks = 4;
+constexpr int kInt8Blocks = 4;
 template <>
-struct IntegerPixels<1> {
+struct Int8Pixels<1> {
   using List = Pixels<14, 12, 8, 7, 5, 4, 1>;
 };
 template <>
-struct IntegerPixels<2> {
+struct Int8Pixels<2> {
   using List = Pixels<12, 8, 7, 5, 4, 1>;
 };
 template <>
-struct IntegerPixels<3> {
+struct Int8Pixels<3> {
   using List = Pixels<7, 5, 4, 1>;
 };
 template <>
-struct IntegerPixels<4> {
+struct Int8Pixels<4> {
   using List = Pixels<5, 4, 1>;
 };
 #elif defined(__AVX2__)
-constexpr int kIntegerBlocks = 2;
+constexpr int kInt8Blocks = 2;
 template <>
-struct IntegerPixels<1> {
+struct Int8Pixels<1> {
   using List = Pixels<10, 8, 7, 5, 4, 3, 1>;
 };
 template <>
-struct IntegerPixels<2> {
+struct Int8Pixels<2> {
   using List = Pixels<4, 3, 1>;
 };
 #else
-constexpr int kIntegerBlocks = 1;
+constexpr int kInt8Blocks = 1;
 template <>
-struct IntegerPixels<1> {
+struct Int8Pixels<1> {
   using List = Pixels<4, 3, 2, 1>;
 };
 #endif

@@ -78,7 +78,7 @@ constexpr Index kWaiting = 8;
 
 // Rows that there are not count as 0.
 template <int K, int R>
-void measure_waiting(const IntegerFinisher& finisher, const DepthwiseUnit& unit,
+void measure_waiting(const Int8EpilogueState& state, const DepthwiseUnit& unit,
                      const DepthwiseLine<K, R>& line, Index pixels, const std::int32_t* waiting) {
   const auto real = [&](Vec x) {
     if (R == 1 || line.real == R) return x;
@@ -86,8 +86,8 @@ void measure_waiting(const IntegerFinisher& finisher, const DepthwiseUnit& unit,
     store(rows, x);
     return load_some(rows, line.real * (kBlock / R));
   };
-  const Clamp f(finisher);
-  Extremes extremes;
+  const Clamp f(state);
+  MinMax min_max;
   for (Index i = 0; i < kUnit; i += kBlock) {
     Ints low = load(waiting + i);
     Ints high = low;
@@ -98,25 +98,25 @@ void measure_waiting(const IntegerFinisher& finisher, const DepthwiseUnit& unit,
     }
     const Vec multipliers = load(unit.multipliers + i);
     const Vec bias = load(unit.bias + i);
-    extremes.see(real(f(to_float(low) * multipliers + bias)));
-    extremes.see(real(f(to_float(high) * multipliers + bias)));
+    min_max.see(real(f(to_float(low) * multipliers + bias)));
+    min_max.see(real(f(to_float(high) * multipliers + bias)));
   }
-  extremes.keep(finisher.args->finish.extremes);
+  min_max.keep(state.args->epilogue.min_max);
 }
 
 template <int K, int R>
-[[gnu::always_inline]] inline void store_unit(const IntegerFinisher& finisher, const DepthwiseUnit& unit,
+[[gnu::always_inline]] inline void store_unit(const Int8EpilogueState& state, const DepthwiseUnit& unit,
                                               const DepthwiseLine<K, R>& line, Index x, Packed bytes) {
   std::uint8_t* dst[R];
   for_each<R>([&](auto r)
-                  __attribute__((always_inline)) { dst[r] = line.dst[r] + x * finisher.args->dst_pixel; });
+                  __attribute__((always_inline)) { dst[r] = line.dst[r] + x * state.args->dst_pixel; });
   store_interleaved<R>(dst, line.real, unit.channels, bytes);
 }
 
 template <int K, int R>
-void quantize_waiting(const IntegerFinisher& finisher, const DepthwiseUnit& unit,
+void quantize_waiting(const Int8EpilogueState& state, const DepthwiseUnit& unit,
                       const DepthwiseLine<K, R>& line, Index x, Index pixels, const std::int32_t* waiting) {
-  Quotients quotients(finisher);
+  Quotients quotients(state);
   const auto run = [&](auto level) __attribute__((always_inline)) {
     for (Index p = 0; p < pixels; ++p) {
       Ints levels[4];
@@ -125,7 +125,7 @@ void quantize_waiting(const IntegerFinisher& finisher, const DepthwiseUnit& unit
         levels[i] =
             level(to_float(sums) * load(unit.multipliers + i * kBlock) + load(unit.bias + i * kBlock));
       });
-      store_unit(finisher, unit, line, x + p, level_bytes(levels, finisher.range));
+      store_unit(state, unit, line, x + p, int8_bytes(levels, state.range));
     }
   };
   run([&](Vec number) __attribute__((always_inline)) { return quotients.fast(number); });
@@ -141,14 +141,13 @@ constexpr Index unit_place(Index row, Index block) {
 }
 
 template <int K, int R, class F>
-void store_waiting(const IntegerFinisher& finisher, const DepthwiseUnit& unit,
-                   const DepthwiseLine<K, R>& line, Index ow, Index x, Index pixels,
-                   const std::int32_t* waiting, const F& f) {
+void store_waiting(const Int8EpilogueState& state, const DepthwiseUnit& unit, const DepthwiseLine<K, R>& line,
+                   Index ow, Index x, Index pixels, const std::int32_t* waiting, const F& f) {
   const Index blocks = divide(unit.channels, kBlock);
   for (Index r = 0; r < line.real; ++r) {
     for (Index b = 0; b < blocks; ++b) {
       const std::int32_t* const sums = waiting + unit_place<R>(r, b);
-      store_block(finisher, {unit.image, line.pixel + r * ow + x, 0, unit.block + b}, pixels, f,
+      store_block(state, {unit.image, line.pixel + r * ow + x, 0, unit.block + b}, pixels, f,
                   [=](Index p) __attribute__((always_inline)) { return load_quarters(sums + p * kUnit); });
     }
   }
@@ -156,22 +155,23 @@ void store_waiting(const IntegerFinisher& finisher, const DepthwiseUnit& unit,
 
 // float32 results whose activation is quick.
 template <int K, int R>
-void finish_quick(const IntegerFinisher& finisher, const DepthwiseUnit& unit, const DepthwiseLine<K, R>& line,
-                  Index ow, Index x, Index pixels, const std::int32_t* waiting) {
-  const IntegerFinish& finish = finisher.args->finish;
-  if (finish.quantum != 0.0f) return quantize_waiting(finisher, unit, line, x, pixels, waiting);
-  if (finish.measured) return measure_waiting(finisher, unit, line, pixels, waiting);
-  with_quick(finisher, [&](const auto& f) __attribute__((always_inline)) {
-    store_waiting(finisher, unit, line, ow, x, pixels, waiting, f);
+void store_clamped_floats(const Int8EpilogueState& state, const DepthwiseUnit& unit,
+                          const DepthwiseLine<K, R>& line, Index ow, Index x, Index pixels,
+                          const std::int32_t* waiting) {
+  const Int8Epilogue& epilogue = state.args->epilogue;
+  if (epilogue.out_scale != 0.0f) return quantize_waiting(state, unit, line, x, pixels, waiting);
+  if (epilogue.measured) return measure_waiting(state, unit, line, pixels, waiting);
+  with_quick(state, [&](const auto& f) __attribute__((always_inline)) {
+    store_waiting(state, unit, line, ow, x, pixels, waiting, f);
   });
 }
 
 // Finishes `pixels` pixels of each row from x on, whose sums wait in the order of the unit.
 template <int K, int R>
-[[gnu::noinline]] void finish_waiting(const IntegerFinisher& finisher, const DepthwiseUnit& unit,
-                                      const DepthwiseLine<K, R>& line, Index ow, Index x, Index pixels,
-                                      const std::int32_t* waiting) {
-  if (finisher.quick) return finish_quick(finisher, unit, line, ow, x, pixels, waiting);
+[[gnu::noinline]] void store_waiting(const Int8EpilogueState& state, const DepthwiseUnit& unit,
+                                     const DepthwiseLine<K, R>& line, Index ow, Index x, Index pixels,
+                                     const std::int32_t* waiting) {
+  if (state.quick) return store_clamped_floats(state, unit, line, ow, x, pixels, waiting);
   alignas(64) std::int32_t sums[kWaiting * kUnit / R];
   for (Index r = 0; r < line.real; ++r) {
     for (Index p = 0; p < pixels; ++p) {
@@ -182,43 +182,42 @@ template <int K, int R>
         }
       }
     }
-    finish_any(finisher, sums, {unit.image, line.pixel + r * ow + x, 0, unit.block}, pixels,
-               divide(unit.channels, kBlock), 4 / R);
+    store_any(state, sums, {unit.image, line.pixel + r * ow + x, 0, unit.block}, pixels,
+              divide(unit.channels, kBlock), 4 / R);
   }
 }
 
 // Levels of pixels up to x wait for their table.
 template <int K, int R>
-[[gnu::noinline]] void translate_waiting(const IntegerFinisher& finisher, const DepthwiseUnit& unit,
+[[gnu::noinline]] void translate_waiting(const Int8EpilogueState& state, const DepthwiseUnit& unit,
                                          const DepthwiseLine<K, R>& line, Index x, Index pixels,
                                          std::uint8_t* waiting) {
-  translate(finisher.table, waiting, pixels * kUnit);
-  for (Index p = 0; p < pixels; ++p)
-    store_unit(finisher, unit, line, x + p, load_register(waiting + p * kUnit));
+  translate(state.table, waiting, pixels * kUnit);
+  for (Index p = 0; p < pixels; ++p) store_unit(state, unit, line, x + p, load_register(waiting + p * kUnit));
 }
 
 // Sums of a pixel of each row are whole: the fast way to levels, or they wait for their neighbours.
 template <int K, int R>
-[[gnu::always_inline]] inline void finish_unit(const IntegerFinisher& finisher, const DepthwiseUnit& unit,
-                                               const DepthwiseLine<K, R>& line, const Ints (&sums)[4],
-                                               Index x, Index ow, std::int32_t* waiting) {
+[[gnu::always_inline]] inline void store_unit(const Int8EpilogueState& state, const DepthwiseUnit& unit,
+                                              const DepthwiseLine<K, R>& line, const Ints (&sums)[4], Index x,
+                                              Index ow, std::int32_t* waiting) {
   const Index place = x % kWaiting;
   const bool last = place == kWaiting - 1 || x == ow - 1;
-  if (finisher.sure && finisher.args->finish.residual == nullptr) {
+  if (state.sure && state.args->epilogue.residual == nullptr) {
     Ints levels[4];
     for_each<4>([&](auto i) __attribute__((always_inline)) {
       levels[i] = nearest(to_float(sums[i]) * load(unit.multipliers + i * kBlock));
     });
-    const Packed bytes = level_bytes(levels, finisher.range);
-    if (finisher.fast) return store_unit(finisher, unit, line, x, translate(finisher.table, bytes));
+    const Packed bytes = int8_bytes(levels, state.range);
+    if (state.fast) return store_unit(state, unit, line, x, translate(state.table, bytes));
     auto* const waiting_bytes = reinterpret_cast<std::uint8_t*>(waiting);
     store_register(waiting_bytes + place * kUnit, bytes);
-    if (last) translate_waiting(finisher, unit, line, x - place, place + 1, waiting_bytes);
+    if (last) translate_waiting(state, unit, line, x - place, place + 1, waiting_bytes);
     return;
   }
   for_each<4>([&](auto i)
                   __attribute__((always_inline)) { store(waiting + place * kUnit + i * kBlock, sums[i]); });
-  if (last) finish_waiting(finisher, unit, line, ow, x - place, place + 1, waiting);
+  if (last) store_waiting(state, unit, line, ow, x - place, place + 1, waiting);
 }
 
 #endif

@@ -1,4 +1,4 @@
-// Ints: kBlock int32 sums; Fours and Taps: four numbers for each of them, and their products. With
+// Ints: kBlock int32 sums; Quads and Taps: four numbers for each of them, and their products. With
 // integer_pack.inl, integer_bytes.inl and integer_lookup.inl the only place with intrinsics for levels.
 //
 // Without VNNI instructions products are made of int16: four bytes become two pairs, `even` (the first and
@@ -59,23 +59,23 @@ inline Ints lookup(const std::uint8_t* table, Ints a) {
 }
 
 #if defined(__AVX512VNNI__)
-struct Fours {
+struct Quads {
   __m512i v;
 };
 struct Taps {
   __m512i v;
 };
-inline Fours fours(__m512i x) { return {x}; }
+inline Quads quads(__m512i x) { return {x}; }
 [[gnu::always_inline]] inline Taps load_taps(const std::int8_t* p) { return {_mm512_loadu_si512(p)}; }
-[[gnu::always_inline]] inline Ints dot(Fours x, Taps w, Ints sum) {
+[[gnu::always_inline]] inline Ints dot(Quads x, Taps w, Ints sum) {
   return {_mm512_dpbusd_epi32(sum.v, x.v, w.v)};
 }
 #else
-struct Fours {
+struct Quads {
   __m512i even, odd;
 };
-using Taps = Fours;
-inline Fours fours(__m512i x) {
+using Taps = Quads;
+inline Quads quads(__m512i x) {
   return {_mm512_and_si512(x, _mm512_set1_epi16(0xff)), _mm512_srli_epi16(x, 8)};
 }
 [[gnu::always_inline]] inline Taps load_taps(const std::int8_t* p) {
@@ -85,18 +85,18 @@ inline Fours fours(__m512i x) {
   };
   return {half(p), half(p + 32)};
 }
-[[gnu::always_inline]] inline Ints dot(Fours x, Taps w, Ints sum) {
+[[gnu::always_inline]] inline Ints dot(Quads x, Taps w, Ints sum) {
   sum.v = _mm512_add_epi32(sum.v, _mm512_madd_epi16(x.even, w.even));
   return {_mm512_add_epi32(sum.v, _mm512_madd_epi16(x.odd, w.odd))};
 }
 #endif
 // Four bytes for all lanes; int8 is made uint8 by adding 128.
 template <bool Signed>
-[[gnu::always_inline]] inline Fours broadcast(const std::uint8_t* p) {
+[[gnu::always_inline]] inline Quads broadcast(const std::uint8_t* p) {
   std::int32_t x;
   std::memcpy(&x, p, sizeof x);
   const __m512i all = _mm512_set1_epi32(x);
-  return fours(Signed ? _mm512_xor_si512(all, _mm512_set1_epi8(-128)) : all);
+  return quads(Signed ? _mm512_xor_si512(all, _mm512_set1_epi8(-128)) : all);
 }
 
 #elif defined(__AVX2__)
@@ -134,11 +134,11 @@ inline Ints lookup(const std::uint8_t* table, Ints a) {
   return {_mm256_and_si256(_mm256_srlv_epi32(four, shift), _mm256_set1_epi32(0xff))};
 }
 
-struct Fours {
+struct Quads {
   __m256i even, odd;
 };
-using Taps = Fours;
-inline Fours fours(__m256i x) {
+using Taps = Quads;
+inline Quads quads(__m256i x) {
   return {_mm256_and_si256(x, _mm256_set1_epi16(0xff)), _mm256_srli_epi16(x, 8)};
 }
 [[gnu::always_inline]] inline Taps load_taps(const std::int8_t* p) {
@@ -147,16 +147,16 @@ inline Fours fours(__m256i x) {
   };
   return {half(p), half(p + 16)};
 }
-[[gnu::always_inline]] inline Ints dot(Fours x, Taps w, Ints sum) {
+[[gnu::always_inline]] inline Ints dot(Quads x, Taps w, Ints sum) {
   sum.v = _mm256_add_epi32(sum.v, _mm256_madd_epi16(x.even, w.even));
   return {_mm256_add_epi32(sum.v, _mm256_madd_epi16(x.odd, w.odd))};
 }
 template <bool Signed>
-[[gnu::always_inline]] inline Fours broadcast(const std::uint8_t* p) {
+[[gnu::always_inline]] inline Quads broadcast(const std::uint8_t* p) {
   std::int32_t x;
   std::memcpy(&x, p, sizeof x);
   const __m256i all = _mm256_set1_epi32(x);
-  return fours(Signed ? _mm256_xor_si256(all, _mm256_set1_epi8(-128)) : all);
+  return quads(Signed ? _mm256_xor_si256(all, _mm256_set1_epi8(-128)) : all);
 }
 
 #else
@@ -226,7 +226,7 @@ inline Ints lookup(const std::uint8_t* table, Ints a) {
 }
 
 #if defined(__SSE4_1__)
-struct Fours {
+struct Quads {
   __m128i even, odd;
 };
 struct Taps {
@@ -238,7 +238,7 @@ struct Taps {
   };
   return {{quarter(p), quarter(p + 8)}, {quarter(p + 16), quarter(p + 24)}};
 }
-[[gnu::always_inline]] inline Ints dot(Fours x, Taps w, Ints sum) {
+[[gnu::always_inline]] inline Ints dot(Quads x, Taps w, Ints sum) {
   const auto add = [&](QuadInt part, int half) {
     const __m128i first = _mm_add_epi32(std::bit_cast<__m128i>(part), _mm_madd_epi16(x.even, w.even[half]));
     return std::bit_cast<QuadInt>(_mm_add_epi32(first, _mm_madd_epi16(x.odd, w.odd[half])));
@@ -246,7 +246,7 @@ struct Taps {
   return {add(sum.a, 0), add(sum.b, 1)};
 }
 template <bool Signed>
-[[gnu::always_inline]] inline Fours broadcast(const std::uint8_t* p) {
+[[gnu::always_inline]] inline Quads broadcast(const std::uint8_t* p) {
   std::int32_t x;
   std::memcpy(&x, p, sizeof x);
   __m128i all = _mm_set1_epi32(x);
@@ -254,14 +254,14 @@ template <bool Signed>
   return {_mm_and_si128(all, _mm_set1_epi16(0xff)), _mm_srli_epi16(all, 8)};
 }
 #else
-struct Fours {
+struct Quads {
   std::int32_t x[4];
 };
 struct Taps {
   const std::int8_t* at;  // pairs like the others'
 };
 inline Taps load_taps(const std::int8_t* p) { return {p}; }
-inline Ints dot(Fours x, Taps w, Ints sum) {
+inline Ints dot(Quads x, Taps w, Ints sum) {
   std::int32_t products[kBlock];
   for (Index i = 0; i < kBlock; ++i) {
     const std::int8_t* const even = w.at + 2 * i;
@@ -271,7 +271,7 @@ inline Ints dot(Fours x, Taps w, Ints sum) {
   return sum + load(products);
 }
 template <bool Signed>
-inline Fours broadcast(const std::uint8_t* p) {
+inline Quads broadcast(const std::uint8_t* p) {
   constexpr int kFlip = Signed ? 128 : 0;
   return {{p[0] ^ kFlip, p[1] ^ kFlip, p[2] ^ kFlip, p[3] ^ kFlip}};
 }

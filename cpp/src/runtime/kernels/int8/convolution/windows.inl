@@ -10,20 +10,20 @@
 namespace rdquant::runtime::kernels {
 namespace {
 
-constexpr Index kChunk = 1024;            // fours of channels
+constexpr Index kChunk = 1024;            // quads of channels
 constexpr Index kStage = Index{1} << 16;  // bytes of the image that are staged
-constexpr Index kOffsets = 1024;          // fours of a window that are listed
+constexpr Index kOffsets = 1024;          // quads of a window that are listed
 
 // What all tiles of a run share.
-struct IntegerView {
+struct Int8View {
   Index h, w, kh, kw, dh, dw;
-  Index fours;                // of channels of one group
+  Index quads;                // of channels of one group
   std::int32_t zero;          // of the source, taken as uint8
   const std::uint8_t* zeros;  // a pixel of the padding, of one chunk
 };
 
 // Where the tile is, and how its window lies in memory: in the image, or in a copy with the padding.
-struct IntegerCorner {
+struct Int8Corner {
   Index row, column;        // of the first tap; may lie in the padding
   const std::uint8_t* src;  // that tap's first channel of the group
   Index line, tap, step;    // bytes from one row, column of the kernel, pixel of the tile to the next
@@ -46,7 +46,7 @@ inline bool reaches_past(const ConvShape& s) { return s.left > 0 || columns_unde
 
 // Rows of outputs whose part of the image is copied at once, with its padding; 0 where the windows of the
 // tiles that reach into the padding are fewer bytes.
-inline Index band_rows(const IntegerPlan& plan) {
+inline Index band_rows(const Int8Plan& plan) {
   const ConvShape& s = plan.shape;
   const Index wide = columns_under(s, s.ow());
   if (!reaches_past(s) || s.sh * wide > 2 * s.kh * columns_under(s, plan.pixels)) return 0;
@@ -56,12 +56,12 @@ inline Index band_rows(const IntegerPlan& plan) {
 
 // A run of a plan: where its tiles are.
 struct DenseRun {
-  DenseRun(const IntegerPlan& the_plan, const IntegerConvArgs& the_args)
+  DenseRun(const Int8Plan& the_plan, const Int8ConvArgs& the_args)
       : plan(the_plan), args(the_args), s(the_plan.shape) {
     const Index c4 = divide(s.c / plan.groups, 4);
     const std::int32_t zero = args.src_zero + (args.src_signed ? 128 : 0);
-    view = plan.flat ? IntegerView{1, s.h * s.w, 1, 1, 1, 1, c4, zero, zeros}
-                     : IntegerView{s.h, s.w, s.kh, s.kw, s.dh, s.dw, c4, zero, zeros};
+    view = plan.flat ? Int8View{1, s.h * s.w, 1, 1, 1, 1, c4, zero, zeros}
+                     : Int8View{s.h, s.w, s.kh, s.kw, s.dh, s.dw, c4, zero, zeros};
     band = plan.flat ? 0 : band_rows(plan);
     columns = columns_under(s, band > 0 ? s.ow() : plan.pixels);
     staged = s.kh * columns * 4 * c4 <= kStage;
@@ -77,14 +77,14 @@ struct DenseRun {
   void list(std::int32_t* to, Index line, Index tap) const {
     for (Index ky = 0; ky < view.kh; ++ky)
       for (Index kx = 0; kx < view.kw; ++kx)
-        for (Index four = 0; four < view.fours; ++four)
+        for (Index four = 0; four < view.quads; ++four)
           *to++ = static_cast<std::int32_t>(ky * line + kx * tap + 4 * four);
   }
 
   // The window of a tile of `pixels` pixels as it lies in the image.
-  [[nodiscard]] IntegerCorner corner(const IntegerItem& item, Index row, Index column, Index pixels) const {
+  [[nodiscard]] Int8Corner corner(const Int8Item& item, Index row, Index column, Index pixels) const {
     const Index pixel = args.src_pixel;
-    IntegerCorner at = {};
+    Int8Corner at = {};
     at.row = row;
     at.column = column;
     at.src = args.src + item.image * args.src_image + item.group * (s.c / plan.groups) +
@@ -95,12 +95,12 @@ struct DenseRun {
     at.inside = column >= 0 && column + (pixels - 1) * s.sw + (view.kw - 1) * s.dw < view.w;
     at.tiles = 1;
     at.offsets = listed && at.inside ? image_offsets : nullptr;
-    at.joined = at.inside && s.dw == 1 && plan.groups == 1 && pixel == 4 * view.fours && view.fours <= kChunk;
+    at.joined = at.inside && s.dw == 1 && plan.groups == 1 && pixel == 4 * view.quads && view.quads <= kChunk;
     return at;
   }
 
   // How many tiles from this one on, `most` at most, lie side by side in the image and do not overlap.
-  [[nodiscard]] Index inside_tiles(const IntegerItem& item, const IntegerCorner& at, Index most) const {
+  [[nodiscard]] Index inside_tiles(const Int8Item& item, const Int8Corner& at, Index most) const {
     const Index reach = at.column + (s.kw - 1) * s.dw + (plan.pixels - 1) * s.sw;  // the last column read
     const Index step = plan.pixels * s.sw;
     const Index inside = 1 + (view.w - 1 - reach) / step;
@@ -111,8 +111,8 @@ struct DenseRun {
   }
 
   // Copies the window with the padding, unless it is there from the item before.
-  void stage_window(const IntegerItem& item, IntegerCorner& at) {
-    const Index size = 4 * view.fours;
+  void stage_window(const Int8Item& item, Int8Corner& at) {
+    const Index size = 4 * view.quads;
     if (item.tile != last.tile || item.y != last.y || item.group != last.group || item.image != last.image) {
       const Span rows = taps_inside(at.row, s.kh, s.dh, s.h);
       for (Index ky = rows.begin; ky < rows.end; ++ky)
@@ -124,8 +124,8 @@ struct DenseRun {
   }
 
   // The same with the windows of the rows of outputs from this one on, `rows` of them at most.
-  void stage_band(const IntegerItem& item, Index rows, IntegerCorner& at) {
-    const Index size = 4 * view.fours;
+  void stage_band(const Int8Item& item, Index rows, Int8Corner& at) {
+    const Index size = 4 * view.quads;
     const Index end = at.row + rows_under(s, 1);
     if (item.group != last.group || item.image != last.image || at.row < band_begin || end > band_end) {
       last = item;
@@ -141,17 +141,17 @@ struct DenseRun {
     at.line = s.dh * columns * size;
   }
 
-  void stage(const IntegerItem& item, Index rows, IntegerCorner& at) {
+  void stage(const Int8Item& item, Index rows, Int8Corner& at) {
     band > 0 ? stage_band(item, rows, at) : stage_window(item, at);
-    at.tap = s.dw * 4 * view.fours;
-    at.step = s.sw * 4 * view.fours;
+    at.tap = s.dw * 4 * view.quads;
+    at.step = s.sw * 4 * view.quads;
     at.inside = true;
     at.offsets = listed ? copy_offsets : nullptr;
-    at.joined = s.dw == 1 && view.fours <= kChunk;
+    at.joined = s.dw == 1 && view.quads <= kChunk;
   }
 
   void stage_row(const std::uint8_t* src, Index column, std::uint8_t* to) const {
-    const Index size = 4 * view.fours;
+    const Index size = 4 * view.quads;
     const Index begin = column < 0 ? (-column < columns ? -column : columns) : 0;
     const Index room = view.w - column < columns ? view.w - column : columns;
     const Index end = room > begin ? room : begin;
@@ -167,16 +167,16 @@ struct DenseRun {
     std::memset(to + end * size, zero, static_cast<std::size_t>((columns - end) * size));
   }
 
-  const IntegerPlan& plan;
-  const IntegerConvArgs& args;
+  const Int8Plan& plan;
+  const Int8ConvArgs& args;
   const ConvShape& s;
-  IntegerView view;
+  Int8View view;
   Index band;     // rows of outputs whose windows are copied together, or 0
   Index columns;  // of a tile's window, or a band's
-  bool listed;    // windows' fours are listed
+  bool listed;    // windows' quads are listed
   bool staged;    // windows that reach past the image are copied; else their pixels are run one by one
   Index band_begin = 0, band_end = 0;  // rows of the image
-  IntegerItem last = {-1, -1, -1, -1, -1, 0, 0, 0, 0};
+  Int8Item last = {-1, -1, -1, -1, -1, 0, 0, 0, 0};
   std::int32_t image_offsets[kOffsets], copy_offsets[kOffsets];
   alignas(64) std::uint8_t window[kStage];
   alignas(64) std::uint8_t zeros[4 * kChunk];

@@ -8,14 +8,14 @@
 namespace rdquant::runtime::kernels {
 namespace {
 
-// LevelSum over words. Levels of type int8 become uint8 by `flip`, which adds 128 to them and to their zero.
+// Int8Sum over words. Levels of type int8 become uint8 by `flip`, which adds 128 to them and to their zero.
 struct WordSum {
   Vec a_scale, b_scale;
   Ints a_flip, b_flip, a_zero, b_zero;
   Rounding rounding;
 };
 
-inline WordSum word_sum(const LevelSum& s) {
+inline WordSum word_sum(const Int8Sum& s) {
   const Ints flip = splat_int(static_cast<std::int32_t>(0x80808080u));
   return {splat(s.a_scale),
           splat(s.b_scale),
@@ -39,7 +39,7 @@ inline Ints combine(const WordSum& s, Ints a, Ints b) {
 }
 
 template <bool Product>
-void combine_all(const LevelSum& sum, const std::uint8_t* a, const std::uint8_t* b, std::uint8_t* dst,
+void combine_all(const Int8Sum& sum, const std::uint8_t* a, const std::uint8_t* b, std::uint8_t* dst,
                  Index begin, Index end) {
   const WordSum s = word_sum(sum);
   Index i = begin;
@@ -56,12 +56,12 @@ void combine_all(const LevelSum& sum, const std::uint8_t* a, const std::uint8_t*
   std::memcpy(dst + i, last_a, rest);
 }
 
-void add(const LevelSum& sum, const std::uint8_t* a, const std::uint8_t* b, std::uint8_t* dst, Index begin,
+void add(const Int8Sum& sum, const std::uint8_t* a, const std::uint8_t* b, std::uint8_t* dst, Index begin,
          Index end) {
   combine_all<false>(sum, a, b, dst, begin, end);
 }
 
-void multiply(const LevelSum& sum, const std::uint8_t* a, const std::uint8_t* b, std::uint8_t* dst,
+void multiply(const Int8Sum& sum, const std::uint8_t* a, const std::uint8_t* b, std::uint8_t* dst,
               Index begin, Index end) {
   combine_all<true>(sum, a, b, dst, begin, end);
 }

@@ -8,9 +8,17 @@
 
 namespace rdquant::runtime::kernels {
 namespace RDQUANT_KERNELS_ISA {
-const IntegerLayerTable integer_layers = {extremes,           quantize,   quantize_plain,
-                                          quantize_blocked,   dequantize, dequantize_plain,
-                                          dequantize_blocked, lookup,     add,
-                                          multiply,           pool,       resize};
+const Int8LayerTable int8_layers = {min_max,
+                                    quantize,
+                                    quantize_plain,
+                                    quantize_blocked,
+                                    dequantize,
+                                    dequantize_plain,
+                                    dequantize_blocked,
+                                    lookup,
+                                    add,
+                                    multiply,
+                                    pool,
+                                    resize};
 }
 }  // namespace rdquant::runtime::kernels

@@ -30,6 +30,6 @@ void look_up_all(const std::uint8_t* table, const std::uint8_t* src, std::uint8_
 }  // namespace
 
 namespace avx512vbmi {
-const decltype(IntegerKernels::lookup) lookup = look_up_all;
+const decltype(Int8Kernels::lookup) lookup = look_up_all;
 }
 }  // namespace rdquant::runtime::kernels

@@ -8,7 +8,7 @@
 namespace rdquant::runtime::kernels {
 namespace {
 
-using PoolArgs = IntegerKernels::PoolArgs;
+using PoolArgs = Int8Kernels::PoolArgs;
 
 // One row of windows.
 struct PoolRow {

@@ -22,7 +22,7 @@ inline void for_pixels(Index area, Index begin, Index end, Body body) {
 
 inline Index least(Index a, Index b) { return a < b ? a : b; }
 
-void extremes(const float* src, Index begin, Index end, float* low, float* high) {
+void min_max(const float* src, Index begin, Index end, float* low, float* high) {
   Vec lows[4];
   Vec highs[4];
   for (int j = 0; j < 4; ++j) {

@@ -17,8 +17,8 @@ using program::ValueId;
 using testing::check;
 using testing::difference;
 using testing::kBound;
+using testing::native;
 using testing::Net;
-using testing::onednn;
 using testing::run;
 using testing::skipped;
 
@@ -43,7 +43,7 @@ TEST_CASE("Winograd's kernels beside others, into slices, with weights that chan
     const ValueId last = net.convolve(c, 24, 3, {Function::tanh, 0, 0}, c, true);
     const ValueId first = net.convolve(last, 24, 3, {Function::leaky_relu, 0.1F, 0}, last);
     check(net, {first});
-    const auto ours = onednn()->prepare(net.program, {2, 0});
+    const auto ours = native()->prepare(net.program, {2, 0});
     CHECK(count_kernels(*ours, "winograd 4x4") == 5);
     const auto inputs = std::vector{net.noise(net.shape(net.program.inputs[0]))};
     std::vector<ValueId> changed;
@@ -57,7 +57,7 @@ TEST_CASE("Winograd's kernels beside others, into slices, with weights that chan
         run(*runtime::backend("reference").prepare(net.program, {1, 0}), net.program, inputs);
     CHECK(difference(expected[0], run(*ours, net.program, inputs)[0]) <= kBound);
     setenv("RDQUANT_KERNELS", "onednn", 1);
-    CHECK(count_kernels(*onednn()->prepare(net.program, {1, 0}), "winograd") == 0);
+    CHECK(count_kernels(*native()->prepare(net.program, {1, 0}), "winograd") == 0);
     unsetenv("RDQUANT_KERNELS");
   }
 }

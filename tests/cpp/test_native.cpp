@@ -19,8 +19,8 @@ using program::ValueId;
 using testing::check;
 using testing::difference;
 using testing::kBound;
+using testing::native;
 using testing::Net;
-using testing::onednn;
 using testing::run;
 using testing::skipped;
 
@@ -131,9 +131,9 @@ TEST_CASE("matrix products, softmax, normalization and movement") {
   Net net(3);
   const ValueId image = net.convolve(net.input({2, 3, 8, 6}), 20, 3, {Function::relu, 0, 0});
   const ValueId tokens = net.step(program::Reshape{}, {image}, {2, 20, 48});
-  const ValueId turned = net.step(program::Transpose{{0, 2, 1}}, {tokens}, {2, 48, 20});
+  const ValueId transposed = net.step(program::Transpose{{0, 2, 1}}, {tokens}, {2, 48, 20});
   const ValueId normal = net.step(program::LayerNormalization{2, 1e-5F, false},
-                                  {turned, net.constant({20}), net.constant({20})}, {2, 48, 20});
+                                  {transposed, net.constant({20}), net.constant({20})}, {2, 48, 20});
   const ValueId query =
       net.step(program::MatMul{}, {normal, net.constant({20, 20}, 0.2F), net.constant({20})}, {2, 48, 20});
   program::MatMul scores;
@@ -143,7 +143,7 @@ TEST_CASE("matrix products, softmax, normalization and movement") {
       net.step(program::Softmax{2, false}, {net.step(scores, {query, normal}, {2, 48, 48})}, {2, 48, 48});
   program::MatMul mix;
   mix.activation = {Function::gelu, 0, 0};
-  const ValueId mixed = net.step(mix, {attention, query, kNone, turned}, {2, 48, 20});
+  const ValueId mixed = net.step(mix, {attention, query, kNone, transposed}, {2, 48, 20});
   const ValueId cut = net.step(program::Slice{{0, 47, 1}, {1, -2, 3}}, {mixed}, {2, 24, 6});
   const ValueId wide =
       net.step(program::Pad{program::PadMode::constant, {0, 1, 2}, {0, 0, 3}}, {cut}, {2, 25, 11});
@@ -183,7 +183,7 @@ TEST_CASE("weights swap in place, threads run side by side") {
   const ValueId a = net.convolve(x, 24, 3, {Function::relu, 0, 0});
   const ValueId b = net.convolve(a, 24, 3, {}, kNone, false, 1, 24);
   net.program.outputs = {net.convolve(b, 10, 1)};
-  const auto ours = onednn()->prepare(net.program, {1, 0});
+  const auto ours = native()->prepare(net.program, {1, 0});
   const std::vector<core::Tensor> inputs = {net.noise({1, 3, 16, 16})};
   (void)run(*ours, net.program, inputs);
   std::vector<ValueId> changed;
@@ -212,12 +212,12 @@ TEST_CASE("a memory limit is kept before anything is allocated, and plans tell k
   Net net(13);
   const ValueId x = net.convolve(net.input({1, 3, 32, 32}), 32, 3);
   net.program.outputs = {net.convolve(x, 32, 3)};
-  CHECK_THROWS_AS((void)onednn()->prepare(net.program, {1, 1000}), core::InvalidArgument);
-  const auto ours = onednn()->prepare(net.program, {1, 0});
+  CHECK_THROWS_AS((void)native()->prepare(net.program, {1, 1000}), core::InvalidArgument);
+  const auto ours = native()->prepare(net.program, {1, 0});
   const auto rows = ours->plan();
   CHECK(std::any_of(rows.begin(), rows.end(),
                     [](const auto& row) { return row.operation == "convolution" && row.macs > 0; }));
   const std::size_t needed = ours->arena_bytes() + ours->weight_bytes();
-  CHECK_NOTHROW((void)onednn()->prepare(net.program, {1, needed}));
-  CHECK_THROWS_AS((void)onednn()->prepare(net.program, {1, needed - 1}), core::InvalidArgument);
+  CHECK_NOTHROW((void)native()->prepare(net.program, {1, needed}));
+  CHECK_THROWS_AS((void)native()->prepare(net.program, {1, needed - 1}), core::InvalidArgument);
 }

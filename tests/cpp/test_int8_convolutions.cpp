@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-#include "integer_sets.hpp"
+#include "int8_sets.hpp"
 
 using namespace reference;
 
@@ -21,24 +21,24 @@ void check_levels(const Case& test) {
   for (Index i = 0; i < s.n * data.area * s.k; ++i) {
     const Index n = i / s.k / data.area;
     const Index p = i / s.k % data.area;
-    expected[at(n * data.dst_image + p * data.dst_pixel + i % s.k)] = data.level_at(n, i % s.k, p);
+    expected[at(n * data.dst_image + p * data.dst_pixel + i % s.k)] = data.int8_at(n, i % s.k, p);
   }
   for (const Set& set : sets()) {
     CAPTURE(set.name);
     CAPTURE(describe(s));
     Bytes dst(expected.size(), 0xa5);
-    IntegerConvArgs args;
+    Int8ConvArgs args;
     args.dst = dst.data();
     args.dst_image = data.dst_image;
     args.dst_pixel = data.dst_pixel;
-    args.finish.zero = data.zero;
-    args.finish.low = data.low;
-    args.finish.high = data.high;
-    args.finish.table = test.table ? data.table.data() : nullptr;
-    args.finish.residual = test.residual ? data.residual.data() : nullptr;
-    args.finish.residual_image = data.dst_image;
-    args.finish.residual_pixel = data.dst_pixel;
-    args.finish.sum = data.sum;
+    args.epilogue.zero = data.zero;
+    args.epilogue.low = data.low;
+    args.epilogue.high = data.high;
+    args.epilogue.table = test.table ? data.table.data() : nullptr;
+    args.epilogue.residual = test.residual ? data.residual.data() : nullptr;
+    args.epilogue.residual_image = data.dst_image;
+    args.epilogue.residual_pixel = data.dst_pixel;
+    args.epilogue.sum = data.sum;
     run(*set.table, data, args);
     if (test.activation.function == Function::none) {
       CHECK(dst == expected);
@@ -140,7 +140,7 @@ TEST_CASE("dense convolutions of levels in groups") {
 }
 
 TEST_CASE("windows longer than the list of their places") {
-  for (const Index c : {452, 456, 460}) check(square(c, 6, 40, 3, 1, 1));  // 1017, 1026, 1035 fours
+  for (const Index c : {452, 456, 460}) check(square(c, 6, 40, 3, 1, 1));  // 1017, 1026, 1035 quads
   check(square(100, 9, 64, 7, 2, 0));
 }
 

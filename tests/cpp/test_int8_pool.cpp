@@ -3,14 +3,14 @@
 
 #include <algorithm>
 
-#include "level_reference.hpp"
+#include "int8_layer_reference.hpp"
 
 using namespace reference;
 
 namespace {
 
 /// One window: the level that it gives.
-std::uint8_t pooled(const PoolShape& s, const IntegerKernels::PoolArgs& args, const Levels& src, Index image,
+std::uint8_t pooled(const PoolShape& s, const Int8Kernels::PoolArgs& args, const Levels& src, Index image,
                     Index y, Index x, Index k) {
   std::int32_t sum = 0;
   std::int32_t most = args.is_signed ? -128 : 0;
@@ -39,7 +39,7 @@ void check_pool(const PoolShape& s, const Type& from, const Type& to, Index more
   const Levels src = random_levels(in.bytes(), 1);
   Levels expected(at(out.bytes()), kUntouched);
   Levels got = expected;
-  IntegerKernels::PoolArgs args;
+  Int8Kernels::PoolArgs args;
   args.src = src.data();
   args.src_image = in.image;
   args.src_pixel = in.pixel;
@@ -58,7 +58,7 @@ void check_pool(const PoolShape& s, const Type& from, const Type& to, Index more
       }
     }
   }
-  for_every_isa([&](const IntegerLayerTable& table, Index) {
+  for_every_isa([&](const Int8LayerTable& table, Index) {
     std::fill(got.begin(), got.end(), kUntouched);
     args.dst = got.data();
     in_disorder(s.n * s.oh, [&](Index begin, Index end) { table.pool(s, args, begin, end); });

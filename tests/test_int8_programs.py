@@ -126,28 +126,28 @@ def _focus(n: Net, x: str, kind: str) -> str:
 
 
 NETS = {
-    "plain": (_plain, ["quantize", *["level_convolution"] * 3, "dequantize"]),
-    "residual": (_residual, ["quantize", *["level_convolution"] * 2, "dequantize"]),
-    "silu": (_silu, ["quantize", "level_convolution", "dequantize"]),
-    "silu between": (_silu_between, ["quantize", "level_convolution", "dequantize"]),
+    "plain": (_plain, ["quantize", *["int8_convolution"] * 3, "dequantize"]),
+    "residual": (_residual, ["quantize", *["int8_convolution"] * 2, "dequantize"]),
+    "silu": (_silu, ["quantize", "int8_convolution", "dequantize"]),
+    "silu between": (_silu_between, ["quantize", "int8_convolution", "dequantize"]),
     "parts": (
         _parts,
-        ["quantize", *["level_convolution"] * 2, "pool", "concat", "resize", "split",
-         *["level_convolution"] * 2, "dequantize"],
+        ["quantize", *["int8_convolution"] * 2, "pool", "concat", "resize", "split",
+         *["int8_convolution"] * 2, "dequantize"],
     ),
-    "focus": (_focus, ["quantize", *["slice"] * 6, "concat", "level_convolution", "dequantize"]),
+    "focus": (_focus, ["quantize", *["slice"] * 6, "concat", "int8_convolution", "dequantize"]),
     "other grids": (
         _other_grids,
-        ["quantize", *["level_convolution"] * 2, "concat", "dequantize"],
+        ["quantize", *["int8_convolution"] * 2, "concat", "dequantize"],
     ),
-    "pools": (_pools, ["quantize", "level_convolution", *["level_pool"] * 3, "dequantize"]),
+    "pools": (_pools, ["quantize", "int8_convolution", *["int8_pool"] * 3, "dequantize"]),
     "classifier": (
         _classifier,
-        ["quantize", "level_convolution", "level_pool", "reshape", "reshape", "level_convolution", "reshape"],
+        ["quantize", "int8_convolution", "int8_pool", "reshape", "reshape", "int8_convolution", "reshape"],
     ),
     "gates": (
         _gates,
-        ["quantize", "level_convolution", "level_pool", "level_convolution", "level_binary", "dequantize"],
+        ["quantize", "int8_convolution", "int8_pool", "int8_convolution", "int8_binary", "dequantize"],
     ),
 }  # fmt: skip
 
@@ -181,11 +181,11 @@ def test_integer_programs_are_found_and_right(name: str, kind: str) -> None:
     # rounding an intermediate level the other way, now and then
     assert np.abs(fused - plain).max() <= 0.02 * spread
     assert np.mean(np.abs(fused - plain) > 1e-5 * spread) <= 0.02
-    onednn = runtime.run_once(graph, "onednn", [x])[0] if "onednn" in runtime.backends() else fused
+    native = runtime.run_once(graph, "native", [x])[0] if "native" in runtime.backends() else fused
     if name == "silu between":  # kernels and definition compute the exponential apart
-        assert np.mean(onednn != fused) <= 1e-3
+        assert np.mean(native != fused) <= 1e-3
     else:
-        np.testing.assert_array_equal(onednn, fused)
+        np.testing.assert_array_equal(native, fused)
 
 
 @pytest.mark.parametrize("name", NETS)
@@ -212,7 +212,7 @@ def test_weights_beyond_int32_stay_numbers() -> None:
     )
     steps = operations(program.dump(graph, {"x": (1, 7, 100, 100)}))
     assert "matmul" in steps
-    assert "level_convolution" not in steps
+    assert "int8_convolution" not in steps
 
 
 def _dynamic(net: Net, x: str, out: int, into: int, size: int = 3, **attributes: Any) -> str:
@@ -242,15 +242,15 @@ def test_dynamic_layers_are_fused() -> None:
     graph = native_graph(rdq.load(models.build(net.nodes, net.tensors, {"x": IMAGE}, {out: [2, 4]})))
     x = noise()
     steps = operations(program.dump(graph, {"x": IMAGE}))
-    assert steps.count("level_convolution") == 3
+    assert steps.count("int8_convolution") == 3
     assert steps.count("dynamic_quantize") == 3
     assert not {"convolution", "matmul", "binary", "cast"} & set(steps)
     plain = runtime.run_once(graph, "reference", [x], fuse=False)[0]
     fused = runtime.run_once(graph, "reference", [x])[0]
     np.testing.assert_allclose(fused, plain, rtol=1e-5, atol=1e-5 * np.ptp(plain))
-    if "onednn" in runtime.backends():
-        onednn = runtime.run_once(graph, "onednn", [x])[0]
-        np.testing.assert_allclose(onednn, fused, rtol=1e-5, atol=1e-5 * np.ptp(plain))
+    if "native" in runtime.backends():
+        native = runtime.run_once(graph, "native", [x])[0]
+        np.testing.assert_allclose(native, fused, rtol=1e-5, atol=1e-5 * np.ptp(plain))
 
 
 def agree(proto: onnx.ModelProto, shape: tuple[int, ...]) -> list[str]:
@@ -260,11 +260,11 @@ def agree(proto: onnx.ModelProto, shape: tuple[int, ...]) -> list[str]:
     plain = runtime.run_once(graph, "reference", [x], fuse=False)[0]
     fused = runtime.run_once(graph, "reference", [x])[0]
     np.testing.assert_allclose(fused, plain, rtol=1e-5, atol=1e-5 * np.ptp(plain))
-    if "onednn" in runtime.backends():
+    if "native" in runtime.backends():
         for threads in (1, 2):
-            session = rdq.Session(rdq.load(proto), backend="onednn", threads=threads)
-            (onednn,) = session.run({"x": x}).values()
-            np.testing.assert_allclose(onednn, fused, rtol=1e-5, atol=1e-5 * np.ptp(plain))
+            session = rdq.Session(rdq.load(proto), backend="native", threads=threads)
+            (native,) = session.run({"x": x}).values()
+            np.testing.assert_allclose(native, fused, rtol=1e-5, atol=1e-5 * np.ptp(plain))
     return operations(program.dump(graph, {"x": shape}))
 
 
@@ -304,8 +304,8 @@ def test_ranges_of_parts_are_those_of_the_whole() -> None:
     y = _dynamic(net, whole, 8, 80)
     proto = models.build(net.nodes, net.tensors, {"x": IMAGE}, {y: list("abcd")}, 13)
     assert agree(proto, IMAGE).count("dynamic_quantize") == 5
-    if "onednn" in runtime.backends():
-        plan = rdq.Session(rdq.load(proto), backend="onednn").plan()
+    if "native" in runtime.backends():
+        plan = rdq.Session(rdq.load(proto), backend="native").plan()
         kernels = [row["kernel"] for row in plan if row["op"] == "dynamic_quantize"]
         assert kernels[-1].startswith("quantize ")
         assert kernels[0].startswith("range and quantize ")
@@ -321,9 +321,9 @@ def test_large_numbers_are_never_stored() -> None:
     y = _dynamic(net, c, 4, 16, strides=[4, 4])
     proto = models.build(net.nodes, net.tensors, {"x": shape}, {y: list("abcd")})
     agree(proto, shape)
-    if "onednn" in runtime.backends():
-        plan = rdq.Session(rdq.load(proto), backend="onednn").plan()
-        layers = [row["kernel"] for row in plan if row["op"] == "level_convolution"]
+    if "native" in runtime.backends():
+        plan = rdq.Session(rdq.load(proto), backend="native").plan()
+        layers = [row["kernel"] for row in plan if row["op"] == "int8_convolution"]
         assert ["range and quantize" in kernel for kernel in layers] == [True, True, True, False]
 
 
@@ -343,8 +343,8 @@ def test_levels_come_and_go_as_inputs_and_outputs() -> None:
     first = runtime.run_once(graph, "reference", [x])
     assert first[0].dtype == np.uint8
     np.testing.assert_array_equal(first[1], first[0].transpose(0, 2, 3, 1))
-    if "onednn" in runtime.backends():
-        for a, b in zip(first, runtime.run_once(graph, "onednn", [x]), strict=True):
+    if "native" in runtime.backends():
+        for a, b in zip(first, runtime.run_once(graph, "native", [x]), strict=True):
             np.testing.assert_array_equal(a, b)
 
 
@@ -365,6 +365,6 @@ def test_a_bias_between_the_steps_of_sums_is_not_rounded() -> None:
     proto.graph.output[0].type.tensor_type.elem_type = onnx.TensorProto.UINT8
     graph = native_graph(rdq.load(proto))
     x_levels = np.arange(8, dtype=np.uint8).reshape(1, 1, 1, 8)
-    for backend in [b for b in ("reference", "onednn") if b in runtime.backends()]:
+    for backend in [b for b in ("reference", "native") if b in runtime.backends()]:
         found = runtime.run_once(graph, backend, [x_levels])[0]
         np.testing.assert_array_equal(found, np.rint(3 * x_levels + 1.9))

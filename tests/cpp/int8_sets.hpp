@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "conv_shapes.hpp"
-#include "integer_reference.hpp"
+#include "int8_reference.hpp"
 #include "runtime/kernels/int8/tables.hpp"
 
 /// The kernels under test, how they are run, and shapes to run them on.
@@ -13,29 +13,29 @@ namespace reference {
 
 struct Set {
   std::string name;
-  const IntegerConvolutionTable* table;
+  const Int8ConvolutionTable* table;
 };
 
 // Every set of instructions that this processor runs.
 inline std::vector<Set> sets() {
   namespace k = rdquant::runtime::kernels;
-  std::vector<Set> all = {{"baseline", &k::baseline::integer_convolution}};
+  std::vector<Set> all = {{"baseline", &k::baseline::int8_convolution}};
 #if defined(__x86_64__)
   using rdquant::core::Isa;
   const Isa best = rdquant::core::available_isa();
-  if (best >= Isa::avx2) all.push_back({"avx2", &k::avx2::integer_convolution});
-  if (best >= Isa::avx512) all.push_back({"avx512", &k::avx512::integer_convolution});
+  if (best >= Isa::avx2) all.push_back({"avx2", &k::avx2::int8_convolution});
+  if (best >= Isa::avx512) all.push_back({"avx512", &k::avx512::int8_convolution});
   if (best >= Isa::avx512 && __builtin_cpu_supports("avx512vnni")) {
-    all.push_back({"avx512vnni", &k::avx512vnni::integer_convolution});
+    all.push_back({"avx512vnni", &k::avx512vnni::int8_convolution});
   }
 #endif
   return all;
 }
 
 // Packs in two ranges and runs in three, in disorder.
-inline void run(const IntegerConvolutionTable& table, const Data& data, IntegerConvArgs args) {
+inline void run(const Int8ConvolutionTable& table, const Data& data, Int8ConvArgs args) {
   const Case& test = data.test;
-  const IntegerPlan plan = table.plan(data.s, 1 + data.s.h % 3);
+  const Int8Plan plan = table.plan(data.s, 1 + data.s.h % 3);
   std::vector<std::byte> memory(at(plan.bytes) + 64, std::byte{0x55});
   std::byte* const packed = memory.data() + (64 - reinterpret_cast<std::uintptr_t>(memory.data()) % 64) % 64;
   const Index middle = plan.pack_items / 2;
@@ -48,12 +48,12 @@ inline void run(const IntegerConvolutionTable& table, const Data& data, IntegerC
   args.src_zero = test.src_zero;
   args.weights = packed;
   args.bias = test.bias ? data.bias.data() : nullptr;
-  args.finish.multipliers = data.multipliers.data();
-  args.finish.multiplier = test.multiplier;
-  args.finish.float_bias = test.float_bias ? data.float_bias.data() : nullptr;
-  args.finish.activation = test.activation;
-  args.finish.activation.slopes = data.slopes.data();
-  args.finish.scale = test.scale;
+  args.epilogue.multipliers = data.multipliers.data();
+  args.epilogue.multiplier = test.multiplier;
+  args.epilogue.float_bias = test.float_bias ? data.float_bias.data() : nullptr;
+  args.epilogue.activation = test.activation;
+  args.epilogue.activation.slopes = data.slopes.data();
+  args.epilogue.scale = test.scale;
   const Index first = plan.items / 3;
   const Index second = plan.items - plan.items / 4;
   table.run(plan, args, second, plan.items);

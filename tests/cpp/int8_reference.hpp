@@ -121,7 +121,7 @@ struct Data {
     return static_cast<float>(reference::function(f, v, k));
   }
 
-  [[nodiscard]] std::uint8_t level_at(Index n, Index k, Index p) const {
+  [[nodiscard]] std::uint8_t int8_at(Index n, Index k, Index p) const {
     const float scaled = activate(number_at(n, k, p), k) * test.scale;
     auto byte = static_cast<std::uint8_t>(to_level(scaled, zero, low, high));
     if (test.table) byte = table[byte];
@@ -140,7 +140,7 @@ struct Data {
   std::vector<std::int32_t> bias;
   Floats multipliers, float_bias, slopes;
   std::int32_t zero, low, high;
-  LevelSum sum;
+  Int8Sum sum;
 };
 
 }  // namespace reference

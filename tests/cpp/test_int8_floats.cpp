@@ -6,7 +6,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "integer_sets.hpp"
+#include "int8_sets.hpp"
 #include "rdquant/program/evaluate.hpp"
 
 using namespace reference;
@@ -23,13 +23,13 @@ void check_floats(const Case& test) {
     const Index block = set.table->block;
     const Floats other = blocked(residual, s.n, s.k, data.area, block, 32);
     Floats dst = other;  // in place
-    IntegerConvArgs args;
+    Int8ConvArgs args;
     args.dst = dst.data();
     args.dst_image = static_cast<Index>(dst.size()) / s.n;
-    args.finish.to_float = true;
-    args.finish.float_residual = test.residual ? dst.data() : nullptr;
-    args.finish.float_residual_image = args.dst_image;
-    args.finish.residual_last = test.residual_last;
+    args.epilogue.to_float = true;
+    args.epilogue.float_residual = test.residual ? dst.data() : nullptr;
+    args.epilogue.float_residual_image = args.dst_image;
+    args.epilogue.residual_last = test.residual_last;
     run(*set.table, data, args);
     double worst = 0.0;
     for (Index i = 0; i < s.n * s.k * data.area; ++i) {
@@ -71,11 +71,11 @@ Range range_of(const Data& data) {
   return range;
 }
 
-Range seen(const Floats& extremes, Index block) {
+Range seen(const Floats& min_max, Index block) {
   Range range;
   for (Index lane = 0; lane < block; ++lane) {
-    range.low = std::fmin(range.low, extremes[at(lane)]);
-    range.high = std::fmax(range.high, extremes[at(block + lane)]);
+    range.low = std::fmin(range.low, min_max[at(lane)]);
+    range.high = std::fmax(range.high, min_max[at(block + lane)]);
   }
   return range;
 }
@@ -90,36 +90,36 @@ void check_unstored(const Case& test) {
     CAPTURE(describe(s));
     const Index block = set.table->block;
     const Index plane = divide(s.k, block) * block * data.area;
-    Floats extremes(at(2 * block), 0.0f), stored(at(s.n * plane));
-    IntegerConvArgs args;
+    Floats min_max(at(2 * block), 0.0f), stored(at(s.n * plane));
+    Int8ConvArgs args;
     args.dst = stored.data();
     args.dst_image = plane;
-    args.finish.extremes = extremes.data();
-    args.finish.to_float = true;
+    args.epilogue.min_max = min_max.data();
+    args.epilogue.to_float = true;
     run(*set.table, data, args);
-    CHECK(seen(extremes, block).low == wanted.low);
-    CHECK(seen(extremes, block).high == wanted.high);
-    std::fill(extremes.begin(), extremes.end(), 0.0f);
+    CHECK(seen(min_max, block).low == wanted.low);
+    CHECK(seen(min_max, block).high == wanted.high);
+    std::fill(min_max.begin(), min_max.end(), 0.0f);
     args.dst = nullptr;
-    args.finish.measured = true;
+    args.epilogue.measured = true;
     run(*set.table, data, args);
-    CHECK(seen(extremes, block).low == wanted.low);
-    CHECK(seen(extremes, block).high == wanted.high);
+    CHECK(seen(min_max, block).low == wanted.low);
+    CHECK(seen(min_max, block).high == wanted.high);
 
     Bytes levels(at(s.n * data.dst_image), 0xa5), expected = levels;
     args.dst = levels.data();
     args.dst_image = data.dst_image;
     args.dst_pixel = data.dst_pixel;
-    args.finish.to_float = args.finish.measured = false;
+    args.epilogue.to_float = args.epilogue.measured = false;
     const auto grid = rdquant::program::dynamic_grid(wanted.low, wanted.high);
-    args.finish.quantum = grid.scale;
-    args.finish.zero = grid.zero;
+    args.epilogue.out_scale = grid.scale;
+    args.epilogue.zero = grid.zero;
     run(*set.table, data, args);
     for (Index i = 0; i < s.n * s.k * data.area; ++i) {
       const Index n = i / data.area / s.k, k = i / data.area % s.k, p = i % data.area;
       const float y = element(stored, plane, n, k, p, data.area, block);
       expected[at(n * data.dst_image + p * data.dst_pixel + k)] =
-          static_cast<std::uint8_t>(to_level(y / args.finish.quantum, args.finish.zero, 0, 255));
+          static_cast<std::uint8_t>(to_level(y / args.epilogue.out_scale, args.epilogue.zero, 0, 255));
     }
     CHECK(levels == expected);
   }

@@ -13,9 +13,9 @@ constexpr Index kFirstTaps = 512;
 
 // offsets[t]: from the tile's first number of the image to that under tap t.
 template <int S, int P, int N>
-void first_tile(const ConvPlan& plan, const Finish& finish, const float* in, const Index* offsets,
-                const float* weights, const float* bias, float* dst, const float* residual, Index skip,
-                Index block) {
+void few_channels_tile(const ConvPlan& plan, const Epilogue& epilogue, const float* in, const Index* offsets,
+                       const float* weights, const float* bias, float* dst, const float* residual, Index skip,
+                       Index block) {
   const ConvShape& s = plan.shape;
   Vec sums[P][N];
   for_each<N>([&](auto n) __attribute__((always_inline)) {
@@ -33,33 +33,34 @@ void first_tile(const ConvPlan& plan, const Finish& finish, const float* in, con
                       __attribute__((always_inline)) { sums[p][n] = fma(value, taps[n], sums[p][n]); });
     });
   }
-  finish_tile<P, N>(finish, sums, dst, residual, skip, block);
+  store_tile<P, N>(epilogue, sums, dst, residual, skip, block);
 }
 
-using FirstTile = void (*)(const ConvPlan&, const Finish&, const float*, const Index*, const float*,
-                           const float*, float*, const float*, Index, Index);
+using FewChannelsTile = void (*)(const ConvPlan&, const Epilogue&, const float*, const Index*, const float*,
+                                 const float*, float*, const float*, Index, Index);
 
 template <int S, int N>
-FirstTile choose_first(Index pixels) {
+FewChannelsTile choose_few_channels(Index pixels) {
   return pick_tile(
-      pixels, [](auto p) -> FirstTile { return first_tile<S, decltype(p)::value, N>; },
+      pixels, [](auto p) -> FewChannelsTile { return few_channels_tile<S, decltype(p)::value, N>; },
       typename TilePixels<N>::List{});
 }
 
-inline FirstTile first_tile_for(const ConvPlan& plan, Index blocks) {
-  FirstTile tile = nullptr;
+inline FewChannelsTile few_channels_tile_for(const ConvPlan& plan, Index blocks) {
+  FewChannelsTile tile = nullptr;
   for_each<kTileBlocks>([&](auto n) {
     constexpr int kBlocks = decltype(n)::value + 1;
     if (blocks != kBlocks) return;
-    tile = plan.shape.sw == 2 ? choose_first<2, kBlocks>(plan.pixels) : choose_first<1, kBlocks>(plan.pixels);
+    tile = plan.shape.sw == 2 ? choose_few_channels<2, kBlocks>(plan.pixels)
+                              : choose_few_channels<1, kBlocks>(plan.pixels);
   });
   return tile;
 }
 
-ConvPlan plan_first(const ConvShape& s) {
+ConvPlan plan_few_channels(const ConvShape& s) {
   ConvPlan plan;
   plan.shape = s;
-  plan.method = ConvMethod::first;
+  plan.method = ConvMethod::few_channels;
   plan.block = kBlock;
   const Index blocks = divide(s.k, kBlock);
   const TileChoice choice = choose_tile(s.ow(), blocks);
@@ -70,7 +71,8 @@ ConvPlan plan_first(const ConvShape& s) {
   if (s.groups != 1 || s.c > 4 || s.sw > 2 || s.c * s.kh > kFirstRows || s.c * s.kh * s.kw > kFirstTaps ||
       width > kFirstWidth) {
     throw core::Unsupported(
-        "first: needs one group, at most 4 channels, stride 1 or 2 along rows and a kernel of moderate size");
+        "few_channels: needs one group, at most 4 channels, stride 1 or 2 along rows and a kernel of "
+        "moderate size");
   }
   plan.items = s.n * s.oh() * divide(blocks, plan.blocks);
   plan.pack_items = blocks;
@@ -79,7 +81,7 @@ ConvPlan plan_first(const ConvShape& s) {
 }
 
 // Packed: [tile's N blocks of filters][c][kh][kw][N][B].
-void pack_first(const ConvPlan& plan, const float* weights, float* packed, Index begin, Index end) {
+void pack_few_channels(const ConvPlan& plan, const float* weights, float* packed, Index begin, Index end) {
   const ConvShape& s = plan.shape;
   const Index taps = s.c * s.kh * s.kw;
   const Index blocks = divide(s.k, kBlock);
@@ -120,12 +122,12 @@ inline void first_offsets(const ConvShape& s, Index channel, Index row, Index* o
 }
 
 // What the rows of a convolution share. `plane`: floats between the blocks of the destination.
-class FirstRows {
+class FewChannelsRows {
  public:
-  FirstRows(const ConvPlan& plan, const ConvArgs& args, Index plane)
-      : plan_(plan), args_(args), finish_(make_finish(plan.shape, args)) {
+  FewChannelsRows(const ConvPlan& plan, const ConvArgs& args, Index plane)
+      : plan_(plan), args_(args), epilogue_(make_epilogue(plan.shape, args)) {
     const ConvShape& s = plan.shape;
-    finish_.plane = plane;
+    epilogue_.plane = plane;
     width_ = (plan.pixels - 1) * s.sw + (s.kw - 1) * s.dw + 1;
     first_offsets(s, s.h * s.w, s.dh * s.w, in_image_);
     first_offsets(s, s.kh * width_, width_, in_patch_);
@@ -135,7 +137,7 @@ class FirstRows {
   void run(Index image, Index block, Index blocks, Index y, float* dst, const float* residual) {
     const ConvShape& s = plan_.shape;
     const float* const src = args_.src + image * args_.src_image;
-    const FirstTile tile = first_tile_for(plan_, blocks);
+    const FewChannelsTile tile = few_channels_tile_for(plan_, blocks);
     const float* const weights = args_.weights + block * s.c * s.kh * s.kw * kBlock;
     const Index top = y * s.sh - s.top;
     const bool rows_inside = top >= 0 && top + (s.kh - 1) * s.dh < s.h;
@@ -145,8 +147,8 @@ class FirstRows {
       const Index left = x * s.sw - s.left;
       const bool inside = rows_inside && left >= 0 && left + width_ <= s.w;
       if (!inside) copy_patch(s, src, top, left, width_, patch_);
-      tile(plan_, finish_, inside ? src + top * s.w + left : patch_, inside ? in_image_ : in_patch_, weights,
-           args_.bias, dst + x * kBlock, residual == nullptr ? nullptr : residual + x * kBlock,
+      tile(plan_, epilogue_, inside ? src + top * s.w + left : patch_, inside ? in_image_ : in_patch_,
+           weights, args_.bias, dst + x * kBlock, residual == nullptr ? nullptr : residual + x * kBlock,
            t * plan_.pixels - x, block);
     }
   }
@@ -154,7 +156,7 @@ class FirstRows {
  private:
   const ConvPlan& plan_;
   const ConvArgs& args_;
-  Finish finish_;
+  Epilogue epilogue_;
   Index width_;
   float patch_[kFirstRows * kFirstWidth];
   Index in_image_[kFirstTaps];
@@ -162,12 +164,12 @@ class FirstRows {
 };
 
 // Items: image, row, group of output blocks.
-void run_first(const ConvPlan& plan, const ConvArgs& args, Index begin, Index end) {
+void run_few_channels(const ConvPlan& plan, const ConvArgs& args, Index begin, Index end) {
   const Index blocks = divide(plan.shape.k, kBlock);
   const Index groups = divide(blocks, plan.blocks);
   const Index oh = plan.shape.oh();
   const Index row = plan.shape.ow() * kBlock;
-  FirstRows rows(plan, args, oh * row);
+  FewChannelsRows rows(plan, args, oh * row);
   for (Index item = begin; item < end; ++item) {
     const Index block = item % groups * plan.blocks;
     const Index y = item / groups % oh;
@@ -216,14 +218,14 @@ void pool_ring(const PoolShape& p, const float* ring, float* dst, Index y) {
 }
 
 // Items: image, group of output blocks, row of maxima.
-void run_first_pooled(const ConvPlan& plan, const ConvArgs& args, const PoolShape& p, float* scratch,
-                      Index begin, Index end) {
+void run_few_channels_pooled(const ConvPlan& plan, const ConvArgs& args, const PoolShape& p, float* scratch,
+                             Index begin, Index end) {
   const Index blocks = divide(plan.shape.k, kBlock);
   const Index groups = divide(blocks, plan.blocks);
   const Index row = p.w * kBlock;
   const auto pool =
       p.kh == 3 && p.kw == 3 ? pool_ring<3> : (p.kh == 2 && p.kw == 2 ? pool_ring<2> : pool_ring<0>);
-  FirstRows rows(plan, args, p.kh * row);
+  FewChannelsRows rows(plan, args, p.kh * row);
   Index ready = 0;  // rows of the convolution that were made, but for those skipped
   for (Index item = begin; item < end; ++item) {
     const Index y = item % p.oh;
@@ -245,7 +247,7 @@ void run_first_pooled(const ConvPlan& plan, const ConvArgs& args, const PoolShap
 }  // namespace
 
 namespace RDQUANT_KERNELS_ISA {
-const ConvolutionTable first = {plan_first, pack_first, run_first};
-const decltype(Kernels::first_pooled) first_pooled = run_first_pooled;
+const ConvolutionTable few_channels = {plan_few_channels, pack_few_channels, run_few_channels};
+const decltype(Kernels::few_channels_pooled) few_channels_pooled = run_few_channels_pooled;
 }  // namespace RDQUANT_KERNELS_ISA
 }  // namespace rdquant::runtime::kernels

@@ -4,7 +4,7 @@
 #include <algorithm>
 #include <limits>
 
-#include "level_reference.hpp"
+#include "int8_layer_reference.hpp"
 
 using namespace reference;
 
@@ -46,7 +46,7 @@ Index float_image(const Layout& l, Index block) {
   return (block == 0 ? l.c : divide(l.c, block) * block) * l.area + 3;
 }
 
-void check_quantize_images(const IntegerLayerTable& table, Index block, const Layout& l, const Type& type) {
+void check_quantize_images(const Int8LayerTable& table, Index block, const Layout& l, const Type& type) {
   const Index image = float_image(l, block);
   const Floats x = awkward_floats(l.n * image, type, 1);
   Levels expected(at(l.bytes()), kUntouched);
@@ -69,7 +69,7 @@ void check_quantize_images(const IntegerLayerTable& table, Index block, const La
   CHECK(got == expected);
 }
 
-void check_dequantize_images(const IntegerLayerTable& table, Index block, const Layout& l, const Type& type) {
+void check_dequantize_images(const Int8LayerTable& table, Index block, const Layout& l, const Type& type) {
   const Index image = float_image(l, block);
   const Levels q = random_levels(l.bytes(), 1);
   Floats expected(at(l.n * image), kUntouchedFloat);
@@ -93,12 +93,12 @@ void check_dequantize_images(const IntegerLayerTable& table, Index block, const 
   CHECK(got == expected);
 }
 
-LevelSum sum_of(const Type& a, const Type& b, const Type& y) {
+Int8Sum sum_of(const Type& a, const Type& b, const Type& y) {
   return {a.scale / y.scale, b.scale / y.scale, a.zero, b.zero, y.zero, y.low, y.high,
           a.is_signed(),     b.is_signed()};
 }
 
-std::uint8_t combined(const LevelSum& s, const Type& y, bool product, std::uint8_t a, std::uint8_t b) {
+std::uint8_t combined(const Int8Sum& s, const Type& y, bool product, std::uint8_t a, std::uint8_t b) {
   const auto x = static_cast<float>(number(a, s.a_signed) - s.a_zero);
   const auto z = static_cast<float>(number(b, s.b_signed) - s.b_zero);
   if (product) return level(x * z * s.a_scale, y);
@@ -107,9 +107,9 @@ std::uint8_t combined(const LevelSum& s, const Type& y, bool product, std::uint8
   return level(first + second, y);
 }
 
-void check_combine(const IntegerLayerTable& table, const Type& a_type, const Type& b_type, const Type& type,
+void check_combine(const Int8LayerTable& table, const Type& a_type, const Type& b_type, const Type& type,
                    bool product) {
-  const LevelSum sum = sum_of(a_type, b_type, type);
+  const Int8Sum sum = sum_of(a_type, b_type, type);
   Levels a;
   Levels b;
   for (int i = 0; i < 1 << 16; ++i) {
@@ -144,21 +144,21 @@ TEST_CASE("least and greatest") {
         expected_low = std::fmin(expected_low, x[at(i)]);
         expected_high = std::fmax(expected_high, x[at(i)]);
       }
-      for_every_isa([&](const IntegerLayerTable& table, Index) {
+      for_every_isa([&](const Int8LayerTable& table, Index) {
         float low = -1.0f;
         float high = 1.0f;
-        table.extremes(x.data(), 2, n + 2, &low, &high);
+        table.min_max(x.data(), 2, n + 2, &low, &high);
         CHECK(low == expected_low);
         CHECK(high == expected_high);
       });
     }
   }
-  for_every_isa([](const IntegerLayerTable& table, Index) {
+  for_every_isa([](const Int8LayerTable& table, Index) {
     Floats zeros(100, -0.0f);
     zeros[3] = zeros[97] = 0.0f;
     float low = -0.0f;
     float high = -0.0f;
-    table.extremes(zeros.data(), 0, 100, &low, &high);
+    table.min_max(zeros.data(), 0, 100, &low, &high);
     CHECK(!std::signbit(low));
     CHECK(!std::signbit(high));
   });
@@ -169,7 +169,7 @@ TEST_CASE("levels of numbers in a row, and back") {
     const Index n = 5003;
     const Floats x = awkward_floats(n, type, 2);
     const Levels q = random_levels(n, 3);
-    for_every_isa([&](const IntegerLayerTable& table, Index) {
+    for_every_isa([&](const Int8LayerTable& table, Index) {
       Levels got(at(n), kUntouched);
       Floats back(at(n), kUntouchedFloat);
       in_disorder(n - 5, [&](Index begin, Index end) {
@@ -200,7 +200,7 @@ TEST_CASE("quotients a few bits from a tie") {
       for (int i = 0; i < 4; ++i) near = std::nextafter(near, 0.0f);
       for (int i = 0; i < 9; ++i) x.push_back(near = std::nextafter(near, 1e9f));
     }
-    for_every_isa([&](const IntegerLayerTable& table, Index) {
+    for_every_isa([&](const Int8LayerTable& table, Index) {
       Levels got(x.size());
       table.quantize(x.data(), got.data(), type.scale, type.zero, type.low, type.high, 0,
                      static_cast<Index>(x.size()));
@@ -219,7 +219,7 @@ TEST_CASE("levels for extreme scales") {
       if (i % 3 != 0) x[i] *= scale * 300.0f;
       if (i % 7 == 0) x[i] = 0.0f;
     }
-    for_every_isa([&](const IntegerLayerTable& table, Index) {
+    for_every_isa([&](const Int8LayerTable& table, Index) {
       Levels got(x.size());
       table.quantize(x.data(), got.data(), scale, type.zero, type.low, type.high, 0, 999);
       Index wrong = 0;
@@ -236,7 +236,7 @@ TEST_CASE("levels of plain and of blocked images, and back") {
     CAPTURE(l.c);
     CAPTURE(l.pixel);
     CAPTURE(l.area);
-    for_every_isa([&](const IntegerLayerTable& table, Index block) {
+    for_every_isa([&](const Int8LayerTable& table, Index block) {
       for (const Index b : {Index{0}, block}) {
         CAPTURE(b);
         check_quantize_images(table, b, l, type);
@@ -248,7 +248,7 @@ TEST_CASE("levels of plain and of blocked images, and back") {
 
 TEST_CASE("tables") {
   const Levels table = random_levels(256, 1);
-  const auto check = [&](decltype(IntegerKernels::lookup) lookup) {
+  const auto check = [&](decltype(Int8Kernels::lookup) lookup) {
     for (const Index n : {0, 1, 31, 64, 65, 1000}) {
       Levels x = random_levels(n + 7, 2);
       for (std::size_t i = 0; i < std::min<std::size_t>(x.size(), 256); ++i) {
@@ -263,7 +263,7 @@ TEST_CASE("tables") {
       CHECK(got == expected);
     }
   };
-  for_every_isa([&](const IntegerLayerTable& layers, Index) { check(layers.lookup); });
+  for_every_isa([&](const Int8LayerTable& layers, Index) { check(layers.lookup); });
 #if defined(__x86_64__)
   if (rdquant::core::available_isa() == Isa::avx512 && __builtin_cpu_supports("avx512vbmi")) {
     check(avx512vbmi::lookup);
@@ -279,7 +279,7 @@ TEST_CASE("sums and products of all pairs of levels") {
       b.scale *= 1.37f;
       Type y = kTypes[(i + other) % 6];
       y.scale *= 1.61f;
-      for_every_isa([&](const IntegerLayerTable& table, Index) {
+      for_every_isa([&](const Int8LayerTable& table, Index) {
         check_combine(table, a, b, y, false);
         y.scale *= 0.5f;
         check_combine(table, a, b, y, true);
@@ -288,7 +288,7 @@ TEST_CASE("sums and products of all pairs of levels") {
   }
   Type wide = kTypes[0];
   wide.scale = 1e30f;
-  for_every_isa([&](const IntegerLayerTable& table, Index) {
+  for_every_isa([&](const Int8LayerTable& table, Index) {
     check_combine(table, wide, kTypes[1], kTypes[4], false);
     check_combine(table, wide, kTypes[1], kTypes[4], true);
   });
@@ -310,7 +310,7 @@ TEST_CASE("pixels repeated") {
         const Index place = p / (w * fx) / fy * w + p % (w * fx) / fx;
         expected[out.place(i / c / out.area, p, i % c)] = src[in.place(i / c / out.area, place, i % c)];
       }
-      for_every_isa([&](const IntegerLayerTable& table, Index) {
+      for_every_isa([&](const Int8LayerTable& table, Index) {
         Levels got(expected.size(), kUntouched);
         in_disorder(2 * h, [&](Index begin, Index end) {
           table.resize(src.data(), in.image, in.pixel, got.data(), out.image, out.pixel, c, h, w, fy, fx,

@@ -24,15 +24,15 @@ inline std::size_t at(Index i) { return static_cast<std::size_t>(i); }
 /// body(table, block) for every instruction set of this machine.
 template <class Body>
 void for_every_isa(Body body) {
-  const auto with = [&](Isa isa, const IntegerLayerTable& table) {
+  const auto with = [&](Isa isa, const Int8LayerTable& table) {
     if (isa > rdquant::core::available_isa()) return;
     CAPTURE(rdquant::core::isa_name(isa));
     body(table, kernels(isa).block);
   };
-  with(Isa::baseline, baseline::integer_layers);
+  with(Isa::baseline, baseline::int8_layers);
 #if defined(__x86_64__)
-  with(Isa::avx2, avx2::integer_layers);
-  with(Isa::avx512, avx512::integer_layers);
+  with(Isa::avx2, avx2::int8_layers);
+  with(Isa::avx512, avx512::int8_layers);
 #endif
 }
 
