@@ -12,6 +12,7 @@
 #include <random>
 #include <string>
 
+#include "codec/format/bytes.hpp"
 #include "rdquant/codec/container.hpp"
 #include "rdquant/codec/floats.hpp"
 #include "rdquant/codec/levels.hpp"
@@ -502,6 +503,14 @@ TEST_CASE("a file's sections are found again") {
   CHECK(codec::section_bytes(file, sections[1])[4] == 5);
   file.back() ^= 1;
   CHECK_THROWS_AS((void)codec::section_bytes(file, sections[1]), core::CorruptFile);
+}
+
+TEST_CASE("quantizers whose number times their elements exceeds 64 bits are refused") {
+  // Coding quantized, FLOAT, shape [4]; 2^24 quantizers, 2^40 elements apart, uniform.
+  codec::Writer out;
+  for (const std::uint64_t v : {1ULL, 1ULL, 1ULL, 4ULL, 1ULL << 24, 1ULL << 40, 0ULL}) out.varint(v);
+  const Bytes bytes = out.take();
+  CHECK_THROWS_AS((void)codec::tensor_header(bytes, "w"), core::CorruptFile);
 }
 
 TEST_CASE("mutated levels give clean errors only") { fuzz(level_seeds(), rounds(), read_levels); }

@@ -17,11 +17,11 @@ namespace {
 
 /// A task of random targets, means and scales.
 struct Random {
-  Random(int log_states, std::size_t chains, std::size_t kernels, float lambda, unsigned seed)
+  Random(int log_states, std::size_t chains, std::size_t slices, float lambda, unsigned seed)
       : cells(codec::cells_for(3, 2 * kWindow + 1)) {
     std::mt19937 rng(seed);
     std::exponential_distribution<float> size(0.3F);
-    const std::size_t padded = kernels + codec::kWide;
+    const std::size_t padded = slices + codec::kWide;
     for (std::size_t q = 0; q < padded; ++q) {
       targets.push_back((rng() % 2 != 0 ? 1.0F : -1.0F) * size(rng) * (q % 97 == 0 ? 40.0F : 1.0F));
       weights.push_back(q % 5 == 0 ? 2.5F : 1.0F);
@@ -30,7 +30,7 @@ struct Random {
     }
     task.log_states = log_states;
     task.chains = chains;
-    task.kernels = kernels;
+    task.slices = slices;
     task.cells = cells.data();
     task.symbols = 2 * kWindow + 1;
     task.window = kWindow;
@@ -53,7 +53,7 @@ struct Random {
   void feed(float deviation, std::size_t beyond, unsigned seed) {
     std::mt19937 rng(seed);
     std::normal_distribution<float> normal(0.0F, deviation);
-    const std::size_t n = task.kernels, stride = n + beyond;
+    const std::size_t n = task.slices, stride = n + beyond;
     above.assign((n - 1) * stride + n, std::numeric_limits<float>::quiet_NaN());
     for (std::size_t i = 0; i < n; ++i) {
       for (std::size_t q = i + 1; q < n; ++q) above[i * stride + q] = deviation > 0.0F ? normal(rng) : 0.0F;
@@ -66,7 +66,7 @@ struct Random {
     task.path = path.data();
   }
   [[nodiscard]] std::vector<std::int32_t> run(void (*choose)(const codec::TapTask&)) {
-    std::vector<std::int32_t> levels(task.kernels, 12345);
+    std::vector<std::int32_t> levels(task.slices, 12345);
     task.levels = levels.data();
     for (std::size_t i = 0; i < own.size(); ++i) own[i] = targets[i / codec::kPlaces] + before;
     choose(task);
@@ -95,7 +95,7 @@ bool is_path(const codec::TapTask& task, const std::vector<std::int32_t>& levels
 
 /// The least error of any path from `state` over targets q … of one chain, by trying them all.
 double least_error(const Random& r, std::size_t q, std::uint32_t state) {
-  if (q == r.task.kernels) return 0.0;
+  if (q == r.task.slices) return 0.0;
   double least = std::numeric_limits<double>::infinity();
   const auto middle = static_cast<std::int32_t>(std::floor(r.targets[q]));
   for (std::int32_t v = middle - 4; v <= middle + 4; ++v) {
@@ -130,7 +130,7 @@ double fed_error(const Random& r, const std::vector<std::int32_t>& levels) {
 void lower_to_fed(const Random& r, std::vector<std::int32_t>& levels, std::uint32_t state, double sofar,
                   double& least) {
   const std::size_t q = levels.size();
-  if (q == r.task.kernels) {
+  if (q == r.task.slices) {
     least = std::min(least, sofar);
     return;
   }
@@ -163,9 +163,9 @@ void check_all_choose(Random& r, const std::vector<std::int32_t>& levels) {
 TEST_CASE("every instruction set chooses the levels of the plain definition") {
   for (const int log_states : {0, 3, 5}) {
     for (const std::size_t chains : {1UL, 5UL, 16UL, 37UL}) {
-      for (const std::size_t kernels : {1UL, 15UL, 64UL, 1003UL}) {
+      for (const std::size_t slices : {1UL, 15UL, 64UL, 1003UL}) {
         for (const float lambda : {0.0F, 0.4F}) {
-          Random r(log_states, chains, kernels, lambda, static_cast<unsigned>(kernels + chains));
+          Random r(log_states, chains, slices, lambda, static_cast<unsigned>(slices + chains));
           const auto plain = r.run(codec::choose_levels_plain);
           if (log_states != 0) CHECK(is_path(r.task, plain));
           check_all_choose(r, plain);
@@ -177,18 +177,18 @@ TEST_CASE("every instruction set chooses the levels of the plain definition") {
 
 TEST_CASE("every instruction set feeds errors down as the plain definition does") {
   for (const int log_states : {3, 5}) {
-    for (const std::size_t kernels : {1UL, 15UL, 16UL, 17UL, 64UL, 300UL}) {
+    for (const std::size_t slices : {1UL, 15UL, 16UL, 17UL, 64UL, 300UL}) {
       for (const std::size_t beyond : {0UL, 1UL, 29UL}) {
         for (const float lambda : {0.0F, 0.4F}) {
-          const auto seed = static_cast<unsigned>(kernels + beyond);
-          Random r(log_states, 1, kernels, lambda, seed);
+          const auto seed = static_cast<unsigned>(slices + beyond);
+          Random r(log_states, 1, slices, lambda, seed);
           r.feed(0.15F, beyond, seed + 1);
           r.before = 0.7F;
           const auto plain = r.run(codec::choose_levels_plain);
           CHECK(is_path(r.task, plain));
           check_all_choose(r, plain);
           r.task.above = nullptr;
-          if (kernels > 1) CHECK(r.run(codec::choose_levels_plain) != plain);
+          if (slices > 1) CHECK(r.run(codec::choose_levels_plain) != plain);
         }
       }
     }
@@ -210,8 +210,8 @@ TEST_CASE("targets that errors fed down drive far away are chosen for as far as 
 
 TEST_CASE("feeding nothing down chooses what is chosen without") {
   for (const int log_states : {3, 5}) {
-    for (const std::size_t kernels : {1UL, 16UL, 300UL}) {
-      Random r(log_states, 1, kernels, 0.4F, static_cast<unsigned>(kernels));
+    for (const std::size_t slices : {1UL, 16UL, 300UL}) {
+      Random r(log_states, 1, slices, 0.4F, static_cast<unsigned>(slices));
       const auto unfed = r.run(codec::choose_levels_plain);
       r.feed(0.0F, 5, 1);
       CHECK(r.run(codec::choose_levels_plain) == unfed);
@@ -225,7 +225,7 @@ TEST_CASE("every instruction set counts the same bits") {
   std::vector<std::int32_t> levels, dead(r.means.size(), 4);
   for (const float y : r.targets) levels.push_back(static_cast<std::int32_t>(std::lrint(y)));
   codec::BitsTask task;
-  task.size = r.task.kernels;
+  task.size = r.task.slices;
   task.cells = r.task.cells;
   task.symbols = r.task.symbols;
   task.window = r.task.window;

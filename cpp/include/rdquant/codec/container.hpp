@@ -6,21 +6,24 @@
 #include <vector>
 
 /// The compressed model file `.rdq`, version 1. With levels.hpp, floats.hpp and tensor.hpp this is the
-/// specification: enough to write another reader. Numbers are little-endian; varint and block as in
+/// specification: enough to write another reader. Integers are little-endian; varint and block as in
 /// levels.hpp.
 ///
 ///     8 bytes  89 52 44 51 0D 0A 1A 0A ("\x89RDQ\r\n\x1a\n": a transfer as text, or cut, shows)
 ///     u32      version, 1
 ///     u32      length of the table
 ///     u32      CRC-32 of the table (IEEE 802.3, as zlib's crc32)
-///     table    varint: number of sections; for each: byte kind, block name (UTF-8), varint length, u32
-///     CRC-32 sections one after the other, in the table's order, without gaps, to the end of the file
+///     table    varint: number of sections; for each:
+///                byte     kind: 1 graph, 2 facts, 3 tensor
+///                block    name (UTF-8); of a tensor: the initializer's
+///                varint   length
+///                u32      CRC-32 of the section
+///     sections one after the other, in the table's order, without gaps, to the end of the file
 ///
 /// A section begins where the one before ends: sections cannot overlap, each can be read alone, and a reader
-/// of a pipe meets the table first. Kinds: 1 graph, 2 facts, 3 tensor (name: the initializer's); a reader
-/// leaves kinds that it does not know alone. The graph section is an LZMA_alone stream of the ONNX ModelProto
-/// without the tensors; facts are JSON; tensors are laid out as in tensor.hpp. Each section's CRC is checked
-/// when it is read.
+/// of a pipe meets the table first. A reader ignores kinds that it does not know. The graph section is an
+/// LZMA_alone stream of the ONNX ModelProto without the tensors; facts are JSON; tensors are laid out as in
+/// tensor.hpp. Each section's CRC is checked when it is read.
 namespace rdquant::codec {
 
 inline constexpr std::uint32_t kVersion = 1;

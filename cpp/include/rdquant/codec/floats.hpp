@@ -12,13 +12,23 @@
 /// and mantissas (ZipNN, DFloat11) cannot use. Format, in the notation of levels.hpp:
 ///
 ///     byte     method·16 + type: method 0 raw, 1 split, 2 palette; type as FloatType
-///     raw      varint: number of values; the values, little-endian
-///     split    byte: exponent field K of Δ; byte: zero bits at the end of all significands, z; block: the
-///     coded
-///              levels (their shape is the tensor's); block, adaptive binary code: for every level 0 the
-///              exponent field E as K − E; then the bits to the end, low first: for level 0 the sign and the
-///              significand's m − z bits (m: its width), else its lowest m − z − (E − K)
-///     palette  varint: number of distinct bit patterns P; the patterns in rising order; the coded indices
+///
+///     method 0, raw
+///     varint   number of values
+///     bytes    the values, little-endian
+///
+///     method 1, split
+///     byte     exponent field K of Δ
+///     byte     zero bits at the end of all significands, z
+///     block    the coded levels (their shape is the tensor's)
+///     block    adaptive binary code: for every level 0 the exponent field E as K − E
+///     bits     to the end, low first: for level 0 the sign and the significand's m − z bits (m: its width),
+///              else its lowest m − z − (E − K)
+///
+///     method 2, palette
+///     varint   number of distinct bit patterns P
+///     bytes    the patterns in rising order
+///     levels   the coded indices
 namespace rdquant::codec {
 
 enum class FloatType : std::uint8_t { f32, f16, bf16, f64 };

@@ -15,15 +15,30 @@
 /// little-endian IEEE double:
 ///
 ///     byte     coding: 0 floats, 1 quantized, 2 integers, 3 raw
-///     varint   element type, ONNX's TensorProto.DataType; varint: rank; varints: dimensions
-///     0        coded floats (floats.hpp) of type FLOAT, FLOAT16, BFLOAT16 or DOUBLE
-///     1        varint: number of quantizers C; varint: elements between neighbours along the channel axis;
-///              byte: family; its parameters, C times; block: coded levels (levels.hpp). The values are x̂ of
-///              rdquant/quant/quantizer.hpp in float32, rounded to the element type.
-///              0 uniform: f64 step, f64 δ · 1 µ-law: f64 µ, f64 range, f64 step · 2 minifloat: bytes
-///              exponent, mantissa, zigzag bias, byte ieee · 3 codebook: varint count, 32 bits each, float32
-///     2        coded levels
-///     3        the tensor's bytes as ONNX's raw_data has them
+///     varint   element type, ONNX's TensorProto.DataType
+///     varint   rank
+///     varint   each dimension
+///     body     by coding:
+///
+///     coding 0, floats
+///     floats   coded floats (floats.hpp) of type FLOAT, FLOAT16, BFLOAT16 or DOUBLE
+///
+///     coding 1, quantized: the values are x̂ of rdquant/quant/quantizer.hpp in float32, rounded to the
+///     element type
+///     varint   number of quantizers C; if C > 1, C·(the next field) divides the number of elements
+///     varint   elements between neighbours along the channel axis, 1 … 2^40
+///     byte     family: 0 uniform, 1 µ-law, 2 minifloat, 3 codebook
+///     C times  uniform: f64 step, f64 δ
+///              µ-law: f64 µ, f64 range, f64 step
+///              minifloat: byte exponent, byte mantissa, zigzag bias, byte ieee
+///              codebook: varint count, float32 each
+///     block    coded levels (levels.hpp)
+///
+///     coding 2, integers
+///     levels   coded levels
+///
+///     coding 3, raw
+///     bytes    the tensor's as ONNX's raw_data has them
 namespace rdquant::codec {
 
 enum class Coding : std::uint8_t { floats, quantized, integers, raw };

@@ -59,11 +59,11 @@ std::vector<std::int32_t> means_of(const Model& model, std::span<const std::int3
   std::vector<std::int32_t> means(coarse.size(), 0);
   if (model.predictors.empty()) return means;
   const std::size_t taps = model.grid.taps, row = model.grid.cols * taps;
-  for (std::size_t q = 0; q < model.grid.kernels(); ++q) {
-    const std::int32_t* const kernel = coarse.data() + q * taps;
-    const std::int32_t* const above = q >= model.grid.cols ? kernel - row : nullptr;
+  for (std::size_t q = 0; q < model.grid.slices(); ++q) {
+    const std::int32_t* const slice = coarse.data() + q * taps;
+    const std::int32_t* const above = q >= model.grid.cols ? slice - row : nullptr;
     for (std::size_t t = 0; t < taps; ++t)
-      means[q * taps + t] = predict(model.predictors[t], kernel, t, above);
+      means[q * taps + t] = predict(model.predictors[t], slice, t, above);
   }
   return means;
 }
@@ -93,13 +93,13 @@ std::int32_t best_window(const Model& model, std::span<const std::int32_t> coars
   return best;
 }
 
-/// Every n-th kernel, all its taps, so that about `size` levels come together; fewer of a small tensor.
+/// Every n-th slice, all its taps, so that about `size` levels come together; fewer of a small tensor.
 std::vector<std::size_t> sample_of(const Grid& grid, std::size_t size) {
   size = std::min(size, std::max(kLeastSample, grid.size() / 8));
-  const std::size_t kernels = std::max<std::size_t>(64, size / grid.taps);
-  const std::size_t step = std::max<std::size_t>(1, grid.kernels() / kernels) | 1;
+  const std::size_t slices = std::max<std::size_t>(64, size / grid.taps);
+  const std::size_t step = std::max<std::size_t>(1, grid.slices() / slices) | 1;
   std::vector<std::size_t> positions;
-  for (std::size_t q = 0; q < grid.kernels(); q += step) {
+  for (std::size_t q = 0; q < grid.slices(); q += step) {
     for (std::size_t t = 0; t < grid.taps; ++t) positions.push_back(q * grid.taps + t);
   }
   return positions;
@@ -123,8 +123,8 @@ class Sample {
       const std::size_t i = positions[n], q = i / taps, t = i % taps;
       std::int32_t mean = 0, level = coarse[i];
       if (!model.predictors.empty()) {
-        const std::int32_t* const kernel = coarse.data() + q * taps;
-        mean = predict(model.predictors[t], kernel, t, q >= cols ? kernel - cols * taps : nullptr);
+        const std::int32_t* const slice = coarse.data() + q * taps;
+        mean = predict(model.predictors[t], slice, t, q >= cols ? slice - cols * taps : nullptr);
       }
       if (model.trellis()) {
         even_[n] = (level & 1) == 0 ? 1 : 0;
@@ -265,7 +265,7 @@ double sample_bits(const Model& model, std::span<const std::int32_t> coarse,
   return Sample(model, coarse, positions).bits(model.shape, model.dead, 0);
 }
 
-Analysis analyse(const Grid& grid, std::span<const std::int32_t> levels, std::size_t up_lanes,
+Analysis analyse(const Grid& grid, std::span<const std::int32_t> levels, std::size_t up_streams,
                  const Trellis& trellis, std::size_t sample) {
   Analysis a;
   a.model.grid = grid;
@@ -275,7 +275,7 @@ Analysis analyse(const Grid& grid, std::span<const std::int32_t> levels, std::si
   }
   coarsen(levels, a);
   const auto weights = row_weights(grid, a.coarse);
-  a.model.predictors = fit_predictors(grid, a.coarse, weights, !a.model.trellis() && grid.cols >= up_lanes);
+  a.model.predictors = fit_predictors(grid, a.coarse, weights, !a.model.trellis() && grid.cols >= up_streams);
   const auto means = means_of(a.model, a.coarse);
   fit_density(a, means, sample);
   return a;

@@ -19,10 +19,10 @@ struct Analysis {
   double bits = 0.0;                 ///< estimate of the coded size, model included
 };
 
-/// `up_lanes`: prediction from the row above needs at least so many columns. The levels of a trellis have
+/// `up_streams`: prediction from the row above needs at least so many columns. The levels of a trellis have
 /// been checked, and those of a trellis are not predicted from above. `sample`: about so many levels
 /// decide on what is fitted by trial.
-[[nodiscard]] Analysis analyse(const Grid& grid, std::span<const std::int32_t> levels, std::size_t up_lanes,
+[[nodiscard]] Analysis analyse(const Grid& grid, std::span<const std::int32_t> levels, std::size_t up_streams,
                                const Trellis& trellis = {}, std::size_t sample = kSample);
 
 /// The model without prediction of levels that are cut off at ±W, as those of integer types are whose steps

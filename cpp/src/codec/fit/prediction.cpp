@@ -6,31 +6,31 @@
 namespace rdquant::codec {
 namespace {
 
-constexpr std::size_t kMostKernels = 32768;  // that moments are taken from
-constexpr double kCoefficientBits = 6.5;     // of side information
+constexpr std::size_t kMostSlices = 32768;  // that moments are taken from
+constexpr double kCoefficientBits = 6.5;    // of side information
 
-/// Weighted second moments of the features of a kernel: its taps, the taps of the kernel above, and 1.
+/// Weighted second moments of the features of a slice: its taps, the taps of the slice above, and 1.
 struct Moments {
   explicit Moments(std::size_t n) : size(n), sums(n * n) {}
   double& at(std::size_t i, std::size_t j) { return sums[i * size + j]; }
   [[nodiscard]] double at(std::size_t i, std::size_t j) const { return sums[i * size + j]; }
   std::size_t size;
   std::vector<double> sums;
-  double kernels = 0.0;
+  double slices = 0.0;
 };
 
 Moments moments_of(const Grid& grid, std::span<const std::int32_t> coarse, std::span<const double> weights,
                    bool up) {
   const std::size_t taps = grid.taps, n = (up ? 2 * taps : taps) + 1;
   Moments m(n);
-  const std::size_t step = std::max<std::size_t>(1, grid.kernels() / kMostKernels);
+  const std::size_t step = std::max<std::size_t>(1, grid.slices() / kMostSlices);
   std::vector<double> f(n), g(n);
   // An odd stride walks through all columns.
-  for (std::size_t q = up ? grid.cols : 0; q < grid.kernels(); q += step | 1) {
-    const std::int32_t* const kernel = coarse.data() + q * taps;
+  for (std::size_t q = up ? grid.cols : 0; q < grid.slices(); q += step | 1) {
+    const std::int32_t* const slice = coarse.data() + q * taps;
     for (std::size_t t = 0; t < taps; ++t) {
-      f[t] = kernel[t];
-      if (up) f[taps + t] = kernel[t - grid.cols * taps];
+      f[t] = slice[t];
+      if (up) f[taps + t] = slice[t - grid.cols * taps];
     }
     f[n - 1] = 1.0;
     const double w = weights[q / grid.cols];
@@ -38,7 +38,7 @@ Moments moments_of(const Grid& grid, std::span<const std::int32_t> coarse, std::
     for (std::size_t i = 0; i < n; ++i) {
       for (std::size_t j = 0; j <= i; ++j) m.at(i, j) += g[i] * f[j];
     }
-    m.kernels += 1.0;
+    m.slices += 1.0;
   }
   for (std::size_t i = 0; i < n; ++i) {
     for (std::size_t j = i + 1; j < n; ++j) m.at(i, j) = m.at(j, i);
@@ -109,7 +109,7 @@ Choice try_features(const Moments& m, const Grid& grid, std::size_t t, const std
   const double floor = m.at(m.size - 1, m.size - 1) / 12.0;
   const double before = m.at(t, t) + floor, after = error_of(m, t, on, c) + floor;
   choice.bits =
-      0.5 * static_cast<double>(grid.kernels()) * std::log2(before / after) - kCoefficientBits * used;
+      0.5 * static_cast<double>(grid.slices()) * std::log2(before / after) - kCoefficientBits * used;
   return choice;
 }
 
@@ -117,7 +117,7 @@ Choice try_features(const Moments& m, const Grid& grid, std::size_t t, const std
 
 std::vector<Predictor> fit_predictors(const Grid& grid, std::span<const std::int32_t> coarse,
                                       std::span<const double> weights, bool up) {
-  if (grid.kernels() < 8 || grid.size() < 64) return {};
+  if (grid.slices() < 8 || grid.size() < 64) return {};
   up = up && grid.rows > 1;
   const Moments m = moments_of(grid, coarse, weights, up);
   std::vector<Predictor> predictors(grid.taps);

@@ -13,12 +13,12 @@
 namespace rdquant::codec {
 namespace {
 
-constexpr double kSparseShare = 0.7;   // share of the common level from which this is tried
-constexpr double kSparseGap = 0.02;    // the same where no other level is next to it
-constexpr double kCoarseMean = 24.0;   // mean distance from which the low bits are sent as they are
-constexpr double kExcessBits = 22.0;   // of a distance beyond the window
-constexpr std::size_t kLaneBits = 48;  // of signs that are worth one more lane
-constexpr int kInitialShape = 3;       // Laplace
+constexpr double kSparseShare = 0.7;     // share of the common level from which this is tried
+constexpr double kSparseGap = 0.02;      // the same where no other level is next to it
+constexpr double kCoarseMean = 24.0;     // mean distance from which the low bits are sent as they are
+constexpr double kExcessBits = 22.0;     // of a distance beyond the window
+constexpr std::size_t kStreamBits = 48;  // of signs that are worth one more stream
+constexpr int kInitialShape = 3;         // Laplace
 constexpr std::int32_t kInitialDead = 8;
 
 /// Scale of every survivor before it is forced into the range.
@@ -56,17 +56,17 @@ struct ScaleCounts {
 
 ScaleCounts count_scales(const Model& model, const Survivors& places) {
   ScaleCounts counts;
-  std::array<double, kSums> kernels{};
+  std::array<double, kSums> slices{};
   for (const std::int32_t c : model.col_scales) {
-    for (const std::int32_t t : model.tap_scales) kernels[static_cast<std::size_t>(c + t + kSums / 2)] += 1.0;
+    for (const std::int32_t t : model.tap_scales) slices[static_cast<std::size_t>(c + t + kSums / 2)] += 1.0;
   }
   std::array<double, kScales> rows{};
   for (const std::int32_t r : model.row_scales) rows[scale_index(r)] += 1.0;
   for (int k = 0; k < kSums; ++k) {
-    if (kernels[static_cast<std::size_t>(k)] == 0.0) continue;
+    if (slices[static_cast<std::size_t>(k)] == 0.0) continue;
     for (int r = 0; r < std::min(kScales, kSums - k); ++r) {
       counts.all[static_cast<std::size_t>(k + r)] +=
-          kernels[static_cast<std::size_t>(k)] * rows[static_cast<std::size_t>(r)];
+          slices[static_cast<std::size_t>(k)] * rows[static_cast<std::size_t>(r)];
     }
   }
   for (const int s : scales_at(model, places))
@@ -293,9 +293,10 @@ std::optional<SparseAnalysis> analyse_sparse(const Grid& grid, std::span<const s
   for (std::uint32_t& b : places.beyond) b -= model.least;
   out.bits = fit_signs(model.signs, places);
   const std::size_t rows = rows_a_part(grid), parts = (grid.rows + rows - 1) / rows;
-  const auto worth = static_cast<std::size_t>(out.bits / static_cast<double>(kLaneBits * parts));
-  model.lanes = std::min(lanes_for(grid.size() / parts / 4), std::bit_floor(std::max<std::size_t>(worth, 1)));
-  if (model.lanes < 8) model.lanes = 1;
+  const auto worth = static_cast<std::size_t>(out.bits / static_cast<double>(kStreamBits * parts));
+  model.streams =
+      std::min(streams_for(grid.size() / parts / 4), std::bit_floor(std::max<std::size_t>(worth, 1)));
+  if (model.streams < 8) model.streams = 1;
   out.bits += model_bits(model.signs);
   if (model.even) return out;
   SparseModel table = model;

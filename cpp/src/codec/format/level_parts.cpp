@@ -23,10 +23,10 @@ class Modelled final : public LevelParts {
   Modelled(Reader& in, const Grid& grid, Method method)
       : method_(method), section_(in.section()), model_(read_model(in, grid)), tables_(model_) {
     const std::uint8_t flags = in.byte();
-    if ((flags & kLogLanes) > 5 || flags > (kLogLanes | kManyParts | kExcesses)) {
+    if ((flags & kLogStreams) > 5 || flags > (kLogStreams | kManyParts | kExcesses)) {
       in.fail("unknown flags of parts " + std::to_string(flags));
     }
-    lanes_ = std::size_t{1} << (flags & kLogLanes);
+    streams_ = std::size_t{1} << (flags & kLogStreams);
     rows_ = (flags & kManyParts) != 0 ? static_cast<std::size_t>(in.bounded(grid.rows, "rows of a part"))
                                       : grid.rows;
     if (rows_ == 0) in.fail("parts of 0 rows");
@@ -45,7 +45,7 @@ class Modelled final : public LevelParts {
     Reader part(parts_[p].bytes, section_ + ", part " + std::to_string(p));
     if (method_ == kFast) {
       Reader excess(parts_[p].excess, section_ + ", excess of part " + std::to_string(p));
-      decode_rows(tables_, p * rows_, rows(p), lanes_, excess, part, levels.data());
+      decode_rows(tables_, p * rows_, rows(p), streams_, excess, part, levels.data());
       excess.finish();
     } else {
       decode_mixed(tables_, p * rows_, rows(p), parts_[p].bytes, part, levels.data(), method_ == kReferring);
@@ -71,7 +71,7 @@ class Modelled final : public LevelParts {
   std::string section_;
   Model model_;
   Tables tables_;
-  std::size_t lanes_ = 1, rows_ = 1;
+  std::size_t streams_ = 1, rows_ = 1;
   std::span<const std::uint8_t> low_;
   std::vector<Part> parts_;
 };

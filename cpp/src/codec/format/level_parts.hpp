@@ -13,7 +13,7 @@ namespace rdquant::codec {
 
 enum Method : std::uint8_t { kConstant, kPacked, kFast, kMax, kSparse, kReferring };
 
-enum PartFlag : std::uint8_t { kLogLanes = 7, kManyParts = 8, kExcesses = 16 };
+enum PartFlag : std::uint8_t { kLogStreams = 7, kManyParts = 8, kExcesses = 16 };
 
 inline constexpr std::uint64_t kMaxSize = std::uint64_t{1} << 40;
 inline constexpr std::size_t kMaxRank = 32;

@@ -23,10 +23,10 @@ bool follows(const Trellis& trellis, const Grid& grid, std::span<const std::int3
   const auto chains = static_cast<std::size_t>(trellis.chains);
   const std::size_t part = rows_a_part(grid) * grid.cols;
   std::vector<std::uint8_t> states(chains * grid.taps);
-  for (std::size_t first = 0; first < grid.kernels(); first += part) {
+  for (std::size_t first = 0; first < grid.slices(); first += part) {
     std::fill(states.begin(), states.end(), std::uint8_t{0});
     const std::int32_t* level = levels.data() + first * grid.taps;
-    for (std::size_t q = 0, chain = 0; q < std::min(part, grid.kernels() - first); ++q) {
+    for (std::size_t q = 0, chain = 0; q < std::min(part, grid.slices() - first); ++q) {
       std::uint8_t* state = states.data() + chain * grid.taps;
       for (std::size_t t = 0; t < grid.taps; ++t, ++level, ++state) {
         if (*level < -kReach || *level > kReach || ((*state ^ *level) & 1) != 0) return false;
@@ -40,8 +40,8 @@ bool follows(const Trellis& trellis, const Grid& grid, std::span<const std::int3
 
 void check_trellis(const Trellis& trellis, const Grid& grid, std::span<const std::int32_t> levels) {
   core::require(trellis.states == 8 || trellis.states == 32, "a trellis has 8 or 32 states");
-  core::require(trellis.chains >= 1 && trellis.chains <= std::max(grid.kernels(), kMaxLanes),
-                "a trellis has at least one chain, and no more than kernels");
+  core::require(trellis.chains >= 1 && trellis.chains <= std::max(grid.slices(), kMaxStreams),
+                "a trellis has at least one chain, and no more than slices");
   core::require(follows(trellis, grid, levels),
                 "the levels are no path of the trellis, or one of them is beyond ±8191");
 }
@@ -63,8 +63,8 @@ std::vector<std::uint8_t> encode_modelled(const Analysis& a, std::span<const std
   const Grid& grid = model.grid;
   Writer out;
   write_model(out, model);
-  std::size_t lanes = method == kFast ? lanes_for(grid.size()) : 1;
-  if (model.trellis()) lanes = std::min(lanes, std::bit_floor(model.chains));
+  std::size_t streams = method == kFast ? streams_for(grid.size()) : 1;
+  if (model.trellis()) streams = std::min(streams, std::bit_floor(model.chains));
   const std::size_t rows = rows_of(method, grid), parts = (grid.rows + rows - 1) / rows;
   const Tables tables(model);
   std::vector<CodedRows> coded(parts);
@@ -73,13 +73,13 @@ std::vector<std::uint8_t> encode_modelled(const Analysis& a, std::span<const std
       const std::size_t first = p * rows, count = std::min(rows, grid.rows - first);
       const std::int32_t* const from = a.coarse.data() + first * grid.cols * grid.taps;
       coded[p] = method == kFast
-                     ? encode_rows(tables, first, count, lanes, from)
+                     ? encode_rows(tables, first, count, streams, from)
                      : CodedRows{encode_mixed(tables, first, count, from, method == kReferring), {}};
     }
   });
   const bool excess =
       std::any_of(coded.begin(), coded.end(), [](const CodedRows& part) { return !part.excess.empty(); });
-  out.byte(static_cast<std::uint8_t>(std::countr_zero(lanes) | (parts > 1 ? kManyParts : 0) |
+  out.byte(static_cast<std::uint8_t>(std::countr_zero(streams) | (parts > 1 ? kManyParts : 0) |
                                      (excess ? kExcesses : 0)));
   if (parts > 1) out.varint(rows);
   if (model.shift > 0) write_bits(out, levels, model.centre, model.shift);
@@ -127,13 +127,13 @@ Body encode_mixing(Analysis a, std::span<const std::int32_t> levels, int threads
 
 Body encode_dense(const Grid& grid, std::span<const std::int32_t> levels, Profile profile, int threads,
                   const Trellis& trellis) {
-  const std::size_t lanes = profile == Profile::max ? 1 : lanes_for(grid.size());
+  const std::size_t streams = profile == Profile::max ? 1 : streams_for(grid.size());
   const auto encode = [&](const Analysis& a) {
     return profile == Profile::max ? encode_mixing(a, levels, threads)
                                    : Body{kFast, encode_modelled(a, levels, kFast, threads)};
   };
-  if (trellis.states != 0) return encode(analyse(grid, levels, lanes, trellis));
-  Analysis computed = analyse(grid, levels, lanes);
+  if (trellis.states != 0) return encode(analyse(grid, levels, streams, trellis));
+  Analysis computed = analyse(grid, levels, streams);
   TableAnalysis table = analyse_table(grid, levels);
   const auto closed = analyse_closed(grid, levels);
   double least = computed.bits;

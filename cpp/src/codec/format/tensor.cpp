@@ -10,6 +10,7 @@ namespace rdquant::codec {
 namespace {
 
 constexpr std::uint64_t kMostQuantizers = std::uint64_t{1} << 24;
+constexpr std::uint64_t kMostElements = std::uint64_t{1} << 40;
 constexpr std::uint32_t kOnnxFloat = 1, kOnnxFloat16 = 10, kOnnxDouble = 11, kOnnxBfloat16 = 16;
 
 FloatType float_type(const std::string& name, std::uint32_t element_type) {
@@ -92,11 +93,17 @@ quant::Quantizer read_quantizer(Reader& in, std::uint8_t family) {
 
 void read_quantizers(Reader& in, TensorHeader& tensor) {
   const std::uint64_t count = in.bounded(kMostQuantizers, "number of quantizers");
-  tensor.inner = static_cast<std::size_t>(in.varint());
+  const std::uint64_t inner = in.bounded(kMostElements, "elements between channels");
   const std::uint8_t family = in.byte();
-  const std::uint64_t period = count * tensor.inner;
-  if (count == 0 || tensor.inner == 0 || tensor.inner > (std::uint64_t{1} << 40)) in.fail("no quantizer");
-  if (count > 1 && tensor.size % period != 0) in.fail("quantizers that do not fit the shape");
+  if (count == 0) in.fail("number of quantizers 0, at least 1 expected");
+  if (inner == 0) in.fail("elements between channels 0, at least 1 expected");
+  // Of a tensor without elements every number of channels is right. The division keeps the product small.
+  const bool fits = tensor.size == 0 || (inner <= tensor.size / count && tensor.size % (count * inner) == 0);
+  if (count > 1 && !fits) {
+    in.fail(std::to_string(count) + " quantizers of " + std::to_string(inner) +
+            " elements each do not fit a tensor of " + std::to_string(tensor.size));
+  }
+  tensor.inner = static_cast<std::size_t>(inner);
   for (std::uint64_t c = 0; c < count; ++c) {
     const std::size_t at = in.offset();
     tensor.quantizers.push_back(read_quantizer(in, family));
@@ -171,11 +178,11 @@ TensorHeader tensor_header(std::span<const std::uint8_t> bytes, const std::strin
   std::uint64_t others = 1;
   bool empty = false;
   for (std::uint64_t i = 0; i < rank; ++i) {
-    tensor.shape.push_back(in.bounded(std::uint64_t{1} << 40, "dimension"));
+    tensor.shape.push_back(in.bounded(kMostElements, "dimension"));
     const std::uint64_t d = tensor.shape.back();
     empty = empty || d == 0;
     if (d == 0) continue;
-    if (others > (std::uint64_t{1} << 40) / d) in.fail("a shape of more than 2^40 elements");
+    if (others > kMostElements / d) in.fail("a shape of more than 2^40 elements");
     others *= d;
   }
   tensor.size = empty ? 0 : others;

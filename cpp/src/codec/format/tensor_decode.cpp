@@ -116,7 +116,7 @@ class Queue {
   }
 
   /// Levels are decoded where their values go, which are as wide, and replaced piece by piece: what is
-  /// written once while the lanes are busy is in the cache then.
+  /// written once while the streams are busy is in the cache then.
   static void decode(const Part& part) {
     const std::size_t first = part.coded->first(part.number), size = part.coded->size(part.number);
     const auto levels = as<std::int32_t>(part.job->to).subspan(first, size);

@@ -37,39 +37,39 @@ class Residuals {
         mixers_(kDecisions * 3),
         commonest_(tables.model.table ? commonest(tables.model)
                                       : static_cast<std::uint32_t>(tables.model.window)),
-        path_kernels_((refers ? std::min(rows, rows_a_part(tables.model.grid)) : rows) *
-                      tables.model.grid.cols),
-        chains_(tables.model, path_kernels_) {
+        path_slices_((refers ? std::min(rows, rows_a_part(tables.model.grid)) : rows) *
+                     tables.model.grid.cols),
+        chains_(tables.model, path_slices_) {
     const std::size_t length = model_.grid.cols * model_.grid.taps;
     if (refers && !model_.table && References::fit(rows, length))
       references_ = std::make_unique<References>(rows, length);
   }
 
-  /// Codes level `index` = (kernel q, tap t) of the part whose levels are at `levels`; returns it.
+  /// Codes level `index` = (slice q, tap t) of the part whose levels are at `levels`; returns it.
   std::int32_t code(std::size_t q, std::size_t t, std::int32_t* levels) {
     const std::size_t taps = model_.grid.taps, cols = model_.grid.cols;
-    const std::int32_t* const kernel = levels + q * taps;
-    const std::int32_t* const above = q >= cols ? kernel - cols * taps : nullptr;
+    const std::int32_t* const slice = levels + q * taps;
+    const std::int32_t* const above = q >= cols ? slice - cols * taps : nullptr;
     std::int32_t scale = 0, mean = 0;
     if (!model_.table) {
-      if (!model_.predictors.empty()) mean = predict(model_.predictors[t], kernel, t, above);
+      if (!model_.predictors.empty()) mean = predict(model_.predictors[t], slice, t, above);
       scale = clamp_scale(model_.row_scales[first_row_ + q / cols] + model_.col_scales[q % cols] +
                           model_.tap_scales[t]);
     }
     centre_ = {mean, kMultipliers[static_cast<std::size_t>(scale)]};
     refer(scale);
     dead_ = model_.dead;
-    const bool odd = halve(q, t, kernel);
+    const bool odd = halve(q, t, slice);
     base_ = model_.table ? static_cast<std::int32_t>(commonest_) : rounded(centre_.mean);
-    choose_contexts(q, t, kernel, above, scale);
-    if constexpr (Coder::kEncodes) residual_ = (model_.trellis() ? kernel[t] >> 1 : kernel[t]) - base_;
+    choose_contexts(q, t, slice, above, scale);
+    if constexpr (Coder::kEncodes) residual_ = (model_.trellis() ? slice[t] >> 1 : slice[t]) - base_;
     const std::int32_t residual = decisions();
     newest_[1] = newest_[0];
     newest_[0] = residual;
     const std::int32_t level = model_.trellis() ? 2 * (residual + base_) + (odd ? 1 : 0) : residual + base_;
     if (references_) references_->take((16 * level - mean + 2) >> 2);
     if constexpr (!Coder::kEncodes) {
-      if (model_.trellis()) chains_.take(q % path_kernels_, t, level);
+      if (model_.trellis()) chains_.take(q % path_slices_, t, level);
     }
     return level;
   }
@@ -94,14 +94,14 @@ class Residuals {
 
   /// Brings the means to halved levels where there is a trellis; whether odd levels are allowed. The
   /// encoder knows that from the level itself.
-  bool halve(std::size_t q, std::size_t t, [[maybe_unused]] const std::int32_t* kernel) {
+  bool halve(std::size_t q, std::size_t t, [[maybe_unused]] const std::int32_t* slice) {
     if (!model_.trellis()) return false;
     bool odd = false;
     if constexpr (Coder::kEncodes) {
-      odd = (kernel[t] & 1) != 0;
+      odd = (slice[t] & 1) != 0;
     } else {
-      if (t == 0 && q > 0 && q % path_kernels_ == 0) chains_ = ChainStates(model_, path_kernels_);
-      odd = chains_.odd(q % path_kernels_, t);
+      if (t == 0 && q > 0 && q % path_slices_ == 0) chains_ = ChainStates(model_, path_slices_);
+      odd = chains_.odd(q % path_slices_, t);
     }
     centre_.mean = halved_mean(centre_.mean, odd);
     reference_.mean = halved_mean(reference_.mean, odd);
@@ -126,13 +126,13 @@ class Residuals {
     return static_cast<std::size_t>(std::clamp(v, -6, 6) + 6);
   }
 
-  void choose_contexts(std::size_t q, std::size_t t, const std::int32_t* kernel, const std::int32_t* above,
+  void choose_contexts(std::size_t q, std::size_t t, const std::int32_t* slice, const std::int32_t* above,
                        std::int32_t scale) {
     const std::size_t taps = model_.grid.taps, cols = model_.grid.cols;
     const int halve = model_.trellis() ? 1 : 0;
     const std::int32_t up = above != nullptr ? above[t] >> halve : 0;
     const std::int32_t left =
-        q % cols != 0 ? kernel[static_cast<std::ptrdiff_t>(t) - static_cast<std::ptrdiff_t>(taps)] >> halve
+        q % cols != 0 ? slice[static_cast<std::ptrdiff_t>(t) - static_cast<std::ptrdiff_t>(taps)] >> halve
                       : 0;
     const auto fraction = static_cast<std::size_t>((centre_.mean - 16 * rounded(centre_.mean) + 8) >> 2);
     near_ = class_of(std::abs(newest_[0]) + std::abs(newest_[1]));
@@ -231,7 +231,7 @@ class Residuals {
   std::size_t near_ = 0, scale_at_ = 0, near_at_ = 0, signs_at_ = 0, row_at_ = 0, col_at_ = 0, values_at_ = 0,
               reference_at_ = 0;
   std::int32_t newest_[2] = {0, 0};
-  std::size_t path_kernels_;  // of a path of the trellis
+  std::size_t path_slices_;  // of a path of the trellis
   ChainStates chains_;
   std::unique_ptr<References> references_;
   Centre centre_, reference_;

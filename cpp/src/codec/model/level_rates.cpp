@@ -14,7 +14,7 @@ namespace rdquant::codec {
 namespace {
 
 constexpr std::int32_t kPhases = 16;    // of a mean within a level
-constexpr std::size_t kUpColumns = 32;  // from which every number of lanes may look at the row above
+constexpr std::size_t kUpColumns = 32;  // from which every number of streams may look at the row above
 constexpr float kExcessBits = 10.0F;    // of a residual at the window's edge, as analyse.cpp counts it
 constexpr float kExcessSlope = 0.25F;   // and of every level beyond it, so that nearer ones are cheaper
 constexpr float kUnseenBits = 20.0F;    // of a level that a table of counts does not have

@@ -104,7 +104,7 @@ void read_trellis(Reader& in, Model& model) {
     in.fail("a trellis of 2^" + std::to_string(model.log_states) + " states, allowed 8 and 32");
   }
   model.chains =
-      static_cast<std::size_t>(in.bounded(std::max(model.grid.kernels(), kMaxLanes), "number of chains"));
+      static_cast<std::size_t>(in.bounded(std::max(model.grid.slices(), kMaxStreams), "number of chains"));
   if (model.chains == 0) in.fail("a trellis of 0 chains");
 }
 
@@ -127,7 +127,7 @@ std::size_t rows_a_part(const Grid& grid) {
   return (grid.rows + parts - 1) / parts;
 }
 
-std::size_t lanes_for(std::size_t size) {
+std::size_t streams_for(std::size_t size) {
   if (size >= 4096) return 32;
   if (size >= 2048) return 16;
   return size >= 256 ? 8 : 1;

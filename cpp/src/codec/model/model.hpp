@@ -17,7 +17,7 @@ struct Grid {
   std::size_t rows = 0;
   std::size_t cols = 0;
   std::size_t taps = 1;
-  [[nodiscard]] std::size_t kernels() const noexcept { return rows * cols; }
+  [[nodiscard]] std::size_t slices() const noexcept { return rows * cols; }
   [[nodiscard]] std::size_t size() const noexcept { return rows * cols * taps; }
 };
 
@@ -26,7 +26,7 @@ inline constexpr std::size_t kMaxPast = 24;   ///< taps that a prediction looks 
 inline constexpr std::int32_t kReach = 8191;  ///< largest |coarse level|
 inline constexpr std::int32_t kMaxWindow = 255;
 inline constexpr std::size_t kMaxSymbols = 4096;  ///< of a table that is sent
-inline constexpr std::size_t kMaxLanes = 32;
+inline constexpr std::size_t kMaxStreams = 32;
 
 inline constexpr std::size_t kPartSize = std::size_t{1} << 18;  ///< levels of a part, about
 
@@ -34,8 +34,8 @@ inline constexpr std::size_t kPartSize = std::size_t{1} << 18;  ///< levels of a
 [[nodiscard]] Grid grid_of(std::span<const std::uint64_t> shape);
 /// Rows of a part, which is coded alone.
 [[nodiscard]] std::size_t rows_a_part(const Grid& grid);
-/// Lanes that a tensor of so many levels is coded with.
-[[nodiscard]] std::size_t lanes_for(std::size_t size);
+/// Streams that a tensor of so many levels is coded with.
+[[nodiscard]] std::size_t streams_for(std::size_t size);
 
 /// Linear prediction of one tap: µ·64 = bias·4 + up·(same tap, row before) + Σ past[j]·(tap t − 1 − j).
 struct Predictor {
@@ -94,13 +94,13 @@ struct Model {
   return 16 * v - 8 + (v >= 1 ? dead : -dead);
 }
 
-/// The prediction of tap t of the kernel at `kernel` (its taps are contiguous), given those before it.
-/// `above` is the same kernel in the row before, nullptr if there is none.
-[[nodiscard]] inline std::int32_t predict(const Predictor& p, const std::int32_t* kernel, std::size_t t,
+/// The prediction of tap t of the slice at `slice` (its taps are contiguous), given those before it.
+/// `above` is the same slice in the row before, nullptr if there is none.
+[[nodiscard]] inline std::int32_t predict(const Predictor& p, const std::int32_t* slice, std::size_t t,
                                           const std::int32_t* above) noexcept {
   std::int32_t sum = 4 * p.bias;
   if (above != nullptr) sum += p.up * above[t];
-  for (std::size_t j = 0; j < p.past.size(); ++j) sum += p.past[j] * kernel[t - 1 - j];
+  for (std::size_t j = 0; j < p.past.size(); ++j) sum += p.past[j] * slice[t - 1 - j];
   return mean_of(sum);
 }
 

@@ -1,5 +1,5 @@
 // What a density gives symbols, for vectors of lanes. A file that includes this one has defined a type
-// `Lanes`, as lanes.inl tells.
+// `Lanes`, as streams.inl tells.
 #include "codec/rans/streams.hpp"
 
 namespace rdquant::codec {
@@ -8,7 +8,7 @@ namespace {
 using Vector = Lanes::Vector;
 using Floats = Lanes::Floats;
 
-/// Of a vector of kernels: z = (edge·multiplier) >> 5, and about 1/multiplier.
+/// Of a vector of slices: z = (edge·multiplier) >> 5, and about 1/multiplier.
 struct Scale {
   Vector multiplier;
   Floats inverse;
@@ -67,13 +67,13 @@ alignas(64) inline constexpr std::int32_t kCount[16] = {0, 1, 2, 3, 4, 5, 6, 7, 
 
 /// Where symbols start by computed probabilities.
 struct Density {
-  explicit Density(const LaneTask& task)
+  explicit Density(const StreamTask& task)
       : model(*task.model),
         tables(*task.tables),
         symbol_count(static_cast<std::int32_t>(model.symbols())),
         has_dead(model.dead != 0),
         c(tables, symbol_count),
-        gather(task.lanes) {
+        gather(task.streams) {
     // The compiler must not know these numbers, or it makes them anew in the loop.
     asm volatile("" : "+m"(c));
   }

@@ -1,5 +1,5 @@
 // Intervals of all symbols, made before levels are decoded, for vectors of lanes. A file that includes this
-// one has defined a type `Lanes`, as lanes.inl tells.
+// one has defined a type `Lanes`, as streams.inl tells.
 //
 // Where a tensor has few scales and symbols next to its levels, to look an interval up takes a half of what
 // it takes to compute both of its ends.
@@ -14,12 +14,12 @@ namespace {
 /// Which intervals the levels of a task can have: for every scale, and for every sixteenth of a level that
 /// their mean may lie beside a level, a row.
 struct Extent {
-  explicit Extent(const LaneTask& task) {
+  explicit Extent(const StreamTask& task) {
     const Model& model = *task.model;
     std::int16_t low = kScales, high = -kScales;
     for (std::size_t q = task.first; q < task.last; ++q) {
-      low = std::min(low, task.kernel_scales[q]);
-      high = std::max(high, task.kernel_scales[q]);
+      low = std::min(low, task.slice_scales[q]);
+      high = std::max(high, task.slice_scales[q]);
     }
     const auto [low_tap, high_tap] = std::minmax_element(model.tap_scales.begin(), model.tap_scales.end());
     least = clamp_scale(low + *low_tap);
@@ -37,7 +37,7 @@ struct Extent {
 };
 
 /// Whether a task's intervals are few enough for making them to pay.
-inline bool are_few(const LaneTask& task) {
+inline bool are_few(const StreamTask& task) {
   constexpr std::size_t kMost = std::size_t{1} << 15;
   const Model& model = *task.model;
   if (model.table) return false;
@@ -47,7 +47,7 @@ inline bool are_few(const LaneTask& task) {
 
 class Intervals {
  public:
-  Intervals(const LaneTask& task, const Density& density)
+  Intervals(const StreamTask& task, const Density& density)
       : extent_(task), packed_(std::make_unique_for_overwrite<Packed[]>(extent_.size() + 2 * Lanes::kWidth)) {
     Packed* row = packed_.get();
     for (std::int32_t s = extent_.least; s <= extent_.most; ++s) {
@@ -59,11 +59,11 @@ class Intervals {
     if (extent_.width > 1) add_widths(row);
   }
 
-  /// Rows of the kernels from q on at a tap whose scale is `tap`, for means that are levels or all the same.
-  /// Lanes that nobody uses have scales of other tasks.
-  [[nodiscard, gnu::always_inline]] Vector rows(const std::int16_t* kernel_scales, std::size_t q,
+  /// Rows of the slices from q on at a tap whose scale is `tap`, for means that are levels or all the same.
+  /// Streams that nobody uses have scales of other tasks.
+  [[nodiscard, gnu::always_inline]] Vector rows(const std::int16_t* slice_scales, std::size_t q,
                                                 std::int32_t tap) const {
-    const Vector s = Lanes::add(Lanes::load_halves(kernel_scales + q), Lanes::set(tap));
+    const Vector s = Lanes::add(Lanes::load_halves(slice_scales + q), Lanes::set(tap));
     const Vector within = Lanes::min(Lanes::max(s, Lanes::set(extent_.least)), Lanes::set(extent_.most));
     return Lanes::mul(Lanes::sub(within, Lanes::set(extent_.least)),
                       Lanes::set(extent_.phases * extent_.width));

@@ -1,5 +1,5 @@
 // Which symbols slots mean, for vectors of lanes. A file that includes this one has defined a type `Lanes`,
-// as lanes.inl tells.
+// as streams.inl tells.
 //
 // State to state is one chain of operations, whose length is one half of what decoding takes; how many
 // operations there are in all is the other half, as two vectors of lanes take turns. Of two ways to compute
@@ -21,21 +21,21 @@ struct Found {
 };
 
 /// Whether the middles of bins are guesses good enough: with few symbols, no wider than a few levels.
-inline bool are_coarse(const LaneTask& task) {
+inline bool are_coarse(const StreamTask& task) {
   constexpr std::int32_t kMostWindow = 32;
   constexpr std::int16_t kWidest = 48;  // σ = 2^(17/8) levels
   if (task.model->table || task.model->window > kMostWindow) return false;
-  std::int16_t kernel = 0;
-  for (std::size_t q = task.first; q < task.last; ++q) kernel = std::max(kernel, task.kernel_scales[q]);
+  std::int16_t slice = 0;
+  for (std::size_t q = task.first; q < task.last; ++q) slice = std::max(slice, task.slice_scales[q]);
   const auto& taps = task.model->tap_scales;
-  return kernel + *std::max_element(taps.begin(), taps.end()) <= kWidest;
+  return slice + *std::max_element(taps.begin(), taps.end()) <= kWidest;
 }
 
 /// `kListed`: intervals are looked up.
 template <Kind kKind, bool kListed = false>
 class Search : public Density {
  public:
-  explicit Search(const LaneTask& task) : Density(task), coarse_(are_coarse(task)) {
+  explicit Search(const StreamTask& task) : Density(task), coarse_(are_coarse(task)) {
     if constexpr (kListed) intervals_.emplace(task, *this);
   }
 
@@ -60,7 +60,7 @@ class Search : public Density {
     return halving(p, slot);
   }
 
-  /// Of one kernel: the interval that holds `slot`, if it is one of the kWidth around residual 0. All of them
+  /// Of one slice: the interval that holds `slot`, if it is one of the kWidth around residual 0. All of them
   /// are computed, none of which waits for the slot.
   [[nodiscard, gnu::always_inline]] bool find_near(const Prediction& p, std::uint32_t slot,
                                                    Interval& found) const {
@@ -82,7 +82,7 @@ class Search : public Density {
     return true;
   }
 
-  /// Lanes whose symbol is the first or the last.
+  /// Streams whose symbol is the first or the last.
   [[nodiscard, gnu::always_inline]] Lanes::Mask outermost(Vector symbol) const {
     return Lanes::reaches(Lanes::sub(symbol, c.one), c.inner_symbols);
   }

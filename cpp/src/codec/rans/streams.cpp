@@ -42,15 +42,15 @@ Interval find_outwards(const Tables& tables, const Prediction& p, std::uint32_t 
   return {symbol, first, next - first};
 }
 
-/// The prediction of level (kernel q, tap t), halved where levels are the path of a trellis.
-Prediction predicted(const LaneTask& task, std::size_t q, std::size_t t) {
-  Prediction p = prediction_at(*task.model, task.kernel_scales, q, t, task.out);
+/// The prediction of level (slice q, tap t), halved where levels are the path of a trellis.
+Prediction predicted(const StreamTask& task, std::size_t q, std::size_t t) {
+  Prediction p = prediction_at(*task.model, task.slice_scales, q, t, task.out);
   if (task.model->trellis()) halve(p, task.chains->odd(q, t));
   return p;
 }
 
-/// The level that a symbol means at (kernel q, tap t), with which its chain goes on.
-std::int32_t take_level(const LaneTask& task, const Prediction& p, std::uint32_t symbol, std::size_t q,
+/// The level that a symbol means at (slice q, tap t), with which its chain goes on.
+std::int32_t take_level(const StreamTask& task, const Prediction& p, std::uint32_t symbol, std::size_t q,
                         std::size_t t) {
   const std::int32_t coded = level_of(*task.model, p, symbol, *task.excess);
   if (!task.model->trellis()) return coded;
@@ -75,20 +75,20 @@ void read_states(Reader& in, std::span<std::uint32_t> states) {
   }
 }
 
-using Kernel = bool (*)(LaneTask&);
+using Kernel = bool (*)(StreamTask&);
 
-Kernel kernel_for(const Model& model, [[maybe_unused]] std::size_t lanes) {
-  if (model.trellis()) return decode_lanes_plain;
+Kernel kernel_for(const Model& model, [[maybe_unused]] std::size_t streams) {
+  if (model.trellis()) return decode_streams_plain;
 #if defined(__x86_64__)
   const core::Isa isa = core::selected_isa();
-  if (lanes >= 16 && isa == core::Isa::avx512) return decode_lanes_avx512;
-  if (lanes >= 8 && isa >= core::Isa::avx2) return decode_lanes_avx2;
+  if (streams >= 16 && isa == core::Isa::avx512) return decode_streams_avx512;
+  if (streams >= 8 && isa >= core::Isa::avx2) return decode_streams_avx2;
 #endif
-  return decode_lanes_plain;
+  return decode_streams_plain;
 }
 
-/// Kernels of the task, one after the other, from a stream of one state; this is the definition.
-void decode_stream_plain(const LaneTask& task, StreamDecoder& stream) {
+/// Slices of the task, one after the other, from a stream of one state; this is the definition.
+void decode_single_plain(const StreamTask& task, StreamDecoder& stream) {
   const std::size_t taps = task.model->grid.taps;
   for (std::size_t q = task.first; q < task.last; ++q) {
     for (std::size_t t = 0; t < taps; ++t) {
@@ -100,54 +100,54 @@ void decode_stream_plain(const LaneTask& task, StreamDecoder& stream) {
   }
 }
 
-using StreamKernel = void (*)(const LaneTask&, StreamDecoder&);
+using SingleKernel = void (*)(const StreamTask&, StreamDecoder&);
 
-StreamKernel stream_kernel_for(const Model& model) {
-  if (model.table || model.trellis()) return decode_stream_plain;
+SingleKernel single_kernel_for(const Model& model) {
+  if (model.table || model.trellis()) return decode_single_plain;
 #if defined(__x86_64__)
   const core::Isa isa = core::selected_isa();
-  if (isa == core::Isa::avx512) return decode_stream_avx512;
-  if (isa == core::Isa::avx2) return decode_stream_avx2;
+  if (isa == core::Isa::avx512) return decode_single_avx512;
+  if (isa == core::Isa::avx2) return decode_single_avx2;
 #endif
-  return decode_stream_plain;
+  return decode_single_plain;
 }
 
-/// Kernels of the task: those of the lanes, then those that the lanes' states hold.
-void decode_section(LaneTask task, Reader& in) {
-  if (task.lanes == 1) {
+/// Slices of the task: those of the streams, then those that the streams' states hold.
+void decode_section(StreamTask task, Reader& in) {
+  if (task.streams == 1) {
     StreamDecoder stream(in.rest());
-    stream_kernel_for (*task.model)(task, stream);
+    single_kernel_for (*task.model)(task, stream);
     if (!stream.finished()) in.fail("a stream that does not end where it began");
     return;
   }
-  const std::size_t end = task.last, lanes = task.lanes;
-  task.last -= static_cast<std::size_t>(in.bounded(task.last - task.first, "kernels of the tail"));
-  read_states(in, std::span(task.states).first(lanes));
+  const std::size_t end = task.last, streams = task.streams;
+  task.last -= static_cast<std::size_t>(in.bounded(task.last - task.first, "slices of the tail"));
+  read_states(in, std::span(task.states).first(streams));
   const auto words = in.rest();
   std::vector<std::uint8_t> padded(words.size() + kPadding);
   std::copy(words.begin(), words.end(), padded.begin());
   task.words = padded.data();
   task.words_end = padded.data() + words.size();
-  if (!kernel_for(*task.model, lanes)(task)) in.fail("the words end before the levels");
+  if (!kernel_for(*task.model, streams)(task)) in.fail("the words end before the levels");
   if (task.words != task.words_end) in.fail("words left over");
-  std::array<std::uint8_t, 2 * kMaxLanes> tail{};
+  std::array<std::uint8_t, 2 * kMaxStreams> tail{};
   std::size_t held = 0;
-  for (std::size_t i = 0; i < lanes; ++i) {
-    if (task.states[i] >> 16 != 1) in.fail("lane " + std::to_string(i) + " does not end where it began");
+  for (std::size_t i = 0; i < streams; ++i) {
+    if (task.states[i] >> 16 != 1) in.fail("stream " + std::to_string(i) + " does not end where it began");
     for (std::size_t b = 0; b < 2; ++b) {
       tail[2 * i + b] = static_cast<std::uint8_t>(task.states[i] >> (8 * b));
       if (tail[2 * i + b] != 0) held = 2 * i + b + 1;
     }
   }
   if (task.last == end) {
-    if (held != 0) in.fail("lanes that hold more than they should");
+    if (held != 0) in.fail("streams that hold more than they should");
     return;
   }
   task.first = task.last;
   task.last = end;
-  task.lanes = tail_lanes(lanes);
+  task.streams = tail_streams(streams);
   Reader rest(std::span<const std::uint8_t>(tail).first(held),
-              in.section() + ", tail of " + std::to_string(lanes) + " lanes");
+              in.section() + ", tail of " + std::to_string(streams) + " streams");
   decode_section(task, rest);
 }
 
@@ -211,10 +211,10 @@ Tables::Tables(const Model& m) : model(m) {
   }
 }
 
-std::unique_ptr<std::int16_t[]> kernel_scales(const Model& model, std::size_t first_row, std::size_t rows) {
+std::unique_ptr<std::int16_t[]> slice_scales(const Model& model, std::size_t first_row, std::size_t rows) {
   const std::size_t cols = model.grid.cols;
-  auto scales = std::make_unique_for_overwrite<std::int16_t[]>(rows * cols + kMaxLanes);
-  std::fill_n(scales.get() + rows * cols, kMaxLanes, std::int16_t{0});
+  auto scales = std::make_unique_for_overwrite<std::int16_t[]>(rows * cols + kMaxStreams);
+  std::fill_n(scales.get() + rows * cols, kMaxStreams, std::int16_t{0});
   if (model.table) {
     std::fill_n(scales.get(), rows * cols, std::int16_t{0});
     return scales;
@@ -235,9 +235,9 @@ Prediction prediction_at(const Model& model, const std::int16_t* scales, std::si
   Prediction p;
   p.dead = model.dead;
   if (!model.predictors.empty()) {
-    const std::int32_t* kernel = levels + q * taps;
-    const std::int32_t* above = q >= model.grid.cols ? kernel - model.grid.cols * taps : nullptr;
-    p.mean = predict(model.predictors[t], kernel, t, above);
+    const std::int32_t* slice = levels + q * taps;
+    const std::int32_t* above = q >= model.grid.cols ? slice - model.grid.cols * taps : nullptr;
+    p.mean = predict(model.predictors[t], slice, t, above);
   }
   p.multiplier = kMultipliers[static_cast<std::size_t>(clamp_scale(scales[q] + model.tap_scales[t]))];
   return p;
@@ -253,17 +253,17 @@ std::int32_t with_excess(std::int32_t level, bool positive, Reader& excess) {
   return level;
 }
 
-bool decode_lanes_plain(LaneTask& task) {
+bool decode_streams_plain(StreamTask& task) {
   const Model& model = *task.model;
   const Tables& tables = *task.tables;
   const std::size_t taps = model.grid.taps;
-  for (std::size_t first = task.first; first < task.last; first += task.lanes) {
-    const std::size_t active = std::min(task.lanes, task.last - first);
+  for (std::size_t first = task.first; first < task.last; first += task.streams) {
+    const std::size_t active = std::min(task.streams, task.last - first);
     for (std::size_t t = 0; t < taps; ++t) {
-      for (std::size_t lane = 0; lane < active; ++lane) {
-        const std::size_t q = first + lane;
+      for (std::size_t stream = 0; stream < active; ++stream) {
+        const std::size_t q = first + stream;
         const Prediction p = predicted(task, q, t);
-        std::uint32_t& x = task.states[lane];
+        std::uint32_t& x = task.states[stream];
         const Interval found = find_interval(tables, p, x & 0xffff);
         x = found.width * (x >> 16) + (x & 0xffff) - found.start;
         if (x < kTotal) {
@@ -278,27 +278,27 @@ bool decode_lanes_plain(LaneTask& task) {
   return true;
 }
 
-void decode_rows(const Tables& tables, std::size_t first_row, std::size_t rows, std::size_t lanes,
+void decode_rows(const Tables& tables, std::size_t first_row, std::size_t rows, std::size_t streams,
                  Reader& excess, Reader& in, std::int32_t* levels) {
-  if (tables.model.uses_up() && tables.model.grid.cols < lanes) {
+  if (tables.model.uses_up() && tables.model.grid.cols < streams) {
     in.fail("prediction from a row that is not decoded yet");
   }
-  if (tables.model.trellis() && tables.model.chains < lanes) {
-    in.fail("fewer chains of a trellis than lanes");
+  if (tables.model.trellis() && tables.model.chains < streams) {
+    in.fail("fewer chains of a trellis than streams");
   }
-  const auto scales = kernel_scales(tables.model, first_row, rows);
-  decode_kernels(tables, scales.get(), rows * tables.model.grid.cols, lanes, excess, in, levels);
+  const auto scales = slice_scales(tables.model, first_row, rows);
+  decode_slices(tables, scales.get(), rows * tables.model.grid.cols, streams, excess, in, levels);
 }
 
-void decode_kernels(const Tables& tables, const std::int16_t* scales, std::size_t kernels, std::size_t lanes,
-                    Reader& excess, Reader& in, std::int32_t* levels) {
-  ChainStates chains(tables.model, kernels);
-  LaneTask task;
+void decode_slices(const Tables& tables, const std::int16_t* scales, std::size_t slices, std::size_t streams,
+                   Reader& excess, Reader& in, std::int32_t* levels) {
+  ChainStates chains(tables.model, slices);
+  StreamTask task;
   task.model = &tables.model;
   task.tables = &tables;
-  task.last = kernels;
-  task.lanes = lanes;
-  task.kernel_scales = scales;
+  task.last = slices;
+  task.streams = streams;
+  task.slice_scales = scales;
   task.excess = &excess;
   task.out = levels;
   task.chains = &chains;

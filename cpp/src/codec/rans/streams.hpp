@@ -11,9 +11,9 @@
 #include "codec/rans/scalar_stream.hpp"
 #include "codec/rdo/trellis_code.hpp"
 
-/// Interleaved rANS (Duda, 2013; Giesen, 2014) of the coarse levels of some rows of a tensor. Kernel q of the
-/// rows belongs to lane q mod lanes; tap by tap, the lanes take turns. A state is 32 bits, at least 2^16
-/// between two symbols, and refilled by 16-bit words, which all lanes take from one sequence.
+/// Interleaved rANS (Duda, 2013; Giesen, 2014) of the coarse levels of some rows of a tensor. Slice q of the
+/// rows belongs to stream q mod streams; tap by tap, the streams take turns. A state is 32 bits, at least 2^16
+/// between two symbols, and refilled by 16-bit words, which all streams take from one sequence.
 namespace rdquant::codec {
 
 /// Interval [start, start + width) of a symbol out of kTotal.
@@ -52,36 +52,36 @@ struct Tables {
 };
 
 /// What the kernels of all instruction sets take.
-struct LaneTask {
+struct StreamTask {
   const Model* model = nullptr;
   const Tables* tables = nullptr;
-  std::size_t first = 0;  ///< kernel
-  std::size_t last = 0;   ///< kernel, not decoded any more
-  std::size_t lanes = 1;
-  const std::int16_t* kernel_scales =
-      nullptr;  ///< row + column scale of every kernel; kMaxLanes more readable
-  std::array<std::uint32_t, kMaxLanes> states{};
+  std::size_t first = 0;  ///< slice
+  std::size_t last = 0;   ///< slice, not decoded any more
+  std::size_t streams = 1;
+  const std::int16_t* slice_scales =
+      nullptr;  ///< row + column scale of every slice; kMaxStreams more readable
+  std::array<std::uint32_t, kMaxStreams> states{};
   const std::uint8_t* words = nullptr;  ///< kPadding zero bytes follow `words_end`
   const std::uint8_t* words_end = nullptr;
   Reader* excess = nullptr;       ///< of residuals beyond the window
   std::int32_t* out = nullptr;    ///< coarse levels, tap by tap
   ChainStates* chains = nullptr;  ///< of a trellis; the plain kernel alone decodes these
 };
-inline constexpr std::size_t kPadding = 4 * kMaxLanes;
+inline constexpr std::size_t kPadding = 4 * kMaxStreams;
 
 /// Adds what lies beyond the window to a residual at its edge.
 /// @throws CorruptFile  the level leaves ±2·kReach.
 [[nodiscard]] std::int32_t with_excess(std::int32_t level, bool positive, Reader& excess);
 
-/// Decode all kernels of a task; false if the words run out.
-/// The plain kernel is the definition; AVX2 needs 8, 16 or 32 lanes, AVX-512 16 or 32.
-[[nodiscard]] bool decode_lanes_plain(LaneTask& task);
-[[nodiscard]] bool decode_lanes_avx2(LaneTask& task);
-[[nodiscard]] bool decode_lanes_avx512(LaneTask& task);
+/// Decode all slices of a task; false if the words run out.
+/// The plain kernel is the definition; AVX2 needs 8, 16 or 32 streams, AVX-512 16 or 32.
+[[nodiscard]] bool decode_streams_plain(StreamTask& task);
+[[nodiscard]] bool decode_streams_avx2(StreamTask& task);
+[[nodiscard]] bool decode_streams_avx512(StreamTask& task);
 
 /// The same from a stream of one state: of computed probabilities, without a trellis.
-void decode_stream_avx2(const LaneTask& task, StreamDecoder& stream);
-void decode_stream_avx512(const LaneTask& task, StreamDecoder& stream);
+void decode_single_avx2(const StreamTask& task, StreamDecoder& stream);
+void decode_single_avx512(const StreamTask& task, StreamDecoder& stream);
 
 /// A coded part and the excesses of its residuals, in order of decoding.
 struct CodedRows {
@@ -89,29 +89,29 @@ struct CodedRows {
   std::vector<std::uint8_t> excess;
 };
 
-/// Lanes that decode what the states of `lanes` lanes hold at their end; 0 where they hold nothing.
-[[nodiscard]] constexpr std::size_t tail_lanes(std::size_t lanes) noexcept {
-  return lanes > 8 ? 8 : (lanes > 1 ? 1 : 0);
+/// Streams that decode what the states of `streams` streams hold at their end; 0 where they hold nothing.
+[[nodiscard]] constexpr std::size_t tail_streams(std::size_t streams) noexcept {
+  return streams > 8 ? 8 : (streams > 1 ? 1 : 0);
 }
 
 /// Coarse levels of rows [first_row, first_row + rows) to bytes and back. `levels` points at the first of
 /// them; decoding throws CorruptFile.
 [[nodiscard]] CodedRows encode_rows(const Tables& tables, std::size_t first_row, std::size_t rows,
-                                    std::size_t lanes, const std::int32_t* levels);
-void decode_rows(const Tables& tables, std::size_t first_row, std::size_t rows, std::size_t lanes,
+                                    std::size_t streams, const std::int32_t* levels);
+void decode_rows(const Tables& tables, std::size_t first_row, std::size_t rows, std::size_t streams,
                  Reader& excess, Reader& in, std::int32_t* levels);
 
-/// The same for `kernels` kernels whose scales are given, and kMaxLanes more.
-[[nodiscard]] CodedRows encode_kernels(const Tables& tables, std::unique_ptr<std::int16_t[]> scales,
-                                       std::size_t kernels, std::size_t lanes, const std::int32_t* levels);
-void decode_kernels(const Tables& tables, const std::int16_t* scales, std::size_t kernels, std::size_t lanes,
-                    Reader& excess, Reader& in, std::int32_t* levels);
+/// The same for `slices` slices whose scales are given, and kMaxStreams more.
+[[nodiscard]] CodedRows encode_slices(const Tables& tables, std::unique_ptr<std::int16_t[]> scales,
+                                      std::size_t slices, std::size_t streams, const std::int32_t* levels);
+void decode_slices(const Tables& tables, const std::int16_t* scales, std::size_t slices, std::size_t streams,
+                   Reader& excess, Reader& in, std::int32_t* levels);
 
-/// Row + column scale of every kernel of the rows, and kMaxLanes that nobody uses.
-[[nodiscard]] std::unique_ptr<std::int16_t[]> kernel_scales(const Model& model, std::size_t first_row,
-                                                            std::size_t rows);
+/// Row + column scale of every slice of the rows, and kMaxStreams that nobody uses.
+[[nodiscard]] std::unique_ptr<std::int16_t[]> slice_scales(const Model& model, std::size_t first_row,
+                                                           std::size_t rows);
 
-/// What position (kernel q, tap t) is predicted with; `levels` points at kernel 0.
+/// What position (slice q, tap t) is predicted with; `levels` points at slice 0.
 struct Prediction {
   std::int32_t mean = 0;
   std::int32_t multiplier = 0;

@@ -8,7 +8,7 @@
 //   to_floats, floats (bits that are such), to_ints (towards zero), times, minus, times_minus (a·b − c),
 //   times_plus (a·b + c), reciprocal (about); and a class Gather, called with a table of 32-bit elements and
 //   places in it, not below 0.
-// decode_lanes_plain is the definition of what it computes.
+// decode_streams_plain is the definition of what it computes.
 #include "codec/rans/search.inl"
 
 namespace rdquant::codec {
@@ -33,7 +33,7 @@ class Means {
   }
 
   /// Means of tap t, 1/16 level. `twos` + i·stride holds tap i in the lower and the one before it in the
-  /// upper halves; `above` is the same tap in the row above, whose lanes are `apart` elements apart.
+  /// upper halves; `above` is the same tap in the row above, whose streams are `apart` elements apart.
   [[nodiscard, gnu::always_inline]] Vector at(std::size_t t, const Vector* twos, std::size_t stride,
                                               const std::int32_t* above, std::int32_t apart,
                                               const Constants& c) const {
@@ -69,15 +69,15 @@ inline Vector multiplier_of(Vector s) {
   return Lanes::shift_right(Lanes::add(scaled, Lanes::set(1 << 15)), 16);
 }
 
-/// Scales of the kernels from q on at a tap whose scale is `tap`.
-[[gnu::always_inline]] inline Scale scale_at(const std::int16_t* kernel_scales, std::size_t q,
+/// Scales of the slices from q on at a tap whose scale is `tap`.
+[[gnu::always_inline]] inline Scale scale_at(const std::int16_t* slice_scales, std::size_t q,
                                              std::int32_t tap) {
-  const Vector multiplier = multiplier_of(Lanes::add(Lanes::load_halves(kernel_scales + q), Lanes::set(tap)));
+  const Vector multiplier = multiplier_of(Lanes::add(Lanes::load_halves(slice_scales + q), Lanes::set(tap)));
   return {multiplier, Lanes::reciprocal(Lanes::to_floats(multiplier))};
 }
 
 /// Levels whose symbols are the outermost two get what lies beyond the window.
-inline Vector beyond_window(const LaneTask& task, Vector level, Vector symbol, std::uint32_t outside) {
+inline Vector beyond_window(const StreamTask& task, Vector level, Vector symbol, std::uint32_t outside) {
   alignas(64) std::int32_t some[Lanes::kWidth], symbols[Lanes::kWidth];
   Lanes::store(some, level);
   Lanes::store(symbols, symbol);
@@ -87,9 +87,9 @@ inline Vector beyond_window(const LaneTask& task, Vector level, Vector symbol, s
   return Lanes::load(some);
 }
 
-/// Means of one vector of kernels, q the first; the row above has been written, as a model that looks up has
-/// at least as many columns as there are lanes.
-[[gnu::always_inline]] inline Vector means_at(const LaneTask& task, const Means& means, const Vector* twos,
+/// Means of one vector of slices, q the first; the row above has been written, as a model that looks up has
+/// at least as many columns as there are streams.
+[[gnu::always_inline]] inline Vector means_at(const StreamTask& task, const Means& means, const Vector* twos,
                                               std::size_t stride, std::size_t q, std::size_t t,
                                               const Constants& c) {
   const std::size_t taps = task.model->grid.taps, cols = task.model->grid.cols;
@@ -103,40 +103,41 @@ inline Vector beyond_window(const LaneTask& task, Vector level, Vector symbol, s
   return means.at(t, twos, stride, first_row, 1, c);
 }
 
-/// Writes groups of levels, tap by tap, as kernel by kernel.
-template <std::size_t kLanes>
+/// Writes groups of levels, tap by tap, as slice by slice.
+template <std::size_t kStreams>
 class Output {
  public:
   explicit Output(std::size_t taps) : taps_(taps) {
     if (taps == 1) return;
-    for (std::size_t l = 0, i = 0; l < kLanes; ++l) {
-      for (std::size_t t = 0; t < taps; ++t) order_[i++] = static_cast<std::int32_t>(t * kLanes + l);
+    for (std::size_t l = 0, i = 0; l < kStreams; ++l) {
+      for (std::size_t t = 0; t < taps; ++t) order_[i++] = static_cast<std::int32_t>(t * kStreams + l);
     }
   }
-  /// `levels` of the first `active` lanes.
+  /// `levels` of the first `active` streams.
   [[gnu::always_inline]] void write(std::int32_t* out, const std::int32_t* levels, std::size_t active) const {
-    if (taps_ == 1 && active == kLanes) {
-      for (std::size_t l = 0; l < kLanes; l += Lanes::kWidth) Lanes::store(out + l, Lanes::load(levels + l));
+    if (taps_ == 1 && active == kStreams) {
+      for (std::size_t l = 0; l < kStreams; l += Lanes::kWidth)
+        Lanes::store(out + l, Lanes::load(levels + l));
       return;
     }
-    if (active == kLanes) {
-      const Lanes::Gather gather(kLanes);
-      for (std::size_t i = 0; i < taps_ * kLanes; i += Lanes::kWidth) {
+    if (active == kStreams) {
+      const Lanes::Gather gather(kStreams);
+      for (std::size_t i = 0; i < taps_ * kStreams; i += Lanes::kWidth) {
         Lanes::store(out + i, gather(levels, Lanes::load(order_ + i)));
       }
       return;
     }
     for (std::size_t l = 0; l < active; ++l) {
-      for (std::size_t t = 0; t < taps_; ++t) out[l * taps_ + t] = levels[t * kLanes + l];
+      for (std::size_t t = 0; t < taps_; ++t) out[l * taps_ + t] = levels[t * kStreams + l];
     }
   }
 
  private:
   std::size_t taps_;
-  alignas(64) std::int32_t order_[kMaxTaps * kLanes];
+  alignas(64) std::int32_t order_[kMaxTaps * kStreams];
 };
 
-/// Whether all taps have one scale, so that kernels have one.
+/// Whether all taps have one scale, so that slices have one.
 inline bool even_taps(const Model& model) {
   const auto& scales = model.tap_scales;
   return std::all_of(scales.begin(), scales.end(), [&](std::int32_t s) { return s == scales[0]; });
@@ -156,36 +157,36 @@ template <Kind kKind, bool kListed>
 }
 
 template <Kind kKind, bool kListed, std::size_t kVectors>
-bool decode_groups(LaneTask& task) {
+bool decode_groups(StreamTask& task) {
   const Model& model = *task.model;
   const Search<kKind, kListed> search(task);
   const Constants& c = search.c;
-  constexpr std::size_t kWidth = Lanes::kWidth, kLanes = kWidth * kVectors;
+  constexpr std::size_t kWidth = Lanes::kWidth, kStreams = kWidth * kVectors;
   const std::size_t taps = model.grid.taps;
   const Means means(model);
-  const Output<kLanes> output(taps);
+  const Output<kStreams> output(taps);
   const bool closed = model.closed, even = kKind != Kind::table && even_taps(model);
   Vector x[kVectors], twos[kMaxTaps * kVectors];
   Scale scales[kVectors] = {};
   Vector rows[kVectors] = {};
   for (std::size_t v = 0; v < kVectors; ++v) x[v] = Lanes::load(task.states.data() + v * kWidth);
-  alignas(64) std::int32_t levels[kMaxTaps * kLanes];
+  alignas(64) std::int32_t levels[kMaxTaps * kStreams];
   const std::uint8_t* words = task.words;
-  for (std::size_t first = task.first; first < task.last; first += kLanes) {
-    const std::size_t active = task.last - first < kLanes ? task.last - first : kLanes;
+  for (std::size_t first = task.first; first < task.last; first += kStreams) {
+    const std::size_t active = task.last - first < kStreams ? task.last - first : kStreams;
     for (std::size_t t = 0; t < taps; ++t) {
 #pragma GCC unroll 4
       for (std::size_t v = 0; v < kVectors; ++v) {
-        const std::size_t lane = v * kWidth, q = first + lane;
-        if (lane >= active) break;
-        const auto on = Lanes::only(active - lane);
+        const std::size_t stream = v * kWidth, q = first + stream;
+        if (stream >= active) break;
+        const auto on = Lanes::only(active - stream);
         Vector offset = c.zero;
         Place place{offset, offset, {}, {}};
         if constexpr (kKind != Kind::table) {
           if (t == 0 || !even) {
-            scales[v] = scale_at(task.kernel_scales, q, model.tap_scales[t]);
+            scales[v] = scale_at(task.slice_scales, q, model.tap_scales[t]);
             if constexpr (kListed) {
-              rows[v] = search.intervals().rows(task.kernel_scales, q, model.tap_scales[t]);
+              rows[v] = search.intervals().rows(task.slice_scales, q, model.tap_scales[t]);
             }
           }
           Vector mean = c.mean;
@@ -209,7 +210,7 @@ bool decode_groups(LaneTask& task) {
           twos[t * kVectors + v] =
               Lanes::bits_or(Lanes::bits_and(level, c.half), Lanes::shift_left(before, 16));
         }
-        Lanes::store(levels + t * kLanes + lane, level);
+        Lanes::store(levels + t * kStreams + stream, level);
       }
       if (words > task.words_end) return false;
     }
@@ -221,7 +222,7 @@ bool decode_groups(LaneTask& task) {
 }
 
 template <std::size_t kVectors>
-bool decode_vectors(LaneTask& task) {
+bool decode_vectors(StreamTask& task) {
   if (task.model->table) return decode_groups<Kind::table, false, kVectors>(task);
   const bool even = has_one_mean(*task.model);
   if (are_few(task)) {
@@ -232,23 +233,23 @@ bool decode_vectors(LaneTask& task) {
               : decode_groups<Kind::predicted, false, kVectors>(task);
 }
 
-/// For as many lanes as fill one, two or four vectors.
-bool decode_any(LaneTask& task) {
-  if (task.lanes == Lanes::kWidth) return decode_vectors<1>(task);
-  if constexpr (4 * Lanes::kWidth <= kMaxLanes) {
-    if (task.lanes == 4 * Lanes::kWidth) return decode_vectors<4>(task);
+/// For as many streams as fill one, two or four vectors.
+bool decode_any(StreamTask& task) {
+  if (task.streams == Lanes::kWidth) return decode_vectors<1>(task);
+  if constexpr (4 * Lanes::kWidth <= kMaxStreams) {
+    if (task.streams == 4 * Lanes::kWidth) return decode_vectors<4>(task);
   }
   return decode_vectors<2>(task);
 }
 
 /// For a stream of one state.
-void decode_alone(LaneTask task, StreamDecoder& stream) {
+void decode_alone(StreamTask task, StreamDecoder& stream) {
   const std::size_t taps = task.model->grid.taps;
-  task.lanes = kMaxLanes;
+  task.streams = kMaxStreams;
   const Search<Kind::even> search(task);
   for (std::size_t q = task.first; q < task.last; ++q) {
     for (std::size_t t = 0; t < taps; ++t) {
-      const Prediction p = prediction_at(*task.model, task.kernel_scales, q, t, task.out);
+      const Prediction p = prediction_at(*task.model, task.slice_scales, q, t, task.out);
       Interval found{};
       if (p.multiplier < kNarrow || !search.find_near(p, stream.slot(), found)) {
         found = find_interval(*task.tables, p, stream.slot());

@@ -111,7 +111,7 @@ struct Lanes {
 
 namespace rdquant::codec {
 
-bool decode_lanes_avx2(LaneTask& task) { return decode_any(task); }
-void decode_stream_avx2(const LaneTask& task, StreamDecoder& stream) { decode_alone(task, stream); }
+bool decode_streams_avx2(StreamTask& task) { return decode_any(task); }
+void decode_single_avx2(const StreamTask& task, StreamDecoder& stream) { decode_alone(task, stream); }
 
 }  // namespace rdquant::codec

@@ -92,7 +92,7 @@ struct Lanes {
 
 namespace rdquant::codec {
 
-bool decode_lanes_avx512(LaneTask& task) { return decode_any(task); }
-void decode_stream_avx512(const LaneTask& task, StreamDecoder& stream) { decode_alone(task, stream); }
+bool decode_streams_avx512(StreamTask& task) { return decode_any(task); }
+void decode_single_avx512(const StreamTask& task, StreamDecoder& stream) { decode_alone(task, stream); }
 
 }  // namespace rdquant::codec

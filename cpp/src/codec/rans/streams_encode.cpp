@@ -39,12 +39,12 @@ std::uint32_t symbol_of(const Model& model, std::int32_t level, std::int32_t mea
 /// The levels of some rows as intervals.
 class Rows {
  public:
-  Rows(const Tables& tables, std::unique_ptr<std::int16_t[]> scales, std::size_t kernels,
+  Rows(const Tables& tables, std::unique_ptr<std::int16_t[]> scales, std::size_t slices,
        const std::int32_t* levels)
       : tables_(tables), taps_(tables.model.grid.taps), scales_(std::move(scales)), levels_(levels) {
-    intervals_.reserve(kernels * taps_);
+    intervals_.reserve(slices * taps_);
     Writer excess;
-    for (std::size_t q = 0; q < kernels; ++q) {
+    for (std::size_t q = 0; q < slices; ++q) {
       for (std::size_t t = 0; t < taps_; ++t) {
         const std::size_t before = excess.size();
         intervals_.push_back(interval(q, t, excess));
@@ -53,7 +53,7 @@ class Rows {
     }
   }
 
-  [[nodiscard]] std::size_t kernels() const noexcept { return intervals_.size() / taps_; }
+  [[nodiscard]] std::size_t slices() const noexcept { return intervals_.size() / taps_; }
   [[nodiscard]] std::size_t taps() const noexcept { return taps_; }
   [[nodiscard]] Packed at(std::size_t q, std::size_t t) const noexcept { return intervals_[q * taps_ + t]; }
   [[nodiscard]] double bits(std::size_t q) const {
@@ -62,14 +62,14 @@ class Rows {
     return sum;
   }
 
-  /// Excesses of kernels [first, last) in the order in which `lanes` lanes decode them.
-  void write_excess(std::size_t first, std::size_t last, std::size_t lanes, Writer& out) const {
+  /// Excesses of slices [first, last) in the order in which `streams` streams decode them.
+  void write_excess(std::size_t first, std::size_t last, std::size_t streams, Writer& out) const {
     const auto begin = std::lower_bound(beyond_.begin(), beyond_.end(), first * taps_);
     const auto end = std::lower_bound(begin, beyond_.end(), last * taps_);
     std::vector<std::size_t> order(begin, end);
     const auto place = [&](std::size_t i) {
       const std::size_t q = i / taps_ - first;
-      return std::array{q / lanes, i % taps_, q % lanes};
+      return std::array{q / streams, i % taps_, q % streams};
     };
     std::sort(order.begin(), order.end(), [&](auto a, auto b) { return place(a) < place(b); });
     for (const std::size_t i : order) (void)interval(i / taps_, i % taps_, out);
@@ -100,20 +100,20 @@ class Rows {
 };
 
 std::vector<std::uint8_t> encode_section(const Rows& rows, std::size_t first, std::size_t last,
-                                         std::size_t lanes, Writer& excess);
+                                         std::size_t streams, Writer& excess);
 
-// Kernels that cost almost nothing would all fit a tail, which would be tried again and again.
+// Slices that cost almost nothing would all fit a tail, which would be tried again and again.
 constexpr std::size_t kMostTail = 1024;
 constexpr int kFineTries = 32;
 
-/// As many of the kernels before `last` as the first states of `lanes` lanes can hold, coded.
+/// As many of the slices before `last` as the first states of `streams` streams can hold, coded.
 struct Tail {
-  std::size_t kernels = 0;
+  std::size_t slices = 0;
   std::vector<std::uint8_t> bytes;
 };
 
-Tail tail_of(const Rows& rows, std::size_t first, std::size_t last, std::size_t lanes) {
-  const double room = 16.0 * static_cast<double>(lanes);
+Tail tail_of(const Rows& rows, std::size_t first, std::size_t last, std::size_t streams) {
+  const double room = 16.0 * static_cast<double>(streams);
   std::size_t count = 0;
   for (double bits = 0.0; count < std::min(last - first, kMostTail); ++count) {
     bits += rows.bits(last - count - 1);
@@ -121,25 +121,25 @@ Tail tail_of(const Rows& rows, std::size_t first, std::size_t last, std::size_t 
   }
   for (int tries = 0; count > 0; count -= ++tries < kFineTries ? 1 : (count + 3) / 4) {
     Writer unused;
-    Tail tail{count, encode_section(rows, last - count, last, tail_lanes(lanes), unused)};
+    Tail tail{count, encode_section(rows, last - count, last, tail_streams(streams), unused)};
     // The decoder knows the tail's end by its last byte, which is not 0.
-    if (tail.bytes.size() <= 2 * lanes && (tail.bytes.empty() || tail.bytes.back() != 0)) return tail;
+    if (tail.bytes.size() <= 2 * streams && (tail.bytes.empty() || tail.bytes.back() != 0)) return tail;
   }
   return {};
 }
 
-/// Words of kernels [first, last) in `states.size()` lanes, reversed; the states become the decoder's first.
-std::vector<std::uint8_t> push_lanes(const Rows& rows, std::size_t first, std::size_t last,
-                                     std::span<std::uint32_t> states) {
-  const std::size_t lanes = states.size();
+/// Words of slices [first, last) in `states.size()` streams, reversed; the states become the decoder's first.
+std::vector<std::uint8_t> push_streams(const Rows& rows, std::size_t first, std::size_t last,
+                                       std::span<std::uint32_t> states) {
+  const std::size_t streams = states.size();
   std::vector<std::uint8_t> words;
   words.reserve((last - first) * rows.taps());
-  for (std::size_t group = (last - first + lanes - 1) / lanes; group-- > 0;) {
-    const std::size_t from = first + group * lanes, active = std::min(lanes, last - from);
+  for (std::size_t group = (last - first + streams - 1) / streams; group-- > 0;) {
+    const std::size_t from = first + group * streams, active = std::min(streams, last - from);
     for (std::size_t t = rows.taps(); t-- > 0;) {
-      for (std::size_t lane = active; lane-- > 0;) {
-        std::uint32_t& x = states[lane];
-        const Packed interval = rows.at(from + lane, t);
+      for (std::size_t stream = active; stream-- > 0;) {
+        std::uint32_t& x = states[stream];
+        const Packed interval = rows.at(from + stream, t);
         if ((x >> 16) >= (interval & 0xffff)) {
           words.push_back(static_cast<std::uint8_t>(x >> 8));
           words.push_back(static_cast<std::uint8_t>(x));
@@ -153,8 +153,8 @@ std::vector<std::uint8_t> push_lanes(const Rows& rows, std::size_t first, std::s
 }
 
 std::vector<std::uint8_t> encode_section(const Rows& rows, std::size_t first, std::size_t last,
-                                         std::size_t lanes, Writer& excess) {
-  if (lanes == 1) {
+                                         std::size_t streams, Writer& excess) {
+  if (streams == 1) {
     StreamEncoder stream;
     for (std::size_t q = last; q-- > first;) {
       for (std::size_t t = rows.taps(); t-- > 0;) stream.add(rows.at(q, t));
@@ -162,36 +162,36 @@ std::vector<std::uint8_t> encode_section(const Rows& rows, std::size_t first, st
     rows.write_excess(first, last, 1, excess);
     return stream.finish();
   }
-  const Tail tail = tail_of(rows, first, last, lanes);
-  std::vector<std::uint32_t> states(lanes, kTotal);
+  const Tail tail = tail_of(rows, first, last, streams);
+  std::vector<std::uint32_t> states(streams, kTotal);
   for (std::size_t i = 0; i < tail.bytes.size(); ++i) {
     states[i / 2] |= static_cast<std::uint32_t>(tail.bytes[i]) << (8 * (i % 2));
   }
-  const std::size_t middle = last - tail.kernels;
-  auto words = push_lanes(rows, first, middle, states);
+  const std::size_t middle = last - tail.slices;
+  auto words = push_streams(rows, first, middle, states);
   std::reverse(words.begin(), words.end());
   Writer out;
-  out.varint(tail.kernels);
+  out.varint(tail.slices);
   write_states(out, states);
   out.append(words);
-  rows.write_excess(first, middle, lanes, excess);
-  if (tail.kernels > 0) (void)encode_section(rows, middle, last, tail_lanes(lanes), excess);
+  rows.write_excess(first, middle, streams, excess);
+  if (tail.slices > 0) (void)encode_section(rows, middle, last, tail_streams(streams), excess);
   return out.take();
 }
 
 }  // namespace
 
-CodedRows encode_rows(const Tables& tables, std::size_t first_row, std::size_t rows, std::size_t lanes,
+CodedRows encode_rows(const Tables& tables, std::size_t first_row, std::size_t rows, std::size_t streams,
                       const std::int32_t* levels) {
-  return encode_kernels(tables, kernel_scales(tables.model, first_row, rows), rows * tables.model.grid.cols,
-                        lanes, levels);
+  return encode_slices(tables, slice_scales(tables.model, first_row, rows), rows * tables.model.grid.cols,
+                       streams, levels);
 }
 
-CodedRows encode_kernels(const Tables& tables, std::unique_ptr<std::int16_t[]> scales, std::size_t kernels,
-                         std::size_t lanes, const std::int32_t* levels) {
-  const Rows source(tables, std::move(scales), kernels, levels);
+CodedRows encode_slices(const Tables& tables, std::unique_ptr<std::int16_t[]> scales, std::size_t slices,
+                        std::size_t streams, const std::int32_t* levels) {
+  const Rows source(tables, std::move(scales), slices, levels);
   Writer excess;
-  auto bytes = encode_section(source, 0, source.kernels(), lanes, excess);
+  auto bytes = encode_section(source, 0, source.slices(), streams, excess);
   return {std::move(bytes), excess.take()};
 }
 

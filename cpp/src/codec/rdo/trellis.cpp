@@ -14,7 +14,7 @@
 namespace rdquant::codec {
 namespace {
 
-constexpr std::size_t kShortChain = 256;   // kernels: shorter ones lose more than lanes gain
+constexpr std::size_t kShortChain = 256;   // slices: shorter ones lose more than streams gain
 constexpr std::size_t kRateSample = 1024;  // levels: rates need not be exact
 constexpr std::size_t kNeverUp = std::numeric_limits<std::size_t>::max();
 
@@ -39,12 +39,12 @@ void check_near(const char* what, float value, std::size_t index) {
                               std::to_string(value));
 }
 
-/// As many chains as lanes, unless they would be short.
+/// As many chains as streams, unless they would be short.
 Trellis trellis_for(const Grid& grid, int states) {
   if (states == 0) return {};
   const std::size_t part = std::min(grid.rows, rows_a_part(grid)) * grid.cols;
   const std::size_t most = std::bit_floor(std::max<std::size_t>(1, part / kShortChain));
-  return {states, std::min(lanes_for(grid.size()), most)};
+  return {states, std::min(streams_for(grid.size()), most)};
 }
 
 /// The columns as chains; where they are few and long, several a column, but one where errors are fed down.
@@ -52,7 +52,7 @@ Trellis column_trellis(const Grid& grid, int states, bool fed) {
   if (states == 0) return {};
   if (fed) return {states, grid.cols};
   const std::size_t rows = std::min(grid.rows, rows_a_part(grid));
-  const std::size_t wanted = lanes_for(grid.size()) / std::max<std::size_t>(1, grid.cols);
+  const std::size_t wanted = streams_for(grid.size()) / std::max<std::size_t>(1, grid.cols);
   const std::size_t most = rows / kShortChain;
   return {states, grid.cols * std::bit_floor(std::max<std::size_t>(1, std::min(wanted, most)))};
 }
@@ -68,26 +68,26 @@ std::unique_ptr<T[]> raw(std::size_t size) {
   return std::make_unique_for_overwrite<T[]>(size);
 }
 
-/// A task's arrays, for up to `kernels` kernels; means are 0 and weights 1 until they are written.
+/// A task's arrays, for up to `slices` slices; means are 0 and weights 1 until they are written.
 struct Arrays {
-  Arrays(std::size_t kernels, bool trellis, bool fed = false)
-      : targets(raw<float>(kernels + kWide)),
-        weights(raw<float>(kernels + kWide)),
-        means(raw<std::int32_t>(kernels + kWide)),
-        multipliers(raw<std::int32_t>(kernels + kWide)),
-        levels(raw<std::int32_t>(kernels)),
-        second(raw<std::uint32_t>(trellis ? kernels + kWide : 0)),
-        costs(raw<float>(trellis ? 4 * (kernels + kWide) : 0)),
-        taken(raw<std::int16_t>(trellis ? 4 * (kernels + kWide) : 0)),
-        own(raw<float>(fed ? kPlaces * kernels : 0)),
-        path(raw<std::int16_t>(fed ? 2 * kPlaces * kernels : 0)) {
-    std::fill_n(weights.get(), kernels + kWide, 1.0F);
-    std::fill_n(means.get(), kernels + kWide, 0);
+  Arrays(std::size_t slices, bool trellis, bool fed = false)
+      : targets(raw<float>(slices + kWide)),
+        weights(raw<float>(slices + kWide)),
+        means(raw<std::int32_t>(slices + kWide)),
+        multipliers(raw<std::int32_t>(slices + kWide)),
+        levels(raw<std::int32_t>(slices)),
+        second(raw<std::uint32_t>(trellis ? slices + kWide : 0)),
+        costs(raw<float>(trellis ? 4 * (slices + kWide) : 0)),
+        taken(raw<std::int16_t>(trellis ? 4 * (slices + kWide) : 0)),
+        own(raw<float>(fed ? kPlaces * slices : 0)),
+        path(raw<std::int16_t>(fed ? 2 * kPlaces * slices : 0)) {
+    std::fill_n(weights.get(), slices + kWide, 1.0F);
+    std::fill_n(means.get(), slices + kWide, 0);
   }
-  /// What is read behind the last kernel.
-  void pad(std::size_t kernels) {
-    std::fill_n(targets.get() + kernels, kWide, 0.0F);
-    std::fill_n(multipliers.get() + kernels, kWide, 0);
+  /// What is read behind the last slice.
+  void pad(std::size_t slices) {
+    std::fill_n(targets.get() + slices, kWide, 0.0F);
+    std::fill_n(multipliers.get() + slices, kWide, 0);
   }
   std::unique_ptr<float[]> targets, weights;
   std::unique_ptr<std::int32_t[]> means, multipliers, levels;
@@ -98,12 +98,12 @@ struct Arrays {
   std::unique_ptr<std::int16_t[]> path;
 };
 
-TapTask task_for(const Model& model, const Cells& cells, std::size_t kernels, std::size_t chains, Arrays& a) {
-  a.pad(kernels);
+TapTask task_for(const Model& model, const Cells& cells, std::size_t slices, std::size_t chains, Arrays& a) {
+  a.pad(slices);
   TapTask task;
   task.log_states = model.log_states;
   task.chains = chains;
-  task.kernels = kernels;
+  task.slices = slices;
   task.cells = cells.data();
   task.symbols = static_cast<std::int32_t>(model.symbols());
   task.window = model.window;
@@ -138,27 +138,27 @@ struct Problem {
 /// The levels of rows [first, first + rows), tap by tap: what a tap is predicted from is settled before.
 void choose_part(const Problem& problem, const Model& model, const Cells& cells, std::size_t first,
                  std::size_t rows, Arrays& a, std::span<std::int32_t> levels) {
-  const std::size_t taps = problem.grid.taps, cols = problem.grid.cols, kernels = rows * cols;
+  const std::size_t taps = problem.grid.taps, cols = problem.grid.cols, slices = rows * cols;
   const std::size_t from = first * cols * taps;
-  const std::size_t chains = model.trellis() ? std::min(model.chains, kernels) : 1;
-  TapTask task = task_for(model, cells, kernels, chains, a);
+  const std::size_t chains = model.trellis() ? std::min(model.chains, slices) : 1;
+  TapTask task = task_for(model, cells, slices, chains, a);
   task.lambda = problem.lambda;
   task.inward = problem.inward;
   for (std::size_t t = 0; t < taps; ++t) {
-    for (std::size_t q = 0; q < kernels; ++q) a.targets[q] = problem.targets[from + q * taps + t];
+    for (std::size_t q = 0; q < slices; ++q) a.targets[q] = problem.targets[from + q * taps + t];
     if (!problem.weights.empty()) {
-      for (std::size_t q = 0; q < kernels; ++q) a.weights[q] = problem.weights[from + q * taps + t];
+      for (std::size_t q = 0; q < slices; ++q) a.weights[q] = problem.weights[from + q * taps + t];
     }
     for (std::size_t o = 0, q = 0; o < rows; ++o) {
       for (std::size_t i = 0; i < cols; ++i, ++q) a.multipliers[q] = multiplier_at(model, first + o, i, t);
     }
     if (!model.predictors.empty()) {
-      for (std::size_t q = 0; q < kernels; ++q) {
+      for (std::size_t q = 0; q < slices; ++q) {
         a.means[q] = predict(model.predictors[t], levels.data() + from + q * taps, t, nullptr);
       }
     }
     choose_levels(task);
-    for (std::size_t q = 0; q < kernels; ++q) levels[from + q * taps + t] = a.levels[q];
+    for (std::size_t q = 0; q < slices; ++q) levels[from + q * taps + t] = a.levels[q];
   }
 }
 
@@ -366,10 +366,10 @@ void ColumnQuantizer::quantize(std::size_t column, std::span<const float> target
       a.multipliers[o] = multiplier_at(model, first + o, i, t);
       if (fed) std::fill_n(a.own.get() + o * kPlaces, kPlaces, starts[first + o]);
       if (model.predictors.empty()) continue;
-      std::array<std::int32_t, kMaxTaps> kernel{};
+      std::array<std::int32_t, kMaxTaps> slice{};
       const std::size_t from = (first + o) * row_stride + (column - t) * column_stride;
-      for (std::size_t j = 0; j < t; ++j) kernel[j] = levels[from + j * column_stride];
-      a.means[o] = predict(model.predictors[t], kernel.data(), t, nullptr);
+      for (std::size_t j = 0; j < t; ++j) slice[j] = levels[from + j * column_stride];
+      a.means[o] = predict(model.predictors[t], slice.data(), t, nullptr);
     }
     TapTask task = task_for(model, state_->cells, count, std::min(chains, count), a);
     task.lambda = static_cast<float>(lambda);

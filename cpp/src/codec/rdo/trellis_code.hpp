@@ -39,29 +39,29 @@ struct TrellisCode {
   return (mean >> 1) - (odd ? 8 : 0);
 }
 
-/// The states of all chains of a part. Kernel q and tap t follow kernel q − chains at the same tap; the first
+/// The states of all chains of a part. Slice q and tap t follow slice q − chains at the same tap; the first
 /// ones are in state 0.
 class ChainStates {
  public:
-  ChainStates(const Model& model, std::size_t kernels)
+  ChainStates(const Model& model, std::size_t slices)
       : code_(model.trellis() ? trellis_code(model.log_states) : TrellisCode{}),
         chains_(model.chains),
-        kernels_(kernels),
-        states_(model.trellis() ? kernels * model.grid.taps : 0) {}
+        slices_(slices),
+        states_(model.trellis() ? slices * model.grid.taps : 0) {}
 
-  /// Whether odd levels are those allowed at (kernel q, tap t).
+  /// Whether odd levels are those allowed at (slice q, tap t).
   [[nodiscard]] bool odd(std::size_t q, std::size_t t) const noexcept {
-    return (states_[t * kernels_ + q] & 1) != 0;
+    return (states_[t * slices_ + q] & 1) != 0;
   }
   void take(std::size_t q, std::size_t t, std::int32_t level) noexcept {
-    if (chains_ >= kernels_ - q) return;
-    states_[t * kernels_ + q + chains_] =
-        static_cast<std::uint8_t>(code_.next(states_[t * kernels_ + q], level));
+    if (chains_ >= slices_ - q) return;
+    states_[t * slices_ + q + chains_] =
+        static_cast<std::uint8_t>(code_.next(states_[t * slices_ + q], level));
   }
 
  private:
   TrellisCode code_;
-  std::size_t chains_, kernels_;
+  std::size_t chains_, slices_;
   std::vector<std::uint8_t> states_;
 };
 

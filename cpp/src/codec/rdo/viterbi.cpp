@@ -97,7 +97,7 @@ struct Step {
   std::uint32_t second = 0;  // of every state, whether the second arrival is the cheaper
 };
 
-/// One chain: kernels first, first + chains, …
+/// One chain: slices first, first + chains, …
 template <int kLogStates>
 void follow_chain(const TapTask& task, std::size_t first, std::vector<Step>& steps) {
   constexpr std::size_t states = std::size_t{1} << kLogStates;
@@ -106,7 +106,7 @@ void follow_chain(const TapTask& task, std::size_t first, std::vector<Step>& ste
   cost.fill(kFar);
   cost[0] = 0.0F;
   steps.clear();
-  for (std::size_t q = first; q < task.kernels; q += task.chains) {
+  for (std::size_t q = first; q < task.slices; q += task.chains) {
     Step& step = steps.emplace_back();
     for (int odd = 0; odd < 2; ++odd) {
       const Two two =
@@ -147,12 +147,12 @@ void follow_fed(const TapTask& task) {
   };
   std::vector<State> all(states);
   for (std::size_t s = 0; s < states; ++s) {
-    for (std::size_t q = 0; q < task.kernels; ++q) {
+    for (std::size_t q = 0; q < task.slices; ++q) {
       all[s].targets.push_back(task.own[q * kPlaces + place_of(s)]);
     }
   }
   all[0].cost = 0.0F;
-  for (std::size_t q = 0; q < task.kernels; ++q) {
+  for (std::size_t q = 0; q < task.slices; ++q) {
     std::vector<Two> two;
     for (std::size_t s = 0; s < states; ++s) {
       const float target = std::min(std::max(all[s].targets[q], -kMostTarget), kMostTarget);
@@ -171,7 +171,7 @@ void follow_fed(const TapTask& task) {
       next[t].cost = best.cost;
       next[t].levels.push_back(best.level);
       const float missed = task.targets[q] - value_of(task, best.level);
-      for (std::size_t r = q + 1; r < task.kernels; ++r) {
+      for (std::size_t r = q + 1; r < task.slices; ++r) {
         next[t].targets[r] += task.above[q * task.above_stride + r] * missed;
       }
     }
@@ -191,7 +191,7 @@ template <int kLogStates>
 void follow(const TapTask& task) {
   if (task.above != nullptr) return follow_fed<kLogStates>(task);
   std::vector<Step> steps;
-  for (std::size_t m = 0; m < std::min(task.chains, task.kernels); ++m) {
+  for (std::size_t m = 0; m < std::min(task.chains, task.slices); ++m) {
     follow_chain<kLogStates>(task, m, steps);
   }
 }
@@ -201,7 +201,7 @@ void follow(const TapTask& task) {
 void choose_levels_plain(const TapTask& task) {
   switch (task.log_states) {
     case 0: {
-      for (std::size_t q = 0; q < task.kernels; ++q) {
+      for (std::size_t q = 0; q < task.slices; ++q) {
         const Four f =
             around<false>(task, task.targets[q], task.weights[q], task.means[q], task.multipliers[q], false);
         task.levels[q] = cheaper(cheaper(f.at[0], f.at[1]), cheaper(f.at[2], f.at[3])).level;

@@ -14,12 +14,12 @@ namespace rdquant::codec {
 inline constexpr std::size_t kWide = 16;    ///< chains that a kernel handles together
 inline constexpr std::size_t kPlaces = 32;  ///< for states: state s is at s/2 + 16·(s mod 2)
 
-/// The levels of one tap of some kernels of a part, kernel 0 being the first of its part. Of `targets`,
-/// `weights`, `means` and `multipliers` kWide elements more than kernels can be read.
+/// The levels of one tap of some slices of a part, slice 0 being the first of its part. Of `targets`,
+/// `weights`, `means` and `multipliers` kWide elements more than slices can be read.
 struct TapTask {
   int log_states = 0;      ///< 0: no trellis
   std::size_t chains = 1;  ///< of the trellis
-  std::size_t kernels = 0;
+  std::size_t slices = 0;
   // the model: computed probabilities, no shift, no centre
   const std::uint32_t* cells = nullptr;
   std::int32_t symbols = 0;
@@ -37,11 +37,11 @@ struct TapTask {
   // the target of each later row q; null: none
   const float* above = nullptr;
   std::size_t above_stride = 0;
-  // memory: kernels + kWide elements each, and of every subset
+  // memory: slices + kWide elements each, and of every subset
   std::uint32_t* second = nullptr;
   float* costs = nullptr;
   std::int16_t* taken = nullptr;
-  // memory where errors are fed down: kPlaces elements a kernel, and twice as many
+  // memory where errors are fed down: kPlaces elements a slice, and twice as many
   float* own = nullptr;  ///< targets of each state; at first of them all: targets, and what was fed before
   std::int16_t* path = nullptr;  ///< levels taken, and where from
 };
@@ -76,7 +76,7 @@ inline constexpr float kMostTarget = static_cast<float>(kReach - 8);
 }
 
 /// Elements from one subset's costs to the next one's.
-[[nodiscard]] inline std::size_t stride_of(const TapTask& task) noexcept { return task.kernels + kWide; }
+[[nodiscard]] inline std::size_t stride_of(const TapTask& task) noexcept { return task.slices + kWide; }
 
 /// Coded levels, the rates of which are asked for. kWide elements more than `size` can be read of each array.
 struct BitsTask {

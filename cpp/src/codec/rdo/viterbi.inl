@@ -59,7 +59,7 @@ struct Wanted {
   Floats target, weight;
   Ints mean, multiplier;
 };
-/// Of kernels q, q + 1, …
+/// Of slices q, q + 1, …
 inline Wanted wanted_at(const TapTask& task, std::size_t q) {
   return {load<Floats>(task.targets + q), load<Floats>(task.weights + q), load<Ints>(task.means + q),
           load<Ints>(task.multipliers + q)};
@@ -98,7 +98,7 @@ inline Two of_union(const TapTask& task, const Wanted& wanted) {
           {choose(swap, a.level, b.level), choose(swap, a.cost, b.cost)}};
 }
 
-/// What the cheapest level of each subset costs, for every kernel, and that level.
+/// What the cheapest level of each subset costs, for every slice, and that level.
 template <bool kOdd>
 inline void best_of_union(const TapTask& task, std::size_t q) {
   const auto put = [&](std::size_t subset, const Candidates& best) {
@@ -110,16 +110,16 @@ inline void best_of_union(const TapTask& task, std::size_t q) {
   put(2 + kOdd, two.odd);
 }
 
-/// Up to kWide chains beginning at kernel `first`.
+/// Up to kWide chains beginning at slice `first`.
 template <int kLogStates>
 class Paths {
  public:
   static void follow(const TapTask& task, std::size_t first, std::size_t active) {
-    const std::size_t steps = (task.kernels - first + task.chains - 1) / task.chains;
+    const std::size_t steps = (task.slices - first + task.chains - 1) / task.chains;
     Floats cost[kStates];
     for (std::size_t s = 0; s < kStates; ++s) cost[s] = s == 0 ? 0.0F : kFar;
     for (std::size_t i = 0; i < steps; ++i) {
-      const std::size_t q = first + i * task.chains, left = task.kernels - q;
+      const std::size_t q = first + i * task.chains, left = task.slices - q;
       // Chains that have ended keep their costs.
       const Ints on = load<Ints>(kLane) < static_cast<std::int32_t>(left < kWide ? left : kWide);
       const Ints second = step(cost, task.costs + q, stride_of(task), on);
@@ -157,13 +157,13 @@ class Paths {
     for (std::size_t s = 0; s < kStates; ++s) cost[s] = cost[s] - low;
   }
 
-  /// The chain beginning at kernel `first`, in lane l.
+  /// The chain beginning at slice `first`, in lane l.
   static void back(const TapTask& task, const Floats (&cost)[kStates], std::size_t first, std::size_t l) {
     std::size_t state = 0;
     for (std::size_t s = 1; s < kStates; ++s) {
       if (cost[s][l] < cost[state][l]) state = s;
     }
-    const std::size_t steps = (task.kernels - first + task.chains - 1) / task.chains;
+    const std::size_t steps = (task.slices - first + task.chains - 1) / task.chains;
     for (std::size_t i = steps; i-- > 0;) {
       const std::size_t q = first + i * task.chains;
       const std::size_t which = (task.second[q] >> state) & 1;
@@ -180,12 +180,12 @@ class FedPath {
  public:
   static void follow(const TapTask& task) {
     Pair<Floats> cost{{choose(load<Ints>(kLane) < 1, Floats{}, Floats(kFar)), Floats(kFar)}};
-    for (std::size_t first = 0; first < task.kernels; first += kLevelling) {
-      const std::size_t last = first + kLevelling < task.kernels ? first + kLevelling : task.kernels;
+    for (std::size_t first = 0; first < task.slices; first += kLevelling) {
+      const std::size_t last = first + kLevelling < task.slices ? first + kLevelling : task.slices;
       const auto lane = load<Ints>(kLane);
       Block block{first, {{lane, lane + static_cast<std::int32_t>(kWide)}}, {}};
       for (std::size_t q = first; q < last; ++q) step(task, q, block, cost);
-      for (std::size_t q = last; q < task.kernels; ++q) store(task, q, targets_of(task, q, block, last));
+      for (std::size_t q = last; q < task.slices; ++q) store(task, q, targets_of(task, q, block, last));
       if (last - first == kLevelling) level(cost);
     }
     back(task, cost);
@@ -316,7 +316,7 @@ class FedPath {
       if (of(cost, s) < of(cost, state)) state = s;
     }
     std::size_t place = place_of(state);
-    for (std::size_t q = task.kernels; q-- > 0;) {
+    for (std::size_t q = task.slices; q-- > 0;) {
       task.levels[q] = task.path[2 * q * kPlaces + place];
       place = static_cast<std::size_t>(task.path[(2 * q + 1) * kPlaces + place]);
     }
@@ -326,22 +326,22 @@ class FedPath {
 template <int kLogStates>
 void follow_all(const TapTask& task) {
   if (task.above != nullptr) return FedPath<kLogStates>::follow(task);
-  for (std::size_t q = 0; q < task.kernels; q += kWide) {
+  for (std::size_t q = 0; q < task.slices; q += kWide) {
     best_of_union<false>(task, q);
     best_of_union<true>(task, q);
   }
-  const std::size_t chains = task.chains < task.kernels ? task.chains : task.kernels;
+  const std::size_t chains = task.chains < task.slices ? task.chains : task.slices;
   for (std::size_t m = 0; m < chains; m += kWide) {
     Paths<kLogStates>::follow(task, m, chains - m < kWide ? chains - m : kWide);
   }
 }
 
 void one_by_one(const TapTask& task) {
-  for (std::size_t q = 0; q < task.kernels; q += kWide) {
+  for (std::size_t q = 0; q < task.slices; q += kWide) {
     Candidates four[4];
     (void)around<false, false>(task, wanted_at(task, q), four);
     const Ints level = cheaper(cheaper(four[0], four[1]), cheaper(four[2], four[3])).level;
-    const std::size_t left = task.kernels - q;
+    const std::size_t left = task.slices - q;
     std::memcpy(task.levels + q, &level, sizeof(std::int32_t) * (left < kWide ? left : kWide));
   }
 }

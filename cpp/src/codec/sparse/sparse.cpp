@@ -13,10 +13,10 @@
 namespace rdquant::codec {
 namespace {
 
-enum SparseFlag : std::uint8_t { kMixed = 1, kSeveral = 2, kEven = 4, kExcess = 8, kLanes = 16 };
+enum SparseFlag : std::uint8_t { kMixed = 1, kSeveral = 2, kEven = 4, kExcess = 8, kStreams = 16 };
 
-/// Lanes of so many distances, which the format fixes.
-std::size_t lanes_of_distances(std::size_t size) {
+/// Streams of so many distances, which the format fixes.
+std::size_t streams_of_distances(std::size_t size) {
   if (size >= std::size_t{1} << 17) return 32;
   if (size >= std::size_t{1} << 15) return 16;
   return size >= std::size_t{1} << 12 ? 8 : 1;
@@ -27,12 +27,12 @@ constexpr std::size_t kBehind =
 
 constexpr int kMostSplit = 12, kMostKept = 7;
 
-/// Scales of the elements of a part that are not 0 in `signs`, in order, and kMaxLanes more. Every element
+/// Scales of the elements of a part that are not 0 in `signs`, in order, and kMaxStreams more. Every element
 /// writes its scale, and one that is 0 is written over: where signs are like noise, a branch would be guessed
 /// wrong as often as not.
 std::unique_ptr<std::int16_t[]> scales_of(const Model& model, std::size_t first_row,
                                           std::span<const std::int32_t> signs, std::size_t count) {
-  auto scales = std::make_unique<std::int16_t[]>(count + kMaxLanes);
+  auto scales = std::make_unique<std::int16_t[]>(count + kMaxStreams);
   if (model.table) return scales;
   const std::size_t taps = model.grid.taps, row_size = model.grid.cols * taps;
   std::vector<std::int16_t> of_row;
@@ -84,8 +84,8 @@ CodedRows encode_distances(const Model& model, std::size_t first_row, std::span<
   const Model vector = of_vector(model, symbols.size(), scales.get());
   const Tables tables(vector);
   if (profile == Profile::max) return {encode_mixed(tables, 0, 1, symbols.data()), {}};
-  return encode_kernels(tables, std::move(scales), symbols.size(), lanes_of_distances(symbols.size()),
-                        symbols.data());
+  return encode_slices(tables, std::move(scales), symbols.size(), streams_of_distances(symbols.size()),
+                       symbols.data());
 }
 
 /// What a part is coded as.
@@ -111,7 +111,7 @@ CodedPart encode_part(const SparseModel& model, const Tables& signs, std::size_t
   if (std::all_of(coarse.begin(), coarse.end(), [](std::int32_t c) { return c == 0; })) return {};
   part.signs = profile == Profile::max
                    ? encode_mixed(signs, first_row, rows, coarse.data())
-                   : encode_rows(signs, first_row, rows, model.lanes, coarse.data()).bytes;
+                   : encode_rows(signs, first_row, rows, model.streams, coarse.data()).bytes;
   if (!model.even) part.distances = encode_distances(model.distances, first_row, coarse, symbols, profile);
   raw.finish();
   part.raw = raw_bytes.take();
@@ -214,7 +214,7 @@ std::vector<std::uint8_t> encode_sparse(const SparseModel& model, std::span<cons
   Writer out;
   out.byte(static_cast<std::uint8_t>((profile == Profile::max ? kMixed : 0) | (parts > 1 ? kSeveral : 0) |
                                      (model.even ? kEven : 0) | (excess ? kExcess : 0) |
-                                     std::countr_zero(model.lanes) * kLanes));
+                                     std::countr_zero(model.streams) * kStreams));
   if (parts > 1) out.varint(rows);
   out.zigzag(model.common);
   out.varint(model.least);
@@ -240,14 +240,14 @@ std::vector<std::uint8_t> encode_sparse(const SparseModel& model, std::span<cons
 
 SparseLevels::SparseLevels(Reader& in, const Grid& grid) : section_(in.section()) {
   const std::uint8_t flags = in.byte();
-  if (flags / kLanes > std::countr_zero(kMaxLanes))
+  if (flags / kStreams > std::countr_zero(kMaxStreams))
     in.fail("unknown flags of sparse levels " + std::to_string(flags));
   mixed_ = (flags & kMixed) != 0;
   rows_ =
       (flags & kSeveral) != 0 ? static_cast<std::size_t>(in.bounded(grid.rows, "rows of a part")) : grid.rows;
   if (rows_ == 0) in.fail("parts of 0 rows");
   model_ = read_sparse_model(in, grid, (flags & kEven) != 0);
-  model_.lanes = std::size_t{1} << (flags / kLanes);
+  model_.streams = std::size_t{1} << (flags / kStreams);
   signs_.emplace(model_.signs);
   const bool excess = (flags & kExcess) != 0;
   const std::size_t parts = (grid.rows + rows_ - 1) / rows_;
@@ -280,7 +280,7 @@ std::vector<std::int32_t> SparseLevels::distances(std::size_t p, std::span<const
     decode_mixed(tables, 0, 1, in.rest(), in, symbols.data());
   } else {
     Reader excess = reader(parts_[p].excess, "excess", p);
-    decode_kernels(tables, scales.get(), count, lanes_of_distances(count), excess, in, symbols.data());
+    decode_slices(tables, scales.get(), count, streams_of_distances(count), excess, in, symbols.data());
     excess.finish();
   }
   add_raw(p, std::span(symbols).first(count));
@@ -343,7 +343,7 @@ void SparseLevels::decode(std::size_t p, std::span<std::int32_t> levels) const {
     decode_mixed(*signs_, p * rows_, rows(p), signs.rest(), signs, levels.data());
   } else {
     Reader none = reader({}, "signs", p);
-    decode_rows(*signs_, p * rows_, rows(p), model_.lanes, none, signs, levels.data());
+    decode_rows(*signs_, p * rows_, rows(p), model_.streams, none, signs, levels.data());
   }
   place(p, model_.even ? std::vector<std::int32_t>(kBehind) : distances(p, levels), levels);
 }

@@ -36,7 +36,7 @@ struct SparseModel {
   std::uint32_t least = 1;  ///< smallest distance from it of any other
   bool even = false;        ///< all distances are the smallest: there is no model of them
   Model signs;              ///< of −1, 0, 1
-  std::size_t lanes = 1;    ///< of signs, in profile fast
+  std::size_t streams = 1;  ///< of signs, in profile fast
   Model distances;          ///< of the distances beyond the smallest; its grid is that of the tensor
   Layout layout;            ///< of distances with a table
 

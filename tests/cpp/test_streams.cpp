@@ -54,9 +54,9 @@ Model some_model(Random& random, const Grid& grid, Mean mean) {
 }
 
 std::vector<std::int32_t> some_levels(Random& random, const Model& model) {
-  const auto scales = kernel_scales(model, 0, model.grid.rows);
+  const auto scales = slice_scales(model, 0, model.grid.rows);
   std::vector<std::int32_t> levels(model.grid.size());
-  for (std::size_t q = 0; q < model.grid.kernels(); ++q) {
+  for (std::size_t q = 0; q < model.grid.slices(); ++q) {
     for (std::size_t t = 0; t < model.grid.taps; ++t) {
       const Prediction p = prediction_at(model, scales.get(), q, t, levels.data());
       auto residual = static_cast<std::int32_t>(random.laplace(2048.0 / p.multiplier));
@@ -69,7 +69,7 @@ std::vector<std::int32_t> some_levels(Random& random, const Model& model) {
 
 }  // namespace
 
-TEST_CASE("levels of any model come back from any number of lanes") {
+TEST_CASE("levels of any model come back from any number of streams") {
   Random random(9);
   for (int trial = 0; trial < 600; ++trial) {
     const Grid grid{static_cast<std::size_t>(random.within(1, 90)),
@@ -78,13 +78,13 @@ TEST_CASE("levels of any model come back from any number of lanes") {
     const Model model = some_model(random, grid, static_cast<Mean>(trial % 4));
     const std::vector<std::int32_t> levels = some_levels(random, model);
     const Tables tables(model);
-    for (const std::size_t lanes : {1U, 8U, 16U, 32U}) {
+    for (const std::size_t streams : {1U, 8U, 16U, 32U}) {
       CAPTURE(trial);
-      CAPTURE(lanes);
-      const CodedRows coded = encode_rows(tables, 0, grid.rows, lanes, levels.data());
+      CAPTURE(streams);
+      const CodedRows coded = encode_rows(tables, 0, grid.rows, streams, levels.data());
       Reader excess(coded.excess, "excess"), in(coded.bytes, "levels");
       std::vector<std::int32_t> decoded(levels.size());
-      decode_rows(tables, 0, grid.rows, lanes, excess, in, decoded.data());
+      decode_rows(tables, 0, grid.rows, streams, excess, in, decoded.data());
       REQUIRE(decoded == levels);
     }
   }
