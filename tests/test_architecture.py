@@ -21,15 +21,16 @@ CPP = ROOT / "cpp"
 # C++ part -> the parts whose headers it may include. A row names only rows above it: there can be no cycle.
 CPP_PARTS = {
     "core": "",
-    "stats": "core",
+    "linalg": "core",
+    "stats": "core linalg",
     "quant": "core",
     "entropy": "core",
-    "codec": "core stats quant entropy",
+    "codec": "core linalg stats quant entropy",
     "graph": "core",
     "program": "core graph",
     "runtime": "core graph program",
     "train": "core",
-    "calibrate": "core codec",
+    "calibrate": "core linalg codec",
 }
 # Python module or package -> those that it may import, by the same rule. A part may import its own submodule
 # of _core and those of the parts it may import; `machine` asks _core for the instruction set.

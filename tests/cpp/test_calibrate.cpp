@@ -9,13 +9,11 @@
 #include <utility>
 #include <vector>
 
-#include "calibrate/kernels.hpp"
 #include "rdquant/calibrate/covariance.hpp"
 #include "rdquant/calibrate/feedback.hpp"
 #include "rdquant/codec/level_rates.hpp"
 #include "rdquant/codec/levels.hpp"
 #include "rdquant/codec/trellis.hpp"
-#include "rdquant/core/cpu.hpp"
 #include "rdquant/core/error.hpp"
 
 using namespace rdquant;
@@ -45,28 +43,6 @@ std::vector<double> covariance(std::size_t n, unsigned seed) {
     }
   }
   return out;
-}
-
-template <typename T>
-void check_product(const calibrate::Kernels& kernels, std::size_t depth, std::size_t rows, std::size_t cols) {
-  const std::size_t lda = rows + 3, ldb = cols + 5, ldc = cols + 1;
-  const std::vector<float> fa = noise(depth * lda, 1), fb = noise(depth * ldb, 2), fc = noise(rows * ldc, 3);
-  const std::vector<T> a(fa.begin(), fa.end()), b(fb.begin(), fb.end());
-  std::vector<T> c(fc.begin(), fc.end()), wanted = c;
-  for (std::size_t i = 0; i < rows; ++i) {
-    for (std::size_t k = 0; k < cols; ++k) {
-      T sum = 0;
-      for (std::size_t t = 0; t < depth; ++t) sum += a[t * lda + i] * b[t * ldb + k];
-      wanted[i * ldc + k] -= sum;
-    }
-  }
-  const calibrate::Product<T> product{a.data(), lda, b.data(), ldb, depth, rows, cols, T{-1}, c.data(), ldc};
-  if constexpr (sizeof(T) == sizeof(float)) {
-    kernels.multiply_f32(product);
-  } else {
-    kernels.multiply_f64(product);
-  }
-  CHECK(c == wanted);
 }
 
 /// A layer of random weights in groups of correlated inputs, the outputs of which matter together.
@@ -159,23 +135,6 @@ void check_identity(const Layer& layer, double step, const calibrate::ColumnRoun
 }
 
 }  // namespace
-
-TEST_CASE("products are the plain sums to the bit in every instruction set") {
-  std::vector<const calibrate::Kernels*> sets = {&calibrate::baseline::kernels};
-#if defined(__x86_64__)
-  if (core::available_isa() >= core::Isa::avx2) sets.push_back(&calibrate::avx2::kernels);
-  if (core::available_isa() >= core::Isa::avx512) sets.push_back(&calibrate::avx512::kernels);
-#endif
-  for (const calibrate::Kernels* kernels : sets) {
-    for (const std::size_t rows : {1, 3, 4, 9}) {
-      for (const std::size_t cols : {1, 15, 16, 32, 77}) {
-        check_product<float>(*kernels, 13, rows, cols);
-        check_product<double>(*kernels, 13, rows, cols);
-      }
-    }
-    check_product<float>(*kernels, 0, 4, 32);
-  }
-}
 
 TEST_CASE("the factor gives the covariance back") {
   for (const std::size_t n : {1, 5, 32, 33, 100}) {

@@ -4,14 +4,15 @@
 #include <cmath>
 #include <string>
 
-#include "calibrate/kernels.hpp"
 #include "rdquant/core/error.hpp"
 #include "rdquant/core/parallel.hpp"
+#include "rdquant/linalg/product.hpp"
 
 namespace rdquant::calibrate {
 namespace {
 
-constexpr std::size_t kBlock = 64;  // rows of a covariance that are summed together
+constexpr std::size_t kBlock = 64;       // rows of a covariance that are summed together
+constexpr std::size_t kTransposed = 32;  // rows and columns of a block that is mirrored within the cache
 
 /// Positions of the outputs that an image is sampled at.
 struct Grid {
@@ -30,7 +31,7 @@ std::size_t extent(std::size_t size, std::size_t before, std::size_t after, std:
 }
 
 /// Evenly spaced positions, shifted from image to image by the golden ratio: a low-discrepancy sequence.
-std::vector<std::size_t> spread(std::size_t count, std::size_t most, std::size_t image) {
+std::vector<std::size_t> sample_positions(std::size_t count, std::size_t most, std::size_t image) {
   std::vector<std::size_t> chosen;
   const std::size_t n = std::min(count, most);
   chosen.reserve(n);
@@ -64,13 +65,49 @@ void gather(const Patches& p, const Grid& grid, std::size_t height, std::size_t 
   }
 }
 
-/// One image's mean of x and, in the upper triangle, of x·xᵀ from its patches.
-void moments(std::span<const float> patches, std::size_t inputs, std::size_t first, std::size_t last,
-             float* products) {
+/// Rows [first, last) of the upper triangle of x·xᵀ, one image's mean, from its patches: [last − first, inputs].
+void second_moments(std::span<const float> patches, std::size_t inputs, std::size_t first, std::size_t last,
+                    std::span<float> products) {
   const std::size_t count = patches.size() / inputs;
-  std::fill(products + first * inputs, products + last * inputs, 0.0F);
-  multiply({patches.data() + first, inputs, patches.data() + first, inputs, count, last - first,
-            inputs - first, 1.0F / static_cast<float>(count), products + first * inputs + first, inputs});
+  std::fill(products.begin(), products.end(), 0.0F);
+  linalg::multiply({patches.data() + first, inputs, patches.data() + first, inputs, count, last - first,
+                    inputs - first, 1.0F / static_cast<float>(count), products.data() + first, inputs});
+}
+
+/// Sums over images of one group: of x, of the upper triangle of x·xᵀ, and of the squares of what an image adds
+/// to it off the diagonal.
+struct GroupSums {
+  double* first;
+  double* second;
+  double* squares;
+};
+
+/// Adds one image's patches [count, inputs].
+void add_patches(std::span<const float> patches, std::size_t inputs, const GroupSums& sums, int threads) {
+  const std::size_t count = patches.size() / inputs, blocks = (inputs + kBlock - 1) / kBlock;
+  for (std::size_t t = 0; t < count; ++t) {
+    for (std::size_t i = 0; i < inputs; ++i) {
+      sums.first[i] += static_cast<double>(patches[t * inputs + i]) / static_cast<double>(count);
+    }
+  }
+  std::vector<double> squares(blocks);
+  core::parallel_for(blocks, 1, threads, [&](std::size_t begin, std::size_t end) {
+    std::vector<float> products(kBlock * inputs);
+    for (std::size_t block = begin; block < end; ++block) {
+      const std::size_t first = block * kBlock, last = std::min(inputs, first + kBlock);
+      second_moments(patches, inputs, first, last, products);
+      for (std::size_t i = first; i < last; ++i) {
+        const float* const row = products.data() + (i - first) * inputs;
+        double* const total = sums.second + i * inputs;
+        for (std::size_t j = i; j < inputs; ++j) {
+          const double value = row[j];
+          total[j] += value;
+          if (j > i) squares[block] += 2.0 * value * value;
+        }
+      }
+    }
+  });
+  for (const double square : squares) *sums.squares += square;
 }
 
 }  // namespace
@@ -103,34 +140,15 @@ void Covariance::add(std::span<const float> images, std::size_t n, std::size_t h
   const Patches& p = patches_;
   grid.height = extent(height, p.pads[0], p.pads[2], p.kernel[0], p.strides[0], p.dilations[0], "height");
   grid.width = extent(width, p.pads[1], p.pads[3], p.kernel[1], p.strides[1], p.dilations[1], "width");
-  const std::size_t blocks = (inputs + kBlock - 1) / kBlock;
   for (std::size_t image = 0; image < n; ++image, ++images_) {
-    grid.chosen = spread(grid.height * grid.width, positions_, images_);
-    const std::size_t count = grid.chosen.size();
+    grid.chosen = sample_positions(grid.height * grid.width, positions_, images_);
     const float* const pixels = images.data() + image * size;
     const auto add_group = [&](std::size_t g, int workers) {
-      std::vector<float> patches(count * inputs), products(inputs * inputs);
+      std::vector<float> patches(grid.chosen.size() * inputs);
       gather(p, grid, height, width, pixels, g, patches.data());
-      std::vector<double> squares(blocks);
-      double* const sums = sums_.data() + g * inputs;
-      double* const total = products_.data() + g * inputs * inputs;
-      for (std::size_t i = 0; i < patches.size(); ++i) {
-        sums[i % inputs] += static_cast<double>(patches[i]) / static_cast<double>(count);
-      }
-      core::parallel_for(blocks, 1, workers, [&](std::size_t begin, std::size_t end) {
-        for (std::size_t block = begin; block < end; ++block) {
-          const std::size_t first = block * kBlock, last = std::min(inputs, first + kBlock);
-          moments(patches, inputs, first, last, products.data());
-          for (std::size_t i = first; i < last; ++i) {
-            for (std::size_t j = i; j < inputs; ++j) {
-              const double value = products[i * inputs + j];
-              total[i * inputs + j] += value;
-              if (j > i) squares[block] += 2.0 * value * value;
-            }
-          }
-        }
-      });
-      for (const double square : squares) squares_[g] += square;
+      const GroupSums sums{sums_.data() + g * inputs, products_.data() + g * inputs * inputs,
+                           squares_.data() + g};
+      add_patches(patches, inputs, sums, workers);
     };
     if (p.groups == 1) {
       add_group(0, threads);
@@ -176,14 +194,23 @@ std::vector<double> Covariance::matrix(bool centred, int threads) const {
   const double n = static_cast<double>(images_);
   const std::vector<double> weight = shrinkage(centred), means = mean();
   std::vector<double> out(products_.size());
-  core::parallel_for(patches_.groups * inputs, kBlock, threads, [&](std::size_t begin, std::size_t end) {
-    for (std::size_t row = begin; row < end; ++row) {
-      const std::size_t g = row / inputs, i = row % inputs;
+  const std::size_t blocks = (inputs + kTransposed - 1) / kTransposed;
+  core::parallel_for(patches_.groups * blocks, 1, threads, [&](std::size_t begin, std::size_t end) {
+    for (std::size_t block = begin; block < end; ++block) {
+      const std::size_t g = block / blocks, first = block % blocks * kTransposed;
+      const double* const total = products_.data() + g * inputs * inputs;
       const double* const m = means.data() + g * inputs;
-      for (std::size_t j = 0; j < inputs; ++j) {
-        const std::size_t from = (g * inputs + std::min(i, j)) * inputs + std::max(i, j);
-        const double value = products_[from] / n - (centred ? m[i] * m[j] : 0.0);
-        out[row * inputs + j] = i == j ? std::max(0.0, value) : (1.0 - weight[g]) * value;
+      double* const to = out.data() + g * inputs * inputs;
+      // Blocks at and right of the diagonal, each with its mirror image, while it is in the cache.
+      for (std::size_t column = first; column < inputs; column += kTransposed) {
+        for (std::size_t i = first; i < std::min(inputs, first + kTransposed); ++i) {
+          for (std::size_t j = std::max(i, column); j < std::min(inputs, column + kTransposed); ++j) {
+            const double value = total[i * inputs + j] / n - (centred ? m[i] * m[j] : 0.0);
+            const double kept = i == j ? std::max(0.0, value) : (1.0 - weight[g]) * value;
+            to[i * inputs + j] = kept;
+            to[j * inputs + i] = kept;
+          }
+        }
       }
     }
   });

@@ -5,60 +5,52 @@
 #include <numeric>
 #include <string>
 
-#include "calibrate/kernels.hpp"
 #include "rdquant/core/error.hpp"
 #include "rdquant/core/parallel.hpp"
+#include "rdquant/linalg/cholesky.hpp"
+#include "rdquant/linalg/product.hpp"
 
 namespace rdquant::calibrate {
 namespace {
 
-constexpr std::size_t kBlock = 32;    // columns that are factorised or rounded together
-constexpr std::size_t kRows = 32;     // rows that a thread rounds together
-constexpr double kDamping = 1e-4;     // of the mean of the diagonal
-constexpr std::size_t kPieces = 128;  // columns of a factor that a thread takes at least
+constexpr std::size_t kBlock = 32;       // columns that are rounded together
+constexpr std::size_t kRows = 32;        // rows whose losses are summed together
+constexpr std::size_t kMostRows = 128;   // rows that a thread rounds together
+constexpr double kDamping = 1e-4;        // of the mean of the diagonal
+constexpr std::size_t kTransposed = 32;  // rows and columns of a block that is transposed within the cache
 
-/// The covariance turned around, damped, in the upper triangle of [inputs, inputs].
-std::vector<double> turned(std::span<const double> covariance, std::size_t n) {
+/// The covariance with its inputs in reverse order, damped, in the upper triangle of [inputs, inputs].
+std::vector<double> reversed(std::span<const double> covariance, std::size_t n) {
   double trace = 0.0;
   for (std::size_t i = 0; i < n; ++i) trace += covariance[i * n + i];
   const double damping = trace > 0.0 ? kDamping * trace / static_cast<double>(n) : 1.0;
   std::vector<double> a(n * n);
   for (std::size_t i = 0; i < n; ++i) {
-    for (std::size_t j = i; j < n; ++j) a[i * n + j] = covariance[(n - 1 - i) * n + (n - 1 - j)];
+    const double* const row = covariance.data() + (n - 1 - i) * n;
+    std::reverse_copy(row, row + (n - i), a.data() + i * n + i);
     a[i * n + i] += damping;
   }
   return a;
 }
 
-/// Rows [first, last) of U in A = Uᵀ·U, after what the rows above take from them has been taken.
-void factorise_panel(std::vector<double>& a, std::size_t n, std::size_t first, std::size_t last,
-                     double floor) {
-  for (std::size_t i = first; i < last; ++i) {
-    double* const row = a.data() + i * n;
-    for (std::size_t t = first; t < i; ++t) {
-      const double* const above = a.data() + t * n;
-      const double times = above[i];
-      for (std::size_t k = i; k < n; ++k) row[k] -= times * above[k];
+/// F of C = (F + I)·diag(d)·(F + I)ᵀ, from U of the reversed C = Uᵀ·U: C = R·Rᵀ with R[j][k] =
+/// U[n − 1 − k][n − 1 − j], j ≤ k.
+void factor_of(std::span<const double> u, std::size_t n, float* factor, int threads) {
+  const std::size_t blocks = (n + kTransposed - 1) / kTransposed;
+  core::parallel_for(blocks, 1, threads, [&](std::size_t begin, std::size_t end) {
+    for (std::size_t block = begin; block < end; ++block) {
+      const std::size_t first = block * kTransposed, last = std::min(n, first + kTransposed);
+      for (std::size_t columns = first; columns < n; columns += kTransposed) {
+        for (std::size_t k = columns; k < std::min(n, columns + kTransposed); ++k) {
+          const double* const row = u.data() + (n - 1 - k) * n;
+          const double pivot = row[n - 1 - k];
+          for (std::size_t j = first; j < std::min(k, last); ++j) {
+            factor[j * n + k] = static_cast<float>(row[n - 1 - j] / pivot);
+          }
+        }
+      }
     }
-    const bool lost = row[i] < floor;  // to rounding of the covariance: such an input stands alone
-    const double pivot = std::sqrt(lost ? floor : row[i]);
-    row[i] = pivot;
-    for (std::size_t k = i + 1; k < n; ++k) row[k] = lost ? 0.0 : row[k] / pivot;
-  }
-}
-
-/// Cholesky's decomposition A = Uᵀ·U of the upper triangle, in place, by panels.
-void factorise(std::vector<double>& a, std::size_t n, int threads) {
-  double floor = 0.0;  // half the damping, above which all pivots of a positive semidefinite matrix are
-  for (std::size_t i = 0; i < n; ++i) floor += 0.5 * kDamping * a[i * n + i] / static_cast<double>(n);
-  for (std::size_t first = 0; first < n; first += kBlock) {
-    const std::size_t last = std::min(n, first + kBlock);
-    core::parallel_for(n - first, kPieces, first == 0 ? 1 : threads, [&](std::size_t begin, std::size_t end) {
-      multiply({a.data() + first, n, a.data() + first + begin, n, first, last - first, end - begin, -1.0,
-                a.data() + first * n + first + begin, n});
-    });
-    factorise_panel(a, n, first, last, floor);
-  }
+  });
 }
 
 /// Weights of all groups over their mean.
@@ -86,43 +78,52 @@ class Chunk {
         errors_(inputs_ * rows),
         levels_(inputs_ * rows) {}
 
-  /// Returns the loss.
-  double round(const float* weights, double step, const ColumnRounder& rounder, std::int32_t* levels) {
-    for (std::size_t k = 0; k < inputs_; ++k) {
-      for (std::size_t r = 0; r < rows_; ++r) targets_[k * rows_ + r] = weights[r * inputs_ + k];
-    }
-    double loss = 0.0;
+  /// Adds what each `together` rows lose to `losses`, one after the other.
+  void round(const float* weights, double step, const ColumnRounder& rounder, std::int32_t* levels,
+             std::size_t together, std::span<double> losses) {
+    transpose(weights, rows_, inputs_, targets_.data());
     for (std::size_t first = 0; first < inputs_; first += kBlock) {
       const std::size_t last = std::min(inputs_, first + kBlock);
-      multiply({factor_.data() + first, inputs_, errors_.data(), rows_, first, last - first, rows_, 1.0F,
-                targets_.data() + first * rows_, rows_});
+      linalg::multiply({factor_.data() + first, inputs_, errors_.data(), rows_, first, last - first, rows_,
+                        1.0F, targets_.data() + first * rows_, rows_});
       for (std::size_t k = first; k < last; ++k) {
-        multiply({factor_.data() + first * inputs_ + k, inputs_, errors_.data() + first * rows_, rows_,
-                  k - first, 1, rows_, 1.0F, targets_.data() + k * rows_, rows_});
-        loss += column(k, weights, static_cast<float>(step), rounder);
+        linalg::multiply({factor_.data() + first * inputs_ + k, inputs_, errors_.data() + first * rows_,
+                          rows_, k - first, 1, rows_, 1.0F, targets_.data() + k * rows_, rows_});
+        round_column(k, weights, static_cast<float>(step), rounder, together, losses);
       }
     }
-    for (std::size_t r = 0; r < rows_; ++r) {
-      for (std::size_t k = 0; k < inputs_; ++k) levels[r * inputs_ + k] = levels_[k * rows_ + r];
-    }
-    return loss;
+    transpose(levels_.data(), inputs_, rows_, levels);
   }
 
  private:
-  double column(std::size_t k, const float* weights, float step, const ColumnRounder& rounder) {
+  template <typename T>
+  static void transpose(const T* from, std::size_t rows, std::size_t cols, T* to) {
+    for (std::size_t first = 0; first < cols; first += kTransposed) {
+      for (std::size_t r = 0; r < rows; ++r) {
+        for (std::size_t c = first; c < std::min(cols, first + kTransposed); ++c) {
+          to[c * rows + r] = from[r * cols + c];
+        }
+      }
+    }
+  }
+
+  void round_column(std::size_t k, const float* weights, float step, const ColumnRounder& rounder,
+                    std::size_t together, std::span<double> losses) {
     std::int32_t* const levels = levels_.data() + k * rows_;
     const Column column{k,           first_row_, rows_, targets_.data() + k * rows_,
                         weights_[k], levels,     rows_, outputs_};
     rounder.round(column);
     FedTargets targets(column);
-    double loss = 0.0;
-    for (std::size_t r = 0; r < rows_; ++r) {
-      const float value = step * static_cast<float>(levels[r]);
-      const auto missed = static_cast<double>(targets.settle(r, value));
-      errors_[k * rows_ + r] = weights[r * inputs_ + k] - value;
-      loss += static_cast<double>(column.row_weight(r)) * missed * missed;
+    for (std::size_t first = 0; first < rows_; first += together) {
+      double loss = 0.0;
+      for (std::size_t r = first; r < std::min(rows_, first + together); ++r) {
+        const float value = step * static_cast<float>(levels[r]);
+        const auto missed = static_cast<double>(targets.settle(r, value));
+        errors_[k * rows_ + r] = weights[r * inputs_ + k] - value;
+        loss += static_cast<double>(column.row_weight(r)) * missed * missed;
+      }
+      losses[first / together] += loss * static_cast<double>(weights_[k]);
     }
-    return loss * static_cast<double>(weights_[k]);
   }
 
   const codec::RowFeedback& outputs_;
@@ -147,19 +148,19 @@ Feedback::Feedback(std::span<const double> covariance, std::size_t groups, std::
   factors_.resize(covariance.size());
   weights_.resize(groups * inputs);
   const bool many = groups > 1;
+  const int within = many ? 1 : threads;
   core::parallel_for(groups, 1, many ? threads : 1, [&](std::size_t begin, std::size_t end) {
     for (std::size_t g = begin; g < end; ++g) {
       const std::size_t n = inputs;
-      std::vector<double> u = turned(covariance.subspan(g * n * n, n * n), n);
-      factorise(u, n, many ? 1 : threads);
-      // C = R·Rᵀ with R[j][k] = U[n − 1 − k][n − 1 − j], j ≤ k.
+      std::vector<double> u = reversed(covariance.subspan(g * n * n, n * n), n);
+      double least = 0.0;  // half the damping, above which all pivots of a positive semidefinite matrix are
+      for (std::size_t i = 0; i < n; ++i) least += 0.5 * kDamping * u[i * n + i] / static_cast<double>(n);
+      linalg::factorise(u, n, {.least = least, .threads = within});
       for (std::size_t k = 0; k < n; ++k) {
         const double pivot = u[(n - 1 - k) * n + (n - 1 - k)];
         weights_[g * n + k] = static_cast<float>(pivot * pivot);
-        for (std::size_t j = 0; j < k; ++j) {
-          factors_[(g * n + j) * n + k] = static_cast<float>(u[(n - 1 - k) * n + (n - 1 - j)] / pivot);
-        }
       }
+      factor_of(u, n, factors_.data() + g * n * n, within);
     }
   });
 }
@@ -196,16 +197,21 @@ double round_with_feedback(const Feedback& feedback, std::span<const float> weig
   }
   const std::vector<float> shares = outputs != nullptr ? relative_weights(*outputs) : std::vector<float>();
   const bool whole = rounder.whole_columns() || outputs != nullptr;
-  const std::size_t chunk = whole ? each : std::min(each, kRows);
+  // The loss is the same, to the bit, however the rows are shared out.
+  const std::size_t together = whole ? each : std::min(each, kRows), sums = (each + together - 1) / together;
+  const auto workers = static_cast<std::size_t>(core::resolve_threads(threads));
+  const std::size_t shared = (sums * groups + workers - 1) / workers;  // sums of a thread
+  const std::size_t chunk = whole ? each : std::clamp(shared * together, together, kMostRows);
   const std::size_t chunks = (each + chunk - 1) / chunk;
-  std::vector<double> losses(groups * chunks);
-  core::parallel_for(losses.size(), 1, threads, [&](std::size_t begin, std::size_t end) {
+  std::vector<double> losses(groups * sums);
+  core::parallel_for(groups * chunks, 1, threads, [&](std::size_t begin, std::size_t end) {
     for (std::size_t i = begin; i < end; ++i) {
       const std::size_t g = i / chunks, from = i % chunks * chunk, first = g * each + from;
       codec::RowFeedback fed;
       if (outputs != nullptr) fed = {outputs->factor(g), std::span(shares).subspan(first, each)};
       Chunk part(feedback, g, first, std::min(chunk, each - from), fed);
-      losses[i] = part.round(weights.data() + first * inputs, step, rounder, levels.data() + first * inputs);
+      part.round(weights.data() + first * inputs, step, rounder, levels.data() + first * inputs, together,
+                 std::span(losses).subspan(g * sums + from / together));
     }
   });
   return std::accumulate(losses.begin(), losses.end(), 0.0);

@@ -14,18 +14,15 @@ float in_steps(float target, float step) { return std::clamp(target / step, -kLa
 
 }  // namespace
 
-FedTargets::FedTargets(const Column& column)
-    : column_(column), targets_(column.targets, column.targets + column.rows) {}
+FedTargets::FedTargets(const Column& column) : column_(column), targets_(column.targets) {
+  if (column.outputs.factor.empty()) return;
+  fed_.assign(column.targets, column.targets + column.rows);
+  targets_ = fed_.data();
+}
 
-float FedTargets::settle(std::size_t row, float value) {
-  const float own = targets_[row] - value;
-  const std::span<const float> factor = column_.outputs.factor;
-  if (!factor.empty()) {
-    const float missed = column_.targets[row] - value;
-    const float* const shares = factor.data() + row * column_.rows;
-    for (std::size_t r = row + 1; r < column_.rows; ++r) targets_[r] += shares[r] * missed;
-  }
-  return own;
+void FedTargets::feed(std::size_t row, float missed) {
+  const float* const shares = column_.outputs.factor.data() + row * column_.rows;
+  for (std::size_t r = row + 1; r < column_.rows; ++r) fed_[r] += shares[r] * missed;
 }
 
 void NearestRounder::round(const Column& column) const {

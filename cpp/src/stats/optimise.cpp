@@ -1,25 +1,24 @@
 #include "stats/optimise.hpp"
 
-#include <Eigen/Cholesky>
-#include <Eigen/Core>
+#include "rdquant/linalg/cholesky.hpp"
 
 namespace rdquant::stats {
 
 template <std::size_t D>
 std::optional<Point<D>> solve(const Matrix<D>& matrix, const Point<D>& right) {
-  Eigen::Matrix<double, D, D> a;
-  Eigen::Matrix<double, D, 1> b;
+  std::array<double, D * D> a;
+  Point<D> x = right;
+  bool finite = true;
   for (std::size_t i = 0; i < D; ++i) {
-    b(i) = right[i];
-    for (std::size_t j = 0; j <= i; ++j) a(i, j) = a(j, i) = matrix[i][j];
+    finite = finite && std::isfinite(right[i]);
+    for (std::size_t j = 0; j <= i; ++j) {
+      a[j * D + i] = matrix[i][j];
+      finite = finite && std::isfinite(matrix[i][j]);
+    }
   }
-  if (!a.allFinite() || !b.allFinite()) return std::nullopt;
-  const Eigen::LLT<Eigen::Matrix<double, D, D>> factor(a);
-  if (factor.info() != Eigen::Success) return std::nullopt;
-  const Eigen::Matrix<double, D, 1> x = factor.solve(b);
-  Point<D> result;
-  for (std::size_t i = 0; i < D; ++i) result[i] = x(i);
-  return result;
+  if (!finite || linalg::factorise(a, D) > 0) return std::nullopt;
+  linalg::solve(a, D, x);
+  return x;
 }
 
 template std::optional<Point<1>> solve(const Matrix<1>&, const Point<1>&);

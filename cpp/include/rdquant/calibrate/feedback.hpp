@@ -70,14 +70,23 @@ struct Column {
 class FedTargets {
  public:
   explicit FedTargets(const Column& column);
+  FedTargets(const FedTargets&) = delete;
+  FedTargets& operator=(const FedTargets&) = delete;
   [[nodiscard]] float operator[](std::size_t row) const noexcept { return targets_[row]; }
   /// Row `row` gets `value`: feeds what it misses to the rows behind it, and returns what it misses of its
   /// target.
-  float settle(std::size_t row, float value);
+  float settle(std::size_t row, float value) {
+    const float own = targets_[row] - value;
+    if (!fed_.empty()) feed(row, column_.targets[row] - value);
+    return own;
+  }
 
  private:
+  void feed(std::size_t row, float missed);
+
   const Column& column_;
-  std::vector<float> targets_;
+  std::vector<float> fed_;  ///< empty where outputs do not matter together
+  const float* targets_;    ///< the column's, or `fed_`
 };
 
 /// How a column is rounded: the exchangeable step. Values are `step`·level.

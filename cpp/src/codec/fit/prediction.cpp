@@ -2,6 +2,7 @@
 #include <cmath>
 
 #include "codec/fit/analyse.hpp"
+#include "rdquant/linalg/cholesky.hpp"
 
 namespace rdquant::codec {
 namespace {
@@ -46,24 +47,19 @@ Moments moments_of(const Grid& grid, std::span<const std::int32_t> coarse, std::
   return m;
 }
 
-/// Least squares of feature `target` on `on`, by Cholesky's decomposition with a little damping.
+/// Least squares of feature `target` on `on`, with a little damping.
 std::vector<double> solve(const Moments& m, std::size_t target, const std::vector<std::size_t>& on) {
   const std::size_t n = on.size();
-  std::vector<double> l(n * n), y(n);
+  std::vector<double> a(n * n), y(n);
   for (std::size_t i = 0; i < n; ++i) {
-    for (std::size_t j = 0; j <= i; ++j) {
-      double sum = m.at(on[i], on[j]) * (i == j ? 1.0 + 1e-6 : 1.0) + (i == j ? 1e-9 : 0.0);
-      for (std::size_t k = 0; k < j; ++k) sum -= l[i * n + k] * l[j * n + k];
-      l[i * n + j] = i == j ? std::sqrt(std::max(sum, 1e-12)) : sum / l[j * n + j];
+    for (std::size_t j = i; j < n; ++j) {
+      a[i * n + j] = m.at(on[i], on[j]) * (i == j ? 1.0 + 1e-6 : 1.0) + (i == j ? 1e-9 : 0.0);
     }
-    double sum = m.at(on[i], target);
-    for (std::size_t k = 0; k < i; ++k) sum -= l[i * n + k] * y[k];
-    y[i] = sum / l[i * n + i];
+    y[i] = m.at(on[i], target);
   }
-  for (std::size_t i = n; i-- > 0;) {
-    for (std::size_t k = i + 1; k < n; ++k) y[i] -= l[k * n + i] * y[k];
-    y[i] /= l[i * n + i];
-  }
+  // One panel: files depend on the order of sums.
+  linalg::factorise(a, n, {.least = 1e-12, .panel = n});
+  linalg::solve(a, n, y);
   return y;
 }
 

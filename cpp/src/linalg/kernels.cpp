@@ -1,8 +1,8 @@
-#include "calibrate/kernels.hpp"
+#include "linalg/kernels.hpp"
 
 #include "rdquant/core/cpu.hpp"
 
-namespace rdquant::calibrate {
+namespace rdquant::linalg {
 namespace {
 
 const Kernels& choose() {
@@ -20,4 +20,4 @@ const Kernels& selected_kernels() {
   return chosen;
 }
 
-}  // namespace rdquant::calibrate
+}  // namespace rdquant::linalg
