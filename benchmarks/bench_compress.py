@@ -29,8 +29,8 @@ import numpy as np
 import rdquant as rdq
 from bench_codec import nncodec
 from machine import describe
-from rdquant._tolerance import Best, Search, Split, Tolerance
 from rdquant.compression import write_levels
+from rdquant.compression.tolerance import Best, Search, Split, Tolerance
 
 RESULTS = Path(__file__).parent / "results" / "compress.json"
 NETS = {

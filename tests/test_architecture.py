@@ -59,24 +59,8 @@ PYTHON_PARTS = {
     "cli": "errors _arrays _files machine stats quant entropy codec graph runtime data metrics ptq compression report "
     "profile sweep train demo",
 }
-# Private modules that belong to a part without being in its package.
-PRIVATE = {
-    "_allocation": "compression",
-    "_bracket": "compression",
-    "_compressed": "compression",
-    "_levels": "compression",
-    "_tolerance": "compression",
-    "_dependence": "stats",
-    "_fitting": "stats",
-    "_histograms": "stats",
-    "_arguments": "cli",
-    "_terminal": "cli",
-    "_coding_commands": "cli",
-    "_quantizing": "cli",
-    "_running": "cli",
-    "_training": "cli",
-    "__main__": "cli",
-}
+# A module that is run belongs to a part without being in its package.
+PRIVATE = {"__main__": "cli"}
 ISA_SUFFIXES = ("_avx2", "_avx512", "_avx512vpopcntdq", "_avx512vnni", "_avx512vbmi")
 MAX_FILE_LINES, MAX_FUNCTION_LINES = 400, 60
 

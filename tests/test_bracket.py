@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from rdquant._allocation import Curve, damage_at, price_of, price_of_bits, steps_at
-from rdquant._bracket import Bracket, Labelled, Trial, closed_in
+from rdquant.compression.allocation import Curve, damage_at, price_of, price_of_bits, steps_at
+from rdquant.compression.bracket import Bracket, Labelled, Trial, closed_in
 
 
 def test_steps_spend_bits_where_they_save_most() -> None:

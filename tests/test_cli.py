@@ -20,7 +20,8 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from rdquant.cli import app, parse_bits, parse_quantizers
+from rdquant.cli import app
+from rdquant.cli.options import parse_bits, parse_quantizers
 from rdquant.sweep import Study
 from synthetic_study import write_study
 

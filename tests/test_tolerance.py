@@ -14,25 +14,28 @@ from typer.testing import CliRunner
 
 import rdquant as rdq
 from classifier import classifier
-from rdquant import InvalidArgument, _bracket, _levels, _tolerance
-from rdquant._allocation import damage_at, price_of, steps_at
-from rdquant._bracket import Trial
+from rdquant import InvalidArgument
 from rdquant.cli import app
 from rdquant.codec.sections import Tensor
+from rdquant.compression import bracket as brackets
+from rdquant.compression import levels as rounding
+from rdquant.compression import tolerance as tolerances
+from rdquant.compression.allocation import damage_at, price_of, steps_at
+from rdquant.compression.bracket import Trial
 
 
 def test_a_loss_within_its_standard_error_may_be_chance() -> None:
-    found = _tolerance.Measured(images=400, kl=0.02, agreement=0.91, loss=4.0, expected_loss=0.3)
+    found = tolerances.Measured(images=400, kl=0.02, agreement=0.91, loss=4.0, expected_loss=0.3)
     assert found.loss_error == pytest.approx(1.5)
-    tolerance = _tolerance.Tolerance(loss=1.0)
+    tolerance = tolerances.Tolerance(loss=1.0)
     assert tolerance.used(found) == pytest.approx(4.0)
     assert tolerance.even(found) == pytest.approx(1.0)
-    assert _tolerance.Tolerance(kl=0.01).even(found) == pytest.approx(2.0)
+    assert tolerances.Tolerance(kl=0.01).even(found) == pytest.approx(2.0)
 
 
 def test_what_later_layers_make_up_for_counts_less() -> None:
-    split = _tolerance.Split.of(rdq.Digits("test"), _tolerance.Tolerance(kl=0.05), 60, 0)
-    search = _tolerance.Search(classifier(), ["w", "v"], True, split, 0)
+    split = tolerances.Split.of(rdq.Digits("test"), tolerances.Tolerance(kl=0.05), 60, 0)
+    search = tolerances.Search(classifier(), ["w", "v"], True, split, 0)
     steps = steps_at(search._curves, 1e-5)
     last = damage_at({"v": search._curves["v"]}, steps)
     scaled = search._made_up(steps, 3 * last, 2 * last)
@@ -45,9 +48,9 @@ def test_what_later_layers_make_up_for_counts_less() -> None:
         assert (ratio <= 1).all()
     tried: list[tuple[float, int]] = []
 
-    def told(levels: _tolerance.Levels) -> Trial:
-        measured = search._compare.measure(_tolerance.values_of(levels))
-        tried.append((measured.kl, _tolerance.bytes_of(levels, "fast")))
+    def told(levels: tolerances.Levels) -> Trial:
+        measured = search._compare.measure(tolerances.values_of(levels))
+        tried.append((measured.kl, tolerances.bytes_of(levels, "fast")))
         return Trial(measured.kl, measured.kl / 0.05, measured.kl / 0.05)
 
     search._in_order(price_of(search._curves, 0.03), told, labelled=False)
@@ -59,7 +62,7 @@ def test_what_later_layers_make_up_for_counts_less() -> None:
 def test_layers_too_wide_for_covariances_are_rounded_to_the_nearest(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_levels, "WIDEST", 400)
+    monkeypatch.setattr(rounding, "WIDEST", 400)
     result = rdq.compress(
         classifier(), tmp_path / "m.rdq", max_kl=0.05, data=rdq.Digits("test"), calibration=60
     )
@@ -123,12 +126,12 @@ def test_a_tolerated_loss_is_measured_by_labels(tmp_path: Path) -> None:
 
 
 def test_a_loss_and_a_divergence_may_be_tolerated_together(tmp_path: Path) -> None:
-    both = _tolerance.Tolerance(loss=1.0, kl=0.01)
-    found = _tolerance.Measured(images=400, kl=0.02, agreement=0.91, loss=1.5, expected_loss=0.3)
+    both = tolerances.Tolerance(loss=1.0, kl=0.01)
+    found = tolerances.Measured(images=400, kl=0.02, agreement=0.91, loss=1.5, expected_loss=0.3)
     assert both.used(found) == pytest.approx(2.0)
     assert both.even(found) == pytest.approx(2.0), "a divergence is no chance"
-    assert _tolerance.Tolerance(loss=1.0, kl=0.1).used(found) == pytest.approx(1.5)
-    assert (both.damage, _tolerance.Tolerance(loss=1.0, kl=0.1).damage) == (0.01, 0.02)
+    assert tolerances.Tolerance(loss=1.0, kl=0.1).used(found) == pytest.approx(1.5)
+    assert (both.damage, tolerances.Tolerance(loss=1.0, kl=0.1).damage) == (0.01, 0.02)
     data, fit = rdq.Digits("test"), rdq.Digits("train").take(np.arange(100))
     sizes = []
     for limits in ({"max_loss": 2.0}, {"max_loss": 2.0, "max_kl": 1e-4}):
@@ -150,10 +153,10 @@ def test_other_images_may_be_fitted_to(tmp_path: Path, limit: dict[str, float]) 
     assert result.measured is not None
     assert result.measured.images == len(data)
     assert np.isnan(result.measured.loss) == ("max_kl" in limit)
-    split = _tolerance.Split.of(data, _tolerance.Tolerance(1.0), 80, 2, fit)
+    split = tolerances.Split.of(data, tolerances.Tolerance(1.0), 80, 2, fit)
     assert split.held.labels.tolist() == data.labels.tolist()
     assert len(split.fit) == 80
-    assert len(_tolerance.Split.of(data, _tolerance.Tolerance(1.0), 300, 0, fit).fit) == 100
+    assert len(tolerances.Split.of(data, tolerances.Tolerance(1.0), 300, 0, fit).fit) == 100
 
 
 def test_images_that_give_no_numbers_measure_nothing(tmp_path: Path) -> None:
@@ -193,7 +196,7 @@ def test_roles_say_whether_biases_change(tmp_path: Path) -> None:
 def test_an_interrupted_search_keeps_the_best_so_far(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trials: int
 ) -> None:
-    inner, done = _tolerance.Search.at, []
+    inner, done = tolerances.Search.at, []
 
     def at(self: Any, price: float) -> Any:
         if len(done) == trials:
@@ -201,7 +204,7 @@ def test_an_interrupted_search_keeps_the_best_so_far(
         done.append(price)
         return inner(self, price)
 
-    monkeypatch.setattr(_tolerance.Search, "at", at)
+    monkeypatch.setattr(tolerances.Search, "at", at)
     model = classifier()
     result = rdq.compress(model, tmp_path / "m.rdq", max_kl=1e-4, data=rdq.Digits("test"), calibration=60)
     assert result.interrupted
@@ -218,7 +221,7 @@ def test_an_interrupted_command_says_so(tmp_path: Path, monkeypatch: pytest.Monk
     def at(self: Any, price: float) -> Any:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(_tolerance.Search, "at", at)
+    monkeypatch.setattr(tolerances.Search, "at", at)
     classifier().save(tmp_path / "m.onnx")
     line = ["compress", str(tmp_path / "m.onnx"), "-o", str(tmp_path / "m.rdq"), "--max-kl", "1", "--data"]
     result = CliRunner().invoke(app, [*line, "digits", "--json"])
@@ -229,7 +232,7 @@ def test_an_interrupted_command_says_so(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 def test_warnings_of_a_command_are_lines_on_stderr(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_bracket, "TRIALS", 1)
+    monkeypatch.setattr(brackets, "TRIALS", 1)
     classifier().save(tmp_path / "m.onnx")
     line = ["compress", str(tmp_path / "m.onnx"), "-o", str(tmp_path / "m.rdq"), "--max-kl", "1e-7", "--data"]
     with warnings.catch_warnings():
@@ -245,7 +248,7 @@ def test_warnings_of_a_command_are_lines_on_stderr(tmp_path: Path, monkeypatch: 
 def test_where_nothing_is_tolerated_nothing_is_lost(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tolerated: dict[str, float]
 ) -> None:
-    monkeypatch.setattr(_bracket, "TRIALS", 1)
+    monkeypatch.setattr(brackets, "TRIALS", 1)
     model = classifier()
     with pytest.warns(
         UserWarning, match="no candidate was within the tolerated loss; .* written without loss"

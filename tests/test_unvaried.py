@@ -14,9 +14,10 @@ from typer.testing import CliRunner
 import models
 import rdquant as rdq
 from pictures import picture
-from rdquant import RdquantError, _tolerance
-from rdquant._coding_commands import _loss_notes
+from rdquant import RdquantError
 from rdquant.cli import app
+from rdquant.cli.compress import _loss_notes
+from rdquant.compression import tolerance as tolerances
 
 Array = NDArray[Any]
 
@@ -100,8 +101,8 @@ def test_a_softmax_at_the_end_changes_no_expectation(tmp_path: Path) -> None:
     found = []
     for softmax in (False, True):
         model = residual(softmax=softmax)
-        split = _tolerance.Split.of(pictures(), _tolerance.Tolerance(loss=1.0), 60, 0)
-        compare = _tolerance._Outputs(model, split, None)
+        split = tolerances.Split.of(pictures(), tolerances.Tolerance(loss=1.0), 60, 0)
+        compare = tolerances._Outputs(model, split, None)
         coarse = {"z": np.rint(model.weights()["z"] * 2) / 2}
         found.append(compare.measure(coarse))
     assert found[0].expected_loss != 0
@@ -170,11 +171,11 @@ def test_a_search_that_fails_keeps_what_it_has(tmp_path: Path, monkeypatch: pyte
     def failing(self: Any, steps: Any) -> Any:
         raise RdquantError("a step is missing")
 
-    monkeypatch.setattr(_tolerance.Network, "in_order", failing)
+    monkeypatch.setattr(tolerances.Network, "in_order", failing)
     with pytest.warns(UserWarning, match="ended early: a step is missing"):
         result = rdq.compress(residual(), tmp_path / "m.rdq", max_kl=0.05, data=pictures())
     assert result.met
-    monkeypatch.setattr(_tolerance.Network, "alone", failing)
+    monkeypatch.setattr(tolerances.Network, "alone", failing)
     with pytest.raises(RdquantError, match="a step is missing"):
         rdq.compress(residual(), tmp_path / "m.rdq", max_kl=0.05, data=pictures())
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import rdquant as rdq
-from rdquant._tolerance import Split, Tolerance
+from rdquant.compression.tolerance import Split, Tolerance
 from rdquant.data.views import Views, enlarged, has_photos
 
 

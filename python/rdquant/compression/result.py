@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
-    from ._tolerance import Measured
+    from .tolerance import Measured
 
 __all__ = ["CompressedTensor", "CompressionResult"]
 

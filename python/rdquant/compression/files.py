@@ -14,22 +14,22 @@ import onnx
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
-from ._compressed import CompressedTensor, CompressionResult
-from .codec.container import FACTS, GRAPH, TENSOR, CompressedFile, naming, pack_graph, write_file
-from .codec.lossless import DEFAULT_LIMIT, profile_of
-from .codec.plan import Chosen, Goal, Plan, goal_of, reach, uniform_family
-from .codec.sections import pack_floats, pack_integers, pack_quantized, pack_raw
-from .entropy import entropy
-from .errors import InvalidArgument, RdquantError
-from .graph import Model, load
-from .graph.compressed import build
-from .graph.tensors import Stored
-from .quant import Midtread, Quantizer, QuantizerSpec, parse_quantizers
+from ..codec.container import FACTS, GRAPH, TENSOR, CompressedFile, naming, pack_graph, write_file
+from ..codec.lossless import DEFAULT_LIMIT, profile_of
+from ..codec.plan import Chosen, Goal, Plan, goal_of, reach, uniform_family
+from ..codec.sections import pack_floats, pack_integers, pack_quantized, pack_raw
+from ..entropy import entropy
+from ..errors import InvalidArgument, RdquantError
+from ..graph import Model, load
+from ..graph.compressed import build
+from ..graph.tensors import Stored
+from ..quant import Midtread, Quantizer, QuantizerSpec, parse_quantizers
+from .result import CompressedTensor, CompressionResult
 
 if TYPE_CHECKING:
-    from ._levels import Levels
-    from ._tolerance import Split, Tolerance
-    from .data import Dataset
+    from ..data import Dataset
+    from .levels import Levels
+    from .tolerance import Split, Tolerance
 
 __all__ = ["CompressedTensor", "CompressionResult", "compress", "decompress"]
 
@@ -131,7 +131,7 @@ def compress(
     plan = Plan.of(profile, threads, rdo, trellis)
     goal = goal_of(target_bits, target_mse)
     if data is not None:
-        from ._tolerance import Split, Tolerance
+        from .tolerance import Split, Tolerance
 
         tolerance = Tolerance(max_loss, max_kl)
         split = Split.of(data, tolerance, calibration, seed, fit)
@@ -155,7 +155,7 @@ def _tolerated(
     progress: bool,
 ) -> CompressionResult:
     """Write the smallest file that is tolerated."""
-    from ._tolerance import smallest
+    from .tolerance import smallest
 
     folder = Path(path).absolute().parent
     if not folder.is_dir():  # now, not after a long search

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ._arguments import HELP, Command, Debug, Json, ModelFile, Threads, check_data, parse_names
-from ._terminal import keep_hint, log, print_json, print_table
+from .options import HELP, Command, Debug, Json, ModelFile, Preprocess, Threads, check_data, parse_names
+from .terminal import keep_hint, log, print_json, print_table
 
 if TYPE_CHECKING:
-    from .data import Dataset
-    from .graph import Model
-    from .ptq import DynamicReport, QuantizedModel, Report
+    from ..data import Dataset
+    from ..graph import Model
+    from ..ptq import DynamicReport, QuantizedModel, Report
 
 __all__ = ["register"]
 
@@ -46,9 +46,6 @@ Keep = Annotated[
 ]
 _MODES = ("static", "dynamic")
 _STATIC = {"activations", "symmetric", "ranges", "percentile", "equalize", "rounding", "no_bias_correction"}
-Preprocess = Annotated[
-    str | None, typer.Option(help="What the images become: {presets} (default: imagenet).")
-]
 Count = Annotated[int, typer.Option(help="How many of the images are used, spread over them.", min=1)]
 Activations = Annotated[str, typer.Option(help="Levels of activations: u8 (0 … 255) or s8 (-128 … 127).")]
 Symmetric = Annotated[bool, typer.Option("--symmetric", help="The middle level of activations stands for 0.")]
@@ -114,8 +111,8 @@ def quantize(
     debug: Debug = False,
 ) -> None:
     """Write a model with activations and weights of 8 bits, as ONNX that runs anywhere."""
-    from .graph import load
-    from .ptq import KINDS, METHODS, ROUNDINGS, quantize_dynamic, quantize_static
+    from ..graph import load
+    from ..ptq import KINDS, METHODS, ROUNDINGS, quantize_dynamic, quantize_static
 
     parse_names(mode, _MODES, "--mode")
     parse_names(activations, KINDS, "--activations")
@@ -160,7 +157,7 @@ def _check_output(path: Path) -> None:
 
 
 def _calibration(source: str, preprocess: str | None, model: Model, count: int) -> Dataset:
-    from .data import open_dataset
+    from ..data import open_dataset
 
     check_data(source, preprocess, "--calibration")
     found = open_dataset(source, preprocess, model=model, labelled=False)
@@ -187,7 +184,7 @@ def _check_mode(context: typer.Context, mode: str) -> None:
 
 
 def _print(report: Report | DynamicReport) -> None:
-    from .ptq import Report
+    from ..ptq import Report
 
     if isinstance(report, Report):
         _print_static(report)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from ._dependence import autocovariance, dependence, mutual_information
-from ._fitting import CRITERIA, FAMILIES, Distribution, Fit, FitTable, distances, fit
-from ._histograms import Histogram, Moments, moments
+from .fitting import CRITERIA, FAMILIES, Distribution, Fit, FitTable, distances, fit
+from .histograms import Histogram, Moments, moments
+from .neighbours import autocovariance, dependence, mutual_information
 
 __all__ = [
     "CRITERIA",

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ._arrays import as_floats
-from ._core import stats as _core
-from .errors import InvalidArgument
+from .._arrays import as_floats
+from .._core import stats as _core
+from ..errors import InvalidArgument
 
 Moments = _core.Moments
 """count, zeros, min, max, mean, variance (of the population), std, skewness, kurtosis (excess), mean_abs.

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from .calibrate import (
+from ..calibrate import (
     WIDEST,
     Layer,
     LayerRounder,
@@ -23,10 +23,10 @@ from .calibrate import (
     layers_of,
     sensitivities,
 )
-from .codec import Optimised
-from .data import Dataset
-from .errors import InvalidArgument
-from .graph import Model
+from ..codec import Optimised
+from ..data import Dataset
+from ..errors import InvalidArgument
+from ..graph import Model
 
 __all__ = ["RATE", "Levels", "Network", "bar", "bytes_of", "values_of"]
 

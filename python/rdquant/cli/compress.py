@@ -1,22 +1,22 @@
-"""The commands that write and read compressed files: compress, decompress, and info's part about them."""
+"""The commands that write and read compressed files: rdquant compress and decompress."""
 
 from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ._arguments import HELP, Command, Debug, Json, ModelFile, check_data, parse_names
-from ._terminal import INTERRUPTED, log, print_json, print_table
+from .options import HELP, Command, Debug, Json, ModelFile, Preprocess, check_data, parse_names
+from .terminal import INTERRUPTED, log, print_json, print_table
 
 if TYPE_CHECKING:
-    from .compression import CompressionResult
-    from .data import Dataset
-    from .graph import Model
+    from ..compression import CompressionResult
+    from ..data import Dataset
+    from ..graph import Model
 
-__all__ = ["compressed_rows", "is_compressed", "print_compressed", "register"]
+__all__ = ["register"]
 
 _HEAD = ["tensor", "coding", "shape", "bytes", "bits a value"]
 
@@ -75,9 +75,6 @@ MaxKl = Annotated[
 Images = Annotated[
     str | None, typer.Option(help="Images that calibrate and measure: folder, .npz file, or digits.")
 ]
-Preprocess = Annotated[
-    str | None, typer.Option(help="What the images become: {presets} (default: imagenet).")
-]
 Calibration = Annotated[
     int, typer.Option(help="How many of the images serve the search, without their labels.", min=3)
 ]
@@ -128,8 +125,8 @@ def compress(
     """Write a model as one compressed file: within a tolerated loss with --max-loss or --max-kl and --data; quantized
     with --bits, --quantizer or a target; else without loss. Ctrl-C ends a search with the best file so far.
     """
-    from .compression import compress as run
-    from .graph import load
+    from ..compression import compress as run
+    from ..graph import load
 
     parse_names(profile, ("fast", "max"), "--profile")
     chosen = parse_names(roles, ("weight", "bias", "normalization"), "--roles") if roles is not None else None
@@ -176,7 +173,7 @@ def _images(
             if value is not None:
                 raise typer.BadParameter(why, param_hint=option)
         return None, None
-    from .data import open_dataset
+    from ..data import open_dataset
 
     check_data(data, preprocess)
     if fit is None:
@@ -242,7 +239,7 @@ def decompress(
     """Write the model in a compressed file as plain ONNX: quantized weights as their values, all other tensors bit for
     bit. From a pipe the file is read from front to back.
     """
-    from .compression import decompress as run
+    from ..compression import decompress as run
 
     restored = run(model, threads=threads, levels=levels)
     restored.save(output)
@@ -251,51 +248,3 @@ def decompress(
         print_json({"path": str(output), "bytes": size, "tensors": len(restored.tensors())})
     else:
         log(f"{output}: {size:,} bytes" if output.is_file() else f"{output}: written")
-
-
-def is_compressed(path: Path) -> bool:
-    """Whether the file begins as a compressed model does."""
-    from .codec.container import MAGIC
-
-    with open(path, "rb") as file:
-        return file.read(len(MAGIC)) == MAGIC
-
-
-def compressed_rows(path: Path) -> dict[str, Any]:
-    """What a compressed file holds: facts and sections, plain values."""
-    from .codec import CompressedFile
-    from .codec.container import TENSOR, naming
-    from .codec.sections import Tensor
-
-    with naming(path):
-        file = CompressedFile(path)
-        opened = [(s, Tensor(data, s.name)) for s, data in file.stream() if s.kind == TENSOR]
-        facts = file.facts()
-    tensors = [
-        {
-            "name": section.name,
-            "coding": tensor.coding,
-            "trellis": tensor.trellis,
-            "shape": list(tensor.shape),
-            "bytes": section.length,
-            "bits_per_value": 8 * section.length / tensor.size if tensor.size else 0.0,
-        }
-        for section, tensor in opened
-    ]
-    return {"facts": facts, "sections": len(file.sections), "coded_tensors": tensors}
-
-
-def print_compressed(held: dict[str, Any]) -> None:
-    """`compressed_rows` as a table."""
-    rows = [
-        [
-            t["name"],
-            f"{t['coding']}, trellis {t['trellis']}" if t["trellis"] else t["coding"],
-            "×".join(map(str, t["shape"])),
-            f"{t['bytes']:,}",
-            f"{t['bits_per_value']:.3f}",
-        ]
-        for t in held["coded_tensors"]
-    ]
-    facts = ", ".join(f"{key} {value}" for key, value in held["facts"].items())
-    print_table(f"{held['sections']} sections; {facts}", _HEAD, rows, left=3)

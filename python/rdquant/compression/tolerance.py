@@ -11,16 +11,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ._allocation import Curve, damage_at, price_of, price_of_bits, steps_at
-from ._bracket import TRIALS, Bracket, Labelled, Trial, closed_in
-from ._levels import RATE, Levels, Network, bar, bytes_of, values_of
-from .data import Dataset
-from .data.views import Views, has_photos
-from .errors import InvalidArgument, RdquantError
-from .graph import Model
-from .metrics import outputs
-from .metrics.formulas import distributions, kl_divergence, predictions
-from .runtime import Session
+from ..data import Dataset
+from ..data.views import Views, has_photos
+from ..errors import InvalidArgument, RdquantError
+from ..graph import Model
+from ..metrics import outputs
+from ..metrics.formulas import distributions, kl_divergence, predictions
+from ..runtime import Session
+from .allocation import Curve, damage_at, price_of, price_of_bits, steps_at
+from .bracket import TRIALS, Bracket, Labelled, Trial, closed_in
+from .levels import RATE, Levels, Network, bar, bytes_of, values_of
 
 __all__ = ["Best", "Levels", "Measured", "Search", "Split", "Tolerance", "smallest"]
 

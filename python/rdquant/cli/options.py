@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperCommand, TyperOption
 
-from ._terminal import set_debug
+from .terminal import set_debug
 
 if TYPE_CHECKING:
-    from .quant.spec import QuantizerSpec
+    from ..quant.spec import QuantizerSpec
 
 
 class Criterion(str, enum.Enum):
@@ -59,6 +59,9 @@ Interval = Annotated[
         metavar="LOW,HIGH",
         help="Range of the histogram (default: from the least weight to the largest).",
     ),
+]
+Preprocess = Annotated[
+    str | None, typer.Option(help="What the images become: {presets} (default: imagenet).")
 ]
 Scopes = Annotated[
     str,
@@ -119,8 +122,8 @@ def parse_quantizers(text: str) -> list[QuantizerSpec]:
 
     Raises typer.BadParameter, which names the part that is wrong and what is allowed.
     """
-    from .errors import InvalidArgument
-    from .quant.spec import parse_quantizers as parse
+    from ..errors import InvalidArgument
+    from ..quant.spec import parse_quantizers as parse
 
     try:
         return parse(text)
@@ -170,7 +173,7 @@ def parse_names(text: str, allowed: Iterable[str], option: str) -> list[str]:
 
 def check_data(source: str, preprocess: str | None, option: str = "--data") -> None:
     """Raise typer.BadParameter where the source of images, `option`, or --preprocess cannot be meant."""
-    from .data import PRESETS
+    from ..data import PRESETS
 
     path = Path(source)
     if preprocess is not None:
@@ -199,10 +202,10 @@ class Command(TyperCommand):
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """Fill {presets}, {metrics}, {families} and {backends} in, then print the help."""
-        from .data import PRESETS
-        from .metrics import METRICS
-        from .runtime import BACKENDS
-        from .stats import FAMILIES
+        from ..data import PRESETS
+        from ..metrics import METRICS
+        from ..runtime import BACKENDS
+        from ..stats import FAMILIES
 
         known: dict[str, Iterable[str]] = {
             "presets": PRESETS,

@@ -12,9 +12,9 @@ from typing import Annotated, Any
 
 import typer
 
-from ._arguments import HELP, Debug, Json
-from ._files import replacing
-from ._terminal import keep_hint, log, print_json, print_table
+from .._files import replacing
+from .options import HELP, Debug, Json
+from .terminal import keep_hint, log, print_json, print_table
 
 __all__ = ["register"]
 
@@ -154,8 +154,8 @@ def train(
 def _from_script(script: Path, seed: int) -> tuple[Any, tuple[Any, Any], Any]:
     import runpy
 
-    from .errors import InvalidArgument
-    from .train._torch import torch
+    from ..errors import InvalidArgument
+    from ..train._torch import torch
 
     torch.manual_seed(seed)  # the model's first weights
     with _named(script):
@@ -179,7 +179,7 @@ def _from_script(script: Path, seed: int) -> tuple[Any, tuple[Any, Any], Any]:
 @contextlib.contextmanager
 def _named(script: Path) -> Iterator[None]:
     """What goes wrong in the user's script becomes an InvalidArgument with its line."""
-    from .errors import InvalidArgument, RdquantError
+    from ..errors import InvalidArgument, RdquantError
 
     try:
         yield
@@ -194,9 +194,9 @@ def _named(script: Path) -> Iterator[None]:
 
 def _check(gamma: float, device: str, onnx: Path | None) -> None:
     """What is wrong before anything has been done: InvalidArgument says it."""
-    from .errors import InvalidArgument
-    from .train._torch import torch
-    from .train.operator import check_gamma
+    from ..errors import InvalidArgument
+    from ..train._torch import torch
+    from ..train.operator import check_gamma
 
     check_gamma(gamma)
     if onnx is not None and not onnx.absolute().parent.is_dir():
@@ -210,7 +210,7 @@ def _check(gamma: float, device: str, onnx: Path | None) -> None:
 
 def _check_setting(folder: Path, setting: dict[str, Any]) -> None:
     """A folder goes on with the settings it began with: InvalidArgument names those that differ."""
-    from .errors import InvalidArgument
+    from ..errors import InvalidArgument
 
     path = folder / "setting.json"
     if not path.is_file():
@@ -229,7 +229,7 @@ def _keep_setting(folder: Path, setting: dict[str, Any]) -> None:
 
 def _compression(network: Any, setting: dict[str, Any], steps: int) -> Any:
     """What the options ask for; None where that is nothing."""
-    from .train import GroupDecay, GroupPruning, PruneThenQuantize, Ramp
+    from ..train import GroupDecay, GroupPruning, PruneThenQuantize, Ramp
 
     groups = [
         GroupPruning(Ramp(1.0, share, 0.0, 0.3), name, axis)
@@ -253,7 +253,7 @@ def _compression(network: Any, setting: dict[str, Any], steps: int) -> Any:
 
 def _shares(text: str, option: str) -> dict[str, float]:
     """ "a=0.1,b=0.5" as a dictionary."""
-    from .errors import InvalidArgument
+    from ..errors import InvalidArgument
 
     found = {}
     for part in filter(None, text.split(",")):
@@ -276,8 +276,8 @@ def _run(
     device: str,
     folder: Path,
 ) -> list[dict[str, Any]]:
-    from .train import fit
-    from .train._torch import torch
+    from ..train import fit
+    from ..train._torch import torch
 
     epochs, size = setting["epochs"], setting["batch_size"]
     batches = -(-len(data[0][0]) // size) if isinstance(data[0], tuple) else len(data[0])
@@ -317,8 +317,8 @@ def _run(
 
 
 def _export(network: Any, data: tuple[Any, Any], prepare: Any, path: Path, folder: Path, device: str) -> None:
-    from .train import export_onnx, load_best
-    from .train._torch import torch
+    from ..train import export_onnx, load_best
+    from ..train._torch import torch
 
     load_best(network, folder)
     validation = data[1]

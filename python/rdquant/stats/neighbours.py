@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ._arrays import as_floats
-from ._core import stats as _core
-from .errors import InvalidArgument
+from .._arrays import as_floats
+from .._core import stats as _core
+from ..errors import InvalidArgument
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -80,7 +80,7 @@ def _print_warning(message: Warning | str, *_: Any, **__: Any) -> None:
 def _print_error(error: Exception) -> None:
     from rich.markup import escape
 
-    from .errors import RdquantError
+    from ..errors import RdquantError
 
     expected = isinstance(error, RdquantError | OSError)
     name = "" if expected else f"{type(error).__name__}: "
@@ -108,7 +108,7 @@ def log(text: str) -> None:
 @contextlib.contextmanager
 def _stdout() -> Iterator[None]:
     """Writes out all that is printed inside; RdquantError where standard output takes no more."""
-    from .errors import RdquantError
+    from ..errors import RdquantError
 
     try:
         yield

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ._core import stats as _core
-from ._histograms import Histogram, Moments, named_values, number_of_bins, range_of
-from .errors import InvalidArgument
+from .._core import stats as _core
+from ..errors import InvalidArgument
+from .histograms import Histogram, Moments, named_values, number_of_bins, range_of
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -1,0 +1,53 @@
+"""What several commands read alike: models with weights, and images."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ..data import Dataset
+    from ..graph import Model
+
+__all__ = ["load_images", "load_weights", "naming"]
+
+
+def load_weights(path: Path) -> Model:
+    """The model; InvalidArgument, naming its file, where it has no weights or one that is not finite."""
+    from ..errors import InvalidArgument
+    from ..graph import load
+    from ..stats import moments
+
+    model = load(path)
+    if not any(values.size for values in model.weights().values()):
+        raise InvalidArgument(f"{path}: this model holds no weights")
+    with naming(model):
+        moments(model)
+    return model
+
+
+@contextlib.contextmanager
+def naming(model: Model) -> Iterator[None]:
+    """Errors about weights name the model's file too."""
+    from ..errors import InvalidArgument
+
+    try:
+        yield
+    except InvalidArgument as error:
+        if model.source in str(error):
+            raise
+        raise InvalidArgument(f"{model.source}: {error}") from error
+
+
+def load_images(
+    source: str, preprocess: str | None, batch_size: int, model: Model, limit: int | None = None
+) -> Dataset:
+    """The data set that --data means; `limit` items of it, evenly spread."""
+    from ..data import open_dataset
+
+    images = open_dataset(source, preprocess, batch_size=batch_size, model=model)
+    if limit is None or limit >= len(images):
+        return images
+    return images.take([i * len(images) // limit for i in range(limit)])

@@ -1,0 +1,152 @@
+"""The command rdquant run: accuracy on this machine."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from .inputs import load_images
+from .options import (
+    HELP,
+    Backend,
+    Command,
+    DataSource,
+    Debug,
+    Json,
+    ModelFile,
+    Preprocess,
+    Threads,
+    check_data,
+    parse_names,
+)
+from .terminal import INTERRUPTED, keep_hint, log, print_json, print_table
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
+
+    from ..data import Dataset
+    from ..graph import TensorInfo
+    from ..runtime import Session
+
+__all__ = ["register"]
+
+_RUN_EPILOG = (
+    "\b\nExamples\n"
+    "  rdquant run net.int8.onnx --data photos/ --preprocess imagenet\n"
+    "  rdquant run net.onnx --data digits --backend reference --metrics top1,f1 --json\n\n"
+    "Ctrl-C prints what is known of the images so far."
+)
+Limit = Annotated[int | None, typer.Option(help="Use this many images, evenly spread.", min=1)]
+BatchSize = Annotated[int, typer.Option(help="Images per run of the network.", min=1)]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to `app`."""
+    app.command(cls=Command, epilog=_RUN_EPILOG, context_settings=HELP, no_args_is_help=True)(run)
+
+
+class _Timed:
+    """A session that adds up the seconds of its runs."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self.seconds = 0.0
+        self.backend = session.backend
+
+    @property
+    def inputs(self) -> list[TensorInfo]:
+        """Of the session."""
+        return self._session.inputs
+
+    def run(self, feeds: Mapping[str, ArrayLike]) -> dict[str, NDArray[Any]]:
+        """As the session's."""
+        start = time.perf_counter()
+        found = self._session.run(feeds)
+        self.seconds += time.perf_counter() - start
+        self.backend = self._session.backend  # another one where the first refuses
+        return found
+
+
+def run(
+    model: ModelFile,
+    data: DataSource,
+    preprocess: Preprocess = None,
+    metrics: Annotated[
+        str | None,
+        typer.Option(
+            help="Comma-separated, out of: {metrics} (default: top1,top5); for photos with boxes map50,map, …"
+        ),
+    ] = None,
+    limit: Limit = None,
+    batch_size: BatchSize = 32,
+    backend: Backend = "auto",
+    threads: Threads = None,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Run a model over labelled images, or a detector over photos with boxes: its accuracy, and images per second."""
+    check_data(data, preprocess)
+    from ..graph import load
+    from ..metrics import evaluate
+    from ..runtime import BACKENDS, Session
+
+    parse_names(backend, BACKENDS, "--backend")
+    loaded = load(model)
+    images = load_images(data, preprocess, batch_size, loaded, limit)
+    titles, names = _metrics(metrics, images)
+    session = _Timed(Session(loaded, backend, threads))
+    keep_hint("No image was through.")
+    start = time.perf_counter()
+    found = evaluate(
+        None,
+        images,
+        metrics=names,
+        progress=True,
+        session=session,  # type: ignore[arg-type]  # it has what evaluate asks of one
+        partial=True,
+    )
+    wall, done = time.perf_counter() - start, found["images"]
+    result = {
+        "model": loaded.name,
+        "data": images.name,
+        "backend": session.backend,
+        "images": done,
+        "of": len(images),
+        "interrupted": done < len(images),
+        **{name: found[name] for name in names},
+        "images_per_second": done / session.seconds,
+        "images_per_second_with_reading": done / wall,
+    }
+    if as_json:
+        print_json(result)
+    else:
+        rows = [[titles[n][0], _figure(found[n], titles[n][1])] for n in names]
+        rows.append(["images per second, network alone", f"{result['images_per_second']:,.1f}"])
+        rows.append(["images per second, with reading", f"{result['images_per_second_with_reading']:,.1f}"])
+        title = f"{loaded.name} on {done} of {len(images)} images of {images.name}, {session.backend}"
+        print_table(title, ["figure", "value"], rows)
+    if result["interrupted"]:
+        log("[bold]Interrupted.[/] The figures are of the images so far.")
+        raise typer.Exit(INTERRUPTED)
+
+
+def _metrics(asked: str | None, images: Dataset) -> tuple[dict[str, tuple[str, bool]], list[str]]:
+    """Title, and whether it is a fraction, of every metric that fits the images; the names asked for."""
+    from ..metrics import DETECTION_METRICS, METRICS
+
+    if images.task == "detect":
+        titles = {name: (metric.title, True) for name, metric in DETECTION_METRICS.items()}
+        return titles, parse_names(asked or "map50,map", titles, "--metrics")
+    titles = {
+        name: (metric.title, metric.unit == "fraction")
+        for name, metric in METRICS.items()
+        if not metric.needs_reference
+    }
+    return titles, parse_names(asked or "top1,top5", titles, "--metrics")
+
+
+def _figure(value: float, share: bool) -> str:
+    return f"{100 * value:.2f} %" if share else f"{value:.4g}"
