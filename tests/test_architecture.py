@@ -126,11 +126,19 @@ def test_third_party_headers_stay_in_cpp_files(name: str) -> None:
         private = "src" in path.relative_to(CPP).parts
         foreign = {t for t in brackets if not re.fullmatch(r"[a-z0-9_]+", t)}
         foreign -= {t for t in foreign if private and t.endswith("intrin.h")}
-        if path.parent.name == "native":
-            foreign -= {
-                t for t in foreign if t.startswith("oneapi/dnnl/")
-            }  # nothing else knows this backend's folder
+        if path.parent == CPP / "src" / "runtime" / "native" / "onednn":
+            foreign -= {t for t in foreign if t.startswith("oneapi/dnnl/")}
         assert not foreign, "only the standard library may be included here"
+
+
+def test_onednn_is_known_to_its_folder_only() -> None:
+    home = CPP / "src" / "runtime" / "native" / "onednn"
+    foreign = [
+        name
+        for name in names([p for p in CPP_SOURCES if p.parent != home])
+        if any("dnnl" in target for _, target in includes(ROOT / name))
+    ]
+    assert not foreign
 
 
 @pytest.mark.parametrize("name", names([p for p in CPP_SOURCES if cpp_part(p)]))

@@ -321,6 +321,7 @@ def test_the_engine_counts_work(backend: str) -> None:
         macs = [row["macs"] for row in rows if row["macs"]]
         assert sum(macs) == times * (8 * 8 * 8 * 27 + 3 * 3 * 8 * 72 + 80)
         assert all(row["kernel"] and row["layout"] and row["bytes"] >= 0 for row in rows)
+        assert {row["supplier"] for row in rows} <= {"native", "onednn", "reference"}
 
 
 def test_plan_and_profile_leave_no_files(

@@ -60,6 +60,7 @@ py::dict row_of(const runtime::Plan& plan, const runtime::PlannedStep& step) {
   row["op"] = step.operation;
   row["node"] = step.node;
   row["kernel"] = step.kernel;
+  row["supplier"] = std::string(step.supplier);
   row["layout"] = step.layout;
   row["inputs"] = names(step.inputs);
   row["outputs"] = names(step.outputs);
@@ -140,7 +141,8 @@ void bind_runtime(py::module_ m) {
       .def("run", &run, py::arg("inputs"), "Outputs for C-contiguous inputs, both in the graph's order.")
       .def("set_weights", &set_weights, py::arg("tensors"), "Replaces initializers by name.")
       .def("plan", &plan, py::arg("shapes"), py::arg("whole"),
-           "steps (op, node, kernel, layout, inputs, outputs, macs, bytes), arena_bytes, weight_bytes, "
+           "steps (op, node, kernel, supplier, layout, inputs, outputs, macs, bytes), arena_bytes, "
+           "weight_bytes, "
            "pieces.")
       .def("profile", &profile, py::arg("inputs"), py::arg("runs"),
            "Seconds per planned step of the unsplit batch, for each run.")

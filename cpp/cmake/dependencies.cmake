@@ -26,12 +26,13 @@ if(RDQUANT_TIDY)
                                         clang-tidy-14 REQUIRED)
 endif()
 
-# oneDNN (PyPI: onednn-devel-cpu-gomp) runs on 64-bit x86 only as we need it; without it the backend says that it is absent.
+# The engine's threads are OpenMP's, the same as oneDNN's.
+find_package(OpenMP REQUIRED COMPONENTS CXX)
+# oneDNN (PyPI: onednn-devel-cpu-gomp) runs on 64-bit x86 only as we need it.
 if(RDQUANT_ONEDNN)
   find_package(dnnl 3.2 CONFIG QUIET)
-  find_package(OpenMP QUIET COMPONENTS CXX)
 endif()
-if(dnnl_FOUND AND OpenMP_CXX_FOUND)
+if(dnnl_FOUND)
   message(STATUS "oneDNN ${dnnl_VERSION}: ${dnnl_DIR}")
 else()
   message(STATUS "oneDNN: left out")

@@ -21,13 +21,7 @@ using program::Program;
 using program::Role;
 using program::ValueId;
 
-/// nullptr in a build without it.
-inline const runtime::Backend* native() {
-  for (const runtime::Backend* b : runtime::backends()) {
-    if (b->name() == "native" && !b->unavailable()) return b;
-  }
-  return nullptr;
-}
+inline const runtime::Backend* native() { return &runtime::backend("native"); }
 
 /// A Program written down step by step.
 class Net {
@@ -159,12 +153,6 @@ inline void check(Net& net, std::vector<ValueId> outputs) {
       }
     }
   }
-}
-
-inline bool skipped() {
-  if (native() != nullptr) return false;
-  MESSAGE("this build has no oneDNN");
-  return true;
 }
 
 }  // namespace rdquant::testing

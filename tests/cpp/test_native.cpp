@@ -22,10 +22,8 @@ using testing::kBound;
 using testing::native;
 using testing::Net;
 using testing::run;
-using testing::skipped;
 
 TEST_CASE("every fused activation, before and after a residual, odd channels, batches of 1 and 3") {
-  if (skipped()) return;
   const std::vector<Activation> all = {{},
                                        {Function::relu, 0, 0},
                                        {Function::clip, -0.5F, 0.75F},
@@ -56,7 +54,6 @@ TEST_CASE("every fused activation, before and after a residual, odd channels, ba
 }
 
 TEST_CASE("depthwise, grouped, strided, first and pointwise convolutions") {
-  if (skipped()) return;
   for (const std::int64_t batch : {1, 3}) {
     Net net(7);
     const ValueId image = net.input({batch, 3, 23, 19});
@@ -81,7 +78,6 @@ ValueId flat(Net& net, ValueId x) {
 ValueId pooled_of(Net& net, ValueId x) { return net.pool(x, program::PoolFunction::max, 3, 2); }
 
 TEST_CASE("chains of concatenations and splits") {
-  if (skipped()) return;
   for (const std::int64_t batch : {1, 2}) {
     for (const std::int64_t c : {16, 13}) {
       Net net(static_cast<unsigned>(batch + c));
@@ -106,7 +102,6 @@ TEST_CASE("chains of concatenations and splits") {
 }
 
 TEST_CASE("elementwise steps in place and with broadcasting") {
-  if (skipped()) return;
   using program::BinaryFunction;
   for (const std::int64_t c : {16, 10}) {
     Net net(static_cast<unsigned>(c));
@@ -127,7 +122,6 @@ TEST_CASE("elementwise steps in place and with broadcasting") {
 }
 
 TEST_CASE("matrix products, softmax, normalization and movement") {
-  if (skipped()) return;
   Net net(3);
   const ValueId image = net.convolve(net.input({2, 3, 8, 6}), 20, 3, {Function::relu, 0, 0});
   const ValueId tokens = net.step(program::Reshape{}, {image}, {2, 20, 48});
@@ -166,7 +160,6 @@ TEST_CASE("matrix products, softmax, normalization and movement") {
 }
 
 TEST_CASE("outputs that are inputs, constants, views and each other") {
-  if (skipped()) return;
   Net net(5);
   const ValueId x = net.input({1, 4, 5, 5});
   const ValueId y = net.convolve(x, 32, 1);
@@ -177,7 +170,6 @@ TEST_CASE("outputs that are inputs, constants, views and each other") {
 }
 
 TEST_CASE("weights swap in place, threads run side by side") {
-  if (skipped()) return;
   Net net(11);
   const ValueId x = net.input({1, 3, 16, 16});
   const ValueId a = net.convolve(x, 24, 3, {Function::relu, 0, 0});
@@ -208,7 +200,6 @@ TEST_CASE("weights swap in place, threads run side by side") {
 }
 
 TEST_CASE("a memory limit is kept before anything is allocated, and plans tell kernels and times") {
-  if (skipped()) return;
   Net net(13);
   const ValueId x = net.convolve(net.input({1, 3, 32, 32}), 32, 3);
   net.program.outputs = {net.convolve(x, 32, 3)};

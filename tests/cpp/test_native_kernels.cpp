@@ -3,10 +3,12 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <string>
 #include <string_view>
 #include <vector>
 
 #include "net.hpp"
+#include "rdquant/core/error.hpp"
 
 using namespace rdquant;
 using program::Activation;
@@ -20,7 +22,6 @@ using testing::kBound;
 using testing::native;
 using testing::Net;
 using testing::run;
-using testing::skipped;
 
 namespace {
 
@@ -29,10 +30,22 @@ std::ptrdiff_t count_kernels(const runtime::Executable& executable, std::string_
                                [&](const auto& row) { return row.kernel.starts_with(name); });
 }
 
+/// Whether this build has oneDNN and the environment allows it.
+bool may_use_onednn(const program::Program& program) {
+  setenv("RDQUANT_KERNELS", "onednn", 1);
+  bool allowed = true;
+  try {
+    (void)native()->prepare(program, {1, 0});
+  } catch (const core::Unsupported&) {
+    allowed = false;
+  }
+  unsetenv("RDQUANT_KERNELS");
+  return allowed;
+}
+
 }  // namespace
 
 TEST_CASE("Winograd's kernels beside others, into slices, with weights that change; off on demand") {
-  if (skipped()) return;
   for (const std::int64_t batch : {1, 3}) {
     Net net(17);
     const ValueId image = net.convolve(net.input({batch, 3, 27, 38}), 21, 3, {Function::relu, 0, 0});
@@ -56,6 +69,7 @@ TEST_CASE("Winograd's kernels beside others, into slices, with weights that chan
     const auto expected =
         run(*runtime::backend("reference").prepare(net.program, {1, 0}), net.program, inputs);
     CHECK(difference(expected[0], run(*ours, net.program, inputs)[0]) <= kBound);
+    if (!may_use_onednn(net.program)) continue;
     setenv("RDQUANT_KERNELS", "onednn", 1);
     CHECK(count_kernels(*native()->prepare(net.program, {1, 0}), "winograd") == 0);
     unsetenv("RDQUANT_KERNELS");
@@ -63,7 +77,6 @@ TEST_CASE("Winograd's kernels beside others, into slices, with weights that chan
 }
 
 TEST_CASE("filters, biases and slopes may be given with the input") {
-  if (skipped()) return;
   for (const std::int64_t groups : {1, 24}) {
     Net net(19);
     const program::Window window{{3, 3}, {1, 1}, {1, 1}, {1, 1}, {1, 1}};
@@ -76,4 +89,33 @@ TEST_CASE("filters, biases and slopes may be given with the input") {
     const ValueId fixed = net.constant({24, 24 / groups, 3, 3}, 0.1F);
     check(net, {net.step(prelu, {y, fixed, bias, kNone, net.input({24, 1, 1})}, net.shape(x))});
   }
+}
+
+TEST_CASE("the environment leaves oneDNN out or prefers one supplier; other values are refused") {
+  Net net(23);
+  const ValueId x = net.input({1, 64, 14, 14});
+  const ValueId strided = net.convolve(x, 64, 1, {Function::relu, 0, 0});
+  net.program.outputs = {net.unary(strided, {Function::tanh, 0, 0})};
+  const auto count = [&](std::string_view supplier) {
+    return std::ranges::count_if(native()->prepare(net.program, {1, 0})->plan(),
+                                 [&](const auto& row) { return row.supplier == supplier; });
+  };
+  const char* const before = std::getenv("RDQUANT_ONEDNN");
+  const std::string restore = before == nullptr ? "" : before;
+  if (may_use_onednn(net.program)) {
+    setenv("RDQUANT_KERNELS", "onednn", 1);
+    CHECK(count("onednn") > 0);
+    setenv("RDQUANT_ONEDNN", "0", 1);
+    CHECK_THROWS_AS(count("native"), core::Unsupported);
+  }
+  setenv("RDQUANT_ONEDNN", "0", 1);
+  setenv("RDQUANT_KERNELS", "auto", 1);
+  CHECK(count("onednn") == 0);
+  CHECK(count("native") > 0);
+  setenv("RDQUANT_KERNELS", "fastest", 1);
+  CHECK_THROWS_AS(count("native"), core::InvalidArgument);
+  unsetenv("RDQUANT_KERNELS");
+  setenv("RDQUANT_ONEDNN", "off", 1);
+  CHECK_THROWS_AS(count("native"), core::InvalidArgument);
+  setenv("RDQUANT_ONEDNN", restore.c_str(), 1);
 }

@@ -20,7 +20,7 @@ const Backend& backend(std::string_view name) {
     there +=
         (there.empty() ? "" : ", ") + std::string(candidate->name()) + (reason ? " (" + *reason + ")" : "");
   }
-  throw core::Unsupported("backend '" + std::string(name) + "' cannot be had; this build has " + there);
+  throw core::Unsupported("backend '" + std::string(name) + "' is unavailable; this build has " + there);
 }
 
 }  // namespace rdquant::runtime

@@ -75,7 +75,7 @@ class EngineSession:
                 "step": i,
                 **{k: row[k] for k in ("op", "node")},
                 "backend": self.backend,
-                **{k: row[k] for k in ("kernel", "layout", "macs", "bytes")},
+                **{k: row[k] for k in ("kernel", "supplier", "layout", "macs", "bytes")},
                 "best_us": float(times[:, i].min()),
                 "mean_us": float(means[i]),
                 "share": float(means[i]) / total,

@@ -53,9 +53,12 @@ class Session:
     and packed weights of one plan may take; by default the machine's memory. ONNX Runtime has
     no limit.
 
-    A backend named by the caller is used or refused. "auto" takes our own engine; where that is unavailable,
-    or lacks an operator, ONNX Runtime if it is installed (the latter with a warning in
-    the log "rdquant.runtime"); else the engine's plain loops.
+    A backend named by the caller is used or refused. "auto" takes our own engine; where that lacks an
+    operator, ONNX Runtime if it is installed, with a warning in the log "rdquant.runtime".
+
+    The backend "native" runs every step on kernels of its own or on oneDNN's, whichever suits the shape;
+    `plan` names the supplier. The environment variable RDQUANT_ONEDNN=0 leaves oneDNN out, RDQUANT_KERNELS
+    (auto, native, onednn) prefers one of them; both are read when a plan is made.
 
     Inputs and weights must be finite: oneDNN's activations make numbers of NaN.
 
@@ -145,7 +148,8 @@ class Session:
 
         feeds: inputs for whose sizes to plan; by default made up as by `profile`. Rows: step (0, 1, …), op
         ("convolution", …; ONNX's names on ONNX Runtime), node, backend, inputs and outputs (names); from our
-        engine also kernel, layout (of the output), macs, and bytes (read and written once).
+        engine also kernel, supplier (whose code runs it: native, onednn or reference), layout (of the output),
+        macs, and bytes (read and written once).
         """
         if not isinstance(self._inner, EngineSession):
             return self._inner.plan()
@@ -159,8 +163,8 @@ class Session:
 
         feeds: as for `run`, without slicing; by default seeded noise, which needs a model whose sizes are
         fixed but for the batch. Rows in order of execution: step, op, node, backend, best_us and mean_us
-        (microseconds), share (of the sum of means, a fraction); from our engine also kernel, layout, macs and
-        bytes as `plan`.
+        (microseconds), share (of the sum of means, a fraction); from our engine also kernel, supplier,
+        layout, macs and bytes as `plan`.
         """
         if isinstance(runs, bool) or not isinstance(runs, int) or runs < 1:
             raise InvalidArgument(f"runs: expected an integer ≥ 1, got {runs!r}")
@@ -173,7 +177,7 @@ class Session:
 
     def _opened(self, model: Any) -> tuple[Model | QuickModel, EngineSession | OnnxRuntimeSession]:
         """The model and what runs it; a plain file goes to the engine without more ado."""
-        peer = self._wanted == "onnxruntime" or (self._wanted == "auto" and _no_native())
+        peer = self._wanted == "onnxruntime"
         quick = None if peer or not isinstance(model, (str, os.PathLike)) else read_quickly(model)
         if quick is not None:
             names = [o.name for o in quick.outputs]
@@ -185,10 +189,6 @@ class Session:
         return loaded, self._prepared(loaded)
 
     def _prepared(self, model: Model) -> EngineSession | OnnxRuntimeSession:
-        if self._wanted == "auto" and _no_native():
-            # The engine's plain loops are correct everywhere, and slow everywhere.
-            with contextlib.suppress(BackendUnavailable):
-                return _on_onnxruntime(model, self._threads)
         if self._wanted == "onnxruntime":
             return _on_onnxruntime(model, self._threads)
         from ..graph import native_graph
@@ -259,10 +259,6 @@ class Session:
                 part = {n: np.concatenate([a, np.repeat(a[-1:], short, axis=0)]) for n, a in part.items()}
             parts.append(self._run(part))
         return {o.name: np.concatenate([p[o.name] for p in parts])[:rows] for o in self.outputs}
-
-
-def _no_native() -> bool:
-    return bool(engine_backends().get("native", "missing"))
 
 
 def _on_onnxruntime(model: Model, threads: int) -> OnnxRuntimeSession:

@@ -24,6 +24,7 @@ struct PlannedStep {
   std::string layout;  ///< of the output: "plain", "blocked16", …
   std::vector<program::ValueId> inputs, outputs;
   std::int64_t macs = 0, bytes = 0;
+  std::string_view supplier = "reference";  ///< whose code runs it: "native", "onednn" or "reference"
 };
 
 /// Seconds of every planned step in one run.

@@ -5,6 +5,7 @@
 
 #include "rdquant/core/parallel.hpp"
 #include "rdquant/program/memory.hpp"
+#include "runtime/kernels/float32/kernels.hpp"
 #include "runtime/native/loops.hpp"
 
 namespace rdquant::runtime::native {
@@ -21,6 +22,22 @@ std::string layout_name(Layout layout) {
   return layout == Layout::plain ? "plain" : "blocked" + std::to_string(block_size());
 }
 
+/// A constant of float32 in blocks.
+class BlockPacker final : public Packer {
+ public:
+  explicit BlockPacker(core::Shape shape) : shape_(std::move(shape)) {}
+  void pack(const void* from, void* to) const override {
+    const kernels::Kernels& own = kernels::kernels();
+    const std::int64_t area = shape_[2] * shape_[3];
+    const std::int64_t blocks = kernels::divide(shape_[1], own.block);
+    own.to_blocked(static_cast<const float*>(from), shape_[1] * area, static_cast<float*>(to),
+                   blocks * area * own.block, shape_[1], area, 0, shape_[0] * blocks);
+  }
+
+ private:
+  core::Shape shape_;
+};
+
 /// Levels from one layout to the other.
 StridedCopy conversion(const core::Shape& shape, Layout from, std::int64_t pixel) {
   const std::int64_t area = shape[2] * shape[3];
@@ -34,6 +51,7 @@ StridedCopy conversion(const core::Shape& shape, Layout from, std::int64_t pixel
 Builder::Builder(const program::Program& program, const Options& options)
     : program_(program),
       threads_(core::resolve_threads(options.threads)),
+      suppliers_(choose_suppliers()),
       placement_(place(program)),
       buffer_of_(program.values.size(), -1) {}
 
@@ -85,18 +103,15 @@ Place Builder::read_as(ValueId id, const core::Shape& shape, Layout wanted) {
     (void)read(id, Layout::plain);  // a blocked value takes another shape by way of the plain one
   }
   const Place from = same_shape ? home(id) : read(id, Layout::plain);
-  const auto from_desc = describe(shape, same_shape ? layout(id) : Layout::plain);
-  const auto to_desc = describe(shape, wanted);
-  if (from_desc == to_desc ||
-      (shape.size() == 4 && shape[2] == 1 && shape[3] == 1 && shape[1] % block_size() == 0)) {
-    return from;
-  }
-  if (value(id).role == Role::constant) return pack(id, from_desc, to_desc);
+  const Layout have = same_shape ? layout(id) : Layout::plain;
+  if (have == wanted || blocks_are_plain(shape)) return from;
+  const std::size_t bytes = static_cast<std::size_t>(elements_in(shape, wanted)) * sizeof(float);
+  if (value(id).role == Role::constant) return pack(id, bytes, std::make_shared<BlockPacker>(shape));
   const std::string key = std::to_string(id) + core::shape_text(shape) + layout_name(wanted);
   const auto found = copies_.find(key);
   if (found != copies_.end()) return found->second;
-  const Place to{add_buffer(Home::arena, to_desc.get_size()), 0};
-  add_reorder(from, from_desc, to, to_desc, wanted);
+  const Place to{add_buffer(Home::arena, bytes), 0};
+  add_reorder(shape, from, to, wanted);
   copies_.emplace(key, to);
   return to;
 }
@@ -114,7 +129,7 @@ Place Builder::copy_once(ValueId id, Layout wanted) {
 void Builder::add_conversion(ValueId id, Place from, Layout from_layout, Place to, Layout to_layout) {
   const core::Shape& shape = value(id).shape;
   if (!is_int8(value(id))) {
-    return add_reorder(from, describe(shape, from_layout), to, describe(shape, to_layout), to_layout);
+    return add_reorder(shape, from, to, to_layout);
   }
   if (core::element_count(shape) == 0) return;
   add_row("reorder", "copy", to_layout, false);
@@ -151,15 +166,11 @@ Place Builder::pack(ValueId id, std::size_t bytes, std::shared_ptr<const Packer>
   return {buffer, 0};
 }
 
-Place Builder::pack(ValueId id, const dnnl::memory::desc& from, const dnnl::memory::desc& to) {
-  if (from == to) return home(id);
-  return pack(id, to.get_size(), make_packer(from, to));
-}
-
-void Builder::add_row(std::string operation, std::string kernel, Layout made, bool costs) {
+void Builder::add_row(std::string operation, std::string kernel, Layout made, bool costs, Supplier supplier) {
   PlannedStep row;
   row.operation = std::move(operation);
   row.kernel = std::move(kernel);
+  row.supplier = supplier_name(supplier);
   row.layout = layout_name(made);
   if (costs) {
     const Step& step = program_.steps[static_cast<std::size_t>(step_)];
@@ -174,14 +185,11 @@ void Builder::add_row(std::string operation, std::string kernel, Layout made, bo
   plan_.rows.push_back(std::move(row));
 }
 
-void Builder::add_reorder(Place from, const dnnl::memory::desc& from_desc, Place to,
-                          const dnnl::memory::desc& to_desc, Layout made) {
-  const core::Shape shape = to_desc.get_dims();
-  const bool plain =
-      shape.size() == 4 && from_desc == describe(shape, Layout::blocked) && to_desc == describe_plain(shape);
-  auto kernel = plain ? make_plain(shape, threads_) : make_reorder(from_desc, to_desc);
+void Builder::add_reorder(const core::Shape& shape, Place from, Place to, Layout made) {
+  auto kernel = made == Layout::plain ? make_plain(shape, threads_) : make_blocked(shape, threads_);
   add_row("reorder", kernel->name(), made, false);
-  plan_.rows.back().bytes = static_cast<std::int64_t>(from_desc.get_size() + to_desc.get_size());
+  const std::int64_t elements = elements_in(shape, Layout::plain) + elements_in(shape, Layout::blocked);
+  plan_.rows.back().bytes = elements * static_cast<std::int64_t>(sizeof(float));
   plan_.ops.push_back({std::move(kernel), {from, to}, plan_.rows.size() - 1});
 }
 
@@ -193,31 +201,10 @@ void Builder::flush() {
 
 void Builder::emit(std::shared_ptr<const Kernel> kernel, std::vector<Place> operands, Layout made) {
   const Step& step = program_.steps[static_cast<std::size_t>(step_)];
-  add_row(std::string(program::operation_name(step.operation)), kernel->name(), made, true);
+  add_row(std::string(program::operation_name(step.operation)), kernel->name(), made, true,
+          kernel->supplier());
   plan_.ops.push_back({std::move(kernel), std::move(operands), plan_.rows.size() - 1});
   flush();
-}
-
-void Builder::emit(const dnnl::primitive_desc_base& desc, const dnnl::primitive& primitive,
-                   const std::vector<Operand>& operands, Layout made) {
-  std::vector<Argument> arguments;
-  std::vector<Place> places;
-  for (const Operand& operand : operands) {
-    arguments.push_back({operand.index, operand.desc});
-    places.push_back(operand.place);
-  }
-  const dnnl::memory::desc scratchpad = desc.scratchpad_desc();
-  if (scratchpad.get_size() != 0) {
-    arguments.push_back({DNNL_ARG_SCRATCHPAD, scratchpad});
-    places.push_back(scratch(scratchpad.get_size()));
-  }
-  emit(make_kernel(primitive, std::move(arguments), desc.impl_info_str()), std::move(places), made);
-}
-
-dnnl::primitive_attr Builder::attributes() {
-  dnnl::primitive_attr attributes;
-  attributes.set_scratchpad_mode(dnnl::scratchpad_mode::user);
-  return attributes;
 }
 
 void Builder::note_view(Layout made, std::string kernel) {
@@ -277,23 +264,9 @@ void Builder::lower(std::int32_t index) {
     note_view(layout(step.outputs[0]));
     return;
   }
-  using Rule = bool (*)(Builder&, const Step&);
-  static constexpr Rule kRules[] = {build_int8_convolution,
-                                    build_int8,
-                                    build_convolution,
-                                    build_matmul,
-                                    build_pool,
-                                    build_mean,
-                                    build_unary,
-                                    build_binary,
-                                    build_softmax,
-                                    build_normalization,
-                                    build_resize,
-                                    build_movement};
-  for (const Rule rule : kRules) {
+  for (const Rule rule : rules_for(*this, step)) {
     if (rule(*this, step)) return;
   }
-  build_reference(*this, step);
 }
 
 void Builder::plan_arena() {

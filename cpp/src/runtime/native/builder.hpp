@@ -5,7 +5,9 @@
 #include <string>
 #include <vector>
 
+#include "runtime/native/kernel.hpp"
 #include "runtime/native/placement.hpp"
+#include "runtime/native/suppliers.hpp"
 
 namespace rdquant::runtime::native {
 
@@ -24,6 +26,7 @@ class Builder {
   [[nodiscard]] const program::Program& program() const { return program_; }
   [[nodiscard]] const Placement& placement() const { return placement_; }
   [[nodiscard]] int threads() const { return threads_; }
+  [[nodiscard]] const SupplierChoice& suppliers() const { return suppliers_; }
   /// Bytes from one pixel to the next of levels channels last.
   [[nodiscard]] std::int64_t pixel(program::ValueId id) const { return placement_.pixel(program_, id); }
   /// The layout in which a value is made.
@@ -51,32 +54,21 @@ class Builder {
   [[nodiscard]] std::optional<Place> min_max(program::ValueId id) const;
   /// A constant in a kernel's own layout.
   [[nodiscard]] Place pack(program::ValueId id, std::size_t bytes, std::shared_ptr<const Packer> packer);
-  [[nodiscard]] Place pack(program::ValueId id, const dnnl::memory::desc& from, const dnnl::memory::desc& to);
 
   /// Adds an operation that stands for the current step.
   void emit(std::shared_ptr<const Kernel> kernel, std::vector<Place> operands, Layout made);
-  /// Adds an operation of a primitive. Operand order is that of `arguments`; a scratchpad is added.
-  struct Operand {
-    int index;
-    dnnl::memory::desc desc;
-    Place place;
-  };
-  void emit(const dnnl::primitive_desc_base& desc, const dnnl::primitive& primitive,
-            const std::vector<Operand>& operands, Layout made);
   /// Says that the current step costs nothing: its outputs lie where they should.
   void note_view(Layout made, std::string kernel = "alias");
   /// Says that the operation emitted next also does what `step`, a later one, does.
   void absorb(const program::Step& step);
-  /// Attributes with a scratchpad of our own.
-  [[nodiscard]] static dnnl::primitive_attr attributes();
 
  private:
   [[nodiscard]] std::int32_t add_buffer(Home home, std::size_t bytes, std::int32_t index = -1);
   [[nodiscard]] Place home(program::ValueId id);
   void lower(std::int32_t step);
-  void add_row(std::string operation, std::string kernel, Layout made, bool costs);
-  void add_reorder(Place from, const dnnl::memory::desc& from_desc, Place to,
-                   const dnnl::memory::desc& to_desc, Layout made);
+  void add_row(std::string operation, std::string kernel, Layout made, bool costs,
+               Supplier supplier = Supplier::native);
+  void add_reorder(const core::Shape& shape, Place from, Place to, Layout made);
   void add_conversion(program::ValueId id, Place from, Layout from_layout, Place to, Layout to_layout);
   [[nodiscard]] Place copy_once(program::ValueId id, Layout wanted);
   void flush();
@@ -86,6 +78,7 @@ class Builder {
 
   const program::Program& program_;
   int threads_;
+  SupplierChoice suppliers_;
   Placement placement_;
   PhysicalPlan plan_;
   std::int32_t step_ = -1;
@@ -100,21 +93,5 @@ class Builder {
   std::map<program::ValueId, Place> min_max_;
   std::vector<const program::Step*> absorbed_;
 };
-
-/// The rules: each adds what computes `step`, or returns false and adds nothing.
-bool build_int8_convolution(Builder& builder, const program::Step& step);
-bool build_int8(Builder& builder, const program::Step& step);
-bool build_convolution(Builder& builder, const program::Step& step);
-bool build_matmul(Builder& builder, const program::Step& step);
-bool build_pool(Builder& builder, const program::Step& step);
-bool build_mean(Builder& builder, const program::Step& step);
-bool build_unary(Builder& builder, const program::Step& step);
-bool build_binary(Builder& builder, const program::Step& step);
-bool build_softmax(Builder& builder, const program::Step& step);
-bool build_normalization(Builder& builder, const program::Step& step);
-bool build_resize(Builder& builder, const program::Step& step);
-bool build_movement(Builder& builder, const program::Step& step);
-/// Any step, by its definition.
-void build_reference(Builder& builder, const program::Step& step);
 
 }  // namespace rdquant::runtime::native

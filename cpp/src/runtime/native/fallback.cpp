@@ -11,7 +11,7 @@ using program::kNone;
 using program::Step;
 using program::ValueId;
 
-void build_reference(Builder& builder, const Step& step) {
+bool build_reference(Builder& builder, const Step& step) {
   std::vector<Place> operands;
   std::vector<core::TensorView> in;
   std::vector<core::MutableTensorView> out;
@@ -40,7 +40,8 @@ void build_reference(Builder& builder, const Step& step) {
     }
     program::evaluate(step, inputs, outputs);
   };
-  builder.emit(make_native("reference", count, std::move(work)), std::move(operands), Layout::plain);
+  builder.emit(make_reference(count, std::move(work)), std::move(operands), Layout::plain);
+  return true;
 }
 
 }  // namespace rdquant::runtime::native

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "rdquant/runtime/backend.hpp"
@@ -19,6 +20,14 @@ class Bound {
   virtual void run() = 0;
 };
 
+/// Whose code runs an operation.
+enum class Supplier : std::uint8_t {
+  native,    ///< kernels of our own
+  onednn,    ///< oneDNN's primitives
+  reference  ///< the definition, program::evaluate
+};
+[[nodiscard]] std::string_view supplier_name(Supplier supplier) noexcept;
+
 /// One physical operation, prepared; shared by all contexts and by equal layers.
 class Kernel {
  public:
@@ -26,6 +35,7 @@ class Kernel {
   [[nodiscard]] virtual std::unique_ptr<Bound> bind() const = 0;
   /// As plans name it: "jit:avx512_core", "reference", …
   [[nodiscard]] virtual std::string name() const = 0;
+  [[nodiscard]] virtual Supplier supplier() const { return Supplier::native; }
   /// Whether its threads are those of share_ranges, and not an OpenMP region of oneDNN's.
   [[nodiscard]] virtual bool shares() const { return false; }
 };

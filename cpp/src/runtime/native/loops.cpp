@@ -4,26 +4,27 @@
 #include <cstring>
 #include <utility>
 
-#include "runtime/native/float_convolution.hpp"
-#include "runtime/native/memory.hpp"
+#include "runtime/native/float32/convolution.hpp"
+#include "runtime/native/layout.hpp"
 
 namespace rdquant::runtime::native {
 namespace {
 
 class NativeKernel final : public Kernel, public std::enable_shared_from_this<NativeKernel> {
  public:
-  NativeKernel(std::string name, std::size_t operands, Work work)
-      : name_(std::move(name)), operands_(operands), work_(std::move(work)) {}
+  NativeKernel(std::string name, Supplier supplier, std::size_t operands, Work work)
+      : name_(std::move(name)), supplier_(supplier), operands_(operands), work_(std::move(work)) {}
   [[nodiscard]] std::unique_ptr<Bound> bind() const override {
-    return std::make_unique<BoundOwn>(work_, operands_);
+    return std::make_unique<BoundNative>(work_, operands_);
   }
   [[nodiscard]] std::string name() const override { return name_; }
+  [[nodiscard]] Supplier supplier() const override { return supplier_; }
   [[nodiscard]] bool shares() const override { return true; }
 
  private:
-  class BoundOwn final : public Bound {
+  class BoundNative final : public Bound {
    public:
-    BoundOwn(const Work& work, std::size_t operands) : work_(work), addresses_(operands) {}
+    BoundNative(const Work& work, std::size_t operands) : work_(work), addresses_(operands) {}
     void set(std::size_t i, void* address) override { addresses_[i] = address; }
     void run() override { work_(addresses_.data()); }
 
@@ -33,6 +34,7 @@ class NativeKernel final : public Kernel, public std::enable_shared_from_this<Na
   };
 
   std::string name_;
+  Supplier supplier_;
   std::size_t operands_;
   Work work_;
 };
@@ -175,7 +177,11 @@ Work copy_work(const StridedCopy& copy, int threads) {
 }  // namespace
 
 std::shared_ptr<const Kernel> make_native(std::string name, std::size_t operands, Work work) {
-  return std::make_shared<NativeKernel>(std::move(name), operands, std::move(work));
+  return std::make_shared<NativeKernel>(std::move(name), Supplier::native, operands, std::move(work));
+}
+
+std::shared_ptr<const Kernel> make_reference(std::size_t operands, Work work) {
+  return std::make_shared<NativeKernel>("reference", Supplier::reference, operands, std::move(work));
 }
 
 std::shared_ptr<const Kernel> make_memcpy(std::size_t bytes) {
@@ -198,10 +204,22 @@ std::shared_ptr<const Kernel> make_copy(StridedCopy copy, int threads) {
 }
 
 std::shared_ptr<const Kernel> make_plain(const core::Shape& shape, int threads) {
-  if (float_kernels().block != block_size())
-    return make_reorder(describe(shape, Layout::blocked), describe_plain(shape));
   const std::int64_t area = shape[2] * shape[3];
   return make_plain(shape, shape[1] * area, area, threads);
+}
+
+std::shared_ptr<const Kernel> make_blocked(const core::Shape& shape, int threads) {
+  const kernels::Kernels& own = float_kernels();
+  const kernels::Index c = shape[1], area = shape[2] * shape[3];
+  const kernels::Index blocks = kernels::divide(c, own.block);
+  return make_native("blocked " + std::string(core::isa_name(own.isa)), 2,
+                     [&own, c, area, blocks, items = shape[0] * blocks, threads](void* const* operand) {
+                       share(items, 1, threads, [&](kernels::Index begin, kernels::Index end) {
+                         own.to_blocked(static_cast<const float*>(operand[0]), c * area,
+                                        static_cast<float*>(operand[1]), blocks * area * own.block, c, area,
+                                        begin, end);
+                       });
+                     });
 }
 
 std::shared_ptr<const Kernel> make_plain(const core::Shape& shape, std::int64_t image, std::int64_t row,

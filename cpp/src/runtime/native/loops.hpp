@@ -12,6 +12,9 @@ namespace rdquant::runtime::native {
 using Work = std::function<void(void* const* operands)>;
 [[nodiscard]] std::shared_ptr<const Kernel> make_native(std::string name, std::size_t operands, Work work);
 
+/// The same for work that is the definition of a step.
+[[nodiscard]] std::shared_ptr<const Kernel> make_reference(std::size_t operands, Work work);
+
 [[nodiscard]] std::shared_ptr<const Kernel> make_memcpy(std::size_t bytes);
 
 /// Copies elements of `element` bytes between two strided arrays of one shape; strides count elements.
@@ -23,10 +26,11 @@ struct StridedCopy {
 /// Operands: from, to.
 [[nodiscard]] std::shared_ptr<const Kernel> make_copy(StridedCopy copy, int threads);
 
+/// Copies an array of four axes from plain to blocks, padding zero. Operands: from, to.
+[[nodiscard]] std::shared_ptr<const Kernel> make_blocked(const core::Shape& shape, int threads);
 /// Copies an array of four axes from blocks to plain. Operands: from, to.
 [[nodiscard]] std::shared_ptr<const Kernel> make_plain(const core::Shape& shape, int threads);
-/// The same to images and channels that lie `image` and `row` floats apart; blocks must be those of our
-/// kernels.
+/// The same to images and channels that lie `image` and `row` floats apart.
 [[nodiscard]] std::shared_ptr<const Kernel> make_plain(const core::Shape& shape, std::int64_t image,
                                                        std::int64_t row, int threads);
 

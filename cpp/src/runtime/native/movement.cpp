@@ -3,8 +3,9 @@
 
 #include "rdquant/program/evaluate.hpp"
 #include "runtime/native/builder.hpp"
-#include "runtime/native/float_convolution.hpp"
+#include "runtime/native/float32/convolution.hpp"
 #include "runtime/native/loops.hpp"
+#include "runtime/native/rules.hpp"
 
 namespace rdquant::runtime::native {
 namespace {
@@ -39,7 +40,7 @@ void emit_copy(Builder& builder, StridedCopy copy, Place from, Place to, Layout 
 /// Of a concatenation to plain numbers, the value in blocks that `part` is, or is a view of with its pixels
 /// in one row: it is made plain where the whole lies. kNone where there is none.
 ValueId blocked_part(const Builder& builder, ValueId part) {
-  if (builder.value(part).dtype != core::DType::f32 || float_kernels().block != block_size()) return kNone;
+  if (builder.value(part).dtype != core::DType::f32) return kNone;
   const auto in_blocks = [&](ValueId id) {
     return builder.layout(id) == Layout::blocked && !layouts_coincide(builder.value(id));
   };

@@ -14,7 +14,6 @@
 #include "rdquant/core/parallel.hpp"
 #include "rdquant/program/memory.hpp"
 #include "runtime/native/builder.hpp"
-#include "runtime/native/memory.hpp"
 #include "runtime/native/team.hpp"
 
 namespace rdquant::runtime {
@@ -23,17 +22,6 @@ namespace {
 
 using program::Program;
 using program::ValueId;
-
-/// `f()`, with oneDNN's errors as ours.
-template <typename F>
-auto guarded(F f) {
-  try {
-    return f();
-  } catch (const dnnl::error& error) {
-    if (error.status == dnnl_out_of_memory) throw std::bad_alloc();
-    throw core::Error(std::string("oneDNN: ") + error.what());
-  }
-}
 
 using Memory = std::unique_ptr<std::byte, void (*)(std::byte*)>;
 
@@ -102,18 +90,16 @@ class NativeExecutable final : public Executable {
       context.bound[patch.op]->set(patch.operand, at);
     }
     if (times != nullptr) times->assign(plan_.rows.size(), 0.0);
-    guarded([&] {
-      for (const Span& span : spans_) {
-        const auto run_span = [&] {
-          times == nullptr ? run_ops(context, span) : time_ops(context, span, *times);
-        };
-        // the team is not worth its start for a single op, which opens a region itself if it has to
-        if (span.shares && span.end - span.begin > 1)
-          lead(threads_, run_span);
-        else
-          run_span();
-      }
-    });
+    for (const Span& span : spans_) {
+      const auto run_span = [&] {
+        times == nullptr ? run_ops(context, span) : time_ops(context, span, *times);
+      };
+      // the team is not worth its start for a single op, which opens a region itself if it has to
+      if (span.shares && span.end - span.begin > 1)
+        lead(threads_, run_span);
+      else
+        run_span();
+    }
     give(std::move(context));
   }
 
@@ -214,8 +200,7 @@ class Native final : public Backend {
                                                     const Options& options) const override {
     const int threads = core::resolve_threads(options.threads);
     const Team team(threads);  // oneDNN divides the work when a primitive is made
-    (void)block_size();        // before oneDNN is used otherwise: it may cap its instruction set
-    PhysicalPlan plan = guarded([&] { return Builder(program, options).build(); });
+    PhysicalPlan plan = Builder(program, options).build();
     const std::size_t needed = plan.arena_bytes + plan.packed_bytes;
     if (options.memory_limit != 0 && needed > options.memory_limit) {
       throw core::InvalidArgument(

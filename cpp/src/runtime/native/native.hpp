@@ -4,7 +4,8 @@
 
 namespace rdquant::runtime {
 
-/// float32 on oneDNN 3.2, activations blocked by channels. In a build without oneDNN it is unavailable.
+/// Our engine: kernels of our own and, where the build has it and it is faster, oneDNN's. Images of float32 in
+/// blocks of channels, those of 8 bits with channels last.
 [[nodiscard]] const Backend& native_backend();
 
 }  // namespace rdquant::runtime

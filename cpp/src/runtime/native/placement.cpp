@@ -320,19 +320,12 @@ std::int64_t Placement::pixel(const Program& program, ValueId id) const {
 Placement place(const Program& program) { return Placer(program).run(); }
 
 std::size_t bytes_in(const Value& value, Layout layout) {
-  std::int64_t count = core::element_count(value.shape);
-  if (layout != Layout::plain && count > 0) {
-    const std::int64_t channels = value.shape[1];
-    const std::int64_t block = layout == Layout::blocked ? block_size() : kChannels;
-    count = count / channels * ((channels + block - 1) / block * block);
-  }
-  return static_cast<std::size_t>(count) * core::size_of(value.dtype);
+  return static_cast<std::size_t>(elements_in(value.shape, layout)) * core::size_of(value.dtype);
 }
 
 bool layouts_coincide(const Value& value) {
-  if (value.shape.size() != 4) return true;
-  if (is_int8(value)) return value.shape[2] == 1 && value.shape[3] == 1 && value.shape[1] % kChannels == 0;
-  return value.shape[2] == 1 && value.shape[3] == 1 && value.shape[1] % block_size() == 0;
+  if (!is_int8(value) || value.shape.size() != 4) return blocks_are_plain(value.shape);
+  return value.shape[2] == 1 && value.shape[3] == 1 && value.shape[1] % kChannels == 0;
 }
 
 }  // namespace rdquant::runtime::native

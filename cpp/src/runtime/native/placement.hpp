@@ -3,7 +3,7 @@
 #include <vector>
 
 #include "rdquant/program/program.hpp"
-#include "runtime/native/memory.hpp"
+#include "runtime/native/layout.hpp"
 #include "runtime/native/predicates.hpp"
 
 namespace rdquant::runtime::native {

@@ -3,7 +3,6 @@
 #include <algorithm>
 
 #include "rdquant/program/evaluate.hpp"
-#include "runtime/native/memory.hpp"
 
 namespace rdquant::runtime::native {
 
@@ -18,6 +17,33 @@ const Value& value_of(const Program& program, ValueId id) {
 }
 
 namespace {
+
+/// Functions that kernels apply, oneDNN's or our own.
+bool has_kernel(program::Function function) {
+  using program::Function;
+  switch (function) {
+    case Function::identity:
+    case Function::relu:
+    case Function::clip:
+    case Function::leaky_relu:
+    case Function::sigmoid:
+    case Function::silu:
+    case Function::swish:
+    case Function::hard_sigmoid:
+    case Function::hard_swish:
+    case Function::tanh:
+    case Function::elu:
+    case Function::gelu:
+    case Function::gelu_tanh:
+    case Function::mish:
+    case Function::exp:
+    case Function::abs:
+    case Function::sqrt:
+      return true;
+    default:
+      return false;
+  }
+}
 
 bool is_float(const Program& program, ValueId id) {
   return id == kNone || value_of(program, id).dtype == core::DType::f32;
@@ -95,8 +121,7 @@ bool is_plain_binary(const Program& program, const Step& step) {
     default:
       return false;
   }
-  dnnl::post_ops chain;
-  if (!append_activation(chain, binary->activation)) return false;
+  if (!has_kernel(binary->activation.function)) return false;
   const core::Shape& out = value_of(program, step.outputs[0]).shape;
   const bool commutes = binary->function != BinaryFunction::sub && binary->function != BinaryFunction::div;
   const bool first = value_of(program, step.inputs[0]).shape == out;
@@ -107,9 +132,8 @@ bool is_plain_binary(const Program& program, const Step& step) {
 bool is_plain_unary(const Program& program, const Step& step) {
   const auto* unary = std::get_if<program::Unary>(&step.operation);
   if (unary == nullptr || !all_float(program, step)) return false;
-  dnnl::post_ops chain;
   return unary->activation.function != program::Function::identity &&
-         append_activation(chain, unary->activation) &&
+         has_kernel(unary->activation.function) &&
          core::element_count(value_of(program, step.outputs[0]).shape) > 0;
 }
 

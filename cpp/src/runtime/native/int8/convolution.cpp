@@ -1,12 +1,14 @@
 // Convolutions of levels on kernels of our own.
+#include "runtime/native/float32/convolution.hpp"
+
 #include <algorithm>
 #include <cstring>
 #include <string>
 
 #include "rdquant/program/evaluate.hpp"
-#include "runtime/native/float_convolution.hpp"
 #include "runtime/native/int8/int8.hpp"
 #include "runtime/native/loops.hpp"
+#include "runtime/native/rules.hpp"
 
 namespace rdquant::runtime::native {
 namespace {

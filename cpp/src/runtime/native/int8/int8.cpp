@@ -7,8 +7,9 @@
 #include <string>
 #include <utility>
 
-#include "runtime/native/float_convolution.hpp"
+#include "runtime/native/float32/convolution.hpp"
 #include "runtime/native/loops.hpp"
+#include "runtime/native/rules.hpp"
 
 namespace rdquant::runtime::native {
 

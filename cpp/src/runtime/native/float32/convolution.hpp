@@ -14,7 +14,9 @@ struct ConvolutionParts {
   bool in_place;  ///< the residual lies where the result goes
 };
 
-/// Our own kernels for blocks of block_size().
+[[nodiscard]] ConvolutionParts take_apart(const Builder& builder, const program::Step& step);
+
+/// Our kernels for the selected instruction set, whose blocks are of block_size().
 [[nodiscard]] const kernels::Kernels& float_kernels();
 
 /// nullopt where our kernels lack it.
@@ -26,14 +28,7 @@ struct ConvolutionParts {
 [[nodiscard]] kernels::PoolShape pool_shape_of(const Builder& builder, const program::Step& step,
                                                const program::Window& window);
 
-/// Lowers to a kernel of our own; false, and nothing added, where the method does not run this shape.
-bool build_native_convolution(Builder& builder, const ConvolutionParts& parts, kernels::ConvMethod method);
-
-/// Lowers a first convolution together with the maxima that are all that reads it; false, and nothing added,
-/// where there is no such pair.
-bool build_pooled_convolution(Builder& builder, const ConvolutionParts& parts);
-
-/// Lowers to Winograd's algorithm where that pays; false, and nothing added, where not.
-bool build_winograd(Builder& builder, const ConvolutionParts& parts);
+/// Whether our kernels are expected to be at least as fast as oneDNN's for a step that is a convolution.
+[[nodiscard]] bool native_convolution_is_better(const Builder& builder, const program::Step& step);
 
 }  // namespace rdquant::runtime::native

@@ -1,4 +1,4 @@
-#include "runtime/native/float_convolution.hpp"
+#include "runtime/native/float32/convolution.hpp"
 
 #include <algorithm>
 #include <cstring>
@@ -7,6 +7,7 @@
 #include "rdquant/core/error.hpp"
 #include "runtime/kernels/float32/winograd/winograd.hpp"
 #include "runtime/native/loops.hpp"
+#include "runtime/native/rules.hpp"
 
 namespace rdquant::runtime::native {
 namespace {
@@ -175,7 +176,7 @@ constexpr Index kLine = 64 / sizeof(float);  ///< floats of a cache line: no two
 
 /// True where our kernels can read the operands, of which they pack some, and have the activation.
 bool takes(const Builder& builder, const ConvolutionParts& parts) {
-  if (float_kernels().block != block_size() || builder.value(parts.y).shape.size() != 4) return false;
+  if (builder.value(parts.y).shape.size() != 4) return false;
   for (const ValueId packed : {parts.w, parts.bias, parts.slopes}) {
     if (packed != kNone && builder.value(packed).role != program::Role::constant) return false;
   }
@@ -221,100 +222,16 @@ const program::Step* only_pool_of(const Builder& builder, ValueId id) {
   return runs ? found : nullptr;
 }
 
-}  // namespace
-
-kernels::ConvShape conv_shape_of(const Builder& builder, ValueId x, ValueId w, const program::Window& window,
-                                 std::int64_t groups) {
-  const core::Shape& image = builder.value(x).shape;
-  const core::Shape& filters = builder.value(w).shape;
-  return {.n = image[0],
-          .c = image[1],
-          .h = image[2],
-          .w = image[3],
-          .k = filters[0],
-          .kh = filters[2],
-          .kw = filters[3],
-          .sh = window.strides[0],
-          .sw = window.strides[1],
-          .dh = window.dilations[0],
-          .dw = window.dilations[1],
-          .top = window.pads_begin[0],
-          .left = window.pads_begin[1],
-          .bottom = window.pads_end[0],
-          .right = window.pads_end[1],
-          .groups = groups};
+/// The step of maxima that can be taken together with a first convolution; null where there is none.
+const program::Step* pooled_step(const Builder& builder, const ConvolutionParts& parts) {
+  const core::Shape& x = builder.value(parts.x).shape;
+  if (x[1] > 4 || builder.layout(parts.x) != Layout::plain || parts.residual != kNone) return nullptr;
+  return only_pool_of(builder, parts.y);
 }
 
-kernels::PoolShape pool_shape_of(const Builder& builder, const program::Step& step,
-                                 const program::Window& window) {
-  const core::Shape& x = builder.value(step.inputs[0]).shape;
-  const core::Shape& y = builder.value(step.outputs[0]).shape;
-  return {.n = x[0],
-          .c = x[1],
-          .h = x[2],
-          .w = x[3],
-          .oh = y[2],
-          .ow = y[3],
-          .kh = window.kernel[0],
-          .kw = window.kernel[1],
-          .sh = window.strides[0],
-          .sw = window.strides[1],
-          .dh = window.dilations[0],
-          .dw = window.dilations[1],
-          .top = window.pads_begin[0],
-          .left = window.pads_begin[1],
-          .bottom = window.pads_end[0],
-          .right = window.pads_end[1]};
-}
-
-std::optional<kernels::Activation> kernel_activation(const program::Activation& activation) {
-  using From = program::Function;
-  using To = kernels::Function;
-  const auto make = [&](To f, float a = 0, float b = 0) { return kernels::Activation{f, a, b, nullptr}; };
-  switch (activation.function) {
-    case From::identity:
-      return make(To::none);
-    case From::relu:
-      return make(To::relu);
-    case From::clip:
-      return make(To::clip, activation.a, activation.b);
-    case From::leaky_relu:
-      return make(To::leaky_relu, activation.a);
-    case From::prelu:
-      return make(To::prelu);
-    case From::sigmoid:
-      return make(To::sigmoid);
-    case From::silu:
-      return make(To::silu);
-    case From::hard_swish:
-      return make(To::hard_swish);
-    case From::hard_sigmoid:
-      return make(To::hard_sigmoid, activation.a, activation.b);
-    case From::tanh:
-      return make(To::tanh);
-    case From::elu:
-      return make(To::elu, activation.a);
-    case From::gelu:
-      return make(To::gelu_erf);
-    case From::gelu_tanh:
-      return make(To::gelu_tanh);
-    case From::mish:
-      return make(To::mish);
-    default:
-      return std::nullopt;
-  }
-}
-
-const kernels::Kernels& float_kernels() {
-  // oneDNN may be capped where our own choice is not: both must mean the same blocks
-  const kernels::Kernels& chosen = kernels::kernels();
-  if (chosen.block == block_size()) return chosen;
-  return kernels::kernels(core::Isa::avx2);
-}
-
-bool build_native_convolution(Builder& builder, const ConvolutionParts& parts, kernels::ConvMethod method) {
+/// Lowers to a kernel of ours; false, and nothing added, where the method does not run this shape.
+bool build_direct(Builder& builder, const ConvolutionParts& parts, kernels::ConvMethod method) {
   const kernels::Kernels& own = float_kernels();
-  if (!takes(builder, parts)) return false;
   kernels::ConvShape shape = shape_of(builder, parts);
   // padding lanes are zeros: a last block that is not full may be taken as if it were
   if (method == kernels::ConvMethod::dense && shape.groups == 1) {
@@ -335,12 +252,10 @@ bool build_native_convolution(Builder& builder, const ConvolutionParts& parts, k
   return true;
 }
 
-bool build_pooled_convolution(Builder& builder, const ConvolutionParts& parts) {
-  const core::Shape& x = builder.value(parts.x).shape;
-  if (x.size() != 4 || x[1] > 4 || builder.layout(parts.x) != Layout::plain || parts.residual != kNone)
-    return false;
-  if (!takes(builder, parts)) return false;
-  const program::Step* step = only_pool_of(builder, parts.y);
+/// Lowers a first convolution together with the maxima that are all that reads it; false, and nothing added,
+/// where there is no such pair.
+bool build_pooled(Builder& builder, const ConvolutionParts& parts) {
+  const program::Step* step = pooled_step(builder, parts);
   if (step == nullptr) return false;
   const kernels::Kernels& own = float_kernels();
   ConvPlan plan;
@@ -354,7 +269,7 @@ bool build_pooled_convolution(Builder& builder, const ConvolutionParts& parts) {
   const int threads = builder.threads();
   const Index groups = kernels::divide(kernels::divide(plan.shape.k, own.block), plan.blocks);
   const Index scratch = kernels::divide(plan.blocks * pool.kh * pool.w * own.block, kLine) * kLine;
-  const auto packer = std::make_shared<FilterPacker>(own, plan, x[1]);
+  const auto packer = std::make_shared<FilterPacker>(own, plan, plan.shape.c);
   builder.absorb(*step);
   emit_native(
       builder, parts, Layout::plain, builder.pack(parts.w, bytes_of(plan.weights), packer),
@@ -367,8 +282,8 @@ bool build_pooled_convolution(Builder& builder, const ConvolutionParts& parts) {
   return true;
 }
 
+/// Lowers to Winograd's algorithm where that pays; false, and nothing added, where not.
 bool build_winograd(Builder& builder, const ConvolutionParts& parts) {
-  if (!takes(builder, parts)) return false;
   const kernels::ConvShape shape = shape_of(builder, parts);
   const Index tile = kernels::winograd_pays(shape);
   if (tile == 0) return false;
@@ -386,6 +301,61 @@ bool build_winograd(Builder& builder, const ConvolutionParts& parts) {
                 return WinogradConvolution{own, plan, arguments, threads, scratch};
               });
   return true;
+}
+
+kernels::ConvMethod method_of(const Builder& builder, const ConvolutionParts& parts) {
+  const std::int64_t channels = builder.value(parts.x).shape[1];
+  if (parts.convolution.groups > 1 && parts.convolution.groups == channels)
+    return kernels::ConvMethod::depthwise;
+  return channels <= 4 && builder.layout(parts.x) == Layout::plain ? kernels::ConvMethod::few_channels
+                                                                   : kernels::ConvMethod::dense;
+}
+
+bool all_float_constants(const Builder& builder, const ConvolutionParts& parts) {
+  for (const ValueId id : {parts.x, parts.w, parts.bias, parts.residual, parts.slopes}) {
+    if (id != kNone && builder.value(id).dtype != core::DType::f32) return false;
+  }
+  // filters are packed when a program is prepared
+  return builder.value(parts.w).role == program::Role::constant && builder.value(parts.y).shape.size() == 4;
+}
+
+}  // namespace
+
+ConvolutionParts take_apart(const Builder& builder, const program::Step& step) {
+  const ValueId residual = program::input(step, 3);
+  return {std::get<program::Convolution>(step.operation),
+          step.inputs[0],
+          step.inputs[1],
+          program::input(step, 2),
+          residual,
+          program::input(step, 4),
+          step.outputs[0],
+          residual != kNone && builder.placement().same_spot(residual, step.outputs[0])};
+}
+
+/// Where they were measured to be: depthwise, Winograd, a first layer with its maxima, and with AVX-512
+/// products per pixel whose results go through an exponential, which costs oneDNN more than us.
+bool native_convolution_is_better(const Builder& builder, const program::Step& step) {
+  const ConvolutionParts parts = take_apart(builder, step);
+  if (!all_float_constants(builder, parts) || !takes(builder, parts)) return false;
+  const kernels::ConvMethod method = method_of(builder, parts);
+  if (method == kernels::ConvMethod::depthwise || pooled_step(builder, parts) != nullptr ||
+      kernels::winograd_pays(shape_of(builder, parts)) != 0) {
+    return true;
+  }
+  const core::Shape& w = builder.value(parts.w).shape;
+  const program::Function f = parts.convolution.activation.function;
+  const bool exponential = f == program::Function::silu || f == program::Function::sigmoid;
+  return float_kernels().isa == core::Isa::avx512 && method == kernels::ConvMethod::dense &&
+         parts.convolution.groups == 1 && w[2] == 1 && w[3] == 1 && exponential;
+}
+
+bool build_convolution(Builder& builder, const program::Step& step) {
+  if (!std::holds_alternative<program::Convolution>(step.operation)) return false;
+  const ConvolutionParts parts = take_apart(builder, step);
+  if (!all_float_constants(builder, parts) || !takes(builder, parts)) return false;
+  return build_pooled(builder, parts) || build_winograd(builder, parts) ||
+         build_direct(builder, parts, method_of(builder, parts));
 }
 
 }  // namespace rdquant::runtime::native

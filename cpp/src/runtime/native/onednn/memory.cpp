@@ -1,14 +1,20 @@
-#include "runtime/native/memory.hpp"
+#include "runtime/native/onednn/memory.hpp"
 
 #include <algorithm>
-#include <string>
+#include <utility>
 
 #include "rdquant/core/cpu.hpp"
 
-namespace rdquant::runtime::native {
+namespace rdquant::runtime::native::onednn {
 namespace {
 
 using dnnl::memory;
+
+/// An argument of a primitive (DNNL_ARG_…).
+struct Argument {
+  int index = 0;
+  memory::desc desc;
+};
 
 const dnnl::stream& stream() {
   static const dnnl::stream instance(engine());  // of a processor: holds no state, usable from all threads
@@ -29,9 +35,11 @@ class BoundPrimitive final : public Bound {
                             "set a memory's address");
   }
   void run() override {
-    dnnl::error::wrap_c_api(
-        dnnl_primitive_execute(primitive_, stream_, static_cast<int>(arguments_.size()), arguments_.data()),
-        "run a primitive");
+    guarded([&] {
+      dnnl::error::wrap_c_api(
+          dnnl_primitive_execute(primitive_, stream_, static_cast<int>(arguments_.size()), arguments_.data()),
+          "run a primitive");
+    });
   }
 
  private:
@@ -46,9 +54,10 @@ class PrimitiveKernel final : public Kernel {
   PrimitiveKernel(dnnl::primitive primitive, std::vector<Argument> arguments, std::string name)
       : primitive_(std::move(primitive)), arguments_(std::move(arguments)), name_(std::move(name)) {}
   [[nodiscard]] std::unique_ptr<Bound> bind() const override {
-    return std::make_unique<BoundPrimitive>(primitive_, arguments_);
+    return guarded([&] { return std::make_unique<BoundPrimitive>(primitive_, arguments_); });
   }
   [[nodiscard]] std::string name() const override { return name_; }
+  [[nodiscard]] Supplier supplier() const override { return Supplier::onednn; }
 
  private:
   dnnl::primitive primitive_;
@@ -63,11 +72,13 @@ class ReorderPacker final : public Packer {
         to_(std::move(to)),
         reorder_(dnnl::reorder::primitive_desc(engine(), from_, engine(), to_)) {}
   void pack(const void* from, void* to) const override {
-    // a reorder does not write to what it reads
-    memory source(from_, engine(), const_cast<void*>(from));
-    memory target(to_, engine(), to);
-    dnnl::stream queue = stream();
-    reorder_.execute(queue, source, target);
+    guarded([&] {
+      // a reorder does not write to what it reads
+      memory source(from_, engine(), const_cast<void*>(from));
+      memory target(to_, engine(), to);
+      dnnl::stream queue = stream();
+      reorder_.execute(queue, source, target);
+    });
   }
 
  private:
@@ -77,21 +88,14 @@ class ReorderPacker final : public Packer {
 
 }  // namespace
 
-std::int64_t block_size() {
-  static const std::int64_t size = [] {
+const dnnl::engine& engine() {
+  static const dnnl::engine instance = [] {
     const core::Isa isa = core::selected_isa();
     // fails where somebody in this process has used oneDNN already; then its own choice stands
     if (isa == core::Isa::avx2) dnnl_set_max_cpu_isa(dnnl_cpu_isa_avx2);
     if (isa == core::Isa::baseline) dnnl_set_max_cpu_isa(dnnl_cpu_isa_sse41);
-    const auto chosen = static_cast<unsigned>(dnnl::get_effective_cpu_isa());
-    const auto wide = static_cast<unsigned>(dnnl::cpu_isa::avx512_core);
-    return (chosen & wide) == wide ? std::int64_t{16} : std::int64_t{8};
+    return dnnl::engine(dnnl::engine::kind::cpu, 0);
   }();
-  return size;
-}
-
-const dnnl::engine& engine() {
-  static const dnnl::engine instance(dnnl::engine::kind::cpu, 0);
   return instance;
 }
 
@@ -108,18 +112,32 @@ memory::desc describe(std::span<const std::int64_t> shape, Layout layout) {
   return {memory::dims(shape.begin(), shape.end()), memory::data_type::f32, tag};
 }
 
-std::shared_ptr<const Kernel> make_kernel(const dnnl::primitive& primitive, std::vector<Argument> arguments,
-                                          std::string name) {
-  return std::make_shared<PrimitiveKernel>(primitive, std::move(arguments), std::move(name));
+dnnl::primitive_attr attributes() {
+  dnnl::primitive_attr result;
+  result.set_scratchpad_mode(dnnl::scratchpad_mode::user);
+  return result;
 }
 
-std::shared_ptr<const Kernel> make_reorder(const memory::desc& from, const memory::desc& to) {
-  const dnnl::reorder::primitive_desc desc(engine(), from, engine(), to);
-  return make_kernel(dnnl::reorder(desc), {{DNNL_ARG_FROM, from}, {DNNL_ARG_TO, to}}, desc.impl_info_str());
+void emit(Builder& builder, const dnnl::primitive_desc_base& desc, const dnnl::primitive& primitive,
+          const std::vector<Operand>& operands, Layout made) {
+  std::vector<Argument> arguments;
+  std::vector<Place> places;
+  for (const Operand& operand : operands) {
+    arguments.push_back({operand.index, operand.desc});
+    places.push_back(operand.place);
+  }
+  const memory::desc scratchpad = desc.scratchpad_desc();
+  if (scratchpad.get_size() != 0) {
+    arguments.push_back({DNNL_ARG_SCRATCHPAD, scratchpad});
+    places.push_back(builder.scratch(scratchpad.get_size()));
+  }
+  builder.emit(std::make_shared<PrimitiveKernel>(primitive, std::move(arguments), desc.impl_info_str()),
+               std::move(places), made);
 }
 
-std::shared_ptr<const Packer> make_packer(const memory::desc& from, const memory::desc& to) {
-  return std::make_shared<ReorderPacker>(from, to);
+Place pack(Builder& builder, program::ValueId id, const memory::desc& from, const memory::desc& to) {
+  if (from == to) return builder.read(id, Layout::plain);
+  return builder.pack(id, to.get_size(), std::make_shared<ReorderPacker>(from, to));
 }
 
 bool append_activation(dnnl::post_ops& chain, const program::Activation& activation) {
@@ -170,4 +188,4 @@ bool append_activation(dnnl::post_ops& chain, const program::Activation& activat
   }
 }
 
-}  // namespace rdquant::runtime::native
+}  // namespace rdquant::runtime::native::onednn

@@ -1,6 +1,7 @@
-#include "runtime/native/builder.hpp"
+#include "runtime/native/onednn/memory.hpp"
+#include "runtime/native/onednn/rules.hpp"
 
-namespace rdquant::runtime::native {
+namespace rdquant::runtime::native::onednn {
 namespace {
 
 using program::Step;
@@ -14,11 +15,11 @@ void emit_pool(Builder& builder, ValueId from, ValueId to, const core::Shape& ma
   const Primitive::primitive_desc desc(engine(), dnnl::prop_kind::forward_inference, algorithm,
                                        describe(builder.value(from).shape, layout), describe(made, layout),
                                        window.strides, window.kernel, dilations, window.pads_begin,
-                                       window.pads_end, Builder::attributes());
-  builder.emit(desc, Primitive(desc),
-               {{DNNL_ARG_SRC, desc.src_desc(), builder.read(from, layout)},
-                {DNNL_ARG_DST, desc.dst_desc(), builder.write(to, layout)}},
-               layout);
+                                       window.pads_end, attributes());
+  emit(builder, desc, Primitive(desc),
+       {{DNNL_ARG_SRC, desc.src_desc(), builder.read(from, layout)},
+        {DNNL_ARG_DST, desc.dst_desc(), builder.write(to, layout)}},
+       layout);
 }
 
 }  // namespace
@@ -51,4 +52,4 @@ bool build_mean(Builder& builder, const Step& step) {
   return true;
 }
 
-}  // namespace rdquant::runtime::native
+}  // namespace rdquant::runtime::native::onednn

@@ -1,13 +1,16 @@
+#include "runtime/native/float32/convolution.hpp"
+
 #include <algorithm>
 #include <array>
-#include <cstdlib>
+#include <optional>
 #include <string>
-#include <string_view>
+#include <utility>
 
-#include "rdquant/core/error.hpp"
-#include "runtime/native/float_convolution.hpp"
+#include "runtime/native/onednn/memory.hpp"
+#include "runtime/native/onednn/rules.hpp"
+#include "runtime/native/rules.hpp"
 
-namespace rdquant::runtime::native {
+namespace rdquant::runtime::native::onednn {
 namespace {
 
 using dnnl::memory;
@@ -40,18 +43,6 @@ memory::dims less_one(const std::vector<std::int64_t>& dilations) {
 }
 
 using Parts = ConvolutionParts;
-
-Parts take_apart(const Builder& builder, const Step& step) {
-  const ValueId residual = program::input(step, 3);
-  return {std::get<Convolution>(step.operation),
-          step.inputs[0],
-          step.inputs[1],
-          program::input(step, 2),
-          residual,
-          program::input(step, 4),
-          step.outputs[0],
-          residual != kNone && builder.placement().same_spot(residual, step.outputs[0])};
-}
 
 struct Candidate {
   Layout from, to;
@@ -93,17 +84,17 @@ std::optional<Candidate> make(const Builder& builder, const Parts& parts, Layout
   dnnl::post_ops chain;
   std::array<int, 2> where{};
   if (!chain_of(builder, parts, to, chain, where)) return std::nullopt;
-  auto attributes = Builder::attributes();
-  attributes.set_post_ops(chain);
+  auto attr = attributes();
+  attr.set_post_ops(chain);
   const auto weights = weights_desc(builder.value(parts.w).shape, parts.convolution.groups, true);
   const memory::desc bias =
       parts.bias == kNone ? memory::desc() : describe_plain(builder.value(parts.bias).shape);
   auto desc = try_make([&] {
-    return Primitive::primitive_desc(
-        engine(), dnnl::prop_kind::forward_inference, dnnl::algorithm::convolution_direct,
-        describe(builder.value(parts.x).shape, from), weights, bias,
-        describe(builder.value(parts.y).shape, to), window.strides, less_one(window.dilations),
-        window.pads_begin, window.pads_end, attributes);
+    return Primitive::primitive_desc(engine(), dnnl::prop_kind::forward_inference,
+                                     dnnl::algorithm::convolution_direct,
+                                     describe(builder.value(parts.x).shape, from), weights, bias,
+                                     describe(builder.value(parts.y).shape, to), window.strides,
+                                     less_one(window.dilations), window.pads_begin, window.pads_end, attr);
   });
   if (!desc) return std::nullopt;
   return Candidate{from, to, std::move(*desc)};
@@ -133,37 +124,6 @@ std::optional<Candidate> choose(const Builder& builder, const Parts& parts) {
   return best;
 }
 
-/// What RDQUANT_KERNELS says: own kernels wherever they can, oneDNN's wherever it can, or the better by rule.
-enum class Preference { automatic, native, onednn };
-Preference preference() {
-  const char* text = std::getenv("RDQUANT_KERNELS");
-  const std::string_view name = text == nullptr ? "auto" : text;
-  if (name == "auto" || name.empty()) return Preference::automatic;
-  if (name == "native") return Preference::native;
-  if (name == "onednn") return Preference::onednn;
-  throw core::InvalidArgument("RDQUANT_KERNELS is '" + std::string(name) +
-                              "'; allowed are auto, native, onednn");
-}
-
-kernels::ConvMethod method_of(const Builder& builder, const Parts& parts) {
-  const std::int64_t channels = builder.value(parts.x).shape[1];
-  if (parts.convolution.groups > 1 && parts.convolution.groups == channels)
-    return kernels::ConvMethod::depthwise;
-  return channels <= 4 && builder.layout(parts.x) == Layout::plain ? kernels::ConvMethod::few_channels
-                                                                   : kernels::ConvMethod::dense;
-}
-
-/// Where our kernels were measured to be as fast as oneDNN's or faster: depthwise, and with AVX-512 products
-/// per pixel whose results go through an exponential, which costs oneDNN more than us.
-bool native_is_better(const Builder& builder, const Parts& parts, kernels::ConvMethod method) {
-  if (method == kernels::ConvMethod::depthwise) return true;
-  const core::Shape& w = builder.value(parts.w).shape;
-  const program::Function f = parts.convolution.activation.function;
-  const bool exponential = f == program::Function::silu || f == program::Function::sigmoid;
-  return float_kernels().isa == core::Isa::avx512 && method == kernels::ConvMethod::dense &&
-         parts.convolution.groups == 1 && w[2] == 1 && w[3] == 1 && exponential;
-}
-
 }  // namespace
 
 bool build_convolution(Builder& builder, const Step& step) {
@@ -174,33 +134,22 @@ bool build_convolution(Builder& builder, const Step& step) {
   };
   if (!std::ranges::all_of(std::array{parts.x, parts.w, parts.bias, parts.residual, parts.slopes}, is_float))
     return false;
-  // Weights are packed when a program is prepared: those computed on the way go to the plain loops.
+  // weights are packed when a program is prepared: those computed on the way go to other suppliers
   if (builder.value(parts.w).role != program::Role::constant) return false;
-  const Preference wish = preference();
-  if (builder.value(parts.x).shape.size() == 4 && wish != Preference::onednn) {
-    if (build_pooled_convolution(builder, parts) || build_winograd(builder, parts)) return true;
-    const kernels::ConvMethod method = method_of(builder, parts);
-    if ((wish == Preference::native || native_is_better(builder, parts, method)) &&
-        build_native_convolution(builder, parts, method))
-      return true;
-  }
   const std::optional<Candidate> chosen = choose(builder, parts);
   if (!chosen) return false;
   const bool slow = rank_of(chosen->desc.impl_info_str()) > 0;  // plain loops, or one image row at a time
-  if (slow && wish == Preference::automatic && builder.value(parts.x).shape.size() == 4 &&
-      build_native_convolution(builder, parts, method_of(builder, parts))) {
-    return true;
-  }
+  if (slow && native::build_convolution(builder, step)) return true;
   const auto& desc = chosen->desc;
   dnnl::post_ops chain;
   std::array<int, 2> where{};
   chain_of(builder, parts, chosen->to, chain, where);
 
-  std::vector<Builder::Operand> operands = {
+  std::vector<Operand> operands = {
       {DNNL_ARG_SRC, desc.src_desc(), builder.read(parts.x, chosen->from)},
       {DNNL_ARG_WEIGHTS, desc.weights_desc(),
-       builder.pack(parts.w, weights_desc(builder.value(parts.w).shape, parts.convolution.groups, false),
-                    desc.weights_desc())}};
+       pack(builder, parts.w, weights_desc(builder.value(parts.w).shape, parts.convolution.groups, false),
+            desc.weights_desc())}};
   if (parts.bias != kNone) {
     operands.push_back({DNNL_ARG_BIAS, desc.bias_desc(), builder.read(parts.bias, Layout::plain)});
   }
@@ -214,8 +163,8 @@ bool build_convolution(Builder& builder, const Step& step) {
                         builder.read(parts.slopes, Layout::plain)});
   }
   operands.push_back({DNNL_ARG_DST, desc.dst_desc(), builder.write(parts.y, chosen->to)});
-  builder.emit(desc, Primitive(desc), operands, chosen->to);
+  emit(builder, desc, Primitive(desc), operands, chosen->to);
   return true;
 }
 
-}  // namespace rdquant::runtime::native
+}  // namespace rdquant::runtime::native::onednn

@@ -1,10 +1,9 @@
 #include <algorithm>
 
-#include "runtime/native/builder.hpp"
-#include "runtime/native/float_convolution.hpp"
-#include "runtime/native/loops.hpp"
+#include "runtime/native/onednn/memory.hpp"
+#include "runtime/native/onednn/rules.hpp"
 
-namespace rdquant::runtime::native {
+namespace rdquant::runtime::native::onednn {
 namespace {
 
 using core::Shape;
@@ -36,32 +35,11 @@ Shape aligned(const Shape& shape, std::size_t axes) {
   return result;
 }
 
-/// Functions that our kernels know; not where padding lanes would have to be cleared behind them.
-bool native_unary(Builder& builder, const Step& step, Layout layout) {
-  const auto activation = kernel_activation(std::get<program::Unary>(step.operation).activation);
-  const Shape& shape = builder.value(step.outputs[0]).shape;
-  if (!activation || (layout == Layout::blocked && shape[1] % block_size() != 0)) return false;
-  constexpr std::int64_t kPiece = 1024;
-  const kernels::Kernels& own = float_kernels();
-  builder.emit(
-      make_native("unary " + std::string(core::isa_name(own.isa)), 2,
-                  [&own, f = *activation, n = core::element_count(shape),
-                   threads = builder.threads()](void* const* operands) {
-                    share((n + kPiece - 1) / kPiece, 4, threads, [&](std::int64_t begin, std::int64_t end) {
-                      own.unary(f, static_cast<const float*>(operands[0]), static_cast<float*>(operands[1]),
-                                begin * kPiece, std::min(n, end * kPiece));
-                    });
-                  }),
-      {builder.read(step.inputs[0], layout), builder.write(step.outputs[0], layout)}, layout);
-  return true;
-}
-
 }  // namespace
 
 bool build_unary(Builder& builder, const Step& step) {
   if (!is_plain_unary(builder.program(), step)) return false;
   const Layout layout = builder.layout(step.outputs[0]);
-  if (native_unary(builder, step, layout)) return true;
   dnnl::post_ops chain;
   append_activation(chain, std::get<program::Unary>(step.operation).activation);
   dnnl::algorithm algorithm{};
@@ -71,11 +49,11 @@ bool build_unary(Builder& builder, const Step& step) {
   const auto memory = describe(builder.value(step.outputs[0]).shape, layout);
   using Primitive = dnnl::eltwise_forward;
   const Primitive::primitive_desc desc(engine(), dnnl::prop_kind::forward_inference, algorithm, memory,
-                                       memory, a, b, Builder::attributes());
-  builder.emit(desc, Primitive(desc),
-               {{DNNL_ARG_SRC, memory, builder.read(step.inputs[0], layout)},
-                {DNNL_ARG_DST, memory, builder.write(step.outputs[0], layout)}},
-               layout);
+                                       memory, a, b, attributes());
+  emit(builder, desc, Primitive(desc),
+       {{DNNL_ARG_SRC, memory, builder.read(step.inputs[0], layout)},
+        {DNNL_ARG_DST, memory, builder.write(step.outputs[0], layout)}},
+       layout);
   return true;
 }
 
@@ -94,22 +72,22 @@ bool build_binary(Builder& builder, const Step& step) {
     std::swap(first, second);  // the one that has the result's shape, and shares its memory, comes first
   }
   const Shape other = aligned(builder.value(second).shape, shape.size());
-  auto attributes = Builder::attributes();
+  auto attr = attributes();
   dnnl::post_ops chain;
   append_activation(chain, binary.activation);
-  attributes.set_post_ops(chain);
+  attr.set_post_ops(chain);
   using Primitive = dnnl::binary;
   const auto desc = try_make([&] {
     return Primitive::primitive_desc(engine(), algorithm_of(binary.function), describe(shape, layout),
-                                     describe(other, layout), describe(shape, layout), attributes);
+                                     describe(other, layout), describe(shape, layout), attr);
   });
   if (!desc) return false;
-  builder.emit(*desc, Primitive(*desc),
-               {{DNNL_ARG_SRC_0, desc->src0_desc(), builder.read(first, layout)},
-                {DNNL_ARG_SRC_1, desc->src1_desc(), builder.read_as(second, other, layout)},
-                {DNNL_ARG_DST, desc->dst_desc(), builder.write(out, layout)}},
-               layout);
+  emit(builder, *desc, Primitive(*desc),
+       {{DNNL_ARG_SRC_0, desc->src0_desc(), builder.read(first, layout)},
+        {DNNL_ARG_SRC_1, desc->src1_desc(), builder.read_as(second, other, layout)},
+        {DNNL_ARG_DST, desc->dst_desc(), builder.write(out, layout)}},
+       layout);
   return true;
 }
 
-}  // namespace rdquant::runtime::native
+}  // namespace rdquant::runtime::native::onednn

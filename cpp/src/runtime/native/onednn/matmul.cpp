@@ -1,8 +1,9 @@
 #include <algorithm>
 
-#include "runtime/native/builder.hpp"
+#include "runtime/native/onednn/memory.hpp"
+#include "runtime/native/onednn/rules.hpp"
 
-namespace rdquant::runtime::native {
+namespace rdquant::runtime::native::onednn {
 namespace {
 
 using core::Shape;
@@ -78,29 +79,29 @@ bool build_matmul(Builder& builder, const Step& step) {
   const Shape& shape = builder.value(step.outputs[0]).shape;
   const auto chain = chain_of(builder, step);
   if (!chain) return false;
-  auto attributes = Builder::attributes();
-  attributes.set_post_ops(chain->entries);
+  auto attr = attributes();
+  attr.set_post_ops(chain->entries);
   const auto left = operand(builder.value(a).shape, shape.size(), matmul.transpose_a);
   const auto right = operand(builder.value(b).shape, shape.size(), matmul.transpose_b);
   // a constant matrix may take the primitive's own layout
   const bool packs = builder.value(b).role == Role::constant && builder.value(b).shape.size() == 2;
   const memory::desc any(right.get_dims(), memory::data_type::f32, memory::format_tag::any);
   const auto desc = try_make([&] {
-    return Primitive::primitive_desc(engine(), left, packs ? any : right, describe_plain(shape), attributes);
+    return Primitive::primitive_desc(engine(), left, packs ? any : right, describe_plain(shape), attr);
   });
   if (!desc) return false;
-  std::vector<Builder::Operand> operands = {
+  std::vector<Operand> operands = {
       {DNNL_ARG_SRC, left, builder.read(a, Layout::plain)},
       {DNNL_ARG_WEIGHTS, desc->weights_desc(),
-       packs ? builder.pack(b, right, desc->weights_desc()) : builder.read(b, Layout::plain)}};
+       packs ? pack(builder, b, right, desc->weights_desc()) : builder.read(b, Layout::plain)}};
   for (const auto& [entry, id] : chain->added) {
     operands.push_back({DNNL_ARG_ATTR_MULTIPLE_POST_OP(entry) | DNNL_ARG_SRC_1,
                         describe_plain(aligned(builder.value(id).shape, shape.size())),
                         builder.read(id, Layout::plain)});
   }
   operands.push_back({DNNL_ARG_DST, desc->dst_desc(), builder.write(step.outputs[0], Layout::plain)});
-  builder.emit(*desc, Primitive(*desc), operands, Layout::plain);
+  emit(builder, *desc, Primitive(*desc), operands, Layout::plain);
   return true;
 }
 
-}  // namespace rdquant::runtime::native
+}  // namespace rdquant::runtime::native::onednn

@@ -1,10 +1,10 @@
 #include <algorithm>
 #include <array>
 
-#include "runtime/native/float_convolution.hpp"
-#include "runtime/native/loops.hpp"
+#include "runtime/native/onednn/memory.hpp"
+#include "runtime/native/onednn/rules.hpp"
 
-namespace rdquant::runtime::native {
+namespace rdquant::runtime::native::onednn {
 namespace {
 
 using program::kNone;
@@ -34,16 +34,15 @@ bool layer(Builder& builder, const Step& step, const program::LayerNormalization
   using Primitive = dnnl::layer_normalization_forward;
   const auto desc = try_make([&] {
     return Primitive::primitive_desc(engine(), dnnl::prop_kind::forward_inference, memory, memory,
-                                     norm.epsilon, flags, Builder::attributes());
+                                     norm.epsilon, flags, attributes());
   });
   if (!desc) return false;
   const auto vector = describe_plain(core::Shape{shape.back()});
-  std::vector<Builder::Operand> operands = {
-      {DNNL_ARG_SRC, memory, builder.read(step.inputs[0], Layout::plain)}};
+  std::vector<Operand> operands = {{DNNL_ARG_SRC, memory, builder.read(step.inputs[0], Layout::plain)}};
   if (scale != kNone) operands.push_back({DNNL_ARG_SCALE, vector, builder.read(scale, Layout::plain)});
   if (bias != kNone) operands.push_back({DNNL_ARG_SHIFT, vector, builder.read(bias, Layout::plain)});
   operands.push_back({DNNL_ARG_DST, memory, builder.write(step.outputs[0], Layout::plain)});
-  builder.emit(*desc, Primitive(*desc), operands, Layout::plain);
+  emit(builder, *desc, Primitive(*desc), operands, Layout::plain);
   return true;
 }
 
@@ -54,8 +53,8 @@ bool batch(Builder& builder, const Step& step, const program::BatchNormalization
   const Layout layout = builder.layout(y);
   dnnl::post_ops chain;
   if (!append_activation(chain, norm.activation)) return false;
-  auto attributes = Builder::attributes();
-  attributes.set_post_ops(chain);
+  auto attr = attributes();
+  attr.set_post_ops(chain);
   using dnnl::normalization_flags;
   const auto flags =
       normalization_flags::use_global_stats | normalization_flags::use_scale | normalization_flags::use_shift;
@@ -63,21 +62,21 @@ bool batch(Builder& builder, const Step& step, const program::BatchNormalization
   using Primitive = dnnl::batch_normalization_forward;
   const auto desc = try_make([&] {
     return Primitive::primitive_desc(engine(), dnnl::prop_kind::forward_inference, memory, memory,
-                                     norm.epsilon, flags, attributes);
+                                     norm.epsilon, flags, attr);
   });
   if (!desc) return false;
   const auto vector = describe_plain(core::Shape{shape[1]});
   const auto constant = [&](int index, std::size_t i) {
-    return Builder::Operand{index, vector, builder.read(step.inputs[i], Layout::plain)};
+    return Operand{index, vector, builder.read(step.inputs[i], Layout::plain)};
   };
-  builder.emit(*desc, Primitive(*desc),
-               {{DNNL_ARG_SRC, memory, builder.read(step.inputs[0], layout)},
-                constant(DNNL_ARG_SCALE, 1),
-                constant(DNNL_ARG_SHIFT, 2),
-                constant(DNNL_ARG_MEAN, 3),
-                constant(DNNL_ARG_VARIANCE, 4),
-                {DNNL_ARG_DST, memory, builder.write(y, layout)}},
-               layout);
+  emit(builder, *desc, Primitive(*desc),
+       {{DNNL_ARG_SRC, memory, builder.read(step.inputs[0], layout)},
+        constant(DNNL_ARG_SCALE, 1),
+        constant(DNNL_ARG_SHIFT, 2),
+        constant(DNNL_ARG_MEAN, 3),
+        constant(DNNL_ARG_VARIANCE, 4),
+        {DNNL_ARG_DST, memory, builder.write(y, layout)}},
+       layout);
   return true;
 }
 
@@ -90,48 +89,13 @@ bool local_response(Builder& builder, const Step& step, const program::LocalResp
   const auto desc = try_make([&] {
     return Primitive::primitive_desc(engine(), dnnl::prop_kind::forward_inference,
                                      dnnl::algorithm::lrn_across_channels, memory, memory, norm.size,
-                                     norm.alpha, norm.beta, norm.bias, Builder::attributes());
+                                     norm.alpha, norm.beta, norm.bias, attributes());
   });
   if (!desc) return false;
-  builder.emit(*desc, Primitive(*desc),
-               {{DNNL_ARG_SRC, memory, builder.read(step.inputs[0], layout)},
-                {DNNL_ARG_DST, memory, builder.write(step.outputs[0], layout)}},
-               layout);
-  return true;
-}
-
-/// Softmax over an axis with others behind it, which oneDNN has plain loops for only: columns side by side.
-struct ColumnSoftmax {
-  const kernels::Kernels& kernels;
-  std::int64_t outer, length, inner;
-  int threads;
-
-  static constexpr std::int64_t kColumns = 256;
-
-  void operator()(void* const* operands) const {
-    const auto* x = static_cast<const float*>(operands[0]);
-    auto* y = static_cast<float*>(operands[1]);
-    const std::int64_t pieces = (inner + kColumns - 1) / kColumns;
-    share(outer * pieces, 4, threads, [&](std::int64_t begin, std::int64_t end) {
-      for (std::int64_t i = begin; i < end; ++i) {
-        const std::int64_t at = i / pieces * length * inner, first = i % pieces * kColumns;
-        kernels.softmax_columns(x + at, y + at, length, inner, first, std::min(inner, first + kColumns));
-      }
-    });
-  }
-};
-
-bool column_softmax(Builder& builder, const Step& step, const program::Softmax& softmax) {
-  const auto& shape = builder.value(step.inputs[0]).shape;
-  const auto axis = static_cast<std::ptrdiff_t>(softmax.axis);
-  const std::int64_t inner = core::element_count({shape.begin() + axis + 1, shape.end()});
-  if (softmax.logarithm || inner < 16) return false;
-  const std::int64_t outer = core::element_count({shape.begin(), shape.begin() + axis});
-  const ColumnSoftmax work{float_kernels(), outer, shape[static_cast<std::size_t>(axis)], inner,
-                           builder.threads()};
-  builder.emit(make_native("columns " + std::string(core::isa_name(float_kernels().isa)), 2, work),
-               {builder.read(step.inputs[0], Layout::plain), builder.write(step.outputs[0], Layout::plain)},
-               Layout::plain);
+  emit(builder, *desc, Primitive(*desc),
+       {{DNNL_ARG_SRC, memory, builder.read(step.inputs[0], layout)},
+        {DNNL_ARG_DST, memory, builder.write(step.outputs[0], layout)}},
+       layout);
   return true;
 }
 
@@ -140,20 +104,19 @@ bool column_softmax(Builder& builder, const Step& step, const program::Softmax& 
 bool build_softmax(Builder& builder, const Step& step) {
   const auto* softmax = std::get_if<program::Softmax>(&step.operation);
   if (softmax == nullptr || !is_float(builder, step)) return false;
-  if (column_softmax(builder, step, *softmax)) return true;
   const auto memory = describe_plain(builder.value(step.inputs[0]).shape);
   using Primitive = dnnl::softmax_forward;
   const auto desc = try_make([&] {
     return Primitive::primitive_desc(
         engine(), dnnl::prop_kind::forward_inference,
         softmax->logarithm ? dnnl::algorithm::softmax_log : dnnl::algorithm::softmax_accurate, memory, memory,
-        static_cast<int>(softmax->axis), Builder::attributes());
+        static_cast<int>(softmax->axis), attributes());
   });
   if (!desc) return false;
-  builder.emit(*desc, Primitive(*desc),
-               {{DNNL_ARG_SRC, memory, builder.read(step.inputs[0], Layout::plain)},
-                {DNNL_ARG_DST, memory, builder.write(step.outputs[0], Layout::plain)}},
-               Layout::plain);
+  emit(builder, *desc, Primitive(*desc),
+       {{DNNL_ARG_SRC, memory, builder.read(step.inputs[0], Layout::plain)},
+        {DNNL_ARG_DST, memory, builder.write(step.outputs[0], Layout::plain)}},
+       Layout::plain);
   return true;
 }
 
@@ -168,4 +131,4 @@ bool build_normalization(Builder& builder, const Step& step) {
   return false;
 }
 
-}  // namespace rdquant::runtime::native
+}  // namespace rdquant::runtime::native::onednn

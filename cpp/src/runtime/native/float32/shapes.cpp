@@ -1,0 +1,92 @@
+// What our float32 kernels are told of steps.
+#include "runtime/native/float32/convolution.hpp"
+
+namespace rdquant::runtime::native {
+
+using program::ValueId;
+
+const kernels::Kernels& float_kernels() { return kernels::kernels(); }
+
+kernels::ConvShape conv_shape_of(const Builder& builder, ValueId x, ValueId w, const program::Window& window,
+                                 std::int64_t groups) {
+  const core::Shape& image = builder.value(x).shape;
+  const core::Shape& filters = builder.value(w).shape;
+  return {.n = image[0],
+          .c = image[1],
+          .h = image[2],
+          .w = image[3],
+          .k = filters[0],
+          .kh = filters[2],
+          .kw = filters[3],
+          .sh = window.strides[0],
+          .sw = window.strides[1],
+          .dh = window.dilations[0],
+          .dw = window.dilations[1],
+          .top = window.pads_begin[0],
+          .left = window.pads_begin[1],
+          .bottom = window.pads_end[0],
+          .right = window.pads_end[1],
+          .groups = groups};
+}
+
+kernels::PoolShape pool_shape_of(const Builder& builder, const program::Step& step,
+                                 const program::Window& window) {
+  const core::Shape& x = builder.value(step.inputs[0]).shape;
+  const core::Shape& y = builder.value(step.outputs[0]).shape;
+  return {.n = x[0],
+          .c = x[1],
+          .h = x[2],
+          .w = x[3],
+          .oh = y[2],
+          .ow = y[3],
+          .kh = window.kernel[0],
+          .kw = window.kernel[1],
+          .sh = window.strides[0],
+          .sw = window.strides[1],
+          .dh = window.dilations[0],
+          .dw = window.dilations[1],
+          .top = window.pads_begin[0],
+          .left = window.pads_begin[1],
+          .bottom = window.pads_end[0],
+          .right = window.pads_end[1]};
+}
+
+std::optional<kernels::Activation> kernel_activation(const program::Activation& activation) {
+  using From = program::Function;
+  using To = kernels::Function;
+  const auto make = [&](To f, float a = 0, float b = 0) { return kernels::Activation{f, a, b, nullptr}; };
+  switch (activation.function) {
+    case From::identity:
+      return make(To::none);
+    case From::relu:
+      return make(To::relu);
+    case From::clip:
+      return make(To::clip, activation.a, activation.b);
+    case From::leaky_relu:
+      return make(To::leaky_relu, activation.a);
+    case From::prelu:
+      return make(To::prelu);
+    case From::sigmoid:
+      return make(To::sigmoid);
+    case From::silu:
+      return make(To::silu);
+    case From::hard_swish:
+      return make(To::hard_swish);
+    case From::hard_sigmoid:
+      return make(To::hard_sigmoid, activation.a, activation.b);
+    case From::tanh:
+      return make(To::tanh);
+    case From::elu:
+      return make(To::elu, activation.a);
+    case From::gelu:
+      return make(To::gelu_erf);
+    case From::gelu_tanh:
+      return make(To::gelu_tanh);
+    case From::mish:
+      return make(To::mish);
+    default:
+      return std::nullopt;
+  }
+}
+
+}  // namespace rdquant::runtime::native

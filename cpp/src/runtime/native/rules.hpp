@@ -1,0 +1,16 @@
+#pragma once
+
+#include "runtime/native/builder.hpp"
+
+/// The rules of our own kernels: each adds what computes `step`, or returns false and adds nothing.
+namespace rdquant::runtime::native {
+
+bool build_int8_convolution(Builder& builder, const program::Step& step);
+bool build_int8(Builder& builder, const program::Step& step);
+bool build_convolution(Builder& builder, const program::Step& step);
+bool build_unary(Builder& builder, const program::Step& step);
+bool build_softmax(Builder& builder, const program::Step& step);
+bool build_resize(Builder& builder, const program::Step& step);
+bool build_movement(Builder& builder, const program::Step& step);
+
+}  // namespace rdquant::runtime::native
