@@ -1,16 +1,22 @@
-"""The codebase as a test subject: an arrow of dependency that the tables do not draw does not exist."""
+"""The codebase as a test subject: an arrow of dependency that the tables do not draw does not exist.
+
+One test a rule, which lists all that break it.
+"""
 
 from __future__ import annotations
 
 import ast
 import re
 import types
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from fnmatch import fnmatch
 from functools import cache
 from pathlib import Path
 
 import pytest
 
+import cpp_functions
 import rdquant
 from rdquant import _core
 
@@ -62,20 +68,38 @@ PYTHON_PARTS = {
 # A module that is run belongs to a part without being in its package.
 PRIVATE = {"__main__": "cli"}
 ISA_SUFFIXES = ("_avx2", "_avx512", "_avx512vpopcntdq", "_avx512vnni", "_avx512vbmi")
-MAX_FILE_LINES, MAX_FUNCTION_LINES = 400, 60
+MAX_FILE_LINES, MAX_FUNCTION_LINES, MAX_FOLDER_FILES = 400, 60, 25
 
 CPP_SOURCES = sorted(p for p in CPP.rglob("*") if p.suffix in (".cpp", ".hpp", ".inl"))
+CPP_TESTS = sorted(p for p in (ROOT / "tests" / "cpp").iterdir() if p.suffix in (".cpp", ".hpp"))
 MODULES = sorted(PACKAGE.rglob("*.py"))
 PYTHON_FILES = MODULES + [p for d in ("tests", "benchmarks") for p in sorted((ROOT / d).rglob("*.py"))]
 
 
-def names(paths: list[Path]) -> list[str]:
-    return [p.relative_to(ROOT).as_posix() for p in paths]
+def refuse(offenders: Iterable[str]) -> None:
+    """Fails with all of them, one a line."""
+    found = list(offenders)
+    assert not found, "\n".join([f"{len(found)} offenders:", *found])
+
+
+def name(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+@cache
+def read(path: Path) -> str:
+    return path.read_text(encoding="utf-8")
+
+
+@cache
+def code(path: Path) -> str:
+    """C++ without comments and literals."""
+    return cpp_functions.code_only(read(path), directives=True)
 
 
 @cache
 def tree(path: Path) -> ast.Module:
-    return ast.parse(path.read_text(encoding="utf-8"))
+    return ast.parse(read(path))
 
 
 @pytest.mark.parametrize("table", [CPP_PARTS, PYTHON_PARTS], ids=["C++", "Python"])
@@ -88,7 +112,7 @@ def test_the_drawing_has_one_direction(table: dict[str, str]) -> None:
 
 def includes(path: Path) -> list[tuple[str, str]]:
     """(bracket, name) of every #include."""
-    return re.findall(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]', path.read_text(encoding="utf-8"), re.MULTILINE)
+    return re.findall(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]', read(path), re.MULTILINE)
 
 
 def cpp_part(path: Path) -> str | None:
@@ -99,68 +123,90 @@ def cpp_part(path: Path) -> str | None:
     return where[1] if where[0] == "src" else None
 
 
-@pytest.mark.parametrize("name", names(CPP_SOURCES))
-def test_cpp_includes_follow_the_drawing(name: str) -> None:
-    path = ROOT / name
-    part = cpp_part(path)
-    assert part is None or part in CPP_PARTS, f"{part} is not in the table: draw it"
-    for bracket, target in includes(path):
-        if bracket == "<":
-            continue
-        if not target.startswith("rdquant/"):
-            here = path.parent if part is None else CPP / "src"
-            assert (here / target).is_file(), f'"{target}" is not a file below {here.relative_to(ROOT)}'
-            assert part is None or target.split("/")[0] == part, f'"{target}" is private to another part'
-            continue
-        other = target.split("/")[1]
-        allowed = CPP_PARTS if part is None else {part, *CPP_PARTS[part].split()}
-        assert other in allowed, f"{part} must not include {target}"
+def wrong_include(part: str | None, path: Path, target: str) -> str | None:
+    """What is wrong with one #include "target"."""
+    if not target.startswith("rdquant/"):
+        here = path.parent if part is None else CPP / "src"
+        if not (here / target).is_file():
+            return f"not a file below {name(here)}"
+        return None if part is None or target.split("/")[0] == part else "private to another part"
+    allowed = set(CPP_PARTS) if part is None else {part, *CPP_PARTS[part].split()}
+    return None if target.split("/")[1] in allowed else f"not among the parts that {part} may use"
 
 
-@pytest.mark.parametrize("name", names([p for p in CPP_SOURCES if cpp_part(p)]))
-def test_third_party_headers_stay_in_cpp_files(name: str) -> None:
-    path = ROOT / name
-    brackets = {target for bracket, target in includes(path) if bracket == "<"}
-    assert not {t for t in brackets if t.startswith(("pybind11/", "Python.h"))}, "the core knows no Python"
-    if path.suffix != ".cpp":
-        private = "src" in path.relative_to(CPP).parts
-        foreign = {t for t in brackets if not re.fullmatch(r"[a-z0-9_]+", t)}
-        foreign -= {t for t in foreign if private and t.endswith("intrin.h")}
-        if path.parent == CPP / "src" / "runtime" / "native" / "onednn":
-            foreign -= {t for t in foreign if t.startswith("oneapi/dnnl/")}
-        assert not foreign, "only the standard library may be included here"
-
-
-def test_onednn_is_known_to_its_folder_only() -> None:
-    home = CPP / "src" / "runtime" / "native" / "onednn"
-    foreign = [
-        name
-        for name in names([p for p in CPP_SOURCES if p.parent != home])
-        if any("dnnl" in target for _, target in includes(ROOT / name))
-    ]
-    assert not foreign
-
-
-@pytest.mark.parametrize("name", names([p for p in CPP_SOURCES if cpp_part(p)]))
-def test_the_core_neither_prints_nor_aborts(name: str) -> None:
-    code = re.sub(r'//[^\n]*|"(?:\\.|[^"\\])*"', "", (ROOT / name).read_text(encoding="utf-8"))
-    found = re.findall(
-        r"std::c(?:out|err|log)\b|\bf?printf\s*\(|\babort\s*\(|\bexit\s*\(|\bassert\s*\(", code
+def test_cpp_includes_follow_the_drawing() -> None:
+    refuse(
+        f"{name(p)}: {part} is not in the table: draw it"
+        for p in CPP_SOURCES
+        if (part := cpp_part(p)) is not None and part not in CPP_PARTS
     )
-    assert not found
+    refuse(
+        f'{name(path)}: "{target}" is {wrong}'
+        for path in CPP_SOURCES
+        for bracket, target in includes(path)
+        if bracket == '"' and (wrong := wrong_include(cpp_part(path), path, target))
+    )
 
 
-@pytest.mark.parametrize("name", names([p for p in CPP_SOURCES if p.suffix == ".cpp"]))
-def test_files_are_named_by_the_instructions_they_need(name: str) -> None:
-    path = ROOT / name
+def foreign_headers(path: Path) -> Iterator[str]:
+    """Headers in <> that are not the standard library's and do not belong into this file."""
+    folders = path.relative_to(CPP).parts
+    for bracket, target in includes(path):
+        if bracket == "<" and not re.fullmatch(r"[a-z0-9_]+", target):
+            if target.startswith(("pybind11/", "Python.h")):  # the core knows no Python
+                yield target
+            elif target.startswith(("oneapi/", "dnnl")):
+                if folders[:4] != ("src", "runtime", "native", "onednn"):
+                    yield target
+            elif path.suffix != ".cpp" and not (folders[0] == "src" and target.endswith("intrin.h")):
+                yield target
+
+
+def test_third_party_headers_stay_in_their_files() -> None:
+    refuse(f"{name(p)}: <{header}>" for p in CPP_SOURCES if cpp_part(p) for header in foreign_headers(p))
+
+
+# What only some files of the core may do: what it looks like, where it belongs.
+RESERVED = {
+    "printing and aborting": (
+        r"std::c(?:out|err|log)\b|\bf?printf\s*\(|\babort\s*\(|\bexit\s*\(|\bassert\s*\(",
+        (),
+    ),
+    "choosing an instruction set": (
+        r"__builtin_cpu_\w+|\b__?(?:get_)?cpuid\w*|\bgetauxval\b",
+        ("core/cpu.cpp", "codec/format/checksum.cpp", "runtime/kernels/int8/*"),
+    ),
+    "starting threads": (
+        r"\bstd::j?thread\b(?!::)|\bpthread_create\b|\bstd::async\b",
+        ("core/parallel.cpp",),
+    ),
+}
+
+
+@pytest.mark.parametrize("what", RESERVED)
+def test_what_is_reserved_happens_where_it_belongs(what: str) -> None:
+    pattern, places = RESERVED[what]
+    refuse(
+        f"{name(path)}:{code(path).count(chr(10), 0, match.start()) + 1}: {match.group()}"
+        for path in CPP_SOURCES
+        if cpp_part(path) and not any(fnmatch(name(path), f"cpp/src/{place}") for place in places)
+        for match in re.finditer(pattern, code(path))
+    )
+
+
+def without_flags(path: Path) -> str | None:
+    """What is wrong with a .cpp file in view of the instructions that it uses."""
     suffix = next((s for s in ISA_SUFFIXES if path.stem.endswith(s)), None)
     if suffix is None:
-        wide = re.findall(r"\b(?:_mm256|_mm512|__m256|__m512)\w*", path.read_text(encoding="utf-8"))
-        assert not wide, f"wide vectors belong in a file called *{' or *'.join(ISA_SUFFIXES)}.cpp"
-    else:
-        stem = path.stem.removesuffix(suffix)
-        plain = [path.with_name(f"{stem}{end}.cpp") for end in ("", "_baseline")]
-        assert any(p.is_file() for p in plain), "a kernel for one instruction set needs a plain one beside it"
+        wide = re.search(r"\b(?:_mm256|_mm512|__m256|__m512)\w*", code(path))
+        return f"{wide.group()} belongs in a file called *{' or *'.join(ISA_SUFFIXES)}.cpp" if wide else None
+    stem = path.stem.removesuffix(suffix)
+    plain = [path.with_name(f"{stem}{end}.cpp") for end in ("", "_baseline")]
+    return None if any(p.is_file() for p in plain) else "has no plain kernel beside it"
+
+
+def test_files_are_named_by_the_instructions_they_need() -> None:
+    refuse(f"{name(p)}: {wrong}" for p in CPP_SOURCES if p.suffix == ".cpp" and (wrong := without_flags(p)))
 
 
 def python_part(path: Path) -> str:
@@ -188,21 +234,30 @@ def imports(path: Path) -> Iterator[str]:
                 yield ".".join([*parts, alias.name])
 
 
-@pytest.mark.parametrize("name", names([p for p in MODULES if p != PACKAGE / "__init__.py"]))
-def test_python_imports_follow_the_drawing(name: str) -> None:
-    path = ROOT / name
-    part = python_part(path)
-    assert part in PYTHON_PARTS, f"{part} is not in the table: draw it"
+def wrong_import(part: str, target: str, modules: set[str]) -> bool:
     allowed = {part, *PYTHON_PARTS[part].split()}
+    first, _, rest = target.partition(".")
+    if first == "_core":
+        submodule = rest.split(".")[0]
+        return submodule not in allowed and not (part == "machine" and not submodule)
+    # Else a name that the package itself defines, as __version__.
+    return first in modules and PRIVATE.get(first, first) not in allowed
+
+
+def test_python_imports_follow_the_drawing() -> None:
     modules = {python_part(p) for p in MODULES} | set(PRIVATE)
-    for target in imports(path):
-        first, _, rest = target.partition(".")
-        if first == "_core":
-            submodule = rest.split(".")[0]
-            own = submodule in allowed or (part == "machine" and not submodule)
-            assert own, f"{part} must not use _core.{submodule}"
-        elif first in modules:  # else a name that the package itself defines, as __version__
-            assert PRIVATE.get(first, first) in allowed, f"{part} must not import {target}"
+    users = [p for p in MODULES if p != PACKAGE / "__init__.py"]
+    refuse(
+        f"{name(p)}: {python_part(p)} is not in the table: draw it"
+        for p in users
+        if python_part(p) not in PYTHON_PARTS
+    )
+    refuse(
+        f"{name(path)}: {target}"
+        for path in users
+        for target in imports(path)
+        if wrong_import(python_part(path), target, modules)
+    )
 
 
 def test_the_compiled_core_is_used_by_thin_modules_only() -> None:
@@ -220,21 +275,31 @@ def test_the_compiled_core_is_used_by_thin_modules_only() -> None:
     }
 
 
-@pytest.mark.parametrize("name", names(CPP_SOURCES + PYTHON_FILES))
-def test_files_are_short(name: str) -> None:
-    lines = (ROOT / name).read_text(encoding="utf-8").count("\n")
-    assert lines <= MAX_FILE_LINES
+def test_files_are_short() -> None:
+    lines = {p: read(p).count("\n") for p in CPP_SOURCES + PYTHON_FILES}
+    refuse(f"{name(p)}: {n} lines" for p, n in lines.items() if n > MAX_FILE_LINES)
 
 
-@pytest.mark.parametrize("name", names(PYTHON_FILES))
-def test_functions_are_short(name: str) -> None:
-    for node in ast.walk(tree(ROOT / name)):
+def test_folders_are_small() -> None:
+    files = Counter(p.parent for d in ("src", "include") for p in (CPP / d).rglob("*") if p.is_file())
+    refuse(f"{name(folder)}: {n} files" for folder, n in files.items() if n > MAX_FOLDER_FILES)
+
+
+def python_functions(path: Path) -> Iterator[cpp_functions.Function]:
+    """A docstring may be as long as its subject needs: it does not count."""
+    for node in ast.walk(tree(path)):
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
-            first = node.body[0]  # a docstring may be as long as its subject needs
-            described = ast.get_docstring(node) is not None
+            first = node.body[0]
             lines = (node.end_lineno or 0) - node.lineno + 1
-            lines -= (first.end_lineno or 0) - first.lineno + 1 if described else 0
-            assert lines <= MAX_FUNCTION_LINES, f"{node.name} has {lines} lines"
+            if ast.get_docstring(node) is not None:
+                lines -= (first.end_lineno or 0) - first.lineno + 1
+            yield cpp_functions.Function(node.name, node.lineno, lines)
+
+
+def test_functions_are_short() -> None:
+    found = [(p, f) for p in PYTHON_FILES for f in python_functions(p)]
+    found += [(p, f) for p in CPP_SOURCES + CPP_TESTS for f in cpp_functions.functions(read(p))]
+    refuse(f"{name(p)}:{f.line} {f.name} {f.lines}" for p, f in found if f.lines > MAX_FUNCTION_LINES)
 
 
 def stub_names(path: Path) -> set[str]:
@@ -252,11 +317,11 @@ def stub_names(path: Path) -> set[str]:
 SUBMODULES = {n: m for n, m in vars(_core).items() if isinstance(m, types.ModuleType)}
 
 
-@pytest.mark.parametrize("name", ["__init__", *sorted(SUBMODULES)])
-def test_stubs_name_what_the_core_has(name: str) -> None:
-    module = SUBMODULES.get(name, _core)
-    public = {n for n in dir(module) if not n.startswith("_")}
-    assert stub_names(PACKAGE / "_core" / f"{name}.pyi") == public
+def test_stubs_name_what_the_core_has() -> None:
+    for stub, module in {"__init__": _core, **SUBMODULES}.items():
+        public = {n for n in dir(module) if not n.startswith("_")}
+        differing = stub_names(PACKAGE / "_core" / f"{stub}.pyi") ^ public
+        refuse(f"{stub}.pyi: {n} is in {'the core' if n in public else 'the stub'} only" for n in differing)
 
 
 def test_every_stub_has_its_module() -> None:
@@ -284,8 +349,10 @@ def test_public_names_exist_once() -> None:
 MACHINE_PATHS = re.compile(r"/(?:work|root|home|tmp)/[a-z]")
 
 
-@pytest.mark.parametrize(
-    "name", names(CPP_SOURCES + [p for p in PYTHON_FILES if p != Path(__file__).resolve()])
-)
-def test_no_path_of_one_machine(name: str) -> None:
-    assert not MACHINE_PATHS.search((ROOT / name).read_text(encoding="utf-8"))
+def test_no_path_of_one_machine() -> None:
+    own = Path(__file__).resolve()
+    refuse(
+        f"{name(path)}: {found.group()}"
+        for path in CPP_SOURCES + CPP_TESTS + PYTHON_FILES
+        if path != own and (found := MACHINE_PATHS.search(read(path)))
+    )

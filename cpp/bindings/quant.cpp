@@ -17,10 +17,7 @@ Q checked(Q quantizer) {
   return quantizer;
 }
 
-}  // namespace
-
-void bind_quant(py::module_ m) {
-  m.doc() = "Scalar quantizers of thesis 004, chapter 2.";
+void bind_quantizers(py::module_& m) {
   py::class_<quant::Uniform>(m, "Uniform")
       .def(py::init([](double step, double delta, std::int32_t limit) {
              return checked(quant::Uniform{.step = step, .delta = delta, .limit = limit});
@@ -42,6 +39,13 @@ void bind_quant(py::module_ m) {
   py::class_<quant::Codebook>(m, "Codebook")
       .def(py::init([](std::vector<float> values) { return checked(quant::Codebook{std::move(values)}); }),
            py::arg("values"));
+}
+
+}  // namespace
+
+void bind_quant(py::module_ m) {
+  m.doc() = "Scalar quantizers of thesis 004, chapter 2.";
+  bind_quantizers(m);
   m.def(
       "quantize",
       [](const Quantizers& quantizers, std::size_t inner, const py::array& x, py::array out, int threads,

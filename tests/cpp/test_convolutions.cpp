@@ -31,6 +31,35 @@ Floats padded(Floats x, Index multiple) {
   return x;
 }
 
+// What a run wrote, against the plain sums with their epilogue; and that it wrote nothing else.
+void compare(const Case& test, const ConvArgs& args, const Floats& dst, const Doubles& sums,
+             const Floats& slopes, const Floats& residual, Index block) {
+  const ConvShape& s = test.shape;
+  const Index area = s.oh() * s.ow();
+  Activation f = test.activation;
+  f.slopes = slopes.data();
+  double worst = 0.0;
+  for (Index i = 0; i < s.n * s.k * area; ++i) {
+    const Index channel = i / area % s.k;
+    const double extra = test.residual == Residual::none ? 0.0 : residual[at(i)];
+    double expected = sums[at(i)];
+    expected =
+        args.residual_last ? function(f, expected, channel) + extra : function(f, expected + extra, channel);
+    const double got = element(dst, args.dst_image, i / area / s.k, channel, i % area, area, block);
+    const double error = std::fabs(got - expected) / std::fmax(1.0, std::fabs(expected));
+    worst = std::fmax(worst, std::isfinite(got) ? error : 1e9);
+  }
+  const double terms = static_cast<double>(s.c / s.groups * s.kh * s.kw);
+  CHECK(worst < 2e-6 + 3e-7 * std::sqrt(terms) * 4.0);
+  for (Index n = 0; n < s.n; ++n) {
+    for (Index channel = s.k; channel < divide(s.k, block) * block; ++channel) {
+      CHECK(element(dst, args.dst_image, n, channel, area - 1, area, block) == 0.0f);
+    }
+    const float beyond = test.residual == Residual::in_place ? 0.0f : 7.0f;
+    CHECK(dst[at((n + 1) * args.dst_image - 32)] == beyond);
+  }
+}
+
 // Runs the convolution in three ranges of items, in disorder, into images further apart than they are long.
 void check(const Case& test, ConvMethod method) {
   const ConvShape& s = test.shape;
@@ -40,8 +69,6 @@ void check(const Case& test, ConvMethod method) {
   const Floats bias = random_floats(s.k, 3);
   const Floats slopes = random_floats(s.k, 4);
   const Floats residual = random_floats(s.n * s.k * area, 5);
-  Activation f = test.activation;
-  f.slopes = slopes.data();
   const Doubles sums = reference::convolve(s, x, w, bias);
   for (const Isa isa : isas()) {
     const Kernels& kernels = rdquant::runtime::kernels::kernels(isa);
@@ -72,34 +99,14 @@ void check(const Case& test, ConvMethod method) {
     args.residual_last = test.residual == Residual::after;
     if (test.residual != Residual::none) args.residual = other.data();
     if (test.residual == Residual::in_place) args.residual = dst.data();
-    args.activation = f;
+    args.activation = test.activation;
     args.activation.slopes = whole_slopes.data();
     const Index first = plan.items / 3;
     const Index second = plan.items - plan.items / 4;
     kernels.convolve(plan, args, second, plan.items);
     kernels.convolve(plan, args, 0, first);
     kernels.convolve(plan, args, first, second);
-
-    double worst = 0.0;
-    for (Index i = 0; i < s.n * s.k * area; ++i) {
-      const Index channel = i / area % s.k;
-      const double extra = test.residual == Residual::none ? 0.0 : residual[at(i)];
-      double expected = sums[at(i)];
-      expected = args.residual_last ? function(f, expected, channel) + extra
-                                    : function(f, expected + extra, channel);
-      const double got = element(dst, args.dst_image, i / area / s.k, channel, i % area, area, block);
-      const double error = std::fabs(got - expected) / std::fmax(1.0, std::fabs(expected));
-      worst = std::fmax(worst, std::isfinite(got) ? error : 1e9);
-    }
-    const double terms = static_cast<double>(s.c / s.groups * s.kh * s.kw);
-    CHECK(worst < 2e-6 + 3e-7 * std::sqrt(terms) * 4.0);
-    for (Index n = 0; n < s.n; ++n) {
-      for (Index channel = s.k; channel < divide(s.k, block) * block; ++channel) {
-        CHECK(element(dst, args.dst_image, n, channel, area - 1, area, block) == 0.0f);
-      }
-      const float beyond = test.residual == Residual::in_place ? 0.0f : 7.0f;
-      CHECK(dst[at((n + 1) * args.dst_image - 32)] == beyond);
-    }
+    compare(test, args, dst, sums, slopes, residual, block);
   }
 }
 

@@ -156,6 +156,18 @@ template <Kind kKind, bool kListed>
   return {edge0, Lanes::sub(c.zero, offset), scale, row};
 }
 
+/// Levels of the symbols found: those at the ends of an open window stand for all beyond, which follow elsewhere.
+template <Kind kKind, bool kListed, typename On>
+[[gnu::always_inline]] inline Vector levels_of(const Search<kKind, kListed>& search, StreamTask& task,
+                                               Vector symbol, Vector offset, On on, bool closed) {
+  const Vector level = Lanes::add(symbol, offset);
+  if (kKind != Kind::table && !closed) {
+    const std::uint32_t outside = Lanes::bits(Lanes::both(search.outermost(symbol), on));
+    if (outside != 0) return beyond_window(task, level, symbol, outside);
+  }
+  return level;
+}
+
 template <Kind kKind, bool kListed, std::size_t kVectors>
 bool decode_groups(StreamTask& task) {
   const Model& model = *task.model;
@@ -200,11 +212,7 @@ bool decode_groups(StreamTask& task) {
         const Vector next = Lanes::add(
             kKind == Kind::table ? Lanes::mul(f.width, high) : Lanes::mul_halves(f.width, high), f.above);
         x[v] = Lanes::refill(Lanes::choose(on, next, x[v]), on, words);
-        Vector level = Lanes::add(f.symbol, offset);
-        if (kKind != Kind::table && !closed) {
-          const std::uint32_t outside = Lanes::bits(Lanes::both(search.outermost(f.symbol), on));
-          if (outside != 0) level = beyond_window(task, level, f.symbol, outside);
-        }
+        const Vector level = levels_of(search, task, f.symbol, offset, on, closed);
         if constexpr (kKind == Kind::predicted) {
           const Vector before = t > 0 ? twos[(t - 1) * kVectors + v] : c.zero;
           twos[t * kVectors + v] =
