@@ -1,23 +1,9 @@
 #include "linalg/kernels.hpp"
 
-#include "rdquant/core/cpu.hpp"
+#include "simd/dispatch.hpp"
 
 namespace rdquant::linalg {
-namespace {
 
-const Kernels& choose() {
-#if defined(__x86_64__)
-  if (core::selected_isa() == core::Isa::avx512) return avx512::kernels;
-  if (core::selected_isa() == core::Isa::avx2) return avx2::kernels;
-#endif
-  return baseline::kernels;
-}
-
-}  // namespace
-
-const Kernels& selected_kernels() {
-  static const Kernels& chosen = choose();
-  return chosen;
-}
+const Kernels& selected_kernels() { return simd::selected(RDQUANT_VARIANTS(kernels)); }
 
 }  // namespace rdquant::linalg

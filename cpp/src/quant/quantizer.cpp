@@ -9,8 +9,8 @@
 #include <string>
 
 #include "quant/kernels.hpp"
-#include "rdquant/core/cpu.hpp"
 #include "rdquant/core/error.hpp"
+#include "simd/dispatch.hpp"
 
 namespace rdquant::quant {
 namespace {
@@ -248,19 +248,7 @@ void expand(const Codebook& q, std::span<const std::int32_t> levels, float* x, s
 
 }  // namespace
 
-const Kernels& selected_kernels() {
-#if defined(__x86_64__)
-  switch (core::selected_isa()) {
-    case core::Isa::avx512:
-      return avx512::kernels;
-    case core::Isa::avx2:
-      return avx2::kernels;
-    case core::Isa::baseline:
-      break;
-  }
-#endif
-  return baseline::kernels;
-}
+const Kernels& selected_kernels() { return simd::selected(RDQUANT_VARIANTS(kernels)); }
 
 void validate(const Quantizer& quantizer) {
   std::visit([](const auto& q) { check(q); }, quantizer);

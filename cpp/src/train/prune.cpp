@@ -8,6 +8,7 @@
 #include "rdquant/core/cpu.hpp"
 #include "rdquant/core/error.hpp"
 #include "rdquant/core/parallel.hpp"
+#include "simd/dispatch.hpp"
 #include "train/kernels.hpp"
 
 namespace rdquant::train {
@@ -17,18 +18,7 @@ using core::InvalidArgument;
 
 constexpr std::size_t kGrain = 32;  // blocks that are worth a thread: about 40 µs of work
 
-const Kernels& choose() {
-#if defined(__x86_64__)
-  if (core::selected_isa() == core::Isa::avx512) return avx512::kernels;
-  if (core::selected_isa() == core::Isa::avx2) return avx2::kernels;
-#endif
-  return baseline::kernels;
-}
-
-const Kernels& selected_kernels() {
-  static const Kernels& chosen = choose();
-  return chosen;
-}
+const Kernels& selected_kernels() { return simd::selected(RDQUANT_VARIANTS(kernels)); }
 
 void sums(const float* w, std::size_t n, double shift, BlockSums& out) {
   selected_kernels().sums_f32(w, n, shift, out);

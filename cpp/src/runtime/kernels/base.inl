@@ -9,10 +9,6 @@
 #include <type_traits>
 #include <utility>
 
-#if defined(__AVX2__)
-#include <immintrin.h>
-#endif
-
 #include "rdquant/core/error.hpp"
 #include "runtime/kernels/float32/kernels.hpp"
 

@@ -1,19 +1,20 @@
 #include "runtime/kernels/float32/kernels.hpp"
 
-#include <string>
-
 #include "rdquant/core/error.hpp"
 #include "runtime/kernels/float32/tables.hpp"
+#include "simd/dispatch.hpp"
 
 namespace rdquant::runtime::kernels {
 namespace {
 
-Kernels join(core::Isa isa, const std::array<ConvolutionTable, 3>& methods,
-             decltype(Kernels::few_channels_pooled) few_channels_pooled, const LayerTable& layers) {
+Kernels joined(core::Isa isa) {
+  const LayerTable& layers = simd::variant(RDQUANT_VARIANTS(layers), isa);
   return {.isa = isa,
           .block = layers.block,
-          .convolutions = methods,
-          .few_channels_pooled = few_channels_pooled,
+          .convolutions = {simd::variant(RDQUANT_VARIANTS(depthwise), isa),
+                           simd::variant(RDQUANT_VARIANTS(few_channels), isa),
+                           simd::variant(RDQUANT_VARIANTS(dense), isa)},
+          .few_channels_pooled = simd::variant(RDQUANT_VARIANTS(few_channels_pooled), isa),
           .pool = layers.pool,
           .global_average = layers.global_average,
           .unary = layers.unary,
@@ -45,25 +46,10 @@ ConvPlan Kernels::plan(const ConvShape& s, ConvMethod method) const {
 }
 
 const Kernels& kernels(core::Isa isa) {
-  if (isa > core::available_isa()) {
-    throw core::InvalidArgument("kernels for " + std::string(core::isa_name(isa)) +
-                                " asked: this processor offers " +
-                                std::string(core::isa_name(core::available_isa())));
-  }
-#if defined(__x86_64__)
-  static const Kernels avx2_kernels =
-      join(core::Isa::avx2, {avx2::depthwise, avx2::few_channels, avx2::dense}, avx2::few_channels_pooled,
-           avx2::layers);
-  static const Kernels avx512_kernels =
-      join(core::Isa::avx512, {avx512::depthwise, avx512::few_channels, avx512::dense},
-           avx512::few_channels_pooled, avx512::layers);
-  if (isa == core::Isa::avx512) return avx512_kernels;
-  if (isa == core::Isa::avx2) return avx2_kernels;
-#endif
-  static const Kernels baseline_kernels =
-      join(core::Isa::baseline, {baseline::depthwise, baseline::few_channels, baseline::dense},
-           baseline::few_channels_pooled, baseline::layers);
-  return baseline_kernels;
+  simd::require_available(isa);
+  static const std::array<Kernels, 3> all = {joined(core::Isa::baseline), joined(core::Isa::avx2),
+                                             joined(core::Isa::avx512)};
+  return all[static_cast<std::size_t>(isa)];
 }
 
 const Kernels& kernels() { return kernels(core::selected_isa()); }

@@ -1,15 +1,15 @@
 #include "runtime/kernels/int8/kernels.hpp"
 
-#include <string>
+#include <array>
 
-#include "rdquant/core/error.hpp"
 #include "runtime/kernels/int8/tables.hpp"
+#include "simd/dispatch.hpp"
 
 namespace rdquant::runtime::kernels {
 namespace {
 
-Int8Kernels join(core::Isa isa, const char* name, const Int8ConvolutionTable& convolution,
-                 const Int8LayerTable& layers) {
+Int8Kernels joined(core::Isa isa, const char* name, const Int8ConvolutionTable& convolution) {
+  const Int8LayerTable& layers = simd::variant(RDQUANT_VARIANTS(int8_layers), isa);
   return {.isa = isa,
           .name = name,
           .block = convolution.block,
@@ -30,17 +30,19 @@ Int8Kernels join(core::Isa isa, const char* name, const Int8ConvolutionTable& co
           .resize = layers.resize};
 }
 
+Int8Kernels kernels_of(core::Isa isa) {
+  const Int8ConvolutionTable& convolution = simd::variant(RDQUANT_VARIANTS(int8_convolution), isa);
+  Int8Kernels kernels = joined(isa, core::isa_name(isa).data(), convolution);
 #if defined(__x86_64__)
-/// With what lies beyond the common AVX-512: VNNI (Cascade Lake, Zen 4 and later), VBMI (Ice Lake, Zen 4).
-Int8Kernels best_avx512() {
-  const bool vnni = __builtin_cpu_supports("avx512vnni") != 0;
-  Int8Kernels kernels =
-      vnni ? join(core::Isa::avx512, "avx512vnni", avx512vnni::int8_convolution, avx512::int8_layers)
-           : join(core::Isa::avx512, "avx512", avx512::int8_convolution, avx512::int8_layers);
-  if (__builtin_cpu_supports("avx512vbmi") != 0) kernels.lookup = avx512vbmi::lookup;
+  // Beyond the common AVX-512: VNNI (Cascade Lake, Zen 4 and later), VBMI (Ice Lake, Zen 4).
+  if (isa == core::Isa::avx512) {
+    if (__builtin_cpu_supports("avx512vnni") != 0)
+      kernels = joined(isa, "avx512vnni", avx512vnni::int8_convolution);
+    if (__builtin_cpu_supports("avx512vbmi") != 0) kernels.lookup = avx512vbmi::lookup;
+  }
+#endif
   return kernels;
 }
-#endif
 
 }  // namespace
 
@@ -57,23 +59,10 @@ bool measures(const Activation& activation) {
 }
 
 const Int8Kernels& int8_kernels(core::Isa isa) {
-  if (isa > core::available_isa()) {
-    throw core::InvalidArgument("kernels for " + std::string(core::isa_name(isa)) +
-                                " asked: this processor offers " +
-                                std::string(core::isa_name(core::available_isa())));
-  }
-#if defined(__x86_64__)
-  static const Int8Kernels avx2_kernels =
-      join(core::Isa::avx2, "avx2", avx2::int8_convolution, avx2::int8_layers);
-  if (isa == core::Isa::avx512) {
-    static const Int8Kernels avx512_kernels = best_avx512();
-    return avx512_kernels;
-  }
-  if (isa == core::Isa::avx2) return avx2_kernels;
-#endif
-  static const Int8Kernels baseline_kernels =
-      join(core::Isa::baseline, "baseline", baseline::int8_convolution, baseline::int8_layers);
-  return baseline_kernels;
+  simd::require_available(isa);
+  static const std::array<Int8Kernels, 3> all = {
+      kernels_of(core::Isa::baseline), kernels_of(core::Isa::avx2), kernels_of(core::Isa::avx512)};
+  return all[static_cast<std::size_t>(isa)];
 }
 
 }  // namespace rdquant::runtime::kernels

@@ -1,7 +1,7 @@
 // Tables of 256 levels.
 #pragma once
 
-#include "runtime/kernels/base.inl"
+#include "runtime/kernels/vec.inl"
 
 namespace rdquant::runtime::kernels {
 namespace {

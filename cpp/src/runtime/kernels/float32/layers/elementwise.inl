@@ -89,7 +89,7 @@ void softmax_row(const float* src, float* dst, Index length) {
   Vec top = splat(lowest);
   Index i = 0;
   for (; i + kBlock <= length; i += kBlock) top = max(top, load(src + i));
-  float most = greatest(top);
+  float most = max_of(top);
   for (; i < length; ++i) most = src[i] > most ? src[i] : most;
   const Vec shift = splat(most);
   Vec sums = splat(0.0f);

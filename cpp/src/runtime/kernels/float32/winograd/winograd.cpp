@@ -5,6 +5,7 @@
 
 #include "rdquant/core/error.hpp"
 #include "runtime/kernels/float32/winograd/tables.hpp"
+#include "simd/dispatch.hpp"
 
 namespace rdquant::runtime::kernels {
 namespace {
@@ -23,16 +24,8 @@ bool can_run(const ConvShape& s) noexcept {
 }  // namespace
 
 const Winograd& winograd(core::Isa isa) {
-  if (isa > core::available_isa()) {
-    throw core::InvalidArgument("kernels for " + std::string(core::isa_name(isa)) +
-                                " asked: this processor offers " +
-                                std::string(core::isa_name(core::available_isa())));
-  }
-#if defined(__x86_64__)
-  if (isa == core::Isa::avx512) return avx512::winograd;
-  if (isa == core::Isa::avx2) return avx2::winograd;
-#endif
-  return baseline::winograd;
+  simd::require_available(isa);
+  return simd::variant(RDQUANT_VARIANTS(winograd), isa);
 }
 
 WinogradPlan plan_winograd(const ConvShape& shape, Index tile, core::Isa isa, Index threads) {

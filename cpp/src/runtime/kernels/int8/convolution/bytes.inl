@@ -15,8 +15,9 @@ constexpr Index kLanes = 4;  // of 16 bytes
 struct Bytes {
   __m512i v;
 };
+inline Quads quads(__m512i x) { return simd::quads({(simd::Register<std::uint32_t, kBlock>)x}); }
 template <int R>
-[[gnu::always_inline]] inline Bytes load_bytes(const std::uint8_t* const (&p)[R]) {
+[[gnu::always_inline]] inline Bytes load_rows(const std::uint8_t* const (&p)[R]) {
   const auto quarter = [](const std::uint8_t* from) {
     return _mm_loadu_si128(reinterpret_cast<const __m128i*>(from));
   };
@@ -29,9 +30,9 @@ template <int R>
     return {_mm512_maskz_inserti64x4(0xff, _mm512_castsi256_si512(half(p[0])), half(p[1]), 1)};
   } else {
     const __m512i two =
-        _mm512_maskz_inserti32x4(kAll, _mm512_castsi128_si512(quarter(p[0])), quarter(p[1]), 1);
-    const __m512i three = _mm512_maskz_inserti32x4(kAll, two, quarter(p[2]), 2);
-    return {_mm512_maskz_inserti32x4(kAll, three, quarter(p[3]), 3)};
+        _mm512_maskz_inserti32x4(simd::native::kAll, _mm512_castsi128_si512(quarter(p[0])), quarter(p[1]), 1);
+    const __m512i three = _mm512_maskz_inserti32x4(simd::native::kAll, two, quarter(p[2]), 2);
+    return {_mm512_maskz_inserti32x4(simd::native::kAll, three, quarter(p[3]), 3)};
   }
 }
 // int8 to uint8
@@ -49,14 +50,16 @@ inline Bytes no_bytes() { return {_mm512_setzero_si512()}; }
 }
 inline Quads splat_quads(std::uint8_t x) { return quads(_mm512_set1_epi8(static_cast<char>(x))); }
 
-// Ints whose four numbers from 4·j on lie at p + j·kBlock.
-[[gnu::always_inline]] inline Ints load_quarters(const std::int32_t* p) {
+// I32 whose four numbers from 4·j on lie at p + j·kBlock.
+[[gnu::always_inline]] inline I32 load_quarters(const std::int32_t* p) {
   const auto quarter = [=](int j) {
     return _mm_loadu_si128(reinterpret_cast<const __m128i*>(p + j * kBlock));
   };
-  const __m512i two = _mm512_maskz_inserti32x4(kAll, _mm512_castsi128_si512(quarter(0)), quarter(1), 1);
-  const __m512i three = _mm512_maskz_inserti32x4(kAll, two, quarter(2), 2);
-  return {_mm512_maskz_inserti32x4(kAll, three, quarter(3), 3)};
+  const __m512i two =
+      _mm512_maskz_inserti32x4(simd::native::kAll, _mm512_castsi128_si512(quarter(0)), quarter(1), 1);
+  const __m512i three = _mm512_maskz_inserti32x4(simd::native::kAll, two, quarter(2), 2);
+  return {(simd::Register<std::int32_t, kBlock>)_mm512_maskz_inserti32x4(simd::native::kAll, three,
+                                                                         quarter(3), 3)};
 }
 
 // n levels of the pixels of R rows (the first `rows` of them) in the order that interleave makes.
@@ -71,7 +74,8 @@ template <int R>
         const __m256i own = _mm512_maskz_extracti64x4_epi64(0xf, bytes, r);
         _mm256_mask_storeu_epi8(p[r], static_cast<__mmask32>((std::uint64_t{1} << n) - 1), own);
       } else {
-        _mm_mask_storeu_epi8(p[r], first_lanes(n), _mm512_maskz_extracti32x4_epi32(0xf, bytes, r));
+        _mm_mask_storeu_epi8(p[r], simd::native::first_lanes(n),
+                             _mm512_maskz_extracti32x4_epi32(0xf, bytes, r));
       }
     });
   }
@@ -84,8 +88,9 @@ constexpr Index kLanes = 2;
 struct Bytes {
   __m256i v;
 };
+inline Quads quads(__m256i x) { return simd::quads({(simd::Register<std::uint32_t, kBlock>)x}); }
 template <int R>
-[[gnu::always_inline]] inline Bytes load_bytes(const std::uint8_t* const (&p)[R]) {
+[[gnu::always_inline]] inline Bytes load_rows(const std::uint8_t* const (&p)[R]) {
   const auto half = [](const std::uint8_t* from) {
     return _mm_loadu_si128(reinterpret_cast<const __m128i*>(from));
   };
@@ -106,9 +111,10 @@ inline Bytes no_bytes() { return {_mm256_setzero_si256()}; }
 }
 inline Quads splat_quads(std::uint8_t x) { return quads(_mm256_set1_epi8(static_cast<char>(x))); }
 
-[[gnu::always_inline]] inline Ints load_quarters(const std::int32_t* p) {
+[[gnu::always_inline]] inline I32 load_quarters(const std::int32_t* p) {
   const auto half = [=](int j) { return _mm_loadu_si128(reinterpret_cast<const __m128i*>(p + j * kBlock)); };
-  return {_mm256_inserti128_si256(_mm256_castsi128_si256(half(0)), half(1), 1)};
+  return {(simd::Register<std::int32_t, kBlock>)_mm256_inserti128_si256(_mm256_castsi128_si256(half(0)),
+                                                                        half(1), 1)};
 }
 
 template <int R>

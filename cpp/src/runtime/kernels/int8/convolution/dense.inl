@@ -18,7 +18,7 @@ namespace {
 // Sums over `quads` times four channels of pixels `step` bytes apart.
 template <bool Signed, int P, int N>
 [[gnu::always_inline]] inline const std::int8_t* dense_quads(const std::uint8_t* in, Index step, Index quads,
-                                                             const std::int8_t* weights, Ints (&sums)[P][N]) {
+                                                             const std::int8_t* weights, I32 (&sums)[P][N]) {
   // Three pixels, and the first of the next three, are within reach of one address.
   constexpr int kBases = (P + 2) / 3;
   const std::uint8_t* bases[kBases];
@@ -40,7 +40,7 @@ template <bool Signed, int P, int N>
 // The same of quads that lie at `offsets` from the first pixel.
 template <bool Signed, int P, int N>
 [[gnu::always_inline]] inline void dense_list(const std::uint8_t* in, Index step, const std::int32_t* offsets,
-                                              Index quads, const std::int8_t* weights, Ints (&sums)[P][N]) {
+                                              Index quads, const std::int8_t* weights, I32 (&sums)[P][N]) {
   for (Index i = 0; i < quads; ++i, weights += N * kTapBytes) {
     const std::uint8_t* const first = in + offsets[i];
     Taps taps[N];
@@ -54,13 +54,13 @@ template <bool Signed, int P, int N>
 }
 
 // Bias less what the source's zero adds: rows of the kernel in the padding are left out, columns are not.
-inline Ints dense_start(const Int8View& s, const Int8EpilogueState& state, const Int8Corner& at, Index n,
-                        Index block) {
+inline I32 dense_start(const Int8View& s, const Int8EpilogueState& state, const Int8Corner& at, Index n,
+                       Index block) {
   const std::int32_t* const bias = state.args->bias;
-  Ints start = bias == nullptr ? splat(0) : load(bias + block * kBlock);
+  I32 start = bias == nullptr ? splat(0) : load(bias + block * kBlock);
   if (s.zero == 0) return start;
   const Span rows = taps_inside(at.row, s.kh, s.dh, s.h);
-  Ints total = splat(0);
+  I32 total = splat(0);
   for (Index ky = rows.begin; ky < rows.end; ++ky)
     total = total + load(at.weight_sums + (n * s.kh + ky) * kBlock);
   return start - total * splat(s.zero);
@@ -68,7 +68,7 @@ inline Ints dense_start(const Int8View& s, const Int8EpilogueState& state, const
 
 // All taps of a tile.
 template <bool Signed, int P, int N>
-[[gnu::always_inline]] inline void dense_sums(const Int8View& s, const Int8Corner& at, Ints (&sums)[P][N]) {
+[[gnu::always_inline]] inline void dense_sums(const Int8View& s, const Int8Corner& at, I32 (&sums)[P][N]) {
   if (at.offsets != nullptr) {
     const Span rows = taps_inside(at.row, s.kh, s.dh, s.h);
     const Index row = s.kw * s.quads;
@@ -104,13 +104,13 @@ void dense_tile(const Int8View& s, const Int8EpilogueState& state, const Int8Cor
                 const TilePlace& first_place) {
   Int8Corner at = first;
   TilePlace place = first_place;
-  Ints start[N];
+  I32 start[N];
   for_each<N>([&](auto n) __attribute__((always_inline)) {
     start[n] = dense_start(s, state, at, n, place.block + n);
   });
   const bool is_signed = state.args->src_signed;
   for (Index left = at.tiles; left > 0; --left, at.src += P * at.step, place.pixel += P) {
-    Ints sums[P][N];
+    I32 sums[P][N];
     for_each<N>([&](auto n) __attribute__((always_inline)) {
       for_each<P>([&](auto p) __attribute__((always_inline)) { sums[p][n] = start[n]; });
     });

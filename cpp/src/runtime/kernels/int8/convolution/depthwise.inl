@@ -14,19 +14,19 @@ inline Index depthwise_blocks(const ConvShape& s) { return divide(s.c, kBlock); 
 // Sums of `pixels` pixels of a row of outputs, of one block. src: its first channel.
 inline void depthwise_any_sums(const ConvShape& s, const Int8ConvArgs& args, const std::uint8_t* src,
                                const std::int8_t* weights, Index y, Index x, Index pixels,
-                               Ints (&sums)[kAnyPixels]) {
-  const Ints zero = splat(args.src_zero);
+                               I32 (&sums)[kAnyPixels]) {
+  const I32 zero = splat(args.src_zero);
   const Index top = y * s.sh - s.top;
   const Span rows = taps_inside(top, s.kh, s.dh, s.h);
   for (Index ky = rows.begin; ky < rows.end; ++ky) {
     const std::uint8_t* const in = src + (top + ky * s.dh) * s.w * args.src_pixel;
     for (Index kx = 0; kx < s.kw; ++kx) {
-      const Ints tap =
-          extend(reinterpret_cast<const std::uint8_t*>(weights) + (ky * s.kw + kx) * kBlock, true);
+      const I32 tap =
+          load_bytes(reinterpret_cast<const std::uint8_t*>(weights) + (ky * s.kw + kx) * kBlock, true);
       for (Index p = 0; p < pixels; ++p) {
         const Index column = (x + p) * s.sw - s.left + kx * s.dw;
         if (column < 0 || column >= s.w) continue;
-        sums[p] = sums[p] + (extend(in + column * args.src_pixel, args.src_signed) - zero) * tap;
+        sums[p] = sums[p] + (load_bytes(in + column * args.src_pixel, args.src_signed) - zero) * tap;
       }
     }
   }
@@ -46,13 +46,13 @@ void run_depthwise_any(const Int8Plan& plan, const Int8ConvArgs& args, Index beg
     const std::uint8_t* const src = args.src + image * args.src_image + block * kBlock;
     const auto* const weights =
         reinterpret_cast<const std::int8_t*>(args.weights) + block * s.kh * s.kw * kBlock;
-    const Ints start = args.bias == nullptr ? splat(0) : load(args.bias + block * kBlock);
+    const I32 start = args.bias == nullptr ? splat(0) : load(args.bias + block * kBlock);
     for (Index x = 0; x < ow; x += kAnyPixels) {
       const Index pixels = kAnyPixels < ow - x ? kAnyPixels : ow - x;
-      Ints sums[kAnyPixels] = {start, start, start, start};
+      I32 sums[kAnyPixels] = {start, start, start, start};
       depthwise_any_sums(s, args, src, weights, y, x, pixels, sums);
       for (Index p = 0; p < pixels; ++p) {
-        const Ints one[1][1] = {{sums[p]}};
+        const I32 one[1][1] = {{sums[p]}};
         store_tile<1, 1>(state, one, {image, y * ow + x + p, 0, block});
       }
     }

@@ -54,7 +54,7 @@ inline bool are_small(const ConvShape& s, const Int8ConvArgs& args) {
     most = max(abs(x) * min(splat(kMost), bound), most);
     not_numbers = not_numbers + (x - x);
   }
-  return sum(not_numbers) == 0.0f && greatest(most) < kMost;
+  return sum(not_numbers) == 0.0f && max_of(most) < kMost;
 }
 
 // Whether every sum with a residual is less than 2^31 in size.
@@ -123,13 +123,13 @@ inline void activate_block(const Int8EpilogueState& state, float* values, Index 
 }
 
 // Bytes as the int8 that they are.
-inline Ints int8_of(Ints bytes) { return bytes - clamp(bytes - splat(127), 0, 1) * splat(256); }
+inline I32 int8_of(I32 bytes) { return bytes - clamp(bytes - splat(127), 0, 1) * splat(256); }
 
 // A sum of two arrays' levels, one block of one pixel.
-inline Ints sum_levels(const Int8Sum& sum, Ints a, Ints b) {
+inline I32 sum_levels(const Int8Sum& sum, I32 a, I32 b) {
   const Vec x = to_float(a - splat(sum.a_zero)) * splat(sum.a_scale);
   const Vec y = to_float(b - splat(sum.b_zero)) * splat(sum.b_scale);
-  const Ints levels = nearest(min(splat(static_cast<float>(sum.high - sum.zero)), x + y));
+  const I32 levels = nearest(min(splat(static_cast<float>(sum.high - sum.zero)), x + y));
   return clamp(levels, sum.low - sum.zero, sum.high - sum.zero) + splat(sum.zero);
 }
 
@@ -148,14 +148,14 @@ inline void store_block_levels(const Int8EpilogueState& state, const float* valu
                                         (at.pixel + at.skip) * f.residual_pixel + block * kBlock;
   for (Index p = at.skip; p < pixels; ++p, dst += args.dst_pixel) {
     const Vec x = load(values + p * kBlock) * splat(f.scale);
-    Ints levels = clamp(nearest(min(splat(state.high), x)), f.low - f.zero, f.high - f.zero) + splat(f.zero);
-    if (f.table != nullptr) levels = lookup(f.table, levels);
+    I32 levels = clamp(nearest(min(splat(state.high), x)), f.low - f.zero, f.high - f.zero) + splat(f.zero);
+    if (f.table != nullptr) levels = lookup_bytes(f.table, levels);
     if (other != nullptr) {
       if (f.table != nullptr && f.sum.a_signed) levels = int8_of(levels);
-      levels = sum_levels(f.sum, levels, extend(other, f.sum.b_signed));
+      levels = sum_levels(f.sum, levels, load_bytes(other, f.sum.b_signed));
       other += f.residual_pixel;
     }
-    store_bytes(dst, levels, lanes);
+    store_some_bytes(dst, levels, lanes);
   }
 }
 

@@ -72,11 +72,11 @@ struct TileFloats {
   }
 
   // Neither residual nor activation.
-  [[nodiscard, gnu::always_inline]] Vec unbound(Ints sums, int n) const {
+  [[nodiscard, gnu::always_inline]] Vec unbound(I32 sums, int n) const {
     return to_float(sums) * multipliers[n] + bias[n];
   }
   template <class F>
-  [[nodiscard, gnu::always_inline]] Vec at(Ints sums, Index p, int n, const F& f) const {
+  [[nodiscard, gnu::always_inline]] Vec at(I32 sums, Index p, int n, const F& f) const {
     Vec x = unbound(sums, n);
     if (first != nullptr) x = x + load(first + n * plane + p * kBlock);
     x = f(x);
@@ -124,17 +124,17 @@ void store_floats(const Int8EpilogueState& state, const std::int32_t* sums, cons
 // Numbers of a lane rise or fall with its sums: the least and the greatest sum have them all between them.
 // Padding lanes are 0.
 template <int P, int N>
-[[gnu::always_inline]] inline void measure_tile(const Int8EpilogueState& state, const Ints (&sums)[P][N],
+[[gnu::always_inline]] inline void measure_tile(const Int8EpilogueState& state, const I32 (&sums)[P][N],
                                                 const TilePlace& at) {
   const TileFloats<N> numbers(state, at);
   const Clamp f(state);
   MinMax min_max;
   for_each<N>([&](auto n) __attribute__((always_inline)) {
-    Ints low = sums[0][n];
-    Ints high = low;
+    I32 low = sums[0][n];
+    I32 high = low;
     for_each<P>([&](auto p) __attribute__((always_inline)) {
-      low = least(low, sums[p][n]);
-      high = greatest(high, sums[p][n]);
+      low = min(low, sums[p][n]);
+      high = max(high, sums[p][n]);
     });
     min_max.see(f(numbers.unbound(low, n)));
     min_max.see(f(numbers.unbound(high, n)));
@@ -153,14 +153,14 @@ struct Quotients {
     const float size = state.args->epilogue.out_scale;
     gap = splat(size > 1e-37f && size < 1e37f ? 0.0f : 1.0f);
   }
-  [[nodiscard, gnu::always_inline]] Ints fast(Vec x) {
+  [[nodiscard, gnu::always_inline]] I32 fast(Vec x) {
     x = min(high, x * inverse);
-    const Ints whole = nearest(x);
+    const I32 whole = nearest(x);
     gap = max(abs(x - to_float(whole)), gap);
     return whole;
   }
-  [[nodiscard, gnu::always_inline]] Ints exact(Vec x) const { return nearest(min(high, x / out_scale)); }
-  [[nodiscard]] bool trusted() const { return greatest(gap) <= 0.5f - 1.0f / 16384.0f; }
+  [[nodiscard, gnu::always_inline]] I32 exact(Vec x) const { return nearest(min(high, x / out_scale)); }
+  [[nodiscard]] bool trusted() const { return max_of(gap) <= 0.5f - 1.0f / 16384.0f; }
 
   Vec out_scale, inverse, high, gap;
 };
@@ -180,7 +180,7 @@ void quantize_floats(const Int8EpilogueState& state, const std::int32_t* sums, c
   const auto run = [&](auto&& level) __attribute__((always_inline)) {
     for (Index p = 0; p < pixels; p += kTogether<N>) {
       const auto count = static_cast<int>(pixels - p < kTogether<N> ? pixels - p : kTogether<N>);
-      Ints levels[kPacked];
+      I32 levels[kPacked];
       for_each<kPacked>([&](auto i) __attribute__((always_inline)) {
         constexpr int kPixel = decltype(i)::value / N;
         if constexpr (kPixel < kTogether<N>) {

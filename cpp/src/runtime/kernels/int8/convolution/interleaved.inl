@@ -50,7 +50,7 @@ template <int First, int K, int R>
       for_each<R>([&](auto r) __attribute__((always_inline)) {
         from[r] = line.rows[kRow][r] + (distance & line.masks[kRow][r]);
       });
-      rows[i] = load_bytes<R>(from);
+      rows[i] = load_rows<R>(from);
     } else {
       rows[i] = no_bytes();
     }
@@ -73,7 +73,7 @@ void depthwise_line(const ConvShape& s, const Int8EpilogueState& state, const De
   alignas(64) std::int32_t waiting[kWaiting * kUnit];
   const Index ow = s.ow();
   const Index columns = (ow - 1) * S + K;
-  Ints sums[kUnderWay][4];
+  I32 sums[kUnderWay][4];
   for_each<kUnderWay>([&](auto p) __attribute__((always_inline)) {
     for_each<4>([&](auto i) __attribute__((always_inline)) { sums[p][i] = splat(0); });
   });
@@ -94,7 +94,7 @@ void depthwise_line(const ConvShape& s, const Int8EpilogueState& state, const De
           constexpr int kOffset = kColumn - decltype(kx)::value + kUnderWay * S;
           if constexpr (kOffset % S == 0) {
             for_each<4>([&](auto i) __attribute__((always_inline)) {
-              Ints& sum = sums[kOffset / S % kUnderWay][i];
+              I32& sum = sums[kOffset / S % kUnderWay][i];
               sum = dot(bytes[i], load_taps(unit.weights + ((four * K + kx) * 4 + i) * kTapBytes), sum);
             });
           }
@@ -145,7 +145,7 @@ inline DepthwiseUnit depthwise_unit(const ConvShape& s, const Int8ConvArgs& args
   alignas(64) std::int32_t start[kUnit] = {};
   alignas(64) std::int32_t multipliers[kUnit] = {};
   for (Index i = 0; i < channels; i += kBlock) {
-    const Ints bias = args.bias == nullptr ? splat(0) : load(args.bias + first + i);
+    const I32 bias = args.bias == nullptr ? splat(0) : load(args.bias + first + i);
     store(start + i, bias - load(sums + i) * splat(zero));
     float numbers[kBlock];
     store(numbers, block_multipliers(args.epilogue, (first + i) / kBlock));

@@ -1,7 +1,7 @@
 // Sums packed into levels, and levels into memory.
 #pragma once
 
-#include "runtime/kernels/int8/convolution/vec.inl"
+#include "runtime/kernels/int8/vectors.inl"
 
 namespace rdquant::runtime::kernels {
 namespace {
@@ -28,15 +28,16 @@ inline Int8Range int8_range(std::int32_t zero, std::int32_t low, std::int32_t hi
 #if defined(__AVX512F__)
 
 using Packed = __m512i;
+inline __m512i raw(I32 x) { return (__m512i)x.v; }
 // The order is that of in_order's argument.
-[[gnu::always_inline]] inline Packed whole_bytes(const Ints (&sums)[4]) {
-  return _mm512_packus_epi16(_mm512_packs_epi32(sums[0].v, sums[1].v),
-                             _mm512_packs_epi32(sums[2].v, sums[3].v));
+[[gnu::always_inline]] inline Packed whole_bytes(const I32 (&sums)[4]) {
+  return _mm512_packus_epi16(_mm512_packs_epi32(raw(sums[0]), raw(sums[1])),
+                             _mm512_packs_epi32(raw(sums[2]), raw(sums[3])));
 }
-[[gnu::always_inline]] inline Packed int8_bytes(const Ints (&sums)[4], const Int8Range& range) {
+[[gnu::always_inline]] inline Packed int8_bytes(const I32 (&sums)[4], const Int8Range& range) {
   const __m512i zero = _mm512_set1_epi16(static_cast<short>(range.zero));
-  const __m512i ab = _mm512_adds_epi16(_mm512_packs_epi32(sums[0].v, sums[1].v), zero);
-  const __m512i cd = _mm512_adds_epi16(_mm512_packs_epi32(sums[2].v, sums[3].v), zero);
+  const __m512i ab = _mm512_adds_epi16(_mm512_packs_epi32(raw(sums[0]), raw(sums[1])), zero);
+  const __m512i cd = _mm512_adds_epi16(_mm512_packs_epi32(raw(sums[2]), raw(sums[3])), zero);
   __m512i x = _mm512_packus_epi16(ab, cd);
   x = _mm512_max_epu8(x, _mm512_set1_epi8(static_cast<char>(range.low)));
   x = _mm512_min_epu8(x, _mm512_set1_epi8(static_cast<char>(range.high)));
@@ -52,7 +53,7 @@ using Packed = __m512i;
 // int8_bytes as the blocks follow each other.
 [[gnu::always_inline]] inline Packed in_order(Packed x) {
   return _mm512_maskz_permutexvar_epi32(
-      kAll, _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15), x);
+      simd::native::kAll, _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15), x);
 }
 inline void store_packed(std::uint8_t* p, Packed x) { _mm512_storeu_si512(p, x); }
 // Stores n levels of each of the pixels from `skip` to `count`, `pixel` bytes apart, of N blocks each.
@@ -68,7 +69,7 @@ template <int N>
       if (q < skip || q >= count) return;
       if constexpr (N == 1) {
         const __m128i one = _mm512_maskz_extracti32x4_epi32(0xf, bytes, q);
-        _mm_mask_storeu_epi8(p + q * pixel, first_lanes(n), one);
+        _mm_mask_storeu_epi8(p + q * pixel, simd::native::first_lanes(n), one);
       } else {
         const __m256i two = _mm512_maskz_extracti64x4_epi64(0xf, bytes, q);
         _mm256_mask_storeu_epi8(p + q * pixel, static_cast<__mmask32>((std::uint64_t{1} << n) - 1), two);
@@ -104,14 +105,15 @@ template <int N, int Count>
 #elif defined(__AVX2__)
 
 using Packed = __m256i;
-[[gnu::always_inline]] inline Packed whole_bytes(const Ints (&sums)[4]) {
-  return _mm256_packus_epi16(_mm256_packs_epi32(sums[0].v, sums[1].v),
-                             _mm256_packs_epi32(sums[2].v, sums[3].v));
+inline __m256i raw(I32 x) { return (__m256i)x.v; }
+[[gnu::always_inline]] inline Packed whole_bytes(const I32 (&sums)[4]) {
+  return _mm256_packus_epi16(_mm256_packs_epi32(raw(sums[0]), raw(sums[1])),
+                             _mm256_packs_epi32(raw(sums[2]), raw(sums[3])));
 }
-[[gnu::always_inline]] inline Packed int8_bytes(const Ints (&sums)[4], const Int8Range& range) {
+[[gnu::always_inline]] inline Packed int8_bytes(const I32 (&sums)[4], const Int8Range& range) {
   const __m256i zero = _mm256_set1_epi16(static_cast<short>(range.zero));
-  const __m256i ab = _mm256_adds_epi16(_mm256_packs_epi32(sums[0].v, sums[1].v), zero);
-  const __m256i cd = _mm256_adds_epi16(_mm256_packs_epi32(sums[2].v, sums[3].v), zero);
+  const __m256i ab = _mm256_adds_epi16(_mm256_packs_epi32(raw(sums[0]), raw(sums[1])), zero);
+  const __m256i cd = _mm256_adds_epi16(_mm256_packs_epi32(raw(sums[2]), raw(sums[3])), zero);
   __m256i x = _mm256_packus_epi16(ab, cd);
   x = _mm256_max_epu8(x, _mm256_set1_epi8(static_cast<char>(range.low)));
   x = _mm256_min_epu8(x, _mm256_set1_epi8(static_cast<char>(range.high)));
@@ -151,17 +153,17 @@ template <int N, int Count>
 
 #else
 
-using Packed = Ints;
-inline Packed whole_bytes(const Ints (&sums)[1]) { return clamp(sums[0], 0, 255); }
-inline Packed int8_bytes(const Ints (&sums)[1], const Int8Range& range) {
-  const Ints levels = clamp(sums[0], range.low - range.zero, range.high - range.zero);
+using Packed = I32;
+inline Packed whole_bytes(const I32 (&sums)[1]) { return clamp(sums[0], 0, 255); }
+inline Packed int8_bytes(const I32 (&sums)[1], const Int8Range& range) {
+  const I32 levels = clamp(sums[0], range.low - range.zero, range.high - range.zero);
   return levels + splat(range.zero - (range.is_signed ? 128 : 0));
 }
 inline Packed in_order(Packed x) { return x; }
-inline void store_packed(std::uint8_t* p, Packed x) { store_bytes(p, x, kBlock); }
+inline void store_packed(std::uint8_t* p, Packed x) { store_bytes(p, x); }
 template <int N>
 inline void store_levels(std::uint8_t* p, Index /*pixel*/, Index skip, int /*count*/, Index n, Packed bytes) {
-  if (skip <= 0) store_bytes(p, bytes, n);
+  if (skip <= 0) store_some_bytes(p, bytes, n);
 }
 
 template <int N, int Count>
@@ -184,7 +186,7 @@ inline void store_pixels(std::uint8_t* p, Index pixel, Index skip, Index count, 
     const std::uint8_t* const from = bytes + q * N * kBlock;
 #if defined(__AVX512F__)
     if constexpr (N == 1) {
-      _mm_mask_storeu_epi8(p + q * pixel, first_lanes(n),
+      _mm_mask_storeu_epi8(p + q * pixel, simd::native::first_lanes(n),
                            _mm_loadu_si128(reinterpret_cast<const __m128i*>(from)));
       continue;
     }
@@ -207,7 +209,7 @@ template <int N, class Body>
 [[gnu::always_inline]] inline void pack_pixels(std::uint8_t* bytes, Index pixels, const Int8Range& range,
                                                Body body) {
   for (Index p = 0; p < pixels; p += kTogether<N>) {
-    Ints levels[kPacked];
+    I32 levels[kPacked];
     for_each<kPacked>([&](auto i) __attribute__((always_inline)) {
       constexpr int kPixel = decltype(i)::value / N;
       if constexpr (kPixel < kTogether<N>) {

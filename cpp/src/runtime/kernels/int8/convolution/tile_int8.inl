@@ -13,13 +13,13 @@ struct SumFloats {
 
   // a: level less a_zero
   template <bool Signed>
-  [[nodiscard, gnu::always_inline]] Ints levels(Vec a, const std::uint8_t* b) const {
-    const Vec y = to_float(extend<Signed>(b) - b_zero) * b_scale;
+  [[nodiscard, gnu::always_inline]] I32 levels(Vec a, const std::uint8_t* b) const {
+    const Vec y = to_float(load_bytes<Signed>(b) - b_zero) * b_scale;
     return nearest(a * a_scale + y);
   }
 
   Vec a_scale, b_scale;
-  Ints b_zero;
+  I32 b_zero;
 };
 
 // The sum with the residual, of sums or, where a table was applied to them, of `translated`.
@@ -32,10 +32,10 @@ void add_residual(const Int8EpilogueState& state, const std::int32_t* sums, cons
   const SumFloats numbers(f.sum);
   const Int8Range range = int8_range(f.sum.zero, f.sum.low, f.sum.high);
   if (f.table != nullptr) {
-    const Ints zero = splat(f.sum.a_zero);
+    const I32 zero = splat(f.sum.a_zero);
     const bool is_signed = f.sum.a_signed;
     pack_pixels<N>(bytes, pixels, range, [&](Index p, auto n) __attribute__((always_inline)) {
-      const Ints a = extend(translated + (p * N + n) * kBlock, is_signed) - zero;
+      const I32 a = load_bytes(translated + (p * N + n) * kBlock, is_signed) - zero;
       return numbers.levels<Signed>(to_float(a), other + p * f.residual_pixel + n * kBlock);
     });
     return;
@@ -83,12 +83,12 @@ template <int N>
 // The fast way: put(first pixel, count, bytes) of as many pixels as are packed together, pack(levels) made
 // into bytes.
 template <int P, int N, class Pack, class Put>
-[[gnu::always_inline]] inline void pack_tile(const Ints (&sums)[P][N], const Vec (&multipliers)[N], Pack pack,
+[[gnu::always_inline]] inline void pack_tile(const I32 (&sums)[P][N], const Vec (&multipliers)[N], Pack pack,
                                              Put put) {
   for_each<(P + kTogether<N> - 1) / kTogether<N>>([&](auto group) __attribute__((always_inline)) {
     constexpr int kFirst = decltype(group)::value * kTogether<N>;
     constexpr int kCount = P - kFirst < kTogether<N> ? P - kFirst : kTogether<N>;
-    Ints levels[kPacked];
+    I32 levels[kPacked];
     for_each<kPacked>([&](auto i) __attribute__((always_inline)) {
       constexpr int kPixel = decltype(i)::value / N;
       if constexpr (kPixel < kCount) {
@@ -102,7 +102,7 @@ template <int P, int N, class Pack, class Put>
 }
 
 template <int P, int N>
-[[gnu::always_inline]] inline void store_fast(const Int8EpilogueState& state, const Ints (&sums)[P][N],
+[[gnu::always_inline]] inline void store_fast(const Int8EpilogueState& state, const I32 (&sums)[P][N],
                                               const TilePlace& at) {
   const Int8ConvArgs& args = *state.args;
   const Int8Range range = state.range;
@@ -114,7 +114,7 @@ template <int P, int N>
   const Index pixel = args.dst_pixel;
   std::uint8_t* const dst =
       static_cast<std::uint8_t*>(args.dst) + at.image * args.dst_image + at.pixel * pixel + at.block * kBlock;
-  const auto in_range = [&](const Ints(&levels)[kPacked])
+  const auto in_range = [&](const I32(&levels)[kPacked])
                             __attribute__((always_inline)) { return int8_bytes(levels, range); };
   const auto put_all = [&](auto first, auto count, Packed bytes) __attribute__((always_inline)) {
     store_whole<N, count>(dst + first * pixel, pixel, bytes);
@@ -135,14 +135,14 @@ template <int P, int N>
   } else {
     pack_tile(
         sums, multipliers,
-        [](const Ints(&levels)[kPacked]) __attribute__((always_inline)) { return whole_bytes(levels); },
+        [](const I32(&levels)[kPacked]) __attribute__((always_inline)) { return whole_bytes(levels); },
         put_all);
   }
 }
 
 // Stores a tile of P pixels × N blocks.
 template <int P, int N>
-[[gnu::always_inline]] inline void store_tile(const Int8EpilogueState& state, const Ints (&sums)[P][N],
+[[gnu::always_inline]] inline void store_tile(const Int8EpilogueState& state, const I32 (&sums)[P][N],
                                               const TilePlace& at) {
   if (state.fast) return store_fast(state, sums, at);
   if (state.args->epilogue.measured) return measure_tile(state, sums, at);

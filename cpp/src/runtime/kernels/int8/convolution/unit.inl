@@ -89,12 +89,12 @@ void measure_waiting(const Int8EpilogueState& state, const DepthwiseUnit& unit,
   const Clamp f(state);
   MinMax min_max;
   for (Index i = 0; i < kUnit; i += kBlock) {
-    Ints low = load(waiting + i);
-    Ints high = low;
+    I32 low = load(waiting + i);
+    I32 high = low;
     for (Index p = 1; p < pixels; ++p) {
-      const Ints sums = load(waiting + p * kUnit + i);
-      low = least(low, sums);
-      high = greatest(high, sums);
+      const I32 sums = load(waiting + p * kUnit + i);
+      low = min(low, sums);
+      high = max(high, sums);
     }
     const Vec multipliers = load(unit.multipliers + i);
     const Vec bias = load(unit.bias + i);
@@ -119,9 +119,9 @@ void quantize_waiting(const Int8EpilogueState& state, const DepthwiseUnit& unit,
   Quotients quotients(state);
   const auto run = [&](auto level) __attribute__((always_inline)) {
     for (Index p = 0; p < pixels; ++p) {
-      Ints levels[4];
+      I32 levels[4];
       for_each<4>([&](auto i) __attribute__((always_inline)) {
-        const Ints sums = load(waiting + p * kUnit + i * kBlock);
+        const I32 sums = load(waiting + p * kUnit + i * kBlock);
         levels[i] =
             level(to_float(sums) * load(unit.multipliers + i * kBlock) + load(unit.bias + i * kBlock));
       });
@@ -199,12 +199,12 @@ template <int K, int R>
 // Sums of a pixel of each row are whole: the fast way to levels, or they wait for their neighbours.
 template <int K, int R>
 [[gnu::always_inline]] inline void store_unit(const Int8EpilogueState& state, const DepthwiseUnit& unit,
-                                              const DepthwiseLine<K, R>& line, const Ints (&sums)[4], Index x,
+                                              const DepthwiseLine<K, R>& line, const I32 (&sums)[4], Index x,
                                               Index ow, std::int32_t* waiting) {
   const Index place = x % kWaiting;
   const bool last = place == kWaiting - 1 || x == ow - 1;
   if (state.sure && state.args->epilogue.residual == nullptr) {
-    Ints levels[4];
+    I32 levels[4];
     for_each<4>([&](auto i) __attribute__((always_inline)) {
       levels[i] = nearest(to_float(sums[i]) * load(unit.multipliers + i * kBlock));
     });

@@ -2,8 +2,7 @@
 #pragma once
 
 #include "runtime/kernels/int8/kernels.hpp"
-#include "runtime/kernels/int8/layers/lane_bytes.inl"
-#include "runtime/kernels/int8/layers/lanes.inl"
+#include "runtime/kernels/int8/layers/rounding.inl"
 
 namespace rdquant::runtime::kernels {
 namespace {
@@ -11,29 +10,29 @@ namespace {
 // Int8Sum over words. Levels of type int8 become uint8 by `flip`, which adds 128 to them and to their zero.
 struct WordSum {
   Vec a_scale, b_scale;
-  Ints a_flip, b_flip, a_zero, b_zero;
+  I32 a_flip, b_flip, a_zero, b_zero;
   Rounding rounding;
 };
 
 inline WordSum word_sum(const Int8Sum& s) {
-  const Ints flip = splat_int(static_cast<std::int32_t>(0x80808080u));
+  const I32 flip = splat(static_cast<std::int32_t>(0x80808080u));
   return {splat(s.a_scale),
           splat(s.b_scale),
-          s.a_signed ? flip : Ints{},
-          s.b_signed ? flip : Ints{},
-          splat_int(s.a_zero + (s.a_signed ? 128 : 0)),
-          splat_int(s.b_zero + (s.b_signed ? 128 : 0)),
+          s.a_signed ? flip : I32{},
+          s.b_signed ? flip : I32{},
+          splat(s.a_zero + (s.a_signed ? 128 : 0)),
+          splat(s.b_zero + (s.b_signed ? 128 : 0)),
           rounding(s.zero, s.low, s.high)};
 }
 
 template <bool Product>
-inline Ints combine(const WordSum& s, Ints a, Ints b) {
-  Ints levels[4];
+inline I32 combine(const WordSum& s, I32 a, I32 b) {
+  I32 levels[4];
   for_each<4>([&](auto i) {
     constexpr int kLevel = decltype(i)::value;
-    const Vec x = to_floats(split<kLevel, false>(a ^ s.a_flip) - s.a_zero);
-    const Vec y = to_floats(split<kLevel, false>(b ^ s.b_flip) - s.b_zero);
-    levels[kLevel] = to_levels(s.rounding, Product ? (x * y) * s.a_scale : x * s.a_scale + y * s.b_scale);
+    const Vec x = to_float(split<kLevel, false>(a ^ s.a_flip) - s.a_zero);
+    const Vec y = to_float(split<kLevel, false>(b ^ s.b_flip) - s.b_zero);
+    levels[kLevel] = to_int8(s.rounding, Product ? (x * y) * s.a_scale : x * s.a_scale + y * s.b_scale);
   });
   return join(levels);
 }
@@ -43,13 +42,13 @@ void combine_all(const Int8Sum& sum, const std::uint8_t* a, const std::uint8_t* 
                  Index begin, Index end) {
   const WordSum s = word_sum(sum);
   Index i = begin;
-  for (; i + kLevels <= end; i += kLevels) {
+  for (; i + kWordBytes <= end; i += kWordBytes) {
     store_words(dst + i, combine<Product>(s, load_words(a + i), load_words(b + i)));
   }
   if (i == end) return;
   const auto rest = static_cast<std::size_t>(end - i);
-  std::uint8_t last_a[kLevels] = {};
-  std::uint8_t last_b[kLevels] = {};
+  std::uint8_t last_a[kWordBytes] = {};
+  std::uint8_t last_b[kWordBytes] = {};
   std::memcpy(last_a, a + i, rest);
   std::memcpy(last_b, b + i, rest);
   store_words(last_a, combine<Product>(s, load_words(last_a), load_words(last_b)));
@@ -72,7 +71,9 @@ inline void repeat(const std::uint8_t* src, Index src_pixel, std::uint8_t* dst, 
                    Index w, Index times) {
   for (Index x = 0; x < w; ++x, src += src_pixel) {
     for (Index i = 0; i < times; ++i, dst += dst_pixel) {
-      for_chunks<N>(c, [&](Index k) { store_bytes(dst + k, load_bytes<N>(src + k)); });
+      for_chunks<N>(c, [&](Index k) {
+        simd::store_as(dst + k, simd::load_as<simd::Vector<std::uint8_t, N>>(src + k));
+      });
     }
   }
 }

@@ -2,8 +2,7 @@
 #pragma once
 
 #include "runtime/kernels/int8/kernels.hpp"
-#include "runtime/kernels/int8/layers/lane_bytes.inl"
-#include "runtime/kernels/int8/layers/lanes.inl"
+#include "runtime/kernels/int8/layers/rounding.inl"
 
 namespace rdquant::runtime::kernels {
 namespace {
@@ -36,14 +35,12 @@ inline void for_rows(const PoolShape& s, const PoolArgs& args, Index begin, Inde
   }
 }
 
-template <class V>
-inline V greater(V a, V b) {
-  return a > b ? a : b;
-}
+template <int N, class T>
+using Bytes = simd::Vector<T, N>;
 
 template <int N, class T>
-inline Bytes<N, T> least_level() {
-  return Bytes<N, T>{} + static_cast<T>(std::is_signed_v<T> ? -128 : 0);
+inline Bytes<N, T> least_value() {
+  return simd::splat_as<Bytes<N, T>>(std::is_signed_v<T> ? -128 : 0);
 }
 
 // Of a window of which `rows` and `columns` lie in the image. Size: that of windows wholly inside, dense and
@@ -53,17 +50,17 @@ inline Bytes<N, T> maximum(const PoolShape& s, const PoolArgs& args, const PoolR
                            Span columns, Index k) {
   const std::uint8_t* const in = row.src + left * args.src_pixel + k;
   const Index line = s.w * args.src_pixel;
-  Bytes<N, T> all = least_level<N, T>();
+  Bytes<N, T> all = least_value<N, T>();
   if constexpr (Size > 0) {
     for (Index ky = 0; ky < Size; ++ky) {
       const std::uint8_t* const p = in + (row.top + ky) * line;
-      for_each<Size>([&](auto kx) { all = greater(all, load_bytes<N, T>(p + kx * args.src_pixel)); });
+      for_each<Size>([&](auto kx) { all = max(all, simd::load_as<Bytes<N, T>>(p + kx * args.src_pixel)); });
     }
   } else {
     for (Index ky = row.rows.begin; ky < row.rows.end; ++ky) {
       const std::uint8_t* p = in + (row.top + ky * s.dh) * line + columns.begin * s.dw * args.src_pixel;
       for (Index kx = columns.begin; kx < columns.end; ++kx, p += s.dw * args.src_pixel) {
-        all = greater(all, load_bytes<N, T>(p));
+        all = max(all, simd::load_as<Bytes<N, T>>(p));
       }
     }
   }
@@ -78,11 +75,12 @@ void maxima(const PoolShape& s, const PoolArgs& args, const PoolRow& row) {
     const Index left = x * s.sw - s.left;
     const Span columns = columns_of(s, left);
     if (Size > 0 && all_rows && columns.end - columns.begin == s.kw) {
-      for_chunks<N>(
-          s.c, [&](Index k) { store_bytes(out + k, maximum<N, T, Size>(s, args, row, left, columns, k)); });
+      for_chunks<N>(s.c, [&](Index k) {
+        simd::store_as(out + k, maximum<N, T, Size>(s, args, row, left, columns, k));
+      });
     } else {
-      for_chunks<N>(s.c,
-                    [&](Index k) { store_bytes(out + k, maximum<N, T, 0>(s, args, row, left, columns, k)); });
+      for_chunks<N>(
+          s.c, [&](Index k) { simd::store_as(out + k, maximum<N, T, 0>(s, args, row, left, columns, k)); });
     }
   }
 }
@@ -100,19 +98,19 @@ void separable_maxima(const PoolShape& s, const PoolArgs& args, const PoolRow& r
     for_chunks<N>(s.c, [&](Index k) {
       Bytes<N, T> columns[kColumns];
       for (Index x = 0; x < (count - 1) * s.sw + span; ++x) {
-        Bytes<N, T> all = least_level<N, T>();
+        Bytes<N, T> all = least_value<N, T>();
         if (left + x >= 0 && left + x < s.w) {
           for (Index ky = row.rows.begin; ky < row.rows.end; ++ky) {
             const Index place = (row.top + ky * s.dh) * s.w + left + x;
-            all = greater(all, load_bytes<N, T>(row.src + place * args.src_pixel + k));
+            all = max(all, simd::load_as<Bytes<N, T>>(row.src + place * args.src_pixel + k));
           }
         }
         columns[x] = all;
       }
       for (Index x = 0; x < count; ++x) {
         Bytes<N, T> all = columns[x * s.sw];
-        for (Index kx = 1; kx < s.kw; ++kx) all = greater(all, columns[x * s.sw + kx * s.dw]);
-        store_bytes(row.dst + (first + x) * args.dst_pixel + k, all);
+        for (Index kx = 1; kx < s.kw; ++kx) all = max(all, columns[x * s.sw + kx * s.dw]);
+        simd::store_as(row.dst + (first + x) * args.dst_pixel + k, all);
       }
     });
   }
@@ -134,29 +132,29 @@ void all_maxima(const PoolShape& s, const PoolArgs& args, Index begin, Index end
 
 // Sums over a window of the levels of kWords words, as uint8 once flipped.
 struct WordSums {
-  Ints sums[4] = {};
+  I32 sums[4] = {};
 };
 
 inline WordSums window_sums(const PoolShape& s, const PoolArgs& args, const PoolRow& row, Index left,
-                            Span columns, Index k, Index words, Ints flip) {
+                            Span columns, Index k, Index words, I32 flip) {
   constexpr Index kMost = 256;  // pixels whose sum 16 bits hold
   WordSums all;
-  UInts even = {};  // pairs of sums of 16 bits
-  UInts odd = {};
+  U32 even = {};  // pairs of sums of 16 bits
+  U32 odd = {};
   Index room = kMost;
   const auto spill = [&] {
-    all.sums[0] += std::bit_cast<Ints>(even & 0xffff);
-    all.sums[1] += std::bit_cast<Ints>(odd & 0xffff);
-    all.sums[2] += std::bit_cast<Ints>(even >> 16);
-    all.sums[3] += std::bit_cast<Ints>(odd >> 16);
-    even = odd = UInts{};
+    all.sums[0] += simd::bits_as<I32>(even & 0xffff);
+    all.sums[1] += simd::bits_as<I32>(odd & 0xffff);
+    all.sums[2] += simd::bits_as<I32>(even >> 16);
+    all.sums[3] += simd::bits_as<I32>(odd >> 16);
+    even = odd = U32{};
     room = kMost;
   };
   for (Index ky = row.rows.begin; ky < row.rows.end; ++ky) {
     const Index place = (row.top + ky * s.dh) * s.w + left + columns.begin * s.dw;
     const std::uint8_t* p = row.src + place * args.src_pixel + k;
     for (Index kx = columns.begin; kx < columns.end; ++kx, p += s.dw * args.src_pixel) {
-      const auto levels = std::bit_cast<UInts>(load_some_words(p, words) ^ flip);
+      const auto levels = simd::bits_as<U32>(load_some_words(p, words) ^ flip);
       even += levels & 0x00ff00ff;
       odd += (levels >> 8) & 0x00ff00ff;
       if (--room == 0) spill();
@@ -168,7 +166,7 @@ inline WordSums window_sums(const PoolShape& s, const PoolArgs& args, const Pool
 
 void averages(const PoolShape& s, const PoolArgs& args, const PoolRow& row) {
   const Rounding levels = rounding(args.zero, args.low, args.high);
-  const Ints flip = args.is_signed ? splat_int(static_cast<std::int32_t>(0x80808080u)) : Ints{};
+  const I32 flip = args.is_signed ? splat(static_cast<std::int32_t>(0x80808080u)) : I32{};
   const std::int32_t src_zero = args.src_zero + (args.is_signed ? 128 : 0);
   std::uint8_t* out = row.dst;
   for (Index x = 0; x < s.ow; ++x, out += args.dst_pixel) {
@@ -181,13 +179,13 @@ void averages(const PoolShape& s, const PoolArgs& args, const PoolRow& row) {
       divisor = row.padded * (padded.end - padded.begin);
     }
     const Vec scale = splat(args.scale / static_cast<float>(divisor));
-    const Ints zeros = splat_int(static_cast<std::int32_t>(count) * src_zero);
-    for (Index k = 0; k < s.c; k += kLevels) {
-      const Index bytes = s.c - k < kLevels ? s.c - k : kLevels;
-      Ints means[4] = {levels.zero, levels.zero, levels.zero, levels.zero};
+    const I32 zeros = splat(static_cast<std::int32_t>(count) * src_zero);
+    for (Index k = 0; k < s.c; k += kWordBytes) {
+      const Index bytes = s.c - k < kWordBytes ? s.c - k : kWordBytes;
+      I32 means[4] = {levels.zero, levels.zero, levels.zero, levels.zero};
       if (count > 0) {
         const WordSums all = window_sums(s, args, row, left, columns, k, divide(bytes, 4), flip);
-        for (int j = 0; j < 4; ++j) means[j] = to_levels(levels, to_floats(all.sums[j] - zeros) * scale);
+        for (int j = 0; j < 4; ++j) means[j] = to_int8(levels, to_float(all.sums[j] - zeros) * scale);
       }
       store_some_words(out + k, join(means), bytes);
     }

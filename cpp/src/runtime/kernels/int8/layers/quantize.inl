@@ -3,7 +3,7 @@
 
 #include <array>
 
-#include "runtime/kernels/int8/layers/lanes.inl"
+#include "runtime/kernels/int8/layers/rounding.inl"
 
 namespace rdquant::runtime::kernels {
 namespace {
@@ -69,23 +69,23 @@ inline Quantizer quantizer(float scale, std::int32_t zero, std::int32_t low, std
   return {splat(scale), splat(1.0f / scale), splat(trusted ? 0.0f : 1.0f), rounding(zero, low, high)};
 }
 
-inline Ints quantized(const Quantizer& q, Vec x) { return to_levels(q.rounding, x / q.scale); }
+inline I32 quantized(const Quantizer& q, Vec x) { return to_int8(q.rounding, x / q.scale); }
 
 template <int N>
-[[gnu::always_inline]] inline void quantize_all(const Quantizer& q, const Vec (&x)[N], Ints* levels) {
-  if constexpr (kPortable) {  // the test costs more there
+[[gnu::always_inline]] inline void quantize_all(const Quantizer& q, const Vec (&x)[4], I32* levels) {
+  if constexpr (simd::kRegister == 16) {  // the test costs more there
     for (int i = 0; i < N; ++i) levels[i] = quantized(q, x[i]);
     return;
   }
   Vec gap = q.gap;
   for (int i = 0; i < N; ++i) {
     const Vec y = min(max(x[i] * q.inverse, q.rounding.low), q.rounding.high);
-    const Ints whole = to_ints(y);
-    gap = max(gap, abs(y - to_floats(whole)));
+    const I32 whole = nearest(y);
+    gap = max(gap, abs(y - to_float(whole)));
     levels[i] = whole + q.rounding.zero;
   }
   if (any_above(gap, splat(kTie))) [[unlikely]] {
-    for (int i = 0; i < N; ++i) levels[i] = to_levels(q.rounding, x[i] / q.scale);
+    for (int i = 0; i < N; ++i) levels[i] = to_int8(q.rounding, x[i] / q.scale);
   }
 }
 
@@ -96,24 +96,25 @@ void quantize(const float* src, std::uint8_t* dst, float scale, std::int32_t zer
   for (; i + 4 * kBlock <= end; i += 4 * kBlock) {
     const Vec x[] = {load(src + i), load(src + i + kBlock), load(src + i + 2 * kBlock),
                      load(src + i + 3 * kBlock)};
-    Ints levels[4];
-    quantize_all(q, x, levels);
-    for (int j = 0; j < 4; ++j) store_levels(dst + i + j * kBlock, levels[j]);
+    I32 levels[4];
+    quantize_all<4>(q, x, levels);
+    for (int j = 0; j < 4; ++j) store_bytes(dst + i + j * kBlock, levels[j]);
   }
-  for (; i + kBlock <= end; i += kBlock) store_levels(dst + i, quantized(q, load(src + i)));
-  if (i < end) store_some_levels(dst + i, quantized(q, load_some(src + i, end - i)), end - i);
+  for (; i + kBlock <= end; i += kBlock) store_bytes(dst + i, quantized(q, load(src + i)));
+  if (i < end) store_some_bytes(dst + i, quantized(q, load_some(src + i, end - i)), end - i);
 }
 
 // Words of pixels from `src` on, channels `area` apart, the first `count` of them; `zero` past the last one.
 template <int Channels>
-[[gnu::always_inline]] inline Ints quantized_word(const Quantizer& q, const float* src, Index area,
-                                                  Index count) {
-  Vec x[Channels];
+[[gnu::always_inline]] inline I32 quantized_word(const Quantizer& q, const float* src, Index area,
+                                                 Index count) {
+  Vec x[4];  // not of Channels: GCC 12 fails on arrays of one
   for (int j = 0; j < Channels; ++j) {
     x[j] = count == kBlock ? load(src + j * area) : load_some(src + j * area, count);
   }
-  Ints levels[4] = {q.rounding.zero, q.rounding.zero, q.rounding.zero, q.rounding.zero};
-  quantize_all(q, x, levels);
+  I32 levels[4];
+  for (int j = 0; j < 4; ++j) levels[j] = q.rounding.zero;
+  quantize_all<Channels>(q, x, levels);
   return join(levels);
 }
 
@@ -140,9 +141,9 @@ void quantize_quads(const Quantizer& q, const float* src, Index area, std::uint8
 template <int Channels>
 void quantize_sixteen(const Quantizer& q, const float* src, Index area, std::uint8_t* dst, Index pixel,
                       Index written, Index first, Index last) {
-  const Ints none = splat_int(0);
+  const I32 none = splat(0);
   for_blocks(first, last, [&](Index p, auto count) __attribute__((always_inline)) {
-    Ints words[4] = {none, none, none, none};
+    I32 words[4] = {none, none, none, none};
     for_each<(Channels + 3) / 4>([&](auto w) __attribute__((always_inline)) {
       constexpr int kRest = Channels - 4 * w;
       words[w] = quantized_word<(kRest < 4 ? kRest : 4)>(q, src + 4 * w * area + p, area, count);
@@ -203,16 +204,16 @@ void quantize_blocked(const float* src, Index src_image, std::uint8_t* dst, Inde
       for (; p + 4 <= last; p += 4) {
         const Vec x[] = {load(from + p * kBlock), load(from + (p + 1) * kBlock),
                          load(from + (p + 2) * kBlock), load(from + (p + 3) * kBlock)};
-        Ints levels[4];
-        quantize_all(q, x, levels);
-        for (int j = 0; j < 4; ++j) store_levels(to + (p + j) * pixel, levels[j]);
+        I32 levels[4];
+        quantize_all<4>(q, x, levels);
+        for (int j = 0; j < 4; ++j) store_bytes(to + (p + j) * pixel, levels[j]);
       }
-      for (; p < last; ++p) store_levels(to + p * pixel, quantized(q, load(from + p * kBlock)));
+      for (; p < last; ++p) store_bytes(to + p * pixel, quantized(q, load(from + p * kBlock)));
     }
     if (whole == c) return;
     for (Index p = first; p < last; ++p) {
       std::uint8_t* const to = out + p * pixel;
-      store_some_levels(to + whole, quantized(q, load(in + whole * area + p * kBlock)), c - whole);
+      store_some_bytes(to + whole, quantized(q, load(in + whole * area + p * kBlock)), c - whole);
       for (Index k = c; k < written; ++k) to[k] = static_cast<std::uint8_t>(zero);
     }
   });
@@ -228,24 +229,24 @@ void dequantize(const std::uint8_t* src, bool is_signed, float* dst, float scale
   with_sign(is_signed, [&](auto sign) {
     constexpr bool kSigned = decltype(sign)::value;
     const Vec step = splat(scale);
-    const Ints zeros = splat_int(zero);
+    const I32 zeros = splat(zero);
     Index i = begin;
     for (; i + kBlock <= end; i += kBlock) {
-      store(dst + i, to_floats(load_levels<kSigned>(src + i) - zeros) * step);
+      store(dst + i, to_float(load_bytes<kSigned>(src + i) - zeros) * step);
     }
     if (i == end) return;
-    store_some(dst + i, to_floats(load_some_levels<kSigned>(src + i, end - i) - zeros) * step, end - i);
+    store_some(dst + i, to_float(load_some_bytes<kSigned>(src + i, end - i) - zeros) * step, end - i);
   });
 }
 
 // Levels of up to 4 channels from words of kBlock pixels to planes `area` apart.
 template <bool Signed>
-inline void dequantize_word(Ints word, Ints zero, Vec scale, float* dst, Index area, Index channels,
+inline void dequantize_word(I32 word, I32 zero, Vec scale, float* dst, Index area, Index channels,
                             Index count) {
   for_each<4>([&](auto i) {
     constexpr int kLevel = decltype(i)::value;
     if (kLevel >= channels) return;
-    const Vec x = to_floats(split<kLevel, Signed>(word) - zero) * scale;
+    const Vec x = to_float(split<kLevel, Signed>(word) - zero) * scale;
     float* const out = dst + kLevel * area;
     if (count == kBlock) {
       store(out, x);
@@ -260,15 +261,15 @@ void dequantize_plain(const std::uint8_t* src, Index image, Index pixel, bool is
                       Index end) {
   with_sign(is_signed, [&](auto sign) {
     const Vec step = splat(scale);
-    const Ints zeros = splat_int(zero);
+    const I32 zeros = splat(zero);
     for_pixels(area, begin, end, [&](Index n, Index first, Index last) {
       const std::uint8_t* const in = src + n * image;
       float* const out = dst + n * dst_image;
-      for (Index channel = 0; channel < c; channel += kLevels) {
+      for (Index channel = 0; channel < c; channel += kWordBytes) {
         const Index count_words = least(kWords, divide(c - channel, 4));
         for (Index p = first; p < last; p += kBlock) {
           const Index count = least(kBlock, last - p);
-          Ints words[kBlock] = {};
+          I32 words[kBlock] = {};
           for (Index j = 0; j < count; ++j) {
             words[j] = load_some_words(in + (p + j) * pixel + channel, count_words);
           }
@@ -291,22 +292,22 @@ void dequantize_blocked(const std::uint8_t* src, Index image, Index pixel, bool 
   with_sign(is_signed, [&](auto sign) {
     constexpr bool kSigned = decltype(sign)::value;
     const Vec step = splat(scale);
-    const Ints zeros = splat_int(zero);
+    const I32 zeros = splat(zero);
     for_pixels(area, begin, end, [&](Index n, Index first, Index last) {
       const std::uint8_t* const in = src + n * image;
       float* const out = dst + n * dst_image;
       for (Index k = 0; k < whole; k += kBlock) {
         for (Index p = first; p < last; ++p) {
           store(out + k * area + p * kBlock,
-                to_floats(load_levels<kSigned>(in + p * pixel + k) - zeros) * step);
+                to_float(load_bytes<kSigned>(in + p * pixel + k) - zeros) * step);
         }
       }
       if (whole == c) return;
       for (Index p = first; p < last; ++p) {
-        const Ints levels = load_some_levels<kSigned>(in + p * pixel + whole, c - whole);
+        const I32 levels = load_some_bytes<kSigned>(in + p * pixel + whole, c - whole);
         float* const to = out + whole * area + p * kBlock;
         store(to, splat(0.0f));
-        store_some(to, to_floats(levels - zeros) * step, c - whole);
+        store_some(to, to_float(levels - zeros) * step, c - whole);
       }
     });
   });

@@ -1,0 +1,53 @@
+// The vectors that kernels of int8 are written with.
+#pragma once
+
+#include "runtime/kernels/vec.inl"
+#include "simd/dot.inl"
+
+namespace rdquant::runtime::kernels {
+namespace {
+
+using simd::I32;
+using simd::kTapBytes;
+using simd::Quads;
+using simd::Taps;
+using simd::U32;
+
+using simd::broadcast;
+using simd::load_bytes;
+using simd::load_some_bytes;
+using simd::load_some_words;
+using simd::load_taps;
+using simd::load_words;
+using simd::lookup_bytes;
+using simd::store_bytes;
+using simd::store_some_bytes;
+using simd::store_some_words;
+using simd::store_words;
+using simd::tap_place;
+
+// body(integral_constant<int, N>) for the widest vector of bytes that c of them fill.
+template <class Body>
+inline void with_width(Index c, Body body) {
+  if constexpr (simd::kRegister >= 64) {
+    if (c >= 64) return body(std::integral_constant<int, 64>{});
+  }
+  if constexpr (simd::kRegister >= 32) {
+    if (c >= 32) return body(std::integral_constant<int, 32>{});
+  }
+  if (c >= 16) return body(std::integral_constant<int, 16>{});
+  if (c >= 8) return body(std::integral_constant<int, 8>{});
+  if (c >= 4) return body(std::integral_constant<int, 4>{});
+  return body(std::integral_constant<int, 1>{});
+}
+
+// body(k) for vectors that start at byte k and cover c ≥ N bytes; the last one may overlap its neighbour.
+template <int N, class Body>
+[[gnu::always_inline]] inline void for_chunks(Index c, Body body) {
+  Index k = 0;
+  for (; k + N <= c; k += N) body(k);
+  if (k < c) body(c - N);
+}
+
+}  // namespace
+}  // namespace rdquant::runtime::kernels

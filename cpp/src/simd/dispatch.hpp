@@ -1,0 +1,43 @@
+#pragma once
+
+#include "rdquant/core/cpu.hpp"
+
+/// One vector layer for all kernels: vector types (*.inl, for files that are compiled for one instruction set)
+/// and the choice among what these files define.
+namespace rdquant::simd {
+
+/// A family of kernels, compiled for each instruction set; null where this build has no such variant.
+template <class T>
+struct Variants {
+  const T* baseline;
+  const T* avx2 = nullptr;
+  const T* avx512 = nullptr;
+};
+
+/// Those of `name` in the namespaces baseline, avx2 and avx512.
+#if defined(__x86_64__)
+#define RDQUANT_VARIANTS(name) \
+  ::rdquant::simd::Variants { &baseline::name, &avx2::name, &avx512::name }
+#else
+#define RDQUANT_VARIANTS(name) \
+  ::rdquant::simd::Variants { &baseline::name }
+#endif
+
+/// @throws InvalidArgument  This processor or this build lacks the instruction set.
+void require_available(core::Isa isa);
+
+/// The variant for `isa`, which this processor need not have.
+template <class T>
+[[nodiscard]] const T& variant(const Variants<T>& all, core::Isa isa) {
+  if (isa == core::Isa::avx512 && all.avx512 != nullptr) return *all.avx512;
+  if (isa >= core::Isa::avx2 && all.avx2 != nullptr) return *all.avx2;
+  return *all.baseline;
+}
+
+/// The variant for core::selected_isa().
+template <class T>
+[[nodiscard]] const T& selected(const Variants<T>& all) {
+  return variant(all, core::selected_isa());
+}
+
+}  // namespace rdquant::simd
