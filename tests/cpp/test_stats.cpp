@@ -28,10 +28,10 @@ std::vector<double> laplace_sample(std::size_t n, unsigned seed) {
 }
 
 std::vector<Kernels> all_kernels() {
-  std::vector<Kernels> sets = {kernels_baseline()};
+  std::vector<Kernels> sets = {baseline::table};
 #if defined(__x86_64__)
-  if (core::available_isa() >= core::Isa::avx2) sets.push_back(kernels_avx2());
-  if (core::available_isa() >= core::Isa::avx512) sets.push_back(kernels_avx512());
+  if (core::available_isa() >= core::Isa::avx2) sets.push_back(avx2::table);
+  if (core::available_isa() >= core::Isa::avx512) sets.push_back(avx512::table);
 #endif
   return sets;
 }
@@ -48,10 +48,10 @@ TEST_CASE("every instruction set gives the bits of the baseline, for every lengt
   for (const std::size_t n : {kBlock, std::size_t{1}, std::size_t{7}, std::size_t{8}, std::size_t{29}}) {
     BlockSums want{}, want_narrow{};
     std::vector<std::int32_t> index(n), index_fine(n), got(n);
-    kernels_baseline().sums_f64(x.data(), n, want);
-    kernels_baseline().sums_f32(narrow.data(), n, want_narrow);
-    const bool check = kernels_baseline().uniform_f64(x.data(), n, uniform, index.data());
-    kernels_baseline().fine_f32(narrow.data(), n, fine, index_fine.data());
+    baseline::table.sums_f64(x.data(), n, want);
+    baseline::table.sums_f32(narrow.data(), n, want_narrow);
+    const bool check = baseline::table.uniform_f64(x.data(), n, uniform, index.data());
+    baseline::table.fine_f32(narrow.data(), n, fine, index_fine.data());
     for (const Kernels& set : all_kernels()) {
       BlockSums sums{};
       set.sums_f64(x.data(), n, sums);

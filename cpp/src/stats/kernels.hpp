@@ -1,7 +1,7 @@
 #pragma once
 
 // The inner loops of the passes over the data, one set per instruction set. All sets come from one source
-// (kernels_body.hpp) without contraction, so they give the same bits.
+// (kernels.inl) without contraction, so they give the same bits.
 
 #include <cstddef>
 #include <cstdint>
@@ -43,9 +43,15 @@ struct Kernels {
   void (*fine_f64)(const double*, std::size_t, const FineMap&, std::int32_t*);
 };
 
-[[nodiscard]] Kernels kernels_baseline() noexcept;
-[[nodiscard]] Kernels kernels_avx2() noexcept;
-[[nodiscard]] Kernels kernels_avx512() noexcept;
+namespace baseline {
+extern const Kernels table;
+}
+namespace avx2 {
+extern const Kernels table;
+}
+namespace avx512 {
+extern const Kernels table;
+}
 
 /// The set for core::selected_isa().
 [[nodiscard]] const Kernels& kernels();

@@ -1,2 +1,2 @@
-#define RDQUANT_KERNELS kernels_avx512
-#include "stats/kernels_body.hpp"
+#define RDQUANT_KERNELS_ISA avx512
+#include "stats/kernels.inl"

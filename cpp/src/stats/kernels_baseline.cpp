@@ -1,2 +1,2 @@
-#define RDQUANT_KERNELS kernels_baseline
-#include "stats/kernels_body.hpp"
+#define RDQUANT_KERNELS_ISA baseline
+#include "stats/kernels.inl"

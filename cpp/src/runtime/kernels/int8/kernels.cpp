@@ -60,8 +60,8 @@ bool measures(const Activation& activation) {
 
 const Int8Kernels& int8_kernels(core::Isa isa) {
   simd::require_available(isa);
-  static const std::array<Int8Kernels, 3> all = {
-      kernels_of(core::Isa::baseline), kernels_of(core::Isa::avx2), kernels_of(core::Isa::avx512)};
+  static const std::array<Int8Kernels, 3> all = {kernels_of(core::Isa::baseline), kernels_of(core::Isa::avx2),
+                                                 kernels_of(core::Isa::avx512)};
   return all[static_cast<std::size_t>(isa)];
 }
 

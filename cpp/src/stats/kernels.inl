@@ -1,4 +1,4 @@
-// Included by kernels_<isa>.cpp, which define RDQUANT_KERNELS as the name of the set. Everything here has
+// Included by kernels_<isa>.cpp, which define RDQUANT_KERNELS_ISA. Everything here has
 // internal linkage, and nothing from the standard library is called: code built for one instruction set must
 // not leak into another. Vectors of eight doubles, which the compiler cuts to what the machine has.
 
@@ -155,8 +155,8 @@ void fine(const T* x, std::size_t n, const FineMap& map, std::int32_t* index) {
 
 }  // namespace
 
-Kernels RDQUANT_KERNELS() noexcept {
-  return {sums<float>, sums<double>, uniform<float>, uniform<double>, fine<float>, fine<double>};
+namespace RDQUANT_KERNELS_ISA {
+const Kernels table = {sums<float>, sums<double>, uniform<float>, uniform<double>, fine<float>, fine<double>};
 }
 
 }  // namespace rdquant::stats
