@@ -1,6 +1,7 @@
 #include <pybind11/stl.h>
 
-#include <algorithm>
+#include <memory>
+#include <utility>
 
 #include "arrays.hpp"
 #include "bindings.hpp"
@@ -15,10 +16,13 @@ namespace {
 using calibrate::Covariance;
 using calibrate::Feedback;
 
-py::array_t<double> to_array(const std::vector<double>& values, const std::vector<std::size_t>& shape) {
-  py::array_t<double> out(std::vector<py::ssize_t>(shape.begin(), shape.end()));
-  std::copy(values.begin(), values.end(), out.mutable_data());
-  return out;
+/// An array that owns the values: covariances take up to hundreds of megabytes.
+py::array_t<double> to_array(std::vector<double> values, const std::vector<std::size_t>& shape) {
+  auto owner = std::make_unique<std::vector<double>>(std::move(values));
+  const double* const data = owner->data();
+  const py::capsule base(owner.get(), [](void* held) { delete static_cast<std::vector<double>*>(held); });
+  owner.release();
+  return py::array_t<double>(std::vector<py::ssize_t>(shape.begin(), shape.end()), data, base);
 }
 
 void bind_covariance(py::module_& m) {
@@ -56,7 +60,7 @@ void bind_covariance(py::module_& m) {
               values = self.matrix(centred, threads);
             }
             const std::size_t inputs = self.patches().inputs();
-            return to_array(values, {self.patches().groups, inputs, inputs});
+            return to_array(std::move(values), {self.patches().groups, inputs, inputs});
           },
           py::arg("centred"), py::arg("threads"));
 }

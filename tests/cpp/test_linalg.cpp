@@ -43,6 +43,23 @@ void check_product(const linalg::TypeKernels<T>& kernels, std::size_t depth, std
   CAPTURE(rows);
   CAPTURE(cols);
   CHECK(c == expected);
+  // A sum that is taken in two parts goes on where it was.
+  std::vector<T> sums(rows * cols), parts(rows * cols);
+  const std::size_t half = depth / 2;
+  linalg::accumulate_by(kernels, {a.data(), lda, b.data(), ldb, depth, rows, cols, T{1}, sums.data(), cols},
+                        1);
+  linalg::accumulate_by(kernels, {a.data(), lda, b.data(), ldb, half, rows, cols, T{1}, parts.data(), cols},
+                        1);
+  linalg::accumulate_by(kernels,
+                        {a.data() + half * lda, lda, b.data() + half * ldb, ldb, depth - half, rows, cols,
+                         T{1}, parts.data(), cols},
+                        threads);
+  CHECK(parts == sums);
+  for (std::size_t i = 0; i < rows; ++i) {
+    T sum = 0;
+    for (std::size_t t = 0; t < depth; ++t) sum += a[t * lda + i] * b[t * ldb];
+    CHECK(sums[i * cols] == sum);
+  }
 }
 
 /// X·Xᵀ + I/2.

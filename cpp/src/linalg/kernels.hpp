@@ -39,10 +39,14 @@ extern const Kernels kernels;
 /// Those of the selected instruction set.
 [[nodiscard]] const Kernels& selected_kernels();
 
-/// `multiply` by given kernels.
+/// `multiply` and `accumulate` by given kernels.
 template <typename T>
 void multiply_by(const TypeKernels<T>& kernels, const Product<T>& product, int threads);
+template <typename T>
+void accumulate_by(const TypeKernels<T>& kernels, const Product<T>& product, int threads);
 extern template void multiply_by(const TypeKernels<float>&, const Product<float>&, int);
 extern template void multiply_by(const TypeKernels<double>&, const Product<double>&, int);
+extern template void accumulate_by(const TypeKernels<float>&, const Product<float>&, int);
+extern template void accumulate_by(const TypeKernels<double>&, const Product<double>&, int);
 
 }  // namespace rdquant::linalg

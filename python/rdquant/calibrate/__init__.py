@@ -5,7 +5,7 @@ from __future__ import annotations
 from .gradients import Sensitivity, sensitivities
 from .layers import WIDEST, Layer, by_input, closing, layers_of, mean_outputs, portions
 from .moments import covariances
-from .rounding import LayerRounder, Moments, Rounded
+from .rounding import LayerRounder, Moments, Rounded, RowRounder
 from .sequential import following
 from .tap import stream
 
@@ -15,6 +15,7 @@ __all__ = [
     "LayerRounder",
     "Moments",
     "Rounded",
+    "RowRounder",
     "Sensitivity",
     "by_input",
     "closing",

@@ -16,7 +16,7 @@ from ..quant import Deadzone
 from .gradients import Sensitivity
 from .layers import Layer, mean_outputs
 
-__all__ = ["LayerRounder", "Moments", "Rounded"]
+__all__ = ["LayerRounder", "Moments", "Rounded", "RowRounder"]
 
 _LARGEST = 2.0**30  # levels stay within int32
 _FINEST = 2.0**24  # levels of a bias, either way: float32 tells no more apart
@@ -52,15 +52,99 @@ class Rounded:
     loss: float
 
 
-class LayerRounder:
-    """Rounds the weights of one layer with error feedback, at any step.
+class RowRounder:
+    """Rounds the rows of one layer's weights with error feedback, each at a step of its own.
 
     weight: float, in the layer's shape. bias: [rows] or None. moments: of the layer's inputs; None for a weight whose
     inputs nobody has seen: rounded to nearest, each for itself. Inputs that do not vary are taken for independent ones.
-    Where there is a bias, it takes up the mean error, and the moments are taken about the mean. trellis: states of a
-    trellis that the levels may follow down the columns, 8 or 32, where the layer has one group and its weights are stored
-    row by row; 0: scalar levels. sensitivity: of the network to the layer's outputs: errors are then fed from output to
-    output too, where no more outputs than images were seen, and a bias takes up the mean error where outputs matter.
+    Where there is a bias, it takes up the mean error, and the moments are taken about the mean.
+
+    Raises InvalidArgument where a weight is not finite.
+    """
+
+    def __init__(
+        self,
+        weight: NDArray[np.floating],
+        bias: NDArray[np.floating] | None = None,
+        layer: Layer | None = None,
+        moments: Moments | None = None,
+        threads: int = 0,
+    ) -> None:
+        self._factorise(weight, bias, layer, moments, threads)
+
+    def _factorise(
+        self,
+        weight: NDArray[np.floating],
+        bias: NDArray[np.floating] | None,
+        layer: Layer | None,
+        moments: Moments | None,
+        threads: int,
+    ) -> tuple[NDArray[np.float64], bool] | None:
+        """The covariance of the inputs, and whether they vary; None without moments."""
+        self._layer = layer if moments is not None else None
+        self._threads = threads
+        self._weight = np.ascontiguousarray(weight, np.float32)
+        if not np.isfinite(self._weight).all():
+            raise InvalidArgument("weights: expected finite numbers, got NaN or infinity")
+        self._feedback: Feedback | None = None
+        self._bias: NDArray[np.float64] | None = None
+        self._mean: NDArray[np.float64] | None = None
+        if self._layer is None or moments is None:
+            self._matrix = self._weight.reshape(1, -1)
+            return None
+        self._matrix = self._layer.matrix(self._weight)
+        self._bias = None if bias is None else np.asarray(bias, np.float64)
+        covariance, mean = moments.matrix(self._bias is not None, threads), moments.mean()
+        self._mean = None if bias is None else mean
+        varied = _vary(covariance, mean)
+        if not varied:
+            covariance = np.repeat(np.eye(mean.shape[1])[np.newaxis], len(mean), axis=0)
+        self._feedback = Feedback(covariance, threads)
+        return covariance, varied
+
+    @property
+    def size(self) -> int:
+        """Number of weights."""
+        return self._matrix.size
+
+    @property
+    def matrix(self) -> NDArray[np.float32]:
+        """The weights as [rows, inputs]; [1, size] without moments."""
+        return self._matrix
+
+    def round_rows(
+        self, scales: NDArray[np.float32], largest: int
+    ) -> tuple[NDArray[np.int32], NDArray[np.float32] | None]:
+        """(levels in the weight's shape, bias) at steps of their own.
+
+        scales: float32 [rows], steps of the rows, above 0. largest: of the levels' magnitudes. bias: as it was, and the
+        mean error that rounding gives taken out of it; None where there is none.
+
+        Raises InvalidArgument without moments.
+        """
+        if self._feedback is None or self._layer is None:
+            raise InvalidArgument("steps of rows: expected moments of the layer's inputs, got none")
+        levels = np.empty(self._matrix.shape, np.int32)
+        # The loss of a row at step s is s² times that of the row over s at step 1.
+        over = self._matrix / scales[:, np.newaxis]
+        apart = self._layer.strides_in_tensor
+        self._feedback.round(over, 1.0, 0.0, None, *apart, levels, self._threads, largest)
+        shift = self._shift(self._matrix - scales[:, np.newaxis] * levels)
+        bias = None if shift is None or self._bias is None else (self._bias + shift).astype(np.float32)
+        return self._layer.tensor(levels), bias
+
+    def _shift(self, error: NDArray[np.floating]) -> NDArray[np.float64] | None:
+        """What an error of the weights takes from the outputs, on average: [rows]; None without a bias."""
+        return None if self._mean is None else mean_outputs(error, self._mean)
+
+
+class LayerRounder(RowRounder):
+    """Rounds the weights of one layer with error feedback, at any step.
+
+    weight, bias, moments, threads: as for `RowRounder`. trellis: states of a trellis that the levels may follow down the
+    columns, 8 or 32, where the layer has one group and its weights are stored row by row; 0: scalar levels. sensitivity:
+    of the network to the layer's outputs: errors are then fed from output to output too, where no more outputs than
+    images were seen, and a bias takes up the mean error where outputs matter.
 
     Raises InvalidArgument where a weight is not finite.
     """
@@ -75,28 +159,15 @@ class LayerRounder:
         trellis: int = 0,
         sensitivity: Sensitivity | None = None,
     ) -> None:
+        known = self._factorise(weight, bias, layer, moments, threads)
         self._states = trellis
-        self._layer = layer if moments is not None else None
-        self._threads = threads
-        self._weight = np.ascontiguousarray(weight, np.float32)
-        if not np.isfinite(self._weight).all():
-            raise InvalidArgument("weights: expected finite numbers, got NaN or infinity")
-        if self._layer is None or moments is None:
-            self._matrix = self._weight.reshape(1, -1)
-            self._feedback: Feedback | None = None
-            self._outputs: Feedback | None = None
-            self._bias, self._mean, self._leaning = None, None, None
+        self._outputs: Feedback | None = None
+        self._leaning: NDArray[np.float64] | None = None
+        if known is None or self._feedback is None:
             self.energy = float(np.square(self._matrix, dtype=np.float64).sum())
             self.noise = float(self._matrix.size)
             return
-        self._matrix = self._layer.matrix(self._weight)
-        self._bias = None if bias is None else np.asarray(bias, np.float64)
-        covariance, mean = moments.matrix(self._bias is not None, threads), moments.mean()
-        self._mean = None if bias is None else mean
-        varied = _vary(covariance, mean)
-        if not varied:
-            covariance = np.repeat(np.eye(mean.shape[1])[np.newaxis], len(mean), axis=0)
-        self._feedback = Feedback(covariance, threads)
+        covariance, varied = known
         # A bias is a weight whose input is 1: at a step its error costs so many times what a weight's does. Where
         # inputs do not vary, it is all that outputs depend on.
         self._bias_scale = float(np.sqrt(self._feedback.mean_weight)) if varied else 0.0
@@ -108,11 +179,6 @@ class LayerRounder:
         """Variance of the outputs (second moment without a bias), summed over rows."""
         self.noise = self._matrix.size * self._feedback.mean_weight
         """What an error of 1 in every weight, after feedback, adds to it."""
-
-    @property
-    def size(self) -> int:
-        """Number of weights."""
-        return self._matrix.size
 
     def round(self, step: float, rate: float = 0.0, rounds: int = 1) -> Rounded:
         """Levels at `step`.
@@ -165,36 +231,6 @@ class LayerRounder:
             matrix.reshape(first.shape), Deadzone(step / 2, 0.5), columns.states, columns.chains
         )
         return self._with_bias(step, levels, loss)
-
-    def round_rows(
-        self, scales: NDArray[np.float32], largest: int
-    ) -> tuple[NDArray[np.int32], NDArray[np.float32] | None]:
-        """(levels in the weight's shape, bias) at steps of their own.
-
-        scales: float32 [rows], steps of the rows, above 0. largest: of the levels' magnitudes. bias: as it was, and the
-        mean error that rounding gives taken out of it; None where there is none.
-
-        Raises InvalidArgument without moments.
-        """
-        if self._feedback is None or self._layer is None:
-            raise InvalidArgument("steps of rows: expected moments of the layer's inputs, got none")
-        levels = np.empty(self._matrix.shape, np.int32)
-        # The loss of a row at step s is s² times that of the row over s at step 1.
-        over = self._matrix / scales[:, np.newaxis]
-        apart = self._layer.strides_in_tensor
-        self._feedback.round(over, 1.0, 0.0, None, *apart, levels, self._threads, largest)
-        shift = self._shift(self._matrix - scales[:, np.newaxis] * levels)
-        bias = None if shift is None or self._bias is None else (self._bias + shift).astype(np.float32)
-        return self._layer.tensor(levels), bias
-
-    def _shift(self, error: NDArray[np.floating]) -> NDArray[np.float64] | None:
-        """What an error of the weights takes from the outputs, on average: [rows]; None without a bias."""
-        return None if self._mean is None else mean_outputs(error, self._mean)
-
-    @property
-    def matrix(self) -> NDArray[np.float32]:
-        """The weights as [rows, inputs]; [1, size] without moments."""
-        return self._matrix
 
     def _with_bias(self, step: float, weight: Optimised, loss: float) -> Rounded:
         if self._bias is None or self._mean is None or self._layer is None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..calibrate import WIDEST, Layer, LayerRounder, Moments, by_input, covariances, following, portions
+from ..calibrate import WIDEST, Layer, Moments, RowRounder, by_input, covariances, following, portions
 from ..graph import Model
 from .export import LayerLevels
 from .options import Options
@@ -50,7 +51,9 @@ class Rounding:
         }
 
     def alone(self) -> tuple[Levels, Levels]:
-        """Each layer as if all before it stayed in float: with biases as they are, and where they take up mean errors."""
+        """Each layer as if all before it stayed in float: with biases as they are, and with biases that take up mean
+        errors, where the options want that. Both have the same levels of weights.
+        """
         wide = [layer for layer in self._layers if layer.inputs > WIDEST]
         scales, per_channel = self._scales, self._options.per_channel
         plain = {w.weight: nearest(w, self._weights, scales[w.weight], per_channel) for w in wide}
@@ -60,20 +63,23 @@ class Rounding:
         for portion in portions(fitted, _moment_bytes, _MOMENT_BYTES):
             moments = covariances(self._model, self._images(), portion, threads=self._options.threads)
             for layer in portion:
-                plain[layer.weight] = self._rounded(layer, moments[layer.weight], False)
-                corrected[layer.weight] = self._rounded(layer, moments[layer.weight], True)
+                name = layer.weight
+                plain[name], corrected[name] = self._rounded(layer, moments[name])
             self._done(len(portion))
         return plain, corrected
 
-    def _rounded(self, layer: Layer, moments: Moments, correct: bool) -> LayerLevels:
-        scale, per_channel = self._scales[layer.weight], self._options.per_channel
-        if self._options.rounding == "nearest":
-            return nearest(layer, self._weights, scale, per_channel, moments.mean() if correct else None)
-        bias = self._weights[layer.bias] if correct and layer.bias is not None else None
-        threads = self._options.threads or 0
-        return self._feedback(
-            layer, LayerRounder(self._weights[layer.weight], bias, layer, moments, threads), correct
-        )
+    def _rounded(self, layer: Layer, moments: Moments) -> tuple[LayerLevels, LayerLevels]:
+        scale, options = self._scales[layer.weight], self._options
+        if options.rounding == "nearest":
+            known = nearest(layer, self._weights, scale, options.per_channel)
+            mean = moments.mean()
+            return known, nearest(layer, self._weights, scale, options.per_channel, mean)
+        bias = None if layer.bias is None else self._weights[layer.bias]
+        # Errors of the mean do not count for a layer whose bias will take them up.
+        taken = bias if options.correct_bias else None
+        rounder = RowRounder(self._weights[layer.weight], taken, layer, moments, self._options.threads or 0)
+        found = self._feedback(layer, rounder, options.correct_bias)
+        return (found if bias is None else replace(found, bias=bias.astype(np.float32))), found
 
     def in_order(self, before: Levels, written: Callable[[Levels], Model]) -> Levels:
         """Each layer to what makes up for the levels of all before it.
@@ -97,7 +103,7 @@ class Rounding:
             self._done(len(layers))
         return found
 
-    def _feedback(self, layer: Layer, rounder: LayerRounder, correct: bool) -> LayerLevels:
+    def _feedback(self, layer: Layer, rounder: RowRounder, correct: bool) -> LayerLevels:
         bias = None if layer.bias is None else self._weights[layer.bias]
         return feedback(layer, rounder, bias, self._scales[layer.weight], self._options.per_channel, correct)
 

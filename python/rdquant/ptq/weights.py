@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..calibrate import Layer, LayerRounder, mean_outputs
+from ..calibrate import Layer, RowRounder, mean_outputs
 from .export import LayerLevels
 
 __all__ = ["feedback", "nearest"]
@@ -42,7 +42,7 @@ def nearest(
 
 def feedback(
     layer: Layer,
-    rounder: LayerRounder,
+    rounder: RowRounder,
     bias: NDArray[np.floating] | None,
     input_scale: float,
     per_channel: bool,

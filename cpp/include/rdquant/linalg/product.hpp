@@ -23,4 +23,8 @@ struct Product {
 void multiply(const Product<float>& product, int threads = 1);
 void multiply(const Product<double>& product, int threads = 1);
 
+/// The same, but the sums begin with c: c[i·ldc + k] + a·b + a·b + …, in order; `sign` is 1. So a sum over t can
+/// be continued by another call, to the same bits.
+void accumulate(const Product<double>& product, int threads = 1);
+
 }  // namespace rdquant::linalg
