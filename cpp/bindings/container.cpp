@@ -137,11 +137,13 @@ class Tensors {
   void check_limit(std::uint64_t limit) const {
     std::uint64_t needed = 0;  // a tensor has at most 2^40 elements
     for (const Entry& e : entries_) {
-      needed += e.tensor.coding == codec::Coding::raw ? e.bytes.size() : 8 * e.tensor.size;
-      if (needed > limit) {
-        throw core::Unsupported("tensor '" + e.section->name + "': with it " + std::to_string(needed) +
-                                " bytes when decoded, memory_limit allows " + std::to_string(limit));
+      const std::uint64_t size = e.tensor.coding == codec::Coding::raw ? e.bytes.size() : 8 * e.tensor.size;
+      if (size > limit - needed) {
+        throw core::Unsupported("tensor '" + e.section->name + "': with " + std::to_string(size) +
+                                " bytes when decoded, more than memory_limit allows, " +
+                                std::to_string(limit));
       }
+      needed += size;
     }
   }
 

@@ -45,6 +45,21 @@ class Writer {
   std::vector<std::uint8_t> bytes_;
 };
 
+/// A name from a file as messages show it: control characters as \xNN. A NUL would end the message.
+[[nodiscard]] inline std::string printable(const std::string& name) {
+  constexpr char kDigits[] = "0123456789abcdef";
+  std::string shown;
+  for (const char c : name) {
+    const auto code = static_cast<unsigned char>(c);
+    if (code >= 32 && code != 127) {
+      shown += c;
+    } else {
+      shown += {'\\', 'x', kDigits[code / 16], kDigits[code % 16]};
+    }
+  }
+  return shown;
+}
+
 /// Reads bytes that nobody vouches for: every read is checked.
 ///
 /// @throws CorruptFile  all members, naming the section and the offset in it.
@@ -110,7 +125,8 @@ class Reader {
     if (left() != 0) fail(std::to_string(left()) + " bytes too many");
   }
   [[noreturn]] void fail(const std::string& what) const {
-    throw core::CorruptFile("section " + section_ + ", offset " + std::to_string(offset_) + ": " + what);
+    throw core::CorruptFile("section " + printable(section_) + ", offset " + std::to_string(offset_) + ": " +
+                            what);
   }
 
  private:

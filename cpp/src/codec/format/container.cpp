@@ -62,9 +62,9 @@ std::vector<Section> read_table(std::span<const std::uint8_t> head_and_table) {
 
 std::span<const std::uint8_t> unchecked_bytes(std::span<const std::uint8_t> file, const Section& section) {
   if (section.offset > file.size() || section.length > file.size() - section.offset) {
-    throw core::CorruptFile("section '" + section.name + "', offset " + std::to_string(section.offset) +
-                            ": " + std::to_string(section.length) + " bytes expected, the file has " +
-                            std::to_string(file.size()) + " in all");
+    throw core::CorruptFile("section '" + printable(section.name) + "', offset " +
+                            std::to_string(section.offset) + ": " + std::to_string(section.length) +
+                            " bytes expected, the file has " + std::to_string(file.size()) + " in all");
   }
   return file.subspan(static_cast<std::size_t>(section.offset), static_cast<std::size_t>(section.length));
 }
@@ -77,8 +77,8 @@ std::span<const std::uint8_t> section_bytes(std::span<const std::uint8_t> file, 
 
 void check_section(std::span<const std::uint8_t> bytes, const Section& section) {
   if (bytes.size() != section.length || crc32(bytes) != section.crc) {
-    throw core::CorruptFile("section '" + section.name + "', offset " + std::to_string(section.offset) +
-                            ": the checksum differs, the bytes are damaged");
+    throw core::CorruptFile("section '" + printable(section.name) + "', offset " +
+                            std::to_string(section.offset) + ": the checksum differs, the bytes are damaged");
   }
 }
 

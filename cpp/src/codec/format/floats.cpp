@@ -262,7 +262,7 @@ void decode_floats(std::span<const std::uint8_t> bytes, FloatType type, std::spa
   if ((first & 15) != static_cast<int>(type))
     in.fail("type " + std::to_string(first & 15) + ", another was expected");
   if (first >> 4 == kRaw) {
-    if (in.varint() * float_bytes(type) != values.size()) in.fail("another number of values than expected");
+    if (in.varint() != values.size() / float_bytes(type)) in.fail("another number of values than expected");
     const auto raw = in.rest();
     if (raw.size() != values.size()) in.fail("values cut off or too many");
     std::copy(raw.begin(), raw.end(), values.begin());

@@ -24,8 +24,8 @@ FloatType float_type(const std::string& name, std::uint32_t element_type) {
     case kOnnxDouble:
       return FloatType::f64;
     default:
-      throw core::CorruptFile("section " + name + ", offset 1: element type " + std::to_string(element_type) +
-                              " is no float");
+      throw core::CorruptFile("section " + printable(name) + ", offset 1: element type " +
+                              std::to_string(element_type) + " is no float");
   }
 }
 
@@ -110,7 +110,7 @@ void read_quantizers(Reader& in, TensorHeader& tensor) {
     try {
       quant::validate(tensor.quantizers.back());
     } catch (const core::InvalidArgument& error) {
-      throw core::CorruptFile("section " + in.section() + ", offset " + std::to_string(at) + ": " +
+      throw core::CorruptFile("section " + printable(in.section()) + ", offset " + std::to_string(at) + ": " +
                               error.what());
     }
   }

@@ -87,10 +87,10 @@ void decode_scales(BinaryDecoder& in, const Reader& at, std::vector<std::int32_t
 
 void read_table(BinaryDecoder& in, const Reader& at, Model& model, std::size_t symbols, Coders& c) {
   model.cumulated.assign(1, 0);
-  std::int32_t last = 0;
+  std::int64_t last = 0;  // a difference may have any 32 bits
   for (std::size_t i = 0; i < symbols; ++i) {
     last += c.count.decode(in);
-    if (last < 0 || last > static_cast<std::int32_t>(kTotal)) at.fail("a count outside 0..65536");
+    if (last < 0 || last > static_cast<std::int64_t>(kTotal)) at.fail("a count outside 0..65536");
     model.cumulated.push_back(model.cumulated.back() + static_cast<std::uint32_t>(last));
   }
   if (model.cumulated.back() != kTotal) at.fail("counts that do not sum to 65536");
