@@ -43,12 +43,12 @@ def main() -> None:
         "--store", type=Path, default=None, help="folder that keeps the grid; default: a temporary one"
     )
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--tolerance", type=float, default=0.008)
+    parser.add_argument("--max-loss", type=float, default=0.8)
     options = parser.parse_args()
 
     model = rdq.load(options.models / options.model)
     data = rdq.ImageFolder(options.images, preprocess=options.preprocess)
-    arguments = {"quantizers": QUANTIZERS, "bits": range(2, 17), "tolerance": options.tolerance}
+    arguments = {"quantizers": QUANTIZERS, "bits": range(2, 17), "max_loss": options.max_loss}
     with tempfile.TemporaryDirectory() as scratch:
         grid = rdq.sweep(model, data, store=options.store or scratch, **arguments)
         wanted, full = choices(grid), cost(grid)

@@ -104,15 +104,15 @@ def within_loss(
         start = time.perf_counter()
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "m.rdq"
-            result = rdq.compress(
+            result = rdq.compress_within(
                 model,
                 path,
-                profile="max",
+                effort="max",
                 max_loss=loss,
                 max_kl=MOST_KL,
                 data=data,
-                fit=calibration,
-                calibration=images,
+                calibration=calibration,
+                images=images,
             )
             assert result.measured is not None
             yield {

@@ -20,7 +20,7 @@ from rdquant import CorruptFile, InvalidArgument, Unsupported, entropy
 from rdquant._core import available_isa
 from rdquant.codec import decode_floats, decode_levels, encode_floats, encode_levels
 
-PROFILES = ["fast", "max"]
+EFFORTS = ["fast", "max"]
 VECTORS = Path(__file__).parent / "vectors"
 DTYPES = ["int8", "uint8", "int16", "uint16", "int32", "int64", "uint32", "bool", "int4", "uint4"]
 
@@ -29,8 +29,8 @@ def laplace(shape: tuple[int, ...], scale: float, seed: int = 0) -> np.ndarray:
     return np.rint(np.random.default_rng(seed).laplace(scale=scale, size=shape)).astype(np.int32)
 
 
-def assert_round_trip(levels: np.ndarray, profile: str, threads: int = 1) -> bytes:
-    coded = encode_levels(levels, profile, threads)
+def assert_round_trip(levels: np.ndarray, effort: str, threads: int = 1) -> bytes:
+    coded = encode_levels(levels, effort, threads)
     back = decode_levels(coded, threads)
     assert back.dtype == levels.dtype
     assert back.shape == levels.shape
@@ -38,16 +38,16 @@ def assert_round_trip(levels: np.ndarray, profile: str, threads: int = 1) -> byt
     return coded
 
 
-@pytest.mark.parametrize("profile", PROFILES)
+@pytest.mark.parametrize("effort", EFFORTS)
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_values_shape_and_dtype_come_back(dtype: str, profile: str) -> None:
+def test_values_shape_and_dtype_come_back(dtype: str, effort: str) -> None:
     kind = getattr(ml_dtypes, dtype) if dtype.endswith("int4") else dtype
     low, high = {"bool": (0, 2), "int4": (-8, 8), "uint4": (0, 16)}.get(dtype, (-100, 100))
     levels = np.random.default_rng(1).integers(max(low, 0) if "u" in dtype else low, high, (7, 5, 3, 3))
-    assert_round_trip(levels.astype(kind), profile)
+    assert_round_trip(levels.astype(kind), effort)
 
 
-@pytest.mark.parametrize("profile", PROFILES)
+@pytest.mark.parametrize("effort", EFFORTS)
 @pytest.mark.parametrize(
     ("levels", "most"),
     [
@@ -60,8 +60,8 @@ def test_values_shape_and_dtype_come_back(dtype: str, profile: str) -> None:
     ],
     ids=["one level", "one extreme level", "empty", "three weights", "scalar", "extremes"],
 )
-def test_degenerate_tensors_cost_almost_nothing(levels: np.ndarray, most: int, profile: str) -> None:
-    assert len(assert_round_trip(levels, profile)) <= most
+def test_degenerate_tensors_cost_almost_nothing(levels: np.ndarray, most: int, effort: str) -> None:
+    assert len(assert_round_trip(levels, effort)) <= most
 
 
 @settings(max_examples=60, deadline=None)
@@ -71,29 +71,29 @@ def test_degenerate_tensors_cost_almost_nothing(levels: np.ndarray, most: int, p
         hnp.array_shapes(min_dims=0, max_dims=4, min_side=0, max_side=9),
         elements=st.one_of(st.integers(-3, 3), st.integers(-(2**31), 2**31 - 1)),
     ),
-    st.sampled_from(PROFILES),
+    st.sampled_from(EFFORTS),
 )
-def test_anything_comes_back(levels: np.ndarray, profile: str) -> None:
-    assert_round_trip(levels, profile)
+def test_anything_comes_back(levels: np.ndarray, effort: str) -> None:
+    assert_round_trip(levels, effort)
 
 
-@pytest.mark.parametrize("profile", PROFILES)
+@pytest.mark.parametrize("effort", EFFORTS)
 @pytest.mark.parametrize(
     "shape",
     [(300,), (100_000,), (64, 32, 3, 3), (96, 1, 5, 5), (33, 47), (40, 40, 40), (4, 3, 9, 9), (3, 600, 2)],
 )
 @pytest.mark.parametrize("scale", [0.2, 3.0, 400.0])
-def test_all_grids_and_rates(shape: tuple[int, ...], scale: float, profile: str) -> None:
+def test_all_grids_and_rates(shape: tuple[int, ...], scale: float, effort: str) -> None:
     levels = laplace(shape, scale)
     levels.reshape(-1)[::701] += 1_000  # beyond every window
-    assert_round_trip(levels, profile)
+    assert_round_trip(levels, effort)
 
 
-@pytest.mark.parametrize("profile", PROFILES)
-def test_real_bytes_are_near_the_entropy_of_a_source_without_structure(profile: str) -> None:
+@pytest.mark.parametrize("effort", EFFORTS)
+def test_real_bytes_are_near_the_entropy_of_a_source_without_structure(effort: str) -> None:
     for scale in (0.4, 1.0, 4.0, 30.0):
         levels = laplace((512, 400), scale)
-        real = 8 * len(encode_levels(levels, profile)) / levels.size
+        real = 8 * len(encode_levels(levels, effort)) / levels.size
         assert real < entropy(levels) * 1.008 + 0.004
 
 
@@ -129,13 +129,13 @@ def without_lines(rng: np.random.Generator) -> np.ndarray:
     return np.rint(np.clip(x, -(2**30), 2**30)).astype(np.int32)
 
 
-@pytest.mark.parametrize("profile", PROFILES)
-def test_levels_without_whole_lines_come_back(profile: str) -> None:
+@pytest.mark.parametrize("effort", EFFORTS)
+def test_levels_without_whole_lines_come_back(effort: str) -> None:
     x = np.zeros((5, 2, 2, 2), np.int32)
     x[3] = [[[1, 1], [1, 1]], [[1, 1], [10, 342]]]
-    assert_round_trip(x, profile)  # all columns and all taps have one scale, which is not 0
+    assert_round_trip(x, effort)  # all columns and all taps have one scale, which is not 0
     rng = np.random.default_rng(20)
-    methods = {assert_round_trip(without_lines(rng), profile)[0] >> 4 for _ in range(600)}
+    methods = {assert_round_trip(without_lines(rng), effort)[0] >> 4 for _ in range(600)}
     assert 4 in methods
 
 
@@ -208,14 +208,14 @@ def golden_levels(wide: bool) -> np.ndarray:
     return levels.reshape(48, 90)
 
 
-@pytest.mark.parametrize("profile", PROFILES)
+@pytest.mark.parametrize("effort", EFFORTS)
 @pytest.mark.parametrize("kind", ["narrow", "wide"])
-def test_sparse_levels_of_the_fixture_are_decoded(kind: str, profile: str) -> None:
-    coded = bytes.fromhex(json.loads((VECTORS / "sparse-levels.json").read_text())[kind][profile])
+def test_sparse_levels_of_the_fixture_are_decoded(kind: str, effort: str) -> None:
+    coded = bytes.fromhex(json.loads((VECTORS / "sparse-levels.json").read_text())[kind][effort])
     assert coded[0] >> 4 == 4
     levels = golden_levels(kind == "wide")
     np.testing.assert_array_equal(decode_levels(coded), levels)
-    assert encode_levels(levels.astype(np.int16), profile) == coded
+    assert encode_levels(levels.astype(np.int16), effort) == coded
 
 
 def golden_classes() -> np.ndarray:
@@ -259,22 +259,22 @@ def test_pruned_levels_go_below_what_they_would_take_without_structure(
     beyond = np.abs(levels[alive]) - np.abs(levels[alive]).min()
     shift = max(0, int(beyond.mean() / 16).bit_length() - 1)
     ideal += alive.sum() * (1 + shift + entropy((beyond >> shift).astype(np.int32)))
-    for profile in PROFILES:
-        coded = assert_round_trip(levels, profile)
+    for effort in EFFORTS:
+        coded = assert_round_trip(levels, effort)
         assert 8 * len(coded) < 1.02 * ideal + 6 * 304  # whatever is sent of rows' densities included
 
 
-@pytest.mark.parametrize("profile", PROFILES)
-def test_dead_rows_and_columns_are_almost_free(profile: str) -> None:
+@pytest.mark.parametrize("effort", EFFORTS)
+def test_dead_rows_and_columns_are_almost_free(effort: str) -> None:
     levels = np.zeros((2000, 1000), np.int32)
     levels[7::400, 11::100] = np.arange(-25, 25).reshape(5, 10)
-    assert len(assert_round_trip(levels, profile)) < 400
+    assert len(assert_round_trip(levels, effort)) < 400
 
 
-@pytest.mark.parametrize("profile", PROFILES)
-def test_damage_is_told(profile: str) -> None:
+@pytest.mark.parametrize("effort", EFFORTS)
+def test_damage_is_told(effort: str) -> None:
     levels = laplace((64, 16, 3, 3), 2.0)
-    coded = encode_levels(levels, profile)
+    coded = encode_levels(levels, effort)
     with pytest.raises(CorruptFile, match="section levels, offset 0"):
         decode_levels(b"")
     with pytest.raises(CorruptFile, match="unknown method"):
@@ -282,9 +282,9 @@ def test_damage_is_told(profile: str) -> None:
     for cut in range(1, len(coded) - 1, 97):
         with pytest.raises(CorruptFile, match=r"section levels.*, offset \d+: "):
             decode_levels(coded[:cut])
-    # the arithmetic decoder of the profile max looks a few bytes ahead
+    # the arithmetic decoder of the effort max looks a few bytes ahead
     with pytest.raises(CorruptFile, match="left over"):
-        decode_levels(coded + b"\1" * (2 if profile == "fast" else 8))
+        decode_levels(coded + b"\1" * (2 if effort == "fast" else 8))
 
 
 def test_a_bomb_is_refused() -> None:
@@ -296,15 +296,15 @@ def test_a_bomb_is_refused() -> None:
 def test_wrong_arguments_are_named() -> None:
     with pytest.raises(InvalidArgument, match=r"expected one of int32, int8.*got dtype float32"):
         encode_levels(np.ones(3, np.float32))
-    with pytest.raises(InvalidArgument, match="profile: expected 'fast' or 'max', got 'best'"):
+    with pytest.raises(InvalidArgument, match="effort: expected one of 'fast', 'max', got 'best'"):
         encode_levels(np.ones(3, np.int32), "best")
     with pytest.raises(InvalidArgument, match="fit int32"):
         encode_levels(np.array([2**40, 1]))
 
 
-@pytest.mark.parametrize("profile", PROFILES)
+@pytest.mark.parametrize("effort", EFFORTS)
 @pytest.mark.parametrize("dtype", [np.float32, np.float16, ml_dtypes.bfloat16, np.float64])
-def test_floats_come_back_bit_for_bit(dtype: type, profile: str) -> None:
+def test_floats_come_back_bit_for_bit(dtype: type, effort: str) -> None:
     rng = np.random.default_rng(4)
     values = (rng.normal(size=(40, 30, 3, 3)) * 0.05).astype(dtype)
     flat = values.reshape(-1)
@@ -312,7 +312,7 @@ def test_floats_come_back_bit_for_bit(dtype: type, profile: str) -> None:
         rounded = np.round(values.astype(np.float32), 1).astype(dtype)
         flat[:8] = np.array([0, -0.0, np.inf, -np.inf, np.nan, 1e-38, 3e38, -1e-45], np.float64).astype(dtype)
     for array in (values, values[:0], values[:1, 0, 0, :1], rounded):
-        coded = encode_floats(array, profile)
+        coded = encode_floats(array, effort)
         back = decode_floats(coded, dtype, array.shape)
         assert back.tobytes() == array.tobytes()
         assert len(coded) <= array.nbytes + 12

@@ -76,31 +76,31 @@ def test_damage_is_told_with_file_section_and_offset_also_from_pipes(tmp_path: P
 @pytest.mark.parametrize(
     ("weight", "target"),
     [
-        (np.full((64, 32), 0.3), {"target_bits": 3.0}),
-        (np.zeros((64, 32)), {"target_mse": 1e-4}),
-        (np.full((64, 32), 1e-38), {"target_mse": 1e-4}),
-        (np.linspace(-1, 1, 4096).reshape(64, 64), {"target_bits": 40.0}),
+        (np.full((64, 32), 0.3), {"bits_per_weight": 3.0}),
+        (np.zeros((64, 32)), {"mse": 1e-4}),
+        (np.full((64, 32), 1e-38), {"mse": 1e-4}),
+        (np.linspace(-1, 1, 4096).reshape(64, 64), {"bits_per_weight": 40.0}),
     ],
     ids=["all equal", "all zero", "tiny", "generous"],
 )
 def test_targets_that_are_met_anyway(weight: np.ndarray, target: dict[str, float], tmp_path: Path) -> None:
-    result = rdq.compress(product(weight.astype(np.float32)), tmp_path / "m.rdq", **target)
+    result = rdq.compress_to_size(product(weight.astype(np.float32)), tmp_path / "m.rdq", **target)
     (tensor,) = (t for t in result.tensors if t.role)
     assert tensor.coding == "quantized"
-    assert result.bits_per_weight <= target.get("target_bits", np.inf)
-    assert tensor.squared_error / tensor.size <= target.get("target_mse", np.inf)
+    assert result.bits_per_weight <= target.get("bits_per_weight", np.inf)
+    assert tensor.squared_error / tensor.size <= target.get("mse", np.inf)
 
 
 def test_targets_beyond_reach_are_told(tmp_path: Path) -> None:
-    with pytest.raises(InvalidArgument, match="target_bits: 3 cannot be reached, the nearest is"):
-        rdq.compress(product(np.ones((1, 1), np.float32)), tmp_path / "m.rdq", target_bits=3)
+    with pytest.raises(InvalidArgument, match="bits_per_weight: 3 cannot be reached, the nearest is"):
+        rdq.compress_to_size(product(np.ones((1, 1), np.float32)), tmp_path / "m.rdq", bits_per_weight=3)
     assert not (tmp_path / "m.rdq").exists()
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
 def test_errors_are_those_of_the_values_that_come_back(dtype: type, tmp_path: Path) -> None:
     weight = np.random.default_rng(1).laplace(size=(80, 50)).astype(dtype)
-    result = rdq.compress(product(weight), tmp_path / "m.rdq", bits=3, trellis=32, profile="max")
+    result = rdq.compress(product(weight), tmp_path / "m.rdq", bits=3, trellis=32, effort="max")
     back = next(iter(rdq.decompress(tmp_path / "m.rdq").weights().values())).astype(np.float64)
     error = float(np.square(weight.astype(np.float64) - back).sum())
     assert sum(t.squared_error for t in result.tensors) == pytest.approx(error, rel=1e-9)

@@ -18,7 +18,6 @@ from rdquant.data import (
     Digits,
     ImageArray,
     ImageFolder,
-    input_geometry,
     open_dataset,
 )
 from rdquant.errors import CorruptFile, InvalidArgument
@@ -365,10 +364,19 @@ def test_open_dataset(folder):
     data = Digits("test")
     assert open_dataset(data) is data
     assert open_dataset("digits", model=Network("N", 1, 8, 8)).fingerprint == data.fingerprint
-    assert open_dataset(folder).get([0])[0].shape == (1, 3, 224, 224)
-    assert open_dataset(str(folder), model=Network("N", 3, 64, 48)).get([0])[0].shape == (1, 3, 64, 48)
+    with pytest.warns(
+        UserWarning, match="'imagenet' is assumed. Another one may be right; allowed are imagenet, caffe"
+    ):
+        assert open_dataset(folder).get([0])[0].shape == (1, 3, 224, 224)
+    with pytest.warns(UserWarning, match="none was given"):
+        assert open_dataset(str(folder), model=Network("N", 3, 64, 48)).get([0])[0].shape == (1, 3, 64, 48)
     assert open_dataset(folder, "tf", model=Network(1, 96, 96, 3)).get([0])[0].shape == (1, 96, 96, 3)
-    assert open_dataset(folder, size=8, model=Network(1, 96, 96, 3)).get([0])[0].shape == (1, 8, 8, 3)
+    assert open_dataset(folder, "imagenet", size=8, model=Network(1, 96, 96, 3)).get([0])[0].shape == (
+        1,
+        8,
+        8,
+        3,
+    )
     assert open_dataset(folder, half, model=Network("N", 3, 64, 64)).get([0])[0].shape == (1, 3, 40, 40)
 
 
@@ -382,19 +390,3 @@ def test_open_dataset_refuses_options_without_effect(tmp_path):
     ]:
         with pytest.raises(InvalidArgument, match=message):
             open_dataset(source, **options)
-
-
-@pytest.mark.parametrize(
-    ("shape", "expected"),
-    [
-        (("N", 3, 224, 224), ("NCHW", (224, 224))),
-        ((1, 96, 128, 3), ("NHWC", (96, 128))),
-        (("N", 3, "H", "W"), ("NCHW", None)),
-        (("N", None, None, 3), ("NHWC", None)),
-        ((1, 1, 28, 28), ("NCHW", (28, 28))),
-        ((1, 3, 3, 3), ("NCHW", (3, 3))),
-        (("N", 784), ("NCHW", None)),
-    ],
-)
-def test_input_geometry(shape, expected):
-    assert input_geometry(shape) == expected

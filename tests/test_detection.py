@@ -275,7 +275,7 @@ def test_confidences_side_by_side(photos: Path, tmp_path: Path) -> None:
         "float, 3 detections, mean 0.900",
         "nothing, no detections",
     ]
-    with pytest.raises(InvalidArgument, match="at least one model"):
+    with pytest.raises(InvalidArgument, match="models: expected at least one"):
         compare_confidences({}, data)
 
 

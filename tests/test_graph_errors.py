@@ -214,7 +214,7 @@ def test_nested_beyond_the_limit() -> None:
 @pytest.mark.parametrize(
     ("source", "words"),
     [
-        ("missing.onnx", "No such file"),
+        ("missing.onnx", "no such file"),
         (".", "is a folder"),
         ("a\0b", "zero byte"),
         (42, "expected a path, bytes"),
@@ -247,7 +247,7 @@ def _relocate(path: Path, **entries: str) -> None:
         ({"location": "/etc/hostname"}, InvalidArgument, "refused"),
         ({"location": "link.bin"}, InvalidArgument, "link that leaves"),
         ({"location": ""}, CorruptFile, "must name a file"),
-        ({"location": "none.bin"}, InvalidArgument, "No such file"),
+        ({"location": "none.bin"}, InvalidArgument, "no such file"),
         ({"location": "."}, InvalidArgument, "folder"),
         ({"offset": "999999"}, CorruptFile, "weights.bin"),
         ({"offset": "-1"}, CorruptFile, "offset is '-1'"),

@@ -169,7 +169,7 @@ def test_callable(folder):
 def test_loose_images_do_for_what_looks_at_no_labels(folder):
     (folder / "labels.csv").unlink()
     (folder / "notes.txt").write_text("no image")
-    for found in (ImageFolder(folder, labelled=False), open_dataset(folder, labelled=False)):
+    for found in (ImageFolder(folder, labelled=False), open_dataset(folder, "imagenet", labelled=False)):
         assert found.files == tuple(f"{i}.png" for i in range(7))
         assert not found.labels.any()
     (folder / "cats").mkdir()

@@ -64,11 +64,11 @@ def test_noise_is_seeded_and_alike() -> None:
 def test_open_sizes_must_be_given() -> None:
     node = helper.make_node("Relu", ["x"], ["y"], "relu")
     inputs = rdq.load(models.build([node], {}, {"x": ["N", 3, "H", "W"]}, {"y": ["N", 3, "H", "W"]})).inputs
-    with pytest.raises(InvalidArgument, match=r"--shape x=1,3,224,224"):
+    with pytest.raises(InvalidArgument, match=r"shapes: input 'x' .* leaves sizes open"):
         feeds_of(inputs, 1, {}, None, 0)
     assert feeds_of(inputs, 2, {"x": (1, 3, 5, 6)}, None, 0)["x"].shape == (2, 3, 5, 6)
     for wrong in ((1, 3, 5), (1, 4, 5, 6)):
-        with pytest.raises(InvalidArgument, match="shape of 'x'"):
+        with pytest.raises(InvalidArgument, match="shapes: 'x'"):
             feeds_of(inputs, 1, {"x": wrong}, None, 0)
 
 
@@ -84,10 +84,8 @@ def test_images_are_fed() -> None:
     data = rdq.Digits("test")
     fed = feeds_of(inputs, 3, {}, data, 0)["image"]
     np.testing.assert_array_equal(fed, data.get([0, 1, 2])[0])
-    few = feeds_of(inputs, 3, {}, np.asarray(fed[:2]), 0)["image"]
+    few = feeds_of(inputs, 3, {}, data.head(2), 0)["image"]
     np.testing.assert_array_equal(few, fed[[0, 1, 0]])
-    with pytest.raises(InvalidArgument, match="n ≥ 1"):
-        feeds_of(inputs, 1, {}, np.empty((0, 1, 8, 8)), 0)
     with pytest.raises(InvalidArgument, match="one input, found 2"):
         feeds_of([*inputs, *inputs], 1, {}, data, 0)
 

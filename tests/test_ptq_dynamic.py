@@ -156,12 +156,12 @@ def test_layers_that_have_no_integer_form_are_named() -> None:
 
 def test_with_images_what_wrecks_the_outputs_stays_in_float() -> None:
     model = wrecked()
-    loose = quantize_dynamic(model, images=IMAGES, max_kl=10).report
+    loose = quantize_dynamic(model, calibration=IMAGES, max_kl=10).report
     assert loose.met
     assert loose.images == 4
     assert not loose.kept
     assert loose.damage is not None
-    quantized = quantize_dynamic(model, images=IMAGES, max_kl=loose.damage.score / 2)
+    quantized = quantize_dynamic(model, calibration=IMAGES, max_kl=loose.damage.score / 2)
     report = quantized.report
     assert report.met
     assert report.damage is not None
@@ -169,7 +169,7 @@ def test_with_images_what_wrecks_the_outputs_stays_in_float() -> None:
     assert [layer.node for layer in report.kept] == ["conv3"]
     assert "quantized alone it costs KL" in report.kept[0].reason
     assert "kept in float: conv3 (Conv)" in str(report)
-    everything = quantize_dynamic(model, images=IMAGES, max_kl=1e-12)
+    everything = quantize_dynamic(model, calibration=IMAGES, max_kl=1e-12)
     assert len(everything.report.kept) == 3
     assert "ConvInteger" not in operators(everything)
 
@@ -181,13 +181,13 @@ def test_what_cannot_be_quantized_is_refused() -> None:
     with pytest.raises(InvalidArgument, match="max_noise"):
         quantize_dynamic(network(), max_noise=0)
     for wrong in (np.zeros((0, 3, 8, 8), np.float32), np.array(["a"])):
-        with pytest.raises(InvalidArgument, match="images"):
-            quantize_dynamic(network(), images=wrong)
+        with pytest.raises(InvalidArgument, match="calibration: expected"):
+            quantize_dynamic(network(), calibration=wrong)
 
 
 def test_a_classifier_keeps_its_answers() -> None:
     model, data = classifier(), rdq.Digits("test").take(np.arange(200))
-    quantized = quantize_dynamic(model, images=rdq.Digits("train").calibration(16))
+    quantized = quantize_dynamic(model, calibration=rdq.Digits("train").calibration(16))
     before, after = (rdq.evaluate(m, data, metrics=["top1"])["top1"] for m in (model, quantized))
     assert abs(before - after) <= 0.01
     assert quantized.report.damage is not None

@@ -122,7 +122,7 @@ def test_one_image_worth_more_than_the_tolerance_is_noted(tmp_path: Path) -> Non
     words = "40 images: one image is 2.5 points, more than the tolerance of 0.8 points;"
     assert summary(study)["notes"][-1].startswith(words)
     assert words in write_report(study, tmp_path / "report").read_text("utf-8")
-    assert not summary(study, tolerance=0.025)["notes"]
+    assert not summary(study, max_loss=2.5)["notes"]
 
 
 def test_float_model_has_no_compression_ratio(page: Path) -> None:
@@ -134,7 +134,7 @@ def test_float_model_has_no_compression_ratio(page: Path) -> None:
 
 
 def test_close_up_holds_the_best_choice_of_every_line(study: Study) -> None:
-    view = arrange(study, 0.008)
+    view = arrange(study, 0.8)
     drawing = close_up(view, view.metrics[0])
     assert drawing is not None
     axes = drawing.figure.axes[0]
@@ -215,7 +215,7 @@ def test_colours_have_contrast(theme: dict[str, str]) -> None:
 
 def test_drawn_densities_are_those_of_the_stored_parameters(study: Study) -> None:
     x = np.linspace(-1, 1, 101)
-    label, _, values = fitted(arrange(study, 0.008), "", x, most=1)[0]
+    label, _, values = fitted(arrange(study, 0.8), "", x, most=1)[0]
     stored = study.fits().query("tensor == '' and family == 'laplace'").iloc[0]["parameters"]
     assert label == "Laplace"
     np.testing.assert_allclose(values, laplace.pdf(x, stored["loc"], stored["scale"]), rtol=1e-12)
@@ -291,7 +291,7 @@ def test_plot_curves_draws_one_line_per_quantizer(study: Study) -> None:
 
 def test_tolerance_decides_the_best_choices(tmp_path: Path) -> None:
     study = Study.open(write_study(tmp_path, layers=1, metrics=("top1",)))
-    text = write_report(study, tmp_path, tolerance=0.05).read_text("utf-8")
+    text = write_report(study, tmp_path, max_loss=5).read_text("utf-8")
     assert "at most 5.0 percentage points" in text
     best = pd.read_csv(tmp_path / "best.csv")
     assert best["entropy"].iloc[0] < study.best(0.008)["entropy"].iloc[0]

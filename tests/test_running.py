@@ -59,7 +59,7 @@ def test_run_says_what_evaluate_says() -> None:
 
 
 def test_run_prints_a_table_and_takes_a_backend() -> None:
-    out = call("run", digits_model(), "--data", "digits", "--limit", 50, "--backend", "reference").stdout
+    out = call("run", digits_model(), "--data", "digits", "--images", 50, "--backend", "reference").stdout
     assert "50 of 50 images" in out
     assert "reference" in out
     assert "Top-1 accuracy" in out
@@ -138,7 +138,7 @@ def test_profile_goes_on_after_an_interruption(tmp_path: Path, monkeypatch: pyte
         ["run", "{model}", "--data", "nowhere"],
         ["run", "{model}", "--data", "digits", "--metrics", "kl"],
         ["run", "{model}", "--data", "digits", "--backend", "abacus"],
-        ["run", "{model}", "--data", "digits", "--limit", "0"],
+        ["run", "{model}", "--data", "digits", "--images", "0"],
         ["profile"],
         ["profile", "missing.onnx"],
         ["profile", "{model}", "{model}"],
@@ -157,7 +157,7 @@ def test_wrong_command_line_exits_with_2(arguments: list[str]) -> None:
 def test_run_takes_photos_with_boxes(shared_data: Path) -> None:
     pytest.importorskip("pycocotools")
     arguments = ["run", shared_data / "models/yolox_nano.onnx", "--data", shared_data / "images/coco-val2017"]
-    arguments += ["--preprocess", "yolox", "--limit", "2"]
+    arguments += ["--preprocess", "yolox", "--images", "2"]
     found = CliRunner().invoke(app, [*map(str, arguments), "--json"])
     assert found.exit_code == 0, found.output
     assert {"map50", "map"} <= set(json.loads(found.stdout))

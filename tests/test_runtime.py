@@ -281,10 +281,19 @@ def test_weights_change_between_runs_not_within(session: rdquant.Session) -> Non
         assert step in (0, 1)
 
 
-@pytest.mark.parametrize("options", [{"threads": 0}, {"threads": 1.5}, {"batch": 0}, {"batch": True}])
+@pytest.mark.parametrize("options", [{"threads": -1}, {"threads": 1.5}, {"batch": 0}, {"batch": True}])
 def test_wrong_options_are_refused(options: dict[str, object]) -> None:
-    with pytest.raises(InvalidArgument, match="integer ≥ 1"):
+    with pytest.raises(InvalidArgument, match=f"{next(iter(options))}: expected an integer ≥"):
         rdquant.Session(rdquant.load(models.cnn()), **options)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("threads", [None, 0, 2, np.int64(2)])
+def test_one_rule_for_threads(threads: int | None) -> None:
+    model = rdquant.load(models.cnn())
+    shown = threads or "all"
+    assert f"threads {shown}>" in repr(rdquant.Session(model, threads=threads))
+    assert rdquant.entropy(np.arange(8), threads=threads) == 3
+    assert rdquant.moments(model, threads=threads).count == model.summary()["parameters"]
 
 
 def test_threads_may_share_a_session(session: rdquant.Session) -> None:

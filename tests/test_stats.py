@@ -214,13 +214,13 @@ def test_mutual_information_of_a_known_chain() -> None:
 
 def test_bad_axes_are_refused() -> None:
     for call in (stats.autocovariance, stats.mutual_information):
-        with pytest.raises(InvalidArgument, match="axis = 2"):
+        with pytest.raises(InvalidArgument, match=r"axis: a tensor of shape \(3, 3\) has no axis 2"):
             call(np.ones((3, 3)), 2)
         with pytest.raises(InvalidArgument, match="no values"):
             call(np.zeros((0, 3)), 1)
-    with pytest.raises(InvalidArgument, match="fewer than the axis"):
+    with pytest.raises(InvalidArgument, match=r"lags: expected an integer 0\.\.3, got 4"):
         stats.autocovariance(np.ones(4), lags=4)
-    with pytest.raises(InvalidArgument, match="lags = -1"):
+    with pytest.raises(InvalidArgument, match=r"lags: expected .* got -1"):
         stats.autocovariance(np.ones(4), lags=-1)
 
 

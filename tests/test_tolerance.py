@@ -63,8 +63,8 @@ def test_layers_too_wide_for_covariances_are_rounded_to_the_nearest(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(rounding, "WIDEST", 400)
-    result = rdq.compress(
-        classifier(), tmp_path / "m.rdq", max_kl=0.05, data=rdq.Digits("test"), calibration=60
+    result = rdq.compress_within(
+        classifier(), tmp_path / "m.rdq", max_kl=0.05, data=rdq.Digits("test"), images=60
     )
     assert result.met
     assert {t.name: t.coding for t in result.tensors if t.name in "wv"} == {
@@ -77,7 +77,7 @@ def test_a_tolerated_divergence_is_kept_on_images_that_were_not_seen(tmp_path: P
     model, data = classifier(), rdq.Digits("test")
     sizes = {}
     for limit in (0.02, 0.1):
-        result = rdq.compress(model, tmp_path / "m.rdq", max_kl=limit, data=data, calibration=200)
+        result = rdq.compress_within(model, tmp_path / "m.rdq", max_kl=limit, data=data, images=200)
         assert result.met
         assert not result.interrupted
         assert result.measured is not None
@@ -106,8 +106,8 @@ def test_a_tolerated_divergence_is_kept_on_images_that_were_not_seen(tmp_path: P
 
 def test_a_tolerated_loss_is_measured_by_labels(tmp_path: Path) -> None:
     model, data = classifier(), rdq.Digits("test")
-    result = rdq.compress(
-        model, tmp_path / "m.rdq", max_loss=1.0, data=data, calibration=150, profile="max", seed=3
+    result = rdq.compress_within(
+        model, tmp_path / "m.rdq", max_loss=1.0, data=data, images=150, effort="max", seed=3
     )
     assert result.met
     assert result.measured is not None
@@ -135,7 +135,9 @@ def test_a_loss_and_a_divergence_may_be_tolerated_together(tmp_path: Path) -> No
     data, fit = rdq.Digits("test"), rdq.Digits("train").take(np.arange(100))
     sizes = []
     for limits in ({"max_loss": 2.0}, {"max_loss": 2.0, "max_kl": 1e-4}):
-        result = rdq.compress(classifier(), tmp_path / "m.rdq", data=data, fit=fit, calibration=80, **limits)
+        result = rdq.compress_within(
+            classifier(), tmp_path / "m.rdq", data=data, calibration=fit, images=80, **limits
+        )
         assert result.met
         assert result.measured is not None
         assert result.measured.images == len(data)
@@ -148,7 +150,9 @@ def test_a_loss_and_a_divergence_may_be_tolerated_together(tmp_path: Path) -> No
 @pytest.mark.parametrize("limit", [{"max_loss": 1.0}, {"max_kl": 0.05}])
 def test_other_images_may_be_fitted_to(tmp_path: Path, limit: dict[str, float]) -> None:
     data, fit = rdq.Digits("test"), rdq.Digits("train").take(np.arange(100))
-    result = rdq.compress(classifier(), tmp_path / "m.rdq", data=data, fit=fit, calibration=80, **limit)
+    result = rdq.compress_within(
+        classifier(), tmp_path / "m.rdq", data=data, calibration=fit, images=80, **limit
+    )
     assert result.met
     assert result.measured is not None
     assert result.measured.images == len(data)
@@ -165,16 +169,17 @@ def test_images_that_give_no_numbers_measure_nothing(tmp_path: Path) -> None:
     broken[3] = np.nan
     for data, fit, which in ((broken, x, "measure with"), (x, broken, "fit to")):
         with pytest.raises(InvalidArgument, match=f"gives NaN for some of the images to {which}"):
-            rdq.compress(
+            rdq.compress_within(
                 classifier(), tmp_path / "m.rdq", max_loss=5,
-                data=rdq.ArrayDataset(data, y), fit=rdq.ArrayDataset(fit + 1e-3, y),
+                data=rdq.ArrayDataset(data, y), calibration=rdq.ArrayDataset(fit + 1e-3, y),
             )  # fmt: skip
 
 
 @pytest.mark.parametrize("states", [None, 0, 8])
 def test_weights_follow_a_trellis_unless_told_otherwise(tmp_path: Path, states: int | None) -> None:
     path = tmp_path / "m.rdq"
-    rdq.compress(classifier(), path, max_kl=0.1, data=rdq.Digits("test"), calibration=60, trellis=states)
+    chosen = {} if states is None else {"trellis": states}
+    rdq.compress_within(classifier(), path, max_kl=0.1, data=rdq.Digits("test"), images=60, **chosen)
     file = rdq.CompressedFile(path)
     used = {s.name: Tensor(file.section(s), s.name).trellis for s in file.sections if s.kind == 3}
     assert used["v"] == (32 if states is None else states)
@@ -183,8 +188,8 @@ def test_weights_follow_a_trellis_unless_told_otherwise(tmp_path: Path, states: 
 
 def test_roles_say_whether_biases_change(tmp_path: Path) -> None:
     model = classifier()
-    result = rdq.compress(
-        model, tmp_path / "m.rdq", max_kl=0.1, data=rdq.Digits("test"), calibration=60, roles=["weight"]
+    result = rdq.compress_within(
+        model, tmp_path / "m.rdq", max_kl=0.1, data=rdq.Digits("test"), images=60, roles=["weight"]
     )
     assert {t.name: t.coding for t in result.tensors} == {
         "w": "quantized", "b": "floats", "v": "quantized", "h": "floats",
@@ -206,7 +211,7 @@ def test_an_interrupted_search_keeps_the_best_so_far(
 
     monkeypatch.setattr(tolerances.Search, "at", at)
     model = classifier()
-    result = rdq.compress(model, tmp_path / "m.rdq", max_kl=1e-4, data=rdq.Digits("test"), calibration=60)
+    result = rdq.compress_within(model, tmp_path / "m.rdq", max_kl=1e-4, data=rdq.Digits("test"), images=60)
     assert result.interrupted
     back = rdq.load(tmp_path / "m.rdq")
     if trials == 0:
@@ -223,7 +228,15 @@ def test_an_interrupted_command_says_so(tmp_path: Path, monkeypatch: pytest.Monk
 
     monkeypatch.setattr(tolerances.Search, "at", at)
     classifier().save(tmp_path / "m.onnx")
-    line = ["compress", str(tmp_path / "m.onnx"), "-o", str(tmp_path / "m.rdq"), "--max-kl", "1", "--data"]
+    line = [
+        "compress-within",
+        str(tmp_path / "m.onnx"),
+        "-o",
+        str(tmp_path / "m.rdq"),
+        "--max-kl",
+        "1",
+        "--data",
+    ]
     result = CliRunner().invoke(app, [*line, "digits", "--json"])
     assert result.exit_code == 130
     assert json.loads(result.stdout)["interrupted"]
@@ -234,10 +247,18 @@ def test_an_interrupted_command_says_so(tmp_path: Path, monkeypatch: pytest.Monk
 def test_warnings_of_a_command_are_lines_on_stderr(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(brackets, "TRIALS", 1)
     classifier().save(tmp_path / "m.onnx")
-    line = ["compress", str(tmp_path / "m.onnx"), "-o", str(tmp_path / "m.rdq"), "--max-kl", "1e-7", "--data"]
+    line = [
+        "compress-within",
+        str(tmp_path / "m.onnx"),
+        "-o",
+        str(tmp_path / "m.rdq"),
+        "--max-kl",
+        "1e-7",
+        "--data",
+    ]
     with warnings.catch_warnings():
         warnings.simplefilter("default")
-        result = CliRunner().invoke(app, [*line, "digits", "--calibration", "60"])
+        result = CliRunner().invoke(app, [*line, "digits", "--images", "60"])
     assert result.exit_code == 0, result.output
     assert "Warning: no candidate was within the tolerated loss" in result.stderr
     assert ".py" not in result.stderr
@@ -253,7 +274,9 @@ def test_where_nothing_is_tolerated_nothing_is_lost(
     with pytest.warns(
         UserWarning, match="no candidate was within the tolerated loss; .* written without loss"
     ):
-        result = rdq.compress(model, tmp_path / "m.rdq", data=rdq.Digits("test"), calibration=60, **tolerated)
+        result = rdq.compress_within(
+            model, tmp_path / "m.rdq", data=rdq.Digits("test"), images=60, **tolerated
+        )
     assert result.met
     assert result.measured is not None
     assert result.measured.images > 0
@@ -264,43 +287,39 @@ def test_where_nothing_is_tolerated_nothing_is_lost(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"max_kl": 0.1}, "together with data"),
-        ({"data": True}, "together with data"),
+        ({"data": True}, "max_loss, max_kl: expected one of them or both, got none"),
         ({"data": True, "max_kl": 0.0}, "max_kl: expected a finite number above 0"),
         ({"data": True, "max_loss": float("nan")}, "max_loss: expected a finite number above 0"),
-        ({"data": True, "max_kl": 0.1, "bits": 8}, "choose the steps"),
         ({"data": True, "max_kl": 0.1, "trellis": 16}, "trellis: expected one of"),
-        ({"fit": 9}, "fit: expected together with data"),
-        ({"data": "photos/", "max_kl": 0.1}, "data: expected a Dataset, such as ImageFolder, got str"),
+        ({"data": "photos/", "max_kl": 0.1}, "data: 'photos' does not exist; expected a folder of images"),
+        ({"data": 7, "max_kl": 0.1}, "data: expected a Dataset, a path, 'digits', an array"),
         (
-            {"data": True, "max_kl": 0.1, "fit": "photos/"},
-            "fit: expected a Dataset, such as ImageFolder, got str",
+            {"data": True, "max_kl": 0.1, "calibration": "photos/"},
+            "calibration: 'photos' does not exist; expected a folder of images",
         ),
         (
-            {"data": True, "max_kl": 0.1, "fit": rdq.Digits("test")},
-            "fit: 300 of the 599 images of data are among",
+            {"data": True, "max_kl": 0.1, "calibration": rdq.Digits("test")},
+            "calibration: 300 of the 599 images of data are among",
         ),
-        ({"data": True, "max_kl": 0.1, "fit": 2}, "fit: expected at least 3 images, digits-train has 2"),
-        ({"data": True, "max_kl": 0.1, "calibration": 2}, "calibration: expected an integer ≥ 3, got 2"),
+        (
+            {"data": True, "max_kl": 0.1, "calibration": rdq.Digits("train").head(2)},
+            "calibration: expected at least 3 images, digits-train has 2",
+        ),
+        ({"data": True, "max_kl": 0.1, "images": 2}, "images: expected an integer ≥ 3, got 2"),
     ],
 )
 def test_what_does_not_fit_is_refused(tmp_path: Path, arguments: dict[str, Any], message: str) -> None:
-    if "data" in arguments:
-        arguments = {
-            **arguments,
-            "data": arguments["data"] if arguments["data"] is not True else rdq.Digits("test"),
-        }
-    if isinstance(arguments.get("fit"), int):
-        arguments = {**arguments, "fit": rdq.Digits("train").take(np.arange(arguments["fit"]))}
+    if arguments["data"] is True:
+        arguments = {**arguments, "data": rdq.Digits("test")}
     with pytest.raises(InvalidArgument, match=message):
-        rdq.compress(classifier(), tmp_path / "m.rdq", **arguments)
+        rdq.compress_within(classifier(), tmp_path / "m.rdq", **arguments)
     assert not (tmp_path / "m.rdq").exists()
 
 
 def test_the_command_line_searches_too(tmp_path: Path) -> None:
     classifier().save(tmp_path / "m.onnx")
     line = [
-        "compress",
+        "compress-within",
         str(tmp_path / "m.onnx"),
         "-o",
         str(tmp_path / "m.rdq"),
@@ -309,27 +328,28 @@ def test_the_command_line_searches_too(tmp_path: Path) -> None:
         "--data",
         "digits",
     ]
-    table = CliRunner().invoke(app, [*line, "--calibration", "60"])
+    table = CliRunner().invoke(app, [*line, "--images", "60"])
     assert table.exit_code == 0, table.output
     assert "images that were not fitted to" in table.output
-    done = CliRunner().invoke(app, [*line, "--calibration", "60", "--json"])
+    done = CliRunner().invoke(app, [*line, "--images", "60", "--json"])
     assert done.exit_code == 0, done.output
     row = json.loads(done.stdout)
     assert row["met"]
     assert row["measured"]["kl"] <= 0.1
     x, _ = rdq.Digits("train").get(np.arange(90))
     np.savez(tmp_path / "fit.npz", x=x, y=np.full(90, 77))  # nobody looks at labels
-    other = CliRunner().invoke(app, [*line, "--fit", str(tmp_path / "fit.npz"), "--json"])
+    other = CliRunner().invoke(app, [*line, "--calibration", str(tmp_path / "fit.npz"), "--json"])
     assert other.exit_code == 0, other.output
     assert json.loads(other.stdout)["measured"]["images"] == len(rdq.Digits("test"))
     np.savez(tmp_path / "same.npz", x=x)
-    same = [*line[:-1], str(tmp_path / "fit.npz"), "--fit", str(tmp_path / "same.npz")]
-    overlap = CliRunner().invoke(app, same)
-    assert overlap.exit_code == 1
+    same = [*line[:-1], str(tmp_path / "fit.npz"), "--calibration", str(tmp_path / "same.npz")]
+    overlap = CliRunner().invoke(app, same, env={"COLUMNS": "300"})
+    assert overlap.exit_code == 2
     assert "90 of the 90 images of data are among those fitted to" in " ".join(overlap.output.split())
-    alone = CliRunner().invoke(app, [*line[:4], "--fit", "digits"])
+    alone = CliRunner().invoke(app, [*line[:4], "--calibration", "digits"])
     assert alone.exit_code == 2
-    assert "needs --data" in alone.output
-    missing = CliRunner().invoke(app, line[:6])
-    assert missing.exit_code == 1
-    assert "together with data" in missing.output
+    assert "Missing option" in alone.output
+    assert "--data" in alone.output
+    missing = CliRunner().invoke(app, [*line[:4], "--data", "digits"], env={"COLUMNS": "300"})
+    assert missing.exit_code == 2
+    assert "'--max-loss' / '--max-kl': expected one of them or both" in missing.output

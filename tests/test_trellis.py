@@ -153,9 +153,9 @@ def test_columns_after_each_other_cost_as_much_as_the_whole(states: int) -> None
     st.sampled_from(["fast", "max"]),
     st.floats(0, 0.5),
 )
-def test_any_path_comes_back(x: np.ndarray, trellis: int, profile: str, rdo: float) -> None:
+def test_any_path_comes_back(x: np.ndarray, trellis: int, effort: str, rdo: float) -> None:
     found = optimise(x, 1.5, rdo, trellis)
-    np.testing.assert_array_equal(decode_levels(found.encode(profile)), found.levels)
+    np.testing.assert_array_equal(decode_levels(found.encode(effort)), found.levels)
 
 
 def test_paths_of_similar_rows_come_back() -> None:
@@ -256,11 +256,11 @@ def test_every_instruction_set_chooses_and_decodes_the_same() -> None:
     assert len({digest for _, digest in runs}) == 1
 
 
-@pytest.mark.parametrize("profile", ["fast", "max"])
-def test_a_file_restores_the_weights_exactly(cnn_path: Path, tmp_path: Path, profile: str) -> None:
+@pytest.mark.parametrize("effort", ["fast", "max"])
+def test_a_file_restores_the_weights_exactly(cnn_path: Path, tmp_path: Path, effort: str) -> None:
     path = tmp_path / "m.rdq"
-    result = rdq.compress(cnn_path, path, bits=6, trellis=8, profile=profile)
-    plain = rdq.compress(cnn_path, tmp_path / "plain.rdq", bits=6, profile=profile)
+    result = rdq.compress(cnn_path, path, bits=6, trellis=8, effort=effort)
+    plain = rdq.compress(cnn_path, tmp_path / "plain.rdq", bits=6, effort=effort)
     assert result.sqnr_db > plain.sqnr_db
     file = rdq.CompressedFile(path)
     restored = rdq.load(path).weights()
@@ -276,18 +276,23 @@ def test_a_file_restores_the_weights_exactly(cnn_path: Path, tmp_path: Path, pro
 
 @pytest.mark.parametrize("trellis", [0, 8])
 def test_targets_are_reached(cnn_path: Path, tmp_path: Path, trellis: int) -> None:
-    result = rdq.compress(cnn_path, tmp_path / "m.rdq", "deadzone:0.5", target_bits=8.0, trellis=trellis)
+    result = rdq.compress_to_size(
+        cnn_path, tmp_path / "m.rdq", quantizer="deadzone:0.5", bits_per_weight=8.0, trellis=trellis
+    )
     assert 7.7 < result.bits_per_weight <= 8.0
-    result = rdq.compress(cnn_path, tmp_path / "m.rdq", target_mse=1e-5, trellis=trellis, rdo=True)
+    result = rdq.compress_to_size(cnn_path, tmp_path / "m.rdq", mse=1e-5, trellis=trellis, rdo=True)
     quantized = [t for t in result.tensors if t.coding == "quantized"]
     mse = sum(t.squared_error for t in quantized) / sum(t.size for t in quantized)
     assert 0.9e-5 < mse <= 1e-5
+    wanted = (tmp_path / "m.rdq").stat().st_size - 200
+    result = rdq.compress_to_size(cnn_path, tmp_path / "m.rdq", bytes=wanted, trellis=trellis)
+    assert 0.98 * wanted < (tmp_path / "m.rdq").stat().st_size == result.bytes <= wanted
 
 
-@pytest.mark.parametrize("profile", ["fast", "max"])
-def test_damage_is_told_or_decoded(profile: str) -> None:
+@pytest.mark.parametrize("effort", ["fast", "max"])
+def test_damage_is_told_or_decoded(effort: str) -> None:
     x = np.random.default_rng(6).laplace(size=(48, 16, 3, 3)).astype(np.float32)
-    coded = optimise(x, 0.7).encode(profile)
+    coded = optimise(x, 0.7).encode(effort)
     rng = np.random.default_rng(7)
     told = 0
     for _ in range(400):
@@ -305,20 +310,32 @@ def test_wrong_arguments_are_named(cnn_path: Path, tmp_path: Path) -> None:
     x = np.ones((4, 4), np.float32)
     for call, message in [
         (lambda: optimise(x, 0.1, trellis=7), r"trellis: expected one of \(0, 8, 32\) states, got 7"),
-        (lambda: optimise(x, 0.0), "step: expected a number above 0, got 0.0"),
-        (lambda: optimise(x, 0.1, -1.0), "rdo: expected a number of at least 0"),
+        (lambda: optimise(x, 0.0), "step: expected a finite number above 0, got 0.0"),
+        (lambda: optimise(x, 0.1, -1.0), "rdo: expected a finite number of at least 0"),
         (lambda: optimise(x * np.nan, 0.1), r"x\[0\] is not finite"),
         (lambda: optimise(x, 0.1, weights=-x), "weights: expected finite values of at least 0"),
-        (lambda: rdq.compress(cnn_path, path, trellis=8), "expected bits, a quantizer or a target"),
+        (lambda: rdq.compress(cnn_path, path, trellis=8), "rdo, trellis: expected bits or a quantizer"),
         (lambda: rdq.compress(cnn_path, path, rdq.MuLaw(255, 6), trellis=8), "expected midtread or deadzone"),
-        (lambda: rdq.compress(cnn_path, path, target_bits=2.0, bits=4), "bits: a target finds the step"),
         (
-            lambda: rdq.compress(cnn_path, path, target_bits=2.0, target_mse=1.0),
-            "expected one of them, got both",
+            lambda: rdq.compress_to_size(cnn_path, path),
+            "bits_per_weight, bytes, mse: expected one of them, got none",
         ),
-        (lambda: rdq.compress(cnn_path, path, target_bits=-2.0), "target_bits: expected a number above 0"),
-        (lambda: rdq.compress(cnn_path, path, target_bits=0.001), "target_bits: 0.001 cannot be reached"),
-        (lambda: rdq.compress(cnn_path, path, "half", target_bits=2.0), "with a target expected 'midtread'"),
+        (
+            lambda: rdq.compress_to_size(cnn_path, path, bits_per_weight=2.0, mse=1.0),
+            "expected one of them, got bits_per_weight and mse",
+        ),
+        (
+            lambda: rdq.compress_to_size(cnn_path, path, bits_per_weight=-2.0),
+            "bits_per_weight: expected a finite number above 0",
+        ),
+        (
+            lambda: rdq.compress_to_size(cnn_path, path, bits_per_weight=0.001),
+            "bits_per_weight: 0.001 cannot be reached",
+        ),
+        (
+            lambda: rdq.compress_to_size(cnn_path, path, quantizer="half", bits_per_weight=2.0),
+            "quantizer: expected 'midtread'",
+        ),
     ]:
         with pytest.raises(InvalidArgument, match=message):
             call()
@@ -331,7 +348,18 @@ def test_wrong_arguments_are_named(cnn_path: Path, tmp_path: Path) -> None:
 def test_the_command_line_takes_and_shows_it(cnn_path: Path, tmp_path: Path) -> None:
     path = tmp_path / "m.rdq"
     run = CliRunner().invoke(
-        app, ["compress", str(cnn_path), "-o", str(path), "--target-bits", "9", "--trellis", "32", "--json"]
+        app,
+        [
+            "compress-to-size",
+            str(cnn_path),
+            "-o",
+            str(path),
+            "--bits-per-weight",
+            "9",
+            "--trellis",
+            "32",
+            "--json",
+        ],
     )
     assert run.exit_code == 0, run.output
     assert json.loads(run.stdout)["bits_per_weight"] <= 9

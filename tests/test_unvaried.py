@@ -68,7 +68,7 @@ def pictures(count: int = 60) -> rdq.ArrayDataset:
 def test_layers_that_do_nothing_spoil_nothing(tmp_path: Path, arguments: dict[str, Any]) -> None:
     sizes = {}
     for limit in (0.01, np.float32(0.1)):
-        result = rdq.compress(residual(**arguments), tmp_path / "m.rdq", max_kl=limit, data=pictures())
+        result = rdq.compress_within(residual(**arguments), tmp_path / "m.rdq", max_kl=limit, data=pictures())
         assert result.met
         assert result.measured is not None
         assert result.measured.kl <= limit
@@ -79,7 +79,7 @@ def test_layers_that_do_nothing_spoil_nothing(tmp_path: Path, arguments: dict[st
 def test_images_that_are_all_equal_spoil_nothing(tmp_path: Path) -> None:
     model = residual()
     same = rdq.ArrayDataset(np.repeat(pictures(3).get(0)[0], 30, axis=0), np.zeros(30, np.int64), classes=10)
-    result = rdq.compress(model, tmp_path / "m.rdq", max_kl=0.1, data=same)
+    result = rdq.compress_within(model, tmp_path / "m.rdq", max_kl=0.1, data=same)
     assert result.met
     for name, weight in rdq.load(tmp_path / "m.rdq").weights().items():
         if weight.ndim > 1:  # biases may take up much
@@ -112,7 +112,7 @@ def test_a_softmax_at_the_end_changes_no_expectation(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("limit", [1e-5, 1e-7])
 def test_small_losses_cost_bits_but_are_found(tmp_path: Path, limit: float) -> None:
-    result = rdq.compress(residual(), tmp_path / "m.rdq", max_kl=limit, data=pictures())
+    result = rdq.compress_within(residual(), tmp_path / "m.rdq", max_kl=limit, data=pictures())
     assert result.met
     assert result.measured is not None
     assert 0.1 * limit < result.measured.kl <= limit
@@ -121,7 +121,7 @@ def test_small_losses_cost_bits_but_are_found(tmp_path: Path, limit: float) -> N
 
 def test_where_only_the_model_itself_is_tolerated_that_is_written(tmp_path: Path) -> None:
     with pytest.warns(UserWarning, match="the model is written without loss"):
-        result = rdq.compress(residual(), tmp_path / "m.rdq", max_kl=1e-13, data=pictures())
+        result = rdq.compress_within(residual(), tmp_path / "m.rdq", max_kl=1e-13, data=pictures())
     assert result.met
     assert _loss_notes(result)[-1] == "Nothing smaller is within the tolerated loss: the file is without loss"
     exact = rdq.compress(residual(), tmp_path / "e.rdq")
@@ -135,14 +135,14 @@ def test_where_only_the_model_itself_is_tolerated_that_is_written(tmp_path: Path
 def test_zeros_take_no_more_than_without_loss(tmp_path: Path) -> None:
     model = residual()
     nothing = model.replace_weights({name: np.zeros_like(w) for name, w in model.weights().items()})
-    result = rdq.compress(nothing, tmp_path / "m.rdq", max_kl=0.01, data=pictures())
+    result = rdq.compress_within(nothing, tmp_path / "m.rdq", max_kl=0.01, data=pictures())
     assert result.bytes <= rdq.compress(nothing, tmp_path / "e.rdq").bytes + 16
 
 
 def test_weights_that_are_hardly_numbers_spoil_nothing(tmp_path: Path) -> None:
     model = residual()
     tiny = model.replace_weights({"v": model.weights()["v"] * np.float32(1e-40)})
-    result = rdq.compress(tiny, tmp_path / "m.rdq", max_kl=0.01, data=pictures())
+    result = rdq.compress_within(tiny, tmp_path / "m.rdq", max_kl=0.01, data=pictures())
     assert result.met
     assert result.measured is not None
     assert 0 < result.measured.kl <= 0.01
@@ -163,7 +163,9 @@ def test_what_is_no_number_is_named(tmp_path: Path, where: str) -> None:
         "image": r"tensor .u.: covariance: .* \(of the images to fit to\)",
     }
     with pytest.raises(rdq.InvalidArgument, match=message[where]):
-        rdq.compress(model, tmp_path / "m.rdq", max_kl=0.1, data=rdq.ArrayDataset(images, labels, classes=10))
+        rdq.compress_within(
+            model, tmp_path / "m.rdq", max_kl=0.1, data=rdq.ArrayDataset(images, labels, classes=10)
+        )
     assert not (tmp_path / "m.rdq").exists()
 
 
@@ -173,11 +175,11 @@ def test_a_search_that_fails_keeps_what_it_has(tmp_path: Path, monkeypatch: pyte
 
     monkeypatch.setattr(tolerances.Network, "in_order", failing)
     with pytest.warns(UserWarning, match="ended early: a step is missing"):
-        result = rdq.compress(residual(), tmp_path / "m.rdq", max_kl=0.05, data=pictures())
+        result = rdq.compress_within(residual(), tmp_path / "m.rdq", max_kl=0.05, data=pictures())
     assert result.met
     monkeypatch.setattr(tolerances.Network, "alone", failing)
     with pytest.raises(RdquantError, match="a step is missing"):
-        rdq.compress(residual(), tmp_path / "m.rdq", max_kl=0.05, data=pictures())
+        rdq.compress_within(residual(), tmp_path / "m.rdq", max_kl=0.05, data=pictures())
 
 
 @pytest.mark.parametrize(
@@ -192,12 +194,12 @@ def test_a_search_that_fails_keeps_what_it_has(tmp_path: Path, monkeypatch: pyte
 )
 def test_what_is_no_number_is_refused(tmp_path: Path, arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(rdq.InvalidArgument, match=message):
-        rdq.compress(residual(), tmp_path / "m.rdq", data=pictures(), **{"max_kl": 0.1, **arguments})
+        rdq.compress_within(residual(), tmp_path / "m.rdq", data=pictures(), **{"max_kl": 0.1, **arguments})
 
 
 def test_a_folder_that_is_missing_is_found_before_the_search(tmp_path: Path) -> None:
     with pytest.raises(RdquantError, match="expected a file in a folder that exists"):
-        rdq.compress(residual(), tmp_path / "none" / "m.rdq", max_kl=0.1, data=pictures())
+        rdq.compress_within(residual(), tmp_path / "none" / "m.rdq", max_kl=0.1, data=pictures())
 
 
 def test_a_divergence_needs_no_labels_but_a_loss_does(tmp_path: Path) -> None:

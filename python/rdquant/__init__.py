@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import os
+import types
 from typing import TYPE_CHECKING, Any
 
-# Public name -> module that defines it. Modules load when first used, so that `import rdquant` is quick.
+# Module -> public names that it defines. Modules load when first used, so that `import rdquant` is quick.
 _HOMES = {
-    "errors": ("BackendUnavailable", "CorruptFile", "InvalidArgument", "RdquantError", "Unsupported"),
+    "errors": (
+        "BackendUnavailable",
+        "CorruptFile",
+        "InvalidArgument",
+        "MissingFile",
+        "RdquantError",
+        "Unsupported",
+    ),
     "stats": ("FitTable", "Histogram", "Moments", "autocovariance", "fit", "moments", "mutual_information"),
     "quant": (
         "Codebook",
@@ -23,10 +32,10 @@ _HOMES = {
     "entropy": ("conditional_entropy", "entropy", "float_entropy"),
     "codec": ("CompressedFile", "Rate", "rate", "requantize"),
     "ptq": ("QuantizedModel", "quantize_dynamic", "quantize_static"),
-    "compression": ("CompressionResult", "compress", "decompress"),
+    "compression": ("CompressionResult", "compress", "compress_to_size", "compress_within", "decompress"),
     "graph": ("Model", "load"),
     "runtime": ("Session",),
-    "data": ("ArrayDataset", "CocoFolder", "Dataset", "Digits", "ImageFolder"),
+    "data": ("ArrayDataset", "CocoFolder", "Dataset", "Digits", "ImageFolder", "open_dataset"),
     "detection": ("Detections", "Detector"),
     "metrics": ("evaluate",),
     "profile": ("Profile", "profile"),
@@ -35,39 +44,118 @@ _HOMES = {
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 _MODULES = (
-    "stats",
-    "quant",
-    "codec",
-    "graph",
-    "runtime",
-    "data",
-    "detection",
-    "metrics",
     "calibrate",
-    "ptq",
-    "report",
-    "train",
+    "codec",
+    "compression",
+    "data",
+    "demo",
+    "detection",
     "errors",
+    "graph",
+    "metrics",
+    "ptq",
+    "quant",
+    "report",
+    "runtime",
+    "stats",
+    "train",
 )
 
 __version__ = "0.1.0"
-__all__ = sorted(_HOME_OF)
+__all__ = [
+    "ArrayDataset",
+    "BackendUnavailable",
+    "CocoFolder",
+    "Codebook",
+    "CompressedFile",
+    "CompressionResult",
+    "CorruptFile",
+    "Dataset",
+    "Deadzone",
+    "Detections",
+    "Detector",
+    "Digits",
+    "FitTable",
+    "Histogram",
+    "ImageFolder",
+    "InvalidArgument",
+    "Midrise",
+    "Midtread",
+    "Minifloat",
+    "MissingFile",
+    "Model",
+    "Moments",
+    "MuLaw",
+    "Profile",
+    "QuantizedModel",
+    "Quantizer",
+    "Rate",
+    "RdquantError",
+    "Session",
+    "Study",
+    "Unsupported",
+    "autocovariance",
+    "compress",
+    "compress_to_size",
+    "compress_within",
+    "conditional_entropy",
+    "decompress",
+    "efficiency_score",
+    "entropy",
+    "evaluate",
+    "fit",
+    "float_entropy",
+    "load",
+    "moments",
+    "mutual_information",
+    "open_dataset",
+    "parse_quantizers",
+    "profile",
+    "prune_quantize",
+    "quantize_dynamic",
+    "quantize_static",
+    "rate",
+    "requantize",
+    "sweep",
+]
 
 if TYPE_CHECKING:
+    from . import calibrate as calibrate
+    from . import codec as codec
+    from . import compression as compression
+    from . import data as data
+    from . import demo as demo
+    from . import detection as detection
+    from . import errors as errors
+    from . import graph as graph
+    from . import metrics as metrics
+    from . import ptq as ptq
+    from . import quant as quant
+    from . import report as report
+    from . import runtime as runtime
+    from . import stats as stats
+    from . import train as train
     from .codec import CompressedFile, Rate, rate, requantize
-    from .compression import CompressionResult, compress, decompress
-    from .data import ArrayDataset, CocoFolder, Dataset, Digits, ImageFolder
+    from .compression import CompressionResult, compress, compress_to_size, compress_within, decompress
+    from .data import ArrayDataset, CocoFolder, Dataset, Digits, ImageFolder, open_dataset
     from .detection import Detections, Detector
-    from .entropy import conditional_entropy, float_entropy
-    from .errors import BackendUnavailable, CorruptFile, InvalidArgument, RdquantError, Unsupported
+    from .entropy import conditional_entropy, entropy, float_entropy
+    from .errors import (
+        BackendUnavailable,
+        CorruptFile,
+        InvalidArgument,
+        MissingFile,
+        RdquantError,
+        Unsupported,
+    )
     from .graph import Model, load
     from .metrics import evaluate
-    from .profile import Profile
+    from .profile import Profile, profile
     from .ptq import QuantizedModel, quantize_dynamic, quantize_static
     from .quant import Codebook, Deadzone, Midrise, Midtread, Minifloat, MuLaw, Quantizer, parse_quantizers
     from .runtime import Session
     from .stats import FitTable, Histogram, Moments, autocovariance, fit, moments, mutual_information
-    from .sweep import Study
+    from .sweep import Study, sweep
     from .train import efficiency_score, prune_quantize
 
 
@@ -79,12 +167,28 @@ _spin_is_ours = not {_SPIN, "OMP_WAIT_POLICY"} & os.environ.keys()
 if _spin_is_ours:
     os.environ[_SPIN] = "10000"
 
-# A function that shares its module's name is bound now: importing the submodule later, for the first time, would
-# put the module in the function's place. These modules import little.
+
+def _call_by_name(name: str) -> None:
+    """Let the module `name` be called as the function of the same name in it: `rdquant.sweep(…)`, `rdquant.sweep.Study`.
+
+    These modules are loaded now, and import little.
+    """
+    module = importlib.import_module(f".{name}", __name__)
+    function = getattr(module, name)
+
+    class Callable(types.ModuleType):
+        __wrapped__ = function
+        __signature__ = property(lambda self: inspect.signature(function))
+
+        def __call__(self, *args: Any, **options: Any) -> Any:
+            return function(*args, **options)
+
+    module.__class__ = Callable
+
+
 try:
-    from .entropy import entropy
-    from .profile import profile
-    from .sweep import sweep
+    for _name in ("entropy", "profile", "sweep"):
+        _call_by_name(_name)
 except ImportError as error:
     raise ImportError(
         f"rdquant's compiled core did not load ({error}). From a clone, build it with 'pip install .' and run "
@@ -107,4 +211,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__, *_MODULES})
+    return sorted({*__all__, *_MODULES, "__version__"})

@@ -9,9 +9,9 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ._arrays import as_float32, as_levels, named_tensors
+from ._arrays import as_float32, as_levels, tensors_of
 from ._core import entropy as _core
-from .errors import InvalidArgument
+from .errors import InvalidArgument, count, described, threads_of
 
 __all__ = ["compression_ratio", "conditional_entropy", "entropy", "float_entropy", "reduction"]
 
@@ -21,7 +21,7 @@ def entropy(
     by: Literal["tensor", "channel"] | None = None,
     context: int | None = None,
     axis: int = 0,
-    threads: int = 1,
+    threads: int | None = 1,
 ) -> float:
     """Order-0 entropy H = −Σ p·log2 p of integer levels (thesis 004, equation 2.31).
 
@@ -32,7 +32,7 @@ def entropy(
         context: with an axis number, the entropy of a level given its predecessor along that axis, as
             `conditional_entropy`, averaged over tensors. Not together with `by`.
         axis: channel axis for by="channel".
-        threads: up to this many threads count large tensors; 0: all cores.
+        threads: up to this many threads count large tensors; None or 0: all cores.
 
     Returns:
         Bits per level, 0 for no levels. A table fitted to the levels themselves is free here: with few levels per table
@@ -41,7 +41,8 @@ def entropy(
     Raises:
         InvalidArgument: levels are no integers, or an axis does not exist.
     """
-    tensors = {name: as_levels(value, name) for name, value in named_tensors(levels, "levels").items()}
+    tensors = {name: as_levels(value, name) for name, value in _tensors(levels).items()}
+    threads, axis = threads_of(threads), axis_of(axis)
     if context is not None:
         if by is not None:
             raise InvalidArgument("entropy: context= and by= cannot be given together")
@@ -52,7 +53,7 @@ def entropy(
             counter.add(tensor, threads)
         return float(counter.finish().entropy)
     if by not in ("tensor", "channel"):
-        raise InvalidArgument(f"by: expected None, 'tensor' or 'channel', got {by!r}")
+        raise InvalidArgument(f"by: expected None, 'tensor' or 'channel', got {described(by)}")
     parts = [
         part
         for tensor in tensors.values()
@@ -69,7 +70,7 @@ def conditional_entropy(levels: ArrayLike, axis: int = -1) -> float:
 
     Raises InvalidArgument where `axis` does not exist or levels are no integers.
     """
-    array = as_levels(levels)
+    array, axis = as_levels(levels), axis_of(axis)
     if not -array.ndim <= axis < array.ndim:
         raise InvalidArgument(f"axis: an array of shape {array.shape} has no axis {axis}")
     axis %= array.ndim
@@ -79,15 +80,16 @@ def conditional_entropy(levels: ArrayLike, axis: int = -1) -> float:
     )
 
 
-def float_entropy(tensors: ArrayLike | Mapping[str, ArrayLike]) -> float:
+def float_entropy(tensors: Any) -> float:
     """Entropy of the distinct values of float weights, over all tensors together: the thesis' rate of the float model.
 
-    tensors: real numbers of any shape, or a dict of such. float32 is counted by its bits (0 and −0 are two values);
+    tensors: real numbers of any shape, a dict of such, or a model: a `Model`, or what `rdquant.load`
+    takes. float32 is counted by its bits (0 and −0 are two values);
     float16, float64 and integers as float32. Bits per weight, 0 for no weights. SqueezeNet 1.1: 20.22.
 
     Raises InvalidArgument where a tensor holds no real numbers, naming it.
     """
-    arrays = [as_float32(t, name) for name, t in named_tensors(tensors).items()]
+    arrays = [as_float32(t, name) for name, t in tensors_of(tensors, "tensors").items()]
     counter = _core.Counter(sum(a.size for a in arrays))
     for array in arrays:
         counter.add(array.view(np.int32) if array.ndim else array.reshape(1).view(np.int32))
@@ -102,6 +104,15 @@ def compression_ratio(bits: float, original: float = 32.0) -> float:
 def reduction(bits: float, original: float = 32.0) -> float:
     """RE = (32 − H)/32, the share of the size that is saved (thesis 004, equation 3.2)."""
     return (original - bits) / original
+
+
+def axis_of(axis: object) -> int:
+    """`axis` as an integer; InvalidArgument for anything else."""
+    return count("axis", axis, -(1 << 30), 1 << 30)
+
+
+def _tensors(levels: Any) -> dict[str, Any]:
+    return dict(levels) if isinstance(levels, Mapping) else {"levels": levels}
 
 
 def _channels(tensor: NDArray[np.int32], axis: int) -> list[Any]:

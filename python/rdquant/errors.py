@@ -1,11 +1,25 @@
-"""Exceptions of rdquant: one per kind, each also a built-in ValueError or RuntimeError."""
+"""Exceptions of rdquant, one per kind, and the checks of plain arguments that raise them.
+
+Every exception is also the built-in that a caller expects: a ValueError, RuntimeError or FileNotFoundError. Messages about
+an argument begin with its name.
+"""
 
 from __future__ import annotations
+
+import contextlib
+import math
+import os
+import re
+from collections.abc import Collection
+from numbers import Integral, Real
+from pathlib import Path
+from typing import Any
 
 __all__ = [
     "BackendUnavailable",
     "CorruptFile",
     "InvalidArgument",
+    "MissingFile",
     "RdquantError",
     "Unsupported",
 ]
@@ -19,6 +33,13 @@ class InvalidArgument(RdquantError, ValueError):
     """An argument is outside what the function allows."""
 
 
+class MissingFile(InvalidArgument, FileNotFoundError):
+    """There is no file or folder of this name."""
+
+    def __str__(self) -> str:
+        return str(self.args[0]) if self.args else ""
+
+
 class CorruptFile(RdquantError, ValueError):
     """A file or byte string does not follow its format."""
 
@@ -28,4 +49,114 @@ class Unsupported(RdquantError, RuntimeError):
 
 
 class BackendUnavailable(RdquantError, RuntimeError):
-    """The inference backend asked for is not installed or does not run on this machine."""
+    """The requested inference backend is not installed or does not run on this machine."""
+
+
+_MOST = (1 << 62) - 1
+_URL = re.compile(r"[a-z][a-z0-9+.-]+:/{1,2}[^/\\]", re.IGNORECASE)
+
+
+def described(value: object) -> str:
+    """What a message calls a value: short ones as they are written, others by their type."""
+    if isinstance(value, (str, bytes)) and len(value) > 60:
+        return f"{value[:57]!r}…"
+    if value is None or isinstance(value, (bool, int, float, str, bytes)):
+        return repr(value)
+    if isinstance(value, Integral | Real):
+        return str(value)
+    shape, dtype = getattr(value, "shape", None), getattr(value, "dtype", None)
+    if isinstance(shape, tuple) and dtype is not None:
+        return f"an array {dtype} {list(shape)}"
+    if isinstance(value, (list, tuple, range)) and len(value) <= 6:
+        text = repr(value)
+        return text if len(text) <= 60 else f"a {type(value).__name__}"
+    return f"an object of type {type(value).__name__}"
+
+
+def count(name: str, value: object, least: int = 1, most: int | None = None) -> int:
+    """`value`, an integer (NumPy's too) from `least` to `most`; InvalidArgument for anything else."""
+    good = isinstance(value, Integral) and not isinstance(value, bool)
+    if not good or not least <= int(value) <= (_MOST if most is None else most):  # type: ignore[call-overload]
+        allowed = f"≥ {least}" if most is None else f"{least}..{most}"
+        raise InvalidArgument(f"{name}: expected an integer {allowed}, got {described(value)}")
+    return int(value)  # type: ignore[call-overload]
+
+
+def threads_of(value: object, name: str = "threads") -> int:
+    """Number of threads: 0 for None and 0, all cores; InvalidArgument for anything but a number of threads."""
+    if value is None:
+        return 0
+    good = isinstance(value, Integral) and not isinstance(value, bool)
+    if not good or not 0 <= int(value) <= 1 << 16:  # type: ignore[call-overload]
+        raise InvalidArgument(
+            f"{name}: expected an integer ≥ 0 (None or 0: all cores), got {described(value)}"
+        )
+    return int(value)  # type: ignore[call-overload]
+
+
+def number(
+    name: str,
+    value: object,
+    *,
+    least: float = -math.inf,
+    above: float = -math.inf,
+    most: float = math.inf,
+) -> float:
+    """`value`, a finite real number within the limits; InvalidArgument for anything else."""
+    found = math.nan
+    if type(value) is not bool and isinstance(value, Real):
+        with contextlib.suppress(OverflowError):
+            found = float(value)
+    if not math.isfinite(found) or found < least or found <= above or found > most:
+        limits = [f"above {above:g}"] if above > -math.inf else []
+        if least > -math.inf:
+            limits += [f"of at least {least:g}"]
+        if most < math.inf:
+            limits += [f"of at most {most:g}"]
+        words = " and ".join(limits)
+        raise InvalidArgument(
+            f"{name}: expected a finite number{' ' * bool(words)}{words}, got {described(value)}"
+        )
+    return found
+
+
+def one_of(name: str, value: object, allowed: Collection[str]) -> str:
+    """`value`, one of the words that are allowed; InvalidArgument for anything else."""
+    if not isinstance(value, str) or value not in allowed:
+        words = ", ".join(map(repr, allowed))
+        raise InvalidArgument(f"{name}: expected one of {words}, got {described(value)}")
+    return value
+
+
+def some_of(name: str, value: object, allowed: Collection[str]) -> tuple[str, ...]:
+    """`value`, a word or several that are allowed, each once; InvalidArgument for anything else."""
+    several = value if isinstance(value, (list, tuple, set, frozenset)) else (value,)
+    words = tuple(dict.fromkeys(one_of(name, word, allowed) for word in several))
+    if not words:
+        raise InvalidArgument(f"{name}: expected at least one of {', '.join(map(repr, allowed))}, got none")
+    return words
+
+
+def flag(name: str, value: object) -> bool:
+    """`value`, True or False (NumPy's too); InvalidArgument for anything else."""
+    if not isinstance(value, bool) and type(value).__name__ not in ("bool_", "bool"):
+        raise InvalidArgument(f"{name}: expected True or False, got {described(value)}")
+    return bool(value)
+
+
+def path_of(name: str, value: object) -> Path:
+    """`value` as a path; InvalidArgument for what is none, and for addresses of the web, which nothing downloads."""
+    if not isinstance(value, (str, os.PathLike)):
+        raise InvalidArgument(f"{name}: expected a path, got {described(value)}")
+    text = os.fspath(value)
+    if not isinstance(text, str) or "\0" in text:
+        raise InvalidArgument(f"{name}: a path holds no zero byte, got {described(text)}")
+    if _URL.match(text) and not os.path.exists(text):
+        raise InvalidArgument(f"{name}: expected a path, got the address {text!r}; download it first")
+    return Path(text)
+
+
+def arguments_of(message: Any) -> tuple[str, ...]:
+    """Names of the arguments that the message of an InvalidArgument begins with; () where it names none."""
+    found = re.match(r"([a-z_]+(?:(?:, | or | and )[a-z_]+)*): ", str(message))
+    return tuple(re.split(r", | or | and ", found[1])) if found else ()

@@ -1,4 +1,4 @@
-"""The commands that write and read compressed files: rdquant compress and decompress."""
+"""The commands that write and read compressed files: rdquant compress, compress-to-size, compress-within, decompress."""
 
 from __future__ import annotations
 
@@ -8,150 +8,256 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .options import HELP, Command, Debug, Json, ModelFile, Preprocess, check_data, parse_names
+from .inputs import load_images
+from .options import HELP, Command, Debug, Json, ModelFile, given, parse_names, speaks_for
 from .terminal import INTERRUPTED, log, print_json, print_table
 
 if TYPE_CHECKING:
     from ..compression import CompressionResult
-    from ..data import Dataset
-    from ..graph import Model
 
 __all__ = ["register"]
 
 _HEAD = ["tensor", "coding", "shape", "bytes", "bits a value"]
+_LEVELS, _TARGET, _IMAGES, _ENCODER = "Levels", "Target (one of them)", "Images", "Encoder"
 
 Coded = Annotated[
     Path, typer.Argument(help="Compressed model.", exists=True, dir_okay=False, metavar="MODEL.rdq")
 ]
-ThreadCount = Annotated[int, typer.Option(help="Threads (0: all cores).", min=0)]
-
-Rdo = Annotated[
-    float | None,
-    typer.Option(help="Choose levels by rate and distortion: steps² a bit, such as 0.08.", min=0),
-]
-States = Annotated[
-    int | None,
-    typer.Option(
-        help="States of a trellis-coded quantizer, 8 or 32; 0: scalar levels. Default: 32 with --data, else 0.",
-        min=0,
-    ),
-]
-TargetBits = Annotated[
-    float | None, typer.Option(help="Find the step for so many real bits a weight.", min=0)
-]
-TargetMse = Annotated[
-    float | None, typer.Option(help="Find the step for this mean squared error of the weights.", min=0)
-]
+Output = Annotated[Path, typer.Option("-o", "--output", help="File to write.", dir_okay=False)]
 
 Bits = Annotated[
     int | None,
     typer.Option(
-        help="Quantize with one step for the model, 2/2^bits (default: without loss).", min=1, max=24
+        help="One step for the model, 2/2^bits (not given: without loss).",
+        min=1,
+        max=24,
+        rich_help_panel=_LEVELS,
     ),
 ]
 Family = Annotated[
-    str | None, typer.Option(help="midtread, midrise, deadzone:δ, mulaw:µ, codebook, minifloat:e/m, half.")
+    str | None,
+    typer.Option(
+        help="midtread, midrise, deadzone:δ, mulaw:µ, codebook: with --bits; minifloat:e/m, half, bfloat16.",
+        rich_help_panel=_LEVELS,
+    ),
 ]
-ProfileName = Annotated[
-    str, typer.Option(help="fast to decode, or max: smaller, but decoded a hundred times more slowly.")
-]
+Uniform = Annotated[str | None, typer.Option(help="midtread or deadzone:δ.", rich_help_panel=_LEVELS)]
 Roles = Annotated[
     str | None,
     typer.Option(
-        help="What is quantized: weight, bias, normalization, comma-separated "
-        "(default: weight; with --data weight,bias)."
+        help="What is quantized: weight, bias, normalization, comma-separated.", rich_help_panel=_LEVELS
     ),
+]
+Rdo = Annotated[
+    float | None,
+    typer.Option(
+        help="Choose levels by rate and distortion: steps² a bit, such as 0.08.",
+        min=0,
+        rich_help_panel=_LEVELS,
+    ),
+]
+States = Annotated[
+    int | None,
+    typer.Option(
+        help="States of a trellis-coded quantizer, 8 or 32; 0: scalar levels.", min=0, rich_help_panel=_LEVELS
+    ),
+]
+BitsPerWeight = Annotated[
+    float | None, typer.Option(help="Real bits a weight, at most.", rich_help_panel=_TARGET)
+]
+Bytes = Annotated[
+    int | None, typer.Option("--bytes", help="Bytes of the file, at most.", rich_help_panel=_TARGET)
+]
+Mse = Annotated[
+    float | None, typer.Option(help="Mean squared error of the weights, at most.", rich_help_panel=_TARGET)
 ]
 MaxLoss = Annotated[
     float | None,
-    typer.Option(help="With --data: the smallest file that loses at most so many points of top-1."),
+    typer.Option(
+        help="Percentage points of top-1 that may be lost, by the labels of --data.",
+        rich_help_panel="Tolerated loss (one of them, or both)",
+    ),
 ]
 MaxKl = Annotated[
     float | None,
     typer.Option(
-        help="With --data: the same by the outputs' mean KL divergence, nats; alone it needs no labels."
+        help="Mean KL divergence of the outputs, nats; alone it needs no labels.",
+        rich_help_panel="Tolerated loss (one of them, or both)",
     ),
 ]
 Images = Annotated[
-    str | None, typer.Option(help="Images that calibrate and measure: folder, .npz file, or digits.")
-]
-Calibration = Annotated[
-    int, typer.Option(help="How many of the images serve the search, without their labels.", min=3)
+    str,
+    typer.Option(
+        help="Images that calibrate and measure: folder, .npz file, or digits.", rich_help_panel=_IMAGES
+    ),
 ]
 Fitted = Annotated[
     str | None,
-    typer.Option(help="Images that calibrate in place of some of --data, which then only measures."),
+    typer.Option(
+        help="Images that calibrate in place of some of --data, which then only measures.",
+        rich_help_panel=_IMAGES,
+    ),
 ]
-Drawn = Annotated[int, typer.Option(help="Which images are drawn.", min=0)]
+Number = Annotated[
+    int | None,
+    typer.Option(
+        help="How many images serve the search, without their labels.", min=3, rich_help_panel=_IMAGES
+    ),
+]
+Drawn = Annotated[int | None, typer.Option(help="Which images are drawn.", min=0, rich_help_panel=_IMAGES)]
+Preprocess = Annotated[
+    str | None,
+    typer.Option(
+        help="What the images become: {presets} (default: what the model's name tells, else imagenet, with a warning).",
+        rich_help_panel=_IMAGES,
+    ),
+]
+Effort = Annotated[
+    str | None,
+    typer.Option(
+        help="fast to decode, or max: smaller, but decoded a hundred times more slowly.",
+        rich_help_panel=_ENCODER,
+    ),
+]
+ThreadCount = Annotated[
+    int | None, typer.Option(help="Threads (default, and 0: all cores).", min=0, rich_help_panel=_ENCODER)
+]
+_ROLES = ("weight", "bias", "normalization")
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands to `app`."""
-    app.command(
-        cls=Command,
-        epilog="Example: rdquant compress squeezenet1.1-7.onnx -o squeezenet.rdq --max-loss 0.8 --data photos/",
-        context_settings=HELP,
-        no_args_is_help=True,
-    )(compress)
-    app.command(
-        epilog="Example: rdquant decompress squeezenet.rdq -o squeezenet.onnx",
-        context_settings=HELP,
-        no_args_is_help=True,
-    )(decompress)
+    for command, example in (
+        (compress, "rdquant compress squeezenet1.1-7.onnx -o squeezenet.rdq --bits 6"),
+        (
+            compress_to_size,
+            "rdquant compress-to-size squeezenet1.1-7.onnx -o squeezenet.rdq --bits-per-weight 3 --trellis 8",
+        ),
+        (
+            compress_within,
+            "rdquant compress-within squeezenet1.1-7.onnx -o squeezenet.rdq --max-loss 0.8 --data photos/",
+        ),
+        (decompress, "rdquant decompress squeezenet.rdq -o squeezenet.onnx"),
+    ):
+        app.command(
+            cls=Command,
+            epilog=f"Example: {example}",
+            context_settings=HELP,
+            no_args_is_help=True,
+            rich_help_panel="Compressed files",
+        )(command)
 
 
+@speaks_for("rdquant.compression:compress")
 def compress(
     model: ModelFile,
-    output: Annotated[Path, typer.Option("-o", "--output", help="File to write.", dir_okay=False)],
+    output: Output,
     bits: Bits = None,
     quantizer: Family = None,
-    profile: ProfileName = "fast",
     roles: Roles = None,
     rdo: Rdo = None,
     trellis: States = None,
-    target_bits: TargetBits = None,
-    target_mse: TargetMse = None,
-    max_loss: MaxLoss = None,
-    max_kl: MaxKl = None,
-    data: Images = None,
-    preprocess: Preprocess = None,
-    fit: Fitted = None,
-    calibration: Calibration = 300,
-    seed: Drawn = 0,
-    threads: ThreadCount = 0,
+    effort: Effort = None,
+    threads: ThreadCount = None,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Write a model as one compressed file: within a tolerated loss with --max-loss or --max-kl and --data; quantized
-    with --bits, --quantizer or a target; else without loss. Ctrl-C ends a search with the best file so far.
-    """
+    """Write a model as one compressed file, without loss, or quantized with --bits, --quantizer or both."""
     from ..compression import compress as run
-    from ..graph import load
 
-    parse_names(profile, ("fast", "max"), "--profile")
-    chosen = parse_names(roles, ("weight", "bias", "normalization"), "--roles") if roles is not None else None
-    loaded = load(model)
-    images, fitted = _images(loaded, data, fit, preprocess, labelled=max_loss is not None)
-    result = run(
-        loaded,
-        output,
+    settings = given(
         quantizer=quantizer,
-        profile=profile,
         bits=bits,
-        roles=chosen,
-        threads=threads,
+        roles=_roles(roles),
         rdo=rdo,
         trellis=trellis,
-        target_bits=target_bits,
-        target_mse=target_mse,
+        effort=effort,
+        threads=threads,
+    )
+    _finish(run(model, output, **settings), as_json)
+
+
+@speaks_for("rdquant.compression:compress_to_size", size="bytes")
+def compress_to_size(
+    model: ModelFile,
+    output: Output,
+    bits_per_weight: BitsPerWeight = None,
+    size: Bytes = None,
+    mse: Mse = None,
+    quantizer: Uniform = None,
+    roles: Roles = None,
+    rdo: Rdo = None,
+    trellis: States = None,
+    effort: Effort = None,
+    threads: ThreadCount = None,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Write a model as one compressed file of a size, or of an error of its weights: one step for all is found."""
+    from ..compression import compress_to_size as run
+
+    settings = given(
+        bits_per_weight=bits_per_weight,
+        bytes=size,
+        mse=mse,
+        quantizer=quantizer,
+        roles=_roles(roles),
+        rdo=rdo,
+        trellis=trellis,
+        effort=effort,
+        threads=threads,
+    )
+    _finish(run(model, output, **settings), as_json)
+
+
+@speaks_for("rdquant.compression:compress_within")
+def compress_within(
+    model: ModelFile,
+    output: Output,
+    data: Images,
+    max_loss: MaxLoss = None,
+    max_kl: MaxKl = None,
+    calibration: Fitted = None,
+    preprocess: Preprocess = None,
+    images: Number = None,
+    seed: Drawn = None,
+    roles: Roles = None,
+    trellis: States = None,
+    effort: Effort = None,
+    threads: ThreadCount = None,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Write a model as the smallest compressed file found that loses no more than is tolerated, without training.
+    Ctrl-C ends the search with the best file so far.
+    """
+    from ..compression import compress_within as run
+    from ..graph import load
+
+    loaded = load(model)
+    fitting = None
+    if calibration is not None:
+        fitting = load_images(calibration, preprocess, loaded, labelled=False, option="--calibration")
+    settings = given(
         max_loss=max_loss,
         max_kl=max_kl,
-        data=images,
-        fit=fitted,
-        calibration=calibration,
+        calibration=fitting,
+        images=images,
         seed=seed,
-        progress=True,
+        roles=_roles(roles),
+        trellis=trellis,
+        effort=effort,
+        threads=threads,
     )
+    measuring = load_images(data, preprocess, loaded, labelled=max_loss is not None)
+    _finish(run(loaded, output, measuring, progress=True, **settings), as_json)
+
+
+def _roles(roles: str | None) -> list[str] | None:
+    return None if roles is None else parse_names(roles, _ROLES, "--roles")
+
+
+def _finish(result: CompressionResult, as_json: bool) -> None:
     if as_json:
         print_json(result.to_dict())
     else:
@@ -159,30 +265,6 @@ def compress(
     if result.interrupted:
         log("[bold]Interrupted.[/] The best file so far is written.")
         raise typer.Exit(INTERRUPTED)
-
-
-def _images(
-    model: Model, data: str | None, fit: str | None, preprocess: str | None, labelled: bool
-) -> tuple[Dataset | None, Dataset | None]:
-    """What --data and --fit mean; raises typer.BadParameter where they do not go together."""
-    if data is None:
-        for value, option, why in (
-            (preprocess, "--preprocess", "says what --data becomes, which is not given"),
-            (fit, "--fit", "needs --data, which measures what is lost"),
-        ):
-            if value is not None:
-                raise typer.BadParameter(why, param_hint=option)
-        return None, None
-    from ..data import open_dataset
-
-    check_data(data, preprocess)
-    if fit is None:
-        return open_dataset(data, preprocess, model=model, labelled=labelled), None
-    check_data(fit, preprocess, "--fit")
-    return (
-        open_dataset(data, preprocess, model=model, labelled=labelled),
-        open_dataset(fit, preprocess, model=model, labelled=False),
-    )
 
 
 def _print_result(result: CompressionResult) -> None:
@@ -226,13 +308,14 @@ def _loss_notes(result: CompressionResult) -> list[str]:
     return notes
 
 
+@speaks_for("rdquant.compression:decompress", model="source")
 def decompress(
     model: Coded,
     output: Annotated[Path, typer.Option("-o", "--output", help="ONNX file to write.", dir_okay=False)],
     levels: Annotated[
         bool, typer.Option("--levels", help="Keep levels as int8 or int4 with DequantizeLinear nodes.")
     ] = False,
-    threads: ThreadCount = 0,
+    threads: ThreadCount = None,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
@@ -241,7 +324,7 @@ def decompress(
     """
     from ..compression import decompress as run
 
-    restored = run(model, threads=threads, levels=levels)
+    restored = run(model, levels=levels, **given(threads=threads))
     restored.save(output)
     size = output.stat().st_size if output.is_file() else 0
     if as_json:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -20,8 +21,11 @@ from .options import (
     ModelFile,
     Per,
     check_picture,
+    given,
     parse_interval,
     parse_names,
+    signature_defaults,
+    speaks_for,
 )
 from .terminal import print_json, print_table, records
 
@@ -29,6 +33,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from ..graph import Model
+    from ..stats import FitTable
 
 __all__ = ["register"]
 
@@ -40,6 +45,7 @@ def register(app: typer.Typer) -> None:
         epilog="Example: rdquant fit model.onnx --families laplace,gaussian --per tensor --csv fits.csv",
         context_settings=HELP,
         no_args_is_help=True,
+        rich_help_panel="Models",
     )(fit)
 
 
@@ -50,21 +56,23 @@ _RANKED = {
 }
 
 
+@speaks_for("rdquant.stats:fit", range_="range")
 def fit(
     model: ModelFile,
     criterion: Annotated[
-        Criterion,
+        Criterion | None,
         typer.Option(
             help="What the parameters make best: the likelihood (the table is then ranked by BIC), the KL "
             "divergence (ranked by KL), or the squared errors (ranked by SSE)."
         ),
-    ] = Criterion.mle,
+    ] = None,
     families: Families = None,
     bins: Annotated[
-        int, typer.Option(help="Bins of the histogram that KL and SSE are taken over.", min=2, max=2**20)
-    ] = 100,
+        int | None,
+        typer.Option(help="Bins of the histogram that KL and SSE are taken over.", min=2, max=2**20),
+    ] = None,
     range_: Interval = None,
-    per: Annotated[Per, typer.Option(help="All weights together, or every tensor by itself.")] = Per.model,
+    per: Annotated[Per | None, typer.Option(help="All weights together, or every tensor by itself.")] = None,
     dependence: Annotated[
         bool, typer.Option("--dependence", help="Instead: are neighbouring weights independent (memoryless)?")
     ] = False,
@@ -83,28 +91,46 @@ def fit(
     interval = parse_interval(range_)
     from .. import stats
 
-    chosen = None if families is None else parse_names(families, stats.FAMILIES, "--families")
+    settings = signature_defaults("rdquant.stats:fit") | given(
+        families=None if families is None else parse_names(families, stats.FAMILIES, "--families"),
+        criterion=None if criterion is None else criterion.value,
+        bins=bins,
+        range=interval,
+        per=None if per is None else per.value,
+        threads=0,
+    )
     loaded = load_weights(model)
     if dependence:
         _dependence(loaded, csv, as_json)
         return
     with naming(loaded):
-        fitted = stats.fit(loaded, chosen, criterion.value, bins, interval, per=per.value, threads=0)
-    table = fitted.to_pandas()
+        fitted = stats.fit(loaded, **settings)
     if plot is not None:
-        from matplotlib.figure import Figure
+        _draw(fitted, plot)
+    _show(loaded, fitted, settings, csv, as_json)
 
-        figure = Figure(layout="constrained")
-        fitted.plot(log=True, ax=figure.subplots())
-        with replacing(plot) as path:
-            figure.savefig(path, dpi=160)
+
+def _draw(fitted: FitTable, plot: Path) -> None:
+    from matplotlib.figure import Figure
+
+    figure = Figure(layout="constrained")
+    fitted.plot(log=True, ax=figure.subplots())
+    with replacing(plot) as path:
+        figure.savefig(path, dpi=160)
+
+
+def _show(
+    model: Model, fitted: FitTable, settings: Mapping[str, Any], csv: Path | None, as_json: bool
+) -> None:
+    """Write and print the table."""
+    table, criterion, bins = fitted.to_pandas(), settings["criterion"], settings["bins"]
     _write_csv(table, csv)
     if as_json:
-        print_json({"model": loaded.name, "criterion": criterion.value, "bins": bins, "fits": records(table)})
+        print_json({"model": model.name, "criterion": criterion, "bins": bins, "fits": records(table)})
         return
     shown = ["rank", "family", "parameters", "kl", "sse", "aic", "bic", "ks"]
-    head = ["tensor", *shown] if per is Per.tensor else shown
-    title = f"{loaded.name}: families of {_RANKED[criterion]}"
+    head = ["tensor", *shown] if settings["per"] == "tensor" else shown
+    title = f"{model.name}: families of {_RANKED[Criterion(criterion)]}"
     note = (
         f"kl: KL divergence of thesis equation 2.41, in nats, over the histogram of {bins} bins, with a floor of "
         "1e-10 under both densities (see rdquant.fit)."

@@ -21,6 +21,7 @@ def register(app: typer.Typer) -> None:
         epilog="Example: rdquant info squeezenet1.1-7.onnx --json",
         context_settings=HELP,
         no_args_is_help=True,
+        rich_help_panel="Models",
     )(info)
 
 

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from .options import check_data, given
+
 if TYPE_CHECKING:
     from ..data import Dataset
     from ..graph import Model
@@ -42,12 +44,19 @@ def naming(model: Model) -> Iterator[None]:
 
 
 def load_images(
-    source: str, preprocess: str | None, batch_size: int, model: Model, limit: int | None = None
+    source: str,
+    preprocess: str | None,
+    model: Model,
+    *,
+    batch_size: int | None = None,
+    images: int | None = None,
+    labelled: bool = True,
+    option: str = "--data",
 ) -> Dataset:
-    """The data set that --data means; `limit` items of it, evenly spread."""
+    """The data set that `option` means; `images` items of it, evenly spread."""
     from ..data import open_dataset
 
-    images = open_dataset(source, preprocess, batch_size=batch_size, model=model)
-    if limit is None or limit >= len(images):
-        return images
-    return images.take([i * len(images) // limit for i in range(limit)])
+    check_data(source, preprocess, option)
+    size = given(batch_size=batch_size)
+    found = open_dataset(source, preprocess, model=model, labelled=labelled, **size)
+    return found if images is None or images >= len(found) else found.spread(images)

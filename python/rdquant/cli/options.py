@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import enum
+import importlib
+import inspect
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -61,17 +63,23 @@ Interval = Annotated[
     ),
 ]
 Preprocess = Annotated[
-    str | None, typer.Option(help="What the images become: {presets} (default: imagenet).")
+    str | None,
+    typer.Option(
+        help="What the images become: {presets} (default: what the model's name tells, else imagenet, with a warning)."
+    ),
 ]
+BatchSize = Annotated[int | None, typer.Option(help="Images per run of the network.", min=1)]
 Scopes = Annotated[
-    str,
+    str | None,
     typer.Option(
         help="What shares one step: model, tensor or channel, or several of these, comma-separated."
     ),
 ]
 Jobs = Annotated[int, typer.Option(help="Evaluate points on this many processes.", min=1)]
-Seed = Annotated[int, typer.Option(help="Order in which --strategy adaptive visits the images.", min=0)]
-Backend = Annotated[str, typer.Option(help="What runs the network: {backends}.")]
+Seed = Annotated[
+    int | None, typer.Option(help="Order in which --strategy adaptive visits the images.", min=0)
+]
+Backend = Annotated[str | None, typer.Option(help="What runs the network: {backends}.")]
 DataSource = Annotated[
     str, typer.Option(help="Folder of images (labels.csv, or a folder per class), .npz file, or digits.")
 ]
@@ -93,7 +101,7 @@ Range = Annotated[
 Images = Annotated[
     int | None, typer.Option(help="Use this many images, evenly spread (default: all).", min=1)
 ]
-Threads = Annotated[int | None, typer.Option(help="Threads of the network (default: all cores).", min=1)]
+Threads = Annotated[int | None, typer.Option(help="Threads (default, and 0: all cores).", min=0)]
 StudyFolder = Annotated[Path, typer.Option("-o", "--output", help="Folder of the study.", file_okay=False)]
 
 
@@ -198,10 +206,14 @@ def check_picture(path: Path) -> None:
 
 
 class Command(TyperCommand):
-    """A command whose help names what the libraries offer; they are loaded only when it is asked for."""
+    """A command whose help names what the libraries offer, and the defaults of the functions that it calls.
+
+    The functions are named by `speaks_for`; an option of theirs has no default of its own, and what is not given is not
+    passed on. Libraries are loaded only when help is requested.
+    """
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
-        """Fill {presets}, {metrics}, {families} and {backends} in, then print the help."""
+        """Fill {presets}, {metrics}, {families} and {backends} in, add defaults, then print the help."""
         from ..data import PRESETS
         from ..metrics import METRICS
         from ..runtime import BACKENDS
@@ -213,8 +225,58 @@ class Command(TyperCommand):
             "families": FAMILIES,
             "backends": BACKENDS,
         }
+        defaults = api_defaults(self)
         for option in self.params:
             if isinstance(option, TyperOption) and option.help:
                 for mark, names in known.items():
                     option.help = option.help.replace(f"{{{mark}}}", ", ".join(names))
+                text = default_text(defaults.get(option.name or ""))
+                if text and "default" not in option.help:
+                    option.help = f"{option.help.removesuffix('.')} (default: {text})."
         super().format_help(ctx, formatter)
+
+
+def speaks_for(*functions: str, **names: str) -> Callable[[Any], Any]:
+    """Say which functions of the API a command calls ("rdquant.ptq:quantize_static"), and which of their arguments an
+    option sets where it has another name (shape="shapes").
+    """
+
+    def mark(command: Any) -> Any:
+        command.api = functions, names
+        return command
+
+    return mark
+
+
+def api_defaults(command: Any) -> dict[str, Any]:
+    """By the names of a command's options, the defaults of the arguments that they set."""
+    functions, names = getattr(command.callback, "api", ((), {}))
+    found: dict[str, Any] = {}
+    for function in functions:
+        for name, default in signature_defaults(function).items():
+            found.setdefault(name, default)
+    options = {option.name: names.get(option.name, option.name) for option in command.params}
+    return {option: found[name] for option, name in options.items() if name in found}
+
+
+def signature_defaults(function: str) -> dict[str, Any]:
+    """Arguments with a default of a function "module:name", and these."""
+    module, _, name = function.partition(":")
+    parameters = inspect.signature(getattr(importlib.import_module(module), name)).parameters.values()
+    return {p.name: p.default for p in parameters if p.default is not p.empty}
+
+
+def default_text(value: Any) -> str:
+    """A default as it would be given on the command line; "" for none, and for switches."""
+    if value is None or isinstance(value, bool) or value == ():
+        return ""
+    if isinstance(value, range):
+        return f"{value[0]}-{value[-1]}"
+    if isinstance(value, (tuple, list)):
+        return ",".join(map(str, value))
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def given(**options: Any) -> dict[str, Any]:
+    """The options that the user has given: the others are left to the function that is called."""
+    return {name: value for name, value in options.items() if value is not None}

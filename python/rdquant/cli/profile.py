@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from .inputs import load_images
-from .options import HELP, Command, Debug, Json, Open, Preprocess, check_data, parse_names
+from .options import HELP, Command, Debug, Json, Open, Preprocess, given, parse_names, speaks_for
 from .terminal import INTERRUPTED, keep_hint, log, print_json, print_table
 
 if TYPE_CHECKING:
@@ -36,17 +36,19 @@ Models = Annotated[
 ProfileFolder = Annotated[
     Path, typer.Option("-o", "--output", help="Folder of results and report.", file_okay=False)
 ]
-Counts = Annotated[str | None, typer.Option(help="Threads within a run, such as 1,2 (default: all cores).")]
-Batches = Annotated[str, typer.Option(help="Rows in a run, such as 1,32.")]
-Backends = Annotated[str, typer.Option(help="What runs the networks, comma-separated: {backends}.")]
+Counts = Annotated[
+    str | None, typer.Option(help="Threads within a run, such as 1,2 (default, and 0: all cores).")
+]
+Batches = Annotated[str | None, typer.Option(help="Rows in a run, such as 1,32.")]
+Backends = Annotated[str | None, typer.Option(help="What runs the networks, comma-separated: {backends}.")]
 Repeat = Annotated[
     int | None, typer.Option(help="Runs of each model (default: what fits into --seconds).", min=1)
 ]
 Seconds = Annotated[
-    float, typer.Option(help="For each model: for its latency, and again in its processes.", min=0.01)
+    float | None, typer.Option(help="For each model: for its latency, and again in its processes.", min=0.01)
 ]
 Processes = Annotated[
-    int, typer.Option(help="New processes per model for start and memory; medians are given.", min=1)
+    int | None, typer.Option(help="New processes per model for start and memory; medians are given.", min=1)
 ]
 Shape = Annotated[
     list[str] | None,
@@ -55,7 +57,7 @@ Shape = Annotated[
 ProfileData = Annotated[
     str | None, typer.Option(help="Images instead of noise: folder, .npz file, or digits.")
 ]
-Seed = Annotated[int, typer.Option(help="Of the noise.", min=0)]
+Seed = Annotated[int | None, typer.Option(help="Of the noise.", min=0)]
 Mix = Annotated[
     bool, typer.Option("--mix", help="Compare even where stored results are of another machine or clock.")
 ]
@@ -63,22 +65,25 @@ Mix = Annotated[
 
 def register(app: typer.Typer) -> None:
     """Add the command to `app`."""
-    app.command(cls=Command, epilog=_EPILOG, context_settings=HELP, no_args_is_help=True)(profile)
+    app.command(
+        cls=Command, epilog=_EPILOG, context_settings=HELP, no_args_is_help=True, rich_help_panel="Inference"
+    )(profile)
 
 
+@speaks_for("rdquant.profile:profile", shape="shapes", output="store")
 def profile(
     models: Models,
     output: ProfileFolder = Path("profile"),
     threads: Counts = None,
-    batch: Batches = "1",
-    backend: Backends = "auto",
+    batch: Batches = None,
+    backend: Backends = None,
     repeat: Repeat = None,
-    seconds: Seconds = 2.0,
-    processes: Processes = 3,
+    seconds: Seconds = None,
+    processes: Processes = None,
     shape: Shape = None,
     data: ProfileData = None,
     preprocess: Preprocess = None,
-    seed: Seed = 0,
+    seed: Seed = None,
     mix: Mix = False,
     show: Open = False,
     as_json: Json = False,
@@ -87,34 +92,32 @@ def profile(
     """Models side by side: latency, throughput, first inference, CPU, memory, energy where the machine tells, steps."""
     from ..runtime import BACKENDS
 
-    chosen = parse_names(backend, BACKENDS, "--backend")
-    counts = [None] if threads is None else _numbers(threads, "--threads")
-    batches = _numbers(batch, "--batch")
-    shapes = _shapes(shape or [])
-    if data is not None:
-        check_data(data, preprocess)
+    options = given(
+        backend=None if backend is None else parse_names(backend, BACKENDS, "--backend"),
+        threads=None if threads is None else _numbers(threads, "--threads", 0),
+        batch=None if batch is None else _numbers(batch, "--batch", 1),
+        shapes=_shapes(shape or []),
+        repeat=repeat,
+        seconds=seconds,
+        processes=processes,
+        seed=seed,
+    )
     from ..graph import load
     from ..profile import profile as measure
 
     named = _named(models)
     images = None
     if data is not None:
-        images = load_images(data, preprocess, max(batches), load(models[0]))
+        most = max(options.get("batch", [1]))
+        images = load_images(data, preprocess, load(models[0]), batch_size=most, labelled=False)
     keep_hint("Nothing was measured.")
     found = measure(
         named,
         images,
-        threads=counts,
-        batch=batches,
-        backend=chosen,
-        repeat=repeat,
-        seconds=seconds,
-        processes=processes,
-        shapes=shapes,
-        seed=seed,
         store=output,
         mix=mix,
         progress=True,
+        **options,
     )
     _finish(found, as_json, show)
 
@@ -145,13 +148,15 @@ def _named(models: list[Path]) -> dict[str, Path]:
     return named
 
 
-def _numbers(text: str, option: str) -> list[int]:
+def _numbers(text: str, option: str, least: int) -> list[int]:
     try:
         numbers = list(dict.fromkeys(int(part) for part in text.split(",")))
     except ValueError:
-        numbers = [0]
-    if min(numbers) < 1:
-        raise typer.BadParameter(f"{text!r}: expected whole numbers ≥ 1, such as 1,2", param_hint=option)
+        numbers = [-1]
+    if min(numbers) < least:
+        raise typer.BadParameter(
+            f"{text!r}: expected whole numbers ≥ {least}, such as 1,2", param_hint=option
+        )
     return numbers
 
 

@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .options import HELP, Command, Debug, Json, ModelFile, Preprocess, Threads, check_data, parse_names
+from .inputs import load_images
+from .options import (
+    HELP,
+    Command,
+    Debug,
+    Json,
+    ModelFile,
+    Preprocess,
+    Threads,
+    given,
+    parse_names,
+    speaks_for,
+)
 from .terminal import keep_hint, log, print_json, print_table
 
 if TYPE_CHECKING:
-    from ..data import Dataset
-    from ..graph import Model
     from ..ptq import DynamicReport, QuantizedModel, Report
 
 __all__ = ["register"]
@@ -46,28 +56,31 @@ Keep = Annotated[
 ]
 _MODES = ("static", "dynamic")
 _STATIC = {"activations", "symmetric", "ranges", "percentile", "equalize", "rounding", "no_bias_correction"}
-Count = Annotated[int, typer.Option(help="How many of the images are used, spread over them.", min=1)]
-Activations = Annotated[str, typer.Option(help="Levels of activations: u8 (0 … 255) or s8 (-128 … 127).")]
+Count = Annotated[int | None, typer.Option(help="How many of the images are used, spread over them.", min=1)]
+Activations = Annotated[
+    str | None, typer.Option(help="Levels of activations: u8 (0 … 255) or s8 (-128 … 127).")
+]
 Symmetric = Annotated[bool, typer.Option("--symmetric", help="The middle level of activations stands for 0.")]
 PerTensor = Annotated[
     bool, typer.Option("--per-tensor", help="One scale for all weights of a layer, not one for each output.")
 ]
 Ranges = Annotated[
-    str,
+    str | None,
     typer.Option(
         help="How far levels of activations reach: minmax (all that was seen), average (of the images' extremes), "
         "percentile, mse (least squared error), kl (least divergence of histograms)."
     ),
 ]
 Percentile = Annotated[
-    float, typer.Option(help="Share of values, in percent, that --ranges percentile keeps.", min=50, max=100)
+    float | None,
+    typer.Option(help="Share of values, in percent, that --ranges percentile keeps.", min=50, max=100),
 ]
 Equalize = Annotated[
-    float,
+    float | None,
     typer.Option(help="Strength of cross-layer equalization of channels, 0 (none) to 1.", min=0, max=1),
 ]
 Rounding = Annotated[
-    str,
+    str | None,
     typer.Option(
         help="Weights: nearest; feedback (keeps each layer's outputs); order (so, and layer after layer, each making up "
         "for those before it)."
@@ -75,18 +88,28 @@ Rounding = Annotated[
 ]
 NoBias = Annotated[bool, typer.Option("--no-bias-correction", help="Leave the biases as they are.")]
 MaxKl = Annotated[
-    float, typer.Option(help="Classifiers: largest mean KL divergence to the float model's outputs, nats.")
+    float | None,
+    typer.Option(help="Classifiers: largest mean KL divergence to the float model's outputs, nats."),
 ]
 MaxNoise = Annotated[
-    float, typer.Option(help="Other networks: largest mean share of noise in the outputs' channels, 0 to 1.")
+    float | None,
+    typer.Option(help="Other networks: largest mean share of noise in the outputs' channels, 0 to 1."),
 ]
 
 
 def register(app: typer.Typer) -> None:
     """Add the command to `app`."""
-    app.command(cls=Command, epilog=_EPILOG, context_settings=HELP, no_args_is_help=True)(quantize)
+    app.command(
+        cls=Command, epilog=_EPILOG, context_settings=HELP, no_args_is_help=True, rich_help_panel="Inference"
+    )(quantize)
 
 
+@speaks_for(
+    "rdquant.ptq:quantize_static",
+    "rdquant.ptq:quantize_dynamic",
+    per_tensor="per_channel",
+    no_bias_correction="correct_bias",
+)
 def quantize(
     context: typer.Context,
     model: ModelFile,
@@ -94,54 +117,52 @@ def quantize(
     mode: Mode = "static",
     calibration: Folder = None,
     preprocess: Preprocess = None,
-    images: Count = 128,
+    images: Count = None,
     keep: Keep = None,
-    activations: Activations = "u8",
+    activations: Activations = None,
     symmetric: Symmetric = False,
     per_tensor: PerTensor = False,
-    ranges: Ranges = "mse",
-    percentile: Percentile = 99.999,
-    equalize: Equalize = 0.5,
-    rounding: Rounding = "feedback",
+    ranges: Ranges = None,
+    percentile: Percentile = None,
+    equalize: Equalize = None,
+    rounding: Rounding = None,
     no_bias_correction: NoBias = False,
-    max_kl: MaxKl = 0.1,
-    max_noise: MaxNoise = 0.012,
+    max_kl: MaxKl = None,
+    max_noise: MaxNoise = None,
     threads: Threads = None,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
     """Write a model with activations and weights of 8 bits, as ONNX that runs anywhere."""
     from ..graph import load
-    from ..ptq import KINDS, METHODS, ROUNDINGS, quantize_dynamic, quantize_static
+    from ..ptq import quantize_dynamic, quantize_static
 
     parse_names(mode, _MODES, "--mode")
-    parse_names(activations, KINDS, "--activations")
-    parse_names(ranges, METHODS, "--ranges")
-    parse_names(rounding, ROUNDINGS, "--rounding")
     _check_mode(context, mode)
     _check_output(output)
     loaded = load(model)
-    data = None if calibration is None else _calibration(calibration, preprocess, loaded, images)
+    data = None
+    if calibration is not None:
+        data = load_images(calibration, preprocess, loaded, labelled=False, option="--calibration")
     keep_hint(f"{output} was not written.")
-    common: dict[str, Any] = {"max_kl": max_kl, "max_noise": max_noise, "threads": threads, "progress": True}
-    common["per_channel"] = not per_tensor
+    common = given(images=images, max_kl=max_kl, max_noise=max_noise, threads=threads, progress=True)
+    if per_tensor:
+        common["per_channel"] = False
     quantized: QuantizedModel[Report] | QuantizedModel[DynamicReport]
     if data is None or mode == "dynamic":
-        names = [name.strip() for name in keep.split(",")] if keep is not None else []
-        quantized = quantize_dynamic(loaded, keep=names, images=data, **common)
+        names = None if keep is None else [name.strip() for name in keep.split(",")]
+        quantized = quantize_dynamic(loaded, calibration=data, **common, **given(keep=names))
     else:
-        quantized = quantize_static(
-            loaded,
-            data,
+        static = given(
             activations=activations,
-            symmetric=symmetric,
+            symmetric=symmetric or None,
             ranges=ranges,
             percentile=percentile,
             equalize=equalize,
             rounding=rounding,
-            correct_bias=not no_bias_correction,
-            **common,
+            correct_bias=False if no_bias_correction else None,
         )
+        quantized = quantize_static(loaded, data, **common, **static)
     quantized.save(output)
     if as_json:
         print_json({"path": str(output), "bytes": output.stat().st_size, **quantized.report.to_dict()})
@@ -154,14 +175,6 @@ def _check_output(path: Path) -> None:
     """Raise typer.BadParameter where no file can be written, before hours of work."""
     if not path.absolute().parent.is_dir():
         raise typer.BadParameter(f"there is no folder {path.parent}", param_hint="--output")
-
-
-def _calibration(source: str, preprocess: str | None, model: Model, count: int) -> Dataset:
-    from ..data import open_dataset
-
-    check_data(source, preprocess, "--calibration")
-    found = open_dataset(source, preprocess, model=model, labelled=False)
-    return found.calibration(min(count, len(found)))
 
 
 def _check_mode(context: typer.Context, mode: str) -> None:

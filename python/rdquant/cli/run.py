@@ -12,15 +12,18 @@ from .inputs import load_images
 from .options import (
     HELP,
     Backend,
+    BatchSize,
     Command,
     DataSource,
     Debug,
+    Images,
     Json,
     ModelFile,
     Preprocess,
     Threads,
-    check_data,
+    given,
     parse_names,
+    speaks_for,
 )
 from .terminal import INTERRUPTED, keep_hint, log, print_json, print_table
 
@@ -39,13 +42,17 @@ _RUN_EPILOG = (
     "  rdquant run net.onnx --data digits --backend reference --metrics top1,f1 --json\n\n"
     "Ctrl-C prints what is known of the images so far."
 )
-Limit = Annotated[int | None, typer.Option(help="Use this many images, evenly spread.", min=1)]
-BatchSize = Annotated[int, typer.Option(help="Images per run of the network.", min=1)]
 
 
 def register(app: typer.Typer) -> None:
     """Add the command to `app`."""
-    app.command(cls=Command, epilog=_RUN_EPILOG, context_settings=HELP, no_args_is_help=True)(run)
+    app.command(
+        cls=Command,
+        epilog=_RUN_EPILOG,
+        context_settings=HELP,
+        no_args_is_help=True,
+        rich_help_panel="Inference",
+    )(run)
 
 
 class _Timed:
@@ -70,6 +77,7 @@ class _Timed:
         return found
 
 
+@speaks_for("rdquant.metrics:evaluate", "rdquant.data:open_dataset")
 def run(
     model: ModelFile,
     data: DataSource,
@@ -80,29 +88,29 @@ def run(
             help="Comma-separated, out of: {metrics} (default: top1,top5); for photos with boxes map50,map, …"
         ),
     ] = None,
-    limit: Limit = None,
-    batch_size: BatchSize = 32,
-    backend: Backend = "auto",
+    images: Images = None,
+    batch_size: BatchSize = None,
+    backend: Backend = None,
     threads: Threads = None,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
     """Run a model over labelled images, or a detector over photos with boxes: its accuracy, and images per second."""
-    check_data(data, preprocess)
     from ..graph import load
     from ..metrics import evaluate
     from ..runtime import BACKENDS, Session
 
-    parse_names(backend, BACKENDS, "--backend")
+    if backend is not None:
+        parse_names(backend, BACKENDS, "--backend")
     loaded = load(model)
-    images = load_images(data, preprocess, batch_size, loaded, limit)
-    titles, names = _metrics(metrics, images)
-    session = _Timed(Session(loaded, backend, threads))
+    dataset = load_images(data, preprocess, loaded, batch_size=batch_size, images=images)
+    titles, names = _metrics(metrics, dataset)
+    session = _Timed(Session(loaded, **given(backend=backend, threads=threads)))
     keep_hint("No image was through.")
     start = time.perf_counter()
     found = evaluate(
         None,
-        images,
+        dataset,
         metrics=names,
         progress=True,
         session=session,  # type: ignore[arg-type]  # it has what evaluate asks of one
@@ -111,11 +119,11 @@ def run(
     wall, done = time.perf_counter() - start, found["images"]
     result = {
         "model": loaded.name,
-        "data": images.name,
+        "data": dataset.name,
         "backend": session.backend,
         "images": done,
-        "of": len(images),
-        "interrupted": done < len(images),
+        "of": len(dataset),
+        "interrupted": done < len(dataset),
         **{name: found[name] for name in names},
         "images_per_second": done / session.seconds,
         "images_per_second_with_reading": done / wall,
@@ -126,26 +134,26 @@ def run(
         rows = [[titles[n][0], _figure(found[n], titles[n][1])] for n in names]
         rows.append(["images per second, network alone", f"{result['images_per_second']:,.1f}"])
         rows.append(["images per second, with reading", f"{result['images_per_second_with_reading']:,.1f}"])
-        title = f"{loaded.name} on {done} of {len(images)} images of {images.name}, {session.backend}"
+        title = f"{loaded.name} on {done} of {len(dataset)} images of {dataset.name}, {session.backend}"
         print_table(title, ["figure", "value"], rows)
     if result["interrupted"]:
         log("[bold]Interrupted.[/] The figures are of the images so far.")
         raise typer.Exit(INTERRUPTED)
 
 
-def _metrics(asked: str | None, images: Dataset) -> tuple[dict[str, tuple[str, bool]], list[str]]:
-    """Title, and whether it is a fraction, of every metric that fits the images; the names asked for."""
+def _metrics(requested: str | None, images: Dataset) -> tuple[dict[str, tuple[str, bool]], list[str]]:
+    """Title, and whether it is a fraction, of every metric that fits the images; the names requested."""
     from ..metrics import DETECTION_METRICS, METRICS
 
     if images.task == "detect":
         titles = {name: (metric.title, True) for name, metric in DETECTION_METRICS.items()}
-        return titles, parse_names(asked or "map50,map", titles, "--metrics")
+        return titles, parse_names(requested or "map50,map", titles, "--metrics")
     titles = {
         name: (metric.title, metric.unit == "fraction")
         for name, metric in METRICS.items()
         if not metric.needs_reference
     }
-    return titles, parse_names(asked or "top1,top5", titles, "--metrics")
+    return titles, parse_names(requested or "top1,top5", titles, "--metrics")
 
 
 def _figure(value: float, share: bool) -> str:

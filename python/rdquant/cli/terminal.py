@@ -55,8 +55,27 @@ class Group(TyperGroup):
                 raise
             if ctx.find_root().meta.get("debug"):
                 traceback.print_exc()
+            self._blame_option(ctx, error)
             _print_error(error)
             raise typer.Exit(FAILED) from error
+
+    def _blame_option(self, ctx: Any, error: Exception) -> None:
+        """Raise typer.BadParameter, and so exit with 2, where an argument that an option has set is wrong."""
+        from ..errors import InvalidArgument, arguments_of
+
+        command = self.get_command(ctx, ctx.invoked_subcommand or "")
+        if command is None or not isinstance(error, InvalidArgument):
+            return
+        api: tuple[Any, dict[str, str]] = getattr(command.callback, "api", ((), {}))
+        names = api[1]
+        options = {
+            names.get(p.name, p.name): p.opts[-1] for p in command.params if p.param_type_name == "option"
+        }
+        wrong = arguments_of(error)
+        named = [options[name] for name in wrong if name in options]
+        if named and len(named) == len(wrong):
+            text = str(error).partition(": ")[2]
+            raise typer.BadParameter(text, param_hint=" / ".join(f"'{o}'" for o in named)) from error
 
 
 def set_debug(ctx: typer.Context, value: bool) -> bool:

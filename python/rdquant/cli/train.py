@@ -87,6 +87,7 @@ def register(app: typer.Typer) -> None:
         "Running the same command again goes on where it stopped.",
         context_settings=HELP,
         no_args_is_help=True,
+        rich_help_panel="Training",
     )(train)
 
 
@@ -147,7 +148,7 @@ def train(
         print_json({"folder": str(output), "best": best, "epochs": history})
         return
     print_table(f"{script.stem}: best epoch {best['epoch']} of {len(history)}", *_table(history))
-    size = f", {best['max_bytes']:,} bytes with profile max" if best.get("max_bytes") else ""
+    size = f", {best['max_bytes']:,} bytes with effort max" if best.get("max_bytes") else ""
     log(f"Best model: {(output / 'best.pt').resolve()}{size}")
 
 

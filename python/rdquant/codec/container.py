@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from .._core import codec as _core
 from .._files import replacing
-from ..errors import CorruptFile, InvalidArgument
+from ..errors import CorruptFile, InvalidArgument, MissingFile, described, path_of, threads_of
 from .lossless import DEFAULT_LIMIT
 from .sections import Tensor, decode_all, decode_opened
 
@@ -35,6 +35,7 @@ __all__ = [
     "file_bytes",
     "naming",
     "pack_graph",
+    "sections_size",
     "unpack_graph",
     "write_file",
 ]
@@ -62,6 +63,11 @@ def write_file(path: str | os.PathLike[str], sections: Sequence[tuple[int, str, 
         for _, _, data in sections:
             out.write(data)
     return len(head) + sum(len(data) for _, _, data in sections)
+
+
+def sections_size(sections: Sequence[tuple[int, str, bytes]]) -> int:
+    """Bytes of the file of (kind, name, bytes) that `write_file` would write."""
+    return len(_core.file_head(list(sections))) + sum(len(data) for _, _, data in sections)
 
 
 def file_bytes(sections: Sequence[tuple[int, str, bytes]]) -> bytes:
@@ -101,11 +107,15 @@ class CompressedFile:
         if isinstance(source, (bytes, bytearray, memoryview)):
             self.name, self._data = "<bytes>", bytes(source)
         elif isinstance(source, (str, os.PathLike)):
-            self.name = os.fspath(source)
+            self.name = str(path_of("source", source))
             held = _held(self.name)
             self._pipe, self._data = (held, b"") if isinstance(held, io.BufferedReader) else (None, held)
-        else:
+        elif hasattr(source, "read"):
             self.name, self._pipe = "<pipe>", source
+        else:
+            raise InvalidArgument(
+                f"source: expected a path, bytes or an open binary file, got {described(source)}"
+            )
         head = self._take(0, _core.HEAD_BYTES)
         length = _core.table_length(head)
         if self._pipe is None:
@@ -180,26 +190,26 @@ class CompressedFile:
         """
         return _core.Tensors(self._data, self._table)
 
-    def values(self, threads: int = 1, memory_limit: int = DEFAULT_LIMIT) -> dict[str, NDArray[Any]]:
+    def values(self, threads: int | None = 1, memory_limit: int = DEFAULT_LIMIT) -> dict[str, NDArray[Any]]:
         """All tensors by name, decoded: quantized ones as x̂, others bit for bit; of what is no number, the bytes.
 
         Args:
-            threads: tensors, and row groups of large ones, are decoded on up to this many threads; 0: all cores.
+            threads: tensors, and row groups of large ones, are decoded on up to this many threads; None or 0: all cores.
             memory_limit: bytes that they may take together, eight counted an element.
 
         Raises:
             CorruptFile: damage; names section and offset. Unsupported: beyond the limit.
         """
         if self._pipe is None:
-            return decode_opened(self.opened(), threads, memory_limit)
+            return decode_opened(self.opened(), threads_of(threads), memory_limit)
         tensors = [Tensor(data, s.name) for s, data in self.stream() if s.kind == TENSOR]
-        return decode_all(tensors, threads, memory_limit)
+        return decode_all(tensors, threads_of(threads), memory_limit)
 
-    def tensor(self, name: str, threads: int = 1, memory_limit: int = DEFAULT_LIMIT) -> NDArray[Any]:
+    def tensor(self, name: str, threads: int | None = 1, memory_limit: int = DEFAULT_LIMIT) -> NDArray[Any]:
         """One tensor, decoded alone. Raises InvalidArgument for unknown names, CorruptFile for damage."""
         for section in self.sections:
             if section.kind == TENSOR and section.name == name:
-                return Tensor(self.section(section), name).values(threads, memory_limit)
+                return Tensor(self.section(section), name).values(threads_of(threads), memory_limit)
         raise InvalidArgument(f"{self.name} has no tensor {name!r} (it has {len(self.tensor_names)})")
 
 
@@ -260,5 +270,7 @@ def _held(path: str) -> Any:
     except (OSError, ValueError) as error:
         if isinstance(error, CorruptFile):
             raise
+        if isinstance(error, FileNotFoundError):
+            raise MissingFile(f"model file {path!r}: no such file") from None
         reason = getattr(error, "strerror", None) or str(error)
         raise InvalidArgument(f"model file {path!r} cannot be read: {reason}") from None

@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .._arrays import as_levels
+from .._arrays import array_of, as_levels
 from .._core import codec as _core
-from ..errors import InvalidArgument, Unsupported
+from ..errors import InvalidArgument, Unsupported, count, described, one_of, threads_of
 
 __all__ = [
     "DEFAULT_LIMIT",
     "check_limit",
     "decode_floats",
     "decode_levels",
+    "effort_of",
     "encode_floats",
     "encode_levels",
     "float_type",
     "level_type",
-    "profile_of",
     "wide_levels",
 ]
 
@@ -31,12 +32,18 @@ DEFAULT_LIMIT = 1 << 34
 """Bytes that decoded tensors may take unless told otherwise: a file of a few bytes can ask for more."""
 
 
-def profile_of(profile: str) -> _core.Profile:
-    """The core's profile; raises InvalidArgument for other names than "fast" and "max"."""
+def effort_of(effort: str) -> _core.Profile:
+    """The core's effort; raises InvalidArgument for other names than "fast" and "max"."""
+    return {"fast": _core.Profile.fast, "max": _core.Profile.max}[one_of("effort", effort, ("fast", "max"))]
+
+
+def buffer_of(name: str, value: Any) -> Any:
+    """`value`, which has a buffer of bytes; InvalidArgument for anything else."""
     try:
-        return {"fast": _core.Profile.fast, "max": _core.Profile.max}[profile]
-    except (KeyError, TypeError):
-        raise InvalidArgument(f"profile: expected 'fast' or 'max', got {profile!r}") from None
+        memoryview(value)
+    except TypeError:
+        raise InvalidArgument(f"{name}: expected bytes, got {described(value)}") from None
+    return value
 
 
 def level_type(dtype: np.dtype[Any], what: str = "levels") -> _core.LevelType:
@@ -67,15 +74,15 @@ def check_limit(count: int, itemsize: int, limit: int, what: str) -> None:
         raise Unsupported(f"{what}: {count * itemsize} bytes when decoded, memory_limit allows {limit}")
 
 
-def encode_levels(levels: ArrayLike, profile: str = "fast", threads: int = 1) -> bytes:
+def encode_levels(levels: ArrayLike, effort: str = "fast", threads: int | None = 1) -> bytes:
     """Code integer levels without loss.
 
     Args:
         levels: array of int2 … int32, uint2 … uint32, int64 (values that fit int32) or bool; any shape. A
             weight's first axis should be the output channels: predictions and scales follow its axes.
-        profile: "fast" (decoded at hundreds of millions of levels a second) or "max" (smaller; two
+        effort: "fast" (decoded at hundreds of millions of levels a second) or "max" (smaller; two
             to six millions).
-        threads: up to this many threads; 0: all cores. The bytes do not depend on it.
+        threads: up to this many threads; None or 0: all cores. The bytes do not depend on it.
 
     Returns:
         Bytes from which `decode_levels` restores values, shape and dtype. The format is specified in
@@ -84,27 +91,31 @@ def encode_levels(levels: ArrayLike, profile: str = "fast", threads: int = 1) ->
     Raises:
         InvalidArgument: another dtype, or a value beyond int32.
     """
-    array = np.asarray(levels)
+    array = array_of(levels, "levels")
     if array.size == 0 and array.dtype.kind == "f":
         array = array.astype(np.int32)  # an empty list
     kind = level_type(array.dtype)
-    return _core.encode_levels(wide_levels(array), list(array.shape), kind, profile_of(profile), threads)
+    return _core.encode_levels(
+        wide_levels(array), list(array.shape), kind, effort_of(effort), threads_of(threads)
+    )
 
 
-def decode_levels(coded: bytes, threads: int = 1, memory_limit: int = DEFAULT_LIMIT) -> NDArray[Any]:
+def decode_levels(coded: bytes, threads: int | None = 1, memory_limit: int = DEFAULT_LIMIT) -> NDArray[Any]:
     """Levels from `encode_levels`: same values, shape and dtype.
 
     Args:
         coded: bytes, or anything with a buffer of bytes.
-        threads: up to this many threads; 0: all cores.
+        threads: up to this many threads; None or 0: all cores.
         memory_limit: bytes that the levels may take as int32.
 
     Raises:
         CorruptFile: the bytes are damaged; names section and offset. Damage that leaves a valid code gives other
-            levels, in profile "max" more often: compressed files have checksums, these bytes have none.
+            levels, in effort "max" more often: compressed files have checksums, these bytes have none.
         Unsupported: the levels would take more than `memory_limit` bytes.
     """
-    kind, levels = _core.decode_levels(coded, threads, memory_limit)
+    kind, levels = _core.decode_levels(
+        buffer_of("coded", coded), threads_of(threads), count("memory_limit", memory_limit, 0)
+    )
     return levels if kind == _INT32 else narrow_levels(levels, _core.LevelType(kind).name)
 
 
@@ -117,12 +128,12 @@ def narrow_levels(levels: NDArray[np.int32], name: str) -> NDArray[Any]:
     return levels.astype(name, copy=False)
 
 
-def encode_floats(values: ArrayLike, profile: str = "fast", threads: int = 1) -> bytes:
+def encode_floats(values: ArrayLike, effort: str = "fast", threads: int | None = 1) -> bytes:
     """Code floating-point values without loss, NaNs and signed zeros included.
 
     Args:
         values: array of float32, float16, ml_dtypes' bfloat16, or float64 (which is stored as it is); any shape.
-        profile, threads: as for `encode_levels`.
+        effort, threads: as for `encode_levels`.
 
     Returns:
         Bytes from which `decode_floats` restores them. The format is specified in
@@ -131,19 +142,24 @@ def encode_floats(values: ArrayLike, profile: str = "fast", threads: int = 1) ->
     Raises:
         InvalidArgument: another dtype.
     """
-    array = np.asarray(values)
+    array = array_of(values, "values")
     kind = float_type(array.dtype)
     data = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
-    return _core.encode_floats(data, list(array.shape), kind, profile_of(profile), threads)
+    return _core.encode_floats(data, list(array.shape), kind, effort_of(effort), threads_of(threads))
 
 
-def decode_floats(coded: bytes, dtype: Any, shape: tuple[int, ...], threads: int = 1) -> NDArray[Any]:
+def decode_floats(coded: bytes, dtype: Any, shape: tuple[int, ...], threads: int | None = 1) -> NDArray[Any]:
     """Values from `encode_floats`, bit for bit.
 
     Raises:
         CorruptFile: the bytes are damaged, or hold another number or type of values.
     """
-    kind = np.dtype(dtype)
+    try:
+        kind = np.dtype(dtype)
+    except TypeError:
+        raise InvalidArgument(f"dtype: expected a type of floats, got {described(dtype)}") from None
+    shape = tuple(count("shape", side, 0) for side in (shape if isinstance(shape, Sequence) else (shape,)))
+    known = float_type(kind, "dtype")
     data = np.empty(math.prod(shape) * kind.itemsize, np.uint8)
-    _core.decode_floats(coded, float_type(kind), data, threads)
+    _core.decode_floats(buffer_of("coded", coded), known, data, threads_of(threads))
     return data.view(kind).reshape(shape)

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
-from .._arrays import as_float32, named_tensors
+from .._arrays import as_float32, tensors_of
 from .._core import codec as _core
 from .._core.entropy import Counter
 from ..entropy import compression_ratio, reduction
-from ..errors import InvalidArgument
+from ..errors import InvalidArgument, described, flag, threads_of
 from ..quant import Quantizer
 from .sections import pack_quantized
 
@@ -55,65 +56,81 @@ class Rate:
 
 
 def rate(
-    weights: ArrayLike | Mapping[str, ArrayLike],
+    weights: Any,
     quantizer: QuantizerOf,
     by: str | None = None,
     distortion: bool = True,
-    threads: int = 1,
+    threads: int | None = 1,
 ) -> Rate:
     """Rate and distortion of `weights` under `quantizer`.
 
     Args:
-        weights: an array, or a dict of named tensors.
+        weights: an array, a dict of named tensors, or a model: a `Model`, or what `rdquant.load` takes.
         quantizer: one for all tensors, or a function (name, tensor) -> quantizer.
         by: None: one table of probabilities for all tensors (the thesis); "tensor": one a tensor.
         distortion: False: the rate alone, several times faster; mse and sqnr_db are then NaN.
-        threads: without distortion, up to this many threads quantize and count large tensors; 0: all cores.
+        threads: without distortion, up to this many threads quantize and count large tensors; None or
+            0: all cores.
 
     Raises:
         InvalidArgument: a NaN or infinite weight; the message names the tensor.
     """
-    if distortion:
-        return _measure(weights, quantizer, by, None)
-    return _measure(weights, quantizer, by, None, threads)
+    used = threads_of(threads)
+    return _measure(weights, quantizer, by, None, None if flag("distortion", distortion) else used)
 
 
 def requantize(
-    weights: Mapping[str, ArrayLike], quantizer: QuantizerOf, by: str | None = None
+    weights: Any, quantizer: QuantizerOf, by: str | None = None
 ) -> tuple[dict[str, NDArray[np.float32]], Rate]:
     """Weights quantized and dequantized (float32, new arrays), with their rate; arguments and errors as `rate`."""
-    restored = {name: np.empty(np.shape(value), np.float32) for name, value in weights.items()}
-    return restored, _measure(weights, quantizer, by, restored)
+    tensors = {name: as_float32(value, name) for name, value in tensors_of(weights, "weights").items()}
+    restored = {name: np.empty(value.shape, np.float32) for name, value in tensors.items()}
+    return restored, _measure(tensors, quantizer, by, restored)
 
 
-def real_bits(
-    weights: Mapping[str, ArrayLike], quantizer: QuantizerOf, profile: str = "fast", threads: int = 1
-) -> float:
+def real_bits(weights: Any, quantizer: QuantizerOf, effort: str = "fast", threads: int | None = 1) -> float:
     """Bits per weight that the quantized tensors take in a compressed file: levels, shapes and quantizers, whole bytes.
 
     Args:
         weights, quantizer: as for `rate`.
-        profile: "fast" or "max", as for `rdquant.compress`.
-        threads: up to this many threads; 0: all cores.
+        effort: "fast" or "max", as for `rdquant.compress`.
+        threads: up to this many threads; None or 0: all cores.
 
     Raises:
         InvalidArgument: as `rate`.
     """
     count = total = 0
-    for name, value in weights.items():
+    threads = threads_of(threads)
+    for name, value in tensors_of(weights, "weights").items():
         tensor = as_float32(value, name)
         try:
-            used = quantizer if isinstance(quantizer, Quantizer) else quantizer(name, tensor)
+            used = _quantizer(quantizer, name, tensor)
             levels = used.quantize(tensor, threads=threads)
         except InvalidArgument as failure:
             raise InvalidArgument(f"tensor {name!r}: {failure}") from None
-        total += len(pack_quantized(levels, _ONNX_FLOAT, used, profile, threads))
+        total += len(pack_quantized(levels, _ONNX_FLOAT, used, effort, threads))
         count += tensor.size
     return 8 * total / count if count else 0.0
 
 
+def _quantizer(given: Any, name: str, tensor: NDArray[np.float32]) -> Quantizer:
+    """The quantizer of a tensor; InvalidArgument where none is given."""
+    found = given if isinstance(given, Quantizer) else given(name, tensor) if callable(given) else given
+    if not isinstance(found, Quantizer):
+        hint = (
+            "; parse_quantizers reads names, and their build(bits) makes one"
+            if isinstance(given, str)
+            else ""
+        )
+        raise InvalidArgument(
+            "quantizer: expected a Quantizer such as Midtread.from_levels(6), or a function (name, tensor) -> Quantizer, "
+            f"got {described(found)}{hint}"
+        )
+    return found
+
+
 def _measure(
-    weights: ArrayLike | Mapping[str, ArrayLike],
+    weights: Any,
     quantizer: QuantizerOf,
     by: str | None,
     restored: dict[str, NDArray[np.float32]] | None,
@@ -121,16 +138,15 @@ def _measure(
 ) -> Rate:
     """Rate and, unless `rate_threads` is given (threads that work out the rate alone), distortion."""
     if by not in (None, "tensor"):
-        raise InvalidArgument(f"by: expected None or 'tensor', got {by!r}")
-    tensors = named_tensors(weights, "weights")
-    total = sum(int(np.size(t)) for t in tensors.values())
+        raise InvalidArgument(f"by: expected None or 'tensor', got {described(by)}")
+    tensors = {name: as_float32(value, name) for name, value in tensors_of(weights, "weights").items()}
+    total = sum(t.size for t in tensors.values())
     counters = [Counter(total)]
     error = energy = 0.0
     parameters: dict[Quantizer, int] = {}
-    for name, value in tensors.items():
-        tensor = as_float32(value, name)
+    for name, tensor in tensors.items():
         try:
-            used = quantizer if isinstance(quantizer, Quantizer) else quantizer(name, tensor)
+            used = _quantizer(quantizer, name, tensor)
             cores = used.core(False)
             if by == "tensor":
                 counters.append(Counter(tensor.size))

@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._core import codec as _core
-from ..errors import InvalidArgument
+from ..errors import InvalidArgument, described, number, threads_of
 from ..quant import Deadzone, Midtread, Quantizer, parse_quantizers
+from .lossless import effort_of
 from .rdo import DEFAULT_RDO, STATES, cheapest
 
 __all__ = ["Chosen", "Goal", "Plain", "Plan", "goal_of", "reach", "uniform_family"]
@@ -46,23 +47,24 @@ class Plain:
 class Plan:
     """Profile and threads of the coder; λ in steps² a bit, None without optimisation; states of the trellis."""
 
-    profile: str = "fast"
+    effort: str = "fast"
     threads: int = 1
     rdo: float | None = None
     trellis: int = 0
 
     @staticmethod
-    def of(profile: str, threads: int, rdo: float | bool | None, trellis: int) -> Plan:
+    def of(effort: str, threads: int | None, rdo: float | bool | None, trellis: int) -> Plan:
         """From a user's arguments; raises InvalidArgument for those out of range."""
-        if trellis not in STATES or isinstance(trellis, bool):
-            raise InvalidArgument(f"trellis: expected one of {STATES} states, got {trellis!r}")
+        if isinstance(trellis, bool) or not isinstance(trellis, (int, np.integer)) or trellis not in STATES:
+            raise InvalidArgument(f"trellis: expected one of {STATES} states, got {described(trellis)}")
+        effort_of(effort)
         if rdo is True or (rdo is None and trellis):
             rdo = DEFAULT_RDO
         elif rdo is False:
             rdo = 0.0 if trellis else None
-        if rdo is not None and not (isinstance(rdo, (int, float)) and math.isfinite(rdo) and rdo >= 0):
-            raise InvalidArgument(f"rdo: expected True, False or a number of at least 0, got {rdo!r}")
-        return Plan(profile, threads, rdo, trellis)
+        if rdo is not None:
+            rdo = number("rdo", rdo, least=0)
+        return Plan(effort, threads_of(threads), rdo, int(trellis))
 
     def levels(self, x: NDArray[np.float32], quantizer: Quantizer) -> Chosen:
         """Levels of one tensor. Raises InvalidArgument for a quantizer whose levels cannot be chosen."""
@@ -72,41 +74,35 @@ class Plan:
             raise InvalidArgument(
                 f"rdo, trellis: expected midtread or deadzone with one step a tensor, got {quantizer.label}"
             )
-        return cheapest(x, quantizer.step, self.rdo, self.trellis, self.profile, self.threads)
+        return cheapest(x, quantizer.step, self.rdo, self.trellis, self.effort, self.threads)
 
 
 @dataclass(frozen=True)
 class Goal:
-    """target_bits (real bits a learned value) or target_mse (mean squared error of what is quantized)."""
+    """bits_per_weight (real bits a learned value), bytes (of the whole file) or mse (of what is quantized)."""
 
     name: str
     value: float
 
 
-def goal_of(target_bits: float | None, target_mse: float | None) -> Goal | None:
-    """What the user asked for, None if nothing; raises InvalidArgument for both, or none above 0."""
-    if target_bits is not None and target_mse is not None:
-        raise InvalidArgument("target_bits, target_mse: expected one of them, got both")
-    for name, value in (("target_bits", target_bits), ("target_mse", target_mse)):
-        if value is not None:
-            if not (isinstance(value, (int, float)) and math.isfinite(value) and value > 0):
-                raise InvalidArgument(f"{name}: expected a number above 0, got {value!r}")
-            return Goal(name, float(value))
-    return None
+def goal_of(bits_per_weight: float | None, bytes: int | None, mse: float | None) -> Goal:
+    """What is requested; raises InvalidArgument for none, for several, and for what is not above 0."""
+    given = {"bits_per_weight": bits_per_weight, "bytes": bytes, "mse": mse}
+    goals = [Goal(name, number(name, value, above=0)) for name, value in given.items() if value is not None]
+    if len(goals) != 1:
+        found = " and ".join(goal.name for goal in goals) or "none"
+        raise InvalidArgument(f"bits_per_weight, bytes, mse: expected one of them, got {found}")
+    return goals[0]
 
 
-def uniform_family(quantizer: Any, bits: int | None) -> Callable[[float], Midtread | Deadzone]:
+def uniform_family(quantizer: Any) -> Callable[[float], Midtread | Deadzone]:
     """step -> quantizer of the named family; raises InvalidArgument for what is none."""
-    if bits is not None:
-        raise InvalidArgument("bits: a target finds the step, leave bits out")
-    if quantizer is None:
-        return Midtread
     if isinstance(quantizer, str):
         specs = parse_quantizers(quantizer)
         built = specs[0].build(8) if len(specs) == 1 and specs[0].takes_bits else None
         if isinstance(built, (Midtread, Deadzone)):
             return lambda step: replace(built, step=step)
-    raise InvalidArgument(f"quantizer: with a target expected 'midtread' or 'deadzone:δ', got {quantizer!r}")
+    raise InvalidArgument(f"quantizer: expected 'midtread' or 'deadzone:δ', got {described(quantizer)}")
 
 
 class Costs(Protocol):
@@ -129,17 +125,19 @@ def reach(
     goal: Goal,
     quantize: Callable[[float], Mapping[str, tuple[Row, bytes]]],
     others: Sequence[Costs],
+    file_bytes: Callable[[Mapping[str, tuple[Row, bytes]]], int],
 ) -> tuple[float, dict[str, tuple[Row, bytes]]]:
     """The step that comes near `goal` from the good side, with what `quantize` gave for it.
 
     Args:
         quantize: step -> (row, section) of every quantized tensor.
-        others: learned tensors that stay as they are: their bits count, for target_bits.
+        others: learned tensors that stay as they are: their bits count, for bits_per_weight.
+        file_bytes: size of the whole file with these sections, for bytes.
 
     Raises:
         InvalidArgument: no step reaches the goal; names the nearest value.
     """
-    by_bits = goal.name == "target_bits"
+    by_bits = goal.name != "mse"
     best: tuple[float, dict[str, tuple[Row, bytes]]] | None = None
     low: tuple[float, float] | None = (
         None  # (place, value): meets the goal; the larger place, the worse the value
@@ -159,9 +157,13 @@ def reach(
             place = _next(low, high, place, _REFUSED, turn)
             continue
         rows = [row for row, _ in found.values()]
-        if by_bits:
-            learned: list[Costs] = [*rows, *others]
-            bits = 8 * sum(r.bytes for r in learned) / sum(r.size for r in learned)
+        learned: list[Costs] = [*rows, *others]
+        weights = sum(r.size for r in learned)
+        if goal.name == "bytes":
+            size = file_bytes(found)
+            over, nearest = 8 * (size - goal.value) / weights, min(nearest, size)
+        elif by_bits:
+            bits = 8 * sum(r.bytes for r in learned) / weights
             over, nearest = bits - goal.value, min(nearest, bits)
         else:
             mse = sum(r.squared_error for r in rows) / sum(r.size for r in rows)
@@ -174,7 +176,7 @@ def reach(
             break
         place = _next(low, high, place, over, turn)
     if best is None:
-        raise InvalidArgument(f"{goal.name}: {goal.value:g} cannot be reached, the nearest is {nearest:.4g}")
+        raise InvalidArgument(f"{goal.name}: {goal.value:g} cannot be reached, the nearest is {nearest:.6g}")
     return best
 
 

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .._arrays import as_float32
 from .._core import codec as _core
-from ..errors import InvalidArgument
+from ..errors import InvalidArgument, count, described, flag, number, threads_of
 from ..quant import Deadzone
-from .lossless import level_type, profile_of
+from .lossless import effort_of, level_type
 
 __all__ = ["DEFAULT_RDO", "STATES", "ColumnQuantizer", "Optimised", "optimise"]
 
@@ -39,14 +37,16 @@ class Optimised:
     states: int = 0
     chains: int = 0
 
-    def dequantize(self, threads: int = 1) -> NDArray[np.float32]:
+    def dequantize(self, threads: int | None = 1) -> NDArray[np.float32]:
         """The values that the levels stand for."""
         return self.quantizer.dequantize(self.levels, threads=threads)
 
-    def encode(self, profile: str = "fast", threads: int = 1) -> bytes:
+    def encode(self, effort: str = "fast", threads: int | None = 1) -> bytes:
         """The levels, coded; `decode_levels` restores them."""
         kind, shape = level_type(self.levels.dtype), list(self.levels.shape)
-        return _core.encode_levels(self.levels, shape, kind, profile_of(profile), threads, self.trellis)
+        return _core.encode_levels(
+            self.levels, shape, kind, effort_of(effort), threads_of(threads), self.trellis
+        )
 
     @property
     def trellis(self) -> _core.Trellis:
@@ -62,7 +62,7 @@ def optimise(
     weights: ArrayLike | None = None,
     rounds: int = 1,
     refine: bool = True,
-    threads: int = 1,
+    threads: int | None = 1,
 ) -> Optimised:
     """Levels that make Σ weight·(x − x̂)² + λ·bits small, the bits being those of the codec's own model.
 
@@ -76,20 +76,26 @@ def optimise(
         weights: of the squared errors: shape of x, or one that can be broadcast to it, such as one a column.
         rounds: of choosing levels and fitting the model of the rates to them.
         refine: fit step and reconstruction points to the levels in the end.
-        threads: up to this many threads; 0: all cores. The levels do not depend on it.
+        threads: up to this many threads; None or 0: all cores. The levels do not depend on it.
 
     Raises:
         InvalidArgument: arguments out of range, or values that are not finite.
     """
     values = as_float32(x, "x")
-    if trellis not in STATES:
-        raise InvalidArgument(f"trellis: expected one of {STATES} states, got {trellis!r}")
-    _check(step, "step", least=0.0, above=True)
-    _check(rdo, "rdo", least=0.0)
+    if not isinstance(trellis, (int, np.integer)) or trellis not in STATES:
+        raise InvalidArgument(f"trellis: expected one of {STATES} states, got {described(trellis)}")
+    step, rdo = number("step", step, above=0), number("rdo", rdo, least=0)
+    rounds, refine, threads = count("rounds", rounds), flag("refine", refine), threads_of(threads)
     some = None
     mean = 1.0
     if weights is not None:
-        some = np.ascontiguousarray(np.broadcast_to(as_float32(weights, "weights"), values.shape))
+        given = as_float32(weights, "weights")
+        try:
+            some = np.ascontiguousarray(np.broadcast_to(given, values.shape))
+        except ValueError:
+            raise InvalidArgument(
+                f"weights: expected a shape that can be broadcast to {list(values.shape)}, got {list(given.shape)}"
+            ) from None
         if some.size and not (np.isfinite(some).all() and some.min() >= 0):
             raise InvalidArgument("weights: expected finite values of at least 0")
         mean = float(some.mean()) if some.size else 1.0
@@ -111,19 +117,19 @@ def optimise(
 
 
 def cheapest(
-    x: NDArray[np.float32], step: float, rdo: float, trellis: int, profile: str, threads: int
+    x: NDArray[np.float32], step: float, rdo: float, trellis: int, effort: str, threads: int
 ) -> Optimised:
     """With the trellis, or without where that costs less: at low rates there may be nothing but zeros to code."""
     best = optimise(x, step, rdo, trellis, threads=threads)
     if not trellis or x.size == 0:
         return best
-    size = len(best.encode(profile, threads))
+    size = len(best.encode(effort, threads))
     if 8 * size > _LOW_RATE * x.size:
         return best
     other = optimise(x, step, rdo, 0, threads=threads)
     cost, other_cost = (
         float(np.square(x.astype(np.float64) - o.dequantize()).sum()) + rdo * step * step * 8 * n
-        for o, n in ((best, size), (other, len(other.encode(profile, threads))))
+        for o, n in ((best, size), (other, len(other.encode(effort, threads))))
     )
     return other if other_cost < cost else best
 
@@ -173,12 +179,3 @@ class ColumnQuantizer:
         Raises InvalidArgument for targets that are not finite, or beyond ±8183, where no level is near enough.
         """
         self.core.quantize(column, as_float32(targets, "targets"), delta, 1.0, rdo, levels)
-
-
-def _check(value: float, name: str, least: float, above: bool = False) -> None:
-    number: Any = value
-    good = isinstance(number, (int, float, np.number)) and math.isfinite(number)
-    if not good or number < least or (above and number == least):
-        raise InvalidArgument(
-            f"{name}: expected a number {'above' if above else 'of at least'} {least:g}, got {value!r}"
-        )

@@ -19,10 +19,10 @@ from ..quant import Quantizer
 from .lossless import (
     DEFAULT_LIMIT,
     check_limit,
+    effort_of,
     float_type,
     level_type,
     narrow_levels,
-    profile_of,
     wide_levels,
 )
 
@@ -44,7 +44,7 @@ def pack_quantized(
     levels: NDArray[np.int32],
     element_type: int,
     quantizer: Quantizer,
-    profile: str,
+    effort: str,
     threads: int,
     trellis: _core.Trellis | None = None,
 ) -> bytes:
@@ -53,24 +53,22 @@ def pack_quantized(
     inner = quantizer.inner(levels.shape, len(core))
     shape = list(levels.shape)
     path = trellis or _core.Trellis()
-    return _core.encode_quantized(
-        levels, shape, element_type, core, inner, profile_of(profile), threads, path
-    )
+    return _core.encode_quantized(levels, shape, element_type, core, inner, effort_of(effort), threads, path)
 
 
 def pack_floats(
-    data: NDArray[np.uint8], shape: tuple[int, ...], element_type: int, dtype: Any, profile: str, threads: int
+    data: NDArray[np.uint8], shape: tuple[int, ...], element_type: int, dtype: Any, effort: str, threads: int
 ) -> bytes:
     """Section of floats of `dtype` that come back bit for bit; `data` are their bytes."""
     kind = float_type(np.dtype(dtype))
-    return _core.encode_float_tensor(data, list(shape), element_type, kind, profile_of(profile), threads)
+    return _core.encode_float_tensor(data, list(shape), element_type, kind, effort_of(effort), threads)
 
 
-def pack_integers(values: NDArray[Any], element_type: int, profile: str, threads: int) -> bytes:
+def pack_integers(values: NDArray[Any], element_type: int, effort: str, threads: int) -> bytes:
     """Section of integers that fit int32."""
     kind = level_type(values.dtype)
     shape = list(values.shape)
-    return _core.encode_integers(wide_levels(values), shape, element_type, kind, profile_of(profile), threads)
+    return _core.encode_integers(wide_levels(values), shape, element_type, kind, effort_of(effort), threads)
 
 
 def pack_raw(data: NDArray[np.uint8], shape: tuple[int, ...], element_type: int) -> bytes:

@@ -154,9 +154,9 @@ def values_of(levels: Levels) -> dict[str, NDArray[np.float32]]:
     return {name: tensor.dequantize() for name, tensor in levels.items()}
 
 
-def bytes_of(levels: Levels, profile: str) -> int:
+def bytes_of(levels: Levels, effort: str) -> int:
     """Bytes of all of them, coded."""
-    return sum(len(tensor.encode(profile)) for tensor in levels.values())
+    return sum(len(tensor.encode(effort)) for tensor in levels.values())
 
 
 @contextlib.contextmanager

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ..data import Dataset
 from ..data.views import Views, has_photos
-from ..errors import InvalidArgument, RdquantError
+from ..errors import InvalidArgument, RdquantError, number
 from ..graph import Model
 from ..metrics import outputs
 from ..metrics.formulas import distributions, kl_divergence, predictions
@@ -46,11 +46,10 @@ class Tolerance:
 
     def __post_init__(self) -> None:
         if self.loss is None and self.kl is None:
-            raise InvalidArgument("expected max_loss, max_kl or both")
+            raise InvalidArgument("max_loss, max_kl: expected one of them or both, got none")
         for name, value in (("max_loss", self.loss), ("max_kl", self.kl)):
-            number = isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
-            if value is not None and not (number and 0 < value < float("inf")):
-                raise InvalidArgument(f"{name}: expected a finite number above 0, got {value!r}")
+            if value is not None:
+                number(name, value, above=0)
 
     @property
     def damage(self) -> float:
@@ -127,14 +126,7 @@ class Split:
         What is lost is measured on all of `data` that is not fitted to, a loss with the labels; a KL divergence alone,
         without `fit`, on the last third of `images`.
         """
-        for name, value, least in (("calibration", images, 3), ("seed", seed, 0)):
-            if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
-                raise InvalidArgument(f"{name}: expected an integer ≥ {least}, got {value!r}")
-        for name, source in (("data", data), ("fit", fit)):
-            if source is not None and not isinstance(source, Dataset):
-                raise InvalidArgument(
-                    f"{name}: expected a Dataset, such as ImageFolder, got {type(source).__name__}"
-                )
+        for name, source in (("data", data), ("calibration", fit)):
             if source is not None and len(source) < 3:
                 raise InvalidArgument(f"{name}: expected at least 3 images, {source.name} has {len(source)}")
         source = data if fit is None else fit
@@ -148,8 +140,8 @@ class Split:
         chosen = source.take(order[:fitted])
         if fit is not None and (both := _shared(chosen, data)):
             raise InvalidArgument(
-                f"fit: {both} of the {len(data)} images of data are among those fitted to; expected others, which alone "
-                "tell what is lost"
+                f"calibration: {both} of the {len(data)} images of data are among those fitted to; expected others, which "
+                "alone tell what is lost"
             )
         return cls(
             (Views(chosen, seed) if has_photos(chosen) else chosen).held(_HELD_BYTES),
@@ -211,17 +203,17 @@ class Best:
         interrupted: whether a KeyboardInterrupt has ended the search.
     """
 
-    def __init__(self, profile: str) -> None:
+    def __init__(self, effort: str) -> None:
         self.levels: Levels = {}
         self.measured = Measured.lossless()
         self.met = True
         self.interrupted = False
-        self._profile = profile
+        self._effort = effort
         self._rank: tuple[bool, float] | None = None
 
     def offer(self, levels: Levels, measured: Measured, share: float) -> None:
         """A candidate that uses `share` of the tolerance."""
-        rank = (share > 1, share if share > 1 else float(bytes_of(levels, self._profile)))
+        rank = (share > 1, share if share > 1 else float(bytes_of(levels, self._effort)))
         if self._rank is None or rank < self._rank:
             self._rank, self.levels, self.measured, self.met = rank, levels, measured, share <= 1
 
@@ -229,7 +221,7 @@ class Best:
         """Whether a candidate smaller than `levels` has been tolerated."""
         if self._rank is None or not self.met:
             return False
-        return self._rank[1] < bytes_of(levels, self._profile)
+        return self._rank[1] < bytes_of(levels, self._effort)
 
     def settle(self) -> None:
         """After a search of its full length: where no candidate was tolerated, the model without loss, and a warning."""
@@ -353,7 +345,7 @@ def smallest(
     tolerance: Tolerance,
     split: Split,
     roles: Collection[str],
-    profile: str,
+    effort: str,
     trellis: int,
     threads: int,
     progress: bool,
@@ -364,7 +356,7 @@ def smallest(
     for name in names:
         if not np.isfinite(weights[name]).all():
             raise InvalidArgument(f"tensor {name!r}: expected finite weights, a value is NaN or infinite")
-    best = Best(profile)
+    best = Best(effort)
     try:
         Search(model, names, "bias" in roles, split, trellis, threads, progress).run(tolerance, best)
     except KeyboardInterrupt:

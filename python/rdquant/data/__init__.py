@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import os
+import re
+import warnings
 import zipfile
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-from ..errors import CorruptFile, InvalidArgument
+from .._arrays import array_of
+from ..errors import CorruptFile, InvalidArgument, MissingFile, count, described, path_of
 from .boxes import CocoFolder, holds_boxes
 from .dataset import ArrayDataset, Dataset, Digits
 from .images import ImageArray, ImageFolder
@@ -23,6 +26,7 @@ __all__ = [
     "PRESETS",
     "ArrayDataset",
     "CocoFolder",
+    "Data",
     "Dataset",
     "Digits",
     "Frame",
@@ -33,9 +37,27 @@ __all__ = [
     "Scene",
     "input_geometry",
     "open_dataset",
+    "preset_for",
 ]
 
+Data: TypeAlias = Dataset | str | os.PathLike[str] | ArrayLike | tuple[ArrayLike, ArrayLike]
+"""What a data argument may be; `open_dataset` turns it into a dataset."""
+
 _KEYS = (("x", "y"), ("images", "labels"))
+#: What names of models tell of their preprocessing; the first that is found counts.
+_FAMILIES = (
+    ("yolox", "yolox"),
+    ("yolo", "yolov8"),
+    ("cifar", "cifar10"),
+    ("mnist", "mnist"),
+    ("efficientnet[-_]?lite", "efficientnet-lite"),
+    ("mobilenet[-_]?v1|xception|nasnet|inception[-_]?resnet", "tf"),
+    ("bvlc|caffe", "caffe"),
+    (
+        "squeezenet|shufflenet|densenet|resnet|resnext|vgg|mobilenet[-_]?v?[23]|efficientnet|regnet|convnext",
+        "imagenet",
+    ),
+)
 
 
 class _Tensor(Protocol):
@@ -49,7 +71,7 @@ class _Network(Protocol):
 
 
 def open_dataset(
-    source: str | os.PathLike[str] | Dataset,
+    data: Data,
     preprocess: Preprocess | None = None,
     *,
     size: Size = None,
@@ -58,43 +80,53 @@ def open_dataset(
     labels: str | os.PathLike[str] | None = None,
     model: _Network | None = None,
     labelled: bool = True,
+    name: str = "data",
 ) -> Dataset:
-    """The dataset that a user's words mean, as the command line takes them.
+    """The dataset that a data argument means: the one coercion, which every function of the package uses.
 
-    `source` is a Dataset (returned as it is), "digits" (scikit-learn's test split; a folder of that name
-    wins), a folder (with images/ and labels/ in it `CocoFolder`, which needs a `preprocess`; else `ImageFolder`,
-    preprocess "imagenet" unless given) or a file .npz with arrays x and y,
-    or images and labels. An .npz without `preprocess` holds tensors ready for the network; with it, uint8
-    images [n, height, width, 3] or [n, height, width]. `size` and `layout` default to what the input of
-    `model` asks for (`input_geometry`), then to the preset's size and NCHW.
-    `labelled` False: loose images in a folder will do, and a file without labels, which nobody looks at then.
+    Args:
+        data: one of
+            a `Dataset`, returned as it is;
+            "digits": scikit-learn's test split (a folder of that name wins);
+            a folder: with images/ and labels/ in it a `CocoFolder`, else an `ImageFolder`;
+            a file .npz with arrays x and y, or images and labels: without `preprocess` tensors ready for the network;
+            with it, uint8 images [n, height, width, 3] or [n, height, width];
+            a pair (x, y), a tuple of such arrays; or x alone where labels are not looked at.
+        preprocess: a name in `PRESETS`, a `Preset` or a callable. Folders: by default that of the family that `model`'s
+            name tells (`preset_for`); where it tells none, "imagenet", with a warning. Photos with boxes need one.
+        size, layout: default to what the input of `model` asks for (`input_geometry`), then to the preset's size and NCHW.
+        batch_size: images in a batch.
+        labels: of a folder of images: the file to use for labels.csv.
+        model: the network that the images are for.
+        labelled: False: nobody looks at labels; loose images in a folder will do, and arrays without labels.
+        name: what messages call `data`.
 
-    Raises InvalidArgument where `source` or an option does not fit, CorruptFile where a file cannot be read.
+    Raises:
+        InvalidArgument: `data` or an option does not fit. MissingFile: there is no such file or folder.
+        CorruptFile: a file cannot be read.
     """
-    if isinstance(source, Dataset):
-        return source
-    path = Path(source)
+    if isinstance(data, Dataset):
+        return data
+    batch_size = count("batch_size", batch_size)
+    if not isinstance(data, (str, os.PathLike)):
+        return _from_arrays(data, preprocess, size, layout, batch_size, model, labelled, name)
+    path = path_of(name, data)
     if labels is not None and not path.is_dir():
         raise InvalidArgument(f"labels: only a folder of images takes a labels file, not {path}")
-    crop = size
-    if model is not None:
-        wanted_layout, wanted_size = input_geometry(model.inputs[0].shape)
-        layout = layout or wanted_layout
-        if size is None and (preprocess is None or isinstance(preprocess, str | Preset)):
-            crop = wanted_size
-    layout = layout or "NCHW"
+    layout, crop = _geometry(model, preprocess, size, layout)
+    known = preset_for(getattr(model, "name", ""))
     if holds_boxes(path):
         if labels is not None:
             raise InvalidArgument(f"labels: {path} has files of boxes in labels/; it takes no labels file")
-        if preprocess is None:
+        boxed = preprocess or (known if known and isinstance(PRESETS[known], Letterbox) else None)
+        if boxed is None:
             raise InvalidArgument(
                 f"preprocess: for the photos with boxes in {path}, name one: yolox or yolov8"
             )
-        return CocoFolder(path, preprocess, crop, batch_size, layout=layout)
+        return CocoFolder(path, boxed, crop, batch_size, layout=layout)
     if path.is_dir():
-        return ImageFolder(
-            path, preprocess or "imagenet", crop, batch_size, labels, layout=layout, labelled=labelled
-        )
+        preset = preprocess or known or _assumed(path)
+        return ImageFolder(path, preset, crop, batch_size, labels, layout=layout, labelled=labelled)
     if path.suffix == ".npz":
         x, y = _read_npz(path, labelled)
         if preprocess is None:
@@ -104,11 +136,74 @@ def open_dataset(
                 )
             return ArrayDataset(x, y, batch_size=batch_size, name=path.stem)
         return ImageArray(x, y, preprocess, crop, batch_size, layout=layout, name=path.stem)
-    if str(source) == "digits":
+    if str(data) == "digits":
         if preprocess is not None or size is not None:
-            raise InvalidArgument("digits: ready for the network, 8 × 8; they take no preprocess and no size")
+            raise InvalidArgument(
+                "preprocess: digits are ready for the network, 8 × 8; they take no preprocess and no size"
+            )
         return Digits("test", batch_size=batch_size)
-    raise InvalidArgument(f"{path}: expected a folder of images, an existing file .npz, or the word digits")
+    expected = "expected a folder of images, an existing file .npz, or the word digits"
+    if not path.exists():
+        raise MissingFile(f"{name}: {str(path)!r} does not exist; {expected}")
+    raise InvalidArgument(f"{name}: {expected}, got {str(path)!r}")
+
+
+def preset_for(model: str) -> str | None:
+    """Name of the preset that networks of a well-known family take, told by the model's name; None for others."""
+    return next((preset for pattern, preset in _FAMILIES if re.search(pattern, model.lower())), None)
+
+
+def _assumed(path: Path) -> str:
+    """The preset of a folder of which nothing is known, with a warning."""
+    warnings.warn(
+        f"preprocess: none was given for the images in {path}, and the model's name tells none: 'imagenet' is assumed. "
+        f"Another one may be right; allowed are {', '.join(PRESETS)}",
+        stacklevel=4,
+    )
+    return "imagenet"
+
+
+def _geometry(
+    model: _Network | None, preprocess: Preprocess | None, size: Size, layout: Layout | None
+) -> tuple[Layout, Size]:
+    """Layout and crop: what is given, else what the network asks for."""
+    if model is None or not model.inputs:
+        return layout or "NCHW", size
+    wanted_layout, wanted_size = input_geometry(model.inputs[0].shape)
+    if size is None and (preprocess is None or isinstance(preprocess, str | Preset)):
+        size = wanted_size
+    return layout or wanted_layout, size
+
+
+def _from_arrays(
+    data: Any,
+    preprocess: Preprocess | None,
+    size: Size,
+    layout: Layout | None,
+    batch_size: int,
+    model: _Network | None,
+    labelled: bool,
+    name: str,
+) -> Dataset:
+    """Of an array, or a pair (x, y) of arrays."""
+    pair = isinstance(data, tuple) and len(data) == 2
+    x = array_of(data[0] if pair else data, name)
+    if x.ndim < 2 or x.dtype.kind not in "fiub" or len(x) == 0:
+        found = described(x if x.ndim else data)
+        raise InvalidArgument(
+            f"{name}: expected a Dataset, a path, 'digits', an array [n, …] of real numbers, n ≥ 1, or a pair (x, y), "
+            f"got {found}"
+        )
+    y = data[1] if pair else None
+    if y is None and labelled:
+        raise InvalidArgument(
+            f"{name}: labels are needed here, and an array has none; expected a pair (x, y)"
+        )
+    y = np.zeros(len(x), np.int64) if y is None else array_of(y, name)
+    if preprocess is None and size is None:
+        return ArrayDataset(x, y, batch_size=batch_size, name="array")
+    layout, crop = _geometry(model, preprocess, size, layout)
+    return ImageArray(x, y, preprocess or "imagenet", crop, batch_size, layout=layout)
 
 
 def input_geometry(shape: Sequence[int | str | None]) -> tuple[Layout, tuple[int, int] | None]:
@@ -135,7 +230,7 @@ def _read_npz(path: Path, labelled: bool) -> tuple[NDArray[Any], NDArray[Any]]:
                     return archive[names[0]], archive[names[1]]
             found = ", ".join(archive.files) or "nothing"
     except FileNotFoundError as error:
-        raise InvalidArgument(f"{path}: no such file") from error
+        raise MissingFile(f"{path}: no such file") from error
     except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
         raise CorruptFile(f"{path}: not a readable .npz file: {error}") from error
     raise InvalidArgument(f"{path}: expected arrays x and y, or images and labels; found {found}")

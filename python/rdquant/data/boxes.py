@@ -13,7 +13,7 @@ from PIL import Image
 from ..errors import CorruptFile, InvalidArgument
 from .dataset import digest
 from .images import GIBIBYTE, ImageDataset
-from .listing import IMAGE_SUFFIXES
+from .listing import IMAGE_SUFFIXES, folder_of
 from .preprocess import Layout, Letterbox, Preprocess, Size, describe, resolve
 from .scene import Scene
 
@@ -60,7 +60,7 @@ class CocoFolder(ImageDataset):
         layout: Layout = "NCHW",
         cache_bytes: int = GIBIBYTE,
     ) -> None:
-        root = Path(dir)
+        root = folder_of("dir", dir)
         if not holds_boxes(root):
             raise InvalidArgument(f"{root}: expected folders images and labels in it")
         letterbox = resolve(preprocess, size)

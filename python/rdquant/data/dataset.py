@@ -13,7 +13,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..errors import InvalidArgument
+from .._arrays import array_of
+from ..errors import InvalidArgument, count, described, one_of
 from .scene import Scene
 
 __all__ = ["ArrayDataset", "Dataset", "Digits", "digest"]
@@ -49,14 +50,18 @@ class Dataset(ABC):
         batch_size: int,
         class_names: Sequence[str] | None = None,
     ) -> None:
-        if batch_size < 1:
-            raise InvalidArgument(f"batch_size: expected at least 1, got {batch_size}")
+        batch_size = count("batch_size", batch_size)
         self.name = name
         self.labels = _checked_labels(name, labels, classes)
         self.labels.flags.writeable = False
         self.classes = int(self.labels.max()) + 1 if classes is None else classes
         self.class_names = tuple(class_names) if class_names is not None else None
         self.batch_size = batch_size
+
+    def __repr__(self) -> str:
+        what = "photos with boxes" if self.task == "detect" else "items"
+        kind = type(self).__name__ if type(self).__name__[0] != "_" else "Dataset"
+        return f"<rdquant.{kind} {self.name}: {len(self):,} {what}, {self.classes:,} classes>"
 
     @abstractmethod
     def stream(self, chunks: Iterable[Indices]) -> Iterator[Tensor]:
@@ -87,9 +92,22 @@ class Dataset(ABC):
 
     def take(self, indices: ArrayLike) -> Dataset:
         """The items at `indices` (integers [n], n ≥ 1) as a dataset of their own that shares this one's
-        cache.
+        cache; `head` takes a number of items.
         """
+        if np.ndim(indices) == 0:
+            raise InvalidArgument(
+                f"indices: expected a list of integers, got {described(indices)}; head(n) gives the first n items"
+            )
         return _Subset(self, self._indices(indices))
+
+    def head(self, n: int) -> Dataset:
+        """The first `n` items, 1 ≤ n ≤ len."""
+        return self.take(np.arange(count("n", n, 1, len(self))))
+
+    def spread(self, n: int) -> Dataset:
+        """`n` items, evenly spread over all, 1 ≤ n ≤ len."""
+        size = len(self)
+        return self.take([i * size // n for i in range(count("n", n, 1, size))])
 
     def held(self, limit: int) -> Dataset:
         """The same items, whose float32 tensors stay in memory once they have been made: at most `limit` bytes.
@@ -106,8 +124,7 @@ class Dataset(ABC):
         Every class gives one item before any gives a second, and so on; which class and which item comes
         first is decided by `seed`. Raises InvalidArgument unless 1 ≤ n ≤ len.
         """
-        if not 1 <= n <= len(self):
-            raise InvalidArgument(f"calibration: expected 1..{len(self)} images of {self.name}, got {n}")
+        n, seed = count("n", n, 1, len(self)), count("seed", seed, 0)
         order = np.array(_shuffled(len(self), seed))
         _, class_of, sizes = np.unique(self.labels[order], return_inverse=True, return_counts=True)
         by_class = np.argsort(class_of, kind="stable")
@@ -116,7 +133,7 @@ class Dataset(ABC):
         return self.take(order[np.argsort(turn, kind="stable")[:n]])
 
     def _indices(self, indices: ArrayLike) -> Indices:
-        chosen = np.atleast_1d(np.asarray(indices))
+        chosen = np.atleast_1d(array_of(indices, "indices"))
         if chosen.ndim != 1 or chosen.size == 0 or chosen.dtype.kind not in "iu":
             raise InvalidArgument(
                 f"indices: expected integers [n], n ≥ 1, got {chosen.dtype} {list(chosen.shape)}"
@@ -222,7 +239,7 @@ class ArrayDataset(Dataset):
         class_names: Sequence[str] | None = None,
         name: str = "array",
     ) -> None:
-        array = np.asarray(x)
+        array = array_of(x, "x")
         if array.ndim < 2 or array.dtype.kind not in "fiub":
             raise InvalidArgument(f"x: expected real numbers [n, …], got {array.dtype} {list(array.shape)}")
         super().__init__(name, y, classes, batch_size, class_names)
@@ -249,17 +266,17 @@ class Digits(ArrayDataset):
     """
 
     def __init__(self, split: str = "test", *, batch_size: int = 128, seed: int = 0) -> None:
-        if split not in ("train", "test", "all"):
-            raise InvalidArgument(f"split: expected 'train', 'test' or 'all', got {split!r}")
+        one_of("split", split, ("train", "test", "all"))
+        count("seed", seed, 0)
         from sklearn.datasets import load_digits  # a second to import: only where it is used
 
         bunch = load_digits()
-        count = len(bunch.target)
-        order = _shuffled(count, seed)
+        size = len(bunch.target)
+        order = _shuffled(size, seed)
         parts = {
-            "test": sorted(order[: count // 3]),
-            "train": sorted(order[count // 3 :]),
-            "all": range(count),
+            "test": sorted(order[: size // 3]),
+            "train": sorted(order[size // 3 :]),
+            "all": range(size),
         }
         chosen = np.array(parts[split])
         super().__init__(
@@ -304,15 +321,15 @@ def _shuffled(count: int, seed: int) -> list[int]:
 
 
 def _checked_labels(name: str, labels: ArrayLike, classes: int | None) -> Indices:
-    array = np.asarray(labels)
+    array = array_of(labels, "y")
     if array.ndim != 1 or array.dtype.kind not in "iu":
         raise InvalidArgument(
             f"{name}: expected labels as integers [n], got {array.dtype} {list(array.shape)}"
         )
     if array.size == 0:
         raise InvalidArgument(f"{name}: no items; expected at least 1")
-    if classes is not None and classes < 1:
-        raise InvalidArgument(f"{name}: expected classes ≥ 1, got {classes}")
+    if classes is not None:
+        classes = count("classes", classes)
     limit = np.iinfo(np.int64).max if classes is None else classes - 1
     wrong = np.flatnonzero((array < 0) | (array > limit))
     if wrong.size:

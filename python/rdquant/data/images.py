@@ -16,9 +16,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 
-from ..errors import CorruptFile, InvalidArgument
+from .._arrays import array_of
+from ..errors import CorruptFile, InvalidArgument, one_of
+from ..errors import count as whole
 from .dataset import Dataset, Indices, Tensor, digest
-from .listing import list_classes, list_csv, list_loose
+from .listing import folder_of, list_classes, list_csv, list_loose
 from .preprocess import Layout, Preprocess, Preset, Size, describe, resolve
 
 __all__ = ["GIBIBYTE", "ImageArray", "ImageDataset", "ImageFolder"]
@@ -70,10 +72,8 @@ class ImageDataset(Dataset):
         cache_bytes: int,
     ) -> None:
         super().__init__(name, labels, classes, batch_size, class_names)
-        if layout not in ("NCHW", "NHWC"):
-            raise InvalidArgument(f"layout: expected 'NCHW' or 'NHWC', got {layout!r}")
-        if cache_bytes < 0:
-            raise InvalidArgument(f"cache_bytes: expected 0 or more, got {cache_bytes}")
+        one_of("layout", layout, ("NCHW", "NHWC"))
+        whole("cache_bytes", cache_bytes, 0)
         self.preprocess = resolve(preprocess, size)
         self.layout = layout
         self._cache = _Cache(cache_bytes)
@@ -175,9 +175,7 @@ class ImageFolder(ImageDataset):
         cache_bytes: int = GIBIBYTE,
         labelled: bool = True,
     ) -> None:
-        root = Path(dir)
-        if not root.is_dir():
-            raise InvalidArgument(f"{root}: no such folder" if not root.exists() else f"{root}: not a folder")
+        root = folder_of("dir", dir)
         count = classes if classes is None or isinstance(classes, int) else len(classes)
         table = Path(labels) if labels is not None else root / "labels.csv"
         if labels is not None or table.is_file():
@@ -241,7 +239,7 @@ class ImageArray(ImageDataset):
         cache_bytes: int = GIBIBYTE,
         name: str = "images",
     ) -> None:
-        pixels = np.asarray(x)
+        pixels = array_of(x, "x")
         if pixels.dtype != np.uint8 or not (pixels.ndim == 3 or (pixels.ndim == 4 and pixels.shape[3] == 3)):
             raise InvalidArgument(
                 f"{name}: presets and callables take uint8 [n, height, width, 3] or [n, height, width], got "

@@ -7,13 +7,23 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
-from ..errors import CorruptFile, InvalidArgument
+from ..errors import CorruptFile, InvalidArgument, MissingFile, path_of
 
-__all__ = ["IMAGE_SUFFIXES", "Listing", "list_classes", "list_csv", "list_loose"]
+__all__ = ["IMAGE_SUFFIXES", "Listing", "folder_of", "list_classes", "list_csv", "list_loose"]
 
 IMAGE_SUFFIXES = frozenset(
     (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp")
 )
+
+
+def folder_of(name: str, value: object) -> Path:
+    """`value` as a folder that exists; InvalidArgument or MissingFile for anything else."""
+    path = path_of(name, value)
+    if not path.exists():
+        raise MissingFile(f"{name}: {str(path)!r}: no such folder")
+    if not path.is_dir():
+        raise InvalidArgument(f"{name}: {str(path)!r}: not a folder")
+    return path
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 
-from ..errors import InvalidArgument
+from ..errors import InvalidArgument, count, described
 from .scene import Frame
 
 __all__ = ["PRESETS", "Layout", "Letterbox", "Preprocess", "Preset", "describe", "resolve"]
@@ -54,9 +54,10 @@ class Preset:
         """The preset with crop `size`: pixels of a square, or (height, width); None changes nothing."""
         if size is None:
             return self
-        height, width = (size, size) if isinstance(size, int) else size
-        if min(height, width) < 1:
-            raise InvalidArgument(f"size: expected at least 1 × 1 pixels, got {height} × {width}")
+        both = size if isinstance(size, (tuple, list)) else (size, size)
+        if len(both) != 2:
+            raise InvalidArgument(f"size: expected pixels, or (height, width), got {described(size)}")
+        height, width = (count("size", side) for side in both)
         return replace(self, size=(height, width))
 
     def pixels(self, image: Image.Image) -> NDArray[np.uint8]:

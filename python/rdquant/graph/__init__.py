@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any
 from .ports import TensorInfo, suggestion
 
 if TYPE_CHECKING:
-    from .loader import load, read_structure
+    from .loader import AnyModel, load, read_structure
     from .model import Model
     from .native import build_graph, native_graph
     from .quick import QuickModel, read_quickly
     from .tensors import Parameter
 
 __all__ = [
+    "AnyModel",
     "Model",
     "Parameter",
     "QuickModel",
@@ -31,6 +32,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "AnyModel": "loader",
     "Model": "model",
     "Parameter": "tensors",
     "QuickModel": "quick",

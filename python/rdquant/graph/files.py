@@ -10,7 +10,7 @@ from contextlib import contextmanager
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import CorruptFile, InvalidArgument
+from ..errors import CorruptFile, InvalidArgument, MissingFile
 from .wire import strip
 
 __all__ = ["Bytes", "FileSource", "KeptSource", "aligned", "open_file"]
@@ -108,6 +108,8 @@ def open_file(path: str | os.PathLike[str], what: str) -> Iterator[FileSource]:
     try:
         # Without O_NONBLOCK a named pipe would wait for a writer before it could be refused.
         handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+    except FileNotFoundError:
+        raise MissingFile(f"{what}: no such file") from None
     except OSError as error:
         raise InvalidArgument(f"{what}: {error.strerror or error}") from error
     try:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TypeAlias
 
 import onnx
 import onnx.inliner
 
-from ..errors import CorruptFile, InvalidArgument
+from ..errors import CorruptFile, InvalidArgument, described, path_of
 from .checks import check_model, check_text, sort_nodes
 from .files import KeptSource, open_file
 from .model import Model, Origin
@@ -17,7 +18,10 @@ from .sources import BytesSource, External, ProtoSource
 from .surgery import operate
 from .tensors import AnySource, lift_constants, take_out
 
-__all__ = ["load", "load_kept", "read_structure"]
+__all__ = ["AnyModel", "load", "load_kept", "read_structure"]
+
+AnyModel: TypeAlias = "str | os.PathLike[str] | bytes | onnx.ModelProto | Model"
+"""What a model argument may be; `load` turns it into a model."""
 
 _SIGNATURES = {
     b"\xff\xd8\xff": "a JPEG image",
@@ -31,36 +35,34 @@ _SIGNATURES = {
 }
 
 
-def load(source: str | os.PathLike[str] | bytes | onnx.ModelProto | Model) -> Model:
+def load(model: AnyModel) -> Model:
     """Load an ONNX model, or one that `rdquant.compress` made, and make it ready for study.
 
-    source: path of an .onnx file (external data beside it is found) or a .rdq file, the bytes of either, an
-    onnx.ModelProto (which stays as it is), or a Model, which is returned. What a file holds is told by its
-    first bytes.
+    model: path of an .onnx file (external data beside it is found) or a .rdq file, the bytes of either, an
+    onnx.ModelProto (which stays as it is), or a Model, which is returned: the one coercion of models, which every
+    function of the package uses. What a file holds is told by its first bytes.
 
     The model is checked, upgraded to opset ≥ 13 (`summary()["opset_note"]` says so where that is impossible),
     its shapes are inferred and its constants folded. Its weights stay exactly as stored: names, values,
     order, count. Each is read once, straight into its array.
 
-    Raises InvalidArgument for a path that cannot be read, external data outside the model's folder and cyclic
-    graphs; CorruptFile for what is no valid ONNX model; Unsupported for opsets, operators and types beyond
-    this version.
+    Raises MissingFile where there is no such file; InvalidArgument for a path that cannot be read, external data
+    outside the model's folder and cyclic graphs; CorruptFile for what is no valid ONNX model; Unsupported
+    for opsets, operators and types beyond this version.
     """
-    if isinstance(source, Model):
-        return source
-    if isinstance(source, onnx.ModelProto):
-        return _build(ProtoSource(source, "<ModelProto>"), External(None, "<ModelProto>"), source.graph.name)
-    if isinstance(source, (bytes, bytearray, memoryview)):
-        if bytes(source[:8]) == COMPRESSED:
-            return _decompress(bytes(source), "")
-        return _build(BytesSource(bytes(source), "<bytes>"), External(None, "<bytes>"), "")
-    if not isinstance(source, (str, os.PathLike)):
+    if isinstance(model, Model):
+        return model
+    if isinstance(model, onnx.ModelProto):
+        return _build(ProtoSource(model, "<ModelProto>"), External(None, "<ModelProto>"), model.graph.name)
+    if isinstance(model, (bytes, bytearray, memoryview)):
+        if bytes(model[:8]) == COMPRESSED:
+            return _decompress(bytes(model), "")
+        return _build(BytesSource(bytes(model), "<bytes>"), External(None, "<bytes>"), "")
+    if not isinstance(model, (str, os.PathLike)):
         raise InvalidArgument(
-            f"expected a path, bytes, onnx.ModelProto or Model, got {type(source).__name__}"
+            f"model: expected a path, bytes, an onnx.ModelProto or a Model, got {described(model)}"
         )
-    path = Path(source)
-    if "\0" in str(path):
-        raise InvalidArgument(f"model file {str(path)!r}: a path holds no zero byte")
+    path = path_of("model", model)
     with open_file(path, f"model file {str(path)!r}") as file:
         file.name = str(path)
         if file.size >= 8 and file.read(0, 8) == COMPRESSED:

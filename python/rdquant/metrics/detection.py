@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -11,14 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from ..data import Dataset, input_geometry
+from ..data import Data, Dataset, input_geometry, open_dataset
 from ..detection import Detections, Detector, recognise
-from ..errors import InvalidArgument
+from ..errors import InvalidArgument, count, described
 from .coco import coco_statistics
 from .feeding import fitted, single_input
 
 if TYPE_CHECKING:
-    from ..graph import Model
+    from ..graph import AnyModel
     from ..runtime import Session
 
 __all__ = ["Confidences", "average_precision", "compare_confidences", "detections"]
@@ -92,8 +91,8 @@ class Confidences:
 
 
 def compare_confidences(
-    models: Mapping[str, Model | str | os.PathLike[str] | Session],
-    data: Dataset,
+    models: Mapping[str, AnyModel | Session],
+    data: Data,
     detector: Detector | str | None = None,
     *,
     bins: int = 20,
@@ -111,16 +110,18 @@ def compare_confidences(
     """
     from ..runtime import Session
 
-    if not models or bins < 1:
-        raise InvalidArgument(f"expected at least one model and one bin, got {len(models)} and {bins}")
+    if not isinstance(models, Mapping) or not models:
+        raise InvalidArgument(f"models: expected at least one by name, got {described(models)}")
+    bins = count("bins", bins)
     settings = detector if isinstance(detector, Detector) else Detector(detector, confidence=0.25)
     edges = np.linspace(settings.confidence, 1.0, bins + 1)
     counts: dict[str, NDArray[np.int64]] = {}
     mean: dict[str, float] = {}
     for name, model in models.items():
         session = model if isinstance(model, Session) else Session(model, backend=backend, threads=threads)
-        found = detections(session, data, settings, progress=progress)
+        photos = open_dataset(data, model=session)
+        found = detections(session, photos, settings, progress=progress)
         values = np.concatenate([seen.confidences for seen in found])
         counts[name] = np.histogram(np.clip(values, edges[0], 1.0), edges)[0].astype(np.int64)
         mean[name] = float(values.mean()) if values.size else float("nan")
-    return Confidences(edges, counts, mean, len(data))
+    return Confidences(edges, counts, mean, len(photos))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -10,9 +9,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from tqdm import tqdm
 
-from ..data import Dataset
+from .._arrays import as_float32
+from ..data import Data, Dataset, open_dataset
 from ..detection import Detector
-from ..errors import InvalidArgument, Unsupported
+from ..errors import InvalidArgument, Unsupported, described, flag
 from . import formulas
 from .coco import require_evaluator
 from .detection import average_precision, detections
@@ -20,7 +20,7 @@ from .feeding import fitted, single_input
 from .registry import DETECTION_METRICS, METRICS
 
 if TYPE_CHECKING:
-    from ..graph import Model
+    from ..graph import AnyModel
     from ..runtime import Session
 
 __all__ = ["TABLES", "evaluate", "outputs"]
@@ -39,8 +39,8 @@ TABLES: dict[str, Callable[[Scores, Labels], NDArray[Any]]] = {
 
 
 def evaluate(
-    model: Model | str | os.PathLike[str] | None,
-    data: Dataset,
+    model: AnyModel | None,
+    data: Data,
     backend: str = "auto",
     threads: int | None = None,
     metrics: str | Iterable[str] | None = None,
@@ -54,8 +54,9 @@ def evaluate(
     """Run a classifier, or a detector, over a dataset and measure it.
 
     Args:
-        model: the network; not used where a `session` is given.
-        data: images and labels; for a detector, photos with boxes, such as `rdquant.CocoFolder`.
+        model: what `rdquant.load` takes; not used where a `session` is given.
+        data: images and labels: what `rdquant.data.open_dataset` takes; for a detector, photos with boxes, such as
+            `rdquant.CocoFolder`.
         backend, threads: as for `rdquant.Session`.
         metrics: for a classifier, names in `METRICS` (floats; accuracies are fractions 0..1) and in `TABLES` (arrays:
             "scores" float32 [n, classes], "confusion" int64 [classes, classes], "precision_by_class" … float64
@@ -80,18 +81,21 @@ def evaluate(
     classes (naming the file), or a missing or misshapen reference; Unsupported for networks that are neither
     classifiers nor known detectors; BackendUnavailable for a detector's metrics without pycocotools.
     """
-    detects = data.task == "detect"
-    names = _names(metrics, detects, reference is not None)
-    if detects:
-        require_evaluator()
-    elif detector is not None:
-        raise InvalidArgument(f"detector: {data.name} has labels, but no boxes to detect")
+    flag("progress", progress)
+    flag("partial", partial)
     if session is None:
         if model is None:
             raise InvalidArgument("model: expected a model, as no session is given")
         from ..runtime import Session
 
         session = Session(model, backend=backend, threads=threads)
+    data = open_dataset(data, model=session)
+    detects = data.task == "detect"
+    names = _names(metrics, detects, reference is not None)
+    if detects:
+        require_evaluator()
+    elif detector is not None:
+        raise InvalidArgument(f"detector: {data.name} has labels, but no boxes to detect")
     if detects:
         found = detections(session, data, detector, progress=progress, output=output)
         statistics = average_precision(data, found)
@@ -120,10 +124,14 @@ def _names(metrics: str | Iterable[str] | None, detects: bool, compares: bool) -
     allowed = [*DETECTION_METRICS] if detects else [*METRICS, *TABLES]
     if metrics is None:
         return ("map50", "map") if detects else ("top1", "top5")
-    names = (metrics,) if isinstance(metrics, str) else tuple(metrics)
+    names = (
+        (metrics,) if isinstance(metrics, str) else tuple(metrics) if isinstance(metrics, Iterable) else ()
+    )
+    if not names:
+        raise InvalidArgument(f"metrics: expected some of {', '.join(allowed)}, got {described(metrics)}")
     for name in names:
         if name not in allowed:
-            known = {*DETECTION_METRICS, *METRICS, *TABLES}
+            known = [*DETECTION_METRICS, *METRICS, *TABLES]
             what = ("for photos with boxes" if detects else "for labelled images") if name in known else ""
             raise InvalidArgument(
                 f"metrics: no metric {name!r}{' ' * bool(what)}{what}; allowed: {', '.join(allowed)}"
@@ -135,7 +143,7 @@ def _names(metrics: str | Iterable[str] | None, detects: bool, compares: bool) -
 
 def outputs(
     session: Session,
-    data: Dataset,
+    data: Data,
     indices: ArrayLike | None = None,
     *,
     progress: bool = False,
@@ -147,6 +155,7 @@ def outputs(
     Runs batches of `data.batch_size`. Outputs such as [n, classes, 1, 1] are reshaped. Raises as `evaluate`
     does.
     """
+    data = open_dataset(data, model=session, labelled=False)
     chosen = data if indices is None else data.take(indices)
     return np.concatenate(list(_scored(session, chosen, progress, output)))
 
@@ -177,8 +186,8 @@ def _run(session: Session, source: str, x: NDArray[np.float32], output: str | No
 
 def _scores(results: Mapping[str, NDArray[Any]], count: int, output: str | None) -> Scores:
     """The one result that is [count, classes] once dimensions of 1 are dropped."""
-    if output is not None and output not in results:
-        raise InvalidArgument(f"output: no {output!r} among {', '.join(results)}")
+    if output is not None and (not isinstance(output, str) or output not in results):
+        raise InvalidArgument(f"output: no {described(output)} among {', '.join(results)}")
     named = results if output is None else {output: results[output]}
     fitting = {}
     for name, array in named.items():
@@ -199,7 +208,7 @@ def _reference(reference: ArrayLike | None, scores: Scores, count: int) -> Score
     """The rows of the `count` reference scores that `scores` are compared with."""
     if reference is None:
         return None
-    array = np.asarray(reference, np.float32)
+    array = as_float32(reference, "reference")
     expected = (count, *scores.shape[1:])
     if array.shape != expected:
         raise InvalidArgument(f"reference: expected {list(expected)}, got {list(array.shape)}")

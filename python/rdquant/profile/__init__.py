@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
-from ..errors import InvalidArgument
+from ..errors import InvalidArgument, count, described, flag, number, path_of, some_of, threads_of
 
 if TYPE_CHECKING:
-    import onnx
-    from numpy.typing import ArrayLike
+    from pathlib import Path
 
-    from ..data import Dataset
-    from ..graph import Model
+    from ..data import Data
+    from ..graph import AnyModel, Model
     from .driver import Subject
     from .result import Profile
-
-    Source: TypeAlias = str | os.PathLike[str] | bytes | onnx.ModelProto | Model
 
 __all__ = ["Profile", "profile"]
 
@@ -31,8 +28,8 @@ def __getattr__(name: str) -> Any:
 
 
 def profile(
-    models: Source | Sequence[Source] | Mapping[str, Source],
-    data: Dataset | ArrayLike | None = None,
+    models: AnyModel | Sequence[AnyModel] | Mapping[str, AnyModel],
+    data: Data | None = None,
     *,
     threads: int | Sequence[int | None] | None = None,
     batch: int | Sequence[int] = 1,
@@ -55,9 +52,9 @@ def profile(
     Args:
         models: what `rdquant.load` takes, one or several, or a mapping of names to them. The others are related to the
             first.
-        data: images to run: a data set, or an array [n, …] ready for the network; the first `batch` of them are used. By
-            default seeded noise.
-        threads: threads within a run, one number or several; None: all cores.
+        data: images to run: what `rdquant.data.open_dataset` takes; labels are not looked at, the first `batch` images
+            are used. By default seeded noise.
+        threads: threads within a run, one number or several; None or 0: all cores.
         batch: rows in a run, one number or several. A model that fixes its own batch runs on slices.
         backend: as for `rdquant.Session`, one or several.
         repeat: runs of each model; by default as many as fit into `seconds`, at least 12.
@@ -79,32 +76,39 @@ def profile(
             for stored results that cannot be read.
     """
     from itertools import product
-    from pathlib import Path
 
+    from ..runtime import BACKENDS
     from .driver import Condition, Driver, Effort
     from .result import Profile
     from .store import Stored
 
-    folder = None if store is None else Path(store)
+    folder = None if store is None else path_of("store", store)
     effort = Effort(
-        _whole("repeat", repeat), _positive("seconds", seconds), _whole("processes", processes) or 1
+        None if repeat is None else count("repeat", repeat),
+        number("seconds", seconds, above=0),
+        count("processes", processes),
     )
+    seed, mix, progress = count("seed", seed, 0), flag("mix", mix), flag("progress", progress)
     cores = os.cpu_count() or 1
     conditions = [
-        Condition(name, _whole("threads", count) or cores, _whole("batch", rows) or 1)
-        for name, count, rows in product(
-            [backend] if isinstance(backend, str) else backend,
-            threads if isinstance(threads, Sequence) else [threads],
-            batch if isinstance(batch, Sequence) else [batch],
+        Condition(name, threads_of(used) or cores, count("batch", rows))
+        for name, used, rows in product(
+            some_of("backend", backend, BACKENDS), _several(threads), _several(batch)
         )
     ]
+    subjects = _subjects(models)
+    images = None
+    if data is not None:
+        from ..data import open_dataset
+
+        images = open_dataset(data, model=subjects[0].model, labelled=False)
     stored = Stored() if folder is None else Stored.read(folder)
 
     def keep() -> None:
         if folder is not None:
             stored.write(folder)
 
-    driver = Driver(_subjects(models), data, shapes or {}, seed, effort, stored, keep, progress)
+    driver = Driver(subjects, images, _shapes(shapes), seed, effort, stored, keep, progress)
     if folder is not None and not mix:
         stored.check(driver.facts, folder)
     try:
@@ -116,7 +120,7 @@ def profile(
     return Profile(stored, folder, mix)
 
 
-def _subjects(models: Source | Sequence[Source] | Mapping[str, Source]) -> list[Subject]:
+def _subjects(models: AnyModel | Sequence[AnyModel] | Mapping[str, AnyModel]) -> list[Subject]:
     from pathlib import Path
 
     from ..graph import load
@@ -132,19 +136,20 @@ def _subjects(models: Source | Sequence[Source] | Mapping[str, Source]) -> list[
         raise InvalidArgument("models: expected at least one, got none")
     found: list[tuple[str, Model, Path | None]] = []
     for name, source in items:
+        if not isinstance(name, str):
+            raise InvalidArgument(f"models: expected models by name, got the key {described(name)}")
         path = Path(source) if isinstance(source, (str, os.PathLike)) else None
         loaded = load(source)
         found.append((name or (path.name if path else loaded.name), loaded, path))
     return list(named(found))
 
 
-def _whole(name: str, value: object) -> int | None:
-    if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
-        raise InvalidArgument(f"{name}: expected an integer ≥ 1, got {value!r}")
-    return value
+def _shapes(shapes: Mapping[str, Sequence[int]] | None) -> Mapping[str, Sequence[int]]:
+    if shapes is not None and not isinstance(shapes, Mapping):
+        raise InvalidArgument(f"shapes: expected sizes by the names of inputs, got {described(shapes)}")
+    return shapes or {}
 
 
-def _positive(name: str, value: float) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < float("inf"):
-        raise InvalidArgument(f"{name}: expected a finite number above 0, got {value!r}")
-    return float(value)
+def _several(value: Any) -> list[Any]:
+    """A list of one or more values."""
+    return list(value) if isinstance(value, (Sequence, range)) and not isinstance(value, str) else [value]

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 from tqdm import tqdm
 
 from ..data import Dataset
@@ -74,7 +74,7 @@ class Driver:
     def __init__(
         self,
         subjects: Sequence[Subject],
-        data: Dataset | ArrayLike | None,
+        data: Dataset | None,
         shapes: Shapes,
         seed: int,
         effort: Effort,

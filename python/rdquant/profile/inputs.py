@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from ..data import Dataset
-from ..errors import InvalidArgument
+from ..errors import InvalidArgument, count
 from ..graph import TensorInfo
 
 __all__ = ["Shapes", "feeds_of", "parse_shape"]
@@ -33,7 +33,7 @@ def feeds_of(
     inputs: Sequence[TensorInfo],
     batch: int,
     shapes: Shapes,
-    data: Dataset | ArrayLike | None,
+    data: Dataset | None,
     seed: int,
 ) -> dict[str, NDArray[Any]]:
     """One run's feeds for `inputs`: `batch` rows, or the next multiple of the rows that an input fixes.
@@ -55,8 +55,10 @@ def feeds_of(
 def _shape(info: TensorInfo, batch: int, shapes: Shapes, open_too: bool = False) -> list[int]:
     """Sizes for `info`; 0 for one that stays open, where `open_too`."""
     given = shapes.get(info.name)
+    if given is not None:
+        given = [count("shapes", size) for size in (given if isinstance(given, Sequence) else [given])]
     if given is not None and len(given) != len(info.shape):
-        raise InvalidArgument(f"shape of {_port(info)}: expected {len(info.shape)} sizes, got {list(given)}")
+        raise InvalidArgument(f"shapes: {_port(info)}: expected {len(info.shape)} sizes, got {list(given)}")
     out = []
     for axis, size in enumerate(info.shape):
         wanted = None if given is None else given[axis]
@@ -65,7 +67,7 @@ def _shape(info: TensorInfo, batch: int, shapes: Shapes, open_too: bool = False)
         elif not isinstance(size, int):
             out.append(wanted or 0)
         elif wanted is not None and wanted != size:
-            raise InvalidArgument(f"shape of {_port(info)}: got {list(given or ())}, which does not fit")
+            raise InvalidArgument(f"shapes: {_port(info)}: got {list(given or ())}, which does not fit")
         else:
             out.append(size)
     return out
@@ -74,10 +76,7 @@ def _shape(info: TensorInfo, batch: int, shapes: Shapes, open_too: bool = False)
 def _closed(info: TensorInfo, batch: int, shapes: Shapes) -> list[int]:
     shape = _shape(info, batch, shapes)
     if any(size == 0 for size, known in zip(shape, info.shape, strict=True) if not isinstance(known, int)):
-        example = ",".join(str(size) if size else "224" for size in shape)
-        raise InvalidArgument(
-            f"input {_port(info)} leaves sizes open; give them, for example --shape {info.name}={example}, or data"
-        )
+        raise InvalidArgument(f"shapes: input {_port(info)} leaves sizes open; give them, or data")
     return shape
 
 
@@ -92,14 +91,8 @@ def _noise(info: TensorInfo, shape: list[int], random: np.random.Generator) -> N
     return random.random(shape).astype(info.dtype)
 
 
-def _images(info: TensorInfo, data: Dataset | ArrayLike, rows: int) -> NDArray[Any]:
-    if isinstance(data, Dataset):
-        x: NDArray[Any] = data.get(np.arange(rows) % len(data))[0]
-    else:
-        array = np.asarray(data)
-        if array.ndim < 1 or len(array) == 0:
-            raise InvalidArgument(f"data: expected images [n, …], n ≥ 1, got {list(array.shape)}")
-        x = array[np.arange(rows) % len(array)]
+def _images(info: TensorInfo, data: Dataset, rows: int) -> NDArray[Any]:
+    x: NDArray[Any] = data.get(np.arange(rows) % len(data))[0]
     return x.astype(info.dtype, copy=False)
 
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import InvalidArgument
+from ..errors import InvalidArgument, MissingFile, path_of
 from .store import FILE, Row, Stored, differences, same_clock
 from .timing import COMPARISONS
 
@@ -57,9 +57,11 @@ class Profile:
         Raises InvalidArgument where there is none, or where its rows come of different machines or clocks and `mix` does
         not allow it; CorruptFile where it cannot be read.
         """
-        stored = Stored.read(Path(folder))
+        stored = Stored.read(path_of("folder", folder))
         if not stored.rows:
-            raise InvalidArgument(f"{folder}: no {FILE} there; rdquant profile … -o {folder} makes one")
+            raise MissingFile(
+                f"{folder}: no {FILE} there; rdquant.profile(…, store={str(folder)!r}) makes one"
+            )
         if not mix:
             stored.check(stored.runs[stored.rows[0]["run"]], Path(folder))
         return cls(stored, Path(folder), mix)

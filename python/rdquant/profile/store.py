@@ -83,7 +83,7 @@ class Stored:
             if different:
                 raise InvalidArgument(
                     f"{folder / FILE}: measured elsewhere, which makes no fair comparison: {'; '.join(different)}; choose "
-                    "another folder, or allow it (--mix, mix=True)"
+                    "another folder, or allow it"
                 )
 
     def put(self, row: Row, steps: list[Row]) -> None:

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Collection, Iterator, Sequence
 
 import numpy as np
 import onnx
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 from tqdm import tqdm
 
 from ..calibrate import Layer, layers_of
-from ..data import Dataset
-from ..errors import InvalidArgument, Unsupported
-from ..graph import Model, load
+from ..data import Data, Dataset
+from ..errors import InvalidArgument, Unsupported, count, described, flag, number, threads_of
+from ..graph import AnyModel, Model, load
 from ..graph.ports import suggestion
 from .damage import Damage, Judge
 from .export import LayerLevels
@@ -22,6 +21,7 @@ from .fold import folded
 from .integer import write_integer
 from .network import nothing_left
 from .report import DynamicLayer, DynamicReport, QuantizedModel
+from .static import calibration_of
 from .weights import nearest
 
 __all__ = ["quantize_dynamic"]
@@ -31,13 +31,14 @@ _WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 
 
 def quantize_dynamic(
-    model: str | os.PathLike[str] | bytes | onnx.ModelProto | Model,
+    model: AnyModel,
     *,
     per_channel: bool = True,
     keep: Collection[str] = (),
-    images: Dataset | ArrayLike | None = None,
+    calibration: Data | None = None,
+    images: int = 128,
     max_kl: float = 0.1,
-    max_noise: float = 0.05,
+    max_noise: float = 0.012,
     threads: int | None = None,
     progress: bool = False,
 ) -> QuantizedModel[DynamicReport]:
@@ -55,13 +56,14 @@ def quantize_dynamic(
         model: what `rdquant.load` takes.
         per_channel: weights have a scale for each output; else one.
         keep: names of nodes that stay in float (of a node without a name, that of its output).
-        images: for a network with one input: a few of those that it will see, as `quantize_static` takes them; 16 to
-            64 do. The outputs' loss is then measured, image by image; where it is more than tolerated, the layers that
-            alone do most damage stay in float, until it is not. Without them it is unknown: networks of depthwise
+        calibration: for a network with one input: a few images of those that it will see, as `quantize_static` takes
+            them; 16 to 64 do. The outputs' loss is then measured, image by image; where it is more than tolerated, the
+            layers that alone do most damage stay in float, until it is not. Without them it is unknown: networks of depthwise
             convolutions, whose channels differ widely in range, can lose much.
+        images: how many of them are used at most, spread over the classes.
         max_kl, max_noise: what may be lost on the images: mean KL divergence of a classifier's outputs to the float
             network's, nats; for any other network the mean share of noise in its outputs' channels.
-        threads: of inference; default: all cores.
+        threads: of inference; None or 0: all cores.
         progress: show a bar on stderr.
 
     Returns:
@@ -71,34 +73,29 @@ def quantize_dynamic(
         InvalidArgument: an argument that is not allowed, a name in `keep` that no layer has, a network with nothing to
             quantize. Unsupported: an opset below 13.
     """
-    for name, limit in (("max_kl", max_kl), ("max_noise", max_noise)):
-        if not limit > 0:
-            raise InvalidArgument(f"{name}: expected a number above 0, got {limit!r}")
-    dynamic = _Dynamic(load(model), per_channel, keep)
-    if images is None:
+    limits = number("max_kl", max_kl, above=0), number("max_noise", max_noise, above=0)
+    count("images", images)
+    flag("progress", progress)
+    used = threads_of(threads)
+    loaded = load(model)
+    dynamic = _Dynamic(loaded, flag("per_channel", per_channel), keep)
+    if calibration is None:
         return dynamic.unmeasured()
-    return dynamic.measured(_Singly(images), (max_kl, max_noise), threads, progress)
+    few = _Singly(calibration_of(calibration, loaded, images))
+    return dynamic.measured(few, limits, used, progress)
 
 
 class _Singly:
     """Batches of one image: with more, ranges would be those of several."""
 
-    def __init__(self, source: Dataset | ArrayLike) -> None:
-        data = source if isinstance(source, Dataset) else np.asarray(source)
-        if not isinstance(data, Dataset) and (data.ndim < 2 or data.dtype.kind not in "fiu"):
-            raise InvalidArgument(
-                f"images: expected a data set, or real numbers [n, …], got {data.dtype} {list(data.shape)}"
-            )
-        if len(data) == 0:
-            raise InvalidArgument("images: expected at least one, got none")
+    def __init__(self, data: Dataset) -> None:
         self._data = data
 
     def __len__(self) -> int:
         return len(self._data)
 
     def __call__(self) -> Iterator[NDArray[np.float32]]:
-        batches = (x for x, _ in self._data) if isinstance(self._data, Dataset) else (self._data,)
-        for batch in batches:
+        for batch, _ in self._data:
             for x in batch:
                 yield np.asarray(x, np.float32)[np.newaxis]
 
@@ -204,7 +201,11 @@ class _Dynamic:
 
     def _keep(self, names: Collection[str]) -> None:
         known = {self._label(i): i for i in (*self._layers, *self._kept)}
+        if not isinstance(names, Collection):
+            raise InvalidArgument(f"keep: expected names of nodes, got {described(names)}")
         for name in (names,) if isinstance(names, str) else names:
+            if not isinstance(name, str):
+                raise InvalidArgument(f"keep: expected names of nodes, got {described(name)}")
             if name not in known:
                 raise InvalidArgument(f"keep: no layer is called {name!r}{suggestion(name, known)}")
             self._kept.setdefault(known[name], "asked for")

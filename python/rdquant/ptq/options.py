@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..errors import InvalidArgument
+from ..errors import flag, number, one_of, threads_of
 from .grids import KINDS
 from .ranges import METHODS
 
@@ -35,12 +35,11 @@ class Options:
             ("ranges", self.ranges, METHODS),
             ("rounding", self.rounding, ROUNDINGS),
         ):
-            if value not in allowed:
-                raise InvalidArgument(f"{name}: expected one of {allowed}, got {value!r}")
-        if not 50 <= self.percentile <= 100:
-            raise InvalidArgument(f"percentile: expected 50..100, got {self.percentile!r}")
-        if not 0 <= self.equalize <= 1:
-            raise InvalidArgument(f"equalize: expected a strength 0..1, got {self.equalize!r}")
-        for name, limit in (("max_kl", self.max_kl), ("max_noise", self.max_noise)):
-            if not limit > 0:
-                raise InvalidArgument(f"{name}: expected a number above 0, got {limit!r}")
+            one_of(name, value, allowed)
+        for name in ("symmetric", "per_channel", "correct_bias"):
+            flag(name, getattr(self, name))
+        number("percentile", self.percentile, least=50, most=100)
+        number("equalize", self.equalize, least=0, most=1)
+        number("max_kl", self.max_kl, above=0)
+        number("max_noise", self.max_noise, above=0)
+        object.__setattr__(self, "threads", threads_of(self.threads) or None)

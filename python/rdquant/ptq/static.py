@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Collection, Iterator
 from typing import Any
 
 import numpy as np
-import onnx
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 from tqdm import tqdm
 
-from ..data import Dataset
-from ..errors import InvalidArgument
-from ..graph import Model, load
+from ..data import Data, Dataset, open_dataset
+from ..errors import InvalidArgument, count, flag
+from ..graph import AnyModel, Model, load
 from .balance import EVERYWHERE, Balanced, balanced
 from .choice import choose_grid, pays
 from .curves import curve_of
@@ -31,9 +29,8 @@ from .placement import Placement, place
 from .report import LayerReport, QuantizedModel, Report, StepReport
 from .rounds import Rounding
 
-__all__ = ["quantize_static"]
+__all__ = ["calibration_of", "quantize_static"]
 
-_BATCH = 32
 _MEASURED = 128, 1 << 27  # images that steps are measured on, and bytes of their outputs, at most
 _RANKED = 16, 1 << 25  # the same, that each layer alone is measured on
 _FITTED = 128  # images that weights are rounded by, at most
@@ -42,9 +39,10 @@ Levels = dict[str, LayerLevels]
 
 
 def quantize_static(
-    model: str | os.PathLike[str] | bytes | onnx.ModelProto | Model,
-    calibration: Dataset | ArrayLike,
+    model: AnyModel,
+    calibration: Data,
     *,
+    images: int = 128,
     activations: str = "u8",
     symmetric: bool = False,
     per_channel: bool = True,
@@ -65,8 +63,9 @@ def quantize_static(
 
     Args:
         model: what `rdquant.load` takes; one input of float32.
-        calibration: images like those the network will see: a data set, whose labels nobody looks at, or an array
-            [n, …] ready for the network. 100 to 300 do. They are streamed: memory does not depend on their number.
+        calibration: images like those the network will see: what `rdquant.data.open_dataset` takes; nobody looks at their
+            labels. 100 to 300 do. They are streamed: memory does not depend on their number.
+        images: how many of them are used at most, spread over the classes.
         activations: "u8" (0 … 255) or "s8" (−128 … 127) levels, one scale for each value.
         symmetric: the middle level stands for 0.
         per_channel: weights (levels −127 … 127, zero in the middle) have a scale for each output; else one.
@@ -86,7 +85,7 @@ def quantize_static(
             it says of boxes (see `rdquant.ptq.Damage`); for any other network the mean share of noise in its outputs'
             channels (0.012: 19 dB). Where it is more, the layers that alone do most damage stay in float, until it is
             not.
-        threads: of inference; default: all cores.
+        threads: of inference; None or 0: all cores.
         progress: show bars on stderr.
 
     Returns:
@@ -103,28 +102,29 @@ def quantize_static(
         per_channel,
         ranges,
         percentile,
-        float(equalize),
+        equalize,
         rounding,
         correct_bias,
         max_kl,
         max_noise,
         threads,
     )
-    images = _Images(calibration)
-    return _Static(load(model), images, options, progress).run()
+    count("images", images)
+    flag("progress", progress)
+    loaded = load(model)
+    return _Static(loaded, _Images(calibration_of(calibration, loaded, images)), options, progress).run()
+
+
+def calibration_of(data: Data, model: Model, images: int) -> Dataset:
+    """The images that `calibration` means, at most so many, spread over the classes."""
+    found = open_dataset(data, model=model, labelled=False, name="calibration")
+    return found if len(found) <= images else found.calibration(int(images))
 
 
 class _Images:
     """Batches of calibration images, the same ones each time; of the first `count` only where that is given."""
 
-    def __init__(self, source: Dataset | ArrayLike, count: int | None = None) -> None:
-        data = source if isinstance(source, Dataset) else np.asarray(source)
-        if not isinstance(data, Dataset) and (data.ndim < 2 or data.dtype.kind not in "fiu"):
-            raise InvalidArgument(
-                f"calibration: expected a data set, or real numbers [n, …], got {data.dtype} {list(data.shape)}"
-            )
-        if len(data) == 0:
-            raise InvalidArgument("calibration: expected at least one image, got none")
+    def __init__(self, data: Dataset, count: int | None = None) -> None:
         self._data = data
         self.count = min(len(data), count or len(data))
 
@@ -144,17 +144,11 @@ class _Images:
         )
 
     def _chosen(self, chosen: NDArray[np.int64]) -> _Images:
-        if isinstance(self._data, Dataset):
-            return _Images(self._data.take(chosen))
-        return _Images(self._data[chosen])
+        return _Images(self._data.take(chosen))
 
     def __call__(self) -> Iterator[NDArray[np.float32]]:
-        if isinstance(self._data, Dataset):
-            whole = self._data if self.count == len(self._data) else self._data.take(np.arange(self.count))
-            yield from (x for x, _ in whole)
-        else:
-            for start in range(0, self.count, _BATCH):
-                yield self._data[start : min(start + _BATCH, self.count)].astype(np.float32, copy=False)
+        whole = self._data if self.count == len(self._data) else self._data.head(self.count)
+        yield from (x for x, _ in whole)
 
 
 class _Static:

@@ -12,12 +12,13 @@ from numpy.typing import ArrayLike, NDArray
 
 from .._arrays import as_float32, as_levels
 from .._core import quant as _core
-from ..errors import InvalidArgument
+from ..errors import InvalidArgument, count, described, flag, threads_of
 
 __all__ = [
     "PerChannel",
     "Quantizer",
     "Range",
+    "axis_of",
     "channels_of",
     "check_bits",
     "per_channel",
@@ -63,7 +64,7 @@ class Quantizer(ABC):
         x: ArrayLike,
         clip: bool | None = None,
         out: NDArray[np.int32] | None = None,
-        threads: int = 1,
+        threads: int | None = 1,
     ) -> NDArray[np.int32]:
         """Levels of `x`.
 
@@ -73,7 +74,7 @@ class Quantizer(ABC):
                 default. Without clipping levels beyond 2^bits are kept, as in the thesis (SqueezeNet has weights
                 outside ±1).
             out: int32 array of the shape of x to write to; a new one by default.
-            threads: up to this many threads; 0: all cores.
+            threads: up to this many threads; None or 0: all cores.
 
         Returns:
             int32 array of the shape of x. What a level means is stated at each class.
@@ -82,25 +83,21 @@ class Quantizer(ABC):
             InvalidArgument: a NaN or infinite weight, a level beyond int32, or `clip` without a range.
         """
         array = as_float32(x, "x")
-        levels = np.empty(array.shape, np.int32) if out is None else out
-        if levels.shape != array.shape:
-            raise InvalidArgument(f"out: expected shape {array.shape}, got {levels.shape}")
-        quantizers = self.core(self.clips if clip is None else clip)
-        _core.quantize(
-            quantizers, self.inner(array.shape, len(quantizers)), array, levels, threads, out is not None
-        )
+        levels = _room(out, array.shape, np.dtype(np.int32))
+        quantizers = self.core(self.clips if clip is None else flag("clip", clip))
+        inner = self.inner(array.shape, len(quantizers))
+        _core.quantize(quantizers, inner, array, levels, threads_of(threads), out is not None)
         return levels
 
     def dequantize(
-        self, levels: ArrayLike, out: NDArray[np.float32] | None = None, threads: int = 1
+        self, levels: ArrayLike, out: NDArray[np.float32] | None = None, threads: int | None = 1
     ) -> NDArray[np.float32]:
         """Weights that `levels` stand for: float32 array of their shape. Raises InvalidArgument for impossible levels."""
         array = as_levels(levels)
-        values = np.empty(array.shape, np.float32) if out is None else out
-        if values.shape != array.shape:
-            raise InvalidArgument(f"out: expected shape {array.shape}, got {values.shape}")
+        values = _room(out, array.shape, np.dtype(np.float32))
         quantizers = self.core(False)
-        _core.dequantize(quantizers, self.inner(array.shape, len(quantizers)), array, values, threads)
+        inner = self.inner(array.shape, len(quantizers))
+        _core.dequantize(quantizers, inner, array, values, threads_of(threads))
         return values
 
     def inner(self, shape: tuple[int, ...], channels: int) -> int:
@@ -115,16 +112,32 @@ class Quantizer(ABC):
         return math.prod(shape[axis % len(shape) + 1 :])
 
 
+def _room(out: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
+    """The array to write to, a new one for None; InvalidArgument for one that does not fit."""
+    if out is None:
+        return np.empty(shape, dtype)
+    if not isinstance(out, np.ndarray) or out.shape != shape or out.dtype != dtype:
+        raise InvalidArgument(f"out: expected shape {shape}, {dtype}, got {described(out)}")
+    if not (out.flags.c_contiguous and out.flags.writeable):
+        raise InvalidArgument("out: expected a C-contiguous array that can be written to")
+    return out
+
+
+def axis_of(axis: object) -> int | None:
+    """`axis` as an integer, or None; InvalidArgument for anything else."""
+    return None if axis is None else count("axis", axis, -(1 << 30), 1 << 30)
+
+
 def per_channel(value: ArrayLike, what: str) -> PerChannel:
     """A positive finite number, or a tuple of such."""
     try:
         array = np.asarray(value, np.float64)
     except (TypeError, ValueError):
         raise InvalidArgument(
-            f"{what}: expected a positive number, or one a channel, got {value!r}"
+            f"{what}: expected a positive number, or one a channel, got {described(value)}"
         ) from None
     if array.ndim > 1 or array.size == 0 or not np.all(np.isfinite(array) & (array > 0)):
-        raise InvalidArgument(f"{what}: expected a positive number, or one a channel, got {value!r}")
+        raise InvalidArgument(f"{what}: expected a positive number, or one a channel, got {described(value)}")
     return float(array) if array.ndim == 0 else tuple(array.tolist())
 
 
@@ -143,7 +156,10 @@ def range_of(range: Range, x: ArrayLike | None, axis: int | None) -> PerChannel:
     if x is None:
         raise InvalidArgument("range='max' needs the weights: from_levels(..., range='max', x=weights)")
     magnitudes = np.abs(as_float32(x, "x"))
+    axis = axis_of(axis)
     if axis is not None:
+        if not -magnitudes.ndim <= axis < magnitudes.ndim:
+            raise InvalidArgument(f"axis: an array of shape {magnitudes.shape} has no axis {axis}")
         magnitudes = np.moveaxis(magnitudes, axis, 0).reshape(magnitudes.shape[axis], -1)
     peak = magnitudes.max(axis=None if axis is None else -1, initial=0.0)
     if not np.all(np.isfinite(peak)):
@@ -153,8 +169,8 @@ def range_of(range: Range, x: ArrayLike | None, axis: int | None) -> PerChannel:
 
 def check_bits(bits: int, most: int = 31) -> int:
     whole = isinstance(bits, (int, float, np.integer, np.floating)) and not isinstance(bits, bool)
-    if not whole or int(bits) != bits or not 1 <= bits <= most:
-        raise InvalidArgument(f"bits: expected a whole number from 1 to {most}, got {bits!r}")
+    if not whole or not 1 <= bits <= most or int(bits) != bits:
+        raise InvalidArgument(f"bits: expected a whole number from 1 to {most}, got {described(bits)}")
     return int(bits)
 
 

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 
 from .._arrays import as_float32
 from .._core import quant as _core
-from ..errors import InvalidArgument
+from ..errors import InvalidArgument, described
 from .base import Quantizer, check_bits
 
 __all__ = ["Codebook"]
@@ -31,8 +31,10 @@ class Codebook(Quantizer):
     def __post_init__(self) -> None:
         try:
             values = np.asarray(tuple(self.levels), np.float32)
-        except (TypeError, ValueError):
-            raise InvalidArgument(f"levels: expected a list of numbers, got {self.levels!r}") from None
+        except (TypeError, ValueError, OverflowError):
+            raise InvalidArgument(
+                f"levels: expected a list of numbers, got {described(self.levels)}"
+            ) from None
         if values.ndim != 1:
             raise InvalidArgument(f"levels: expected a list of numbers, got an array of shape {values.shape}")
         object.__setattr__(self, "levels", tuple(values.tolist()))

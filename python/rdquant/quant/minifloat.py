@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 
 from .._arrays import as_float32
 from .._core import quant as _core
-from ..errors import InvalidArgument
+from ..errors import InvalidArgument, count, flag
 from .base import Quantizer, per_channel
 
 __all__ = ["MINIFLOATS", "Minifloat"]
@@ -44,6 +44,11 @@ class Minifloat(Quantizer):
     ieee: bool = False
 
     def __post_init__(self) -> None:
+        for name, most in (("exponent", 8), ("mantissa", 22), ("bits", 31)):
+            object.__setattr__(self, name, count(name, getattr(self, name), 0, most))
+        if self.bias is not None:
+            object.__setattr__(self, "bias", count("bias", self.bias, -(1 << 30), 1 << 30))
+        flag("ieee", self.ieee)
         if self.bits != 1 + self.exponent + self.mantissa:
             raise InvalidArgument(
                 f"bits: a minifloat has 1 + exponent + mantissa = {1 + self.exponent + self.mantissa}, got {self.bits}"
@@ -81,12 +86,14 @@ class Minifloat(Quantizer):
     @classmethod
     def fitted(cls, x: ArrayLike, exponent: int, mantissa: int) -> Minifloat:
         """The format with the bias that has the least squared error on `x`. Raises InvalidArgument for empty x."""
+        exponent, mantissa = count("exponent", exponent, 0, 8), count("mantissa", mantissa, 0, 22)
         bias = _core.best_bias(as_float32(x, "x"), exponent, mantissa)
         return cls(1 + exponent + mantissa, exponent, mantissa, bias)
 
     @classmethod
     def from_levels(cls, bits: int, exponent: int, range: float = 1.0) -> Minifloat:
         """The format of `bits` bits in all with the given exponent bits, biased so that `range` lies in its topmost binade."""
+        bits, exponent = count("bits", bits, 1, 31), count("exponent", exponent, 0, 8)
         limit = per_channel(range, "range")
         if isinstance(limit, tuple):
             raise InvalidArgument("range: a minifloat takes one number")

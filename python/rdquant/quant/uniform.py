@@ -11,10 +11,28 @@ from typing import Any, ClassVar
 from numpy.typing import ArrayLike
 
 from .._core import quant as _core
-from ..errors import InvalidArgument
-from .base import PerChannel, Quantizer, Range, channels_of, check_bits, per_channel, range_of, step_of
+from ..errors import InvalidArgument, flag, number
+from .base import (
+    PerChannel,
+    Quantizer,
+    Range,
+    axis_of,
+    channels_of,
+    check_bits,
+    per_channel,
+    range_of,
+    step_of,
+)
 
 __all__ = ["Deadzone", "Midrise", "Midtread", "MuLaw"]
+
+
+def _check_shared(quantizer: Any) -> None:
+    """axis, clip and range of a quantizer; the range stays as it is where it is a number or one a channel."""
+    axis_of(quantizer.axis)
+    flag("clip", quantizer.clip)
+    if quantizer.range is not None:
+        object.__setattr__(quantizer, "range", per_channel(quantizer.range, "range"))
 
 
 @dataclass(frozen=True)
@@ -34,6 +52,9 @@ class _Uniform(Quantizer):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "step", per_channel(self.step, "step"))
+        _check_shared(self)
+        if self.bits is not None:
+            check_bits(self.bits)
         if isinstance(self.step, tuple) and self.axis is None:
             raise InvalidArgument("step: one a channel needs axis=")
         self.core(False)  # checks the parameters
@@ -152,7 +173,7 @@ class Deadzone(_Uniform):
 
     @property
     def _delta(self) -> float:
-        return float(self.delta)
+        return number("delta", self.delta)
 
     @property
     def label(self) -> str:
@@ -192,6 +213,8 @@ class MuLaw(Quantizer):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "range", per_channel(self.range, "range"))
+        _check_shared(self)
+        number("mu", self.mu, above=0)
         if isinstance(self.range, tuple) and self.axis is None:
             raise InvalidArgument("range: one a channel needs axis=")
         object.__setattr__(self, "bits", check_bits(self.bits))

@@ -9,7 +9,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from .._files import replacing
-from ..errors import InvalidArgument
+from ..errors import InvalidArgument, number
 from . import plots, tables
 from .confidences import plot_confidences
 from .page import headline, page
@@ -18,16 +18,16 @@ from .rows import KEPT, StudyLike, View, arrange
 __all__ = ["best_rows", "plot_confidences", "plot_curves", "summary", "write_report"]
 
 
-def write_report(study: StudyLike, folder: str | os.PathLike[str], tolerance: float | None = None) -> Path:
+def write_report(study: StudyLike, folder: str | os.PathLike[str], max_loss: float | None = None) -> Path:
     """Write `report.html` into `folder`, beside it every plot as PNG and SVG, every table as CSV and Parquet.
 
     `study` is a `Study` or anything with its `info`, `to_pandas`, `best`, `fits`, `histograms` and `tensors`.
-    `tolerance` is the loss allowed in every metric, a fraction (0.008 is 0.8 percentage points); by default
+    `max_loss` is the loss allowed in every metric, in percentage points; by default
     the study's own, else 0.008. Pieces that the study lacks are named in the page. Returns its path.
 
     Every file is written whole or not at all. Raises RdquantError, naming the file, where one cannot be.
     """
-    view = _view(study, tolerance)
+    view = _view(study, max_loss)
     target = Path(folder)
     target.mkdir(parents=True, exist_ok=True)
     stems = tables.save(view, target)
@@ -43,22 +43,22 @@ def write_report(study: StudyLike, folder: str | os.PathLike[str], tolerance: fl
     return path
 
 
-def summary(study: StudyLike, tolerance: float | None = None) -> dict[str, Any]:
-    """The study's answer: headline, model, data, tolerance (fraction), notes and best (DataFrame)."""
-    view = _view(study, tolerance)
+def summary(study: StudyLike, max_loss: float | None = None) -> dict[str, Any]:
+    """The study's answer: headline, model, data, max_loss (points), notes and best (DataFrame)."""
+    view = _view(study, max_loss)
     return {
         "headline": headline(view),
         "model": view.info.get("model"),
         "data": view.info.get("data"),
-        "tolerance": view.tolerance,
+        "max_loss": view.max_loss,
         "notes": view.notes,
         "best": view.best.assign(bits=view.best["bits"].astype("Int64")) if len(view.best) else view.best,
     }
 
 
-def best_rows(study: StudyLike, tolerance: float | None = None) -> tuple[list[str], list[list[str]]]:
+def best_rows(study: StudyLike, max_loss: float | None = None) -> tuple[list[str], list[list[str]]]:
     """The table of best choices as text, for a terminal: head and rows."""
-    view = _view(study, tolerance)
+    view = _view(study, max_loss)
     head, rows = tables.best_cells(view)
     return head, [[text for text, _ in row] for row in rows]
 
@@ -76,10 +76,10 @@ def plot_curves(study: StudyLike, metric: str = "top1") -> Figure:
     raise InvalidArgument(f"metric: no points with {metric!r} in this study; it has {names}")
 
 
-def _view(study: StudyLike, tolerance: float | None) -> View:
-    if tolerance is None:
-        tolerance = float((study.info.get("options") or {}).get("tolerance", 0.008))
-    return arrange(study, tolerance)
+def _view(study: StudyLike, max_loss: float | None) -> View:
+    if max_loss is None:
+        max_loss = (study.info.get("options") or {}).get("max_loss", 0.8)
+    return arrange(study, number("max_loss", max_loss, least=0, most=100))
 
 
 def _curve_drawings(view: View) -> list[plots.Drawing]:

@@ -65,7 +65,7 @@ class StudyLike(Protocol):
     def to_pandas(self) -> pd.DataFrame:
         """One row per point, metrics as columns."""
 
-    def best(self, tolerance: float = 0.008) -> pd.DataFrame:
+    def best(self, max_loss: float | None = None) -> pd.DataFrame:
         """Per quantizer the point of least entropy within the tolerance, the overall best first."""
 
     def fits(self) -> pd.DataFrame:
@@ -110,7 +110,7 @@ class View:
     """Everything the report shows of one study. Frames are empty where the study has no such rows."""
 
     info: Mapping[str, Any]
-    tolerance: float  # fraction of the metric, 0.008 is 0.8 percentage points
+    max_loss: float  # percentage points
     points: pd.DataFrame
     reference: dict[str, Any] | None  # the float model's point
     metrics: list[Metric]
@@ -120,6 +120,11 @@ class View:
     histograms: Mapping[str, tuple[float, float, Any]]
     tensors: pd.DataFrame
     notes: list[str] = field(default_factory=list)
+
+    @property
+    def tolerance(self) -> float:
+        """`max_loss` as a fraction of the metric."""
+        return self.max_loss / 100
 
     def spreads(self, tensor: str) -> bool:
         """Whether the histogram of `tensor` ("" is the whole model) has a width and counts to draw."""
@@ -156,19 +161,19 @@ def loss_text(loss: float) -> str:
     return f"{'loses' if loss > 0 else 'gains'} {points} points"
 
 
-def arrange(study: StudyLike, tolerance: float) -> View:
+def arrange(study: StudyLike, max_loss: float) -> View:
     """Read `study` once and put its rows in the report's order."""
     points = _plain_bits(study.to_pandas())
     is_float = points["family"] == "float" if len(points) else pd.Series(dtype=bool)
     done = points[is_float & (points["state"] == "done")] if len(points) else points
     reference = dict(done.iloc[0]) if len(done) else None
-    best = _plain_bits(study.best(tolerance)) if reference is not None else pd.DataFrame()
+    best = _plain_bits(study.best(max_loss)) if reference is not None else pd.DataFrame()
     fits = study.fits()
     if len(fits):
         fits = fits.assign(parameters=pd.Series([_parameters(v) for v in fits["parameters"]], fits.index))
     view = View(
         info=study.info,
-        tolerance=tolerance,
+        max_loss=max_loss,
         points=points,
         reference=reference,
         metrics=_metrics(points),

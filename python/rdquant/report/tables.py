@@ -31,7 +31,7 @@ Cell = tuple[str, Any]  # text to show, value to sort by
 FLOAT_NOTE = (
     "H of float32 is the entropy of its distinct values (thesis section 3), which need a table of their own: it "
     "has no CR. CR = 32/H, the size against weights of 32 bits. Real bits: the weights' part of a compressed file, "
-    "profile fast."
+    "effort fast."
 )
 _PLACES = ("1st", "2nd", "3rd")
 

@@ -11,13 +11,21 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..errors import BackendUnavailable, InvalidArgument, RdquantError, Unsupported
+from ..errors import (
+    BackendUnavailable,
+    InvalidArgument,
+    RdquantError,
+    Unsupported,
+    count,
+    described,
+    threads_of,
+)
 from ..graph import QuickModel, TensorInfo, read_quickly
 from .engine import EngineSession, engine_backends
 from .feeds import check_shape, fed, noise, slices
 
 if TYPE_CHECKING:
-    from ..graph import Model
+    from ..graph import AnyModel, Model
     from .onnxruntime import OnnxRuntimeSession
 
 __all__ = ["BACKENDS", "Session"]
@@ -33,6 +41,8 @@ def _chosen(backend: str) -> str:
     source, name = "backend", backend
     if backend == "auto" and os.environ.get("RDQUANT_BACKEND"):
         source, name = "RDQUANT_BACKEND =", os.environ["RDQUANT_BACKEND"]
+    if not isinstance(name, str):
+        raise InvalidArgument(f"backend: expected one of {', '.join(BACKENDS)}, got {described(name)}")
     if name not in BACKENDS:
         raise BackendUnavailable(
             f"{source} {name!r} is unknown; allowed are {', '.join(map(repr, BACKENDS))}"
@@ -48,7 +58,7 @@ class Session:
     """A model made ready to run; `run` may be called from several threads at once.
 
     model: a `Model` or what `rdquant.load` takes. backend: one of `BACKENDS`; "auto" reads the environment
-    variable RDQUANT_BACKEND first. threads: threads within one run, all cores by default. batch: rows that
+    variable RDQUANT_BACKEND first. threads: threads within one run; None or 0: all cores. batch: rows that
     `plan` and `profile` make up where the model leaves the batch open. memory_limit: bytes that activations
     and packed weights of one plan may take; by default the machine's memory. ONNX Runtime has
     no limit.
@@ -72,20 +82,17 @@ class Session:
 
     def __init__(
         self,
-        model: Model | str | os.PathLike[str],
+        model: AnyModel,
         backend: str = "auto",
         threads: int | None = None,
         batch: int = 1,
         memory_limit: int | None = None,
     ) -> None:
-        for name, value in (("threads", threads), ("batch", batch), ("memory_limit", memory_limit)):
-            if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
-                raise InvalidArgument(f"{name}: expected an integer ≥ 1, got {value!r}")
-        memory_limit = min(memory_limit or 0, sys.maxsize)
+        limit = 0 if memory_limit is None else count("memory_limit", memory_limit)
+        self._limit = min(limit, sys.maxsize)
+        self._threads = threads_of(threads)
+        self._batch = count("batch", batch)
         self._wanted = _chosen(backend)
-        self._threads = threads or 0
-        self._batch = batch
-        self._limit = memory_limit
         self._model, self._inner = self._opened(model)
         self._quick = isinstance(self._model, QuickModel)
 
@@ -95,6 +102,11 @@ class Session:
         if isinstance(self._model, QuickModel):
             self._model = self._model.full()
         return self._model
+
+    @property
+    def name(self) -> str:
+        """Name of the model."""
+        return self._model.name
 
     @property
     def backend(self) -> str:
@@ -166,8 +178,7 @@ class Session:
         (microseconds), share (of the sum of means, a fraction); from our engine also kernel, supplier,
         layout, macs and bytes as `plan`.
         """
-        if isinstance(runs, bool) or not isinstance(runs, int) or runs < 1:
-            raise InvalidArgument(f"runs: expected an integer ≥ 1, got {runs!r}")
+        runs = count("runs", runs)
         arrays = self._arrays(feeds)
         self._run(arrays)  # makes plans, and falls back if it must
         return self._inner.profile(arrays, runs)

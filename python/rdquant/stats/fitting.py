@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .._core import stats as _core
-from ..errors import InvalidArgument
-from .histograms import Histogram, Moments, named_values, number_of_bins, range_of
+from ..errors import InvalidArgument, count, one_of, threads_of
+from .histograms import Histogram, Moments, interval_of, named_values, number_of_bins, range_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -166,13 +166,12 @@ class FitTable:
 
 
 def _choose(names: str | Iterable[str] | None, known: Sequence[str], what: str) -> list[str]:
-    chosen = list(known) if names is None else [names] if isinstance(names, str) else list(names)
-    for name in chosen:
-        if name not in known:
-            raise InvalidArgument(f"{what} {name!r}: expected one of {', '.join(known)}")
-    if not chosen:
-        raise InvalidArgument(f"{what}: expected at least one of {', '.join(known)}")
-    return chosen
+    if names is None:
+        return list(known)
+    several = list(names) if isinstance(names, Iterable) and not isinstance(names, str) else [names]
+    if not several:
+        raise InvalidArgument(f"{what}: expected at least one of {', '.join(known)}, got none")
+    return [one_of(what, name, known) for name in several]
 
 
 def fit(
@@ -182,11 +181,12 @@ def fit(
     bins: int | str = 100,
     range: tuple[float, float] | None = None,
     per: str = "model",
-    threads: int = 1,
+    threads: int | None = 1,
 ) -> FitTable:
     """Fits families of densities to weights and ranks them.
 
-    values: array of real numbers, mapping of named tensors, or a model (`.weights()`). Tensors without values
+    values: array of real numbers, mapping of named tensors, or a model: a `Model`, or what `rdquant.load`
+        takes. Tensors without values
         are passed over; no values at all, NaN and infinity raise InvalidArgument (as does every argument
         outside what is said here), naming tensor and flat index.
     families: names out of `FAMILIES`, default all twelve.
@@ -197,7 +197,7 @@ def fit(
         "sse"         least sum of (q - y)² over the bins, as in the thesis' ranking; ranked by it
     bins, range: the named histogram, by default 100 bins over the values' own range; see `Histogram.of`.
     per: "model" fits all tensors together (tensor ""); "tensor" fits each tensor beside that.
-    threads: for reading the values; 0 takes all cores.
+    threads: for reading the values; None or 0: all cores.
 
     y is the histogram's density (of the values inside its range), q the family's density at the bins'
     centres (a spike's probability / width is added in the bin of 0), and
@@ -221,10 +221,14 @@ def fit(
 
     Time is linear in the number of values, memory constant beside them.
     """
-    chosen = _choose(families, FAMILIES, "family")
+    chosen = _choose(families, FAMILIES, "families")
     criteria = _choose(criterion, CRITERIA, "criterion")
-    if per not in ("model", "tensor"):
-        raise InvalidArgument(f"per = {per!r}: expected 'model' or 'tensor'")
+    one_of("per", per, ("model", "tensor"))
+    used = threads_of(threads)
+    if range is not None:
+        range = interval_of(range)
+    if not isinstance(bins, str):
+        bins = count("bins", bins, 1, 1 << 24)
     named = named_values(values)
     groups = {"": named}
     if per == "tensor":
@@ -237,9 +241,9 @@ def fit(
     for tensor, group in groups.items():
         number = bins
         if isinstance(bins, str):
-            m = _core.moments(group, threads)
+            m = _core.moments(group, used)
             number = number_of_bins(bins, group, m, range_of(m) if range is None else range) if m.count else 1
-        result = _core.fit(group, chosen, criteria, int(number), range, threads)
+        result = _core.fit(group, chosen, criteria, int(number), range, used)
         histograms[tensor] = Histogram._wrap(result["histogram"])
         found[tensor] = result["moments"]
         for c in criteria:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .._arrays import as_floats
+from .._arrays import as_floats, tensors_of
 from .._core import stats as _core
-from ..errors import InvalidArgument
+from ..errors import InvalidArgument, count, described, number, threads_of
 
 Moments = _core.Moments
 """count, zeros, min, max, mean, variance (of the population), std, skewness, kurtosis (excess), mean_abs.
@@ -22,21 +21,21 @@ kurtosis of equal values are 0."""
 
 def named_values(values: Any) -> list[tuple[str, Any]]:
     """(what to call it in a message, C-contiguous array) for an array, a mapping of tensors or a model."""
-    if callable(getattr(values, "weights", None)):
-        values = values.weights()
-    if isinstance(values, Mapping):
-        return [(f"tensor '{name}'", as_floats(t, f"tensor '{name}'")) for name, t in values.items()]
-    return [("values", as_floats(values))]
+    tensors = tensors_of(values)
+    if isinstance(values, np.ndarray) or list(tensors) == ["values"]:
+        return [("values", as_floats(tensors["values"]))]
+    return [(f"tensor '{name}'", as_floats(t, f"tensor '{name}'")) for name, t in tensors.items()]
 
 
-def moments(values: Any, threads: int = 1) -> Moments:
+def moments(values: Any, threads: int | None = 1) -> Moments:
     """Moments of an array, or of all tensors of a mapping or model together, in one pass.
 
-    values: float32 or float64 of any shape (other real dtypes become float32), or a mapping or model of such.
-    threads: 0 takes all cores; the result does not depend on it.
+    values: float32 or float64 of any shape (other real dtypes become float32), a mapping of such, or a model: a
+        `Model`, or what `rdquant.load` takes.
+    threads: up to this many threads; None or 0: all cores; the result does not depend on it.
     Raises InvalidArgument for NaN and infinity, naming tensor and flat index.
     """
-    return _core.moments(named_values(values), threads)
+    return _core.moments(named_values(values), threads_of(threads))
 
 
 class Histogram:
@@ -49,24 +48,30 @@ class Histogram:
     """
 
     def __init__(self, low: float, high: float, bins: int = 100) -> None:
-        self._core = _core.Histogram(low, high, bins)
+        self._core = _core.Histogram(
+            number("low", low), number("high", high), count("bins", bins, 1, 1 << 24)
+        )
 
     @classmethod
     def of(
-        cls, values: Any, bins: int | str = 100, range: tuple[float, float] | None = None, threads: int = 1
+        cls,
+        values: Any,
+        bins: int | str = 100,
+        range: tuple[float, float] | None = None,
+        threads: int | None = 1,
     ) -> Histogram:
         """Histogram of values over `range`, by default their own (of equal values: half a unit either side).
 
         bins: a number, or a rule of NumPy's: "sqrt", "sturges", "rice", "scott", "fd" (at most 65536 bins).
         values: as for `moments`; NaN, infinity and no values at all raise InvalidArgument.
         """
-        named = named_values(values)
-        m = _core.moments(named, threads)
+        named, used = named_values(values), threads_of(threads)
+        m = _core.moments(named, used)
         if m.count == 0:
-            raise InvalidArgument("histogram: no values; expected at least one")
-        low, high = range_of(m) if range is None else range
+            raise InvalidArgument("values: expected at least one, got none")
+        low, high = range_of(m) if range is None else interval_of(range)
         result = cls(low, high, number_of_bins(bins, named, m, (low, high)))
-        result._core.add(named, threads)
+        result._core.add(named, used)
         return result
 
     @classmethod
@@ -75,13 +80,15 @@ class Histogram:
         result._core = core
         return result
 
-    def add(self, values: Any, threads: int = 1) -> Histogram:
+    def add(self, values: Any, threads: int | None = 1) -> Histogram:
         """Counts more values, returns itself; NaN and infinity raise InvalidArgument and add nothing."""
-        self._core.add(named_values(values), threads)
+        self._core.add(named_values(values), threads_of(threads))
         return self
 
     def merge(self, other: Histogram) -> Histogram:
         """Adds the counts of one with the same range and bins (else InvalidArgument), returns itself."""
+        if not isinstance(other, Histogram):
+            raise InvalidArgument(f"other: expected a Histogram, got {described(other)}")
         self._core.merge(other._core)
         return self
 
@@ -134,11 +141,21 @@ def range_of(m: Moments) -> tuple[float, float]:
     return (m.min, m.max) if m.min < m.max else (m.min - 0.5, m.max + 0.5)
 
 
+def interval_of(range: Any) -> tuple[float, float]:
+    """(low, high), two finite numbers, the lower first; InvalidArgument for anything else."""
+    if not isinstance(range, (tuple, list, np.ndarray)) or len(range) != 2:
+        raise InvalidArgument(f"range: expected (low, high), got {described(range)}")
+    low, high = number("range", range[0]), number("range", range[1])
+    if low >= high:
+        raise InvalidArgument(f"range: expected (low, high), the lower first, got {described(range)}")
+    return low, high
+
+
 def number_of_bins(
     bins: int | str, named: list[tuple[str, Any]], m: Moments, range: tuple[float, float]
 ) -> int:
     if not isinstance(bins, str):
-        return int(bins)
+        return count("bins", bins, 1, 1 << 24)
     n, width = m.count, range[1] - range[0]
     if bins == "fd":
         fine = _core.Histogram(m.min, m.max, 65536) if m.min < m.max else None
@@ -155,6 +172,6 @@ def number_of_bins(
             "scott": (24 * math.sqrt(math.pi) / n) ** (1 / 3) * m.std,
         }
         if bins not in widths:
-            raise InvalidArgument(f"bins = {bins!r}: expected a number or one of fd, {', '.join(widths)}")
+            raise InvalidArgument(f"bins: expected a number or one of fd, {', '.join(widths)}, got {bins!r}")
         bin_width = widths[bins]
     return min(65536, max(1, math.ceil(width / bin_width))) if bin_width > 0 else 1

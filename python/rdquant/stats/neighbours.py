@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .._arrays import as_floats
+from .._arrays import as_floats, tensors_of
 from .._core import stats as _core
-from ..errors import InvalidArgument
+from ..errors import InvalidArgument, count, flag
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -20,10 +19,12 @@ _PAIRS_PER_CELL = 10  # of the joint histogram: with fewer the corrected mutual 
 
 
 def _lines(tensor: NDArray[Any], axis: int | None) -> tuple[int, int, int]:
+    if axis is not None:
+        axis = count("axis", axis, -(1 << 30), 1 << 30)
     if axis is None:
         return 1, tensor.size, 1
     if not -tensor.ndim <= axis < tensor.ndim:
-        raise InvalidArgument(f"axis = {axis}: the tensor has {tensor.ndim} axes")
+        raise InvalidArgument(f"axis: a tensor of shape {tensor.shape} has no axis {axis}")
     axis %= tensor.ndim
     return math.prod(tensor.shape[:axis]), tensor.shape[axis], math.prod(tensor.shape[axis + 1 :])
 
@@ -44,8 +45,8 @@ def autocovariance(
     lines = _lines(array, axis)
     if lags is None:
         lags = max(0, min(lines[1] - 1, 64))
-    if lags < 0:
-        raise InvalidArgument(f"lags = {lags}: expected 0 or more, fewer than the axis is long ({lines[1]})")
+    lags = count("lags", lags, 0, max(0, lines[1] - 1))
+    flag("normalised", normalised)
     result = _core.autocovariance(array, lines, lags)
     if normalised:
         return result / result[0] if result[0] > 0 else np.zeros_like(result)
@@ -63,6 +64,7 @@ def mutual_information(
     Raises InvalidArgument where the axis does not exist or has fewer than 2 values, and for NaN and infinity.
     """
     array = as_floats(tensor, "tensor")
+    bins, corrected = count("bins", bins, 2, 1024), flag("corrected", corrected)
     bits, plain, _, _ = _core.mutual_information(array, _lines(array, axis), bins)
     return bits if corrected else plain
 
@@ -80,9 +82,8 @@ def dependence(weights: Any, bins: int = 16) -> pd.DataFrame:
     """
     import pandas as pd
 
-    if callable(getattr(weights, "weights", None)):
-        weights = weights.weights()
-    tensors = weights if isinstance(weights, Mapping) else {"values": weights}
+    tensors = tensors_of(weights, "weights")
+    bins = count("bins", bins, 2, 1024)
     rows = []
     for name, values in tensors.items():
         array = as_floats(values, f"tensor '{name}'")

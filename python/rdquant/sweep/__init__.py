@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import InvalidArgument
+from ..errors import InvalidArgument, count, flag, number, one_of, path_of, some_of, threads_of
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor
     from pathlib import Path
 
-    from ..data import Dataset
-    from ..graph import Model
+    from ..data import Data, Dataset
+    from ..graph import AnyModel, Model
     from ..quant.spec import QuantizerSpec
     from .point import Context, Outcome, Point, Scope
     from .store import Store
@@ -37,13 +37,13 @@ def __getattr__(name: str) -> Any:
 
 
 def sweep(
-    model: Model | str | os.PathLike[str],
-    data: Dataset | str | os.PathLike[str],
+    model: AnyModel,
+    data: Data,
     quantizers: str | Iterable[Any] = QUANTIZERS,
     bits: int | Iterable[int] = range(2, 17),
     scope: Scope | Sequence[Scope] = "model",
     strategy: Literal["grid", "adaptive"] = "grid",
-    tolerance: float = 0.008,
+    max_loss: float = 0.8,
     metrics: Sequence[str] = ("top1", "top5", "kl"),
     store: str | os.PathLike[str] | None = None,
     executor: Executor | None = None,
@@ -60,8 +60,8 @@ def sweep(
     with the restored weights.
 
     Args:
-        model: a model or what `rdquant.load` takes.
-        data: images with labels: a dataset, or what `rdquant.data.open_dataset` takes.
+        model: what `rdquant.load` takes.
+        data: images with labels: what `rdquant.data.open_dataset` takes.
         quantizers: text ("midtread,deadzone:0.4,minifloat:4/3"), quantizer classes or quantizers, or a list of such.
         bits: i of the thesis, 2^i levels over ±range, 1..24 (codebooks: ..16). Formats and given quantizers take none.
         scope: one step for the "model" (the thesis), for each "tensor", or for each output "channel" of each tensor; or a
@@ -70,8 +70,8 @@ def sweep(
             rate within the tolerance, the same as the full grid would give: it goes up from the smallest entropy and stops
             a point as soon as a sequential test on paired predictions shows that it loses too much. The test errs with a
             probability of about 1e-4 a point; `rdquant.sweep.sequential` states its two arguments and their assumptions.
-        tolerance: greatest loss against the float model in every metric that is a share of images, as a fraction
-            (0.008 = 0.8 points, the rule behind Tables 3.9 and 3.10).
+        max_loss: greatest loss against the float model in every metric that is a share of images, in percentage points
+            (0.8: the rule behind Tables 3.9 and 3.10).
         metrics: names in `rdquant.metrics.METRICS`.
         store: folder of the results file `results.sqlite`, made if missing. A sweep into a folder that has results of the
             same model and data continues them: nothing that is there is evaluated again. None: in memory.
@@ -90,11 +90,10 @@ def sweep(
         InvalidArgument: an argument outside the above, a NaN weight (naming the tensor), another sweep on the same store.
         CorruptFile: the store is no results file, or of a newer schema.
     """
-    from pathlib import Path
-
     from ..data import open_dataset
     from ..graph import load
     from ..quant.spec import parse_quantizers
+    from ..runtime import BACKENDS
     from .store import Store
     from .study import Study
 
@@ -102,19 +101,18 @@ def sweep(
     dataset = open_dataset(data, model=network)
     groups = _groups(parse_quantizers(quantizers), bits, scope, range)
     names = _checked_metrics(metrics, strategy)
-    if not 0.0 <= tolerance <= 1.0:
-        raise InvalidArgument(
-            f"tolerance: expected a fraction from 0 to 1 (0.008 = 0.8 points), got {tolerance!r}"
-        )
-    if isinstance(cache_bytes, bool) or not isinstance(cache_bytes, int) or cache_bytes < 0:
-        raise InvalidArgument(f"cache_bytes: expected an integer ≥ 0, got {cache_bytes!r}")
-    folder = None if store is None else Path(store)
+    max_loss = number("max_loss", max_loss, least=0, most=100)
+    cache_bytes, seed = count("cache_bytes", cache_bytes, 0), count("seed", seed, 0)
+    threads = threads_of(threads) or None
+    flag("progress", progress)
+    one_of("backend", backend, BACKENDS)
+    folder = None if store is None else path_of("store", store)
     results = Store(folder, write=True)
     try:
-        options = {"tolerance": tolerance, "metrics": list(names), "strategy": strategy}
+        options = {"max_loss": max_loss, "metrics": list(names), "strategy": strategy}
         study_id = _study_row(results, network, dataset, options)
         held = dataset.held(cache_bytes // _workers(executor))
-        context = _context(network, held, backend, threads, names, tolerance, strategy, seed)
+        context = _context(network, held, backend, threads, names, max_loss / 100, strategy, seed)
         _run(results, study_id, context, groups, executor, progress)
     except BaseException:
         results.close()
@@ -139,22 +137,20 @@ def _groups(
     """Points by quantizer and scope: the curves of the study."""
     from .point import Point
 
-    depths = sorted({bits} if isinstance(bits, int) else set(bits))
-    for depth in depths:
-        if isinstance(depth, bool) or int(depth) != depth or not 1 <= depth <= 24:
-            raise InvalidArgument(f"bits: expected whole numbers from 1 to 24, got {depth!r}")
+    several = list(bits) if isinstance(bits, Iterable) else [bits]
+    depths = sorted({count("bits", depth, 1, 24) for depth in several})
     if not depths and any(spec.takes_bits for spec in specs):
         raise InvalidArgument("bits: none given")
-    if range is not None and range != "max" and not (isinstance(range, (int, float)) and 0 < range < np.inf):
-        raise InvalidArgument(f"range: expected a positive number or 'max', got {range!r}")
-    scopes = [scope] if isinstance(scope, str) else list(scope)
+    if isinstance(range, str) and range != "max":
+        raise InvalidArgument(f"range: expected a number above 0 or 'max', got {range!r}")
+    if range is not None and not isinstance(range, str):
+        range = number("range", range, above=0)
+    scopes: Sequence[Any] = some_of("scope", scope, ("model", "tensor", "channel"))
     groups: dict[tuple[str, str], list[Point]] = {}
     for one in scopes:
-        if one not in ("model", "tensor", "channel"):
-            raise InvalidArgument(f"scope: expected 'model', 'tensor' or 'channel', got {one!r}")
         span: float | Literal["max"] = range if range is not None else (1.0 if one == "model" else "max")
         for spec in specs:
-            wanted = [int(b) for b in depths if b <= spec.most_bits] if spec.takes_bits else [None]
+            wanted = [b for b in depths if b <= spec.most_bits] if spec.takes_bits else [None]
             # Formats without bits form one curve together: each is one point of it.
             curve = groups.setdefault((spec.label if spec.takes_bits else spec.text, one), [])
             curve.extend(Point(spec, b, one, span) for b in wanted)
@@ -165,12 +161,8 @@ def _checked_metrics(metrics: Sequence[str], strategy: str) -> tuple[str, ...]:
     from ..metrics import METRICS
     from .point import TOP_K
 
-    names = tuple(dict.fromkeys([metrics] if isinstance(metrics, str) else metrics))
-    for name in names:
-        if name not in METRICS:
-            raise InvalidArgument(f"metrics: no metric {name!r}; allowed: {', '.join(METRICS)}")
-    if strategy not in ("grid", "adaptive"):
-        raise InvalidArgument(f"strategy: expected 'grid' or 'adaptive', got {strategy!r}")
+    names = some_of("metrics", metrics, METRICS)
+    one_of("strategy", strategy, ("grid", "adaptive"))
     if strategy == "adaptive" and not any(name in TOP_K for name in names):
         raise InvalidArgument(f"metrics: strategy 'adaptive' needs one of {', '.join(TOP_K)} to compare")
     return names

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from ..errors import CorruptFile, InvalidArgument, RdquantError
+from ..errors import CorruptFile, InvalidArgument, MissingFile, RdquantError
 
 __all__ = ["FILE", "SCHEMA", "Store"]
 
@@ -67,8 +67,8 @@ class Store:
             self._db = sqlite3.connect(self.path, timeout=30, check_same_thread=False)
         else:
             if not self.path.is_file():
-                raise InvalidArgument(
-                    f"{self.path}: there is no results file; a sweep with -o {folder} makes one"
+                raise MissingFile(
+                    f"{self.path}: there is no results file; a sweep into this folder makes one"
                 )
             self._db = sqlite3.connect(f"{self.path.absolute().as_uri()}?mode=rw", uri=True, timeout=30)
         self._db.row_factory = sqlite3.Row

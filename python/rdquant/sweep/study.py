@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..errors import InvalidArgument
+from ..errors import InvalidArgument, number, path_of, some_of
 from .store import Store
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ class Study:
             InvalidArgument: no results there, or none of that model.
             CorruptFile: not a results file, or of a newer schema.
         """
-        folder = Path(path)
+        folder = path_of("path", path)
         store = Store(folder.parent if folder.suffix == ".sqlite" else folder)
         rows = store.rows("SELECT id, model FROM studies ORDER BY id")
         names = [row["model"] for row in rows]
@@ -80,14 +80,17 @@ class Study:
     def info(self) -> dict[str, Any]:
         """What was studied, where and how: model, data, their fingerprints, model_summary, machine, options, created."""
         row = self._rows("SELECT * FROM studies WHERE id = ?")[0]
-        return row | {key: json.loads(row[key]) for key in ("model_summary", "machine", "options")}
+        found = row | {key: json.loads(row[key]) for key in ("model_summary", "machine", "options")}
+        if "tolerance" in found["options"]:  # schema 2 at first: a fraction
+            found["options"]["max_loss"] = 100 * found["options"].pop("tolerance")
+        return found
 
     def to_pandas(self) -> pd.DataFrame:
         """One row a point; the float model is the quantizer "float32".
 
         Columns: quantizer, family, bits, scope, range, state ("done" or "stopped": given up early as beyond the
         tolerance, its metrics then belong to the images seen), images, entropy and entropy_tables (bits per weight,
-        without and with tables), real_bits (bits per weight in a compressed file, profile "fast", whole bytes; none for
+        without and with tables), real_bits (bits per weight in a compressed file, effort "fast", whole bytes; none for
         points given up), cr and re (to 32 bits; none for the float model), mse, sqnr_db, each metric, verdict ("pass",
         "fail" or None), seconds.
         """
@@ -109,12 +112,12 @@ class Study:
         table.loc[quantized & (table["mse"] == 0), "sqnr_db"] = np.inf
         return table
 
-    def best(self, tolerance: float | None = None, metrics: Sequence[str] | None = None) -> pd.DataFrame:
-        """For each quantizer the point with the smallest entropy that loses at most `tolerance` in every metric.
+    def best(self, max_loss: float | None = None, metrics: Sequence[str] | None = None) -> pd.DataFrame:
+        """For each quantizer the point with the smallest entropy that loses at most `max_loss` in every metric.
 
         Args:
-            tolerance: greatest loss against the float model, as a fraction (0.008 = 0.8 points, the thesis' rule); by
-                default that of the sweep.
+            max_loss: greatest loss against the float model, percentage points (0.8: the thesis' rule); by default that of
+                the sweep.
             metrics: names of the metrics it applies to; by default those of the sweep that are shares of images.
 
         Returns:
@@ -122,9 +125,10 @@ class Study:
             out. As Tables 3.9 and 3.10 of thesis 004.
         """
         options = self.info["options"]
-        limit = options["tolerance"] if tolerance is None else tolerance
-        names = [m for m in (metrics or options["metrics"]) if m in RATES]
-        return best_points(self.to_pandas(), limit, names)
+        limit = options["max_loss"] if max_loss is None else max_loss
+        limit = number("max_loss", limit, least=0, most=100)
+        names = options["metrics"] if metrics is None else some_of("metrics", metrics, options["metrics"])
+        return best_points(self.to_pandas(), limit, [m for m in names if m in RATES])
 
     def fits(self) -> pd.DataFrame:
         """Fitted families: tensor ("" is the whole model), rank, criterion, family, parameters, kl, sse, aic, bic, ks."""
@@ -180,7 +184,7 @@ class Study:
         return f"Study({info['model']!r} on {info['data']!r}: {points} points, {self.folder or 'in memory'})"
 
 
-def best_points(points: pd.DataFrame, tolerance: float, metrics: Sequence[str]) -> pd.DataFrame:
+def best_points(points: pd.DataFrame, max_loss: float, metrics: Sequence[str]) -> pd.DataFrame:
     """The rule behind `Study.best`, on its table."""
     base = points[points["family"] == "float"]
     done = points[(points["family"] != "float") & (points["state"] == "done")].copy()
@@ -191,6 +195,6 @@ def best_points(points: pd.DataFrame, tolerance: float, metrics: Sequence[str]) 
     # Losses are multiples of 1/images: the small term only absorbs the rounding of the subtraction.
     within = np.ones(len(done), bool)
     for metric in metrics:
-        within &= (done[f"loss_{metric}"] <= tolerance + 1e-9).to_numpy()
+        within &= (done[f"loss_{metric}"] <= max_loss / 100 + 1e-9).to_numpy()
     order = done[within].sort_values(["entropy", "bits"], kind="stable")
     return order.groupby("quantizer", sort=False).head(1).reset_index(drop=True)

@@ -23,12 +23,12 @@ Coder = Literal["fast", "max"] | Callable[[Levels], bytes]
 _FLOAT = 1  # ONNX's TensorProto.DataType
 
 
-def level_file(levels: Levels, profile: str = "fast", threads: int = 1) -> bytes:
+def level_file(levels: Levels, effort: str = "fast", threads: int = 1) -> bytes:
     """A compressed file (.rdq) of layers' weights: all that is needed to get them back, bit for bit.
 
     Args:
         levels: {name: (levels, step)}, as `PruneThenQuantize.levels()` gives them.
-        profile: "fast" or "max" (smaller, slower), as for `rdquant.compress`.
+        effort: "fast" or "max" (smaller, slower), as for `rdquant.compress`.
         threads: up to this many threads; 0: all cores.
 
     Returns:
@@ -42,9 +42,9 @@ def level_file(levels: Levels, profile: str = "fast", threads: int = 1) -> bytes
         if not 0 <= step < math.inf:
             raise InvalidArgument(f"{name}: expected a finite step of at least 0, got {step!r}")
         if step > 0:
-            data = pack_quantized(values, _FLOAT, Midtread(step), profile, threads)
+            data = pack_quantized(values, _FLOAT, Midtread(step), effort, threads)
         else:  # nothing survived
-            data = _floats(np.zeros(values.shape, np.float32), profile)
+            data = _floats(np.zeros(values.shape, np.float32), effort)
         sections.append((TENSOR, name, data))
     return file_bytes(sections)
 
@@ -54,7 +54,7 @@ def coded_size(compression: PruneThenQuantize, coder: Coder = "fast") -> dict[st
 
     Args:
         compression: of a model in training.
-        coder: profile of `level_file`, "fast" or "max"; or a function that gives the bytes of {name: (levels, step)}.
+        coder: effort of `level_file`, "fast" or "max"; or a function that gives the bytes of {name: (levels, step)}.
 
     Returns:
         density (share of weights that are not 0), weights (their number), promised_bytes (density·bits per weight, the
@@ -74,10 +74,10 @@ def coded_size(compression: PruneThenQuantize, coder: Coder = "fast") -> dict[st
         "coder": name,
     }
     if bits == 32:
-        profile = coder if isinstance(coder, str) else "fast"
+        effort = coder if isinstance(coder, str) else "fast"
         floats = {n: w.detach().cpu().float().numpy() for n, w in compression.weights.items()}
-        data = file_bytes([(TENSOR, n, _floats(w, profile)) for n, w in floats.items()])
-        return sizes | {"coded_bytes": len(data), "coder": profile}
+        data = file_bytes([(TENSOR, n, _floats(w, effort)) for n, w in floats.items()])
+        return sizes | {"coded_bytes": len(data), "coder": effort}
     levels = compression.levels()
     sizes["entropy_bytes"] = sum(entropy(values) * values.size for values, _ in levels.values()) / 8
     data = level_file(levels, coder) if isinstance(coder, str) else coder(levels)
@@ -85,7 +85,7 @@ def coded_size(compression: PruneThenQuantize, coder: Coder = "fast") -> dict[st
 
 
 def coder_name(coder: Coder) -> str:
-    """The profile, or the function's name; raises InvalidArgument for what is neither."""
+    """The effort, or the function's name; raises InvalidArgument for what is neither."""
     if callable(coder):
         return getattr(coder, "__name__", type(coder).__name__)
     if coder not in ("fast", "max"):
@@ -93,6 +93,6 @@ def coder_name(coder: Coder) -> str:
     return coder
 
 
-def _floats(values: NDArray[np.float32], profile: str) -> bytes:
+def _floats(values: NDArray[np.float32], effort: str) -> bytes:
     data = np.ascontiguousarray(values).reshape(-1).view(np.uint8)
-    return pack_floats(data, values.shape, _FLOAT, np.float32, profile, 1)
+    return pack_floats(data, values.shape, _FLOAT, np.float32, effort, 1)

@@ -1,0 +1,215 @@
+"""Tensors coded, and models written as compressed files."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import numpy_helper
+
+from ..codec.container import FACTS, GRAPH, TENSOR, pack_graph, sections_size, write_file
+from ..codec.plan import Chosen, Goal, Plan, reach
+from ..codec.sections import pack_floats, pack_integers, pack_quantized, pack_raw
+from ..entropy import entropy
+from ..errors import InvalidArgument
+from ..graph import Model
+from ..graph.tensors import Stored
+from ..quant import Quantizer
+from .result import CompressedTensor, CompressionResult
+
+if TYPE_CHECKING:
+    from .levels import Levels
+
+__all__ = ["Choose", "ChosenLevels", "Writer", "write_levels"]
+
+Choose = Callable[[str, NDArray[np.float32]], Quantizer]
+Coded = dict[str, tuple[CompressedTensor, bytes]]
+_BFLOAT16, _INT4 = 16, (21, 22)
+_INTEGERS = {2: "uint8", 3: "int8", 4: "uint16", 5: "int16", 6: "int32", 7: "int64", 9: "bool", 12: "uint32"}
+
+
+def write_levels(
+    model: Model, path: str | os.PathLike[str], levels: Levels, effort: str = "fast", threads: int = 0
+) -> CompressionResult:
+    """Write `model` with the given levels in place of the tensors of these names, atomically; what has none is coded
+    without loss.
+    """
+    roles = {p.role for p in model.parameters if p.name in levels}
+    return Writer(model, Plan(effort, threads)).write(
+        path, ChosenLevels(None, roles, levels), "midtread by data" if levels else "none"
+    )
+
+
+@dataclass(frozen=True)
+class ChosenLevels:
+    """Quantizers, or levels that are known; what has neither is coded without loss."""
+
+    choose: Choose | None
+    roles: Collection[str]
+    known: Mapping[str, Chosen] = field(default_factory=dict)
+
+    def of(self, name: str, role: str, values: NDArray[np.float32], plan: Plan) -> Chosen | None:
+        """A tensor's levels and quantizer; None for one that is to be coded without loss."""
+        if name in self.known:
+            return self.known[name]
+        if self.choose is None or role not in self.roles:
+            return None
+        return plan.levels(values, self.choose(name, values))
+
+
+class Writer:
+    """Codes a model's tensors and writes them, in the model's order."""
+
+    def __init__(self, model: Model, plan: Plan) -> None:
+        self._model, self._plan = model, plan
+        self._graph, self._stored = model.parts()
+        self._role_of = {p.name: p.role for p in model.parameters}
+
+    def write(self, path: str | os.PathLike[str], levels: ChosenLevels, label: str) -> CompressionResult:
+        """With these levels."""
+        return self._store(path, self._code(self._stored, levels), label, levels.roles)
+
+    def reach(
+        self,
+        path: str | os.PathLike[str],
+        goal: Goal,
+        family: Callable[[float], Quantizer],
+        roles: Collection[str],
+    ) -> CompressionResult:
+        """With the step that comes near `goal`; raises InvalidArgument where none does."""
+        names = [n for n, t in self._stored.items() if t.is_float and self._role_of.get(n, "") in roles]
+        if not names:
+            raise InvalidArgument(f"{goal.name}: the model has nothing to quantize (roles: {sorted(roles)})")
+        rest = self._code([n for n in self._stored if n not in names], ChosenLevels(None, roles))
+        learned = [row for row, _ in rest.values() if row.role]
+        label = family(1.0).label
+        step, coded = reach(
+            goal,
+            lambda step: self._code(names, ChosenLevels(lambda name, x: family(step), roles)),
+            learned,
+            lambda found: sections_size(self._sections({**rest, **found}, label, roles)),
+        )
+        return self._store(path, rest | coded, family(step).label, roles)
+
+    def _code(self, names: Iterable[str], levels: ChosenLevels) -> Coded:
+        coded: Coded = {}
+        for name in names:
+            role, tensor = self._role_of.get(name, ""), self._stored[name]
+            found = _quantized(name, role, tensor, levels, self._plan) if tensor.is_float else None
+            coded[name] = found or _lossless(name, role, tensor, self._plan.effort, self._plan.threads)
+        return coded
+
+    def _store(
+        self, path: str | os.PathLike[str], coded: Coded, label: str, roles: Collection[str]
+    ) -> CompressionResult:
+        sections = self._sections(coded, label, roles)
+        size = write_file(path, sections)
+        original = int(self._model.summary()["file_bytes"])
+        rows = tuple(coded[name][0] for name in self._stored)
+        return CompressionResult(os.fspath(path), size, len(self._packed), original, rows)
+
+    @cached_property
+    def _packed(self) -> bytes:
+        return pack_graph(self._graph)
+
+    def _sections(
+        self, coded: Mapping[str, tuple[CompressedTensor, bytes]], label: str, roles: Collection[str]
+    ) -> list[tuple[int, str, bytes]]:
+        plan = self._plan
+        facts: dict[str, Any] = {
+            "name": self._model.name,
+            "profile": plan.effort,
+            "quantizer": label,
+            "roles": sorted(roles),
+        }
+        if plan.rdo is not None:
+            facts |= {"rdo": plan.rdo, "trellis": plan.trellis}
+        sections = [(GRAPH, "graph", self._packed), (FACTS, "facts", json.dumps(facts).encode())]
+        return sections + [(TENSOR, name, coded[name][1]) for name in self._stored]
+
+
+def _quantized(
+    name: str, role: str, tensor: Stored, chosen: ChosenLevels, plan: Plan
+) -> tuple[CompressedTensor, bytes] | None:
+    """None for a tensor that is to be coded without loss."""
+    given = tensor.array()
+    values = given.astype(np.float32, copy=False)
+    try:
+        found = chosen.of(name, role, values, plan)
+        if found is None:
+            return None
+        restored = found.quantizer.dequantize(found.levels, threads=plan.threads)
+        with np.errstate(over="ignore"):
+            restored = restored.astype(given.dtype, copy=False)
+    except InvalidArgument as failure:
+        raise InvalidArgument(f"tensor {name!r}: {failure}") from None
+    data = pack_quantized(
+        found.levels, tensor.data_type, found.quantizer, plan.effort, plan.threads, found.trellis
+    )
+    wide = given.astype(np.float64)
+    row = CompressedTensor(
+        name,
+        role,
+        tensor.dims,
+        "quantized",
+        len(data),
+        entropy(found.levels) if found.levels.size else 0.0,
+        float(np.square(wide - restored).sum()),
+        float(np.square(wide).sum()),
+    )
+    return row, data
+
+
+def _lossless(
+    name: str, role: str, tensor: Stored, effort: str, threads: int
+) -> tuple[CompressedTensor, bytes]:
+    bits, energy = float("nan"), 0.0
+    levels = _integers(tensor)
+    dtype = _float_dtype(tensor)
+    if dtype is not None:
+        coding = "floats"
+        if role:
+            with np.errstate(over="ignore", invalid="ignore"):
+                energy = float(np.square(tensor.array().astype(np.float64)).sum())
+        data = pack_floats(tensor.data, tensor.dims, tensor.data_type, dtype, effort, threads)
+    elif levels is not None:
+        coding, bits = "integers", entropy(levels.astype(np.int32)) if levels.size else 0.0
+        data = pack_integers(levels, tensor.data_type, effort, threads)
+    else:
+        coding, data = "raw", pack_raw(tensor.data, tensor.dims, tensor.data_type)
+    return CompressedTensor(name, role, tensor.dims, coding, len(data), bits, 0.0, energy), data
+
+
+def _float_dtype(tensor: Stored) -> Any:
+    if tensor.is_float:
+        return tensor.array().dtype
+    if tensor.data_type != _BFLOAT16:
+        return None
+    import ml_dtypes
+
+    return ml_dtypes.bfloat16
+
+
+def _integers(tensor: Stored) -> NDArray[Any] | None:
+    """Integer tensors whose values fit int32, as arrays; None for others."""
+    if tensor.data_type in _INT4:
+        proto = onnx.TensorProto(data_type=tensor.data_type, dims=tensor.dims, raw_data=tensor.data.tobytes())
+        return np.asarray(numpy_helper.to_array(proto))
+    name = _INTEGERS.get(tensor.data_type)
+    if name is None:
+        return None
+    array = tensor.data.view(name).reshape(tensor.dims)
+    if (
+        array.dtype.itemsize >= 4
+        and array.size
+        and (int(array.min()) < -(2**31) or int(array.max()) >= 2**31)
+    ):
+        return None
+    return array
