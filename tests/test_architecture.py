@@ -183,7 +183,7 @@ RESERVED = {
     ),
     "starting threads": (
         r"\bstd::j?thread\b(?!::)|\bpthread_create\b|\bstd::async\b",
-        ("core/parallel.cpp",),
+        ("core/worker.cpp",),
     ),
 }
 

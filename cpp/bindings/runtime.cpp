@@ -146,7 +146,8 @@ void bind_runtime(py::module_ m) {
            "pieces.")
       .def("profile", &profile, py::arg("inputs"), py::arg("runs"),
            "Seconds per planned step of the unsplit batch, for each run.")
-      .def("dump", &Session::dump, py::arg("shapes"), "The lowered program as text.")
+      .def("dump", &Session::dump, py::arg("shapes"), py::call_guard<py::gil_scoped_release>(),
+           "The lowered program as text.")
       .def_property_readonly("backend", [](const Session& s) { return std::string(s.backend()); });
 }
 

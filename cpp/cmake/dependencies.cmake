@@ -26,8 +26,6 @@ if(RDQUANT_TIDY)
                                         clang-tidy-14 REQUIRED)
 endif()
 
-# The engine's threads are OpenMP's, the same as oneDNN's.
-find_package(OpenMP REQUIRED COMPONENTS CXX)
 # oneDNN (PyPI: onednn-devel-cpu-gomp) runs on 64-bit x86 only as we need it.
 if(RDQUANT_ONEDNN)
   find_package(dnnl 3.2 CONFIG QUIET)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import inspect
-import os
 import types
 from typing import TYPE_CHECKING, Any
 
@@ -159,15 +158,6 @@ if TYPE_CHECKING:
     from .train import efficiency_score, prune_quantize
 
 
-# OpenMP's idle threads spin before they sleep, by default for over 10 ms: on a busy machine each then keeps from its core
-# the very thread it waits for, and inference takes up to fifty times as long. Half a millisecond is as fast on an
-# idle machine. The library reads the setting when the core loads it; it is taken back for child processes.
-_SPIN = "GOMP_SPINCOUNT"
-_spin_is_ours = not {_SPIN, "OMP_WAIT_POLICY"} & os.environ.keys()
-if _spin_is_ours:
-    os.environ[_SPIN] = "10000"
-
-
 def _call_by_name(name: str) -> None:
     """Let the module `name` be called as the function of the same name in it: `rdquant.sweep(…)`, `rdquant.sweep.Study`.
 
@@ -194,9 +184,6 @@ except ImportError as error:
         f"rdquant's compiled core did not load ({error}). From a clone, build it with 'pip install .' and run "
         "Python outside the folder python/, whose sources have no compiled part beside them."
     ) from error
-finally:
-    if _spin_is_ours:
-        del os.environ[_SPIN]
 
 
 def __getattr__(name: str) -> Any:

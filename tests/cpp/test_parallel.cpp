@@ -42,13 +42,23 @@ TEST_CASE("every item is done once, whatever the number of threads") {
   }
 }
 
-TEST_CASE("ranges are on threads of their own, the first on the caller's") {
-  std::vector<std::thread::id> ids(3);
-  parallel_for(3, 1, 3, [&](std::size_t begin, std::size_t) { ids[begin] = std::this_thread::get_id(); });
-  CHECK(ids[0] == std::this_thread::get_id());
-  CHECK(ids[1] != ids[0]);
-  CHECK(ids[2] != ids[0]);
-  CHECK(ids[1] != ids[2]);
+TEST_CASE("ranges depend on the arguments alone, and the first is the calling thread's") {
+  const auto ranges = [](int threads) {
+    std::vector<std::size_t> ends(10);
+    std::thread::id first;
+    parallel_for(10, 1, threads, [&](std::size_t begin, std::size_t end) {
+      ends[begin] = end;
+      if (begin == 0) first = std::this_thread::get_id();
+    });
+    CHECK(first == std::this_thread::get_id());
+    return ends;
+  };
+  const std::vector<std::size_t> expected{3, 0, 0, 6, 0, 0, 10, 0, 0, 0};
+  CHECK(ranges(3) == expected);
+  parallel_for(1, 1, 1, [&](std::size_t, std::size_t) { CHECK(ranges(3) == expected); });
+  parallel_for(2, 1, 2, [&](std::size_t begin, std::size_t) {
+    if (begin == 0) CHECK(ranges(3) == expected);
+  });
 }
 
 TEST_CASE("calls within calls and beside each other finish") {

@@ -1,104 +1,64 @@
 #include "rdquant/core/parallel.hpp"
 
 #include <algorithm>
-#include <atomic>
-#include <deque>
-#include <exception>
-#include <mutex>
 #include <thread>
-#include <vector>
+#include <utility>
 
-#if defined(__unix__) || defined(__APPLE__)
-#include <unistd.h>
-#endif
+#include "core/thread_pool.hpp"
 
 namespace rdquant::core {
 namespace {
 
-using Task = std::function<void(std::size_t worker)>;
+/// The followers that this thread leads and that are free to take work.
+thread_local Followers* leading = nullptr;
 
-int process() noexcept {
-#if defined(__unix__) || defined(__APPLE__)
-  return static_cast<int>(getpid());
-#else
-  return 0;
-#endif
+/// Takes `leading` away while its followers are at work.
+class Busy {
+ public:
+  Busy() : followers_(std::exchange(leading, nullptr)) {}
+  ~Busy() { leading = followers_; }
+  Busy(const Busy&) = delete;
+  Busy& operator=(const Busy&) = delete;
+  [[nodiscard]] Followers* followers() const { return followers_; }
+
+ private:
+  Followers* followers_;
+};
+
+struct Ranges {
+  const void* body;
+  RangeWork work;
+  std::int64_t n, parts;
+  FirstFailure failure;
+
+  static void run(void* task, std::int64_t part) noexcept {
+    auto& r = *static_cast<Ranges*>(task);
+    try {
+      r.work(r.body, r.n * part / r.parts, r.n * (part + 1) / r.parts, static_cast<int>(part));
+    } catch (...) {
+      r.failure.keep();
+    }
+  }
+};
+
+/// Runs `parts` ranges; fewer, but for `exact`, where there are fewer threads.
+void run_ranges(std::int64_t n, std::int64_t parts, bool exact, const void* body, RangeWork work) {
+  Ranges ranges{body, work, n, parts, {}};
+  const auto run = [&](Followers& followers) {
+    if (!exact) ranges.parts = std::min<std::int64_t>(parts, followers.size() + 1);
+    followers.run(ranges.parts, &ranges, Ranges::run);
+  };
+  {
+    const Busy busy;
+    if (busy.followers() != nullptr) {
+      run(*busy.followers());
+    } else {
+      Followers followers(static_cast<int>(parts) - 1, false);
+      run(followers);
+    }
+  }
+  ranges.failure.rethrow();
 }
-
-/// A thread that sleeps until it is given something to do.
-class Worker {
- public:
-  explicit Worker(std::size_t number) : number_(number) {
-    std::thread([this] { serve(); }).detach();
-  }
-
-  void begin(const Task& task) {
-    task_ = &task;
-    busy_.store(1, std::memory_order_release);
-    busy_.notify_one();
-  }
-
-  /// Returns when it is done, watching for a while before it sleeps: to be woken takes some 50 µs.
-  void wait() const {
-    constexpr int kLooks = 64;
-    for (int i = 0; i < kLooks; ++i) {
-      if (busy_.load(std::memory_order_acquire) == 0) return;
-      std::this_thread::yield();
-    }
-    busy_.wait(1, std::memory_order_acquire);
-  }
-
- private:
-  [[noreturn]] void serve() {
-    for (;;) {
-      busy_.wait(0, std::memory_order_acquire);
-      (*task_)(number_);
-      busy_.store(0, std::memory_order_release);
-      busy_.notify_one();
-    }
-  }
-
-  std::size_t number_;
-  const Task* task_ = nullptr;
-  std::atomic<int> busy_ = 0;
-};
-
-/// Threads that are kept between calls, as many as the largest call asked for: waking one takes a fraction of
-/// the time that starting and ending one takes.
-class Sleepers {
- public:
-  /// This process's: threads do not outlive a fork. It is never destroyed, as its threads sleep until the
-  /// process ends.
-  static Sleepers& own() {
-    static std::atomic<Sleepers*> current = nullptr;
-    Sleepers* sleepers = current.load(std::memory_order_acquire);
-    if (sleepers != nullptr && sleepers->process_ == process()) return *sleepers;
-    auto* fresh = new Sleepers;
-    if (current.compare_exchange_strong(sleepers, fresh, std::memory_order_acq_rel)) return *fresh;
-    delete fresh;
-    return *sleepers;
-  }
-
-  /// Calls task(0) here and task(1) … task(workers − 1), which throw nothing, on the sleepers; false, having
-  /// called none, if it is at work.
-  bool run(std::size_t workers, const Task& task) {
-    if (at_work_.exchange(true, std::memory_order_acquire)) return false;
-    struct Release {
-      std::atomic<bool>& flag;
-      ~Release() { flag.store(false, std::memory_order_release); }
-    } const release{at_work_};
-    while (workers_.size() + 1 < workers) workers_.emplace_back(workers_.size() + 1);
-    for (std::size_t w = 1; w < workers; ++w) workers_[w - 1].begin(task);
-    task(0);
-    for (std::size_t w = 1; w < workers; ++w) workers_[w - 1].wait();
-    return true;
-  }
-
- private:
-  int process_ = process();
-  std::deque<Worker> workers_;
-  std::atomic<bool> at_work_ = false;
-};
 
 }  // namespace
 
@@ -111,28 +71,55 @@ void parallel_for(std::size_t n, std::size_t grain, int threads,
                   const std::function<void(std::size_t begin, std::size_t end)>& body) {
   if (n == 0) return;
   const std::size_t most = std::max<std::size_t>(1, n / std::max<std::size_t>(1, grain));
-  const std::size_t workers = std::min<std::size_t>(static_cast<std::size_t>(resolve_threads(threads)), most);
-  if (workers == 1) {
-    body(0, n);
-    return;
+  const std::size_t parts = std::min<std::size_t>(static_cast<std::size_t>(resolve_threads(threads)), most);
+  if (parts == 1) return body(0, n);
+  run_ranges(static_cast<std::int64_t>(n), static_cast<std::int64_t>(parts), true, &body,
+             [](const void* b, std::int64_t begin, std::int64_t end, int) {
+               (*static_cast<const std::function<void(std::size_t, std::size_t)>*>(b))(
+                   static_cast<std::size_t>(begin), static_cast<std::size_t>(end));
+             });
+}
+
+void share_ranges(std::int64_t n, std::int64_t grain, int threads, const void* body, RangeWork work) {
+  const std::int64_t parts = std::min<std::int64_t>(threads, n / std::max<std::int64_t>(1, grain));
+  if (parts < 2) return work(body, 0, n, 0);
+  run_ranges(n, parts, false, body, work);
+}
+
+void lead(int threads, const void* body, Leading call) {
+  if (threads == 1) return call(body);
+  const Busy busy;  // its followers, if any, are not those of this
+  Followers followers(threads - 1, false);
+  followers.call_up();
+  leading = &followers;
+  call(body);
+}
+
+struct Region::State {
+  const void* body;
+  Work work;
+  Busy busy;
+  Followers* followers;  ///< those that this thread leads, or `own`
+  std::unique_ptr<Followers> own;
+
+  State(int threads, const void* b, Work w) : body(b), work(w), followers(busy.followers()) {
+    if (followers != nullptr && followers->size() + 1 == threads) return;
+    own = std::make_unique<Followers>(threads - 1, true);
+    followers = own.get();
   }
-  std::mutex mutex;
-  std::exception_ptr failure;
-  const Task task = [&](std::size_t w) {
-    try {
-      body(n * w / workers, n * (w + 1) / workers);
-    } catch (...) {
-      const std::lock_guard lock(mutex);
-      if (!failure) failure = std::current_exception();
-    }
-  };
-  if (!Sleepers::own().run(workers, task)) {  // within another call, or beside one
-    std::vector<std::jthread> others;
-    others.reserve(workers - 1);
-    for (std::size_t w = 1; w < workers; ++w) others.emplace_back(task, w);
-    task(0);
+  static void run(void* task, std::int64_t part) noexcept {
+    const State& state = *static_cast<State*>(task);
+    state.work(state.body, static_cast<int>(part));
   }
-  if (failure) std::rethrow_exception(failure);
+};
+
+Region::Region(int threads, const void* body, Work work) : state_(new State(threads, body, work)) {
+  state_->followers->start(state_, State::run);
+}
+
+Region::~Region() {
+  state_->followers->finish();
+  delete state_;
 }
 
 }  // namespace rdquant::core

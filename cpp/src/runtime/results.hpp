@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include "rdquant/core/fork.hpp"
 #include "rdquant/core/tensor.hpp"
 
 namespace rdquant::runtime {
@@ -62,6 +63,7 @@ class ResultPool : public std::enable_shared_from_this<ResultPool> {
   /// The longest unused go first.
   void give(Block block, std::size_t bytes) noexcept {
     try {
+      const core::ForkGuard guard;  // called by whoever drops a result, outside any run
       const std::lock_guard lock(mutex_);
       if (free_.size() == kKept) free_.erase(free_.begin());
       free_.push_back({bytes, std::move(block)});

@@ -2,8 +2,6 @@
 
 #include <algorithm>
 #include <atomic>
-#include <functional>
-#include <list>
 #include <mutex>
 #include <optional>
 #include <shared_mutex>
@@ -11,8 +9,10 @@
 
 #include "rdquant/core/cpu.hpp"
 #include "rdquant/core/error.hpp"
+#include "rdquant/core/fork.hpp"
 #include "rdquant/core/parallel.hpp"
 #include "rdquant/program/memory.hpp"
+#include "runtime/made_once.hpp"
 #include "runtime/results.hpp"
 
 namespace rdquant::runtime {
@@ -20,36 +20,6 @@ namespace {
 
 using program::Program;
 using Shapes = std::vector<core::Shape>;
-
-/// The most recently used few, by key.
-template <typename Key, typename Kept>
-class Recent {
- public:
-  explicit Recent(std::size_t most) : most_(most) {}
-
-  [[nodiscard]] std::optional<Kept> find(const Key& key) {
-    const auto found = std::ranges::find(entries_, key, &Entry::first);
-    if (found == entries_.end()) return std::nullopt;
-    entries_.splice(entries_.begin(), entries_, found);
-    return entries_.front().second;
-  }
-  void add(Key key, Kept kept) {
-    entries_.emplace_front(std::move(key), std::move(kept));
-    if (entries_.size() > most_) entries_.pop_back();
-  }
-  void clear() { entries_.clear(); }
-  template <typename Test>
-  void erase_if(const Test& test) {
-    std::erase_if(entries_, [&](const Entry& entry) { return test(entry.second); });
-  }
-  [[nodiscard]] auto begin() { return entries_.begin(); }
-  [[nodiscard]] auto end() { return entries_.end(); }
-
- private:
-  using Entry = std::pair<Key, Kept>;
-  std::list<Entry> entries_;
-  std::size_t most_;
-};
 
 /// A Program and the Executable that refers to it.
 struct Prepared {
@@ -133,9 +103,8 @@ struct Session::Impl {
   Options options;
   std::shared_mutex weights;  // shared by runs, held alone by set_weights
   std::shared_ptr<ResultPool> results = std::make_shared<ResultPool>();
-  std::mutex cache;  // of the two below
-  Recent<std::pair<Shapes, int>, std::shared_ptr<Prepared>> prepared{4};
-  Recent<Shapes, Route> routes{8};
+  MadeOnce<std::pair<Shapes, int>, std::shared_ptr<Prepared>> plans{4};  // by shapes and threads
+  MadeOnce<Shapes, std::int64_t> pieces{8};                              // rows_of_pieces
 
   [[nodiscard]] Shapes check(std::span<const core::TensorView> inputs) const {
     if (inputs.size() != graph.inputs.size()) {
@@ -163,20 +132,15 @@ struct Session::Impl {
     return program::lower(graph, named);
   }
 
-  std::shared_ptr<Prepared> prepare(const Shapes& shapes, int threads) {
-    if (auto found = prepared.find({shapes, threads})) return *found;
-    auto made = std::make_shared<Prepared>();
-    made->program = lowered(shapes);
-    check_room(made->program, options.memory_limit);
-    made->executable = backend.prepare(made->program, {threads, options.memory_limit});
-    prepared.add({shapes, threads}, made);
-    // A plan that is dropped takes its routes along: they would keep it without its share in set_weights.
-    const auto dropped = [&](const std::shared_ptr<Prepared>& plan) {
-      return std::ranges::none_of(prepared, [&](const auto& entry) { return entry.second == plan; });
-    };
-    routes.erase_if(
-        [&](const Route& route) { return dropped(route.prepared) || (route.rest && dropped(route.rest)); });
-    return made;
+  /// The plan for inputs of these shapes; `program` is what they are lowered to, where known, and used up.
+  std::shared_ptr<Prepared> prepare(const Shapes& shapes, int threads, std::optional<Program> program = {}) {
+    return plans.get({shapes, threads}, [&] {
+      auto made = std::make_shared<Prepared>();
+      made->program = program ? *std::move(program) : lowered(shapes);
+      check_room(made->program, options.memory_limit);
+      made->executable = backend.prepare(made->program, {threads, options.memory_limit});
+      return made;
+    });
   }
 
   [[nodiscard]] static Shapes with_rows(Shapes shapes, std::int64_t rows) {
@@ -184,41 +148,47 @@ struct Session::Impl {
     return shapes;
   }
 
-  /// The batch in pieces where its rows are independent and every thread gets one; nullopt where not.
-  std::optional<Route> in_pieces(const Shapes& shapes) {
+  /// Rows of the pieces in which the batch is run: where its rows are independent, every thread gets a piece
+  /// and the memory suffices; 0 where it is run whole. `whole` is what it is lowered to, if that was needed.
+  std::int64_t rows_of_pieces(const Shapes& shapes, std::optional<Program>& whole) {
     const int threads = core::resolve_threads(options.threads);
-    const std::int64_t batch = shapes.empty() || shapes[0].empty() ? 0 : shapes[0][0];
-    if (batch < 2 || batch < threads) return std::nullopt;
+    const std::int64_t batch = batch_of(shapes);
+    if (batch < 2 || batch < threads) return 0;
     try {
-      const Program whole = lowered(shapes);
-      if (!program::rows_are_independent(whole)) return std::nullopt;
-      const std::int64_t rows = rows_per_piece(whole, batch, threads);
-      if (rows == batch) return std::nullopt;
-      Route route{prepare(with_rows(shapes, rows), 1), batch / rows, nullptr};
-      if (batch % rows != 0) route.rest = prepare(with_rows(shapes, batch % rows), 1);
+      whole = lowered(shapes);
+      if (!program::rows_are_independent(*whole)) return 0;
+      const std::int64_t rows = rows_per_piece(*whole, batch, threads);
+      if (rows == batch) return 0;
+      const Route route = in_pieces(shapes, rows);
       const Executable& executable = *route.prepared->executable;
       std::size_t need =
           executable.weight_bytes() + executable.arena_bytes() * static_cast<std::size_t>(threads);
       if (route.rest) need += route.rest->executable->weight_bytes() + route.rest->executable->arena_bytes();
-      if (need > options.memory_limit) return std::nullopt;
-      return route;
+      return need > options.memory_limit ? 0 : rows;
     } catch (const core::InvalidArgument&) {
-      return std::nullopt;  // the graph fixes its batch, or one piece exceeds the memory limit: run it whole
+      return 0;  // the graph fixes its batch, or one piece exceeds the memory limit: run it whole
     }
   }
 
-  Route route(const Shapes& shapes) {
-    const std::lock_guard lock(cache);
-    if (auto found = routes.find(shapes)) return *found;
-    std::optional<Route> made = in_pieces(shapes);
-    if (!made) made = Route{prepare(shapes, options.threads), 1, nullptr};
-    routes.add(shapes, *made);
-    return *made;
+  [[nodiscard]] static std::int64_t batch_of(const Shapes& shapes) {
+    return shapes.empty() || shapes[0].empty() ? 0 : shapes[0][0];
   }
 
-  Route unsplit(const Shapes& shapes) {
-    const std::lock_guard lock(cache);
-    return {prepare(shapes, options.threads), 1, nullptr};
+  Route in_pieces(const Shapes& shapes, std::int64_t rows) {
+    const std::int64_t batch = batch_of(shapes);
+    Route route{prepare(with_rows(shapes, rows), 1), batch / rows, nullptr};
+    if (batch % rows != 0) route.rest = prepare(with_rows(shapes, batch % rows), 1);
+    return route;
+  }
+
+  Route route(const Shapes& shapes) {
+    std::optional<Program> whole;
+    const std::int64_t rows = pieces.get(shapes, [&] { return rows_of_pieces(shapes, whole); });
+    return rows == 0 ? unsplit(shapes, std::move(whole)) : in_pieces(shapes, rows);
+  }
+
+  Route unsplit(const Shapes& shapes, std::optional<Program> program = {}) {
+    return {prepare(shapes, options.threads, std::move(program)), 1, nullptr};
   }
 
   [[nodiscard]] std::vector<core::Tensor> outputs_of(const Route& route) const {
@@ -267,6 +237,7 @@ Session::~Session() = default;
 
 std::vector<core::Tensor> Session::run(std::span<const core::TensorView> inputs) {
   const Shapes shapes = impl_->check(inputs);
+  const core::ForkGuard guard;
   const std::shared_lock lock(impl_->weights);
   const Route route = impl_->route(shapes);
   std::vector<core::Tensor> outputs = impl_->outputs_of(route);
@@ -285,6 +256,8 @@ std::vector<core::Tensor> Session::run(std::span<const core::TensorView> inputs)
 }
 
 void Session::set_weights(const std::map<std::string, core::Tensor>& tensors) {
+  std::vector<core::Tensor> replaced;  // freed after the locks: that may take a lock of their owner's
+  const core::ForkGuard guard;
   const std::unique_lock lock(impl_->weights);
   auto& known = impl_->graph.initializers;
   for (const auto& [name, tensor] : tensors) {
@@ -298,25 +271,21 @@ void Session::set_weights(const std::map<std::string, core::Tensor>& tensors) {
           std::string(core::dtype_name(tensor.dtype())) + " of shape " + core::shape_text(tensor.shape()));
     }
   }
-  for (const auto& [name, tensor] : tensors) known[name] = tensor;
-  const auto baked = [&](const Prepared& prepared) {
-    const auto& names = prepared.program.baked;
-    return std::ranges::any_of(tensors,
-                               [&](const auto& e) { return std::ranges::binary_search(names, e.first); });
-  };
-  for (auto& [key, prepared] : impl_->prepared) {
-    if (baked(*prepared)) {  // the plan itself depends on the values
-      impl_->prepared.clear();
-      impl_->routes.clear();
+  for (const auto& [name, tensor] : tensors) replaced.push_back(std::exchange(known[name], tensor));
+  const auto plans = impl_->plans.all();
+  for (const auto& plan : plans) {
+    const auto& baked = plan->program.baked;
+    if (std::ranges::any_of(tensors, [&](const auto& entry) { return baked.contains(entry.first); })) {
+      impl_->plans.clear();  // the plan itself depends on the values
+      impl_->pieces.clear();
       return;
     }
   }
-  for (auto& [key, prepared] : impl_->prepared) {
-    prepared->executable->update(program::set_weights(prepared->program, tensors));
-  }
+  for (const auto& plan : plans) plan->executable->update(program::set_weights(plan->program, tensors));
 }
 
 Plan Session::plan(const Shapes& shapes, bool whole) {
+  const core::ForkGuard guard;
   const std::shared_lock lock(impl_->weights);
   const Route route = whole ? impl_->unsplit(shapes) : impl_->route(shapes);
   Plan plan{route.prepared->executable->plan(),
@@ -330,6 +299,7 @@ Plan Session::plan(const Shapes& shapes, bool whole) {
 
 std::vector<Times> Session::profile(std::span<const core::TensorView> inputs, int runs) {
   const Shapes shapes = impl_->check(inputs);
+  const core::ForkGuard guard;
   const std::shared_lock lock(impl_->weights);
   const Route route = impl_->unsplit(shapes);
   const std::shared_ptr<Prepared> prepared = route.prepared;
@@ -343,6 +313,7 @@ std::vector<Times> Session::profile(std::span<const core::TensorView> inputs, in
 }
 
 std::string Session::dump(const Shapes& shapes) {
+  const core::ForkGuard guard;
   const std::shared_lock lock(impl_->weights);
   return program::dump(impl_->lowered(shapes));
 }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,18 +12,6 @@ from .._core import runtime as _runtime
 from .._core.graph import Graph
 
 __all__ = ["EngineSession", "engine_backends"]
-
-
-_forked = False
-
-
-def _after_fork() -> None:
-    global _forked
-    _forked = True
-
-
-# GNU OpenMP's threads do not survive a fork, and a child that asks for them waits for ever.
-os.register_at_fork(after_in_child=_after_fork)
 
 
 def engine_backends() -> dict[str, str]:
@@ -39,7 +26,7 @@ class EngineSession:
         self, graph: Graph, outputs: Sequence[str], backend: str, threads: int, memory_limit: int
     ) -> None:
         self._outputs = list(outputs)
-        self._inner = _runtime.Session(graph, backend, 1 if _forked else threads, memory_limit)
+        self._inner = _runtime.Session(graph, backend, threads, memory_limit)
 
     @property
     def backend(self) -> str:

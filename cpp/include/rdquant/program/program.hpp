@@ -1,6 +1,7 @@
 #pragma once
 
 #include <map>
+#include <set>
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -37,7 +38,7 @@ struct Program {
       weights;  ///< initializer → constant, of those still used by a step
   /// Initializers whose values have gone into steps (an axis, a limit of Clip): to replace one is to lower
   /// again.
-  std::vector<std::string> baked;
+  std::set<std::string> baked;
 };
 
 struct LowerOptions {

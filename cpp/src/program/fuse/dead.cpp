@@ -56,8 +56,6 @@ void remove_dead(Program& program) {
     }
   }
   std::erase_if(program.weights, [&](const auto& entry) { return !used[index(entry.second)]; });
-  std::ranges::sort(program.baked);
-  program.baked.erase(std::unique(program.baked.begin(), program.baked.end()), program.baked.end());
   const std::vector<ValueId> numbers = renumber(program, used);
   const auto map = [&](ValueId& id) {
     if (id != kNone) id = numbers[index(id)];

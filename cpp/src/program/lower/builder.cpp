@@ -107,7 +107,7 @@ ValueId Builder::add_initializer(const std::string& name, const core::Tensor& te
   if (weight) {
     program_.weights.emplace(name, id);
   } else {
-    program_.baked.push_back(name);
+    program_.baked.insert(name);
   }
   return id;
 }
@@ -177,7 +177,7 @@ const core::Tensor& Builder::bake(ValueId id) {
       }
     }
     for (const auto& [name, weight] : program_.weights) {
-      if (needed[index(weight)]) program_.baked.push_back(name);
+      if (needed[index(weight)]) program_.baked.insert(name);
     }
   }
   return value(id).data;

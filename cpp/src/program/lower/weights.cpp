@@ -8,7 +8,7 @@ namespace rdquant::program {
 namespace {
 
 void check(const Program& program, const std::string& name, const core::Tensor& tensor) {
-  if (std::ranges::binary_search(program.baked, name)) {
+  if (program.baked.contains(name)) {
     throw core::InvalidArgument("weight '" + name +
                                 "' has become part of the plan and cannot be replaced in it");
   }

@@ -1,7 +1,7 @@
 #include <cmath>
 #include <utility>
 
-#include "rdquant/program/evaluate.hpp"
+#include "runtime/definition.hpp"
 #include "runtime/native/builder.hpp"
 #include "runtime/native/loops.hpp"
 
@@ -29,7 +29,7 @@ bool build_reference(Builder& builder, const Step& step) {
     operands.push_back(builder.write(id, Layout::plain));
   }
   const std::size_t count = operands.size();
-  auto work = [&step, in, out](void* const* operand) {
+  auto work = [&step, in, out, threads = builder.threads()](void* const* operand) {
     auto inputs = in;
     auto outputs = out;
     for (std::size_t i = 0; i < inputs.size(); ++i) {
@@ -38,7 +38,7 @@ bool build_reference(Builder& builder, const Step& step) {
     for (std::size_t i = 0; i < outputs.size(); ++i) {
       if (step.outputs[i] != kNone) outputs[i].data = *operand++;
     }
-    program::evaluate(step, inputs, outputs);
+    evaluate_named(step, inputs, outputs, threads);
   };
   builder.emit(make_reference(count, std::move(work)), std::move(operands), Layout::plain);
   return true;

@@ -36,8 +36,6 @@ class Kernel {
   /// As plans name it: "jit:avx512_core", "reference", …
   [[nodiscard]] virtual std::string name() const = 0;
   [[nodiscard]] virtual Supplier supplier() const { return Supplier::native; }
-  /// Whether its threads are those of share_ranges, and not an OpenMP region of oneDNN's.
-  [[nodiscard]] virtual bool shares() const { return false; }
 };
 
 /// Where the memory of a buffer comes from.

@@ -19,7 +19,6 @@ class NativeKernel final : public Kernel, public std::enable_shared_from_this<Na
   }
   [[nodiscard]] std::string name() const override { return name_; }
   [[nodiscard]] Supplier supplier() const override { return supplier_; }
-  [[nodiscard]] bool shares() const override { return true; }
 
  private:
   class BoundNative final : public Bound {

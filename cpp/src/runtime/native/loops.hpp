@@ -3,8 +3,8 @@
 #include <functional>
 #include <string>
 
+#include "rdquant/core/parallel.hpp"
 #include "runtime/native/kernel.hpp"
-#include "runtime/native/team.hpp"
 
 namespace rdquant::runtime::native {
 
@@ -34,18 +34,7 @@ struct StridedCopy {
 [[nodiscard]] std::shared_ptr<const Kernel> make_plain(const core::Shape& shape, std::int64_t image,
                                                        std::int64_t row, int threads);
 
-/// share_ranges for `body(begin, end, rank)`.
-template <typename Body>
-void share_ranked(std::int64_t n, std::int64_t grain, int threads, const Body& body) {
-  share_ranges(n, grain, threads, &body, [](const void* b, std::int64_t begin, std::int64_t end, int rank) {
-    (*static_cast<const Body*>(b))(begin, end, rank);
-  });
-}
-
-/// `share_ranked` for a body that does not ask who runs it.
-template <typename Body>
-void share(std::int64_t n, std::int64_t grain, int threads, const Body& body) {
-  share_ranked(n, grain, threads, [&](std::int64_t begin, std::int64_t end, int) { body(begin, end); });
-}
+using core::share;
+using core::share_ranked;
 
 }  // namespace rdquant::runtime::native

@@ -14,7 +14,6 @@
 #include "rdquant/core/parallel.hpp"
 #include "rdquant/program/memory.hpp"
 #include "runtime/native/builder.hpp"
-#include "runtime/native/team.hpp"
 
 namespace rdquant::runtime {
 namespace native {
@@ -46,15 +45,9 @@ struct Patch {
   std::int32_t index;  ///< of the input, output or constant
 };
 
-/// Ops one after the other that all share their work with a crew, or none of them.
-struct Span {
-  std::size_t begin, end;
-  bool shares;
-};
-
 class NativeExecutable final : public Executable {
  public:
-  /// Packs weights with the caller's team.
+  /// Packs weights with the caller's threads.
   NativeExecutable(const Program& program, PhysicalPlan plan, int threads)
       : program_(program), plan_(std::move(plan)), threads_(threads), packed_(allocate(plan_.packed_bytes)) {
     for (std::size_t o = 0; o < plan_.ops.size(); ++o) {
@@ -67,17 +60,11 @@ class NativeExecutable final : public Executable {
         if (buffer.home == Home::constant) constants_.push_back(patch);
       }
     }
-    for (std::size_t o = 0; o < plan_.ops.size(); ++o) {
-      const bool shares = plan_.ops[o].kernel->shares();
-      if (spans_.empty() || spans_.back().shares != shares) spans_.push_back({o, o, shares});
-      spans_.back().end = o + 1;
-    }
     for (const Packing& packing : plan_.packings) pack(packing);
   }
 
   void run(std::span<const core::TensorView> inputs, std::span<const core::MutableTensorView> outputs,
            Times* times) override {
-    const Team team(threads_);
     Context context = take();
     for (const Patch& patch : inputs_) {
       // no kernel writes to an input
@@ -90,21 +77,11 @@ class NativeExecutable final : public Executable {
       context.bound[patch.op]->set(patch.operand, at);
     }
     if (times != nullptr) times->assign(plan_.rows.size(), 0.0);
-    for (const Span& span : spans_) {
-      const auto run_span = [&] {
-        times == nullptr ? run_ops(context, span) : time_ops(context, span, *times);
-      };
-      // the team is not worth its start for a single op, which opens a region itself if it has to
-      if (span.shares && span.end - span.begin > 1)
-        lead(threads_, run_span);
-      else
-        run_span();
-    }
+    core::lead(threads_, [&] { times == nullptr ? run_ops(context) : time_ops(context, *times); });
     give(std::move(context));
   }
 
   void update(std::span<const ValueId> constants) override {
-    const Team team(threads_);
     for (const Packing& packing : plan_.packings) {
       if (std::find(constants.begin(), constants.end(), packing.source) != constants.end()) pack(packing);
     }
@@ -121,13 +98,13 @@ class NativeExecutable final : public Executable {
                          packed_.get() + plan_.buffers[static_cast<std::size_t>(packing.buffer)].offset);
   }
 
-  static void run_ops(const Context& context, const Span& span) {
-    for (std::size_t o = span.begin; o < span.end; ++o) context.bound[o]->run();
+  static void run_ops(const Context& context) {
+    for (const std::unique_ptr<Bound>& op : context.bound) op->run();
   }
 
-  void time_ops(const Context& context, const Span& span, Times& times) const {
+  void time_ops(const Context& context, Times& times) const {
     auto start = std::chrono::steady_clock::now();
-    for (std::size_t o = span.begin; o < span.end; ++o) {
+    for (std::size_t o = 0; o < context.bound.size(); ++o) {
       context.bound[o]->run();
       const auto end = std::chrono::steady_clock::now();
       times[plan_.ops[o].row] = std::chrono::duration<double>(end - start).count();
@@ -186,7 +163,6 @@ class NativeExecutable final : public Executable {
   int threads_;
   Memory packed_;
   std::vector<Patch> inputs_, outputs_, constants_;
-  std::vector<Span> spans_;
   std::uint64_t epoch_ = 1;  ///< of the constants; changes beside no run
   std::mutex mutex_;
   std::vector<Context> free_;
@@ -199,7 +175,6 @@ class Native final : public Backend {
   [[nodiscard]] std::unique_ptr<Executable> prepare(const Program& program,
                                                     const Options& options) const override {
     const int threads = core::resolve_threads(options.threads);
-    const Team team(threads);  // oneDNN divides the work when a primitive is made
     PhysicalPlan plan = Builder(program, options).build();
     const std::size_t needed = plan.arena_bytes + plan.packed_bytes;
     if (options.memory_limit != 0 && needed > options.memory_limit) {

@@ -6,6 +6,7 @@
 
 #include "rdquant/core/error.hpp"
 #include "runtime/native/float32/convolution.hpp"
+#include "runtime/native/onednn/openmp.hpp"
 #include "runtime/native/rules.hpp"
 
 namespace rdquant::runtime::native {
@@ -29,10 +30,19 @@ std::string_view variable(const char* name) {
 bool allows_onednn() {
   const std::string_view text = variable("RDQUANT_ONEDNN");
   if (text == "0") return false;
-  if (text.empty()) return kHasOnednn;
+  const bool reachable = [] {
+    if constexpr (kHasOnednn) return onednn::openmp_is_ours();
+    return false;
+  }();
+  if (text.empty()) return reachable;
   if (text != "1")
     throw core::InvalidArgument("RDQUANT_ONEDNN is '" + std::string(text) + "'; allowed are 0 and 1");
   if (!kHasOnednn) throw core::Unsupported("RDQUANT_ONEDNN is 1, but this build of rdquant has no oneDNN");
+  if (!reachable) {
+    throw core::Unsupported(
+        "RDQUANT_ONEDNN is 1, but something else in this process loaded oneDNN or libgomp before rdquant: "
+        "oneDNN's threads would not be ours");
+  }
   return true;
 }
 

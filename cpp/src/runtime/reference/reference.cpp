@@ -5,9 +5,9 @@
 #include <utility>
 
 #include "rdquant/core/error.hpp"
-#include "rdquant/program/evaluate.hpp"
 #include "rdquant/program/memory.hpp"
 #include "runtime/arena.hpp"
+#include "runtime/definition.hpp"
 
 namespace rdquant::runtime {
 namespace {
@@ -121,10 +121,6 @@ class ReferenceExecutable final : public Executable {
   [[nodiscard]] std::size_t weight_bytes() const override { return 0; }
 
  private:
-  [[nodiscard]] static std::string where(const Step& step) {
-    return std::string(program::operation_name(step.operation)) + " of node '" + step.node + "': ";
-  }
-
   [[nodiscard]] bool aliased(const Step& step) const {
     return std::holds_alternative<program::Reshape>(step.operation);
   }
@@ -170,13 +166,7 @@ class ReferenceExecutable final : public Executable {
       const Value& value = program_.values[static_cast<std::size_t>(id)];
       out.push_back({value.dtype, value.shape, memory[static_cast<std::size_t>(id)]});
     }
-    try {
-      program::evaluate(step, in, out, threads_);
-    } catch (const core::Unsupported& error) {
-      throw core::Unsupported(where(step) + error.what());
-    } catch (const core::InvalidArgument& error) {
-      throw core::InvalidArgument(where(step) + error.what());
-    }
+    evaluate_named(step, in, out, threads_);
   }
 
   const Program& program_;

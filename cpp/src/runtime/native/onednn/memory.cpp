@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "rdquant/core/cpu.hpp"
+#include "runtime/native/onednn/openmp.hpp"
 
 namespace rdquant::runtime::native::onednn {
 namespace {
@@ -23,8 +24,8 @@ const dnnl::stream& stream() {
 
 class BoundPrimitive final : public Bound {
  public:
-  BoundPrimitive(const dnnl::primitive& primitive, const std::vector<Argument>& arguments)
-      : primitive_(primitive.get()), stream_(stream().get()) {
+  BoundPrimitive(const dnnl::primitive& primitive, const std::vector<Argument>& arguments, int threads)
+      : primitive_(primitive.get()), stream_(stream().get()), threads_(threads) {
     for (const Argument& argument : arguments) {
       memories_.emplace_back(argument.desc, engine(), static_cast<void*>(nullptr));  // not allocated
       arguments_.push_back({argument.index, memories_.back().get()});
@@ -35,6 +36,7 @@ class BoundPrimitive final : public Bound {
                             "set a memory's address");
   }
   void run() override {
+    const OpenMpThreads divided(threads_);
     guarded([&] {
       dnnl::error::wrap_c_api(
           dnnl_primitive_execute(primitive_, stream_, static_cast<int>(arguments_.size()), arguments_.data()),
@@ -45,16 +47,20 @@ class BoundPrimitive final : public Bound {
  private:
   dnnl_primitive_t primitive_;
   dnnl_stream_t stream_;
+  int threads_;
   std::vector<memory> memories_;
   std::vector<dnnl_exec_arg_t> arguments_;
 };
 
 class PrimitiveKernel final : public Kernel {
  public:
-  PrimitiveKernel(dnnl::primitive primitive, std::vector<Argument> arguments, std::string name)
-      : primitive_(std::move(primitive)), arguments_(std::move(arguments)), name_(std::move(name)) {}
+  PrimitiveKernel(dnnl::primitive primitive, std::vector<Argument> arguments, std::string name, int threads)
+      : primitive_(std::move(primitive)),
+        arguments_(std::move(arguments)),
+        name_(std::move(name)),
+        threads_(threads) {}
   [[nodiscard]] std::unique_ptr<Bound> bind() const override {
-    return guarded([&] { return std::make_unique<BoundPrimitive>(primitive_, arguments_); });
+    return guarded([&] { return std::make_unique<BoundPrimitive>(primitive_, arguments_, threads_); });
   }
   [[nodiscard]] std::string name() const override { return name_; }
   [[nodiscard]] Supplier supplier() const override { return Supplier::onednn; }
@@ -63,15 +69,18 @@ class PrimitiveKernel final : public Kernel {
   dnnl::primitive primitive_;
   std::vector<Argument> arguments_;
   std::string name_;
+  int threads_;
 };
 
 class ReorderPacker final : public Packer {
  public:
-  ReorderPacker(memory::desc from, memory::desc to)
+  ReorderPacker(memory::desc from, memory::desc to, int threads)
       : from_(std::move(from)),
         to_(std::move(to)),
+        threads_(threads),
         reorder_(dnnl::reorder::primitive_desc(engine(), from_, engine(), to_)) {}
   void pack(const void* from, void* to) const override {
+    const OpenMpThreads divided(threads_);
     guarded([&] {
       // a reorder does not write to what it reads
       memory source(from_, engine(), const_cast<void*>(from));
@@ -83,6 +92,7 @@ class ReorderPacker final : public Packer {
 
  private:
   memory::desc from_, to_;
+  int threads_;
   dnnl::reorder reorder_;
 };
 
@@ -131,13 +141,14 @@ void emit(Builder& builder, const dnnl::primitive_desc_base& desc, const dnnl::p
     arguments.push_back({DNNL_ARG_SCRATCHPAD, scratchpad});
     places.push_back(builder.scratch(scratchpad.get_size()));
   }
-  builder.emit(std::make_shared<PrimitiveKernel>(primitive, std::move(arguments), desc.impl_info_str()),
+  builder.emit(std::make_shared<PrimitiveKernel>(primitive, std::move(arguments), desc.impl_info_str(),
+                                                 builder.threads()),
                std::move(places), made);
 }
 
 Place pack(Builder& builder, program::ValueId id, const memory::desc& from, const memory::desc& to) {
   if (from == to) return builder.read(id, Layout::plain);
-  return builder.pack(id, to.get_size(), std::make_shared<ReorderPacker>(from, to));
+  return builder.pack(id, to.get_size(), std::make_shared<ReorderPacker>(from, to, builder.threads()));
 }
 
 bool append_activation(dnnl::post_ops& chain, const program::Activation& activation) {

@@ -1,0 +1,24 @@
+#include "runtime/definition.hpp"
+
+#include <string>
+
+#include "rdquant/core/error.hpp"
+#include "rdquant/program/evaluate.hpp"
+
+namespace rdquant::runtime {
+
+void evaluate_named(const program::Step& step, std::span<const core::TensorView> inputs,
+                    std::span<const core::MutableTensorView> outputs, int threads) {
+  const auto where = [&] {
+    return std::string(program::operation_name(step.operation)) + " of node '" + step.node + "': ";
+  };
+  try {
+    program::evaluate(step, inputs, outputs, threads);
+  } catch (const core::Unsupported& error) {
+    throw core::Unsupported(where() + error.what());
+  } catch (const core::InvalidArgument& error) {
+    throw core::InvalidArgument(where() + error.what());
+  }
+}
+
+}  // namespace rdquant::runtime

@@ -1,0 +1,195 @@
+"""Sessions used by several threads at once, and in children of a fork."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import threading
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import models
+import rdquant
+from networks import Net
+from rdquant.graph import native_graph
+from rdquant.runtime.engine import EngineSession
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no fork")
+TIMEOUT = 60
+
+
+def in_child(work: Callable[[], bool]) -> int:
+    """Exit status of a forked child that runs `work`: 0 where it gives True, −SIGALRM where it hangs."""
+    child = os.fork()
+    if child == 0:
+        signal.alarm(TIMEOUT)
+        status = 1
+        try:
+            status = 0 if work() else 2
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            os._exit(status)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def net() -> bytes:
+    """Convolutions of both suppliers, pooling, a product and a softmax."""
+    n = Net()
+    y = n.call("Relu", n.conv("x", 32, 16))
+    y = n.call("Relu", n.conv(y, 64, 32, size=1))
+    y = n.conv(n.conv(y, 64, 64, group=64), 96, 64, size=1)
+    y = n.call("Flatten", n.call("GlobalAveragePool", y))
+    y = n.call("Softmax", n.call("MatMul", y, n.noise(96, 48)))
+    model = models.build(n.nodes, n.tensors, {"x": ["N", 16, "H", "W"]}, {y: ["N", 48]}, 17)
+    return model.SerializeToString()
+
+
+def image(rows: int = 1, side: int = 24) -> np.ndarray:
+    return np.random.default_rng(1).uniform(-1, 1, (rows, 16, side, side)).astype(np.float32)
+
+
+def outputs(session: rdquant.Session, x: np.ndarray) -> np.ndarray:
+    (y,) = session.run({"x": x}).values()
+    return y
+
+
+@pytest.fixture(params=["native", "reference"])
+def session(request: pytest.FixtureRequest) -> rdquant.Session:
+    return rdquant.Session(net(), backend=request.param, threads=2)
+
+
+def test_a_child_runs_the_session_that_it_inherits(session: rdquant.Session) -> None:
+    x, many = image(), image(rows=5)
+    expected, several = outputs(session, x), outputs(session, many)
+
+    def works() -> bool:
+        return all(
+            np.array_equal(found, wanted)
+            for _ in range(3)
+            for found, wanted in (
+                (outputs(session, x), expected),
+                (outputs(session, many), several),
+                (outputs(rdquant.Session(net(), backend=session.backend, threads=2), x), expected),
+            )
+        )
+
+    assert in_child(works) == 0
+    assert in_child(lambda: works() and in_child(works) == 0) == 0, "a child of a child"
+    assert works(), "the parent goes on"
+
+
+def test_a_child_takes_new_sizes_and_weights(session: rdquant.Session) -> None:
+    outputs(session, image())
+    weights = {name: 2 * w for name, w in rdquant.load(net()).weights().items()}
+    fresh = rdquant.Session(net(), backend=session.backend, threads=2)
+    fresh.set_weights(weights)
+    x = image(side=17)
+    expected = outputs(fresh, x)
+
+    def works() -> bool:
+        session.set_weights(weights)
+        return bool(np.array_equal(outputs(session, x), expected))
+
+    assert in_child(works) == 0
+
+
+def test_a_pool_of_forked_processes_shares_a_session(session: rdquant.Session) -> None:
+    x = image()
+    expected = outputs(session, x)
+    globals()["_inherited"] = (session, x)
+    with multiprocessing.get_context("fork").Pool(2) as pool:
+        for found in pool.map_async(_run_inherited, range(6)).get(TIMEOUT):
+            np.testing.assert_array_equal(found, expected)
+
+
+def _run_inherited(_: int) -> np.ndarray:
+    session, x = globals()["_inherited"]
+    return outputs(session, x)
+
+
+@pytest.mark.parametrize("backend", ["native", "reference"])
+def test_a_fork_in_the_middle_of_other_threads_runs(backend: str) -> None:
+    # the engine's own session: functools.cached_property, which models use, may itself be inherited locked (3.11)
+    model = rdquant.load(net())
+    session = EngineSession(native_graph(model), ["y"], backend, 2, 0)
+    sizes = [
+        image(side=side) for side in (9, 12, 16, 20, 24, 28)
+    ]  # more than are kept: plans are made all the time
+    expected = [session.run({"x": x})["y"] for x in sizes]
+    weights = dict(model.weights())
+    stop = threading.Event()
+
+    def run(start: int) -> None:
+        i = start
+        while not stop.is_set():
+            session.run({"x": sizes[i % len(sizes)]})
+            session.set_weights({name: w.copy() for name, w in weights.items()})
+            session.dump([sizes[0].shape])
+            i += 1
+
+    def works() -> bool:
+        found = [session.run({"x": x})["y"] for x in sizes]
+        session.set_weights(weights)
+        return all(np.array_equal(a, b) for a, b in zip(found, expected, strict=True))
+
+    threads = [threading.Thread(target=run, args=(i,)) for i in (0, 3)]
+    for thread in threads:
+        thread.start()
+    try:
+        assert [in_child(works) for _ in range(15)] == [0] * 15
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
+
+
+SWAP_AND_DUMP = """
+import threading, sys
+import numpy as np
+import rdquant
+from rdquant.graph import native_graph
+from rdquant.runtime.engine import EngineSession
+from test_concurrency import net
+
+model = rdquant.load(net())
+session = EngineSession(native_graph(model), ["y"], sys.argv[1], 2, 0)
+x = np.zeros((1, 16, 12, 12), np.float32)
+session.run({"x": x})
+weights = dict(model.weights())
+
+def swap():
+    for _ in range(300):  # arrays of its own, whose last owner is the session
+        session.set_weights({name: w.copy() for name, w in weights.items()})
+
+def read(work):
+    for _ in range(300):
+        work()
+
+works = (
+    swap,
+    lambda: read(lambda: session.dump([x.shape])),
+    lambda: read(lambda: session.plan([x.shape])),
+    lambda: read(lambda: session.run({"x": x})),
+)
+threads = [threading.Thread(target=work) for work in works]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+"""
+
+
+@pytest.mark.parametrize("backend", ["native", "reference"])
+def test_weights_are_swapped_while_others_dump_plan_and_run(backend: str) -> None:
+    subprocess.run(
+        [sys.executable, "-c", SWAP_AND_DUMP, backend],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])},
+        check=True,
+        timeout=TIMEOUT,
+    )
