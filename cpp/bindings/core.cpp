@@ -1,3 +1,5 @@
+#include <pybind11/stl.h>
+
 #include "bindings.hpp"
 #include "rdquant/core/cpu.hpp"
 
@@ -12,6 +14,12 @@ void bind_core(py::module_ m) {
   m.def(
       "available_isa", [] { return std::string(core::isa_name(core::available_isa())); },
       "Best instruction set of this processor.");
+  m.def(
+      "cpu", [] { return core::cpu_name(core::selected_cpu()); },
+      "The instruction set that the kernels use and the features beside it, as RDQUANT_ISA takes it.");
+  m.def(
+      "cpu_names", [] { return core::cpu_names(core::available_cpu()); },
+      "Values of RDQUANT_ISA that this processor allows, without +features.");
 }
 
 }  // namespace rdquant::bindings

@@ -25,7 +25,7 @@ inline std::vector<Set> sets() {
   const Isa best = rdquant::core::available_isa();
   if (best >= Isa::avx2) all.push_back({"avx2", &k::avx2::int8_convolution});
   if (best >= Isa::avx512) all.push_back({"avx512", &k::avx512::int8_convolution});
-  if (best >= Isa::avx512 && __builtin_cpu_supports("avx512vnni")) {
+  if (rdquant::core::available_cpu().has(rdquant::core::Feature::vnni)) {
     all.push_back({"avx512vnni", &k::avx512vnni::int8_convolution});
   }
 #endif

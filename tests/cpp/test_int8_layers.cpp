@@ -265,7 +265,7 @@ TEST_CASE("tables") {
   };
   for_every_isa([&](const Int8LayerTable& layers, Index) { check(layers.lookup); });
 #if defined(__x86_64__)
-  if (rdquant::core::available_isa() == Isa::avx512 && __builtin_cpu_supports("avx512vbmi")) {
+  if (rdquant::core::available_cpu().has(rdquant::core::Feature::vbmi)) {
     check(avx512vbmi::lookup);
   }
 #endif

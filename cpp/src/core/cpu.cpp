@@ -3,7 +3,11 @@
 #if __has_include(<unistd.h>)
 #include <unistd.h>
 #endif
+#if defined(__aarch64__) && __has_include(<sys/auxv.h>)
+#include <sys/auxv.h>
+#endif
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <cstdlib>
@@ -15,18 +19,73 @@ namespace rdquant::core {
 namespace {
 
 constexpr std::array<std::string_view, 3> kNames = {"baseline", "avx2", "avx512"};
+constexpr std::array<std::string_view, 7> kFeatures = {"pclmul",   "vnni",    "vbmi", "vpopcntdq",
+                                                       "amx_int8", "dotprod", "i8mm"};
+constexpr std::string_view kAllOfAvx512 = "avx512vnni";
 
-Isa choose() {
-  const char* const asked = std::getenv("RDQUANT_ISA");
-  const Isa best = available_isa();
-  if (asked == nullptr || *asked == '\0') return best;
-  for (std::size_t i = 0; i < kNames.size(); ++i) {
-    if (kNames[i] != asked) continue;
-    if (static_cast<Isa>(i) <= best) return static_cast<Isa>(i);
-    throw InvalidArgument("RDQUANT_ISA=" + std::string(asked) + ": this processor offers at most " +
-                          std::string(isa_name(best)));
+Cpu detect() noexcept {
+#if defined(__x86_64__)
+  __builtin_cpu_init();
+  const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+  const bool avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+                      __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+  Cpu cpu(avx512 ? Isa::avx512 : (avx2 ? Isa::avx2 : Isa::baseline));
+  if (avx2 && __builtin_cpu_supports("pclmul")) cpu.add(Feature::pclmul);
+  if (!avx512) return cpu;
+  if (__builtin_cpu_supports("avx512vnni")) cpu.add(Feature::vnni);
+  if (__builtin_cpu_supports("avx512vbmi")) cpu.add(Feature::vbmi);
+  if (__builtin_cpu_supports("avx512vpopcntdq")) cpu.add(Feature::vpopcntdq);
+  std::uint32_t eax = 7, ebx = 0, ecx = 0, edx = 0;  // compilers of 2022 do not know amx-int8 by name
+  asm("cpuid" : "+a"(eax), "=b"(ebx), "+c"(ecx), "=d"(edx));
+  if ((edx >> 25 & 1) != 0) cpu.add(Feature::amx_int8);
+  return cpu;
+#elif defined(__aarch64__) && defined(AT_HWCAP) && defined(AT_HWCAP2)
+  Cpu cpu(Isa::baseline);
+  if ((getauxval(AT_HWCAP) >> 20 & 1) != 0) cpu.add(Feature::dotprod);  // HWCAP_ASIMDDP
+  if ((getauxval(AT_HWCAP2) >> 13 & 1) != 0) cpu.add(Feature::i8mm);    // HWCAP2_I8MM
+  return cpu;
+#else
+  return Cpu(Isa::baseline);
+#endif
+}
+
+std::string joined(const std::vector<std::string>& names) {
+  std::string all;
+  for (const std::string& name : names) all += (all.empty() ? "" : ", ") + name;
+  return all;
+}
+
+[[noreturn]] void refuse(std::string_view name, const Cpu& available, const std::string& why) {
+  throw InvalidArgument("RDQUANT_ISA=" + std::string(name) + ": " + why + "; this processor offers " +
+                        joined(cpu_names(available)) + ", with features " + cpu_name(available));
+}
+
+bool goes_with(Isa isa, Feature feature) {
+  switch (feature) {
+    case Feature::pclmul:
+      return isa >= Isa::avx2;
+    case Feature::dotprod:
+    case Feature::i8mm:
+      return isa == Isa::baseline;
+    default:
+      return isa == Isa::avx512;
   }
-  throw InvalidArgument("RDQUANT_ISA=" + std::string(asked) + ": allowed are baseline, avx2, avx512");
+}
+
+Feature parse_feature(std::string_view name, std::string_view all, const Cpu& available) {
+  for (std::size_t i = 0; i < kFeatures.size(); ++i) {
+    if (kFeatures[i] == name) return static_cast<Feature>(i);
+  }
+  std::string allowed;
+  for (const std::string_view feature : kFeatures) allowed += ", " + std::string(feature);
+  refuse(all, available,
+         "\"" + std::string(name) + "\" is no feature, allowed behind a set and + are " + allowed.substr(2));
+}
+
+Cpu choose() {
+  const char* const requested = std::getenv("RDQUANT_ISA");
+  if (requested == nullptr || *requested == '\0') return available_cpu();
+  return parse_cpu(requested, available_cpu());
 }
 
 bool choose_gathers() {
@@ -46,31 +105,58 @@ bool choose_gathers() {
 
 }  // namespace
 
-Isa available_isa() noexcept {
-#if defined(__x86_64__)
-  __builtin_cpu_init();
-  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-      __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl")) {
-    return Isa::avx512;
+const Cpu& available_cpu() noexcept {
+  static const Cpu cpu = detect();
+  return cpu;
+}
+
+Isa available_isa() noexcept { return available_cpu().isa(); }
+
+Cpu parse_cpu(std::string_view name, const Cpu& available) {
+  const std::string_view set = name.substr(0, name.find('+'));
+  std::size_t isa = 0;
+  while (isa < kNames.size() && kNames[isa] != set) ++isa;
+  const bool all = set == kAllOfAvx512;
+  if (all) isa = static_cast<std::size_t>(Isa::avx512);
+  if (isa == kNames.size() || (all && set != name)) {
+    refuse(name, available,
+           "allowed are baseline, avx2, avx512, avx512vnni, and the first three with +features behind them");
   }
-  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return Isa::avx2;
-#endif
-  return Isa::baseline;
+  if (static_cast<Isa>(isa) > available.isa() || (all && !available.has(Feature::vnni))) {
+    refuse(name, available, "not available");
+  }
+  if (all) return available;
+  Cpu cpu(static_cast<Isa>(isa));
+  if (cpu.isa() >= Isa::avx2 && available.has(Feature::pclmul)) cpu.add(Feature::pclmul);
+  for (std::size_t at = set.size(); at < name.size();) {
+    const std::size_t end = std::min(name.find('+', at + 1), name.size());
+    const Feature feature = parse_feature(name.substr(at + 1, end - at - 1), name, available);
+    if (!available.has(feature) || !goes_with(cpu.isa(), feature)) {
+      refuse(name, available,
+             std::string(kFeatures[static_cast<std::size_t>(feature)]) + " is not available with " +
+                 std::string(set));
+    }
+    cpu.add(feature);
+    at = end;
+  }
+  return cpu;
 }
 
-Isa selected_isa() {
-  static const Isa isa = choose();
-  return isa;
+std::vector<std::string> cpu_names(const Cpu& available) {
+  std::vector<std::string> names;
+  for (std::size_t i = 0; i <= static_cast<std::size_t>(available.isa()); ++i) names.emplace_back(kNames[i]);
+  if (available.isa() == Isa::avx512 && available.has(Feature::vnni)) names.emplace_back(kAllOfAvx512);
+  return names;
 }
 
-bool has_vector_popcount() {
-#if defined(__x86_64__)
-  static const bool has = selected_isa() == Isa::avx512 && __builtin_cpu_supports("avx512vpopcntdq");
-  return has;
-#else
-  return false;
-#endif
+const Cpu& selected_cpu() {
+  static const Cpu cpu = choose();
+  return cpu;
 }
+
+Isa selected_isa() { return selected_cpu().isa(); }
+
+bool has(Feature feature) { return selected_cpu().has(feature); }
 
 bool gathers_in_vectors() {
   static const bool in_vectors = choose_gathers();
@@ -78,6 +164,14 @@ bool gathers_in_vectors() {
 }
 
 std::string_view isa_name(Isa isa) noexcept { return kNames[static_cast<std::size_t>(isa)]; }
+
+std::string cpu_name(const Cpu& cpu) {
+  std::string name(isa_name(cpu.isa()));
+  for (std::size_t i = 1; i < kFeatures.size(); ++i) {
+    if (cpu.has(static_cast<Feature>(i))) name += "+" + std::string(kFeatures[i]);
+  }
+  return name;
+}
 
 std::size_t physical_memory() noexcept {
 #if defined(_SC_PHYS_PAGES)

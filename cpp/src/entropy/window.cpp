@@ -24,7 +24,7 @@ std::size_t baseline::count_window(const std::int32_t* symbols, std::size_t n, s
 
 CountWindow& selected_count_window() {
 #if defined(__x86_64__)
-  if (core::has_vector_popcount()) return avx512vpopcntdq::count_window;
+  if (core::has(core::Feature::vpopcntdq)) return avx512vpopcntdq::count_window;
 #endif
   return baseline::count_window;
 }

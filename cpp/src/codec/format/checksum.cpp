@@ -41,8 +41,7 @@ std::uint32_t crc_plain(std::span<const std::uint8_t> bytes, std::uint32_t crc) 
 
 std::uint32_t crc32(std::span<const std::uint8_t> bytes, std::uint32_t before) {
 #if defined(__x86_64__)
-  static const bool folds = core::selected_isa() >= core::Isa::avx2 && __builtin_cpu_supports("pclmul");
-  if (folds) return ~crc_folded(bytes, ~before);
+  if (core::has(core::Feature::pclmul)) return ~crc_folded(bytes, ~before);
 #endif
   return ~crc_plain(bytes, ~before);
 }

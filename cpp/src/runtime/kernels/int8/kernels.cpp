@@ -36,9 +36,9 @@ Int8Kernels kernels_of(core::Isa isa) {
 #if defined(__x86_64__)
   // Beyond the common AVX-512: VNNI (Cascade Lake, Zen 4 and later), VBMI (Ice Lake, Zen 4).
   if (isa == core::Isa::avx512) {
-    if (__builtin_cpu_supports("avx512vnni") != 0)
+    if (core::has(core::Feature::vnni))
       kernels = joined(isa, "avx512vnni", avx512vnni::int8_convolution);
-    if (__builtin_cpu_supports("avx512vbmi") != 0) kernels.lookup = avx512vbmi::lookup;
+    if (core::has(core::Feature::vbmi)) kernels.lookup = avx512vbmi::lookup;
   }
 #endif
   return kernels;

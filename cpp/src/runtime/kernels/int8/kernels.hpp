@@ -152,8 +152,8 @@ struct Int8Kernels {
                  Index end);
 };
 
-/// The best kernels for `isa` that this processor runs: with VNNI instructions where it has them and `isa` is
-/// avx512.
+/// The kernels for `isa`, which this processor must have; where that is avx512, with those of the features VNNI and
+/// VBMI that core::selected_cpu() has.
 [[nodiscard]] const Int8Kernels& int8_kernels(core::Isa isa);
 
 }  // namespace rdquant::runtime::kernels

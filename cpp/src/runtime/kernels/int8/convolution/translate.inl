@@ -21,7 +21,7 @@ inline Translation translation(const std::uint8_t* table) {
   t.table = table;
   t.permutes = false;
 #if defined(__AVX512VNNI__)
-  t.permutes = __builtin_cpu_supports("avx512vbmi") != 0;
+  t.permutes = core::has(core::Feature::vbmi);
 #endif
 #if defined(__AVX2__)
   if (table != nullptr && !t.permutes) t.rows = rows_of(table);
