@@ -146,3 +146,28 @@ TEST_CASE("averages of whole images, at both ends of the range") {
     check_pool(s, {1.0f, -128, -128, 127}, {2.0f, -128, -128, 127}, 3);
   }
 }
+
+TEST_CASE("an average of more pixels than int32 holds the sum of") {
+  PoolShape s;
+  s.c = 1;
+  s.h = s.kh = 2930;
+  s.w = s.kw = 2930;
+  s.oh = s.ow = 1;
+  s.average = true;
+  const Levels src(at(s.h * s.w + 64), 255);
+  for_every_isa([&](const Int8LayerTable& table, Index) {
+    std::uint8_t mean = 0;
+    Int8Kernels::PoolArgs args;
+    args.src = src.data();
+    args.src_image = s.h * s.w;
+    args.src_pixel = 1;
+    args.dst = &mean;
+    args.dst_image = args.dst_pixel = 1;
+    args.scale = 0.5f;
+    table.pool(s, args, 0, 1);
+    CHECK(mean == 128);  // 127.5, ties to even
+    args.src_zero = 55;
+    table.pool(s, args, 0, 1);
+    CHECK(mean == 100);
+  });
+}

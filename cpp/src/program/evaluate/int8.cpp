@@ -106,9 +106,9 @@ struct Products {
   std::int64_t channels, depth, taps;
   std::int32_t zero;
 
-  [[nodiscard]] std::int32_t sum(std::int64_t image, std::int64_t group, std::int64_t k, std::int64_t row,
+  [[nodiscard]] std::int64_t sum(std::int64_t image, std::int64_t group, std::int64_t k, std::int64_t row,
                                  std::int64_t column) const {
-    std::int32_t total = 0;
+    std::int64_t total = 0;  // of a convolution within int32, of a large window not
     for (std::int64_t c = 0; c < depth; ++c) {
       const std::int64_t plane = (image * channels + group * depth + c) * s.in[1] * s.in[2];
       const std::int32_t* filter = &w[static_cast<std::size_t>((k * depth + c) * taps)];
@@ -150,7 +150,8 @@ void compute(const Int8Convolution& step, Inputs inputs, Outputs outputs, int th
       const std::int64_t k = p % filters, group = k / (filters / step.groups);
       const std::int32_t start = whole ? bias.as<std::int32_t>()[k] : 0;
       for (std::int64_t i = 0; i < plane; ++i) {
-        const std::int32_t sum = products.sum(p / filters, group, k, i / s.out[2], i % s.out[2]);
+        const auto sum =
+            static_cast<std::int32_t>(products.sum(p / filters, group, k, i / s.out[2], i % s.out[2]));
         epilogue.apply(start + sum, static_cast<std::size_t>(k), p * plane + i);
       }
     }
@@ -188,9 +189,9 @@ void compute(const Int8Pool& step, Inputs inputs, Outputs outputs) {
   for (std::int64_t p = 0; p < x.shape[0] * x.shape[1]; ++p) {
     for (std::int64_t i = 0; i < plane; ++i) {
       const std::int64_t n = p / x.shape[1], c = p % x.shape[1], h = i / s.out[2], v = i % s.out[2];
-      const std::int32_t sum = sums.sum(n, c, 0, h, v);
-      const std::int32_t count =
-          step.count_include_pad ? static_cast<std::int32_t>(ones.size()) : counts.sum(n, c, 0, h, v);
+      const std::int64_t sum = sums.sum(n, c, 0, h, v);
+      const std::int64_t count =
+          step.count_include_pad ? static_cast<std::int64_t>(ones.size()) : counts.sum(n, c, 0, h, v);
       const float value =
           count == 0 ? 0.0F : static_cast<float>(sum) * (step.scale / static_cast<float>(count));
       if (y.dtype == DType::f32) {

@@ -222,12 +222,12 @@ struct MeanWork {
   static constexpr Index kLanes = 64;
 
   void mean(const std::uint8_t* x, Index count, float* y) const {
-    std::array<std::int32_t, kLanes> sums{};
+    std::array<std::int64_t, kLanes> sums{};
     const std::uint8_t flip = is_signed ? 128 : 0;  // int8 plus 128
     for (Index pixel = 0; pixel < int8_layout.area; ++pixel, x += int8_layout.pixel) {
       for (Index c = 0; c < count; ++c) sums[static_cast<std::size_t>(c)] += x[c] ^ flip;
     }
-    const auto less = static_cast<std::int32_t>(int8_layout.area) * (zero + flip);
+    const auto less = static_cast<std::int64_t>(int8_layout.area) * (zero + flip);
     for (Index c = 0; c < count; ++c)
       y[c] = static_cast<float>(sums[static_cast<std::size_t>(c)] - less) * scale;
   }

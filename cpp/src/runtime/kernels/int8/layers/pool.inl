@@ -1,6 +1,8 @@
 // Windows over images of levels.
 #pragma once
 
+#include <limits>
+
 #include "runtime/kernels/int8/kernels.hpp"
 #include "runtime/kernels/int8/layers/rounding.inl"
 
@@ -164,6 +166,23 @@ inline WordSums window_sums(const PoolShape& s, const PoolArgs& args, const Pool
   return all;
 }
 
+// The most pixels whose sums int32 holds, with the source's zero taken away.
+constexpr Index kMostPixels = std::numeric_limits<std::int32_t>::max() / 256;
+
+// The mean of one channel of a larger window, less the source's zero, before it is scaled.
+inline float long_sum(const PoolShape& s, const PoolArgs& args, const PoolRow& row, Index left, Span columns,
+                      Index k) {
+  std::int64_t sum = 0;
+  for (Index ky = row.rows.begin; ky < row.rows.end; ++ky) {
+    const Index place = (row.top + ky * s.dh) * s.w + left + columns.begin * s.dw;
+    const std::uint8_t* p = row.src + place * args.src_pixel + k;
+    for (Index kx = columns.begin; kx < columns.end; ++kx, p += s.dw * args.src_pixel) {
+      sum += (args.is_signed ? static_cast<std::int8_t>(*p) : std::int32_t{*p}) - args.src_zero;
+    }
+  }
+  return static_cast<float>(sum);
+}
+
 void averages(const PoolShape& s, const PoolArgs& args, const PoolRow& row) {
   const Rounding levels = rounding(args.zero, args.low, args.high);
   const I32 flip = args.is_signed ? splat(static_cast<std::int32_t>(0x80808080u)) : I32{};
@@ -179,6 +198,13 @@ void averages(const PoolShape& s, const PoolArgs& args, const PoolRow& row) {
       divisor = row.padded * (padded.end - padded.begin);
     }
     const Vec scale = splat(args.scale / static_cast<float>(divisor));
+    if (count > kMostPixels) {
+      for (Index k = 0; k < s.c; ++k) {
+        store_some_bytes(out + k, to_int8(levels, splat(long_sum(s, args, row, left, columns, k)) * scale),
+                         1);
+      }
+      continue;
+    }
     const I32 zeros = splat(static_cast<std::int32_t>(count) * src_zero);
     for (Index k = 0; k < s.c; k += kWordBytes) {
       const Index bytes = s.c - k < kWordBytes ? s.c - k : kWordBytes;
