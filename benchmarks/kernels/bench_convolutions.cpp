@@ -58,7 +58,7 @@ struct Ours {
   Buffer src, plain, weights, bias, dst;
   ConvArgs args;
 
-  Ours(const ConvShape& s, ConvMethod method) : plan(kernels().plan(s, method)) {
+  Ours(const ConvShape& s, ConvMethod method) : plan(kernels().plan(s, method).value()) {
     const Index block = kernels().block;
     const Index image = divide(s.c, block) * block * s.h * s.w;
     const Index out = divide(s.k, block) * block * s.oh() * s.ow();

@@ -138,6 +138,42 @@ inline bool any_above(F32 a, F32 bound) {
 #endif
 }
 
+#if defined(__AVX512F__)
+using Mask = __mmask16;
+#else
+using Mask = I32;
+#endif
+/// Where a or b is not a number.
+[[gnu::always_inline]] inline Mask unordered(F32 a, F32 b) {
+#if defined(__AVX512F__)
+  return _mm512_cmp_ps_mask(a.v, b.v, _CMP_UNORD_Q);
+#elif defined(__AVX2__)
+  return {(Register<std::int32_t, 8>)_mm256_cmp_ps(a.v, b.v, _CMP_UNORD_Q)};
+#else
+  return ~((a == a) & (b == b));
+#endif
+}
+
+/// A running maximum, which is not a number once an element was none. To see two at a time takes less.
+struct Maximum {
+  F32 most = splat(-__builtin_inff());
+  Mask bad = {};
+
+  [[gnu::always_inline]] void see(F32 x) { see(x, x); }
+  [[gnu::always_inline]] void see(F32 x, F32 y) {
+    most = max(most, max(x, y));
+    bad |= unordered(x, y);
+  }
+  [[nodiscard, gnu::always_inline]] F32 get() const {
+    const F32 nan = splat(__builtin_nanf(""));
+#if defined(__AVX512F__)
+    return {_mm512_mask_blend_ps(bad, most.v, nan.v)};
+#else
+    return select(bad, nan, most);
+#endif
+  }
+};
+
 /// a·2^n, n whole and 2^n a normal number.
 template <int N>
 [[gnu::always_inline]] inline Vector<float, N> scale(Vector<float, N> a, Vector<float, N> n) {

@@ -1,5 +1,6 @@
 // What every file of loops starts with. Everything is in unnamed namespaces: code built for one instruction
-// set must not be linked into another.
+// set must not be linked into another. For that reason, too, nothing here throws, and what other files share
+// (inline functions, templates of the standard library) is not called.
 #pragma once
 
 #include <bit>
@@ -9,7 +10,6 @@
 #include <type_traits>
 #include <utility>
 
-#include "rdquant/core/error.hpp"
 #include "runtime/kernels/float32/kernels.hpp"
 
 namespace rdquant::runtime::kernels {

@@ -1,6 +1,5 @@
 #include "runtime/kernels/float32/kernels.hpp"
 
-#include "rdquant/core/error.hpp"
 #include "runtime/kernels/float32/tables.hpp"
 #include "simd/dispatch.hpp"
 
@@ -32,17 +31,18 @@ Kernels joined(core::Isa isa) {
 
 }  // namespace
 
-ConvPlan Kernels::plan(const ConvShape& s, ConvMethod method) const {
+std::optional<ConvPlan> Kernels::plan(const ConvShape& s, ConvMethod method) const {
   const bool sizes = s.n > 0 && s.c > 0 && s.h > 0 && s.w > 0 && s.k > 0 && s.kh > 0 && s.kw > 0;
   const bool steps = s.sh > 0 && s.sw > 0 && s.dh > 0 && s.dw > 0;
   const bool pads = s.top >= 0 && s.left >= 0 && s.bottom >= 0 && s.right >= 0;
-  core::require(sizes && steps && pads,
-                "convolution: sizes, strides and dilations must be positive, pads not negative");
-  core::require(s.groups > 0 && s.c % s.groups == 0 && s.k % s.groups == 0,
-                "convolution: the number of groups must divide channels and filters");
-  const bool fits = s.h + s.top + s.bottom > s.dh * (s.kh - 1) && s.w + s.left + s.right > s.dw * (s.kw - 1);
-  core::require(fits, "convolution: the kernel is larger than the padded image");
-  return table(method).plan(s);
+  if (!sizes || !steps || !pads) return std::nullopt;
+  if (s.groups <= 0 || s.c % s.groups != 0 || s.k % s.groups != 0) return std::nullopt;
+  if (s.h + s.top + s.bottom <= s.dh * (s.kh - 1) || s.w + s.left + s.right <= s.dw * (s.kw - 1)) {
+    return std::nullopt;
+  }
+  ConvPlan plan;
+  if (!table(method).plan(s, plan)) return std::nullopt;
+  return plan;
 }
 
 const Kernels& kernels(core::Isa isa) {

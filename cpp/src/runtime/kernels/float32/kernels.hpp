@@ -2,6 +2,7 @@
 
 #include <array>
 #include <cstddef>
+#include <optional>
 
 #include "rdquant/core/cpu.hpp"
 
@@ -129,7 +130,8 @@ struct LinearArgs {
 
 /// One method of convolution.
 struct ConvolutionTable {
-  ConvPlan (*plan)(const ConvShape& shape);
+  /// Fills `plan` unless the method cannot run this shape. Returns whether it can: kernels never throw.
+  bool (*plan)(const ConvShape& shape, ConvPlan& plan);
   void (*pack)(const ConvPlan& plan, const float* weights, float* packed, Index begin, Index end);
   void (*run)(const ConvPlan& plan, const ConvArgs& args, Index begin, Index end);
 };
@@ -140,9 +142,10 @@ struct Kernels {
   Index block;
   std::array<ConvolutionTable, 3> convolutions;  ///< by ConvMethod
 
-  /// Decides tiles and items. Throws Unsupported if the method cannot run this shape, InvalidArgument if none
-  /// can.
-  [[nodiscard]] ConvPlan plan(const ConvShape& shape, ConvMethod method) const;
+  /// Decides tiles and items; none if the method cannot run this shape, or if none can: sizes, strides and
+  /// dilations below 1, negative pads, groups that do not divide channels and filters, a kernel that is larger than
+  /// the padded image.
+  [[nodiscard]] std::optional<ConvPlan> plan(const ConvShape& shape, ConvMethod method) const;
   /// Writes plan.weights floats from plain weights. Items: plan.pack_items.
   void pack(const ConvPlan& plan, const float* weights, float* packed, Index begin, Index end) const {
     table(plan.method).pack(plan, weights, packed, begin, end);

@@ -237,12 +237,9 @@ bool build_direct(Builder& builder, const ConvolutionParts& parts, kernels::Conv
   if (method == kernels::ConvMethod::dense && shape.groups == 1) {
     shape.c = kernels::divide(shape.c, own.block) * own.block;
   }
-  ConvPlan plan;
-  try {
-    plan = own.plan(shape, method);
-  } catch (const core::Error&) {
-    return false;  // not a shape for this method
-  }
+  const std::optional<ConvPlan> found = own.plan(shape, method);
+  if (!found) return false;
+  const ConvPlan& plan = *found;
   const Layout from = method == kernels::ConvMethod::few_channels ? Layout::plain : Layout::blocked;
   const auto packer = std::make_shared<FilterPacker>(own, plan, builder.value(parts.w).shape[1]);
   emit_native(
@@ -258,12 +255,9 @@ bool build_pooled(Builder& builder, const ConvolutionParts& parts) {
   const program::Step* step = pooled_step(builder, parts);
   if (step == nullptr) return false;
   const kernels::Kernels& own = float_kernels();
-  ConvPlan plan;
-  try {
-    plan = own.plan(shape_of(builder, parts), kernels::ConvMethod::few_channels);
-  } catch (const core::Error&) {
-    return false;  // not a shape for this method
-  }
+  const std::optional<ConvPlan> found = own.plan(shape_of(builder, parts), kernels::ConvMethod::few_channels);
+  if (!found) return false;
+  const ConvPlan& plan = *found;
   const kernels::PoolShape pool =
       pool_shape_of(builder, *step, std::get<program::Pool>(step->operation).window);
   const int threads = builder.threads();

@@ -144,8 +144,7 @@ inline Index merged_groups(const ConvShape& s) {
   return s.groups % together == 0 ? s.groups / together : 1;
 }
 
-ConvPlan plan_dense(const ConvShape& s) {
-  ConvPlan plan;
+bool plan_dense(const ConvShape& s, ConvPlan& plan) {
   plan.shape = s;
   plan.method = ConvMethod::dense;
   plan.block = kBlock;
@@ -163,7 +162,7 @@ ConvPlan plan_dense(const ConvShape& s) {
   plan.items = s.n * plan.groups * divide(blocks, plan.blocks) * plan.tiles * (plan.flat ? 1 : s.oh());
   plan.pack_items = plan.groups * blocks;
   plan.weights = plan.groups * blocks * kBlock * (s.c / plan.groups) * s.kh * s.kw;
-  return plan;
+  return true;
 }
 
 // Where the row of B weights for `channel` and `tap` goes, in rows from the first of its block of filters.

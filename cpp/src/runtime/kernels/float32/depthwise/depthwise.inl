@@ -118,12 +118,11 @@ inline DepthwiseTile depthwise_tile_for(const ConvPlan& plan) {
   return choose_depthwise<0, 0>(plan.pixels);
 }
 
-ConvPlan plan_depthwise(const ConvShape& s) {
-  ConvPlan plan;
+bool plan_depthwise(const ConvShape& s, ConvPlan& plan) {
+  if (s.groups != s.c || s.k != s.c) return false;
   plan.shape = s;
   plan.method = ConvMethod::depthwise;
   plan.block = kBlock;
-  if (s.groups != s.c || s.k != s.c) throw core::Unsupported("depthwise: needs c = k = groups");
   const Index blocks = divide(s.c, kBlock);
   plan.pixels = depthwise_pixels(s.ow());
   plan.tiles = divide(s.ow(), plan.pixels);
@@ -131,7 +130,7 @@ ConvPlan plan_depthwise(const ConvShape& s) {
   plan.items = s.n * blocks * s.oh();
   plan.pack_items = blocks;
   plan.weights = blocks * s.kh * s.kw * kBlock;
-  return plan;
+  return true;
 }
 
 // Packed: [channel block][kh][kw][B].

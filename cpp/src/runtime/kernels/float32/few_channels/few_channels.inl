@@ -57,8 +57,8 @@ inline FewChannelsTile few_channels_tile_for(const ConvPlan& plan, Index blocks)
   return tile;
 }
 
-ConvPlan plan_few_channels(const ConvShape& s) {
-  ConvPlan plan;
+// One group, at most 4 channels, stride 1 or 2 along rows and a kernel of moderate size.
+bool plan_few_channels(const ConvShape& s, ConvPlan& plan) {
   plan.shape = s;
   plan.method = ConvMethod::few_channels;
   plan.block = kBlock;
@@ -70,14 +70,12 @@ ConvPlan plan_few_channels(const ConvShape& s) {
   const Index width = (plan.pixels - 1) * s.sw + (s.kw - 1) * s.dw + 1;
   if (s.groups != 1 || s.c > 4 || s.sw > 2 || s.c * s.kh > kFirstRows || s.c * s.kh * s.kw > kFirstTaps ||
       width > kFirstWidth) {
-    throw core::Unsupported(
-        "few_channels: needs one group, at most 4 channels, stride 1 or 2 along rows and a kernel of "
-        "moderate size");
+    return false;
   }
   plan.items = s.n * s.oh() * divide(blocks, plan.blocks);
   plan.pack_items = blocks;
   plan.weights = blocks * s.c * s.kh * s.kw * kBlock;
-  return plan;
+  return true;
 }
 
 // Packed: [tile's N blocks of filters][c][kh][kw][N][B].
@@ -181,15 +179,20 @@ void run_few_channels(const ConvPlan& plan, const ConvArgs& args, Index begin, I
   }
 }
 
-// The maximum of K × K numbers; rows[i] is at the first of row i.
+// The maximum of K × K floats; rows[i] is at the first of row i.
 template <int K>
-[[gnu::always_inline]] inline Vec greatest_of(const float* const (&rows)[kPooledRows], Index x) {
-  Vec all = load(rows[0] + x);
-  for_each<K * K - 1>([&](auto i) __attribute__((always_inline)) {
-    constexpr int kAt = decltype(i)::value + 1;
-    all = max(all, load(rows[kAt / K] + x + kAt % K * kBlock));
+[[gnu::always_inline]] inline Vec max_of_square(const float* const (&rows)[kPooledRows], Index x) {
+  const auto at = [&](auto i) __attribute__((always_inline)) {
+    constexpr int kAt = decltype(i)::value;
+    return load(rows[kAt / K] + x + kAt % K * kBlock);
+  };
+  simd::Maximum all;
+  for_each<K * K / 2>([&](auto i) __attribute__((always_inline)) {
+    constexpr int kAt = 2 * decltype(i)::value;
+    all.see(at(std::integral_constant<int, kAt>{}), at(std::integral_constant<int, kAt + 1>{}));
   });
-  return all;
+  if constexpr (K % 2 != 0) all.see(at(std::integral_constant<int, K * K - 1>{}));
+  return all.get();
 }
 
 // Row y of maxima for one block. ring: the last p.kh rows of the convolution, row r in place r % p.kh.
@@ -203,17 +206,16 @@ void pool_ring(const PoolShape& p, const float* ring, float* dst, Index y) {
   for (Index x = 0; x < p.ow; ++x, dst += kBlock) {
     const Index left = x * p.sw - p.left;
     if (K > 0 && count == K && left >= 0 && left + K <= p.w) {
-      store(dst, greatest_of<(K > 0 ? K : 1)>(rows, left * kBlock));
+      store(dst, max_of_square<(K > 0 ? K : 1)>(rows, left * kBlock));
       continue;
     }
     const Span columns = taps_inside(left, p.kw, 1, p.w);
     const bool none = count == 0 || columns.begin == columns.end;
-    Vec all = splat(none ? 0.0f : -__builtin_inff());
+    simd::Maximum all;
     for (Index i = 0; i < count; ++i) {
-      for (Index kx = columns.begin; kx < columns.end; ++kx)
-        all = max(all, load(rows[i] + (left + kx) * kBlock));
+      for (Index kx = columns.begin; kx < columns.end; ++kx) all.see(load(rows[i] + (left + kx) * kBlock));
     }
-    store(dst, all);
+    store(dst, none ? splat(0.0f) : all.get());
   }
 }
 

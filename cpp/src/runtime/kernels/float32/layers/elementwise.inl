@@ -16,8 +16,8 @@ inline Vec combine(Vec a, Vec b) {
   if constexpr (F == Binary::sub) return a - b;
   if constexpr (F == Binary::mul) return a * b;
   if constexpr (F == Binary::div) return a / b;
-  if constexpr (F == Binary::min) return min(a, b);
-  if constexpr (F == Binary::max) return max(a, b);
+  if constexpr (F == Binary::min) return min_or_nan(a, b);
+  if constexpr (F == Binary::max) return max_or_nan(a, b);
   if constexpr (F == Binary::prelu) return if_negative(a, a * b, a);
 }
 

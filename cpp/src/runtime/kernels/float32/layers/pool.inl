@@ -6,16 +6,14 @@
 namespace rdquant::runtime::kernels {
 namespace {
 
-template <bool Average>
-inline Vec pool_window(const PoolShape& s, const float* src, Index top, Index left, Span rows, Span columns) {
-  Vec all = splat(Average ? 0.0f : -__builtin_inff());
+// see(pixel) for those of a window that lie in the image.
+template <class See>
+[[gnu::always_inline]] inline void for_window(const PoolShape& s, const float* src, Index top, Index left,
+                                              Span rows, Span columns, See see) {
   for (Index ky = rows.begin; ky < rows.end; ++ky) {
     const float* in = src + ((top + ky * s.dh) * s.w + left + columns.begin * s.dw) * kBlock;
-    for (Index kx = columns.begin; kx < columns.end; ++kx, in += s.dw * kBlock) {
-      all = Average ? all + load(in) : max(all, load(in));
-    }
+    for (Index kx = columns.begin; kx < columns.end; ++kx, in += s.dw * kBlock) see(load(in));
   }
-  return all;
 }
 
 void pool(const PoolShape& s, const float* src, Index src_image, float* dst, Index dst_image, Index begin,
@@ -37,13 +35,16 @@ void pool(const PoolShape& s, const float* src, Index src_image, float* dst, Ind
       if (count == 0) {
         store(out, splat(0.0f));
       } else if (!s.average) {
-        store(out, pool_window<false>(s, in, top, left, rows, columns));
+        simd::Maximum all;
+        for_window(s, in, top, left, rows, columns, [&](Vec x) { all.see(x); });
+        store(out, all.get());
       } else {
         const Span wide = taps_inside(left + s.left, s.kw, s.dw, s.w + s.left + s.right);
         const Index divisor =
             s.count_pad ? (padded_rows.end - padded_rows.begin) * (wide.end - wide.begin) : count;
-        store(out,
-              pool_window<true>(s, in, top, left, rows, columns) * splat(1.0f / static_cast<float>(divisor)));
+        Vec sum = splat(0.0f);
+        for_window(s, in, top, left, rows, columns, [&](Vec x) { sum = sum + x; });
+        store(out, sum * splat(1.0f / static_cast<float>(divisor)));
       }
     }
   }
