@@ -20,6 +20,13 @@ endif()
 
 if(RDQUANT_TESTS)
   find_package(doctest REQUIRED)
+  if(CMAKE_CROSSCOMPILING)
+    # The host's /usr/include, where it may lie, would hide the target's own headers.
+    get_target_property(include_dir doctest::doctest INTERFACE_INCLUDE_DIRECTORIES)
+    file(MAKE_DIRECTORY "${PROJECT_BINARY_DIR}/headers")
+    file(CREATE_LINK "${include_dir}/doctest" "${PROJECT_BINARY_DIR}/headers/doctest" SYMBOLIC)
+    set_target_properties(doctest::doctest PROPERTIES INTERFACE_INCLUDE_DIRECTORIES "${PROJECT_BINARY_DIR}/headers")
+  endif()
 endif()
 if(RDQUANT_TIDY)
   find_program(RDQUANT_CLANG_TIDY NAMES clang-tidy clang-tidy-19 clang-tidy-18 clang-tidy-17 clang-tidy-16 clang-tidy-15

@@ -51,7 +51,7 @@ Cpu detect() noexcept {
 
 std::string joined(const std::vector<std::string>& names) {
   std::string all;
-  for (const std::string& name : names) all += (all.empty() ? "" : ", ") + name;
+  for (const std::string& name : names) all.append(all.empty() ? "" : ", ").append(name);
   return all;
 }
 
@@ -77,7 +77,7 @@ Feature parse_feature(std::string_view name, std::string_view all, const Cpu& av
     if (kFeatures[i] == name) return static_cast<Feature>(i);
   }
   std::string allowed;
-  for (const std::string_view feature : kFeatures) allowed += ", " + std::string(feature);
+  for (const std::string_view feature : kFeatures) allowed.append(", ").append(feature);
   refuse(all, available,
          "\"" + std::string(name) + "\" is no feature, allowed behind a set and + are " + allowed.substr(2));
 }
@@ -168,7 +168,7 @@ std::string_view isa_name(Isa isa) noexcept { return kNames[static_cast<std::siz
 std::string cpu_name(const Cpu& cpu) {
   std::string name(isa_name(cpu.isa()));
   for (std::size_t i = 1; i < kFeatures.size(); ++i) {
-    if (cpu.has(static_cast<Feature>(i))) name += "+" + std::string(kFeatures[i]);
+    if (cpu.has(static_cast<Feature>(i))) name.append("+").append(kFeatures[i]);
   }
   return name;
 }

@@ -1,0 +1,21 @@
+# Fails if an object that is compiled for one instruction set defines a symbol that other objects may define too (inline
+# functions, templates, destructors of exceptions): the linker keeps one of them, perhaps this one, for all processors.
+# cmake -D NM=nm -D OBJECTS="a.o,b.o" -P leaf_symbols.cmake
+string(REPLACE "," ";" objects "${OBJECTS}")
+list(FILTER objects INCLUDE REGEX "_avx(2|512)[a-z0-9]*\\.cpp\\.o$")
+list(LENGTH objects count)
+if(count EQUAL 0)
+  message(FATAL_ERROR "no object of an instruction set among ${OBJECTS}")
+endif()
+set(offenders "")
+foreach(object IN LISTS objects)
+  execute_process(COMMAND "${NM}" -C --defined-only "${object}" OUTPUT_VARIABLE symbols COMMAND_ERROR_IS_FATAL ANY)
+  string(REGEX MATCHALL "[^\n]* [VWu] [^\n]*" shared "${symbols}")
+  foreach(symbol IN LISTS shared)
+    string(APPEND offenders "\n${object}: ${symbol}")
+  endforeach()
+endforeach()
+if(offenders)
+  message(FATAL_ERROR "symbols that other objects may share:${offenders}")
+endif()
+message(STATUS "${count} objects define no shared symbol")
