@@ -78,8 +78,9 @@ Feature parse_feature(std::string_view name, std::string_view all, const Cpu& av
   }
   std::string allowed;
   for (const std::string_view feature : kFeatures) allowed.append(", ").append(feature);
-  refuse(all, available,
-         "\"" + std::string(name) + "\" is no feature, allowed behind a set and + are " + allowed.substr(2));
+  std::string why = "no feature is called '";
+  why.append(name).append("', allowed behind a set and + are ").append(allowed, 2);
+  refuse(all, available, why);
 }
 
 Cpu choose() {

@@ -46,8 +46,8 @@ inline Epilogue make_epilogue(const ConvShape& shape, const ConvArgs& args) {
 }
 
 // The rest of the work on `pixels` stored pixels of channel block `block`.
-[[gnu::noinline]] void store_with_table(const Epilogue& epilogue, float* dst, const float* residual,
-                                        Index pixels, Index block) {
+[[gnu::noinline]] void second_pass(const Epilogue& epilogue, float* dst, const float* residual, Index pixels,
+                                   Index block) {
   const Activation& f = epilogue.args->activation;
   if (f.function == Function::prelu) {
     const Vec slope = load(f.slopes + block * kBlock);
@@ -95,7 +95,7 @@ template <int P, int N>
   if (epilogue.heavy || epilogue.zero_pad || epilogue.add_last) {
     for (Index n = 0; n < N; ++n) {
       const Index at = n * epilogue.plane + skip * kBlock;
-      store_with_table(epilogue, dst + at, epilogue.add_last ? residual + at : nullptr, P - skip, block + n);
+      second_pass(epilogue, dst + at, epilogue.add_last ? residual + at : nullptr, P - skip, block + n);
     }
   }
 }

@@ -5,17 +5,17 @@
 
 #include "runtime/kernels/float32/kernels.hpp"
 
-/// Loops over levels of 8 bits, for inference. Their numbers follow the rule in program/step.hpp to the bit,
+/// Loops over 8-bit integers, int8 or uint8 (called int8 values for short), for inference. Results follow the rule in program/step.hpp to the bit,
 /// on every instruction set: sums in int32, float32 products and sums rounded one by one, never fused.
 ///
 /// Layout. *Channels last*: the channels of a pixel lie side by side, pixels `pixel` bytes apart, rows and
 /// columns without gaps, images `image` bytes apart; `pixel` may be larger than the channels of an array that
 /// is a slice of another's. Bytes between pixels, and up to 64 past the last pixel, may be read (they do not
-/// count) but are never written. Levels of type int8 are bytes likewise. float32 images are *plain* or
+/// count) but are never written. Values of type int8 are bytes likewise. float32 images are *plain* or
 /// *blocked* as kernels.hpp says.
 namespace rdquant::runtime::kernels {
 
-/// Sum of two arrays of levels: clamp(round((a − a_zero)·a_scale + (b − b_zero)·b_scale) + zero, low, high);
+/// Sum of two arrays of int8 values: clamp(round((a − a_zero)·a_scale + (b − b_zero)·b_scale) + zero, low, high);
 /// and of products: clamp(round((a − a_zero)·(b − b_zero)·a_scale) + zero, low, high).
 struct Int8Sum {
   float a_scale = 1, b_scale = 1;
@@ -24,20 +24,20 @@ struct Int8Sum {
 };
 
 /// What becomes of the sum of a filter k: v = float(sum)·multipliers[k]·multiplier (that last product made of
-/// the two multipliers first) + float_bias[k]. Into levels: q = clamp(round(activation(v)·scale) + zero, low,
+/// the two multipliers first) + float_bias[k]. Into int8 values: q = clamp(round(activation(v)·scale) + zero, low,
 /// high); then, where given, q = table[byte of q]; then, where given, the sum of q (as a) and the residual
 /// (as b). Into float32: y = activation(v + residual), or activation(v) + residual where `residual_last`.
-/// Where `out_scale` is not 0, levels are made of that y instead: q = clamp(round(y / out_scale) + zero, low,
+/// Where `out_scale` is not 0, int8 values are made of that y instead: q = clamp(round(y / out_scale) + zero, low,
 /// high).
 struct Int8Epilogue {
   const float* multipliers = nullptr;  ///< padded to whole blocks
   float multiplier = 1;                ///< 1 but for ranges known at run time only
   const float* float_bias = nullptr;   ///< padded to whole blocks; or null
-  Activation activation;               ///< none, relu and clip make levels by low and high already
+  Activation activation;               ///< none, relu and clip make int8 values by low and high already
   float scale = 1;                     ///< not looked at where it is 1
   std::int32_t zero = 0, low = 0, high = 255;
   const std::uint8_t* table = nullptr;     ///< 256 entries, or null
-  const std::uint8_t* residual = nullptr;  ///< levels, or null
+  const std::uint8_t* residual = nullptr;  ///< int8 values, or null
   Index residual_image = 0, residual_pixel = 0;
   Int8Sum sum;  ///< its `a` is as signed as low is negative, where a table is not given
   const float* float_residual = nullptr;  ///< blocked like the destination, or null; may be dst
@@ -47,29 +47,29 @@ struct Int8Epilogue {
   /// Of float32 results `min_max` alone are kept: dst is not looked at. This and `out_scale` are for
   /// activations that measures() allows, without a residual.
   bool measured = false;
-  float out_scale = 0;  ///< of levels (uint8); or 0
-  /// Of float32 results, or null: block numbers not above, and block numbers not below, those of each lane;
+  float out_scale = 0;  ///< of int8 values, which are uint8; or 0
+  /// Of float32 results, or null: `block` floats not above, and `block` floats not below, those of each lane;
   /// updated with what is stored. For the caller's own thread.
   float* min_max = nullptr;
 };
 
-/// Whether float32 results may be measured only, and made levels: the activation is a clamp that keeps 0.
+/// Whether float32 results may be measured only, and made int8 values: the activation is a clamp that keeps 0.
 [[nodiscard]] bool measures(const Activation& activation);
 
 struct Int8ConvArgs {
   const std::uint8_t* src = nullptr;
   Index src_image = 0, src_pixel = 0;
   bool src_signed = false;
-  std::int32_t src_zero = 0;           ///< the level that stands for 0, that of the padding too
+  std::int32_t src_zero = 0;           ///< the int8 value that stands for 0, that of the padding too
   const std::byte* weights = nullptr;  ///< packed; aligned to 64 bytes
   const std::int32_t* bias = nullptr;  ///< added to the sums; padded with zeros to whole blocks; or null
-  void* dst = nullptr;                 ///< levels channels last, or float32 blocked where epilogue.to_float
+  void* dst = nullptr;  ///< int8 values channels last, or float32 blocked where epilogue.to_float
   Index dst_image = 0,
         dst_pixel = 0;  ///< bytes; for float32 dst_image counts floats, dst_pixel is not looked at
   Int8Epilogue epilogue;
 };
 
-/// How one convolution of levels is run. Levels of weights are int8, all from −128 to 127 allowed, 0 stands
+/// How one int8 convolution is run. Weights are int8, all from −128 to 127 allowed, 0 stands
 /// for 0.
 struct Int8Plan {
   ConvShape shape;
@@ -86,7 +86,7 @@ struct Int8Plan {
   Index bytes = 0;       ///< of the packed weights, the sums of each filter's weights included
 };
 
-/// The kernels of one instruction set for levels.
+/// The kernels of one instruction set for int8 values.
 struct Int8Kernels {
   core::Isa isa;
   const char* name;  ///< as plans say it: "avx512vnni", "avx512", "avx2", "baseline"
@@ -101,7 +101,7 @@ struct Int8Kernels {
   void (*convolve)(const Int8Plan& plan, const Int8ConvArgs& args, Index begin, Index end);
 
   /// Least and greatest of [begin, end), each compared with what *low and *high hold already, which are
-  /// numbers; what is not a number is passed over, −0 becomes 0.
+  /// floats; what is NaN is passed over, −0 becomes 0.
   void (*min_max)(const float* src, Index begin, Index end, float* low, float* high);
   /// q = clamp(round(x / scale) + zero, low, high) for [begin, end); the same bytes for int8.
   void (*quantize)(const float* src, std::uint8_t* dst, float scale, std::int32_t zero, std::int32_t low,
@@ -127,15 +127,15 @@ struct Int8Kernels {
   /// dst[i] = table[src[i]]; dst may be src.
   void (*lookup)(const std::uint8_t* table, const std::uint8_t* src, std::uint8_t* dst, Index begin,
                  Index end);
-  /// Sums and products of levels; dst may be a or b.
+  /// Sums and products of int8 values; dst may be a or b.
   void (*add)(const Int8Sum& sum, const std::uint8_t* a, const std::uint8_t* b, std::uint8_t* dst,
               Index begin, Index end);
   void (*multiply)(const Int8Sum& sum, const std::uint8_t* a, const std::uint8_t* b, std::uint8_t* dst,
                    Index begin, Index end);
   /// Windows over images channels last, all of one layout (`pool` as Kernels::pool takes it); int8 where
   /// `is_signed`. Maximum; or average: clamp(round(Σ(q − src_zero)·(scale / count)) + zero, low, high), the
-  /// quotient rounded to float32 first. Windows without any pixel give src_zero's number 0: level `zero` (of
-  /// maxima: the least level). Items: n·oh.
+  /// quotient rounded to float32 first. Windows without any pixel give src_zero's number 0: `zero` (of
+  /// maxima: the least value). Items: n·oh.
   struct PoolArgs {
     const std::uint8_t* src = nullptr;
     Index src_image = 0, src_pixel = 0;

@@ -1,4 +1,4 @@
-// Tables of 256 levels.
+// Tables of 256 int8 values.
 #pragma once
 
 #include "runtime/kernels/vec.inl"

@@ -2,7 +2,7 @@
 
 #include "runtime/kernels/int8/kernels.hpp"
 
-/// What the leaf files for levels define, one table per family.
+/// What the leaf files for int8 values define, one table per family.
 namespace rdquant::runtime::kernels {
 
 struct Int8ConvolutionTable {

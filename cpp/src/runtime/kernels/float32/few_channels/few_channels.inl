@@ -6,10 +6,10 @@
 namespace rdquant::runtime::kernels {
 namespace {
 
-constexpr Index kFirstRows = 64;   // channels times rows of the kernel
-constexpr Index kFirstWidth = 96;  // columns of the image under one tile
+constexpr Index kPatchRows = 64;   // channels times rows of the kernel
+constexpr Index kPatchWidth = 96;  // columns of the image under one tile
 
-constexpr Index kFirstTaps = 512;
+constexpr Index kMostTaps = 512;
 
 // offsets[t]: from the tile's first number of the image to that under tap t.
 template <int S, int P, int N>
@@ -68,8 +68,8 @@ bool plan_few_channels(const ConvShape& s, ConvPlan& plan) {
   plan.pixels = choice.pixels;
   plan.tiles = divide(s.ow(), plan.pixels);
   const Index width = (plan.pixels - 1) * s.sw + (s.kw - 1) * s.dw + 1;
-  if (s.groups != 1 || s.c > 4 || s.sw > 2 || s.c * s.kh > kFirstRows || s.c * s.kh * s.kw > kFirstTaps ||
-      width > kFirstWidth) {
+  if (s.groups != 1 || s.c > 4 || s.sw > 2 || s.c * s.kh > kPatchRows || s.c * s.kh * s.kw > kMostTaps ||
+      width > kPatchWidth) {
     return false;
   }
   plan.items = s.n * s.oh() * divide(blocks, plan.blocks);
@@ -113,7 +113,7 @@ inline void copy_patch(const ConvShape& s, const float* src, Index top, Index le
   }
 }
 
-inline void first_offsets(const ConvShape& s, Index channel, Index row, Index* offsets) {
+inline void tap_offsets(const ConvShape& s, Index channel, Index row, Index* offsets) {
   for (Index t = 0; t < s.c * s.kh * s.kw; ++t) {
     offsets[t] = t / (s.kh * s.kw) * channel + t / s.kw % s.kh * row + t % s.kw * s.dw;
   }
@@ -127,8 +127,8 @@ class FewChannelsRows {
     const ConvShape& s = plan.shape;
     epilogue_.plane = plane;
     width_ = (plan.pixels - 1) * s.sw + (s.kw - 1) * s.dw + 1;
-    first_offsets(s, s.h * s.w, s.dh * s.w, in_image_);
-    first_offsets(s, s.kh * width_, width_, in_patch_);
+    tap_offsets(s, s.h * s.w, s.dh * s.w, in_image_);
+    tap_offsets(s, s.kh * width_, width_, in_patch_);
   }
 
   // Row y of `image` for `blocks` blocks of filters from `block` on. dst and residual are at its first pixel.
@@ -156,9 +156,9 @@ class FewChannelsRows {
   const ConvArgs& args_;
   Epilogue epilogue_;
   Index width_;
-  float patch_[kFirstRows * kFirstWidth];
-  Index in_image_[kFirstTaps];
-  Index in_patch_[kFirstTaps];
+  float patch_[kPatchRows * kPatchWidth];
+  Index in_image_[kMostTaps];
+  Index in_patch_[kMostTaps];
 };
 
 // Items: image, row, group of output blocks.

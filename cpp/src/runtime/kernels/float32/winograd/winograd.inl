@@ -153,7 +153,7 @@ void transform_output(const WinogradPlan& plan, const ConvArgs& args, const Epil
     const Index pixels = run.count * M < ow - run.x * M ? run.count * M : ow - run.x * M;
     for (Index i = 0; i < rows; ++i) {
       const Index skip = i * ow * kBlock;
-      store_with_table(epilogue, dst + skip, epilogue.add_last ? residual + skip : nullptr, pixels, block);
+      second_pass(epilogue, dst + skip, epilogue.add_last ? residual + skip : nullptr, pixels, block);
     }
   });
 }

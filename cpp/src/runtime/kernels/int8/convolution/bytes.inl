@@ -50,7 +50,7 @@ inline Bytes no_bytes() { return {_mm512_setzero_si512()}; }
 }
 inline Quads splat_quads(std::uint8_t x) { return quads(_mm512_set1_epi8(static_cast<char>(x))); }
 
-// I32 whose four numbers from 4·j on lie at p + j·kBlock.
+// I32 whose four elements from 4·j on lie at p + j·kBlock.
 [[gnu::always_inline]] inline I32 load_quarters(const std::int32_t* p) {
   const auto quarter = [=](int j) {
     return _mm_loadu_si128(reinterpret_cast<const __m128i*>(p + j * kBlock));
@@ -62,7 +62,7 @@ inline Quads splat_quads(std::uint8_t x) { return quads(_mm512_set1_epi8(static_
                                                                          quarter(3), 3)};
 }
 
-// n levels of the pixels of R rows (the first `rows` of them) in the order that interleave makes.
+// n int8 values of the pixels of R rows (the first `rows` of them) in the order that interleave makes.
 template <int R>
 [[gnu::always_inline]] inline void store_interleaved(std::uint8_t* const (&p)[R], Index rows, Index n,
                                                      Packed bytes) {

@@ -1,4 +1,4 @@
-// Convolutions of levels: which way a shape is run.
+// Int8 convolutions: which way a shape is run.
 #include "runtime/kernels/int8/convolution/dense.inl"
 #include "runtime/kernels/int8/convolution/depthwise.inl"
 #include "runtime/kernels/int8/tables.hpp"

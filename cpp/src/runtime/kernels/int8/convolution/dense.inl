@@ -1,10 +1,10 @@
-// Convolution of levels, all channels of a group with all filters of it.
+// Int8 convolution, all channels of a group with all filters of it.
 //
 // A tile is P pixels of one row (or of the whole image where it can be run as one row) times N blocks of
 // filters, whose sums stay in registers. For each tap and each four channels under it, N blocks' weights meet
 // the four bytes of P pixels. Channels go in chunks, so that a pixel of the padding has an end.
 //
-// Packed: sums of weights, [block][kh][B] int32; then levels, [group][tile's N blocks][chunk][kh][kw][four
+// Packed: sums of weights, [block][kh][B] int32; then int8 values, [group][tile's N blocks][chunk][kh][kw][four
 // channels][N][B][4].
 #pragma once
 
@@ -168,7 +168,7 @@ Int8Plan plan_dense(const ConvShape& s, Index threads) {
   plan.flat = s.kh == 1 && s.kw == 1 && s.sh == 1 && s.sw == 1 && s.top == 0 && s.left == 0 &&
               s.bottom == 0 && s.right == 0;
   const Index row = plan.flat ? s.h * s.w : s.ow();
-  const TileChoice choice = choose_tile<Int8Pixels, kInt8Blocks>(row, blocks, integer_tile_cost);
+  const TileChoice choice = choose_tile<Int8Pixels, kInt8Blocks>(row, blocks, int8_tile_cost);
   plan.blocks = choice.blocks;
   plan.pixels = choice.pixels;
   plan.tiles = divide(row, plan.pixels);

@@ -1,4 +1,4 @@
-// Depthwise convolution of levels, one tap at a time, for the kernels that integer_interleaved.inl does not
+// Depthwise int8 convolution, one tap at a time, for the kernels that interleaved.inl does not
 // take; and the choice between the two. Packed: [block][kh][kw][B].
 #pragma once
 

@@ -1,4 +1,4 @@
-// What follows the sums of a convolution of levels, by the rule in integer.hpp.
+// What follows the sums of an int8 convolution, by the rule in kernels.hpp.
 #pragma once
 
 #include "runtime/kernels/float32/math.inl"
@@ -21,23 +21,23 @@ struct TilePlace {
 struct Int8EpilogueState {
   const Int8ConvArgs* args;
   Int8Range range;
-  float high;  // highest level, counted from zero
-  bool sure;   // levels are made by product and clamp, below 2^31; table and residual follow
-  bool fast;   // the same, without a residual and but for a table that permutes
+  float high;               // highest int8 value, counted from zero
+  bool scales_and_clamps;   // int8 values are a product, below 2^31, and a clamp; table and residual follow
+  bool stays_in_registers;  // the same, without a residual, and no table but one that permutes
   Translation table;
   bool activate;                // the activation is more than a clamp that the range makes
   Index filters;                // of all
   Index plane;                  // floats from one block to the next
   float float_low, float_high;  // clamp of float32 results
-  bool quick;                   // float32 results that int8_floats.inl makes
+  bool floats_in_registers;     // float32 results whose activation is applied in registers
   float inverse;                // of the out_scale
-  bool clean;                   // padding lanes of float32 results are 0 by themselves
+  bool padding_stays_zero;      // padding lanes of float32 results are 0 by themselves
 };
 
 inline bool is_clamp(Function f) { return f == Function::none || f == Function::relu || f == Function::clip; }
 
 // Whether the function is applied in registers to float32 results; the others are in a pass of their own.
-inline bool is_quick(Function f) {
+inline bool runs_in_registers(Function f) {
   return is_clamp(f) || f == Function::leaky_relu || f == Function::hard_swish || f == Function::silu;
 }
 
@@ -59,11 +59,11 @@ inline bool are_small(const ConvShape& s, const Int8ConvArgs& args) {
 
 // Whether every sum with a residual is less than 2^31 in size.
 inline bool are_small(const Int8Sum& sum) {
-  constexpr float kMost = 1 << 21;  // times two levels' distance from zero, below 2^9 each
+  constexpr float kMost = 1 << 21;  // times two int8 values' distance from zero, below 2^9 each
   return -kMost < sum.a_scale && sum.a_scale < kMost && -kMost < sum.b_scale && sum.b_scale < kMost;
 }
 
-// The level of a bound of float32 results.
+// The int8 value of a bound of float32 results.
 inline std::int32_t bound_level(const Int8Epilogue& f, float bound) {
   if (bound == -__builtin_inff()) return f.low;
   if (bound == __builtin_inff()) return f.high;
@@ -81,11 +81,12 @@ inline Int8EpilogueState make_int8_epilogue(const ConvShape& shape, const Int8Co
   state.range = int8_range(f.zero, f.low, f.high);
   state.high = static_cast<float>(f.high - f.zero);
   state.activate = !is_clamp(f.activation.function);
-  state.sure = !f.to_float && f.out_scale == 0.0f && !state.activate && f.scale == 1.0f &&
-               f.float_bias == nullptr && are_small(shape, args) &&
-               (f.residual == nullptr || are_small(f.sum));
+  state.scales_and_clamps = !f.to_float && f.out_scale == 0.0f && !state.activate && f.scale == 1.0f &&
+                            f.float_bias == nullptr && are_small(shape, args) &&
+                            (f.residual == nullptr || are_small(f.sum));
   state.table = translation(f.table);
-  state.fast = state.sure && f.residual == nullptr && (f.table == nullptr || state.table.permutes);
+  state.stays_in_registers =
+      state.scales_and_clamps && f.residual == nullptr && (f.table == nullptr || state.table.permutes);
   state.filters = shape.k;
   state.plane = shape.oh() * shape.ow() * kBlock;
   state.float_low = -__builtin_inff();
@@ -99,8 +100,8 @@ inline Int8EpilogueState make_int8_epilogue(const ConvShape& shape, const Int8Co
     state.inverse = 1.0f / f.out_scale;
     state.range = int8_range(f.zero, bound_level(f, state.float_low), bound_level(f, state.float_high));
   }
-  state.quick = (f.to_float || f.out_scale != 0.0f) && is_quick(f.activation.function);
-  state.clean = shape.k % kBlock == 0 || keeps_zero(f.activation);
+  state.floats_in_registers = (f.to_float || f.out_scale != 0.0f) && runs_in_registers(f.activation.function);
+  state.padding_stays_zero = shape.k % kBlock == 0 || keeps_zero(f.activation);
   return state;
 }
 
@@ -108,7 +109,7 @@ inline Vec block_multipliers(const Int8Epilogue& f, Index block) {
   return load(f.multipliers + block * kBlock) * splat(f.multiplier);
 }
 
-// Applies the activation to the numbers of one block: `pixels` of them, kBlock apart.
+// Applies the activation to the floats of one block: `pixels` of them, kBlock apart.
 inline void activate_block(const Int8EpilogueState& state, float* values, Index pixels, Index block) {
   const Activation& f = state.args->epilogue.activation;
   if (f.function == Function::prelu) {
@@ -125,7 +126,7 @@ inline void activate_block(const Int8EpilogueState& state, float* values, Index 
 // Bytes as the int8 that they are.
 inline I32 int8_of(I32 bytes) { return bytes - clamp(bytes - splat(127), 0, 1) * splat(256); }
 
-// A sum of two arrays' levels, one block of one pixel.
+// A sum of two arrays' int8 values, one block of one pixel.
 inline I32 sum_levels(const Int8Sum& sum, I32 a, I32 b) {
   const Vec x = to_float(a - splat(sum.a_zero)) * splat(sum.a_scale);
   const Vec y = to_float(b - splat(sum.b_zero)) * splat(sum.b_scale);
@@ -133,7 +134,7 @@ inline I32 sum_levels(const Int8Sum& sum, I32 a, I32 b) {
   return clamp(levels, sum.low - sum.zero, sum.high - sum.zero) + splat(sum.zero);
 }
 
-// Numbers of one block become levels; table and residual follow.
+// Floats of one block become int8 values; table and residual follow.
 inline void store_block_levels(const Int8EpilogueState& state, const float* values, const TilePlace& at,
                                Index pixels, Index block) {
   const Int8ConvArgs& args = *state.args;
@@ -243,7 +244,7 @@ inline void store_clamped(const Int8EpilogueState& state, const std::int32_t* su
   }
 }
 
-// All but the fast way: sums [pixels][stride][kBlock] of a tile, in the order of filters, the first `blocks`
+// What is not made in registers: sums [pixels][stride][kBlock] of a tile, in the order of filters, the first `blocks`
 // of each `stride` real.
 [[gnu::noinline]] void store_any(const Int8EpilogueState& state, const std::int32_t* sums,
                                  const TilePlace& at, Index pixels, Index blocks, Index stride) {

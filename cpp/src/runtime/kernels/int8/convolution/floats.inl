@@ -1,4 +1,4 @@
-// Float32 results of a tile in one pass over its sums: stored, or measured only, or made levels of a range
+// Float32 results of a tile in one pass over its sums: stored, or measured only, or made int8 values of a range
 // that is known.
 #pragma once
 
@@ -16,8 +16,9 @@ struct Clamp {
   Vec low, high;
 };
 template <Function Name>
-struct Quick {
-  explicit Quick(const Int8EpilogueState& state) : alpha(splat(state.args->epilogue.activation.alpha)) {}
+struct InRegisters {
+  explicit InRegisters(const Int8EpilogueState& state)
+      : alpha(splat(state.args->epilogue.activation.alpha)) {}
   [[nodiscard, gnu::always_inline]] Vec operator()(Vec x) const { return apply<Name>(x, alpha, alpha); }
   Vec alpha;
 };
@@ -26,8 +27,8 @@ struct Quick {
 // power (minimax on −1/2..1/2); bounds keep what is far out from becoming subnormal, which is slow: below −79
 // the result is 0 to float32.
 template <>
-struct Quick<Function::silu> {
-  explicit Quick(const Int8EpilogueState& /*state*/) {}
+struct InRegisters<Function::silu> {
+  explicit InRegisters(const Int8EpilogueState& /*state*/) {}
   [[nodiscard, gnu::always_inline]] Vec operator()(Vec x) const {
     x = max(splat(-79.0f), x);
     const Vec t = max(splat(-115.0f), x * splat(-1.44269504f));
@@ -43,7 +44,7 @@ struct Quick<Function::silu> {
   }
 };
 
-// Block numbers not above and not below those seen, 0 among them; what is not a number is passed over.
+// kBlock floats not above and as many not below those seen, 0 among them; what is NaN is passed over.
 struct MinMax {
   Vec least = splat(0.0f), greatest = splat(0.0f);
   [[gnu::always_inline]] void see(Vec x) {
@@ -95,7 +96,7 @@ template <class F, class Sums>
   const Int8ConvArgs& args = *state.args;
   const TileFloats<1> numbers(state, at);
   const Index left = state.filters - at.block * kBlock;
-  const bool all = state.clean || left >= kBlock;
+  const bool all = state.padding_stays_zero || left >= kBlock;
   float* const dst =
       static_cast<float*>(args.dst) + at.image * args.dst_image + at.block * state.plane + at.pixel * kBlock;
   MinMax min_max;
@@ -121,7 +122,7 @@ void store_floats(const Int8EpilogueState& state, const std::int32_t* sums, cons
   }
 }
 
-// Numbers of a lane rise or fall with its sums: the least and the greatest sum have them all between them.
+// Floats of a lane rise or fall with its sums: the least and the greatest sum have them all between them.
 // Padding lanes are 0.
 template <int P, int N>
 [[gnu::always_inline]] inline void measure_tile(const Int8EpilogueState& state, const I32 (&sums)[P][N],
@@ -142,7 +143,7 @@ template <int P, int N>
   min_max.keep(state.args->epilogue.min_max);
 }
 
-// Quotients by the out_scale. As in integer_quantize.inl, products with its inverse differ from them by less
+// Quotients by the out_scale. As in layers/quantize.inl, products with its inverse differ from them by less
 // than 3·2^-24 of them, and no quotient that counts is above 256: both round alike but within 2^-14 of a tie,
 // and where the inverse is not a normal number.
 struct Quotients {
@@ -153,19 +154,19 @@ struct Quotients {
     const float size = state.args->epilogue.out_scale;
     gap = splat(size > 1e-37f && size < 1e37f ? 0.0f : 1.0f);
   }
-  [[nodiscard, gnu::always_inline]] I32 fast(Vec x) {
+  [[nodiscard, gnu::always_inline]] I32 by_inverse(Vec x) {
     x = min(high, x * inverse);
     const I32 whole = nearest(x);
     gap = max(abs(x - to_float(whole)), gap);
     return whole;
   }
-  [[nodiscard, gnu::always_inline]] I32 exact(Vec x) const { return nearest(min(high, x / out_scale)); }
-  [[nodiscard]] bool trusted() const { return max_of(gap) <= 0.5f - 1.0f / 16384.0f; }
+  [[nodiscard, gnu::always_inline]] I32 by_division(Vec x) const { return nearest(min(high, x / out_scale)); }
+  [[nodiscard]] bool away_from_ties() const { return max_of(gap) <= 0.5f - 1.0f / 16384.0f; }
 
   Vec out_scale, inverse, high, gap;
 };
 
-// Levels keep the order of numbers: those of the bounds bound them.
+// Int8 values keep the order of floats: those of the bounds bound them.
 template <int N>
 void quantize_floats(const Int8EpilogueState& state, const std::int32_t* sums, const TilePlace& at,
                      Index pixels) {
@@ -194,34 +195,34 @@ void quantize_floats(const Int8EpilogueState& state, const std::int32_t* sums, c
                       in_order(int8_bytes(levels, range)));
     }
   };
-  run([&](Vec x) __attribute__((always_inline)) { return quotients.fast(x); });
-  if (!quotients.trusted()) [[unlikely]]
-    run([&](Vec x) __attribute__((always_inline)) { return quotients.exact(x); });
+  run([&](Vec x) __attribute__((always_inline)) { return quotients.by_inverse(x); });
+  if (!quotients.away_from_ties()) [[unlikely]]
+    run([&](Vec x) __attribute__((always_inline)) { return quotients.by_division(x); });
 }
 
-// Calls body(function of a Vec) for the activation, which is quick.
+// Calls body(function of a Vec) for the activation, which is applied in registers.
 template <class Body>
-[[gnu::always_inline]] inline void with_quick(const Int8EpilogueState& state, const Body& body) {
+[[gnu::always_inline]] inline void with_activation(const Int8EpilogueState& state, const Body& body) {
   using enum Function;
   switch (state.args->epilogue.activation.function) {
     case silu:
-      return body(Quick<silu>(state));
+      return body(InRegisters<silu>(state));
     case hard_swish:
-      return body(Quick<hard_swish>(state));
+      return body(InRegisters<hard_swish>(state));
     case leaky_relu:
-      return body(Quick<leaky_relu>(state));
+      return body(InRegisters<leaky_relu>(state));
     default:
       return body(Clamp(state));
   }
 }
 
-// Results whose activation is quick.
+// Results whose activation is applied in registers.
 template <int N>
 [[gnu::noinline]] void store_tile_floats(const Int8EpilogueState& state, const std::int32_t* sums,
                                          const TilePlace& at, Index pixels) {
   if (state.args->epilogue.out_scale != 0.0f) return quantize_floats<N>(state, sums, at, pixels);
-  with_quick(state, [&](const auto& f)
-                        __attribute__((always_inline)) { store_floats<N>(state, sums, at, pixels, f); });
+  with_activation(state, [&](const auto& f)
+                             __attribute__((always_inline)) { store_floats<N>(state, sums, at, pixels, f); });
 }
 
 }  // namespace

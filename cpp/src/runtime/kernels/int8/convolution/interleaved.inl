@@ -1,8 +1,8 @@
-// Depthwise convolution of levels with small kernels that are not dilated: bytes of up to four rows of a
+// Depthwise int8 convolution with small kernels that are not dilated: bytes of up to four rows of a
 // column are interleaved, so that each sum takes four taps at once, and each column so made meets all the
 // kernel's columns.
 //
-// Packed: sums of weights, [unit][4·B] int32; then levels, [unit][four rows][kw][4][B][4], where a unit is
+// Packed: sums of weights, [unit][4·B] int32; then int8 values, [unit][four rows][kw][4][B][4], where a unit is
 // four blocks of channels in the order that interleaving leaves them.
 #pragma once
 

@@ -1,4 +1,4 @@
-// The order in which the tiles of a convolution of levels are run.
+// The order in which the tiles of an int8 convolution are run.
 #pragma once
 
 #include "runtime/kernels/int8/kernels.hpp"
@@ -9,8 +9,8 @@ namespace {
 // One tile, and where it is in its strip: places that are run with some filters before they are with others.
 struct Int8Item {
   Index image, group, filters, y, tile;
-  Index first_y, few_channels_tile, length;  // of the strip
-  Index within;                              // it
+  Index first_y, first_tile, length;  // of the strip
+  Index within;                       // it
 };
 
 // Items: image, group, strip, filters, place in the strip.
@@ -44,7 +44,7 @@ class Int8Items {
     const bool over = ++item.within == item.length;
     if (over && ++item.filters < filters_) {
       item.y = item.first_y;
-      item.tile = item.few_channels_tile;
+      item.tile = item.first_tile;
       item.within = 0;
       return;
     }
@@ -67,7 +67,7 @@ class Int8Items {
  private:
   void begin_strip(Int8Item& item) const {
     item.first_y = item.y;
-    item.few_channels_tile = item.tile;
+    item.first_tile = item.tile;
     const Index left = places_ - (item.y * tiles_ + item.tile);
     item.length = left < strip_ ? left : strip_;
     item.within = 0;

@@ -1,4 +1,4 @@
-// Sums packed into levels, and levels into memory.
+// Sums packed into int8 values, and int8 values into memory.
 #pragma once
 
 #include "runtime/kernels/int8/vectors.inl"
@@ -7,12 +7,12 @@ namespace rdquant::runtime::kernels {
 namespace {
 
 #if defined(__AVX2__)
-constexpr int kPacked = 4;  // blocks of levels that are packed together
+constexpr int kPacked = 4;  // blocks of int8 values that are packed together
 #else
 constexpr int kPacked = 1;
 #endif
 
-// What becomes of sums: levels between `low` and `high`, which are int8 where low < 0. Kept as bytes counted
+// What becomes of sums: 8-bit integers between `low` and `high`, which are int8 where low < 0, else uint8. Kept as bytes counted
 // from the least of their type.
 struct Int8Range {
   std::int32_t zero, low, high;  // + 128 where int8
@@ -56,8 +56,8 @@ inline __m512i raw(I32 x) { return (__m512i)x.v; }
       simd::native::kAll, _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15), x);
 }
 inline void store_packed(std::uint8_t* p, Packed x) { _mm512_storeu_si512(p, x); }
-// Stores n levels of each of the pixels from `skip` to `count`, `pixel` bytes apart, of N blocks each.
-// Numbers below the range may be any below it, those above it may not.
+// Stores n int8 values of each of the pixels from `skip` to `count`, `pixel` bytes apart, of N blocks each.
+// Floats below the range may be any below it, those above it may not.
 template <int N>
 [[gnu::always_inline]] inline void store_levels(std::uint8_t* p, Index pixel, Index skip, int count, Index n,
                                                 Packed bytes) {
@@ -78,7 +78,7 @@ template <int N>
   }
 }
 
-// All levels of `Count` pixels.
+// All int8 values of `Count` pixels.
 template <int N, int Count>
 [[gnu::always_inline]] inline void store_whole(std::uint8_t* p, Index pixel, Packed bytes) {
   const auto half = [](std::uint8_t* to, __m256i x) {
@@ -173,7 +173,7 @@ inline void store_whole(std::uint8_t* p, Index pixel, Packed bytes) {
 
 #endif
 
-// n levels of each of the pixels from `skip` to `count`, `pixel` bytes apart, from `bytes`, which are a whole
+// n int8 values of each of the pixels from `skip` to `count`, `pixel` bytes apart, from `bytes`, which are a whole
 // number of blocks apart. Bytes up to 64 behind them are read.
 template <int N>
 inline void store_pixels(std::uint8_t* p, Index pixel, Index skip, Index count, Index n,
@@ -199,12 +199,12 @@ inline void store_pixels(std::uint8_t* p, Index pixel, Index skip, Index count, 
   }
 }
 
-// Pixels of N blocks whose levels are packed together.
+// Pixels of N blocks whose int8 values are packed together.
 template <int N>
 constexpr int kTogether = kPacked < N ? 1 : kPacked / N;
 
 // body(p, n, i) for the i-th of the vectors that are packed together, block n of pixel p of `pixels`. The
-// levels go into `bytes`, a pixel after the other.
+// int8 values go into `bytes`, a pixel after the other.
 template <int N, class Body>
 [[gnu::always_inline]] inline void pack_pixels(std::uint8_t* bytes, Index pixels, const Int8Range& range,
                                                Body body) {

@@ -1,4 +1,4 @@
-// Levels of a tile: the fast way in registers, and by way of a copy of the sums.
+// Int8 values of a tile: in registers, and by way of a copy of the sums.
 #pragma once
 
 #include "runtime/kernels/int8/convolution/floats.inl"
@@ -6,12 +6,12 @@
 namespace rdquant::runtime::kernels {
 namespace {
 
-// The levels of a sum, in numbers.
+// The int8 values of a sum, as floats.
 struct SumFloats {
   explicit SumFloats(const Int8Sum& s)
       : a_scale(splat(s.a_scale)), b_scale(splat(s.b_scale)), b_zero(splat(s.b_zero)) {}
 
-  // a: level less a_zero
+  // a: int8 value less a_zero
   template <bool Signed>
   [[nodiscard, gnu::always_inline]] I32 levels(Vec a, const std::uint8_t* b) const {
     const Vec y = to_float(load_bytes<Signed>(b) - b_zero) * b_scale;
@@ -53,7 +53,7 @@ void add_residual(const Int8EpilogueState& state, const std::int32_t* sums, cons
   });
 }
 
-// Levels with a table, a residual or both: sums [pixels][N][kBlock].
+// Int8 values with a table, a residual or both: sums [pixels][N][kBlock].
 template <int N>
 [[gnu::noinline]] void store_copied(const Int8EpilogueState& state, const std::int32_t* sums,
                                     const TilePlace& at, Index pixels) {
@@ -80,7 +80,7 @@ template <int N>
                   f.residual != nullptr ? added : translated);
 }
 
-// The fast way: put(first pixel, count, bytes) of as many pixels as are packed together, pack(levels) made
+// In registers: put(first pixel, count, bytes) of as many pixels as are packed together, pack(int8 values) made
 // into bytes.
 template <int P, int N, class Pack, class Put>
 [[gnu::always_inline]] inline void pack_tile(const I32 (&sums)[P][N], const Vec (&multipliers)[N], Pack pack,
@@ -102,8 +102,8 @@ template <int P, int N, class Pack, class Put>
 }
 
 template <int P, int N>
-[[gnu::always_inline]] inline void store_fast(const Int8EpilogueState& state, const I32 (&sums)[P][N],
-                                              const TilePlace& at) {
+[[gnu::always_inline]] inline void store_in_registers(const Int8EpilogueState& state, const I32 (&sums)[P][N],
+                                                      const TilePlace& at) {
   const Int8ConvArgs& args = *state.args;
   const Int8Range range = state.range;
   Vec multipliers[N];
@@ -144,15 +144,15 @@ template <int P, int N>
 template <int P, int N>
 [[gnu::always_inline]] inline void store_tile(const Int8EpilogueState& state, const I32 (&sums)[P][N],
                                               const TilePlace& at) {
-  if (state.fast) return store_fast(state, sums, at);
+  if (state.stays_in_registers) return store_in_registers(state, sums, at);
   if (state.args->epilogue.measured) return measure_tile(state, sums, at);
   alignas(64) std::int32_t all[P * N * kBlock];
   for_each<P>([&](auto p) __attribute__((always_inline)) {
     for_each<N>([&](auto n)
                     __attribute__((always_inline)) { store(all + (p * N + n) * kBlock, sums[p][n]); });
   });
-  if (state.sure) return store_copied<N>(state, all, at, P);
-  if (state.quick) return store_tile_floats<N>(state, all, at, P);
+  if (state.scales_and_clamps) return store_copied<N>(state, all, at, P);
+  if (state.floats_in_registers) return store_tile_floats<N>(state, all, at, P);
   store_any(state, all, at, P, N, N);
 }
 

@@ -60,7 +60,7 @@ struct Int8Pixels<1> {
 #endif
 
 // As tile_cost, in halves of instructions. Weights are what comes from the second cache, again for each tile.
-inline Index integer_tile_cost(Index blocks, Index pixels) {
+inline Index int8_tile_cost(Index blocks, Index pixels) {
   const Index sums = blocks * pixels < 10 ? 10 : blocks * pixels;
   return blocks == 0 ? 0 : 2 * sums + 6 * blocks + pixels + 8;
 }

@@ -1,4 +1,4 @@
-// Tables of 256 levels for the bytes of a tile.
+// Tables of 256 int8 values for the bytes of a tile.
 #pragma once
 
 #include "runtime/kernels/int8/convolution/pack.inl"

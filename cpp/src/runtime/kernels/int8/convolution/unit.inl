@@ -1,4 +1,4 @@
-// Depthwise convolution of levels by units of channels, whose bytes are interleaved: the order of a unit, and
+// Depthwise int8 convolution by units of channels, whose bytes are interleaved: the order of a unit, and
 // what follows its sums.
 #pragma once
 
@@ -128,9 +128,9 @@ void quantize_waiting(const Int8EpilogueState& state, const DepthwiseUnit& unit,
       store_unit(state, unit, line, x + p, int8_bytes(levels, state.range));
     }
   };
-  run([&](Vec number) __attribute__((always_inline)) { return quotients.fast(number); });
-  if (!quotients.trusted()) [[unlikely]]
-    run([&](Vec number) __attribute__((always_inline)) { return quotients.exact(number); });
+  run([&](Vec number) __attribute__((always_inline)) { return quotients.by_inverse(number); });
+  if (!quotients.away_from_ties()) [[unlikely]]
+    run([&](Vec number) __attribute__((always_inline)) { return quotients.by_division(number); });
 }
 
 // Where the sums of channel block `block` of row `row` of the unit's lie among those of a pixel, by quarters.
@@ -153,7 +153,7 @@ void store_waiting(const Int8EpilogueState& state, const DepthwiseUnit& unit, co
   }
 }
 
-// float32 results whose activation is quick.
+// float32 results whose activation is applied in registers.
 template <int K, int R>
 void store_clamped_floats(const Int8EpilogueState& state, const DepthwiseUnit& unit,
                           const DepthwiseLine<K, R>& line, Index ow, Index x, Index pixels,
@@ -161,17 +161,17 @@ void store_clamped_floats(const Int8EpilogueState& state, const DepthwiseUnit& u
   const Int8Epilogue& epilogue = state.args->epilogue;
   if (epilogue.out_scale != 0.0f) return quantize_waiting(state, unit, line, x, pixels, waiting);
   if (epilogue.measured) return measure_waiting(state, unit, line, pixels, waiting);
-  with_quick(state, [&](const auto& f) __attribute__((always_inline)) {
+  with_activation(state, [&](const auto& f) __attribute__((always_inline)) {
     store_waiting(state, unit, line, ow, x, pixels, waiting, f);
   });
 }
 
-// Finishes `pixels` pixels of each row from x on, whose sums wait in the order of the unit.
+// Stores `pixels` pixels of each row from x on, whose sums wait in the order of the unit.
 template <int K, int R>
 [[gnu::noinline]] void store_waiting(const Int8EpilogueState& state, const DepthwiseUnit& unit,
                                      const DepthwiseLine<K, R>& line, Index ow, Index x, Index pixels,
                                      const std::int32_t* waiting) {
-  if (state.quick) return store_clamped_floats(state, unit, line, ow, x, pixels, waiting);
+  if (state.floats_in_registers) return store_clamped_floats(state, unit, line, ow, x, pixels, waiting);
   alignas(64) std::int32_t sums[kWaiting * kUnit / R];
   for (Index r = 0; r < line.real; ++r) {
     for (Index p = 0; p < pixels; ++p) {
@@ -187,7 +187,7 @@ template <int K, int R>
   }
 }
 
-// Levels of pixels up to x wait for their table.
+// Int8 values of pixels up to x wait for their table.
 template <int K, int R>
 [[gnu::noinline]] void translate_waiting(const Int8EpilogueState& state, const DepthwiseUnit& unit,
                                          const DepthwiseLine<K, R>& line, Index x, Index pixels,
@@ -196,20 +196,20 @@ template <int K, int R>
   for (Index p = 0; p < pixels; ++p) store_unit(state, unit, line, x + p, load_register(waiting + p * kUnit));
 }
 
-// Sums of a pixel of each row are whole: the fast way to levels, or they wait for their neighbours.
+// Sums of a pixel of each row are whole: int8 values straight from registers, or they wait for their neighbours.
 template <int K, int R>
 [[gnu::always_inline]] inline void store_unit(const Int8EpilogueState& state, const DepthwiseUnit& unit,
                                               const DepthwiseLine<K, R>& line, const I32 (&sums)[4], Index x,
                                               Index ow, std::int32_t* waiting) {
   const Index place = x % kWaiting;
   const bool last = place == kWaiting - 1 || x == ow - 1;
-  if (state.sure && state.args->epilogue.residual == nullptr) {
+  if (state.scales_and_clamps && state.args->epilogue.residual == nullptr) {
     I32 levels[4];
     for_each<4>([&](auto i) __attribute__((always_inline)) {
       levels[i] = nearest(to_float(sums[i]) * load(unit.multipliers + i * kBlock));
     });
     const Packed bytes = int8_bytes(levels, state.range);
-    if (state.fast) return store_unit(state, unit, line, x, translate(state.table, bytes));
+    if (state.stays_in_registers) return store_unit(state, unit, line, x, translate(state.table, bytes));
     auto* const waiting_bytes = reinterpret_cast<std::uint8_t*>(waiting);
     store_register(waiting_bytes + place * kUnit, bytes);
     if (last) translate_waiting(state, unit, line, x - place, place + 1, waiting_bytes);

@@ -1,4 +1,4 @@
-// Where tiles of a convolution of levels find their part of the image: in the image itself, or in copies with
+// Where tiles of an int8 convolution find their part of the image: in the image itself, or in copies with
 // the padding.
 #pragma once
 

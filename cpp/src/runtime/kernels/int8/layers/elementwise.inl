@@ -1,4 +1,4 @@
-// Sums and products of levels; pixels repeated.
+// Sums and products of int8 values; pixels repeated.
 #pragma once
 
 #include "runtime/kernels/int8/kernels.hpp"
@@ -7,7 +7,7 @@
 namespace rdquant::runtime::kernels {
 namespace {
 
-// Int8Sum over words. Levels of type int8 become uint8 by `flip`, which adds 128 to them and to their zero.
+// Int8Sum over words. Values of type int8 become uint8 by `flip`, which adds 128 to them and to their zero.
 struct WordSum {
   Vec a_scale, b_scale;
   I32 a_flip, b_flip, a_zero, b_zero;

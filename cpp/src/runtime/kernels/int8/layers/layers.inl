@@ -1,4 +1,4 @@
-// Everything for levels but convolutions. Included by one file per instruction set, which sets
+// Everything for int8 values but convolutions. Included by one file per instruction set, which sets
 // RDQUANT_KERNELS_ISA.
 #include "runtime/kernels/int8/layers/elementwise.inl"
 #include "runtime/kernels/int8/layers/pool.inl"

@@ -1,4 +1,4 @@
-// Windows over images of levels.
+// Windows over images of int8 values.
 #pragma once
 
 #include <limits>
@@ -132,7 +132,7 @@ void all_maxima(const PoolShape& s, const PoolArgs& args, Index begin, Index end
   });
 }
 
-// Sums over a window of the levels of kWords words, as uint8 once flipped.
+// Sums over a window of the int8 values of kWords words, as uint8 once flipped.
 struct WordSums {
   I32 sums[4] = {};
 };

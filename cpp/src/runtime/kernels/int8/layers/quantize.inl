@@ -1,4 +1,4 @@
-// Levels from float32 and back.
+// Int8 values from float32 and back.
 #pragma once
 
 #include <array>
@@ -58,7 +58,7 @@ void min_max(const float* src, Index begin, Index end, float* low, float* high) 
 // 3·2^-24 of it, so for quotients below 512 both round alike unless the product is within 2^-13 of a tie.
 struct Quantizer {
   Vec scale, inverse;
-  Vec gap;  // from the nearest level, at least: above kTie where the inverse cannot be trusted
+  Vec gap;  // from the nearest int8 value, at least: above kTie where the inverse cannot be trusted
   Rounding rounding;
 };
 constexpr float kTie = 0.5f - 1.0f / 8192.0f;
@@ -239,7 +239,7 @@ void dequantize(const std::uint8_t* src, bool is_signed, float* dst, float scale
   });
 }
 
-// Levels of up to 4 channels from words of kBlock pixels to planes `area` apart.
+// Int8 values of up to 4 channels from words of kBlock pixels to planes `area` apart.
 template <bool Signed>
 inline void dequantize_word(I32 word, I32 zero, Vec scale, float* dst, Index area, Index channels,
                             Index count) {

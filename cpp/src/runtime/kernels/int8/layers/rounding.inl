@@ -26,7 +26,7 @@ inline void store_sixteen(std::uint8_t* p, Index pixel, Index n, Index count, co
   store_first(n);
 }
 
-// Floats, in units of the scale, to int8 values: clamp(round(x) + zero, low, high); low where x is not a number.
+// Floats, in units of the scale, to int8 values: clamp(round(x) + zero, low, high); low where x is NaN.
 struct Rounding {
   Vec low, high;
   I32 zero;
