@@ -195,16 +195,6 @@ template <int N>
   return splat_as<Vector<float, N>>(1.0f) / a;
 }
 
-/// The sum of all elements, whose halves are added until one is left.
-template <int N>
-[[gnu::always_inline]] inline float sum(Vector<float, N> a) {
-  if constexpr (N > 4) {
-    return sum(half<0>(a) + half<1>(a));
-  } else {
-    const auto pairs = a.v + __builtin_shufflevector(a.v, a.v, 2, 3, 0, 1);
-    return pairs[0] + pairs[1];
-  }
-}
 /// The greatest element, none of which may be not a number.
 template <int N>
 [[gnu::always_inline]] inline float max_of(Vector<float, N> a) {

@@ -270,14 +270,14 @@ template <class T, int N>
   }
 }
 
-/// The smaller and the larger of integers.
+/// a < b ? a : b and a > b ? a : b, element by element; floats.inl has those of float.
 template <class T, int N>
-  requires std::is_integral_v<T>
+  requires(!std::is_same_v<T, float>)
 [[gnu::always_inline]] inline Vector<T, N> min(Vector<T, N> a, Vector<T, N> b) {
   return each(a, b, [](auto x, auto y) __attribute__((always_inline)) { return x < y ? x : y; });
 }
 template <class T, int N>
-  requires std::is_integral_v<T>
+  requires(!std::is_same_v<T, float>)
 [[gnu::always_inline]] inline Vector<T, N> max(Vector<T, N> a, Vector<T, N> b) {
   return each(a, b, [](auto x, auto y) __attribute__((always_inline)) { return x > y ? x : y; });
 }
@@ -319,6 +319,20 @@ template <int Which, class T, int N>
     return [&]<int... I>(std::integer_sequence<int, I...>) __attribute__((always_inline)) {
       return Vector<T, N / 2>{__builtin_shufflevector(a.v, a.v, (Which * N / 2 + I)...)};
     }(std::make_integer_sequence<int, N / 2>{});
+  }
+}
+
+/// The sum of all elements, whose halves are added until one is left.
+template <class T, int N>
+[[gnu::always_inline]] inline T sum(Vector<T, N> a) {
+  if constexpr (N > 16 / static_cast<int>(sizeof(T))) {
+    return sum(half<0>(a) + half<1>(a));
+  } else if constexpr (N == 4) {
+    const auto pairs = a.v + __builtin_shufflevector(a.v, a.v, 2, 3, 0, 1);
+    return pairs[0] + pairs[1];
+  } else {
+    static_assert(N == 2);
+    return a.v[0] + a.v[1];
   }
 }
 

@@ -1,57 +1,52 @@
 // Included by kernels_<isa>.cpp, which define RDQUANT_KERNELS_ISA. Everything here has
 // internal linkage, and nothing from the standard library is called: code built for one instruction set must
-// not leak into another. Vectors of eight doubles, which the compiler cuts to what the machine has.
+// not leak into another. Vectors of eight doubles, in as many registers as they fill.
 
 #include <cstring>
+#include <limits>
 
+#include "simd/vector.inl"
 #include "stats/kernels.hpp"
 
 namespace rdquant::stats {
 namespace {
 
 constexpr int kLanes = 8;
-typedef double F64 __attribute__((vector_size(64)));
-typedef std::int64_t I64 __attribute__((vector_size(64)));
-typedef std::int32_t I32 __attribute__((vector_size(32)));
-typedef float F32 __attribute__((vector_size(32)));
+using F64 = simd::Vector<double, kLanes>;
+using I64 = simd::Vector<std::int64_t, kLanes>;
 
-inline void load(const float* x, F64& out) {
-  F32 narrow;
-  std::memcpy(&narrow, x, sizeof narrow);
-  out = __builtin_convertvector(narrow, F64);
+inline F64 load(const float* x) {
+  return simd::convert<double>(simd::load_as<simd::Vector<float, kLanes>>(x));
 }
-inline void load(const double* x, F64& out) { std::memcpy(&out, x, sizeof out); }
+inline F64 load(const double* x) { return simd::load_as<F64>(x); }
+inline F64 splat(double x) { return simd::splat_as<F64>(x); }
 
-// By reference, since the way in which vectors are passed by value depends on the instruction set.
-inline void magnitude(const F64& v, F64& out) { out = (F64)((I64)v & INT64_MAX); }
-
-inline double total(const F64& v) {
-  return ((v[0] + v[4]) + (v[2] + v[6])) + ((v[1] + v[5]) + (v[3] + v[7]));
+inline F64 magnitude(F64 v) {
+  return simd::bits_as<F64>(simd::bits_as<I64>(v) & std::numeric_limits<std::int64_t>::max());
 }
 
 template <typename T>
 inline void first_sums(const T* x, std::size_t n, BlockSums& out) {
-  F64 sum = {}, sum_abs = {}, low = F64{} + __builtin_inf(), high = -low;
+  F64 sums = {}, sums_abs = {}, low = splat(__builtin_inf()), high = -low;
   I64 zeros = {}, bad = {};
   std::size_t i = 0;
   for (; i + kLanes <= n; i += kLanes) {
-    F64 v, a;
-    load(x + i, v);
-    magnitude(v, a);
-    sum += v;
-    sum_abs += a;
-    low = v < low ? v : low;
-    high = v > high ? v : high;
-    zeros -= v == 0.0;
-    bad |= ~(a <= __DBL_MAX__);
+    const F64 v = load(x + i), a = magnitude(v);
+    sums += v;
+    sums_abs += a;
+    low = min(v, low);
+    high = max(v, high);
+    zeros -= v == F64{};
+    bad |= ~(a <= splat(__DBL_MAX__));
   }
-  double s = total(sum), sa = total(sum_abs), lo = __builtin_inf(), hi = -lo;
+  double s = sum(sums), sa = sum(sums_abs), lo = __builtin_inf(), hi = -lo;
   std::int64_t z = 0, wrong = 0;
   for (int l = 0; l < kLanes; ++l) {
-    lo = low[l] < lo ? low[l] : lo;
-    hi = high[l] > hi ? high[l] : hi;
-    z += zeros[l];
-    wrong |= bad[l];
+    const double least = element(low, l), most = element(high, l);
+    lo = least < lo ? least : lo;
+    hi = most > hi ? most : hi;
+    z += element(zeros, l);
+    wrong |= element(bad, l);
   }
   for (; i < n; ++i) {
     const double v = static_cast<double>(x[i]);
@@ -79,16 +74,14 @@ void sums(const T* x, std::size_t n, BlockSums& out) {
   const double mean = out.mean;
   std::size_t i = 0;
   for (; i + kLanes <= n; i += kLanes) {
-    F64 v;
-    load(x + i, v);
-    const F64 d = v - mean;
+    const F64 d = load(x + i) - mean;
     const F64 d2 = d * d;
     s1 += d;
     s2 += d2;
     s3 += d2 * d;
     s4 += d2 * d2;
   }
-  double t1 = total(s1), t2 = total(s2), t3 = total(s3), t4 = total(s4);
+  double t1 = sum(s1), t2 = sum(s2), t3 = sum(s3), t4 = sum(s4);
   for (; i < n; ++i) {
     const double d = static_cast<double>(x[i]) - out.mean;
     t1 += d;
@@ -107,23 +100,18 @@ void sums(const T* x, std::size_t n, BlockSums& out) {
 // index is sure where the fraction keeps `margin` from 0 and 1.
 template <typename T>
 bool uniform(const T* x, std::size_t n, const UniformMap& map, std::int32_t* index) {
-  const F64 low = F64{} - 0.5, high = F64{} + (map.last + 1.0);
+  const F64 low = splat(-0.5), high = splat(map.last + 1.0);
   const double inner = 0.5 - map.margin;
   I64 unsure = {};
   std::size_t i = 0;
   for (; i + kLanes <= n; i += kLanes) {
-    F64 v, distance;
-    load(x + i, v);
-    F64 t = (v - map.offset) * map.scale;
-    t = t > low ? t : low;
-    t = t < high ? t : high;
-    const I32 k = __builtin_convertvector(t, I32);
-    magnitude(t - __builtin_convertvector(k, F64) - 0.5, distance);
-    unsure |= distance > inner;
-    std::memcpy(index + i, &k, sizeof k);
+    const F64 t = min(max((load(x + i) - map.offset) * map.scale, low), high);
+    const auto k = simd::convert<std::int32_t>(t);
+    unsure |= magnitude(t - simd::convert<double>(k) - 0.5) > splat(inner);
+    simd::store_as(index + i, k);
   }
   bool check = i < n;  // at most seven values at the end of an array
-  for (int l = 0; l < kLanes; ++l) check |= unsure[l] != 0;
+  for (int l = 0; l < kLanes; ++l) check |= element(unsure, l) != 0;
   for (; i < n; ++i) index[i] = 0;
   return check;
 }
@@ -134,14 +122,10 @@ void fine(const T* x, std::size_t n, const FineMap& map, std::int32_t* index) {
   const std::int64_t base = std::int64_t{1023} << kFineBits;
   std::size_t i = 0;
   for (; i + kLanes <= n; i += kLanes) {
-    F64 v, a;
-    load(x + i, v);
-    const F64 d = v - map.centre;
-    magnitude(d, a);
-    const I64 k = ((I64)(a * map.scale + 1.0) >> kShift) - base;
-    const I64 mirrored = d < 0.0;  // all ones on the lower side: half - 1 - k = half + ~k
-    const I32 bin = __builtin_convertvector((k ^ mirrored) + map.half, I32);
-    std::memcpy(index + i, &bin, sizeof bin);
+    const F64 d = load(x + i) - map.centre;
+    const I64 k = (simd::bits_as<I64>(magnitude(d) * map.scale + 1.0) >> kShift) - base;
+    const I64 mirrored = d < F64{};  // all ones on the lower side: half - 1 - k = half + ~k
+    simd::store_as(index + i, simd::convert<std::int32_t>((k ^ mirrored) + map.half));
   }
   for (; i < n; ++i) {
     const double d = static_cast<double>(x[i]) - map.centre;

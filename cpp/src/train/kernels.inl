@@ -3,44 +3,36 @@
 // for one set must not be linked into another.
 #include <cstring>
 
+#include "simd/vector.inl"
 #include "train/kernels.hpp"
 
 namespace rdquant::train {
 namespace {
 
 constexpr std::size_t kHalf = 8;  // lanes of one vector of doubles; a row of 16 is two of them
-typedef double F64 __attribute__((vector_size(64)));
-typedef std::int64_t I64 __attribute__((vector_size(64)));
-typedef float F32 __attribute__((vector_size(32)));
+using F64 = simd::Vector<double, kHalf>;
+using I64 = simd::Vector<std::int64_t, kHalf>;
 
-// By reference, since the way in which vectors are passed by value depends on the instruction set.
-inline void load(const float* w, F64& out) {
-  F32 narrow;
-  std::memcpy(&narrow, w, sizeof narrow);
-  out = __builtin_convertvector(narrow, F64);
+inline F64 load(const float* w) {
+  return simd::convert<double>(simd::load_as<simd::Vector<float, kHalf>>(w));
 }
-inline void load(const double* w, F64& out) { std::memcpy(&out, w, sizeof out); }
+inline F64 load(const double* w) { return simd::load_as<F64>(w); }
 
 struct Lanes {
-  F64 sum = {}, squares = {}, most = {};
+  F64 total = {}, squares = {}, most = {};
   I64 bad = {};
 
   template <typename T>
   void add(const T* w, double shift) {
-    F64 v;
-    load(w, v);
-    const F64 a = (F64)((I64)v & INT64_MAX);
+    const F64 v = load(w);
+    const F64 a = simd::bits_as<F64>(simd::bits_as<I64>(v) & INT64_MAX);
     const F64 d = v - shift;
-    sum += d;
+    total += d;
     squares += d * d;
-    most = a > most ? a : most;
-    bad |= ~(a <= __DBL_MAX__);
+    most = max(a, most);
+    bad |= ~(a <= simd::splat_as<F64>(__DBL_MAX__));
   }
 };
-
-inline double total(const F64& v) {
-  return ((v[0] + v[4]) + (v[2] + v[6])) + ((v[1] + v[5]) + (v[3] + v[7]));
-}
 
 template <typename T>
 void sums(const T* w, std::size_t n, double shift, BlockSums& out) {
@@ -57,14 +49,14 @@ void sums(const T* w, std::size_t n, double shift, BlockSums& out) {
     low.add(row, shift);
     high.add(row + kHalf, shift);
   }
-  out.sum = total(low.sum + high.sum);
-  out.squares = total(low.squares + high.squares);
+  out.sum = sum(low.total + high.total);
+  out.squares = sum(low.squares + high.squares);
   out.most = 0.0;
   std::int64_t wrong = 0;
-  for (std::size_t j = 0; j < kHalf; ++j) {
-    out.most = low.most[j] > out.most ? low.most[j] : out.most;
-    out.most = high.most[j] > out.most ? high.most[j] : out.most;
-    wrong |= low.bad[j] | high.bad[j];
+  const F64 most = max(low.most, high.most);
+  for (int j = 0; j < static_cast<int>(kHalf); ++j) {
+    out.most = element(most, j) > out.most ? element(most, j) : out.most;
+    wrong |= element(low.bad | high.bad, j);
   }
   out.finite = wrong == 0;
 }

@@ -36,14 +36,14 @@ void pool(const PoolShape& s, const float* src, Index src_image, float* dst, Ind
         store(out, splat(0.0f));
       } else if (!s.average) {
         simd::Maximum all;
-        for_window(s, in, top, left, rows, columns, [&](Vec x) { all.see(x); });
+        for_window(s, in, top, left, rows, columns, [&](Vec pixel) { all.see(pixel); });
         store(out, all.get());
       } else {
         const Span wide = taps_inside(left + s.left, s.kw, s.dw, s.w + s.left + s.right);
         const Index divisor =
             s.count_pad ? (padded_rows.end - padded_rows.begin) * (wide.end - wide.begin) : count;
         Vec sum = splat(0.0f);
-        for_window(s, in, top, left, rows, columns, [&](Vec x) { sum = sum + x; });
+        for_window(s, in, top, left, rows, columns, [&](Vec pixel) { sum = sum + pixel; });
         store(out, sum * splat(1.0f / static_cast<float>(divisor)));
       }
     }
