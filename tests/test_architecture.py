@@ -32,7 +32,7 @@ CPP_PARTS = {
     "stats": "core simd linalg",
     "quant": "core simd",
     "entropy": "core",
-    "codec": "core linalg stats quant entropy",
+    "codec": "core simd linalg stats quant entropy",
     "graph": "core",
     "program": "core graph",
     "runtime": "core simd graph program",

@@ -197,7 +197,7 @@ template <class T, int N>
   return each(a, [bits](auto x) __attribute__((always_inline)) { return x >> bits; });
 }
 
-// With one number on the right-hand side.
+// With one number on either side.
 template <class T, int N>
 [[gnu::always_inline]] inline Vector<T, N> operator+(Vector<T, N> a, std::type_identity_t<T> b) {
   return a + splat_as<Vector<T, N>>(b);
@@ -213,6 +213,18 @@ template <class T, int N>
 template <class T, int N>
 [[gnu::always_inline]] inline Vector<T, N> operator&(Vector<T, N> a, std::type_identity_t<T> b) {
   return a & splat_as<Vector<T, N>>(b);
+}
+template <class T, int N>
+[[gnu::always_inline]] inline Vector<T, N> operator+(std::type_identity_t<T> a, Vector<T, N> b) {
+  return splat_as<Vector<T, N>>(a) + b;
+}
+template <class T, int N>
+[[gnu::always_inline]] inline Vector<T, N> operator-(std::type_identity_t<T> a, Vector<T, N> b) {
+  return splat_as<Vector<T, N>>(a) - b;
+}
+template <class T, int N>
+[[gnu::always_inline]] inline Vector<T, N> operator*(std::type_identity_t<T> a, Vector<T, N> b) {
+  return splat_as<Vector<T, N>>(a) * b;
 }
 
 template <class T, int N, bool Fits>
@@ -258,6 +270,15 @@ template <class T, int N>
   } else {
     return {a.low == b.low, a.high == b.high};
   }
+}
+
+template <class T, int N>
+[[gnu::always_inline]] inline Condition<T, N> operator<(Vector<T, N> a, std::type_identity_t<T> b) {
+  return a < splat_as<Vector<T, N>>(b);
+}
+template <class T, int N>
+[[gnu::always_inline]] inline Condition<T, N> operator<(std::type_identity_t<T> a, Vector<T, N> b) {
+  return splat_as<Vector<T, N>>(a) < b;
 }
 
 /// condition ? a : b, element by element.

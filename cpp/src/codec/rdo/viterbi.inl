@@ -16,27 +16,27 @@ inline Ints floor_of(Floats x) {
 constexpr std::int32_t kLane[kWide] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
 
 inline Floats bits_of(Ints width) {
-  const Ints image = image_of<Ints>(to_floats(most(width, 1)));
+  const Ints image = simd::bits_as<Ints>(to_floats(max(width, splat(1))));
   const Floats exponent = to_floats((image >> 23) - 127);
-  const Floats f = image_of<Floats>((image & 0x7fffff) | 0x3f800000) - 1.0F;
+  const Floats f = simd::bits_as<Floats>((image & 0x7fffff) | splat(0x3f800000)) - 1.0F;
   const Floats bow = 0.44174030F + f * (-0.26602988F + f * (0.14631435F - f * 0.04400469F));
   return 16.0F - exponent - f * (1.0F + (1.0F - f) * bow);
 }
 
 inline Ints start_of(const auto& task, Ints k, Ints mean, Ints multiplier, Ints dead) {
   const Ints first = ((mean + 8) >> 4) - task.window;
-  const Ints symbol = least(most(k - first, 0), task.symbols);
+  const Ints symbol = min(max(k - first, splat(0)), splat(task.symbols));
   const Ints level = symbol + first;
-  const Ints edge = 16 * level - 8 + choose(0 < level, dead, -dead) - mean;
-  const Ints z = least(most((edge * multiplier) >> 5, -16384), 16383) + 16384;
+  const Ints edge = 16 * level - 8 + select(0 < level, dead, -dead) - mean;
+  const Ints z = min(max((edge * multiplier) >> 5, splat(-16384)), splat(16383)) + 16384;
   const Ints cell = gather(task.cells, z >> 4);
   const Ints below = ((cell >> 16) & 0xffff) + (((cell & 0xffff) * (z & 15)) >> 4);
-  const Ints inner = choose(symbol < task.symbols, symbol + below, Ints(static_cast<std::int32_t>(kTotal)));
-  return choose(0 < symbol, inner, Ints{});
+  const Ints inner = select(symbol < task.symbols, symbol + below, splat(static_cast<std::int32_t>(kTotal)));
+  return select(0 < symbol, inner, Ints{});
 }
 
 inline Floats value_of(const TapTask& task, Ints v) {
-  const Floats inward = choose(0 < v, Floats(task.inward), choose(v < 0, Floats(-task.inward), Floats{}));
+  const Floats inward = select(0 < v, splat(task.inward), select(v < 0, splat(-task.inward), Floats{}));
   return to_floats(v) - inward;
 }
 
@@ -51,7 +51,7 @@ struct Candidates {
 };
 inline Candidates cheaper(const Candidates& a, const Candidates& b) {
   const Ints second = b.cost < a.cost;
-  return {choose(second, b.level, a.level), choose(second, b.cost, a.cost)};
+  return {select(second, b.level, a.level), select(second, b.cost, a.cost)};
 }
 
 /// What levels are to be chosen for.
@@ -69,7 +69,7 @@ inline Wanted wanted_at(const TapTask& task, std::size_t q) {
 template <bool kHalved, bool kOdd>
 inline Ints around(const TapTask& task, const Wanted& wanted, Candidates (&four)[4]) {
   constexpr std::int32_t odd = kOdd ? 1 : 0;
-  const Ints dead = kOdd ? 0 : task.dead;
+  const Ints dead = splat(kOdd ? 0 : task.dead);
   const auto& [target, weight, whole, multiplier] = wanted;
   const Ints mean = kHalved ? (whole >> 1) - 8 * odd : whole;
   const Ints first = floor_of(kHalved ? 0.5F * (target - static_cast<float>(odd)) : target) - 1;
@@ -94,8 +94,8 @@ inline Two of_union(const TapTask& task, const Wanted& wanted) {
   const Ints first = around<true, kOdd>(task, wanted, four);
   const Candidates a = cheaper(four[0], four[2]), b = cheaper(four[1], four[3]);
   const Ints swap = -(first & 1);
-  return {{choose(swap, b.level, a.level), choose(swap, b.cost, a.cost)},
-          {choose(swap, a.level, b.level), choose(swap, a.cost, b.cost)}};
+  return {{select(swap, b.level, a.level), select(swap, b.cost, a.cost)},
+          {select(swap, a.level, b.level), select(swap, a.cost, b.cost)}};
 }
 
 /// What the cheapest level of each subset costs, for every slice, and that level.
@@ -117,7 +117,7 @@ class Paths {
   static void follow(const TapTask& task, std::size_t first, std::size_t active) {
     const std::size_t steps = (task.slices - first + task.chains - 1) / task.chains;
     Floats cost[kStates];
-    for (std::size_t s = 0; s < kStates; ++s) cost[s] = s == 0 ? 0.0F : kFar;
+    for (std::size_t s = 0; s < kStates; ++s) cost[s] = splat(s == 0 ? 0.0F : kFar);
     for (std::size_t i = 0; i < steps; ++i) {
       const std::size_t q = first + i * task.chains, left = task.slices - q;
       // Chains that have ended keep their costs.
@@ -143,17 +143,17 @@ class Paths {
       const Arrival& a = kArrivals[t];
       const Floats one = cost[a.from[0]] + subset[a.subset[0]];
       const Floats two = cost[a.from[1]] + subset[a.subset[1]];
-      next[t] = choose(two < one, two, one);
+      next[t] = select(two < one, two, one);
       second = second | ((two < one) & static_cast<std::int32_t>(1U << t));
     }
-    for (std::size_t t = 0; t < kStates; ++t) cost[t] = choose(on, next[t], cost[t]);
+    for (std::size_t t = 0; t < kStates; ++t) cost[t] = select(on, next[t], cost[t]);
     return second;
   }
 
   static void level(Floats (&cost)[kStates], Ints on) {
     Floats low = cost[0];
-    for (std::size_t s = 1; s < kStates; ++s) low = choose(cost[s] < low, cost[s], low);
-    low = choose(on, low, Floats{});
+    for (std::size_t s = 1; s < kStates; ++s) low = select(cost[s] < low, cost[s], low);
+    low = select(on, low, Floats{});
     for (std::size_t s = 0; s < kStates; ++s) cost[s] = cost[s] - low;
   }
 
@@ -161,7 +161,7 @@ class Paths {
   static void back(const TapTask& task, const Floats (&cost)[kStates], std::size_t first, std::size_t l) {
     std::size_t state = 0;
     for (std::size_t s = 1; s < kStates; ++s) {
-      if (cost[s][l] < cost[state][l]) state = s;
+      if (element(cost[s], static_cast<int>(l)) < element(cost[state], static_cast<int>(l))) state = s;
     }
     const std::size_t steps = (task.slices - first + task.chains - 1) / task.chains;
     for (std::size_t i = steps; i-- > 0;) {
@@ -179,7 +179,7 @@ template <int kLogStates>
 class FedPath {
  public:
   static void follow(const TapTask& task) {
-    Pair<Floats> cost{{choose(load<Ints>(kLane) < 1, Floats{}, Floats(kFar)), Floats(kFar)}};
+    Pair<Floats> cost{{select(load<Ints>(kLane) < 1, Floats{}, splat(kFar)), splat(kFar)}};
     for (std::size_t first = 0; first < task.slices; first += kLevelling) {
       const std::size_t last = first + kLevelling < task.slices ? first + kLevelling : task.slices;
       const auto lane = load<Ints>(kLane);
@@ -257,9 +257,9 @@ class FedPath {
   }
 
   static Two levels_of(const TapTask& task, std::size_t q, Floats target, std::size_t odd) {
-    const Floats most = kMostTarget;
-    target = choose(target < -most, -most, choose(most < target, most, target));
-    const Wanted wanted = {target, task.weights[q], task.means[q], task.multipliers[q]};
+    const Floats most = splat(kMostTarget);
+    target = select(target < -most, -most, select(most < target, most, target));
+    const Wanted wanted = {target, splat(task.weights[q]), splat(task.means[q]), splat(task.multipliers[q])};
     return odd != 0 ? of_union<true>(task, wanted) : of_union<false>(task, wanted);
   }
 
@@ -278,15 +278,15 @@ class FedPath {
     for (std::size_t p = 0; p < 2; ++p) {
       const auto arrive = [&](std::size_t which) -> Candidates {
         const Ints at = from_of(which, p), odd = load<Ints>(kPlacesOf.odd[which] + p * kWide);
-        return {choose(odd, permute(odd_level.at[0], odd_level.at[1], at),
+        return {select(odd, permute(odd_level.at[0], odd_level.at[1], at),
                        permute(even_level.at[0], even_level.at[1], at)),
-                choose(odd, permute(odd_cost.at[0], odd_cost.at[1], at),
+                select(odd, permute(odd_cost.at[0], odd_cost.at[1], at),
                        permute(even_cost.at[0], even_cost.at[1], at))};
       };
       const Candidates one = arrive(0), two = arrive(1), best = cheaper(one, two);
       cost.at[p] = best.cost;
       level.at[p] = best.level;
-      from.at[p] = choose(two.cost < one.cost, from_of(1, p), from_of(0, p));
+      from.at[p] = select(two.cost < one.cost, from_of(1, p), from_of(0, p));
     }
     for (std::size_t i = block.first; i < q; ++i) {
       Pair<Floats> missed;
@@ -308,7 +308,7 @@ class FedPath {
     for (std::size_t s = 0; s < kStates; ++s) low = of(cost, s) < low ? of(cost, s) : low;
     for (Floats& c : cost.at) c = c - low;
   }
-  static float of(const Pair<Floats>& cost, std::size_t state) { return cost.at[state % 2][state / 2]; }
+  static float of(const Pair<Floats>& cost, std::size_t state) { return element(cost.at[state % 2], static_cast<int>(state / 2)); }
 
   static void back(const TapTask& task, const Pair<Floats>& cost) {
     std::size_t state = 0;
@@ -354,13 +354,13 @@ inline double bits_of_all(const BitsTask& task) {
     const auto mean = load<Ints>(task.means + i), multiplier = load<Ints>(task.multipliers + i);
     const auto dead = load<Ints>(task.dead + i);
     const Ints first = ((mean + 8) >> 4) - task.window;
-    const Ints k = least(most(load<Ints>(task.levels + i), first), first + task.symbols - 1);
+    const Ints k = min(max(load<Ints>(task.levels + i), first), first + task.symbols - 1);
     const Ints start = start_of(task, k, mean, multiplier, dead);
     const Ints end = start_of(task, k + 1, mean, multiplier, dead);
-    sums = sums + choose(on, bits_of(end - start), Floats{});
+    sums = sums + select(on, bits_of(end - start), Floats{});
   }
   double sum = 0.0;
-  for (std::size_t l = 0; l < kWide; ++l) sum += sums[l];
+  for (std::size_t l = 0; l < kWide; ++l) sum += element(sums, static_cast<int>(l));
   return sum;
 }
 

@@ -35,7 +35,7 @@ inline Ints permute(Ints a, Ints b, Ints at) {
   return out;
 }
 inline Floats permute(Floats a, Floats b, Ints at) {
-  return image_of<Floats>(permute(image_of<Ints>(a), image_of<Ints>(b), at));
+  return simd::bits_as<Floats>(permute(simd::bits_as<Ints>(a), simd::bits_as<Ints>(b), at));
 }
 
 }  // namespace

@@ -8,17 +8,17 @@ namespace rdquant::codec {
 namespace {
 
 inline Ints gather(const std::uint32_t* cells, Ints at) {
-  return image_of<Ints>(
-      _mm512_mask_i32gather_epi32(_mm512_setzero_si512(), 0xffff, image_of<__m512i>(at), cells, 4));
+  return simd::bits_as<Ints>(
+      _mm512_mask_i32gather_epi32(_mm512_setzero_si512(), 0xffff, simd::bits_as<__m512i>(at), cells, 4));
 }
 
 inline Floats permute(Floats a, Floats b, Ints at) {
-  return image_of<Floats>(
-      _mm512_permutex2var_ps(image_of<__m512>(a), image_of<__m512i>(at), image_of<__m512>(b)));
+  return simd::bits_as<Floats>(
+      _mm512_permutex2var_ps(simd::bits_as<__m512>(a), simd::bits_as<__m512i>(at), simd::bits_as<__m512>(b)));
 }
 inline Ints permute(Ints a, Ints b, Ints at) {
-  return image_of<Ints>(
-      _mm512_permutex2var_epi32(image_of<__m512i>(a), image_of<__m512i>(at), image_of<__m512i>(b)));
+  return simd::bits_as<Ints>(
+      _mm512_permutex2var_epi32(simd::bits_as<__m512i>(a), simd::bits_as<__m512i>(at), simd::bits_as<__m512i>(b)));
 }
 
 }  // namespace
