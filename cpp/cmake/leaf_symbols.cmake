@@ -1,4 +1,4 @@
-# Fails if an object that is compiled for one instruction set defines a symbol that other objects may define too (inline
+# Fails if an object that is compiled for one instruction set defines a function that other objects may define too (inline
 # functions, templates, destructors of exceptions): the linker keeps one of them, perhaps this one, for all processors.
 # cmake -D NM=nm -D OBJECTS="a.o,b.o" -P leaf_symbols.cmake
 string(REPLACE "," ";" objects "${OBJECTS}")
@@ -10,12 +10,12 @@ endif()
 set(offenders "")
 foreach(object IN LISTS objects)
   execute_process(COMMAND "${NM}" -C --defined-only "${object}" OUTPUT_VARIABLE symbols COMMAND_ERROR_IS_FATAL ANY)
-  string(REGEX MATCHALL "[^\n]* [VWu] [^\n]*" shared "${symbols}")
+  string(REGEX MATCHALL "[^\n]* W [^\n]*" shared "${symbols}")
   foreach(symbol IN LISTS shared)
     string(APPEND offenders "\n${object}: ${symbol}")
   endforeach()
 endforeach()
 if(offenders)
-  message(FATAL_ERROR "symbols that other objects may share:${offenders}")
+  message(FATAL_ERROR "functions that other objects may share:${offenders}")
 endif()
-message(STATUS "${count} objects define no shared symbol")
+message(STATUS "${count} objects define no shared function")
