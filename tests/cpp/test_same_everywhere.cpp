@@ -5,6 +5,7 @@
 #include <cstring>
 #include <random>
 #include <span>
+#include <string>
 
 #include "int8_layer_reference.hpp"
 #include "rdquant/codec/container.hpp"
@@ -97,7 +98,8 @@ std::vector<std::int32_t> some_levels(std::size_t n, unsigned seed) {
   std::vector<std::int32_t> levels(n);
   for (std::int32_t& level : levels) {
     const auto bits = static_cast<std::uint32_t>(generator());
-    level = std::countr_zero(bits | 0x100U) * ((bits >> 31) != 0 ? -1 : 1) + static_cast<std::int32_t>(bits >> 16 & 1);
+    level = std::countr_zero(bits | 0x100U) * ((bits >> 31) != 0 ? -1 : 1) +
+            static_cast<std::int32_t>(bits >> 16 & 1);
   }
   return levels;
 }
@@ -111,16 +113,17 @@ TEST_CASE("convolutions of int8") {
                           {conv(40, 10, 13, 40, 3, 1, 40), false, true, true, true},
                           {conv(24, 14, 14, 24, 5, 2, 24), true, false, false, false},
                           {conv(24, 7, 7, 36, 3, 1, 4), true, false, true, true}};
-  std::vector<std::pair<const char*, const Int8ConvolutionTable*>> sets = {{"baseline", &baseline::int8_convolution}};
+  std::vector<std::pair<const char*, const Int8ConvolutionTable*>> sets = {
+      {"baseline", &baseline::int8_convolution}};
 #if defined(__x86_64__)
   const rdquant::core::Cpu& cpu = rdquant::core::available_cpu();
   if (cpu.isa() >= Isa::avx2) sets.emplace_back("avx2", &avx2::int8_convolution);
   if (cpu.isa() >= Isa::avx512) sets.emplace_back("avx512", &avx512::int8_convolution);
   if (cpu.has(rdquant::core::Feature::vnni)) sets.emplace_back("avx512vnni", &avx512vnni::int8_convolution);
 #endif
-  const std::uint32_t expected[] = {0, 0, 0, 0, 0, 0};
+  const std::uint32_t expected[] = {2429707794, 742271769, 122646537, 3637677654, 2292920307, 4264501187};
   for (const auto& [name, table] : sets) {
-    CAPTURE(name);
+    CAPTURE(std::string(name));
     for (std::size_t i = 0; i < std::size(layers); ++i) {
       CAPTURE(i);
       CHECK(run(*table, layers[i]) == expected[i]);
@@ -136,15 +139,15 @@ TEST_CASE("layers of int8") {
   for_every_isa([&](const Int8LayerTable& table, Index) {
     Levels y(10064);
     table.quantize(x.data(), y.data(), 0.0173f, 117, 3, 250, 0, 10000);
-    CHECK(checksum(y) == 0);
+    CHECK(checksum(y) == 2643006111);
     Floats z(10000);
     table.dequantize(a.data(), true, z.data(), 0.0173f, -9, 0, 10000);
-    CHECK(checksum(z) == 0);
+    CHECK(checksum(z) == 638269722);
     const Int8Sum sum = {0.73f, 0.41f, 100, 7, 12, 0, 254, false, true};
     table.add(sum, a.data(), b.data(), y.data(), 0, 10000);
-    CHECK(checksum(y) == 0);
+    CHECK(checksum(y) == 302354797);
     table.multiply({0.013f, 1.0f, 100, 7, 12, 0, 254, false, true}, a.data(), b.data(), y.data(), 0, 10000);
-    CHECK(checksum(y) == 0);
+    CHECK(checksum(y) == 2708445559);
     PoolShape s;
     s.c = 37;
     s.h = s.w = 16;
@@ -161,10 +164,10 @@ TEST_CASE("layers of int8") {
     args.src_zero = 100;
     args.zero = 90;
     table.pool(s, args, 0, 16);
-    CHECK(checksum(y) == 0);
+    CHECK(checksum(y) == 3392283995);
     s.average = true;
     table.pool(s, args, 0, 16);
-    CHECK(checksum(y) == 0);
+    CHECK(checksum(y) == 274060563);
   });
 }
 
@@ -173,7 +176,8 @@ TEST_CASE("quantizers") {
   std::mt19937 generator(11);
   for (float& v : x) v = static_cast<float>(static_cast<std::int32_t>(generator())) * 0x1p-31f;
   const quant::Quantizer quantizers[] = {quant::Uniform{0.0123, 0.1, 0}, quant::Uniform{0x1p-7, 0.5, 40},
-                                         quant::MuLaw{255.0, 1.0, 2.0 / 255.0, 127}, quant::Minifloat{4, 3, 15, false}};
+                                         quant::MuLaw{255.0, 1.0, 2.0 / 255.0, 127},
+                                         quant::Minifloat{4, 3, 15, false}};
   std::uint32_t sum = 0;
   for (const quant::Quantizer& q : quantizers) {
     std::vector<std::int32_t> levels(x.size());
@@ -185,7 +189,7 @@ TEST_CASE("quantizers") {
       sum = checksum(back, sum);
     }
   }
-  CHECK(sum == 0);
+  CHECK(sum == 1355394627);
 }
 
 TEST_CASE("coded levels") {
@@ -199,6 +203,6 @@ TEST_CASE("coded levels") {
           codec::encode_levels(some_levels(n, 13), shape, codec::LevelType::i32, profile);
       sum = checksum(bytes, sum);
     }
-    CHECK(sum == (profile == codec::Profile::fast ? 0 : 0));
+    CHECK(sum == (profile == codec::Profile::fast ? 3179466820 : 217441436));
   }
 }
