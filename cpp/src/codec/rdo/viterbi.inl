@@ -308,7 +308,9 @@ class FedPath {
     for (std::size_t s = 0; s < kStates; ++s) low = of(cost, s) < low ? of(cost, s) : low;
     for (Floats& c : cost.at) c = c - low;
   }
-  static float of(const Pair<Floats>& cost, std::size_t state) { return element(cost.at[state % 2], static_cast<int>(state / 2)); }
+  static float of(const Pair<Floats>& cost, std::size_t state) {
+    return element(cost.at[state % 2], static_cast<int>(state / 2));
+  }
 
   static void back(const TapTask& task, const Pair<Floats>& cost) {
     std::size_t state = 0;

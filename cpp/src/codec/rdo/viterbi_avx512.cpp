@@ -17,8 +17,8 @@ inline Floats permute(Floats a, Floats b, Ints at) {
       _mm512_permutex2var_ps(simd::bits_as<__m512>(a), simd::bits_as<__m512i>(at), simd::bits_as<__m512>(b)));
 }
 inline Ints permute(Ints a, Ints b, Ints at) {
-  return simd::bits_as<Ints>(
-      _mm512_permutex2var_epi32(simd::bits_as<__m512i>(a), simd::bits_as<__m512i>(at), simd::bits_as<__m512i>(b)));
+  return simd::bits_as<Ints>(_mm512_permutex2var_epi32(simd::bits_as<__m512i>(a), simd::bits_as<__m512i>(at),
+                                                       simd::bits_as<__m512i>(b)));
 }
 
 }  // namespace

@@ -5,7 +5,8 @@ namespace {
 
 inline Ints gather(const std::uint32_t* cells, Ints at) {
   std::int32_t found[kWide];
-  for (std::size_t l = 0; l < kWide; ++l) found[l] = static_cast<std::int32_t>(cells[element(at, static_cast<int>(l))]);
+  for (std::size_t l = 0; l < kWide; ++l)
+    found[l] = static_cast<std::int32_t>(cells[element(at, static_cast<int>(l))]);
   return load<Ints>(found);
 }
 

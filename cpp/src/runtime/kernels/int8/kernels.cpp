@@ -36,8 +36,7 @@ Int8Kernels kernels_of(core::Isa isa) {
 #if defined(__x86_64__)
   // Beyond the common AVX-512: VNNI (Cascade Lake, Zen 4 and later), VBMI (Ice Lake, Zen 4).
   if (isa == core::Isa::avx512) {
-    if (core::has(core::Feature::vnni))
-      kernels = joined(isa, "avx512vnni", avx512vnni::int8_convolution);
+    if (core::has(core::Feature::vnni)) kernels = joined(isa, "avx512vnni", avx512vnni::int8_convolution);
     if (core::has(core::Feature::vbmi)) kernels.lookup = avx512vbmi::lookup;
   }
 #endif
