@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <span>
+#include <vector>
 
 #include "rdquant/core/error.hpp"
 
@@ -57,6 +58,12 @@ class ByteView {
 template <typename T>
 [[nodiscard]] pybind11::array_t<T> empty_like(const pybind11::array& like) {
   return pybind11::array_t<T>(std::vector<pybind11::ssize_t>(like.shape(), like.shape() + like.ndim()));
+}
+
+/// A new array of one axis.
+template <typename T>
+[[nodiscard]] pybind11::array_t<T> to_array(const std::vector<T>& values) {
+  return pybind11::array_t<T>(static_cast<pybind11::ssize_t>(values.size()), values.data());
 }
 
 }  // namespace rdquant::bindings

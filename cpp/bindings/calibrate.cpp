@@ -17,7 +17,7 @@ using calibrate::Covariance;
 using calibrate::Feedback;
 
 /// An array that owns the values: covariances take up to hundreds of megabytes.
-py::array_t<double> to_array(std::vector<double> values, const std::vector<std::size_t>& shape) {
+py::array_t<double> shaped_array(std::vector<double> values, const std::vector<std::size_t>& shape) {
   auto owner = std::make_unique<std::vector<double>>(std::move(values));
   const double* const data = owner->data();
   const py::capsule base(owner.get(), [](void* held) { delete static_cast<std::vector<double>*>(held); });
@@ -48,7 +48,7 @@ void bind_covariance(py::module_& m) {
       .def_property_readonly("images", &Covariance::images)
       .def("mean",
            [](const Covariance& self) {
-             return to_array(self.mean(), {self.patches().groups, self.patches().inputs()});
+             return shaped_array(self.mean(), {self.patches().groups, self.patches().inputs()});
            })
       .def("shrinkage", &Covariance::shrinkage, py::arg("centred"))
       .def(
@@ -60,7 +60,7 @@ void bind_covariance(py::module_& m) {
               values = self.matrix(centred, threads);
             }
             const std::size_t inputs = self.patches().inputs();
-            return to_array(std::move(values), {self.patches().groups, inputs, inputs});
+            return shaped_array(std::move(values), {self.patches().groups, inputs, inputs});
           },
           py::arg("centred"), py::arg("threads"));
 }

@@ -7,15 +7,6 @@
 namespace py = pybind11;
 
 namespace rdquant::bindings {
-namespace {
-
-template <typename T>
-py::array_t<T> to_array(const std::vector<T>& values) {
-  return py::array_t<T>(static_cast<py::ssize_t>(values.size()), values.data());
-}
-
-}  // namespace
-
 void bind_entropy(py::module_ m) {
   m.doc() = "Counts of integer symbols and their entropies, in bits per symbol.";
   py::class_<entropy::Counts>(m, "Counts")

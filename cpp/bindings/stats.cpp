@@ -15,11 +15,6 @@ namespace {
 
 using namespace py::literals;
 
-template <typename T>
-py::array_t<T> to_array(const std::vector<T>& values) {
-  return py::array_t<T>(static_cast<py::ssize_t>(values.size()), values.data());
-}
-
 bool is_double(const py::array& array) { return array.dtype().is(py::dtype::of<double>()); }
 
 stats::Values to_values(const std::vector<std::pair<std::string, py::array>>& named) {
@@ -184,17 +179,17 @@ void bind_histogram(py::module_& m) {
 }
 
 void bind_dependence(py::module_& m) {
-  using Shape = std::array<std::size_t, 3>;
+  using Extents = std::array<std::size_t, 3>;  // lines, values of a line, values from one to the next
   m.def(
       "autocovariance",
-      [](const py::array& values, const Shape& shape, std::size_t lags) {
+      [](const py::array& values, const Extents& shape, std::size_t lags) {
         const stats::Lines lines{shape[0], shape[1], shape[2]};
         return to_array(along(values, [&](auto data) { return stats::autocovariance(data, lines, lags); }));
       },
       "values"_a, "shape"_a, "lags"_a);
   m.def(
       "mutual_information",
-      [](const py::array& values, const Shape& shape, int bins) {
+      [](const py::array& values, const Extents& shape, int bins) {
         const stats::Lines lines{shape[0], shape[1], shape[2]};
         const auto r = along(values, [&](auto data) { return stats::mutual_information(data, lines, bins); });
         return py::make_tuple(r.bits, r.plain_bits, r.pairs, r.levels);

@@ -46,9 +46,27 @@ function(rdquant_part name)
   if(RDQUANT_TIDY)
     set_target_properties(rdquant_${name} PROPERTIES CXX_CLANG_TIDY "${RDQUANT_CLANG_TIDY};--warnings-as-errors=*")
   endif()
+  if(NOT RDQUANT_TIDY) # which reads each file by itself
+    rdquant_units(rdquant_${name})
+  endif()
   foreach(part IN LISTS ARGN)
     target_link_libraries(rdquant_${name} PUBLIC rdquant_${part})
   endforeach()
+endfunction()
+
+# rdquant_units(TARGET): each folder of sources is one unit to the compiler, which reads headers and instantiates templates
+# once for all of them. Names in unnamed namespaces are therefore unique in a folder. Leaf files of kernels stay apart.
+function(rdquant_units target)
+  get_target_property(sources ${target} SOURCES)
+  list(FILTER sources EXCLUDE REGEX "_(baseline|avx(2|512|512vpopcntdq|512vnni|512vbmi))\\.cpp$")
+  foreach(source IN LISTS sources)
+    file(RELATIVE_PATH folder "${PROJECT_SOURCE_DIR}/cpp/src" "${source}/..")
+    string(REPLACE "/" "_" folder "${folder}")
+    set_source_files_properties("${source}" PROPERTIES UNITY_GROUP "${folder}")
+  endforeach()
+  set_target_properties(${target} PROPERTIES UNITY_BUILD ON UNITY_BUILD_MODE GROUP)
+  # g++ takes an included .cpp for a header, whose unnamed namespaces would differ from file to file.
+  target_compile_options(${target} PRIVATE $<$<CXX_COMPILER_ID:GNU>:-Wno-subobject-linkage>)
 endfunction()
 
 # rdquant_test(FILE PART...): one test program, run by ctest under the file's name.

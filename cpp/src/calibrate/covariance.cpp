@@ -11,8 +11,8 @@
 namespace rdquant::calibrate {
 namespace {
 
-constexpr std::size_t kBlock = 64;       // rows of a covariance that are summed together
-constexpr std::size_t kTransposed = 32;  // rows and columns of a block that is mirrored within the cache
+constexpr std::size_t kSummed = 64;    // rows of a covariance that are summed together
+constexpr std::size_t kMirrored = 32;  // rows and columns of a block that is mirrored within the cache
 
 /// Positions of the outputs that an image is sampled at.
 struct Grid {
@@ -84,7 +84,7 @@ struct GroupSums {
 
 /// Adds one image's patches [count, inputs].
 void add_patches(std::span<const float> patches, std::size_t inputs, const GroupSums& sums, int threads) {
-  const std::size_t count = patches.size() / inputs, blocks = (inputs + kBlock - 1) / kBlock;
+  const std::size_t count = patches.size() / inputs, blocks = (inputs + kSummed - 1) / kSummed;
   for (std::size_t t = 0; t < count; ++t) {
     for (std::size_t i = 0; i < inputs; ++i) {
       sums.first[i] += static_cast<double>(patches[t * inputs + i]) / static_cast<double>(count);
@@ -92,9 +92,9 @@ void add_patches(std::span<const float> patches, std::size_t inputs, const Group
   }
   std::vector<double> squares(blocks);
   core::parallel_for(blocks, 1, threads, [&](std::size_t begin, std::size_t end) {
-    std::vector<float> products(kBlock * inputs);
+    std::vector<float> products(kSummed * inputs);
     for (std::size_t block = begin; block < end; ++block) {
-      const std::size_t first = block * kBlock, last = std::min(inputs, first + kBlock);
+      const std::size_t first = block * kSummed, last = std::min(inputs, first + kSummed);
       second_moments(patches, inputs, first, last, products);
       for (std::size_t i = first; i < last; ++i) {
         const float* const row = products.data() + (i - first) * inputs;
@@ -194,17 +194,17 @@ std::vector<double> Covariance::matrix(bool centred, int threads) const {
   const double n = static_cast<double>(images_);
   const std::vector<double> weight = shrinkage(centred), means = mean();
   std::vector<double> out(products_.size());
-  const std::size_t blocks = (inputs + kTransposed - 1) / kTransposed;
+  const std::size_t blocks = (inputs + kMirrored - 1) / kMirrored;
   core::parallel_for(patches_.groups * blocks, 1, threads, [&](std::size_t begin, std::size_t end) {
     for (std::size_t block = begin; block < end; ++block) {
-      const std::size_t g = block / blocks, first = block % blocks * kTransposed;
+      const std::size_t g = block / blocks, first = block % blocks * kMirrored;
       const double* const total = products_.data() + g * inputs * inputs;
       const double* const m = means.data() + g * inputs;
       double* const to = out.data() + g * inputs * inputs;
       // Blocks at and right of the diagonal, each with its mirror image, while it is in the cache.
-      for (std::size_t column = first; column < inputs; column += kTransposed) {
-        for (std::size_t i = first; i < std::min(inputs, first + kTransposed); ++i) {
-          for (std::size_t j = std::max(i, column); j < std::min(inputs, column + kTransposed); ++j) {
+      for (std::size_t column = first; column < inputs; column += kMirrored) {
+        for (std::size_t i = first; i < std::min(inputs, first + kMirrored); ++i) {
+          for (std::size_t j = std::max(i, column); j < std::min(inputs, column + kMirrored); ++j) {
             const double value = total[i * inputs + j] / n - (centred ? m[i] * m[j] : 0.0);
             const double kept = i == j ? std::max(0.0, value) : (1.0 - weight[g]) * value;
             to[i * inputs + j] = kept;

@@ -14,7 +14,7 @@
 namespace rdquant::stats {
 namespace {
 
-constexpr std::size_t kProbe = 1 << 16;
+constexpr std::size_t kSpread = 1 << 16;
 
 template <typename T>
 Moments checked(std::span<const T> values, const Lines& lines) {
@@ -70,7 +70,7 @@ class SpectralSums {
 template <typename T>
 std::vector<double> quantile_edges(std::span<const T> values, int bins) {
   std::vector<double> some;
-  for (std::size_t i = 0; i < values.size(); i += std::max<std::size_t>(1, values.size() / kProbe)) {
+  for (std::size_t i = 0; i < values.size(); i += std::max<std::size_t>(1, values.size() / kSpread)) {
     some.push_back(static_cast<double>(values[i]));
   }
   std::sort(some.begin(), some.end());

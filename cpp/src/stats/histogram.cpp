@@ -18,7 +18,6 @@ namespace {
 
 constexpr int kMostBins = 1 << 24;
 constexpr int kFewBins = 256;
-constexpr std::size_t kGrain = 64 * kBlock;
 
 bool indices(std::span<const float> x, const UniformMap& map, std::int32_t* out) {
   return kernels().uniform_f32(x.data(), x.size(), map, out);

@@ -10,6 +10,7 @@ namespace rdquant::stats {
 
 /// Values are read in blocks of this many; sums run in float64 inside a block and blocks are merged.
 inline constexpr std::size_t kBlock = 4096;
+inline constexpr std::size_t kGrain = 64 * kBlock;  // values that are worth a thread of their own
 
 struct BlockSums {
   double mean, m2, m3, m4, sum_abs, min, max;

@@ -15,9 +15,8 @@ namespace rdquant::stats {
 namespace {
 
 constexpr std::int64_t kExactCount = 16384;
-constexpr std::size_t kProbe = 2048;
+constexpr std::size_t kSample = 2048;
 constexpr std::size_t kCoarse = 384;
-constexpr std::size_t kGrain = 64 * kBlock;
 constexpr double kMostOctaves = 40.0;
 
 struct Cell {
@@ -33,9 +32,9 @@ void indices(std::span<const double> x, const FineMap& map, std::int32_t* out) {
   kernels().fine_f64(x.data(), x.size(), map, out);
 }
 
-// Every k-th value, about kProbe of them, in ascending order.
+// Every k-th value, about kSample of them, in ascending order.
 std::vector<double> probe(const Values& values) {
-  const std::size_t stride = std::max<std::size_t>(1, total_size(values) / kProbe);
+  const std::size_t stride = std::max<std::size_t>(1, total_size(values) / kSample);
   std::vector<double> result;
   std::size_t next = 0;
   for (const NamedValues& part : values) {

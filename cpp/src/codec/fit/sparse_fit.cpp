@@ -13,12 +13,12 @@
 namespace rdquant::codec {
 namespace {
 
-constexpr double kSparseShare = 0.7;     // share of the common level from which this is tried
-constexpr double kSparseGap = 0.02;      // the same where no other level is next to it
-constexpr double kCoarseMean = 24.0;     // mean distance from which the low bits are sent as they are
-constexpr double kExcessBits = 22.0;     // of a distance beyond the window
-constexpr std::size_t kStreamBits = 48;  // of signs that are worth one more stream
-constexpr int kInitialShape = 3;         // Laplace
+constexpr double kSparseShare = 0.7;      // share of the common level from which this is tried
+constexpr double kSparseGap = 0.02;       // the same where no other level is next to it
+constexpr double kCoarseDistance = 24.0;  // mean distance from which the low bits are sent as they are
+constexpr double kExcessBits = 22.0;      // of a distance beyond the window
+constexpr std::size_t kStreamBits = 48;   // of signs that are worth one more stream
+constexpr int kInitialShape = 3;          // Laplace
 constexpr std::int32_t kInitialDead = 8;
 
 /// Scale of every survivor before it is forced into the range.
@@ -190,7 +190,7 @@ double fit_density(SparseModel& sparse, const Survivors& places) {
   for (const std::uint32_t b : places.beyond) sum += b, most = std::max(most, b);
   const double mean = sum / static_cast<double>(places.size());
   while ((most >> model.shift) + 1 >= static_cast<std::uint32_t>(kReach) ||
-         std::ldexp(mean, -model.shift) > kCoarseMean) {
+         std::ldexp(mean, -model.shift) > kCoarseDistance) {
     ++model.shift;
   }
   std::vector<std::uint32_t> symbols(places.size());

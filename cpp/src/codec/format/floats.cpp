@@ -11,16 +11,16 @@
 namespace rdquant::codec {
 namespace {
 
-enum Method : std::uint8_t { kRaw, kSplit, kPalette };
+enum FloatMethod : std::uint8_t { kRaw, kSplit, kPalette };
 
 constexpr std::size_t kMostPatterns = 4096;
 constexpr int kMostOctaves = 11;  // of levels above Δ: |level| < 2^12
 
-struct Layout {
+struct FloatLayout {
   int exponent;  // bits
   int mantissa;
 };
-Layout layout_of(FloatType type) {
+FloatLayout layout_of(FloatType type) {
   if (type == FloatType::f16) return {5, 10};
   if (type == FloatType::bf16) return {8, 7};
   return {8, 23};
@@ -42,7 +42,7 @@ void store(std::span<std::uint8_t> bytes, std::size_t i, std::size_t width, std:
 }
 
 /// Exponent field of a Δ of about an eighth of the mean magnitude.
-int delta_field(const std::vector<std::uint32_t>& patterns, const Layout& layout) {
+int delta_field(const std::vector<std::uint32_t>& patterns, const FloatLayout& layout) {
   const int bias = (1 << (layout.exponent - 1)) - 1;
   const int top = (1 << layout.exponent) - 1;
   double sum = 0.0, count = 0.0;
@@ -64,7 +64,7 @@ struct Number {
   bool negative;
 };
 
-Number split(std::uint32_t pattern, const Layout& layout, int k) {
+Number split(std::uint32_t pattern, const FloatLayout& layout, int k) {
   Number n;
   n.exponent = static_cast<int>(pattern >> layout.mantissa) & ((1 << layout.exponent) - 1);
   n.significand = pattern & ((1U << layout.mantissa) - 1);
@@ -82,7 +82,7 @@ Number split(std::uint32_t pattern, const Layout& layout, int k) {
 std::vector<std::uint8_t> encode_split(const std::vector<std::uint32_t>& patterns,
                                        std::span<const std::uint64_t> shape, FloatType type, Profile profile,
                                        int threads) {
-  const Layout layout = layout_of(type);
+  const FloatLayout layout = layout_of(type);
   const int k = delta_field(patterns, layout);
   std::uint32_t all = 1U << layout.mantissa;
   int octaves = 0;  // above Δ: their bits are the level's, and cannot be left out as zeros
@@ -122,7 +122,7 @@ std::vector<std::uint8_t> encode_split(const std::vector<std::uint32_t>& pattern
 }
 
 void decode_split(Reader& in, FloatType type, std::span<std::uint8_t> values, int threads) {
-  const Layout layout = layout_of(type);
+  const FloatLayout layout = layout_of(type);
   const std::size_t width = float_bytes(type), count = values.size() / width;
   const int k = in.byte(), zeros = in.byte();
   if (k >= (1 << layout.exponent)) in.fail("exponent " + std::to_string(k));

@@ -11,7 +11,7 @@
 namespace rdquant::codec {
 namespace {
 
-constexpr std::size_t kBlock = 4096;                  // values; their levels fit a first-level cache
+constexpr std::size_t kCached = 4096;                 // values; their levels fit a first-level cache
 constexpr std::size_t kGrain = std::size_t{1} << 17;  // values worth a thread
 
 double squared_distance(std::span<const float> a, const float* b) {
@@ -37,10 +37,10 @@ double squared_distance(std::span<const float> a, const float* b) {
 double measure(std::span<const quant::Quantizer> quantizers, std::size_t inner, std::span<const float> x,
                entropy::Counter& counter, std::span<float> restored) {
   core::require(restored.empty() || restored.size() == x.size(), "restored must have as many elements as x");
-  std::vector<std::int32_t> levels(std::min(kBlock, x.size()));
+  std::vector<std::int32_t> levels(std::min(kCached, x.size()));
   std::vector<float> values(restored.empty() ? levels.size() : 0);
   double error = 0.0;
-  for (const quant::Run& run : quant::runs_of(x.size(), quantizers.size(), inner, kBlock)) {
+  for (const quant::Run& run : quant::runs_of(x.size(), quantizers.size(), inner, kCached)) {
     const std::size_t n = run.end - run.begin;
     const auto block = x.subspan(run.begin, n);
     const std::span<std::int32_t> some(levels.data(), n);
@@ -56,9 +56,9 @@ double measure(std::span<const quant::Quantizer> quantizers, std::size_t inner, 
 
 void count(std::span<const quant::Quantizer> quantizers, std::size_t inner, std::span<const float> x,
            entropy::Counter& counter, int threads) {
-  const std::vector<quant::Run> runs = quant::runs_of(x.size(), quantizers.size(), inner, kBlock);
+  const std::vector<quant::Run> runs = quant::runs_of(x.size(), quantizers.size(), inner, kCached);
   const auto count_runs = [&](std::size_t begin, std::size_t end, entropy::Counter& into) {
-    alignas(64) std::array<std::int32_t, kBlock> levels;
+    alignas(64) std::array<std::int32_t, kCached> levels;
     for (std::size_t r = begin; r < end; ++r) {
       const quant::Run& run = runs[r];
       const std::span<std::int32_t> some(levels.data(), run.end - run.begin);

@@ -6,8 +6,6 @@
 namespace rdquant::program::plain {
 namespace {
 
-constexpr std::int64_t kChunk = 256;
-
 struct Operands {
   const TensorView &a, &b;
   const MutableTensorView& y;

@@ -59,7 +59,7 @@ std::int32_t combined(const Int8Binary& step, std::int32_t a, std::int32_t b) {
 }
 
 /// What follows the sums of one convolution.
-struct Epilogue {
+struct Int8Epilogue {
   const Int8Convolution& step;
   Inputs inputs;
   const MutableTensorView& y;
@@ -142,7 +142,7 @@ void compute(const Int8Convolution& step, Inputs inputs, Outputs outputs, int th
                           w.shape[1],
                           s.kernel[1] * s.kernel[2],
                           present(zero) ? int8_at(zero, 0) : step.x_zero};
-  const Epilogue epilogue{step, inputs, y};
+  const Int8Epilogue epilogue{step, inputs, y};
   const bool whole = present(bias) && bias.dtype == DType::i32;
   const auto planes = static_cast<std::size_t>(x.shape[0] * filters);
   core::parallel_for(planes, 1, threads, [&](std::size_t begin, std::size_t end) {

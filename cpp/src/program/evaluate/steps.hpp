@@ -8,6 +8,9 @@
 /// One function per alternative of Operation; step.hpp says what each one's inputs and outputs are.
 namespace rdquant::program::plain {
 
+/// Elements that are converted, computed in double and rounded at a time.
+constexpr std::int64_t kChunk = 256;
+
 /// `values` = activation(values). @throws Unsupported  prelu, whose slopes are not numbers of the activation
 void activate(const Activation& activation, double* values, std::int64_t count);
 

@@ -6,9 +6,6 @@
 namespace rdquant::program::plain {
 namespace {
 
-/// Elements that are converted, computed in double and rounded at a time.
-constexpr std::int64_t kChunk = 256;
-
 void compute_doubles(const Activation& activation, const TensorView& x, const MutableTensorView& y) {
   const std::int64_t size = size_of(y.shape);
   std::array<double, kChunk> chunk;

@@ -101,6 +101,9 @@ class Lowering {
   std::string label_;
 };
 
+/// An axis as an index.
+[[nodiscard]] inline std::size_t at(std::int64_t axis) { return static_cast<std::size_t>(axis); }
+
 using Rule = void (*)(Lowering&);
 using Rules = std::map<std::string_view, Rule>;
 

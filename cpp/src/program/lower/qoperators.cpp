@@ -8,6 +8,7 @@
 #include "rdquant/core/error.hpp"
 
 namespace rdquant::program {
+namespace qoperators {  // whose rules have the names of those for floats
 namespace {
 
 using graph::Attribute;
@@ -154,23 +155,25 @@ const std::map<std::string_view, Rule>& rules() {
 }
 
 }  // namespace
+}  // namespace qoperators
 
 std::optional<std::vector<graph::Node>> in_floats(const graph::Node& node) {
   const bool standard = node.domain.empty() || node.domain == "ai.onnx";
-  const auto rule = rules().find(standard ? node.op : node.domain + "." + node.op);
-  if (rule == rules().end()) return std::nullopt;
+  const auto& rules = qoperators::rules();
+  const auto rule = rules.find(standard ? node.op : node.domain + "." + node.op);
+  if (rule == rules.end()) return std::nullopt;
   if (node.outputs.size() != 1 || node.outputs[0].empty()) {
     throw core::InvalidArgument(graph::describe(node) + ": one output is wanted, it has " +
                                 std::to_string(node.outputs.size()));
   }
-  Telling telling(node);
+  qoperators::Telling telling(node);
   rule->second(telling);
   return std::move(telling).take();
 }
 
 std::vector<std::string> operators_in_floats() {
   std::vector<std::string> names;
-  for (const auto& [name, rule] : rules()) names.emplace_back(name);
+  for (const auto& [name, rule] : qoperators::rules()) names.emplace_back(name);
   return names;
 }
 

@@ -41,8 +41,6 @@ void dropout(Lowering& node) {
   node.give(1, node.emit(Expand{}, {one}, dtype, node.shape(x)));
 }
 
-bool is_float(core::DType dtype) { return dtype == core::DType::f32 || dtype == core::DType::f16; }
-
 /// Limits that are no constants, or integers beyond what a float holds, become min and max.
 void clip(Lowering& node) {
   const ValueId x = node.input(0);
@@ -51,7 +49,8 @@ void clip(Lowering& node) {
     return unary(node, {Function::clip, node.real("min", -kMost), node.real("max", kMost)});
   const ValueId low = node.optional_input(1), high = node.optional_input(2);
   const auto constant = [&](ValueId id) { return id == kNone || node.builder().is_constant(id); };
-  if (is_float(node.dtype(x)) && constant(low) && constant(high)) {
+  const bool holds_limits = node.dtype(x) == core::DType::f32 || node.dtype(x) == core::DType::f16;
+  if (holds_limits && constant(low) && constant(high)) {
     constexpr float kInfinity = std::numeric_limits<float>::infinity();
     const auto limit = [&](std::size_t i, float otherwise) {
       if (!node.has_input(i)) return otherwise;

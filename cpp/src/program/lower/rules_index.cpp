@@ -8,8 +8,6 @@ namespace {
 
 constexpr std::int64_t kMostBlock = 1 << 15;
 
-std::size_t at(std::int64_t axis) { return static_cast<std::size_t>(axis); }
-
 void gather(Lowering& node) {
   const ValueId x = node.input(0), indices = node.input(1);
   const Gather op{node.axis(node.integer("axis", 0), node.rank(x))};

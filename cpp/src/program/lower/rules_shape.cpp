@@ -10,8 +10,6 @@
 namespace rdquant::program {
 namespace {
 
-std::size_t at(std::int64_t axis) { return static_cast<std::size_t>(axis); }
-
 void reshape(Lowering& node) {
   const ValueId x = node.input(0);
   core::Shape to = node.opset() < 5 ? node.integers("shape") : node.integers_of(1);

@@ -18,7 +18,6 @@ using program::Convolution;
 using program::kNone;
 using program::Step;
 using program::ValueId;
-using Primitive = dnnl::convolution_forward;
 
 /// How good an implementation is, by its name; smaller is better.
 int rank_of(const std::string& name) {
@@ -46,7 +45,7 @@ using Parts = ConvolutionParts;
 
 struct Candidate {
   Layout from, to;
-  Primitive::primitive_desc desc;
+  dnnl::convolution_forward::primitive_desc desc;
 };
 
 /// The post-operations; false where oneDNN cannot say them. `where` gives the chain's entry of the residual
@@ -90,11 +89,11 @@ std::optional<Candidate> make(const Builder& builder, const Parts& parts, Layout
   const memory::desc bias =
       parts.bias == kNone ? memory::desc() : describe_plain(builder.value(parts.bias).shape);
   auto desc = try_make([&] {
-    return Primitive::primitive_desc(engine(), dnnl::prop_kind::forward_inference,
-                                     dnnl::algorithm::convolution_direct,
-                                     describe(builder.value(parts.x).shape, from), weights, bias,
-                                     describe(builder.value(parts.y).shape, to), window.strides,
-                                     less_one(window.dilations), window.pads_begin, window.pads_end, attr);
+    return dnnl::convolution_forward::primitive_desc(
+        engine(), dnnl::prop_kind::forward_inference, dnnl::algorithm::convolution_direct,
+        describe(builder.value(parts.x).shape, from), weights, bias,
+        describe(builder.value(parts.y).shape, to), window.strides, less_one(window.dilations),
+        window.pads_begin, window.pads_end, attr);
   });
   if (!desc) return std::nullopt;
   return Candidate{from, to, std::move(*desc)};
@@ -163,7 +162,7 @@ bool build_convolution(Builder& builder, const Step& step) {
                         builder.read(parts.slopes, Layout::plain)});
   }
   operands.push_back({DNNL_ARG_DST, desc.dst_desc(), builder.write(parts.y, chosen->to)});
-  emit(builder, desc, Primitive(desc), operands, chosen->to);
+  emit(builder, desc, dnnl::convolution_forward(desc), operands, chosen->to);
   return true;
 }
 

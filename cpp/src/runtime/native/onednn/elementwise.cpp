@@ -28,13 +28,6 @@ dnnl::algorithm algorithm_of(BinaryFunction function) {
   }
 }
 
-/// `shape` with ones before it, as NumPy aligns it to `axes`.
-Shape aligned(const Shape& shape, std::size_t axes) {
-  Shape result(axes - shape.size(), 1);
-  result.insert(result.end(), shape.begin(), shape.end());
-  return result;
-}
-
 }  // namespace
 
 bool build_unary(Builder& builder, const Step& step) {

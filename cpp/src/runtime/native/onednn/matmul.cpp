@@ -13,7 +13,6 @@ using program::MatMul;
 using program::Role;
 using program::Step;
 using program::ValueId;
-using Primitive = dnnl::matmul;
 
 /// The operand as `axes` axes of a matrix product, its last two swapped where it is transposed.
 memory::desc operand(const Shape& shape, std::size_t axes, bool transposed) {
@@ -25,12 +24,6 @@ memory::desc operand(const Shape& shape, std::size_t axes, bool transposed) {
   for (std::size_t i = 0; i < axes; ++i) order[i] = static_cast<int>(i);
   std::swap(order[axes - 1], order[axes - 2]);
   return plain.permute_axes(order);
-}
-
-Shape aligned(const Shape& shape, std::size_t axes) {
-  Shape result(axes - shape.size(), 1);
-  result.insert(result.end(), shape.begin(), shape.end());
-  return result;
 }
 
 bool takes(const Builder& builder, const Step& step) {
@@ -86,6 +79,7 @@ bool build_matmul(Builder& builder, const Step& step) {
   // a constant matrix may take the primitive's own layout
   const bool packs = builder.value(b).role == Role::constant && builder.value(b).shape.size() == 2;
   const memory::desc any(right.get_dims(), memory::data_type::f32, memory::format_tag::any);
+  using Primitive = dnnl::matmul;
   const auto desc = try_make([&] {
     return Primitive::primitive_desc(engine(), left, packs ? any : right, describe_plain(shape), attr);
   });

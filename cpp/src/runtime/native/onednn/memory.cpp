@@ -122,6 +122,12 @@ memory::desc describe(std::span<const std::int64_t> shape, Layout layout) {
   return {memory::dims(shape.begin(), shape.end()), memory::data_type::f32, tag};
 }
 
+core::Shape aligned(const core::Shape& shape, std::size_t axes) {
+  core::Shape result(axes - shape.size(), 1);
+  result.insert(result.end(), shape.begin(), shape.end());
+  return result;
+}
+
 dnnl::primitive_attr attributes() {
   dnnl::primitive_attr result;
   result.set_scratchpad_mode(dnnl::scratchpad_mode::user);

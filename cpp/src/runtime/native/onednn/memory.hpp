@@ -21,6 +21,9 @@ namespace rdquant::runtime::native::onednn {
 /// Row-major with the given sizes.
 [[nodiscard]] dnnl::memory::desc describe_plain(std::span<const std::int64_t> shape);
 
+/// `shape` with ones before it, as NumPy aligns it to `axes`.
+[[nodiscard]] core::Shape aligned(const core::Shape& shape, std::size_t axes);
+
 /// Attributes with a scratchpad in the arena.
 [[nodiscard]] dnnl::primitive_attr attributes();
 

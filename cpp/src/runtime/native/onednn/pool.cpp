@@ -6,12 +6,12 @@ namespace {
 
 using program::Step;
 using program::ValueId;
-using Primitive = dnnl::pooling_forward;
 
 void emit_pool(Builder& builder, ValueId from, ValueId to, const core::Shape& made, Layout layout,
                dnnl::algorithm algorithm, const program::Window& window) {
   dnnl::memory::dims dilations(window.dilations.begin(), window.dilations.end());
   for (auto& d : dilations) --d;
+  using Primitive = dnnl::pooling_forward;
   const Primitive::primitive_desc desc(engine(), dnnl::prop_kind::forward_inference, algorithm,
                                        describe(builder.value(from).shape, layout), describe(made, layout),
                                        window.strides, window.kernel, dilations, window.pads_begin,
