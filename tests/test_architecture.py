@@ -361,3 +361,29 @@ def test_no_path_of_one_machine() -> None:
         for path in CPP_SOURCES + CPP_TESTS + PYTHON_FILES
         if path != own and (found := MACHINE_PATHS.search(read(path)))
     )
+
+
+def section(title: str) -> str:
+    """A section of cpp/README.md, up to the next heading of its depth."""
+    depth = title.split(" ")[0]
+    _, found, rest = read(CPP / "README.md").partition(f"\n{title}\n")
+    assert found, f"cpp/README.md has no section {title}"
+    return re.split(rf"^#{{2,{len(depth)}}} ", rest, maxsplit=1, flags=re.MULTILINE)[0]
+
+
+def test_journeys_name_files_that_exist_once() -> None:
+    journeys = re.split(r"^### (.+)$", section("## Three journeys"), flags=re.MULTILINE)[1:]
+    assert len(journeys) == 6
+    for title, text in zip(journeys[::2], journeys[1::2], strict=True):
+        lines = [line for line in text.splitlines() if line[:1].isdigit()]
+        files = [found[2] for line in lines if (found := re.match(r"(\d+)\. `([^`]+)`: ", line))]
+        numbers = [int(line.partition(".")[0]) for line in lines]
+        assert numbers == list(range(1, len(files) + 1)), f"{title}: numbers or lines without a file"
+        refuse(f"{title}: {file} does not exist" for file in files if not (CPP / file).is_file())
+        refuse(f"{title}: {file} is named {n} times" for file, n in Counter(files).items() if n > 1)
+
+
+def test_every_room_is_in_the_table() -> None:
+    named = re.findall(r"^\| `([^`]+)` \| .", section("## Rooms"), re.MULTILINE)
+    rooms = {p.parent.relative_to(CPP).as_posix() for p in (CPP / "src").rglob("*") if p.is_file()}
+    refuse(f"{room} is in the {'table' if room in named else 'tree'} only" for room in {*named} ^ rooms)
