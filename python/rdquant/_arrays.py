@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .errors import InvalidArgument, described
+from .errors import InvalidArgument, called, described
 
 __all__ = ["array_of", "as_float32", "as_floats", "as_levels", "tensors_of"]
 
@@ -72,7 +72,8 @@ def tensors_of(values: Any, what: str = "values") -> dict[str, Any]:
         # `graph` reads models and stands on parts that use this one: the package as a whole is asked.
         from rdquant import load
 
-        values = load(values)
+        with called("model", what):
+            values = load(values)
     if callable(getattr(values, "weights", None)):
         values = values.weights()
     if not isinstance(values, Mapping):

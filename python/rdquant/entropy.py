@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ._arrays import as_float32, as_levels, tensors_of
 from ._core import entropy as _core
-from .errors import InvalidArgument, count, described, threads_of
+from .errors import InvalidArgument, called, count, described, threads_of
 
 __all__ = ["compression_ratio", "conditional_entropy", "entropy", "float_entropy", "reduction"]
 
@@ -43,16 +43,17 @@ def entropy(
     """
     tensors = {name: as_levels(value, name) for name, value in _tensors(levels).items()}
     threads, axis = threads_of(threads), axis_of(axis)
+    context = None if context is None else axis_of(context, "context")
     if context is not None:
         if by is not None:
             raise InvalidArgument("entropy: context= and by= cannot be given together")
-        return _mean([(conditional_entropy(t, context), t.size) for t in tensors.values()])
+        return _mean([(_in_context(t, context), t.size) for t in tensors.values()])
     if by is None:
         counter = _core.Counter(sum(t.size for t in tensors.values()))
         for tensor in tensors.values():
             counter.add(tensor, threads)
         return float(counter.finish().entropy)
-    if by not in ("tensor", "channel"):
+    if not isinstance(by, str) or by not in ("tensor", "channel"):
         raise InvalidArgument(f"by: expected None, 'tensor' or 'channel', got {described(by)}")
     parts = [
         part
@@ -72,12 +73,17 @@ def conditional_entropy(levels: ArrayLike, axis: int = -1) -> float:
     """
     array, axis = as_levels(levels), axis_of(axis)
     if not -array.ndim <= axis < array.ndim:
-        raise InvalidArgument(f"axis: an array of shape {array.shape} has no axis {axis}")
+        raise InvalidArgument(f"axis: levels of shape {array.shape} have no axis {axis}")
     axis %= array.ndim
     shape = array.shape
     return float(
         _core.conditional_entropy(array, math.prod(shape[:axis]), shape[axis], math.prod(shape[axis + 1 :]))
     )
+
+
+def _in_context(levels: NDArray[np.int32], context: int) -> float:
+    with called("axis", "context"):
+        return conditional_entropy(levels, context)
 
 
 def float_entropy(tensors: Any) -> float:
@@ -106,9 +112,9 @@ def reduction(bits: float, original: float = 32.0) -> float:
     return (original - bits) / original
 
 
-def axis_of(axis: object) -> int:
+def axis_of(axis: object, name: str = "axis") -> int:
     """`axis` as an integer; InvalidArgument for anything else."""
-    return count("axis", axis, -(1 << 30), 1 << 30)
+    return count(name, axis, -(1 << 30), 1 << 30)
 
 
 def _tensors(levels: Any) -> dict[str, Any]:

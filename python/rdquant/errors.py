@@ -10,7 +10,7 @@ import contextlib
 import math
 import os
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
@@ -144,11 +144,25 @@ def flag(name: str, value: object) -> bool:
     return bool(value)
 
 
+@contextlib.contextmanager
+def called(before: str, after: str) -> Iterator[None]:
+    """Messages of InvalidArgument that begin with the argument `before` begin with `after`, as the caller knows it."""
+    try:
+        yield
+    except InvalidArgument as error:
+        text = str(error)
+        if before == after or not text.startswith(f"{before}:"):
+            raise
+        raise type(error)(f"{after}:{text.removeprefix(f'{before}:')}") from None
+
+
 def path_of(name: str, value: object) -> Path:
     """`value` as a path; InvalidArgument for what is none, and for addresses of the web, which nothing downloads."""
     if not isinstance(value, (str, os.PathLike)):
         raise InvalidArgument(f"{name}: expected a path, got {described(value)}")
     text = os.fspath(value)
+    if not text:
+        raise InvalidArgument(f"{name}: expected a path, got {text!r}")
     if not isinstance(text, str) or "\0" in text:
         raise InvalidArgument(f"{name}: a path holds no zero byte, got {described(text)}")
     if _URL.match(text) and not os.path.exists(text):

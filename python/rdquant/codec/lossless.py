@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -40,9 +39,11 @@ def effort_of(effort: str) -> _core.Profile:
 def buffer_of(name: str, value: Any) -> Any:
     """`value`, which has a buffer of bytes; InvalidArgument for anything else."""
     try:
-        memoryview(value)
+        plain = memoryview(value).contiguous
     except TypeError:
-        raise InvalidArgument(f"{name}: expected bytes, got {described(value)}") from None
+        plain = False
+    if not plain or (isinstance(value, np.ndarray) and value.dtype != np.uint8):
+        raise InvalidArgument(f"{name}: expected bytes, got {described(value)}")
     return value
 
 
@@ -158,7 +159,9 @@ def decode_floats(coded: bytes, dtype: Any, shape: tuple[int, ...], threads: int
         kind = np.dtype(dtype)
     except TypeError:
         raise InvalidArgument(f"dtype: expected a type of floats, got {described(dtype)}") from None
-    shape = tuple(count("shape", side, 0) for side in (shape if isinstance(shape, Sequence) else (shape,)))
+    if not isinstance(shape, (tuple, list)):
+        raise InvalidArgument(f"shape: expected a tuple of integers, got {described(shape)}")
+    shape = tuple(count("shape", side, 0, 1 << 40) for side in shape)
     known = float_type(kind, "dtype")
     data = np.empty(math.prod(shape) * kind.itemsize, np.uint8)
     _core.decode_floats(buffer_of("coded", coded), known, data, threads_of(threads))

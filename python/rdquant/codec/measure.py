@@ -137,7 +137,7 @@ def _measure(
     rate_threads: int | None = None,
 ) -> Rate:
     """Rate and, unless `rate_threads` is given (threads that work out the rate alone), distortion."""
-    if by not in (None, "tensor"):
+    if by is not None and not (isinstance(by, str) and by == "tensor"):
         raise InvalidArgument(f"by: expected None or 'tensor', got {described(by)}")
     tensors = {name: as_float32(value, name) for name, value in tensors_of(weights, "weights").items()}
     total = sum(t.size for t in tensors.values())

@@ -15,11 +15,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .._arrays import array_of
-from ..errors import CorruptFile, InvalidArgument, MissingFile, count, described, path_of
+from ..errors import CorruptFile, InvalidArgument, MissingFile, count, described, flag, one_of, path_of
 from .boxes import CocoFolder, holds_boxes
 from .dataset import ArrayDataset, Dataset, Digits
 from .images import ImageArray, ImageFolder
-from .preprocess import PRESETS, Layout, Letterbox, Preprocess, Preset, Size
+from .preprocess import PRESETS, Layout, Letterbox, Preprocess, Preset, Size, resolve
 from .scene import Frame, Scene
 
 __all__ = [
@@ -107,7 +107,10 @@ def open_dataset(
     """
     if isinstance(data, Dataset):
         return data
-    batch_size = count("batch_size", batch_size)
+    if not isinstance(name, str):
+        raise InvalidArgument(f"name: expected a text, got {described(name)}")
+    batch_size, labelled = count("batch_size", batch_size), flag("labelled", labelled)
+    _check_options(preprocess, size, layout, labels, model)
     if not isinstance(data, (str, os.PathLike)):
         return _from_arrays(data, preprocess, size, layout, batch_size, model, labelled, name)
     path = path_of(name, data)
@@ -146,6 +149,20 @@ def open_dataset(
     if not path.exists():
         raise MissingFile(f"{name}: {str(path)!r} does not exist; {expected}")
     raise InvalidArgument(f"{name}: {expected}, got {str(path)!r}")
+
+
+def _check_options(preprocess: Any, size: Any, layout: Any, labels: Any, model: Any) -> None:
+    """Options that not every kind of data needs: InvalidArgument where one could never be right."""
+    if preprocess is not None:
+        resolve(preprocess)
+    if size is not None:
+        PRESETS["imagenet"].with_size(size)
+    if layout is not None:
+        one_of("layout", layout, ("NCHW", "NHWC"))
+    if labels is not None:
+        path_of("labels", labels)
+    if model is not None and not hasattr(model, "inputs"):
+        raise InvalidArgument(f"model: expected a Model, got {described(model)}")
 
 
 def preset_for(model: str) -> str | None:

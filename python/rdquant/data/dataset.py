@@ -51,6 +51,12 @@ class Dataset(ABC):
         class_names: Sequence[str] | None = None,
     ) -> None:
         batch_size = count("batch_size", batch_size)
+        if not isinstance(name, str):
+            raise InvalidArgument(f"name: expected a text, got {described(name)}")
+        if class_names is not None and not all(
+            isinstance(n, str) for n in _listed("class_names", class_names)
+        ):
+            raise InvalidArgument(f"class_names: expected texts, got {described(class_names)}")
         self.name = name
         self.labels = _checked_labels(name, labels, classes)
         self.labels.flags.writeable = False
@@ -116,7 +122,7 @@ class Dataset(ABC):
         this data set does; contiguous batches of later passes are read-only views, without a copy. A pickled copy is
         empty.
         """
-        return _Held(self, limit) if limit > 0 else self
+        return _Held(self, limit) if count("limit", limit, 0) else self
 
     def calibration(self, n: int, seed: int = 0) -> Dataset:
         """`n` items spread over the classes, for calibration, which must not look at their labels.
@@ -244,7 +250,7 @@ class ArrayDataset(Dataset):
             raise InvalidArgument(f"x: expected real numbers [n, …], got {array.dtype} {list(array.shape)}")
         super().__init__(name, y, classes, batch_size, class_names)
         if len(array) != len(self):
-            raise InvalidArgument(f"{name}: {len(array)} inputs but {len(self)} labels")
+            raise InvalidArgument(f"x, y: {len(array)} inputs but {len(self)} labels")
         self._x = array
         self.fingerprint = digest("array", array, self.labels, self.classes)
 
@@ -287,6 +293,13 @@ class Digits(ArrayDataset):
             class_names=[str(digit) for digit in range(10)],
             name=f"digits-{split}",
         )
+
+
+def _listed(name: str, value: Any) -> list[Any]:
+    """`value` as a list; InvalidArgument for what is none, and for a text."""
+    if isinstance(value, (str, bytes)) or not isinstance(value, Iterable):
+        raise InvalidArgument(f"{name}: expected a list, got {described(value)}")
+    return list(value)
 
 
 def digest(*parts: Any) -> str:

@@ -9,7 +9,6 @@ from abc import abstractmethod
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 
 from .._arrays import array_of
-from ..errors import CorruptFile, InvalidArgument, one_of
+from ..errors import CorruptFile, InvalidArgument, described, flag, one_of, path_of
 from ..errors import count as whole
 from .dataset import Dataset, Indices, Tensor, digest
 from .listing import folder_of, list_classes, list_csv, list_loose
@@ -134,6 +133,18 @@ class ImageDataset(Dataset):
         return np.ascontiguousarray(tensor.transpose(0, 2, 3, 1)) if self.layout == "NHWC" else tensor
 
 
+def _class_names(classes: Any) -> list[str] | None:
+    """The names where `classes` are names; None for a number, and for nothing."""
+    if classes is None:
+        return None
+    if isinstance(classes, (tuple, list)):
+        if not classes or not all(isinstance(name, str) for name in classes):
+            raise InvalidArgument(f"classes: expected names of classes, got {described(classes)}")
+        return list(classes)
+    whole("classes", classes)
+    return None
+
+
 class ImageFolder(ImageDataset):
     """Labelled images of a folder: with a file labels.csv (header file,label), or one folder per class.
 
@@ -176,16 +187,18 @@ class ImageFolder(ImageDataset):
         labelled: bool = True,
     ) -> None:
         root = folder_of("dir", dir)
-        count = classes if classes is None or isinstance(classes, int) else len(classes)
-        table = Path(labels) if labels is not None else root / "labels.csv"
+        named = _class_names(classes)
+        count = len(named) if named is not None else classes if classes is None else int(classes)  # type: ignore[arg-type]
+        labelled = flag("labelled", labelled)
+        table = path_of("labels", labels) if labels is not None else root / "labels.csv"
         if labels is not None or table.is_file():
             listing = list_csv(root, table, count)
         elif not labelled and not any(entry.is_dir() for entry in root.iterdir()):
             listing = list_loose(root)
         else:
-            listing = list_classes(root, None if isinstance(classes, int) else classes)
+            listing = list_classes(root, named)
             count = max(count or 0, len(listing.class_names or ()))
-        names = listing.class_names if classes is None or isinstance(classes, int) else classes
+        names = listing.class_names if named is None else named
         super().__init__(
             root.resolve().name,
             listing.labels,

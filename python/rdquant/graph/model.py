@@ -9,14 +9,14 @@ from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
 from numpy.typing import ArrayLike, NDArray
 
-from ..errors import InvalidArgument
+from .._arrays import array_of
+from ..errors import InvalidArgument, described, path_of
 from .ports import TensorInfo, suggestion
 from .tensors import Parameter, Stored, captured
 from .writer import complete, referring, save
@@ -122,9 +122,9 @@ class Model:
         roles: which of "weight", "bias" and "normalization" to give; all by default. Graph order. The arrays
         are aligned to their dtype and C-contiguous.
         """
-        unknown = set(roles) - set(_ROLES)
-        if unknown or isinstance(roles, str):
-            raise InvalidArgument(f"roles: expected a list of some of {_ROLES}, got {roles!r}")
+        good = isinstance(roles, Collection) and not isinstance(roles, (str, bytes))
+        if not good or any(role not in _ROLES for role in list(roles)):
+            raise InvalidArgument(f"roles: expected a list of some of {_ROLES}, got {described(roles)}")
         return {p.name: self._tensors[p.name].array() for p in self._parameters if p.role in roles}
 
     def replace_weights(self, tensors: Mapping[str, ArrayLike]) -> Model:
@@ -144,14 +144,18 @@ class Model:
     def _converted(self, tensors: Mapping[str, ArrayLike]) -> dict[str, Stored]:
         known = {p.name: p for p in self._parameters}
         out = {}
+        if not isinstance(tensors, Mapping):
+            raise InvalidArgument(
+                f"tensors: expected arrays by the names of weights, got {described(tensors)}"
+            )
         for name, values in tensors.items():
             parameter = known.get(name)
             if parameter is None:
                 raise InvalidArgument(
-                    f"{self.name} has no weight {name!r}{suggestion(name, known)} "
+                    f"tensors: {self.name} has no weight {name!r}{suggestion(str(name), known)} "
                     f"(it has {len(known)} weights)"
                 )
-            array = np.asarray(values)
+            array = array_of(values, f"weight {name!r}")
             if array.dtype.kind not in "fiu":
                 raise InvalidArgument(f"weight {name!r}: expected real numbers, got dtype {array.dtype}")
             if array.shape != parameter.shape:
@@ -171,14 +175,16 @@ class Model:
         given = {name for node in graph.node for name in node.output if name}
         known = {value.name: value for value in (*graph.value_info, *graph.output)}
         outputs = []
-        for name in dict.fromkeys(names):
+        if not isinstance(names, Collection) or isinstance(names, (str, bytes)):
+            raise InvalidArgument(f"names: expected a list of values of the graph, got {described(names)}")
+        for name in dict.fromkeys(str(name) for name in names):
             if name not in given:
-                raise InvalidArgument(f"{self.name}: no node gives {name!r}{suggestion(name, given)}")
+                raise InvalidArgument(f"names: {self.name}: no node gives {name!r}{suggestion(name, given)}")
             blank = onnx.helper.make_empty_tensor_value_info(name)
             blank.type.tensor_type.elem_type = onnx.TensorProto.FLOAT
             outputs.append(known.get(name, blank))
         if not outputs:
-            raise InvalidArgument(f"{self.name}: outputs: expected at least one name, got none")
+            raise InvalidArgument(f"names: expected at least one value of {self.name}, got none")
         del graph.output[:]
         graph.output.extend(outputs)
         return self.with_graph(skeleton)
@@ -194,7 +200,7 @@ class Model:
         A model of more than 2 GB keeps its tensors in a second file, `path` + ".data". Raises InvalidArgument
         where the file cannot be written.
         """
-        save(self._skeleton, self._tensors, Path(path))
+        save(self._skeleton, self._tensors, path_of("path", path))
 
     @cached_property
     def fingerprint(self) -> str:

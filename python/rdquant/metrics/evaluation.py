@@ -89,6 +89,8 @@ def evaluate(
         from ..runtime import Session
 
         session = Session(model, backend=backend, threads=threads)
+    elif not hasattr(session, "run") or not hasattr(session, "inputs"):
+        raise InvalidArgument(f"session: expected a Session, got {described(session)}")
     data = open_dataset(data, model=session)
     detects = data.task == "detect"
     names = _names(metrics, detects, reference is not None)

@@ -6,12 +6,12 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ..errors import InvalidArgument, count, described, flag, number, path_of, some_of, threads_of
+from ..errors import InvalidArgument, called, count, described, flag, number, path_of, some_of, threads_of
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from ..data import Data
+    from ..data import Data, Dataset
     from ..graph import AnyModel, Model
     from .driver import Subject
     from .result import Profile
@@ -97,11 +97,7 @@ def profile(
         )
     ]
     subjects = _subjects(models)
-    images = None
-    if data is not None:
-        from ..data import open_dataset
-
-        images = open_dataset(data, model=subjects[0].model, labelled=False)
+    images = None if data is None else _images(data, subjects[0].model)
     stored = Stored() if folder is None else Stored.read(folder)
 
     def keep() -> None:
@@ -139,9 +135,20 @@ def _subjects(models: AnyModel | Sequence[AnyModel] | Mapping[str, AnyModel]) ->
         if not isinstance(name, str):
             raise InvalidArgument(f"models: expected models by name, got the key {described(name)}")
         path = Path(source) if isinstance(source, (str, os.PathLike)) else None
-        loaded = load(source)
+        with called("model", "models"):
+            loaded = load(source)
         found.append((name or (path.name if path else loaded.name), loaded, path))
     return list(named(found))
+
+
+def _images(data: Data, model: Model) -> Dataset:
+    from ..data import open_dataset
+    from .inputs import check_fit
+
+    images = open_dataset(data, model=model, labelled=False)
+    if len(model.inputs) == 1:
+        check_fit(model.inputs[0], images)
+    return images
 
 
 def _shapes(shapes: Mapping[str, Sequence[int]] | None) -> Mapping[str, Sequence[int]]:
@@ -152,4 +159,8 @@ def _shapes(shapes: Mapping[str, Sequence[int]] | None) -> Mapping[str, Sequence
 
 def _several(value: Any) -> list[Any]:
     """A list of one or more values."""
-    return list(value) if isinstance(value, (Sequence, range)) and not isinstance(value, str) else [value]
+    return (
+        list(value)
+        if isinstance(value, (Sequence, range)) and not isinstance(value, (str, bytes))
+        else [value]
+    )

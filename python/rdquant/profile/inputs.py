@@ -12,7 +12,7 @@ from ..data import Dataset
 from ..errors import InvalidArgument, count
 from ..graph import TensorInfo
 
-__all__ = ["Shapes", "feeds_of", "parse_shape"]
+__all__ = ["Shapes", "check_fit", "feeds_of", "parse_shape"]
 
 Shapes = Mapping[str, Sequence[int]]
 
@@ -78,6 +78,16 @@ def _closed(info: TensorInfo, batch: int, shapes: Shapes) -> list[int]:
     if any(size == 0 for size, known in zip(shape, info.shape, strict=True) if not isinstance(known, int)):
         raise InvalidArgument(f"shapes: input {_port(info)} leaves sizes open; give them, or data")
     return shape
+
+
+def check_fit(info: TensorInfo, data: Dataset) -> None:
+    """InvalidArgument where images have not the shape of the input."""
+    shape = data.get([0])[0].shape[1:]
+    wanted = info.shape[1:]
+    if len(shape) != len(wanted) or any(
+        isinstance(w, int) and w != s for w, s in zip(wanted, shape, strict=True)
+    ):
+        raise InvalidArgument(f"data: items of shape {list(shape)}, but the input is {_port(info)}")
 
 
 def _noise(info: TensorInfo, shape: list[int], random: np.random.Generator) -> NDArray[Any]:

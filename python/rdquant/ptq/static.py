@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from ..data import Data, Dataset, open_dataset
-from ..errors import InvalidArgument, count, flag
+from ..errors import InvalidArgument, called, count, flag
 from ..graph import AnyModel, Model, load
+from ..metrics.feeding import fitted
 from .balance import EVERYWHERE, Balanced, balanced
 from .choice import choose_grid, pays
 from .curves import curve_of
@@ -118,6 +119,9 @@ def quantize_static(
 def calibration_of(data: Data, model: Model, images: int) -> Dataset:
     """The images that `calibration` means, at most so many, spread over the classes."""
     found = open_dataset(data, model=model, labelled=False, name="calibration")
+    if len(model.inputs) == 1:  # what does not fit is told in the caller's words, before any work
+        with called(found.name, f"calibration: {found.name}"):
+            fitted(model.inputs[0], found.name, found.get([0])[0])
     return found if len(found) <= images else found.calibration(int(images))
 
 

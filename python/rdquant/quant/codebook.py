@@ -38,7 +38,10 @@ class Codebook(Quantizer):
         if values.ndim != 1:
             raise InvalidArgument(f"levels: expected a list of numbers, got an array of shape {values.shape}")
         object.__setattr__(self, "levels", tuple(values.tolist()))
-        self.core(False)
+        try:
+            self.core(False)
+        except InvalidArgument as error:
+            raise InvalidArgument(f"levels: {error}") from None
 
     @property
     def label(self) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ..errors import InvalidArgument
+from ..errors import InvalidArgument, described
 from .base import Quantizer, Range, range_of
 from .codebook import Codebook
 from .minifloat import MINIFLOATS, Minifloat
@@ -95,15 +95,17 @@ class QuantizerSpec:
 
 
 def parse_quantizers(
-    given: str | type[Quantizer] | Quantizer | QuantizerSpec | Iterable[Any],
+    quantizers: str | type[Quantizer] | Quantizer | QuantizerSpec | Iterable[Any],
 ) -> list[QuantizerSpec]:
     """Specs for what a user wrote: "midtread, deadzone:0.4", a quantizer or its class, or a list of such.
 
     Raises InvalidArgument naming the part that is not understood and what is allowed. Repeated parts count once.
     """
-    parts = given.split(",") if isinstance(given, str) else given
+    parts = quantizers.split(",") if isinstance(quantizers, str) else quantizers
     if isinstance(parts, (type, Quantizer, QuantizerSpec)):
         parts = [parts]
+    if not isinstance(parts, Iterable):
+        raise InvalidArgument(f"quantizers: {described(parts)} is no quantizer; {_HELP}")
     specs: dict[QuantizerSpec, None] = {}
     for part in parts:
         if isinstance(part, QuantizerSpec):
@@ -117,7 +119,7 @@ def parse_quantizers(
                 dict.fromkeys(s for piece in part.split(",") if piece.strip() for s in _parse(piece.strip()))
             )
         else:
-            raise InvalidArgument(f"quantizers: {part!r} is no quantizer; {_HELP}")
+            raise InvalidArgument(f"quantizers: {described(part)} is no quantizer; {_HELP}")
     if not specs:
         raise InvalidArgument(f"quantizers: none given; {_HELP}")
     return list(specs)

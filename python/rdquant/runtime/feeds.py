@@ -26,13 +26,13 @@ def fed(feeds: Mapping[str, ArrayLike], inputs: Sequence[TensorInfo], model: str
             f"feeds: expected arrays by input's name, got {type(feeds).__name__}; inputs: {_list(infos)}"
         )
     for name in feeds:
-        if name not in infos:
+        if not isinstance(name, str) or name not in infos:
             raise InvalidArgument(
-                f"{model} has no input {name!r}{suggestion(name, infos)} (inputs: {_list(infos)})"
+                f"feeds: {model} has no input {name!r}{suggestion(str(name), infos)} (inputs: {_list(infos)})"
             )
     missing = [name for name in infos if name not in feeds]
     if missing:
-        raise InvalidArgument(f"input {missing[0]!r} is not fed; {model} needs {_list(infos)}")
+        raise InvalidArgument(f"feeds: input {missing[0]!r} is not fed; {model} needs {_list(infos)}")
     return {name: _converted(info, feeds[name]) for name, info in infos.items()}
 
 

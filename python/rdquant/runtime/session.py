@@ -39,7 +39,7 @@ _Result = TypeVar("_Result")
 def _chosen(backend: str) -> str:
     """The backend asked for: the argument, or RDQUANT_BACKEND where that is "auto"."""
     source, name = "backend", backend
-    if backend == "auto" and os.environ.get("RDQUANT_BACKEND"):
+    if isinstance(backend, str) and backend == "auto" and os.environ.get("RDQUANT_BACKEND"):
         source, name = "RDQUANT_BACKEND =", os.environ["RDQUANT_BACKEND"]
     if not isinstance(name, str):
         raise InvalidArgument(f"backend: expected one of {', '.join(BACKENDS)}, got {described(name)}")

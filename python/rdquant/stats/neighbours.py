@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from .._arrays import as_floats, tensors_of
 from .._core import stats as _core
-from ..errors import InvalidArgument, count, flag
+from ..errors import InvalidArgument, called, count, flag
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -47,7 +47,8 @@ def autocovariance(
         lags = max(0, min(lines[1] - 1, 64))
     lags = count("lags", lags, 0, max(0, lines[1] - 1))
     flag("normalised", normalised)
-    result = _core.autocovariance(array, lines, lags)
+    with called("values", "tensor"):
+        result = _core.autocovariance(array, lines, lags)
     if normalised:
         return result / result[0] if result[0] > 0 else np.zeros_like(result)
     return result
@@ -65,7 +66,11 @@ def mutual_information(
     """
     array = as_floats(tensor, "tensor")
     bins, corrected = count("bins", bins, 2, 1024), flag("corrected", corrected)
-    bits, plain, _, _ = _core.mutual_information(array, _lines(array, axis), bins)
+    lines = _lines(array, axis)
+    if lines[1] < 2:
+        raise InvalidArgument(f"tensor: expected an axis of at least 2 values, got shape {array.shape}")
+    with called("values", "tensor"):
+        bits, plain, _, _ = _core.mutual_information(array, lines, bins)
     return bits if corrected else plain
 
 

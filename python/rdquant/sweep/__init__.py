@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import InvalidArgument, count, flag, number, one_of, path_of, some_of, threads_of
+from ..errors import InvalidArgument, count, described, flag, number, one_of, path_of, some_of, threads_of
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor
@@ -106,6 +106,8 @@ def sweep(
     threads = threads_of(threads) or None
     flag("progress", progress)
     one_of("backend", backend, BACKENDS)
+    if executor is not None and not hasattr(executor, "submit"):
+        raise InvalidArgument(f"executor: expected a concurrent.futures.Executor, got {described(executor)}")
     folder = None if store is None else path_of("store", store)
     results = Store(folder, write=True)
     try:

@@ -179,6 +179,6 @@ def _claim(path: Path) -> sqlite3.Connection:
         raise RdquantError(f"{path}: cannot be written ({error})") from error
     except OSError as error:
         raise InvalidArgument(
-            f"{path.parent}: not a folder that can be written ({error.strerror})"
+            f"store: {path.parent}: not a folder that can be written ({error.strerror})"
         ) from error
     return claim

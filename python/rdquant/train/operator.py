@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from .._arrays import as_floats
 from .._core import train as _core
-from ..errors import InvalidArgument
+from ..errors import InvalidArgument, threads_of
 
 __all__ = ["Layer", "Pruned", "check_bits", "check_gamma", "prune_layers", "prune_quantize"]
 
@@ -33,7 +33,7 @@ class Pruned(NamedTuple):
 
 
 def prune_quantize(
-    w: Any, gamma: float, bits: int, out: Array | None = None, threads: int = 1
+    w: Any, gamma: float, bits: int, out: Array | None = None, threads: int | None = 1
 ) -> Array | NDArray[Any]:
     """Prunes, then quantizes the weights W of one layer (paper 002, equations 1 to 4).
 
@@ -52,7 +52,7 @@ def prune_quantize(
         gamma: γ ≥ 0, intensity of pruning, in standard deviations. 0 prunes nothing.
         bits: 2 to 32; 32 prunes only. 1 is refused: 2^0 − 1 levels are none.
         out: where to write, of the shape and dtype of w; w itself works in place. A new array or tensor by default.
-        threads: up to this many threads; 0: all cores. The result does not depend on it.
+        threads: up to this many threads; None or 0: all cores. The result does not depend on it.
 
     Returns:
         out, or the new array or tensor: C, of the dtype of w, without −0. Layers of which nothing survives, or of zeros,
@@ -64,7 +64,7 @@ def prune_quantize(
         InvalidArgument: γ or bits out of range, a NaN or infinite weight, out of another shape or dtype, read-only or
             not dense, a tensor on another device.
     """
-    gamma, bits = check_gamma(gamma), check_bits(bits)
+    gamma, bits, threads = check_gamma(gamma), check_bits(bits), threads_of(threads)
     if out is None:
         source = _view(w)
         target = np.empty(source.shape, source.dtype)

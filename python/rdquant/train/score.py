@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import math
-
-from ..errors import InvalidArgument
+from ..errors import number
 
 __all__ = ["efficiency_score"]
 
@@ -33,10 +31,7 @@ def efficiency_score(
         "rho": rho,
         "base_bits": base_bits,
     }.items():
-        if not 0 < value < math.inf:
-            raise InvalidArgument(f"{name}: expected a finite number above 0, got {value!r}")
-    if not 0 <= acc < math.inf:
-        raise InvalidArgument(f"acc: expected a finite number of at least 0, got {acc!r}")
-    if density > 1:
-        raise InvalidArgument(f"density: expected a share of at most 1 (not per cent), got {density!r}")
+        number(name, value, above=0)
+    number("acc", acc, least=0)
+    number("density", density, most=1)
     return float((acc / base_acc) ** rho / (density * bits / base_bits))

@@ -1,0 +1,225 @@
+"""Every public function × wrong values of every argument: always our exception, and it names the argument."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import rdquant as rdq
+from classifier import classifier
+from rdquant import CorruptFile, MissingFile, RdquantError
+
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+
+class Odd:
+    """What no argument can be."""
+
+    def __repr__(self) -> str:
+        return "<an odd object>"
+
+
+#: Each is either taken or refused in our words; an `Odd` is refused everywhere.
+VALUES: list[Any] = [
+    Odd(),
+    None,
+    True,
+    -1,
+    10**30,
+    0.5,
+    float("nan"),
+    "nonsense",
+    "",
+    b"nonsense",
+    "https://example.org/x.onnx",
+    [],
+    [Odd()],
+    ["a", 1],
+    {},
+    {1: 2},
+    ("x",),
+    np.array(["a"]),
+    np.array([[np.nan]], np.float32),
+    np.zeros((0, 3), np.float32),
+    lambda *_: None,
+    1 + 2j,
+]
+
+WEIGHTS = np.linspace(-1, 1, 24, dtype=np.float32).reshape(4, 6)
+LEVELS = np.arange(24).reshape(4, 6) % 5
+
+
+Cases = dict[Callable[..., Any], dict[str, Any]]
+
+
+def of_tensors() -> Cases:
+    """What reads weights and levels."""
+    midtread, histogram = rdq.Midtread(0.1), rdq.Histogram(-1.0, 1.0, 4)
+    return {
+        rdq.fit: {"values": WEIGHTS, "families": "laplace"},
+        rdq.moments: {"values": WEIGHTS},
+        rdq.autocovariance: {"tensor": WEIGHTS},
+        rdq.mutual_information: {"tensor": WEIGHTS, "bins": 2},
+        rdq.stats.dependence: {"weights": WEIGHTS},
+        rdq.Histogram: {"low": -1.0, "high": 1.0},
+        rdq.Histogram.of: {"values": WEIGHTS},
+        histogram.add: {"values": WEIGHTS},
+        histogram.merge: {"other": rdq.Histogram(-1.0, 1.0, 4)},
+        rdq.entropy: {"levels": LEVELS},
+        rdq.conditional_entropy: {"levels": LEVELS},
+        rdq.float_entropy: {"tensors": WEIGHTS},
+        rdq.rate: {"weights": WEIGHTS, "quantizer": midtread},
+        rdq.requantize: {"weights": {"w": WEIGHTS}, "quantizer": midtread},
+        rdq.codec.real_bits: {"weights": {"w": WEIGHTS}, "quantizer": midtread},
+        rdq.codec.encode_levels: {"levels": LEVELS},
+        rdq.codec.decode_levels: {"coded": rdq.codec.encode_levels(LEVELS)},
+        rdq.codec.encode_floats: {"values": WEIGHTS},
+        rdq.codec.decode_floats: {
+            "coded": rdq.codec.encode_floats(WEIGHTS),
+            "dtype": np.float32,
+            "shape": WEIGHTS.shape,
+        },
+        rdq.codec.optimise: {"x": WEIGHTS, "step": 0.1},
+        rdq.parse_quantizers: {"quantizers": "midtread"},
+    }
+
+
+def of_quantizers() -> Cases:
+    """Quantizers and what they do."""
+    midtread = rdq.Midtread(0.1)
+    return {
+        rdq.Midtread: {"step": 0.1},
+        rdq.Midrise: {"step": 0.1},
+        rdq.Deadzone: {"step": 0.1},
+        rdq.MuLaw: {},
+        rdq.Minifloat: {},
+        rdq.Codebook: {"levels": (0.0, 1.0)},
+        rdq.Midtread.from_levels: {"bits": 4, "x": WEIGHTS, "range": "max"},
+        rdq.Midrise.from_levels: {"bits": 4, "x": WEIGHTS, "range": "max"},
+        rdq.Deadzone.from_levels: {"bits": 4, "x": WEIGHTS, "range": "max"},
+        rdq.MuLaw.from_levels: {"bits": 4, "x": WEIGHTS, "range": "max"},
+        rdq.Minifloat.from_levels: {"bits": 8, "exponent": 4},
+        rdq.Minifloat.fitted: {"x": WEIGHTS, "exponent": 4, "mantissa": 3},
+        rdq.Codebook.from_levels: {"bits": 2, "x": WEIGHTS},
+        midtread.quantize: {"x": WEIGHTS},
+        midtread.dequantize: {"levels": LEVELS},
+    }
+
+
+def of_models() -> Cases:
+    """Models, files and sessions."""
+    model, data = classifier(), rdq.Digits("test").head(6)
+    few = {"data": data, "max_kl": 10.0, "images": 6, "trellis": 0, "roles": ["bias"]}
+    session = rdq.Session(model)
+    feeds = {session.inputs[0].name: data.get([0])[0]}
+    return {
+        rdq.load: {"model": model},
+        rdq.compress: {"model": model, "path": "m.rdq"},
+        rdq.compress_to_size: {"model": model, "path": "m.rdq", "bits_per_weight": 6.0},
+        rdq.compress_within: {"model": model, "path": "m.rdq", **few},
+        rdq.decompress: {"source": "there.rdq"},
+        rdq.CompressedFile: {"source": "there.rdq"},
+        rdq.Session: {"model": model},
+        session.run: {"feeds": feeds},
+        session.plan: {"feeds": feeds},
+        session.profile: {"feeds": feeds, "runs": 1},
+        session.set_weights: {"tensors": {}},
+        model.weights: {"roles": ["weight"]},
+        model.replace_weights: {"tensors": {}},
+        model.with_outputs: {"names": [model.outputs[0].name]},
+        model.save: {"path": "m.onnx"},
+    }
+
+
+def of_data() -> Cases:
+    """Data sets."""
+    data = rdq.Digits("test").head(40)
+    x, y = data.get(np.arange(6))
+    return {
+        rdq.open_dataset: {"data": (x, y)},
+        rdq.ArrayDataset: {"x": x, "y": y},
+        rdq.Digits: {},
+        rdq.ImageFolder: {"dir": "photos"},
+        rdq.CocoFolder: {"dir": "boxes", "preprocess": "yolox"},
+        data.take: {"indices": [0]},
+        data.get: {"indices": [0]},
+        data.head: {"n": 1},
+        data.spread: {"n": 1},
+        data.calibration: {"n": 1},
+        data.held: {"limit": 100},
+    }
+
+
+def of_work() -> Cases:
+    """What measures, quantizes and studies."""
+    model, data = classifier(), rdq.Digits("test").head(40)
+    study = rdq.sweep(model, data, "midtread", [4], progress=False)
+    return {
+        rdq.evaluate: {"model": model, "data": data},
+        rdq.quantize_static: {
+            "model": model,
+            "calibration": data.head(4),
+            "rounding": "nearest",
+            "equalize": 0.0,
+        },
+        rdq.quantize_dynamic: {"model": model, "calibration": data.head(4)},
+        rdq.profile.profile: {"models": model, "repeat": 1, "seconds": 0.01, "processes": 1},
+        rdq.Profile.open: {"folder": "nowhere"},
+        rdq.sweep.sweep: {
+            "model": model,
+            "data": data,
+            "quantizers": "midtread",
+            "bits": 4,
+            "progress": False,
+        },
+        rdq.Study.open: {"path": "nowhere"},
+        study.best: {},
+        rdq.efficiency_score: {"acc": 0.9, "base_acc": 0.9, "density": 0.5, "bits": 4},
+        rdq.prune_quantize: {"w": WEIGHTS, "gamma": 0.5, "bits": 4},
+    }
+
+
+def cases() -> dict[str, tuple[Callable[..., Any], dict[str, Any]]]:
+    """Public functions, constructors and methods by name, with arguments that are right: quick where they are taken."""
+    every = of_tensors() | of_quantizers() | of_models() | of_data() | of_work()
+    return {f"{getattr(f, '__qualname__', f)}": (f, a) for f, a in every.items()}
+
+
+def places() -> None:
+    from PIL import Image
+
+    classifier_path = Path("there.rdq")
+    rdq.compress(classifier(), classifier_path)
+    for folder in ("photos/a", "boxes/images", "boxes/labels"):
+        Path(folder).mkdir(parents=True)
+    for file in ("photos/a/1.png", "boxes/images/1.png"):
+        Image.new("RGB", (8, 8)).save(file)
+
+
+def test_wrong_arguments_are_refused_in_our_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(
+        "rdquant.profile.driver.Driver.measure", lambda *_: None
+    )  # what is taken is measured elsewhere
+    places()
+    wrong = []
+    for name, (function, right) in cases().items():
+        for parameter in inspect.signature(function).parameters:
+            for value in VALUES:
+                try:
+                    function(**(right | {parameter: value}))
+                    if isinstance(value, Odd):
+                        wrong.append(f"{name}({parameter}={value!r}) is taken")
+                except (CorruptFile, MissingFile):
+                    continue  # these name the file, or what in it is damaged
+                except RdquantError as error:
+                    if parameter not in str(error):
+                        wrong.append(f"{name}({parameter}={value!r}) does not name it: {error}")
+                except Exception as error:
+                    wrong.append(f"{name}({parameter}={value!r}): {type(error).__name__}: {error}")
+    assert not wrong, f"{len(wrong)} offenders:\n" + "\n".join(wrong)
