@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import math
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
@@ -9,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from .tolerance import Measured
 
 __all__ = ["CompressedTensor", "CompressionResult"]
@@ -47,9 +50,9 @@ class CompressedTensor:
         return 8 * self.bytes / self.size if self.size else 0.0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class CompressionResult:
-    """What `compress` wrote."""
+    """What `compress`, `compress_to_size` and `compress_within` wrote."""
 
     path: str
     bytes: int
@@ -64,6 +67,11 @@ class CompressionResult:
     """Whether that is within what was tolerated."""
     interrupted: bool = False
     """Whether the search was ended before it had come to its own end."""
+
+    @property
+    def ratio(self) -> float:
+        """How many times smaller the whole file is than that of the model."""
+        return self.original_bytes / self.bytes
 
     @property
     def weights(self) -> int:
@@ -88,6 +96,34 @@ class CompressionResult:
         error = sum(t.squared_error for t in self.tensors)
         energy = sum(t.energy for t in self.tensors)
         return 10 * float(np.log10(energy / error)) if error > 0 and energy > 0 else float("inf")
+
+    def to_pandas(self) -> pd.DataFrame:
+        """One row a tensor: name, role, shape, coding, bytes, bits_per_weight, entropy, squared_error, energy."""
+        import pandas as pd
+
+        names = [
+            "name",
+            "role",
+            "shape",
+            "coding",
+            "bytes",
+            "bits_per_weight",
+            "entropy",
+            "squared_error",
+            "energy",
+        ]
+        rows = [{name: getattr(t, name) for name in names} for t in self.tensors]
+        frame: pd.DataFrame = pd.DataFrame(rows, columns=names)
+        return frame
+
+    def __repr__(self) -> str:
+        bits = f", {self.bits_per_weight:.4g} bits a weight" if self.weights else ""
+        lost = "" if self.measured is None or self.met else ", more lost than tolerated"
+        return f"<rdquant.CompressionResult {self.path}: {self.bytes:,} bytes, {self.ratio:.2f} times smaller{bits}{lost}>"
+
+    def _repr_html_(self) -> str:
+        caption = f"<p>{html.escape(repr(self)[1:-1])}</p>"
+        return caption + str(self.to_pandas().to_html(max_rows=60, index=False))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, fit for JSON."""

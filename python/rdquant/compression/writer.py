@@ -70,7 +70,7 @@ class Writer:
     def __init__(self, model: Model, plan: Plan) -> None:
         self._model, self._plan = model, plan
         self._graph, self._stored = model.parts()
-        self._role_of = {p.name: p.role for p in model.parameters}
+        self._role_of = {p.name: p.role for p in model.parameters} | dict.fromkeys(model.levels, "weight")
 
     def write(self, path: str | os.PathLike[str], levels: ChosenLevels, label: str) -> CompressionResult:
         """With these levels."""

@@ -24,6 +24,14 @@ from .writer import complete, referring, save
 __all__ = ["Model", "Origin"]
 
 _ROLES = ("weight", "bias", "normalization")
+#: Operator → places of inputs that are weights or biases where they are integers that the file holds.
+_INTEGER_WEIGHTS = {
+    "DequantizeLinear": (0,),
+    "ConvInteger": (1,),
+    "MatMulInteger": (1,),
+    "QLinearConv": (3, 8),
+    "QLinearMatMul": (3,),
+}
 _MIB = 1 << 20
 
 
@@ -127,6 +135,18 @@ class Model:
             raise InvalidArgument(f"roles: expected a list of some of {_ROLES}, got {described(roles)}")
         return {p.name: self._tensors[p.name].array() for p in self._parameters if p.role in roles}
 
+    @cached_property
+    def levels(self) -> dict[str, tuple[int, ...]]:
+        """Shapes of the tensors that hold weights and biases as integers, by name: of quantized networks."""
+        found = {}
+        for node in self._skeleton.graph.node:
+            places = _INTEGER_WEIGHTS.get(node.op_type, ())
+            for name in (node.input[i] for i in places if i < len(node.input)):
+                stored = self._tensors.get(name)
+                if stored is not None and not stored.is_float:
+                    found[name] = tuple(stored.dims)
+        return found
+
     def replace_weights(self, tensors: Mapping[str, ArrayLike]) -> Model:
         """A model with the same graph and `tensors` in place of the learned tensors of the same names.
 
@@ -229,7 +249,8 @@ class Model:
 
         file_bytes (external data included), file_mib (file_bytes / 2^20, the table's "MB"), weight_bytes,
         weight_share (weight_bytes / file_bytes, a fraction), parameters (number of values), tensors (number
-        of learned tensors), roles (values per role), dtypes (values per dtype), nodes and opset after
+        of learned tensors), roles (values per role; "levels": weights and biases that are integers), dtypes
+        (values per dtype), nodes and opset after
         surgery, file_nodes and file_opset before, operators (op → count), and, only where surgery was not
         possible, opset_note, fold_note or shape_note.
         """
@@ -239,14 +260,20 @@ class Model:
         for p in self._parameters:
             roles[p.role] += p.size
             dtypes[p.dtype.name] += p.size
+        for name, shape in self.levels.items():
+            stored = self._tensors[name]
+            size = int(np.prod(shape, dtype=np.int64))
+            weight_bytes += stored.data.nbytes
+            roles["levels"] += size
+            dtypes[onnx.TensorProto.DataType.Name(stored.data_type).lower()] += size
         opset = {o.domain: o.version for o in self._skeleton.opset_import}
         return {
             "file_bytes": self._origin.file_bytes,
             "file_mib": self._origin.file_bytes / _MIB,
             "weight_bytes": weight_bytes,
             "weight_share": weight_bytes / self._origin.file_bytes,
-            "parameters": sum(p.size for p in self._parameters),
-            "tensors": len(self._parameters),
+            "parameters": roles.total(),
+            "tensors": len(self._parameters) + len(self.levels),
             "roles": dict(roles),
             "dtypes": dict(dtypes),
             "nodes": len(self._skeleton.graph.node),
@@ -259,9 +286,10 @@ class Model:
 
     def __repr__(self) -> str:
         count = sum(p.size for p in self._parameters)
+        count += sum(int(np.prod(shape, dtype=np.int64)) for shape in self.levels.values())
         ports = ", ".join(f"{t.name}{_shape(t.shape)}" for t in self.inputs)
         return (
-            f"<rdquant.Model {self.name}: {count:,} weights in {len(self._parameters)} tensors, "
+            f"<rdquant.Model {self.name}: {count:,} weights in {len(self._parameters) + len(self.levels)} tensors, "
             f"{len(self._skeleton.graph.node)} nodes, inputs {ports}>"
         )
 

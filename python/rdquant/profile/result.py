@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import os
 from collections.abc import Mapping
@@ -171,6 +172,11 @@ class Profile:
 
     def __repr__(self) -> str:
         return f"<rdquant.Profile of {', '.join(self.models)}: {len(self.rows)} rows>"
+
+    def _repr_html_(self) -> str:
+        return f"<p>{html.escape(repr(self)[1:-1])}</p>" + str(
+            self.to_pandas().to_html(max_rows=60, index=False)
+        )
 
     def _ratio(self, row: Row, first: Row | None, name: str) -> float | None:
         if first is None or not row.get(name) or not first.get(name):

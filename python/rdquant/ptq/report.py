@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import html
 from dataclasses import asdict, dataclass
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import onnx
 
 from ..graph import Model
 from ..graph.model import Origin
 from .damage import Damage
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = ["DynamicLayer", "DynamicReport", "LayerReport", "QuantizedModel", "Report", "StepReport"]
 
@@ -50,8 +54,41 @@ class LayerReport:
     reason: str
 
 
-@dataclass(frozen=True)
-class Report:
+class _Shown:
+    """How both reports show themselves: in a line, as their text, as a table of layers."""
+
+    layers: tuple[Any, ...]
+    damage: Damage | None
+
+    @property
+    def kept(self) -> tuple[Any, ...]:
+        """Layers that stay in float."""
+        return tuple(layer for layer in self.layers if layer.kept)
+
+    def to_pandas(self) -> pd.DataFrame:
+        """One row a layer."""
+        import pandas as pd
+
+        frame: pd.DataFrame = pd.DataFrame([asdict(layer) for layer in self.layers])
+        return frame
+
+    def __repr__(self) -> str:
+        lost = "unknown"
+        if self.damage is not None:
+            lost = f"{'noise' if self.damage.kl is None else 'KL'} {self.damage.score:.4g}"
+        return (
+            f"<rdquant.{type(self).__name__}: {len(self.kept)} of {len(self.layers)} layers in float, "
+            f"loss of the outputs {lost}>"
+        )
+
+    def _repr_html_(self) -> str:
+        return f"<p>{html.escape(repr(self)[1:-1])}</p>" + str(
+            self.to_pandas().to_html(max_rows=60, index=False)
+        )
+
+
+@dataclass(frozen=True, repr=False)
+class Report(_Shown):
     """What `quantize_static` measured; nothing of it needs labels.
 
     Attributes:
@@ -71,11 +108,6 @@ class Report:
     damage: Damage
     limit: float
     met: bool
-
-    @property
-    def kept(self) -> tuple[LayerReport, ...]:
-        """Layers that stay in float."""
-        return tuple(layer for layer in self.layers if layer.kept)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, fit for JSON."""
@@ -112,8 +144,8 @@ class DynamicLayer:
     reason: str
 
 
-@dataclass(frozen=True)
-class DynamicReport:
+@dataclass(frozen=True, repr=False)
+class DynamicReport(_Shown):
     """What `quantize_dynamic` did; what the outputs lose is known only where it was given images.
 
     Attributes:
@@ -129,11 +161,6 @@ class DynamicReport:
     damage: Damage | None
     limit: float | None
     met: bool | None
-
-    @property
-    def kept(self) -> tuple[DynamicLayer, ...]:
-        """Layers that stay in float."""
-        return tuple(layer for layer in self.layers if layer.kept)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, fit for JSON."""

@@ -183,7 +183,19 @@ class Session:
         self._run(arrays)  # makes plans, and falls back if it must
         return self._inner.profile(arrays, runs)
 
+    def close(self) -> None:
+        """Free what the session holds; it runs no more. Leaving a `with` block does the same."""
+        self._inner = _Closed()  # type: ignore[assignment]
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
     def __repr__(self) -> str:
+        if isinstance(self._inner, _Closed):
+            return f"<rdquant.Session of {self._model.name}, closed>"
         return f"<rdquant.Session of {self._model.name} on {self.backend}, threads {self._threads or 'all'}>"
 
     def _opened(self, model: Any) -> tuple[Model | QuickModel, EngineSession | OnnxRuntimeSession]:
@@ -276,3 +288,10 @@ def _on_onnxruntime(model: Model, threads: int) -> OnnxRuntimeSession:
     from .onnxruntime import OnnxRuntimeSession
 
     return OnnxRuntimeSession(model, threads)
+
+
+class _Closed:
+    """In place of what a session runs on, once it is closed."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise RdquantError("the session is closed; expected one that is open")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import os
 from collections.abc import Sequence
@@ -175,13 +176,25 @@ class Study:
         """Closes the results file; the study gives no more tables."""
         self._store.close()
 
+    def __enter__(self) -> Study:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _repr_html_(self) -> str:
+        return f"<p>{html.escape(repr(self)[1:-1])}</p>" + str(
+            self.to_pandas().to_html(max_rows=60, index=False)
+        )
+
     def _rows(self, query: str) -> list[dict[str, Any]]:
         return self._store.rows(query, (self._id,))
 
     def __repr__(self) -> str:
         info = self.info
         points = self._rows("SELECT count(*) AS n FROM points WHERE study_id = ?")[0]["n"]
-        return f"Study({info['model']!r} on {info['data']!r}: {points} points, {self.folder or 'in memory'})"
+        where = self.folder or "in memory"
+        return f"<rdquant.Study of {info['model']} on {info['data']}: {points} points, {where}>"
 
 
 def best_points(points: pd.DataFrame, max_loss: float, metrics: Sequence[str]) -> pd.DataFrame:
