@@ -182,6 +182,17 @@ def latency(result: dict[str, Any]) -> list[Row]:
     return rows
 
 
+def busy(result: dict[str, Any]) -> list[Row]:
+    rows: list[Row] = []
+    for row in result["rows"]:
+        peers = {name: ms for name, ms in row["ms"].items() if name != "rdquant"}
+        peer = min(peers, key=peers.__getitem__)
+        what = f"inference, {row['net']}, 2 threads, another process keeps a core busy"
+        ours, theirs = milliseconds(row["ms"]["rdquant"]), f"{peer} {milliseconds(peers[peer])}"
+        rows.append((what, ours, theirs, f"{row['ratio']:.3f} of its time"))
+    return rows
+
+
 def sweep(result: dict[str, Any]) -> list[Row]:
     timed = [row for row in result["rows"] if "loop_s" in row]
     if not timed:
@@ -326,6 +337,7 @@ TABLES: dict[str, Callable[[dict[str, Any]], list[Row]]] = {
     "adaptive": adaptive,
     "answers": answers,
     "latency": latency,
+    "busy": busy,
     "int8": int8,
     "sweep": sweep,
     "codec": codec,

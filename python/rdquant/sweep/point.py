@@ -129,7 +129,7 @@ def _session(context: Context) -> Session:
 
 
 def release_session() -> None:
-    """Drops this thread's session. Before a process forks it must: the child would wait for threads it has not got."""
+    """Drops this thread's session, so that workers forked from here do not carry its memory along."""
     _local.__dict__.clear()
 
 

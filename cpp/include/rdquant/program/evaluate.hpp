@@ -11,7 +11,8 @@ namespace rdquant::program {
 /// Computes one step with plain loops: the definition of its answer. Accumulates float32 products in double
 /// and rounds once, so that no order of summation matters. A left-out input is a view without data; so is an
 /// output that nobody wants. Views are dense and do not overlap, but Reshape's, which may be the same memory.
-/// `threads` (0: all cores) share the rows of convolutions, matrix products and pooling.
+/// `threads` (0: all cores) share the lines of what takes long: convolutions, matrix products, pooling,
+/// normalizations, softmax, sorting, sums along an axis and gathering.
 ///
 /// @throws Unsupported      a dtype that the step is not defined for
 /// @throws InvalidArgument  an index out of range in Gather and its kin

@@ -41,20 +41,21 @@ std::vector<std::int64_t> slice_offsets(const TensorView& indices, Sizes shape, 
 
 }  // namespace
 
-void compute(const Gather& step, Inputs inputs, Outputs outputs) {
+void compute(const Gather& step, Inputs inputs, Outputs outputs, int threads) {
   const TensorView& x = inputs[0];
   const Around around(x.shape, step.axis);
   std::vector<std::int64_t> indices = integers(inputs[1]);
   for (std::int64_t& index : indices) index = checked(index, around.size, "gather");
   const std::size_t bytes = static_cast<std::size_t>(around.inner) * core::size_of(x.dtype);
   if (bytes == 0) return;
-  auto* to = outputs[0].as<std::byte>();
-  for (std::int64_t o = 0; o < around.outer; ++o) {
-    for (const std::int64_t index : indices) {
-      std::memcpy(to, x.as<std::byte>() + static_cast<std::size_t>(o * around.size + index) * bytes, bytes);
-      to += bytes;
+  const auto count = static_cast<std::int64_t>(indices.size());
+  share_lines(around.outer * count, around.inner, threads, [&](std::int64_t begin, std::int64_t end) {
+    auto* to = outputs[0].as<std::byte>() + static_cast<std::size_t>(begin) * bytes;
+    for (std::int64_t i = begin; i < end; ++i, to += bytes) {
+      const std::int64_t from = i / count * around.size + indices[static_cast<std::size_t>(i % count)];
+      std::memcpy(to, x.as<std::byte>() + static_cast<std::size_t>(from) * bytes, bytes);
     }
-  }
+  });
 }
 
 void compute(const GatherElements& step, Inputs inputs, Outputs outputs) {

@@ -8,17 +8,23 @@ namespace {
 
 /// Calls slice(values) for each line of a float tensor along `axis`; what it leaves in them is stored.
 template <typename Slice>
-void along(const TensorView& x, const MutableTensorView& y, std::int64_t axis, Slice slice) {
+void along(const TensorView& x, const MutableTensorView& y, std::int64_t axis, int threads,
+           const Slice& slice) {
   const Around around(x.shape, axis);
-  std::vector<double> values = numbers(x), line(static_cast<std::size_t>(around.size));
+  std::vector<double> values = numbers(x);
   if (values.empty()) return;
-  for (std::int64_t s = 0; s < around.outer * around.inner; ++s) {
-    double* base =
-        &values[static_cast<std::size_t>(s / around.inner * around.size * around.inner + s % around.inner)];
-    for (std::size_t i = 0; i < line.size(); ++i) line[i] = base[static_cast<std::int64_t>(i) * around.inner];
-    slice(line);
-    for (std::size_t i = 0; i < line.size(); ++i) base[static_cast<std::int64_t>(i) * around.inner] = line[i];
-  }
+  share_lines(around.outer * around.inner, around.size, threads, [&](std::int64_t begin, std::int64_t end) {
+    std::vector<double> line(static_cast<std::size_t>(around.size));
+    for (std::int64_t s = begin; s < end; ++s) {
+      double* base =
+          &values[static_cast<std::size_t>(s / around.inner * around.size * around.inner + s % around.inner)];
+      for (std::size_t i = 0; i < line.size(); ++i)
+        line[i] = base[static_cast<std::int64_t>(i) * around.inner];
+      slice(line);
+      for (std::size_t i = 0; i < line.size(); ++i)
+        base[static_cast<std::int64_t>(i) * around.inner] = line[i];
+    }
+  });
   store(values.data(), y, 0, static_cast<std::int64_t>(values.size()));
 }
 
@@ -36,9 +42,9 @@ Moments moments(std::span<const double> values) {
 
 }  // namespace
 
-void compute(const Softmax& step, Inputs inputs, Outputs outputs) {
+void compute(const Softmax& step, Inputs inputs, Outputs outputs, int threads) {
   require_float("softmax", inputs[0]);
-  along(inputs[0], outputs[0], step.axis, [&](std::vector<double>& line) {
+  along(inputs[0], outputs[0], step.axis, threads, [&](std::vector<double>& line) {
     const double most = *std::ranges::max_element(line);
     double sum = 0;
     for (double& v : line) sum += std::exp(v -= most);
@@ -46,9 +52,9 @@ void compute(const Softmax& step, Inputs inputs, Outputs outputs) {
   });
 }
 
-void compute(const LpNormalization& step, Inputs inputs, Outputs outputs) {
+void compute(const LpNormalization& step, Inputs inputs, Outputs outputs, int threads) {
   require_float("lp normalization", inputs[0]);
-  along(inputs[0], outputs[0], step.axis, [&](std::vector<double>& line) {
+  along(inputs[0], outputs[0], step.axis, threads, [&](std::vector<double>& line) {
     double sum = 0;
     for (const double v : line) sum += step.p == 1 ? std::abs(v) : v * v;
     const double norm = step.p == 1 ? sum : std::sqrt(sum);
@@ -83,49 +89,53 @@ void compute(const LayerNormalization& step, Inputs inputs, Outputs outputs) {
   store(values.data(), y, 0, static_cast<std::int64_t>(values.size()));
 }
 
-void compute(const BatchNormalization& step, Inputs inputs, Outputs outputs) {
+void compute(const BatchNormalization& step, Inputs inputs, Outputs outputs, int threads) {
   const TensorView& x = inputs[0];
   require_float("batch normalization", x);
   const std::vector<double> scale = numbers(inputs[1]), bias = numbers(inputs[2]), mean = numbers(inputs[3]),
                             variance = numbers(inputs[4]);
   const std::int64_t channels = x.shape[1], plane = product(x.shape, 2, x.shape.size());
-  std::vector<double> values(static_cast<std::size_t>(plane));
-  for (std::int64_t p = 0; p < x.shape[0] * channels; ++p) {
-    const auto c = static_cast<std::size_t>(p % channels);
-    const double factor = scale[c] / std::sqrt(variance[c] + static_cast<double>(step.epsilon));
-    load(x, p * plane, plane, values.data());
-    for (double& v : values) v = (v - mean[c]) * factor + bias[c];
-    activate(step.activation, values.data(), plane);
-    store(values.data(), outputs[0], p * plane, plane);
-  }
+  share_lines(x.shape[0] * channels, plane, threads, [&](std::int64_t begin, std::int64_t end) {
+    std::vector<double> values(static_cast<std::size_t>(plane));
+    for (std::int64_t p = begin; p < end; ++p) {
+      const auto c = static_cast<std::size_t>(p % channels);
+      const double factor = scale[c] / std::sqrt(variance[c] + static_cast<double>(step.epsilon));
+      load(x, p * plane, plane, values.data());
+      for (double& v : values) v = (v - mean[c]) * factor + bias[c];
+      activate(step.activation, values.data(), plane);
+      store(values.data(), outputs[0], p * plane, plane);
+    }
+  });
 }
 
-void compute(const GroupNormalization& step, Inputs inputs, Outputs outputs) {
+void compute(const GroupNormalization& step, Inputs inputs, Outputs outputs, int threads) {
   const TensorView& x = inputs[0];
   require_float("group normalization", x);
   const std::vector<double> scale = numbers(inputs[1]), bias = numbers(inputs[2]);
   const std::int64_t depth = x.shape[1] / step.groups, plane = product(x.shape, 2, x.shape.size());
-  std::vector<double> values(static_cast<std::size_t>(depth * plane));
-  if (values.empty()) return;
-  for (std::int64_t g = 0; g < x.shape[0] * step.groups; ++g) {
-    load(x, g * depth * plane, depth * plane, values.data());
-    const Moments m = moments(values);
-    const double inverse = 1 / std::sqrt(m.variance + static_cast<double>(step.epsilon));
-    for (std::int64_t i = 0; i < depth * plane; ++i) {
-      const auto c = static_cast<std::size_t>(g % step.groups * depth + i / plane);
-      double& v = values[static_cast<std::size_t>(i)];
-      v = (v - m.mean) * inverse * scale[c] + bias[c];
+  if (depth * plane == 0) return;
+  share_lines(x.shape[0] * step.groups, depth * plane, threads, [&](std::int64_t begin, std::int64_t end) {
+    std::vector<double> values(static_cast<std::size_t>(depth * plane));
+    for (std::int64_t g = begin; g < end; ++g) {
+      load(x, g * depth * plane, depth * plane, values.data());
+      const Moments m = moments(values);
+      const double inverse = 1 / std::sqrt(m.variance + static_cast<double>(step.epsilon));
+      for (std::int64_t i = 0; i < depth * plane; ++i) {
+        const auto c = static_cast<std::size_t>(g % step.groups * depth + i / plane);
+        double& v = values[static_cast<std::size_t>(i)];
+        v = (v - m.mean) * inverse * scale[c] + bias[c];
+      }
+      store(values.data(), outputs[0], g * depth * plane, depth * plane);
     }
-    store(values.data(), outputs[0], g * depth * plane, depth * plane);
-  }
+  });
 }
 
-void compute(const LocalResponseNormalization& step, Inputs inputs, Outputs outputs) {
+void compute(const LocalResponseNormalization& step, Inputs inputs, Outputs outputs, int threads) {
   const TensorView& x = inputs[0];
   require_float("local response normalization", x);
   const std::int64_t before = (step.size - 1) / 2, after = step.size - 1 - before;
   const double alpha = static_cast<double>(step.alpha) / static_cast<double>(step.size);
-  along(x, outputs[0], 1, [&](std::vector<double>& line) {
+  along(x, outputs[0], 1, threads, [&](std::vector<double>& line) {
     const std::vector<double> values = line;
     const auto channels = static_cast<std::int64_t>(line.size());
     for (std::int64_t c = 0; c < channels; ++c) {

@@ -177,15 +177,15 @@ void compute(const ArgExtreme& step, Inputs inputs, Outputs outputs) {
   });
 }
 
-void compute(const TopK& step, Inputs inputs, Outputs outputs) {
+void compute(const TopK& step, Inputs inputs, Outputs outputs, int threads) {
   const TensorView& x = inputs[0];
   const MutableTensorView values = at(outputs, 0), indices = at(outputs, 1);
   const MutableTensorView& shaped = present(values) ? values : indices;
   const Around around(x.shape, step.axis);
   const std::int64_t k = shaped.shape[static_cast<std::size_t>(step.axis)];
-  std::vector<std::int64_t> order(static_cast<std::size_t>(around.size));
-  with_type(x.dtype, [&]<typename T>(Type<T>) {
-    for (std::int64_t s = 0; s < around.outer * around.inner; ++s) {
+  const auto lines = [&]<typename T>(Type<T>, std::int64_t begin, std::int64_t end) {
+    std::vector<std::int64_t> order(static_cast<std::size_t>(around.size));
+    for (std::int64_t s = begin; s < end; ++s) {
       const std::int64_t outer = s / around.inner, inner = s % around.inner;
       const T* from = x.as<T>() + outer * around.size * around.inner + inner;
       // NaN counts as larger than all; equal values keep their order
@@ -204,25 +204,31 @@ void compute(const TopK& step, Inputs inputs, Outputs outputs) {
         if (present(indices)) indices.as<std::int64_t>()[to] = place;
       }
     }
+  };
+  with_type(x.dtype, [&]<typename T>(Type<T> type) {
+    share_lines(around.outer * around.inner, around.size, threads,
+                [&](std::int64_t begin, std::int64_t end) { lines(type, begin, end); });
   });
 }
 
-void compute(const CumulativeSum& step, Inputs inputs, Outputs outputs) {
+void compute(const CumulativeSum& step, Inputs inputs, Outputs outputs, int threads) {
   const TensorView& x = inputs[0];
   const Around around(x.shape, step.axis);
   with_type(x.dtype, [&]<typename T>(Type<T>) {
     using Sum = std::conditional_t<kIsFloat<T>, double, std::uint64_t>;
     if constexpr (kIsBoolean<T>) refuse("cumulative sum", x.dtype);
-    for (std::int64_t s = 0; s < around.outer * around.inner; ++s) {
-      const std::int64_t base = s / around.inner * around.size * around.inner + s % around.inner;
-      Sum sum{};
-      for (std::int64_t i = 0; i < around.size; ++i) {
-        const std::int64_t place = base + (step.reverse ? around.size - 1 - i : i) * around.inner;
-        const Sum next = sum + convert<Sum>(x.as<T>()[place]);
-        outputs[0].as<T>()[place] = convert<T>(step.exclusive ? sum : next);
-        sum = next;
+    share_lines(around.outer * around.inner, around.size, threads, [&](std::int64_t begin, std::int64_t end) {
+      for (std::int64_t s = begin; s < end; ++s) {
+        const std::int64_t base = s / around.inner * around.size * around.inner + s % around.inner;
+        Sum sum{};
+        for (std::int64_t i = 0; i < around.size; ++i) {
+          const std::int64_t place = base + (step.reverse ? around.size - 1 - i : i) * around.inner;
+          const Sum next = sum + convert<Sum>(x.as<T>()[place]);
+          outputs[0].as<T>()[place] = convert<T>(step.exclusive ? sum : next);
+          sum = next;
+        }
       }
-    }
+    });
   });
 }
 

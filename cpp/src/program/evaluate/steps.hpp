@@ -63,15 +63,15 @@ void compute(const Int8Pool& step, Inputs inputs, Outputs outputs);
 
 void compute(const Reduce& step, Inputs inputs, Outputs outputs);
 void compute(const ArgExtreme& step, Inputs inputs, Outputs outputs);
-void compute(const TopK& step, Inputs inputs, Outputs outputs);
-void compute(const CumulativeSum& step, Inputs inputs, Outputs outputs);
+void compute(const TopK& step, Inputs inputs, Outputs outputs, int threads);
+void compute(const CumulativeSum& step, Inputs inputs, Outputs outputs, int threads);
 
-void compute(const Softmax& step, Inputs inputs, Outputs outputs);
+void compute(const Softmax& step, Inputs inputs, Outputs outputs, int threads);
 void compute(const LayerNormalization& step, Inputs inputs, Outputs outputs);
-void compute(const BatchNormalization& step, Inputs inputs, Outputs outputs);
-void compute(const GroupNormalization& step, Inputs inputs, Outputs outputs);
-void compute(const LpNormalization& step, Inputs inputs, Outputs outputs);
-void compute(const LocalResponseNormalization& step, Inputs inputs, Outputs outputs);
+void compute(const BatchNormalization& step, Inputs inputs, Outputs outputs, int threads);
+void compute(const GroupNormalization& step, Inputs inputs, Outputs outputs, int threads);
+void compute(const LpNormalization& step, Inputs inputs, Outputs outputs, int threads);
+void compute(const LocalResponseNormalization& step, Inputs inputs, Outputs outputs, int threads);
 
 void compute(const Concat& step, Inputs inputs, Outputs outputs);
 void compute(const Split& step, Inputs inputs, Outputs outputs);
@@ -85,7 +85,7 @@ void compute(const Triangle& step, Inputs inputs, Outputs outputs);
 void compute(const DepthToSpace& step, Inputs inputs, Outputs outputs);
 void compute(const SpaceToDepth& step, Inputs inputs, Outputs outputs);
 
-void compute(const Gather& step, Inputs inputs, Outputs outputs);
+void compute(const Gather& step, Inputs inputs, Outputs outputs, int threads);
 void compute(const GatherElements& step, Inputs inputs, Outputs outputs);
 void compute(const GatherNd& step, Inputs inputs, Outputs outputs);
 void compute(const ScatterNd& step, Inputs inputs, Outputs outputs);

@@ -1,11 +1,13 @@
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <span>
 #include <vector>
 
 #include "program/evaluate/types.hpp"
+#include "rdquant/core/parallel.hpp"
 
 /// Walks through the index space of an array, with an offset per operand.
 namespace rdquant::program::plain {
@@ -117,6 +119,17 @@ struct Around {
         size(shape[static_cast<std::size_t>(axis)]),
         inner(product(shape, static_cast<std::size_t>(axis) + 1, shape.size())) {}
 };
+
+/// Calls body(begin, end) on the threads for ranges of `lines` lines of `length` elements, several of which are
+/// worth waking a thread.
+template <typename Body>
+void share_lines(std::int64_t lines, std::int64_t length, int threads, const Body& body) {
+  const std::int64_t grain = std::max<std::int64_t>(1, 4096 / std::max<std::int64_t>(1, length));
+  core::parallel_for(static_cast<std::size_t>(lines), static_cast<std::size_t>(grain), threads,
+                     [&](std::size_t begin, std::size_t end) {
+                       body(static_cast<std::int64_t>(begin), static_cast<std::int64_t>(end));
+                     });
+}
 
 /// Copies an index space of `sizes` elements of `bytes` bytes each between strided arrays.
 void copy(std::size_t bytes, Sizes sizes, void* to, const Strides& to_strides, const void* from,
