@@ -44,6 +44,8 @@ inline double function(const Activation& f, double x, Index channel) {
       return 1.0 / (1.0 + std::exp(-x));
     case silu:
       return x / (1.0 + std::exp(-x));
+    case swish:
+      return x / (1.0 + std::exp(-a * x));
     case hard_swish:
       return x * clip01(x / 6.0 + 0.5);
     case hard_sigmoid:

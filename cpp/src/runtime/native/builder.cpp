@@ -141,7 +141,15 @@ void Builder::add_conversion(ValueId id, Place from, Layout from_layout, Place t
 Place Builder::write(ValueId id, Layout made) {
   if (made == layout(id) || layouts_coincide(value(id))) return home(id);
   const Place place = scratch(bytes_in(value(id), made));
-  pending_.push_back({id, place, made});
+  pending_.push_back({id, place, made, value(id).shape});
+  return place;
+}
+
+Place Builder::write_as(ValueId id, const core::Shape& shape, Layout made) {
+  if (shape == value(id).shape) return write(id, made);
+  if (made == Layout::plain || blocks_are_plain(shape)) return write(id, Layout::plain);
+  const Place place = scratch(static_cast<std::size_t>(elements_in(shape, made)) * sizeof(float));
+  pending_.push_back({id, place, made, shape});
   return place;
 }
 
@@ -164,6 +172,21 @@ Place Builder::pack(ValueId id, std::size_t bytes, std::shared_ptr<const Packer>
   const std::int32_t buffer = add_buffer(Home::packed, bytes);
   plan_.packings.push_back({id, buffer, std::move(packer)});
   return {buffer, 0};
+}
+
+Place Builder::packed(ValueId id, std::size_t bytes, std::shared_ptr<const Packer> packer) {
+  if (value(id).role == Role::constant) return pack(id, bytes, std::move(packer));
+  const Place from = read(id, Layout::plain), to = scratch(bytes);
+  prepare(make_native(
+              "pack", 2,
+              [packer = std::move(packer)](void* const* operand) { packer->pack(operand[0], operand[1]); }),
+          {from, to});
+  return to;
+}
+
+void Builder::prepare(std::shared_ptr<const Kernel> kernel, std::vector<Place> operands) {
+  add_row("prepare", kernel->name(), Layout::plain, false);
+  plan_.ops.push_back({std::move(kernel), std::move(operands), plan_.rows.size() - 1});
 }
 
 void Builder::add_row(std::string operation, std::string kernel, Layout made, bool costs, Supplier supplier) {
@@ -195,7 +218,10 @@ void Builder::add_reorder(const core::Shape& shape, Place from, Place to, Layout
 
 void Builder::flush() {
   for (const Pending& pending : std::exchange(pending_, {})) {
-    add_conversion(pending.id, pending.from, pending.layout, home(pending.id), layout(pending.id));
+    if (pending.shape == value(pending.id).shape)
+      add_conversion(pending.id, pending.from, pending.layout, home(pending.id), layout(pending.id));
+    else
+      add_reorder(pending.shape, pending.from, home(pending.id), Layout::plain);
   }
 }
 

@@ -44,6 +44,8 @@ class Builder {
   /// Where a kernel that writes `layout` puts a value; what other layout it should have is made of it after
   /// the next `emit`.
   [[nodiscard]] Place write(program::ValueId id, Layout layout);
+  /// The same of a value under another shape of as many elements, which `layout` applies to.
+  [[nodiscard]] Place write_as(program::ValueId id, const core::Shape& shape, Layout layout);
   /// Memory for one operation only, at least a byte.
   [[nodiscard]] Place scratch(std::size_t bytes);
   /// Where the operation that makes `id` leaves the least and the greatest of its numbers for those that
@@ -55,8 +57,13 @@ class Builder {
   /// A constant in a kernel's own layout.
   [[nodiscard]] Place pack(program::ValueId id, std::size_t bytes, std::shared_ptr<const Packer> packer);
 
+  /// A value in a kernel's own layout: a constant once, when prepared; another in every run.
+  [[nodiscard]] Place packed(program::ValueId id, std::size_t bytes, std::shared_ptr<const Packer> packer);
+
   /// Adds an operation that stands for the current step.
   void emit(std::shared_ptr<const Kernel> kernel, std::vector<Place> operands, Layout made);
+  /// Adds an operation that prepares operands of the current step.
+  void prepare(std::shared_ptr<const Kernel> kernel, std::vector<Place> operands);
   /// Says that the current step costs nothing: its outputs lie where they should.
   void note_view(Layout made, std::string kernel = "alias");
   /// Says that the operation emitted next also does what `step`, a later one, does.
@@ -88,6 +95,7 @@ class Builder {
     program::ValueId id;
     Place from;
     Layout layout;
+    core::Shape shape;
   };
   std::vector<Pending> pending_;
   std::map<program::ValueId, Place> min_max_;

@@ -125,7 +125,10 @@ class Placer {
   [[nodiscard]] bool makes_blocks(const Step& step) {
     const ValueId first = step.inputs.empty() ? kNone : step.inputs[0];
     const auto& operation = step.operation;
-    if (std::holds_alternative<program::Convolution>(operation)) return true;
+    if (std::holds_alternative<program::Convolution>(operation) ||
+        std::holds_alternative<program::TransposedConvolution>(operation)) {
+      return true;
+    }
     if (std::holds_alternative<program::Binary>(operation)) {
       return is_plain_binary(program_, step) && (is_blocked(first) || is_blocked(step.inputs[1]));
     }

@@ -38,6 +38,11 @@ bool has_kernel(program::Function function) {
     case Function::mish:
     case Function::exp:
     case Function::abs:
+    case Function::erf:
+    case Function::reciprocal:
+    case Function::neg:
+    case Function::floor:
+    case Function::ceil:
     case Function::sqrt:
       return true;
     default:
@@ -90,9 +95,7 @@ bool is_plain_pool(const Program& program, const Step& step) {
   if (value_of(program, step.inputs[0]).shape.size() != 4 || pool->function == program::PoolFunction::lp) {
     return false;
   }
-  // rounded-up windows that count some of their padding have divisors that oneDNN has no words for
-  return pool->function == program::PoolFunction::max || !pool->count_include_pad ||
-         pool->counted_pads_end == pool->window.pads_end;
+  return true;
 }
 
 bool is_nearest_image_resize(const Program& program, const Step& step) {
@@ -117,16 +120,13 @@ bool is_plain_binary(const Program& program, const Step& step) {
     case BinaryFunction::max:
     case BinaryFunction::sub:
     case BinaryFunction::div:
+    case BinaryFunction::prelu:
       break;
     default:
       return false;
   }
   if (!has_kernel(binary->activation.function)) return false;
-  const core::Shape& out = value_of(program, step.outputs[0]).shape;
-  const bool commutes = binary->function != BinaryFunction::sub && binary->function != BinaryFunction::div;
-  const bool first = value_of(program, step.inputs[0]).shape == out;
-  const bool second = value_of(program, step.inputs[1]).shape == out;
-  return core::element_count(out) > 0 && !out.empty() && out.size() <= 6 && (first || (second && commutes));
+  return core::element_count(value_of(program, step.outputs[0]).shape) > 0;
 }
 
 bool is_plain_unary(const Program& program, const Step& step) {

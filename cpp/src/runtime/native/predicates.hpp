@@ -16,13 +16,13 @@ namespace rdquant::runtime::native {
 /// True for a Resize of levels that repeats every pixel as often.
 [[nodiscard]] bool is_int8_resize(const program::Program& program, const program::Step& step);
 
-/// True for a window of average or maximum on four axes of float32 that oneDNN computes as we define it.
+/// True for a window of average or maximum on four axes of float32, without indices.
 [[nodiscard]] bool is_plain_pool(const program::Program& program, const program::Step& step);
 /// True where a Resize repeats pixels of the last two axes.
 [[nodiscard]] bool is_nearest_image_resize(const program::Program& program, const program::Step& step);
-/// True for float32 arithmetic whose second operand oneDNN broadcasts to the first.
+/// True for float32 arithmetic of two operands that kernels have.
 [[nodiscard]] bool is_plain_binary(const program::Program& program, const program::Step& step);
-/// True for a float32 function that oneDNN has.
+/// True for a float32 function that kernels have.
 [[nodiscard]] bool is_plain_unary(const program::Program& program, const program::Step& step);
 
 }  // namespace rdquant::runtime::native

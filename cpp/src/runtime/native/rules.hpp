@@ -8,8 +8,14 @@ namespace rdquant::runtime::native {
 bool build_int8_convolution(Builder& builder, const program::Step& step);
 bool build_int8(Builder& builder, const program::Step& step);
 bool build_convolution(Builder& builder, const program::Step& step);
+bool build_transposed_convolution(Builder& builder, const program::Step& step);
+bool build_matmul(Builder& builder, const program::Step& step);
+bool build_pool(Builder& builder, const program::Step& step);
+bool build_mean(Builder& builder, const program::Step& step);
 bool build_unary(Builder& builder, const program::Step& step);
+bool build_binary(Builder& builder, const program::Step& step);
 bool build_softmax(Builder& builder, const program::Step& step);
+bool build_normalization(Builder& builder, const program::Step& step);
 bool build_resize(Builder& builder, const program::Step& step);
 bool build_movement(Builder& builder, const program::Step& step);
 

@@ -59,7 +59,7 @@ Preference preference() {
 bool native_is_better(const Builder& builder, const Step& step) {
   if (std::holds_alternative<program::Convolution>(step.operation))
     return native_convolution_is_better(builder, step);
-  return true;
+  return !std::holds_alternative<program::MatMul>(step.operation);
 }
 
 }  // namespace
@@ -97,8 +97,11 @@ std::array<Rule, 3> rules_for(const Builder& builder, const Step& step) {
 }
 
 bool build_native(Builder& builder, const Step& step) {
-  static constexpr Rule kRules[] = {build_int8_convolution, build_int8,   build_convolution, build_unary,
-                                    build_softmax,          build_resize, build_movement};
+  static constexpr Rule kRules[] = {
+      build_int8_convolution, build_int8,    build_convolution,   build_transposed_convolution,
+      build_matmul,           build_pool,    build_mean,          build_unary,
+      build_binary,           build_softmax, build_normalization, build_resize,
+      build_movement};
   for (const Rule rule : kRules) {
     if (rule(builder, step)) return true;
   }

@@ -28,6 +28,7 @@ enum class Function {
   prelu,         ///< x < 0: slopes[channel]·x
   sigmoid,       ///< 1/(1 + e^-x)
   silu,          ///< x·sigmoid(x)
+  swish,         ///< x·sigmoid(alpha·x)
   hard_swish,    ///< x·min(max(x/6 + ½, 0), 1)
   hard_sigmoid,  ///< min(max(alpha·x + beta, 0), 1)
   tanh,

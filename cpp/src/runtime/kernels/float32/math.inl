@@ -62,6 +62,7 @@ inline Vec apply(Vec x, Vec alpha, Vec beta) {
   if constexpr (F == Function::leaky_relu || F == Function::prelu) return if_negative(x, alpha * x, x);
   if constexpr (F == Function::sigmoid) return sigmoid(x);
   if constexpr (F == Function::silu) return x * sigmoid(x);
+  if constexpr (F == Function::swish) return x * sigmoid(alpha * x);
   if constexpr (F == Function::hard_swish)
     return x * clamp(fma(x, splat(1.0f / 6.0f), splat(0.5f)), zero, one);
   if constexpr (F == Function::hard_sigmoid) return clamp(fma(x, alpha, beta), zero, one);
@@ -70,7 +71,10 @@ inline Vec apply(Vec x, Vec alpha, Vec beta) {
   if constexpr (F == Function::gelu_erf) return splat(0.5f) * x * (one + erf(x * splat(0.70710678f)));
   if constexpr (F == Function::gelu_tanh) return gelu_tanh(x);
   if constexpr (F == Function::mish) return mish(x);
-  if constexpr (F == Function::exp) return exp(x);
+  if constexpr (F == Function::exp) {  // beyond the range of float32, where exp() saturates
+    const Vec large = if_negative(splat(88.722839f) - x, splat(__builtin_inff()), exp(x));
+    return if_negative(x + splat(87.33654f), zero, large);
+  }
   if constexpr (F == Function::erf) return erf(x);
   if constexpr (F == Function::sqrt) return sqrt(x);
   if constexpr (F == Function::reciprocal) return one / x;
@@ -112,6 +116,7 @@ inline void with_function(Function f, Body body) {
     RDQUANT_CASE(prelu)
     RDQUANT_CASE(sigmoid)
     RDQUANT_CASE(silu)
+    RDQUANT_CASE(swish)
     RDQUANT_CASE(hard_swish)
     RDQUANT_CASE(hard_sigmoid)
     RDQUANT_CASE(tanh)

@@ -1,11 +1,11 @@
 #include "runtime/native/float32/convolution.hpp"
 
 #include <algorithm>
-#include <cstring>
+#include <optional>
+#include <string>
 #include <utility>
 
-#include "rdquant/core/error.hpp"
-#include "runtime/kernels/float32/winograd/winograd.hpp"
+#include "runtime/native/float32/packing.hpp"
 #include "runtime/native/loops.hpp"
 #include "runtime/native/rules.hpp"
 
@@ -16,74 +16,6 @@ using kernels::ConvPlan;
 using kernels::Index;
 using program::kNone;
 using program::ValueId;
-
-/// Weights in the order of a plan of our own, which may have more channels than there are: those get zeros.
-class FilterPacker final : public Packer {
- public:
-  FilterPacker(const kernels::Kernels& kernels, ConvPlan plan, Index channels)
-      : kernels_(kernels), plan_(plan), channels_(channels) {}
-  void pack(const void* from, void* to) const override {
-    const auto* weights = static_cast<const float*>(from);
-    const kernels::ConvShape& s = plan_.shape;
-    const Index wanted = s.c / s.groups;
-    std::vector<float> widened;
-    if (channels_ != wanted) {
-      const Index area = s.kh * s.kw;
-      widened.assign(static_cast<std::size_t>(s.k * wanted * area), 0.0F);
-      for (Index k = 0; k < s.k; ++k) {
-        std::copy_n(weights + k * channels_ * area, channels_ * area, widened.data() + k * wanted * area);
-      }
-      weights = widened.data();
-    }
-    kernels_.pack(plan_, weights, static_cast<float*>(to), 0, plan_.pack_items);
-  }
-
- private:
-  const kernels::Kernels& kernels_;
-  ConvPlan plan_;
-  Index channels_;  ///< per group, of the weights given
-};
-
-/// One number per channel, zeros up to whole blocks; or one number for all of them.
-class VectorPacker final : public Packer {
- public:
-  VectorPacker(std::int64_t given, std::int64_t channels, std::int64_t padded)
-      : given_(given), channels_(channels), padded_(padded) {}
-  void pack(const void* from, void* to) const override {
-    const auto* source = static_cast<const float*>(from);
-    auto* target = static_cast<float*>(to);
-    std::fill_n(target, padded_, 0.0F);
-    for (std::int64_t i = 0; i < channels_; ++i) target[i] = source[given_ == 1 ? 0 : i];
-  }
-
- private:
-  std::int64_t given_, channels_, padded_;
-};
-
-Place pack_vector(Builder& builder, ValueId id, std::int64_t channels) {
-  const std::int64_t padded = (channels + block_size() - 1) / block_size() * block_size();
-  const std::int64_t given = core::element_count(builder.value(id).shape);
-  if (given == padded) return builder.read(id, Layout::plain);
-  return builder.pack(id, static_cast<std::size_t>(padded) * sizeof(float),
-                      std::make_shared<VectorPacker>(given, channels, padded));
-}
-
-/// Weights in Winograd's domain.
-class WinogradPacker final : public Packer {
- public:
-  WinogradPacker(const kernels::Winograd& kernels, const kernels::WinogradPlan& plan, int threads)
-      : kernels_(kernels), plan_(plan), threads_(threads) {}
-  void pack(const void* from, void* to) const override {
-    share(kernels::divide(plan_.shape.k, plan_.block), 1, threads_, [&](Index begin, Index end) {
-      kernels_.pack(plan_, static_cast<const float*>(from), static_cast<float*>(to), begin, end);
-    });
-  }
-
- private:
-  const kernels::Winograd& kernels_;
-  kernels::WinogradPlan plan_;
-  int threads_;
-};
 
 /// What every kernel of a convolution is told: operands src, weights, dst, scratch (null where it needs
 /// none), then bias, residual and slopes where given.
@@ -164,23 +96,23 @@ std::string_view method_name(kernels::ConvMethod method) {
   }
 }
 
-/// Floats per image.
+/// Floats per image of a value taken as images.
 Index floats(const Builder& builder, ValueId id, Layout layout) {
-  const auto& value = builder.value(id);
-  return static_cast<Index>(bytes_in(value, layout) / sizeof(float)) / std::max<Index>(1, value.shape[0]);
+  const core::Shape shape = as_image(builder.value(id).shape);
+  return elements_in(shape, layout) / std::max<Index>(1, shape[0]);
 }
-
-std::size_t bytes_of(Index floats) { return static_cast<std::size_t>(floats) * sizeof(float); }
 
 constexpr Index kLine = 64 / sizeof(float);  ///< floats of a cache line: no two threads write to one
 
-/// True where our kernels can read the operands, of which they pack some, and have the activation.
+/// True where our kernels can read the operands and have the activation.
 bool takes(const Builder& builder, const ConvolutionParts& parts) {
-  if (builder.value(parts.y).shape.size() != 4) return false;
-  for (const ValueId packed : {parts.w, parts.bias, parts.slopes}) {
-    if (packed != kNone && builder.value(packed).role != program::Role::constant) return false;
+  const core::Shape& y = builder.value(parts.y).shape;
+  for (const ValueId id : {parts.x, parts.w, parts.bias, parts.residual, parts.slopes}) {
+    if (id != kNone && builder.value(id).dtype != core::DType::f32) return false;
   }
-  return kernel_activation(parts.convolution.activation).has_value();
+  return (y.size() == 3 || y.size() == 4) && core::element_count(y) > 0 &&
+         core::element_count(builder.value(parts.x).shape) > 0 &&
+         kernel_activation(parts.convolution.activation).has_value();
 }
 
 kernels::ConvShape shape_of(const Builder& builder, const ConvolutionParts& parts) {
@@ -188,10 +120,11 @@ kernels::ConvShape shape_of(const Builder& builder, const ConvolutionParts& part
 }
 
 /// Adds the operation of the kernel that `make` gives for its arguments. The source is read in layout `from`;
-/// `parts.y` is written, or `pooled` in its place.
+/// `parts.y` is written, or `pooled` in its place. `source`: where the source lies, if not as the value says.
 template <typename Make>
 void emit_native(Builder& builder, const ConvolutionParts& parts, Layout from, Place weights, Place scratch,
-                 const std::string& name, const Make& make, ValueId pooled = kNone) {
+                 const std::string& name, const Make& make, ValueId pooled = kNone,
+                 std::optional<Place> source = std::nullopt) {
   const ValueId to = pooled == kNone ? parts.y : pooled;
   Arguments arguments{{}, parts.bias != kNone, parts.residual != kNone, parts.slopes != kNone};
   arguments.fixed.src_image = floats(builder, parts.x, from);
@@ -199,11 +132,14 @@ void emit_native(Builder& builder, const ConvolutionParts& parts, Layout from, P
   arguments.fixed.residual_last = parts.convolution.residual_last;
   arguments.fixed.activation = *kernel_activation(parts.convolution.activation);
   const std::int64_t filters = builder.value(parts.w).shape[0];
-  std::vector<Place> operands{builder.read(parts.x, from), weights, {}, scratch};
+  const auto read = [&](ValueId id, Layout layout) {
+    return builder.read_as(id, as_image(builder.value(id).shape), layout);
+  };
+  std::vector<Place> operands{source ? *source : read(parts.x, from), weights, {}, scratch};
   if (arguments.bias) operands.push_back(pack_vector(builder, parts.bias, filters));
-  if (arguments.residual) operands.push_back(builder.read(parts.residual, Layout::blocked));
+  if (arguments.residual) operands.push_back(read(parts.residual, Layout::blocked));
   if (arguments.slopes) operands.push_back(pack_vector(builder, parts.slopes, filters));
-  operands[2] = builder.write(to, Layout::blocked);
+  operands[2] = builder.write_as(to, as_image(builder.value(to).shape), Layout::blocked);
   const std::size_t count = operands.size();
   builder.emit(make_native(name, count, make(arguments)), std::move(operands), Layout::blocked);
 }
@@ -237,15 +173,66 @@ bool build_direct(Builder& builder, const ConvolutionParts& parts, kernels::Conv
   if (method == kernels::ConvMethod::dense && shape.groups == 1) {
     shape.c = kernels::divide(shape.c, own.block) * own.block;
   }
-  const std::optional<ConvPlan> found = own.plan(shape, method);
-  if (!found) return false;
-  const ConvPlan& plan = *found;
+  const auto plan = plan_of(shape, method);
+  if (!plan) return false;
   const Layout from = method == kernels::ConvMethod::few_channels ? Layout::plain : Layout::blocked;
-  const auto packer = std::make_shared<FilterPacker>(own, plan, builder.value(parts.w).shape[1]);
+  const int threads = builder.threads();
+  const auto packer = std::make_shared<FilterPacker>(own, *plan, builder.value(parts.w).shape[1], threads);
+  const Place weights = builder.packed(parts.w, bytes_of(plan->weights), packer);
+  emit_native(builder, parts, from, weights, builder.scratch(0),
+              std::string(method_name(method)) + std::string(core::isa_name(own.isa)),
+              [&](const Arguments& arguments) { return NativeConvolution{own, *plan, arguments, threads}; });
+  return true;
+}
+
+/// Every channel of a blocked image `times` times, as many filters of one channel read it.
+struct Repeat {
+  Index images, channels, area, times;
+  int threads;
+
+  void operator()(void* const* operand) const {
+    const auto* const x = static_cast<const float*>(operand[0]);
+    auto* const y = static_cast<float*>(operand[1]);
+    const Index block = block_size(), from = kernels::divide(channels, block),
+                to = kernels::divide(channels * times, block);
+    share(images * to, 1, threads, [&](Index begin, Index end) {
+      for (Index item = begin; item < end; ++item) {
+        for (Index lane = 0; lane < block; ++lane) {
+          const Index channel = (item % to * block + lane) / times;
+          float* const out = y + item * area * block + lane;
+          const float* const in = x + (item / to * from + channel / block) * area * block + channel % block;
+          for (Index pixel = 0; pixel < area; ++pixel)
+            out[pixel * block] = channel < channels ? in[pixel * block] : 0.0F;
+        }
+      }
+    });
+  }
+};
+
+/// Several filters for each channel: a depthwise convolution of repeated channels.
+bool build_multiplied(Builder& builder, const ConvolutionParts& parts) {
+  kernels::ConvShape shape = shape_of(builder, parts);
+  if (shape.groups != shape.c || shape.k == shape.c) return false;
+  const int threads = builder.threads();
+  const Repeat repeat{shape.n, shape.c, shape.h * shape.w, shape.k / shape.c, threads};
+  shape.c = shape.groups = shape.k;
+  const auto plan = plan_of(shape, kernels::ConvMethod::depthwise);
+  if (!plan) return false;
+  const Index image = kernels::divide(shape.c, block_size()) * block_size() * shape.h * shape.w;
+  const Place source = builder.read_as(parts.x, as_image(builder.value(parts.x).shape), Layout::blocked);
+  const Place repeated = builder.scratch(bytes_of(shape.n * image));
+  builder.prepare(make_native("repeat", 2, repeat), {source, repeated});
+  const kernels::Kernels& own = float_kernels();
+  const auto packer = std::make_shared<FilterPacker>(own, *plan, 1, threads);
+  const Place weights = builder.packed(parts.w, bytes_of(plan->weights), packer);
   emit_native(
-      builder, parts, from, builder.pack(parts.w, bytes_of(plan.weights), packer), builder.scratch(0),
-      std::string(method_name(method)) + std::string(core::isa_name(own.isa)),
-      [&](const Arguments& arguments) { return NativeConvolution{own, plan, arguments, builder.threads()}; });
+      builder, parts, Layout::blocked, weights, builder.scratch(0),
+      "depthwise " + std::string(core::isa_name(own.isa)),
+      [&](Arguments arguments) {
+        arguments.fixed.src_image = image;
+        return NativeConvolution{own, *plan, arguments, threads};
+      },
+      kNone, repeated);
   return true;
 }
 
@@ -255,18 +242,18 @@ bool build_pooled(Builder& builder, const ConvolutionParts& parts) {
   const program::Step* step = pooled_step(builder, parts);
   if (step == nullptr) return false;
   const kernels::Kernels& own = float_kernels();
-  const std::optional<ConvPlan> found = own.plan(shape_of(builder, parts), kernels::ConvMethod::few_channels);
-  if (!found) return false;
-  const ConvPlan& plan = *found;
+  const auto planned = plan_of(shape_of(builder, parts), kernels::ConvMethod::few_channels);
+  if (!planned) return false;
+  const ConvPlan plan = *planned;
   const kernels::PoolShape pool =
       pool_shape_of(builder, *step, std::get<program::Pool>(step->operation).window);
   const int threads = builder.threads();
   const Index groups = kernels::divide(kernels::divide(plan.shape.k, own.block), plan.blocks);
   const Index scratch = kernels::divide(plan.blocks * pool.kh * pool.w * own.block, kLine) * kLine;
-  const auto packer = std::make_shared<FilterPacker>(own, plan, plan.shape.c);
+  const auto packer = std::make_shared<FilterPacker>(own, plan, plan.shape.c, threads);
   builder.absorb(*step);
   emit_native(
-      builder, parts, Layout::plain, builder.pack(parts.w, bytes_of(plan.weights), packer),
+      builder, parts, Layout::plain, builder.packed(parts.w, bytes_of(plan.weights), packer),
       builder.scratch(bytes_of(scratch * threads)),
       "few_channels with max " + std::string(core::isa_name(own.isa)),
       [&](const Arguments& arguments) {
@@ -278,6 +265,8 @@ bool build_pooled(Builder& builder, const ConvolutionParts& parts) {
 
 /// Lowers to Winograd's algorithm where that pays; false, and nothing added, where not.
 bool build_winograd(Builder& builder, const ConvolutionParts& parts) {
+  // transforming the weights in every run would cost what it saves
+  if (builder.value(parts.w).role != program::Role::constant) return false;
   const kernels::ConvShape shape = shape_of(builder, parts);
   const Index tile = kernels::winograd_pays(shape);
   if (tile == 0) return false;
@@ -305,14 +294,6 @@ kernels::ConvMethod method_of(const Builder& builder, const ConvolutionParts& pa
                                                                    : kernels::ConvMethod::dense;
 }
 
-bool all_float_constants(const Builder& builder, const ConvolutionParts& parts) {
-  for (const ValueId id : {parts.x, parts.w, parts.bias, parts.residual, parts.slopes}) {
-    if (id != kNone && builder.value(id).dtype != core::DType::f32) return false;
-  }
-  // filters are packed when a program is prepared
-  return builder.value(parts.w).role == program::Role::constant && builder.value(parts.y).shape.size() == 4;
-}
-
 }  // namespace
 
 ConvolutionParts take_apart(const Builder& builder, const program::Step& step) {
@@ -331,25 +312,26 @@ ConvolutionParts take_apart(const Builder& builder, const program::Step& step) {
 /// products per pixel whose results go through an exponential, which costs oneDNN more than us.
 bool native_convolution_is_better(const Builder& builder, const program::Step& step) {
   const ConvolutionParts parts = take_apart(builder, step);
-  if (!all_float_constants(builder, parts) || !takes(builder, parts)) return false;
+  if (!takes(builder, parts) || builder.value(parts.w).role != program::Role::constant) return false;
   const kernels::ConvMethod method = method_of(builder, parts);
   if (method == kernels::ConvMethod::depthwise || pooled_step(builder, parts) != nullptr ||
       kernels::winograd_pays(shape_of(builder, parts)) != 0) {
     return true;
   }
-  const core::Shape& w = builder.value(parts.w).shape;
+  const kernels::ConvShape shape = shape_of(builder, parts);
   const program::Function f = parts.convolution.activation.function;
   const bool exponential = f == program::Function::silu || f == program::Function::sigmoid;
   return float_kernels().isa == core::Isa::avx512 && method == kernels::ConvMethod::dense &&
-         parts.convolution.groups == 1 && w[2] == 1 && w[3] == 1 && exponential;
+         shape.groups == 1 && shape.kh == 1 && shape.kw == 1 && exponential;
 }
 
 bool build_convolution(Builder& builder, const program::Step& step) {
   if (!std::holds_alternative<program::Convolution>(step.operation)) return false;
   const ConvolutionParts parts = take_apart(builder, step);
-  if (!all_float_constants(builder, parts) || !takes(builder, parts)) return false;
-  return build_pooled(builder, parts) || build_winograd(builder, parts) ||
-         build_direct(builder, parts, method_of(builder, parts));
+  if (!takes(builder, parts)) return build_volume_convolution(builder, step);
+  return build_pooled(builder, parts) || build_winograd(builder, parts) || build_multiplied(builder, parts) ||
+         build_direct(builder, parts, method_of(builder, parts)) ||
+         build_direct(builder, parts, kernels::ConvMethod::dense);
 }
 
 }  // namespace rdquant::runtime::native

@@ -19,14 +19,23 @@ struct ConvolutionParts {
 /// Our kernels for the selected instruction set, whose blocks are of block_size().
 [[nodiscard]] const kernels::Kernels& float_kernels();
 
+/// The name of a kernel of theirs: "pool avx512".
+[[nodiscard]] std::string with_isa(std::string_view name);
+
 /// nullopt where our kernels lack it.
 [[nodiscard]] std::optional<kernels::Activation> kernel_activation(const program::Activation& activation);
+
+/// A value of three axes as images of one row; others as they are.
+[[nodiscard]] core::Shape as_image(const core::Shape& shape);
 
 /// Sizes of a convolution of `x` with `w`, and of a window over the step's first input.
 [[nodiscard]] kernels::ConvShape conv_shape_of(const Builder& builder, program::ValueId x, program::ValueId w,
                                                const program::Window& window, std::int64_t groups);
 [[nodiscard]] kernels::PoolShape pool_shape_of(const Builder& builder, const program::Step& step,
                                                const program::Window& window);
+
+/// Lowers a convolution over three axes; false, and nothing added, for others.
+bool build_volume_convolution(Builder& builder, const program::Step& step);
 
 /// Whether our kernels are expected to be at least as fast as oneDNN's for a step that is a convolution.
 [[nodiscard]] bool native_convolution_is_better(const Builder& builder, const program::Step& step);

@@ -1,34 +1,226 @@
-// Functions of one number.
+// Functions of one number and of two, the latter with NumPy's broadcasting.
 #include <algorithm>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
 
 #include "runtime/native/float32/convolution.hpp"
 #include "runtime/native/loops.hpp"
 #include "runtime/native/rules.hpp"
 
 namespace rdquant::runtime::native {
+namespace {
 
 using core::Shape;
+using kernels::Index;
+using program::BinaryFunction;
 using program::Step;
+using program::ValueId;
 
-/// Functions that our kernels know; not where padding lanes would have to be cleared behind them.
+constexpr Index kPiece = 4096;  ///< floats that one call of a kernel takes: they stay in the first cache
+
+/// Lanes of blocked images past the last channel, which have to be zero.
+struct Padding {
+  Index images = 0, blocks = 0, area = 0, block = 1,
+        lanes = 0;  ///< lanes of the last block that are channels
+
+  void clear(float* y, int threads) const {
+    if (lanes == 0) return;
+    share(images, 1, threads, [&](Index begin, Index end) {
+      for (Index image = begin; image < end; ++image) {
+        float* const last = y + (image * blocks + blocks - 1) * area * block;
+        for (Index pixel = 0; pixel < area; ++pixel)
+          std::fill_n(last + pixel * block + lanes, block - lanes, 0.0F);
+      }
+    });
+  }
+};
+
+Padding padding_of(const Shape& shape, Layout layout) {
+  if (layout != Layout::blocked) return {};
+  const Index block = block_size();
+  return {shape[0], kernels::divide(shape[1], block), shape[2] * shape[3], block, shape[1] % block};
+}
+
+std::optional<kernels::Binary> kernel_function(BinaryFunction function) {
+  switch (function) {
+    case BinaryFunction::add:
+      return kernels::Binary::add;
+    case BinaryFunction::sub:
+      return kernels::Binary::sub;
+    case BinaryFunction::mul:
+      return kernels::Binary::mul;
+    case BinaryFunction::div:
+      return kernels::Binary::div;
+    case BinaryFunction::min:
+      return kernels::Binary::min;
+    case BinaryFunction::max:
+      return kernels::Binary::max;
+    case BinaryFunction::prelu:
+      return kernels::Binary::prelu;
+    default:
+      return std::nullopt;
+  }
+}
+
+/// An axis that both operands are walked along; a stride of 0 repeats an element.
+struct Axis {
+  Index count, a, b;
+};
+
+/// Strides of an operand along the axes of `result` as they lie in memory; 0 where it is broadcast.
+std::vector<Index> strides_along(const Shape& operand, const Shape& result) {
+  std::vector<Index> strides(result.size(), 0);
+  Index step = 1;
+  for (std::size_t i = operand.size(); i-- > 0;) {
+    if (operand[i] != 1 || result[i] == 1) strides[i] = step;
+    step *= operand[i];
+  }
+  return strides;
+}
+
+/// Axes without those of one element, neighbours joined where both operands step through them evenly.
+std::vector<Axis> joined(const Shape& result, const std::vector<Index>& a, const std::vector<Index>& b) {
+  std::vector<Axis> axes;
+  for (std::size_t i = 0; i < result.size(); ++i) {
+    if (result[i] == 1) continue;
+    const Axis next{result[i], a[i], b[i]};
+    if (!axes.empty() && axes.back().a == next.a * next.count && axes.back().b == next.b * next.count) {
+      axes.back() = {axes.back().count * next.count, next.a, next.b};
+    } else {
+      axes.push_back(next);
+    }
+  }
+  if (axes.empty()) axes.push_back({1, 1, 1});
+  return axes;
+}
+
+/// f(a, b) over all axes, the innermost in pieces.
+struct BinaryWork {
+  const kernels::Kernels& kernels;
+  kernels::Binary function;
+  kernels::Activation activation;
+  std::vector<Axis> axes;
+  bool
+      by_channel;  ///< the last two axes are pixels and a block of channels; one operand is the same for all pixels
+  Padding padding;
+  int threads;
+
+  void operator()(void* const* operand) const {
+    const std::size_t inner = by_channel ? 2 : 1;
+    Index runs = 1, length = 1;
+    for (std::size_t i = 0; i < axes.size(); ++i) (i + inner < axes.size() ? runs : length) *= axes[i].count;
+    const Axis& split = axes[axes.size() - inner];  // cut into pieces
+    const Index step = length / split.count;
+    const Index size = std::max<Index>(1, kPiece / step), pieces = kernels::divide(split.count, size);
+    share(runs * pieces, std::max<Index>(1, kPiece / length), threads, [&](Index begin, Index end) {
+      for (Index item = begin; item < end; ++item) {
+        const Index first = item % pieces * size, count = std::min(size, split.count - first);
+        const auto [a, b] = offsets(item / pieces, inner);
+        run(static_cast<const float*>(operand[0]) + a + first * split.a,
+            static_cast<const float*>(operand[1]) + b + first * split.b,
+            static_cast<float*>(operand[2]) + item / pieces * length + first * step, count);
+      }
+    });
+    padding.clear(static_cast<float*>(operand[2]), threads);
+  }
+
+ private:
+  [[nodiscard]] std::pair<Index, Index> offsets(Index run, std::size_t inner) const {
+    Index a = 0, b = 0;
+    for (std::size_t i = axes.size() - inner; i-- > 0;) {
+      a += run % axes[i].count * axes[i].a;
+      b += run % axes[i].count * axes[i].b;
+      run /= axes[i].count;
+    }
+    return {a, b};
+  }
+
+  void run(const float* a, const float* b, float* y, Index count) const {
+    const Axis& last = axes.back();
+    if (by_channel) {
+      const Axis& pixels = axes[axes.size() - 2];
+      const bool reversed = pixels.a == 0;
+      kernels.binary_channels(function, reversed, reversed ? b : a, 0, reversed ? a : b, 0, y, 0, last.count,
+                              count, 0, 1);
+      count *= last.count;
+    } else {
+      kernels.binary(function, a, last.a, b, last.b, y, 0, count);
+    }
+    if (activation.function != kernels::Function::none) kernels.unary(activation, y, y, 0, count);
+  }
+};
+
+bool is_by_channel(const std::vector<Axis>& axes) {
+  if (axes.size() < 2 || axes.back().count != block_size()) return false;
+  const Axis &pixels = axes[axes.size() - 2], &lanes = axes.back();
+  return lanes.a == 1 && lanes.b == 1 && (pixels.a == 0) != (pixels.b == 0);
+}
+
+/// `shape` with ones before it, as NumPy aligns it to `axes`.
+Shape aligned(const Shape& shape, std::size_t axes) {
+  Shape result(axes - shape.size(), 1);
+  result.insert(result.end(), shape.begin(), shape.end());
+  return result;
+}
+
+/// Axes of images in blocks of `block` channels.
+Shape in_blocks(const Shape& shape, Index block) {
+  return {shape[0], kernels::divide(shape[1], block), shape[2], shape[3], block};
+}
+
+/// An operand of a result of `shape` in `layout`: where it lies and its axes there.
+std::pair<Place, Shape> operand_of(Builder& builder, ValueId id, const Shape& shape, Layout layout) {
+  const Shape own = aligned(builder.value(id).shape, shape.size());
+  if (layout != Layout::blocked) return {builder.read(id, Layout::plain), own};
+  if (own[1] == shape[1]) return {builder.read_as(id, own, Layout::blocked), in_blocks(own, block_size())};
+  return {builder.read(id, Layout::plain), in_blocks(own, 1)};  // one channel for all
+}
+
+}  // namespace
+
 bool build_unary(Builder& builder, const Step& step) {
   if (!is_plain_unary(builder.program(), step)) return false;
   const Layout layout = builder.layout(step.outputs[0]);
   const auto activation = kernel_activation(std::get<program::Unary>(step.operation).activation);
-  const Shape& shape = builder.value(step.outputs[0]).shape;
-  if (!activation || (layout == Layout::blocked && shape[1] % block_size() != 0)) return false;
-  constexpr std::int64_t kPiece = 1024;
+  if (!activation) return false;
   const kernels::Kernels& own = float_kernels();
-  builder.emit(
-      make_native("unary " + std::string(core::isa_name(own.isa)), 2,
-                  [&own, f = *activation, n = core::element_count(shape),
-                   threads = builder.threads()](void* const* operands) {
-                    share((n + kPiece - 1) / kPiece, 4, threads, [&](std::int64_t begin, std::int64_t end) {
-                      own.unary(f, static_cast<const float*>(operands[0]), static_cast<float*>(operands[1]),
-                                begin * kPiece, std::min(n, end * kPiece));
-                    });
-                  }),
-      {builder.read(step.inputs[0], layout), builder.write(step.outputs[0], layout)}, layout);
+  const Shape& shape = builder.value(step.outputs[0]).shape;
+  const Index n = elements_in(shape, layout);
+  builder.emit(make_native("unary " + std::string(core::isa_name(own.isa)), 2,
+                           [&own, f = *activation, n, padding = padding_of(shape, layout),
+                            threads = builder.threads()](void* const* operands) {
+                             auto* const y = static_cast<float*>(operands[1]);
+                             share(kernels::divide(n, kPiece), 1, threads, [&](Index begin, Index end) {
+                               own.unary(f, static_cast<const float*>(operands[0]), y, begin * kPiece,
+                                         std::min(n, end * kPiece));
+                             });
+                             padding.clear(y, threads);
+                           }),
+               {builder.read(step.inputs[0], layout), builder.write(step.outputs[0], layout)}, layout);
+  return true;
+}
+
+bool build_binary(Builder& builder, const Step& step) {
+  if (!is_plain_binary(builder.program(), step)) return false;
+  const auto& binary = std::get<program::Binary>(step.operation);
+  const auto function = kernel_function(binary.function);
+  const auto activation = kernel_activation(binary.activation);
+  if (!function || !activation) return false;
+  const ValueId out = step.outputs[0];
+  const Layout layout = builder.layout(out);
+  const Shape& shape = builder.value(out).shape;
+  const Shape result = layout == Layout::blocked ? in_blocks(shape, block_size()) : shape;
+  const auto [a, a_shape] = operand_of(builder, step.inputs[0], shape, layout);
+  const auto [b, b_shape] = operand_of(builder, step.inputs[1], shape, layout);
+  std::vector<Axis> axes = joined(result, strides_along(a_shape, result), strides_along(b_shape, result));
+  const kernels::Kernels& own = float_kernels();
+  const bool by_channel = is_by_channel(axes);
+  builder.emit(make_native("binary " + std::string(core::isa_name(own.isa)), 3,
+                           BinaryWork{own, *function, *activation, std::move(axes), by_channel,
+                                      padding_of(shape, layout), builder.threads()}),
+               {a, b, builder.write(out, layout)}, layout);
   return true;
 }
 

@@ -7,10 +7,34 @@ using program::ValueId;
 
 const kernels::Kernels& float_kernels() { return kernels::kernels(); }
 
-kernels::ConvShape conv_shape_of(const Builder& builder, ValueId x, ValueId w, const program::Window& window,
+std::string with_isa(std::string_view name) {
+  std::string text(name);
+  text += ' ';
+  text += core::isa_name(float_kernels().isa);
+  return text;
+}
+
+namespace {
+
+/// A window over images: one over a single axis gets a first one.
+program::Window on_images(program::Window window) {
+  if (window.kernel.size() != 1) return window;
+  for (auto* sizes : {&window.kernel, &window.strides, &window.dilations}) sizes->insert(sizes->begin(), 1);
+  for (auto* pads : {&window.pads_begin, &window.pads_end}) pads->insert(pads->begin(), 0);
+  return window;
+}
+
+}  // namespace
+
+core::Shape as_image(const core::Shape& shape) {
+  return shape.size() == 3 ? core::Shape{shape[0], shape[1], 1, shape[2]} : shape;
+}
+
+kernels::ConvShape conv_shape_of(const Builder& builder, ValueId x, ValueId w, const program::Window& given,
                                  std::int64_t groups) {
-  const core::Shape& image = builder.value(x).shape;
-  const core::Shape& filters = builder.value(w).shape;
+  const core::Shape image = as_image(builder.value(x).shape);
+  const core::Shape filters = as_image(builder.value(w).shape);
+  const program::Window window = on_images(given);
   return {.n = image[0],
           .c = image[1],
           .h = image[2],
@@ -84,6 +108,24 @@ std::optional<kernels::Activation> kernel_activation(const program::Activation& 
       return make(To::gelu_tanh);
     case From::mish:
       return make(To::mish);
+    case From::swish:
+      return make(To::swish, activation.a);
+    case From::exp:
+      return make(To::exp);
+    case From::erf:
+      return make(To::erf);
+    case From::sqrt:
+      return make(To::sqrt);
+    case From::reciprocal:
+      return make(To::reciprocal);
+    case From::abs:
+      return make(To::abs);
+    case From::neg:
+      return make(To::negate);
+    case From::floor:
+      return make(To::floor);
+    case From::ceil:
+      return make(To::ceil);
     default:
       return std::nullopt;
   }

@@ -34,7 +34,7 @@ bool build_unary(Builder& builder, const Step& step) {
   if (!is_plain_unary(builder.program(), step)) return false;
   const Layout layout = builder.layout(step.outputs[0]);
   dnnl::post_ops chain;
-  append_activation(chain, std::get<program::Unary>(step.operation).activation);
+  if (!append_activation(chain, std::get<program::Unary>(step.operation).activation)) return false;
   dnnl::algorithm algorithm{};
   float a = 0;
   float b = 0;
@@ -64,10 +64,15 @@ bool build_binary(Builder& builder, const Step& step) {
        binary.function != BinaryFunction::div)) {
     std::swap(first, second);  // the one that has the result's shape, and shares its memory, comes first
   }
+  const bool commutes = binary.function != BinaryFunction::sub && binary.function != BinaryFunction::div;
+  if (shape.empty() || shape.size() > 6 || binary.function == BinaryFunction::prelu ||
+      builder.value(first).shape != shape || (first != step.inputs[0] && !commutes)) {
+    return false;
+  }
   const Shape other = aligned(builder.value(second).shape, shape.size());
   auto attr = attributes();
   dnnl::post_ops chain;
-  append_activation(chain, binary.activation);
+  if (!append_activation(chain, binary.activation)) return false;
   attr.set_post_ops(chain);
   using Primitive = dnnl::binary;
   const auto desc = try_make([&] {

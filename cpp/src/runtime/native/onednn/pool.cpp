@@ -27,6 +27,11 @@ void emit_pool(Builder& builder, ValueId from, ValueId to, const core::Shape& ma
 bool build_pool(Builder& builder, const Step& step) {
   if (!is_plain_pool(builder.program(), step)) return false;
   const auto& pool = std::get<program::Pool>(step.operation);
+  // rounded-up windows that count some of their padding have divisors that oneDNN cannot express
+  if (pool.function != program::PoolFunction::max && pool.count_include_pad &&
+      pool.counted_pads_end != pool.window.pads_end) {
+    return false;
+  }
   using dnnl::algorithm;
   const algorithm what = pool.function == program::PoolFunction::max ? algorithm::pooling_max
                          : pool.count_include_pad                    ? algorithm::pooling_avg_include_padding

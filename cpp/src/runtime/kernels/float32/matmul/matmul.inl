@@ -1,0 +1,238 @@
+// Products of matrices. Included by one file per instruction set, which sets RDQUANT_KERNELS_ISA.
+#include "runtime/kernels/float32/math.inl"
+#include "runtime/kernels/float32/matmul/pack.inl"
+#include "runtime/kernels/float32/matmul/tables.hpp"
+
+namespace rdquant::runtime::kernels {
+namespace {
+
+// Rows of a register tile for panels of N blocks: its sums fill the registers but for N blocks of b and an
+// element of a. Few rows get wide panels, so that there are sums enough to keep the multipliers busy.
+#if defined(__AVX512F__)
+constexpr int kBlocks = 2, kRows = 14, kWideBlocks = 4, kFewRows = 6;
+#elif defined(__AVX2__)
+constexpr int kBlocks = 2, kRows = 6, kWideBlocks = 4, kFewRows = 3;
+#else
+constexpr int kBlocks = 1, kRows = 6, kWideBlocks = 2, kFewRows = 3;
+#endif
+
+constexpr Index kDepth = 256;      // of k that is walked through at a time
+constexpr Index kGroupRows = 112;  // rows of a that are packed together at most
+
+// Where a tile's sums come from and go to.
+struct Tile {
+  float* y;
+  Index y_row;
+  Index columns;  // of the panel that exist
+  bool first, last;
+  float alpha, low, high;
+  const float* bias;  // of the panel, or null
+};
+
+// Elements [n·B, …) of a panel's row that exist.
+template <int N>
+inline Index columns_of(const Tile& t, int n) {
+  const Index left = t.columns - n * kBlock;
+  return left < 0 ? 0 : (left < kBlock ? left : kBlock);
+}
+
+template <int P, int N, bool Whole>
+[[gnu::always_inline]] inline void store_sums(const Tile& t, Vec (&sums)[P][N]) {
+  const Vec alpha = splat(t.alpha), low = splat(t.low), high = splat(t.high);
+  for_each<N>([&](auto n) __attribute__((always_inline)) {
+    const Index real = Whole ? kBlock : columns_of<N>(t, n);
+    if (!Whole && real == 0) return;
+    Vec bias = splat(0.0f);
+    if (t.last && t.bias != nullptr)
+      bias = Whole ? load(t.bias + n * kBlock) : load_some(t.bias + n * kBlock, real);
+    for_each<P>([&](auto p) __attribute__((always_inline)) {
+      float* const at = t.y + p * t.y_row + n * kBlock;
+      const Vec x = t.last ? clamp(fma(sums[p][n], alpha, bias), low, high) : sums[p][n];
+      if constexpr (Whole) {
+        store(at, x);
+      } else {
+        store_some(at, x, real);
+      }
+    });
+  });
+}
+
+// P rows of packed a by a panel of N blocks of packed b, over `depth`.
+template <int P, int N, bool Whole>
+void tile_of(const Tile& t, const float* a, const float* b, Index depth) {
+  Vec sums[P][N];
+  for_each<P>([&](auto p) __attribute__((always_inline)) {
+    for_each<N>([&](auto n) __attribute__((always_inline)) {
+      const float* const at = t.y + p * t.y_row + n * kBlock;
+      if (t.first) {
+        sums[p][n] = splat(0.0f);
+      } else {
+        sums[p][n] = Whole ? load(at) : load_some(at, columns_of<N>(t, n));
+      }
+    });
+  });
+  for (Index i = 0; i < depth; ++i, a += P, b += N * kBlock) {
+    Vec panel[N];
+    for_each<N>([&](auto n) __attribute__((always_inline)) { panel[n] = load(b + n * kBlock); });
+    for_each<P>([&](auto p) __attribute__((always_inline)) {
+      const Vec x = splat(a[p]);
+      for_each<N>([&](auto n) __attribute__((always_inline)) { sums[p][n] = fma(x, panel[n], sums[p][n]); });
+    });
+  }
+  store_sums<P, N, Whole>(t, sums);
+}
+
+using TileFunction = void (*)(const Tile&, const float*, const float*, Index);
+
+template <int N, int... P>
+TileFunction choose_tile(Index rows, bool whole, std::integer_sequence<int, P...> /*counts*/) {
+  TileFunction found = nullptr;
+  ((rows == P + 1 ? void(found = whole ? tile_of<P + 1, N, true> : tile_of<P + 1, N, false>) : void()), ...);
+  return found;
+}
+
+inline TileFunction choose_tile(Index blocks, Index rows, bool whole) {
+  if (blocks == kWideBlocks)
+    return choose_tile<kWideBlocks>(rows, whole, std::make_integer_sequence<int, kFewRows>{});
+  return choose_tile<kBlocks>(rows, whole, std::make_integer_sequence<int, kRows>{});
+}
+
+MatmulPlan plan_matmul(Index m, Index n, Index k, Index threads) {
+  MatmulPlan plan;
+  plan.m = m;
+  plan.n = n;
+  plan.k = k;
+  const bool few = m <= kFewRows;
+  plan.blocks = few ? kWideBlocks : kBlocks;
+  plan.panels = divide(n, plan.blocks * kBlock);
+  plan.tiles = divide(m, few ? kFewRows : kRows);
+  plan.rows = divide(m, plan.tiles);
+  const Index most = kGroupRows / plan.rows;
+  const Index groups = divide(plan.tiles, most);
+  plan.group_tiles = divide(plan.tiles, groups);
+  constexpr Index kShare = 3;  // items for a thread, which may be slower than another
+  const Index wanted = threads == 1 ? 1 : divide(kShare * threads, groups);
+  plan.group_panels = divide(plan.panels, wanted < plan.panels ? wanted : plan.panels);
+  plan.items = divide(plan.tiles, plan.group_tiles) * divide(plan.panels, plan.group_panels);
+  plan.packed = plan.panels * plan.blocks * kBlock * k;
+  plan.scratch = plan.group_tiles * plan.rows * (k < kDepth ? k : kDepth) + kBlock;
+  return plan;
+}
+
+// Tile `t` of the plan: the rows are shared out evenly, larger tiles first.
+struct TileRows {
+  Index first, count;
+};
+inline TileRows tile_rows(const MatmulPlan& plan, Index t) {
+  const Index larger = plan.m - plan.tiles * (plan.rows - 1);  // tiles of plan.rows rows
+  if (t < larger) return {t * plan.rows, plan.rows};
+  return {larger * plan.rows + (t - larger) * (plan.rows - 1), plan.rows - 1};
+}
+
+void add(const MatmulAddend& addend, float factor, Index i, Index j, float* y, Index count) {
+  const float* const data = addend.data + i * addend.row + j * addend.column;
+  const Vec scale = splat(factor);
+  const Vec all = splat(*data);
+  Index c = 0;
+  for (; c + kBlock <= count; c += kBlock)
+    store(y + c, fma(addend.column == 0 ? all : load(data + c), scale, load(y + c)));
+  if (c == count) return;
+  const Vec x = addend.column == 0 ? all : load_some(data + c, count - c);
+  store_some(y + c, fma(x, scale, load_some(y + c, count - c)), count - c);
+}
+
+// What is not a clamp of alpha·a·b + bias, on columns [j, j + count) of row i.
+void finish_row(const MatmulArgs& args, Index i, Index j, Index count) {
+  float* const y = args.y + i * args.y_row + j;
+  if (args.sum.data != nullptr) add(args.sum, args.beta, i, j, y, count);
+  if (args.residual.data != nullptr && !args.residual_last) add(args.residual, 1.0f, i, j, y, count);
+  apply_all(args.activation, y, y, count);
+  if (args.residual.data != nullptr && args.residual_last) add(args.residual, 1.0f, i, j, y, count);
+}
+
+// How the sums become y: `simple` clamps in registers, everything else takes finish_row.
+struct Ending {
+  bool simple;
+  float low, high;
+};
+inline Ending ending_of(const MatmulArgs& args) {
+  const Function f = args.activation.function;
+  const bool clamps = f == Function::none || f == Function::relu || f == Function::clip;
+  const bool simple = clamps && args.sum.data == nullptr && args.residual.data == nullptr;
+  Ending ending = {simple, -__builtin_inff(), __builtin_inff()};
+  if (simple && f == Function::relu) ending.low = 0.0f;
+  if (simple && f == Function::clip) ending = {simple, args.activation.alpha, args.activation.beta};
+  return ending;
+}
+
+// Tiles [begin, end) by panels [left, right) for k from `from` on.
+struct Group {
+  Index begin, end, left, right, from, depth;
+};
+
+void run_group(const MatmulPlan& plan, const MatmulArgs& args, const Ending& ending, const Group& g,
+               const float* rows) {
+  const Index wide = plan.blocks * kBlock;
+  Tile tile = {nullptr,    args.y_row, 0,           g.from == 0, g.from + g.depth == plan.k,
+               args.alpha, ending.low, ending.high, nullptr};
+  for (Index panel = g.left; panel < g.right; ++panel) {
+    const Index column = panel * wide;
+    const float* const b = args.b + (panel * plan.k + g.from) * wide;
+    tile.columns = plan.n - column < wide ? plan.n - column : wide;
+    tile.bias = args.bias == nullptr ? nullptr : args.bias + column;
+    const float* a = rows;
+    for (Index t = g.begin; t < g.end; ++t) {
+      const TileRows at = tile_rows(plan, t);
+      tile.y = args.y + at.first * args.y_row + column;
+      choose_tile(plan.blocks, at.count, tile.columns == wide)(tile, a, b, g.depth);
+      a += at.count * g.depth;
+    }
+  }
+}
+
+// Items: groups of tiles of rows, then groups of panels.
+void run_matmul(const MatmulPlan& plan, const MatmulArgs& args, float* scratch, Index begin, Index end) {
+  const Ending ending = ending_of(args);
+  const Index across = divide(plan.panels, plan.group_panels);
+  const auto least = [](Index x, Index y) { return x < y ? x : y; };
+  for (Index item = begin; item < end; ++item) {
+    Group g = {};
+    g.begin = item / across * plan.group_tiles;
+    g.end = least(plan.tiles, g.begin + plan.group_tiles);
+    g.left = item % across * plan.group_panels;
+    g.right = least(plan.panels, g.left + plan.group_panels);
+    for (g.from = 0; g.from < plan.k; g.from += kDepth) {
+      g.depth = least(kDepth, plan.k - g.from);
+      float* packed = scratch;
+      for (Index t = g.begin; t < g.end; ++t) {
+        const TileRows at = tile_rows(plan, t);
+        pack_rows(args.a + at.first * args.a_row + g.from * args.a_column, args.a_row, args.a_column,
+                  at.count, g.depth, packed);
+        packed += at.count * g.depth;
+      }
+      run_group(plan, args, ending, g, scratch);
+    }
+    if (ending.simple) continue;
+    const Index wide = plan.blocks * kBlock;
+    const Index last = tile_rows(plan, g.end - 1).first + tile_rows(plan, g.end - 1).count;
+    for (Index i = tile_rows(plan, g.begin).first; i < last; ++i)
+      finish_row(args, i, g.left * wide, least(plan.n, g.right * wide) - g.left * wide);
+  }
+}
+
+void pack_matmul(const MatmulPlan& plan, const float* b, Index row, Index column, float* packed, Index begin,
+                 Index end) {
+  const Index wide = plan.blocks * kBlock;
+  for (Index panel = begin; panel < end; ++panel) {
+    const Index first = panel * wide;
+    const Index real = plan.n - first < wide ? plan.n - first : wide;
+    pack_panel(b + first * column, row, column, real, wide, plan.k, packed + panel * wide * plan.k);
+  }
+}
+
+}  // namespace
+
+namespace RDQUANT_KERNELS_ISA {
+const Matmul matmul = {.plan = plan_matmul, .pack = pack_matmul, .run = run_matmul};
+}
+}  // namespace rdquant::runtime::kernels

@@ -1,0 +1,212 @@
+// Convolutions over three axes: each plane of the output is a sum of convolutions over two axes, one for every
+// tap along the depth.
+#include <algorithm>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "runtime/native/float32/packing.hpp"
+#include "runtime/native/loops.hpp"
+#include "runtime/native/rules.hpp"
+
+namespace rdquant::runtime::native {
+namespace {
+
+using core::Shape;
+using kernels::ConvPlan;
+using kernels::Index;
+using program::kNone;
+using program::Step;
+using program::ValueId;
+
+/// Planes of a volume [n][c][depth][area] as images in blocks [n·depth][⌈c/B⌉][area][B].
+struct Planes {
+  Index images, channels, depth, area;
+  int threads;
+
+  [[nodiscard]] Index blocks() const { return kernels::divide(channels, block_size()); }
+  [[nodiscard]] Index plane() const { return blocks() * area * block_size(); }
+  [[nodiscard]] Index floats() const { return images * depth * plane(); }
+
+  void to_blocks(const float* volume, float* planes) const {
+    visit([&](Index plain, Index blocked, Index lanes) {
+      if (lanes < block_size()) std::fill_n(planes + blocked, area * block_size(), 0.0F);
+      float_kernels().transpose(volume + plain, depth * area, planes + blocked, block_size(), lanes, area);
+    });
+  }
+  void to_plain(const float* planes, float* volume) const {
+    visit([&](Index plain, Index blocked, Index lanes) {
+      float_kernels().transpose(planes + blocked, block_size(), volume + plain, depth * area, area, lanes);
+    });
+  }
+
+ private:
+  /// Calls body(offset in the volume, offset in the planes, channels) for every block of every plane.
+  template <typename Body>
+  void visit(const Body& body) const {
+    const Index block = block_size(), count = blocks();
+    share(images * depth * count, 1, threads, [&](Index begin, Index end) {
+      for (Index item = begin; item < end; ++item) {
+        const Index first = item % count * block, z = item / count % depth, image = item / count / depth;
+        body(((image * channels + first) * depth + z) * area, item * area * block,
+             std::min(block, channels - first));
+      }
+    });
+  }
+};
+
+/// Weights [k][channels][depth][taps] as `depth` sets of filters.
+class VolumePacker final : public Packer {
+ public:
+  VolumePacker(ConvPlan plan, Index channels, Index depth, int threads)
+      : plan_(plan), channels_(channels), depth_(depth), threads_(threads) {}
+  void pack(const void* from, void* to) const override {
+    const auto* const w = static_cast<const float*>(from);
+    const Index taps = plan_.shape.kh * plan_.shape.kw, filters = plan_.shape.k * channels_;
+    std::vector<float> one(static_cast<std::size_t>(filters * taps));
+    for (Index z = 0; z < depth_; ++z) {
+      for (Index i = 0; i < filters; ++i)
+        std::copy_n(w + (i * depth_ + z) * taps, taps, one.data() + i * taps);
+      FilterPacker(float_kernels(), plan_, channels_, threads_)
+          .pack(one.data(), static_cast<float*>(to) + z * plan_.weights);
+    }
+  }
+
+ private:
+  ConvPlan plan_;
+  Index channels_, depth_;
+  int threads_;
+};
+
+/// Operands: x and y, plain; packed weights, planes of x and one of zeros, planes of y; then bias, slopes and
+/// residual where given.
+struct VolumeWork {
+  ConvPlan plan;
+  Planes from, to;
+  Index taps, stride, dilation, front;
+  kernels::Activation activation;
+  bool bias, slopes, residual, residual_last;
+  int threads;
+
+  void operator()(void* const* operand) const {
+    auto* const source = static_cast<float*>(operand[3]);
+    auto* const target = static_cast<float*>(operand[4]);
+    from.to_blocks(static_cast<const float*>(operand[0]), source);
+    std::fill_n(source + from.floats(), from.plane(), 0.0F);
+    void* const* next = operand + 5;
+    kernels::ConvArgs args;
+    args.weights = static_cast<const float*>(operand[2]);
+    if (bias) args.bias = static_cast<const float*>(*next++);
+    kernels::Activation last = residual ? kernels::Activation{} : activation;
+    if (slopes) last.slopes = static_cast<const float*>(*next++);
+    share(to.images * to.depth, 1, threads, [&](Index begin, Index end) {
+      for (Index item = begin; item < end; ++item)
+        convolve_plane(args, last, source, target + item * to.plane(), item / to.depth, item % to.depth);
+    });
+    auto* const y = static_cast<float*>(operand[1]);
+    to.to_plain(target, y);
+    if (residual) add_residual(static_cast<const float*>(*next), y);
+  }
+
+ private:
+  /// Plane `z` of the result of image `image`.
+  void convolve_plane(kernels::ConvArgs args, const kernels::Activation& last, const float* source,
+                      float* target, Index image, Index z) const {
+    const float* const weights = args.weights;
+    std::vector<Index> inside;
+    for (Index tap = 0; tap < taps; ++tap) {
+      const Index at = z * stride - front + tap * dilation;
+      if (at >= 0 && at < from.depth) inside.push_back(tap);
+    }
+    const bool outside = inside.empty();
+    if (outside) inside.push_back(0);
+    args.dst = target;
+    for (const Index tap : inside) {
+      const Index at = z * stride - front + tap * dilation;
+      args.src = source + (outside ? from.images * from.depth : image * from.depth + at) * from.plane();
+      args.weights = weights + tap * plan.weights;
+      if (tap != inside.front()) {
+        args.bias = nullptr;
+        args.residual = target;
+      }
+      if (tap == inside.back()) args.activation = last;
+      float_kernels().convolve(plan, args, 0, plan.items);
+    }
+  }
+
+  void add_residual(const float* r, float* y) const {
+    constexpr Index kPiece = 4096;
+    const Index n = to.images * to.channels * to.depth * to.area;
+    const auto add = [&](Index at, Index count) {
+      float_kernels().binary(kernels::Binary::add, y + at, 1, r + at, 1, y + at, 0, count);
+    };
+    share(kernels::divide(n, kPiece), 2, threads, [&](Index begin, Index end) {
+      for (Index at = begin * kPiece; at < std::min(n, end * kPiece); at += kPiece) {
+        const Index count = std::min(kPiece, n - at);
+        if (!residual_last) add(at, count);
+        float_kernels().unary(activation, y + at, y + at, 0, count);
+        if (residual_last) add(at, count);
+      }
+    });
+  }
+};
+
+/// One plane of the convolution.
+kernels::ConvShape plane_shape(const Shape& x, const Shape& w, const program::Convolution& op) {
+  const program::Window& window = op.window;
+  return {.n = 1,
+          .c = x[1],
+          .h = x[3],
+          .w = x[4],
+          .k = w[0],
+          .kh = w[3],
+          .kw = w[4],
+          .sh = window.strides[1],
+          .sw = window.strides[2],
+          .dh = window.dilations[1],
+          .dw = window.dilations[2],
+          .top = window.pads_begin[1],
+          .left = window.pads_begin[2],
+          .bottom = window.pads_end[1],
+          .right = window.pads_end[2],
+          .groups = op.groups};
+}
+
+}  // namespace
+
+bool build_volume_convolution(Builder& builder, const Step& step) {
+  const auto* op = std::get_if<program::Convolution>(&step.operation);
+  if (op == nullptr || builder.value(step.inputs[0]).shape.size() != 5 || !all_float(builder.program(), step))
+    return false;
+  const ConvolutionParts parts = take_apart(builder, step);
+  const Shape &x = builder.value(parts.x).shape, &w = builder.value(parts.w).shape,
+              &y = builder.value(parts.y).shape;
+  const auto activation = kernel_activation(op->activation);
+  const bool slopes = parts.slopes != kNone, residual = parts.residual != kNone;
+  if (!activation || (slopes && residual) || core::element_count(y) == 0) return false;
+  const bool depthwise = op->groups == x[1] && w[0] == x[1] && x[1] > 1;
+  const auto plan = plan_of(plane_shape(x, w, *op),
+                            depthwise ? kernels::ConvMethod::depthwise : kernels::ConvMethod::dense);
+  if (!plan) return false;
+  const int threads = builder.threads();
+  const Planes from{x[0], x[1], x[2], x[3] * x[4], threads}, to{y[0], y[1], y[2], y[3] * y[4], threads};
+  std::vector<Place> operands{builder.read(parts.x, Layout::plain),
+                              {},
+                              builder.packed(parts.w, bytes_of(w[2] * plan->weights),
+                                             std::make_shared<VolumePacker>(*plan, w[1], w[2], threads)),
+                              builder.scratch(bytes_of(from.floats() + from.plane())),
+                              builder.scratch(bytes_of(to.floats()))};
+  if (parts.bias != kNone) operands.push_back(pack_vector(builder, parts.bias, w[0]));
+  if (slopes) operands.push_back(pack_vector(builder, parts.slopes, w[0]));
+  if (residual) operands.push_back(builder.read(parts.residual, Layout::plain));
+  operands[1] = builder.write(parts.y, Layout::plain);
+  const std::size_t count = operands.size();
+  builder.emit(make_native("volume " + std::string(core::isa_name(float_kernels().isa)), count,
+                           VolumeWork{*plan, from, to, w[2], op->window.strides[0], op->window.dilations[0],
+                                      op->window.pads_begin[0], *activation, parts.bias != kNone, slopes,
+                                      residual, op->residual_last, threads}),
+               std::move(operands), Layout::plain);
+  return true;
+}
+
+}  // namespace rdquant::runtime::native

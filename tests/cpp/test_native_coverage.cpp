@@ -1,0 +1,252 @@
+// Everything that our own kernels cover, without oneDNN: compared with the definition, none of it left to it.
+#define DOCTEST_CONFIG_IMPLEMENT_WITH_MAIN
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <array>
+#include <cstdlib>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "net.hpp"
+
+using namespace rdquant;
+using core::Shape;
+using program::Activation;
+using program::Function;
+using program::kNone;
+using program::ValueId;
+using testing::check;
+using testing::native;
+using testing::Net;
+
+namespace {
+
+/// Sets a variable for a while.
+class Variable {
+ public:
+  Variable(const char* name, const char* value) : name_(name) {
+    if (const char* before = std::getenv(name)) before_ = before;
+    setenv(name, value, 1);
+  }
+  ~Variable() { before_ ? setenv(name_, before_->c_str(), 1) : unsetenv(name_); }
+  Variable(const Variable&) = delete;
+  Variable& operator=(const Variable&) = delete;
+
+ private:
+  const char* name_;
+  std::optional<std::string> before_;
+};
+
+/// Compares with the definition and wants every step on kernels of ours.
+void check_native(Net& net, std::vector<ValueId> outputs) {
+  const Variable off("RDQUANT_ONEDNN", "0");
+  check(net, std::move(outputs));
+  for (const auto& row : native()->prepare(net.program, {1, 0})->plan()) {
+    CAPTURE(row.operation);
+    CAPTURE(row.kernel);
+    CHECK(row.supplier == "native");
+  }
+}
+
+std::vector<std::int64_t> same(std::int64_t n, std::size_t axes) {
+  return std::vector<std::int64_t>(axes, n);
+}
+
+struct Case {
+  Shape x;
+  std::int64_t filters, size, stride = 1, dilation = 1, pad = 0, groups = 1;
+};
+
+Shape result_of(const Case& c) {
+  Shape y{c.x[0], c.filters};
+  for (std::size_t i = 2; i < c.x.size(); ++i)
+    y.push_back((c.x[i] + 2 * c.pad - c.dilation * (c.size - 1) - 1) / c.stride + 1);
+  return y;
+}
+
+program::Window window_of(const Case& c) {
+  const std::size_t axes = c.x.size() - 2;
+  return {same(c.size, axes), same(c.stride, axes), same(c.dilation, axes), same(c.pad, axes),
+          same(c.pad, axes)};
+}
+
+ValueId convolve(Net& net, ValueId x, const Case& c, Activation f = {}, ValueId residual = kNone,
+                 bool last = false, bool dynamic = false) {
+  Shape w{c.filters, c.x[1] / c.groups};
+  for (std::size_t i = 2; i < c.x.size(); ++i) w.push_back(c.size);
+  const ValueId filters = dynamic ? net.input(w) : net.constant(w, 0.2F);
+  const ValueId slopes = f.function == Function::prelu ? net.constant({c.filters}, 0.3F) : kNone;
+  return net.step(program::Convolution{window_of(c), c.groups, f, last},
+                  {x, filters, net.constant({c.filters}, 0.3F), residual, slopes}, result_of(c));
+}
+
+}  // namespace
+
+TEST_CASE("convolutions over one, two and three axes") {
+  const std::vector<Case> cases = {
+      {{2, 3, 40}, 20, 5, 2, 1, 2},           {{1, 32, 33}, 32, 3, 1, 4, 4},
+      {{1, 24, 17}, 24, 3, 1, 1, 1, 24},      {{2, 18, 30}, 12, 4, 3, 1, 1, 6},
+      {{1, 15, 9, 7}, 10, 3, 1, 1, 1, 5},     {{2, 12, 9, 11}, 36, 3, 2, 1, 1, 12},
+      {{1, 20, 8, 8}, 40, 5, 1, 1, 2, 20},    {{1, 35, 12, 12}, 19, 3, 2, 2, 2},
+      {{2, 3, 7, 9, 8}, 17, 3, 1, 1, 1},      {{1, 16, 6, 8, 10}, 32, 3, 2, 1, 1},
+      {{1, 20, 5, 6, 7}, 20, 3, 1, 1, 1, 20}, {{1, 8, 9, 6, 6}, 12, 2, 1, 3, 1, 4},
+      {{1, 4, 2, 3, 3}, 5, 3, 1, 1, 4}};
+  for (std::size_t i = 0; i < cases.size(); ++i) {
+    CAPTURE(i);
+    const Case& c = cases[i];
+    for (const Activation f :
+         {Activation{}, {Function::relu, 0, 0}, {Function::silu, 0, 0}, {Function::prelu, 0, 0}}) {
+      Net net(static_cast<unsigned>(i));
+      check_native(net, {convolve(net, net.input(c.x), c, f)});
+    }
+    for (const bool last : {false, true}) {
+      Net net(static_cast<unsigned>(i));
+      const ValueId x = net.input(c.x), r = net.input(result_of(c));
+      check_native(net, {convolve(net, x, c, {Function::sigmoid, 0, 0}, r, last)});
+    }
+    Net net(static_cast<unsigned>(i));
+    check_native(net, {convolve(net, net.input(c.x), c, {Function::relu, 0, 0}, kNone, false, true)});
+  }
+}
+
+TEST_CASE("transposed convolutions") {
+  struct Transposed {
+    Shape x;
+    std::int64_t filters, size, stride, dilation, pad, extra, groups;
+  };
+  const std::vector<Transposed> cases = {
+      {{2, 16, 6, 7}, 24, 2, 2, 1, 0, 0, 1},  {{1, 20, 5, 5}, 10, 3, 2, 1, 1, 1, 1},
+      {{1, 12, 5, 6}, 12, 4, 2, 1, 1, 0, 12}, {{1, 8, 7, 5}, 12, 5, 3, 1, 2, 2, 4},
+      {{1, 6, 6, 6}, 9, 3, 1, 2, 2, 0, 3},    {{1, 5, 4, 4}, 33, 4, 3, 2, 1, 0, 1},
+      {{2, 10, 9}, 14, 4, 2, 1, 1, 0, 2},     {{1, 16, 8, 8}, 16, 3, 2, 1, 0, 0, 1}};
+  for (std::size_t i = 0; i < cases.size(); ++i) {
+    CAPTURE(i);
+    const Transposed& c = cases[i];
+    const std::size_t axes = c.x.size() - 2;
+    for (const Activation f : {Activation{}, {Function::sigmoid, 0, 0}}) {
+      Net net(static_cast<unsigned>(i));
+      Shape y{c.x[0], c.filters}, w{c.x[1], c.filters / c.groups};
+      for (std::size_t a = 2; a < c.x.size(); ++a) {
+        y.push_back((c.x[a] - 1) * c.stride + c.dilation * (c.size - 1) + 1 - 2 * c.pad + c.extra);
+        w.push_back(c.size);
+      }
+      const program::Window window{same(c.size, axes), same(c.stride, axes), same(c.dilation, axes),
+                                   same(c.pad, axes), same(c.pad, axes)};
+      const ValueId x = net.input(c.x);
+      check_native(net, {net.step(program::TransposedConvolution{window, c.groups, f},
+                                  {x, net.constant(w, 0.2F), net.constant({c.filters}, 0.3F)}, y)});
+    }
+  }
+}
+
+TEST_CASE("products of matrices: batches, transposed operands, few rows, long sums, what follows") {
+  struct Product {
+    Shape a, b, y;
+    bool transpose_a = false, transpose_b = false;
+  };
+  const std::vector<Product> cases = {{{37, 70}, {70, 45}, {37, 45}},
+                                      {{1, 300}, {300, 130}, {1, 130}},
+                                      {{5, 64}, {10, 64}, {5, 10}, false, true},
+                                      {{70, 33}, {70, 21}, {33, 21}, true, false},
+                                      {{2, 3, 20, 40}, {2, 3, 40, 17}, {2, 3, 20, 17}},
+                                      {{2, 3, 20, 40}, {2, 3, 17, 40}, {2, 3, 20, 17}, false, true},
+                                      {{4, 50, 600}, {600, 64}, {4, 50, 64}},
+                                      {{6, 1, 24}, {24, 40}, {6, 1, 40}},
+                                      {{3, 1, 9, 8}, {5, 8, 7}, {3, 5, 9, 7}},
+                                      {{8, 1}, {1, 9}, {8, 9}},
+                                      {{200, 3}, {3, 1}, {200, 1}}};
+  for (std::size_t i = 0; i < cases.size(); ++i) {
+    CAPTURE(i);
+    const Product& p = cases[i];
+    for (const bool constant : {true, false}) {
+      Net net(static_cast<unsigned>(i));
+      const auto product = [&](Activation f, float alpha, ValueId c, ValueId r, bool last) {
+        const ValueId b = constant ? net.constant(p.b, 0.2F) : net.input(p.b);
+        return net.step(program::MatMul{p.transpose_a, p.transpose_b, alpha, 1, f, last},
+                        {net.input(p.a), b, c, r}, p.y);
+      };
+      const std::int64_t columns = p.y.back(), rows = p.y[p.y.size() - 2];
+      check_native(net, {product({}, 1, kNone, kNone, false),
+                         product({Function::relu, 0, 0}, 0.5F, net.constant({columns}), kNone, false),
+                         product({Function::gelu, 0, 0}, 1, net.constant({rows, 1}), net.input(p.y), false),
+                         product({Function::clip, -0.2F, 0.3F}, 1, net.constant({rows, columns}),
+                                 net.input(p.y), true)});
+    }
+  }
+}
+
+TEST_CASE("pooling with every padding, means of images") {
+  for (const std::int64_t channels : {16, 13}) {
+    Net net(3);
+    const ValueId x = net.convolve(net.input({2, 3, 11, 9}), channels, 3);
+    std::vector<ValueId> made;
+    for (const auto f : {program::PoolFunction::max, program::PoolFunction::average}) {
+      for (const bool counts : {false, true}) {
+        // the last windows reach past the padding that counts
+        const program::Pool pool{f, {{3, 2}, {2, 2}, {1, 1}, {1, 0}, {2, 1}}, counts, {1, 0}};
+        made.push_back(net.step(pool, {x}, {2, channels, 6, 5}));
+      }
+    }
+    const program::Pool whole{
+        program::PoolFunction::average, {{11, 9}, {1, 1}, {1, 1}, {0, 0}, {0, 0}}, false, {0, 0}};
+    made.push_back(net.step(whole, {x}, {2, channels, 1, 1}));
+    made.push_back(net.step(program::Reduce{program::ReduceFunction::mean, {2, 3}}, {x}, {2, channels}));
+    check_native(net, made);
+  }
+}
+
+TEST_CASE("softmax and normalization over any axis") {
+  for (const Shape& shape : {Shape{2, 19, 5, 7}, Shape{3, 33}, Shape{2, 4, 300}}) {
+    Net net(5);
+    const ValueId x = net.input(shape);
+    const auto axes = static_cast<std::int64_t>(shape.size());
+    std::vector<ValueId> made;
+    for (std::int64_t axis = 0; axis < axes; ++axis) {
+      for (const bool logarithm : {false, true})
+        made.push_back(net.step(program::Softmax{axis, logarithm}, {x}, shape));
+    }
+    const std::int64_t last = shape.back(), c = shape[1];
+    made.push_back(net.step(program::LayerNormalization{axes - 1, 1e-5F, false},
+                            {x, net.constant({last}), net.constant({last})}, shape));
+    made.push_back(net.step(program::LayerNormalization{1, 1e-5F, false}, {x}, shape));
+    for (const float beta : {0.75F, 0.5F, 1.0F, 0.6F})
+      made.push_back(net.step(program::LocalResponseNormalization{5, 0.3F, beta, 1.5F}, {x}, shape));
+    const ValueId variance = net.unary(net.constant({c}), {Function::exp, 0, 0});
+    made.push_back(net.step(program::BatchNormalization{1e-5F, {Function::sigmoid, 0, 0}},
+                            {x, net.constant({c}), net.constant({c}), net.constant({c}), variance}, shape));
+    check_native(net, made);
+  }
+}
+
+TEST_CASE("functions of one and two numbers on images in blocks, with broadcasting either way") {
+  using program::BinaryFunction;
+  const auto all = {Function::relu,  Function::sigmoid, Function::silu,       Function::tanh,
+                    Function::gelu,  Function::mish,    Function::exp,        Function::abs,
+                    Function::erf,   Function::neg,     Function::floor,      Function::ceil,
+                    Function::swish, Function::elu,     Function::hard_swish, Function::gelu_tanh};
+  for (const std::int64_t c : {16, 10, 1}) {
+    Net net(7);
+    const ValueId x = net.convolve(net.input({2, 3, 6, 5}), c, 3);
+    std::vector<ValueId> made;
+    for (const Function f : all) made.push_back(net.unary(x, {f, 0.7F, 0}));
+    const std::vector<Shape> others = {{1},          {c, 1, 1},    {1, 1, 6, 5}, {2, 1, 6, 1},
+                                       {2, c, 1, 1}, {1, c, 6, 1}, {2, c, 6, 5}, {5}};
+    for (const Shape& other : others) {
+      const ValueId v = net.input(other);
+      for (const auto f : {BinaryFunction::add, BinaryFunction::sub, BinaryFunction::mul, BinaryFunction::min,
+                           BinaryFunction::max, BinaryFunction::prelu}) {
+        made.push_back(net.step(program::Binary{f, {Function::sigmoid, 0, 0}}, {x, v}, net.shape(x)));
+        made.push_back(net.step(program::Binary{f, {}}, {v, x}, net.shape(x)));
+      }
+    }
+    // padding lanes stay zero: a convolution reads what was made
+    const ValueId one = net.step(program::Binary{BinaryFunction::add, {Function::exp, 0, 0}},
+                                 {x, net.constant({1})}, net.shape(x));
+    made.push_back(net.convolve(one, 17, 3));
+    made.push_back(net.step(program::Binary{BinaryFunction::mul, {}},
+                            {net.input({4, 1, 3}), net.input({5, 1})}, {4, 5, 3}));
+    check_native(net, made);
+  }
+}
