@@ -324,6 +324,17 @@ def test_plan_and_profile_tell_the_steps(session: rdquant.Session) -> None:
 
 
 @pytest.mark.parametrize("backend", ENGINE)
+@pytest.mark.parametrize("onednn", ["0", ""])
+def test_nan_in_is_nan_out(backend: str, onednn: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RDQUANT_ONEDNN", onednn)
+    x = images(2)
+    x[1, 0, 3, 3] = np.nan
+    (y,) = rdquant.Session(rdquant.load(models.cnn()), backend=backend).run({"x": x}).values()
+    assert np.isfinite(y[0]).all()
+    assert np.isnan(y[1]).all()
+
+
+@pytest.mark.parametrize("backend", ENGINE)
 def test_the_engine_counts_work(backend: str) -> None:
     session = rdquant.Session(rdquant.load(models.cnn()), backend=backend)
     for rows, times in ((session.plan(), 1), (session.profile({"x": images(3)}, runs=1), 3)):

@@ -4,12 +4,15 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <cstdlib>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "net.hpp"
+#include "rdquant/core/error.hpp"
 
 using namespace rdquant;
 using core::Shape;
@@ -248,5 +251,106 @@ TEST_CASE("functions of one and two numbers on images in blocks, with broadcasti
     made.push_back(net.step(program::Binary{BinaryFunction::mul, {}},
                             {net.input({4, 1, 3}), net.input({5, 1})}, {4, 5, 3}));
     check_native(net, made);
+  }
+}
+
+namespace {
+
+/// Runs the net on an input with one NaN: it must be NaN in the same places as by the definition, whoever
+/// supplies the kernels.
+void check_nan(Net& net, std::vector<ValueId> outputs) {
+  net.program.outputs = std::move(outputs);
+  std::vector<core::Tensor> inputs;
+  for (const ValueId id : net.program.inputs) inputs.push_back(net.noise(net.shape(id)));
+  const auto count = static_cast<std::size_t>(core::element_count(inputs[0].shape()));
+  static_cast<float*>(inputs[0].write().data)[count / 2] = std::nanf("");
+  const auto expected =
+      testing::run(*runtime::backend("reference").prepare(net.program, {1, 0}), net.program, inputs);
+  for (const char* const preference : {"auto", "native", "onednn"}) {
+    const Variable kernels("RDQUANT_KERNELS", preference);
+    CAPTURE(preference);
+    std::unique_ptr<runtime::Executable> ours;
+    try {
+      ours = native()->prepare(net.program, {2, 0});
+    } catch (const core::Unsupported&) {
+      continue;  // no oneDNN
+    }
+    const auto got = testing::run(*ours, net.program, inputs);
+    for (std::size_t i = 0; i < got.size(); ++i) {
+      CAPTURE(i);
+      CHECK(std::ranges::any_of(expected[i].numbers(), [](double v) { return std::isnan(v); }));
+      CHECK(testing::difference(expected[i], got[i]) <= testing::kBound);
+    }
+  }
+}
+
+}  // namespace
+
+TEST_CASE("NaN in the input is NaN in the output") {
+  const auto all = {Function::identity,  Function::relu,         Function::sigmoid,   Function::silu,
+                    Function::tanh,      Function::gelu,         Function::mish,      Function::clip,
+                    Function::elu,       Function::hard_sigmoid, Function::swish,     Function::hard_swish,
+                    Function::gelu_tanh, Function::exp,          Function::leaky_relu};
+  for (const Function f : all) {
+    CAPTURE(static_cast<int>(f));
+    const Activation activation{f, f == Function::clip ? -0.5F : 0.3F, 0.5F};
+    Net net(11);
+    const ValueId x = net.input({1, 20, 9, 8});
+    std::vector<ValueId> made{net.convolve(x, 24, 3, activation), net.convolve(x, 24, 1, activation),
+                              net.convolve(x, 20, 3, activation, kNone, false, 1, 20),
+                              net.convolve(x, 24, 3, activation, kNone, false, 2)};
+    if (f != Function::identity) made.push_back(net.unary(x, activation));
+    made.push_back(net.step(program::Binary{program::BinaryFunction::add, activation},
+                            {x, net.constant({20, 1, 1})}, net.shape(x)));
+    made.push_back(net.step(program::MatMul{false, false, 1, 1, activation, false},
+                            {x, net.constant({8, 17}), kNone, kNone}, {1, 20, 9, 17}));
+    check_nan(net, made);
+  }
+  Net net(12);
+  const ValueId x = net.input({2, 3, 12, 12});
+  const ValueId image = net.convolve(x, 16, 3);
+  std::vector<ValueId> made;
+  for (const auto f : {program::PoolFunction::max, program::PoolFunction::average})
+    made.push_back(net.pool(image, f, 3, 2));
+  made.push_back(net.pool(net.convolve(x, 16, 3, {Function::relu, 0, 0}), program::PoolFunction::max, 2, 2));
+  made.push_back(net.pool(image, program::PoolFunction::average, 12, 12));
+  for (const std::int64_t axis : {1, 3})
+    made.push_back(net.step(program::Softmax{axis, false}, {image}, net.shape(image)));
+  for (const auto f : {program::BinaryFunction::min, program::BinaryFunction::max}) {
+    made.push_back(net.step(program::Binary{f, {}}, {image, net.constant({1})}, net.shape(image)));
+    made.push_back(net.step(program::Binary{f, {}}, {net.constant({1}), image}, net.shape(image)));
+  }
+  check_nan(net, made);
+}
+
+TEST_CASE("NaN in an input that becomes 8-bit integers is refused") {
+  for (const bool dynamic : {false, true}) {
+    Net net(13);
+    const ValueId x = net.input({1, 3, 8, 8});
+    if (dynamic) {
+      net.program.steps.push_back({program::DynamicQuantize{}, {x}, {}, "quantize"});
+    } else {
+      net.program.steps.push_back({program::Quantize{}, {x, net.constant({1})}, {}, "quantize"});
+    }
+    std::vector<program::Value> outputs{{"q", core::DType::u8, {1, 3, 8, 8}, program::Role::activation, {}}};
+    if (dynamic) {
+      outputs.push_back({"scale", core::DType::f32, {}, program::Role::activation, {}});
+      outputs.push_back({"zero", core::DType::u8, {}, program::Role::activation, {}});
+    }
+    for (const program::Value& value : outputs) {
+      net.program.values.push_back(value);
+      net.program.steps.back().outputs.push_back(static_cast<ValueId>(net.program.values.size()) - 1);
+    }
+    net.program.outputs = net.program.steps.back().outputs;
+    auto input = net.noise({1, 3, 8, 8});
+    const runtime::Backend* const backends[] = {native(), &runtime::backend("reference")};
+    for (const runtime::Backend* backend : backends) {
+      const auto ours = backend->prepare(net.program, {2, 0});
+      CHECK_NOTHROW(testing::run(*ours, net.program, {input}));
+      auto spoiled = net.noise({1, 3, 8, 8});
+      static_cast<float*>(spoiled.write().data)[100] = std::nanf("");
+      CHECK_THROWS_WITH_AS(testing::run(*ours, net.program, {spoiled}), doctest::Contains("contains NaN"),
+                           core::InvalidArgument);
+    }
   }
 }

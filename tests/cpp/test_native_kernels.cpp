@@ -71,7 +71,8 @@ TEST_CASE("Winograd's kernels beside others, into slices, with weights that chan
     CHECK(difference(expected[0], run(*ours, net.program, inputs)[0]) <= kBound);
     if (!may_use_onednn(net.program)) continue;
     setenv("RDQUANT_KERNELS", "onednn", 1);
-    CHECK(count_kernels(*native()->prepare(net.program, {1, 0}), "winograd") == 0);
+    // those with activations that oneDNN has without making numbers of NaN go to it
+    CHECK(count_kernels(*native()->prepare(net.program, {1, 0}), "winograd") == 2);
     unsetenv("RDQUANT_KERNELS");
   }
 }
@@ -94,7 +95,7 @@ TEST_CASE("filters, biases and slopes may be given with the input") {
 TEST_CASE("the environment leaves oneDNN out or prefers one supplier; other values are refused") {
   Net net(23);
   const ValueId x = net.input({1, 64, 14, 14});
-  const ValueId strided = net.convolve(x, 64, 1, {Function::relu, 0, 0});
+  const ValueId strided = net.convolve(x, 64, 1);
   net.program.outputs = {net.unary(strided, {Function::tanh, 0, 0})};
   const auto count = [&](std::string_view supplier) {
     return std::ranges::count_if(native()->prepare(net.program, {1, 0})->plan(),

@@ -70,7 +70,8 @@ class Session:
     `plan` names the supplier. The environment variable RDQUANT_ONEDNN=0 leaves oneDNN out, RDQUANT_KERNELS
     (auto, native, onednn) prefers one of them; both are read when a plan is made.
 
-    Inputs and weights must be finite: oneDNN's activations make numbers of NaN.
+    On our engine NaN in an input is NaN in every output that depends on it; a model that turns its input into
+    8-bit integers refuses NaN with InvalidArgument.
 
     A plain file is read straight into the engine; `model` is then made when asked for, or when the engine has
     anything to complain of, so that the error is the one that `rdquant.load` gives.

@@ -1,6 +1,8 @@
 #include "runtime/reference/reference.hpp"
 
+#include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <cstring>
 #include <utility>
 
@@ -146,8 +148,26 @@ class ReferenceExecutable final : public Executable {
     return memory;
   }
 
+  /// Refuses NaN in an input of the model that becomes levels, which have none.
+  void check_input(const Step& step, const std::vector<void*>& memory) const {
+    if (!std::holds_alternative<program::Quantize>(step.operation) &&
+        !std::holds_alternative<program::DynamicQuantize>(step.operation)) {
+      return;
+    }
+    const auto id = static_cast<std::size_t>(step.inputs[0]);
+    const Value& value = program_.values[id];
+    if (value.role != Role::input || value.dtype != core::DType::f32) return;
+    const auto* const x = static_cast<const float*>(memory[id]);
+    const auto count = static_cast<std::size_t>(core::element_count(value.shape));
+    if (std::none_of(x, x + count, [](float v) { return std::isnan(v); })) return;
+    throw core::InvalidArgument("input '" + value.name +
+                                "' contains NaN, which the 8-bit integers that the model makes of it cannot "
+                                "represent");
+  }
+
   void execute(const Step& step, const std::vector<void*>& memory) const {
     if (aliased(step)) return;
+    check_input(step, memory);
     std::vector<core::TensorView> in;
     std::vector<core::MutableTensorView> out;
     for (const ValueId id : step.inputs) {

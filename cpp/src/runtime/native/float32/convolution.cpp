@@ -102,8 +102,6 @@ Index floats(const Builder& builder, ValueId id, Layout layout) {
   return elements_in(shape, layout) / std::max<Index>(1, shape[0]);
 }
 
-constexpr Index kLine = 64 / sizeof(float);  ///< floats of a cache line: no two threads write to one
-
 /// True where our kernels can read the operands and have the activation.
 bool takes(const Builder& builder, const ConvolutionParts& parts) {
   const core::Shape& y = builder.value(parts.y).shape;

@@ -7,6 +7,9 @@
 
 namespace rdquant::runtime::native {
 
+inline constexpr kernels::Index kLine =
+    64 / sizeof(float);  ///< floats of a cache line, to which one thread writes
+
 /// A convolution as Step says it, taken apart.
 struct ConvolutionParts {
   const program::Convolution& convolution;

@@ -22,8 +22,6 @@ using program::Role;
 using program::Step;
 using program::ValueId;
 
-constexpr Index kLine = 64 / sizeof(float);  ///< floats of a cache line: no two threads write to one
-
 /// Elements between neighbours along each of the last `axes` axes; 0 where the array is broadcast.
 std::vector<Index> broadcast_strides(const Shape& shape, std::size_t axes) {
   std::vector<Index> strides(axes, 0);

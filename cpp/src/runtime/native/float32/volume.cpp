@@ -135,14 +135,14 @@ struct VolumeWork {
   }
 
   void add_residual(const float* r, float* y) const {
-    constexpr Index kPiece = 4096;
+    constexpr Index kAddedFloats = 4096;
     const Index n = to.images * to.channels * to.depth * to.area;
     const auto add = [&](Index at, Index count) {
       float_kernels().binary(kernels::Binary::add, y + at, 1, r + at, 1, y + at, 0, count);
     };
-    share(kernels::divide(n, kPiece), 2, threads, [&](Index begin, Index end) {
-      for (Index at = begin * kPiece; at < std::min(n, end * kPiece); at += kPiece) {
-        const Index count = std::min(kPiece, n - at);
+    share(kernels::divide(n, kAddedFloats), 2, threads, [&](Index begin, Index end) {
+      for (Index at = begin * kAddedFloats; at < std::min(n, end * kAddedFloats); at += kAddedFloats) {
+        const Index count = std::min(kAddedFloats, n - at);
         if (!residual_last) add(at, count);
         float_kernels().unary(activation, y + at, y + at, 0, count);
         if (residual_last) add(at, count);

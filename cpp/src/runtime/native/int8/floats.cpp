@@ -1,10 +1,14 @@
 // Levels of 8 bits from numbers and back.
 #include <algorithm>
+#include <atomic>
 #include <optional>
 #include <string>
 #include <utility>
 
+#include "rdquant/core/error.hpp"
 #include "rdquant/program/evaluate.hpp"
+#include "runtime/kernels/float32/check/check.hpp"
+#include "runtime/native/float32/convolution.hpp"
 #include "runtime/native/int8/int8.hpp"
 #include "runtime/native/loops.hpp"
 
@@ -54,6 +58,35 @@ void emit_pair(Builder& builder, const Pair& pair, const std::string& name, Layo
 
 constexpr Index kPixels = 64;  // of an item of the kernels below
 
+/// Refuses NaN in an input of the model that becomes levels, which have none.
+class NanCheck {
+ public:
+  NanCheck(const Builder& builder, ValueId id, Layout layout)
+      : threads_(builder.threads()), count_(elements_in(builder.value(id).shape, layout)) {
+    if (builder.value(id).role == program::Role::input) name_ = builder.value(id).name;
+  }
+  void operator()(const float* x) const {
+    if (!name_) return;
+    constexpr Index kPiece = 16384;
+    std::atomic<bool> found{false};
+    share(kernels::divide(count_, kPiece), 1, threads_, [&](Index begin, Index end) {
+      const auto& tests = kernels::check(float_kernels().isa);
+      if (tests.has_nan(x, begin * kPiece, std::min(count_, end * kPiece))) found = true;
+    });
+    if (found) {
+      throw core::InvalidArgument(
+          "input '" + *name_ +
+          "' contains NaN, which the 8-bit integers that the model makes of it cannot "
+          "represent");
+    }
+  }
+
+ private:
+  int threads_;
+  Index count_;
+  std::optional<std::string> name_;
+};
+
 }  // namespace
 
 bool build_quantize(Builder& builder, const Step& step) {
@@ -65,7 +98,9 @@ bool build_quantize(Builder& builder, const Step& step) {
   if (builder.layout(pair->to) != Layout::channels_last) {
     const Index count = core::element_count(pair->levels.shape);
     emit_pair(builder, *pair, "quantize ", Layout::plain, Layout::plain,
-              [&kernels = int8_kernels(), grid, low, high, count, threads](void* const* operand) {
+              [&kernels = int8_kernels(), grid, low, high, count, threads,
+               check = NanCheck(builder, pair->from, Layout::plain)](void* const* operand) {
+                check(static_cast<const float*>(operand[0]));
                 share(count, kGrain, threads, [&](Index begin, Index end) {
                   kernels.quantize(static_cast<const float*>(operand[0]),
                                    static_cast<std::uint8_t*>(operand[2]), grid.scale(operand[1]),
@@ -81,7 +116,9 @@ bool build_quantize(Builder& builder, const Step& step) {
   const auto image =
       static_cast<Index>(bytes_in(builder.value(pair->from), from) / sizeof(float)) / int8_layout.images;
   emit_pair(builder, *pair, "quantize ", from, Layout::channels_last,
-            [kernel, grid, low, high, int8_layout, image, threads](void* const* operand) {
+            [kernel, grid, low, high, int8_layout, image, threads,
+             check = NanCheck(builder, pair->from, from)](void* const* operand) {
+              check(static_cast<const float*>(operand[0]));
               share(int8_layout.images * kernels::divide(int8_layout.area, kPixels), 1, threads,
                     [&](Index begin, Index end) {
                       kernel(static_cast<const float*>(operand[0]), image,
@@ -105,9 +142,11 @@ struct DynamicWork {
   Index group;         ///< channels
   std::size_t known;   ///< parts in which the min_max are there; 0: they are not
   int threads;
+  NanCheck check;
 
   void operator()(void* const* operand) const {
     const auto* x = static_cast<const float*>(operand[0]);
+    check(x);
     if (known == 0) find_range(x, static_cast<float*>(operand[4]));
     const auto [low, high] = range_of({operand + 4, std::max<std::size_t>(known, 1)}, threads);
     const program::DynamicGrid grid = program::dynamic_grid(low, high);
@@ -189,7 +228,8 @@ bool build_dynamic_quantize(Builder& builder, const Step& step) {
   const std::size_t all = operands.size();
   builder.emit(make_native(name + int8_kernels().name, all,
                            DynamicWork{int8_kernels(), from, to, int8_layout, count / int8_layout.images,
-                                       count, group_of(builder, int8_layout), known.size(), threads}),
+                                       count, group_of(builder, int8_layout), known.size(), threads,
+                                       NanCheck(builder, x, from)}),
                std::move(operands), to);
   return true;
 }

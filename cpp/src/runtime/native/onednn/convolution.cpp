@@ -8,7 +8,6 @@
 
 #include "runtime/native/onednn/memory.hpp"
 #include "runtime/native/onednn/rules.hpp"
-#include "runtime/native/rules.hpp"
 
 namespace rdquant::runtime::native::onednn {
 namespace {
@@ -137,8 +136,7 @@ bool build_convolution(Builder& builder, const Step& step) {
   if (builder.value(parts.w).role != program::Role::constant) return false;
   const std::optional<Candidate> chosen = choose(builder, parts);
   if (!chosen) return false;
-  const bool slow = rank_of(chosen->desc.impl_info_str()) > 0;  // plain loops, or one image row at a time
-  if (slow && native::build_convolution(builder, step)) return true;
+  if (rank_of(chosen->desc.impl_info_str()) > 0) return false;  // plain loops, or one image row at a time
   const auto& desc = chosen->desc;
   dnnl::post_ops chain;
   std::array<int, 2> where{};

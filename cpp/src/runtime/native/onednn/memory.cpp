@@ -167,35 +167,20 @@ bool append_activation(dnnl::post_ops& chain, const program::Activation& activat
   switch (activation.function) {
     case Function::identity:
       return true;
-    case Function::relu:
-      return append(algorithm::eltwise_relu);
-    case Function::clip:
-      // ONNX takes the upper limit where the two are crossed, oneDNN refuses them
-      return append(algorithm::eltwise_clip, std::min(activation.a, activation.b), activation.b);
     case Function::leaky_relu:
       return append(algorithm::eltwise_relu, activation.a);
-    case Function::sigmoid:
-      return append(algorithm::eltwise_logistic);
     case Function::silu:
       return append(algorithm::eltwise_swish, 1);
     case Function::swish:
       return append(algorithm::eltwise_swish, activation.a);
-    case Function::hard_sigmoid:
-      return append(algorithm::eltwise_hardsigmoid, activation.a, activation.b);
     case Function::hard_swish:
       return append(algorithm::eltwise_hardswish, 1.0F / 6, 0.5F);
-    case Function::tanh:
-      return append(algorithm::eltwise_tanh);
-    case Function::elu:
-      return append(algorithm::eltwise_elu, activation.a);
     case Function::gelu:
       return append(algorithm::eltwise_gelu_erf);
     case Function::gelu_tanh:
       return append(algorithm::eltwise_gelu_tanh);
     case Function::mish:
       return append(algorithm::eltwise_mish);
-    case Function::exp:
-      return append(algorithm::eltwise_exp);
     case Function::abs:
       return append(algorithm::eltwise_abs);
     case Function::sqrt:

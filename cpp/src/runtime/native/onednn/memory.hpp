@@ -60,7 +60,8 @@ auto try_make(Make make) -> std::optional<decltype(make())> {
   }
 }
 
-/// Appends `activation` to a chain of post-operations; false where oneDNN has no such function.
+/// Appends `activation` to a chain of post-operations; false where oneDNN has no such function, or one that
+/// makes a number of NaN.
 bool append_activation(dnnl::post_ops& chain, const program::Activation& activation);
 
 }  // namespace rdquant::runtime::native::onednn
