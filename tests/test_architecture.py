@@ -36,6 +36,7 @@ CPP_PARTS = {
     "graph": "core",
     "program": "core graph",
     "runtime": "core simd graph program",
+    "model": "core codec graph program runtime",
     "train": "core simd",
     "calibrate": "core linalg codec",
 }
@@ -66,6 +67,8 @@ PYTHON_PARTS = {
     "cli": "errors _arrays _files machine stats quant entropy codec graph runtime data metrics ptq compression report "
     "profile sweep train demo",
 }
+# Submodules of _core without a Python part of their name → the part that they belong to.
+CORE_HOMES = {"model": "graph"}
 # A module that is run belongs to a part without being in its package.
 PRIVATE = {"__main__": "cli"}
 ISA_SUFFIXES = ("_avx2", "_avx512", "_avx512vpopcntdq", "_avx512vnni", "_avx512vbmi")
@@ -244,7 +247,9 @@ def wrong_import(part: str, target: str, modules: set[str]) -> bool:
     first, _, rest = target.partition(".")
     if first == "_core":
         submodule = rest.split(".")[0]
-        return submodule not in allowed and not (part == "machine" and not submodule)
+        return CORE_HOMES.get(submodule, submodule) not in allowed and not (
+            part == "machine" and not submodule
+        )
     # Else a name that the package itself defines, as __version__.
     return first in modules and PRIVATE.get(first, first) not in allowed
 

@@ -14,8 +14,10 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
 import models
+from rdquant._core.graph import BIG_TENSOR, Source
 from rdquant.errors import CorruptFile, InvalidArgument, RdquantError, Unsupported
-from rdquant.graph import load, wire
+from rdquant.graph import load
+from rdquant.graph.writer import _length_field
 
 
 def _edited(
@@ -202,11 +204,11 @@ def test_one_byte_short(tmp_path: Path, cnn_bytes: bytes) -> None:
 
 
 def test_nested_beyond_the_limit() -> None:
-    body = bytes(wire.STRIP_BYTES)
+    body = bytes(BIG_TENSOR)
     for _ in range(70):  # attribute → graph → node → attribute …
         for number in (6, 5, 1):
-            body = wire.length_field(number, len(body)) + body
-    data = wire.length_field(7, len(body)) + body
+            body = _length_field(number, len(body)) + body
+    data = _length_field(7, len(body)) + body
     with pytest.raises(CorruptFile, match="nested deeper"):
         load(data)
 
@@ -324,7 +326,7 @@ def test_mutated_files_give_our_errors_only(data: st.DataObject) -> None:
 
 def test_every_flip_in_the_structure_gives_our_errors_only() -> None:
     # The bytes outside the weights are where a flip changes lengths, types and names.
-    sample = wire.strip(_source(SAMPLES[1]))
+    sample = Source.of(SAMPLES[1], "sample").skeleton()
     random = np.random.default_rng(0)
     for at in range(len(sample)):
         mutant = bytearray(sample)
@@ -336,12 +338,6 @@ def test_every_flip_in_the_structure_gives_our_errors_only() -> None:
 def test_every_truncation_is_refused(cut: int) -> None:
     with pytest.raises(RdquantError):
         load(SAMPLES[0][: len(SAMPLES[0]) * cut // 1000])
-
-
-def _source(data: bytes) -> wire.Source:
-    from rdquant.graph.sources import BytesSource
-
-    return BytesSource(data, "sample")
 
 
 def test_a_weight_whose_shape_contradicts_its_input_is_named() -> None:

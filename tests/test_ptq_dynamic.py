@@ -20,7 +20,7 @@ from classifier import classifier
 from networks import Net
 from rdquant import InvalidArgument, quantize_dynamic
 from rdquant.cli import app
-from rdquant.graph import read_quickly
+from rdquant.graph import open_for_engine
 from rdquant.runtime.engine import engine_backends
 from test_ptq import wrecked
 
@@ -99,7 +99,7 @@ def test_the_file_is_the_model(tmp_path: Path) -> None:
     quantized = quantize_dynamic(network())
     quantized.save(tmp_path / "m.onnx")
     assert (tmp_path / "m.onnx").stat().st_size < 60_000
-    assert read_quickly(tmp_path / "m.onnx") is not None
+    assert open_for_engine(tmp_path / "m.onnx") is not None
     again = rdq.Session(tmp_path / "m.onnx", backend="reference").run({"x": IMAGES})
     np.testing.assert_array_equal(
         first(again), first(rdq.Session(quantized, backend="reference").run({"x": IMAGES}))

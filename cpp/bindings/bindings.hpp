@@ -11,6 +11,7 @@ void bind_quant(pybind11::module_ m);
 void bind_entropy(pybind11::module_ m);
 void bind_codec(pybind11::module_ m);
 void bind_graph(pybind11::module_ m);
+void bind_model(pybind11::module_ m);
 void bind_program(pybind11::module_ m);
 void bind_runtime(pybind11::module_ m);
 void bind_rdo(pybind11::module_& m);

@@ -139,9 +139,8 @@ class Tensors {
     for (const Entry& e : entries_) {
       const std::uint64_t size = e.tensor.coding == codec::Coding::raw ? e.bytes.size() : 8 * e.tensor.size;
       if (size > limit - needed) {
-        throw core::Unsupported("tensor '" + e.section->name + "': with " + std::to_string(size) +
-                                " bytes when decoded, more than memory_limit allows, " +
-                                std::to_string(limit));
+        throw core::Unsupported("tensor '" + e.section->name + "': with it " + std::to_string(needed + size) +
+                                " bytes when decoded, memory_limit allows " + std::to_string(limit));
       }
       needed += size;
     }

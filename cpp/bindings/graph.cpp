@@ -5,7 +5,10 @@
 #include <optional>
 #include <utility>
 
+#include "arrays.hpp"
 #include "bindings.hpp"
+#include "rdquant/core/error.hpp"
+#include "rdquant/graph/onnx.hpp"
 #include "tensors.hpp"
 
 namespace py = pybind11;
@@ -36,12 +39,83 @@ void add_node(graph::Graph& graph, std::string op, std::string domain, std::stri
   graph.nodes.push_back(std::move(node));
 }
 
+/// The bytes `offset`..`offset + count`. @throws CorruptFile  the source ends before
+Bytes part(const graph::Source& source, std::uint64_t offset, std::uint64_t count) {
+  const std::size_t size = source.bytes().size();
+  if (offset > size || count > size - offset) {
+    throw core::CorruptFile(source.name() + ": bytes " + std::to_string(offset) + ".." +
+                            std::to_string(offset + count) + " requested, the file ends before");
+  }
+  return source.bytes().subspan(static_cast<std::size_t>(offset), static_cast<std::size_t>(count));
+}
+
+/// A Source of Python's bytes, which it keeps alive.
+graph::Source source_of(const py::bytes& data, std::string name) {
+  const std::string_view text = data;
+  return graph::Source::of({reinterpret_cast<const std::uint8_t*>(text.data()), text.size()}, keep(data),
+                           std::move(name));
+}
+
+void bind_source(py::module_& m) {
+  py::class_<graph::Source>(m, "Source", "The bytes of a model: a file, mapped into memory, or bytes.")
+      .def_static("open", &graph::Source::open, py::arg("path"), py::arg("what"),
+                  "The file at `path` (bytes), which messages call `what`. Raises InvalidArgument.")
+      .def_static("of", &source_of, py::arg("data"), py::arg("name"))
+      .def_property_readonly("name", [](const graph::Source& s) { return s.name(); })
+      .def_property_readonly("size", [](const graph::Source& s) { return s.bytes().size(); })
+      .def(
+          "read",
+          [](const graph::Source& source, std::uint64_t offset, std::uint64_t count) {
+            return to_bytes(part(source, offset, count));
+          },
+          py::arg("offset"), py::arg("count"))
+      .def(
+          "array",
+          [](const graph::Source& source, std::uint64_t offset, std::uint64_t count) {
+            const Bytes bytes = part(source, offset, count);
+            std::shared_ptr<void> copy;
+            {
+              const py::gil_scoped_release unlocked;
+              copy = graph::aligned_copy(bytes);
+            }
+            const core::Shape shape = {static_cast<std::int64_t>(count)};
+            return array_of(core::Tensor(core::DType::u8, shape, std::move(copy)));
+          },
+          py::arg("offset"), py::arg("count"), "A copy of these bytes, aligned to 64.")
+      .def(
+          "skeleton",
+          [](const graph::Source& source) {
+            std::vector<std::uint8_t> bytes;
+            {
+              const py::gil_scoped_release unlocked;
+              bytes = graph::skeleton(source);
+            }
+            return to_bytes(bytes);
+          },
+          "The serialised model without the bytes of its big tensors, which become external data in `SELF`.");
+  m.attr("SELF") = std::string(graph::kSelf);
+  m.attr("BIG_TENSOR") = graph::kBigTensor;
+  m.def(
+      "signatures",
+      [] {
+        py::list out;
+        for (const graph::Signature& s : graph::signatures()) {
+          out.append(py::make_tuple(s.op, s.first, s.last, s.fewest_inputs, s.most_inputs, s.most_outputs,
+                                    s.attributes));
+        }
+        return out;
+      },
+      "Operators that the reader knows: name, first and last opset, fewest and most inputs, most outputs, "
+      "attributes (\"!\": required).");
+}
+
 using Sizes = std::vector<std::optional<std::int64_t>>;
 
 }  // namespace
 
 void bind_graph(py::module_ m) {
-  m.doc() = "Models for the engine, built node by node from ONNX.";
+  m.doc() = "Models for the engine, built node by node from ONNX, and the bytes that they come from.";
+  bind_source(m);
   py::class_<graph::Graph>(m, "Graph", "Nodes, attributes and tensors; arrays are viewed, not copied.")
       .def(py::init([](std::string name, int opset) {
              graph::Graph graph;
@@ -50,6 +124,7 @@ void bind_graph(py::module_ m) {
              return graph;
            }),
            py::arg("name"), py::arg("opset"))
+      .def_readwrite("name", &graph::Graph::name)
       .def(
           "add_node", &add_node, py::arg("op"), py::arg("domain"), py::arg("name"), py::arg("inputs"),
           py::arg("outputs"), py::arg("attributes"),

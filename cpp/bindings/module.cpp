@@ -13,6 +13,7 @@ PYBIND11_MODULE(_core, m) {
   rdquant::bindings::bind_codec(codec);
   rdquant::bindings::bind_coding(codec);
   rdquant::bindings::bind_graph(m.def_submodule("graph"));
+  rdquant::bindings::bind_model(m.def_submodule("model"));
   rdquant::bindings::bind_program(m.def_submodule("program"));
   rdquant::bindings::bind_runtime(m.def_submodule("runtime"));
   rdquant::bindings::bind_train(m.def_submodule("train"));

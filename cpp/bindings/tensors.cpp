@@ -11,7 +11,10 @@ namespace py = pybind11;
 namespace rdquant::bindings {
 namespace {
 
-/// Owns a reference to a Python object from places that may not hold the GIL.
+bool is_dense(const py::array& array) { return (array.flags() & py::array::c_style) != 0; }
+
+}  // namespace
+
 std::shared_ptr<const void> keep(const py::object& object) {
   return {static_cast<const void*>(object.inc_ref().ptr()), [](const void* p) {
             if (Py_IsInitialized() == 0) return;  // the interpreter has taken its objects with it
@@ -19,10 +22,6 @@ std::shared_ptr<const void> keep(const py::object& object) {
             Py_DECREF(static_cast<PyObject*>(const_cast<void*>(p)));
           }};
 }
-
-bool is_dense(const py::array& array) { return (array.flags() & py::array::c_style) != 0; }
-
-}  // namespace
 
 core::DType dtype_of(const py::dtype& dtype) {
   const std::string name = py::str(dtype.attr("name"));

@@ -2,10 +2,15 @@
 
 #include <pybind11/numpy.h>
 
+#include <memory>
+
 #include "rdquant/core/tensor.hpp"
 
 /// NumPy arrays as tensors and back, without copies.
 namespace rdquant::bindings {
+
+/// Owns a reference to a Python object from places that may not hold the GIL.
+[[nodiscard]] std::shared_ptr<const void> keep(const pybind11::object& object);
 
 /// The element type of a dtype. @throws Unsupported
 [[nodiscard]] core::DType dtype_of(const pybind11::dtype& dtype);

@@ -2,6 +2,7 @@ from . import calibrate as calibrate
 from . import codec as codec
 from . import entropy as entropy
 from . import graph as graph
+from . import model as model
 from . import program as program
 from . import quant as quant
 from . import runtime as runtime

@@ -1,9 +1,29 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
+BIG_TENSOR: int
+SELF: str
+
+class Source:
+    @staticmethod
+    def open(path: bytes, what: str) -> Source: ...
+    @staticmethod
+    def of(data: bytes, name: str) -> Source: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def size(self) -> int: ...
+    def read(self, offset: int, count: int) -> bytes: ...
+    def array(self, offset: int, count: int) -> NDArray[np.uint8]: ...
+    def skeleton(self) -> bytes: ...
+
+def signatures() -> list[tuple[str, int, int, int, int, int, str]]: ...
+
 class Graph:
+    name: str
     def __init__(self, name: str, opset: int) -> None: ...
     def add_node(
         self,

@@ -11,35 +11,35 @@ from typing import TYPE_CHECKING, Any
 from .ports import TensorInfo, suggestion
 
 if TYPE_CHECKING:
+    from .engine_model import EngineModel, open_for_engine
     from .loader import AnyModel, load, read_structure
     from .model import Model
     from .native import build_graph, native_graph
-    from .quick import QuickModel, read_quickly
     from .tensors import Parameter
 
 __all__ = [
     "AnyModel",
+    "EngineModel",
     "Model",
     "Parameter",
-    "QuickModel",
     "TensorInfo",
     "build_graph",
     "load",
     "native_graph",
-    "read_quickly",
+    "open_for_engine",
     "read_structure",
     "suggestion",
 ]
 
 _HOMES = {
     "AnyModel": "loader",
+    "EngineModel": "engine_model",
     "Model": "model",
     "Parameter": "tensors",
-    "QuickModel": "quick",
     "build_graph": "native",
     "load": "loader",
     "native_graph": "native",
-    "read_quickly": "quick",
+    "open_for_engine": "engine_model",
     "read_structure": "loader",
 }
 

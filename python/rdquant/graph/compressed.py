@@ -16,11 +16,14 @@ from ..codec.sections import Tensor, decode_all
 from ..errors import CorruptFile
 from .checks import check_model, check_text
 from .model import Model, Origin
+from .ports import ELEMENT_TYPES
 from .qdq import fits_levels, keep_levels
 from .tensors import Stored, parameters_of
 from .writer import referring
 
 __all__ = ["build", "rebuild"]
+
+_ELEMENT_TYPES = {name: number for number, name in ELEMENT_TYPES.items()}
 
 
 def build(file: CompressedFile, name: str, threads: int, memory_limit: int, levels: bool = False) -> Model:
@@ -39,13 +42,18 @@ def build(file: CompressedFile, name: str, threads: int, memory_limit: int, leve
         raise CorruptFile(f"{file.name}: section table, offset 0: there is no graph")
     skeleton = _parsed(graph, file.name)
     tensors = _decode(coded, threads, memory_limit, skeleton if levels else None)
-    return _assembled(skeleton, tensors, file, str(file.facts().get("name", name)))
+    return _assembled(skeleton, tensors, file.name, file.size, str(file.facts().get("name", name)))
 
 
-def rebuild(file: CompressedFile, name: str, graph: bytes, values: Mapping[str, NDArray[Any]]) -> Model:
-    """The model of a file of which the graph and the tensors' values have been read; the model shares them."""
-    tensors = {t.name: _stored(t, values[t.name]) for t in file.open_tensors()}
-    return _assembled(_parsed(graph, file.name), tensors, file, name)
+def rebuild(graph: bytes, values: Mapping[str, NDArray[Any]], source: str, size: int, name: str) -> Model:
+    """The model of the file `source` of `size` bytes of which the graph and the tensors' values, in the file's order,
+    have been read; it shares them.
+    """
+    tensors = {
+        key: Stored(_ELEMENT_TYPES[v.dtype.name], v.shape, v.reshape(-1).view(np.uint8))
+        for key, v in values.items()
+    }
+    return _assembled(_parsed(graph, source), tensors, source, size, name)
 
 
 def _parsed(graph: bytes, name: str) -> onnx.ModelProto:
@@ -59,13 +67,13 @@ def _parsed(graph: bytes, name: str) -> onnx.ModelProto:
 
 
 def _assembled(
-    skeleton: onnx.ModelProto, tensors: dict[str, Stored], file: CompressedFile, name: str
+    skeleton: onnx.ModelProto, tensors: dict[str, Stored], source: str, size: int, name: str
 ) -> Model:
     complete = referring(skeleton, tensors, "weights")
-    check_model(complete, file.name)
+    check_model(complete, source)
     opset = next((o.version for o in skeleton.opset_import if o.domain in ("", "ai.onnx")), None)
-    origin = Origin(file.name, name, file.size, opset, len(skeleton.graph.node))
-    return Model(skeleton, tensors, parameters_of(complete, file.name), origin)
+    origin = Origin(source, name, size, opset, len(skeleton.graph.node))
+    return Model(skeleton, tensors, parameters_of(complete, source), origin)
 
 
 def _decode(

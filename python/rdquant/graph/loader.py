@@ -9,14 +9,14 @@ from typing import TypeAlias
 import onnx
 import onnx.inliner
 
+from .._core.graph import Source
+from ..codec.container import MAGIC
 from ..errors import CorruptFile, InvalidArgument, described, path_of
 from .checks import check_model, check_text, sort_nodes
-from .files import KeptSource, open_file
 from .model import Model, Origin
-from .quick import COMPRESSED
-from .sources import BytesSource, External, ProtoSource
+from .sources import AnySource, External, KeptSource, ProtoSource, opened
 from .surgery import operate
-from .tensors import AnySource, lift_constants, take_out
+from .tensors import lift_constants, take_out
 
 __all__ = ["AnyModel", "load", "load_kept", "read_structure"]
 
@@ -55,19 +55,18 @@ def load(model: AnyModel) -> Model:
     if isinstance(model, onnx.ModelProto):
         return _build(ProtoSource(model, "<ModelProto>"), External(None, "<ModelProto>"), model.graph.name)
     if isinstance(model, (bytes, bytearray, memoryview)):
-        if bytes(model[:8]) == COMPRESSED:
+        if bytes(model[:8]) == MAGIC:
             return _decompress(bytes(model), "")
-        return _build(BytesSource(bytes(model), "<bytes>"), External(None, "<bytes>"), "")
+        return _build(Source.of(bytes(model), "<bytes>"), External(None, "<bytes>"), "")
     if not isinstance(model, (str, os.PathLike)):
         raise InvalidArgument(
             f"model: expected a path, bytes, an onnx.ModelProto or a Model, got {described(model)}"
         )
     path = path_of("model", model)
-    with open_file(path, f"model file {str(path)!r}") as file:
-        file.name = str(path)
-        if file.size >= 8 and file.read(0, 8) == COMPRESSED:
-            return _decompress(path, path.stem)
-        return _build(file, External(path.parent, file.name), path.stem)
+    file = opened(path, f"model file {str(path)!r}")
+    if file.size >= len(MAGIC) and file.read(0, len(MAGIC)) == MAGIC:
+        return _decompress(path, path.stem)
+    return _build(file, External(path.parent, file.name), path.stem)
 
 
 def load_kept(source: KeptSource, name: str) -> Model:
@@ -86,8 +85,7 @@ def _decompress(source: Path | bytes, name: str) -> Model:
 
 def read_structure(path: str | os.PathLike[str]) -> onnx.ModelProto:
     """The graph in an ONNX file as it stands there, unchecked and without the data of big tensors."""
-    with open_file(Path(path), f"model file {str(path)!r}") as file:
-        return _parse(file)
+    return _parse(opened(path, f"model file {os.fspath(path)!r}"))
 
 
 def _build(source: AnySource, external: External, name: str) -> Model:

@@ -4,39 +4,55 @@ external data.
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
+from numpy.typing import NDArray
 
-from ..errors import CorruptFile, InvalidArgument
-from .files import Bytes, aligned, open_file
-from .wire import SELF, STRIP_BYTES, strip
+from .._core.graph import BIG_TENSOR, SELF, Source
+from ..errors import CorruptFile, InvalidArgument, MissingFile
 
-__all__ = ["BytesSource", "External", "ProtoSource", "byte_number", "refer"]
+__all__ = ["AnySource", "Bytes", "External", "KeptSource", "ProtoSource", "byte_number", "opened", "refer"]
+
+Bytes = NDArray[np.uint8]
 
 
-class BytesSource:
-    """A serialised model in memory."""
+def opened(path: str | os.PathLike[str], what: str) -> Source:
+    """The file at `path`; MissingFile where there is none, InvalidArgument unless it is a regular file that can be read."""
+    if not os.path.lexists(path):
+        raise MissingFile(f"{what}: no such file")
+    return Source.open(os.fsencode(path), what)
 
-    def __init__(self, data: bytes, name: str) -> None:
+
+class KeptSource:
+    """What was read of a file, in its place: its skeleton, and the big tensors that this refers to."""
+
+    def __init__(
+        self, name: str, size: int, skeleton: bytes, payloads: Iterable[tuple[int, NDArray[Any]]]
+    ) -> None:
         self.name = name
-        self.size = len(data)
-        self._data = memoryview(data)
+        self.size = size
+        self._skeleton = skeleton
+        self._arrays = {(at, a.nbytes): a.reshape(-1).view(np.uint8) for at, a in payloads}
 
     def read(self, offset: int, count: int) -> bytes:
-        """The `count` bytes at `offset`."""
-        return bytes(self._data[offset : offset + count])
+        """Bytes of the skeleton."""
+        return self._skeleton[offset : offset + count]
 
     def array(self, offset: int, count: int) -> Bytes:
-        """The bytes as an aligned array: a copy, since offsets in a protobuf have no alignment."""
-        out = aligned(count)
-        out[:] = np.frombuffer(self._data, np.uint8, count, offset)
-        return out
+        """The tensor that lay at `offset` of the file."""
+        found = self._arrays.get((offset, count))
+        if found is None:
+            raise CorruptFile(f"{self.name}: no tensor of {count} bytes lies at byte {offset}")
+        return found
 
     def skeleton(self) -> bytes:
         """The serialised model without its big tensors."""
-        return strip(self)
+        return self._skeleton
 
 
 class ProtoSource:
@@ -53,9 +69,7 @@ class ProtoSource:
         data = initializers[offset].raw_data if offset < len(initializers) else b""
         if len(data) != count:
             raise CorruptFile(f"{self.name}: initializer {offset} has {len(data)} bytes, {count} asked for")
-        out = aligned(count)
-        out[:] = np.frombuffer(data, np.uint8)
-        return out
+        return Source.of(data, self.name).array(0, count)
 
     def skeleton(self) -> bytes:
         """The serialised model without its big initializers; the caller's ModelProto stays as it is."""
@@ -69,7 +83,7 @@ class ProtoSource:
         light.graph.SetInParent()
         for i, tensor in enumerate(self._model.graph.initializer):
             length = len(tensor.raw_data) if tensor.HasField("raw_data") else 0
-            if length < STRIP_BYTES or tensor.data_location == onnx.TensorProto.EXTERNAL:
+            if length < BIG_TENSOR or tensor.data_location == onnx.TensorProto.EXTERNAL:
                 light.graph.initializer.add().CopyFrom(tensor)
                 continue
             refer(light.graph.initializer.add(), tensor, SELF, i, length)
@@ -112,17 +126,17 @@ class External:
         entries = {e.key: e.value for e in tensor.external_data}
         where = f"{self._name}: tensor {tensor.name!r}, external_data"
         path = self._inside(entries.get("location", ""), where)
-        with open_file(path, f"{where} file {str(path)!r}") as source:
-            offset = byte_number(entries.get("offset", "0"), f"{where} offset")
-            length = byte_number(entries.get("length", str(count)), f"{where} length")
-            if length != count:
-                raise CorruptFile(f"{where} length is {length} bytes, the tensor's shape needs {count}")
-            if offset + length > source.size:
-                raise CorruptFile(
-                    f"{where}: bytes {offset}..{offset + length} asked for, {path.name!r} has {source.size}"
-                )
-            self.bytes += length
-            return source.array(offset, length)
+        source = opened(path, f"{where} file {str(path)!r}")
+        offset = byte_number(entries.get("offset", "0"), f"{where} offset")
+        length = byte_number(entries.get("length", str(count)), f"{where} length")
+        if length != count:
+            raise CorruptFile(f"{where} length is {length} bytes, the tensor's shape needs {count}")
+        if offset + length > source.size:
+            raise CorruptFile(
+                f"{where}: bytes {offset}..{offset + length} requested, {path.name!r} has {source.size}"
+            )
+        self.bytes += length
+        return source.array(offset, length)
 
     def _inside(self, location: str, where: str) -> Path:
         if self._folder is None:
@@ -150,3 +164,6 @@ def byte_number(text: str, what: str) -> int:
     if not (text.isascii() and text.isdigit() and len(text) < 19):
         raise CorruptFile(f"{what} is {text!r}; a number of bytes is needed")
     return int(text)
+
+
+AnySource = Source | KeptSource | ProtoSource

@@ -10,9 +10,9 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
+from .._core.graph import BIG_TENSOR
 from .model import Model
 from .tensors import Stored
-from .wire import STRIP_BYTES
 
 __all__ = ["Rule", "Shape", "Tape", "attributes_of"]
 
@@ -66,7 +66,7 @@ class Tape:
     def constant(self, values: Any, dtype: type[np.generic] = np.float32) -> str:
         """A tensor of these values."""
         array = np.asarray(values, dtype, order="C")
-        if array.nbytes >= STRIP_BYTES:
+        if array.nbytes >= BIG_TENSOR:
             name = self._made["tensor", len(self._made)] = self._name()
             kind = helper.np_dtype_to_tensor_dtype(array.dtype)
             self._more[name] = Stored(kind, array.shape, array.reshape(-1).view(np.uint8))

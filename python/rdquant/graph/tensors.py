@@ -12,16 +12,13 @@ import onnx
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
+from .._core.graph import BIG_TENSOR, SELF
 from ..errors import CorruptFile, Unsupported
 from .checks import captures, describe, subgraphs
-from .files import FileSource, KeptSource
 from .roles import FLOATS, OTHER_FLOATS, forwards, role
-from .sources import BytesSource, External, ProtoSource, byte_number
-from .wire import SELF, STRIP_BYTES
+from .sources import AnySource, External, byte_number
 
 __all__ = ["Parameter", "Stored", "lift_constants", "parameters_of", "take_out"]
-
-AnySource = FileSource | KeptSource | BytesSource | ProtoSource
 
 
 @dataclass(frozen=True)
@@ -138,7 +135,7 @@ def take_out(
     taken: dict[str, Stored] = {}
     stay = []
     for tensor in graph.initializer:
-        big = _byte_count(tensor) >= STRIP_BYTES and tensor.data_type != onnx.TensorProto.STRING
+        big = _byte_count(tensor) >= BIG_TENSOR and tensor.data_type != onnx.TensorProto.STRING
         if tensor.name in learned or (big and tensor.data_location == onnx.TensorProto.EXTERNAL):
             taken[tensor.name] = Stored(
                 tensor.data_type, tuple(tensor.dims), _fetch(tensor, source, external)

@@ -17,14 +17,29 @@ import onnx
 from ..errors import InvalidArgument
 from .sources import refer
 from .tensors import Stored
-from .wire import length_field
 
 __all__ = ["PROTOBUF_LIMIT", "complete", "referring", "save"]
 
 PROTOBUF_LIMIT = (1 << 31) - 1
 """Bytes that a protobuf message can have; larger models keep their tensors in a second file."""
 
-_GRAPH, _INITIALIZER, _RAW_DATA = 7, 5, 9
+_GRAPH, _INITIALIZER, _RAW_DATA = 7, 5, 9  # fields of onnx.proto
+_LENGTH_DELIMITED = 2  # wire type
+
+
+def _varint(value: int) -> bytes:
+    """`value` ≥ 0 as protobuf's base-128 number."""
+    out = bytearray()
+    while value > 0x7F:
+        out.append(value & 0x7F | 0x80)
+        value >>= 7
+    out.append(value)
+    return bytes(out)
+
+
+def _length_field(number: int, length: int) -> bytes:
+    """Key and length of a field; its `length` bytes follow."""
+    return _varint(number << 3 | _LENGTH_DELIMITED) + _varint(length)
 
 
 def complete(skeleton: onnx.ModelProto, tensors: Mapping[str, Stored]) -> onnx.ModelProto:
@@ -84,10 +99,10 @@ def _write_inline(out: BinaryIO, skeleton: onnx.ModelProto, tensors: Mapping[str
     heads = []
     for name, stored in tensors.items():
         tensor = onnx.TensorProto(name=name, data_type=stored.data_type, dims=stored.dims).SerializeToString()
-        tensor += length_field(_RAW_DATA, stored.data.nbytes)
-        heads.append(length_field(_INITIALIZER, len(tensor) + stored.data.nbytes) + tensor)
+        tensor += _length_field(_RAW_DATA, stored.data.nbytes)
+        heads.append(_length_field(_INITIALIZER, len(tensor) + stored.data.nbytes) + tensor)
     size = len(graph) + sum(map(len, heads)) + sum(t.data.nbytes for t in tensors.values())
-    out.write(shell.SerializeToString() + length_field(_GRAPH, size) + graph)
+    out.write(shell.SerializeToString() + _length_field(_GRAPH, size) + graph)
     for head, stored in zip(heads, tensors.values(), strict=True):
         out.write(head)
         out.write(stored.data.data)

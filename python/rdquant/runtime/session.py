@@ -20,7 +20,7 @@ from ..errors import (
     described,
     threads_of,
 )
-from ..graph import QuickModel, TensorInfo, read_quickly
+from ..graph import EngineModel, TensorInfo, open_for_engine
 from .engine import EngineSession, engine_backends
 from .feeds import check_shape, fed, noise, slices
 
@@ -73,8 +73,8 @@ class Session:
     On our engine NaN in an input is NaN in every output that depends on it; a model that turns its input into
     8-bit integers refuses NaN with InvalidArgument.
 
-    A plain file is read straight into the engine; `model` is then made when asked for, or when the engine has
-    anything to complain of, so that the error is the one that `rdquant.load` gives.
+    A file is read by the C++ core, straight into the engine; `model` is then made when asked for, or when reader or
+    engine refuse it: `rdquant.load` upgrades and simplifies what it can, and names what is wrong.
 
     Raises BackendUnavailable for an unknown or missing backend, Unsupported for a model that it cannot run:
     the message names operator and node. Plans are made when shapes are known, so an operator's refusal may
@@ -95,12 +95,12 @@ class Session:
         self._batch = count("batch", batch)
         self._wanted = _chosen(backend)
         self._model, self._inner = self._opened(model)
-        self._quick = isinstance(self._model, QuickModel)
+        self._direct = isinstance(self._model, EngineModel)
 
     @property
     def model(self) -> Model:
         """The model with the weights now in use."""
-        if isinstance(self._model, QuickModel):
+        if isinstance(self._model, EngineModel):
             self._model = self._model.full()
         return self._model
 
@@ -122,7 +122,7 @@ class Session:
     @property
     def outputs(self) -> list[TensorInfo]:
         """What `run` gives."""
-        if isinstance(self._model, QuickModel) and not self._model.outputs_are_fixed:
+        if isinstance(self._model, EngineModel) and not self._model.outputs_are_fixed:
             return self.model.outputs
         return self._model.outputs
 
@@ -199,14 +199,14 @@ class Session:
             return f"<rdquant.Session of {self._model.name}, closed>"
         return f"<rdquant.Session of {self._model.name} on {self.backend}, threads {self._threads or 'all'}>"
 
-    def _opened(self, model: Any) -> tuple[Model | QuickModel, EngineSession | OnnxRuntimeSession]:
-        """The model and what runs it; a plain file goes to the engine without more ado."""
+    def _opened(self, model: Any) -> tuple[Model | EngineModel, EngineSession | OnnxRuntimeSession]:
+        """The model and what runs it; a file that the core reads goes to the engine as it is."""
         peer = self._wanted == "onnxruntime"
-        quick = None if peer or not isinstance(model, (str, os.PathLike)) else read_quickly(model)
-        if quick is not None:
-            names = [o.name for o in quick.outputs]
+        direct = None if peer or not isinstance(model, (str, os.PathLike)) else open_for_engine(model)
+        if direct is not None:
+            names = [o.name for o in direct.outputs]
             with contextlib.suppress(RdquantError):
-                return quick, EngineSession(quick.graph, names, self._wanted, self._threads, self._limit)
+                return direct, EngineSession(direct.graph, names, self._wanted, self._threads, self._limit)
         from ..graph import load
 
         loaded = load(model)
@@ -254,11 +254,11 @@ class Session:
         return call(self._inner)
 
     def _careful(self) -> bool:
-        """Goes from a quickly read model to one read with all checks; False where that has been done."""
-        if not self._quick:
+        """Goes from what the core read to what `load` makes of the file; False where that has been done."""
+        if not self._direct:
             return False
         self._inner = self._prepared(self.model)
-        self._quick = False
+        self._direct = False
         return True
 
     def _run(self, arrays: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:

@@ -4,6 +4,7 @@
 #include <array>
 
 #include "codec/format/bytes.hpp"
+#include "rdquant/core/text.hpp"
 
 namespace rdquant::codec {
 namespace {
@@ -49,6 +50,7 @@ std::vector<Section> read_table(std::span<const std::uint8_t> head_and_table) {
     s.kind = in.byte();
     const auto name = in.block();
     s.name.assign(name.begin(), name.end());
+    if (!core::is_utf8(s.name)) in.fail("the name " + core::in_quotes(s.name) + ", which is no UTF-8");
     s.offset = offset;
     s.length = in.bounded(kMostLength, "length of a section");
     s.crc = in.u32();

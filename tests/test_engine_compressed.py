@@ -1,4 +1,6 @@
-"""Plain compressed files go straight into the engine: the same answers and errors as `rdquant.load` gives."""
+"""Compressed files that the C++ core reads go straight into the engine: the same answers and errors as `rdquant.load`
+gives.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,7 @@ from rdquant.codec import CompressedFile, write_file
 from rdquant.codec.container import pack_graph
 from rdquant.codec.sections import decode_all
 from rdquant.errors import CorruptFile, RdquantError, Unsupported
-from rdquant.graph import read_quickly
+from rdquant.graph import open_for_engine
 
 VECTOR = Path(__file__).parent / "vectors" / "version-1.rdq"
 PLAIN: dict[str, Callable[[], onnx.ModelProto]] = {
@@ -44,12 +46,12 @@ def sections_of(path: Path) -> list[tuple[int, str, bytes]]:
 @pytest.mark.parametrize("name", PLAIN)
 def test_the_short_way_gives_the_same_model(name: str, bits: int | None, tmp_path: Path) -> None:
     path = compressed(PLAIN[name](), tmp_path / "m.rdq", bits)
-    quick, careful = read_quickly(path), rdq.load(path)
-    assert quick is not None
-    full = quick.full()
+    direct, careful = open_for_engine(path), rdq.load(path)
+    assert direct is not None
+    full = direct.full()
     assert (full.fingerprint, full.name, full.source) == (careful.fingerprint, careful.name, careful.source)
     assert full.summary() == careful.summary()
-    assert quick.inputs == careful.inputs
+    assert direct.inputs == careful.inputs
     session, other = rdq.Session(path), rdq.Session(careful)
     (entry,) = session.inputs
     shape = [d if isinstance(d, int) else 2 for d in entry.shape]
@@ -79,7 +81,7 @@ def test_each_damaged_byte_is_told_of(tmp_path: Path) -> None:
     whole = path.read_bytes()
     for at in range(0, len(whole), 7):
         path.write_bytes(whole[:at] + bytes([whole[at] ^ 16]) + whole[at + 1 :])
-        assert read_quickly(path) is None, at
+        assert open_for_engine(path) is None, at
         if at >= 8:  # else it is no .rdq file
             with pytest.raises(RdquantError):
                 rdq.Session(path)
@@ -88,7 +90,7 @@ def test_each_damaged_byte_is_told_of(tmp_path: Path) -> None:
         rdq.Session(path)
 
 
-def test_what_is_unusual_is_left_to_the_careful_loader(tmp_path: Path) -> None:
+def test_what_is_wrong_is_left_to_the_careful_loader(tmp_path: Path) -> None:
     sections = sections_of(compressed(models.dense(), tmp_path / "m.rdq"))
     tensor = next(s for s in sections if s[0] == 3)
     graph = rdq.load(tmp_path / "m.rdq").parts()[0]
@@ -104,7 +106,7 @@ def test_what_is_unusual_is_left_to_the_careful_loader(tmp_path: Path) -> None:
         ],
     }.items():
         write_file(tmp_path / "other.rdq", changed)
-        assert read_quickly(tmp_path / "other.rdq") is None, name
+        assert open_for_engine(tmp_path / "other.rdq") is None, name
 
 
 @pytest.mark.parametrize("threads", [1, 2])

@@ -1,0 +1,71 @@
+"""Models read by the C++ core, straight into the engine's graph: neither the package onnx nor surgery."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from .._core import model as _core
+from .._core.graph import Graph
+from ..errors import RdquantError
+from .ports import TensorInfo
+
+if TYPE_CHECKING:
+    from .model import Model
+
+__all__ = ["EngineModel", "open_for_engine"]
+
+_MEMORY_LIMIT = 1 << 34  # bytes of decoded tensors, as for `codec.CompressedFile.values`
+
+
+class EngineModel:
+    """A model ready for the engine; `full` gives the Model that `load` would have made of its file."""
+
+    def __init__(self, opened: _core.Opened, path: str) -> None:
+        self._opened = opened
+        self._path = path
+        self.inputs = [TensorInfo(n, np.dtype(t), s) for n, t, s in opened.inputs]
+        """What the model must be fed with, as `Model.inputs`."""
+        self.outputs = [TensorInfo(n, np.dtype(t), s) for n, t, s in opened.outputs]
+        """What the file says of the outputs. `Model.outputs` may know more: shapes are inferred there."""
+        self.graph: Graph = opened.graph
+        if opened.facts:
+            from ..codec.container import parse_facts
+
+            self.graph.name = str(parse_facts(opened.facts).get("name", self.graph.name))
+        self.name = self.graph.name
+
+    @property
+    def outputs_are_fixed(self) -> bool:
+        """Whether the file gives every size of the outputs, so that inference has nothing to add."""
+        return all(isinstance(size, int) for o in self.outputs for size in o.shape)
+
+    @property
+    def batch_is_known(self) -> bool:
+        """Whether inference can add nothing that decides on whether the batch is fixed."""
+        fixed = all(i.shape and isinstance(i.shape[0], int) for i in self.inputs)
+        return not fixed or all(o.shape and isinstance(o.shape[0], int) for o in self.outputs)
+
+    def full(self) -> Model:
+        """The Model; it shares the weights, and the file is not read again."""
+        opened = self._opened
+        if opened.compressed:
+            from .compressed import rebuild
+
+            return rebuild(opened.skeleton, dict(opened.stored), self._path, opened.size, self.name)
+        from .loader import load_kept
+        from .sources import KeptSource
+
+        return load_kept(KeptSource(self._path, opened.size, opened.skeleton, opened.payloads), self.name)
+
+
+def open_for_engine(path: str | os.PathLike[str]) -> EngineModel | None:
+    """The model in the file `path`; None where `load` has to look at it, or to tell what is wrong with it."""
+    try:
+        path = os.fspath(path)
+        model = EngineModel(_core.open(os.fsencode(path), 0, _MEMORY_LIMIT), path)
+    except (RdquantError, ValueError, TypeError):
+        return None
+    return model if model.batch_is_known else None
