@@ -1,19 +1,22 @@
-# Flags that every target of ours gets, as an interface library.
+include(GNUInstallDirs)
+
+# Flags that every target of ours gets, as an interface library. Who links the installed library chooses his own.
 add_library(rdquant_options INTERFACE)
 target_compile_features(rdquant_options INTERFACE cxx_std_20)
-target_include_directories(rdquant_options INTERFACE "${PROJECT_SOURCE_DIR}/cpp/include")
+target_include_directories(rdquant_options INTERFACE "$<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}/cpp/include>"
+                                                     "$<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}>")
+set_target_properties(rdquant_options PROPERTIES EXPORT_NAME options)
 # No contraction: a*b+c rounds twice on every machine, so that all kernels agree to the bit. Without errno and traps
 # (which nobody here reads) the compiler vectorises loops with comparisons; results stay the same.
-target_compile_options(rdquant_options INTERFACE -Wall -Wextra -Wpedantic -Wshadow -ffp-contract=off -fno-math-errno
-                       -fno-trapping-math -Wno-psabi)
+set(flags -Wall -Wextra -Wpedantic -Wshadow -ffp-contract=off -fno-math-errno -fno-trapping-math -Wno-psabi)
 if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
-  target_compile_options(rdquant_options INTERFACE -march=x86-64-v2 -mtune=generic)
+  list(APPEND flags -march=x86-64-v2 -mtune=generic)
 endif()
 if(RDQUANT_SANITIZE)
-  target_compile_options(rdquant_options INTERFACE -fsanitize=${RDQUANT_SANITIZE} -fno-sanitize-recover=all
-                                                   -fno-omit-frame-pointer)
+  list(APPEND flags -fsanitize=${RDQUANT_SANITIZE} -fno-sanitize-recover=all -fno-omit-frame-pointer)
   target_link_options(rdquant_options INTERFACE -fsanitize=${RDQUANT_SANITIZE})
 endif()
+target_compile_options(rdquant_options INTERFACE "$<BUILD_INTERFACE:${flags}>")
 
 # rdquant_part(NAME [PART...]): the library rdquant_NAME from cpp/src/NAME, which may use the named parts only.
 # A file called *_avx2.cpp, *_avx512.cpp or *_avx512X.cpp (X: vpopcntdq, vnni, vbmi) gets the flags of that instruction
@@ -42,7 +45,9 @@ function(rdquant_part name)
   add_library(rdquant_${name} STATIC ${sources})
   target_link_libraries(rdquant_${name} PUBLIC rdquant_options)
   target_include_directories(rdquant_${name} PRIVATE "${PROJECT_SOURCE_DIR}/cpp/src") # private headers, by part
-  set_target_properties(rdquant_${name} PROPERTIES POSITION_INDEPENDENT_CODE ON CXX_VISIBILITY_PRESET hidden)
+  set_target_properties(rdquant_${name} PROPERTIES POSITION_INDEPENDENT_CODE ON CXX_VISIBILITY_PRESET hidden
+                                                   EXPORT_NAME ${name})
+  set_property(GLOBAL APPEND PROPERTY RDQUANT_PARTS rdquant_${name})
   if(RDQUANT_TIDY)
     set_target_properties(rdquant_${name} PROPERTIES CXX_CLANG_TIDY "${RDQUANT_CLANG_TIDY};--warnings-as-errors=*")
   endif()
