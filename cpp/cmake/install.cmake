@@ -3,6 +3,7 @@
 include(CMakePackageConfigHelpers)
 
 get_property(parts GLOBAL PROPERTY RDQUANT_PARTS)
+# Without rdquant_gomp, which a program that uses OpenMP must not link: oneDNN, where it was found, then stays unused.
 add_library(rdquant INTERFACE)
 target_link_libraries(rdquant INTERFACE ${parts})
 set(package "${CMAKE_INSTALL_LIBDIR}/cmake/rdquant")
