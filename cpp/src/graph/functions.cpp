@@ -16,14 +16,14 @@ constexpr std::size_t kMostSteps = std::size_t{1} << 18;  // nodes and calls: ca
 constexpr std::size_t kMostText = std::size_t{64} << 20;  // bytes of names and attributes in it
 constexpr std::size_t kMostDepth = 64;
 
-using Key = std::tuple<std::string, std::string, std::string>;  // domain, name, overload
-using Names = std::unordered_map<std::string, std::string>;
+using FunctionId = std::tuple<std::string, std::string, std::string>;  // domain, name, overload
+using Renames = std::unordered_map<std::string, std::string>;
 
 class Inliner {
  public:
   Inliner(ModelProto& model, const std::string& name) : model_(model), name_(name) {
     for (const FunctionProto& function : model.functions) {
-      if (!functions_.emplace(key_of(function.domain, function.name, function.overload), &function).second) {
+      if (!functions_.emplace(id_of(function.domain, function.name, function.overload), &function).second) {
         throw core::CorruptFile(name_ + ": field functions: " + core::in_quotes(function.name) +
                                 " is defined twice");
       }
@@ -42,7 +42,7 @@ class Inliner {
   }
 
  private:
-  static Key key_of(const std::string& domain, const std::string& name, const std::string& overload) {
+  static FunctionId id_of(const std::string& domain, const std::string& name, const std::string& overload) {
     return {domain, name, overload};
   }
 
@@ -53,7 +53,7 @@ class Inliner {
 
   /// Appends a node of the main graph's names, or what it calls.
   void add(NodeProto node) {
-    const auto found = functions_.find(key_of(node.node.domain, node.node.op, node.overload));
+    const auto found = functions_.find(id_of(node.node.domain, node.node.op, node.overload));
     if (found != functions_.end()) return call(node, *found->second);
     for (const AttributeProto& attribute : node.attributes) {
       if (attribute.reference.empty()) continue;
@@ -118,7 +118,7 @@ class Inliner {
     check_call(call, function);
     spend((function.inputs.size() + function.outputs.size()) * sizeof(std::string));
     open_.push_back(&function);
-    Names names;  // of the function → of the main graph
+    Renames names;  // of the function → of the main graph
     for (std::size_t i = 0; i < function.inputs.size(); ++i) {
       names[function.inputs[i]] = i < call.node.inputs.size() ? call.node.inputs[i] : "";
     }
@@ -136,7 +136,7 @@ class Inliner {
 
   /// A function's node as it stands in the main graph.
   NodeProto within(const NodeProto& node, const NodeProto& call, const FunctionProto& function,
-                   Names& names) {
+                   Renames& names) {
     NodeProto out = {node.node, node.overload, {}};
     if (!call.node.name.empty()) out.node.name = call.node.name + "/" + node.node.name;
     for (auto* list : {&out.node.inputs, &out.node.outputs}) {
@@ -175,7 +175,7 @@ class Inliner {
 
   ModelProto& model_;
   const std::string& name_;
-  std::map<Key, const FunctionProto*> functions_;
+  std::map<FunctionId, const FunctionProto*> functions_;
   std::unordered_set<std::string> used_;
   std::vector<const FunctionProto*> open_;
   std::vector<NodeProto> flat_;
