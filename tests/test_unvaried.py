@@ -185,8 +185,8 @@ def test_a_search_that_fails_keeps_what_it_has(tmp_path: Path, monkeypatch: pyte
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"calibration": 3.5}, "calibration: expected an integer ≥ 3, got 3.5"),
-        ({"calibration": 2}, "calibration: expected an integer ≥ 3, got 2"),
+        ({"images": 3.5}, "images: expected an integer ≥ 3, got 3.5"),
+        ({"images": 2}, "images: expected an integer ≥ 3, got 2"),
         ({"seed": -1}, "seed: expected an integer ≥ 0, got -1"),
         ({"max_kl": True}, "max_kl: expected a finite number above 0, got True"),
         ({"max_kl": "a"}, "max_kl: expected a finite number above 0, got 'a'"),
@@ -208,12 +208,14 @@ def test_a_divergence_needs_no_labels_but_a_loss_does(tmp_path: Path) -> None:
     for k in range(8):
         picture(k, 20, 16).save(tmp_path / "photos" / f"{k}.png")
     common = [
-        "compress",
+        "compress-within",
         str(tmp_path / "m.onnx"),
         "-o",
         str(tmp_path / "m.rdq"),
         "--data",
         str(tmp_path / "photos"),
+        "--preprocess",
+        "imagenet",
     ]
     told = CliRunner().invoke(app, [*common, "--max-kl", "0.1"])
     assert told.exit_code == 0, told.output

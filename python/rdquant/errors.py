@@ -12,8 +12,10 @@ import os
 import re
 from collections.abc import Collection, Iterator
 from numbers import Integral, Real
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 __all__ = [
     "BackendUnavailable",
@@ -167,6 +169,8 @@ def path_of(name: str, value: object) -> Path:
         raise InvalidArgument(f"{name}: a path holds no zero byte, got {described(text)}")
     if _URL.match(text) and not os.path.exists(text):
         raise InvalidArgument(f"{name}: expected a path, got the address {text!r}; download it first")
+    from pathlib import Path  # costs a few milliseconds, and not every process has paths
+
     return Path(text)
 
 
