@@ -56,6 +56,14 @@ inline constexpr std::size_t kPlain = 16;
 [[gnu::noinline]] void* operator new(std::size_t size) {
   return limited_memory::take(size, limited_memory::kPlain);
 }
+// Sanitizers bring a version of their own of this one, which does not call the one above.
+[[gnu::noinline]] void* operator new(std::size_t size, const std::nothrow_t&) noexcept {
+  try {
+    return limited_memory::take(size, limited_memory::kPlain);
+  } catch (const std::bad_alloc&) {
+    return nullptr;
+  }
+}
 [[gnu::noinline]] void operator delete(void* at) noexcept {
   limited_memory::give(at, limited_memory::kPlain);
 }

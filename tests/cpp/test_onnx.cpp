@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <fstream>
 #include <iterator>
+#include <memory>
 #include <random>
 
 #include "fuzzing.hpp"
@@ -26,7 +27,8 @@ namespace fs = std::filesystem;
 constexpr std::size_t kMostMemory = std::size_t{256} << 20;
 
 graph::OnnxModel read(const Bytes& bytes, const graph::OnnxOptions& options = {}) {
-  return graph::read_onnx(graph::Source::of(bytes, nullptr, "m.onnx"), "", options);
+  const auto kept = std::make_shared<const Bytes>(bytes);  // the model may view them
+  return graph::read_onnx(graph::Source::of(*kept, kept, "m.onnx"), "", options);
 }
 
 Bytes file(const fs::path& path) {
