@@ -116,7 +116,7 @@ def test_streams_give_what_the_network_computes_in_any_batches() -> None:
     np.testing.assert_array_equal(np.concatenate([v["x"] for v in whole]), x)
     with pytest.raises(InvalidArgument, match="no node gives 'rr'"):
         list(stream(model, [x], ["rr"]))
-    with pytest.raises(InvalidArgument, match="at least one name"):
+    with pytest.raises(InvalidArgument, match="names: expected at least one value"):
         model.with_outputs([])
     early = model.with_outputs(["c"])
     assert [o.name for o in early.outputs] == ["c"]
