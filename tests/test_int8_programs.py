@@ -170,7 +170,7 @@ def operations(text: str) -> list[str]:
 
 @pytest.mark.parametrize("kind", ["u8", "s8"])
 @pytest.mark.parametrize("name", NETS)
-def test_integer_programs_are_found_and_right(name: str, kind: str) -> None:
+def test_int8_programs_are_found_and_right(name: str, kind: str) -> None:
     model = rdq.load(build(name, kind))
     graph = native_graph(model)
     x = noise()

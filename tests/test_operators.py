@@ -14,7 +14,7 @@ import rdquant as rdq
 from rdquant._core import program
 from rdquant.runtime.engine import engine_backends
 
-STANDARD = [name for name in program.operators() if "." not in name]  # the others: test_integer_models.py
+STANDARD = [name for name in program.operators() if "." not in name]  # the others: test_int8_models.py
 BACKENDS = [name for name, reason in engine_backends().items() if not reason]
 # Tests of claimed operators that are left out: pattern → why. `test_what_is_left_out_fails` holds them to it.
 LEFT_OUT = {

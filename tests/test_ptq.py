@@ -64,7 +64,7 @@ def residual() -> rdq.Model:
     return network_of(net, net.call("Softmax", flat, axis=1), 10)
 
 
-def test_levels_stand_where_integers_can_compute() -> None:
+def test_levels_stand_where_int8_can_compute() -> None:
     network = Network(residual())
     placement = place(network, network.layers)
     names = {network.nodes[i].op_type: network.given(i)[0] for i in range(len(network.nodes))}

@@ -125,7 +125,7 @@ def test_layers_stay_in_float_where_asked_for() -> None:
         quantize_dynamic(model, keep=[f"{chosen[0]}x"])
 
 
-def test_layers_that_have_no_integer_form_are_named() -> None:
+def test_layers_that_have_no_int8_form_are_named() -> None:
     net = Net(2)
     up = net.call("ConvTranspose", "x", net.noise(3, 4, 2, 2), strides=[2, 2])
     shared = net.noise(4, 4, 3, 3)

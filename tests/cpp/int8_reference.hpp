@@ -9,7 +9,7 @@
 #include "kernel_reference.hpp"
 #include "runtime/kernels/int8/kernels.hpp"
 
-/// The definition that convolutions of levels are compared with: the rule in integer.hpp, one output at a
+/// The definition that convolutions of levels are compared with: the rule in int8.hpp, one output at a
 /// time.
 namespace reference {
 

@@ -9,7 +9,6 @@ namespace {
 
 using simd::F32;
 using simd::I32;
-using Vec = F32;
 constexpr Index kBlock = simd::kLanes;
 
 using simd::load;

@@ -50,9 +50,9 @@ inline Epilogue make_epilogue(const ConvShape& shape, const ConvArgs& args) {
                                    Index block) {
   const Activation& f = epilogue.args->activation;
   if (f.function == Function::prelu) {
-    const Vec slope = load(f.slopes + block * kBlock);
+    const F32 slope = load(f.slopes + block * kBlock);
     for (Index i = 0; i < pixels * kBlock; i += kBlock) {
-      const Vec x = load(dst + i);
+      const F32 x = load(dst + i);
       store(dst + i, if_negative(x, slope * x, x));
     }
   } else if (epilogue.heavy) {
@@ -70,15 +70,15 @@ inline Epilogue make_epilogue(const ConvShape& shape, const ConvArgs& args) {
 // Stores a tile of P pixels × N channel blocks from the pixel `skip` on. dst and residual are at its first
 // pixel.
 template <int P, int N>
-[[gnu::always_inline]] inline void store_tile(const Epilogue& epilogue, const Vec (&sums)[P][N], float* dst,
+[[gnu::always_inline]] inline void store_tile(const Epilogue& epilogue, const F32 (&sums)[P][N], float* dst,
                                               const float* residual, Index skip, Index block) {
-  const Vec low = splat(epilogue.low);
-  const Vec high = splat(epilogue.high);
+  const F32 low = splat(epilogue.low);
+  const F32 high = splat(epilogue.high);
   const auto put = [&](auto more) __attribute__((always_inline)) {
     for_each<N>([&](auto n) __attribute__((always_inline)) {
       for_each<P>([&](auto p) __attribute__((always_inline)) {
         const Index at = n * epilogue.plane + p * kBlock;
-        Vec x = sums[p][n];
+        F32 x = sums[p][n];
         if constexpr (decltype(more)::value) {
           if (p < skip) return;
           if (epilogue.add_first) x = x + load(residual + at);

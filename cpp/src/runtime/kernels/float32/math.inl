@@ -1,4 +1,4 @@
-// Functions of a Vec. Errors are below 1e-6 of the
+// Functions of a F32. Errors are below 1e-6 of the
 // result's range.
 #pragma once
 
@@ -7,14 +7,14 @@
 namespace rdquant::runtime::kernels {
 namespace {
 
-inline Vec clamp(Vec x, Vec low, Vec high) { return min(high, max(low, x)); }
+inline F32 clamp(F32 x, F32 low, F32 high) { return min(high, max(low, x)); }
 
 // e^x = 2^n·e^r, |r| ≤ ln(2)/2; the polynomial is that of Cephes' expf (Moshier 1992). Saturates at 2^±126.
-inline Vec exp(Vec x) {
+inline F32 exp(F32 x) {
   x = clamp(x, splat(-87.33654f), splat(88.02969f));
-  const Vec n = round(x * splat(1.44269504088896341f));
-  const Vec r = fma(n, splat(2.12194440e-4f), fma(n, splat(-0.693359375f), x));
-  Vec p = splat(1.9875691500e-4f);
+  const F32 n = round(x * splat(1.44269504088896341f));
+  const F32 r = fma(n, splat(2.12194440e-4f), fma(n, splat(-0.693359375f), x));
+  F32 p = splat(1.9875691500e-4f);
   p = fma(p, r, splat(1.3981999507e-3f));
   p = fma(p, r, splat(8.3334519073e-3f));
   p = fma(p, r, splat(4.1665795894e-2f));
@@ -23,39 +23,39 @@ inline Vec exp(Vec x) {
   return scale(fma(p, r * r, r + splat(1.0f)), n);
 }
 
-inline Vec sigmoid(Vec x) { return inverse(splat(1.0f) + exp(splat(0.0f) - x)); }
+inline F32 sigmoid(F32 x) { return inverse(splat(1.0f) + exp(splat(0.0f) - x)); }
 
-inline Vec tanh(Vec x) { return splat(1.0f) - splat(2.0f) * inverse(splat(1.0f) + exp(x + x)); }
+inline F32 tanh(F32 x) { return splat(1.0f) - splat(2.0f) * inverse(splat(1.0f) + exp(x + x)); }
 
 // Abramowitz and Stegun 7.1.26: |error| ≤ 1.5e-7.
-inline Vec erf(Vec x) {
-  const Vec size = abs(x);
-  const Vec t = inverse(fma(size, splat(0.3275911f), splat(1.0f)));
-  Vec p = splat(1.061405429f);
+inline F32 erf(F32 x) {
+  const F32 size = abs(x);
+  const F32 t = inverse(fma(size, splat(0.3275911f), splat(1.0f)));
+  F32 p = splat(1.061405429f);
   p = fma(p, t, splat(-1.453152027f));
   p = fma(p, t, splat(1.421413741f));
   p = fma(p, t, splat(-0.284496736f));
   p = fma(p, t, splat(0.254829592f));
-  const Vec y = splat(1.0f) - p * t * exp(splat(0.0f) - x * x);
+  const F32 y = splat(1.0f) - p * t * exp(splat(0.0f) - x * x);
   return if_negative(x, splat(0.0f) - y, y);
 }
 
-inline Vec mish(Vec x) {
-  const Vec e = exp(min(splat(20.0f), x));  // tanh(ln(1 + e)) = (e² + 2e)/(e² + 2e + 2)
-  const Vec s = e * (e + splat(2.0f));
+inline F32 mish(F32 x) {
+  const F32 e = exp(min(splat(20.0f), x));  // tanh(ln(1 + e)) = (e² + 2e)/(e² + 2e + 2)
+  const F32 s = e * (e + splat(2.0f));
   return x * (s * inverse(s + splat(2.0f)));
 }
 
-inline Vec gelu_tanh(Vec x) {
-  const Vec u = splat(0.7978845608f) * x * fma(x * x, splat(0.044715f), splat(1.0f));
+inline F32 gelu_tanh(F32 x) {
+  const F32 u = splat(0.7978845608f) * x * fma(x * x, splat(0.044715f), splat(1.0f));
   return splat(0.5f) * x * (splat(1.0f) + tanh(u));
 }
 
 // One function for each entry of Function that depends on alpha and beta only.
 template <Function F>
-inline Vec apply(Vec x, Vec alpha, Vec beta) {
-  const Vec zero = splat(0.0f);
-  const Vec one = splat(1.0f);
+inline F32 apply(F32 x, F32 alpha, F32 beta) {
+  const F32 zero = splat(0.0f);
+  const F32 one = splat(1.0f);
   if constexpr (F == Function::none) return x;
   if constexpr (F == Function::relu) return max(zero, x);
   if constexpr (F == Function::clip) return clamp(x, alpha, beta);
@@ -72,7 +72,7 @@ inline Vec apply(Vec x, Vec alpha, Vec beta) {
   if constexpr (F == Function::gelu_tanh) return gelu_tanh(x);
   if constexpr (F == Function::mish) return mish(x);
   if constexpr (F == Function::exp) {  // beyond the range of float32, where exp() saturates
-    const Vec large = if_negative(splat(88.722839f) - x, splat(__builtin_inff()), exp(x));
+    const F32 large = if_negative(splat(88.722839f) - x, splat(__builtin_inff()), exp(x));
     return if_negative(x + splat(87.33654f), zero, large);
   }
   if constexpr (F == Function::erf) return erf(x);
@@ -138,8 +138,8 @@ inline void with_function(Function f, Body body) {
 
 // f over n floats in place or not; the last lanes are read and written alone.
 inline void apply_all(const Activation& f, const float* src, float* dst, Index n) {
-  const Vec alpha = splat(f.alpha);
-  const Vec beta = splat(f.beta);
+  const F32 alpha = splat(f.alpha);
+  const F32 beta = splat(f.beta);
   with_function(f.function, [&](auto function) {
     constexpr Function kFunction = decltype(function)::value;
     Index i = 0;

@@ -6,10 +6,10 @@ namespace rdquant::runtime::kernels {
 namespace {
 
 bool has_nan(const float* x, Index begin, Index end) {
-  Vec found = splat(0.0f);  // a lane is NaN where one was met
+  F32 found = splat(0.0f);  // a lane is NaN where one was met
   Index i = begin;
   for (; i + kBlock <= end; i += kBlock) {
-    const Vec value = load(x + i);
+    const F32 value = load(x + i);
     found = select(value == value, found, value);
   }
   float lanes[kBlock];

@@ -15,19 +15,19 @@ namespace {
 // last, which may be zeros from the padding.
 template <int S, int P, int N>
 [[gnu::always_inline]] inline void dense_channel(const float* in, const float* first, const float* last,
-                                                 const float* weights, Vec (&sums)[P][N]) {
-  Vec taps[N];
+                                                 const float* weights, F32 (&sums)[P][N]) {
+  F32 taps[N];
   for_each<N>([&](auto n) __attribute__((always_inline)) { taps[n] = load(weights + n * kBlock); });
   for_each<P>([&](auto p) __attribute__((always_inline)) {
     constexpr int kPixel = decltype(p)::value;
-    const Vec x = splat(kPixel == 0 ? *first : (kPixel == P - 1 ? *last : in[kPixel * S * kBlock]));
+    const F32 x = splat(kPixel == 0 ? *first : (kPixel == P - 1 ? *last : in[kPixel * S * kBlock]));
     for_each<N>([&](auto n) __attribute__((always_inline)) { sums[p][n] = fma(x, taps[n], sums[p][n]); });
   });
 }
 
 template <int S, int P, int N>
 [[gnu::always_inline]] inline void dense_tap(const float* in, const float* first, const float* last,
-                                             const float* weights, Index lanes, Vec (&sums)[P][N]) {
+                                             const float* weights, Index lanes, F32 (&sums)[P][N]) {
   constexpr int kUnroll = P * N <= 24 ? 2 : 1;
   Index c = 0;
   for (; c + kUnroll <= lanes; c += kUnroll, weights += kUnroll * N * kBlock) {
@@ -44,12 +44,12 @@ template <int S, int P, int N>
 // The same with pixels anywhere.
 template <int P, int N>
 [[gnu::always_inline]] inline void dense_tap(const float* const (&in)[P], const float* weights, Index lanes,
-                                             Vec (&sums)[P][N]) {
+                                             F32 (&sums)[P][N]) {
   for (Index c = 0; c < lanes; ++c, weights += N * kBlock) {
-    Vec taps[N];
+    F32 taps[N];
     for_each<N>([&](auto n) __attribute__((always_inline)) { taps[n] = load(weights + n * kBlock); });
     for_each<P>([&](auto p) __attribute__((always_inline)) {
-      const Vec x = splat(in[p][c]);
+      const F32 x = splat(in[p][c]);
       for_each<N>([&](auto n) __attribute__((always_inline)) { sums[p][n] = fma(x, taps[n], sums[p][n]); });
     });
   }
@@ -72,9 +72,9 @@ struct DenseCorner {
 template <int S, int P, int N>
 void dense_tile(const DenseView& s, const Epilogue& epilogue, const float* src, const float* weights,
                 const float* bias, float* dst, const float* residual, const DenseCorner& at) {
-  Vec sums[P][N];
+  F32 sums[P][N];
   for_each<N>([&](auto n) __attribute__((always_inline)) {
-    const Vec start = bias == nullptr ? splat(0.0f) : load(bias + (at.block + n) * kBlock);
+    const F32 start = bias == nullptr ? splat(0.0f) : load(bias + (at.block + n) * kBlock);
     for_each<P>([&](auto p) __attribute__((always_inline)) { sums[p][n] = start; });
   });
   for (Index done = 0; done < s.channels; done += kBlock, src += s.h * s.w * kBlock) {
@@ -181,7 +181,7 @@ inline void pack_block(const float* weights, Index filters, const PackedRows& ro
   Index channel = 0;
   Index tap = 0;
   for (Index i = 0; i < length; i += kBlock) {
-    Vec square[kBlock];
+    F32 square[kBlock];
     const Index count = length - i < kBlock ? length - i : kBlock;
     for (Index lane = 0; lane < kBlock; ++lane) {
       square[lane] = lane < filters ? load_some(weights + lane * length + i, count) : splat(0.0f);

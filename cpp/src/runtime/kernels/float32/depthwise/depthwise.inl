@@ -11,7 +11,7 @@ namespace {
 struct DepthwiseRow {
   const float* src;      // channel block
   const float* weights;  // of the channel block
-  Vec bias;
+  F32 bias;
   float* dst;  // first pixel of the row
   const float* residual;
   Index top;         // row of the image under the first tap; negative in the padding
@@ -23,13 +23,13 @@ struct DepthwiseRow {
 // columns.
 template <int K, int S, int P>
 [[gnu::always_inline]] inline void depthwise_sums(const ConvShape& s, const DepthwiseRow& row, Index left,
-                                                  Vec (&sums)[P][1]) {
+                                                  F32 (&sums)[P][1]) {
   constexpr int kColumns = (P - 1) * S + K;
   constexpr int kEdge = K / 2;  // columns on either side that may lie in the padding
   const float* in = row.src + ((row.top + row.begin * s.dh) * s.w + left) * kBlock;
   const float* w = row.weights + row.begin * K * kBlock;
   for (Index ky = row.begin; ky < row.end; ++ky, in += s.dh * s.w * kBlock, w += K * kBlock) {
-    Vec taps[K];
+    F32 taps[K];
     for_each<K>([&](auto i) __attribute__((always_inline)) { taps[i] = load(w + i * kBlock); });
     for_each<kColumns>([&](auto column) __attribute__((always_inline)) {
       constexpr int kColumn = decltype(column)::value;
@@ -37,7 +37,7 @@ template <int K, int S, int P>
       if constexpr (kColumn < kEdge || kColumn >= kColumns - kEdge) {
         place = left + kColumn >= 0 && left + kColumn < s.w ? place : kZeros;
       }
-      const Vec x = load(place);
+      const F32 x = load(place);
       for_each<K>([&](auto i) __attribute__((always_inline)) {
         constexpr int kOffset = kColumn - decltype(i)::value;
         if constexpr (kOffset >= 0 && kOffset % S == 0 && kOffset / S < P) {
@@ -50,11 +50,11 @@ template <int K, int S, int P>
 
 // The same for any kernel.
 template <int P>
-inline void depthwise_sums_any(const ConvShape& s, const DepthwiseRow& row, Index left, Vec (&sums)[P][1]) {
+inline void depthwise_sums_any(const ConvShape& s, const DepthwiseRow& row, Index left, F32 (&sums)[P][1]) {
   for (Index ky = row.begin; ky < row.end; ++ky) {
     const float* const in = row.src + ((row.top + ky * s.dh) * s.w + left) * kBlock;
     for (Index kx = 0; kx < s.kw; ++kx) {
-      const Vec tap = load(row.weights + (ky * s.kw + kx) * kBlock);
+      const F32 tap = load(row.weights + (ky * s.kw + kx) * kBlock);
       for_each<P>([&](auto p) __attribute__((always_inline)) {
         const Index column = kx * s.dw + p * s.sw;
         if (left + column < 0 || left + column >= s.w) return;
@@ -71,7 +71,7 @@ void depthwise_row(const ConvPlan& plan, const Epilogue& epilogue, const Depthwi
   const Index last = s.ow() - P;
   for (Index t = 0; t < plan.tiles; ++t) {
     const Index x = t * P < last ? t * P : last;
-    Vec sums[P][1];
+    F32 sums[P][1];
     for_each<P>([&](auto p) __attribute__((always_inline)) { sums[p][0] = row.bias; });
     if constexpr (K > 0) {
       const Index left = x * S - s.left;

@@ -17,18 +17,18 @@ void few_channels_tile(const ConvPlan& plan, const Epilogue& epilogue, const flo
                        const float* weights, const float* bias, float* dst, const float* residual, Index skip,
                        Index block) {
   const ConvShape& s = plan.shape;
-  Vec sums[P][N];
+  F32 sums[P][N];
   for_each<N>([&](auto n) __attribute__((always_inline)) {
-    const Vec start = bias == nullptr ? splat(0.0f) : load(bias + (block + n) * kBlock);
+    const F32 start = bias == nullptr ? splat(0.0f) : load(bias + (block + n) * kBlock);
     for_each<P>([&](auto p) __attribute__((always_inline)) { sums[p][n] = start; });
   });
   const Index count = s.c * s.kh * s.kw;
   for (Index t = 0; t < count; ++t, weights += N * kBlock) {
     const float* const x = in + offsets[t];
-    Vec taps[N];
+    F32 taps[N];
     for_each<N>([&](auto n) __attribute__((always_inline)) { taps[n] = load(weights + n * kBlock); });
     for_each<P>([&](auto p) __attribute__((always_inline)) {
-      const Vec value = splat(x[p * S]);
+      const F32 value = splat(x[p * S]);
       for_each<N>([&](auto n)
                       __attribute__((always_inline)) { sums[p][n] = fma(value, taps[n], sums[p][n]); });
     });
@@ -181,7 +181,7 @@ void run_few_channels(const ConvPlan& plan, const ConvArgs& args, Index begin, I
 
 // The maximum of K × K floats; rows[i] is at the first of row i.
 template <int K>
-[[gnu::always_inline]] inline Vec max_of_square(const float* const (&rows)[kPooledRows], Index x) {
+[[gnu::always_inline]] inline F32 max_of_square(const float* const (&rows)[kPooledRows], Index x) {
   const auto at = [&](auto i) __attribute__((always_inline)) {
     constexpr int kAt = decltype(i)::value;
     return load(rows[kAt / K] + x + kAt % K * kBlock);

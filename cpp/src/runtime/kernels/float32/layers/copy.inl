@@ -17,7 +17,7 @@ void resize(const float* src, Index src_image, float* dst, Index dst_image, Inde
     float* const first = dst + image * dst_image + (block * h + y) * fy * w * fx * kBlock;
     float* out = first;
     for (Index x = 0; x < w; ++x) {
-      const Vec pixel = load(in + x * kBlock);
+      const F32 pixel = load(in + x * kBlock);
       for (Index i = 0; i < fx; ++i, out += kBlock) store(out, pixel);
     }
     const Index row = w * fx * kBlock;
@@ -45,7 +45,7 @@ void to_blocked(const float* src, Index src_image, float* dst, Index dst_image, 
 // dst[j·dst_row + i] = src[i·src_row + j] of the square from row i and column j on.
 inline void transpose_square(const float* src, Index src_row, float* dst, Index dst_row, Index rows,
                              Index columns) {
-  Vec square[kBlock];
+  F32 square[kBlock];
   for (Index i = 0; i < kBlock; ++i) {
     if (i >= rows) {
       square[i] = splat(0.0f);

@@ -11,7 +11,7 @@ void unary(const Activation& f, const float* src, float* dst, Index begin, Index
 }
 
 template <Binary F>
-inline Vec combine(Vec a, Vec b) {
+inline F32 combine(F32 a, F32 b) {
   if constexpr (F == Binary::add) return a + b;
   if constexpr (F == Binary::sub) return a - b;
   if constexpr (F == Binary::mul) return a * b;
@@ -47,16 +47,16 @@ void binary(Binary f, const float* a, Index a_step, const float* b, Index b_step
             Index end) {
   with_binary(f, [&](auto function) {
     constexpr Binary kFunction = decltype(function)::value;
-    const Vec a_all = splat(*a);
-    const Vec b_all = splat(*b);
+    const F32 a_all = splat(*a);
+    const F32 b_all = splat(*b);
     Index i = begin;
     for (; i + kBlock <= end; i += kBlock) {
       store(dst + i,
             combine<kFunction>(a_step == 0 ? a_all : load(a + i), b_step == 0 ? b_all : load(b + i)));
     }
     if (i == end) return;
-    const Vec x = a_step == 0 ? a_all : load_some(a + i, end - i);
-    const Vec y = b_step == 0 ? b_all : load_some(b + i, end - i);
+    const F32 x = a_step == 0 ? a_all : load_some(a + i, end - i);
+    const F32 y = b_step == 0 ? b_all : load_some(b + i, end - i);
     store_some(dst + i, combine<kFunction>(x, y), end - i);
   });
 }
@@ -71,9 +71,9 @@ void binary_channels(Binary f, bool reversed, const float* a, Index a_image, con
       const Index image = item / blocks;
       const float* const in = a + image * a_image + block * area * kBlock;
       float* const out = dst + image * dst_image + block * area * kBlock;
-      const Vec value = load(v + image * v_image + block * kBlock);
+      const F32 value = load(v + image * v_image + block * kBlock);
       for (Index i = 0; i < area * kBlock; i += kBlock) {
-        const Vec x = load(in + i);
+        const F32 x = load(in + i);
         store(out + i, reversed ? combine<kFunction>(value, x) : combine<kFunction>(x, value));
       }
     }
@@ -86,15 +86,15 @@ constexpr float kLeast = 0x1p-125f;
 
 void softmax_row(const float* src, float* dst, Index length) {
   const float lowest = -__builtin_inff();
-  Vec top = splat(lowest);
+  F32 top = splat(lowest);
   Index i = 0;
   for (; i + kBlock <= length; i += kBlock) top = max(top, load(src + i));
   float most = max_of(top);
   for (; i < length; ++i) most = src[i] > most ? src[i] : most;
-  const Vec shift = splat(most);
-  Vec sums = splat(0.0f);
+  const F32 shift = splat(most);
+  F32 sums = splat(0.0f);
   for (i = 0; i + kBlock <= length; i += kBlock) {
-    const Vec e = exp(load(src + i) - shift);
+    const F32 e = exp(load(src + i) - shift);
     sums = sums + e;
     store(dst + i, e);
   }
@@ -103,9 +103,9 @@ void softmax_row(const float* src, float* dst, Index length) {
     store_some(dst + i, exp(load_some(src + i, length - i) - shift), length - i);
     for (Index j = i; j < length; ++j) total += dst[j];
   }
-  const Vec inverse_total = splat(1.0f / total);
-  const Vec least = splat(total * kLeast);
-  const auto quotient = [&](Vec e) { return max(e, least) * inverse_total; };
+  const F32 inverse_total = splat(1.0f / total);
+  const F32 least = splat(total * kLeast);
+  const auto quotient = [&](F32 e) { return max(e, least) * inverse_total; };
   for (i = 0; i + kBlock <= length; i += kBlock) store(dst + i, quotient(load(dst + i)));
   if (i < length) store_some(dst + i, quotient(load_some(dst + i, length - i)), length - i);
 }
@@ -118,16 +118,16 @@ void softmax(const float* src, float* dst, Index length, Index begin, Index end)
 template <class Load, class Store>
 [[gnu::always_inline]] inline void softmax_lanes(const float* src, float* dst, Index length, Index stride,
                                                  Load load_lanes, Store store_lanes) {
-  Vec top = load_lanes(src);
+  F32 top = load_lanes(src);
   for (Index a = 1; a < length; ++a) top = max(top, load_lanes(src + a * stride));
-  Vec total = splat(0.0f);
+  F32 total = splat(0.0f);
   for (Index a = 0; a < length; ++a) {
-    const Vec e = exp(load_lanes(src + a * stride) - top);
+    const F32 e = exp(load_lanes(src + a * stride) - top);
     total = total + e;
     store_lanes(dst + a * stride, e);
   }
-  const Vec least = total * splat(kLeast);
-  const Vec inverse_total = splat(1.0f) / total;
+  const F32 least = total * splat(kLeast);
+  const F32 inverse_total = splat(1.0f) / total;
   for (Index a = 0; a < length; ++a) {
     float* const at = dst + a * stride;
     store_lanes(at, max(load_lanes(at), least) * inverse_total);
@@ -139,12 +139,12 @@ void softmax_columns(const float* src, float* dst, Index length, Index stride, I
   for (; c + kBlock <= end; c += kBlock) {
     softmax_lanes(
         src + c, dst + c, length, stride, [](const float* p) { return load(p); },
-        [](float* p, Vec x) { store(p, x); });
+        [](float* p, F32 x) { store(p, x); });
   }
   if (c == end) return;
   softmax_lanes(
       src + c, dst + c, length, stride, [=](const float* p) { return load_some(p, end - c); },
-      [=](float* p, Vec x) { store_some(p, x, end - c); });
+      [=](float* p, F32 x) { store_some(p, x, end - c); });
 }
 
 }  // namespace

@@ -9,14 +9,14 @@ namespace {
 // R rows of x times F rows of w, both `in` long.
 template <int R, int F>
 void linear_tile(const LinearArgs& a, const float* x, const float* w, float (&out)[R][F]) {
-  Vec sums[R][F];
+  F32 sums[R][F];
   for_each<R * F>([&](auto i) __attribute__((always_inline)) { sums[i / F][i % F] = splat(0.0f); });
   Index i = 0;
   const auto step = [&](auto read) __attribute__((always_inline)) {
-    Vec rows[R];
+    F32 rows[R];
     for_each<R>([&](auto r) __attribute__((always_inline)) { rows[r] = read(x + r * a.x_row + i); });
     for_each<F>([&](auto f) __attribute__((always_inline)) {
-      const Vec filter = read(w + f * a.in + i);
+      const F32 filter = read(w + f * a.in + i);
       for_each<R>([&](auto r)
                       __attribute__((always_inline)) { sums[r][f] = fma(rows[r], filter, sums[r][f]); });
     });

@@ -36,14 +36,14 @@ void pool(const PoolShape& s, const float* src, Index src_image, float* dst, Ind
         store(out, splat(0.0f));
       } else if (!s.average) {
         simd::Maximum all;
-        for_window(s, in, top, left, rows, columns, [&](Vec pixel) { all.see(pixel); });
+        for_window(s, in, top, left, rows, columns, [&](F32 pixel) { all.see(pixel); });
         store(out, all.get());
       } else {
         const Span wide = taps_inside(left + s.left, s.kw, s.dw, s.w + s.left + s.right);
         const Index divisor =
             s.count_pad ? (padded_rows.end - padded_rows.begin) * (wide.end - wide.begin) : count;
-        Vec sum = splat(0.0f);
-        for_window(s, in, top, left, rows, columns, [&](Vec pixel) { sum = sum + pixel; });
+        F32 sum = splat(0.0f);
+        for_window(s, in, top, left, rows, columns, [&](F32 pixel) { sum = sum + pixel; });
         store(out, sum * splat(1.0f / static_cast<float>(divisor)));
       }
     }
@@ -57,13 +57,13 @@ void global_average(const float* src, Index src_image, float* dst, Index dst_ima
     const Index block = item % blocks;
     const Index image = item / blocks;
     const float* const in = src + image * src_image + block * area * kBlock;
-    Vec sums[4] = {splat(0.0f), splat(0.0f), splat(0.0f), splat(0.0f)};
+    F32 sums[4] = {splat(0.0f), splat(0.0f), splat(0.0f), splat(0.0f)};
     Index i = 0;
     for (; i + 4 <= area; i += 4) {
       for (Index j = 0; j < 4; ++j) sums[j] = sums[j] + load(in + (i + j) * kBlock);
     }
     for (; i < area; ++i) sums[0] = sums[0] + load(in + i * kBlock);
-    const Vec mean = ((sums[0] + sums[1]) + (sums[2] + sums[3])) * splat(1.0f / static_cast<float>(area));
+    const F32 mean = ((sums[0] + sums[1]) + (sums[2] + sums[3])) * splat(1.0f / static_cast<float>(area));
     const Index real = c - block * kBlock < kBlock ? c - block * kBlock : kBlock;
     store_some(dst + image * dst_image + block * kBlock, mean, real);
   }

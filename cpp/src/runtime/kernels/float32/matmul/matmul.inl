@@ -37,17 +37,17 @@ inline Index columns_of(const Tile& t, int n) {
 }
 
 template <int P, int N, bool Whole>
-[[gnu::always_inline]] inline void store_sums(const Tile& t, Vec (&sums)[P][N]) {
-  const Vec alpha = splat(t.alpha), low = splat(t.low), high = splat(t.high);
+[[gnu::always_inline]] inline void store_sums(const Tile& t, F32 (&sums)[P][N]) {
+  const F32 alpha = splat(t.alpha), low = splat(t.low), high = splat(t.high);
   for_each<N>([&](auto n) __attribute__((always_inline)) {
     const Index real = Whole ? kBlock : columns_of<N>(t, n);
     if (!Whole && real == 0) return;
-    Vec bias = splat(0.0f);
+    F32 bias = splat(0.0f);
     if (t.last && t.bias != nullptr)
       bias = Whole ? load(t.bias + n * kBlock) : load_some(t.bias + n * kBlock, real);
     for_each<P>([&](auto p) __attribute__((always_inline)) {
       float* const at = t.y + p * t.y_row + n * kBlock;
-      const Vec x = t.last ? clamp(fma(sums[p][n], alpha, bias), low, high) : sums[p][n];
+      const F32 x = t.last ? clamp(fma(sums[p][n], alpha, bias), low, high) : sums[p][n];
       if constexpr (Whole) {
         store(at, x);
       } else {
@@ -60,7 +60,7 @@ template <int P, int N, bool Whole>
 // P rows of packed a by a panel of N blocks of packed b, over `depth`.
 template <int P, int N, bool Whole>
 void tile_of(const Tile& t, const float* a, const float* b, Index depth) {
-  Vec sums[P][N];
+  F32 sums[P][N];
   for_each<P>([&](auto p) __attribute__((always_inline)) {
     for_each<N>([&](auto n) __attribute__((always_inline)) {
       const float* const at = t.y + p * t.y_row + n * kBlock;
@@ -72,10 +72,10 @@ void tile_of(const Tile& t, const float* a, const float* b, Index depth) {
     });
   });
   for (Index i = 0; i < depth; ++i, a += P, b += N * kBlock) {
-    Vec panel[N];
+    F32 panel[N];
     for_each<N>([&](auto n) __attribute__((always_inline)) { panel[n] = load(b + n * kBlock); });
     for_each<P>([&](auto p) __attribute__((always_inline)) {
-      const Vec x = splat(a[p]);
+      const F32 x = splat(a[p]);
       for_each<N>([&](auto n) __attribute__((always_inline)) { sums[p][n] = fma(x, panel[n], sums[p][n]); });
     });
   }
@@ -131,13 +131,13 @@ inline TileRows tile_rows(const MatmulPlan& plan, Index t) {
 
 void add(const MatmulAddend& addend, float factor, Index i, Index j, float* y, Index count) {
   const float* const data = addend.data + i * addend.row + j * addend.column;
-  const Vec scale = splat(factor);
-  const Vec all = splat(*data);
+  const F32 scale = splat(factor);
+  const F32 all = splat(*data);
   Index c = 0;
   for (; c + kBlock <= count; c += kBlock)
     store(y + c, fma(addend.column == 0 ? all : load(data + c), scale, load(y + c)));
   if (c == count) return;
-  const Vec x = addend.column == 0 ? all : load_some(data + c, count - c);
+  const F32 x = addend.column == 0 ? all : load_some(data + c, count - c);
   store_some(y + c, fma(x, scale, load_some(y + c, count - c)), count - c);
 }
 

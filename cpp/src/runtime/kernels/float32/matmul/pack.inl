@@ -7,7 +7,7 @@ namespace rdquant::runtime::kernels {
 namespace {
 
 // Up to B rows of `count` ≤ B floats, `stride` apart, transposed; zeros for the rest.
-inline void load_square(const float* from, Index stride, Index rows, Index count, Vec (&square)[kBlock]) {
+inline void load_square(const float* from, Index stride, Index rows, Index count, F32 (&square)[kBlock]) {
   for (Index i = 0; i < kBlock; ++i) {
     if (i >= rows) {
       square[i] = splat(0.0f);
@@ -23,7 +23,7 @@ inline void pack_rows(const float* a, Index row, Index column, Index rows, Index
   if (column == 1) {
     for (Index j = 0; j < depth; j += kBlock) {
       const Index count = depth - j < kBlock ? depth - j : kBlock;
-      Vec square[kBlock];
+      F32 square[kBlock];
       load_square(a + j, row, rows, count, square);
       for (Index i = 0; i < count; ++i, out += rows) store(out, square[i]);
     }
@@ -43,14 +43,14 @@ inline void pack_panel(const float* b, Index row, Index column, Index real, Inde
     const float* const from = b + n * column;
     if (column == 1) {
       for (Index i = 0; i < depth; ++i) {
-        const Vec x = columns == kBlock ? load(from + i * row) : load_some(from + i * row, columns);
+        const F32 x = columns == kBlock ? load(from + i * row) : load_some(from + i * row, columns);
         store(out + i * wide + n, x);
       }
       continue;
     }
     for (Index i = 0; i < depth; i += kBlock) {
       const Index count = depth - i < kBlock ? depth - i : kBlock;
-      Vec square[kBlock];
+      F32 square[kBlock];
       if (row == 1) {
         load_square(from + i, column, columns, count, square);
         for (Index j = 0; j < count; ++j) store(out + (i + j) * wide + n, square[j]);

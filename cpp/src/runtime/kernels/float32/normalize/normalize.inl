@@ -10,21 +10,21 @@ template <class Body>
 [[gnu::always_inline]] inline void for_vectors(Index n, Body body) {
   Index i = 0;
   for (; i + kBlock <= n; i += kBlock) {
-    body(i, [](const float* p) { return load(p); }, [](float* p, Vec x) { store(p, x); });
+    body(i, [](const float* p) { return load(p); }, [](float* p, F32 x) { store(p, x); });
   }
   if (i == n) return;
   body(
       i, [=](const float* p) { return load_some(p, n - i); },
-      [=](float* p, Vec x) { store_some(p, x, n - i); });
+      [=](float* p, F32 x) { store_some(p, x, n - i); });
 }
 
 // Σ (x − mean)²; lanes past the end count nothing.
 inline float squares(const float* x, Index n, float mean) {
-  const Vec shift = splat(mean);
-  Vec sums = splat(0.0f);
+  const F32 shift = splat(mean);
+  F32 sums = splat(0.0f);
   Index i = 0;
   for (; i + kBlock <= n; i += kBlock) {
-    const Vec d = load(x + i) - shift;
+    const F32 d = load(x + i) - shift;
     sums = fma(d, d, sums);
   }
   float total = sum(sums);
@@ -38,13 +38,13 @@ void layer(const LayerNormArgs& args, const float* src, float* dst, Index begin,
   for (Index row = begin; row < end; ++row) {
     const float* const x = src + row * n;
     float* const y = dst + row * n;
-    Vec sums = splat(0.0f);
+    F32 sums = splat(0.0f);
     for_vectors(n, [&](Index i, auto get, auto) { sums = sums + get(x + i); });
     const float mean = sum(sums) / count;
-    const Vec shift = splat(mean);
-    const Vec factor = splat(1.0f / __builtin_sqrtf(squares(x, n, mean) / count + args.epsilon));
+    const F32 shift = splat(mean);
+    const F32 factor = splat(1.0f / __builtin_sqrtf(squares(x, n, mean) / count + args.epsilon));
     for_vectors(n, [&](Index i, auto get, auto put) {
-      Vec z = (get(x + i) - shift) * factor;
+      F32 z = (get(x + i) - shift) * factor;
       if (args.scale != nullptr) z = z * get(args.scale + i);
       if (args.bias != nullptr) z = z + get(args.bias + i);
       put(y + i, z);
@@ -57,8 +57,8 @@ void log_softmax(const float* src, float* dst, Index length, Index begin, Index 
     const float* const x = src + row * length;
     float top = x[0];
     for (Index i = 1; i < length; ++i) top = x[i] > top ? x[i] : top;
-    const Vec most = splat(top);
-    Vec sums = splat(0.0f);
+    const F32 most = splat(top);
+    F32 sums = splat(0.0f);
     Index i = 0;
     for (; i + kBlock <= length; i += kBlock) sums = sums + exp(load(x + i) - most);
     float total = sum(sums);
@@ -67,7 +67,7 @@ void log_softmax(const float* src, float* dst, Index length, Index begin, Index 
       store(rest, exp(load_some(x + i, length - i) - most));
       for (Index j = 0; j < length - i; ++j) total += rest[j];
     }
-    const Vec shift = splat(top + __builtin_logf(total));
+    const F32 shift = splat(top + __builtin_logf(total));
     for_vectors(length,
                 [&](Index j, auto get, auto put) { put(dst + row * length + j, get(x + j) - shift); });
   }
@@ -77,22 +77,22 @@ void log_softmax_columns(const float* src, float* dst, Index length, Index strid
   for_vectors(end - begin, [&](Index c, auto get, auto put) {
     const float* const x = src + begin + c;
     float* const y = dst + begin + c;
-    Vec top = get(x);
+    F32 top = get(x);
     for (Index a = 1; a < length; ++a) top = max(top, get(x + a * stride));
-    Vec total = splat(0.0f);
+    F32 total = splat(0.0f);
     for (Index a = 0; a < length; ++a) total = total + exp(get(x + a * stride) - top);
     float lanes[kBlock];
     store(lanes, total);
     for (float& lane : lanes) lane = __builtin_logf(lane);
-    const Vec shift = top + load(lanes);
+    const F32 shift = top + load(lanes);
     for (Index a = 0; a < length; ++a) put(y + a * stride, get(x + a * stride) - shift);
   });
 }
 
 // s^−beta
-inline Vec inverse_power(Vec s, float beta) {
+inline F32 inverse_power(F32 s, float beta) {
   if (beta == 0.75f) {
-    const Vec root = sqrt(s);
+    const F32 root = sqrt(s);
     return splat(1.0f) / (root * sqrt(root));
   }
   if (beta == 0.5f) return splat(1.0f) / sqrt(s);
@@ -104,8 +104,8 @@ inline Vec inverse_power(Vec s, float beta) {
 }
 
 void lrn(const LrnArgs& args, const float* src, float* dst, Index begin, Index end) {
-  const Vec factor = splat(args.alpha / static_cast<float>(args.size));
-  const Vec bias = splat(args.bias);
+  const F32 factor = splat(args.alpha / static_cast<float>(args.size));
+  const F32 bias = splat(args.bias);
   const Index before = (args.size - 1) / 2, after = args.size - 1 - before;
   const Index first = begin * kBlock;
   const Index last = end * kBlock < args.area ? end * kBlock : args.area;
@@ -114,9 +114,9 @@ void lrn(const LrnArgs& args, const float* src, float* dst, Index begin, Index e
     const Index high = channel + after < args.channels ? channel + after : args.channels - 1;
     for_vectors(last - first, [&](Index i, auto get, auto put) {
       const float* const x = src + first + i;
-      Vec sums = splat(0.0f);
+      F32 sums = splat(0.0f);
       for (Index c = low; c <= high; ++c) {
-        const Vec z = get(x + c * args.area);
+        const F32 z = get(x + c * args.area);
         sums = fma(z, z, sums);
       }
       const Index at = channel * args.area;

@@ -26,7 +26,7 @@ constexpr Index kAhead = 32;
 // v: [channel block, v_block apart][P][B]; u: [channel][N][B]; m: [block of filters, m_block apart][P][B].
 template <int P, int N>
 void product(const float* v, Index v_block, const float* u, float* m, Index m_block, Index channels) {
-  Vec sums[P][N];
+  F32 sums[P][N];
   for_each<P>([&](auto p) __attribute__((always_inline)) {
     for_each<N>([&](auto n) __attribute__((always_inline)) { sums[p][n] = splat(0.0f); });
   });
@@ -35,10 +35,10 @@ void product(const float* v, Index v_block, const float* u, float* m, Index m_bl
     for (Index c = 0; c < lanes; ++c, u += N * kBlock) {
       for_each<N>([&](auto n)
                       __attribute__((always_inline)) { __builtin_prefetch(u + (kAhead * N + n) * kBlock); });
-      Vec weights[N];
+      F32 weights[N];
       for_each<N>([&](auto n) __attribute__((always_inline)) { weights[n] = load(u + n * kBlock); });
       for_each<P>([&](auto p) __attribute__((always_inline)) {
-        const Vec x = splat(v[p * kBlock + c]);
+        const F32 x = splat(v[p * kBlock + c]);
         for_each<N>([&](auto n)
                         __attribute__((always_inline)) { sums[p][n] = fma(x, weights[n], sums[p][n]); });
       });

@@ -48,7 +48,7 @@ void transform_columns(const WinogradPlan& plan, const Run& run, const float* sr
   const Index left = run.x * M - s.left;
   for (Index column = 0; column < run.count * M + 2; ++column, strip += kPoints * kBlock) {
     const Index x = left + column;
-    Vec in[kPoints], out[kPoints];
+    F32 in[kPoints], out[kPoints];
     const bool inside = x >= 0 && x < s.w;
     for_each<kPoints>([&](auto i) __attribute__((always_inline)) {
       in[i] = inside ? load(rows[i] + x * step[i]) : splat(0.0f);
@@ -63,7 +63,7 @@ template <int M>
 [[gnu::always_inline]] inline void transform_rows(const float* strip, float* v, Index stride) {
   constexpr int kPoints = Minimal<M>::kPoints;
   for (Index i = 0; i < kPoints; ++i, strip += kBlock, v += kPoints * stride) {
-    Vec in[kPoints], out[kPoints];
+    F32 in[kPoints], out[kPoints];
     for_each<kPoints>([&](auto j)
                           __attribute__((always_inline)) { in[j] = load(strip + j * kPoints * kBlock); });
     Minimal<M>::input(in, out);
@@ -95,14 +95,14 @@ void transform_input(const WinogradPlan& plan, const ConvArgs& args, Index begin
 // One tile of sums to `rows` × `columns` outputs. m: positions `stride` floats apart.
 template <int M, bool kWhole>
 [[gnu::always_inline]] inline void output_tile(const Epilogue& epilogue, const float* m, Index stride,
-                                               Vec bias, float* dst, const float* residual, Index width,
+                                               F32 bias, float* dst, const float* residual, Index width,
                                                Index rows, Index columns) {
   constexpr int kPoints = Minimal<M>::kPoints;
-  const Vec low = splat(epilogue.low);
-  const Vec high = splat(epilogue.high);
-  Vec half[M][kPoints];
+  const F32 low = splat(epilogue.low);
+  const F32 high = splat(epilogue.high);
+  F32 half[M][kPoints];
   for_each<kPoints>([&](auto j) __attribute__((always_inline)) {
-    Vec in[kPoints], out[M];
+    F32 in[kPoints], out[M];
     for_each<kPoints>([&](auto i)
                           __attribute__((always_inline)) { in[i] = load(m + (i * kPoints + j) * stride); });
     Minimal<M>::output(in, out);
@@ -110,12 +110,12 @@ template <int M, bool kWhole>
   });
   for_each<M>([&](auto i) __attribute__((always_inline)) {
     if (!kWhole && i >= rows) return;
-    Vec out[M];
+    F32 out[M];
     Minimal<M>::output(half[i], out);
     for_each<M>([&](auto j) __attribute__((always_inline)) {
       if (!kWhole && j >= columns) return;
       const Index at = (i * width + j) * kBlock;
-      Vec x = out[j] + bias;
+      F32 x = out[j] + bias;
       if (epilogue.add_first) x = x + load(residual + at);
       store(dst + at, clamp(x, low, high));
     });
@@ -130,7 +130,7 @@ void transform_output(const WinogradPlan& plan, const ConvArgs& args, const Epil
   const Index stride = plan.group * kBlock;
   const Index oh = plan.shape.oh();
   const Index ow = plan.shape.ow();
-  const Vec bias = args.bias == nullptr ? splat(0.0f) : load(args.bias + block * kBlock);
+  const F32 bias = args.bias == nullptr ? splat(0.0f) : load(args.bias + block * kBlock);
   for_runs(plan, begin, end, [&](const Run& run) {
     const Index corner = block * epilogue.plane + (run.y * ow + run.x) * M * kBlock;
     float* const dst = args.dst + run.image * args.dst_image + corner;
@@ -225,15 +225,15 @@ void lay_out(const float* weights, Index filters, Index next, Index channels, fl
 template <int M>
 [[gnu::always_inline]] inline void transform_filter(const float* taps, float* u, Index stride) {
   constexpr int kPoints = Minimal<M>::kPoints;
-  Vec half[kPoints][3];
+  F32 half[kPoints][3];
   for_each<3>([&](auto j) __attribute__((always_inline)) {
-    const Vec in[3] = {load(taps + j * kBlock), load(taps + (3 + j) * kBlock), load(taps + (6 + j) * kBlock)};
-    Vec out[kPoints];
+    const F32 in[3] = {load(taps + j * kBlock), load(taps + (3 + j) * kBlock), load(taps + (6 + j) * kBlock)};
+    F32 out[kPoints];
     Minimal<M>::filter(in, out);
     for_each<kPoints>([&](auto i) __attribute__((always_inline)) { half[i][j] = out[i]; });
   });
   for_each<kPoints>([&](auto i) __attribute__((always_inline)) {
-    Vec out[kPoints];
+    F32 out[kPoints];
     Minimal<M>::filter(half[i], out);
     for_each<kPoints>([&](auto j)
                           __attribute__((always_inline)) { store(u + (i * kPoints + j) * stride, out[j]); });

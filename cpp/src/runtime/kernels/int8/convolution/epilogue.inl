@@ -45,12 +45,12 @@ inline bool runs_in_registers(Function f) {
 inline bool are_small(const ConvShape& s, const Int8ConvArgs& args) {
   constexpr float kMost = 2147480000.0f;
   const Int8Epilogue& f = args.epilogue;
-  const Vec taps = splat(static_cast<float>(s.c / s.groups * s.kh * s.kw) * (255.0f * 128.0f));
-  Vec most = splat(0.0f);
-  Vec not_numbers = splat(0.0f);
+  const F32 taps = splat(static_cast<float>(s.c / s.groups * s.kh * s.kw) * (255.0f * 128.0f));
+  F32 most = splat(0.0f);
+  F32 not_numbers = splat(0.0f);
   for (Index i = 0; i < s.k; i += kBlock) {
-    const Vec x = load(f.multipliers + i) * splat(f.multiplier);
-    const Vec bound = args.bias == nullptr ? taps : taps + abs(to_float(load(args.bias + i)));
+    const F32 x = load(f.multipliers + i) * splat(f.multiplier);
+    const F32 bound = args.bias == nullptr ? taps : taps + abs(to_float(load(args.bias + i)));
     most = max(abs(x) * min(splat(kMost), bound), most);
     not_numbers = not_numbers + (x - x);
   }
@@ -67,8 +67,8 @@ inline bool are_small(const Int8Sum& sum) {
 inline std::int32_t bound_level(const Int8Epilogue& f, float bound) {
   if (bound == -__builtin_inff()) return f.low;
   if (bound == __builtin_inff()) return f.high;
-  const Vec low = splat(static_cast<float>(f.low - f.zero));
-  const Vec high = splat(static_cast<float>(f.high - f.zero));
+  const F32 low = splat(static_cast<float>(f.low - f.zero));
+  const F32 high = splat(static_cast<float>(f.high - f.zero));
   std::int32_t levels[kBlock];
   store(levels, nearest(clamp(splat(bound) / splat(f.out_scale), low, high)) + splat(f.zero));
   return levels[0];
@@ -105,7 +105,7 @@ inline Int8EpilogueState make_int8_epilogue(const ConvShape& shape, const Int8Co
   return state;
 }
 
-inline Vec block_multipliers(const Int8Epilogue& f, Index block) {
+inline F32 block_multipliers(const Int8Epilogue& f, Index block) {
   return load(f.multipliers + block * kBlock) * splat(f.multiplier);
 }
 
@@ -113,9 +113,9 @@ inline Vec block_multipliers(const Int8Epilogue& f, Index block) {
 inline void activate_block(const Int8EpilogueState& state, float* values, Index pixels, Index block) {
   const Activation& f = state.args->epilogue.activation;
   if (f.function == Function::prelu) {
-    const Vec slope = load(f.slopes + block * kBlock);
+    const F32 slope = load(f.slopes + block * kBlock);
     for (Index i = 0; i < pixels * kBlock; i += kBlock) {
-      const Vec x = load(values + i);
+      const F32 x = load(values + i);
       store(values + i, if_negative(x, slope * x, x));
     }
   } else if (state.activate) {
@@ -128,8 +128,8 @@ inline I32 int8_of(I32 bytes) { return bytes - clamp(bytes - splat(127), 0, 1) *
 
 // A sum of two arrays' int8 values, one block of one pixel.
 inline I32 sum_levels(const Int8Sum& sum, I32 a, I32 b) {
-  const Vec x = to_float(a - splat(sum.a_zero)) * splat(sum.a_scale);
-  const Vec y = to_float(b - splat(sum.b_zero)) * splat(sum.b_scale);
+  const F32 x = to_float(a - splat(sum.a_zero)) * splat(sum.a_scale);
+  const F32 y = to_float(b - splat(sum.b_zero)) * splat(sum.b_scale);
   const I32 levels = nearest(min(splat(static_cast<float>(sum.high - sum.zero)), x + y));
   return clamp(levels, sum.low - sum.zero, sum.high - sum.zero) + splat(sum.zero);
 }
@@ -148,7 +148,7 @@ inline void store_block_levels(const Int8EpilogueState& state, const float* valu
                                   : f.residual + at.image * f.residual_image +
                                         (at.pixel + at.skip) * f.residual_pixel + block * kBlock;
   for (Index p = at.skip; p < pixels; ++p, dst += args.dst_pixel) {
-    const Vec x = load(values + p * kBlock) * splat(f.scale);
+    const F32 x = load(values + p * kBlock) * splat(f.scale);
     I32 levels = clamp(nearest(min(splat(state.high), x)), f.low - f.zero, f.high - f.zero) + splat(f.zero);
     if (f.table != nullptr) levels = lookup_bytes(f.table, levels);
     if (other != nullptr) {
@@ -171,12 +171,12 @@ inline void store_block_floats(const Int8EpilogueState& state, float* values, co
   const float* const other = f.float_residual == nullptr || !f.residual_last
                                  ? nullptr
                                  : f.float_residual + at.image * f.float_residual_image + place;
-  const Vec low = splat(state.float_low);
-  const Vec high = splat(state.float_high);
-  Vec least = splat(0.0f);
-  Vec greatest = splat(0.0f);
+  const F32 low = splat(state.float_low);
+  const F32 high = splat(state.float_high);
+  F32 least = splat(0.0f);
+  F32 greatest = splat(0.0f);
   for (Index i = at.skip * kBlock; i < pixels * kBlock; i += kBlock) {
-    Vec x = clamp(load(values + i), low, high);
+    F32 x = clamp(load(values + i), low, high);
     if (other != nullptr) x = x + load(other + i);
     if (left < kBlock) {
       store(values + i, x);
@@ -198,16 +198,16 @@ inline void store_clamped(const Int8EpilogueState& state, const std::int32_t* su
   const Int8ConvArgs& args = *state.args;
   const Int8Epilogue& f = args.epilogue;
   const Index left = state.filters - block * kBlock;
-  const Vec multipliers = block_multipliers(f, block);
-  const Vec bias = f.float_bias == nullptr ? splat(-0.0f) : load(f.float_bias + block * kBlock);
-  const Vec low = splat(state.float_low);
-  const Vec high = splat(state.float_high);
+  const F32 multipliers = block_multipliers(f, block);
+  const F32 bias = f.float_bias == nullptr ? splat(-0.0f) : load(f.float_bias + block * kBlock);
+  const F32 low = splat(state.float_low);
+  const F32 high = splat(state.float_high);
   float* const dst =
       static_cast<float*>(args.dst) + at.image * args.dst_image + block * state.plane + at.pixel * kBlock;
-  Vec least = splat(0.0f);
-  Vec greatest = splat(0.0f);
+  F32 least = splat(0.0f);
+  F32 greatest = splat(0.0f);
   for (Index p = at.skip; p < pixels; ++p) {
-    Vec x = other(to_float(load(sums + p * stride * kBlock)) * multipliers + bias, p, low, high);
+    F32 x = other(to_float(load(sums + p * stride * kBlock)) * multipliers + bias, p, low, high);
     if (left < kBlock) {
       float some[kBlock];
       store(some, x);
@@ -231,13 +231,13 @@ inline void store_clamped(const Int8EpilogueState& state, const std::int32_t* su
         f.float_residual + at.image * f.float_residual_image + block * state.plane + at.pixel * kBlock;
     if (f.float_residual == nullptr) {
       store_clamped(state, sums, at, pixels, block, stride,
-                    [](Vec x, Index, Vec low, Vec high) { return clamp(x, low, high); });
+                    [](F32 x, Index, F32 low, F32 high) { return clamp(x, low, high); });
     } else if (f.residual_last) {
-      store_clamped(state, sums, at, pixels, block, stride, [=](Vec x, Index p, Vec low, Vec high) {
+      store_clamped(state, sums, at, pixels, block, stride, [=](F32 x, Index p, F32 low, F32 high) {
         return clamp(x, low, high) + load(residual + p * kBlock);
       });
     } else {
-      store_clamped(state, sums, at, pixels, block, stride, [=](Vec x, Index p, Vec low, Vec high) {
+      store_clamped(state, sums, at, pixels, block, stride, [=](F32 x, Index p, F32 low, F32 high) {
         return clamp(x + load(residual + p * kBlock), low, high);
       });
     }
@@ -253,13 +253,13 @@ inline void store_clamped(const Int8EpilogueState& state, const std::int32_t* su
   alignas(64) float values[kTileSums * kBlock];
   for (Index n = 0; n < blocks; ++n) {
     const Index block = at.block + n;
-    const Vec multipliers = block_multipliers(f, block);
+    const F32 multipliers = block_multipliers(f, block);
     const float* before = nullptr;
     if (f.to_float && f.float_residual != nullptr && !f.residual_last) {
       before = f.float_residual + at.image * f.float_residual_image + block * state.plane + at.pixel * kBlock;
     }
     for (Index p = 0; p < pixels; ++p) {
-      Vec x = to_float(load(sums + (p * stride + n) * kBlock)) * multipliers;
+      F32 x = to_float(load(sums + (p * stride + n) * kBlock)) * multipliers;
       if (f.float_bias != nullptr) x = x + load(f.float_bias + block * kBlock);
       if (before != nullptr && p >= at.skip) x = x + load(before + p * kBlock);
       store(values + p * kBlock, x);

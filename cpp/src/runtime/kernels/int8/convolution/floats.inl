@@ -12,15 +12,15 @@ namespace {
 struct Clamp {
   explicit Clamp(const Int8EpilogueState& state)
       : low(splat(state.float_low)), high(splat(state.float_high)) {}
-  [[nodiscard, gnu::always_inline]] Vec operator()(Vec x) const { return clamp(x, low, high); }
-  Vec low, high;
+  [[nodiscard, gnu::always_inline]] F32 operator()(F32 x) const { return clamp(x, low, high); }
+  F32 low, high;
 };
 template <Function Name>
 struct InRegisters {
   explicit InRegisters(const Int8EpilogueState& state)
       : alpha(splat(state.args->epilogue.activation.alpha)) {}
-  [[nodiscard, gnu::always_inline]] Vec operator()(Vec x) const { return apply<Name>(x, alpha, alpha); }
-  Vec alpha;
+  [[nodiscard, gnu::always_inline]] F32 operator()(F32 x) const { return apply<Name>(x, alpha, alpha); }
+  F32 alpha;
 };
 
 // x / (1 + 2^t), t = −x·log2(e). The fraction of t goes through a polynomial that is within 7.5e-8 of the
@@ -29,12 +29,12 @@ struct InRegisters {
 template <>
 struct InRegisters<Function::silu> {
   explicit InRegisters(const Int8EpilogueState& /*state*/) {}
-  [[nodiscard, gnu::always_inline]] Vec operator()(Vec x) const {
+  [[nodiscard, gnu::always_inline]] F32 operator()(F32 x) const {
     x = max(splat(-79.0f), x);
-    const Vec t = max(splat(-115.0f), x * splat(-1.44269504f));
-    const Vec whole = round(t);
-    const Vec r = t - whole;
-    Vec p = splat(1.32764725e-3f);
+    const F32 t = max(splat(-115.0f), x * splat(-1.44269504f));
+    const F32 whole = round(t);
+    const F32 r = t - whole;
+    F32 p = splat(1.32764725e-3f);
     p = fma(p, r, splat(9.67554189e-3f));
     p = fma(p, r, splat(5.55071309e-2f));
     p = fma(p, r, splat(2.40221202e-1f));
@@ -46,8 +46,8 @@ struct InRegisters<Function::silu> {
 
 // kBlock floats not above and as many not below those seen, 0 among them; what is NaN is passed over.
 struct MinMax {
-  Vec least = splat(0.0f), greatest = splat(0.0f);
-  [[gnu::always_inline]] void see(Vec x) {
+  F32 least = splat(0.0f), greatest = splat(0.0f);
+  [[gnu::always_inline]] void see(F32 x) {
     least = min(x, least);
     greatest = max(x, greatest);
   }
@@ -73,18 +73,18 @@ struct TileFloats {
   }
 
   // Neither residual nor activation.
-  [[nodiscard, gnu::always_inline]] Vec unbound(I32 sums, int n) const {
+  [[nodiscard, gnu::always_inline]] F32 unbound(I32 sums, int n) const {
     return to_float(sums) * multipliers[n] + bias[n];
   }
   template <class F>
-  [[nodiscard, gnu::always_inline]] Vec at(I32 sums, Index p, int n, const F& f) const {
-    Vec x = unbound(sums, n);
+  [[nodiscard, gnu::always_inline]] F32 at(I32 sums, Index p, int n, const F& f) const {
+    F32 x = unbound(sums, n);
     if (first != nullptr) x = x + load(first + n * plane + p * kBlock);
     x = f(x);
     return last == nullptr ? x : x + load(last + n * plane + p * kBlock);
   }
 
-  Vec multipliers[N], bias[N];
+  F32 multipliers[N], bias[N];
   const float *first = nullptr, *last = nullptr;  // residual, added before the activation or after it
   Index plane;
 };
@@ -101,7 +101,7 @@ template <class F, class Sums>
       static_cast<float*>(args.dst) + at.image * args.dst_image + at.block * state.plane + at.pixel * kBlock;
   MinMax min_max;
   for (Index p = at.skip; p < pixels; ++p) {
-    Vec x = numbers.at(sums(p), p, 0, f);
+    F32 x = numbers.at(sums(p), p, 0, f);
     if (!all) {
       float some[kBlock];
       store(some, x);
@@ -154,16 +154,16 @@ struct Quotients {
     const float size = state.args->epilogue.out_scale;
     gap = splat(size > 1e-37f && size < 1e37f ? 0.0f : 1.0f);
   }
-  [[nodiscard, gnu::always_inline]] I32 by_inverse(Vec x) {
+  [[nodiscard, gnu::always_inline]] I32 by_inverse(F32 x) {
     x = min(high, x * inverse);
     const I32 whole = nearest(x);
     gap = max(abs(x - to_float(whole)), gap);
     return whole;
   }
-  [[nodiscard, gnu::always_inline]] I32 by_division(Vec x) const { return nearest(min(high, x / out_scale)); }
+  [[nodiscard, gnu::always_inline]] I32 by_division(F32 x) const { return nearest(min(high, x / out_scale)); }
   [[nodiscard]] bool away_from_ties() const { return max_of(gap) <= 0.5f - 1.0f / 16384.0f; }
 
-  Vec out_scale, inverse, high, gap;
+  F32 out_scale, inverse, high, gap;
 };
 
 // Int8 values keep the order of floats: those of the bounds bound them.
@@ -195,12 +195,12 @@ void quantize_floats(const Int8EpilogueState& state, const std::int32_t* sums, c
                       in_order(int8_bytes(levels, range)));
     }
   };
-  run([&](Vec x) __attribute__((always_inline)) { return quotients.by_inverse(x); });
+  run([&](F32 x) __attribute__((always_inline)) { return quotients.by_inverse(x); });
   if (!quotients.away_from_ties()) [[unlikely]]
-    run([&](Vec x) __attribute__((always_inline)) { return quotients.by_division(x); });
+    run([&](F32 x) __attribute__((always_inline)) { return quotients.by_division(x); });
 }
 
-// Calls body(function of a Vec) for the activation, which is applied in registers.
+// Calls body(function of a F32) for the activation, which is applied in registers.
 template <class Body>
 [[gnu::always_inline]] inline void with_activation(const Int8EpilogueState& state, const Body& body) {
   using enum Function;

@@ -13,18 +13,18 @@ struct SumFloats {
 
   // a: int8 value less a_zero
   template <bool Signed>
-  [[nodiscard, gnu::always_inline]] I32 levels(Vec a, const std::uint8_t* b) const {
-    const Vec y = to_float(load_bytes<Signed>(b) - b_zero) * b_scale;
+  [[nodiscard, gnu::always_inline]] I32 levels(F32 a, const std::uint8_t* b) const {
+    const F32 y = to_float(load_bytes<Signed>(b) - b_zero) * b_scale;
     return nearest(a * a_scale + y);
   }
 
-  Vec a_scale, b_scale;
+  F32 a_scale, b_scale;
   I32 b_zero;
 };
 
 // The sum with the residual, of sums or, where a table was applied to them, of `translated`.
 template <int N, bool Signed>
-void add_residual(const Int8EpilogueState& state, const std::int32_t* sums, const Vec (&multipliers)[N],
+void add_residual(const Int8EpilogueState& state, const std::int32_t* sums, const F32 (&multipliers)[N],
                   const TilePlace& at, Index pixels, const std::uint8_t* translated, std::uint8_t* bytes) {
   const Int8Epilogue& f = state.args->epilogue;
   const std::uint8_t* const other =
@@ -42,13 +42,13 @@ void add_residual(const Int8EpilogueState& state, const std::int32_t* sums, cons
   }
   // Adding 1.5·2^23 rounds to whole numbers; taking it away again is exact, with what else is to be added.
   const float magic = 12582912.0f;
-  const Vec up = splat(magic);
-  const Vec down = splat(magic - static_cast<float>(f.zero - f.sum.a_zero));
-  const Vec low = splat(static_cast<float>(f.low - f.zero));
-  const Vec high = splat(state.high);
+  const F32 up = splat(magic);
+  const F32 down = splat(magic - static_cast<float>(f.zero - f.sum.a_zero));
+  const F32 low = splat(static_cast<float>(f.low - f.zero));
+  const F32 high = splat(state.high);
   pack_pixels<N>(bytes, pixels, range, [&](Index p, auto n) __attribute__((always_inline)) {
-    const Vec x = to_float(load(sums + (p * N + n) * kBlock)) * multipliers[n];
-    const Vec a = (min(max(x, low), high) + up) - down;
+    const F32 x = to_float(load(sums + (p * N + n) * kBlock)) * multipliers[n];
+    const F32 a = (min(max(x, low), high) + up) - down;
     return numbers.levels<Signed>(a, other + p * f.residual_pixel + n * kBlock);
   });
 }
@@ -59,7 +59,7 @@ template <int N>
                                     const TilePlace& at, Index pixels) {
   const Int8ConvArgs& args = *state.args;
   const Int8Epilogue& f = args.epilogue;
-  Vec multipliers[N];
+  F32 multipliers[N];
   for (int n = 0; n < N; ++n) multipliers[n] = block_multipliers(f, at.block + n);
   alignas(64) std::uint8_t translated[(kTileSums + kPacked) * kBlock];
   alignas(64) std::uint8_t added[sizeof translated];
@@ -83,7 +83,7 @@ template <int N>
 // In registers: put(first pixel, count, bytes) of as many pixels as are packed together, pack(int8 values) made
 // into bytes.
 template <int P, int N, class Pack, class Put>
-[[gnu::always_inline]] inline void pack_tile(const I32 (&sums)[P][N], const Vec (&multipliers)[N], Pack pack,
+[[gnu::always_inline]] inline void pack_tile(const I32 (&sums)[P][N], const F32 (&multipliers)[N], Pack pack,
                                              Put put) {
   for_each<(P + kTogether<N> - 1) / kTogether<N>>([&](auto group) __attribute__((always_inline)) {
     constexpr int kFirst = decltype(group)::value * kTogether<N>;
@@ -106,7 +106,7 @@ template <int P, int N>
                                                       const TilePlace& at) {
   const Int8ConvArgs& args = *state.args;
   const Int8Range range = state.range;
-  Vec multipliers[N];
+  F32 multipliers[N];
   for_each<N>([&](auto n) __attribute__((always_inline)) {
     multipliers[n] = block_multipliers(args.epilogue, at.block + n);
   });

@@ -80,7 +80,7 @@ constexpr Index kWaiting = 8;
 template <int K, int R>
 void measure_waiting(const Int8EpilogueState& state, const DepthwiseUnit& unit,
                      const DepthwiseLine<K, R>& line, Index pixels, const std::int32_t* waiting) {
-  const auto real = [&](Vec x) {
+  const auto real = [&](F32 x) {
     if (R == 1 || line.real == R) return x;
     float rows[kBlock];
     store(rows, x);
@@ -96,8 +96,8 @@ void measure_waiting(const Int8EpilogueState& state, const DepthwiseUnit& unit,
       low = min(low, sums);
       high = max(high, sums);
     }
-    const Vec multipliers = load(unit.multipliers + i);
-    const Vec bias = load(unit.bias + i);
+    const F32 multipliers = load(unit.multipliers + i);
+    const F32 bias = load(unit.bias + i);
     min_max.see(real(f(to_float(low) * multipliers + bias)));
     min_max.see(real(f(to_float(high) * multipliers + bias)));
   }
@@ -128,9 +128,9 @@ void quantize_waiting(const Int8EpilogueState& state, const DepthwiseUnit& unit,
       store_unit(state, unit, line, x + p, int8_bytes(levels, state.range));
     }
   };
-  run([&](Vec number) __attribute__((always_inline)) { return quotients.by_inverse(number); });
+  run([&](F32 number) __attribute__((always_inline)) { return quotients.by_inverse(number); });
   if (!quotients.away_from_ties()) [[unlikely]]
-    run([&](Vec number) __attribute__((always_inline)) { return quotients.by_division(number); });
+    run([&](F32 number) __attribute__((always_inline)) { return quotients.by_division(number); });
 }
 
 // Where the sums of channel block `block` of row `row` of the unit's lie among those of a pixel, by quarters.

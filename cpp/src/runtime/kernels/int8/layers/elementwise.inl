@@ -9,7 +9,7 @@ namespace {
 
 // Int8Sum over words. Values of type int8 become uint8 by `flip`, which adds 128 to them and to their zero.
 struct WordSum {
-  Vec a_scale, b_scale;
+  F32 a_scale, b_scale;
   I32 a_flip, b_flip, a_zero, b_zero;
   Rounding rounding;
 };
@@ -30,8 +30,8 @@ inline I32 combine(const WordSum& s, I32 a, I32 b) {
   I32 levels[4];
   for_each<4>([&](auto i) {
     constexpr int kLevel = decltype(i)::value;
-    const Vec x = to_float(split<kLevel, false>(a ^ s.a_flip) - s.a_zero);
-    const Vec y = to_float(split<kLevel, false>(b ^ s.b_flip) - s.b_zero);
+    const F32 x = to_float(split<kLevel, false>(a ^ s.a_flip) - s.a_zero);
+    const F32 y = to_float(split<kLevel, false>(b ^ s.b_flip) - s.b_zero);
     levels[kLevel] = to_int8(s.rounding, Product ? (x * y) * s.a_scale : x * s.a_scale + y * s.b_scale);
   });
   return join(levels);

@@ -197,7 +197,7 @@ void averages(const PoolShape& s, const PoolArgs& args, const PoolRow& row) {
       const Span padded = taps_inside(left + s.left, s.kw, s.dw, s.w + s.left + s.right);
       divisor = row.padded * (padded.end - padded.begin);
     }
-    const Vec scale = splat(args.scale / static_cast<float>(divisor));
+    const F32 scale = splat(args.scale / static_cast<float>(divisor));
     if (count > kMostPixels) {
       for (Index k = 0; k < s.c; ++k) {
         store_some_bytes(out + k, to_int8(levels, splat(long_sum(s, args, row, left, columns, k)) * scale),

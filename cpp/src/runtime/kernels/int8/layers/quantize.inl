@@ -23,8 +23,8 @@ inline void for_pixels(Index area, Index begin, Index end, Body body) {
 inline Index least(Index a, Index b) { return a < b ? a : b; }
 
 void min_max(const float* src, Index begin, Index end, float* low, float* high) {
-  Vec lows[4];
-  Vec highs[4];
+  F32 lows[4];
+  F32 highs[4];
   for (int j = 0; j < 4; ++j) {
     lows[j] = splat(*low);
     highs[j] = splat(*high);
@@ -32,7 +32,7 @@ void min_max(const float* src, Index begin, Index end, float* low, float* high) 
   Index i = begin;
   for (; i + 4 * kBlock <= end; i += 4 * kBlock) {
     for (int j = 0; j < 4; ++j) {
-      const Vec x = load(src + i + j * kBlock);
+      const F32 x = load(src + i + j * kBlock);
       lows[j] = min(x, lows[j]);
       highs[j] = max(x, highs[j]);
     }
@@ -57,8 +57,8 @@ void min_max(const float* src, Index begin, Index end, float* low, float* high) 
 // Divisions cost more than all the rest. The product with 1 / scale differs from the quotient by less than
 // 3·2^-24 of it, so for quotients below 512 both round alike unless the product is within 2^-13 of a tie.
 struct Quantizer {
-  Vec scale, inverse;
-  Vec gap;  // from the nearest int8 value, at least: above kTie where the inverse cannot be trusted
+  F32 scale, inverse;
+  F32 gap;  // from the nearest int8 value, at least: above kTie where the inverse cannot be trusted
   Rounding rounding;
 };
 constexpr float kTie = 0.5f - 1.0f / 8192.0f;
@@ -69,17 +69,17 @@ inline Quantizer quantizer(float scale, std::int32_t zero, std::int32_t low, std
   return {splat(scale), splat(1.0f / scale), splat(trusted ? 0.0f : 1.0f), rounding(zero, low, high)};
 }
 
-inline I32 quantized(const Quantizer& q, Vec x) { return to_int8(q.rounding, x / q.scale); }
+inline I32 quantized(const Quantizer& q, F32 x) { return to_int8(q.rounding, x / q.scale); }
 
 template <int N>
-[[gnu::always_inline]] inline void quantize_all(const Quantizer& q, const Vec (&x)[4], I32* levels) {
+[[gnu::always_inline]] inline void quantize_all(const Quantizer& q, const F32 (&x)[4], I32* levels) {
   if constexpr (simd::kRegister == 16) {  // the test costs more there
     for (int i = 0; i < N; ++i) levels[i] = quantized(q, x[i]);
     return;
   }
-  Vec gap = q.gap;
+  F32 gap = q.gap;
   for (int i = 0; i < N; ++i) {
-    const Vec y = min(max(x[i] * q.inverse, q.rounding.low), q.rounding.high);
+    const F32 y = min(max(x[i] * q.inverse, q.rounding.low), q.rounding.high);
     const I32 whole = nearest(y);
     gap = max(gap, abs(y - to_float(whole)));
     levels[i] = whole + q.rounding.zero;
@@ -94,7 +94,7 @@ void quantize(const float* src, std::uint8_t* dst, float scale, std::int32_t zer
   const Quantizer q = quantizer(scale, zero, low, high);
   Index i = begin;
   for (; i + 4 * kBlock <= end; i += 4 * kBlock) {
-    const Vec x[] = {load(src + i), load(src + i + kBlock), load(src + i + 2 * kBlock),
+    const F32 x[] = {load(src + i), load(src + i + kBlock), load(src + i + 2 * kBlock),
                      load(src + i + 3 * kBlock)};
     I32 levels[4];
     quantize_all<4>(q, x, levels);
@@ -108,7 +108,7 @@ void quantize(const float* src, std::uint8_t* dst, float scale, std::int32_t zer
 template <int Channels>
 [[gnu::always_inline]] inline I32 quantized_word(const Quantizer& q, const float* src, Index area,
                                                  Index count) {
-  Vec x[4];  // not of Channels: GCC 12 fails on arrays of one
+  F32 x[4];  // not of Channels: GCC 12 fails on arrays of one
   for (int j = 0; j < Channels; ++j) {
     x[j] = count == kBlock ? load(src + j * area) : load_some(src + j * area, count);
   }
@@ -202,7 +202,7 @@ void quantize_blocked(const float* src, Index src_image, std::uint8_t* dst, Inde
       std::uint8_t* const to = out + k;
       Index p = first;
       for (; p + 4 <= last; p += 4) {
-        const Vec x[] = {load(from + p * kBlock), load(from + (p + 1) * kBlock),
+        const F32 x[] = {load(from + p * kBlock), load(from + (p + 1) * kBlock),
                          load(from + (p + 2) * kBlock), load(from + (p + 3) * kBlock)};
         I32 levels[4];
         quantize_all<4>(q, x, levels);
@@ -228,7 +228,7 @@ void dequantize(const std::uint8_t* src, bool is_signed, float* dst, float scale
                 Index begin, Index end) {
   with_sign(is_signed, [&](auto sign) {
     constexpr bool kSigned = decltype(sign)::value;
-    const Vec step = splat(scale);
+    const F32 step = splat(scale);
     const I32 zeros = splat(zero);
     Index i = begin;
     for (; i + kBlock <= end; i += kBlock) {
@@ -241,12 +241,12 @@ void dequantize(const std::uint8_t* src, bool is_signed, float* dst, float scale
 
 // Int8 values of up to 4 channels from words of kBlock pixels to planes `area` apart.
 template <bool Signed>
-inline void dequantize_word(I32 word, I32 zero, Vec scale, float* dst, Index area, Index channels,
+inline void dequantize_word(I32 word, I32 zero, F32 scale, float* dst, Index area, Index channels,
                             Index count) {
   for_each<4>([&](auto i) {
     constexpr int kLevel = decltype(i)::value;
     if (kLevel >= channels) return;
-    const Vec x = to_float(split<kLevel, Signed>(word) - zero) * scale;
+    const F32 x = to_float(split<kLevel, Signed>(word) - zero) * scale;
     float* const out = dst + kLevel * area;
     if (count == kBlock) {
       store(out, x);
@@ -260,7 +260,7 @@ void dequantize_plain(const std::uint8_t* src, Index image, Index pixel, bool is
                       Index dst_image, Index c, Index area, float scale, std::int32_t zero, Index begin,
                       Index end) {
   with_sign(is_signed, [&](auto sign) {
-    const Vec step = splat(scale);
+    const F32 step = splat(scale);
     const I32 zeros = splat(zero);
     for_pixels(area, begin, end, [&](Index n, Index first, Index last) {
       const std::uint8_t* const in = src + n * image;
@@ -291,7 +291,7 @@ void dequantize_blocked(const std::uint8_t* src, Index image, Index pixel, bool 
   const Index whole = c / kBlock * kBlock;
   with_sign(is_signed, [&](auto sign) {
     constexpr bool kSigned = decltype(sign)::value;
-    const Vec step = splat(scale);
+    const F32 step = splat(scale);
     const I32 zeros = splat(zero);
     for_pixels(area, begin, end, [&](Index n, Index first, Index last) {
       const std::uint8_t* const in = src + n * image;

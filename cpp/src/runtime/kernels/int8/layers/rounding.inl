@@ -28,13 +28,13 @@ inline void store_sixteen(std::uint8_t* p, Index pixel, Index n, Index count, co
 
 // Floats, in units of the scale, to int8 values: clamp(round(x) + zero, low, high); low where x is NaN.
 struct Rounding {
-  Vec low, high;
+  F32 low, high;
   I32 zero;
 };
 inline Rounding rounding(std::int32_t zero, std::int32_t low, std::int32_t high) {
   return {splat(static_cast<float>(low - zero)), splat(static_cast<float>(high - zero)), splat(zero)};
 }
-inline I32 to_int8(const Rounding& r, Vec x) { return nearest(min(max(x, r.low), r.high)) + r.zero; }
+inline I32 to_int8(const Rounding& r, F32 x) { return nearest(min(max(x, r.low), r.high)) + r.zero; }
 
 }  // namespace
 }  // namespace rdquant::runtime::kernels

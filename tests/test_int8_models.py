@@ -1,4 +1,4 @@
-"""Integer models made by other tools: operators on levels, and what ONNX Runtime's quantizer makes."""
+"""Int8 models made by other tools: operators on levels, and what ONNX Runtime's quantizer makes."""
 
 from __future__ import annotations
 
@@ -283,7 +283,7 @@ def quantized(model: onnx.ModelProto, folder: Path, images: Array | None, **opti
     """By ONNX Runtime: statically where there are images, else dynamically."""
     from onnxruntime import quantization
 
-    before, after = folder / "float.onnx", folder / "integer.onnx"
+    before, after = folder / "float.onnx", folder / "int8.onnx"
     onnx.save(model, before)
     name = model.graph.input[0].name
     logging.disable(logging.WARNING)
