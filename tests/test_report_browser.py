@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import html
 import json
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -167,3 +169,54 @@ def test_tables_have_captions_and_pictures_have_names(browser: Any, page: Path) 
       + [...document.querySelectorAll('section')].filter(s => !document.getElementById(
           s.getAttribute('aria-labelledby'))).length"""
     assert browser.execute_script(unnamed) == 0
+
+
+def _as_html(document: str, script: Path) -> str:
+    """A document of headings and tables as the site has it: a section in a section for each heading."""
+    parts, depth = [f'<!doctype html><script src="{script.as_uri()}"></script>'], 0
+    for line in document.splitlines():
+        if found := re.match(r"(#+) (.*)", line):
+            level, title = len(found[1]), found[2]
+            parts.append("</section>" * max(0, depth - level + 1))
+            parts.append(f'<section id="{title.lower()}"><h{level}>{title}<a>#</a></h{level}>')
+            depth = level
+        elif line.startswith("| ") and "---" not in line:
+            cells = "".join(f"<td>{html.escape(cell)}</td>" for cell in line.strip("| ").split(" | "))
+            parts.append(f"<table><tbody><tr>{cells}</tr></tbody></table>")
+    return "\n".join(parts)
+
+
+def test_benchmarks_are_filtered_by_topic_and_words(browser: Any, tmp_path: Path) -> None:
+    docs = Path(__file__).resolve().parents[1] / "docs"
+    text = (docs / "benchmarks.md").read_text(encoding="utf-8")
+    page = tmp_path / "benchmarks.html"
+    page.write_text(_as_html(text, docs / "_static" / "benchmarks.js"), encoding="utf-8")
+    _open(browser, page)
+    assert browser.get_log("browser") == []
+
+    def shown() -> tuple[list[str], int, int]:
+        """Topics, rows on the screen, rows counted."""
+        script = """const seen = (s) => [...document.querySelectorAll(s)].filter((e) => e.offsetParent !== null);
+            return [seen("h2").map((e) => e.firstChild.textContent), seen("tbody tr").length,
+                    parseInt(document.querySelector("output").textContent)]"""
+        topics, rows, counted = browser.execute_script(script)
+        return topics, rows, counted
+
+    titles = re.findall(r"^## (.*)$", text, re.MULTILINE)
+    topics, everything, counted = shown()
+    assert topics == titles
+    assert everything == counted > 100
+    buttons = browser.find_elements("css selector", "button")
+    assert [button.text for button in buttons] == ["All topics", *titles]
+    buttons[1 + titles.index("INT8")].click()
+    topics, rows, counted = shown()
+    assert topics == ["INT8"]
+    assert 0 < rows == counted < everything
+    browser.find_element("css selector", "input").send_keys("yolox mAP50")
+    topics, rows, counted = shown()
+    assert topics == ["INT8"]
+    assert rows == counted == 2
+    buttons[0].click()
+    browser.find_element("css selector", "input").clear()
+    browser.find_element("css selector", "input").send_keys("no such row")
+    assert shown() == ([], 0, 0)

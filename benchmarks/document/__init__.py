@@ -1,0 +1,1 @@
+"""Documents and charts made of benchmarks/results: see table.py."""

@@ -1,0 +1,182 @@
+"""The sections of docs/benchmarks.md: which results each shows, and how they were measured."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from .cells import Row
+from .rows_files import codec, compress, trellis
+from .rows_inference import accuracy, answers, busy, latency
+from .rows_int8 import detect, int8, make, ptq
+from .rows_studies import adaptive, fit, memory, quantize, sweep
+from .rows_training import prune, train
+
+__all__ = ["TOPICS", "Section", "Topic"]
+
+
+class Section(NamedTuple):
+    """One results file: results/NAME.json, written by bench_NAME.py."""
+
+    name: str
+    title: str
+    rows: Callable[[dict[str, Any]], list[Row]]
+    how: str
+    chart: str = ""  # docs/charts/CHART.png
+
+
+class Topic(NamedTuple):
+    title: str
+    sections: tuple[Section, ...]
+
+
+TOPICS = (
+    Topic(
+        "Compressed files",
+        (
+            Section(
+                "compress",
+                "Whole files",
+                compress,
+                "Real `.rdq` files, biases and headers included, that keep what the network knows: top-1 and KL divergence of "
+                "1000 photos (imagenet-sample), against the float network. Calibration photos (nips2017-dev) have no labels. "
+                ""
+                "NNCodec's files hold the weights alone, without biases and graph, at several quantization parameters; sizes "
+                "are compared at equal KL divergence.",
+                "compressed-files",
+            ),
+            Section(
+                "codec",
+                "The codec alone",
+                codec,
+                "The same integers for every coder: weights quantized to 2, 4 and 6 bits of entropy. Decoded levels are "
+                "compared before anything is timed; speeds are medians on one thread.",
+                "decoding",
+            ),
+            Section(
+                "trellis",
+                "Trellis quantization",
+                trellis,
+                "Rate and squared error of the weights, in real bytes; NNCodec's default quantizer is a trellis as well.",
+            ),
+        ),
+    ),
+    Topic(
+        "INT8",
+        (
+            Section(
+                "make",
+                "The files",
+                make,
+                "The default file of each network: `rdquant quantize` without further options but the preprocessing. "
+                "Calibration images have no labels: photos of "
+                "nips2017-dev, CIFAR-10's training images, every second photo of coco-val2017.",
+            ),
+            Section(
+                "int8",
+                "INT8 speed",
+                int8,
+                "All engines run the same QDQ file, in turns within one process, after their answers were compared; "
+                "medians. Our float32 runs beside them.",
+                "int8-latency",
+            ),
+            Section(
+                "ptq",
+                "INT8 accuracy",
+                ptq,
+                "Top-1 and KL divergence of 1000 photos (imagenet-sample), on our engine and in ONNX Runtime. The peers are "
+                "ONNX Runtime's quantize_static (minima and maxima, entropy, percentiles) and nncf.quantize 3.4, calibrated on "
+                "as many photos of the same folder; the best of the four is the bar.",
+                "int8-accuracy",
+            ),
+            Section(
+                "detect",
+                "Detectors",
+                detect,
+                "mAP by pycocotools on the 128 photos of coco-val2017, and on the half that calibration has not seen.",
+            ),
+        ),
+    ),
+    Topic(
+        "Float32 inference",
+        (
+            Section(
+                "latency",
+                "Float32 speed",
+                latency,
+                "All engines run the same file, in turns within one process, after their answers were compared; medians. "
+                "Memory and first inference are taken in new processes.",
+                "float32-latency",
+            ),
+            Section(
+                "busy",
+                "Beside a busy core",
+                busy,
+                "Two threads, while another process keeps one of two cores busy; each engine in a process of its own.",
+            ),
+            Section(
+                "answers", "Answers", answers, "Outputs compared with those of ONNX Runtime, on photographs."
+            ),
+            Section(
+                "accuracy",
+                "Accuracy of float32 networks",
+                accuracy,
+                "Top-1 and top-5, against the figures that came with models and images.",
+            ),
+        ),
+    ),
+    Topic(
+        "Studies",
+        (
+            Section(
+                "fit",
+                "Fitting distributions",
+                fit,
+                "Families that both packages have, fitted to the same weights on one thread after the fits were compared.",
+            ),
+            Section(
+                "quantize",
+                "Quantizers",
+                quantize,
+                "Quantize and dequantize, against a copy of the same memory and against NumPy.",
+            ),
+            Section(
+                "sweep",
+                "Sweeps",
+                sweep,
+                "A rate–distortion study, against a loop that makes a session of ONNX Runtime for every point.",
+            ),
+            Section(
+                "adaptive",
+                "Adaptive sweeps",
+                adaptive,
+                'How many images `strategy="adaptive"` evaluates until it finds the best choices of the full grid.',
+            ),
+            Section(
+                "memory",
+                "Memory",
+                memory,
+                "Peak resident set of new processes, against the size of the model's file.",
+            ),
+        ),
+    ),
+    Topic(
+        "Training with compression",
+        (
+            Section(
+                "train",
+                "Networks trained small",
+                train,
+                "A small CNN on CIFAR-10 (JPEG), pruned and quantized after every step. PE is the pruning efficiency of "
+                "paper 002; file sizes are those of real `.rdq` files of the compressed layers.",
+                "training",
+            ),
+            Section(
+                "prune",
+                "Cost of a step",
+                prune,
+                "Our operator and hook against the same operations in PyTorch, and against a training step.",
+            ),
+        ),
+    ),
+)
