@@ -69,6 +69,10 @@ def conditional_entropy(levels: ArrayLike, axis: int = -1) -> float:
     Levels without predecessor are left out; 0 where there is none with. With many distinct levels and few pairs the
     estimate is too low, since most pairs are then seen once: compare it with `entropy` at 6 bits and fewer.
 
+    Args:
+        levels: integers of any shape.
+        axis: of the predecessor.
+
     Raises InvalidArgument where `axis` does not exist or levels are no integers.
     """
     array, axis = as_levels(levels), axis_of(axis)
@@ -103,12 +107,14 @@ def float_entropy(tensors: Any) -> float:
 
 
 def compression_ratio(bits: float, original: float = 32.0) -> float:
-    """CR = 32/H (thesis 004, equation 3.1); infinite for 0 bits."""
+    """CR = original/H for H `bits` per weight against `original` ones (thesis 004, equation 3.1); infinite for 0 bits."""
     return math.inf if bits == 0 else original / bits
 
 
 def reduction(bits: float, original: float = 32.0) -> float:
-    """RE = (32 − H)/32, the share of the size that is saved (thesis 004, equation 3.2)."""
+    """RE = (original − H)/original, the share of the size that is saved, for H `bits` per weight against `original` ones
+    (thesis 004, equation 3.2).
+    """
     return (original - bits) / original
 
 

@@ -31,6 +31,7 @@ class Layer:
     Attributes:
         weight, bias: names of learned tensors; no bias: None.
         input: the value that the node reads, which may be the network's own input.
+        node: the node's name in the graph.
         shape: of the weight.
         kind: "convolution", or "product" (Gemm, MatMul).
         groups, kernel, strides, dilations: of the convolution.
@@ -83,15 +84,15 @@ class Layer:
         )
 
     def matrix(self, tensor: NDArray[Any]) -> NDArray[Any]:
-        """A tensor of the weight's shape as [rows, inputs], contiguous."""
+        """`tensor`, of the weight's shape and any dtype, as a contiguous [rows, inputs] of that dtype."""
         return np.ascontiguousarray(tensor.T if self.transposed else tensor.reshape(self.rows, self.inputs))
 
     def tensor(self, matrix: NDArray[Any]) -> NDArray[Any]:
-        """[rows, inputs] in the weight's shape, contiguous."""
+        """`matrix`, [rows, inputs] of any dtype, in the weight's shape; contiguous."""
         return np.ascontiguousarray(matrix.T if self.transposed else matrix).reshape(self.shape)
 
     def images(self, value: NDArray[Any]) -> NDArray[np.float32]:
-        """What the node reads as [n, channels, height, width], float32.
+        """What the node reads, `value`, as float32 [n, channels, height, width].
 
         Raises Unsupported for a rank that the layer's kind does not have.
         """
@@ -101,7 +102,7 @@ class Layer:
         raise Unsupported(f"node {self.node!r}: an input of shape {list(x.shape)} is not calibrated")
 
     def places(self, value: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Inputs or outputs of the node as [n, channels, height, width].
+        """`value`, inputs or outputs of the node, as float32 [n, channels, height, width].
 
         What a product has between its first axis and its last is the height.
         """
@@ -111,7 +112,7 @@ class Layer:
         return np.ascontiguousarray(rows.transpose(0, 2, 1)[..., np.newaxis])
 
     def padding(self, height: int, width: int) -> tuple[int, int, int, int]:
-        """Top, left, bottom and right zeros for an input of this size."""
+        """Top, left, bottom and right zeros, in pixels, for an input of `height` × `width` pixels."""
         if self.pads is not None:
             return self.pads
         total = []
@@ -126,7 +127,7 @@ class Layer:
 
 
 def by_input(layers: Iterable[Layer]) -> list[list[Layer]]:
-    """Layers that read the same value together; groups in the order of their first layers."""
+    """`layers` that read the same value together; groups in the order of their first layers."""
     groups: dict[str, list[Layer]] = {}
     for layer in layers:
         groups.setdefault(layer.input, []).append(layer)
@@ -134,7 +135,9 @@ def by_input(layers: Iterable[Layer]) -> list[list[Layer]]:
 
 
 def closing(model: Model, layers: Iterable[Layer]) -> set[str]:
-    """Weights of those of `layers` that none of the others follows in the graph: nothing can make up for their errors."""
+    """Weights of those of `layers` that none of the others follows in the graph of `model`: nothing can make up for
+    their errors.
+    """
     weights = {layer.weight for layer in layers}
     followed: set[str] = set()  # values that a layer reads, directly or through other nodes
     last = set()
@@ -149,16 +152,19 @@ def closing(model: Model, layers: Iterable[Layer]) -> set[str]:
 
 
 def mean_outputs(rows: NDArray[np.floating], mean: NDArray[np.float64]) -> NDArray[np.float64]:
-    """[outputs]: what weights give on average for inputs of a mean [groups, inputs].
+    """float64 [outputs]: what weights give on average for inputs of a `mean`, float64 [groups, inputs].
 
-    rows: [outputs, inputs], or as many in groups, [groups, outputs of one, inputs].
+    rows: floats [outputs, inputs], or as many in groups, [groups, outputs of one, inputs].
     """
     grouped = rows.reshape(len(mean), -1, mean.shape[1])
     return np.einsum("gri,gi->gr", grouped, mean).reshape(-1)
 
 
 def portions(items: Iterable[_Item], size: Callable[[_Item], int], limit: int) -> Iterator[list[_Item]]:
-    """`items` in order, cut into portions whose sizes add up to `limit` at most; a larger item is one alone."""
+    """`items` in order, cut into portions whose sizes add up to `limit` at most; a larger item is one alone.
+
+    size: gives the size of an item, in the unit of `limit`.
+    """
     portion: list[_Item] = []
     taken = 0
     for item in items:

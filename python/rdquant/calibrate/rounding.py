@@ -31,10 +31,13 @@ class Moments(Protocol):
     """Moments of a layer's inputs, as `covariances` gives them."""
 
     def matrix(self, centred: bool, threads: int) -> NDArray[np.float64]:
-        """[groups, inputs, inputs], about the mean where `centred`."""
+        """float64 [groups, inputs, inputs], about the mean where `centred`.
+
+        threads: up to this many threads; 0: all cores.
+        """
 
     def mean(self) -> NDArray[np.float64]:
-        """[groups, inputs]."""
+        """float64 [groups, inputs]."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +47,7 @@ class Rounded:
     Attributes:
         weight: levels in the shape of the weight.
         bias: of the bias, which makes up for the mean error that rounding the weights gives; None without one.
-        loss: Σ over outputs of the expected squared error.
+        loss: Σ over outputs of the expected squared error, in the square of the outputs' unit.
     """
 
     weight: Optimised
@@ -55,9 +58,13 @@ class Rounded:
 class RowRounder:
     """Rounds the rows of one layer's weights with error feedback, each at a step of its own.
 
-    weight: float, in the layer's shape. bias: [rows] or None. moments: of the layer's inputs; None for a weight whose
-    inputs nobody has seen: rounded to nearest, each for itself. Inputs that do not vary are taken for independent ones.
-    Where there is a bias, it takes up the mean error, and the moments are taken about the mean.
+    Args:
+        weight: floats, in the layer's shape.
+        bias: floats [rows], or None. It takes up the mean error, and the moments are taken about the mean.
+        layer: the layer; needed with moments.
+        moments: of the layer's inputs; None for a weight whose inputs nobody has seen: rounded to nearest, each for itself.
+            Inputs that do not vary are taken for independent ones.
+        threads: up to this many threads; 0: all cores.
 
     Raises InvalidArgument where a weight is not finite.
     """
@@ -109,7 +116,7 @@ class RowRounder:
 
     @property
     def matrix(self) -> NDArray[np.float32]:
-        """The weights as [rows, inputs]; [1, size] without moments."""
+        """The weights as float32 [rows, inputs]; [1, size] without moments."""
         return self._matrix
 
     def round_rows(
@@ -141,12 +148,15 @@ class RowRounder:
 class LayerRounder(RowRounder):
     """Rounds the weights of one layer with error feedback, at any step.
 
-    weight, bias, moments, threads: as for `RowRounder`. trellis: states of a trellis that the levels may follow down the
-    columns, 8 or 32, where the layer has one group and its weights are stored row by row; 0: scalar levels. sensitivity:
-    of the network to the layer's outputs: errors are then fed from output to output too, where no more outputs than
-    images were seen, and a bias takes up the mean error where outputs matter.
+    Args:
+        weight, bias: floats, in the layer's shape, and [rows] or None.
+        layer, moments, threads: as for `RowRounder`; errors as there.
+        trellis: states of a trellis that the levels may follow down the columns, 8 or 32, where the layer has one group and
+            its weights are stored row by row; 0: scalar levels.
+        sensitivity: of the network to the layer's outputs: errors are then fed from output to output too, where no more
+            outputs than images were seen, and a bias takes up the mean error where outputs matter.
 
-    Raises InvalidArgument where a weight is not finite.
+    Source: GPTQ (Frantar et al., 2022), with rates added.
     """
 
     def __init__(

@@ -53,8 +53,14 @@ def following(
     outputs w·x are w·E[x·x̂ᵀ]·C⁻¹: these are rounded instead of w, with the covariance of x̂ ("asymmetric" calibration,
     as in Nagel et al., "Up or down?", 2020, and its successors).
 
-    images: gives batches of the network's input, the same ones each time. sensitivities: of some of the layers, by
-    their weights. trellis: as for `LayerRounder`.
+    Args:
+        model, rounded: the network in float, and with the layers before these rounded.
+        layers: some of `layers_of(model)`.
+        images: gives batches of the network's input, the same ones each time.
+        biases: whether biases take up mean errors.
+        positions, threads: as for `covariances`.
+        trellis: as for `LayerRounder`.
+        sensitivities: of some of the layers, by their weights.
     """
     value = layers[0].input
     geometries = {layer.geometry: layer for layer in layers}

@@ -30,11 +30,11 @@ def stream(
 
     Args:
         model: a network with one input.
-        images: batches [n, …] of it, of any size.
+        images: batches [n, …] of it, numbers, of any size.
         names: values of its graph: outputs of nodes, or the input itself.
         backend, threads: as for `rdquant.Session`.
 
-    Yields dicts of arrays [m, …] by name, rows in the order of the images.
+    Yields dicts of arrays [m, …] by name in the values' dtypes, rows in the order of the images.
 
     Raises InvalidArgument for a network with several inputs, an unknown name, or images that do not fit.
     """

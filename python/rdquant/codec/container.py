@@ -53,7 +53,11 @@ def pack_graph(graph: bytes) -> bytes:
 
 
 def write_file(path: str | os.PathLike[str], sections: Sequence[tuple[int, str, bytes]]) -> int:
-    """Write a file of (kind, name, bytes), atomically; returns its size in bytes.
+    """Write a compressed file, atomically; returns its size in bytes.
+
+    Args:
+        path: where to write.
+        sections: (kind, name, bytes) of each, in order; see `Section`.
 
     Raises RdquantError where the file cannot be written.
     """
@@ -78,7 +82,13 @@ def file_bytes(sections: Sequence[tuple[int, str, bytes]]) -> bytes:
 
 @dataclass(frozen=True)
 class Section:
-    """One section: kind (1 graph, 2 facts, 3 tensor), name, place in the file in bytes."""
+    """One section of a `CompressedFile`.
+
+    Attributes:
+        kind: 1 graph, 2 facts, 3 tensor.
+        name: of the tensor; "" for the others.
+        offset, length: place in the file and size, bytes.
+    """
 
     kind: int
     name: str
@@ -146,7 +156,7 @@ class CompressedFile:
         return bytes(memoryview(self._data)[offset : offset + length])
 
     def section(self, section: Section) -> bytes:
-        """Its bytes, checked. Raises CorruptFile where they are damaged or cut off."""
+        """The bytes of `section`, checked. Raises CorruptFile where they are damaged or cut off."""
         data = self._take(section.offset, section.length)
         _core.check_section(data, section._core)
         return data
@@ -191,11 +201,15 @@ class CompressedFile:
         return _core.Tensors(self._data, self._table)
 
     def values(self, threads: int | None = 1, memory_limit: int = DEFAULT_LIMIT) -> dict[str, NDArray[Any]]:
-        """All tensors by name, decoded: quantized ones as x̂, others bit for bit; of what is no number, the bytes.
+        """All tensors by name, decoded.
 
         Args:
             threads: tensors, and row groups of large ones, are decoded on up to this many threads; None or 0: all cores.
             memory_limit: bytes that they may take together, eight counted an element.
+
+        Returns:
+            Arrays in their shapes: quantized ones as x̂ in float32, others bit for bit in their dtype; of what is no number,
+            the bytes (uint8).
 
         Raises:
             CorruptFile: damage; names section and offset. Unsupported: beyond the limit.
@@ -206,7 +220,20 @@ class CompressedFile:
         return decode_all(tensors, threads_of(threads), memory_limit)
 
     def tensor(self, name: str, threads: int | None = 1, memory_limit: int = DEFAULT_LIMIT) -> NDArray[Any]:
-        """One tensor, decoded alone. Raises InvalidArgument for unknown names, CorruptFile for damage."""
+        """One tensor, decoded alone.
+
+        Args:
+            name: one of `tensor_names`.
+            threads: row groups of a large tensor are decoded on up to this many threads; None or 0: all cores.
+            memory_limit: bytes that it may take, eight counted an element.
+
+        Returns:
+            Its values in their shape and dtype: x̂ in float32 if it was quantized, else as they were, bit for bit; bytes
+            (uint8) where they are no numbers.
+
+        Raises:
+            InvalidArgument: an unknown name. CorruptFile: damage. Unsupported: beyond the limit.
+        """
         for section in self.sections:
             if section.kind == TENSOR and section.name == name:
                 return Tensor(self.section(section), name).values(threads_of(threads), memory_limit)

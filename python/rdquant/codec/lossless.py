@@ -113,6 +113,7 @@ def decode_levels(coded: bytes, threads: int | None = 1, memory_limit: int = DEF
         CorruptFile: the bytes are damaged; names section and offset. Damage that leaves a valid code gives other
             levels, in effort "max" more often: compressed files have checksums, these bytes have none.
         Unsupported: the levels would take more than `memory_limit` bytes.
+        InvalidArgument: an argument of another type.
     """
     kind, levels = _core.decode_levels(
         buffer_of("coded", coded), threads_of(threads), count("memory_limit", memory_limit, 0)
@@ -152,8 +153,18 @@ def encode_floats(values: ArrayLike, effort: str = "fast", threads: int | None =
 def decode_floats(coded: bytes, dtype: Any, shape: tuple[int, ...], threads: int | None = 1) -> NDArray[Any]:
     """Values from `encode_floats`, bit for bit.
 
+    Args:
+        coded: bytes, or anything with a buffer of bytes.
+        dtype: float16, float32, float64 or ml_dtypes' bfloat16, as they were coded.
+        shape: as they were coded.
+        threads: up to this many threads; None or 0: all cores.
+
+    Returns:
+        Array of that dtype and shape.
+
     Raises:
-        CorruptFile: the bytes are damaged, or hold another number or type of values.
+        InvalidArgument: another dtype, or no shape. CorruptFile: the bytes are damaged, or hold another number or type
+            of values.
     """
     try:
         kind = np.dtype(dtype)

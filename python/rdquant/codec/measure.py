@@ -51,7 +51,7 @@ class Rate:
 
     @property
     def re(self) -> float:
-        """Reduction (32 − H)/32 (equation 3.2)."""
+        """Reduction (32 − H)/32, the share of the size that is saved (equation 3.2)."""
         return reduction(self.entropy)
 
 
@@ -82,7 +82,14 @@ def rate(
 def requantize(
     weights: Any, quantizer: QuantizerOf, by: str | None = None
 ) -> tuple[dict[str, NDArray[np.float32]], Rate]:
-    """Weights quantized and dequantized (float32, new arrays), with their rate; arguments and errors as `rate`."""
+    """Weights quantized and dequantized, with their rate.
+
+    Args:
+        weights, quantizer, by: as for `rate`; errors as there.
+
+    Returns:
+        New float32 arrays by name, in the shapes of the weights; and the `Rate`.
+    """
     tensors = {name: as_float32(value, name) for name, value in tensors_of(weights, "weights").items()}
     restored = {name: np.empty(value.shape, np.float32) for name, value in tensors.items()}
     return restored, _measure(tensors, quantizer, by, restored)

@@ -38,11 +38,17 @@ class Optimised:
     chains: int = 0
 
     def dequantize(self, threads: int | None = 1) -> NDArray[np.float32]:
-        """The values that the levels stand for."""
+        """The values that the levels stand for: float32, shape of the levels.
+
+        threads: up to this many threads; None or 0: all cores.
+        """
         return self.quantizer.dequantize(self.levels, threads=threads)
 
     def encode(self, effort: str = "fast", threads: int | None = 1) -> bytes:
-        """The levels, coded; `decode_levels` restores them."""
+        """The levels, coded; `decode_levels` restores them.
+
+        effort, threads: as for `encode_levels`.
+        """
         kind, shape = level_type(self.levels.dtype), list(self.levels.shape)
         return _core.encode_levels(
             self.levels, shape, kind, effort_of(effort), threads_of(threads), self.trellis
@@ -170,9 +176,9 @@ class ColumnQuantizer:
 
         Args:
             column: number; the columns of an input channel have to be taken in order.
-            targets: one a row, in multiples of the step between neighbouring levels (of a trellis: all levels,
+            targets: numbers [rows], in multiples of the step between neighbouring levels (of a trellis: all levels,
                 odd and even).
-            levels: int32, the whole tensor, C-contiguous; the column is written, those before it are read.
+            levels: int32, the whole tensor in its shape, C-contiguous; the column is written, those before it are read.
             rdo: squared error, in those steps² and divided by the column's weight, that a bit is worth.
             delta: a level v stands for v − sign(v)·(½ − delta) steps.
 

@@ -22,6 +22,7 @@ class CompressedTensor:
     """One tensor of a compressed file.
 
     Attributes:
+        name, shape: as in the model.
         role: "weight", "bias" or "normalization"; "" for what is not learned.
         coding: "quantized", "floats" (without loss), "integers" or "raw".
         bytes: of its section, parameters of the quantizer included.
@@ -52,7 +53,17 @@ class CompressedTensor:
 
 @dataclass(frozen=True, repr=False)
 class CompressionResult:
-    """What `compress`, `compress_to_size` and `compress_within` wrote."""
+    """What `compress`, `compress_to_size` and `compress_within` wrote.
+
+    Attributes:
+        path: the file.
+        bytes, graph_bytes: of the file; of its section with the graph.
+        original_bytes: of the model's file.
+        tensors: a `CompressedTensor` for each tensor, in the file's order.
+        measured: what the model lost on images (see `compress_within`); None where it was not measured.
+        met: whether that is within the tolerance.
+        interrupted: whether Ctrl-C ended the search.
+    """
 
     path: str
     bytes: int
@@ -70,7 +81,7 @@ class CompressionResult:
 
     @property
     def ratio(self) -> float:
-        """How many times smaller the whole file is than that of the model."""
+        """`original_bytes` / `bytes`: how many times smaller the whole file is than that of the model."""
         return self.original_bytes / self.bytes
 
     @property
@@ -87,7 +98,7 @@ class CompressionResult:
 
     @property
     def file_bits_per_weight(self) -> float:
-        """Bits of the whole file, graph included, a learned value; NaN without any."""
+        """Bits of the whole file, graph included, per learned value; NaN without any."""
         return 8 * self.bytes / self.weights if self.weights else math.nan
 
     @property

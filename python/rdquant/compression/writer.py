@@ -38,8 +38,16 @@ _INTEGERS = {2: "uint8", 3: "int8", 4: "uint16", 5: "int16", 6: "int32", 7: "int
 def write_levels(
     model: Model, path: str | os.PathLike[str], levels: Levels, effort: str = "fast", threads: int = 0
 ) -> CompressionResult:
-    """Write `model` with the given levels in place of the tensors of these names, atomically; what has none is coded
-    without loss.
+    """Write `model` with the given levels in place of some tensors, atomically.
+
+    Args:
+        model: a `Model`.
+        path: where to write.
+        levels: by a tensor's name the levels that take its place; all others are coded without loss.
+        effort: "fast" or "max", as for `compress`.
+        threads: up to this many threads; 0: all cores.
+
+    Raises RdquantError where the file cannot be written.
     """
     roles = {p.role for p in model.parameters if p.name in levels}
     return Writer(model, Plan(effort, threads)).write(

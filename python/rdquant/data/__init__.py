@@ -166,7 +166,7 @@ def _check_options(preprocess: Any, size: Any, layout: Any, labels: Any, model: 
 
 
 def preset_for(model: str) -> str | None:
-    """Name of the preset that networks of a well-known family take, told by the model's name; None for others."""
+    """Name of the preset that networks of a well-known family take, told by the name of the `model`; None for others."""
     return next((preset for pattern, preset in _FAMILIES if re.search(pattern, model.lower())), None)
 
 
@@ -224,7 +224,8 @@ def _from_arrays(
 
 
 def input_geometry(shape: Sequence[int | str | None]) -> tuple[Layout, tuple[int, int] | None]:
-    """(layout, (height, width)) that a network's input shape asks for; None where height or width are free.
+    """(layout, (height, width)) that the `shape` of a network's input asks for, in pixels; None where height or width are
+    free.
 
     NHWC is recognised by a last dimension of 1 or 3 where the second is neither.
     """

@@ -37,6 +37,8 @@ class Dataset(ABC):
         batch_size: items per batch of an iteration.
         fingerprint: hex digest that identifies items, labels and preprocessing.
         task: "classify", or "detect" where `scene` gives boxes; labels are 0 there.
+
+    Raises InvalidArgument where labels, classes or batch size do not fit each other.
     """
 
     fingerprint: str
@@ -71,14 +73,17 @@ class Dataset(ABC):
 
     @abstractmethod
     def stream(self, chunks: Iterable[Indices]) -> Iterator[Tensor]:
-        """A float32 tensor [len(chunk), …] per chunk of indices, in order; may work ahead of the caller."""
+        """A float32 tensor [len(chunk), …] for each of `chunks` of indices, in order; may work ahead of the caller."""
 
     def item_name(self, index: int) -> str:
         """What messages call item `index`: its file, or its position."""
         return f"item {index}"
 
     def scene(self, index: int) -> Scene:
-        """Photo `index` with its boxes. Raises InvalidArgument for data that have labels only."""
+        """Photo `index` with its boxes.
+
+        Raises InvalidArgument for data that have labels only, CorruptFile for a photo that cannot be decoded.
+        """
         raise InvalidArgument(f"{self.name}: {self.item_name(index)} has a label, but no boxes")
 
     def __len__(self) -> int:
@@ -91,14 +96,17 @@ class Dataset(ABC):
             yield tensor, self.labels[chunk]
 
     def get(self, indices: ArrayLike) -> tuple[Tensor, Indices]:
-        """(x, labels) of the items at `indices` (integers [n], any order): float32 [n, …], int64 [n]."""
+        """(x, labels) of the items at `indices` (integers [n], any order): float32 [n, …], int64 [n].
+
+        Raises InvalidArgument for other indices.
+        """
         chosen = self._indices(indices)
         (tensor,) = self.stream([chosen])
         return tensor, self.labels[chosen]
 
     def take(self, indices: ArrayLike) -> Dataset:
         """The items at `indices` (integers [n], n ≥ 1) as a dataset of their own that shares this one's
-        cache; `head` takes a number of items.
+        cache; `head` takes a number of items. Raises InvalidArgument for anything else.
         """
         if np.ndim(indices) == 0:
             raise InvalidArgument(
@@ -107,11 +115,11 @@ class Dataset(ABC):
         return _Subset(self, self._indices(indices))
 
     def head(self, n: int) -> Dataset:
-        """The first `n` items, 1 ≤ n ≤ len."""
+        """The first `n` items, 1 ≤ n ≤ len; else InvalidArgument."""
         return self.take(np.arange(count("n", n, 1, len(self))))
 
     def spread(self, n: int) -> Dataset:
-        """`n` items, evenly spread over all, 1 ≤ n ≤ len."""
+        """`n` items, evenly spread over all, 1 ≤ n ≤ len; else InvalidArgument."""
         size = len(self)
         return self.take([i * size // n for i in range(count("n", n, 1, size))])
 
@@ -120,7 +128,7 @@ class Dataset(ABC):
 
         Where they need more, nothing is held. The first pass over the items fills the memory while it works ahead as
         this data set does; contiguous batches of later passes are read-only views, without a copy. A pickled copy is
-        empty.
+        empty. Raises InvalidArgument for a `limit` that is no number of bytes.
         """
         return _Held(self, limit) if count("limit", limit, 0) else self
 
@@ -265,10 +273,15 @@ class ArrayDataset(Dataset):
 class Digits(ArrayDataset):
     """scikit-learn's handwritten digits: 1797 grey images, x float32 [n, 1, 8, 8] in 0..1, ten classes.
 
-    A shuffle by `seed` (the order of that many `random.Random(seed).random()` numbers, which Python keeps
-    from version to version) puts a third, 599 images, in split "test" and 1198 in "train"; "all" is both,
-    in scikit-learn's order. Source: UCI Optical Recognition of Handwritten Digits (Alpaydin and Kaynak,
-    1998).
+    Args:
+        split: a shuffle by `seed` (the order of that many `random.Random(seed).random()` numbers, which Python keeps
+            from version to version) puts a third, 599 images, in "test" and 1198 in "train"; "all" is both, in
+            scikit-learn's order.
+        batch_size: items per batch.
+        seed: of the shuffle.
+
+    Source: UCI Optical Recognition of Handwritten Digits (Alpaydin and Kaynak, 1998). Raises InvalidArgument for another
+    split.
     """
 
     def __init__(self, split: str = "test", *, batch_size: int = 128, seed: int = 0) -> None:

@@ -236,6 +236,8 @@ class ImageArray(ImageDataset):
         preprocess, size, batch_size, layout, classes, cache_bytes: as for `ImageFolder`.
         class_names: names of the classes.
         name: for tables.
+
+    Raises InvalidArgument where shapes, dtypes or labels do not fit.
     """
 
     def __init__(

@@ -51,7 +51,9 @@ class Preset:
     interpolation: Literal["bilinear", "bicubic"]
 
     def with_size(self, size: Size) -> Preset:
-        """The preset with crop `size`: pixels of a square, or (height, width); None changes nothing."""
+        """The preset with crop `size`: pixels of a square, or (height, width); None changes nothing. Raises InvalidArgument for
+        anything else.
+        """
         if size is None:
             return self
         both = size if isinstance(size, (tuple, list)) else (size, size)
@@ -88,9 +90,9 @@ class Preset:
 class Letterbox(Preset):
     """The whole image at one scale inside the size, grey around it, as detectors take it.
 
-    `margin` is not used.
-
     Attributes:
+        name, order, mean, std, size, interpolation: as for `Preset`.
+        margin: not used.
         centred: the image lies in the middle, its sides rounded (YOLOv8); else at the top left, its sides cut to whole
             pixels (YOLOX).
         grey: of what is around it, 0..255.

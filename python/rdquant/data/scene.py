@@ -13,20 +13,25 @@ __all__ = ["Frame", "Scene"]
 
 @dataclass(frozen=True)
 class Frame:
-    """Where a photo lies in a network's input: x of the photo is at scale·x + left, y at scale·y + top, in pixels."""
+    """Where a photo lies in a network's input: x of the photo is at scale·x + left, y at scale·y + top.
+
+    Attributes:
+        scale: pixels of the input per pixel of the photo.
+        left, top: in pixels of the input.
+    """
 
     scale: float
     left: float
     top: float
 
     def to_input(self, boxes: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
-        """Boxes [..., 4] (left, top, right, bottom) of the photo, in pixels of the input."""
+        """`boxes` of the photo, floats [..., 4] (left, top, right, bottom), in pixels of the input: float64."""
         corner = np.array([self.left, self.top, self.left, self.top])
         placed: NDArray[np.float64] = boxes * self.scale + corner
         return placed
 
     def to_photo(self, boxes: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
-        """Boxes [..., 4] of the input, in pixels of the photo."""
+        """`boxes` of the input, floats [..., 4] (left, top, right, bottom), in pixels of the photo: float64."""
         corner = np.array([self.left, self.top, self.left, self.top])
         placed: NDArray[np.float64] = (boxes - corner) / self.scale
         return placed

@@ -36,7 +36,7 @@ class Detections:
         return self.confidences.size
 
     def on_photo(self, scene: Scene) -> Detections:
-        """The same in pixels of the photo, from pixels of the network's input; what lies outside is cut off."""
+        """The same in pixels of the photo of `scene`, from pixels of the network's input; what lies outside is cut off."""
         boxes = scene.frame.to_photo(self.boxes)
         limits = np.array([scene.width, scene.height, scene.width, scene.height], np.float64)
         return Detections(np.clip(boxes, 0, limits), self.classes, self.confidences)
@@ -46,13 +46,15 @@ class Detections:
 class Detector:
     """From a head's output to detections.
 
-    The thresholds are those that YOLOX is measured with; Ultralytics takes 0.001, 0.7 and 300.
+    The thresholds are those that YOLOX is measured with (Ge et al., 2021); Ultralytics takes 0.001, 0.7 and 300.
 
     Attributes:
         head: one of `HEADS`; None: found from the shapes of the outputs.
-        confidence: what a detection must exceed; for mAP nearly everything counts.
-        overlap: boxes of one class whose intersection over union is above this are one object.
+        confidence: what a detection must exceed, 0..1; for mAP nearly everything counts.
+        overlap: boxes of one class whose intersection over union, 0..1, is above this are one object.
         most: detections of an image, at most.
+
+    Raises InvalidArgument for an unknown head or thresholds out of range.
     """
 
     head: str | None = None
@@ -68,7 +70,11 @@ class Detector:
             raise InvalidArgument(f"most: expected at least 1, got {self.most}")
 
     def detect(self, head: str, output: ArrayLike, size: tuple[int, int]) -> list[Detections]:
-        """Detections of each image, in pixels of the input of `size` (height, width); arguments as for `decode`.
+        """Detections of each image, in pixels of the input.
+
+        Args:
+            head, output: as for `decode`; output is numbers [n, …].
+            size: (height, width) of the input, pixels.
 
         Every anchor stands for its most likely class alone. Those whose box or confidence is NaN are no detections.
         """
@@ -111,7 +117,14 @@ def suppress(
     The most confident box is kept, those of its class that overlap it by more than `overlap` are dropped, and so on
     with what is left, until `most` are kept.
 
-    boxes: numbers [n, 4]; classes: integers [n]; confidences: numbers [n]. Raises InvalidArgument for other shapes.
+    Args:
+        boxes: numbers [n, 4].
+        classes: integers [n].
+        confidences: numbers [n], 0..1.
+        overlap: intersection over union, 0..1.
+        most: number of boxes.
+
+    Raises InvalidArgument for other shapes.
     """
     corners, kinds, scores = _boxes(boxes, "boxes"), np.asarray(classes), np.asarray(confidences)
     if kinds.shape != corners.shape[:1] or scores.shape != corners.shape[:1]:

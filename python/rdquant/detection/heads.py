@@ -57,10 +57,14 @@ def decode(head: str, output: ArrayLike, size: Size) -> Decoded:
 
 
 def recognise(shapes: Mapping[str, Sequence[int]], size: Size, head: str | None = None) -> tuple[str, str]:
-    """(output, head) of a detector, from the shapes of its outputs by name for inputs of `size` (height, width).
+    """(output, head) of a detector, from the shapes of its outputs.
 
-    head: only this one is looked for. Raises Unsupported where no output is one of a known head, InvalidArgument where
-    several are, or the head is unknown.
+    Args:
+        shapes: of the outputs by name.
+        size: (height, width) of the input, pixels.
+        head: only this one is looked for.
+
+    Raises Unsupported where no output is one of a known head, InvalidArgument where several are, or the head is unknown.
     """
     if head is not None and head not in HEADS:
         raise InvalidArgument(f"head: expected one of {', '.join(HEADS)}, got {head!r}")

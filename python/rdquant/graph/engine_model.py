@@ -21,7 +21,10 @@ _MEMORY_LIMIT = 1 << 34  # bytes of decoded tensors, as for `codec.CompressedFil
 
 
 class EngineModel:
-    """A model ready for the engine; `full` gives the Model that `load` would have made of its file."""
+    """A model ready for the engine; `full` gives the Model that `load` would have made of its file.
+
+    Made by `open_for_engine`.
+    """
 
     def __init__(self, opened: _core.Opened, path: str) -> None:
         self._opened = opened

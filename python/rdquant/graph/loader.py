@@ -84,7 +84,10 @@ def _decompress(source: Path | bytes, name: str) -> Model:
 
 
 def read_structure(path: str | os.PathLike[str]) -> onnx.ModelProto:
-    """The graph in an ONNX file as it stands there, unchecked and without the data of big tensors."""
+    """The graph in the ONNX file at `path` as it stands there, unchecked and without the data of big tensors.
+
+    Raises as `load` does.
+    """
     return _parse(opened(path, f"model file {os.fspath(path)!r}"))
 
 

@@ -110,7 +110,7 @@ class Model:
         """All tensors that `skeleton` refers to: ONNX element type and array; those that no node uses are
         left out.
 
-        Floating-point tensors come in their shape, others as bytes; read-only views.
+        Floating-point tensors come in their shape and dtype, others as bytes (uint8); read-only views.
         """
         return {name: (t.data_type, t.array() if t.is_float else t.data) for name, t in self._used.items()}
 
@@ -127,8 +127,8 @@ class Model:
         """The learned tensors by name: read-only views in the file's dtype (float16, float32, float64) and
         shape.
 
-        roles: which of "weight", "bias" and "normalization" to give; all by default. Graph order. The arrays
-        are aligned to their dtype and C-contiguous.
+        roles: which of "weight", "bias" and "normalization" to give; all by default; else InvalidArgument. Graph order. The
+        arrays are aligned to their dtype and C-contiguous.
         """
         good = isinstance(roles, Collection) and not isinstance(roles, (str, bytes))
         if not good or any(role not in _ROLES for role in list(roles)):
@@ -210,7 +210,10 @@ class Model:
         return self.with_graph(skeleton)
 
     def with_graph(self, skeleton: onnx.ModelProto, more: Mapping[str, Stored] | None = None) -> Model:
-        """Another graph around the same tensors, and `more`; taken over unchecked: what `parts` gives, changed with care."""
+        """The graph `skeleton` around the same tensors, and `more`.
+
+        It is taken over unchecked: what `parts` gives, changed with care.
+        """
         tensors = {**self._tensors, **(more or {})}
         return Model(skeleton, tensors, list(self._parameters), self._origin)
 

@@ -20,7 +20,7 @@ __all__ = ["build_graph", "native_graph"]
 
 
 def native_graph(model: Model) -> Graph:
-    """The model for the C++ engine, which views the model's own arrays.
+    """The graph of `model` for the C++ engine, which views the model's own arrays.
 
     Raises Unsupported for subgraphs and for element types beyond integers, booleans and float16/32/64.
     """
@@ -30,8 +30,15 @@ def native_graph(model: Model) -> Graph:
 def build_graph(
     name: str, skeleton: onnx.ModelProto, tensors: Mapping[str, tuple[int, NDArray[Any]]]
 ) -> Graph:
-    """The same from a graph of any opset. `tensors`: ONNX element type and array (its bytes count) of the
-    initializers whose data are not in the graph.
+    """The graph for the C++ engine, from one of any opset.
+
+    Args:
+        name: of the model, for messages.
+        skeleton: the graph.
+        tensors: ONNX element type and array, of any dtype and shape (its bytes count), of the initializers whose data are
+            not in the graph.
+
+    Raises Unsupported as `native_graph` does.
     """
     opsets = {o.domain: o.version for o in skeleton.opset_import}
     graph = Graph(name, opsets.get("", opsets.get("ai.onnx", 1)))

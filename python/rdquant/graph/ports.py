@@ -32,7 +32,13 @@ ELEMENT_TYPES: Mapping[int, str] = {
 
 @dataclass(frozen=True)
 class TensorInfo:
-    """An input or output: a dimension is a size, a symbol's name, or None where the file says nothing."""
+    """An input or output of a network.
+
+    Attributes:
+        name: in the graph.
+        dtype: NumPy's.
+        shape: a dimension is a size, a symbol's name, or None where the file says nothing.
+    """
 
     name: str
     dtype: np.dtype[Any]
@@ -40,7 +46,7 @@ class TensorInfo:
 
     @classmethod
     def of(cls, value: onnx.ValueInfoProto) -> TensorInfo:
-        """From ONNX's description; sequences and optionals have dtype object and no shape."""
+        """From ONNX's description `value`; sequences and optionals have dtype object and no shape."""
         if value.type.WhichOneof("value") != "tensor_type":
             return cls(value.name, np.dtype(object), ())
         import onnx
@@ -56,7 +62,7 @@ class TensorInfo:
 
 
 def suggestion(name: str, known: Iterable[str]) -> str:
-    """ "; did you mean 'x'?" with the closest of `known`, or nothing."""
+    """ "; did you mean 'x'?" with that of `known` which is closest to `name`, or nothing."""
     import difflib
 
     close = difflib.get_close_matches(name, [k for k in known if k], 1)

@@ -23,7 +23,14 @@ __all__ = ["Parameter", "Stored", "lift_constants", "parameters_of", "take_out"]
 
 @dataclass(frozen=True)
 class Parameter:
-    """One learned tensor: its first use in graph order gives role, node and op."""
+    """One learned tensor; its first use in graph order gives role, node and op.
+
+    Attributes:
+        name, shape, dtype: as stored.
+        role: "weight", "bias" or "normalization".
+        node, op: of its first use.
+        axis: of the output channels of a weight with several; None where the operator has none.
+    """
 
     name: str
     role: str

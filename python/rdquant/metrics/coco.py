@@ -45,9 +45,13 @@ def require_evaluator() -> None:
 
 
 def coco_statistics(scenes: Iterable[Scene], found: Iterable[Detections], classes: int) -> dict[str, float]:
-    """`STATISTICS` by name, fractions 0..1; NaN where no object has the size that is asked for.
+    """`STATISTICS` by name, fractions 0..1, as COCO's own evaluator gives them (Lin et al., 2014); NaN where no object has
+    the size that is asked for.
 
-    scenes: photos with their boxes. found: detections on each, in pixels of the photo. classes: number of classes.
+    Args:
+        scenes: photos with their boxes.
+        found: detections on each, in pixels of the photo.
+        classes: number of classes.
 
     Raises InvalidArgument where a detection's class is not below `classes` or the numbers of photos differ;
     BackendUnavailable without pycocotools.

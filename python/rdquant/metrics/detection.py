@@ -33,8 +33,13 @@ def detections(
 ) -> list[Detections]:
     """What a network sees on each photo of `data`, in order, boxes in pixels of the photo.
 
-    detector: how outputs become detections, or the name of a head; default: `Detector()`, which finds the head by the
-    shapes of the outputs. output: name of the output to read, for networks with several.
+    Args:
+        session: an open session of the network.
+        data: photos with boxes.
+        detector: how outputs become detections, or the name of a head; default: `Detector()`, which finds the head by the
+            shapes of the outputs.
+        progress: show a bar on stderr.
+        output: name of the output to read, for networks with several.
 
     Raises InvalidArgument for data without boxes, inputs that do not fit the network, or a name that is unknown;
     Unsupported for networks that are no known detectors.
@@ -59,7 +64,11 @@ def detections(
 
 
 def average_precision(data: Dataset, found: Sequence[Detections]) -> dict[str, float]:
-    """`rdquant.metrics.STATISTICS` by name, of detections on each photo of `data`; see `coco_statistics`."""
+    """`rdquant.metrics.STATISTICS` by name, fractions 0..1, of the detections `found` on each photo of `data`; see
+    `coco_statistics`.
+
+    Raises InvalidArgument for data without boxes, and as `coco_statistics` does.
+    """
     if len(found) != len(data):
         raise InvalidArgument(f"found: expected detections on {len(data)} photos, got {len(found)}")
     return coco_statistics((data.scene(i) for i in range(len(data))), found, data.classes)
@@ -70,9 +79,9 @@ class Confidences:
     """How confident several networks are of what they see on the same photos.
 
     Attributes:
-        edges: float64 [bins + 1], ascending, up to 1.
+        edges: float64 [bins + 1], ascending, confidences 0..1.
         counts: network's name → int64 [bins], detections by confidence.
-        mean: network's name → mean confidence; NaN without detections.
+        mean: network's name → mean confidence, 0..1; NaN without detections.
         photos: number of them.
     """
 
@@ -82,7 +91,7 @@ class Confidences:
     photos: int
 
     def rows(self) -> list[dict[str, str | float | int]]:
-        """A row for each network and bin: network, low, high, count."""
+        """A row for each network and bin: network, low, high (confidences, 0..1), count."""
         return [
             {"network": name, "low": float(low), "high": float(high), "count": int(count)}
             for name, counts in self.counts.items()
@@ -102,9 +111,14 @@ def compare_confidences(
 ) -> Confidences:
     """Confidences of several networks' detections side by side, such as float, static and dynamic (paper 000).
 
-    models: by the name that tables and plots call them; sessions are used as they are. detector: as for `detections`;
-    unless it is a `Detector`, detections count from a confidence of 0.25, where detectors usually begin to report.
-    bins: of equal width from the detector's least confidence to 1. backend, threads: as for `rdquant.Session`.
+    Args:
+        models: by the name that tables and plots call them; sessions are used as they are.
+        data: photos with boxes: what `rdquant.data.open_dataset` takes.
+        detector: as for `detections`; unless it is a `Detector`, detections count from a confidence of 0.25, where
+            detectors usually begin to report.
+        bins: of equal width from the detector's least confidence to 1.
+        backend, threads: as for `rdquant.Session`.
+        progress: show a bar on stderr.
 
     Raises InvalidArgument where there is no model or bin, and as `detections` does.
     """

@@ -151,11 +151,10 @@ def outputs(
     progress: bool = False,
     output: str | None = None,
 ) -> Scores:
-    """float32 [n, classes]: the scores that `session` gives the items of `data`, or those at `indices`, in
-    order.
+    """float32 [n, classes]: the scores that `session` gives the items of `data`, or those at `indices`, in order.
 
-    Runs batches of `data.batch_size`. Outputs such as [n, classes, 1, 1] are reshaped. Raises as `evaluate`
-    does.
+    Runs batches of `data.batch_size`. Outputs such as [n, classes, 1, 1] are reshaped. `progress` shows a bar on stderr;
+    `output` names the output to read, for networks with several. Raises as `evaluate` does.
     """
     data = open_dataset(data, model=session, labelled=False)
     chosen = data if indices is None else data.take(indices)

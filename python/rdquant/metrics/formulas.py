@@ -47,13 +47,17 @@ Form: TypeAlias = Literal["linear", "exponential"]
 
 
 def accuracy(labels: ArrayLike, predictions: ArrayLike) -> float:
-    """Share of right predictions, 0..1 (2.3)."""
+    """Share of `predictions` that are equal to `labels`, 0..1, both integers [n] (thesis 004, equation 2.3). Raises
+    InvalidArgument for anything else.
+    """
     truth, guess = _pair(labels, predictions)
     return float(np.mean(truth == guess))
 
 
 def class_accuracy(labels: ArrayLike, predictions: ArrayLike) -> float:
-    """Mean over the classes that occur in `labels` of the share of each that is right, 0..1 (2.4)."""
+    """Mean over the classes that occur in `labels` of the share of each that is right in `predictions`, 0..1; integers [n]
+    as for `accuracy` (thesis 004, equation 2.4).
+    """
     truth, guess = _pair(labels, predictions)
     classes, position = np.unique(truth, return_inverse=True)
     right = np.bincount(position, weights=truth == guess, minlength=classes.size)
@@ -61,9 +65,10 @@ def class_accuracy(labels: ArrayLike, predictions: ArrayLike) -> float:
 
 
 def confusion_matrix(labels: ArrayLike, predictions: ArrayLike, classes: int) -> NDArray[np.int64]:
-    """int64 [classes, classes]: row the true class, column the predicted one (Tables 2.1 and 2.2).
+    """int64 [classes, classes]: row the true class, column the predicted one (thesis 004, Tables 2.1 and 2.2).
 
-    Predictions of −1 stand in no column, so that a row may sum to less than the class has members.
+    `labels` and `predictions` are integers [n]. Predictions of −1 stand in no column, so that a row may sum to less than
+    the class has members. Raises InvalidArgument where one is not below `classes`.
     """
     from sklearn.metrics import confusion_matrix as count
 
@@ -76,27 +81,30 @@ def confusion_matrix(labels: ArrayLike, predictions: ArrayLike, classes: int) ->
 
 
 def precision(labels: ArrayLike, predictions: ArrayLike, classes: int) -> Floats:
-    """float64 [classes]: right predictions of a class over all predictions of it; 0 where there are none
-    (2.5).
+    """float64 [classes]: right predictions of a class over all predictions of it; 0 where there are none (thesis 004,
+    equation 2.5). `labels`, `predictions` and `classes` as for `confusion_matrix`.
     """
     return _by_class(labels, predictions, classes)[0]
 
 
 def recall(labels: ArrayLike, predictions: ArrayLike, classes: int) -> Floats:
-    """float64 [classes]: right predictions of a class over its members; 0 where it has none (2.6).
+    """float64 [classes]: right predictions of a class over its members; 0 where it has none (thesis 004, equation 2.6).
 
-    The text of (2.6) divides by something else; its worked examples are these figures.
+    The text of (2.6) divides by something else; its worked examples are these figures. `labels`, `predictions` and
+    `classes` as for `confusion_matrix`.
     """
     return _by_class(labels, predictions, classes)[1]
 
 
 def f1(labels: ArrayLike, predictions: ArrayLike, classes: int) -> Floats:
-    """float64 [classes]: harmonic mean of precision and recall; 0 where both are (2.7)."""
+    """float64 [classes]: harmonic mean of precision and recall; 0 where both are (thesis 004, equation 2.7). `labels`,
+    `predictions` and `classes` as for `confusion_matrix`.
+    """
     return _by_class(labels, predictions, classes)[2]
 
 
 def predictions(scores: ArrayLike) -> NDArray[np.int64]:
-    """int64 [n]: the class of the highest score, the lowest of equals; −1 for a row with a NaN."""
+    """int64 [n]: the class of the highest of `scores`, numbers [n, classes], the lowest of equals; −1 for a row with a NaN."""
     table = _scores(scores)
     best: NDArray[np.int64] = table.argmax(axis=1).astype(np.int64)
     best[np.isnan(table).any(axis=1)] = -1
@@ -104,8 +112,9 @@ def predictions(scores: ArrayLike) -> NDArray[np.int64]:
 
 
 def ranks(scores: ArrayLike, labels: ArrayLike) -> Floats:
-    """float64 [n]: position, from 1, of the true class among the sorted scores; infinite for a row with a
-    NaN.
+    """float64 [n]: position, from 1, of the true class among the sorted scores; infinite for a row with a NaN.
+
+    `scores` are numbers [n, classes], `labels` integers [n] in 0..classes − 1; else InvalidArgument.
     """
     table = _scores(scores)
     truth = np.asarray(labels)
@@ -127,8 +136,8 @@ def ranks(scores: ArrayLike, labels: ArrayLike) -> Floats:
 def leads(scores: ArrayLike, labels: ArrayLike, k: int = 1) -> Floats:
     """float64 [n]: the true class' score less the k-th best of the other classes'; −infinity for a row with a NaN.
 
-    Positive where the true class is among the k best (ties apart), by how much it is ahead; infinite where there are
-    no k other classes.
+    Positive where the true class is among the `k` best (ties apart), by how much it is ahead; infinite where there are
+    no k other classes. `scores` and `labels` as for `ranks`.
     """
     table = np.array(_scores(scores), np.float64)
     truth = np.asarray(labels)
@@ -143,9 +152,10 @@ def leads(scores: ArrayLike, labels: ArrayLike, k: int = 1) -> Floats:
 
 
 def top_k_accuracy(scores: ArrayLike, labels: ArrayLike, k: int) -> float:
-    """Share of rows whose true class is among the k highest scores, 0..1 (2.17, 2.19).
+    """Share of rows whose true class is among the `k` ≥ 1 highest scores, 0..1 (thesis 004, equations 2.17, 2.19).
 
-    With k ≥ classes every row without a NaN counts as right.
+    With k ≥ classes every row without a NaN counts as right. `scores`, numbers [n, classes], and `labels`, integers [n],
+    as for `ranks`; else InvalidArgument.
     """
     if k < 1:
         raise InvalidArgument(f"k: expected at least 1, got {k}")
@@ -154,12 +164,16 @@ def top_k_accuracy(scores: ArrayLike, labels: ArrayLike, k: int) -> float:
 
 
 def top_k_error(scores: ArrayLike, labels: ArrayLike, k: int) -> float:
-    """1 − top_k_accuracy (2.18, 2.20)."""
+    """1 − top_k_accuracy, a share 0..1, of `scores`, numbers [n, classes], integer `labels` [n] and `k` (thesis 004,
+    equations 2.18, 2.20).
+    """
     return 1.0 - top_k_accuracy(scores, labels, k)
 
 
 def mean_reciprocal_rank(positions: ArrayLike) -> float:
-    """Mean of 1/position, positions from 1; an infinite one (not found) gives 0 (2.16)."""
+    """Mean of 1/position, 0..1 (thesis 004, equation 2.16). `positions` are numbers of any shape, 1 or more, else
+    InvalidArgument; an infinite one (not found) gives 0.
+    """
     places = np.asarray(positions, np.float64)
     if places.size == 0 or not (places >= 1).all():
         raise InvalidArgument("positions: expected at least one, each 1 or more")
@@ -167,15 +181,19 @@ def mean_reciprocal_rank(positions: ArrayLike) -> float:
 
 
 def cumulative_gain(relevance: ArrayLike) -> Floats:
-    """Sum of `relevance` [..., positions] over the last axis (2.13)."""
+    """Sum of `relevance`, numbers [..., positions], over the last axis: float64 [...] (thesis 004, equation 2.13)."""
     return np.asarray(_relevance(relevance).sum(axis=-1))
 
 
 def dcg(relevance: ArrayLike, form: Form = "exponential") -> Floats:
-    """Discounted cumulative gain of `relevance` [..., positions], best position first (2.14): [...].
+    """Discounted cumulative gain: float64 [...] (thesis 004, equation 2.14).
 
-    The thesis gives two forms as if equal: "linear", rel_1 + Σ_{i≥2} rel_i / log2 i, and "exponential",
-    Σ (2^rel_i − 1) / log2(1 + i).
+    Args:
+        relevance: numbers [..., positions], best position first.
+        form: the thesis gives two as if equal: "linear", rel_1 + Σ_{i≥2} rel_i / log2 i, and "exponential",
+            Σ (2^rel_i − 1) / log2(1 + i).
+
+    Raises InvalidArgument for another form.
     """
     gains = _relevance(relevance)
     place = np.arange(1, gains.shape[-1] + 1)
@@ -187,8 +205,8 @@ def dcg(relevance: ArrayLike, form: Form = "exponential") -> Floats:
 
 
 def ndcg(relevance: ArrayLike, form: Form = "exponential") -> Floats:
-    """DCG over that of the same items best first, 0..1 for relevance ≥ 0; 0 where nothing is relevant
-    (2.15).
+    """DCG over that of the same items best first: float64 [...], 0..1; 0 where nothing is relevant (thesis 004,
+    equation 2.15). `relevance` ≥ 0 and `form` as for `dcg`; else InvalidArgument.
     """
     gains = _relevance(relevance)
     if gains.size and gains.min() < 0:
@@ -198,35 +216,36 @@ def ndcg(relevance: ArrayLike, form: Form = "exponential") -> Floats:
 
 
 def sse(x: ArrayLike, x_hat: ArrayLike) -> float:
-    """Sum of squared errors of two arrays of one shape (2.9)."""
+    """Sum of squared errors of `x` and `x_hat`, numbers of one shape, in the square of their unit (thesis 004, eq. 2.9)."""
     return float(np.sum(_error(x, x_hat) ** 2))
 
 
 def mse(x: ArrayLike, x_hat: ArrayLike) -> float:
-    """Mean of squared errors (2.10)."""
+    """Mean of squared errors of `x` and `x_hat`, numbers of one shape, in the square of their unit (thesis 004, eq. 2.10)."""
     return float(np.mean(_error(x, x_hat) ** 2))
 
 
 def rmse(x: ArrayLike, x_hat: ArrayLike) -> float:
-    """Root of the mean squared error (2.8)."""
+    """Root of the mean squared error of `x` and `x_hat`, numbers of one shape, in their unit (thesis 004, equation 2.8)."""
     return float(np.sqrt(mse(x, x_hat)))
 
 
 def sae(x: ArrayLike, x_hat: ArrayLike) -> float:
-    """Sum of absolute errors (2.11)."""
+    """Sum of absolute errors of `x` and `x_hat`, numbers of one shape, in their unit (thesis 004, equation 2.11)."""
     return float(np.sum(np.abs(_error(x, x_hat))))
 
 
 def mae(x: ArrayLike, x_hat: ArrayLike) -> float:
-    """Mean of absolute errors (2.12)."""
+    """Mean of absolute errors of `x` and `x_hat`, numbers of one shape, in their unit (thesis 004, equation 2.12)."""
     return float(np.mean(np.abs(_error(x, x_hat))))
 
 
 def psnr(x: ArrayLike, x_hat: ArrayLike, peak: float | None = None) -> float:
-    """Peak signal-to-noise ratio, 10 log10(peak² / MSE), dB; infinite where the arrays are equal.
+    """Peak signal-to-noise ratio of `x` and `x_hat`, numbers of one shape: 10 log10(peak² / MSE), dB; infinite where they
+    are equal.
 
-    `peak` is the largest difference that the signal can show (255 for 8-bit images); default: max(x) −
-    min(x).
+    `peak` > 0 is the largest difference that the signal can show (255 for 8-bit images); default: max(x) − min(x).
+    Raises InvalidArgument where it is not above 0.
     """
     span = float(np.ptp(np.asarray(x, np.float64))) if peak is None else float(peak)
     if not span > 0:
@@ -236,7 +255,7 @@ def psnr(x: ArrayLike, x_hat: ArrayLike, peak: float | None = None) -> float:
 
 
 def are_probabilities(scores: ArrayLike) -> bool:
-    """Whether every row of `scores` [n, classes] is a distribution: none below 0, a sum of 1 ± 0.001."""
+    """Whether every row of `scores`, numbers [n, classes], is a distribution: none below 0, a sum of 1 ± 0.001."""
     table = _scores(scores)
     return bool(table.min() >= 0 and np.all(np.abs(table.sum(axis=1, dtype=np.float64) - 1) <= 1e-3))
 
@@ -248,8 +267,8 @@ def distributions(scores: ArrayLike) -> Floats:
 
 
 def kl_divergence(reference: ArrayLike, scores: ArrayLike, probabilities: bool | None = None) -> float:
-    """Mean over rows of KL(P‖Q) = Σ P ln(P/Q) in nats (2.41), P from `reference`, Q from `scores`, [n,
-    classes].
+    """Mean over rows of KL(P‖Q) = Σ P ln(P/Q) in nats (thesis 004, equation 2.41), P from `reference`, Q from `scores`,
+    numbers [n, classes].
 
     Scores become distributions by softmax, unless `probabilities` says that they are some already; None asks
     `are_probabilities(reference)`. Each Q is at least the smallest normal float32 (ln Q ≥ −87.3), as are

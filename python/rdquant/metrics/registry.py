@@ -27,6 +27,7 @@ class Metric:
     Attributes:
         name: key in `METRICS`.
         title: for tables and axes.
+        function: the formula.
         higher_is_better: direction.
         unit: "fraction" (0..1), "nats", "dB", or "" for a plain number.
         needs_reference: whether it compares with the float network's scores.

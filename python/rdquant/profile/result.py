@@ -31,7 +31,7 @@ RATIOS = {
 
 
 class Profile:
-    """Measurements of models side by side. The first model is what the others are related to.
+    """Measurements of models side by side, made by `rdquant.profile`. The first model is what the others are related to.
 
     Attributes:
         rows: one for each model, backend, threads and batch, as plain values. Times in milliseconds, memory in 10^6
@@ -53,10 +53,10 @@ class Profile:
 
     @classmethod
     def open(cls, folder: str | os.PathLike[str], mix: bool = False) -> Profile:
-        """The profile in a folder.
+        """The profile in `folder`.
 
-        Raises InvalidArgument where there is none, or where its rows come of different machines or clocks and `mix` does
-        not allow it; CorruptFile where it cannot be read.
+        Raises MissingFile where there is none, InvalidArgument where its rows come of different machines or clocks and `mix`
+        does not allow it; CorruptFile where it cannot be read.
         """
         stored = Stored.read(path_of("folder", folder))
         if not stored.rows:

@@ -42,7 +42,7 @@ class Damage:
 
     @property
     def score(self) -> float:
-        """What layers are ranked by: the divergence, or the noise."""
+        """What layers are ranked by: the divergence in nats, or the share of noise."""
         return self.noise if self.kl is None else self.kl
 
     @property

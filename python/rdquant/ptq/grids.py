@@ -20,10 +20,10 @@ _LEAST = 2.0**-100  # of a scale: a value that is always zero has no range of it
 
 @dataclass(frozen=True)
 class Grid:
-    """The levels of one value.
+    """The levels of one value: r = s·(q − z) (paper 003, equation 1).
 
     Attributes:
-        scale: s, a float32 number above 0.
+        scale: s, the step between two levels in the value's unit, a float32 number above 0.
         zero: z, the level that stands for 0.
         kind: one of `KINDS`.
     """
@@ -44,7 +44,7 @@ class Grid:
 
     @property
     def range(self) -> tuple[float, float]:
-        """Numbers that the first and last level stand for."""
+        """Numbers that the first and last level stand for, in the value's unit."""
         low, high = self.bounds
         return self.scale * (low - self.zero), self.scale * (high - self.zero)
 
@@ -55,7 +55,7 @@ class Grid:
         return (np.clip(np.rint(scaled), low - self.zero, high - self.zero) + self.zero).astype(self.dtype)
 
     def values(self, levels: ArrayLike) -> NDArray[np.float32]:
-        """r = s·(q − z), float32."""
+        """r = s·(q − z) of `levels`, integers: float32 of their shape."""
         apart = np.asarray(levels).astype(np.int32) - self.zero
         return apart.astype(np.float32) * np.float32(self.scale)
 
@@ -63,8 +63,13 @@ class Grid:
 def grid_of(low: float, high: float, kind: str = "u8", symmetric: bool = False) -> Grid:
     """The finest grid whose levels reach from `low` to `high`, widened to hold 0.
 
-    symmetric: the middle level stands for 0 (int8: levels −127 … 127 are meant); where no number is negative, uint8
-    counts from 0. The last level does not exceed `high` where low ≥ 0: a clip at `high` before it changes nothing.
+    Args:
+        low, high: in the value's unit.
+        kind: one of `KINDS`.
+        symmetric: the middle level stands for 0 (int8: levels −127 … 127 are meant); where no number is negative, uint8
+            counts from 0.
+
+    The last level does not exceed `high` where low ≥ 0: a clip at `high` before it changes nothing.
 
     Raises InvalidArgument for bounds that are not finite or in the wrong order, or an unknown kind.
     """

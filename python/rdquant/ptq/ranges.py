@@ -37,10 +37,14 @@ def range_of(
 ) -> tuple[float, float]:
     """(low, high) that levels shall reach from and to, low ≤ 0 ≤ high; what lies outside is clipped.
 
-    method: one of `METHODS`. percentile: share of the values, in percent, that "percentile" keeps: as many are left
-    out at either end, at an end where they have the other sign than most none. symmetric: the range will be made
-    symmetric, which "mse" and "kl" take into account. curve: the function through which alone the value is read: "mse"
-    takes the error of what it makes of the value, so that SiLU's input need not reach far below 0.
+    Args:
+        observed: what was seen of the value.
+        method: one of `METHODS`.
+        percentile: share of the values, in percent, that "percentile" keeps: as many are left out at either end, at an end
+            where they have the other sign than most none.
+        symmetric: the range will be made symmetric, which "mse" and "kl" take into account.
+        curve: the function through which alone the value is read: "mse" takes the error of what it makes of the value, so
+            that SiLU's input need not reach far below 0.
 
     Raises InvalidArgument for an unknown method or a percentile outside 50..100.
     """

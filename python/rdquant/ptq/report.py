@@ -97,7 +97,7 @@ class Report(_Shown):
         steps: in order, each with what is left to lose.
         layers: the one that does most damage first.
         damage: of the network that is returned.
-        limit: what was tolerated.
+        limit: what was tolerated, in the unit of `Damage.score`: nats, or a share of noise.
         met: whether the damage is within it.
     """
 
@@ -152,7 +152,7 @@ class DynamicReport(_Shown):
         images: on which the losses were measured; 0: none, and they are unknown.
         layers: the one that does most damage first, or without images in the graph's order.
         damage: of the network that is returned; None: unknown.
-        limit: what was tolerated.
+        limit: what was tolerated, in the unit of `Damage.score`: nats, or a share of noise.
         met: whether the damage is within it; None: unknown.
     """
 
@@ -183,7 +183,7 @@ AnyReport = TypeVar("AnyReport", Report, DynamicReport)
 
 
 class QuantizedModel(Model, Generic[AnyReport]):
-    """A quantized model, and what was measured on the way to it.
+    """A quantized `Model`, and what was measured on the way to it. Made by `quantize_static` and `quantize_dynamic`.
 
     Attributes:
         report: see `Report` and `DynamicReport`.

@@ -52,7 +52,7 @@ class Quantizer(ABC):
 
     @abstractmethod
     def core(self, clip: bool) -> list[Any]:
-        """Core quantizers, one, or one a channel."""
+        """Core quantizers, one, or one a channel; `clip` as for `quantize`."""
 
     @property
     def parameter_count(self) -> int:
@@ -92,7 +92,19 @@ class Quantizer(ABC):
     def dequantize(
         self, levels: ArrayLike, out: NDArray[np.float32] | None = None, threads: int | None = 1
     ) -> NDArray[np.float32]:
-        """Weights that `levels` stand for: float32 array of their shape. Raises InvalidArgument for impossible levels."""
+        """Weights that levels stand for.
+
+        Args:
+            levels: integers of any shape.
+            out: float32 array of their shape to write to; a new one by default.
+            threads: up to this many threads; None or 0: all cores.
+
+        Returns:
+            float32 array of the shape of `levels`.
+
+        Raises:
+            InvalidArgument: levels that `quantize` never gives.
+        """
         array = as_levels(levels)
         values = _room(out, array.shape, np.dtype(np.float32))
         quantizers = self.core(False)
@@ -101,7 +113,10 @@ class Quantizer(ABC):
         return values
 
     def inner(self, shape: tuple[int, ...], channels: int) -> int:
-        """Elements between neighbours along the channel axis; checks that the axis has `channels` entries."""
+        """Elements between neighbours along the channel axis of a tensor of this `shape`.
+
+        Raises InvalidArgument where the axis does not exist or does not have `channels` entries.
+        """
         axis = getattr(self, "axis", None)
         if axis is None:
             return max(1, math.prod(shape))

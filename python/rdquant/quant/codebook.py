@@ -22,7 +22,8 @@ class Codebook(Quantizer):
     """Nearest of given values; level = index 0.. into them, a tie goes to the lower value.
 
     Args:
-        levels: 1..65536 finite numbers, strictly increasing once rounded to float32.
+        levels: 1..65536 finite numbers in the weights' unit, strictly increasing once rounded to float32; else
+            InvalidArgument.
     """
 
     family: ClassVar[str] = "codebook"
@@ -60,7 +61,8 @@ class Codebook(Quantizer):
 
     @classmethod
     def from_levels(cls, bits: int, x: ArrayLike) -> Codebook:
-        """Lloyd–Max (one-dimensional k-means) codebook of at most 2^bits values for the weights `x`; bits 1..16.
+        """Lloyd–Max (one-dimensional k-means; Lloyd, 1982, and Max, 1960) codebook of at most 2^`bits` values, bits 1..16, for
+        the weights `x`, real numbers of any shape.
 
         Raises InvalidArgument where x is empty or not finite.
         """

@@ -34,6 +34,8 @@ class Minifloat(Quantizer):
         bias: 2^(exponent − 1) − 1 by default (0 for no exponent bits), as IEEE; the thesis gives none for its formats.
             `Minifloat.fitted` finds the one with the least squared error.
         ieee: with zero and subnormals, the topmost e reserved: IEEE 754 half and bfloat16; level = ±code.
+
+    Raises InvalidArgument for arguments outside the above.
     """
 
     family: ClassVar[str] = "minifloat"
@@ -85,14 +87,19 @@ class Minifloat(Quantizer):
 
     @classmethod
     def fitted(cls, x: ArrayLike, exponent: int, mantissa: int) -> Minifloat:
-        """The format with the bias that has the least squared error on `x`. Raises InvalidArgument for empty x."""
+        """The format with the bias that has the least squared error on `x`, real numbers of any shape.
+
+        exponent, mantissa: their bits, as for `Minifloat`. Raises InvalidArgument for empty x.
+        """
         exponent, mantissa = count("exponent", exponent, 0, 8), count("mantissa", mantissa, 0, 22)
         bias = _core.best_bias(as_float32(x, "x"), exponent, mantissa)
         return cls(1 + exponent + mantissa, exponent, mantissa, bias)
 
     @classmethod
     def from_levels(cls, bits: int, exponent: int, range: float = 1.0) -> Minifloat:
-        """The format of `bits` bits in all with the given exponent bits, biased so that `range` lies in its topmost binade."""
+        """The format of `bits` bits in all, `exponent` of them for the exponent, biased so that `range` lies in its topmost
+        binade. Raises InvalidArgument for numbers of bits that make no format.
+        """
         bits, exponent = count("bits", bits, 1, 31), count("exponent", exponent, 0, 8)
         limit = per_channel(range, "range")
         if isinstance(limit, tuple):

@@ -25,9 +25,9 @@ _HELP = (
 
 @dataclass(frozen=True)
 class QuantizerSpec:
-    """A family with its options, still without bits, range or weights.
+    """A family with its options, still without bits, range or weights; `build` makes the quantizer.
 
-    `build` makes the quantizer. A spec with `takes_bits` false (a format, or a given quantizer) stands for one point.
+    Made by `parse_quantizers`.
     """
 
     text: str
@@ -37,6 +37,7 @@ class QuantizerSpec:
 
     @property
     def takes_bits(self) -> bool:
+        """Whether `build` needs bits; a format, or a given quantizer, stands for one point."""
         return self.family in ("midtread", "midrise", "deadzone", "mulaw", "codebook") and self.given is None
 
     @property
@@ -51,6 +52,7 @@ class QuantizerSpec:
 
     @property
     def label(self) -> str:
+        """Name for tables and plots, without the number of bits."""
         if self.given is not None:
             return self.given.label
         if self.family == "codebook":
@@ -60,7 +62,11 @@ class QuantizerSpec:
     def build(
         self, bits: int | None = None, range: Range = 1.0, axis: int | None = None, x: ArrayLike | None = None
     ) -> Quantizer:
-        """The quantizer for `bits` over ±range; `x` are the weights, for range="max", codebooks and fitted biases."""
+        """The quantizer for `bits` over ±`range`, with ranges a channel along `axis`.
+
+        x: the weights, real numbers of any shape, for range="max", codebooks and fitted biases. Raises InvalidArgument where
+        they are missing, or bits are out of range.
+        """
         if self.given is not None:
             return self.given
         options = dict(self.options)
@@ -97,7 +103,7 @@ class QuantizerSpec:
 def parse_quantizers(
     quantizers: str | type[Quantizer] | Quantizer | QuantizerSpec | Iterable[Any],
 ) -> list[QuantizerSpec]:
-    """Specs for what a user wrote: "midtread, deadzone:0.4", a quantizer or its class, or a list of such.
+    """Specs for what a user wrote as `quantizers`: "midtread, deadzone:0.4", a quantizer or its class, or a list of such.
 
     Raises InvalidArgument naming the part that is not understood and what is allowed. Repeated parts count once.
     """

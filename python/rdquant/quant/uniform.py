@@ -97,7 +97,11 @@ class Midtread(_Uniform):
     Exactly the dead zone with δ = ½, so ties |x| = (k + ½)·Δ go to level k, towards zero.
 
     Args:
-        step: Δ > 0, a number or one a channel (then `axis` names the channel axis).
+        step: Δ > 0 in the weights' unit, a number or one a channel.
+        axis: the channel axis, where steps are per channel.
+        bits, range, clip: as `from_levels` sets them: 2^bits levels over ±range, to which `quantize` clips where `clip`.
+
+    Raises InvalidArgument for arguments outside the above.
     """
 
     family: ClassVar[str] = "midtread"
@@ -124,7 +128,11 @@ class Midtread(_Uniform):
         Args:
             bits: i of the thesis, 1..31.
             range: a number (the thesis: 1), one a channel, or "max": max|x| of `x`, per channel if `axis` is given.
+            axis: the channel axis, for a range a channel.
+            x: the weights for "max": real numbers of any shape.
             clip: whether `quantize` clips to ±range; otherwise levels beyond it are kept.
+
+        Raises InvalidArgument for arguments outside the above.
         """
         return cls(**cls._with_levels(bits, range, axis, x, clip))
 
@@ -132,7 +140,10 @@ class Midtread(_Uniform):
 @dataclass(frozen=True)
 class Midrise(_Uniform):
     """Uniform quantizer without a level at zero: level = sign(x)·⌈|x|/Δ⌉, x̂ = sign(level)·Δ·(|level| − ½)
-    (thesis 004, equations 2.23, 2.24). sign(0) = 0: an exact zero keeps level 0. Arguments as for Midtread.
+    (thesis 004, equations 2.23, 2.24). sign(0) = 0: an exact zero keeps level 0.
+
+    Args:
+        step, axis, bits, range, clip: as for `Midtread`; errors as there.
     """
 
     family: ClassVar[str] = "midrise"
@@ -154,7 +165,11 @@ class Midrise(_Uniform):
         x: ArrayLike | None = None,
         clip: bool = False,
     ) -> Midrise:
-        """2^bits levels over ±range: Δ = 2·range/2^bits; arguments as for Midtread.from_levels."""
+        """2^bits levels over ±range: Δ = 2·range/2^bits.
+
+        Args:
+            bits, range, axis, x, clip: as for `Midtread.from_levels` (x: real numbers of any shape); errors as there.
+        """
         return cls(**cls._with_levels(bits, range, axis, x, clip))
 
 
@@ -164,7 +179,7 @@ class Deadzone(_Uniform):
     x̂ = sign(level)·Δ·(|level| + δ − ½), 0 for level 0 (thesis 004, equations 2.25, 2.26).
 
     Args:
-        step: as for Midtread.
+        step, axis, bits, range, clip: as for `Midtread`; errors as there.
         delta: δ in [0, 1); ½ is midtread, 0 is midrise, bit for bit. The thesis uses .1, .25, .4 and .7.
     """
 
@@ -189,7 +204,12 @@ class Deadzone(_Uniform):
         x: ArrayLike | None = None,
         clip: bool = False,
     ) -> Deadzone:
-        """2^bits levels over ±range: Δ = 2·range/2^bits; arguments as for Midtread.from_levels."""
+        """2^bits levels over ±range: Δ = 2·range/2^bits.
+
+        Args:
+            bits, range, axis, x, clip: as for `Midtread.from_levels` (x: real numbers of any shape); errors as there.
+            delta: δ in [0, 1).
+        """
         return cls(**cls._with_levels(bits, range, axis, x, clip, delta=delta))
 
 
@@ -202,6 +222,7 @@ class MuLaw(Quantizer):
         mu: µ > 0. The thesis says only that "µ is the number of channels"; 255 is the standard of telephony.
         bits: 1..31; Δ = 2·range/2^bits on the compressed axis.
         range: X > 0, or one a channel with `axis`; the thesis: 1. Larger weights get levels beyond 2^bits unless clipped.
+        axis, clip: as for `Midtread`; errors as there.
     """
 
     family: ClassVar[str] = "mulaw"
@@ -250,5 +271,10 @@ class MuLaw(Quantizer):
         x: ArrayLike | None = None,
         clip: bool = False,
     ) -> MuLaw:
-        """2^bits levels over ±range on the compressed axis; `range` as for Midtread.from_levels."""
+        """2^bits levels over ±range on the compressed axis.
+
+        Args:
+            bits, range, axis, x, clip: as for `Midtread.from_levels` (x: real numbers of any shape); errors as there.
+            mu: µ > 0.
+        """
         return cls(mu, bits, range_of(range, x, axis), axis=axis, clip=clip)

@@ -44,7 +44,10 @@ def write_report(study: StudyLike, folder: str | os.PathLike[str], max_loss: flo
 
 
 def summary(study: StudyLike, max_loss: float | None = None) -> dict[str, Any]:
-    """The study's answer: headline, model, data, max_loss (points), notes and best (DataFrame)."""
+    """The answer of `study`: headline, model, data, max_loss, notes and best (DataFrame).
+
+    max_loss: percentage points; by default the study's own.
+    """
     view = _view(study, max_loss)
     return {
         "headline": headline(view),
@@ -57,14 +60,16 @@ def summary(study: StudyLike, max_loss: float | None = None) -> dict[str, Any]:
 
 
 def best_rows(study: StudyLike, max_loss: float | None = None) -> tuple[list[str], list[list[str]]]:
-    """The table of best choices as text, for a terminal: head and rows."""
+    """The table of best choices of `study` as text, for a terminal: head and rows. `max_loss` in percentage points, by default
+    the study's own.
+    """
     view = _view(study, max_loss)
     head, rows = tables.best_cells(view)
     return head, [[text for text, _ in row] for row in rows]
 
 
 def plot_curves(study: StudyLike, metric: str = "top1") -> Figure:
-    """Rate–distortion curves of `metric` against bits per weight, as a Matplotlib figure.
+    """Rate–distortion curves of `metric` against bits per weight in `study`, as a Matplotlib figure.
 
     Raises InvalidArgument where the study has no points of that metric.
     """

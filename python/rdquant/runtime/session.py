@@ -129,9 +129,9 @@ class Session:
     def run(self, feeds: Mapping[str, ArrayLike]) -> dict[str, NDArray[Any]]:
         """Outputs by name for inputs by name.
 
-        Real numbers of another float type are converted to the model's; all else must match in dtype, rank
-        and size. Where the model's batch (axis 0 of every input and output) is fixed and the feeds hold more
-        rows, the model runs on slices, the last one filled up with its last row, and the outputs are joined:
+        feeds: arrays by name, in the shapes of `inputs`. Real numbers of another float type are converted to the model's; all
+        else must match in dtype, rank and size. Where the model's batch (axis 0 of every input and output) is fixed and the
+        feeds hold more rows, the model runs on slices, the last one filled up with its last row, and the outputs are joined:
         as many rows as fed. Raises InvalidArgument for feeds that do not fit.
         """
         arrays = fed(feeds, self.inputs, self._model.name)
@@ -144,9 +144,8 @@ class Session:
         """Use `tensors` from now on; weights not named stay as they are. Runs under way end with the old
         ones.
 
-        Names, shapes and dtypes as `Model.replace_weights`; the arrays are kept, not copied: do not change them
-        later. The engine repacks these weights and keeps its
-        plans; ONNX Runtime prepares the model anew.
+        Names, shapes and dtypes as `Model.replace_weights`, errors as there; the arrays are kept, not copied: do not change
+        them later. The engine repacks these weights and keeps its plans; ONNX Runtime prepares the model anew.
         """
         model = self.model.replace_weights(tensors)
         if isinstance(self._inner, EngineSession):
@@ -159,10 +158,10 @@ class Session:
     def plan(self, feeds: Mapping[str, ArrayLike] | None = None) -> list[dict[str, Any]]:
         """The steps that the backend runs, after fusion, in order.
 
-        feeds: inputs for whose sizes to plan; by default made up as by `profile`. Rows: step (0, 1, …), op
-        ("convolution", …; ONNX's names on ONNX Runtime), node, backend, inputs and outputs (names); from our
+        feeds: inputs as for `run`, numbers of the shapes to plan for; by default made up as by `profile`. Rows: step (0, 1, …),
+        op ("convolution", …; ONNX's names on ONNX Runtime), node, backend, inputs and outputs (names); from our
         engine also kernel, supplier (whose code runs it: native, onednn or reference), layout (of the output),
-        macs, and bytes (read and written once).
+        macs, and bytes (read and written once). Errors as `run`.
         """
         if not isinstance(self._inner, EngineSession):
             return self._inner.plan()
@@ -174,10 +173,10 @@ class Session:
     def profile(self, feeds: Mapping[str, ArrayLike] | None = None, runs: int = 10) -> list[dict[str, Any]]:
         """Time of every step, measured over `runs` runs after one that warms up.
 
-        feeds: as for `run`, without slicing; by default seeded noise, which needs a model whose sizes are
-        fixed but for the batch. Rows in order of execution: step, op, node, backend, best_us and mean_us
+        feeds: as for `run`, numbers of the inputs' shapes, without slicing; by default seeded noise, which needs a model whose
+        sizes are fixed but for the batch. Rows in order of execution: step, op, node, backend, best_us and mean_us
         (microseconds), share (of the sum of means, a fraction); from our engine also kernel, supplier,
-        layout, macs and bytes as `plan`.
+        layout, macs and bytes as `plan`. Raises InvalidArgument for runs below 1, and as `run`.
         """
         runs = count("runs", runs)
         arrays = self._arrays(feeds)

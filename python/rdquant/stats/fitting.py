@@ -26,11 +26,14 @@ _RANKED_BY = {"mle": "bic", "kl": "kl", "kl_reverse": "kl_reverse", "sse": "sse"
 
 @dataclass(frozen=True)
 class Distribution:
-    """A family with parameters under SciPy's names: loc, scale and, where it has one, a shape.
+    """A family with parameters under SciPy's names.
 
-    The shape is `a` (gamma, alpha), `beta` (generalized_gaussian, SciPy's gennorm), `df` (student_t) or
-    `zero`, the probability of exactly 0 in spike_laplace and spike_gaussian. Those two have the density of
-    their continuous part, which integrates to 1 - zero; their cdf and quantile include the jump.
+    Attributes:
+        family: one of `FAMILIES`.
+        parameters: loc and scale in the values' unit and, where the family has one, a shape: `a` (gamma, alpha), `beta`
+            (generalized_gaussian, SciPy's gennorm), `df` (student_t) or `zero`, the probability of exactly 0 in
+            spike_laplace and spike_gaussian. Those two have the density of their continuous part, which integrates to
+            1 - zero; their cdf and quantile include the jump.
     """
 
     family: str
@@ -41,27 +44,38 @@ class Distribution:
         return _core.evaluate(self.family, dict(self.parameters), function, array)
 
     def pdf(self, x: ArrayLike) -> NDArray[np.float64]:
-        """Density at every x, float64 of x's shape."""
+        """Density at `x`, numbers of any shape: float64 of that shape."""
         return self._evaluate("pdf", x)
 
     def logpdf(self, x: ArrayLike) -> NDArray[np.float64]:
-        """Natural logarithm of the density; -inf outside the support."""
+        """Natural logarithm of the density at `x`, numbers of any shape: float64 of that shape; -inf outside the support."""
         return self._evaluate("logpdf", x)
 
     def cdf(self, x: ArrayLike) -> NDArray[np.float64]:
-        """Probability of values up to x."""
+        """Probability of values up to `x`, numbers of any shape: float64 of that shape, 0..1."""
         return self._evaluate("cdf", x)
 
     def quantile(self, p: ArrayLike) -> NDArray[np.float64]:
-        """The x with cdf(x) = p; NaN for p outside 0..1."""
+        """The x with cdf(x) = `p`, numbers of any shape: float64 of that shape; NaN for p outside 0..1."""
         return self._evaluate("quantile", p)
 
 
 @dataclass(frozen=True)
 class Fit:
-    """One row of a FitTable. `tensor` is "" for all values together; `rank` counts from 1 within the
-    tensor and criterion; kl, kl_reverse in nats; ks in 0..1; `degenerate`: all values are equal, the scale
-    is 0."""
+    """One row of a FitTable.
+
+    Attributes:
+        tensor: its name; "" for all values together.
+        rank: from 1 within the tensor and criterion.
+        family, parameters: as for `Distribution`.
+        kl, kl_reverse: divergences between histogram and family, nats; see `fit`.
+        sse: sum of squared differences of the densities over the bins.
+        loglik, aic, bic: of all values; see `fit`.
+        ks: largest difference of the distribution functions, 0..1.
+        criterion: what the parameters make best.
+        count: number of values.
+        degenerate: all values are equal, the scale is 0.
+    """
 
     tensor: str
     rank: int
@@ -85,8 +99,7 @@ class Fit:
 
 
 class FitTable:
-    """Fitted families, best first: a sequence of `Fit`, with the histograms and moments that they come
-    from."""
+    """Fitted families, best first: a sequence of `Fit`, with the histograms and moments that they come from. Made by `fit`."""
 
     def __init__(
         self, fits: Sequence[Fit], histograms: dict[str, Histogram], moments: dict[str, Moments]
@@ -104,7 +117,10 @@ class FitTable:
         return self.fits[i]
 
     def best(self, tensor: str = "", criterion: str | None = None) -> Fit:
-        """The fit of rank 1 for a tensor, by the (first) criterion."""
+        """The fit of rank 1 for `tensor` ("": all together), by `criterion` (default: the first one).
+
+        Raises InvalidArgument where there is none.
+        """
         return self._select(tensor, criterion)[0]
 
     def _select(self, tensor: str, criterion: str | None) -> list[Fit]:
@@ -133,10 +149,13 @@ class FitTable:
         log: bool = False,
         ax: Axes | None = None,
     ) -> Axes:
-        """Draws a tensor's histogram and the densities of its `top` best fits with matplotlib; returns the
-        axes.
+        """Draws a tensor's histogram and the densities of its `top` best fits with Matplotlib; returns the axes.
 
-        log: logarithmic density axis, which shows the tails.
+        Args:
+            tensor, criterion: as for `best`; errors as there.
+            top: number of fits.
+            log: logarithmic density axis, which shows the tails.
+            ax: axes to draw on; new ones by default.
         """
         import matplotlib.pyplot as plt
 
@@ -258,5 +277,12 @@ def fit(
 def distances(
     histogram: Histogram, family: str, parameters: Mapping[str, float]
 ) -> tuple[float, float, float]:
-    """(kl, kl_reverse, sse) of any parameters over any histogram, by the formulas of `fit`."""
+    """(kl, kl_reverse, sse) by the formulas of `fit`, the first two in nats.
+
+    Args:
+        histogram: any.
+        family, parameters: as for `Distribution`.
+
+    Raises InvalidArgument for an unknown family or other parameters.
+    """
     return _core.distances(histogram._core, family, dict(parameters))

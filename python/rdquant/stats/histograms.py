@@ -60,10 +60,13 @@ class Histogram:
         range: tuple[float, float] | None = None,
         threads: int | None = 1,
     ) -> Histogram:
-        """Histogram of values over `range`, by default their own (of equal values: half a unit either side).
+        """Histogram of values.
 
-        bins: a number, or a rule of NumPy's: "sqrt", "sturges", "rice", "scott", "fd" (at most 65536 bins).
-        values: as for `moments`; NaN, infinity and no values at all raise InvalidArgument.
+        Args:
+            values: as for `moments`; NaN, infinity and no values at all raise InvalidArgument.
+            bins: a number, or a rule of NumPy's: "sqrt", "sturges", "rice", "scott", "fd" (at most 65536 bins).
+            range: by default the values' own (of equal values: half a unit either side).
+            threads: up to this many threads; None or 0: all cores.
         """
         named, used = named_values(values), threads_of(threads)
         m = _core.moments(named, used)
@@ -81,12 +84,16 @@ class Histogram:
         return result
 
     def add(self, values: Any, threads: int | None = 1) -> Histogram:
-        """Counts more values, returns itself; NaN and infinity raise InvalidArgument and add nothing."""
+        """Counts more values, returns itself.
+
+        values: as for `moments`; NaN and infinity raise InvalidArgument and add nothing. threads: up to this many threads; None
+        or 0: all cores.
+        """
         self._core.add(named_values(values), threads_of(threads))
         return self
 
     def merge(self, other: Histogram) -> Histogram:
-        """Adds the counts of one with the same range and bins (else InvalidArgument), returns itself."""
+        """Adds the counts of `other`, which has the same range and bins (else InvalidArgument), returns itself."""
         if not isinstance(other, Histogram):
             raise InvalidArgument(f"other: expected a Histogram, got {described(other)}")
         self._core.merge(other._core)
@@ -94,12 +101,12 @@ class Histogram:
 
     @property
     def low(self) -> float:
-        """Lower edge of the first bin."""
+        """Lower edge of the first bin, in the values' unit."""
         return self._core.low
 
     @property
     def high(self) -> float:
-        """Upper edge of the last bin."""
+        """Upper edge of the last bin, in the values' unit."""
         return self._core.high
 
     @property

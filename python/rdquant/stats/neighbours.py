@@ -32,13 +32,21 @@ def _lines(tensor: NDArray[Any], axis: int | None) -> tuple[int, int, int]:
 def autocovariance(
     tensor: ArrayLike, axis: int | None = None, lags: int | None = None, normalised: bool = False
 ) -> NDArray[np.float64]:
-    """Autocovariance of a tensor along an axis, or along the flattened tensor (axis None), by FFT.
+    """Autocovariance of a tensor along an axis, or along the flattened tensor, by FFT.
 
     Lag k is the mean of (x_t - m)(x_{t+k} - m) over all pairs at distance k on one line along the axis, m
-    the mean of the tensor: thesis section 3.2, for all lags instead of a few. float64 [lags + 1], lag 0
-    first, in the square of the values' unit; normalised: divided by lag 0 (all 0 where the values are equal).
-    lags: below the axis' length; default the smaller of length - 1 and 64.
-    Under independence a normalised value at lag >= 1 has a standard deviation of about 1 / sqrt(pairs).
+    the mean of the tensor: thesis 004, section 3.2, for all lags instead of a few.
+
+    Args:
+        tensor: numbers of any shape.
+        axis: number; None: along the flattened tensor.
+        lags: below the axis' length; default the smaller of length - 1 and 64.
+        normalised: divided by lag 0 (all 0 where the values are equal).
+
+    Returns:
+        float64 [lags + 1], lag 0 first, in the square of the values' unit. Under independence a normalised value at
+        lag >= 1 has a standard deviation of about 1 / sqrt(pairs).
+
     Raises InvalidArgument where the axis does not exist, for lags outside that, no values, NaN and infinity.
     """
     array = as_floats(tensor, "tensor")
@@ -57,11 +65,16 @@ def autocovariance(
 def mutual_information(
     tensor: ArrayLike, axis: int | None = None, bins: int = 16, corrected: bool = True
 ) -> float:
-    """Mutual information, in bits, of a value and the next along an axis (None: of the flattened tensor).
+    """Mutual information, in bits, of a value and the next along an axis.
 
-    Both are put in one of `bins` bins (2..1024) of nearly equal probability. corrected: less the bias of
-    the plug-in estimate (Miller and Madow, 1955); then independent values give about 0, slightly negative
-    at times. That holds from about 10 pairs per pair of bins, 10 · bins²; with fewer the estimate is too high.
+    Args:
+        tensor: numbers of any shape.
+        axis: number; None: along the flattened tensor.
+        bins: both values are put in one of so many bins (2..1024) of nearly equal probability.
+        corrected: less the bias of the plug-in estimate (Miller and Madow, 1955); then independent values give about 0,
+            slightly negative at times. That holds from about 10 pairs per pair of bins, 10 · bins²; with fewer the estimate
+            is too high.
+
     Raises InvalidArgument where the axis does not exist or has fewer than 2 values, and for NaN and infinity.
     """
     array = as_floats(tensor, "tensor")
@@ -82,7 +95,10 @@ def dependence(weights: Any, bins: int = 16) -> pd.DataFrame:
     bits, corrected; information_bound, which independent tensors of 30 pairs and more exceed 5 to 10 % of
     the time (normal approximation to chi-square); memoryless: neither is exceeded.
 
-    bins: at most so many; fewer where there are not 10 pairs per pair of bins, and at least 2.
+    Args:
+        weights: as `values` of `moments`.
+        bins: at most so many; fewer where there are not 10 pairs per pair of bins, and at least 2.
+
     Raises InvalidArgument for NaN and infinity, naming the tensor.
     """
     import pandas as pd

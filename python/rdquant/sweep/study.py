@@ -43,7 +43,7 @@ RATES = ("top1", "top5", "accuracy")
 
 
 class Study:
-    """Results of `rdquant.sweep`, read from its store; rows only, nothing is computed again.
+    """Results of `rdquant.sweep`, read from its store; rows only, nothing is computed again. Made by `rdquant.sweep`.
 
     Attributes:
         folder: the store's folder, or None for a study in memory.
@@ -124,6 +124,9 @@ class Study:
         Returns:
             The points' rows with columns loss_<metric>, smallest entropy first. Quantizers without such a point are left
             out. As Tables 3.9 and 3.10 of thesis 004.
+
+        Raises:
+            InvalidArgument: a loss out of range, or a metric that the sweep did not measure.
         """
         options = self.info["options"]
         limit = options["max_loss"] if max_loss is None else max_loss
@@ -141,7 +144,7 @@ class Study:
         return pd.DataFrame(rows).reindex(columns=list(_FIT))
 
     def histograms(self) -> dict[str, tuple[float, float, np.ndarray]]:
-        """Tensor ("" is the whole model) -> (low, high, int64 counts of equal bins)."""
+        """Tensor ("" is the whole model) -> (low, high, int64 counts of equal bins [bins]), bounds in the weights' unit."""
         rows = self._rows("SELECT * FROM histograms WHERE study_id = ?")
         return {
             row["tensor"]: (row["low"], row["high"], np.array(json.loads(row["counts"]), np.int64))
@@ -164,7 +167,10 @@ class Study:
         return plot_curves(self, metric)
 
     def report(self, folder: str | os.PathLike[str] | None = None) -> Path:
-        """Writes report.html, plots and tables into `folder` (by default the study's own); returns the page's path."""
+        """Writes report.html, plots and tables into `folder` (by default the study's own); returns the page's path.
+
+        Raises InvalidArgument where neither is known.
+        """
         from ..report import write_report
 
         target = folder if folder is not None else self.folder

@@ -167,7 +167,7 @@ class PruneThenQuantize:
 
     @property
     def density(self) -> float:
-        """Share of the compressed layers' weights that are not 0. Raises InvalidArgument before they are compressed."""
+        """Share of the compressed layers' weights that are not 0, 0..1. Raises InvalidArgument before they are compressed."""
         self._check_compressed()
         total = sum(w.numel() for w in self.weights.values())
         return sum(layer.nonzero for layer in self.layers.values()) / total
@@ -210,7 +210,7 @@ class PruneThenQuantize:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from `state_dict()`; the model's own weights are loaded by the model.
+        """Go on from `state`, what `state_dict()` gave; the model's own weights are loaded by the model.
 
         Raises InvalidArgument where the state is that of other layers or of another `keep`.
         """

@@ -46,7 +46,9 @@ class GroupDecay:
             raise InvalidArgument(f"GroupDecay: expected every of at least 1, got {self.every!r}")
 
     def apply(self, weights: Mapping[str, torch.Tensor], rates: Mapping[str, float]) -> None:
-        """Shrink weights in place; `rates` are the learning rates of the step that was taken."""
+        """Shrink `weights`, float tensors of any shape by name, in place; `rates` are the learning rates of the step that was
+        taken.
+        """
         with torch.no_grad():
             for name, w in weights.items():
                 amount = self.strength * self.every * rates[name]

@@ -42,11 +42,14 @@ class GroupPruning:
             raise InvalidArgument("GroupPruning: expected the name of at least one layer")
 
     def chosen(self, names: Iterable[str]) -> set[str]:
-        """Those of the names that are to lose rows or columns; raises InvalidArgument where a pattern fits none of them."""
+        """Those of `names` that are to lose rows or columns; raises InvalidArgument where a pattern fits none of them."""
         return fitting(self.layers, names, "GroupPruning")
 
     def apply(self, weights: Mapping[str, torch.Tensor], progress: float) -> None:
-        """Empty rows or columns of the chosen weights in place; `progress` is the share of all steps that is done."""
+        """Empty rows or columns of the chosen `weights`, float tensors of the layers' shapes by name, in place.
+
+        progress: the share of all steps that is done.
+        """
         share = value_at(self.share, progress)
         with torch.no_grad():
             for name in self.chosen(weights):

@@ -55,7 +55,7 @@ def fit(
 
     Args:
         model: torch.nn.Module; is moved to `device`.
-        train, validation: (x, y), arrays or tensors with samples along the first axis and integer labels, or an iterable of
+        train, validation: (x, y), arrays or tensors of shapes [n, …] and [n] (integer labels), or an iterable of
             such batches (a DataLoader; its order must come from PyTorch's, NumPy's or Python's global random numbers).
             Arrays are shuffled anew each epoch.
         optimizer: of the model's parameters.
@@ -143,7 +143,7 @@ def load_best(
     folder: str | os.PathLike[str],
     compression: PruneThenQuantize | None = None,
 ) -> Row:
-    """Load the weights of the best epoch that `fit` kept in `folder` into the model; the row of that epoch.
+    """Load the weights of the best epoch that `fit` kept in `folder` into `model`; the row of that epoch.
 
     compression: of this model; its steps and density become those of that epoch, so that `compression.levels()` and
         `coded_size(compression)` are about the best model.
@@ -170,7 +170,14 @@ def accuracy(
     batch_size: int = 500,
     device: str = "cpu",
 ) -> float:
-    """Share of samples whose greatest score is that of their label, 0 to 1; arguments as in `fit`."""
+    """Share of samples whose greatest score is that of their label, 0..1.
+
+    Args:
+        model, prepare, batch_size, device: as for `fit`.
+        data: as `validation` of `fit`.
+
+    Raises InvalidArgument where there are no samples, and as `fit` does.
+    """
     model.eval()
     right = count = 0
     with torch.no_grad():

@@ -10,10 +10,12 @@ _CONVOLUTIONS = [(3, 16, True), (16, 32, True), (32, 48, False), (48, 64, False)
 
 
 def paper_network(classes: int = 10, dropout: float = 0.2) -> torch.nn.Sequential:
-    """Five convolutions with batch norm, two max-poolings, four linear layers, dropout; 3×32×32 to `classes` scores.
+    """Five convolutions with batch norm, two max-poolings, four linear layers, dropout; 3×32×32 to `classes` scores
+    (paper 002, section III).
 
-    2,018,346 parameters with ten classes (the paper: about 2.1 million, most of them in linear layers here as there). It
-    gives no widths and no places of the poolings; these keep an epoch short on processors: pooling comes early.
+    dropout: share of values dropped, 0..1. 2,018,346 parameters with ten classes (the paper: about 2.1 million, most of them
+    in linear layers here as there). It gives no widths and no places of the poolings; these keep an epoch short on
+    processors: pooling comes early.
     """
     nn = torch.nn
     layers: list[torch.nn.Module] = []

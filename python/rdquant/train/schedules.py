@@ -15,7 +15,7 @@ __all__ = ["Ramp", "Schedule", "Stages", "bounds", "last_value", "settled_at", "
 class Ramp:
     """From `start` to `end` between the shares `begin` and `finish` of all steps.
 
-    value = end + (start − end)·(1 − t)^power, t from 0 to 1. Power 3 rises fast, then slowly, as the schedule of sparsity
+    value = end + (start − end)·(1 − t)^`power`, t from 0 to 1. Power 3 rises fast, then slowly, as the schedule of sparsity
     of Zhu and Gupta (2017, "To prune, or not to prune", equation 1); power 1 is a line.
 
     Raises InvalidArgument unless 0 ≤ begin < finish ≤ 1 and power > 0.
@@ -44,7 +44,7 @@ class Ramp:
 class Stages:
     """Values that hold from a share of all steps on: Stages({0: 32, 0.3: 8, 0.6: 4}).
 
-    Raises InvalidArgument unless the shares are within 0..1 and one of them is 0.
+    stages: share, 0..1 → value. Raises InvalidArgument unless the shares are within 0..1 and one of them is 0.
     """
 
     stages: tuple[tuple[float, float], ...]
