@@ -8,7 +8,10 @@ share of images on which both have the same first class. The peers' figures (ONN
 maxima, entropy and percentiles, nncf.quantize 3.4) were measured on the same images with per-channel weights and uint8
 activations; the best of the four is the bar. Memory is a fresh process's peak (ru_maxrss) that takes the
 ranges of yolov8n_random with
-1000 images of 640 × 640 that are made on the fly.
+1000 images of 640 × 640 that are made on the fly. Time is that of ResNet-18's shapes with random weights, 8 images, one
+thread: wide layers, whose covariances take longest.
+
+python benchmarks/bench_ptq.py --shapes
 """
 
 from __future__ import annotations
@@ -28,6 +31,8 @@ from numpy.typing import NDArray
 
 import rdquant as rdq
 from machine import describe
+from resnet18 import images as noise
+from resnet18 import resnet18
 
 RESULTS = Path(__file__).parent / "results" / "ptq.json"
 NETS = {
@@ -41,6 +46,7 @@ PEERS = {  # least loss in points of top-1, least KL, each over the four peers
     "efficientnet_lite0": (0.4, 0.0084),
 }
 DETECTOR, SIZE, COUNT = "yolov8n_random", 640, 1000
+WIDE = "resnet18_random", 8  # net and images
 
 
 class Noise(rdq.Dataset):
@@ -126,14 +132,39 @@ def memory(folder: Path, count: int) -> dict[str, Any]:
     return row
 
 
-def store(row: dict[str, Any] | None = None, peak: dict[str, Any] | None = None) -> None:
-    """Put a row, or the peak of memory, into the results file, whatever else it holds."""
+def wide(threads: int) -> dict[str, Any]:
+    """Seconds that the shapes of ResNet-18 take, and what the steps leave of the outputs."""
+    net, count = WIDE
+    model, calibration = rdq.load(resnet18()), noise(count)
+    start = time.perf_counter()
+    report = rdq.quantize_static(model, calibration, threads=threads, max_kl=10).report
+    seconds = time.perf_counter() - start
+    row = {
+        "net": net,
+        "images": count,
+        "threads": threads,
+        "seconds": seconds,
+        "kl": report.damage.kl,
+        "steps": {s.step: s.damage.kl for s in report.steps},
+    }
+    print(json.dumps(row), flush=True)
+    return row
+
+
+def store(
+    row: dict[str, Any] | None = None,
+    peak: dict[str, Any] | None = None,
+    shapes: dict[str, Any] | None = None,
+) -> None:
+    """Put a row, the peak of memory, or the time of wide shapes into the results file, whatever else it holds."""
     result = json.loads(RESULTS.read_text()) if RESULTS.exists() else {"rows": []}
     rows = {known["net"]: known for known in result["rows"]}
     if row is not None:
         rows[row["net"]] = row
     if peak is not None:
         result["memory"] = peak
+    if shapes is not None:
+        result["shapes"] = shapes
     result |= {"rows": [rows[net] for net in NETS if net in rows], "machine": describe(["onnxruntime"])}
     RESULTS.write_text(json.dumps(result, indent=1) + "\n")
 
@@ -142,15 +173,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--models", type=Path, required=True)
+    parser.add_argument("--models", type=Path)
     parser.add_argument("--images", type=Path)
     parser.add_argument("--threads", type=int, help="of inference (default: all cores)")
     parser.add_argument("--nets", nargs="*", default=list(NETS))
     parser.add_argument(
         "--count", type=int, default=COUNT, help="images of the memory's row; 0: leave it out"
     )
+    parser.add_argument("--shapes", action="store_true", help="ResNet-18's shapes only, which need no files")
     parser.add_argument("--calibrate", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
+    if options.shapes:
+        store(shapes=wide(options.threads or 1))
+        return
+    if options.models is None:
+        parser.error("--models is required")
     if options.calibrate is not None:
         calibrate(options.models, options.calibrate)
         return

@@ -181,7 +181,7 @@ MUTATIONS: list[Mutation] = [
 ]
 
 
-def _mutated_bytes(rng: random.Random, data: bytes) -> bytes:
+def mutated_bytes(rng: random.Random, data: bytes) -> bytes:
     out = bytearray(data)
     for _ in range(rng.randint(1, 8)):
         place = rng.randrange(len(out)) if out else 0
@@ -215,7 +215,7 @@ def mutated(seed: int, pool: list[onnx.ModelProto]) -> bytes:
     model = onnx.ModelProto()
     model.CopyFrom(rng.choice(pool))
     if rng.random() < 0.15:
-        return _mutated_bytes(rng, model.SerializeToString())
+        return mutated_bytes(rng, model.SerializeToString())
     for _ in range(rng.choice([1, 1, 1, 2, 3])):
         if model.graph.node:
             try:

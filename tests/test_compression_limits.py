@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import struct
 import threading
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 from typer.testing import CliRunner
 
 import rdquant as rdq
-from rdquant import CorruptFile, InvalidArgument
+from rdquant import CorruptFile, InvalidArgument, Unsupported
 from rdquant.cli import app
 from rdquant.codec import container
 
@@ -50,6 +52,29 @@ def test_pipes_are_read_and_written(tmp_path: Path) -> None:
     assert result.exit_code == 0, result.output
     assert wanted.is_fifo(), "a pipe stays a pipe"
     assert rdq.load(read[0]).fingerprint == model.fingerprint
+
+
+def test_a_length_beyond_memory_is_damage_in_a_pipe_too() -> None:
+    table = bytes([1, container.GRAPH, 5]) + b"graph" + bytes([0x80] * 6 + [0x20]) + bytes(4)  # 2^47 bytes
+    head = container.MAGIC + struct.pack("<III", 1, len(table), zlib.crc32(table))
+    read, write = os.pipe()
+    with open(write, "wb") as out:
+        out.write(head + table)
+    with open(read, "rb") as pipe, pytest.raises(CorruptFile, match="section 'graph'"):
+        rdq.decompress(pipe)
+
+
+def test_a_graph_beyond_memory_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Exhausted:
+        def __init__(self, *_: object, **__: object) -> None: ...
+
+        def decompress(self, *_: object) -> bytes:
+            raise MemoryError
+
+    packed = container.pack_graph(b"graph")
+    monkeypatch.setattr(container.lzma, "LZMADecompressor", Exhausted)
+    with pytest.raises(Unsupported, match="section graph, offset 7: it unpacks to more"):
+        container.unpack_graph(packed, 7)
 
 
 def test_damage_is_told_with_file_section_and_offset_also_from_pipes(tmp_path: Path) -> None:

@@ -130,3 +130,10 @@ TEST_CASE("lloyd_max never does worse than its start, and serves degenerate inpu
   CHECK_THROWS_AS((void)quant::lloyd_max({}, 4), core::InvalidArgument);
   CHECK_THROWS_AS((void)quant::lloyd_max(x, 0), core::InvalidArgument);
 }
+
+TEST_CASE("biases far below what floats hold are refused, down to the least int") {
+  for (const int bias : {-113, -1000, std::numeric_limits<int>::min()}) {
+    CHECK_THROWS_AS(quant::validate(quant::Minifloat{.exponent = 4, .mantissa = 3, .bias = bias}),
+                    core::InvalidArgument);
+  }
+}

@@ -197,7 +197,7 @@ double round_with_feedback(const Feedback& feedback, std::span<const float> weig
   }
   const std::vector<float> shares = outputs != nullptr ? relative_weights(*outputs) : std::vector<float>();
   const bool whole = rounder.whole_columns() || outputs != nullptr;
-  // The loss is the same, to the bit, however the rows are shared out.
+  // The loss is the same, to the bit, however the rows are divided among threads.
   const std::size_t together = whole ? each : std::min(each, kRows), sums = (each + together - 1) / together;
   const auto workers = static_cast<std::size_t>(core::resolve_threads(threads));
   const std::size_t shared = (sums * groups + workers - 1) / workers;  // sums of a thread

@@ -75,7 +75,7 @@ TrellisRounder::TrellisRounder(double step, double lambda, double mean_weight,
 void TrellisRounder::round(const Column& column) const {
   std::vector<float> targets(column.targets, column.targets + column.rows);
   for (float& target : targets) target /= step_;
-  // The levels of all columns up to this one stand before it.
+  // The levels of all columns up to this one precede it in memory.
   std::int32_t* const first = column.levels - column.index * column.stride;
   columns_.quantize(column.index, targets, 0.5, 1.0, lambda_ / static_cast<double>(column.weight),
                     {first, columns_.columns() * column.stride}, 1, column.stride, column.outputs);

@@ -239,7 +239,7 @@ Counts Counter::finish() const {
     return result;
   }
   std::vector<std::uint32_t> keys(kept_.size());
-  // The sign bit turned, unsigned order is signed order.
+  // With the sign bit inverted, unsigned order is signed order.
   std::transform(kept_.begin(), kept_.end(), keys.begin(),
                  [](std::int32_t s) { return static_cast<std::uint32_t>(s) ^ 0x80000000U; });
   radix_sort(keys);

@@ -15,7 +15,7 @@ namespace {
 constexpr std::size_t kDepth = 256;     // of packed strips: one of a and one of b stay in the first cache
 constexpr std::size_t kMostRows = 128;  // whose packed strips stay in the second cache
 constexpr std::size_t kStrips = 8;      // of b that are packed together
-constexpr std::size_t kThinRows = 4, kThinDepth = 8;  // less is not worth a packed copy
+constexpr std::size_t kThinRows = 4, kThinDepth = 8;  // below these a packed copy does not pay
 
 /// Copies `count` columns of rows [0, depth) of `from` into strips of kWidth columns, the last one filled up
 /// with zeros.

@@ -12,7 +12,7 @@ namespace rdquant::quant {
 namespace {
 
 constexpr std::size_t kLongestRun = std::size_t{1} << 18;
-constexpr std::size_t kGrain = std::size_t{1} << 16;  // elements worth a thread
+constexpr std::size_t kGrain = std::size_t{1} << 16;  // elements per thread, at least
 constexpr std::size_t kPiece = 512;  // levels that wait in the cache while the next values come in
 
 // Calls body(run) for all runs, sharing them out in the order of the array.

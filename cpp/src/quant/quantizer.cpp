@@ -61,7 +61,7 @@ void check(const Minifloat& q) {
     throw InvalidArgument("mantissa must have 0 to 22 bits, got " + std::to_string(q.mantissa));
   }
   const int most = (1 << q.exponent) - (q.ieee ? 2 : 1);
-  if (q.bias > 126 + (q.ieee ? 1 : 0) || most - q.bias > 127) {
+  if (q.bias > 126 + (q.ieee ? 1 : 0) || q.bias < most - 127) {
     throw InvalidArgument("bias must be between " + std::to_string(most - 127) + " and 126 for " +
                           std::to_string(q.exponent) + " exponent bits, got " + std::to_string(q.bias));
   }

@@ -16,7 +16,7 @@ namespace {
 
 using core::InvalidArgument;
 
-constexpr std::size_t kGrain = 32;  // blocks that are worth a thread: about 40 µs of work
+constexpr std::size_t kGrain = 32;  // blocks per thread, at least: about 40 µs of work
 
 const Kernels& selected_kernels() { return simd::selected(RDQUANT_VARIANTS(kernels)); }
 

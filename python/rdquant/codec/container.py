@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from .._core import codec as _core
 from .._files import replacing
-from ..errors import CorruptFile, InvalidArgument, MissingFile, described, path_of, threads_of
+from ..errors import CorruptFile, InvalidArgument, MissingFile, Unsupported, described, path_of, threads_of
 from .lossless import DEFAULT_LIMIT
 from .sections import Tensor, decode_all, decode_opened
 
@@ -44,6 +44,7 @@ MAGIC = b"\x89RDQ\r\n\x1a\n"
 GRAPH, FACTS, TENSOR = 1, 2, 3
 _GRAPH_LIMIT = 1 << 31
 _SMALL = 1 << 19  # bytes up to which reading a file takes less time than the faults of its mapped pages
+_PIECE = 1 << 20  # bytes that are read from a pipe at a time
 _LZMA = [{"id": lzma.FILTER_LZMA1, "preset": 9 | lzma.PRESET_EXTREME, "dict_size": 1 << 22, "pb": 0}]
 
 
@@ -131,7 +132,7 @@ class CompressedFile:
         if self._pipe is None:
             head = self._take(0, _core.HEAD_BYTES + length)
         else:
-            head += self._pipe.read(length)
+            head += _read(self._pipe, length)
         self._table = _core.read_table(head)
         self.size = self._table.end
         """Bytes of the whole file."""
@@ -152,7 +153,7 @@ class CompressedFile:
 
     def _take(self, offset: int, length: int) -> bytes:
         if self._pipe is not None:
-            return self._pipe.read(length)
+            return _read(self._pipe, length)
         return bytes(memoryview(self._data)[offset : offset + length])
 
     def section(self, section: Section) -> bytes:
@@ -253,14 +254,18 @@ def naming(source: object) -> Iterator[None]:
 
 
 def unpack_graph(data: bytes, offset: int = 0) -> bytes:
-    """The graph from its section; raises CorruptFile for what is no LZMA, or unpacks to more than 2 GB. offset: of the
-    section in the file, for the message.
+    """The graph from its section; raises CorruptFile for what is no LZMA, or unpacks to more than 2 GB, Unsupported where
+    memory does not suffice. offset: of the section in the file, for the message.
     """
     try:
         unpacker = lzma.LZMADecompressor(lzma.FORMAT_ALONE, memlimit=1 << 26)
         graph = unpacker.decompress(data, _GRAPH_LIMIT)
     except lzma.LZMAError as error:
         raise CorruptFile(f"section graph, offset {offset}: {error}") from None
+    except MemoryError:
+        raise Unsupported(
+            f"section graph, offset {offset}: it unpacks to more than there is memory for"
+        ) from None
     if not unpacker.eof or unpacker.unused_data:
         raise CorruptFile(
             f"section graph, offset {offset}: the LZMA stream does not end where the section does"
@@ -277,6 +282,18 @@ def parse_facts(data: bytes, offset: int = 0) -> dict[str, Any]:
     if not isinstance(facts, dict):
         raise CorruptFile(f"section facts, offset {offset}: no JSON object")
     return facts
+
+
+def _read(pipe: IO[bytes], length: int) -> bytes:
+    """Up to `length` bytes, in pieces: a damaged length must not take memory for bytes that never come."""
+    pieces = []
+    while length > 0:
+        piece = pipe.read(min(length, _PIECE))
+        if not piece:
+            break
+        pieces.append(piece)
+        length -= len(piece)
+    return b"".join(pieces)
 
 
 def _held(path: str) -> Any:

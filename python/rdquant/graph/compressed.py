@@ -18,7 +18,7 @@ from .checks import check_model, check_text
 from .model import Model, Origin
 from .ports import ELEMENT_TYPES
 from .qdq import fits_levels, keep_levels
-from .tensors import Stored, parameters_of
+from .tensors import Stored, check_held, parameters_of
 from .writer import referring
 
 __all__ = ["build", "rebuild"]
@@ -69,6 +69,7 @@ def _parsed(graph: bytes, name: str) -> onnx.ModelProto:
 def _assembled(
     skeleton: onnx.ModelProto, tensors: dict[str, Stored], source: str, size: int, name: str
 ) -> Model:
+    check_held(skeleton, tensors, file.name)
     complete = referring(skeleton, tensors, "weights")
     check_model(complete, source)
     opset = next((o.version for o in skeleton.opset_import if o.domain in ("", "ai.onnx")), None)

@@ -68,9 +68,9 @@ def build_graph(
 def _kind(number: int, what: str) -> str:
     kind = ELEMENT_TYPES.get(number)
     if kind is None:
-        raise Unsupported(
-            f"{what} has element type {TensorProto.DataType.Name(number)}, which is not supported"
-        )
+        known = number in TensorProto.DataType.values()
+        shown = TensorProto.DataType.Name(number) if known else number
+        raise Unsupported(f"{what} has element type {shown}, which is not supported")
     return kind
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -159,6 +159,28 @@ def take_out(
                 if attribute.type == onnx.AttributeProto.TENSOR:
                     attribute.t.CopyFrom(_inline(attribute.t, source, external))
     return taken, parameters
+
+
+def check_held(model: onnx.ModelProto, elsewhere: Collection[str], name: str) -> None:
+    """Raises CorruptFile for a tensor of `model` whose own data do not fit its shape and type, or are in another file.
+
+    elsewhere: names of initializers of the main graph whose data the caller holds.
+    """
+    for graph in _graphs(model.graph):
+        own = [t for t in graph.initializer if graph is not model.graph or t.name not in elsewhere]
+        for node in graph.node:
+            for attribute in node.attribute:
+                own += [*attribute.tensors, *([attribute.t] if attribute.HasField("t") else [])]
+        for tensor in own:
+            if tensor.data_location == onnx.TensorProto.EXTERNAL:
+                raise CorruptFile(f"{name}: tensor {tensor.name!r}: its data are not in the file")
+            try:
+                numpy_helper.to_array(tensor)
+            except Exception as error:  # ValueError, TypeError, KeyError and others
+                reason = f"{type(error).__name__}: {error}"
+                raise CorruptFile(
+                    f"{name}: tensor {tensor.name!r}: its data do not fit it ({reason})"
+                ) from None
 
 
 def parameters_of(model: onnx.ModelProto, name: str) -> list[Parameter]:

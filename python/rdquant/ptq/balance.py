@@ -17,7 +17,7 @@ from ..calibrate import Layer, portions, stream
 from ..graph import Model
 from .export import LayerLevels
 
-__all__ = ["Balanced", "balanced"]
+__all__ = ["Balanced", "balanced", "source"]
 
 Images = Callable[[], Iterable[NDArray[np.float32]]]
 Levels = dict[str, LayerLevels]
@@ -81,7 +81,7 @@ def balanced(
         known = found[one.layer.weight]
         if known.bias is not None:
             network = written(found)
-            given = _source(network, one.output)
+            given = source(network, one.output)
             mean, sample = _seen(network, {given: one.bounds}, images, threads)[given]
             shift = _shift(wanted[one.output] - mean, sample, one.bounds)
             found[one.layer.weight] = replace(known, bias=(known.bias + shift).astype(np.float32))
@@ -127,7 +127,7 @@ def _seen(
     return {value: (sums[value] / count, np.concatenate(samples[value], axis=1)) for value in bounds}
 
 
-def _source(network: Model, output: str) -> str:
+def source(network: Model, output: str) -> str:
     """What a layer gives before it becomes levels: `output`, where it does not."""
     makers = {name: node for node in network.skeleton.graph.node for name in node.output}
     made = makers[output]

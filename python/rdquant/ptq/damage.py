@@ -74,19 +74,19 @@ class Judge:
         """Whether the network has the head of a known detector."""
         return self._head is not None
 
-    def damage(self, model: Model) -> Damage:
-        """Of a network with the same outputs."""
+    def damage(self, model: Model, images: Images | None = None) -> Damage:
+        """Of a network with the same outputs. images: batches of its input, where it begins behind the images' own."""
+        found = self._run(model, images)
         if self.classifies:
-            return self._of_classes(model)
+            return self._of_classes(found)
         if self._head is not None:
-            return Damage(None, None, self._of_boxes(model, *self._head))
+            return Damage(None, None, self._of_boxes(found, *self._head))
         noise = _Noise()
-        for before, after in zip(self._floats, self._run(model), strict=True):
+        for before, after in zip(self._floats, found, strict=True):
             noise.add(before, after)
         return Damage(None, None, noise.mean())
 
-    def _of_classes(self, model: Model) -> Damage:
-        found = list(self._run(model))
+    def _of_classes(self, found: Iterable[Values]) -> Damage:
         before, after = (
             np.concatenate([x[0].reshape(len(x[0]), -1) for x in xs]) for xs in (self._floats, found)
         )
@@ -95,9 +95,9 @@ class Judge:
         agreement = float(np.mean(predictions(before) == predictions(after)))
         return Damage(kl_divergence(before, after), agreement, noise.mean())
 
-    def _of_boxes(self, model: Model, output: str, head: str) -> float:
+    def _of_boxes(self, found: Iterable[Values], output: str, head: str) -> float:
         place, total = self._names.index(output), np.zeros(4)
-        for before, after in zip(self._floats, self._run(model), strict=True):
+        for before, after in zip(self._floats, found, strict=True):
             one, other = (decode(head, x[place], self._size) for x in (before, after))
             error = one.confidences - np.nan_to_num(other.confidences)
             total[0] += float(np.square(error, dtype=np.float64).sum())
@@ -119,8 +119,9 @@ class Judge:
         except (InvalidArgument, Unsupported):
             return None
 
-    def _run(self, model: Model) -> Iterator[Values]:
-        for found in stream(model, self._images(), self._names, threads=self._threads):
+    def _run(self, model: Model, images: Images | None = None) -> Iterator[Values]:
+        batches = (images or self._images)()
+        for found in stream(model, batches, self._names, threads=self._threads):
             yield [found[name] for name in self._names]
 
 

@@ -12,7 +12,7 @@ from ..calibrate import Layer, layers_of
 from ..errors import Unsupported
 from ..graph import Model
 
-__all__ = ["ACTIVATIONS", "MOVERS", "OTHERS", "Network"]
+__all__ = ["ACTIVATIONS", "MOVERS", "OTHERS", "Network", "reads"]
 
 MOVERS = frozenset(
     {
@@ -95,7 +95,7 @@ class Network:
         self._maker = {out: i for i, node in enumerate(self.nodes) for out in node.output if out}
         self._users: dict[str, list[int]] = {}
         for i, node in enumerate(self.nodes):
-            for name in _read(node):
+            for name in reads(node):
                 self._users.setdefault(name, []).append(i)
         by_weight = {layer.weight: layer for layer in layers_of(model)}
         self.layers: dict[int, Layer] = {
@@ -166,10 +166,11 @@ def _is_nearest(node: onnx.NodeProto) -> bool:
     return all(a.s == b"nearest" for a in node.attribute if a.name == "mode")
 
 
-def _read(node: onnx.NodeProto) -> Iterator[str]:
+def reads(node: onnx.NodeProto) -> Iterator[str]:
+    """What a node reads, graphs inside it included."""
     yield from dict.fromkeys(name for name in node.input if name)
     for attribute in node.attribute:
         for graph in (attribute.g, *attribute.graphs):
             for inner in graph.node:
-                yield from _read(inner)
+                yield from reads(inner)
             yield from (out.name for out in graph.output)

@@ -29,6 +29,7 @@ from .options import Options
 from .placement import Placement, place
 from .report import LayerReport, QuantizedModel, Report, StepReport
 from .rounds import Rounding
+from .tails import Tails
 
 __all__ = ["calibration_of", "quantize_static"]
 
@@ -311,13 +312,21 @@ class _Static:
 
     def _rank(self, levels: Levels) -> dict[int, float]:
         """Layer → damage it does alone."""
-        judge = Judge(self._network.model, self._share(*_RANKED), self._options.threads)
+        images, threads = self._share(*_RANKED), self._options.threads
+        judge = Judge(self._network.model, images, threads)
+        firsts = {i: self._first_changed(i) for i in self._all}
+        tails = Tails(self._network, images, images.count, firsts.values(), threads)
         with self._bar("ranking", len(self._all), "layer") as bar:
             found = {}
             for i in self._all:
-                found[i] = judge.damage(self._write([i], levels)).score
+                found[i] = judge.damage(*tails.behind(firsts[i], self._write([i], levels))).score
                 bar.update()
         return dict(sorted(found.items(), key=lambda item: -item[1]))
+
+    def _first_changed(self, i: int) -> int:
+        """The first node that computes something else where layer `i` alone has levels."""
+        makers = [self._network.maker(value) for value in self._placed([i]).roots]
+        return min([i, *(0 if maker is None else maker + 1 for maker in makers)])
 
     def _keep(
         self, levels: Levels, alone: dict[int, float], damage: Damage

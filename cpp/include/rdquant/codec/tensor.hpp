@@ -54,7 +54,7 @@ struct TensorHeader {
   std::span<const std::uint8_t> payload;     ///< coded floats or levels, or raw bytes; views the input
 };
 
-/// What stands before the payload. The quantizers have no channel numbers beyond the shape's.
+/// The fields before the payload.
 [[nodiscard]] std::vector<std::uint8_t> encode_quantized(std::span<const std::int32_t> levels,
                                                          std::span<const std::uint64_t> shape,
                                                          std::uint32_t element_type,
@@ -73,7 +73,7 @@ struct TensorHeader {
                                                    std::span<const std::uint64_t> shape,
                                                    std::uint32_t element_type);
 
-/// Reads what stands before the payload; decodes nothing.
+/// Reads the fields before the payload; decodes nothing.
 ///
 /// @throws CorruptFile  the bytes are no tensor; `name` is the section that the message names.
 [[nodiscard]] TensorHeader tensor_header(std::span<const std::uint8_t> bytes, const std::string& name);
@@ -100,8 +100,8 @@ struct TensorJob {
   const Section* section = nullptr;  ///< nullptr: checked already
 };
 
-/// Decodes all of them on up to `threads` threads (0: all cores), the largest first; a large tensor's parts
-/// are shared out as well.
+/// Decodes all of them on up to `threads` threads (0: all cores), the largest first; the parts
+/// of a large tensor are divided among the threads too.
 ///
 /// @throws CorruptFile, InvalidArgument  as `check_section` and the functions above, of one of the tensors
 /// that are damaged; or what `meanwhile` throws, which this thread calls before it takes a tensor, when

@@ -34,7 +34,7 @@ struct RdoResult {
 };
 
 /// Levels of x, of the given shape in row-major order, as the fast profile will code them. Where some |x|
-/// exceeds 8183 steps, plain midtread levels: of that step, or of twice that where a trellis is asked for,
+/// exceeds 8183 steps, plain midtread levels: of that step, or of twice that where a trellis is requested,
 /// and on no trellis. `weights`: one ≥ 0 an element, or none (all 1).
 ///
 /// @throws InvalidArgument  options out of range, sizes that differ, values that are not finite.

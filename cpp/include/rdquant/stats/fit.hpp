@@ -44,7 +44,7 @@ struct Fit {
 struct FitResult {
   Moments moments;
   Histogram histogram;
-  std::vector<Fit> fits;  ///< families within criteria, in the order asked for
+  std::vector<Fit> fits;  ///< families within criteria, in the requested order
 };
 
 /// Fits families to all values (likelihood) and to their histogram (the other criteria). Values are read

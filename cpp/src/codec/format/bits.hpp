@@ -28,7 +28,7 @@ class BitWriter {
   int bits_ = 0;
 };
 
-/// Reads what BitWriter wrote, from bytes that nobody vouches for. @throws CorruptFile  too few of them.
+/// Reads what BitWriter wrote, from untrusted bytes. @throws CorruptFile  too few of them.
 class CheckedBits {
  public:
   explicit CheckedBits(Reader& in) : in_(in) {}

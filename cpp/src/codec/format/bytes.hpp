@@ -10,7 +10,7 @@
 
 #include "rdquant/core/error.hpp"
 
-/// Bytes in and out. Numbers are little-endian; a varint is LEB128, seven bits a byte, low bits first.
+/// Bytes in and out. Integers are little-endian; a varint is LEB128, seven bits a byte, low bits first.
 namespace rdquant::codec {
 
 /// Appends to a vector of bytes.
@@ -60,7 +60,7 @@ class Writer {
   return shown;
 }
 
-/// Reads bytes that nobody vouches for: every read is checked.
+/// Reads untrusted bytes: every read is checked.
 ///
 /// @throws CorruptFile  all members, naming the section and the offset in it.
 class Reader {

@@ -57,15 +57,15 @@ int delta_field(const std::vector<std::uint32_t>& patterns, const FloatLayout& l
   return std::clamp(std::ilogb(sum / count) - 3 + bias, 1, top - 1);
 }
 
-struct Number {
+struct SplitFloat {
   std::int32_t level;
   int exponent;
   std::uint32_t significand;
   bool negative;
 };
 
-Number split(std::uint32_t pattern, const FloatLayout& layout, int k) {
-  Number n;
+SplitFloat split(std::uint32_t pattern, const FloatLayout& layout, int k) {
+  SplitFloat n;
   n.exponent = static_cast<int>(pattern >> layout.mantissa) & ((1 << layout.exponent) - 1);
   n.significand = pattern & ((1U << layout.mantissa) - 1);
   n.negative = ((pattern >> (layout.mantissa + layout.exponent)) & 1) != 0;
@@ -88,7 +88,7 @@ std::vector<std::uint8_t> encode_split(const std::vector<std::uint32_t>& pattern
   int octaves = 0;  // above Δ: their bits are the level's, and cannot be left out as zeros
   for (const std::uint32_t v : patterns) {
     all |= v & ((1U << layout.mantissa) - 1);
-    const Number n = split(v, layout, k);
+    const SplitFloat n = split(v, layout, k);
     if (n.level != 0) octaves = std::max(octaves, n.exponent - k);
   }
   const int zeros = std::min(std::countr_zero(all), layout.mantissa - octaves);
@@ -98,7 +98,7 @@ std::vector<std::uint8_t> encode_split(const std::vector<std::uint32_t>& pattern
   Writer low;
   BitWriter bits(low);
   for (std::size_t i = 0; i < patterns.size(); ++i) {
-    const Number n = split(patterns[i], layout, k);
+    const SplitFloat n = split(patterns[i], layout, k);
     levels[i] = n.level;
     int width = layout.mantissa;
     if (n.level == 0) {
@@ -161,7 +161,7 @@ void decode_split(Reader& in, FloatType type, std::span<std::uint8_t> values, in
 
 /// Bit patterns in rising order, empty where there are more than kMostPatterns.
 std::vector<std::uint32_t> palette_of(const std::vector<std::uint32_t>& patterns) {
-  // A small sample tells most tensors of many patterns at once.
+  // A small sample is enough to recognise most tensors of many patterns.
   std::vector<std::uint32_t> sorted(
       patterns.begin(), patterns.begin() + static_cast<std::ptrdiff_t>(
                                                std::min<std::size_t>(patterns.size(), 4 * kMostPatterns)));
@@ -181,7 +181,7 @@ std::vector<std::uint32_t> palette_of(const std::vector<std::uint32_t>& patterns
   return sorted;
 }
 
-/// Patterns as signed numbers in the order of the values: negative ones run backwards.
+/// Indices into the palette.
 std::vector<std::uint8_t> encode_palette(const std::vector<std::uint32_t>& patterns,
                                          const std::vector<std::uint32_t>& palette,
                                          std::span<const std::uint64_t> shape, FloatType type,

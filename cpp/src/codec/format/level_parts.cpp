@@ -79,7 +79,7 @@ class Modelled final : public LevelParts {
 /// Methods 0 and 1: one part.
 class Plain final : public LevelParts {
  public:
-  /// `in` stands behind the header and is at its end when this returns.
+  /// `in` begins behind the header; all of it is read.
   Plain(Reader& in, Method method, std::size_t size) : size_(size) {
     least_ = in.zigzag32(method == kConstant ? "level" : "least level");
     if (method == kConstant) return;

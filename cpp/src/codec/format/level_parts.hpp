@@ -8,7 +8,7 @@
 #include "codec/format/bytes.hpp"
 #include "rdquant/codec/levels.hpp"
 
-/// Coded levels taken apart into what can be decoded alone.
+/// Coded levels, split into parts that can be decoded independently.
 namespace rdquant::codec {
 
 enum Method : std::uint8_t { kConstant, kPacked, kFast, kMax, kSparse, kReferring };
@@ -18,7 +18,7 @@ enum PartFlag : std::uint8_t { kLogStreams = 7, kManyParts = 8, kExcesses = 16 }
 inline constexpr std::uint64_t kMaxSize = std::uint64_t{1} << 40;
 inline constexpr std::size_t kMaxRank = 32;
 
-/// The header of coded levels; `in` stands behind it then. @throws CorruptFile
+/// Reads the header of coded levels. @throws CorruptFile
 [[nodiscard]] LevelsHeader read_header(Reader& in, Method& method);
 
 /// Parts in the order of their levels, which lie end to end; several may be decoded at a time.
@@ -40,7 +40,7 @@ class LevelParts {
 /// The parts of what `encode_levels` wrote, `size` levels in all; they view `bytes`. Without levels there are
 /// no parts.
 ///
-/// @throws CorruptFile  damage to what stands before the parts. InvalidArgument: another number of levels.
+/// @throws CorruptFile  damaged bytes before the parts. InvalidArgument: another number of levels.
 [[nodiscard]] std::unique_ptr<LevelParts> open_levels(std::span<const std::uint8_t> bytes,
                                                       std::uint64_t size);
 

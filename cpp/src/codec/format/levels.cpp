@@ -6,11 +6,11 @@
 #include "codec/fit/analyse.hpp"
 #include "codec/format/bits.hpp"
 #include "codec/format/level_parts.hpp"
+#include "codec/format/share.hpp"
 #include "codec/mixing/mixed.hpp"
 #include "codec/mixing/references.hpp"
 #include "codec/rans/streams.hpp"
 #include "codec/rdo/trellis_code.hpp"
-#include "codec/share.hpp"
 #include "codec/sparse/sparse.hpp"
 #include "rdquant/core/parallel.hpp"
 
@@ -104,7 +104,7 @@ constexpr double kSure =
 /// while it codes; then by method 5, if that is smaller.
 Body encode_mixing(Analysis a, std::span<const std::int32_t> levels, int threads) {
   constexpr std::size_t kLeastShare =
-      64;  // of the bytes, that a model takes for its scales to be worth a try
+      64;  // share of the bytes that a model must take for coding without its scales to be tried
   Body body{kMax, encode_modelled(a, levels, kMax, threads)};
   Writer side;
   write_model(side, a.model);
@@ -139,7 +139,7 @@ Body encode_dense(const Grid& grid, std::span<const std::int32_t> levels, Profil
   double least = computed.bits;
   if (table.fits) least = std::min(least, table.analysis.bits);
   if (closed) least = std::min(least, closed->bits);
-  // These are estimates: near each other, only trying tells.
+  // These are estimates: where they are close, both are tried.
   Body best;
   const auto attempt = [&](const Analysis& a) {
     if (kSure * a.bits > least) return;

@@ -15,12 +15,12 @@
 namespace rdquant::codec {
 namespace {
 
-constexpr std::size_t kPiece = 2048;   // levels that are dequantized in one go, in the first cache
-constexpr std::size_t kShortRun = 64;  // elements from which a run of one quantizer is worth a call
-// Elements from which a tensor that is no row of parts is decoded on all threads.
+constexpr std::size_t kPiece = 2048;   // levels that are dequantized together, in the first-level cache
+constexpr std::size_t kShortRun = 64;  // least elements of one quantizer for which a call of its own pays
+// Elements from which a tensor that has no parts of its own is decoded on all threads.
 constexpr std::size_t kLarge = std::size_t{1} << 19;
 
-/// x̂ of levels that begin with number `first` of the tensor.
+/// x̂ of levels, the first of which is element `first` of the tensor.
 void dequantize_piece(const TensorHeader& tensor, std::size_t first, std::span<const std::int32_t> levels,
                       std::span<float> values) {
   if (tensor.quantizers.size() == 1) {
@@ -36,7 +36,7 @@ void dequantize_piece(const TensorHeader& tensor, std::size_t first, std::span<c
   }
 }
 
-/// Whether neighbours have quantizers of their own, so that all levels are dequantized in one go.
+/// Whether neighbouring elements have different quantizers, so that all levels are dequantized at once.
 bool is_striped(const TensorHeader& tensor) {
   return tensor.coding == Coding::quantized && tensor.quantizers.size() > 1 && tensor.inner < kShortRun;
 }
@@ -45,7 +45,7 @@ void check(const TensorJob& job) {
   if (job.section != nullptr) check_section(job.bytes, *job.section);
 }
 
-/// Calls `decode`; a quantizer that refuses a level means damage.
+/// Calls `decode`; a level that a quantizer refuses means damaged bytes.
 template <typename Decode>
 void guarded(Decode&& decode) {
   try {
@@ -94,7 +94,7 @@ class Queue {
     std::size_t number = 0;
   };
 
-  /// Decodes a tensor that is no row of parts; else gives its first part, and leaves the others to all.
+  /// Decodes a tensor without parts; of another returns the first part and queues the others for all threads.
   Part opened(const TensorJob& job) {
     const TensorHeader& tensor = *job.tensor;
     const bool quantized = tensor.coding == Coding::quantized;
@@ -173,7 +173,7 @@ void decode_tensors(std::span<const TensorJob> jobs, int threads, const std::fun
   std::sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) {
     return jobs[a].to.size() != jobs[b].to.size() ? jobs[a].to.size() > jobs[b].to.size() : a < b;
   });
-  std::erase_if(order, [&](std::size_t i) {  // those that share out their own work
+  std::erase_if(order, [&](std::size_t i) {  // those that use all threads by themselves
     const TensorHeader& tensor = *jobs[i].tensor;
     const bool floats = tensor.coding == Coding::floats;
     if (tensor.size < kLarge || (!floats && !is_striped(tensor))) return false;

@@ -93,8 +93,8 @@ class BinaryEncoder {
   std::vector<std::uint8_t> bytes_;
 };
 
-/// Never fails: bytes that no encoder wrote give decisions that none made. What they mean is checked by those
-/// who read them; `used` tells how far they went.
+/// Never fails: any bytes decode to some decisions. Callers check the values that these make, and whether the
+/// bytes suffice (`exhausted`) and are all needed (`unused`).
 class BinaryDecoder {
  public:
   explicit BinaryDecoder(std::span<const std::uint8_t> bytes) : bytes_(bytes) {

@@ -132,7 +132,7 @@ Guesses::Middles make_middles(const Guesses::Table& quantiles) {
   return middles;
 }
 
-/// One table a shape, and one of what is folded, made when it is first asked for.
+/// One table per shape, and one per folded shape, computed on first use.
 template <typename T, bool kFolded, typename Make>
 const T& once(int shape, Make&& make) {
   static std::array<std::once_flag, kShapes> flags;

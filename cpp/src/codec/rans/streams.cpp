@@ -49,7 +49,7 @@ Prediction predicted(const StreamTask& task, std::size_t q, std::size_t t) {
   return p;
 }
 
-/// The level that a symbol means at (slice q, tap t), with which its chain goes on.
+/// The level that a symbol stands for at (slice q, tap t), by which its chain advances.
 std::int32_t take_level(const StreamTask& task, const Prediction& p, std::uint32_t symbol, std::size_t q,
                         std::size_t t) {
   const std::int32_t coded = level_of(*task.model, p, symbol, *task.excess);
@@ -117,7 +117,7 @@ void decode_section(StreamTask task, Reader& in) {
   if (task.streams == 1) {
     StreamDecoder stream(in.rest());
     single_kernel_for (*task.model)(task, stream);
-    if (!stream.finished()) in.fail("a stream that does not end where it began");
+    if (!stream.finished()) in.fail("the stream does not end in its initial state");
     return;
   }
   const std::size_t end = task.last, streams = task.streams;
@@ -133,14 +133,15 @@ void decode_section(StreamTask task, Reader& in) {
   std::array<std::uint8_t, 2 * kMaxStreams> tail{};
   std::size_t held = 0;
   for (std::size_t i = 0; i < streams; ++i) {
-    if (task.states[i] >> 16 != 1) in.fail("stream " + std::to_string(i) + " does not end where it began");
+    if (task.states[i] >> 16 != 1)
+      in.fail("stream " + std::to_string(i) + " does not end in its initial state");
     for (std::size_t b = 0; b < 2; ++b) {
       tail[2 * i + b] = static_cast<std::uint8_t>(task.states[i] >> (8 * b));
       if (tail[2 * i + b] != 0) held = 2 * i + b + 1;
     }
   }
   if (task.last == end) {
-    if (held != 0) in.fail("streams that hold more than they should");
+    if (held != 0) in.fail("streams hold more than the tail");
     return;
   }
   task.first = task.last;

@@ -69,7 +69,7 @@ struct StreamTask {
 };
 inline constexpr std::size_t kPadding = 4 * kMaxStreams;
 
-/// Adds what lies beyond the window to a residual at its edge.
+/// Adds the excess to a residual at the edge of the window.
 /// @throws CorruptFile  the level leaves ±2·kReach.
 [[nodiscard]] std::int32_t with_excess(std::int32_t level, bool positive, Reader& excess);
 
@@ -89,7 +89,7 @@ struct CodedRows {
   std::vector<std::uint8_t> excess;
 };
 
-/// Streams that decode what the states of `streams` streams hold at their end; 0 where they hold nothing.
+/// Streams of the tail, which the final states of `streams` streams hold; 0 where they hold nothing.
 [[nodiscard]] constexpr std::size_t tail_streams(std::size_t streams) noexcept {
   return streams > 8 ? 8 : (streams > 1 ? 1 : 0);
 }
@@ -107,7 +107,7 @@ void decode_rows(const Tables& tables, std::size_t first_row, std::size_t rows, 
 void decode_slices(const Tables& tables, const std::int16_t* scales, std::size_t slices, std::size_t streams,
                    Reader& excess, Reader& in, std::int32_t* levels);
 
-/// Row + column scale of every slice of the rows, and kMaxStreams that nobody uses.
+/// Row + column scale of every slice of the rows, and kMaxStreams unused ones.
 [[nodiscard]] std::unique_ptr<std::int16_t[]> slice_scales(const Model& model, std::size_t first_row,
                                                            std::size_t rows);
 

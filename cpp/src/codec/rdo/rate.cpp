@@ -12,7 +12,7 @@ namespace rdquant::codec {
 namespace {
 
 constexpr std::size_t kCached = 4096;                 // values; their levels fit a first-level cache
-constexpr std::size_t kGrain = std::size_t{1} << 17;  // values worth a thread
+constexpr std::size_t kGrain = std::size_t{1} << 17;  // values per thread, at least
 
 double squared_distance(std::span<const float> a, const float* b) {
   std::array<double, 8> sums{};

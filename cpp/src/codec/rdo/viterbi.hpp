@@ -78,7 +78,7 @@ inline constexpr float kMostTarget = static_cast<float>(kReach - 8);
 /// Elements from one subset's costs to the next one's.
 [[nodiscard]] inline std::size_t stride_of(const TapTask& task) noexcept { return task.slices + kWide; }
 
-/// Coded levels, the rates of which are asked for. kWide elements more than `size` can be read of each array.
+/// Coded levels whose rates are computed. kWide elements more than `size` can be read of each array.
 struct BitsTask {
   std::size_t size = 0;
   const std::uint32_t* cells = nullptr;

@@ -8,9 +8,9 @@
 
 namespace rdquant::codec {
 
-/// Calls `body(i)` for i = 0 … n − 1 on up to `threads` threads (0: all cores). Each takes the next number
-/// when it is done with one, so that uneven work is shared out evenly. An exception ends its own thread's
-/// share and is thrown again when the others are done.
+/// Calls `body(i)` for i = 0 … n − 1 on up to `threads` threads (0: all cores). Each takes the next
+/// index when it has finished one, which balances uneven work. An exception ends the share of its own thread
+/// and is rethrown when the others have finished.
 template <typename Body>
 void share(std::size_t n, int threads, Body&& body) {
   std::atomic<std::size_t> next = 0;
