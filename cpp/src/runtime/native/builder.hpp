@@ -34,7 +34,7 @@ class Builder {
     return placement_.layout[static_cast<std::size_t>(id)];
   }
 
-  /// The step that alone reads the value, once; null where others do too, somebody outside, or nobody.
+  /// The only step that reads the value, once; null where there are others or none, or the value is an output.
   [[nodiscard]] const program::Step* only_reader(program::ValueId id) const;
 
   /// A value to read, in `layout`: where it lies so already, else a copy, made once.
@@ -48,9 +48,9 @@ class Builder {
   [[nodiscard]] Place write_as(program::ValueId id, const core::Shape& shape, Layout layout);
   /// Memory for one operation only, at least a byte.
   [[nodiscard]] Place scratch(std::size_t bytes);
-  /// Where the operation that makes `id` leaves the least and the greatest of its numbers for those that
-  /// quantize it (kMinMaxFloats floats for each thread: least of each lane, then greatest); none where nobody
-  /// asks for them.
+  /// Where the operation that makes `id` leaves the least and the greatest of its floats for steps that
+  /// quantize it (kMinMaxFloats floats for each thread: least of each lane, then greatest); none where no
+  /// step needs them.
   [[nodiscard]] Place make_min_max(program::ValueId id);
   /// The same where they are made; nullopt where not.
   [[nodiscard]] std::optional<Place> min_max(program::ValueId id) const;

@@ -72,7 +72,7 @@ class Placer {
     return id != kNone && is_int8(value(id)) && value(id).shape.size() == 4;
   }
 
-  /// Levels of images go channels last from where they are made; numbers made of them in blocks, where
+  /// Levels of images go channels last from where they are made; floats made of them in blocks, where
   /// convolutions read them.
   void choose_int8_layout(const Step& step) {
     const auto& operation = step.operation;
@@ -197,7 +197,7 @@ class Placer {
     const core::Shape& shape = value(id).shape;
     return layout(id) == Layout::channels_last && shape[2] * shape[3] > 1;
   }
-  /// What makes levels of numbers writes whole groups of channels, beyond the last too.
+  /// What makes levels of floats writes whole groups of channels, beyond the last too.
   [[nodiscard]] bool spills(ValueId id) const {
     if (value(id).shape[1] % kChannels == 0) return false;
     return std::ranges::any_of(program_.steps, [&](const Step& step) {

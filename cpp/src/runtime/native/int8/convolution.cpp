@@ -124,7 +124,7 @@ kernels::ConvShape shape_of(const Builder& builder, const Step& step) {
   return conv_shape_of(builder, step.inputs[0], step.inputs[1], op.window, op.groups);
 }
 
-/// Sizes and numbers; the addresses come with each run.
+/// Sizes and parameters; the addresses come with each run.
 Int8ConvArgs arguments_of(const Builder& builder, const Step& step, const kernels::Activation& activation) {
   const auto& op = std::get<Int8Convolution>(step.operation);
   const program::Value& x = builder.value(step.inputs[0]);
@@ -170,8 +170,8 @@ const Step* quantizer_of(const Builder& builder, ValueId id) {
 constexpr Index kCached = Index{1} << 20;  // bytes
 constexpr Index kFewProducts = 12;
 
-/// What makes levels of the convolution's results, where nobody else reads them and to find the sums twice,
-/// once for the range and once for the levels, is cheaper than to store numbers.
+/// What makes levels of the convolution's results, where nothing else reads them and to find the sums twice,
+/// once for the range and once for the levels, is cheaper than to store floats.
 const Step* quantizer_within(const Builder& builder, const Step& step, const Int8Plan& plan) {
   const ValueId y = step.outputs[0];
   const Step* const quantizer = quantizer_of(builder, y);

@@ -1,4 +1,4 @@
-// Levels of 8 bits from numbers and back.
+// 8-bit levels from floats and back.
 #include <algorithm>
 #include <atomic>
 #include <optional>
@@ -29,7 +29,7 @@ struct GridOf {
   [[nodiscard]] std::int32_t zero(const void* at) const { return zero_given ? int8_at(at, is_signed) : 0; }
 };
 
-/// Numbers and levels of one shape, with one scale for all: what both rules below need.
+/// Floats and levels of one shape, with one scale for all: what both rules below need.
 struct Pair {
   ValueId from, to, scale, zero;
   const Value& levels;
@@ -38,8 +38,8 @@ struct Pair {
 std::optional<Pair> pair_of(const Builder& builder, const Step& step, bool to_levels) {
   const Pair pair{step.inputs[0], step.outputs[0], step.inputs[1], program::input(step, 2),
                   builder.value(to_levels ? step.outputs[0] : step.inputs[0])};
-  const Value& numbers = builder.value(to_levels ? pair.from : pair.to);
-  const bool fits = is_int8(pair.levels) && numbers.dtype == core::DType::f32 &&
+  const Value& floats = builder.value(to_levels ? pair.from : pair.to);
+  const bool fits = is_int8(pair.levels) && floats.dtype == core::DType::f32 &&
                     builder.value(pair.scale).dtype == core::DType::f32 &&
                     core::element_count(builder.value(pair.scale).shape) == 1 &&
                     core::element_count(pair.levels.shape) > 0;

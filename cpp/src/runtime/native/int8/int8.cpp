@@ -197,7 +197,7 @@ bool build_int8_window(Builder& builder, const Step& step) {
   return true;
 }
 
-/// Means of whole images of levels, as numbers.
+/// Means of whole images of levels, as floats.
 struct MeanWork {
   Int8Layout int8_layout;
   bool is_signed;
@@ -233,7 +233,7 @@ struct MeanWork {
   }
 };
 
-/// The mean of whole images as numbers, of levels channels last.
+/// The mean of whole images as floats, of levels channels last.
 bool build_int8_mean(Builder& builder, const Step& step) {
   const auto* op = std::get_if<program::Int8Pool>(&step.operation);
   const ValueId x = step.inputs[0], y = step.outputs[0];
@@ -335,7 +335,7 @@ bool build_int8_slice(Builder& builder, const Step& step) {
     first += cut.starts[i] * from[i];
     from[i] *= cut.steps[i];
   }
-  // whole pixels where the bytes behind the channels are nobody's
+  // whole pixels where the bytes behind the channels are padding
   core::Shape shape = builder.value(y).shape;
   const bool whole = cut.steps[1] == 1 && shape[1] == builder.value(x).shape[1];
   if (whole && builder.pixel(x) == builder.pixel(y) && builder.placement().find(y).root == y)

@@ -26,11 +26,11 @@ struct Int8Layout {
 /// The level that a byte is.
 [[nodiscard]] std::int32_t int8_at(const void* byte, bool is_signed);
 
-/// Whether a range that `id` is part of is asked for.
+/// Whether something needs the range of `id`, or of what `id` is a part of.
 [[nodiscard]] bool is_ranged(const Builder& builder, program::ValueId id);
-/// Where the min_max of `id` are, in parts (Builder::make_min_max); empty where nobody has found them.
+/// Where the min_max of `id` are, in parts (Builder::make_min_max); empty where they are not computed.
 [[nodiscard]] std::vector<Place> find_min_max(const Builder& builder, program::ValueId id);
-/// Least and greatest of numbers whose min_max `threads` threads have left in parts, and of 0.
+/// Least and greatest of floats whose min_max `threads` threads have left in parts, and of 0.
 [[nodiscard]] std::pair<float, float> range_of(std::span<void* const> min_max, int threads);
 
 /// Rules for Quantize, Dequantize and DynamicQuantize.

@@ -1,5 +1,5 @@
-// Ranges of numbers that are quantized as they are: found by the convolutions that make them, and known of
-// what is put together of those.
+// Ranges of floats for dynamic quantization: found by the convolutions that compute the floats, and derived for
+// concatenations of those.
 #include <algorithm>
 
 #include "runtime/native/int8/int8.hpp"
@@ -87,11 +87,11 @@ std::pair<float, float> range_of(std::span<void* const> min_max, int threads) {
   const kernels::Index lanes = int8_kernels().block;
   float low = 0, high = 0;
   for (const void* const part : min_max) {
-    const auto* numbers = static_cast<const float*>(part);
-    for (int thread = 0; thread < threads; ++thread, numbers += kMinMaxFloats) {
+    const auto* floats = static_cast<const float*>(part);
+    for (int thread = 0; thread < threads; ++thread, floats += kMinMaxFloats) {
       for (kernels::Index lane = 0; lane < lanes; ++lane) {
-        low = std::min(low, numbers[lane]);
-        high = std::max(high, numbers[lanes + lane]);
+        low = std::min(low, floats[lane]);
+        high = std::max(high, floats[lanes + lane]);
       }
     }
   }
