@@ -13,11 +13,7 @@
 #include <thread>
 #include <vector>
 
-#if defined(__unix__) || defined(__APPLE__)
-#include <sys/wait.h>
-#include <unistd.h>
-#endif
-
+#include "children.hpp"
 #include "rdquant/core/error.hpp"
 #include "rdquant/runtime/session.hpp"
 #include "runtime/made_once.hpp"
@@ -232,13 +228,7 @@ TEST_CASE("two threads call run, set_weights, dump and plan, with forks between"
       while (Clock::now() < end) {
         std::this_thread::sleep_for(std::chrono::milliseconds(20));
 #if defined(__unix__) || defined(__APPLE__)
-        const pid_t child = fork();
-        if (child == 0) {
-          alarm(60);  // ends a child that waits for ever
-          _exit(stress.work(1000, 20) == 0 ? 0 : 1);
-        }
-        int status = -1;
-        if (child < 0 || waitpid(child, &status, 0) != child || status != 0) ++wrong;
+        if (!rdquant::testing::child_succeeds([&] { return stress.work(1000, 20) == 0; })) ++wrong;
         ++forks;
 #endif
       }

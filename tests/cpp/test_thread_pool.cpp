@@ -9,11 +9,7 @@
 #include <thread>
 #include <vector>
 
-#if defined(__unix__) || defined(__APPLE__)
-#include <sys/wait.h>
-#include <unistd.h>
-#endif
-
+#include "children.hpp"
 #include "rdquant/core/fork.hpp"
 #include "rdquant/core/parallel.hpp"
 
@@ -25,6 +21,9 @@ using rdquant::core::parallel_for;
 using rdquant::core::Region;
 using rdquant::core::share;
 using rdquant::core::share_ranked;
+#if defined(__unix__) || defined(__APPLE__)
+using rdquant::testing::child_succeeds;
+#endif
 
 // Whether each of n items is done once, shared among `threads` in ranges of at least `grain`, and no two
 // threads do the same part at once.
@@ -201,20 +200,6 @@ TEST_CASE("a thread that does not begin delays nobody") {
 }
 
 #if defined(__unix__) || defined(__APPLE__)
-// Whether a child that runs `body` ends well, within 20 seconds.
-template <typename Body>
-bool child_succeeds(const Body& body) {
-  const pid_t child = fork();
-  REQUIRE(child >= 0);
-  if (child == 0) {
-    alarm(20);
-    _exit(body() ? 0 : 1);
-  }
-  int status = -1;
-  REQUIRE(waitpid(child, &status, 0) == child);
-  return WIFEXITED(status) && WEXITSTATUS(status) == 0;
-}
-
 TEST_CASE("after a fork the child has threads of its own") {
   const auto works = [] {
     bool good = covers(100, 1, 3);
