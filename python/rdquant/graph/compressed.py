@@ -69,7 +69,7 @@ def _parsed(graph: bytes, name: str) -> onnx.ModelProto:
 def _assembled(
     skeleton: onnx.ModelProto, tensors: dict[str, Stored], source: str, size: int, name: str
 ) -> Model:
-    check_held(skeleton, tensors, file.name)
+    check_held(skeleton, tensors, source)
     complete = referring(skeleton, tensors, "weights")
     check_model(complete, source)
     opset = next((o.version for o in skeleton.opset_import if o.domain in ("", "ai.onnx")), None)
