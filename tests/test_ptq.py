@@ -209,7 +209,7 @@ def test_balancing_restores_the_means_behind_the_clip_of_every_layer() -> None:
         """Largest error of a channel's mean, for each layer, over the spread of its outputs."""
         quantized, found = written(known), []
         for one in layers:
-            output, name = one.output, balance._source(quantized, one.output)
+            output, name = one.output, balance.source(quantized, one.output)
             given = rdq.Session(quantized.with_outputs([name]), backend="reference").run({"x": IMAGES})[name]
             wanted = rdq.Session(model.with_outputs([output]), backend="reference").run({"x": IMAGES})[output]
             apart = np.clip(given, *one.bounds) - np.clip(wanted, *one.bounds)
