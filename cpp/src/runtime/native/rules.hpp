@@ -19,4 +19,7 @@ bool build_normalization(Builder& builder, const program::Step& step);
 bool build_resize(Builder& builder, const program::Step& step);
 bool build_movement(Builder& builder, const program::Step& step);
 
+/// Whether our kernels are expected to be at least as fast as oneDNN's for a product of matrices.
+[[nodiscard]] bool native_matmul_is_better(const Builder& builder, const program::Step& step);
+
 }  // namespace rdquant::runtime::native

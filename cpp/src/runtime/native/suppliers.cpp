@@ -59,6 +59,7 @@ Preference preference() {
 bool native_is_better(const Builder& builder, const Step& step) {
   if (std::holds_alternative<program::Convolution>(step.operation))
     return native_convolution_is_better(builder, step);
+  if (std::holds_alternative<program::MatMul>(step.operation)) return native_matmul_is_better(builder, step);
   return true;
 }
 

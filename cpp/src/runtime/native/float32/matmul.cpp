@@ -209,6 +209,11 @@ kernels::MatmulArgs fixed_arguments(const Product& product, const MatMul& matmul
 
 }  // namespace
 
+/// Where b is packed beforehand: oneDNN reads others faster as they are (0.8 of our time for attention's).
+bool native_matmul_is_better(const Builder& builder, const Step& step) {
+  return builder.value(step.inputs[1]).role == Role::constant;
+}
+
 bool build_matmul(Builder& builder, const Step& step) {
   if (!std::holds_alternative<MatMul>(step.operation) || !takes(builder, step)) return false;
   const auto& matmul = std::get<MatMul>(step.operation);

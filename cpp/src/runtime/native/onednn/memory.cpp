@@ -102,6 +102,7 @@ const dnnl::engine& engine() {
   static const dnnl::engine instance = [] {
     const core::Isa isa = core::selected_isa();
     // fails where somebody in this process has used oneDNN already; then its own choice stands
+    if (isa == core::Isa::avx512) dnnl_set_max_cpu_isa(dnnl_cpu_isa_avx512_core);
     if (isa == core::Isa::avx2) dnnl_set_max_cpu_isa(dnnl_cpu_isa_avx2);
     if (isa == core::Isa::baseline) dnnl_set_max_cpu_isa(dnnl_cpu_isa_sse41);
     return dnnl::engine(dnnl::engine::kind::cpu, 0);

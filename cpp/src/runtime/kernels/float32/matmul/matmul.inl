@@ -110,9 +110,8 @@ MatmulPlan plan_matmul(Index m, Index n, Index k, Index threads) {
   const Index most = kGroupRows / plan.rows;
   const Index groups = divide(plan.tiles, most);
   plan.group_tiles = divide(plan.tiles, groups);
-  constexpr Index kShare = 3;  // items for a thread, which may be slower than another
-  const Index wanted = threads == 1 ? 1 : divide(kShare * threads, groups);
-  plan.group_panels = divide(plan.panels, wanted < plan.panels ? wanted : plan.panels);
+  // each thread takes columns of its own, so that b comes to one core only
+  plan.group_panels = divide(plan.panels, threads < plan.panels ? threads : plan.panels);
   plan.items = divide(plan.tiles, plan.group_tiles) * divide(plan.panels, plan.group_panels);
   plan.packed = plan.panels * plan.blocks * kBlock * k;
   plan.scratch = plan.group_tiles * plan.rows * (k < kDepth ? k : kDepth) + kBlock;
@@ -190,16 +189,16 @@ void run_group(const MatmulPlan& plan, const MatmulArgs& args, const Ending& end
   }
 }
 
-// Items: groups of tiles of rows, then groups of panels.
+// Items: groups of panels, then groups of tiles of rows.
 void run_matmul(const MatmulPlan& plan, const MatmulArgs& args, float* scratch, Index begin, Index end) {
   const Ending ending = ending_of(args);
-  const Index across = divide(plan.panels, plan.group_panels);
+  const Index down = divide(plan.tiles, plan.group_tiles);
   const auto least = [](Index x, Index y) { return x < y ? x : y; };
   for (Index item = begin; item < end; ++item) {
     Group g = {};
-    g.begin = item / across * plan.group_tiles;
+    g.begin = item % down * plan.group_tiles;
     g.end = least(plan.tiles, g.begin + plan.group_tiles);
-    g.left = item % across * plan.group_panels;
+    g.left = item / down * plan.group_panels;
     g.right = least(plan.panels, g.left + plan.group_panels);
     for (g.from = 0; g.from < plan.k; g.from += kDepth) {
       g.depth = least(kDepth, plan.k - g.from);
