@@ -19,6 +19,7 @@ CREATED = "2025-11-21T10:15:00+00:00"
 TOLERANCE = 0.008
 FLOAT = {"top1": 0.5377, "top5": 0.77138}
 IMAGES = 1000
+WEIGHTS = 1_235_496
 HOSTILE = {"fire0/squeeze_weight": '<script>alert("x")</script>&$\\frac', "fire1/squeeze_bias": "a$b_{c}"}
 FIGURES = ["rd-top1", "close-top1", "rd-top5", "close-top5", "rd-kl", "histogram-log", "histogram-linear"]
 
@@ -63,8 +64,11 @@ def _quantized(x: np.ndarray) -> Iterator[tuple[str, str, int, tuple[np.ndarray,
 def _point(
     label: str, family: str, bits: int | None, rate: float, metrics: dict[str, float]
 ) -> dict[str, Any]:
+    text = label
+    for shown, typed in (("dead zone δ=", "deadzone:"), ("µ-law µ=", "mulaw:"), ("minifloat ", "minifloat:")):
+        text = text.replace(shown, typed)
     return {
-        "quantizer": label, "family": family, "options": {"quantizer": label, "range": 1.0}, "bits": bits,
+        "quantizer": label, "family": family, "options": {"quantizer": text, "range": 1.0}, "bits": bits,
         "scope": "model", "state": "done", "images": IMAGES, "entropy": rate, "entropy_tables": rate * 1.001,
         "cr": 32 / rate, "re": (32 - rate) / 32, "mse": 0.0, "sqnr_db": None, "metrics": metrics,
         "verdict": None,
@@ -72,7 +76,8 @@ def _point(
     }  # fmt: skip
 
 
-def _points(x: np.ndarray, metrics: tuple[str, ...], adaptive: bool) -> Iterator[dict[str, Any]]:
+def _points(x: np.ndarray, metrics: tuple[str, ...], adaptive: bool, files: bool) -> Iterator[dict[str, Any]]:
+    rest = 3_000  # bytes of a file beside its levels
     yield _point("float32", "float", None, 20.221, {name: {"kl": 0.0, **FLOAT}[name] for name in metrics})
     noise = np.random.default_rng(3)
     for label, family, bits, (levels, restored) in _quantized(x):
@@ -88,7 +93,10 @@ def _points(x: np.ndarray, metrics: tuple[str, ...], adaptive: bool) -> Iterator
         rate = max(_entropy(levels), 1e-3)
         point = _point(label, family, bits, rate, {name: scores[name] for name in metrics})
         point |= {"mse": mse, "sqnr_db": sqnr}
+        if files:
+            point |= {"real_bits": 1.01 * rate, "file_bytes": rest + round(1.01 * rate * WEIGHTS / 8)}
         if adaptive and not 4 <= bits <= 9:
+            point |= {"real_bits": None, "file_bytes": None}
             point |= {"state": "stopped", "images": int(noise.integers(2, 12)) * 32}
             point["verdict"] = "pass" if kept > 0.98 else "fail"
         yield point
@@ -150,10 +158,11 @@ def write_study(
     *,
     metrics: tuple[str, ...] = ("top1", "top5", "kl"),
     adaptive: bool = False,
+    files: bool = True,
     layers: int = 9,
     rename: dict[str, str] | None = None,
 ) -> Path:
-    """Write results.sqlite of a finished study into `folder` and return the folder."""
+    """Write results.sqlite of a finished study into `folder` and return the folder. files: their sizes are known."""
     tensors = [((rename or {}).get(name, name), *rest) for name, *rest in _layers(1, layers)]
     whole = np.concatenate([values for *_, values in tensors])
     row = {
@@ -163,7 +172,7 @@ def write_study(
         "machine": {"cpu": "Example CPU @ 2.0 GHz", "cores": 2, "os": "Linux", "python": "3.11"},
         "model_summary": {
             "file_bytes": 4_952_222, "weight_bytes": 4_941_984, "weight_share": 0.99793,
-            "parameters": 1_235_496, "tensors": len(tensors), "nodes": 66, "opset": 7,
+            "parameters": WEIGHTS, "tensors": len(tensors), "nodes": 66, "opset": 7,
             "operators": {"Conv": 26, "Relu": 26, "MaxPool": 3},
         },
     }  # fmt: skip
@@ -178,5 +187,7 @@ def write_study(
     }
     with Store(folder, write=True) as store:
         study = store.insert_study(row, facts)
-        store.insert("points", [{"study_id": study, **point} for point in _points(whole, metrics, adaptive)])
+        store.insert(
+            "points", [{"study_id": study, **point} for point in _points(whole, metrics, adaptive, files)]
+        )
     return folder

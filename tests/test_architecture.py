@@ -61,9 +61,9 @@ PYTHON_PARTS = {
     "compression": "errors _arrays quant entropy codec graph runtime data metrics calibrate",
     "report": "errors _arrays _files stats metrics",
     "profile": "errors _arrays _files machine graph runtime data report",
-    "sweep": "errors _arrays machine stats quant entropy codec graph runtime data metrics report",
+    "sweep": "errors _arrays machine stats quant entropy codec graph runtime data metrics compression report",
     "train": "errors _arrays _files quant entropy codec",
-    "demo": "errors _arrays machine stats quant entropy codec graph runtime data metrics report sweep",
+    "demo": "errors _arrays _files machine stats quant entropy codec graph runtime data metrics compression report sweep",
     "cli": "errors _arrays _files machine stats quant entropy codec graph runtime data metrics ptq compression report "
     "profile sweep train demo",
 }

@@ -17,6 +17,7 @@ import pytest
 from scipy.stats import laplace
 
 from rdquant.errors import InvalidArgument, RdquantError
+from rdquant.metrics import wilson
 from rdquant.report import best_rows, plot_curves, summary, write_report
 from rdquant.report.plots import close_up, fitted
 from rdquant.report.rows import arrange, loss_text
@@ -84,15 +85,31 @@ def test_rankings_order_families_by_each_criterion(page: Path, study: Study) -> 
 def test_headline_states_the_first_best_choice(study: Study) -> None:
     first = study.best().iloc[0]
     text = summary(study)["headline"].replace("\u00a0", " ")
-    assert text.startswith(
-        f"Dead zone δ=0.7 with {first['bits']} bits: {first['entropy']:.2f} bits per weight"
-    )
-    assert f"{first['cr']:.1f} × smaller" in text
+    size = f"a file of {first['file_bytes']:,} bytes, {first['ratio']:.1f} × smaller"
+    entropy = f"(entropy {first['entropy']:.2f} bits per weight)"
+    assert text.startswith(f"Dead zone δ=0.7 with {first['bits']} bits: {size} {entropy}")
     assert f"top-1 {loss_text(first['loss_top1'])}" in text
     head, rows = best_rows(study)
     assert rows[0][:2] == ["dead zone δ=0.7", str(first["bits"])]
-    assert head[-1] == "CR"
-    assert rows[0][-1] == f"{first['cr']:.2f}"
+    assert head[2:5] == ["file bytes", "× smaller", "bits per weight"]
+    assert rows[0][2:4] == [f"{first['file_bytes']:,}", f"{first['ratio']:.2f}"]
+    assert (head[-1], rows[0][-1]) == ("ideal CR", f"{first['cr']:.2f}")
+
+
+def test_shares_of_images_have_their_intervals(page: Path, study: Study) -> None:
+    head, rows = best_rows(study)
+    low, high = wilson(study.best()["top1"].iloc[0], 1000)
+    assert rows[0][head.index("top-1") + 1] == f"{100 * low:.1f}–{100 * high:.1f}"
+    assert head.count("95 % interval") == 2  # top-1 and top-5; KL is no share
+    assert f"(95 % interval {100 * low:.1f}–{100 * high:.1f})" in page.read_text("utf-8")
+
+
+def test_the_command_stands_below_every_best_choice(page: Path, study: Study) -> None:
+    table = re.search(r'<table id="table-best">.*?</table>', page.read_text("utf-8"), re.DOTALL)
+    assert table is not None
+    written = re.findall(r'<tr class="made"><td colspan="\d+"><code>([^<]+)</code>', table[0])
+    assert len(written) > 5
+    assert written == list(study.best()["command"])
 
 
 @pytest.mark.parametrize(
@@ -129,8 +146,8 @@ def test_float_model_has_no_compression_ratio(page: Path) -> None:
     row = re.search(r'<tr><th scope="row">float32</th>.*?</tr>', page.read_text("utf-8"))
     assert row is not None
     cells = re.findall(r"<td[^>]*>([^<]*)</td>", row[0])
-    assert cells[:3] == ["–", "20.221", "–"]
-    assert "entropy of its distinct values (thesis section 3)" in page.read_text("utf-8")
+    assert cells[:6] == ["–", "–", "–", "–", "20.221", "–"]
+    assert "entropy of its distinct values (thesis 004, section 3)" in page.read_text("utf-8")
 
 
 def test_close_up_holds_the_best_choice_of_every_line(study: Study) -> None:

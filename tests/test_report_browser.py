@@ -125,7 +125,7 @@ def test_click_on_a_heading_sorts(browser: Any, page: Path) -> None:
       .map(row => row.cells[arguments[0]].textContent)"""
     heads = browser.find_elements("css selector", "#table-points thead th")
     names = [head.text.split("↕")[0].strip() for head in heads]
-    rate, first = names.index("H (bits per weight)"), names.index("quantizer")
+    rate, first = names.index("entropy H"), names.index("quantizer")
     for heading, order in ((rate, False), (rate, True)):
         browser.execute_script("arguments[0].querySelector('button').click()", heads[heading])
         values = [float(text) for text in browser.execute_script(column, heading)]
@@ -135,6 +135,18 @@ def test_click_on_a_heading_sorts(browser: Any, page: Path) -> None:
     texts = browser.execute_script(column, first)
     assert texts[0].startswith("dead zone")
     assert heads[rate].get_attribute("aria-sort") is None
+
+
+def test_commands_stay_below_their_choice_when_sorted(browser: Any, page: Path) -> None:
+    _open(browser, page)
+    rows = "return [...document.querySelectorAll('#table-best tbody tr')].map(row => row.textContent)"
+    before = browser.execute_script(rows)
+    browser.execute_script("document.querySelectorAll('#table-best thead button')[0].click()")
+    after = browser.execute_script(rows)
+    assert after != before
+    assert sorted(zip(after[::2], after[1::2], strict=True)) == sorted(
+        zip(before[::2], before[1::2], strict=True)
+    )
 
 
 def test_missing_values_sort_last_both_ways(browser: Any, page: Path) -> None:

@@ -21,6 +21,7 @@ from rdquant import CorruptFile, InvalidArgument, RdquantError, Study
 from rdquant.codec import real_bits
 from rdquant.data import Digits
 from rdquant.demo import digits_model
+from rdquant.report import summary
 from rdquant.sweep.store import FILE, SCHEMA, Store
 from rdquant.sweep.study import best_points
 
@@ -274,15 +275,22 @@ def test_real_bits_are_those_of_a_compressed_file(tmp_path: Path, model: rdq.Mod
     assert real == file.bits_per_weight
 
 
-def test_results_of_the_first_schema_are_continued(tmp_path: Path, model, data) -> None:
+@pytest.mark.parametrize("schema", [1, 2])
+def test_results_of_older_schemas_are_continued(tmp_path: Path, model, data, schema: int) -> None:
     rdq.sweep(model, data, "midtread", [4], store=tmp_path, progress=False)
+    missing = ["real_bits", "file_bytes"][schema - 1 :]
     with closing(sqlite3.connect(tmp_path / FILE)) as db:
-        db.execute("ALTER TABLE points DROP COLUMN real_bits")
-        db.execute("UPDATE meta SET value = '1' WHERE key = 'schema'")
+        for column in missing:
+            db.execute(f"ALTER TABLE points DROP COLUMN {column}")
+        db.execute("UPDATE meta SET value = ? WHERE key = 'schema'", (str(schema),))
         db.commit()
-    assert Study.open(tmp_path).to_pandas()["real_bits"].isna().all()
+    with Study.open(tmp_path) as study:
+        assert study.to_pandas()[missing].isna().all(axis=None)
+        assert study.best(100)["ratio"].isna().all()
+        assert "at best" in summary(study, 100)["headline"]
     table = rdq.sweep(model, data, "midtread", [4, 5], store=tmp_path, progress=False).to_pandas()
-    assert list(table["real_bits"].notna()) == [False, False, True]
+    for column in missing:
+        assert list(table[column].notna()) == [False, False, True]
 
 
 def test_results_of_a_newer_schema_are_refused(tmp_path: Path, model, data) -> None:
@@ -334,7 +342,7 @@ def test_torn_scores_of_the_float_model_are_made_again(tmp_path: Path, model, da
 # The rule for the best choice, and wrong arguments.
 
 
-def test_best_takes_the_smallest_entropy_within_the_tolerance() -> None:
+def test_best_takes_the_smallest_file_within_the_tolerance() -> None:
     table = pd.DataFrame(
         [
             ("float32", "float", None, "done", 20.0, 0.60, 0.80),
@@ -348,9 +356,15 @@ def test_best_takes_the_smallest_entropy_within_the_tolerance() -> None:
         ],
         columns=["quantizer", "family", "bits", "state", "entropy", "top1", "top5"],
     )
-    best = best_points(table, 0.8, ["top1", "top5"])
-    assert list(zip(best["quantizer"], best["bits"], strict=True)) == [("a", 7), ("b", 8)]
-    assert best_points(table.iloc[1:], 0.8, ["top1"]).empty
+    sizes = [None, 900, 950, 300, 200, 100, 800, 50]
+    for known, wanted in (
+        ([None] * 8, [("a", 7), ("b", 8)]),  # results of older versions: by entropy
+        (sizes, [("b", 8), ("a", 8)]),
+    ):
+        table["file_bytes"] = pd.array(known, "Int64")
+        best = best_points(table, 0.8, ["top1", "top5"])
+        assert list(zip(best["quantizer"], best["bits"], strict=True)) == wanted
+        assert best_points(table.iloc[1:], 0.8, ["top1"]).empty
 
 
 def test_a_nan_weight_is_named(model: rdq.Model, data: Digits) -> None:

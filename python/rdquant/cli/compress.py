@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from .inputs import load_images
-from .options import HELP, Command, Debug, Json, ModelFile, given, parse_names, speaks_for
+from .options import HELP, Command, Debug, Json, ModelFile, given, parse_names, parse_range, speaks_for
 from .terminal import INTERRUPTED, log, print_json, print_table
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ Output = Annotated[Path, typer.Option("-o", "--output", help="File to write.", d
 Bits = Annotated[
     int | None,
     typer.Option(
-        help="One step for the model, 2/2^bits (not given: without loss).",
+        help="2^bits levels over ±range (not given: without loss).",
         min=1,
         max=24,
         rich_help_panel=_LEVELS,
@@ -38,6 +38,21 @@ Family = Annotated[
     str | None,
     typer.Option(
         help="midtread, midrise, deadzone:δ, mulaw:µ, codebook: with --bits; minifloat:e/m, half, bfloat16.",
+        rich_help_panel=_LEVELS,
+    ),
+]
+Shared = Annotated[
+    str | None,
+    typer.Option(
+        help="What shares one step: model, tensor or channel (default: model; codebook: tensor).",
+        rich_help_panel=_LEVELS,
+    ),
+]
+Span = Annotated[
+    str | None,
+    typer.Option(
+        "--range",
+        help="Range of the levels: 1 is ±1, max is ±max|w| (default: 1 for --scope model, else max).",
         rich_help_panel=_LEVELS,
     ),
 ]
@@ -122,7 +137,6 @@ Effort = Annotated[
 ThreadCount = Annotated[
     int | None, typer.Option(help="Threads (default, and 0: all cores).", min=0, rich_help_panel=_ENCODER)
 ]
-_ROLES = ("weight", "bias", "normalization")
 
 
 def register(app: typer.Typer) -> None:
@@ -148,12 +162,14 @@ def register(app: typer.Typer) -> None:
         )(command)
 
 
-@speaks_for("rdquant.compression:compress")
+@speaks_for("rdquant.compression:compress", range_="range")
 def compress(
     model: ModelFile,
     output: Output,
     bits: Bits = None,
     quantizer: Family = None,
+    scope: Shared = None,
+    range_: Span = None,
     roles: Roles = None,
     rdo: Rdo = None,
     trellis: States = None,
@@ -168,6 +184,8 @@ def compress(
     settings = given(
         quantizer=quantizer,
         bits=bits,
+        scope=scope,
+        range=parse_range(range_),
         roles=_roles(roles),
         rdo=rdo,
         trellis=trellis,
@@ -254,7 +272,9 @@ def compress_within(
 
 
 def _roles(roles: str | None) -> list[str] | None:
-    return None if roles is None else parse_names(roles, _ROLES, "--roles")
+    from ..graph import ROLES
+
+    return None if roles is None else parse_names(roles, ROLES, "--roles")
 
 
 def _finish(result: CompressionResult, as_json: bool) -> None:

@@ -75,6 +75,9 @@ Scopes = Annotated[
         help="What shares one step: model, tensor or channel, or several of these, comma-separated."
     ),
 ]
+QuantizedRoles = Annotated[
+    str | None, typer.Option(help="What is quantized: weight, bias, normalization, comma-separated.")
+]
 Jobs = Annotated[int, typer.Option(help="Evaluate points on this many processes.", min=1)]
 Seed = Annotated[
     int | None, typer.Option(help="Order in which --strategy adaptive visits the images.", min=0)

@@ -25,6 +25,7 @@ from .options import (
     ModelFile,
     Open,
     Preprocess,
+    QuantizedRoles,
     Quantizers,
     Range,
     Scopes,
@@ -78,6 +79,7 @@ def sweep(
     bits: Annotated[str | None, typer.Option(help="Bits per level, 1 to 24: 2-16, or 4,6,8.")] = None,
     scope: Scopes = None,
     range_: Range = None,
+    roles: QuantizedRoles = None,
     strategy: Annotated[
         Strategy | None, typer.Option(help="All points, or only those that decide the best choice.")
     ] = None,
@@ -95,6 +97,7 @@ def sweep(
 ) -> None:
     """Rate–distortion study: what each quantizer costs in bits per weight and in accuracy."""
     check_data(data, preprocess)
+    from ..graph import ROLES
     from ..metrics import METRICS
     from ..runtime import BACKENDS
     from ..sweep import sweep as run_sweep
@@ -106,6 +109,7 @@ def sweep(
         bits=None if bits is None else parse_bits(bits),
         range=parse_range(range_),
         scope=None if scope is None else parse_names(scope, ("model", "tensor", "channel"), "--scope"),
+        roles=None if roles is None else parse_names(roles, ROLES, "--roles"),
         strategy=None if strategy is None else strategy.value,
         max_loss=max_loss,
         metrics=None if metrics is None else parse_names(metrics, METRICS, "--metrics"),
@@ -183,7 +187,8 @@ def _finish(study: Study, folder: Path, max_loss: float | None, as_json: bool, s
     else:
         head, rows = best_rows(study, max_loss)
         notes = [note for note in facts["notes"] if note != facts["headline"]]
-        print_table(facts["headline"], head, rows, notes=notes)
+        commands = list(facts["best"]["command"][:1]) if rows else []
+        print_table(facts["headline"], head, rows, notes=notes, commands=commands)
     log(f"Report: {path.resolve()}")
     if show:
         typer.launch(path.resolve().as_uri())

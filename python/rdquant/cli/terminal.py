@@ -163,8 +163,11 @@ def print_table(
     rows: Sequence[Sequence[str]],
     left: int = 1,
     notes: Sequence[str] = (),
+    commands: Sequence[str] = (),
 ) -> None:
-    """A table on stdout, `notes` below it; all columns but the first `left` are set flush right."""
+    """A table on stdout, `notes` and `commands`, to be copied in one piece, below it; all columns but the first `left` are
+    set flush right.
+    """
     from rich import box
     from rich.markup import escape
     from rich.table import Table
@@ -179,6 +182,8 @@ def print_table(
         console.print(table if rows else escape(title))
         for note in notes:
             console.print(escape(note))
+        for command in commands:
+            console.print(f"To write the first: [bold]{escape(command)}[/]", soft_wrap=True)
 
 
 def fact_rows(summary: Mapping[str, Any]) -> list[list[str]]:

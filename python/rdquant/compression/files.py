@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Collection
 from dataclasses import replace
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,10 +14,21 @@ from numpy.typing import NDArray
 from ..codec.container import CompressedFile, naming
 from ..codec.lossless import DEFAULT_LIMIT
 from ..codec.plan import Plan, goal_of, uniform_family
-from ..errors import InvalidArgument, RdquantError, count, described, flag, path_of, some_of, threads_of
-from ..graph import AnyModel, Model, load
+from ..errors import (
+    InvalidArgument,
+    RdquantError,
+    count,
+    described,
+    flag,
+    one_of,
+    path_of,
+    some_of,
+    threads_of,
+)
+from ..graph import ROLES, AnyModel, Model, load
 from ..graph.compressed import build
-from ..quant import Midtread, Quantizer, QuantizerSpec, parse_quantizers
+from ..quant import SCOPES, Quantizer, Recipe, Scope, parse_quantizers, scope_range
+from ..quant.recipe import own_scope
 from .result import CompressionResult
 from .writer import Choose, ChosenLevels, Writer, write_levels
 
@@ -25,10 +36,7 @@ if TYPE_CHECKING:
     from ..data import Data
     from .tolerance import Split, Tolerance
 
-__all__ = ["ROLES", "compress", "compress_to_size", "compress_within", "decompress"]
-
-ROLES = ("weight", "bias", "normalization")
-"""Roles of learned tensors."""
+__all__ = ["ROLES", "compress", "compress_to_size", "compress_within", "decompress", "recipe_of"]
 
 QuantizerOf = Quantizer | str | Callable[[str, NDArray[np.float32]], Quantizer]
 _SOON_WRITTEN = 1 << 18  # bytes of a model
@@ -40,6 +48,8 @@ def compress(
     quantizer: QuantizerOf | None = None,
     *,
     bits: int | None = None,
+    scope: Scope | None = None,
+    range: float | Literal["max"] | None = None,
     roles: Collection[str] = ("weight",),
     effort: str = "fast",
     rdo: float | bool | None = None,
@@ -55,8 +65,10 @@ def compress(
         path: the file to write, usually *.rdq.
         quantizer: None with no `bits`: without loss. A quantizer; a function (name, tensor) -> quantizer; or a
             family's name such as "midtread" or "deadzone:0.4", which needs `bits`.
-        bits: one step for the whole model, Δ = 2/2^bits as in thesis 004, 1..24; by midtread unless `quantizer` names
-            another family.
+        bits: 2^bits levels over ±range, 1..24 (codebooks: ..16); by midtread unless `quantizer` names another family.
+        scope: one step for the "model" (the default, as in thesis 004), for each "tensor", or for each output "channel" of
+            each tensor. Codebooks and fitted minifloats are designed for each tensor unless "model" is given.
+        range: of the levels, ±range; "max" is max|w| of what shares a step. By default 1 for the model, else "max".
         roles: which learned tensors are quantized, out of "weight", "bias" and "normalization". All other tensors,
             integer ones included, are coded without loss.
         effort: of the encoder: "fast" (quick to decode) or "max" (smaller).
@@ -76,11 +88,17 @@ def compress(
     """
     plan = Plan.of(effort, threads, rdo, trellis)
     target, chosen = path_of("path", path), some_of("roles", roles, ROLES)
-    choose = _chooser(quantizer, bits)
-    if choose is None and plan.rdo is not None:
+    recipe = recipe_of(quantizer, bits, scope, range)
+    if quantizer is None and recipe is None and plan.rdo is not None:
         raise InvalidArgument("rdo, trellis: expected bits or a quantizer beside them")
-    levels = ChosenLevels(choose, chosen)
-    return Writer(load(model), plan).write(target, levels, _label(quantizer, bits))
+    loaded = load(model)
+    if recipe is not None:
+        levels, label = recipe_levels(recipe, loaded, chosen), recipe.label
+    elif callable(quantizer):
+        levels, label = ChosenLevels(_checked(quantizer), chosen), "one a tensor"
+    else:
+        levels, label = ChosenLevels(None, chosen), "none"
+    return Writer(loaded, plan).write(target, levels, label)
 
 
 def compress_to_size(
@@ -257,47 +275,61 @@ def decompress(
         return build(CompressedFile(source), name, used, int(memory_limit), levels)
 
 
-def _label(quantizer: QuantizerOf | None, bits: int | None) -> str:
-    if quantizer is None:
-        return "none" if bits is None else f"midtread {bits} bits"
-    if isinstance(quantizer, Quantizer):
-        return quantizer.label
-    return f"{quantizer} {bits} bits" if isinstance(quantizer, str) else "one a tensor"
-
-
-def _chooser(quantizer: Any, bits: int | None) -> Choose | None:
-    """(name, tensor) -> quantizer; None for no loss."""
+def recipe_of(quantizer: Any, bits: int | None, scope: Any, range: Any) -> Recipe | None:
+    """From a user's arguments; None without loss, and for functions that give quantizers."""
     if bits is not None:
         bits = count("bits", bits, 1, 24)
-    if isinstance(quantizer, str):
-        specs = parse_quantizers(quantizer)
-        if len(specs) != 1:
-            raise InvalidArgument(f"quantizer: expected one family, got {quantizer!r}")
-        spec: QuantizerSpec = specs[0]
-        if spec.takes_bits and bits is None:
-            raise InvalidArgument(f"bits: the quantizer {quantizer!r} needs a number of them, got none")
-        return lambda name, x: spec.build(bits if spec.takes_bits else None, x=x)
-    if quantizer is not None and bits is not None:
-        raise InvalidArgument("bits: a quantizer that is given brings its own; leave one of the two out")
-    if isinstance(quantizer, Quantizer):
-        return lambda name, x: quantizer
-    if quantizer is not None:
-        if not callable(quantizer):
-            hint = f"; bits={quantizer} gives midtread" if isinstance(quantizer, int) else ""
+    if scope is not None:
+        one_of("scope", scope, SCOPES)
+    if quantizer is None and bits is not None:
+        quantizer = "midtread"
+    if not isinstance(quantizer, str):
+        return _given(quantizer, bits, scope, range)
+    specs = parse_quantizers(quantizer)
+    if len(specs) != 1:
+        raise InvalidArgument(f"quantizer: expected one family, got {quantizer!r}")
+    (spec,) = specs
+    if spec.takes_bits and bits is None:
+        raise InvalidArgument(f"bits: the quantizer {quantizer!r} needs a number of them, got none")
+    if range is not None and not spec.has_range:
+        raise InvalidArgument(f"range: the quantizer {quantizer!r} has none; leave it out")
+    used: Scope = own_scope(spec) if scope is None else scope
+    return Recipe(spec, bits if spec.takes_bits else None, used, scope_range(used, range))
+
+
+def recipe_levels(recipe: Recipe, model: Model, roles: Collection[str]) -> ChosenLevels:
+    """Levels of the tensors in these roles, by one recipe."""
+    axes = {p.name: p.axis for p in model.parameters if p.axis is not None}
+    return ChosenLevels.by(recipe.quantizers(model.weights(roles), axes), roles)
+
+
+def _given(quantizer: Any, bits: int | None, scope: Any, range: Any) -> Recipe | None:
+    """Of quantizers, functions that give them, and none."""
+    for name, value in (("bits", bits), ("scope", scope), ("range", range)):
+        if value is not None and quantizer is None:
+            raise InvalidArgument(f"{name}: expected bits or a quantizer's name beside it")
+        if value is not None:
             raise InvalidArgument(
-                "quantizer: expected a Quantizer, a family's name such as 'midtread', or a function (name, tensor) -> "
-                f"Quantizer, got {described(quantizer)}{hint}"
+                f"{name}: a quantizer that is given brings its own; leave one of the two out"
             )
-        return lambda name, x: _checked(quantizer(name, x))
-    if bits is None:
+    if isinstance(quantizer, Quantizer):
+        return Recipe(parse_quantizers(quantizer)[0], None)
+    if quantizer is None or callable(quantizer):
         return None
-    midtread = Midtread.from_levels(bits)
-    return lambda name, x: midtread
+    hint = f"; bits={quantizer} gives midtread" if isinstance(quantizer, int) else ""
+    raise InvalidArgument(
+        "quantizer: expected a Quantizer, a family's name such as 'midtread', or a function (name, tensor) -> "
+        f"Quantizer, got {described(quantizer)}{hint}"
+    )
 
 
-def _checked(quantizer: Any) -> Quantizer:
-    if not isinstance(quantizer, Quantizer):
-        raise InvalidArgument(
-            f"quantizer: expected a function that gives a Quantizer, it gave {described(quantizer)}"
-        )
-    return quantizer
+def _checked(quantizer: Callable[[str, NDArray[np.float32]], Any]) -> Choose:
+    def choose(name: str, x: NDArray[np.float32]) -> Quantizer:
+        found = quantizer(name, x)
+        if not isinstance(found, Quantizer):
+            raise InvalidArgument(
+                f"quantizer: expected a function that gives a Quantizer, it gave {described(found)}"
+            )
+        return found
+
+    return choose

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -63,6 +64,12 @@ class ChosenLevels:
     roles: Collection[str]
     known: Mapping[str, Chosen] = field(default_factory=dict)
 
+    @classmethod
+    def by(cls, quantizer: Quantizer | Choose, roles: Collection[str]) -> ChosenLevels:
+        """Of all tensors in these roles, by one quantizer or a function that gives it."""
+        choose = (lambda name, x: quantizer) if isinstance(quantizer, Quantizer) else quantizer
+        return cls(choose, roles)
+
     def of(self, name: str, role: str, values: NDArray[np.float32], plan: Plan) -> Chosen | None:
         """A tensor's levels and quantizer; None for one that is to be coded without loss."""
         if name in self.known:
@@ -78,11 +85,31 @@ class Writer:
     def __init__(self, model: Model, plan: Plan) -> None:
         self._model, self._plan = model, plan
         self._graph, self._stored = model.parts()
+        self._kept: dict[frozenset[str], dict[str, bytes]] = {}
         self._role_of = {p.name: p.role for p in model.parameters} | dict.fromkeys(model.levels, "weight")
 
     def write(self, path: str | os.PathLike[str], levels: ChosenLevels, label: str) -> CompressionResult:
         """With these levels."""
         return self._store(path, self._code(self._stored, levels), label, levels.roles)
+
+    def size(self, levels: ChosenLevels, label: str) -> tuple[int, int]:
+        """Bytes of the file that `write` would write, and of the quantized tensors in it."""
+        roles = frozenset(levels.roles)
+        rest = self._kept.get(roles)
+        if rest is None:
+            names = [n for n, t in self._stored.items() if not self._is_chosen(n, t, roles)]
+            rest = self._kept[roles] = {n: data for n, (_, data) in self._code(names, levels).items()}
+        packed = dict(rest)
+        for name, tensor in self._stored.items():
+            if name not in rest:
+                found = _chosen(name, self._role_of[name], tensor, levels, self._plan)
+                assert found is not None
+                packed[name] = _packed(tensor, found, self._plan)
+        quantized = sum(len(data) for name, data in packed.items() if name not in rest)
+        return sections_size(self._sections(packed, label, roles)), quantized
+
+    def _is_chosen(self, name: str, tensor: Stored, roles: Collection[str]) -> bool:
+        return tensor.is_float and self._role_of.get(name, "") in roles
 
     def reach(
         self,
@@ -92,7 +119,7 @@ class Writer:
         roles: Collection[str],
     ) -> CompressionResult:
         """With the step that comes near `goal`; raises InvalidArgument where none does."""
-        names = [n for n, t in self._stored.items() if t.is_float and self._role_of.get(n, "") in roles]
+        names = [n for n, t in self._stored.items() if self._is_chosen(n, t, roles)]
         if not names:
             raise InvalidArgument(f"{goal.name}: the model has nothing to quantize (roles: {sorted(roles)})")
         rest = self._code([n for n in self._stored if n not in names], ChosenLevels(None, roles))
@@ -102,7 +129,7 @@ class Writer:
             goal,
             lambda step: self._code(names, ChosenLevels(lambda name, x: family(step), roles)),
             learned,
-            lambda found: sections_size(self._sections({**rest, **found}, label, roles)),
+            lambda found: sections_size(self._sections(_bytes({**rest, **found}), label, roles)),
         )
         return self._store(path, rest | coded, family(step).label, roles)
 
@@ -117,7 +144,7 @@ class Writer:
     def _store(
         self, path: str | os.PathLike[str], coded: Coded, label: str, roles: Collection[str]
     ) -> CompressionResult:
-        sections = self._sections(coded, label, roles)
+        sections = self._sections(_bytes(coded), label, roles)
         size = write_file(path, sections)
         original = int(self._model.summary()["file_bytes"])
         rows = tuple(coded[name][0] for name in self._stored)
@@ -128,7 +155,7 @@ class Writer:
         return pack_graph(self._graph)
 
     def _sections(
-        self, coded: Mapping[str, tuple[CompressedTensor, bytes]], label: str, roles: Collection[str]
+        self, packed: Mapping[str, bytes], label: str, roles: Collection[str]
     ) -> list[tuple[int, str, bytes]]:
         plan = self._plan
         facts: dict[str, Any] = {
@@ -140,27 +167,21 @@ class Writer:
         if plan.rdo is not None:
             facts |= {"rdo": plan.rdo, "trellis": plan.trellis}
         sections = [(GRAPH, "graph", self._packed), (FACTS, "facts", json.dumps(facts).encode())]
-        return sections + [(TENSOR, name, coded[name][1]) for name in self._stored]
+        return sections + [(TENSOR, name, packed[name]) for name in self._stored]
 
 
 def _quantized(
     name: str, role: str, tensor: Stored, chosen: ChosenLevels, plan: Plan
 ) -> tuple[CompressedTensor, bytes] | None:
     """None for a tensor that is to be coded without loss."""
+    found = _chosen(name, role, tensor, chosen, plan)
+    if found is None:
+        return None
     given = tensor.array()
-    values = given.astype(np.float32, copy=False)
-    try:
-        found = chosen.of(name, role, values, plan)
-        if found is None:
-            return None
+    with _naming(name), np.errstate(over="ignore"):
         restored = found.quantizer.dequantize(found.levels, threads=plan.threads)
-        with np.errstate(over="ignore"):
-            restored = restored.astype(given.dtype, copy=False)
-    except InvalidArgument as failure:
-        raise InvalidArgument(f"tensor {name!r}: {failure}") from None
-    data = pack_quantized(
-        found.levels, tensor.data_type, found.quantizer, plan.effort, plan.threads, found.trellis
-    )
+        restored = restored.astype(given.dtype, copy=False)
+    data = _packed(tensor, found, plan)
     wide = given.astype(np.float64)
     row = CompressedTensor(
         name,
@@ -173,6 +194,30 @@ def _quantized(
         float(np.square(wide).sum()),
     )
     return row, data
+
+
+def _chosen(name: str, role: str, tensor: Stored, levels: ChosenLevels, plan: Plan) -> Chosen | None:
+    with _naming(name):
+        return levels.of(name, role, tensor.array().astype(np.float32, copy=False), plan)
+
+
+def _packed(tensor: Stored, found: Chosen, plan: Plan) -> bytes:
+    return pack_quantized(
+        found.levels, tensor.data_type, found.quantizer, plan.effort, plan.threads, found.trellis
+    )
+
+
+@contextlib.contextmanager
+def _naming(tensor: str) -> Iterator[None]:
+    """What is wrong with a tensor is said with its name."""
+    try:
+        yield
+    except InvalidArgument as failure:
+        raise InvalidArgument(f"tensor {tensor!r}: {failure}") from None
+
+
+def _bytes(coded: Coded) -> dict[str, bytes]:
+    return {name: data for name, (_, data) in coded.items()}
 
 
 def _lossless(

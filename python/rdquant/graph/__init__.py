@@ -9,6 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from .ports import TensorInfo, suggestion
+from .roles import ROLES
 
 if TYPE_CHECKING:
     from .engine_model import EngineModel, open_for_engine
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from .tensors import Parameter
 
 __all__ = [
+    "ROLES",
     "AnyModel",
     "EngineModel",
     "Model",

@@ -18,12 +18,12 @@ from numpy.typing import ArrayLike, NDArray
 from .._arrays import array_of
 from ..errors import InvalidArgument, described, path_of
 from .ports import TensorInfo, suggestion
+from .roles import ROLES
 from .tensors import Parameter, Stored, captured
 from .writer import complete, referring, save
 
 __all__ = ["Model", "Origin"]
 
-_ROLES = ("weight", "bias", "normalization")
 #: Operator → places of inputs that are weights or biases where they are integers that the file holds.
 _INTEGER_WEIGHTS = {
     "DequantizeLinear": (0,),
@@ -123,7 +123,7 @@ class Model:
         names = captured(self._skeleton.graph)
         return {name: t for name, t in self._tensors.items() if name in names}
 
-    def weights(self, roles: Collection[str] = _ROLES) -> dict[str, NDArray[Any]]:
+    def weights(self, roles: Collection[str] = ROLES) -> dict[str, NDArray[Any]]:
         """The learned tensors by name: read-only views in the file's dtype (float16, float32, float64) and
         shape.
 
@@ -131,8 +131,8 @@ class Model:
         arrays are aligned to their dtype and C-contiguous.
         """
         good = isinstance(roles, Collection) and not isinstance(roles, (str, bytes))
-        if not good or any(role not in _ROLES for role in list(roles)):
-            raise InvalidArgument(f"roles: expected a list of some of {_ROLES}, got {described(roles)}")
+        if not good or any(role not in ROLES for role in list(roles)):
+            raise InvalidArgument(f"roles: expected a list of some of {ROLES}, got {described(roles)}")
         return {p.name: self._tensors[p.name].array() for p in self._parameters if p.role in roles}
 
     @cached_property

@@ -11,7 +11,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-__all__ = ["FLOATS", "OTHER_FLOATS", "forwards", "role"]
+__all__ = ["FLOATS", "OTHER_FLOATS", "ROLES", "forwards", "role"]
+
+ROLES = ("weight", "bias", "normalization")
+"""Roles of learned tensors."""
 
 # onnx.TensorProto.DataType -> NumPy dtype of the weights that rdquant serves.
 FLOATS: Mapping[int, str] = {1: "<f4", 10: "<f2", 11: "<f8"}

@@ -29,10 +29,12 @@ from .formulas import (
     sse,
     top_k_accuracy,
     top_k_error,
+    wilson,
 )
-from .registry import DETECTION_METRICS, METRICS, DetectionMetric, Metric
+from .registry import COUNTED, DETECTION_METRICS, METRICS, DetectionMetric, Metric
 
 __all__ = [
+    "COUNTED",
     "DETECTION_METRICS",
     "METRICS",
     "STATISTICS",
@@ -69,4 +71,5 @@ __all__ = [
     "sse",
     "top_k_accuracy",
     "top_k_error",
+    "wilson",
 ]

@@ -8,12 +8,14 @@ answers nothing: it predicts −1 and ranks the true class beyond every position
 
 from __future__ import annotations
 
+import math
 from typing import Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..errors import InvalidArgument
+from ..errors import InvalidArgument, number
+from ..errors import count as whole
 
 __all__ = [
     "accuracy",
@@ -40,6 +42,7 @@ __all__ = [
     "sse",
     "top_k_accuracy",
     "top_k_error",
+    "wilson",
 ]
 
 Floats: TypeAlias = NDArray[np.float64]
@@ -168,6 +171,25 @@ def top_k_error(scores: ArrayLike, labels: ArrayLike, k: int) -> float:
     equations 2.18, 2.20).
     """
     return 1.0 - top_k_accuracy(scores, labels, k)
+
+
+def wilson(share: float, count: int, z: float = 1.959964) -> tuple[float, float]:
+    """Interval of a share that was seen on `count` images (Wilson 1927, equation 8).
+
+    Args:
+        share: fraction, 0..1.
+        count: number of images, 1 or more.
+        z: quantile of the normal distribution; the default gives 95 %.
+
+    Returns:
+        Lower and upper end, fractions. Raises InvalidArgument for values outside the above.
+    """
+    share, n = number("share", share, least=0, most=1), whole("count", count)
+    z = number("z", z, least=0)
+    centre = share + z * z / (2 * n)
+    reach = z * math.sqrt(share * (1 - share) / n + (z / (2 * n)) ** 2)
+    scale = 1 + z * z / n
+    return max(0.0, (centre - reach) / scale), min(1.0, (centre + reach) / scale)
 
 
 def mean_reciprocal_rank(positions: ArrayLike) -> float:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from . import formulas
 
-__all__ = ["DETECTION_METRICS", "METRICS", "DetectionMetric", "Metric"]
+__all__ = ["COUNTED", "DETECTION_METRICS", "METRICS", "DetectionMetric", "Metric"]
 
 Scores = NDArray[np.float32]
 Labels = NDArray[np.int64]
@@ -110,6 +110,10 @@ METRICS: dict[str, Metric] = {
         _compared("psnr", "PSNR to the float model", formulas.psnr, "dB"),
     )
 }
+
+
+COUNTED = frozenset({"top1", "top5", "top1_error", "top5_error", "accuracy"})
+"""Metrics that are the share of images with some property: `wilson` gives their intervals."""
 
 
 @dataclass(frozen=True)

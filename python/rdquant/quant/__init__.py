@@ -7,11 +7,13 @@ float32. float64 and float16 weights are taken as float32. A NaN or infinite wei
 from .base import Quantizer
 from .codebook import Codebook
 from .minifloat import MINIFLOATS, Minifloat
+from .recipe import SCOPES, Recipe, Scope, scope_range
 from .spec import QuantizerSpec, parse_quantizers
 from .uniform import Deadzone, Midrise, Midtread, MuLaw
 
 __all__ = [
     "MINIFLOATS",
+    "SCOPES",
     "Codebook",
     "Deadzone",
     "Midrise",
@@ -20,5 +22,8 @@ __all__ = [
     "MuLaw",
     "Quantizer",
     "QuantizerSpec",
+    "Recipe",
+    "Scope",
     "parse_quantizers",
+    "scope_range",
 ]

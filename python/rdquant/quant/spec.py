@@ -46,6 +46,11 @@ class QuantizerSpec:
         return 16 if self.family == "codebook" else 24
 
     @property
+    def has_range(self) -> bool:
+        """Whether its levels span a range that `build` takes."""
+        return self.takes_bits and self.family != "codebook"
+
+    @property
     def needs_weights(self) -> bool:
         """Whether `build` designs the quantizer for given weights."""
         return self.given is None and (self.family == "codebook" or dict(self.options).get("bias") == "best")

@@ -12,14 +12,18 @@ for (const table of document.querySelectorAll("table")) {
       return numeric || cell.dataset.key && !isNaN(text) ? parseFloat(text) : text;
     };
     const body = table.tBodies[0];
-    const rows = [...body.rows].map(row => [key(row), row]);
+    const rows = [...body.rows].filter(row => !row.classList.contains("made"))
+      .map(row => [key(row), row, row.nextElementSibling]);
     const missing = value => typeof value === "number" && isNaN(value);
     rows.sort(([a], [b]) => {
       if (missing(a) || missing(b)) return missing(a) - missing(b);
       const order = typeof a === "number" ? a - b : String(a).localeCompare(String(b), "en", {numeric: true});
       return descending ? -order : order;
     });
-    body.append(...rows.map(([, row]) => row));
+    for (const [, row, below] of rows) {
+      body.append(row);
+      if (below?.classList.contains("made")) body.append(below);
+    }
   }));
 }
 for (const chip of document.querySelectorAll("[data-series]")) {

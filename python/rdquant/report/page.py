@@ -30,9 +30,16 @@ def headline(view: View) -> str:
         for metric in view.losses
         if metric.share
     ]
-    rate = f"{first['entropy']:.2f} bits per weight, {first['cr']:.1f}\u00a0× smaller"
-    text = f"{_choice(first)}: {', '.join([rate, *losses])}"
+    text = f"{_choice(first)}: {', '.join([_size(view, first), *losses])}"
     return text[0].upper() + text[1:] if text[0].isascii() else text
+
+
+def _size(view: View, row: dict[str, Any]) -> str:
+    """Real bytes and ratio, the entropy beside them; of results without files the entropy alone."""
+    entropy = f"entropy {row['entropy']:.2f} bits per weight"
+    if not view.knows_files:
+        return f"{entropy}, at best {row['cr']:.1f}\u00a0× smaller"
+    return f"a file of {int(row['file_bytes']):,} bytes, {row['ratio']:.1f}\u00a0× smaller ({entropy})"
 
 
 def _choice(row: dict[str, Any]) -> str:
@@ -108,7 +115,7 @@ def _header(view: View, model: str) -> str:
     if len(view.best):
         answer = (
             f'<p class="answer">{escape(headline(view))}</p>'
-            '<p class="rule">The least rate that loses at most '
+            f'<p class="rule">The {"smallest file" if view.knows_files else "least entropy"} that loses at most '
             f"{points_text(view.tolerance)} percentage points against the float model in every metric.</p>"
             + _tiles(view)
         )
@@ -121,12 +128,25 @@ def _header(view: View, model: str) -> str:
 
 def _tiles(view: View) -> str:
     first = view.best.iloc[0].to_dict()
-    found = [(f"{first['entropy']:.2f}", "bits per weight"), (f"{first['cr']:.1f} ×", "smaller than float32")]
+    entropy = f"{first['entropy']:.2f}"
+    found = [
+        (entropy, "bits of entropy per weight"),
+        (f"{first['cr']:.1f} ×", "smaller than float32 at best"),
+    ]
+    if view.knows_files:
+        original = int((view.info.get("model_summary") or {})["file_bytes"])
+        sizes = f"smaller: {int(first['file_bytes']):,} of {original:,} bytes"
+        found = [
+            (f"{first['ratio']:.1f} ×", sizes),
+            (f"{first['real_bits']:.2f}", f"bits per weight in the file (entropy {entropy})"),
+        ]
     for metric in view.losses:
         if metric.share:
             loss = metric.sign * first[f"loss_{metric.name}"]
             verb = "gained" if loss_text(loss).startswith("gains") else "lost"
             now = f"points of {metric.label} {verb}, now {metric.text(first[metric.name])}"
+            if metric.interval(first):
+                now += f" (95 % interval {metric.interval_text(first)})"
             found.append((points_text(abs(loss)), now))
     return tiles(found)
 

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 import pandas as pd
 
-from ..metrics import METRICS
+from ..metrics import COUNTED, METRICS, wilson
 
 __all__ = [
     "KEPT",
@@ -32,6 +32,10 @@ _POINT_COLUMNS = frozenset(
         *(
             "entropy_tables",
             "real_bits",
+            "file_bytes",
+            "ratio",
+            "roles",
+            "command",
             "cr",
             "re",
             "mse",
@@ -66,7 +70,7 @@ class StudyLike(Protocol):
         """One row per point, metrics as columns."""
 
     def best(self, max_loss: float | None = None) -> pd.DataFrame:
-        """Per quantizer the point of least entropy within the tolerance, the overall best first."""
+        """Per quantizer the point of the smallest file within the tolerance, the overall best first."""
 
     def fits(self) -> pd.DataFrame:
         """One row per tensor and family; tensor "" is the whole model."""
@@ -87,12 +91,25 @@ class Metric:
     axis: str  # the same with its unit, for an axis
     share: bool  # a fraction in 0..1, shown in per cent, whose loss is in points
     sign: int  # 1 where more is better, else −1
+    counted: bool  # a share of images, which has a confidence interval
 
     def text(self, value: float | None) -> str:
         """`value` with its unit; a dash where there is none."""
         if value is None or not math.isfinite(value):
             return "–"
         return f"{100 * value:.2f} %" if self.share else f"{value:.4g}"
+
+    def interval(self, row: Mapping[Any, Any]) -> tuple[float, float] | None:
+        """95 % interval of a point's share of images; None where it is none."""
+        value = row.get(self.name)
+        if not self.counted or value is None or not math.isfinite(value) or not row.get("images"):
+            return None
+        return wilson(value, int(row["images"]))
+
+    def interval_text(self, row: Mapping[Any, Any]) -> str:
+        """The same in per cent, "97.4–99.3"; a dash where there is none."""
+        found = self.interval(row)
+        return "–" if found is None else f"{100 * found[0]:.1f}–{100 * found[1]:.1f}"
 
 
 @dataclass(frozen=True)
@@ -120,6 +137,11 @@ class View:
     histograms: Mapping[str, tuple[float, float, Any]]
     tensors: pd.DataFrame
     notes: list[str] = field(default_factory=list)
+
+    @property
+    def knows_files(self) -> bool:
+        """Whether the sizes of the best choices' files are known: not in results of older versions."""
+        return len(self.best) > 0 and "ratio" in self.best and bool(self.best["ratio"].notna().all())
 
     @property
     def tolerance(self) -> float:
@@ -213,21 +235,20 @@ def _metrics(points: pd.DataFrame) -> list[Metric]:
 def _metric(name: str) -> Metric:
     known = METRICS.get(name)
     if known is None:
-        return Metric(name, name, name, share=False, sign=1)
+        return Metric(name, name, name, share=False, sign=1, counted=False)
     match = re.fullmatch(r"top(\d+)(_error)?", name)
     label = f"top-{match[1]}{(match[2] or '').replace('_', ' ')}" if match else name.replace("_", " ")
     unit = {"fraction": " (%)", "": ""}.get(known.unit, f" ({known.unit})")
     share = known.unit == "fraction"
-    return Metric(
-        name, _SHORT.get(name, label), known.title + unit, share, 1 if known.higher_is_better else -1
-    )
+    sign = 1 if known.higher_is_better else -1
+    return Metric(name, _SHORT.get(name, label), known.title + unit, share, sign, name in COUNTED)
 
 
 def _series(points: pd.DataFrame) -> list[Series]:
     if not len(points):
         return []
-    shown = [key for key in ("scope", "range") if key in points and points[key].nunique() > 1]
-    words = {"scope": "per {}", "range": "range {}"}
+    shown = [key for key in ("scope", "range", "roles") if key in points and points[key].nunique() > 1]
+    words = {"scope": "per {}", "range": "range {}", "roles": "of {}"}
     keys = []
     for row in points.to_dict("records"):
         name = "minifloats" if row["family"] == "minifloat" else row["quantizer"]

@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 
 from .._files import replacing
-from .rows import KEPT, View, family_name, points_text
+from .rows import KEPT, Metric, View, family_name, points_text
 
 __all__ = [
     "best_cells",
@@ -29,9 +29,9 @@ __all__ = [
 
 Cell = tuple[str, Any]  # text to show, value to sort by
 FLOAT_NOTE = (
-    "H of float32 is the entropy of its distinct values (thesis section 3), which need a table of their own: it "
-    "has no CR. CR = 32/H, the size against weights of 32 bits. Real bits: the weights' part of a compressed file, "
-    "effort fast."
+    "File bytes: of the file that rdquant compress writes, effort fast; × smaller: than the model's own file; bits per "
+    "weight: in that file. Entropy H: bits per weight without tables and headers; ideal CR = 32/H. H of float32 is the "
+    "entropy of its distinct values (thesis 004, section 3), which need a table of their own: it has no CR. Intervals: Wilson."
 )
 _PLACES = ("1st", "2nd", "3rd")
 
@@ -113,33 +113,46 @@ def summary_html(view: View) -> str:
 
 
 def best_cells(view: View) -> tuple[list[str], list[list[Cell]]]:
-    """Head and rows of the best choices, thesis Tables 3.9, 3.10: method, bits i, metrics, losses, H, CR."""
+    """Head and rows of the best choices, thesis Tables 3.9, 3.10: method, bits i, size, metrics, losses, H, CR."""
     head = ["method", "bits i"]
+    head += ["file bytes", "× smaller", "bits per weight"] if view.knows_files else []
     for metric in view.metrics:
-        head += [metric.label, "loss (points)"] if metric in view.losses else [metric.label]
-    real = "real_bits" in view.best and view.best["real_bits"].notna().any()
-    head += ["H (bits per weight)", *(["real bits per weight"] if real else []), "CR"]
+        head += [metric.label] + ["95 % interval"] * metric.counted
+        head += ["loss (points)"] * (metric in view.losses)
+    head += ["entropy H", "ideal CR"]
     rows = []
     for row in view.best.to_dict("records"):
         cells: list[Cell] = [(row["quantizer"], row["quantizer"]), (number(row["bits"], ".0f"), row["bits"])]
+        cells += [(number(row[key], pattern), row[key]) for key, pattern in _SIZES if view.knows_files]
         for metric in view.metrics:
-            cells.append((metric.text(row.get(metric.name)), row.get(metric.name)))
+            cells += _metric_cells(metric, row)
             if metric in view.losses:
                 loss = row[f"loss_{metric.name}"]
                 cells.append((number(100 * loss, ".2f") if metric.share else number(loss), loss))
-        rates = _RATES[:3] if real else (_RATES[0], _RATES[2])
-        cells += [(number(row[key], pattern), row[key]) for key, pattern in rates]
+        cells += [(number(row[key], pattern), row[key]) for key, pattern in _IDEAL]
         rows.append(cells)
     return head, rows
 
 
+def _metric_cells(metric: Metric, row: dict[Any, Any]) -> list[Cell]:
+    """The value, and its interval where it is a share of images."""
+    cells: list[Cell] = [(metric.text(row.get(metric.name)), row.get(metric.name))]
+    if metric.counted:
+        cells.append((metric.interval_text(row), (metric.interval(row) or (math.nan,))[0]))
+    return cells
+
+
 def best_html(view: View) -> str:
-    """The best choices as a table of the page."""
+    """The best choices as a table of the page, with the command that writes the file below each."""
+    least = "smallest file" if view.knows_files else "least entropy H"
     caption = (
-        "Best choice of every quantizer: the least entropy H whose loss stays within "
-        f"{points_text(view.tolerance)} points in every metric, smallest first. CR = 32/H."
+        f"Best choice of every quantizer: the {least} whose loss stays within "
+        f"{points_text(view.tolerance)} points in every metric, smallest first. Below each, the command that writes that file, "
+        "to the byte. Entropy H: bits per weight without tables and headers; ideal CR = 32/H."
     )
-    return html_table("best", caption, *best_cells(view))
+    head, rows = best_cells(view)
+    commands = list(view.best["command"]) if "command" in view.best else []
+    return html_table("best", caption, head, rows, commands)
 
 
 def rankings_html(view: View) -> str:
@@ -179,29 +192,49 @@ def tensors_html(view: View) -> str:
 def points_html(view: View) -> str:
     """Every evaluated point."""
     scoped = view.points["scope"].nunique() > 1
-    real = "real_bits" in view.points and view.points["real_bits"].notna().any()
-    head = ["quantizer", "bits", *(["scope"] if scoped else []), "H (bits per weight)"]
-    head += [*(["real bits per weight"] if real else []), "CR", "SQNR (dB)"]
-    head += [*(metric.label for metric in view.metrics), "images", "state"]
+    sizes = [s for s in _SIZES if s[0] in view.points and view.points[s[0]].notna().any()]
+    head = ["quantizer", "bits", *(["scope"] if scoped else [])]
+    head += [_HEADS[key] for key, _ in [*sizes, *_IDEAL]] + ["SQNR (dB)"]
+    for metric in view.metrics:
+        head += [metric.label] + ["95 % interval"] * metric.counted
+    head += ["images", "state"]
     rows = []
     for row in view.points.to_dict("records"):
         cells: list[Cell] = [(row["quantizer"], row["quantizer"]), (number(row["bits"], ".0f"), row["bits"])]
         cells += [(row["scope"], row["scope"])] if scoped else []
-        for key, pattern in _RATES if real else (_RATES[0], *_RATES[2:]):
+        for key, pattern in (*sizes, *_IDEAL, ("sqnr_db", ".2f")):
             value = None if key == "cr" and row["family"] == "float" else row[key]
             cells.append((number(value, pattern), value))
-        cells += [(metric.text(row[metric.name]), row[metric.name]) for metric in view.metrics]
+        for metric in view.metrics:
+            cells += _metric_cells(metric, row)
         verdict = f" ({row['verdict']})" if isinstance(row["verdict"], str) else ""
         cells += [(number(row["images"], ".0f"), row["images"]), (row["state"] + verdict, row["state"])]
         rows.append(cells)
     return html_table("points", f"All points of the study. {FLOAT_NOTE}", head, rows)
 
 
-_RATES = (("entropy", ".3f"), ("real_bits", ".3f"), ("cr", ".2f"), ("sqnr_db", ".2f"))
+_SIZES = (("file_bytes", ",.0f"), ("ratio", ".2f"), ("real_bits", ".3f"))
+_IDEAL = (("entropy", ".3f"), ("cr", ".2f"))
+_HEADS = {
+    "file_bytes": "file bytes",
+    "ratio": "× smaller",
+    "real_bits": "bits per weight",
+    "entropy": "entropy H",
+    "cr": "ideal CR",
+}
 
 
-def html_table(name: str, caption: str, head: Sequence[str], rows: Sequence[Sequence[Cell]]) -> str:
-    """A sortable table in a box that scrolls by itself; columns of numbers are set flush right."""
+def html_table(
+    name: str,
+    caption: str,
+    head: Sequence[str],
+    rows: Sequence[Sequence[Cell]],
+    commands: Sequence[str] = (),
+) -> str:
+    """A sortable table in a box that scrolls by itself; columns of numbers are set flush right.
+
+    commands: what is typed to get what a row tells, below each row.
+    """
     numeric = [
         bool(rows) and all(not isinstance(row[i][1], str) or row[i][0] == "–" for row in rows)
         for i in range(len(head))
@@ -212,11 +245,14 @@ def html_table(name: str, caption: str, head: Sequence[str], rows: Sequence[Sequ
         for text, kind in zip(head, kinds, strict=True)
     )
     body = []
-    for row in rows:
+    for place, row in enumerate(rows):
         cells = [
             _cell(cell, kind, first=i == 0) for i, (cell, kind) in enumerate(zip(row, kinds, strict=True))
         ]
         body.append(f"<tr>{''.join(cells)}</tr>")
+        if place < len(commands) and commands[place]:
+            code = f"<code>{escape(commands[place])}</code>"
+            body.append(f'<tr class="made"><td colspan="{len(head)}">{code}</td></tr>')
     return (
         f'<div class="scroll" role="region" tabindex="0" aria-label="{escape(caption)}">'
         f'<table id="table-{name}"><caption><span>{escape(caption)}</span></caption>'

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -17,8 +17,9 @@ if TYPE_CHECKING:
 
     from ..data import Data, Dataset
     from ..graph import AnyModel, Model
+    from ..quant import Scope
     from ..quant.spec import QuantizerSpec
-    from .point import Context, Outcome, Point, Scope
+    from .point import Context, Outcome, Point
     from .store import Store
     from .study import Study
 
@@ -45,6 +46,7 @@ def sweep(
     strategy: Literal["grid", "adaptive"] = "grid",
     max_loss: float = 0.8,
     metrics: Sequence[str] = ("top1", "top5", "kl"),
+    roles: Collection[str] = ("weight", "bias", "normalization"),
     store: str | os.PathLike[str] | None = None,
     executor: Executor | None = None,
     range: float | Literal["max"] | None = None,
@@ -56,8 +58,8 @@ def sweep(
 ) -> Study:
     """Rate–distortion study of a trained model without retraining (thesis 004, chapter 3).
 
-    Every point quantizes and dequantizes all weights and biases, takes the entropy of the levels, and evaluates the model
-    with the restored weights.
+    Every point quantizes and dequantizes all weights and biases, takes the entropy of the levels and the bytes of the file
+    that `rdquant.compress` writes of them (effort "fast"), and evaluates the model with the restored weights.
 
     Args:
         model: what `rdquant.load` takes.
@@ -73,6 +75,7 @@ def sweep(
         max_loss: greatest loss against the float model in every metric that is a share of images, in percentage points
             (0.8: the rule behind Tables 3.9 and 3.10).
         metrics: names in `rdquant.metrics.METRICS`.
+        roles: which learned tensors are quantized: all (the thesis), or some of "weight", "bias" and "normalization".
         store: folder of the results file `results.sqlite`, made if missing. A sweep into a folder that has results of the
             same model and data continues them: nothing that is there is evaluated again. None: in memory.
         executor: any `concurrent.futures.Executor` to evaluate points on; None: here, one after the other.
@@ -91,15 +94,16 @@ def sweep(
         CorruptFile: the store is no results file, or of a newer schema.
     """
     from ..data import open_dataset
-    from ..graph import load
-    from ..quant.spec import parse_quantizers
+    from ..graph import ROLES, load
+    from ..quant import parse_quantizers
     from ..runtime import BACKENDS
     from .store import Store
     from .study import Study
 
     network = load(model)
     dataset = open_dataset(data, model=network)
-    groups = _groups(parse_quantizers(quantizers), bits, scope, range)
+    chosen = tuple(r for r in ROLES if r in some_of("roles", roles, ROLES))
+    groups = _groups(parse_quantizers(quantizers), bits, scope, range, chosen)
     names = _checked_metrics(metrics, strategy)
     max_loss = number("max_loss", max_loss, least=0, most=100)
     cache_bytes, seed = count("cache_bytes", cache_bytes, 0), count("seed", seed, 0)
@@ -112,6 +116,7 @@ def sweep(
     results = Store(folder, write=True)
     try:
         options = {"max_loss": max_loss, "metrics": list(names), "strategy": strategy}
+        options["path"] = network.source if os.path.isfile(network.source) else None
         study_id = _study_row(results, network, dataset, options)
         held = dataset.held(cache_bytes // _workers(executor))
         context = _context(network, held, backend, threads, names, max_loss / 100, strategy, seed)
@@ -135,27 +140,25 @@ def _groups(
     bits: int | Iterable[int],
     scope: Scope | Sequence[Scope],
     range: float | Literal["max"] | None,
+    roles: tuple[str, ...],
 ) -> list[list[Point]]:
     """Points by quantizer and scope: the curves of the study."""
+    from ..quant import SCOPES, scope_range
     from .point import Point
 
     several = list(bits) if isinstance(bits, Iterable) else [bits]
     depths = sorted({count("bits", depth, 1, 24) for depth in several})
     if not depths and any(spec.takes_bits for spec in specs):
         raise InvalidArgument("bits: none given")
-    if isinstance(range, str) and range != "max":
-        raise InvalidArgument(f"range: expected a number above 0 or 'max', got {range!r}")
-    if range is not None and not isinstance(range, str):
-        range = number("range", range, above=0)
-    scopes: Sequence[Any] = some_of("scope", scope, ("model", "tensor", "channel"))
+    scopes: Sequence[Any] = some_of("scope", scope, SCOPES)
     groups: dict[tuple[str, str], list[Point]] = {}
     for one in scopes:
-        span: float | Literal["max"] = range if range is not None else (1.0 if one == "model" else "max")
+        span = scope_range(one, range)
         for spec in specs:
             wanted = [b for b in depths if b <= spec.most_bits] if spec.takes_bits else [None]
             # Formats without bits form one curve together: each is one point of it.
             curve = groups.setdefault((spec.label if spec.takes_bits else spec.text, one), [])
-            curve.extend(Point(spec, b, one, span) for b in wanted)
+            curve.extend(Point(spec, b, one, span, roles) for b in wanted)
     return list(groups.values())
 
 
@@ -240,7 +243,6 @@ def _run(
     from .point import measure_rate, release_session
     from .search import ascending, one
 
-    weights = context.model.weights()
     axes = {p.name: p.axis for p in context.model.parameters if p.axis is not None}
     baseline = _baseline(store, study_id, context)
     with tqdm(total=sum(map(len, groups)), unit="point", disable=not progress) as bar:
@@ -251,7 +253,7 @@ def _run(
 
         driver = Driver(store, study_id, context, baseline, axes, advance)
         if context.stop_early:
-            searches = [ascending(g, {p: measure_rate(weights, p, axes) for p in g}) for g in groups]
+            searches = [ascending(g, {p: measure_rate(context.model, p, axes) for p in g}) for g in groups]
         else:
             searches = [one(point) for group in groups for point in group]
         if executor is not None:

@@ -136,6 +136,7 @@ class Driver:
             "images": outcome.images,
             **_rate_columns(rate),
             "real_bits": outcome.real_bits,
+            "file_bytes": outcome.file_bytes,
             "metrics": json.dumps(outcome.metrics),
             "verdict": "pass" if within else "fail",
             "tolerance": self._context.tolerance,

@@ -14,14 +14,16 @@ from multiprocessing.process import BaseProcess
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
-from ..codec import Rate, rate, real_bits, requantize
+from ..codec import Rate, rate, requantize
+from ..codec.plan import Plan
+from ..compression.writer import ChosenLevels, Writer
 from ..data import Dataset
 from ..errors import InvalidArgument
-from ..graph import Model, load
+from ..graph import ROLES, Model, load
 from ..metrics import METRICS, leads, outputs, ranks
-from ..quant import Quantizer, QuantizerSpec
+from ..quant import Recipe
 from ..runtime import Session
 from .sequential import PairedTest, visiting_order
 
@@ -30,7 +32,6 @@ __all__ = [
     "Context",
     "Outcome",
     "Point",
-    "Scope",
     "begin_worker",
     "measure_rate",
     "release_session",
@@ -38,7 +39,6 @@ __all__ = [
     "run_point",
 ]
 
-Scope = Literal["model", "tensor", "channel"]
 Scores = NDArray[np.float32]
 
 #: Metrics that are the share of images whose label is among the k best scores.
@@ -48,18 +48,22 @@ _RANDOMLY = 64  # images visited in random order before the most fragile ones
 
 
 @dataclass(frozen=True)
-class Point:
-    """A quantizer for the whole model. `bits` is None where the quantizer takes none."""
+class Point(Recipe):
+    """A recipe, and the roles of the tensors that it is for."""
 
-    spec: QuantizerSpec
-    bits: int | None
-    scope: Scope
-    range: float | Literal["max"]
+    roles: tuple[str, ...] = ROLES
 
     @property
     def options(self) -> dict[str, Any]:
-        """What identifies the point besides bits and scope."""
-        return {"quantizer": self.spec.text, "range": self.range}
+        """What identifies the point besides bits and scope. What is usual is left out: results before it was asked for
+        are the same points.
+        """
+        found: dict[str, Any] = {"quantizer": self.spec.text, "range": self.range}
+        if self.spec.given is not None:
+            found["given"] = repr(self.spec.given)
+        if self.roles != ROLES:
+            found["roles"] = list(self.roles)
+        return found
 
 
 @dataclass
@@ -105,7 +109,10 @@ def _unpickle(key: str, model: Model | str, others: dict[str, Any]) -> Context:
 
 @dataclass
 class Outcome:
-    """What `run_point` found. `scores` are kept for the float model only, `real_bits` for points that are done."""
+    """What `run_point` found. `scores` are kept for the float model only.
+
+    Of points that are done: `file_bytes` that `rdquant.compress` writes, `real_bits` a weight in it that is quantized.
+    """
 
     rate: Rate
     metrics: dict[str, float]
@@ -114,6 +121,7 @@ class Outcome:
     seconds: float
     scores: Scores | None = None
     real_bits: float | None = None
+    file_bytes: int | None = None
 
 
 _local = threading.local()
@@ -122,10 +130,20 @@ _local = threading.local()
 def _session(context: Context) -> Session:
     """This worker's session for the study: made once a thread, its weights swapped from point to point."""
     if getattr(_local, "key", None) != context.key:
+        _local.__dict__.clear()
         _local.session = Session(context.model, backend=context.backend, threads=context.threads)
         _local.key = context.key
     session: Session = _local.session
     return session
+
+
+def _writer(context: Context) -> Writer:
+    """This worker's writer, which codes once what no point quantizes."""
+    _session(context)
+    if not hasattr(_local, "writer"):
+        _local.writer = Writer(context.model, Plan(threads=context.threads or 0))
+    writer: Writer = _local.writer
+    return writer
 
 
 def release_session() -> None:
@@ -149,9 +167,10 @@ def _end_after(parent: BaseProcess) -> None:
     os._exit(1)
 
 
-def measure_rate(weights: Mapping[str, ArrayLike], point: Point, axes: Mapping[str, int]) -> Rate:
+def measure_rate(model: Model, point: Point, axes: Mapping[str, int]) -> Rate:
     """Entropy of a point, without distortion; no inference."""
-    return rate(weights, _quantizers(weights, point, axes), by=_tables(point), distortion=False)
+    weights = model.weights(point.roles)
+    return rate(weights, point.quantizers(weights, axes), by=_tables(point), distortion=False)
 
 
 def run_float(context: Context) -> Outcome:
@@ -168,11 +187,11 @@ def run_float(context: Context) -> Outcome:
 def run_point(context: Context, point: Point, axes: Mapping[str, int]) -> Outcome:
     """Quantizes, puts the weights into the session, and evaluates until done or surely beyond the tolerance."""
     start = time.perf_counter()
-    weights = context.model.weights()
-    quantizers = _quantizers(weights, point, axes)
+    weights = context.model.weights(point.roles)
+    quantizers = point.quantizers(weights, axes)
     restored, cost = requantize(weights, quantizers, by=_tables(point))
     session = _session(context)
-    session.set_weights(restored)
+    session.set_weights({**context.model.weights(), **restored})
     del restored
     if context.stop_early:
         order, scores = _until_decided(context, session)
@@ -182,32 +201,18 @@ def run_point(context: Context, point: Point, axes: Mapping[str, int]) -> Outcom
     reference = None if context.reference is None else context.reference[seen]
     metrics = _measure(context, scores, context.data.labels[seen], reference)
     state: Literal["done", "stopped"] = "done" if len(scores) == len(context.data) else "stopped"
+    found = Outcome(cost, metrics, len(scores), state, 0.0)
     # Coding takes a few hundredths of what a thousand images take; a point that is given up is spared it.
-    real = real_bits(weights, quantizers, threads=context.threads or 0) if state == "done" else None
-    return Outcome(cost, metrics, len(scores), state, time.perf_counter() - start, real_bits=real)
+    if state == "done":
+        levels = ChosenLevels.by(quantizers, point.roles)
+        found.file_bytes, quantized = _writer(context).size(levels, point.label)
+        found.real_bits = 8 * quantized / cost.count if cost.count else 0.0
+    found.seconds = time.perf_counter() - start
+    return found
 
 
 def _tables(point: Point) -> str | None:
     return None if point.scope == "model" else "tensor"
-
-
-def _quantizers(weights: Mapping[str, ArrayLike], point: Point, axes: Mapping[str, int]) -> Any:
-    """One quantizer for the whole model, or a function of name and tensor."""
-    spec = point.spec
-    if point.scope == "model":
-        needs_weights = point.range == "max" or spec.needs_weights
-        everything = _concatenated(weights) if needs_weights else None
-        return spec.build(point.bits, point.range, x=everything)
-
-    def for_tensor(name: str, tensor: NDArray[np.float32]) -> Quantizer:
-        axis = axes.get(name) if point.scope == "channel" else None
-        return spec.build(point.bits, point.range, axis, tensor)
-
-    return for_tensor
-
-
-def _concatenated(weights: Mapping[str, ArrayLike]) -> NDArray[np.float32]:
-    return np.concatenate([np.asarray(w, np.float32).reshape(-1) for w in weights.values()])
 
 
 def _measure(context: Context, scores: Scores, labels: Any, reference: Scores | None) -> dict[str, float]:

@@ -14,8 +14,9 @@ from ..errors import CorruptFile, InvalidArgument, MissingFile, RdquantError
 __all__ = ["FILE", "SCHEMA", "Store"]
 
 #: Version of the tables below. A change of them is a new version, and older files stay readable.
-SCHEMA = 2
+SCHEMA = 3
 FILE = "results.sqlite"
+_ADDED = ("real_bits REAL", "file_bytes INTEGER")  # columns of points that schemas 2 and 3 added
 
 _TABLES = """
 CREATE TABLE meta(key TEXT PRIMARY KEY, value TEXT NOT NULL);
@@ -26,8 +27,9 @@ CREATE TABLE studies(
 CREATE TABLE points(
   id INTEGER PRIMARY KEY, study_id INTEGER NOT NULL REFERENCES studies(id), quantizer TEXT NOT NULL,
   family TEXT NOT NULL, options TEXT NOT NULL, bits INTEGER, scope TEXT NOT NULL, state TEXT NOT NULL,
-  images INTEGER NOT NULL, entropy REAL NOT NULL, entropy_tables REAL, real_bits REAL, cr REAL, re REAL, mse REAL,
-  sqnr_db REAL,  metrics TEXT NOT NULL, verdict TEXT, tolerance REAL, seconds REAL NOT NULL, created TEXT NOT NULL);
+  images INTEGER NOT NULL, entropy REAL NOT NULL, entropy_tables REAL, real_bits REAL, file_bytes INTEGER, cr REAL,
+  re REAL, mse REAL, sqnr_db REAL, metrics TEXT NOT NULL, verdict TEXT, tolerance REAL,
+  seconds REAL NOT NULL, created TEXT NOT NULL);
 CREATE UNIQUE INDEX points_once ON points(study_id, options, scope, ifnull(bits, -1));
 CREATE TABLE fits(
   study_id INTEGER NOT NULL REFERENCES studies(id), tensor TEXT NOT NULL, rank INTEGER NOT NULL,
@@ -100,10 +102,10 @@ class Store:
                 f"{self.path}: written with schema {row['value']}; this version of rdquant reads up to {SCHEMA}. "
                 "Update rdquant, or choose another folder."
             )
-        if write and int(row["value"]) == 1:
+        if write and int(row["value"]) < SCHEMA:
+            added = "".join(f"ALTER TABLE points ADD COLUMN {c}; " for c in _ADDED[int(row["value"]) - 1 :])
             self._db.executescript(
-                "BEGIN; ALTER TABLE points ADD COLUMN real_bits REAL; "
-                f"UPDATE meta SET value = '{SCHEMA}' WHERE key = 'schema'; COMMIT;"
+                f"BEGIN; {added}UPDATE meta SET value = '{SCHEMA}' WHERE key = 'schema'; COMMIT;"
             )
 
     @contextlib.contextmanager

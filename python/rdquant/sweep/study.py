@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import InvalidArgument, number, path_of, some_of
+from ..graph import ROLES
+from .command import command_of
 from .store import Store
 
 if TYPE_CHECKING:
@@ -31,6 +33,8 @@ _POINT = (
     "entropy",
     "entropy_tables",
     "real_bits",
+    "file_bytes",
+    "ratio",
     "cr",
     "re",
     "mse",
@@ -91,21 +95,33 @@ class Study:
 
         Columns: quantizer, family, bits, scope, range, state ("done" or "stopped": given up early as beyond the
         tolerance, its metrics then belong to the images seen), images, entropy and entropy_tables (bits per weight,
-        without and with tables), real_bits (bits per weight in a compressed file, effort "fast", whole bytes; none for
-        points given up), cr and re (to 32 bits; none for the float model), mse, sqnr_db, each metric, verdict ("pass",
-        "fail" or None), seconds.
+        without and with tables: ideal), real_bits (bits per quantized weight in the file that `rdquant.compress` writes,
+        effort "fast"), file_bytes (of that file) and ratio (how many times smaller than the model's file it is; these three
+        are unknown for points given up), cr and re (by the entropy, to 32 bits: ideal; none for the float model), mse,
+        sqnr_db, each metric, verdict ("pass", "fail" or None), seconds, roles of what is quantized.
         """
+        return self._points().drop(columns="options")
+
+    def _points(self) -> pd.DataFrame:
+        """With what identifies each point, a dict, in the column options."""
         import pandas as pd
 
         rows = self._rows("SELECT * FROM points WHERE study_id = ? ORDER BY id")
         metrics = [json.loads(row["metrics"]) for row in rows]
         names = list(dict.fromkeys(name for point in metrics for name in point))
+        original = self.info["model_summary"].get("file_bytes")
         for row in rows:
-            row["range"] = json.loads(row["options"]).get("range")
+            options = row["options"] = json.loads(row["options"])
+            row["range"], row["roles"] = options.get("range"), ",".join(options.get("roles", ROLES))
+            size = row.get("file_bytes")
+            row["ratio"] = original / size if original and size else None
             row.update((name, json.loads(row["metrics"]).get(name, np.nan)) for name in names)
-        table = pd.DataFrame(rows).reindex(columns=[*_POINT, *names, "verdict", "seconds"])
+        table = pd.DataFrame(rows).reindex(
+            columns=[*_POINT, *names, "verdict", "seconds", "roles", "options"]
+        )
         table["bits"] = table["bits"].astype("Int64")
-        floats = ["real_bits", "cr", "re", "sqnr_db"]
+        table["file_bytes"] = table["file_bytes"].astype("Int64")
+        floats = ["real_bits", "ratio", "cr", "re", "sqnr_db"]
         table[floats] = table[floats].astype(float)
         # SQLite keeps no infinity: 32/0 bits, and a signal without error.
         quantized = table["family"] != "float"
@@ -114,7 +130,7 @@ class Study:
         return table
 
     def best(self, max_loss: float | None = None, metrics: Sequence[str] | None = None) -> pd.DataFrame:
-        """For each quantizer the point with the smallest entropy that loses at most `max_loss` in every metric.
+        """For each quantizer the point with the smallest file that loses at most `max_loss` in every metric.
 
         Args:
             max_loss: greatest loss against the float model, percentage points (0.8: the thesis' rule); by default that of
@@ -122,7 +138,8 @@ class Study:
             metrics: names of the metrics it applies to; by default those of the sweep that are shares of images.
 
         Returns:
-            The points' rows with columns loss_<metric>, smallest entropy first. Quantizers without such a point are left
+            The points' rows with columns loss_<metric> and `command`, which writes that file, to the byte; smallest
+            first. By entropy where the results of an older version know no files. Quantizers without such a point are left
             out. As Tables 3.9 and 3.10 of thesis 004.
 
         Raises:
@@ -132,7 +149,12 @@ class Study:
         limit = options["max_loss"] if max_loss is None else max_loss
         limit = number("max_loss", limit, least=0, most=100)
         names = options["metrics"] if metrics is None else some_of("metrics", metrics, options["metrics"])
-        return best_points(self.to_pandas(), limit, [m for m in names if m in RATES])
+        info = self.info
+        best = best_points(self._points(), limit, [m for m in names if m in RATES])
+        best["command"] = [
+            command_of(info["options"].get("path"), info["model"], row) for row in best.to_dict("records")
+        ]
+        return best.drop(columns="options")
 
     def fits(self) -> pd.DataFrame:
         """Fitted families: tensor ("" is the whole model), rank, criterion, family, parameters, kl, sse, aic, bic, ks."""
@@ -215,5 +237,7 @@ def best_points(points: pd.DataFrame, max_loss: float, metrics: Sequence[str]) -
     within = np.ones(len(done), bool)
     for metric in metrics:
         within &= (done[f"loss_{metric}"] <= max_loss / 100 + 1e-9).to_numpy()
-    order = done[within].sort_values(["entropy", "bits"], kind="stable")
+    known = done[within]
+    by = ["file_bytes"] if len(known) and known["file_bytes"].notna().all() else []
+    order = known.sort_values([*by, "entropy", "bits"], kind="stable")
     return order.groupby("quantizer", sort=False).head(1).reset_index(drop=True)

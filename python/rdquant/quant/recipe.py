@@ -1,0 +1,83 @@
+"""A recipe: a family with its bits, its range and what shares one step. Studies and compressed files are made by the same."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ..errors import InvalidArgument, number
+from .base import Quantizer
+from .spec import QuantizerSpec
+
+__all__ = ["SCOPES", "Recipe", "Scope", "scope_range"]
+
+Scope = Literal["model", "tensor", "channel"]
+SCOPES: tuple[Scope, ...] = ("model", "tensor", "channel")
+
+
+def scope_range(scope: Scope, range: float | str | None) -> float | Literal["max"]:
+    """The range that 2^bits levels span: what is given, else 1 (the thesis) for the model, max|w| otherwise."""
+    if range is None:
+        return 1.0 if scope == "model" else "max"
+    if not isinstance(range, str):
+        return number("range", range, above=0)
+    if range != "max":
+        raise InvalidArgument(f"range: expected a number above 0 or 'max', got {range!r}")
+    return "max"
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Quantizers of all tensors of a model. `bits` is None where the family takes none.
+
+    Attributes:
+        scope: one step for the model, for each tensor, or for each output channel of each tensor.
+        range: of the levels, ±range; "max" is max|w| of what shares the step. Formats have none.
+    """
+
+    spec: QuantizerSpec
+    bits: int | None
+    scope: Scope = "model"
+    range: float | Literal["max"] = 1.0
+
+    @property
+    def label(self) -> str:
+        """What a file says about its levels: only what differs from one step for the model over ±1."""
+        if self.spec.given is not None:
+            return self.spec.given.label
+        bits = "" if self.bits is None else f" {self.bits} bits"
+        scope = "" if self.scope == own_scope(self.spec) else f", per {self.scope}"
+        span = "" if self.range == scope_range(self.scope, None) else f", range {self.range}"
+        return f"{self.spec.text}{bits}{scope}{span if self.spec.has_range else ''}"
+
+    def quantizers(
+        self, weights: Mapping[str, ArrayLike], axes: Mapping[str, int]
+    ) -> Quantizer | Callable[[str, NDArray[np.float32]], Quantizer]:
+        """One quantizer for all `weights`, or a function of name and tensor. axes: of the channels, by name."""
+        if self.scope == "model":
+            needs_weights = self.spec.needs_weights or (self.range == "max" and self.spec.has_range)
+            everything = _concatenated(weights) if needs_weights else None
+            return self.spec.build(self.bits, self.range, x=everything)
+
+        apart = (
+            self.scope == "channel" and self.range == "max"
+        )  # a range that is given is the same for all channels
+
+        def for_tensor(name: str, tensor: NDArray[np.float32]) -> Quantizer:
+            axis = axes.get(name) if apart else None
+            return self.spec.build(self.bits, self.range, axis, tensor)
+
+        return for_tensor
+
+
+def own_scope(spec: QuantizerSpec) -> Scope:
+    """The scope of a file where none is given: what is designed for weights is designed for each tensor."""
+    return "tensor" if spec.needs_weights else "model"
+
+
+def _concatenated(weights: Mapping[str, Any]) -> NDArray[np.float32]:
+    return np.concatenate([np.asarray(w, np.float32).reshape(-1) for w in weights.values()])
