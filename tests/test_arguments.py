@@ -161,6 +161,8 @@ def of_work() -> Cases:
     study = rdq.sweep(model, data, "midtread", [4], progress=False)
     return {
         rdq.evaluate: {"model": model, "data": data},
+        rdq.best_preprocess: {"model": model, "data": (np.zeros((3, 8, 8), np.uint8), np.arange(3))},
+        rdq.metrics.wilson: {"share": 0.5, "count": 10},
         rdq.quantize_static: {
             "model": model,
             "calibration": data.head(4),

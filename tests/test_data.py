@@ -364,9 +364,7 @@ def test_open_dataset(folder):
     data = Digits("test")
     assert open_dataset(data) is data
     assert open_dataset("digits", model=Network("N", 1, 8, 8)).fingerprint == data.fingerprint
-    with pytest.warns(
-        UserWarning, match="'imagenet' is assumed. Another one may be right; allowed are imagenet, caffe"
-    ):
+    with pytest.warns(UserWarning, match="'imagenet' is assumed. Another one may be right: best_preprocess"):
         assert open_dataset(folder).get([0])[0].shape == (1, 3, 224, 224)
     with pytest.warns(UserWarning, match="none was given"):
         assert open_dataset(str(folder), model=Network("N", 3, 64, 48)).get([0])[0].shape == (1, 3, 64, 48)

@@ -36,7 +36,7 @@ _HOMES = {
     "runtime": ("Session",),
     "data": ("ArrayDataset", "CocoFolder", "Dataset", "Digits", "ImageFolder", "open_dataset"),
     "detection": ("Detections", "Detector"),
-    "metrics": ("evaluate",),
+    "metrics": ("BestPreset", "best_preprocess", "evaluate"),
     "profile": ("Profile", "profile"),
     "sweep": ("Study", "sweep"),
     "train": ("efficiency_score", "prune_quantize"),
@@ -64,6 +64,7 @@ __version__ = "0.1.0"
 __all__ = [
     "ArrayDataset",
     "BackendUnavailable",
+    "BestPreset",
     "CocoFolder",
     "Codebook",
     "CompressedFile",
@@ -94,6 +95,7 @@ __all__ = [
     "Study",
     "Unsupported",
     "autocovariance",
+    "best_preprocess",
     "compress",
     "compress_to_size",
     "compress_within",
@@ -148,7 +150,7 @@ if TYPE_CHECKING:
         Unsupported,
     )
     from .graph import Model, load
-    from .metrics import evaluate
+    from .metrics import BestPreset, best_preprocess, evaluate
     from .profile import Profile, profile
     from .ptq import QuantizedModel, quantize_dynamic, quantize_static
     from .quant import Codebook, Deadzone, Midrise, Midtread, Minifloat, MuLaw, Quantizer, parse_quantizers

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .inputs import load_images
+from .inputs import find_preset, load_images
 from .options import HELP, Command, Debug, Json, ModelFile, given, parse_names, parse_range, speaks_for
 from .terminal import INTERRUPTED, log, print_json, print_table
 
@@ -123,7 +123,8 @@ Drawn = Annotated[int | None, typer.Option(help="Which images are drawn.", min=0
 Preprocess = Annotated[
     str | None,
     typer.Option(
-        help="What the images become: {presets} (default: what the model's name tells, else imagenet, with a warning).",
+        help="What the images become: {presets}; auto: the one that fits the labels best (default: what the model's name "
+        "tells, else imagenet, with a warning).",
         rich_help_panel=_IMAGES,
     ),
 ]
@@ -253,6 +254,7 @@ def compress_within(
     from ..graph import load
 
     loaded = load(model)
+    preprocess = find_preset(data, preprocess, loaded)
     fitting = None
     if calibration is not None:
         fitting = load_images(calibration, preprocess, loaded, labelled=False, option="--calibration")

@@ -7,13 +7,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .options import check_data, given
+from .options import AUTO, check_data, given
+from .terminal import log
 
 if TYPE_CHECKING:
     from ..data import Dataset
     from ..graph import Model
 
-__all__ = ["load_images", "load_weights", "naming"]
+__all__ = ["find_preset", "load_images", "load_weights", "naming"]
 
 
 def load_weights(path: Path) -> Model:
@@ -57,6 +58,22 @@ def load_images(
     from ..data import open_dataset
 
     check_data(source, preprocess, option)
+    preprocess = find_preset(source, preprocess, model)
     size = given(batch_size=batch_size)
     found = open_dataset(source, preprocess, model=model, labelled=labelled, **size)
     return found if images is None or images >= len(found) else found.spread(images)
+
+
+def find_preset(source: str, preprocess: str | None, model: Model) -> str | None:
+    """--preprocess as it is; for "auto" the preset that fits the labels of `source` best, which is said."""
+    if preprocess != AUTO:
+        return preprocess
+    from ..metrics import best_preprocess
+
+    check_data(source, preprocess)
+    found = best_preprocess(model, source)
+    figures = [
+        f"{name} {loss:.2f} nats and {100 * found.top1[name]:.1f} %" for name, loss in found.log_loss.items()
+    ]
+    log(f"--preprocess {found.name}: log loss and top-1 on {found.images} images: {', '.join(figures)}.")
+    return found.name

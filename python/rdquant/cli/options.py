@@ -41,6 +41,8 @@ class Strategy(str, enum.Enum):
     adaptive = "adaptive"
 
 
+AUTO = "auto"
+"""The value of --preprocess that has the preset found on labelled images."""
 HELP: dict[str, Any] = {"help_option_names": ["-h", "--help"]}
 """Settings of every command."""
 
@@ -65,7 +67,8 @@ Interval = Annotated[
 Preprocess = Annotated[
     str | None,
     typer.Option(
-        help="What the images become: {presets} (default: what the model's name tells, else imagenet, with a warning)."
+        help="What the images become: {presets}; auto: the one that fits the labels best (default: what the model's name "
+        "tells, else imagenet, with a warning)."
     ),
 ]
 BatchSize = Annotated[int | None, typer.Option(help="Images per run of the network.", min=1)]
@@ -188,7 +191,7 @@ def check_data(source: str, preprocess: str | None, option: str = "--data") -> N
 
     path = Path(source)
     if preprocess is not None:
-        parse_names(preprocess, PRESETS, "--preprocess")
+        parse_names(preprocess, (*PRESETS, AUTO), "--preprocess")
     if not (path.is_dir() or source == "digits" or (path.suffix == ".npz" and path.is_file())):
         message = f"{source!r}: expected a folder of images, an existing file .npz, or the word digits"
         raise typer.BadParameter(message, param_hint=option)

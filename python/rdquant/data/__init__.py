@@ -174,7 +174,8 @@ def _assumed(path: Path) -> str:
     """The preset of a folder of which nothing is known, with a warning."""
     warnings.warn(
         f"preprocess: none was given for the images in {path}, and the model's name tells none: 'imagenet' is assumed. "
-        f"Another one may be right; allowed are {', '.join(PRESETS)}",
+        f"Another one may be right: best_preprocess (on the command line, auto) finds it on labelled images; allowed are "
+        f"{', '.join(PRESETS)}",
         stacklevel=4,
     )
     return "imagenet"

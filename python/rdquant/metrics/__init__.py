@@ -31,6 +31,7 @@ from .formulas import (
     top_k_error,
     wilson,
 )
+from .presets import BestPreset, best_preprocess
 from .registry import COUNTED, DETECTION_METRICS, METRICS, DetectionMetric, Metric
 
 __all__ = [
@@ -39,12 +40,14 @@ __all__ = [
     "METRICS",
     "STATISTICS",
     "TABLES",
+    "BestPreset",
     "Confidences",
     "DetectionMetric",
     "Metric",
     "accuracy",
     "are_probabilities",
     "average_precision",
+    "best_preprocess",
     "class_accuracy",
     "coco_statistics",
     "compare_confidences",

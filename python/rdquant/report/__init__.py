@@ -23,7 +23,7 @@ def write_report(study: StudyLike, folder: str | os.PathLike[str], max_loss: flo
 
     `study` is a `Study` or anything with its `info`, `to_pandas`, `best`, `fits`, `histograms` and `tensors`.
     `max_loss` is the loss allowed in every metric, in percentage points; by default
-    the study's own, else 0.008. Pieces that the study lacks are named in the page. Returns its path.
+    the study's own, else 0.8. Pieces that the study lacks are named in the page. Returns its path.
 
     Every file is written whole or not at all. Raises RdquantError, naming the file, where one cannot be.
     """
