@@ -2,11 +2,12 @@
 
     python benchmarks/bench_int8.py [--nets squeezenet1.1-7 …] [--repeat 40] [--only static …] [--files DIR]
 
-Static: one QDQ file per net, made by `rdquant.quantize_static` from photographs (kept in --files), is run by all
-engines, which take turns; our float32 beside it. Dynamic: our `quantize_dynamic`, ONNX Runtime's own dynamic model,
+Static: each net's default file, which bench_make has made (in --files), is run by all engines, which take turns; the float
+file beside it in all of them. Dynamic: our `quantize_dynamic`, ONNX Runtime's own dynamic model,
 our float32. Answers come first: our two backends level by level, ours against ONNX Runtime's. Medians; batch 1 on
 one thread and on two; images per second at batch 32 on two threads. In a new process each: growth of the resident
-set from after the import to after ten inferences, INT8 against float32. Writes results/int8.json.
+set from after the import to after ten inferences, INT8 against float32. Writes results/int8.json; nets that are not in
+--nets keep their rows, if they were measured on such a machine.
 """
 
 from __future__ import annotations
@@ -28,32 +29,27 @@ from bench_latency import (
     Run,
     interleaved,
     mean_ratio,
+    merged,
     picture,
     prepare,
     resident,
     shape_of,
     throughput,
 )
+from bench_make import FILES, default_file
 
 HERE = Path(__file__).resolve().parent
 BOUND = 0.02  # mean difference to ONNX Runtime, as a share of an output's range
 SAME = 1e-5  # of the range: what comes after the last levels is float32, rounded in another order
 DIFFER = 1e-3  # share of an output's values in which our backends may differ
-COUNT = 32  # photographs that ranges are taken from
+FLOAT = " float"  # engines on the float file
 
 
-def quantized(net: str, folder: Path) -> Path:
-    """The net's QDQ file, made where it is not there yet."""
-    import rdquant
-
-    path = folder / f"{net}.int8.onnx"
-    if not path.exists():
-        shape = shape_of(MODELS / f"{net}.onnx", 1)[1]
-        count = COUNT if shape[2] < 300 else COUNT // 4
-        images = picture(net, [count, *shape[1:]])
-        model = rdquant.quantize_static(MODELS / f"{net}.onnx", images, max_kl=10, max_noise=10)
-        model.save(path)
-    return path
+def kept(net: str) -> dict[str, int]:
+    """How many of the net's layers stay in float in its default file, and of how many."""
+    rows = json.loads((HERE / "results/make.json").read_text())["rows"]
+    (row,) = [row for row in rows if row["net"] == net]
+    return {"kept": len(row["kept"]), "layers": row["layers"]}
 
 
 def near(runs: dict[str, Run]) -> float:
@@ -77,28 +73,47 @@ def compare(path: Path, name: str, x: np.ndarray, runs: dict[str, Run]) -> dict[
     return {"differ": differ, "to_onnxruntime": near(runs)}
 
 
-def static(nets: list[str], repeat: int, folder: Path) -> dict[str, Any]:
-    """Milliseconds for one image; ratio: ours to the faster peer's; gain: our float32 to our INT8."""
+def static_row(net: str, threads: int, repeat: int, folder: Path) -> dict[str, Any]:
+    """One net on so many threads."""
+    path, source = default_file(net, folder), MODELS / f"{net}.onnx"
+    name, shape = shape_of(path, 1)
+    x = picture(net, shape)
+    runs = {engine: prepare(engine, path.read_bytes(), name, x, threads) for engine in ENGINES}
+    agreement = compare(path, name, x, runs)
+    for engine in ENGINES:
+        runs[engine + FLOAT] = prepare(engine, source.read_bytes(), name, x, threads)
+    ms = {k: v * 1e3 for k, v in interleaved(runs, repeat).items()}
+    ours, peers = ms["rdquant"], [engine for engine in ENGINES if engine != "rdquant"]
+    row = {
+        "net": net,
+        "ratio": ours / min(ms[peer] for peer in peers),
+        "ratio_either": ours / min(min(ms[peer], ms[peer + FLOAT]) for peer in peers),
+        "gain": ms["rdquant" + FLOAT] / ours,
+        "ms": ms,
+        **kept(net),
+        **agreement,
+    }
+    print(f"{threads} thread(s) {net:>20}", *(f"{k} {v:8.3f}" for k, v in ms.items()), end=" ")
+    ratios = (f"{key} {row[key]:.3f}" for key in ("ratio", "ratio_either", "gain"))
+    print(*ratios, f"differ {agreement['differ']:.2g}", flush=True)
+    return row
+
+
+def static(nets: list[str], repeat: int, folder: Path, stored: dict[str, Any]) -> dict[str, Any]:
+    """Milliseconds for one image; ratio: ours to the faster peer's on the same file; ratio_either: to the fastest that
+    any peer is on that file or the float one; gain: our float32 to our INT8."""
     out: dict[str, Any] = {}
-    for threads in (1, 2):
-        rows = []
-        for net in nets:
-            path = quantized(net, folder)
-            name, shape = shape_of(path, 1)
-            x = picture(net, shape)
-            runs = {engine: prepare(engine, path.read_bytes(), name, x, threads) for engine in ENGINES}
-            agreement = compare(path, name, x, runs)
-            runs["float"] = prepare("rdquant", (MODELS / f"{net}.onnx").read_bytes(), name, x, threads)
-            seconds = interleaved(runs, repeat)
-            ratio = seconds["rdquant"] / min(seconds["onnxruntime"], seconds["openvino"])
-            gain = seconds["float"] / seconds["rdquant"]
-            times = {k: v * 1e3 for k, v in seconds.items()}
-            rows.append({"net": net, "ratio": ratio, "gain": gain, "ms": times} | agreement)
-            print(f"{threads} thread(s) {net:>20}", *(f"{k} {v:8.3f}" for k, v in times.items()), end=" ")
-            print(f"ratio {ratio:.3f} gain {gain:.2f} differ {agreement['differ']:.2g}", flush=True)
-        gains = mean_ratio([{"ratio": row["gain"]} for row in rows])
-        out[str(threads)] = {"rows": rows, "geometric_mean": mean_ratio(rows), "gain": gains}
-        print(f"{threads} thread(s): geometric mean {mean_ratio(rows):.3f}, gain {gains:.2f}", flush=True)
+    for threads in ("1", "2"):
+        new = [static_row(net, int(threads), repeat, folder) for net in nets]
+        rows = merged(stored.get(threads, {}).get("rows", []), new)
+        means = {
+            key: mean_ratio([{"ratio": row[key]} for row in rows])
+            for key in ("ratio", "ratio_either", "gain")
+        }
+        out[threads] = {"rows": rows, "geometric_mean": means["ratio"], **means}
+        print(
+            f"{threads} thread(s), {len(rows)} nets:", *(f"{k} {v:.3f}" for k, v in means.items()), flush=True
+        )
     return out
 
 
@@ -113,7 +128,7 @@ def dynamic_peer(net: str, folder: Path) -> Path:
     return path
 
 
-def dynamic(nets: list[str], repeat: int, folder: Path) -> dict[str, Any]:
+def dynamic(nets: list[str], repeat: int, folder: Path, stored: dict[str, Any]) -> dict[str, Any]:
     """Milliseconds for one image; peer: ONNX Runtime's dynamic model to ours; gain: our float32 to ours."""
     import rdquant
 
@@ -150,6 +165,7 @@ def dynamic(nets: list[str], repeat: int, folder: Path) -> dict[str, Any]:
                 end=" ",
             )
             print(f"gain {row['gain']:.2f} peer {row.get('peer', float('nan')):.2f}", flush=True)
+        rows = merged(stored.get(str(threads), {}).get("rows", []), rows)
         means = {
             key: mean_ratio([{"ratio": row[key]} for row in rows if key in row]) for key in ("gain", "peer")
         }
@@ -175,7 +191,7 @@ def child(path: str) -> None:
 def memory(net: str, folder: Path) -> dict[str, float]:
     """Growth of the resident set, the median of three processes each."""
     found = {}
-    for what, path in {"int8": quantized(net, folder), "float": MODELS / f"{net}.onnx"}.items():
+    for what, path in {"int8": default_file(net, folder), "float": MODELS / f"{net}.onnx"}.items():
         command = [sys.executable, __file__, "--child", str(path)]
         runs = [subprocess.run(command, capture_output=True, text=True, check=True) for _ in range(3)]
         found[what] = float(median(float(run.stdout) for run in runs))
@@ -188,9 +204,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--nets", nargs="+", default=list(NETS))
     parser.add_argument("--repeat", type=int, default=40)
-    parser.add_argument(
-        "--files", type=Path, default=HERE.parent / "build/int8", help="where INT8 models are kept"
-    )
+    parser.add_argument("--files", type=Path, default=FILES, help="where bench_make keeps its files")
     parts = ("static", "throughput", "dynamic", "memory")
     parser.add_argument("--only", nargs="+", choices=parts, default=parts)
     parser.add_argument("--no-write", action="store_true")
@@ -201,21 +215,18 @@ def main() -> None:
         return
 
     arguments.files.mkdir(parents=True, exist_ok=True)
-    to = HERE / "results/int8.json"
-    result: dict[str, Any] = json.loads(to.read_text()) if to.exists() else {}
+    from store import Store  # here, for it imports the package, which new processes measure
+
+    store = Store("int8", ["onnxruntime", "openvino"], write=not arguments.no_write)
+    nets, repeat, folder = arguments.nets, arguments.repeat, arguments.files
     for part, measure in {"static": static, "dynamic": dynamic}.items():
         if part in arguments.only:
-            result[part] = measure(arguments.nets, arguments.repeat, arguments.files)
+            store.put(part, measure(nets, repeat, folder, store.part(part)))
     if "throughput" in arguments.only:
-        paths = {net: quantized(net, arguments.files) for net in arguments.nets}
-        result["throughput"] = throughput(paths, arguments.repeat, near)
+        paths = {net: default_file(net, folder) for net in nets}
+        store.put("throughput", throughput(paths, repeat, near, store.part("throughput")))
     if "memory" in arguments.only:
-        result["memory"] = memory("yolov8n_random", arguments.files)
-    if not arguments.no_write:
-        from machine import describe
-
-        result["machine"] = describe(["onnxruntime", "openvino"])
-        to.write_text(json.dumps(result, indent=1) + "\n")
+        store.put("memory", memory("yolov8n_random", folder))
 
 
 if __name__ == "__main__":

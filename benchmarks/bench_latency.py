@@ -7,7 +7,8 @@ whatever disturbs the machine disturbs all. Medians; batch 1 on one thread and o
 batch 32 on two threads (OpenVINO also as it advises for throughput). For SqueezeNet also the share of our time
 outside convolutions and matrix products, and the cost of swapping all weights. In a new process per engine:
 growth of the resident set from after the import to after ten inferences, and import + load + first inference.
-Writes results/latency.json.
+Writes results/latency.json; nets that are not in --nets keep
+their rows, if they were measured on such a machine.
 """
 
 from __future__ import annotations
@@ -158,7 +159,13 @@ def mean_ratio(rows: list[dict[str, Any]]) -> float:
     return math.exp(sum(math.log(row["ratio"]) for row in rows) / len(rows))
 
 
-def latency(nets: list[str], repeat: int) -> dict[str, Any]:
+def merged(stored: list[dict[str, Any]], new: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Rows of both, the new ones where a net is in both, in the order of NETS."""
+    rows = {row["net"]: row for row in [*stored, *new]}
+    return [rows[net] for net in NETS if net in rows]
+
+
+def latency(nets: list[str], repeat: int, stored: dict[str, Any]) -> dict[str, Any]:
     """Milliseconds for one image; ratio: ours to the faster peer's."""
     out: dict[str, Any] = {}
     for threads in (1, 2):
@@ -178,13 +185,17 @@ def latency(nets: list[str], repeat: int) -> dict[str, Any]:
                 f"{threads} thread(s) {net:>20}",
                 *(f"{k} {v * 1e3:8.3f}" for k, v in seconds.items()),
                 f"{ratio:.3f}",
+                flush=True,
             )
+        rows = merged(stored.get(str(threads), {}).get("rows", []), rows)
         out[str(threads)] = {"rows": rows, "geometric_mean": mean_ratio(rows)}
         print(f"{threads} thread(s): geometric mean {mean_ratio(rows):.3f}")
     return out
 
 
-def throughput(paths: dict[str, Path], repeat: int, check: Callable[[dict[str, Run]], Any]) -> dict[str, Any]:
+def throughput(
+    paths: dict[str, Path], repeat: int, check: Callable[[dict[str, Run]], Any], stored: dict[str, Any]
+) -> dict[str, Any]:
     """Images per second at batch 32 on two threads, by nets' names; ratio: ours to the fastest peer's. Answers go
     to `check` first. Nets that do not run at this batch in some engine (the graph fixes it) are left out."""
     rows = []
@@ -204,6 +215,7 @@ def throughput(paths: dict[str, Path], repeat: int, check: Callable[[dict[str, R
         rows.append({"net": net, "ratio": ratio, "images_per_s": {k: 32 / v for k, v in seconds.items()}})
         images = (f"{k} {32 / v:7.1f}" for k, v in seconds.items())
         print(f"batch 32 {net:>20}", *images, f"{ratio:.3f}", flush=True)
+    rows = merged(stored.get("rows", []), rows)
     return {"rows": rows, "geometric_mean": mean_ratio(rows)}
 
 
@@ -298,24 +310,21 @@ def main() -> None:
         child(*arguments.child)
         return
 
-    to = HERE / "results/latency.json"
-    result: dict[str, Any] = json.loads(to.read_text()) if to.exists() else {}
-    if "latency" in arguments.only:
-        result["latency"] = latency(arguments.nets, arguments.repeat)
-    if "throughput" in arguments.only:
-        paths = {net: MODELS / f"{net}.onnx" for net in arguments.nets}
-        result["throughput"] = throughput(paths, arguments.repeat, compare)
-    if "squeezenet" in arguments.only:
-        result["squeezenet"] = squeezenet(arguments.repeat)
-    if "memory" in arguments.only:
-        result["memory"] = in_processes("memory", "efficientnet_lite0", 3)
-    if "cold" in arguments.only:
-        result["cold"] = in_processes("cold", "squeezenet1.1-7", 5)
-    if not arguments.no_write:
-        from machine import describe
+    from store import Store  # here, for it imports the package, which new processes time
 
-        result["machine"] = describe(["onnxruntime", "openvino"])
-        to.write_text(json.dumps(result, indent=1) + "\n")
+    store = Store("latency", ["onnxruntime", "openvino"], write=not arguments.no_write)
+    nets, repeat = arguments.nets, arguments.repeat
+    if "latency" in arguments.only:
+        store.put("latency", latency(nets, repeat, store.part("latency")))
+    if "throughput" in arguments.only:
+        paths = {net: MODELS / f"{net}.onnx" for net in nets}
+        store.put("throughput", throughput(paths, repeat, compare, store.part("throughput")))
+    if "squeezenet" in arguments.only:
+        store.put("squeezenet", squeezenet(repeat))
+    if "memory" in arguments.only:
+        store.put("memory", in_processes("memory", "efficientnet_lite0", 3))
+    if "cold" in arguments.only:
+        store.put("cold", in_processes("cold", "squeezenet1.1-7", 5))
 
 
 if __name__ == "__main__":

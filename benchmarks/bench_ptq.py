@@ -1,15 +1,15 @@
-"""Static quantization: what our QDQ files lose in ONNX Runtime, and what calibration takes of memory.
+"""Static quantization: what default files lose on our engine and in ONNX Runtime, and what calibration takes of memory.
 
-python benchmarks/bench_ptq.py --models ../shared/data/models --images ../shared/data/images
+python benchmarks/bench_ptq.py --models ../shared/data/models --images ../shared/data/images [--files DIR]
 
-Calibrated on the first 128 images of nips2017-dev, whose labels nobody looks at; measured on the 1000 of imagenet-sample:
-points of top-1 lost, mean KL divergence of the outputs to the float network's, in ONNX Runtime and on our engine, and the
-share of images on which both have the same first class. The peers' figures (ONNX Runtime's quantize_static by minima and
-maxima, entropy and percentiles, nncf.quantize 3.4) were measured on the same images with per-channel weights and uint8
-activations; the best of the four is the bar. Memory is a fresh process's peak (ru_maxrss) that takes the
-ranges of yolov8n_random with
-1000 images of 640 × 640 that are made on the fly. Time is that of ResNet-18's shapes with random weights, 8 images, one
-thread: wide layers, whose covariances take longest.
+The files are those that bench_make has made (in --files): calibrated on 128 images of nips2017-dev; measured on the 1000 of
+imagenet-sample: points of top-1 lost, mean KL divergence of the outputs to the float network's, in ONNX Runtime and on our
+engine, and the share of images on which both have the same first class. The CIFAR-10 network is measured on 10,000 test
+images; it has no peers. The peers' figures (ONNX Runtime's quantize_static by minima and maxima, entropy and percentiles,
+nncf.quantize 3.4) were measured on the same images with per-channel weights and uint8 activations, calibrated on
+128 images of the same folder; the best of the four is the bar. Memory is a fresh process's peak (ru_maxrss) that
+takes the ranges of yolov8n_random with 1000 images of 640 × 640 that are made on the fly. Time is that of
+ResNet-18's shapes with random weights, 8 images, one thread: wide layers, whose covariances take longest.
 
 python benchmarks/bench_ptq.py --shapes
 """
@@ -30,16 +30,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 import rdquant as rdq
-from machine import describe
+from bench_accuracy import cifar10
+from bench_make import FILES, default_file
 from resnet18 import images as noise
 from resnet18 import resnet18
+from store import Store
 
-RESULTS = Path(__file__).parent / "results" / "ptq.json"
 NETS = {
     "squeezenet1.1-7": "imagenet",
     "mobilenet_v1_0.75": "tf",
     "efficientnet_lite0": "efficientnet-lite",
+    "cifar10_resnet20": "cifar10",
 }
+SMALL = "cifar10_resnet20"
 PEERS = {  # least loss in points of top-1, least KL, each over the four peers
     "squeezenet1.1-7": (1.1, 0.0195),
     "mobilenet_v1_0.75": (0.5, 0.033),
@@ -66,14 +69,17 @@ class Noise(rdq.Dataset):
         return np.kron(coarse, np.ones((1, 16, 16), np.float32))
 
 
-def classifier(folder: Path, images: Path, net: str, threads: int | None) -> dict[str, Any]:
-    """One network, quantized and measured."""
-    model = rdq.load(folder / f"{net}.onnx")
-    calibration = rdq.ImageFolder(images / "nips2017-dev", preprocess=NETS[net]).take(np.arange(128))
-    start = time.perf_counter()
-    quantized = rdq.quantize_static(model, calibration.held(1 << 28), threads=threads)
-    seconds = time.perf_counter() - start
-    data = rdq.ImageFolder(images / "imagenet-sample", preprocess=NETS[net]).held(1 << 30)
+def photos(images: Path, net: str) -> rdq.Dataset:
+    """What a net is measured on."""
+    if net == SMALL:
+        return cifar10(images.parent / "cifar10-jpeg.npz")
+    return rdq.ImageFolder(images / "imagenet-sample", preprocess=NETS[net]).held(1 << 30)
+
+
+def classifier(options: argparse.Namespace, net: str) -> dict[str, Any]:
+    """One network's default file, measured."""
+    model, path = rdq.load(options.models / f"{net}.onnx"), default_file(net, options.files)
+    quantized, data, threads = rdq.load(path), photos(options.images, net), options.threads
     before = rdq.evaluate(model, data, threads=threads, metrics=["top1", "scores"])
     found = {
         backend: rdq.evaluate(
@@ -84,18 +90,18 @@ def classifier(folder: Path, images: Path, net: str, threads: int | None) -> dic
     ours, theirs = found["auto"], found["onnxruntime"]
     row = {
         "net": net,
+        "images": len(data),
+        "bytes": path.stat().st_size,
         "top1": before["top1"],
         "lost_points": 100 * (before["top1"] - ours["top1"]),
         "kl": ours["kl"],
         "lost_points_onnxruntime": 100 * (before["top1"] - theirs["top1"]),
         "kl_onnxruntime": theirs["kl"],
         "same_in_onnxruntime": float(np.mean(ours["predictions"] == theirs["predictions"])),
-        "peer_lost_points": PEERS[net][0],
-        "peer_kl": PEERS[net][1],
-        "seconds": seconds,
-        "steps": {s.step: s.damage.kl for s in quantized.report.steps},
-        "kept": [layer.node for layer in quantized.report.kept],
     }
+    if net in PEERS:
+        lost, kl = PEERS[net]
+        row |= {"peer_lost_points": lost, "peer_kl": kl, "of_peer": ours["kl"] / kl}
     print(json.dumps(row), flush=True)
     return row
 
@@ -151,30 +157,13 @@ def wide(threads: int) -> dict[str, Any]:
     return row
 
 
-def store(
-    row: dict[str, Any] | None = None,
-    peak: dict[str, Any] | None = None,
-    shapes: dict[str, Any] | None = None,
-) -> None:
-    """Put a row, the peak of memory, or the time of wide shapes into the results file, whatever else it holds."""
-    result = json.loads(RESULTS.read_text()) if RESULTS.exists() else {"rows": []}
-    rows = {known["net"]: known for known in result["rows"]}
-    if row is not None:
-        rows[row["net"]] = row
-    if peak is not None:
-        result["memory"] = peak
-    if shapes is not None:
-        result["shapes"] = shapes
-    result |= {"rows": [rows[net] for net in NETS if net in rows], "machine": describe(["onnxruntime"])}
-    RESULTS.write_text(json.dumps(result, indent=1) + "\n")
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--models", type=Path)
     parser.add_argument("--images", type=Path)
+    parser.add_argument("--files", type=Path, default=FILES, help="where bench_make keeps its files")
     parser.add_argument("--threads", type=int, help="of inference (default: all cores)")
     parser.add_argument("--nets", nargs="*", default=list(NETS))
     parser.add_argument(
@@ -183,8 +172,9 @@ def main() -> None:
     parser.add_argument("--shapes", action="store_true", help="ResNet-18's shapes only, which need no files")
     parser.add_argument("--calibrate", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
+    store = Store("ptq", ["onnxruntime"])
     if options.shapes:
-        store(shapes=wide(options.threads or 1))
+        store.put("shapes", wide(options.threads or 1))
         return
     if options.models is None:
         parser.error("--models is required")
@@ -192,9 +182,10 @@ def main() -> None:
         calibrate(options.models, options.calibrate)
         return
     for net in options.nets:
-        store(row=classifier(options.models, options.images, net, options.threads))
+        rows = {row["net"]: row for row in store.part("rows")} | {net: classifier(options, net)}
+        store.put("rows", [rows[name] for name in NETS if name in rows])
     if options.count:
-        store(peak=memory(options.models, options.count))
+        store.put("memory", memory(options.models, options.count))
 
 
 if __name__ == "__main__":

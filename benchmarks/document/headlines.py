@@ -1,11 +1,13 @@
 """The README's numbers: which value of which results file each is, and the rows that they stand in.
 
 A path leads through a results file: names and positions between slashes, `?key=value` chooses the row of a list in which
-`key` has that value, `*` takes all of its rows. Several values become one by `pick`; `per` divides each by another.
+`key` has that value, `*` takes all of its rows that have what follows. Several values become one by `pick`; `per` divides
+each by another.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,7 +22,7 @@ class Number(NamedTuple):
     file: str  # results/FILE.json
     path: str
     form: str  # how the README writes it
-    pick: Callable[[list[float]], float] = max
+    pick: Callable[[list[Any]], float] = max
     per: str | None = None  # path of what each value is divided by, in the same file
 
     def value(self, folder: Path = RESULTS) -> float:
@@ -28,9 +30,9 @@ class Number(NamedTuple):
         result = read(self.file, folder)
         if result is None:
             raise LookupError(f"there is no {self.file}.json in {folder}")
-        found = [float(v) for v in values(result, self.path)]
+        found = list(values(result, self.path))
         if self.per is not None:
-            found = [a / float(b) for a, b in zip(found, values(result, self.per), strict=True)]
+            found = [a / b for a, b in zip(found, values(result, self.per), strict=True)]
         return self.pick(found)
 
     def text(self, folder: Path = RESULTS) -> str:
@@ -44,7 +46,8 @@ def values(node: Any, path: str) -> Iterator[Any]:
         yield node
     elif head == "*":
         for item in node.values() if isinstance(node, dict) else node:
-            yield from values(item, rest)
+            if not isinstance(item, dict) or rest.partition("/")[0] in item:
+                yield from values(item, rest)
     elif head.startswith("?"):
         key, _, wanted = head[1:].partition("=")
         found = [item for item in node if str(item.get(key)) == wanted]
@@ -58,7 +61,6 @@ def values(node: Any, path: str) -> Iterator[Any]:
 _FILE = "nets/squeezenet1.1-7/rows/?limit_loss=0.8"
 _DECODED = ("codec", "levels/*/fast_decode_mws", "{:.0f}")
 _NNCODEC = "levels/*/nncodec_decode_mws"
-_KL = ("ptq", "rows/*/kl", "{:.2f}")
 _YOLOX = "rows/?net=yolox_nano"
 
 NUMBERS = {
@@ -72,19 +74,25 @@ NUMBERS = {
     "decoded_most": Number(*_DECODED, max),
     "decoding_least": Number("codec", "levels/*/fast_decode_mws", "{:.1f}", min, _NNCODEC),
     "decoding_most": Number("codec", "levels/*/fast_decode_mws", "{:.1f}", max, _NNCODEC),
-    "int8_one": Number("int8", "static/1/geometric_mean", "{:.2f}"),
-    "int8_two": Number("int8", "static/2/geometric_mean", "{:.2f}"),
+    "int8_one": Number("int8", "static/1/ratio", "{:.2f}"),
+    "int8_two": Number("int8", "static/2/ratio", "{:.2f}"),
     "int8_gain": Number("int8", "static/1/gain", "{:.1f}"),
-    "kl_least": Number(*_KL, min, "rows/*/peer_kl"),
-    "kl_most": Number(*_KL, max, "rows/*/peer_kl"),
-    "int8_lost": Number("ptq", "rows/*/lost_points", "{:.1f}"),
+    "int8_gain_least": Number("int8", "static/1/rows/*/gain", "{:.1f}", min),
+    "int8_gain_most": Number("int8", "static/1/rows/*/gain", "{:.1f}", max),
+    "yolox_gain": Number("int8", f"static/1/{_YOLOX}/gain", "{:.1f}"),
+    "yolox_kept": Number("detect", f"{_YOLOX}/kept/*", "{}", len),
+    "yolox_layers": Number("detect", f"{_YOLOX}/layers", "{:.0f}"),
+    "kl_least": Number("ptq", "rows/*/of_peer", "{:.2f}", min),
+    "kl_most": Number("ptq", "rows/*/of_peer", "{:.2f}", max),
+    "int8_lost_least": Number("ptq", "rows/*/lost_points", "{:+.1f}", min),
+    "int8_lost_most": Number("ptq", "rows/*/lost_points", "{:+.1f}", max),
     "map_float": Number("detect", f"{_YOLOX}/float/all/map50", "{:.1%}"),
     "map_int8": Number("detect", f"{_YOLOX}/rdquant/all/map50", "{:.1%}"),
     "float_one": Number("latency", "latency/1/geometric_mean", "{:.2f}"),
     "float_two": Number("latency", "latency/2/geometric_mean", "{:.2f}"),
     "imagenet_nets": Number("compress", "nets/*/top1", "{}", len),
     "int8_nets": Number("int8", "static/1/rows/*/ratio", "{}", len),
-    "ptq_nets": Number("ptq", "rows/*/kl", "{}", len),
+    "ptq_nets": Number("ptq", "rows/*/of_peer", "{}", len),
     "float_nets": Number("latency", "latency/1/rows/*/ratio", "{}", len),
     "families": Number("fit", "quality/*/kl", "{}", len),
     "weights": Number("fit", "weights", "{:,.0f}"),
@@ -108,16 +116,22 @@ HEADLINES = (  # what, result, results file whose section says how it was measur
     (
         "INT8 speed",
         "**{int8_one}** of the time of the faster of ONNX Runtime and OpenVINO on the same file (two threads: {int8_two}); "
-        "{int8_gain} × as fast as our float32; geometric means of {int8_nets} networks",
+        "{int8_gain} × as fast as our float32 ({int8_gain_least} to {int8_gain_most} ×); geometric means of {int8_nets} "
+        "networks",
         "int8",
     ),
     (
         "INT8 accuracy",
-        "At most {int8_lost} points of top-1 lost on {ptq_nets} ImageNet networks, **{kl_least} to {kl_most}** of the KL "
-        "divergence of the best of four peers",
+        "**{kl_least} to {kl_most}** of the KL divergence of the best of four peers on {ptq_nets} ImageNet networks; "
+        "{int8_lost_least} to {int8_lost_most} points of top-1 lost",
         "ptq",
     ),
-    ("INT8 detectors", "YOLOX-Nano: mAP50 **{map_int8}**, float32 {map_float}", "detect"),
+    (
+        "INT8 detectors",
+        "YOLOX-Nano, {yolox_kept} of {yolox_layers} layers in float: mAP50 **{map_int8}** instead of {map_float}, "
+        "**{yolox_gain} ×** as fast as our float32",
+        "detect",
+    ),
     (
         "Float32 speed",
         "**{float_one}** of the time of the faster of ONNX Runtime and OpenVINO (two threads: {float_two}); geometric means of "
@@ -140,12 +154,16 @@ def headlines(folder: Path = RESULTS) -> str:
     for what, result, name in HEADLINES:
         title = titles[name]
         link = f"[{title}](docs/benchmarks.md#{title.lower().replace(' ', '-')})"
-        lines.append(f"| {what} | {result.format_map(numbers)} | {link}, {processor(name, folder)} |")
+        lines.append(f"| {what} | {result.format_map(numbers)} | {link}, {processors(result, folder)} |")
     return "\n".join(lines) + "\n"
 
 
-def processor(name: str, folder: Path = RESULTS) -> str:
-    """What the results were measured on, in short."""
-    result = read(name, folder)
-    assert result is not None, f"there is no {name}.json"
-    return result["machine"]["cpu"].replace("(R)", "").removesuffix(" Processor")
+def processors(template: str, folder: Path = RESULTS) -> str:
+    """What the numbers of a row were measured on, in short."""
+    found: dict[str, None] = {}
+    for name in re.findall(r"\{(\w+)\}", template):
+        number = NUMBERS[name]
+        result = read(number.file, folder) or {}
+        machine = result.get("machines", {}).get(number.path.split("/")[0], result["machine"])
+        found[machine["cpu"].replace("(R)", "").removesuffix(" Processor")] = None
+    return " and ".join(found)

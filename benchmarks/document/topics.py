@@ -69,22 +69,22 @@ TOPICS = (
                 "The files",
                 make,
                 "The default file of each network: `rdquant quantize` without further options but the preprocessing. "
-                "Calibration images have no labels: photos of "
-                "nips2017-dev, CIFAR-10's training images, every second photo of coco-val2017.",
+                "Speed, loss and size in the sections below are those of these files. Calibration images have no "
+                "labels: photos of nips2017-dev, CIFAR-10's training images, every second photo of coco-val2017.",
             ),
             Section(
                 "int8",
                 "INT8 speed",
                 int8,
-                "All engines run the same QDQ file, in turns within one process, after their answers were compared; "
-                "medians. Our float32 runs beside them.",
+                "All engines run the same QDQ file and the float file, in turns within one process, after their answers were "
+                "compared; medians. Layers that the file keeps in float run in float32 on all of them.",
                 "int8-latency",
             ),
             Section(
                 "ptq",
                 "INT8 accuracy",
                 ptq,
-                "Top-1 and KL divergence of 1000 photos (imagenet-sample), on our engine and in ONNX Runtime. The peers are "
+                "Top-1 and KL divergence to the float network, on our engine and in ONNX Runtime. The peers are "
                 "ONNX Runtime's quantize_static (minima and maxima, entropy, percentiles) and nncf.quantize 3.4, calibrated on "
                 "as many photos of the same folder; the best of the four is the bar.",
                 "int8-accuracy",
