@@ -210,7 +210,7 @@ def throughput(
             print(f"batch 32 {net}: left out ({type(error).__name__}: {str(error)[:80]})")
             continue
         runs["openvino throughput"] = prepare("openvino", model, name, x, 2, hint="THROUGHPUT")
-        seconds = interleaved(runs, max(3, repeat // 12))
+        seconds = interleaved(runs, max(8, repeat // 5))
         ratio = min(v for k, v in seconds.items() if k != "rdquant") / seconds["rdquant"]
         rows.append({"net": net, "ratio": ratio, "images_per_s": {k: 32 / v for k, v in seconds.items()}})
         images = (f"{k} {32 / v:7.1f}" for k, v in seconds.items())

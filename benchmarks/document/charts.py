@@ -76,7 +76,7 @@ def times(name: str, part: str) -> Callable[[Path], Any]:
 
 def divergence(folder: Path) -> Any:
     """KL divergence by network, ours and the best peer's."""
-    rows = needed("ptq", folder)["rows"]
+    rows = [row for row in needed("ptq", folder)["rows"] if "peer_kl" in row]
     return {
         "rdquant": {NAMES[row["net"]]: row["kl"] for row in rows},
         "best of four peers": {NAMES[row["net"]]: row["peer_kl"] for row in rows},
