@@ -40,4 +40,14 @@ template <class T>
   return variant(all, core::selected_isa());
 }
 
+/// The widest of the variants up to core::selected_isa() that `suits`; null if none does.
+template <class T, class Suits>
+[[nodiscard]] const T* selected_where(const Variants<T>& all, Suits suits) {
+  for (int isa = static_cast<int>(core::selected_isa()); isa >= 0; --isa) {
+    const T& one = variant(all, static_cast<core::Isa>(isa));
+    if (suits(one)) return &one;
+  }
+  return nullptr;
+}
+
 }  // namespace rdquant::simd

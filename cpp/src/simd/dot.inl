@@ -34,15 +34,6 @@ struct Quads {
 };
 using Taps = Quads;
 
-template <int N>
-[[gnu::always_inline]] inline Vector<std::int32_t, N / 2> add_pairs(Vector<std::int16_t, N> a,
-                                                                    Vector<std::int16_t, N> b) {
-  if constexpr (kFits<std::int16_t, N>) {
-    return {native::add_pairs(a.v, b.v)};
-  } else {
-    return {add_pairs(a.low, b.low), add_pairs(a.high, b.high)};
-  }
-}
 [[gnu::always_inline]] inline I32 dot(Quads x, Taps w, I32 sum) {
   return sum + add_pairs(x.even, w.even) + add_pairs(x.odd, w.odd);
 }

@@ -1,20 +1,10 @@
 // Vectors of float32: F32 fills a register, or two where registers hold four.
 #pragma once
 
-#include "simd/registers.inl"
+#include "simd/masks.inl"
 
 namespace rdquant::simd {
 namespace {
-
-#if defined(__AVX512F__)
-constexpr int kLanes = 16;
-#else
-constexpr int kLanes = 8;
-#endif
-
-using F32 = Vector<float, kLanes>;
-using I32 = Vector<std::int32_t, kLanes>;
-using U32 = Vector<std::uint32_t, kLanes>;
 
 [[gnu::always_inline]] inline F32 load(const float* p) { return load_as<F32>(p); }
 [[gnu::always_inline]] inline void store(float* p, F32 a) { store_as(p, a); }
@@ -51,6 +41,16 @@ template <int N>
   } else {
     return {fma(a.low, b.low, c.low), fma(a.high, b.high, c.high)};
   }
+}
+/// a·b − c
+[[gnu::always_inline]] inline F32 fma_minus(F32 a, F32 b, F32 c) {
+#if defined(__AVX512F__)
+  return {_mm512_fmsub_ps(a.v, b.v, c.v)};
+#elif defined(__AVX2__)
+  return {_mm256_fmsub_ps(a.v, b.v, c.v)};
+#else
+  return fma(a, b, -c);
+#endif
 }
 /// b where either is not a number: a bound goes on the left, so that what is not a number stays so.
 template <int N>
@@ -138,22 +138,6 @@ inline bool any_above(F32 a, F32 bound) {
 #endif
 }
 
-#if defined(__AVX512F__)
-using Mask = __mmask16;
-#else
-using Mask = I32;
-#endif
-/// Where a or b is not a number.
-[[gnu::always_inline]] inline Mask unordered(F32 a, F32 b) {
-#if defined(__AVX512F__)
-  return _mm512_cmp_ps_mask(a.v, b.v, _CMP_UNORD_Q);
-#elif defined(__AVX2__)
-  return {(Register<std::int32_t, 8>)_mm256_cmp_ps(a.v, b.v, _CMP_UNORD_Q)};
-#else
-  return ~((a == a) & (b == b));
-#endif
-}
-
 /// A running maximum, which is not a number once an element was none. To see two at a time takes less.
 struct Maximum {
   F32 most = splat(-__builtin_inff());
@@ -164,14 +148,7 @@ struct Maximum {
     most = max(most, max(x, y));
     bad |= unordered(x, y);
   }
-  [[nodiscard, gnu::always_inline]] F32 get() const {
-    const F32 nan = splat(__builtin_nanf(""));
-#if defined(__AVX512F__)
-    return {_mm512_mask_blend_ps(bad, most.v, nan.v)};
-#else
-    return select(bad, nan, most);
-#endif
-  }
+  [[nodiscard, gnu::always_inline]] F32 get() const { return select(bad, splat(__builtin_nanf("")), most); }
 };
 
 /// a·2^n, n whole and 2^n a normal number.
@@ -193,6 +170,11 @@ template <int N>
   }
 #endif
   return splat_as<Vector<float, N>>(1.0f) / a;
+}
+
+/// 1/a within some hundredths of a percent; differs from processor to processor.
+[[gnu::always_inline]] inline F32 about_inverse(F32 a) {
+  return each(a, [](auto x) __attribute__((always_inline)) { return native::about_inverse(x); });
 }
 
 /// The greatest element, none of which may be not a number.

@@ -1,31 +1,16 @@
-// Vectors of int32, and the 8-bit integers that are widened to them.
+// 8-bit integers that are widened to int32.
 //
 // A *word* is four 8-bit integers side by side in an int32: words are taken apart and put together without any
 // shuffle.
 #pragma once
 
 #include "simd/floats.inl"
+#include "simd/int32.inl"
 
 namespace rdquant::simd {
 namespace {
 
 constexpr int kWordBytes = 4 * kLanes;  // 8-bit integers in an I32 of words
-
-[[gnu::always_inline]] inline I32 load(const std::int32_t* p) { return load_as<I32>(p); }
-[[gnu::always_inline]] inline void store(std::int32_t* p, I32 a) { store_as(p, a); }
-[[gnu::always_inline]] inline I32 splat(std::int32_t x) { return splat_as<I32>(x); }
-
-template <int N>
-[[gnu::always_inline]] inline Vector<std::int32_t, N> min(Vector<std::int32_t, N> a,
-                                                          Vector<std::int32_t, N> b) {
-  return each(a, b, [](auto x, auto y) __attribute__((always_inline)) { return native::min(x, y); });
-}
-template <int N>
-[[gnu::always_inline]] inline Vector<std::int32_t, N> max(Vector<std::int32_t, N> a,
-                                                          Vector<std::int32_t, N> b) {
-  return each(a, b, [](auto x, auto y) __attribute__((always_inline)) { return native::max(x, y); });
-}
-inline I32 clamp(I32 a, std::int32_t low, std::int32_t high) { return min(splat(high), max(splat(low), a)); }
 
 /// kLanes integers of one byte, int8 where `IsSigned`; of load_some the first n, zeros behind them.
 template <bool IsSigned>

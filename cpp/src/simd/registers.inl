@@ -35,6 +35,39 @@ inline I4 min(I4 a, I4 b) { return (I4)_mm_min_epi32((__m128i)a, (__m128i)b); }
 inline I4 max(I4 a, I4 b) { return (I4)_mm_max_epi32((__m128i)a, (__m128i)b); }
 inline I4 nearest(__m128 a) { return (I4)_mm_cvtps_epi32(a); }
 inline bool any(I4 condition) { return _mm_movemask_epi8((__m128i)condition) != 0; }
+// Bit i: element i of a condition.
+inline std::uint32_t bits(I4 low, I4 high) {
+  const __m128i halves = _mm_packs_epi32((__m128i)low, (__m128i)high);
+  return static_cast<std::uint32_t>(_mm_movemask_epi8(_mm_packs_epi16(halves, _mm_setzero_si128())));
+}
+inline I4 select(I4 condition, I4 a, I4 b) {
+  return (I4)_mm_blendv_epi8((__m128i)b, (__m128i)a, (__m128i)condition);
+}
+inline __m128 select(I4 condition, __m128 a, __m128 b) { return _mm_blendv_ps(b, a, (__m128)condition); }
+inline I4 reaches_unsigned(I4 a, I4 b) {
+  return (I4)_mm_cmpeq_epi32(_mm_max_epu32((__m128i)a, (__m128i)b), (__m128i)a);
+}
+inline __m128 about_inverse(__m128 a) { return _mm_rcp_ps(a); }
+// Products of numbers below 2^16.
+inline I4 mul_halves(I4 a, I4 b) {
+  const __m128i low = _mm_mullo_epi16((__m128i)a, (__m128i)b), high = _mm_mulhi_epu16((__m128i)a, (__m128i)b);
+  return (I4)_mm_or_si128(low, _mm_slli_epi32(high, 16));
+}
+inline I4 shift_left_by(I4 a, I4 n) {
+#if defined(__AVX2__)
+  return (I4)_mm_sllv_epi32((__m128i)a, (__m128i)n);
+#else  // 2^n by way of floats
+  const __m128i power =
+      _mm_cvttps_epi32((__m128)_mm_slli_epi32(_mm_add_epi32((__m128i)n, _mm_set1_epi32(127)), 23));
+  return (I4)_mm_mullo_epi32((__m128i)a, power);
+#endif
+}
+inline I4 load_shorts(const std::int16_t* p) {
+  return (I4)_mm_cvtepi16_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p)));
+}
+using B16 = Register<std::uint8_t, 16>;
+// Bytes of a register by the low four bits of places below 128.
+inline B16 shuffle(B16 a, B16 at) { return (B16)_mm_shuffle_epi8((__m128i)a, (__m128i)at); }
 
 // a[2i]·b[2i] + a[2i + 1]·b[2i + 1]
 inline I4 add_pairs(S8 a, S8 b) { return (I4)_mm_madd_epi16((__m128i)a, (__m128i)b); }
@@ -58,6 +91,26 @@ inline I4 nearest(float32x4_t a) {
   return vbslq_s32(vceqq_f32(a, a), vcvtnq_s32_f32(a), vdupq_n_s32(INT32_MIN));
 }
 inline bool any(I4 condition) { return vmaxvq_u32(vreinterpretq_u32_s32(condition)) != 0; }
+inline std::uint32_t bits(I4 low, I4 high) {
+  constexpr I4 kLow = {1, 2, 4, 8}, kHigh = {16, 32, 64, 128};
+  return static_cast<std::uint32_t>(vaddvq_s32((low & kLow) | (high & kHigh)));
+}
+inline I4 select(I4 condition, I4 a, I4 b) { return vbslq_s32(vreinterpretq_u32_s32(condition), a, b); }
+inline float32x4_t select(I4 condition, float32x4_t a, float32x4_t b) {
+  return vbslq_f32(vreinterpretq_u32_s32(condition), a, b);
+}
+inline I4 reaches_unsigned(I4 a, I4 b) {
+  return vreinterpretq_s32_u32(vcgeq_u32(vreinterpretq_u32_s32(a), vreinterpretq_u32_s32(b)));
+}
+inline float32x4_t about_inverse(float32x4_t a) {
+  const float32x4_t r = vrecpeq_f32(a);
+  return vmulq_f32(r, vrecpsq_f32(a, r));
+}
+inline I4 mul_halves(I4 a, I4 b) { return vmulq_s32(a, b); }
+inline I4 shift_left_by(I4 a, I4 n) { return vshlq_s32(a, n); }
+inline I4 load_shorts(const std::int16_t* p) { return vmovl_s16(vld1_s16(p)); }
+using B16 = Register<std::uint8_t, 16>;
+inline B16 shuffle(B16 a, B16 at) { return vqtbl1q_u8(a, at); }
 inline I4 add_pairs(S8 a, S8 b) {
   return vpaddq_s32(vmull_s16(vget_low_s16(a), vget_low_s16(b)), vmull_high_s16(a, b));
 }
@@ -106,6 +159,26 @@ inline S8 widen(const std::int8_t* p) {
   return x;
 }
 inline bool any(I4 condition) { return (condition[0] | condition[1] | condition[2] | condition[3]) != 0; }
+inline std::uint32_t bits(I4 low, I4 high) {
+  const I4 all = (low & I4{1, 2, 4, 8}) | (high & I4{16, 32, 64, 128});
+  return static_cast<std::uint32_t>(all[0] | all[1] | all[2] | all[3]);
+}
+inline I4 select(I4 condition, I4 a, I4 b) { return condition ? a : b; }
+inline Floats select(I4 condition, Floats a, Floats b) { return condition ? a : b; }
+inline I4 reaches_unsigned(I4 a, I4 b) {
+  using U4 = Register<std::uint32_t, 4>;
+  return (I4)((U4)a >= (U4)b);
+}
+inline Floats about_inverse(Floats a) { return 1.0F / a; }
+inline I4 mul_halves(I4 a, I4 b) { return a * b; }
+inline I4 shift_left_by(I4 a, I4 n) { return a << n; }
+inline I4 load_shorts(const std::int16_t* p) { return I4{p[0], p[1], p[2], p[3]}; }
+using B16 = Register<std::uint8_t, 16>;
+inline B16 shuffle(B16 a, B16 at) {
+  B16 found;
+  for (int i = 0; i < 16; ++i) found[i] = a[at[i] & 15];
+  return found;
+}
 
 #endif
 
@@ -124,6 +197,23 @@ inline I8 min(I8 a, I8 b) { return (I8)_mm256_min_epi32((__m256i)a, (__m256i)b);
 inline I8 max(I8 a, I8 b) { return (I8)_mm256_max_epi32((__m256i)a, (__m256i)b); }
 inline I8 nearest(__m256 a) { return (I8)_mm256_cvtps_epi32(a); }
 inline bool any(I8 condition) { return _mm256_movemask_epi8((__m256i)condition) != 0; }
+inline std::uint32_t bits(I8 condition) {
+  return static_cast<std::uint32_t>(_mm256_movemask_ps((__m256)condition));
+}
+inline I8 select(I8 condition, I8 a, I8 b) {
+  return (I8)_mm256_blendv_epi8((__m256i)b, (__m256i)a, (__m256i)condition);
+}
+inline __m256 select(I8 condition, __m256 a, __m256 b) { return _mm256_blendv_ps(b, a, (__m256)condition); }
+inline I8 reaches_unsigned(I8 a, I8 b) {
+  return (I8)_mm256_cmpeq_epi32(_mm256_min_epu32((__m256i)a, (__m256i)b), (__m256i)b);
+}
+inline __m256 about_inverse(__m256 a) { return _mm256_rcp_ps(a); }
+inline I8 mul_halves(I8 a, I8 b) {
+  const __m256i low = _mm256_mullo_epi16((__m256i)a, (__m256i)b),
+                high = _mm256_mulhi_epu16((__m256i)a, (__m256i)b);
+  return (I8)_mm256_or_si256(low, _mm256_slli_epi32(high, 16));
+}
+inline I8 shift_left_by(I8 a, I8 n) { return (I8)_mm256_sllv_epi32((__m256i)a, (__m256i)n); }
 using S16 = Register<std::int16_t, 16>;
 inline I8 add_pairs(S16 a, S16 b) { return (I8)_mm256_madd_epi16((__m256i)a, (__m256i)b); }
 
@@ -152,6 +242,13 @@ inline I16 max(I16 a, I16 b) { return (I16)_mm512_maskz_max_epi32(kAll, (__m512i
 inline I16 nearest(__m512 a) { return (I16)_mm512_maskz_cvtps_epi32(kAll, a); }
 inline bool any(I16 condition) { return _mm512_test_epi32_mask((__m512i)condition, (__m512i)condition) != 0; }
 
+inline __m512 about_inverse(__m512 a) { return _mm512_maskz_rcp14_ps(kAll, a); }
+inline I16 mul_halves(I16 a, I16 b) {
+  const __m512i low = _mm512_mullo_epi16((__m512i)a, (__m512i)b),
+                high = _mm512_mulhi_epu16((__m512i)a, (__m512i)b);
+  return (I16)_mm512_or_si512(low, _mm512_maskz_slli_epi32(kAll, high, 16));
+}
+inline I16 shift_left_by(I16 a, I16 n) { return (I16)_mm512_maskz_sllv_epi32(kAll, (__m512i)a, (__m512i)n); }
 using S32 = Register<std::int16_t, 32>;
 inline I16 add_pairs(S32 a, S32 b) { return (I16)_mm512_madd_epi16((__m512i)a, (__m512i)b); }
 

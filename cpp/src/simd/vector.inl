@@ -35,6 +35,7 @@ constexpr int kRegister = 16;
 template <class T, int N>
 struct RegisterOf {
   using Type [[gnu::vector_size(N * sizeof(T))]] = T;
+  using Unaligned [[gnu::vector_size(N * sizeof(T)), gnu::aligned(1), gnu::may_alias]] = T;
 };
 /// The compiler's own vector, of at most kRegister bytes.
 template <class T, int N>
@@ -78,15 +79,26 @@ template <class To, class From>
   return __builtin_bit_cast(To, from);
 }
 
+// Not by memcpy of the whole: g++ may keep what it copies in memory, and copy it in pieces.
 template <class V>
 [[gnu::always_inline]] inline V load_as(const void* p) {
-  V x;
-  std::memcpy(&x, p, sizeof x);
-  return x;
+  using T = Element<V>;
+  constexpr int kCount = TraitsOf<V>::kCount;
+  if constexpr (kFits<T, kCount>) {
+    return {*static_cast<const typename RegisterOf<T, kCount>::Unaligned*>(p)};
+  } else {
+    using Half = Vector<T, kCount / 2>;
+    return {load_as<Half>(p), load_as<Half>(static_cast<const T*>(p) + kCount / 2)};
+  }
 }
 template <class T, int N>
 [[gnu::always_inline]] inline void store_as(void* p, Vector<T, N> x) {
-  std::memcpy(p, &x, sizeof x);
+  if constexpr (kFits<T, N>) {
+    *static_cast<typename RegisterOf<T, N>::Unaligned*>(p) = x.v;
+  } else {
+    store_as(p, x.low);
+    store_as(static_cast<T*>(p) + N / 2, x.high);
+  }
 }
 
 /// The same element everywhere.

@@ -1,5 +1,4 @@
-// Intervals of all symbols, made before levels are decoded, for vectors of lanes. A file that includes this
-// one has defined a type `Lanes`, as streams.inl tells.
+// Intervals of all symbols, made before levels are decoded, for vectors of streams.
 //
 // Where a tensor has few scales and symbols next to its levels, to look an interval up takes a half of what
 // it takes to compute both of its ends.
@@ -48,7 +47,7 @@ inline bool are_few(const StreamTask& task) {
 class Intervals {
  public:
   Intervals(const StreamTask& task, const Density& density)
-      : extent_(task), packed_(std::make_unique_for_overwrite<Packed[]>(extent_.size() + 2 * Lanes::kWidth)) {
+      : extent_(task), packed_(std::make_unique_for_overwrite<Packed[]>(extent_.size() + 2 * kWidth)) {
     Packed* row = packed_.get();
     for (std::int32_t s = extent_.least; s <= extent_.most; ++s) {
       for (std::int32_t phase = 0; phase < extent_.phases; ++phase, row += extent_.width) {
@@ -61,16 +60,15 @@ class Intervals {
 
   /// Rows of the slices from q on at a tap whose scale is `tap`, for means that are levels or all the same.
   /// Streams that nobody uses have scales of other tasks.
-  [[nodiscard, gnu::always_inline]] Vector rows(const std::int16_t* slice_scales, std::size_t q,
-                                                std::int32_t tap) const {
-    const Vector s = Lanes::add(Lanes::load_halves(slice_scales + q), Lanes::set(tap));
-    const Vector within = Lanes::min(Lanes::max(s, Lanes::set(extent_.least)), Lanes::set(extent_.most));
-    return Lanes::mul(Lanes::sub(within, Lanes::set(extent_.least)),
-                      Lanes::set(extent_.phases * extent_.width));
+  [[nodiscard, gnu::always_inline]] I32 rows(const std::int16_t* slice_scales, std::size_t q,
+                                             std::int32_t tap) const {
+    const I32 s = simd::load_shorts(slice_scales + q) + tap;
+    const I32 within = min(max(s, splat(extent_.least)), splat(extent_.most));
+    return (within - extent_.least) * (extent_.phases * extent_.width);
   }
 
   /// Of symbols of rows, an interval each; of rows of three symbols, where the second and the third start.
-  [[nodiscard, gnu::always_inline]] Vector at(const Density& density, Vector place) const {
+  [[nodiscard, gnu::always_inline]] I32 at(const Density& density, I32 place) const {
     return density.gather(packed_.get(), place);
   }
 
@@ -80,24 +78,22 @@ class Intervals {
     const Model& model = density.model;
     const std::int32_t mean = has_one_mean(model) ? one_mean(model) : phase - 8;
     const std::int32_t offset = rounded(mean) - model.window;
-    const Vector multiplier = Lanes::set(kMultipliers[static_cast<std::size_t>(scale)]);
-    const Place place{{}, Lanes::set(-offset), {multiplier, {}}, {}};
-    const Vector edge0 = Lanes::set(16 * offset - mean - 8 - model.dead);
-    for (std::int32_t first = 0; first < density.symbol_count;
-         first += static_cast<std::int32_t>(Lanes::kWidth)) {
-      const Vector symbol = Lanes::add(Lanes::load(kCount), Lanes::set(first));
-      const Vector edge = Lanes::add(edge0, Lanes::shift_left(symbol, 4));
-      Lanes::store(row + first, density.start_at(place, symbol, edge));
+    const I32 multiplier = splat(kMultipliers[static_cast<std::size_t>(scale)]);
+    const Place place{{}, splat(-offset), {multiplier, {}}, {}};
+    const I32 edge0 = splat(16 * offset - mean - 8 - model.dead);
+    for (std::int32_t first = 0; first < density.symbol_count; first += static_cast<std::int32_t>(kWidth)) {
+      const I32 symbol = simd::load(kCount) + first;
+      const I32 edge = edge0 + (symbol << 4);
+      store_as(row + first, density.start_at(place, symbol, edge));
     }
     row[0] = density.symbol_count == 3 ? (row[1] << 16) | row[2] : 0;
   }
 
   /// Starts to intervals. Where the next row starts, 0, is where this one ends, modulo 2^16.
   void add_widths(const Packed* end) {
-    const Vector half = Lanes::set(0xffff);
-    for (Packed* to = packed_.get(); to < end; to += Lanes::kWidth) {
-      const Vector start = Lanes::load(to), width = Lanes::sub(Lanes::load(to + 1), start);
-      Lanes::store(to, Lanes::bits_or(Lanes::shift_left(start, 16), Lanes::bits_and(width, half)));
+    for (Packed* to = packed_.get(); to < end; to += kWidth) {
+      const I32 start = simd::load_as<I32>(to), width = simd::load_as<I32>(to + 1) - start;
+      store_as(to, (start << 16) | (width & 0xffff));
     }
   }
 

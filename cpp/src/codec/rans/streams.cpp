@@ -4,7 +4,7 @@
 #include <bit>
 
 #include "codec/rans/scalar_stream.hpp"
-#include "rdquant/core/cpu.hpp"
+#include "simd/dispatch.hpp"
 
 namespace rdquant::codec {
 namespace {
@@ -75,18 +75,6 @@ void read_states(Reader& in, std::span<std::uint32_t> states) {
   }
 }
 
-using Kernel = bool (*)(StreamTask&);
-
-Kernel kernel_for(const Model& model, [[maybe_unused]] std::size_t streams) {
-  if (model.trellis()) return decode_streams_plain;
-#if defined(__x86_64__)
-  const core::Isa isa = core::selected_isa();
-  if (streams >= 16 && isa == core::Isa::avx512) return decode_streams_avx512;
-  if (streams >= 8 && isa >= core::Isa::avx2) return decode_streams_avx2;
-#endif
-  return decode_streams_plain;
-}
-
 /// Slices of the task, one after the other, from a stream of one state; this is the definition.
 void decode_single_plain(const StreamTask& task, StreamDecoder& stream) {
   const std::size_t taps = task.model->grid.taps;
@@ -100,23 +88,24 @@ void decode_single_plain(const StreamTask& task, StreamDecoder& stream) {
   }
 }
 
-using SingleKernel = void (*)(const StreamTask&, StreamDecoder&);
+void decode_single(const StreamTask& task, StreamDecoder& stream) {
+  if (task.model->table || task.model->trellis()) return decode_single_plain(task, stream);
+  simd::selected(RDQUANT_VARIANTS(stream_kernels)).decode_single(task, stream);
+}
 
-SingleKernel single_kernel_for(const Model& model) {
-  if (model.table || model.trellis()) return decode_single_plain;
-#if defined(__x86_64__)
-  const core::Isa isa = core::selected_isa();
-  if (isa == core::Isa::avx512) return decode_single_avx512;
-  if (isa == core::Isa::avx2) return decode_single_avx2;
-#endif
-  return decode_single_plain;
+bool decode_streams(StreamTask& task) {
+  if (task.model->trellis()) return decode_streams_plain(task);
+  const auto* const kernels =
+      simd::selected_where(RDQUANT_VARIANTS(stream_kernels),
+                           [&](const StreamKernels& k) { return k.least_streams <= task.streams; });
+  return kernels == nullptr ? decode_streams_plain(task) : kernels->decode(task);
 }
 
 /// Slices of the task: those of the streams, then those that the streams' states hold.
 void decode_section(StreamTask task, Reader& in) {
   if (task.streams == 1) {
     StreamDecoder stream(in.rest());
-    single_kernel_for (*task.model)(task, stream);
+    decode_single(task, stream);
     if (!stream.finished()) in.fail("the stream does not end in its initial state");
     return;
   }
@@ -128,7 +117,7 @@ void decode_section(StreamTask task, Reader& in) {
   std::copy(words.begin(), words.end(), padded.begin());
   task.words = padded.data();
   task.words_end = padded.data() + words.size();
-  if (!kernel_for(*task.model, streams)(task)) in.fail("the words end before the levels");
+  if (!decode_streams(task)) in.fail("the words end before the levels");
   if (task.words != task.words_end) in.fail("words left over");
   std::array<std::uint8_t, 2 * kMaxStreams> tail{};
   std::size_t held = 0;

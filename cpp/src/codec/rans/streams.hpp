@@ -73,15 +73,24 @@ inline constexpr std::size_t kPadding = 4 * kMaxStreams;
 /// @throws CorruptFile  the level leaves ±2·kReach.
 [[nodiscard]] std::int32_t with_excess(std::int32_t level, bool positive, Reader& excess);
 
-/// Decode all slices of a task; false if the words run out.
-/// The plain kernel is the definition; AVX2 needs 8, 16 or 32 streams, AVX-512 16 or 32.
+/// Decodes all slices of a task; false if the words run out. This is the definition.
 [[nodiscard]] bool decode_streams_plain(StreamTask& task);
-[[nodiscard]] bool decode_streams_avx2(StreamTask& task);
-[[nodiscard]] bool decode_streams_avx512(StreamTask& task);
 
-/// The same from a stream of one state: of computed probabilities, without a trellis.
-void decode_single_avx2(const StreamTask& task, StreamDecoder& stream);
-void decode_single_avx512(const StreamTask& task, StreamDecoder& stream);
+/// The same with vectors. `decode_single`: from a stream of one state, of computed probabilities. No trellis.
+struct StreamKernels {
+  std::size_t least_streams;  ///< that `decode` takes: 8 or 16; twice and four times as many, too
+  bool (*decode)(StreamTask&);
+  void (*decode_single)(const StreamTask&, StreamDecoder&);
+};
+namespace baseline {
+extern const StreamKernels stream_kernels;
+}
+namespace avx2 {
+extern const StreamKernels stream_kernels;
+}
+namespace avx512 {
+extern const StreamKernels stream_kernels;
+}
 
 /// A coded part and the excesses of its residuals, in order of decoding.
 struct CodedRows {
