@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
+import json
+import re
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+import citations
 import docstring_rule
+import drawings
+import file_example
+import page_code
 import public_names
+import rdquant
+import site_check
 import test_arguments
 
 ROOT = Path(__file__).resolve().parents[1]
+DOCS = ROOT / "docs"
 
 # --- docstrings ----------------------------------------------------------------------------------
 
@@ -61,3 +73,137 @@ def undescribed(x: float, counts: list[int]) -> float:
 )
 def test_the_rule_finds_what_is_missing(text: str, complaints: list[str]) -> None:
     assert docstring_rule.lacks(undescribed, text, set()) == complaints
+
+
+def test_constants_are_described() -> None:
+    data = [name for name in public_names.names() if name.kind == "data"]
+    assert data
+    assert [name.dotted for name in data if not public_names.about_data(name)] == []
+
+
+# --- code in the pages ---------------------------------------------------------------------------
+
+PAGES = sorted(p for p in DOCS.rglob("*.md") if page_code.blocks(p))
+RUN = [p for p in PAGES if {b.language for b in page_code.blocks(p)} & {"python", "sh"}]
+
+
+def name(page: Path) -> str:
+    return page.relative_to(DOCS).as_posix()
+
+
+@pytest.mark.parametrize("page", RUN, ids=name)
+def test_the_code_of_a_page_runs(page: Path, tmp_path: Path) -> None:
+    if "import torch" in page.read_text(encoding="utf-8"):
+        pytest.importorskip("torch", reason="no PyTorch here: pip install 'rdquant[train]'")
+    command = [sys.executable, "-W", "error::FutureWarning", page_code.__file__, str(page)]
+    run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=240, check=False)
+    assert run.returncode == 0, run.stdout[-2000:] + run.stderr[-4000:]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_code_that_does_not_run_names_what_exists(page: Path) -> None:
+    unknown = []
+    for block in page_code.blocks(page):
+        if block.language in ("py", "python"):
+            unknown += page_code.unknown_names(block.code)
+        else:
+            for words in page_code.commands(block.code):
+                unknown += page_code.unknown_options(words)
+    assert unknown == []
+
+
+def test_unknown_names_and_options_are_found() -> None:
+    code = (
+        "import rdquant as rdq\nfrom rdquant.train import nothing\nrdq.compres(1)\nrdq.compress(1, level=3)"
+    )
+    assert page_code.unknown_names(code) == ["rdquant.train.nothing", "rdq.compres", "rdq.compress(level=…)"]
+    assert page_code.unknown_options(["rdquant", "info", "m.onnx", "--jsn"]) == ["--jsn"]
+    assert page_code.unknown_options(["rdquant", "compres"]) == ["compres"]
+
+
+def test_extras_and_presets_named_in_pages_exist() -> None:
+    extras = set(re.findall(r"^(\w+) = \[", (ROOT / "pyproject.toml").read_text(), re.MULTILINE))
+    presets = {p["name"] for p in json.loads((ROOT / "CMakePresets.json").read_text())["configurePresets"]}
+    text = "\n".join(p.read_text(encoding="utf-8") for p in DOCS.rglob("*.md"))
+    assert set(re.findall(r"'\.\[(\w+)\]'", text)) <= extras
+    assert set(re.findall(r"--preset (\w+)", text)) <= presets
+
+
+# --- the file format -----------------------------------------------------------------------------
+
+
+def test_the_example_of_the_format_is_the_file_that_is_written(tmp_path: Path) -> None:
+    page = file_example.PAGE.read_text(encoding="utf-8")
+    data = file_example.write(tmp_path / "tiny.rdq")
+    assert file_example.bytes_of(page) == data, "run: python docs/_ext/file_example.py --write"
+    rows, tensors = file_example.explain(data)
+    assert file_example.table(rows) in page, "run: python docs/_ext/file_example.py --write"
+    file = rdquant.CompressedFile(data)
+    assert set(tensors) == {"w", "b"}
+    for tensor, values in tensors.items():
+        np.testing.assert_array_equal(file.tensor(tensor), values)
+
+
+def test_numbers_of_the_format_page_are_those_of_the_file() -> None:
+    page = file_example.PAGE.read_text(encoding="utf-8")
+    shown = page.partition("Decoded, W is")[2].partition("```\n")[2].partition("```")[0]
+    matrix = np.array([[float(v) for v in line.split()] for line in shown.strip().splitlines()], np.float32)
+    _, tensors = file_example.explain(file_example.bytes_of(page))
+    np.testing.assert_array_equal(matrix, tensors["w"])
+
+
+# --- the site ------------------------------------------------------------------------------------
+
+
+def test_the_site_is_whole(tmp_path: Path) -> None:
+    """Built without a warning, notebooks aside; links lead somewhere, two clicks reach every page, nothing is fetched."""
+    pytest.importorskip("sphinx", reason="no Sphinx here: pip install 'rdquant[docs]'")
+    pytest.importorskip("myst_nb", reason="no myst-nb here: pip install 'rdquant[docs]'")
+    out = tmp_path / "site"
+    options = ["-W", "--keep-going", "-q", "-E", "-b", "html", "-D", "nb_execution_mode=off"]
+    command = [sys.executable, "-m", "sphinx", *options, str(DOCS), str(out)]
+    run = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
+    assert run.returncode == 0, run.stderr[-4000:]
+    assert site_check.offences(out) == []
+
+
+def test_the_check_of_the_site_finds_faults(tmp_path: Path) -> None:
+    pages = {
+        "index.html": '<article><a href="a.html">a</a><script src="https://example.org/x.js"></script></article>',
+        "a.html": '<article><a href="b.html#no">b</a><a href="gone.html">gone</a></article>',
+        "b.html": '<article><a href="c.html">c</a></article>',
+        "c.html": "<article></article>",
+    }
+    for page, text in pages.items():
+        (tmp_path / page).write_text(text)
+    assert site_check.offences(tmp_path) == [
+        "index.html: fetches https://example.org/x.js",
+        "a.html: b.html#no leads nowhere",
+        "a.html: gone.html leads nowhere",
+        "c.html: not reached in two clicks",
+    ]
+
+
+def test_drawings_name_folders_that_exist() -> None:
+    text = "".join(draw() for draw in drawings.DRAWINGS.values())
+    folders = set(re.findall(r"src/[\w/]+", text))
+    assert len(folders) > 10
+    assert [folder for folder in folders if not (ROOT / "cpp" / folder).is_dir()] == []
+
+
+def test_every_study_that_is_cited_has_an_entry() -> None:
+    bibliography = (DOCS / "bibliography.md").read_text(encoding="utf-8")
+    files = [
+        *ROOT.glob("python/**/*.py"),
+        *ROOT.glob("cpp/**/*.[hc]pp"),
+        *DOCS.rglob("*.md"),
+        *ROOT.glob("notebooks/*"),
+    ]
+    cited = {
+        m.lower()
+        for f in files
+        for m in re.findall(r"\b(?:[Pp]aper|[Tt]hesis) \d{3}\b", f.read_text("utf-8"))
+    }
+    assert cited
+    assert cited <= set(citations.TITLES)
+    assert all(f"({citations.anchor(key)})=" in bibliography for key in citations.TITLES)

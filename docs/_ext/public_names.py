@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import ast
 import functools
 import importlib
 import inspect
+import itertools
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -81,3 +85,26 @@ def members(owner: type) -> Iterator[tuple[str, Callable[..., Any], str]]:
 def defined_in(function: Callable[..., Any], name: Name) -> bool:
     """Whether a member is the class' own rather than inherited from another public class."""
     return function.__qualname__.startswith(f"{name.value.__name__}.")
+
+
+def is_made(value: Any) -> bool:
+    """Whether a class says that functions make it: its constructor is then not for users."""
+    return bool(re.search(r"[Mm]ade by `|make one with `", value.__doc__ or ""))
+
+
+def about_data(name: Name) -> str:
+    """What the text under a constant's definition says of it; "" where there is none."""
+    package = Path(rdquant.__file__).parent
+    files = [
+        package / f"{name.home}.py",
+        *sorted((package / name.home).glob("*.py")),
+        *sorted(package.glob("*/*.py")),
+    ]
+    wanted = name.dotted.rpartition(".")[2]
+    for file in filter(Path.is_file, files):
+        body = ast.parse(file.read_text(encoding="utf-8")).body
+        for node, after in itertools.pairwise(body):
+            target = node.targets[0] if isinstance(node, ast.Assign) else getattr(node, "target", None)
+            if getattr(target, "id", None) == wanted and isinstance(after, ast.Expr):
+                return inspect.cleandoc(ast.literal_eval(after.value))
+    return ""

@@ -13,7 +13,9 @@ if TYPE_CHECKING:
 __all__ = ["BITS", "MAX_LOSS", "digits_model", "run_demo"]
 
 BITS = range(2, 13)
-MAX_LOSS = 0.8  # percentage points, as in the thesis
+"""Bits that `run_demo` studies."""
+MAX_LOSS = 0.8
+"""Loss that its choices may have, percentage points, as in thesis 004."""
 
 
 def digits_model() -> Path:

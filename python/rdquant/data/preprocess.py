@@ -175,6 +175,7 @@ PRESETS: dict[str, Preset] = {
         Letterbox("yolov8", "RGB", _ZEROS, (255.0,) * 3, (640, 640), 1.0, "bilinear", centred=True),
     )
 }
+"""Ways to make tensors of images, by the name that `preprocess` takes."""
 
 
 def resolve(preprocess: Preprocess, size: Size = None) -> Preset | Callable[[Image.Image], ArrayLike]:

@@ -36,6 +36,7 @@ TABLES: dict[str, Callable[[Scores, Labels], NDArray[Any]]] = {
     "recall_by_class": lambda s, y: formulas.recall(y, formulas.predictions(s), s.shape[1]),
     "f1_by_class": lambda s, y: formulas.f1(y, formulas.predictions(s), s.shape[1]),
 }
+"""Names of `evaluate` that give arrays: float32 or float64 [n, classes], [classes, classes] or [classes]."""
 
 
 def evaluate(

@@ -110,6 +110,7 @@ METRICS: dict[str, Metric] = {
         _compared("psnr", "PSNR to the float model", formulas.psnr, "dB"),
     )
 }
+"""Metrics of classifiers by name."""
 
 
 COUNTED = frozenset({"top1", "top5", "top1_error", "top5_error", "accuracy"})
@@ -147,3 +148,4 @@ DETECTION_METRICS: dict[str, DetectionMetric] = {
         ("mar_large", "Recall, objects above 96² pixels"),
     )
 }
+"""Metrics of detectors by name, fractions 0..1 by COCO's evaluator."""

@@ -11,6 +11,7 @@ from .ranges import METHODS
 __all__ = ["ROUNDINGS", "Options"]
 
 ROUNDINGS = ("nearest", "feedback", "order")
+"""Ways to round weights; see `quantize_static`."""
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ __all__ = ["MINIFLOATS", "Minifloat"]
 
 #: (exponent, mantissa) bits of the formats of thesis 004, Table 3.5, from 12 bits down to 4.
 MINIFLOATS = ((4, 7), (3, 6), (3, 4), (4, 3), (3, 3), (2, 4), (2, 3), (1, 4), (2, 2), (1, 3), (1, 2), (0, 3))
+"""(exponent bits, mantissa bits) of the formats of thesis 004, Table 3.5."""
 
 
 @dataclass(frozen=True)

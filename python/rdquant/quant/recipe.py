@@ -16,11 +16,16 @@ from .spec import QuantizerSpec
 __all__ = ["SCOPES", "Recipe", "Scope", "scope_range"]
 
 Scope = Literal["model", "tensor", "channel"]
+"""What shares a step."""
 SCOPES: tuple[Scope, ...] = ("model", "tensor", "channel")
+"""All values of `Scope`."""
 
 
 def scope_range(scope: Scope, range: float | str | None) -> float | Literal["max"]:
-    """The range that 2^bits levels span: what is given, else 1 (the thesis) for the model, max|w| otherwise."""
+    """The `range` that 2^bits levels span: what is given, else, by `scope`, 1 (thesis 004) for the model, max|w| otherwise.
+
+    Raises InvalidArgument for anything but a number above 0 (in the weights' unit) and "max".
+    """
     if range is None:
         return 1.0 if scope == "model" else "max"
     if not isinstance(range, str):
@@ -32,11 +37,13 @@ def scope_range(scope: Scope, range: float | str | None) -> float | Literal["max
 
 @dataclass(frozen=True)
 class Recipe:
-    """Quantizers of all tensors of a model. `bits` is None where the family takes none.
+    """Quantizers of all tensors of a model.
 
     Attributes:
+        spec: the family.
+        bits: None where the family takes none.
         scope: one step for the model, for each tensor, or for each output channel of each tensor.
-        range: of the levels, ±range; "max" is max|w| of what shares the step. Formats have none.
+        range: of the levels, ±range in the weights' unit; "max" is max|w| of what shares the step. Formats have none.
     """
 
     spec: QuantizerSpec
@@ -57,7 +64,10 @@ class Recipe:
     def quantizers(
         self, weights: Mapping[str, ArrayLike], axes: Mapping[str, int]
     ) -> Quantizer | Callable[[str, NDArray[np.float32]], Quantizer]:
-        """One quantizer for all `weights`, or a function of name and tensor. axes: of the channels, by name."""
+        """One quantizer for all `weights` (floats of any shape, by name), or a function of name and float32 tensor.
+
+        axes: of the channels, by name.
+        """
         if self.scope == "model":
             needs_weights = self.spec.needs_weights or (self.range == "max" and self.spec.has_range)
             everything = _concatenated(weights) if needs_weights else None

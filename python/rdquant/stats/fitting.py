@@ -21,6 +21,7 @@ FAMILIES: tuple[str, ...] = tuple(_core.families())
 """The eight families of the thesis (equations 2.32 to 2.40), then the four beyond it."""
 
 CRITERIA = ("mle", "kl", "kl_reverse", "sse")
+"""What `fit` can make best: likelihood, either divergence, or squared differences of densities."""
 _RANKED_BY = {"mle": "bic", "kl": "kl", "kl_reverse": "kl_reverse", "sse": "sse"}
 
 
@@ -202,21 +203,20 @@ def fit(
     per: str = "model",
     threads: int | None = 1,
 ) -> FitTable:
-    """Fits families of densities to weights and ranks them.
+    """Fits families of densities to weights and ranks them (thesis 004, section 3.1).
 
-    values: array of real numbers, mapping of named tensors, or a model: a `Model`, or what `rdquant.load`
-        takes. Tensors without values
-        are passed over; no values at all, NaN and infinity raise InvalidArgument (as does every argument
-        outside what is said here), naming tensor and flat index.
-    families: names out of `FAMILIES`, default all twelve.
-    criterion: what the parameters make best, or several of these (the values are then read only once):
-        "mle"         greatest likelihood of all values; ranked by BIC
-        "kl"          least KL(P‖Q), thesis equation 2.41; ranked by it
-        "kl_reverse"  least KL(Q‖P), the order of arguments in the package `fitter`; ranked by it
-        "sse"         least sum of (q - y)² over the bins, as in the thesis' ranking; ranked by it
-    bins, range: the named histogram, by default 100 bins over the values' own range; see `Histogram.of`.
-    per: "model" fits all tensors together (tensor ""); "tensor" fits each tensor beside that.
-    threads: for reading the values; None or 0: all cores.
+    Args:
+        values: array of real numbers, mapping of named tensors, or a model: a `Model`, or what `rdquant.load` takes.
+            Tensors without values are passed over; no values at all, NaN and infinity raise InvalidArgument (as does
+            every argument outside what is said here), naming tensor and flat index.
+        families: names out of `FAMILIES`, default all twelve.
+        criterion: what the parameters make best, or several of these (the values are then read only once). "mle":
+            greatest likelihood of all values, ranked by BIC. "kl": least KL(P‖Q), thesis 004, equation 2.41, ranked by
+            it. "kl_reverse": least KL(Q‖P), the order of arguments in the package `fitter`, ranked by it. "sse": least
+            sum of (q - y)² over the bins, as in the thesis' ranking, ranked by it.
+        bins, range: the named histogram, by default 100 bins over the values' own range; see `Histogram.of`.
+        per: "model" fits all tensors together (tensor ""); "tensor" fits each tensor beside that.
+        threads: for reading the values; None or 0: all cores.
 
     y is the histogram's density (of the values inside its range), q the family's density at the bins'
     centres (a spike's probability / width is added in the bin of 0), and

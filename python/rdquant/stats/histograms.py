@@ -30,9 +30,11 @@ def named_values(values: Any) -> list[tuple[str, Any]]:
 def moments(values: Any, threads: int | None = 1) -> Moments:
     """Moments of an array, or of all tensors of a mapping or model together, in one pass.
 
-    values: float32 or float64 of any shape (other real dtypes become float32), a mapping of such, or a model: a
-        `Model`, or what `rdquant.load` takes.
-    threads: up to this many threads; None or 0: all cores; the result does not depend on it.
+    Args:
+        values: float32 or float64 of any shape (other real dtypes become float32), a mapping of such, or a model: a
+            `Model`, or what `rdquant.load` takes.
+        threads: up to this many threads; None or 0: all cores; the result does not depend on it.
+
     Raises InvalidArgument for NaN and infinity, naming tensor and flat index.
     """
     return _core.moments(named_values(values), threads_of(threads))

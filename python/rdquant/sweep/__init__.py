@@ -27,6 +27,7 @@ __all__ = ["QUANTIZERS", "Study", "sweep"]
 
 #: The quantizers of thesis 004, chapter 3.
 QUANTIZERS = "midtread,midrise,deadzone:0.1,deadzone:0.25,deadzone:0.4,deadzone:0.7,mulaw:255,minifloat"
+"""What `sweep` studies by default: the quantizers of thesis 004."""
 
 
 def __getattr__(name: str) -> Any:

@@ -145,8 +145,11 @@ def load_best(
 ) -> Row:
     """Load the weights of the best epoch that `fit` kept in `folder` into `model`; the row of that epoch.
 
-    compression: of this model; its steps and density become those of that epoch, so that `compression.levels()` and
-        `coded_size(compression)` are about the best model.
+    Args:
+        model: the network.
+        folder: as for `fit`.
+        compression: of this model; its steps and density become those of that epoch, so that `compression.levels()` and
+            `coded_size(compression)` are about the best model.
 
     Raises CorruptFile where the file cannot be read, InvalidArgument where there is none, or none with a compression of the
     same layers.
