@@ -103,15 +103,16 @@ struct Int8Kernels {
   /// Least and greatest of [begin, end), each compared with what *low and *high hold already, which are
   /// floats; what is NaN is passed over, −0 becomes 0.
   void (*min_max)(const float* src, Index begin, Index end, float* low, float* high);
-  /// q = clamp(round(x / scale) + zero, low, high) for [begin, end); the same bytes for int8.
-  void (*quantize)(const float* src, std::uint8_t* dst, float scale, std::int32_t zero, std::int32_t low,
+  /// q = clamp(round(x / scale) + zero, low, high) for [begin, end); the same bytes for int8. Whether one of
+  /// them is NaN, which becomes `low`.
+  bool (*quantize)(const float* src, std::uint8_t* dst, float scale, std::int32_t zero, std::int32_t low,
                    std::int32_t high, Index begin, Index end);
   /// The same, of plain and of blocked images of `area` pixels, to channels last; bytes up to the next
   /// multiple of 4 channels, where `pixel` has room, become `zero`. Items: ranges of 64 pixels, n·⌈area/64⌉.
-  void (*quantize_plain)(const float* src, Index src_image, std::uint8_t* dst, Index image, Index pixel,
+  bool (*quantize_plain)(const float* src, Index src_image, std::uint8_t* dst, Index image, Index pixel,
                          Index c, Index area, float scale, std::int32_t zero, std::int32_t low,
                          std::int32_t high, Index begin, Index end);
-  void (*quantize_blocked)(const float* src, Index src_image, std::uint8_t* dst, Index image, Index pixel,
+  bool (*quantize_blocked)(const float* src, Index src_image, std::uint8_t* dst, Index image, Index pixel,
                            Index c, Index area, float scale, std::int32_t zero, std::int32_t low,
                            std::int32_t high, Index begin, Index end);
   /// x = (q − zero)·scale. `is_signed`: int8.

@@ -1,13 +1,11 @@
 // 8-bit levels from floats and back.
 #include <algorithm>
-#include <atomic>
 #include <optional>
 #include <string>
 #include <utility>
 
 #include "rdquant/core/error.hpp"
 #include "rdquant/program/evaluate.hpp"
-#include "runtime/kernels/float32/check/check.hpp"
 #include "runtime/native/float32/convolution.hpp"
 #include "runtime/native/int8/int8.hpp"
 #include "runtime/native/loops.hpp"
@@ -61,29 +59,18 @@ constexpr Index kPixels = 64;  // of an item of the kernels below
 /// Refuses NaN in an input of the model that becomes levels, which have none.
 class NanCheck {
  public:
-  NanCheck(const Builder& builder, ValueId id, Layout layout)
-      : threads_(builder.threads()), count_(elements_in(builder.value(id).shape, layout)) {
+  NanCheck(const Builder& builder, ValueId id) {
     if (builder.value(id).role == program::Role::input) name_ = builder.value(id).name;
   }
-  void operator()(const float* x) const {
-    if (!name_) return;
-    constexpr Index kPiece = 16384;
-    std::atomic<bool> found{false};
-    share(kernels::divide(count_, kPiece), 1, threads_, [&](Index begin, Index end) {
-      const auto& tests = kernels::check(float_kernels().isa);
-      if (tests.has_nan(x, begin * kPiece, std::min(count_, end * kPiece))) found = true;
-    });
-    if (found) {
-      throw core::InvalidArgument(
-          "input '" + *name_ +
-          "' contains NaN, which the 8-bit integers that the model makes of it cannot "
-          "represent");
-    }
+  /// @throws InvalidArgument  NaN was met in the input
+  void operator()(bool met) const {
+    if (!met || !name_) return;
+    throw core::InvalidArgument("input '" + *name_ +
+                                "' contains NaN, which the 8-bit integers that the model makes of it cannot "
+                                "represent");
   }
 
  private:
-  int threads_;
-  Index count_;
   std::optional<std::string> name_;
 };
 
@@ -99,12 +86,11 @@ bool build_quantize(Builder& builder, const Step& step) {
     const Index count = core::element_count(pair->levels.shape);
     emit_pair(builder, *pair, "quantize ", Layout::plain, Layout::plain,
               [&kernels = int8_kernels(), grid, low, high, count, threads,
-               check = NanCheck(builder, pair->from, Layout::plain)](void* const* operand) {
-                check(static_cast<const float*>(operand[0]));
+               check = NanCheck(builder, pair->from)](void* const* operand) {
                 share(count, kGrain, threads, [&](Index begin, Index end) {
-                  kernels.quantize(static_cast<const float*>(operand[0]),
-                                   static_cast<std::uint8_t*>(operand[2]), grid.scale(operand[1]),
-                                   grid.zero(operand[3]), low, high, begin, end);
+                  check(kernels.quantize(static_cast<const float*>(operand[0]),
+                                         static_cast<std::uint8_t*>(operand[2]), grid.scale(operand[1]),
+                                         grid.zero(operand[3]), low, high, begin, end));
                 });
               });
     return true;
@@ -117,14 +103,13 @@ bool build_quantize(Builder& builder, const Step& step) {
       static_cast<Index>(bytes_in(builder.value(pair->from), from) / sizeof(float)) / int8_layout.images;
   emit_pair(builder, *pair, "quantize ", from, Layout::channels_last,
             [kernel, grid, low, high, int8_layout, image, threads,
-             check = NanCheck(builder, pair->from, from)](void* const* operand) {
-              check(static_cast<const float*>(operand[0]));
+             check = NanCheck(builder, pair->from)](void* const* operand) {
               share(int8_layout.images * kernels::divide(int8_layout.area, kPixels), 1, threads,
                     [&](Index begin, Index end) {
-                      kernel(static_cast<const float*>(operand[0]), image,
-                             static_cast<std::uint8_t*>(operand[2]), int8_layout.image, int8_layout.pixel,
-                             int8_layout.channels, int8_layout.area, grid.scale(operand[1]),
-                             grid.zero(operand[3]), low, high, begin, end);
+                      check(kernel(static_cast<const float*>(operand[0]), image,
+                                   static_cast<std::uint8_t*>(operand[2]), int8_layout.image,
+                                   int8_layout.pixel, int8_layout.channels, int8_layout.area,
+                                   grid.scale(operand[1]), grid.zero(operand[3]), low, high, begin, end));
                     });
             });
   return true;
@@ -146,7 +131,6 @@ struct DynamicWork {
 
   void operator()(void* const* operand) const {
     const auto* x = static_cast<const float*>(operand[0]);
-    check(x);
     if (known == 0) find_range(x, static_cast<float*>(operand[4]));
     const auto [low, high] = range_of({operand + 4, std::max<std::size_t>(known, 1)}, threads);
     const program::DynamicGrid grid = program::dynamic_grid(low, high);
@@ -167,7 +151,7 @@ struct DynamicWork {
   void make_levels(const float* x, std::uint8_t* levels, const program::DynamicGrid& grid) const {
     if (to != Layout::channels_last) {
       share(count, kGrain, threads, [&](Index begin, Index end) {
-        kernels.quantize(x, levels, grid.scale, grid.zero, 0, 255, begin, end);
+        check(kernels.quantize(x, levels, grid.scale, grid.zero, 0, 255, begin, end));
       });
       return;
     }
@@ -179,9 +163,9 @@ struct DynamicWork {
         const Index first = item % ranges, n = item / ranges / groups;
         const Index channel = item / ranges % groups * group;
         next = std::min(end, item - first + ranges);
-        kernel(x + channel * int8_layout.area, image, levels + channel, int8_layout.image, int8_layout.pixel,
-               std::min(group, int8_layout.channels - channel), int8_layout.area, grid.scale, grid.zero, 0,
-               255, n * ranges + first, n * ranges + first + next - item);
+        check(kernel(x + channel * int8_layout.area, image, levels + channel, int8_layout.image,
+                     int8_layout.pixel, std::min(group, int8_layout.channels - channel), int8_layout.area,
+                     grid.scale, grid.zero, 0, 255, n * ranges + first, n * ranges + first + next - item));
       }
     });
   }
@@ -226,11 +210,11 @@ bool build_dynamic_quantize(Builder& builder, const Step& step) {
   if (known.empty()) operands.push_back(builder.make_min_max(x));
   const std::string name = known.empty() ? "range and quantize " : "quantize ";
   const std::size_t all = operands.size();
-  builder.emit(make_native(name + int8_kernels().name, all,
-                           DynamicWork{int8_kernels(), from, to, int8_layout, count / int8_layout.images,
-                                       count, group_of(builder, int8_layout), known.size(), threads,
-                                       NanCheck(builder, x, from)}),
-               std::move(operands), to);
+  builder.emit(
+      make_native(name + int8_kernels().name, all,
+                  DynamicWork{int8_kernels(), from, to, int8_layout, count / int8_layout.images, count,
+                              group_of(builder, int8_layout), known.size(), threads, NanCheck(builder, x)}),
+      std::move(operands), to);
   return true;
 }
 

@@ -60,25 +60,41 @@ struct Quantizer {
   F32 scale, inverse;
   F32 gap;  // from the nearest int8 value, at least: above kTie where the inverse cannot be trusted
   Rounding rounding;
+  F32 nan;  // a lane is NaN where one was met
 };
 constexpr float kTie = 0.5f - 1.0f / 8192.0f;
 
 inline Quantizer quantizer(float scale, std::int32_t zero, std::int32_t low, std::int32_t high) {
   const bool narrow = zero - low <= 512 && low - zero <= 512 && high - zero <= 512 && zero - high <= 512;
   const bool trusted = narrow && scale > 1e-37f && scale < 1e37f;  // both it and its inverse are normal
-  return {splat(scale), splat(1.0f / scale), splat(trusted ? 0.0f : 1.0f), rounding(zero, low, high)};
+  return {splat(scale), splat(1.0f / scale), splat(trusted ? 0.0f : 1.0f), rounding(zero, low, high),
+          splat(0.0f)};
 }
 
-inline I32 quantized(const Quantizer& q, F32 x) { return to_int8(q.rounding, x / q.scale); }
+inline void look_for_nan(Quantizer& q, F32 x) { q.nan = select(x == x, q.nan, x); }
+
+inline bool met_nan(const Quantizer& q) {
+  float lanes[kBlock];
+  store(lanes, q.nan);
+  bool any = false;
+  for (const float lane : lanes) any = any || lane != lane;
+  return any;
+}
+
+inline I32 quantized(Quantizer& q, F32 x) {
+  look_for_nan(q, x);
+  return to_int8(q.rounding, x / q.scale);
+}
 
 template <int N>
-[[gnu::always_inline]] inline void quantize_all(const Quantizer& q, const F32 (&x)[4], I32* levels) {
+[[gnu::always_inline]] inline void quantize_all(Quantizer& q, const F32 (&x)[4], I32* levels) {
   if constexpr (simd::kRegister == 16) {  // the test costs more there
     for (int i = 0; i < N; ++i) levels[i] = quantized(q, x[i]);
     return;
   }
   F32 gap = q.gap;
   for (int i = 0; i < N; ++i) {
+    look_for_nan(q, x[i]);
     const F32 y = min(max(x[i] * q.inverse, q.rounding.low), q.rounding.high);
     const I32 whole = nearest(y);
     gap = max(gap, abs(y - to_float(whole)));
@@ -89,9 +105,9 @@ template <int N>
   }
 }
 
-void quantize(const float* src, std::uint8_t* dst, float scale, std::int32_t zero, std::int32_t low,
+bool quantize(const float* src, std::uint8_t* dst, float scale, std::int32_t zero, std::int32_t low,
               std::int32_t high, Index begin, Index end) {
-  const Quantizer q = quantizer(scale, zero, low, high);
+  Quantizer q = quantizer(scale, zero, low, high);
   Index i = begin;
   for (; i + 4 * kBlock <= end; i += 4 * kBlock) {
     const F32 x[] = {load(src + i), load(src + i + kBlock), load(src + i + 2 * kBlock),
@@ -102,12 +118,12 @@ void quantize(const float* src, std::uint8_t* dst, float scale, std::int32_t zer
   }
   for (; i + kBlock <= end; i += kBlock) store_bytes(dst + i, quantized(q, load(src + i)));
   if (i < end) store_some_bytes(dst + i, quantized(q, load_some(src + i, end - i)), end - i);
+  return met_nan(q);
 }
 
 // Words of pixels from `src` on, channels `area` apart, the first `count` of them; `zero` past the last one.
 template <int Channels>
-[[gnu::always_inline]] inline I32 quantized_word(const Quantizer& q, const float* src, Index area,
-                                                 Index count) {
+[[gnu::always_inline]] inline I32 quantized_word(Quantizer& q, const float* src, Index area, Index count) {
   F32 x[4];  // not of Channels: GCC 12 fails on arrays of one
   for (int j = 0; j < Channels; ++j) {
     x[j] = count == kBlock ? load(src + j * area) : load_some(src + j * area, count);
@@ -128,19 +144,22 @@ template <class Body>
 
 // Pixels [first, last) of up to 4 channels, to pixels of 4 bytes.
 template <int Channels>
-void quantize_quads(const Quantizer& q, const float* src, Index area, std::uint8_t* dst, Index first,
+void quantize_quads(Quantizer& shared, const float* src, Index area, std::uint8_t* dst, Index first,
                     Index last) {
+  Quantizer q = shared;  // in registers, which the bytes written cannot be
   for_blocks(first, last, [&](Index p, auto count) __attribute__((always_inline)) {
     // images come from far away, and every page of them starts anew
     for (int j = 0; j < Channels; ++j) __builtin_prefetch(src + j * area + p + 512);
     store_some_words(dst + p * 4, quantized_word<Channels>(q, src + p, area, count), 4 * count);
   });
+  shared.nan = q.nan;
 }
 
 // Up to 16 channels of pixels [first, last), `written` bytes of each.
 template <int Channels>
-void quantize_sixteen(const Quantizer& q, const float* src, Index area, std::uint8_t* dst, Index pixel,
+void quantize_sixteen(Quantizer& shared, const float* src, Index area, std::uint8_t* dst, Index pixel,
                       Index written, Index first, Index last) {
+  Quantizer q = shared;
   const I32 none = splat(0);
   for_blocks(first, last, [&](Index p, auto count) __attribute__((always_inline)) {
     I32 words[4] = {none, none, none, none};
@@ -151,6 +170,7 @@ void quantize_sixteen(const Quantizer& q, const float* src, Index area, std::uin
     side_by_side(words);
     store_sixteen(dst + p * pixel, pixel, written, count, words);
   });
+  shared.nan = q.nan;
 }
 
 using QuantizeSixteen = decltype(&quantize_sixteen<1>);
@@ -164,17 +184,17 @@ inline QuantizeSixteen quantize_some(Index channels) {
 }
 
 // Pixels [first, last) of any number of channels, `written` bytes of each.
-void quantize_rows(const Quantizer& q, const float* src, Index c, Index area, std::uint8_t* dst, Index pixel,
+void quantize_rows(Quantizer& q, const float* src, Index c, Index area, std::uint8_t* dst, Index pixel,
                    Index written, Index first, Index last) {
   for (Index k = 0; k < written; k += 16) {
     quantize_some(c - k)(q, src + k * area, area, dst + k, pixel, least(16, written - k), first, last);
   }
 }
 
-void quantize_plain(const float* src, Index src_image, std::uint8_t* dst, Index image, Index pixel, Index c,
+bool quantize_plain(const float* src, Index src_image, std::uint8_t* dst, Index image, Index pixel, Index c,
                     Index area, float scale, std::int32_t zero, std::int32_t low, std::int32_t high,
                     Index begin, Index end) {
-  const Quantizer q = quantizer(scale, zero, low, high);
+  Quantizer q = quantizer(scale, zero, low, high);
   constexpr decltype(&quantize_quads<1>) kQuads[] = {quantize_quads<1>, quantize_quads<2>, quantize_quads<3>,
                                                      quantize_quads<4>};
   for_pixels(area, begin, end, [&](Index n, Index first, Index last) {
@@ -186,12 +206,13 @@ void quantize_plain(const float* src, Index src_image, std::uint8_t* dst, Index 
       quantize_rows(q, in, c, area, out, pixel, least(divide(c, 4) * 4, pixel), first, last);
     }
   });
+  return met_nan(q);
 }
 
-void quantize_blocked(const float* src, Index src_image, std::uint8_t* dst, Index image, Index pixel, Index c,
+bool quantize_blocked(const float* src, Index src_image, std::uint8_t* dst, Index image, Index pixel, Index c,
                       Index area, float scale, std::int32_t zero, std::int32_t low, std::int32_t high,
                       Index begin, Index end) {
-  const Quantizer q = quantizer(scale, zero, low, high);
+  Quantizer q = quantizer(scale, zero, low, high);
   const Index written = least(divide(c, 4) * 4, pixel);
   const Index whole = c / kBlock * kBlock;
   for_pixels(area, begin, end, [&](Index n, Index first, Index last) {
@@ -217,6 +238,7 @@ void quantize_blocked(const float* src, Index src_image, std::uint8_t* dst, Inde
       for (Index k = c; k < written; ++k) to[k] = static_cast<std::uint8_t>(zero);
     }
   });
+  return met_nan(q);
 }
 
 template <class Body>

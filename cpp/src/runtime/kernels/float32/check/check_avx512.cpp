@@ -1,2 +1,0 @@
-#define RDQUANT_KERNELS_ISA avx512
-#include "runtime/kernels/float32/check/check.inl"

@@ -1,2 +1,0 @@
-#define RDQUANT_KERNELS_ISA baseline
-#include "runtime/kernels/float32/check/check.inl"
