@@ -14,12 +14,15 @@ import matplotlib.image
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.figure import Figure
 from scipy.stats import laplace
 
 from rdquant.errors import InvalidArgument, RdquantError
 from rdquant.metrics import wilson
 from rdquant.report import best_rows, plot_curves, summary, write_report
-from rdquant.report.plots import close_up, fitted
+from rdquant.report.curves import close_up, rate_distortion
+from rdquant.report.drawing import path_points, text_points
+from rdquant.report.histograms import fitted
 from rdquant.report.rows import arrange, loss_text
 from rdquant.report.svg import DARK, LIGHT
 from rdquant.report.tables import number
@@ -158,7 +161,7 @@ def test_close_up_holds_the_best_choice_of_every_line(study: Study) -> None:
     rings = next(line for line in axes.lines if line.get_label() == "best choices")
     best = study.best()
     rows = best[(best["family"] != "minifloat") | (best["family"].eq("minifloat").cumsum() == 1)]
-    assert sorted(rings.get_xdata()) == sorted(rows["entropy"])
+    assert sorted(1e6 * rings.get_xdata()) == pytest.approx(sorted(rows["file_bytes"]))
     assert len(rows) == len(view.series)
     for values, (low, high) in ((rings.get_xdata(), axes.get_xlim()), (rings.get_ydata(), axes.get_ylim())):
         assert all(low < value < high for value in values)
@@ -201,11 +204,12 @@ def test_ids_are_unique_and_referenced_ones_exist(page: Path) -> None:
 def test_every_drawn_point_has_a_tooltip(page: Path, study: Study) -> None:
     figure = re.search(r'<figure id="figure-rd-kl">.*?</figure>', page.read_text("utf-8"), re.DOTALL)
     assert figure is not None
-    tips = re.findall(r'class="mark"[^>]*><title>([^<]+)</title>', figure[0])
-    rows = study.to_pandas().query("family != 'float' and entropy >= 0.4 and kl >= 1e-6")
+    tips = re.findall(r'class="mark" role="img" aria-label="([^"]+)"', figure[0])
+    rows = study.to_pandas().query("family != 'float' and kl >= 1e-6")
     assert len(tips) == len(rows)
     chosen = rows.query("quantizer == 'midtread' and bits == 8").iloc[0]
-    assert any(tip.startswith(f"midtread, 8 bits: {chosen['entropy']:.3f} bits per weight") for tip in tips)
+    size = f"{chosen['file_bytes']:,} bytes, {chosen['ratio']:.1f} × smaller, entropy {chosen['entropy']:.3f}"
+    assert any(tip.startswith(f"midtread, 8 bits: {size} bits per weight") for tip in tips)
 
 
 def test_same_study_gives_the_same_page(tmp_path: Path) -> None:
@@ -301,9 +305,66 @@ def test_stopped_points_are_drawn_hollow_and_counted(tmp_path: Path) -> None:
 def test_plot_curves_draws_one_line_per_quantizer(study: Study) -> None:
     figure = plot_curves(study, "top5")
     labels = [text.get_text() for text in figure.legends[0].get_texts()]
-    assert labels[2:10] == [*study.to_pandas()["quantizer"].unique()[1:8], "minifloats"]
+    assert labels[:3] == ["tolerance", "float32", "Pareto front"]
+    assert labels[3:11] == [*study.to_pandas()["quantizer"].unique()[1:8], "minifloats"]
     with pytest.raises(InvalidArgument, match=r"f1.*top1, top5, kl"):
         plot_curves(study, "f1")
+
+
+def test_curves_are_drawn_on_given_axes(study: Study) -> None:
+    figure = Figure()
+    left, right = figure.subplots(1, 2)
+    assert study.plot("top1", ax=right) is figure
+    assert right.get_legend() is not None
+    assert not left.lines
+    with pytest.raises(InvalidArgument, match="ax: expected Matplotlib axes, got 'left'"):
+        study.plot(ax="left")
+
+
+def test_axes_of_shares_end_at_all_images(tmp_path: Path) -> None:
+    study = _edit(
+        write_study(tmp_path, layers=1, metrics=("top1",)),
+        """UPDATE points SET metrics = '{"top1": 1.0}' WHERE family = 'float'""",
+        """UPDATE points SET metrics = '{"top1": 0.995}' WHERE bits > 6""",
+    )
+    view = arrange(study, 0.8)
+    near = close_up(view, view.metrics[0])
+    assert near is not None
+    for drawing in (rate_distortion(view, view.metrics[0]), near):
+        assert drawing.axes.get_ylim()[1] == 100
+
+
+def test_curves_without_known_files_are_drawn_against_the_entropy(tmp_path: Path) -> None:
+    study = Study.open(write_study(tmp_path, layers=1, metrics=("top1",), files=False))
+    view = arrange(study, 0.8)
+    assert rate_distortion(view, view.metrics[0]).axes.get_xlabel() == "entropy (bits per weight)"
+
+
+def test_labels_lie_where_no_curve_runs(study: Study) -> None:
+    view = arrange(study, 0.8)
+    axes = rate_distortion(view, view.metrics[0]).axes
+    labels = [text for text in axes.texts if "bytes" in text.get_text() or "float32" in text.get_text()]
+    assert len(labels) == 2
+    for label in labels:
+        covered = text_points(axes, label)
+        (left, bottom), (right, top) = covered.min(axis=0), covered.max(axis=0)
+        for line in axes.lines:
+            x, y = line.get_xdata(), line.get_ydata()
+            if len(x) > 2 and line.get_linestyle() == "-" and line.get_drawstyle() == "default":
+                points = path_points(axes, x, y)
+                inside = (points > (left, bottom)).all(axis=1) & (points < (right, top)).all(axis=1)
+                assert not inside.any(), label.get_text()
+
+
+def test_a_family_has_one_colour_all_over_the_page(study: Study) -> None:
+    view = arrange(study, 0.8)
+    seen: dict[str, set[str]] = {}
+    for name in view.histograms:
+        for label, colour, _ in fitted(view, name, np.zeros(1)):
+            seen.setdefault(label, set()).add(colour)
+    assert len(seen) > 2
+    assert all(len(colours) == 1 for colours in seen.values())
+    assert len(set.union(*seen.values())) == len(seen)
 
 
 def test_tolerance_decides_the_best_choices(tmp_path: Path) -> None:

@@ -174,6 +174,22 @@ def test_buttons_hide_a_quantizer_and_marks_tell_their_point(browser: Any, page:
     )
 
 
+def test_the_mark_nearest_to_the_pointer_shows_its_values(browser: Any, page: Path) -> None:
+    _open(browser, page)
+    hover = """const mark = document.querySelector('#rd-top1-points-1-0 .mark');
+      const box = mark.getBoundingClientRect();
+      mark.closest('svg').dispatchEvent(new PointerEvent('pointermove',
+        {clientX: box.left + box.width / 2, clientY: box.top + box.height / 2}));
+      const bubble = document.querySelector('.bubble');
+      const shown = [bubble.hidden, bubble.textContent];
+      mark.closest('svg').dispatchEvent(new PointerEvent('pointerleave'));
+      return [...shown, bubble.hidden];"""
+    hidden, text, left = browser.execute_script(hover)
+    assert (hidden, left) == (False, True)
+    assert " bytes, " in text
+    assert "× smaller, entropy " in text
+
+
 def test_tables_have_captions_and_pictures_have_names(browser: Any, page: Path) -> None:
     _open(browser, page)
     unnamed = """return [...document.querySelectorAll('table')].filter(t => !t.caption?.textContent).length

@@ -6,12 +6,16 @@ import os
 from pathlib import Path
 from typing import Any
 
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from .._files import replacing
 from ..errors import InvalidArgument, number
-from . import plots, tables
+from . import tables
 from .confidences import plot_confidences
+from .curves import close_up, rate_distortion
+from .drawing import Drawing, on_axes
+from .histograms import distribution, distribution_pages
 from .page import headline, page
 from .rows import KEPT, StudyLike, View, arrange
 
@@ -34,9 +38,9 @@ def write_report(study: StudyLike, folder: str | os.PathLike[str], max_loss: flo
     curves = [(drawing, drawing.save(target)) for drawing in _curve_drawings(view)]
     histograms = []
     if view.spreads(""):
-        drawings = [plots.distribution(view, log) for log in (True, False)]
+        drawings = [distribution(view, log) for log in (True, False)]
         histograms = [(drawing, drawing.save(target)) for drawing in drawings]
-    pages = plots.distribution_pages(view, view.drawn_tensors, target)
+    pages = distribution_pages(view, view.drawn_tensors, target)
     path = target / "report.html"
     with replacing(path, KEPT) as partial:
         partial.write_text(page(view, curves, histograms, stems, pages), encoding="utf-8")
@@ -68,15 +72,21 @@ def best_rows(study: StudyLike, max_loss: float | None = None) -> tuple[list[str
     return head, [[text for text, _ in row] for row in rows]
 
 
-def plot_curves(study: StudyLike, metric: str = "top1") -> Figure:
-    """Rate–distortion curves of `metric` against bits per weight in `study`, as a Matplotlib figure.
+def plot_curves(study: StudyLike, metric: str = "top1", ax: Axes | None = None) -> Figure:
+    """Rate–distortion curves of `metric` against the size of the compressed file, as a Matplotlib figure.
+
+    Against the entropy where not every file's size is known: points that were given up early, results of older versions.
+
+    study: a Study, or what was read of one.
+    ax: axes to draw on, whose figure is returned; new ones by default.
 
     Raises InvalidArgument where the study has no points of that metric.
     """
     view = _view(study, None)
+    on_axes(ax)
     for known in view.metrics if view.series else []:
         if known.name == metric:
-            return plots.rate_distortion(view, known).figure
+            return rate_distortion(view, known, ax).figure
     names = ", ".join(known.name for known in view.metrics) or "none"
     raise InvalidArgument(f"metric: no points with {metric!r} in this study; it has {names}")
 
@@ -87,10 +97,10 @@ def _view(study: StudyLike, max_loss: float | None) -> View:
     return arrange(study, number("max_loss", max_loss, least=0, most=100))
 
 
-def _curve_drawings(view: View) -> list[plots.Drawing]:
+def _curve_drawings(view: View) -> list[Drawing]:
     drawings = []
     for metric in view.metrics if view.series else []:
-        drawings.append(plots.rate_distortion(view, metric))
-        near = plots.close_up(view, metric)
+        drawings.append(rate_distortion(view, metric))
+        near = close_up(view, metric)
         drawings += [near] if near else []
     return drawings

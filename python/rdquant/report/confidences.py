@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from .._files import replacing
 from ..metrics import Confidences
-from .plots import STYLE
+from .drawing import STYLE
 from .svg import LIGHT, SERIES
 
 __all__ = ["plot_confidences"]

@@ -40,6 +40,31 @@ for (const mark of document.querySelectorAll(".mark")) {
   mark.addEventListener("click", () => {
     document.querySelectorAll(".chosen").forEach(other => other.classList.remove("chosen"));
     mark.classList.add("chosen");
-    reading.textContent = mark.querySelector("title").textContent;
+    if (reading) reading.textContent = mark.getAttribute("aria-label");
   });
+}
+// What the mark nearest to the pointer says, beside it.
+const bubble = document.body.appendChild(document.createElement("div"));
+bubble.className = "bubble";
+bubble.hidden = true;
+const REACH = 24;  // pixels
+for (const drawing of document.querySelectorAll("figure svg")) {
+  const marks = [...drawing.querySelectorAll(".mark")];
+  const away = (mark, event) => {
+    const box = mark.getBoundingClientRect();
+    if (!box.width && !box.height) return Infinity;
+    const beyond = (low, value, high) => Math.max(low - value, 0, value - high);
+    return Math.hypot(beyond(box.left, event.clientX, box.right), beyond(box.top, event.clientY, box.bottom));
+  };
+  drawing.addEventListener("pointermove", event => {
+    const [distance, mark] = marks.map(each => [away(each, event), each])
+      .reduce((a, b) => b[0] < a[0] ? b : a, [Infinity, null]);
+    bubble.hidden = distance > REACH;
+    if (bubble.hidden) return;
+    bubble.textContent = mark.getAttribute("aria-label");
+    const room = document.documentElement.clientWidth - bubble.offsetWidth - 8;
+    bubble.style.left = `${Math.max(8, Math.min(room, event.clientX - bubble.offsetWidth / 2))}px`;
+    bubble.style.top = `${Math.max(8, event.clientY - bubble.offsetHeight - 16)}px`;
+  });
+  drawing.addEventListener("pointerleave", () => { bubble.hidden = true; });
 }

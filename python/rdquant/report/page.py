@@ -9,7 +9,8 @@ from typing import Any
 
 from .. import __version__
 from . import tables
-from .plots import Drawing, bars, fitted
+from .drawing import Drawing
+from .histograms import bars, fitted
 from .rows import View, loss_text, points_text
 from .svg import DARK, LIGHT, SERIES, sparkline
 
@@ -171,7 +172,7 @@ def notes(sentences: Sequence[str]) -> str:
 
 def figure(drawing: Drawing, markup: str) -> str:
     """A drawing's markup with its title below."""
-    caption = f"<figcaption>{escape(drawing.title)}.</figcaption>"
+    caption = f"<figcaption>{escape(drawing.title[:1].upper() + drawing.title[1:])}.</figcaption>"
     return f'<figure id="figure-{drawing.name}">{markup}{caption}</figure>'
 
 
@@ -186,9 +187,9 @@ def _curves(view: View, curves: Figures) -> str:
         for series in view.series
     )
     words = (
-        "What every quantizer costs in bits per weight and in accuracy. The dashed line is the float model, "
-        "the green band the tolerance, rings are the best choices. Touch a point to read it; the buttons "
-        "show and hide quantizers."
+        f"What every quantizer costs in {view.scale.name} and in accuracy. The dashed line is the float model, the green "
+        "band the tolerance, the grey line the Pareto front: the best that any point reaches up to that size. Rings are the "
+        "best choices. Point at a mark, or touch it, to read it; the buttons show and hide quantizers."
     )
     figures = "".join(figure(drawing, markup) for drawing, markup in curves)
     return section(
@@ -220,13 +221,12 @@ def _small(view: View, pages: Sequence[str]) -> str:
     if not names:
         return ""
     items = []
-    families: dict[str, str] = {}
     for name in names[:_MOST_SMALL]:
         low, high, _ = view.histograms[name]
         edges, heights = bars(view.histograms[name])
         curves = []
-        for rank, (label, _, values) in enumerate(fitted(view, name, (edges[:-1] + edges[1:]) / 2, most=2)):
-            colour = families.setdefault(label, SERIES[len(families) % len(SERIES)])
+        centres = (edges[:-1] + edges[1:]) / 2
+        for rank, (label, colour, values) in enumerate(fitted(view, name, centres, most=2)):
             curves.append((f"{colour} rank{rank}", label, list(values)))
         drawing = sparkline(low, high, list(heights), [(c, v) for c, _, v in curves], f"histogram of {name}")
         keys = "".join(_key(label, colour) for colour, label, _ in curves)

@@ -14,8 +14,8 @@ from matplotlib.figure import Figure
 
 from .. import __version__
 from .._files import replacing
+from .drawing import STYLE, Drawing, canvas
 from .page import document, figure, links, notes, origin, section, tiles
-from .plots import STYLE, Drawing, canvas
 from .svg import LIGHT, SERIES
 from .tables import Cell, html_table, number
 

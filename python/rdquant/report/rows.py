@@ -12,10 +12,12 @@ from typing import Any, Protocol
 import pandas as pd
 
 from ..metrics import COUNTED, METRICS, wilson
+from .svg import SERIES
 
 __all__ = [
     "KEPT",
     "Metric",
+    "Scale",
     "Series",
     "StudyLike",
     "View",
@@ -111,6 +113,30 @@ class Metric:
         found = self.interval(row)
         return "–" if found is None else f"{100 * found[0]:.1f}–{100 * found[1]:.1f}"
 
+    def shown(self, rows: pd.DataFrame) -> pd.Series[float]:
+        """Values of the points as an axis has them: shares in per cent."""
+        return (100 if self.share else 1) * rows[self.name].astype(float)
+
+
+@dataclass(frozen=True)
+class Scale:
+    """What the curves are drawn against: bytes of the files, or the entropy where not all of them are known."""
+
+    column: str
+    name: str
+    label: str
+    ratio_label: str
+    unit: float  # what a value of the column is divided by
+    whole: float  # the float model's size in that unit
+    least: float  # where the axis may begin
+
+    def of(self, rows: pd.DataFrame) -> pd.Series[float]:
+        """Sizes of the points."""
+        return rows[self.column].astype(float) / self.unit
+
+
+_ENTROPY = Scale("entropy", "entropy", "entropy (bits per weight)", "ideal ratio, 32/entropy", 1, 32, 0.4)
+
 
 @dataclass(frozen=True)
 class Series:
@@ -142,6 +168,34 @@ class View:
     def knows_files(self) -> bool:
         """Whether the sizes of the best choices' files are known: not in results of older versions."""
         return len(self.best) > 0 and "ratio" in self.best and bool(self.best["ratio"].notna().all())
+
+    @property
+    def scale(self) -> Scale:
+        """Bytes, where those of every point and of the model are known."""
+        drawn = self.points[self.points["family"] != "float"]
+        if "ratio" not in drawn or drawn["ratio"].isna().any() or not len(drawn):
+            return _ENTROPY
+        original = float(self.info["model_summary"]["file_bytes"])
+        unit, word = (1e6, "MB") if original > 3e6 else (1e3, "kB")
+        label = f"compressed file ({word})"
+        return Scale("file_bytes", "file size", label, "times smaller", unit, original / unit, 0.0)
+
+    def size_text(self, row: Mapping[Any, Any]) -> str:
+        """Size of a point in words: of its file where that is known, and its entropy."""
+        entropy = f"entropy {row['entropy']:.3f} bits per weight"
+        ratio = row.get("ratio")
+        if ratio is None or not math.isfinite(ratio):
+            return f"{entropy}, at best {row['cr']:.1f} × smaller"
+        return f"{int(row['file_bytes']):,} bytes, {ratio:.1f} × smaller, {entropy}"
+
+    @property
+    def family_colours(self) -> dict[str, str]:
+        """One colour for each fitted family, the same all over the page."""
+        if not len(self.fits):
+            return {}
+        whole = self.fits[self.fits["tensor"] == ""].sort_values("kl")["family"]
+        names = dict.fromkeys([*whole, *self.fits["family"]])
+        return {name: SERIES[place % len(SERIES)] for place, name in enumerate(names)}
 
     @property
     def tolerance(self) -> float:

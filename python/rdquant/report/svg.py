@@ -60,8 +60,8 @@ def inline(text: str, name: str, title: str, tips: Mapping[str, Sequence[str]]) 
     """The `<svg>` element of a Matplotlib SVG file, ready to stand in a page.
 
     `name` (letters, digits, dashes) is put before every id, so that two figures do not clash; `title` names
-    the figure for screen readers; `tips` maps the gid of a line of markers to one tooltip per marker, in
-    drawing order.
+    the figure for screen readers; `tips` maps the gid of a line of markers to what each marker says, in
+    drawing order, and that of a bar to what it says.
     """
     ET.register_namespace("", _SVG)
     ET.register_namespace("xlink", _XLINK)
@@ -77,8 +77,10 @@ def inline(text: str, name: str, title: str, tips: Mapping[str, Sequence[str]]) 
         if match := re.fullmatch(r"(series|points)-(\d+)(-\d+)?", identity):
             element.set("class", f"series series-{match[2]}")
             for mark, tip in zip(element.iter(f"{{{_SVG}}}use"), tips.get(identity, ()), strict=False):
-                mark.set("class", "mark")
-                ET.SubElement(mark, f"{{{_SVG}}}title").text = tip
+                _tell(mark, tip)
+        if re.fullmatch(r"bar-\d+", identity):
+            for tip in tips.get(identity, ()):
+                _tell(element, tip)
         if identity:
             element.set("id", f"{name}-{identity}")
         for key in ("clip-path", f"{{{_XLINK}}}href"):
@@ -90,6 +92,13 @@ def inline(text: str, name: str, title: str, tips: Mapping[str, Sequence[str]]) 
             child.tail = None
     markup = ET.tostring(root, encoding="unicode")
     return _COLOUR.sub(lambda match: _NAMES[match[0]], markup)
+
+
+def _tell(mark: ET.Element, tip: str) -> None:
+    """What a mark says, where it is pointed at and to screen readers."""
+    mark.set("class", "mark")
+    mark.set("role", "img")
+    mark.set("aria-label", tip)
 
 
 def sparkline(

@@ -18,6 +18,7 @@ from .store import Store
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 __all__ = ["Study", "best_points"]
@@ -182,11 +183,14 @@ class Study:
             row["shape"] = tuple(json.loads(row["shape"]))
         return pd.DataFrame(rows).reindex(columns=list(_TENSOR))
 
-    def plot(self, metric: str = "top1") -> Figure:
-        """Rate–distortion curves: `metric` against bits per weight, one line a quantizer."""
+    def plot(self, metric: str = "top1", ax: Axes | None = None) -> Figure:
+        """Rate–distortion curves: `metric` against the size of the compressed file, one line a quantizer.
+
+        ax: axes to draw on, whose figure is returned; new ones by default.
+        """
         from ..report import plot_curves
 
-        return plot_curves(self, metric)
+        return plot_curves(self, metric, ax)
 
     def report(self, folder: str | os.PathLike[str] | None = None) -> Path:
         """Writes report.html, plots and tables into `folder` (by default the study's own); returns the page's path.
