@@ -91,10 +91,14 @@ def name(page: Path) -> str:
     return page.relative_to(DOCS).as_posix()
 
 
-@pytest.mark.parametrize("page", RUN, ids=name)
-def test_the_code_of_a_page_runs(page: Path, tmp_path: Path) -> None:
+def needs_torch(page: Path) -> None:
     if "import torch" in page.read_text(encoding="utf-8"):
         pytest.importorskip("torch", reason="no PyTorch here: pip install 'rdquant[train]'")
+
+
+@pytest.mark.parametrize("page", RUN, ids=name)
+def test_the_code_of_a_page_runs(page: Path, tmp_path: Path) -> None:
+    needs_torch(page)
     command = [sys.executable, "-W", "error::FutureWarning", page_code.__file__, str(page)]
     run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=240, check=False)
     assert run.returncode == 0, run.stdout[-2000:] + run.stderr[-4000:]
@@ -102,6 +106,7 @@ def test_the_code_of_a_page_runs(page: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=name)
 def test_code_that_does_not_run_names_what_exists(page: Path) -> None:
+    needs_torch(page)
     unknown = []
     for block in page_code.blocks(page):
         if block.language in ("py", "python"):
