@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import html
 import math
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from .._tables import html_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -133,8 +134,7 @@ class CompressionResult:
         return f"<rdquant.CompressionResult {self.path}: {self.bytes:,} bytes, {self.ratio:.2f} times smaller{bits}{lost}>"
 
     def _repr_html_(self) -> str:
-        caption = f"<p>{html.escape(repr(self)[1:-1])}</p>"
-        return caption + str(self.to_pandas().to_html(max_rows=60, index=False))
+        return html_table(self)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, fit for JSON."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from tqdm import tqdm
 
+from .._tables import html_table
 from ..data import PRESETS, Data, Dataset, Letterbox, Preset, input_geometry, open_dataset
 from ..data.boxes import holds_boxes
 from ..errors import InvalidArgument, count, described, flag, path_of
@@ -59,7 +59,7 @@ class BestPreset:
         return f"<rdquant.BestPreset {self.name}, on {self.images} images: {'; '.join(shown)}>"
 
     def _repr_html_(self) -> str:
-        return f"<p>{html.escape(repr(self)[1:-1])}</p>" + str(self.to_pandas().to_html(index=False))
+        return html_table(self)
 
 
 def best_preprocess(

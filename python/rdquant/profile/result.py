@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import html
 import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .._tables import html_table
 from ..errors import InvalidArgument, MissingFile, path_of
 from .store import FILE, Row, Stored, differences, same_clock
 from .timing import COMPARISONS
@@ -174,9 +174,7 @@ class Profile:
         return f"<rdquant.Profile of {', '.join(self.models)}: {len(self.rows)} rows>"
 
     def _repr_html_(self) -> str:
-        return f"<p>{html.escape(repr(self)[1:-1])}</p>" + str(
-            self.to_pandas().to_html(max_rows=60, index=False)
-        )
+        return html_table(self)
 
     def _ratio(self, row: Row, first: Row | None, name: str) -> float | None:
         if first is None or not row.get(name) or not first.get(name):

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import html
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import onnx
 
+from .._tables import html_table
 from ..graph import Model
 from ..graph.model import Origin
 from .damage import Damage
@@ -82,9 +82,7 @@ class _Shown:
         )
 
     def _repr_html_(self) -> str:
-        return f"<p>{html.escape(repr(self)[1:-1])}</p>" + str(
-            self.to_pandas().to_html(max_rows=60, index=False)
-        )
+        return html_table(self)
 
 
 @dataclass(frozen=True, repr=False)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import json
 import os
 from collections.abc import Sequence
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .._tables import html_table
 from ..errors import InvalidArgument, number, path_of, some_of
 from ..graph import ROLES
 from .command import command_of
@@ -215,9 +215,7 @@ class Study:
         self.close()
 
     def _repr_html_(self) -> str:
-        return f"<p>{html.escape(repr(self)[1:-1])}</p>" + str(
-            self.to_pandas().to_html(max_rows=60, index=False)
-        )
+        return html_table(self)
 
     def _rows(self, query: str) -> list[dict[str, Any]]:
         return self._store.rows(query, (self._id,))
