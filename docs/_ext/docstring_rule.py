@@ -10,16 +10,10 @@ import textwrap
 from collections.abc import Callable, Collection
 from typing import Any
 
-from public_names import Name, defined_in, members
+from public_names import Name, defined_in, is_made, members
+from rdquant import errors
 
-ERRORS = {
-    "BackendUnavailable",
-    "CorruptFile",
-    "InvalidArgument",
-    "MissingFile",
-    "RdquantError",
-    "Unsupported",
-}
+ERRORS = set(errors.__all__)
 ARRAY = re.compile(r"NDArray|ArrayLike|\bFloats\b|\bScores\b|\bIndices\b|torch\.Tensor")
 SHAPE = re.compile(r"\[[^\]]*\]|\bshapes?\b")
 DTYPE = re.compile(r"float(?:16|32|64)|u?int(?:8|16|32|64)|\bbool|integers|numbers|dtypes?\b|\bfloats?\b")
@@ -32,7 +26,7 @@ UNIT = re.compile(
 )
 CITED = re.compile(r"thesis|[Pp]aper \d|\(?(?:19|20)\d\d\)?|COCO|GPTQ|IEEE 754|UCI")
 
-#: Modules whose formulas come from a publication; every function and class there that computes one must say which.
+#: Functions and classes whose formulas come from a publication, which their docstrings must name.
 WITH_SOURCE = {
     "rdquant.Codebook.from_levels",
     "rdquant.Deadzone",
@@ -126,17 +120,12 @@ def _unnamed(function: Any, text: str) -> list[str]:
     ]
 
 
-def _made_by_the_package(text: str) -> bool:
-    """Whether a class says that functions make it: its constructor is then not for users."""
-    return bool(re.search(r"[Mm]ade by `|make one with `", text))
-
-
 def lacks(function: Any, text: str, refusing: Collection[Any]) -> list[str]:
-    """What the docstring `text` does not say of a function or class, as a list of complaints."""
+    """What the docstring `text` of a function or class lacks, as a list of complaints."""
     if not text.strip() or text.startswith(f"{getattr(function, '__name__', '')}("):
         return ["a docstring"]
     found = []
-    constructed = not (inspect.isclass(function) and _made_by_the_package(text))
+    constructed = not (inspect.isclass(function) and is_made(text))
     if constructed and not getattr(function, "_is_protocol", False) and (names := _unnamed(function, text)):
         found.append(f"arguments {', '.join(names)}")
     if not re.search(r"[Ee]rrors as|[Rr]aises as", text):

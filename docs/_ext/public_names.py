@@ -87,13 +87,13 @@ def defined_in(function: Callable[..., Any], name: Name) -> bool:
     return function.__qualname__.startswith(f"{name.value.__name__}.")
 
 
-def is_made(value: Any) -> bool:
+def is_made(docstring: str) -> bool:
     """Whether a class says that functions make it: its constructor is then not for users."""
-    return bool(re.search(r"[Mm]ade by `|make one with `", value.__doc__ or ""))
+    return bool(re.search(r"[Mm]ade by `|make one with `", docstring))
 
 
 def about_data(name: Name) -> str:
-    """What the text under a constant's definition says of it; "" where there is none."""
+    """The text under a constant's definition; "" where there is none."""
     package = Path(rdquant.__file__).parent
     files = [
         package / f"{name.home}.py",

@@ -116,7 +116,11 @@ def signature(app: Sphinx, what: str, name: str, value: Any, *_: Any) -> tuple[s
     """As the source has it: annotations by their names."""
     if what not in ("function", "method", "class"):
         return None
-    if what == "class" and not hasattr(value, "__dataclass_fields__") and public_names.is_made(value):
+    if (
+        what == "class"
+        and not hasattr(value, "__dataclass_fields__")
+        and public_names.is_made(value.__doc__ or "")
+    ):
         return "", ""
     try:
         found = inspect.signature(value)
