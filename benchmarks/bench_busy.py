@@ -16,13 +16,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from statistics import median
 from typing import Any
 
 from bench_latency import ENGINES, MODELS, NETS, mean_ratio, picture, prepare, shape_of
 
-HERE = Path(__file__).resolve().parent
 THREADS, RUNS = 2, 10  # a turn is so many runs, after one that is not counted
 
 
@@ -96,15 +94,11 @@ def main() -> None:
         return
     rows = [measure(net, arguments.turns) for net in arguments.nets]
     print(f"geometric mean {mean_ratio(rows):.3f}")
-    if not arguments.no_write:
-        from machine import describe
+    from store import Store  # here, for it imports the package, which the processes above bring themselves
 
-        result = {
-            "rows": rows,
-            "geometric_mean": mean_ratio(rows),
-            "machine": describe(["onnxruntime", "openvino"]),
-        }
-        (HERE / "results/busy.json").write_text(json.dumps(result, indent=1) + "\n")
+    store = Store("busy", ["onnxruntime", "openvino"], write=not arguments.no_write)
+    store.put("rows", rows)
+    store.put("geometric_mean", mean_ratio(rows))
 
 
 if __name__ == "__main__":

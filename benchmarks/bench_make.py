@@ -5,8 +5,8 @@
 Each net's file is written by the command line with its defaults, in a new process, and kept in --files (default: build/int8),
 where bench_int8, bench_ptq and bench_detect look for it: speed, loss, size and making time are those of one file. Calibrated on
 photographs whose labels nobody looks at: 128 of nips2017-dev, 128 training images of CIFAR-10, every second photo of
-coco-val2017 (64). Writes results/make.json; a net that is not in --nets keeps its row. With --alone nothing else ran on
-the machine: wall-clock seconds count, not only those of the processors.
+coco-val2017 (64). Writes results/make.json; a net that is not in --nets keeps its row, if a machine like this one measured
+it. With --alone nothing else ran on the machine: wall-clock seconds count, not only those of the processors.
 """
 
 from __future__ import annotations
@@ -25,12 +25,11 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from machine import describe
+from store import Store
 
 HERE = Path(__file__).resolve().parent
 DATA = HERE.parent.parent / "shared/data"
 FILES = HERE.parent / "build/int8"
-RESULTS = HERE / "results/make.json"
 # net: (calibration images, further options)
 NETS = {
     "squeezenet1.1-7": ("nips2017-dev", ()),
@@ -81,7 +80,7 @@ def calibration(name: str, folder: Path) -> Path:
 
 
 def make(net: str, folder: Path, alone: bool) -> dict[str, Any]:
-    """Run the command; size, time and what it says about the layers."""
+    """Run the command; size, time and the report on its layers."""
     name, options = NETS[net]
     source, images, to = DATA / f"models/{net}.onnx", calibration(name, folder), folder / f"{net}.int8.onnx"
     words = ["quantize", str(source), "--calibration", str(images), *options, "-o", str(to), "--json"]
@@ -107,14 +106,6 @@ def make(net: str, folder: Path, alone: bool) -> dict[str, Any]:
     }
 
 
-def store(row: dict[str, Any]) -> None:
-    """Put a net's row into the results file, beside those of the others."""
-    result = json.loads(RESULTS.read_text()) if RESULTS.exists() else {"rows": []}
-    rows = {known["net"]: known for known in result["rows"]} | {row["net"]: row}
-    result = {"rows": [rows[net] for net in NETS if net in rows], "machine": describe()}
-    RESULTS.write_text(json.dumps(result, indent=1) + "\n")
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--nets", nargs="+", default=list(NETS), choices=list(NETS))
@@ -122,9 +113,11 @@ def main() -> None:
     parser.add_argument("--alone", action="store_true", help="nothing else runs on this machine")
     arguments = parser.parse_args()
     arguments.files.mkdir(parents=True, exist_ok=True)
+    store = Store("make")
+    rows = {row["net"]: row for row in store.part("rows")}
     for net in arguments.nets:
-        row = make(net, arguments.files, arguments.alone)
-        store(row)
+        row = rows[net] = make(net, arguments.files, arguments.alone)
+        store.put("rows", [rows[known] for known in NETS if known in rows])
         print(json.dumps({k: v for k, v in row.items() if k != "kept"}), len(row["kept"]), "kept", flush=True)
 
 
