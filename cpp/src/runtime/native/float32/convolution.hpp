@@ -31,7 +31,7 @@ struct ConvolutionParts {
 /// A value of three axes as images of one row; others as they are.
 [[nodiscard]] core::Shape as_image(const core::Shape& shape);
 
-/// Sizes of a convolution of `x` with `w`, and of a window over the step's first input.
+/// Sizes of a convolution of `x` with `w` over their last two axes; of a window over the step's first input.
 [[nodiscard]] kernels::ConvShape conv_shape_of(const Builder& builder, program::ValueId x, program::ValueId w,
                                                const program::Window& window, std::int64_t groups);
 [[nodiscard]] kernels::PoolShape pool_shape_of(const Builder& builder, const program::Step& step,

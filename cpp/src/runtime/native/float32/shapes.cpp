@@ -1,4 +1,4 @@
-// What our float32 kernels are told of steps.
+// Arguments of our float32 kernels, taken from steps.
 #include "runtime/native/float32/convolution.hpp"
 
 namespace rdquant::runtime::native {
@@ -35,21 +35,22 @@ kernels::ConvShape conv_shape_of(const Builder& builder, ValueId x, ValueId w, c
   const core::Shape image = as_image(builder.value(x).shape);
   const core::Shape filters = as_image(builder.value(w).shape);
   const program::Window window = on_images(given);
+  const std::size_t rows = window.strides.size() - 2, columns = rows + 1;  // axes of the window
   return {.n = image[0],
           .c = image[1],
-          .h = image[2],
-          .w = image[3],
+          .h = image[2 + rows],
+          .w = image[2 + columns],
           .k = filters[0],
-          .kh = filters[2],
-          .kw = filters[3],
-          .sh = window.strides[0],
-          .sw = window.strides[1],
-          .dh = window.dilations[0],
-          .dw = window.dilations[1],
-          .top = window.pads_begin[0],
-          .left = window.pads_begin[1],
-          .bottom = window.pads_end[0],
-          .right = window.pads_end[1],
+          .kh = filters[2 + rows],
+          .kw = filters[2 + columns],
+          .sh = window.strides[rows],
+          .sw = window.strides[columns],
+          .dh = window.dilations[rows],
+          .dw = window.dilations[columns],
+          .top = window.pads_begin[rows],
+          .left = window.pads_begin[columns],
+          .bottom = window.pads_end[rows],
+          .right = window.pads_end[columns],
           .groups = groups};
 }
 

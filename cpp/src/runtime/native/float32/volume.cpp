@@ -151,27 +151,6 @@ struct VolumeWork {
   }
 };
 
-/// One plane of the convolution.
-kernels::ConvShape plane_shape(const Shape& x, const Shape& w, const program::Convolution& op) {
-  const program::Window& window = op.window;
-  return {.n = 1,
-          .c = x[1],
-          .h = x[3],
-          .w = x[4],
-          .k = w[0],
-          .kh = w[3],
-          .kw = w[4],
-          .sh = window.strides[1],
-          .sw = window.strides[2],
-          .dh = window.dilations[1],
-          .dw = window.dilations[2],
-          .top = window.pads_begin[1],
-          .left = window.pads_begin[2],
-          .bottom = window.pads_end[1],
-          .right = window.pads_end[2],
-          .groups = op.groups};
-}
-
 }  // namespace
 
 bool build_volume_convolution(Builder& builder, const Step& step) {
@@ -185,8 +164,9 @@ bool build_volume_convolution(Builder& builder, const Step& step) {
   const bool slopes = parts.slopes != kNone, residual = parts.residual != kNone;
   if (!activation || (slopes && residual) || core::element_count(y) == 0) return false;
   const bool depthwise = op->groups == x[1] && w[0] == x[1] && x[1] > 1;
-  const auto plan = plan_of(plane_shape(x, w, *op),
-                            depthwise ? kernels::ConvMethod::depthwise : kernels::ConvMethod::dense);
+  kernels::ConvShape plane = conv_shape_of(builder, parts.x, parts.w, op->window, op->groups);
+  plane.n = 1;
+  const auto plan = plan_of(plane, depthwise ? kernels::ConvMethod::depthwise : kernels::ConvMethod::dense);
   if (!plan) return false;
   const int threads = builder.threads();
   const Planes from{x[0], x[1], x[2], x[3] * x[4], threads}, to{y[0], y[1], y[2], y[3] * y[4], threads};
