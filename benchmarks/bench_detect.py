@@ -58,7 +58,7 @@ def detector(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def made(net: str) -> dict[str, Any]:
-    """What bench_make says of the net's file."""
+    """bench_make's row on the net's file."""
     rows = json.loads((HERE / "results/make.json").read_text())["rows"]
     (row,) = [row for row in rows if row["net"] == net]
     return {name: row[name] for name in ("images", "bytes", "kept", "layers")}

@@ -1,4 +1,4 @@
-"""Networks that see what they are told, for the tests of detectors."""
+"""Networks whose detections are given, for the tests of detectors."""
 
 from __future__ import annotations
 

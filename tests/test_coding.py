@@ -1,4 +1,4 @@
-"""Lossless coding of levels and floats: everything comes back, damage is told, and it pays."""
+"""Lossless coding of levels and floats: everything comes back, damage is reported, and it pays."""
 
 from __future__ import annotations
 

@@ -68,7 +68,7 @@ void bind_covariance(py::module_& m) {
 }  // namespace
 
 void bind_calibrate(py::module_ m) {
-  m.doc() = "What calibration data tell of layers, and rounding of weights that uses it.";
+  m.doc() = "What calibration data show about layers, and rounding of weights that uses it.";
   bind_covariance(m);
   py::class_<Feedback>(m, "Feedback", "A factorised covariance, see rdquant.calibrate.")
       .def(py::init([](const py::array& covariance, int threads) {

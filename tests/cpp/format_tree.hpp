@@ -75,7 +75,7 @@ class Parser {
   void bytes(std::size_t count) { keep(Field::Kind::bytes, in_.take(count)); }
   void block() { keep(Field::Kind::block, in_.block()); }
   void rest() { keep(Field::Kind::tail, in_.rest()); }
-  /// A block of fields that `parse` tells of.
+  /// A block of fields that `parse` finds.
   template <typename Parse>
   void block_of(Parse&& parse) {
     nested(Field::Kind::block, in_.block(), parse);

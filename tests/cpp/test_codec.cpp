@@ -184,7 +184,7 @@ TEST_CASE("tensors decoded together come back as they do alone") {
   }
 }
 
-TEST_CASE("one damaged tensor among others is told of") {
+TEST_CASE("one damaged tensor among others is reported") {
   const Shape shape = {300, 300};
   const auto levels = laplace(product(shape), 2.0, 12);
   const std::vector<quant::Quantizer> uniform = {quant::Uniform{.step = 0.1}};

@@ -25,7 +25,7 @@ class External {
     File* file = nullptr;
   };
 
-  /// The `need` bytes that the entries of a tensor's external_data tell of. `where` is the subject of messages.
+  /// The `need` bytes that a tensor's external_data entries refer to. `where` is the subject of messages.
   /// @throws InvalidArgument  a location outside of the model's folder, or a file that cannot be read
   /// @throws CorruptFile  offset, length and file size do not agree with the tensor's shape
   [[nodiscard]] Found find(const Entries& entries, std::uint64_t need, const std::string& where);

@@ -60,7 +60,7 @@ struct ModelProto {
 /// for another opset; more nodes than memory should hold
 void inline_functions(ModelProto& model, const std::string& name);
 
-/// Raises what `read_onnx` says of versions, ports, names and operators.
+/// Raises the errors of `read_onnx` about versions, ports, names and operators.
 void check_header(const ModelProto& model, const std::string& name);
 void check_nodes(const ModelProto& model, const OnnxOptions& options, const std::string& name);
 

@@ -226,7 +226,7 @@ class Opening {
   Model model_;
 };
 
-/// Damage is told with the file's name.
+/// Errors about damage name the file.
 template <typename Error>
 [[noreturn]] void rethrow_named(const Error& error, const std::string& name) {
   const std::string what = error.what();

@@ -1,4 +1,4 @@
-"""What unlabelled data tell of a network: its inner values, statistics of its layers' inputs, and rounding that uses them."""
+"""What unlabelled data show of a network: its inner values, statistics of its layers' inputs, and rounding that uses them."""
 
 from __future__ import annotations
 

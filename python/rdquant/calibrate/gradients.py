@@ -26,7 +26,7 @@ _KEEPING = ("Dropout", "Flatten", "Identity", "Reshape", "Squeeze", "Unsqueeze")
 
 @dataclass(frozen=True)
 class Sensitivity:
-    """What gradients g at the outputs y of a layer tell of errors there.
+    """What gradients g at the outputs y of a layer reveal about errors there.
 
     Attributes:
         moments: G = mean over images of Σ over positions of E[g·gᵀ], float64 [groups, rows/groups, rows/groups]; as
@@ -69,7 +69,7 @@ def sensitivities(
         draws: of signs for each image.
         positions: of a layer's outputs that are sampled in each image, at most; the sum over all follows from them.
         threads: as for `rdquant.Session`.
-        done: told of the number of images after every few.
+        done: called with the number of further images after every few.
 
     Left out are layers whose gradient cannot be had: between them and the output is an operator
     without a derivative, or one of which we know none. A network that is no such classifier gives {}.

@@ -1,4 +1,4 @@
-"""The layers of a network whose weights multiply inputs that data can tell of: convolutions and products with a matrix."""
+"""The layers of a network whose weights multiply inputs that data can describe: convolutions and products with a matrix."""
 
 from __future__ import annotations
 

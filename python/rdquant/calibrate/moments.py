@@ -33,7 +33,7 @@ def covariances(
         layers: some of `layers_of(model)`.
         positions: of a convolution's outputs that are sampled in each image, at most.
         backend, threads: as for `rdquant.Session`.
-        done: told of the number of images after every few.
+        done: called with the number of further images after every few.
 
     Memory: a square matrix of doubles per group of a layer, whatever the number of images.
 

@@ -21,7 +21,7 @@ __all__ = ["LayerRounder", "Moments", "Rounded", "RowRounder"]
 _LARGEST = 2.0**30  # levels stay within int32
 _FINEST = 2.0**24  # levels of a bias, either way: float32 tells no more apart
 _UNVARIED = 1e-9  # of the second moments of inputs: less variance is rounding of float32
-_FLOOR = 0.3  # of the mean of a diagonal: what the moments of gradients do not tell of other images
+_FLOOR = 0.3  # of the mean of a diagonal: what the moments of gradients miss on other images
 _TRELLIS_MOST = (
     2000  # the largest scalar level of weights that may go along a trellis: targets have room to grow
 )
@@ -63,7 +63,7 @@ class RowRounder:
         bias: floats [rows], or None. It takes up the mean error, and the moments are taken about the mean.
         layer: the layer; needed with moments.
         moments: of the layer's inputs; None for a weight whose inputs nobody has seen: rounded to nearest, each for itself.
-            Inputs that do not vary are taken for independent ones.
+            Inputs that do not vary are treated as independent.
         threads: up to this many threads; 0: all cores.
 
     Raises InvalidArgument where a weight is not finite.
@@ -258,7 +258,7 @@ class LayerRounder(RowRounder):
 
 
 def _vary(covariance: NDArray[np.float64], mean: NDArray[np.float64]) -> bool:
-    """Whether inputs do, so that they tell of errors; what is not finite is for others to refuse."""
+    """Whether inputs do, so that errors depend on them; others refuse what is not finite."""
     variance = float(np.einsum("gii->", covariance)) / mean.size
     power = variance + float(np.square(mean).mean())
     return not variance <= max(_UNVARIED * power, 1e-30)

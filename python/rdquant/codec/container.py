@@ -243,7 +243,7 @@ class CompressedFile:
 
 @contextlib.contextmanager
 def naming(source: object) -> Iterator[None]:
-    """Damage found inside is told with the file's name, where `source` is a path."""
+    """Errors about damage name the file, where `source` is a path."""
     try:
         yield
     except CorruptFile as error:

@@ -28,7 +28,7 @@ __all__ = [
 _INT32 = int(_core.LevelType.int32)
 
 DEFAULT_LIMIT = 1 << 34
-"""Bytes that decoded tensors may take unless told otherwise: a file of a few bytes can ask for more."""
+"""Default limit of the bytes that decoded tensors may take: a file of a few bytes can ask for more."""
 
 
 def effort_of(effort: str) -> _core.Profile:

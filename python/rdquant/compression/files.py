@@ -165,7 +165,7 @@ def compress_within(
             mirrored, show what each layer's inputs look like, and by gradients where its outputs matter, so that rounding
             keeps these; what is lost is measured on images that are not among them: for max_kl alone on the last third,
             labels untouched; for max_loss on all the others, where both the points lost by the labels and the points that
-            the float model's probabilities tell of must be tolerated.
+            the float model's probabilities predict must be tolerated.
         max_loss: loses at most so many percentage points of top-1 (0.8), by the labels; or `max_kl`, or both.
         max_kl: the outputs' mean KL divergence to the float model's, nats.
         calibration: images that take the place of those two thirds; labels play no part. All of `data` then measures

@@ -161,7 +161,7 @@ def bytes_of(levels: Levels, effort: str) -> int:
 
 @contextlib.contextmanager
 def _counter(title: str, progress: bool) -> Iterator[Callable[[int], None]]:
-    """A progress bar that is told the number of images seen."""
+    """A progress bar over the images seen."""
     with contextlib.closing(bar(None, title, "image", progress)) as shown:
         yield lambda count: shown.update(count - shown.n)
 

@@ -44,7 +44,7 @@ Data: TypeAlias = Dataset | str | os.PathLike[str] | ArrayLike | tuple[ArrayLike
 """What a data argument may be; `open_dataset` turns it into a dataset."""
 
 _KEYS = (("x", "y"), ("images", "labels"))
-#: What names of models tell of their preprocessing; the first that is found counts.
+#: Preprocessing by parts of model names; the first match counts.
 _FAMILIES = (
     ("yolox", "yolox"),
     ("yolo", "yolov8"),
@@ -166,7 +166,7 @@ def _check_options(preprocess: Any, size: Any, layout: Any, labels: Any, model: 
 
 
 def preset_for(model: str) -> str | None:
-    """Name of the preset that networks of a well-known family take, told by the name of the `model`; None for others."""
+    """Name of the preset that networks of a well-known family take, by the name of the `model`; None for others."""
     return next((preset for pattern, preset in _FAMILIES if re.search(pattern, model.lower())), None)
 
 

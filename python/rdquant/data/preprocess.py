@@ -202,7 +202,7 @@ def describe(preprocess: Preset | Callable[[Image.Image], ArrayLike]) -> str:
     """Text that identifies `preprocess` across runs, for fingerprints.
 
     A callable is known by its module and name, and by its attribute `fingerprint` where it has one; two
-    versions of one function are told apart only by that attribute.
+    versions of one function differ in that attribute only.
     """
     if isinstance(preprocess, Preset):
         return repr(preprocess)

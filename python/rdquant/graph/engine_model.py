@@ -32,7 +32,7 @@ class EngineModel:
         self.inputs = [TensorInfo(n, np.dtype(t), s) for n, t, s in opened.inputs]
         """What the model must be fed with, as `Model.inputs`."""
         self.outputs = [TensorInfo(n, np.dtype(t), s) for n, t, s in opened.outputs]
-        """What the file says of the outputs. `Model.outputs` may know more: shapes are inferred there."""
+        """The outputs as the file declares them. `Model.outputs` may know more: it infers shapes."""
         self.graph: Graph = opened.graph
         if opened.facts:
             from ..codec.container import parse_facts

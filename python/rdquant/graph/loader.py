@@ -40,7 +40,7 @@ def load(model: AnyModel) -> Model:
 
     model: path of an .onnx file (external data beside it is found) or a .rdq file, the bytes of either, an
     onnx.ModelProto (which stays as it is), or a Model, which is returned: the one coercion of models, which every
-    function of the package uses. What a file holds is told by its first bytes.
+    function of the package uses. The first bytes of a file decide what it holds.
 
     The model is checked, upgraded to opset ≥ 13 (`summary()["opset_note"]` says so where that is impossible),
     its shapes are inferred and its constants folded. Its weights stay exactly as stored: names, values,

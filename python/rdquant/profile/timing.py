@@ -19,7 +19,7 @@ _PAUSE = 0.02  # seconds: idle threads of the network before spin for a while, a
 _LEAST_ROUNDS = 3
 
 COMPARISONS = ("max_difference", "sqnr_db", "agreement")
-"""What `compared` says of two networks' outputs."""
+"""How `compared` judges two networks' outputs."""
 
 Outputs = Mapping[str, NDArray[Any]]
 

@@ -1,6 +1,6 @@
 """Biases that take up the mean errors of a network of levels, layer after layer.
 
-What rounding weights does to a layer's mean outputs can be told from its float inputs; what levels of activations do, and
+What rounding weights does to a layer's mean outputs follows from its float inputs; what levels of activations do, and
 the layers before it, shows only in the quantized network: values below half a step vanish, clips cut one side, and
 either shifts whole channels.
 """
@@ -69,7 +69,7 @@ def balanced(
         written: the network with given levels.
         images: gives batches of the input, the same ones each time.
         threads: of inference.
-        done: told after each layer.
+        done: called after each layer.
     """
     found = dict(levels)
     bounds = {one.output: one.bounds for one in layers}

@@ -171,7 +171,7 @@ def _powers(before: NDArray[np.float32], after: NDArray[np.float32]) -> NDArray[
     """float64 [2, channels]: Σx² and Σ(x − x̂)² of one output."""
     if before.ndim == 3 and before.shape[2] < before.shape[1]:
         before, after = before.swapaxes(1, 2), after.swapaxes(1, 2)
-    if before.ndim < 3:  # one row of scores: their channels are not told apart
+    if before.ndim < 3:  # one row of scores: its channels are not distinguished
         before, after = before.reshape(1, 1, -1), after.reshape(1, 1, -1)
     axes = (0, *range(2, before.ndim))
     power = np.square(before, dtype=np.float64).sum(axis=axes)

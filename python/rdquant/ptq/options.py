@@ -1,4 +1,4 @@
-"""What `quantize_static` may be told."""
+"""The options of `quantize_static`."""
 
 from __future__ import annotations
 

@@ -83,8 +83,8 @@ def quantize_static(
         correct_bias: biases take up the mean error of their layer's outputs: at first what rounding the weights gives,
             at last, layer after layer, what is left of it in the quantized network.
         max_kl, max_noise: what may be lost on the calibration images: mean KL divergence of a classifier's outputs to
-            the float network's, nats; for a detector whose head `rdquant.detection` knows, the share of noise in what
-            it says of boxes (see `rdquant.ptq.Damage`); for any other network the mean share of noise in its outputs'
+            the float network's, nats; for a detector whose head `rdquant.detection` knows, the share of noise in its
+            predicted boxes (see `rdquant.ptq.Damage`); for any other network the mean share of noise in its outputs'
             channels (0.012: 19 dB). Where it is more, the layers that alone do most damage stay in float, until it is
             not.
         threads: of inference; None or 0: all cores.
@@ -120,7 +120,7 @@ def quantize_static(
 def calibration_of(data: Data, model: Model, images: int) -> Dataset:
     """The images that `calibration` means, at most so many, spread over the classes."""
     found = open_dataset(data, model=model, labelled=False, name="calibration")
-    if len(model.inputs) == 1:  # what does not fit is told in the caller's words, before any work
+    if len(model.inputs) == 1:  # refuse what does not fit in the caller's words, before any work
         with called(found.name, f"calibration: {found.name}"):
             fitted(model.inputs[0], found.name, found.get([0])[0])
     return found if len(found) <= images else found.calibration(int(images))

@@ -47,7 +47,7 @@ class Quantizer(ABC):
 
     @property
     def clips(self) -> bool:
-        """Whether `quantize` clips to ±range unless told otherwise."""
+        """Whether `quantize` clips to ±range by default."""
         return bool(getattr(self, "clip", False))
 
     @abstractmethod

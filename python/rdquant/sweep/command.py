@@ -29,7 +29,7 @@ def command_of(path: str | None, name: str, row: Mapping[Any, Any]) -> str:
     try:
         (spec,) = parse_quantizers(options["quantizer"])
     except (InvalidArgument, ValueError):
-        return ""  # a given quantizer, stored before these were told
+        return ""  # a quantizer object, from a store that did not describe it
     words = ["rdquant", "compress", model, "-o", target, "--quantizer", spec.text]
     if spec.takes_bits:
         words += ["--bits", str(row["bits"])]

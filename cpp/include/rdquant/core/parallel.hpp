@@ -25,7 +25,7 @@ namespace rdquant::core {
 void parallel_for(std::size_t n, std::size_t grain, int threads,
                   const std::function<void(std::size_t begin, std::size_t end)>& body);
 
-/// Does the items [begin, end) as part `part`; `body` is what the work is told.
+/// Does the items [begin, end) as part `part`; `body` is passed to it.
 using RangeWork = void (*)(const void* body, std::int64_t begin, std::int64_t end, int part);
 
 /// Calls `work` for the ranges of [0, n) that at most `threads` > 0 threads take, each at least `grain` items

@@ -38,7 +38,7 @@ struct Payload {
 struct OnnxModel {
   Graph graph;
   std::vector<ValueInfo> inputs;   ///< what a run must be fed with: initializers are left out
-  std::vector<ValueInfo> outputs;  ///< what the file says of them
+  std::vector<ValueInfo> outputs;  ///< as the file declares them
   std::vector<Payload> payloads;
 };
 

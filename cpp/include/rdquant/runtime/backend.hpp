@@ -16,7 +16,7 @@ struct Options {
   std::size_t memory_limit = 0;  ///< bytes of arena, packed weights and scratchpads; 0: none
 };
 
-/// What a plan tells of one step as it runs: steps of the Program, and what the backend adds (reorders).
+/// What a plan reports about one step as it runs: steps of the Program, and what the backend adds (reorders).
 struct PlannedStep {
   std::int32_t step = -1;  ///< index in Program::steps, −1 for what the backend added
   std::string operation, node,

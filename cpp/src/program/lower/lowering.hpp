@@ -137,7 +137,7 @@ void add_source_rules(Rules& rules);
 [[nodiscard]] core::Shape output_sizes(const Lowering& node, const core::Shape& image, const Window& window,
                                        bool round_up = false);
 
-/// The convolution of `x` with `w` that a node's attributes tell of, without bias, and its output's shape.
+/// The convolution of `x` with `w` that a node's attributes describe, without bias, and its output's shape.
 /// @throws InvalidArgument  shapes and attributes that do not fit
 [[nodiscard]] std::pair<Convolution, core::Shape> convolution_of(Lowering& node, ValueId x, ValueId w);
 

@@ -17,7 +17,7 @@ using Names = std::vector<std::string>;
 
 constexpr std::int64_t kFloat32 = 1;  // ONNX's number
 
-/// One node being told in floats.
+/// One node being rewritten in floats.
 class Telling {
  public:
   explicit Telling(const graph::Node& node) : node_(node) {}

@@ -6,7 +6,7 @@
 
 #include "rdquant/graph/graph.hpp"
 
-/// Operators on levels (the form QOperator), told as what they mean: DequantizeLinear, the operator on
+/// Operators on levels (the form QOperator), rewritten as what they mean: DequantizeLinear, the operator on
 /// floats, QuantizeLinear (the form QDQ). So both forms are lowered, and fused, alike.
 namespace rdquant::program {
 

@@ -39,7 +39,7 @@ struct Context {
   std::thread::id thread;   ///< the last that used it
 };
 
-/// An operand that must be told anew where it lies.
+/// An operand whose address must be set again.
 struct Patch {
   std::size_t op, operand, offset;
   std::int32_t index;  ///< of the input, output or constant

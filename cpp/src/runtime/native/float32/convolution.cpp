@@ -17,7 +17,7 @@ using kernels::Index;
 using program::kNone;
 using program::ValueId;
 
-/// What every kernel of a convolution is told: operands src, weights, dst, scratch (null where it needs
+/// Arguments of every convolution kernel: operands src, weights, dst, scratch (null where it needs
 /// none), then bias, residual and slopes where given.
 struct Arguments {
   kernels::ConvArgs fixed;

@@ -20,7 +20,7 @@ struct Int8Layout {
 };
 [[nodiscard]] Int8Layout int8_layout_of(const Builder& builder, program::ValueId id);
 
-/// What a kernel is told of a sum or product of `a` and `b`.
+/// Arguments of a kernel for a sum or product of `a` and `b`.
 [[nodiscard]] kernels::Int8Sum int8_sum(const program::Int8Binary& sum, const program::Value& a,
                                         const program::Value& b);
 /// The level that a byte is.
