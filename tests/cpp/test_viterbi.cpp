@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "codec/rdo/viterbi.hpp"
-#include "rdquant/core/cpu.hpp"
+#include "variants.hpp"
 
 namespace codec = rdquant::codec;
 
@@ -148,14 +148,15 @@ void lower_to_fed(const Random& r, std::vector<std::int32_t>& levels, std::uint3
   }
 }
 
+/// The kernels of every instruction set of this processor.
+std::vector<const codec::ViterbiKernels*> all_kernels() {
+  using namespace codec;
+  return rdquant::runnable(RDQUANT_VARIANTS(viterbi_kernels));
+}
+
 /// That every instruction set chooses these levels.
 void check_all_choose(Random& r, const std::vector<std::int32_t>& levels) {
-  CHECK(r.run(codec::choose_levels_baseline) == levels);
-#if defined(__x86_64__)
-  using rdquant::core::Isa;
-  if (rdquant::core::available_isa() >= Isa::avx2) CHECK(r.run(codec::choose_levels_avx2) == levels);
-  if (rdquant::core::available_isa() >= Isa::avx512) CHECK(r.run(codec::choose_levels_avx512) == levels);
-#endif
+  for (const codec::ViterbiKernels* kernels : all_kernels()) CHECK(r.run(kernels->choose_levels) == levels);
 }
 
 }  // namespace
@@ -235,12 +236,7 @@ TEST_CASE("every instruction set counts the same bits") {
   task.multipliers = r.task.multipliers;
   const double bits = codec::coded_bits_plain(task);
   CHECK(bits > 1000.0);
-  CHECK(codec::coded_bits_baseline(task) == bits);
-#if defined(__x86_64__)
-  using rdquant::core::Isa;
-  if (rdquant::core::available_isa() >= Isa::avx2) CHECK(codec::coded_bits_avx2(task) == bits);
-  if (rdquant::core::available_isa() >= Isa::avx512) CHECK(codec::coded_bits_avx512(task) == bits);
-#endif
+  for (const codec::ViterbiKernels* kernels : all_kernels()) CHECK(kernels->coded_bits(task) == bits);
 }
 
 TEST_CASE("no path has less error than the one chosen") {

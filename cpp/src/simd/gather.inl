@@ -53,8 +53,18 @@ class Gather {
 #else
   Gather(bool /*in_vectors*/, std::size_t /*lanes*/) {}
 #endif
-  [[nodiscard, gnu::always_inline]] I32 operator()(const void* table, I32 at) const {
-    const auto* const p = static_cast<const int*>(table);
+  template <int N>
+  [[nodiscard, gnu::always_inline]] Vector<std::int32_t, N> operator()(const void* table,
+                                                                       Vector<std::int32_t, N> at) const {
+    if constexpr (N > kLanes) {
+      return {(*this)(table, at.low), (*this)(table, at.high)};
+    } else {
+      return of_lanes(static_cast<const int*>(table), at);
+    }
+  }
+
+ private:
+  [[nodiscard, gnu::always_inline]] I32 of_lanes(const int* p, I32 at) const {
 #if defined(__AVX512F__)
     if (in_vectors_) {
       return {
@@ -69,12 +79,29 @@ class Gather {
     return each(at, [p](auto x) __attribute__((always_inline)) { return native::load_each(p, x); });
   }
 
- private:
 #if defined(__AVX2__)
   Mask all_;
   bool in_vectors_;
 #endif
 };
+
+/// Elements of a table, by one instruction where there is one.
+template <int N>
+[[gnu::always_inline]] inline Vector<std::int32_t, N> gather(const void* table, Vector<std::int32_t, N> at) {
+  if constexpr (N > kLanes) {
+    return {gather(table, at.low), gather(table, at.high)};
+  } else {
+    const auto* const p = static_cast<const int*>(table);
+#if defined(__AVX512F__)
+    return {
+        (native::I16)_mm512_mask_i32gather_epi32(_mm512_setzero_si512(), native::kAll, (__m512i)at.v, p, 4)};
+#elif defined(__AVX2__)
+    return {(native::I8)_mm256_i32gather_epi32(p, (__m256i)at.v, 4)};
+#else
+    return each(at, [p](auto x) __attribute__((always_inline)) { return native::load_each(p, x); });
+#endif
+  }
+}
 
 /// Elements 0, stride, 2·stride, … of p.
 [[gnu::always_inline]] inline I32 load_strided(const std::int32_t* p, std::int32_t stride) {
@@ -92,6 +119,45 @@ class Gather {
   std::int32_t some[kLanes];
   for (std::ptrdiff_t i = 0; i < kLanes; ++i) some[i] = p[i * stride];
   return load(some);
+#endif
+}
+
+/// Elements of 32 bits of two vectors, b's behind those of a.
+template <class T>
+[[gnu::always_inline]] inline Vector<T, 16> lookup(Vector<T, 16> a, Vector<T, 16> b,
+                                                   Vector<std::int32_t, 16> at) {
+#if defined(__AVX512F__)
+  return {(Register<T, 16>)_mm512_permutex2var_epi32((__m512i)a.v, (__m512i)at.v, (__m512i)b.v)};
+#elif defined(__AVX2__)
+  // From each eight elements by the low three bits, and of these by the bits above.
+  const auto half = [&](auto by) __attribute__((always_inline)) {
+    const auto i = (__m256i)by;
+    const auto eight = [i](auto x) __attribute__((always_inline)) {
+      return (__m256)_mm256_permutevar8x32_epi32((__m256i)x, i);
+    };
+    const auto odd = (__m256)_mm256_slli_epi32(i, 28), second = (__m256)_mm256_slli_epi32(i, 27);
+    const __m256 low = _mm256_blendv_ps(eight(a.low.v), eight(a.high.v), odd);
+    const __m256 high = _mm256_blendv_ps(eight(b.low.v), eight(b.high.v), odd);
+    return Vector<T, 8>{(Register<T, 8>)_mm256_blendv_ps(low, high, second)};
+  };
+  return {half(at.low.v), half(at.high.v)};
+#elif defined(__ARM_NEON)
+  // Bytes of 64 at a time; places beyond give 0 from the first, and leave what is there from the second.
+  const auto in_bytes = [](auto x) { return bits_as<uint8x16x4_t>(x); };
+  const uint8x16x4_t first = in_bytes(a), second = in_bytes(b);
+  return bits_as<Vector<T, 16>>(each(at, [&](auto x) __attribute__((always_inline)) {
+    const auto bytes = vreinterpretq_u8_s32(vaddq_s32(vmulq_n_s32(x, 0x04040404), vdupq_n_s32(0x03020100)));
+    const auto found = vqtbx4q_u8(vqtbl4q_u8(first, bytes), second, vsubq_u8(bytes, vdupq_n_u8(64)));
+    return vreinterpretq_s32_u8(found);
+  }));
+#else
+  T from[32], to[16];
+  std::int32_t places[16];
+  store_as(from, a);
+  store_as(from + 16, b);
+  store_as(places, at);
+  for (int i = 0; i < 16; ++i) to[i] = from[places[i]];
+  return load_as<Vector<T, 16>>(to);
 #endif
 }
 

@@ -5,7 +5,7 @@
 #include <numeric>
 #include <vector>
 
-#include "rdquant/core/cpu.hpp"
+#include "simd/dispatch.hpp"
 
 namespace rdquant::codec {
 namespace {
@@ -228,21 +228,11 @@ double coded_bits_plain(const BitsTask& task) {
 }
 
 double coded_bits(const BitsTask& task) {
-#if defined(__x86_64__)
-  const core::Isa isa = core::selected_isa();
-  if (isa == core::Isa::avx512) return coded_bits_avx512(task);
-  if (isa >= core::Isa::avx2) return coded_bits_avx2(task);
-#endif
-  return coded_bits_baseline(task);
+  return simd::selected(RDQUANT_VARIANTS(viterbi_kernels)).coded_bits(task);
 }
 
 void choose_levels(const TapTask& task) {
-#if defined(__x86_64__)
-  const core::Isa isa = core::selected_isa();
-  if (isa == core::Isa::avx512) return choose_levels_avx512(task);
-  if (isa >= core::Isa::avx2) return choose_levels_avx2(task);
-#endif
-  choose_levels_baseline(task);
+  simd::selected(RDQUANT_VARIANTS(viterbi_kernels)).choose_levels(task);
 }
 
 }  // namespace rdquant::codec

@@ -92,16 +92,24 @@ struct BitsTask {
 
 /// Bits of the levels; those beyond the window as the symbol at its edge.
 [[nodiscard]] double coded_bits_plain(const BitsTask& task);
-[[nodiscard]] double coded_bits_baseline(const BitsTask& task);
-[[nodiscard]] double coded_bits_avx2(const BitsTask& task);
-[[nodiscard]] double coded_bits_avx512(const BitsTask& task);
-[[nodiscard]] double coded_bits(const BitsTask& task);
-
 void choose_levels_plain(const TapTask& task);
-void choose_levels_baseline(const TapTask& task);
-void choose_levels_avx2(const TapTask& task);
-void choose_levels_avx512(const TapTask& task);
-/// By the kernel of the selected instruction set.
+
+struct ViterbiKernels {
+  void (*choose_levels)(const TapTask&);
+  double (*coded_bits)(const BitsTask&);
+};
+namespace baseline {
+extern const ViterbiKernels viterbi_kernels;
+}
+namespace avx2 {
+extern const ViterbiKernels viterbi_kernels;
+}
+namespace avx512 {
+extern const ViterbiKernels viterbi_kernels;
+}
+
+/// By the kernels of the selected instruction set.
+[[nodiscard]] double coded_bits(const BitsTask& task);
 void choose_levels(const TapTask& task);
 
 }  // namespace rdquant::codec

@@ -1,12 +1,28 @@
-// choose_levels over vectors of kWide chains, for an instruction set that defines, before it includes this
-// file, `gather` (kWide cells) and `permute` (elements of two vectors). The same arithmetic as
-// choose_levels_plain (viterbi.cpp), which is the definition.
+// choose_levels over vectors of kWide chains. Included by one file per instruction set, which sets RDQUANT_KERNELS_ISA.
+// The same arithmetic as choose_levels_plain (viterbi.cpp), which is the definition.
 #include <cstring>
 
 #include "codec/rdo/viterbi.hpp"
+#include "simd/floats.inl"
+#include "simd/gather.inl"
 
 namespace rdquant::codec {
 namespace {
+
+using Ints = simd::Vector<std::int32_t, kWide>;
+using Floats = simd::Vector<float, kWide>;
+
+inline Ints splat(std::int32_t a) { return simd::splat_as<Ints>(a); }
+inline Floats splat(float a) { return simd::splat_as<Floats>(a); }
+inline Floats to_floats(Ints a) { return simd::convert<float>(a); }
+/// Towards 0.
+inline Ints to_ints(Floats a) { return simd::convert<std::int32_t>(a); }
+template <typename V, typename T>
+inline V load(const T* from) {
+  return simd::load_as<V>(from);
+}
+/// Writes the low halves of all elements.
+inline void store_shorts(std::int16_t* to, Ints a) { store_as(to, simd::convert<std::int16_t>(a)); }
 
 inline Ints floor_of(Floats x) {
   const Ints cut = to_ints(x);
@@ -29,7 +45,7 @@ inline Ints start_of(const auto& task, Ints k, Ints mean, Ints multiplier, Ints 
   const Ints level = symbol + first;
   const Ints edge = 16 * level - 8 + select(0 < level, dead, -dead) - mean;
   const Ints z = min(max((edge * multiplier) >> 5, splat(-16384)), splat(16383)) + 16384;
-  const Ints cell = gather(task.cells, z >> 4);
+  const Ints cell = simd::gather(task.cells, z >> 4);
   const Ints below = ((cell >> 16) & 0xffff) + (((cell & 0xffff) * (z & 15)) >> 4);
   const Ints inner = select(symbol < task.symbols, symbol + below, splat(static_cast<std::int32_t>(kTotal)));
   return select(0 < symbol, inner, Ints{});
@@ -103,7 +119,7 @@ template <bool kOdd>
 inline void best_of_union(const TapTask& task, std::size_t q) {
   const auto put = [&](std::size_t subset, const Candidates& best) {
     store_shorts(task.taken + subset * stride_of(task) + q, best.level);
-    std::memcpy(task.costs + subset * stride_of(task) + q, &best.cost, sizeof best.cost);
+    store_as(task.costs + subset * stride_of(task) + q, best.cost);
   };
   const Two two = of_union<kOdd>(task, wanted_at(task, q));
   put(kOdd, two.even);
@@ -123,7 +139,7 @@ class Paths {
       // Chains that have ended keep their costs.
       const Ints on = load<Ints>(kLane) < static_cast<std::int32_t>(left < kWide ? left : kWide);
       const Ints second = step(cost, task.costs + q, stride_of(task), on);
-      std::memcpy(task.second + q, &second, sizeof second);  // the next chains, or steps, write over the rest
+      store_as(task.second + q, second);  // the next chains, or steps, write over the rest
       if ((i + 1) % kLevelling == 0) level(cost, on);
     }
     for (std::size_t l = 0; l < active; ++l) back(task, cost, first + l, l);
@@ -233,26 +249,28 @@ class FedPath {
 
   template <typename Vector>
   static Pair<Vector> permuted(const Pair<Vector>& a, const Pair<Ints>& from) {
-    return {{permute(a.at[0], a.at[1], from.at[0]), permute(a.at[0], a.at[1], from.at[1])}};
+    return {{lookup(a.at[0], a.at[1], from.at[0]), lookup(a.at[0], a.at[1], from.at[1])}};
   }
 
+  static Pair<Floats> load_pair(const float* from) {
+    return {{load<Floats>(from), load<Floats>(from + kWide)}};
+  }
+  static void store_pair(float* to, const Pair<Floats>& pair) {
+    store_as(to, pair.at[0]);
+    store_as(to + kWide, pair.at[1]);
+  }
   static void store(const TapTask& task, std::size_t q, const Pair<Floats>& targets) {
-    std::memcpy(task.own + q * kPlaces, &targets, sizeof targets);
+    store_pair(task.own + q * kPlaces, targets);
   }
 
   /// Targets of row q in every state, with what rows of the block before `end` feed into them.
   static Pair<Floats> targets_of(const TapTask& task, std::size_t q, const Block& block, std::size_t end) {
-    Pair<Floats> own;
-    std::memcpy(&own, task.own + q * kPlaces, sizeof own);
-    own = permuted(own, block.origin);
-    float sums[kPlaces];
-    std::memcpy(sums, &own, sizeof sums);
+    Pair<Floats> own = permuted(load_pair(task.own + q * kPlaces), block.origin);
     for (std::size_t i = block.first; i < end; ++i) {
       const float share = task.above[i * task.above_stride + q];
-      const float* const missed = block.missed[i - block.first];
-      for (std::size_t p = 0; p < kPlaces; ++p) sums[p] += share * missed[p];
+      const Pair<Floats> missed = load_pair(block.missed[i - block.first]);
+      for (std::size_t p = 0; p < 2; ++p) own.at[p] += share * missed.at[p];
     }
-    std::memcpy(&own, sums, sizeof sums);
     return own;
   }
 
@@ -278,10 +296,10 @@ class FedPath {
     for (std::size_t p = 0; p < 2; ++p) {
       const auto arrive = [&](std::size_t which) -> Candidates {
         const Ints at = from_of(which, p), odd = load<Ints>(kPlacesOf.odd[which] + p * kWide);
-        return {select(odd, permute(odd_level.at[0], odd_level.at[1], at),
-                       permute(even_level.at[0], even_level.at[1], at)),
-                select(odd, permute(odd_cost.at[0], odd_cost.at[1], at),
-                       permute(even_cost.at[0], even_cost.at[1], at))};
+        return {select(odd, lookup(odd_level.at[0], odd_level.at[1], at),
+                       lookup(even_level.at[0], even_level.at[1], at)),
+                select(odd, lookup(odd_cost.at[0], odd_cost.at[1], at),
+                       lookup(even_cost.at[0], even_cost.at[1], at))};
       };
       const Candidates one = arrive(0), two = arrive(1), best = cheaper(one, two);
       cost.at[p] = best.cost;
@@ -289,15 +307,13 @@ class FedPath {
       from.at[p] = select(two.cost < one.cost, from_of(1, p), from_of(0, p));
     }
     for (std::size_t i = block.first; i < q; ++i) {
-      Pair<Floats> missed;
-      std::memcpy(&missed, block.missed[i - block.first], sizeof missed);
-      missed = permuted(missed, from);
-      std::memcpy(block.missed[i - block.first], &missed, sizeof missed);
+      float* const missed = block.missed[i - block.first];
+      store_pair(missed, permuted(load_pair(missed), from));
     }
     block.origin = permuted(block.origin, from);
     for (std::size_t p = 0; p < 2; ++p) {
       const Floats missed = task.targets[q] - value_of(task, level.at[p]);
-      std::memcpy(block.missed[q - block.first] + p * kWide, &missed, sizeof missed);
+      store_as(block.missed[q - block.first] + p * kWide, missed);
       store_shorts(task.path + (2 * q * kPlaces) + p * kWide, level.at[p]);
       store_shorts(task.path + ((2 * q + 1) * kPlaces) + p * kWide, from.at[p]);
     }
@@ -344,7 +360,11 @@ void one_by_one(const TapTask& task) {
     (void)around<false, false>(task, wanted_at(task, q), four);
     const Ints level = cheaper(cheaper(four[0], four[1]), cheaper(four[2], four[3])).level;
     const std::size_t left = task.slices - q;
-    std::memcpy(task.levels + q, &level, sizeof(std::int32_t) * (left < kWide ? left : kWide));
+    if (left >= kWide) {
+      store_as(task.levels + q, level);
+    } else {
+      std::memcpy(task.levels + q, &level, sizeof(std::int32_t) * left);
+    }
   }
 }
 
@@ -373,4 +393,8 @@ inline void choose_any(const TapTask& task) {
 }
 
 }  // namespace
+
+namespace RDQUANT_KERNELS_ISA {
+const ViterbiKernels viterbi_kernels = {.choose_levels = choose_any, .coded_bits = bits_of_all};
+}
 }  // namespace rdquant::codec
