@@ -66,19 +66,19 @@
 ///     byte     16·shape + (dead + 8)/2, shape ≤ 9
 ///     byte     scale of the rows
 ///     byte     4·(row step − 1) + column step − 1, with row or column scales
-///     block    coded, if any of flags 2 … 16: predictors (per tap: bias, up, past taps, newest first),
-///              then row scales, column scales, tap scales in steps
+///     block    coded, if any of flags 2 … 16: predictors (of tap t: bias, up, min(t, 24) past taps, newest
+///              first), then row scales less those of the rows, column scales, tap scales in steps
 ///
-///     coded    adaptive binary arithmetic code of integers, cpp/src/codec/mixing/binary_coder.hpp, which
-///              begins as `Coders` in cpp/src/codec/model/model.cpp says
+///     coded    adaptive binary arithmetic code of integers; docs/reference/file-format.md has it, and what
+///              each kind of them begins with, under "Binary decisions"
 ///
 /// The mean of level (row, column, tap) in 1/64 is 4·bias + up·c(row − 1) + Σ past[j]·c(tap − 1 − j), rounded
-/// to 1/16 by (sum + 2) >> 2; row − 1 within the same part only. Its scale is row + column + tap, 0 … 95, σ =
-/// 2^((scale − 31)/8). Symbols are residuals c − ((mean + 8) >> 4) from −W (symbol 0) to W; the two outermost
-/// mean "at least W", the excess follows as varint in order of decoding. A closed window is one without
-/// excesses: they mean W. How a symbol's interval out of 65536 follows from mean and scale is `symbol_start`
-/// in cpp/src/codec/rans/streams.hpp, with tables made from integers by cpp/src/codec/model/density.cpp: the
-/// same bytes give the same levels on every machine.
+/// to 1/16 by (sum + 2) >> 2 and at most 8191 levels; row − 1 within the same part only. Its scale is row +
+/// column + tap, 0 … 95, σ = 2^((scale − 31)/8). Symbols are residuals c − ((mean + 8) >> 4) from −W (symbol
+/// 0) to W; the two outermost mean "at least W", the excess follows as varint in order of decoding. A closed
+/// window is one without excesses: they mean W. How a symbol's interval out of 65536 follows from mean and
+/// scale is on the same page under "Probabilities"; its tables are made from integers, so that the same bytes
+/// give the same levels on every machine.
 ///
 /// The levels of a trellis are a path in Ungerboeck's code of 2^ν states, whose parity check polynomials
 /// (h0, h1) are, in octal, (13, 4) for ν = 3 and (45, 10) for ν = 5. Slice q of a part follows slice q − M
@@ -103,10 +103,10 @@
 /// all words are taken and every state is 2^16 + h; the streams' h, two bytes each, low first, without the
 /// zero bytes at the end of them all, are a section of the tail's slices, of 8 streams after 16 or 32 and of
 /// one after 2 … 8. A damaged part does not pass. A part of method 3: decisions about one residual after the
-/// other, mixed as in cpp/src/codec/mixing/mixed.cpp.
+/// other, as the same page says under "Mixing".
 ///
 /// Method 5 is as method 3, but its parts are larger, and rows are also predicted from earlier ones of the
-/// part that are like them, as cpp/src/codec/mixing/references.hpp says. A path of a trellis has as many rows
+/// part that are like them, as the same page says under "Similar rows". A path of a trellis has as many rows
 /// as a part of method 3 would: R = ⌈rows/max(1, ⌊(n + 2^17)/2^18⌋)⌉ of n levels; each R rows of a part begin
 /// another.
 ///

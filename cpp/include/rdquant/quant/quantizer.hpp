@@ -17,8 +17,8 @@ namespace rdquant::quant {
 ///           = sign(x)·⌈|x|/Δ − δ⌉      otherwise
 ///     x̂     = sign(level)·Δ·(|level| + δ − ½), and 0 for level 0
 ///
-/// Both lines are evaluated in double precision and x̂ is rounded to float32. A tie |x| = (k + δ)·Δ goes to
-/// level k, towards zero. sign(0) = 0: an exact zero keeps level 0 with every δ.
+/// Both lines are evaluated in double precision, δ − ½ first; x̂ is rounded to float32. A tie |x| = (k + δ)·Δ
+/// goes to level k, towards zero. sign(0) = 0: an exact zero keeps level 0 with every δ.
 struct Uniform {
   double step = 1.0;       ///< Δ, within float32's normal range
   double delta = 0.5;      ///< δ in [0, 1)
