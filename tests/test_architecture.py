@@ -31,7 +31,7 @@ CPP_PARTS = {
     "linalg": "core simd",
     "stats": "core simd linalg",
     "quant": "core simd",
-    "entropy": "core",
+    "entropy": "core simd",
     "codec": "core simd linalg stats quant entropy",
     "graph": "core",
     "program": "core graph",

@@ -6,8 +6,26 @@
 #include <vector>
 
 #include "codec/format/bits.hpp"
+#include "variants.hpp"
 
 using namespace rdquant::codec;
+
+namespace {
+
+/// That every instruction set adds the low bits of eight levels at a time, as long as eight bytes are left.
+void check_eights(const std::vector<std::int32_t>& coarse, const std::vector<std::int32_t>& wanted,
+                  const std::vector<std::uint8_t>& packed, int width, std::size_t first,
+                  std::uint32_t centre) {
+  for (const AddLowBits* add : rdquant::runnable(RDQUANT_VARIANTS_TO_AVX2(add_low_bits_of_eight))) {
+    std::vector<std::int32_t> some = coarse;
+    const std::size_t done = (*add)(some, packed, width, first, centre);
+    REQUIRE(done % 8 == 0);
+    REQUIRE(done + 64 / static_cast<std::size_t>(width) + 8 > coarse.size());
+    for (std::size_t i = 0; i < coarse.size(); ++i) REQUIRE(some[i] == (i < done ? wanted[i] : coarse[i]));
+  }
+}
+
+}  // namespace
 
 TEST_CASE("low bits come back, wherever they begin") {
   std::mt19937 random(4);
@@ -27,9 +45,10 @@ TEST_CASE("low bits come back, wherever they begin") {
       const std::vector<std::uint8_t> packed = out.take();
       for (std::size_t first = 0; first < count; first += 1 + first / 3) {
         std::vector<std::int32_t> some(coarse.begin() + static_cast<std::ptrdiff_t>(first), coarse.end());
-        add_low_bits(some, packed, width, first, centre);
         const std::vector<std::int32_t> wanted(levels.begin() + static_cast<std::ptrdiff_t>(first),
                                                levels.end());
+        if (width <= 8) check_eights(some, wanted, packed, width, first, centre);
+        add_low_bits(some, packed, width, first, centre);
         REQUIRE(some == wanted);
       }
     }

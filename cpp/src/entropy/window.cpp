@@ -1,6 +1,6 @@
 #include "entropy/window.hpp"
 
-#include "rdquant/core/cpu.hpp"
+#include "simd/dispatch.hpp"
 
 namespace rdquant::entropy {
 
@@ -23,10 +23,7 @@ std::size_t baseline::count_window(const std::int32_t* symbols, std::size_t n, s
 }
 
 CountWindow& selected_count_window() {
-#if defined(__x86_64__)
-  if (core::has(core::Feature::vpopcntdq)) return avx512vpopcntdq::count_window;
-#endif
-  return baseline::count_window;
+  return RDQUANT_LEAF(vpopcntdq, avx512vpopcntdq::count_window, baseline::count_window);
 }
 
 }  // namespace rdquant::entropy

@@ -14,13 +14,21 @@ struct Variants {
   const T* avx512 = nullptr;
 };
 
-/// Those of `name` in the namespaces baseline, avx2 and avx512.
+/// RDQUANT_VARIANTS: those of `name` in the namespaces baseline, avx2 and avx512; RDQUANT_VARIANTS_TO_AVX2: of the first
+/// two, where wider vectors gain nothing. RDQUANT_LEAF: the leaf kernel `name`, which needs a feature, or `other` where
+/// core::selected_cpu() or this build lacks it.
 #if defined(__x86_64__)
 #define RDQUANT_VARIANTS(name) \
   ::rdquant::simd::Variants { &baseline::name, &avx2::name, &avx512::name }
+#define RDQUANT_VARIANTS_TO_AVX2(name) \
+  ::rdquant::simd::Variants { &baseline::name, &avx2::name }
+#define RDQUANT_LEAF(feature, name, other) \
+  (::rdquant::core::has(::rdquant::core::Feature::feature) ? name : other)
 #else
 #define RDQUANT_VARIANTS(name) \
   ::rdquant::simd::Variants { &baseline::name }
+#define RDQUANT_VARIANTS_TO_AVX2(name) RDQUANT_VARIANTS(name)
+#define RDQUANT_LEAF(feature, name, other) (other)
 #endif
 
 /// @throws InvalidArgument  This processor or this build lacks the instruction set.

@@ -32,6 +32,10 @@ inline void store_some(float* p, F32 a, std::ptrdiff_t n) {
 #endif
 }
 
+[[gnu::always_inline]] inline I32 load_some(const std::int32_t* p, std::ptrdiff_t n) {
+  return bits_as<I32>(load_some(reinterpret_cast<const float*>(p), n));
+}
+
 /// a·b + c, rounded once where the instruction set can, else twice.
 template <int N>
 [[gnu::always_inline]] inline Vector<float, N> fma(Vector<float, N> a, Vector<float, N> b,

@@ -40,6 +40,18 @@ alignas(64) constexpr auto kTogetherOfEight = make_order<8, false>();
   return x;
 }
 
+/// The low halves of all elements.
+[[gnu::always_inline]] inline B16 low_halves(I32 a) {
+#if defined(__SSE4_1__) && !defined(__AVX2__)
+  const __m128i ones = _mm_set1_epi32(0xffff);
+  return (B16)_mm_packus_epi32(_mm_and_si128((__m128i)a.low.v, ones), _mm_and_si128((__m128i)a.high.v, ones));
+#elif defined(__ARM_NEON)
+  return (B16)vuzp1q_s16((S8)a.low.v, (S8)a.high.v);
+#else
+  return bits_as<B16>(convert<std::int16_t>(a));
+#endif
+}
+
 #endif
 
 }  // namespace native
@@ -68,12 +80,15 @@ alignas(64) constexpr auto kTogetherOfEight = make_order<8, false>();
   return {(native::I16)_mm512_maskz_expand_epi32(where.bits, _mm512_loadu_si512(p))};
 #else
   const std::uint32_t low = bits(where) & 15, high = bits(where) >> 4;
-  struct {
-    native::B16 low, high;
-  } const halves = {native::shuffle(native::load_16(p), native::load_16(native::kSpreadOfFour.at[low])),
-                    native::shuffle(native::load_16(p + __builtin_popcount(low)),
-                                    native::load_16(native::kSpreadOfFour.at[high]))};
-  return bits_as<I32>(halves);
+  const native::B16 first =
+      native::shuffle(native::load_16(p), native::load_16(native::kSpreadOfFour.at[low]));
+  const native::B16 last = native::shuffle(native::load_16(p + __builtin_popcount(low)),
+                                           native::load_16(native::kSpreadOfFour.at[high]));
+#if defined(__AVX2__)
+  return {(native::I8)_mm256_set_m128i((__m128i)last, (__m128i)first)};
+#else
+  return {{(native::I4)first}, {(native::I4)last}};
+#endif
 #endif
 }
 
@@ -83,9 +98,8 @@ alignas(64) constexpr auto kTogetherOfEight = make_order<8, false>();
   const __m512i some = _mm512_maskz_compress_epi32(where.bits, (__m512i)a.v);
   return {(Register<std::int16_t, 16>)_mm512_maskz_cvtepi32_epi16(native::kAll, some)};
 #else
-  const auto halves = bits_as<native::B16>(convert<std::int16_t>(a));
-  return bits_as<Vector<std::int16_t, 8>>(
-      native::shuffle(halves, native::load_16(native::kTogetherOfEight.at[bits(where)])));
+  const native::B16 order = native::load_16(native::kTogetherOfEight.at[bits(where)]);
+  return bits_as<Vector<std::int16_t, 8>>(native::shuffle(native::low_halves(a), order));
 #endif
 }
 

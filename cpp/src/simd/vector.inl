@@ -208,6 +208,11 @@ template <class T, int N>
 [[gnu::always_inline]] inline Vector<T, N> operator>>(Vector<T, N> a, int bits) {
   return each(a, [bits](auto x) __attribute__((always_inline)) { return x >> bits; });
 }
+/// Each by its own number of bits.
+template <class T, int N>
+[[gnu::always_inline]] inline Vector<T, N> shift_right_by(Vector<T, N> a, Vector<T, N> bits) {
+  return each(a, bits, [](auto x, auto y) __attribute__((always_inline)) { return x >> y; });
+}
 
 // With one number on either side.
 template <class T, int N>

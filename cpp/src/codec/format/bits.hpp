@@ -88,9 +88,14 @@ class BitReader {
 void add_low_bits(std::span<std::int32_t> levels, std::span<const std::uint8_t> packed, int width,
                   std::size_t first, std::uint32_t centre);
 
-/// The same for as many levels as go together; how many those are. Widths up to 8.
-[[nodiscard]] std::size_t add_low_bits_avx2(std::span<std::int32_t> levels,
-                                            std::span<const std::uint8_t> packed, int width,
-                                            std::size_t first, std::uint32_t centre);
+/// The same for the first of the levels, eight at a time; how many those are. Widths up to 8.
+using AddLowBits = std::size_t (*)(std::span<std::int32_t> levels, std::span<const std::uint8_t> packed,
+                                   int width, std::size_t first, std::uint32_t centre);
+namespace baseline {
+extern const AddLowBits add_low_bits_of_eight;
+}
+namespace avx2 {
+extern const AddLowBits add_low_bits_of_eight;
+}
 
 }  // namespace rdquant::codec

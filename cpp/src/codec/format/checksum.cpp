@@ -3,7 +3,7 @@
 #include <array>
 
 #include "rdquant/codec/container.hpp"
-#include "rdquant/core/cpu.hpp"
+#include "simd/dispatch.hpp"
 
 namespace rdquant::codec {
 namespace {
@@ -40,10 +40,7 @@ std::uint32_t crc_plain(std::span<const std::uint8_t> bytes, std::uint32_t crc) 
 }
 
 std::uint32_t crc32(std::span<const std::uint8_t> bytes, std::uint32_t before) {
-#if defined(__x86_64__)
-  if (core::has(core::Feature::pclmul)) return ~crc_folded(bytes, ~before);
-#endif
-  return ~crc_plain(bytes, ~before);
+  return ~RDQUANT_LEAF(pclmul, crc_folded, crc_plain)(bytes, ~before);
 }
 
 }  // namespace rdquant::codec

@@ -7,8 +7,8 @@
 #include "codec/format/bits.hpp"
 #include "codec/mixing/mixed.hpp"
 #include "codec/sparse/sparse_kernels.hpp"
-#include "rdquant/core/cpu.hpp"
 #include "rdquant/core/parallel.hpp"
+#include "simd/dispatch.hpp"
 
 namespace rdquant::codec {
 namespace {
@@ -22,41 +22,31 @@ std::size_t streams_of_distances(std::size_t size) {
   return size >= std::size_t{1} << 12 ? 8 : 1;
 }
 
-constexpr std::size_t kBehind =
-    16;  // distances that are read behind the last, and what is done with them is not
+const SparseKernels& kernels() { return simd::selected(RDQUANT_VARIANTS(sparse_kernels)); }
 
 constexpr int kMostSplit = 12, kMostKept = 7;
 
-/// Scales of the elements of a part that are not 0 in `signs`, in order, and kMaxStreams more. Every element
-/// writes its scale, and one that is 0 is written over: where signs are like noise, a branch would be guessed
-/// wrong as often as not.
+/// Scales of the elements of a part that are not 0 in `signs`, in order, and kMaxStreams more.
 std::unique_ptr<std::int16_t[]> scales_of(const Model& model, std::size_t first_row,
                                           std::span<const std::int32_t> signs, std::size_t count) {
+  static_assert(kBehind <= kMaxStreams);
   auto scales = std::make_unique<std::int16_t[]>(count + kMaxStreams);
   if (model.table) return scales;
   const std::size_t taps = model.grid.taps, row_size = model.grid.cols * taps;
   std::vector<std::int16_t> of_row;
-  of_row.reserve(row_size);
+  of_row.reserve(row_size + kBehind);
   for (std::size_t i = 0; i < model.grid.cols; ++i) {
     for (std::size_t t = 0; t < taps; ++t) {
       of_row.push_back(static_cast<std::int16_t>(model.col_scales[i] + model.tap_scales[t]));
     }
   }
+  of_row.resize(row_size + kBehind);
   std::int16_t* next = scales.get();
   const std::int16_t* const end = next + count;
   const std::int32_t* sign = signs.data();
   for (std::size_t o = first_row; next < end; ++o, sign += row_size) {
     const auto row = static_cast<std::int16_t>(model.row_scales[o]);
-#if defined(__x86_64__)
-    if (core::selected_isa() == core::Isa::avx512) {
-      next = scales_of_row_avx512(sign, of_row.data(), row_size, row, next);
-      continue;
-    }
-#endif
-    for (std::size_t i = 0; i < row_size; ++i) {
-      *next = static_cast<std::int16_t>(row + of_row[i]);
-      next += sign[i] != 0 ? 1 : 0;
-    }
+    next = kernels().scales_of_row(sign, of_row.data(), row_size, row, next);
   }
   *next = 0;
   return scales;
@@ -166,7 +156,7 @@ std::int64_t place_as(const SparseModel& model, const std::int32_t* distance,
   const auto common = static_cast<Number>(model.common), least = static_cast<Number>(model.least);
   const std::ptrdiff_t step = model.even ? 0 : 1;
   std::int64_t beyond = 0;
-  for (std::int32_t& level : levels) {  // without a branch, as in `scales_of`
+  for (std::int32_t& level : levels) {  // without a branch: signs may be like noise
     const Number there =
         common + level * (least + static_cast<Number>(static_cast<std::uint32_t>(*distance)));
     distance += level != 0 ? step : 0;
@@ -319,13 +309,10 @@ void SparseLevels::place(std::size_t p, const std::vector<std::int32_t>& distanc
   for (const std::int32_t d : distances) most = std::max(most, static_cast<std::uint32_t>(d));
   const std::int64_t reach = std::abs(common) + least + most;
   if (reach <= std::numeric_limits<std::int32_t>::max()) {
-    std::size_t done = 0, taken = 0;
-#if defined(__x86_64__)
-    if (core::selected_isa() == core::Isa::avx512) {
-      done = place_avx512(distances.data(), model_.even, model_.common,
-                          static_cast<std::int32_t>(model_.least), levels.data(), levels.size(), taken);
-    }
-#endif
+    std::size_t taken = 0;
+    const std::size_t done =
+        kernels().place(distances.data(), model_.even, model_.common, static_cast<std::int32_t>(model_.least),
+                        levels.data(), levels.size(), taken);
     (void)place_as<std::int32_t>(model_, distances.data() + taken, levels.subspan(done));
     return;
   }
