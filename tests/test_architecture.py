@@ -61,7 +61,7 @@ PYTHON_PARTS = {
     "ptq": "errors _arrays _tables graph runtime data detection metrics calibrate",
     "compression": "errors _arrays _tables quant entropy codec graph runtime data metrics calibrate",
     "report": "errors _arrays _files stats metrics",
-    "profile": "errors _arrays _files _tables machine graph runtime data report",
+    "profile": "errors _arrays _files _tables machine graph runtime data metrics report",
     "sweep": "errors _arrays _tables machine stats quant entropy codec graph runtime data metrics compression report",
     "train": "errors _arrays _files quant entropy codec",
     "demo": "errors _arrays _files machine stats quant entropy codec graph runtime data metrics compression report sweep",

@@ -25,7 +25,7 @@ from rdquant.report.drawing import path_points, text_points
 from rdquant.report.histograms import fitted
 from rdquant.report.rows import arrange, loss_text
 from rdquant.report.svg import DARK, LIGHT
-from rdquant.report.tables import number
+from rdquant.report.tables import breakable, number
 from rdquant.sweep import Study
 from synthetic_study import FIGURES, FLOAT, write_study
 
@@ -135,6 +135,19 @@ def test_losses_are_said_in_words(loss: float, text: str) -> None:
 )
 def test_numbers_have_no_negative_zero(value: float | None, text: str) -> None:
     assert number(value, ".2f") == text
+
+
+@pytest.mark.parametrize(
+    ("name", "parts"),
+    [
+        ("conv1.weight", ["conv1.", "weight"]),
+        ("squeezeNet_v1/fire-2:bias", ["squeeze", "Net_", "v1/", "fire-2:", "bias"]),
+        ("99.3–99.7", ["99.3–99.7"]),
+        ("<b>&", ["&lt;b&gt;&amp;"]),
+    ],
+)
+def test_names_may_break_where_their_words_end(name: str, parts: list[str]) -> None:
+    assert breakable(name).split("<wbr>") == parts
 
 
 def test_one_image_worth_more_than_the_tolerance_is_noted(tmp_path: Path) -> None:

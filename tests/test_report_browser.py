@@ -7,6 +7,7 @@ import json
 import re
 import shutil
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +48,7 @@ def profile_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The page of a profile of two models, one with a long name."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(driver, "in_new_process", lambda order: dict(PROCESS))
-        names = ["float", "a-name-without-any-place-to-break-it-" * 3]
+        names = ["float", "a-long-name_that-has.many.PlacesToBreak-" * 3]
         models = dict.fromkeys(names, digits_model())
         found = rdq.profile(models, batch=[1, 4], threads=1, repeat=4, processes=1, mix=True)
     return found.report(tmp_path_factory.mktemp("profile"))
@@ -89,6 +90,36 @@ def test_page_fits_the_screen(browser: Any, fixture: str, request: pytest.Fixtur
     wide, inner = browser.execute_script("return [document.documentElement.scrollWidth, window.innerWidth]")
     assert inner == width
     assert wide <= inner
+
+
+@PAGES
+def test_names_break_where_words_do_on_a_phone(
+    browser: Any, fixture: str, request: pytest.FixtureRequest
+) -> None:
+    """Every name of a row that its column could hold word by word: the ends of its lines."""
+    _open(browser, request.getfixturevalue(fixture), 390)
+    script = """return [...document.querySelectorAll('tbody th')].map(cell => {
+      const lines = [], walk = document.createTreeWalker(cell, NodeFilter.SHOW_TEXT);
+      for (let text = walk.nextNode(); text; text = walk.nextNode()) {
+        [...text.data].forEach((letter, at) => {
+          const range = document.createRange();
+          range.setStart(text, at); range.setEnd(text, at + 1);
+          const top = Math.round(range.getBoundingClientRect().top);
+          if (!lines.length || lines[lines.length - 1][0] !== top) lines.push([top, '']);
+          lines[lines.length - 1][1] += letter;
+        });
+      }
+      return lines.map(line => line[1]);
+    })"""
+    names = browser.execute_script(script)
+    assert len(names) > 3
+    assert max(len(lines) for lines in names) > 1
+    torn = [
+        n
+        for n in names
+        if any(re.search(r"[a-z0-9]$", a) and re.match("[a-z0-9]", b) for a, b in pairwise(n))
+    ]
+    assert torn == []
 
 
 def test_figures_are_seen(browser: Any, page: Path) -> None:

@@ -12,6 +12,8 @@ from .options import HELP, Command, Debug, Json, Open, Preprocess, given, parse_
 from .terminal import INTERRUPTED, keep_hint, log, print_json, print_table
 
 if TYPE_CHECKING:
+    from ..data import Dataset
+    from ..graph import Model
     from ..profile import Profile
 
 __all__ = ["register"]
@@ -55,7 +57,10 @@ Shape = Annotated[
     typer.Option(help="Sizes of an input that leaves them open; the first becomes the batch. Repeatable."),
 ]
 ProfileData = Annotated[
-    str | None, typer.Option(help="Images instead of noise: folder, .npz file, or digits.")
+    str | None,
+    typer.Option(
+        help="Images instead of noise: folder, .npz file, or digits; where they have labels, accuracy is measured too."
+    ),
 ]
 Seed = Annotated[int | None, typer.Option(help="Of the noise.", min=0)]
 Mix = Annotated[
@@ -109,7 +114,7 @@ def profile(
     images = None
     if data is not None:
         most = max(options.get("batch", [1]))
-        images = load_images(data, preprocess, load(models[0]), batch_size=most, labelled=False)
+        images = _images(data, preprocess, load(models[0]), most)
     keep_hint("Nothing was measured.")
     found = measure(
         named,
@@ -130,13 +135,25 @@ def _finish(found: Profile, as_json: bool, show: bool) -> None:
         print_json({"report": str(path), **found.to_dict()})
     else:
         head, rows = performance_rows(found)
-        print_table(f"Related to {found.models[0]}", head, rows, left=2, notes=found.notes)
+        print_table(
+            f"Related to {found.models[0]}", head, rows, left=2, notes=[*found.headlines, *found.notes]
+        )
     log(f"Report: {path.resolve()}")
     if show:
         typer.launch(path.resolve().as_uri())
     if found.interrupted:
         log("[bold]Interrupted.[/] What was measured is kept; run the same command again to go on.")
         raise typer.Exit(INTERRUPTED)
+
+
+def _images(data: str, preprocess: str | None, model: Model, batch: int) -> Dataset:
+    """With labels where there are any: the accuracy then stands beside the latency."""
+    from ..errors import InvalidArgument
+
+    try:
+        return load_images(data, preprocess, model, batch_size=batch)
+    except InvalidArgument:
+        return load_images(data, preprocess, model, batch_size=batch, labelled=False)
 
 
 def _named(models: list[Path]) -> dict[str, Path]:

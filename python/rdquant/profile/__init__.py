@@ -52,8 +52,8 @@ def profile(
     Args:
         models: what `rdquant.load` takes, one or several, or a mapping of names to them. The others are related to the
             first.
-        data: images to run: what `rdquant.data.open_dataset` takes; labels are not looked at, the first `batch` images
-            are used. By default seeded noise.
+        data: images to run: what `rdquant.data.open_dataset` takes; the first `batch` images are timed. Where they have
+            labels or boxes, every model is evaluated on all of them too, before anything is timed. By default seeded noise.
         threads: threads within a run, one number or several; None or 0: all cores.
         batch: rows in a run, one number or several. A model that fixes its own batch runs on slices.
         backend: as for `rdquant.Session`, one or several.
@@ -145,7 +145,10 @@ def _images(data: Data, model: Model) -> Dataset:
     from ..data import open_dataset
     from .inputs import check_fit
 
-    images = open_dataset(data, model=model, labelled=False)
+    try:
+        images = open_dataset(data, model=model)
+    except InvalidArgument:  # without labels it will do, too
+        images = open_dataset(data, model=model, labelled=False)
     if len(model.inputs) == 1:
         check_fit(model.inputs[0], images)
     return images

@@ -16,8 +16,10 @@ from tqdm import tqdm
 
 from ..data import Dataset
 from ..data.dataset import digest
+from ..errors import BackendUnavailable, InvalidArgument, Unsupported
 from ..graph import Model
 from ..machine import describe
+from ..metrics import evaluate
 from ..runtime import Session
 from . import meters
 from .fresh import figures, in_new_process
@@ -86,6 +88,7 @@ class Driver:
         self._effort, self._stored, self._keep = effort, stored, keep
         self._progress = progress
         self._run: int | None = None
+        self._scores: dict[tuple[str, str], Row] = {}
         self._prints = {subject.name: subject.model.fingerprint for subject in subjects}
         self.facts: Row = this_run()
 
@@ -120,7 +123,30 @@ class Driver:
             "input": digest(*(part for item in feeds.items() for part in item)),
             "effort": f"{self._effort.repeat or 'as many runs as fit'}, {self._effort.seconds:g} s, "
             f"{self._effort.processes} processes",
+            "scored_on": self._test_data(),
         }
+
+    def _test_data(self) -> str | None:
+        """What accuracies are of; None where nobody knows what the images show."""
+        data = self._data
+        if data is None or (data.task == "classify" and not data.labels.any()):
+            return None
+        return f"{data.name}, {len(data)} images, {data.fingerprint}"
+
+    def _score(self, subject: Subject, condition: Condition) -> Row:
+        """Accuracy of a model on the labelled images; once for each backend, as threads and batch do not change it."""
+        if self._data is None or self._test_data() is None:
+            return {}
+        place = subject.name, condition.backend
+        if place not in self._scores:
+            metric = "map50" if self._data.task == "detect" else "top1"
+            session = Session(subject.path or subject.model, condition.backend, condition.threads)
+            try:
+                found = evaluate(None, self._data, metrics=metric, session=session)
+                self._scores[place] = {metric: found[metric], "images": found["images"]}
+            except (BackendUnavailable, InvalidArgument, Unsupported) as error:
+                self._scores[place] = {"unscored": f"{error}"}
+        return self._scores[place]
 
     def _feeds(self, subject: Subject, condition: Condition) -> Feeds:
         return feeds_of(subject.model.inputs, condition.batch, self._shapes, self._data, self._seed)
@@ -169,6 +195,7 @@ class Driver:
                 "file_bytes": subject.model.summary()["file_bytes"],
                 "compared_with": self._subjects[0].name,
                 **compared(outputs, reference),
+                **self._score(subject, condition),
                 **self._way(subject, feeds[subject.name]),
                 "run": self._run,
             }

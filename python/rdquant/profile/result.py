@@ -15,6 +15,7 @@ from .timing import COMPARISONS
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 __all__ = ["RATIOS", "Profile"]
@@ -36,7 +37,8 @@ class Profile:
     Attributes:
         rows: one for each model, backend, threads and batch, as plain values. Times in milliseconds, memory in 10^6
             bytes, temperatures in degrees Celsius, energy in joules a run, throughput in rows (images) a second; None
-            for what this machine does not tell. samples_ms holds the single runs.
+            for what this machine does not tell. samples_ms holds the single runs. Where labelled images were given: top1
+            or map50 (fractions) on `images` of them, or why there is none (unscored).
         steps: one for each step of a model's plan in those conditions; mean_us and best_us in microseconds.
         runs: machine, clock and time of the calls that measured them; a row's `run` is an index into them.
         interrupted: whether Ctrl-C has ended the measuring: the last row may then lack figures.
@@ -88,7 +90,8 @@ class Profile:
         return list(dict.fromkeys(row["model"] for row in self.rows))
 
     def to_pandas(self) -> pd.DataFrame:
-        """The rows without single runs, and their ratios to the first model under the same conditions.
+        """The rows without single runs, and their ratios to the first model under the same conditions; `speedup` is how many
+        times as fast a model is.
 
         A ratio is missing where one of both figures is, or where the clock changed while one was measured; what compares
         outputs, where a model was not measured in one call with the first.
@@ -102,7 +105,8 @@ class Profile:
             plain = {name: value for name, value in row.items() if name != "samples_ms"}
             if row["compared_with"] != self.models[0]:
                 plain |= dict.fromkeys(COMPARISONS)
-            rows.append({**plain, **{RATIOS[name]: self._ratio(row, first, name) for name in RATIOS}})
+            plain |= {RATIOS[name]: self._ratio(row, first, name) for name in RATIOS}
+            rows.append({**plain, "speedup": plain["latency_ratio"] and 1 / plain["latency_ratio"]})
         table: pd.DataFrame = pd.DataFrame(rows)
         return table
 
@@ -120,6 +124,15 @@ class Profile:
         return table
 
     @property
+    def headlines(self) -> list[str]:
+        """A sentence for each model but the first: how many times as fast as that it is and, where labelled images were
+        given, how accurate; under the first conditions.
+        """
+        from ..report.performance import headlines
+
+        return headlines(self)
+
+    @property
     def notes(self) -> list[str]:
         """What a reader must know, as sentences."""
         out = ["The measuring was interrupted: some figures are missing."] if self.interrupted else []
@@ -127,6 +140,8 @@ class Profile:
             where = f"{row['model']} (threads {row['threads']}, batch {row['batch']})"
             if row.get("finite") is False:
                 out.append(f"{where}: some outputs are not finite, so its figures mean little.")
+            if row.get("unscored"):
+                out.append(f"{where}: no accuracy: {row['unscored']}")
             if row["steady"] is False:
                 out.append(f"{where}: the clock changed while it was measured; it is not compared.")
             if row["compared_with"] != self.models[0]:
@@ -138,11 +153,14 @@ class Profile:
             out.append(f"Measured on different machines or at different clocks: {'; '.join(elsewhere)}.")
         return out
 
-    def plot(self) -> Figure:
-        """Latency of the models: the middle run of each, up to the slowest tenth and hundredth, as a Matplotlib figure."""
+    def plot(self, ax: Axes | None = None) -> Figure:
+        """Latency of the models: the middle run of each, up to the slowest tenth and hundredth, as a Matplotlib figure.
+
+        ax: axes to draw on, whose figure is returned; new ones by default. Raises InvalidArgument for what is no axes.
+        """
         from ..report.performance import latency_figure
 
-        return latency_figure(self)
+        return latency_figure(self, ax)
 
     def report(self, folder: str | os.PathLike[str] | None = None) -> Path:
         """Write `report.html` with plots (PNG, SVG), tables (CSV) and `profile.json` into `folder`, by default that of
@@ -160,9 +178,10 @@ class Profile:
         return write_performance(self, target)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, fit for JSON: models, rows, operations, runs, notes, interrupted."""
+        """Plain values, fit for JSON: models, headlines, rows, operations, runs, notes, interrupted."""
         return {
             "models": self.models,
+            "headlines": self.headlines,
             "rows": json.loads(self.to_pandas().to_json(orient="records", double_precision=12)),
             "operations": self.operations().to_dict(orient="records"),
             "runs": self.runs,

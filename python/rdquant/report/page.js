@@ -56,7 +56,7 @@ for (const drawing of document.querySelectorAll("figure svg")) {
     const beyond = (low, value, high) => Math.max(low - value, 0, value - high);
     return Math.hypot(beyond(box.left, event.clientX, box.right), beyond(box.top, event.clientY, box.bottom));
   };
-  drawing.addEventListener("pointermove", event => {
+  const show = event => {
     const [distance, mark] = marks.map(each => [away(each, event), each])
       .reduce((a, b) => b[0] < a[0] ? b : a, [Infinity, null]);
     bubble.hidden = distance > REACH;
@@ -65,6 +65,8 @@ for (const drawing of document.querySelectorAll("figure svg")) {
     const room = document.documentElement.clientWidth - bubble.offsetWidth - 8;
     bubble.style.left = `${Math.max(8, Math.min(room, event.clientX - bubble.offsetWidth / 2))}px`;
     bubble.style.top = `${Math.max(8, event.clientY - bubble.offsetHeight - 16)}px`;
-  });
+  };
+  drawing.addEventListener("pointermove", show);
+  drawing.addEventListener("pointerdown", show);
   drawing.addEventListener("pointerleave", () => { bubble.hidden = true; });
 }

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 import pandas as pd
 
-from ..metrics import COUNTED, METRICS, wilson
+from ..metrics import COUNTED, DETECTION_METRICS, METRICS, wilson
 from .svg import SERIES
 
 __all__ = [
@@ -24,6 +24,7 @@ __all__ = [
     "arrange",
     "family_name",
     "loss_text",
+    "metric_of",
     "points_text",
 ]
 
@@ -283,10 +284,14 @@ def _one_criterion(fits: pd.DataFrame) -> pd.DataFrame:
 
 
 def _metrics(points: pd.DataFrame) -> list[Metric]:
-    return [_metric(c) for c in points.columns if c not in _POINT_COLUMNS and points[c].notna().any()]
+    return [metric_of(c) for c in points.columns if c not in _POINT_COLUMNS and points[c].notna().any()]
 
 
-def _metric(name: str) -> Metric:
+def metric_of(name: str) -> Metric:
+    """How the metric `name` is shown; by its name where it is of another version."""
+    if name in DETECTION_METRICS:
+        title = DETECTION_METRICS[name].title
+        return Metric(name, title, f"{title} (%)", share=True, sign=1, counted=False)
     known = METRICS.get(name)
     if known is None:
         return Metric(name, name, name, share=False, sign=1, counted=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Callable, Sequence
 from html import escape
 from pathlib import Path
@@ -17,11 +18,15 @@ from .rows import KEPT, Metric, View, family_name, points_text
 __all__ = [
     "best_cells",
     "best_html",
+    "breakable",
+    "dot_html",
     "html_table",
+    "metric_cells",
     "number",
     "points_html",
     "ranking",
     "rankings_html",
+    "rounded",
     "save",
     "summary_html",
     "tensors_html",
@@ -33,6 +38,7 @@ FLOAT_NOTE = (
     "weight: in that file. Entropy H: bits per weight without tables and headers; ideal CR = 32/H. H of float32 is the "
     "entropy of its distinct values (thesis 004, section 3), which need a table of their own: it has no CR. Intervals: Wilson."
 )
+_WORD_ENDS = re.compile(r"(?<=[_.:/\\-])(?=[^\W\d])|(?<=[a-z0-9])(?=[A-Z])")
 _PLACES = ("1st", "2nd", "3rd")
 
 
@@ -44,6 +50,19 @@ def number(value: Any, pattern: str = ".4g") -> str:
     if not any(digit in text for digit in "123456789"):
         text = text.removeprefix("-")  # nothing is left of a small negative number
     return text.replace("-", "−")
+
+
+def rounded(value: Any, digits: int = 3) -> str:
+    """`value` to so many significant digits, all before the point: 0.0107, 1.24, 1,236."""
+    if value is None or not math.isfinite(value):
+        return "–"
+    places = max(digits - 1 - math.floor(math.log10(abs(value))), 0) if value else 0
+    return number(round(value, places), f",.{places}f")
+
+
+def breakable(name: str) -> str:
+    """`name` as markup that may break after its signs and before its capitals, where words end."""
+    return "<wbr>".join(escape(part) for part in _WORD_ENDS.split(name))
 
 
 def ranking(view: View, criterion: str) -> pd.DataFrame:
@@ -125,7 +144,7 @@ def best_cells(view: View) -> tuple[list[str], list[list[Cell]]]:
         cells: list[Cell] = [(row["quantizer"], row["quantizer"]), (number(row["bits"], ".0f"), row["bits"])]
         cells += [(number(row[key], pattern), row[key]) for key, pattern in _SIZES if view.knows_files]
         for metric in view.metrics:
-            cells += _metric_cells(metric, row)
+            cells += metric_cells(metric, row)
             if metric in view.losses:
                 loss = row[f"loss_{metric.name}"]
                 cells.append((number(100 * loss, ".2f") if metric.share else number(loss), loss))
@@ -134,7 +153,7 @@ def best_cells(view: View) -> tuple[list[str], list[list[Cell]]]:
     return head, rows
 
 
-def _metric_cells(metric: Metric, row: dict[Any, Any]) -> list[Cell]:
+def metric_cells(metric: Metric, row: dict[Any, Any]) -> list[Cell]:
     """The value, and its interval where it is a share of images."""
     cells: list[Cell] = [(metric.text(row.get(metric.name)), row.get(metric.name))]
     if metric.counted:
@@ -206,7 +225,7 @@ def points_html(view: View) -> str:
             value = None if key == "cr" and row["family"] == "float" else row[key]
             cells.append((number(value, pattern), value))
         for metric in view.metrics:
-            cells += _metric_cells(metric, row)
+            cells += metric_cells(metric, row)
         verdict = f" ({row['verdict']})" if isinstance(row["verdict"], str) else ""
         cells += [(number(row["images"], ".0f"), row["images"]), (row["state"] + verdict, row["state"])]
         rows.append(cells)
@@ -230,10 +249,12 @@ def html_table(
     head: Sequence[str],
     rows: Sequence[Sequence[Cell]],
     commands: Sequence[str] = (),
+    dots: Sequence[str] = (),
 ) -> str:
     """A sortable table in a box that scrolls by itself; columns of numbers are set flush right.
 
-    commands: what is typed to get what a row tells, below each row.
+    commands: what is typed to get what a row tells, below each row. dots: the name of a colour for each row, shown as a dot
+    before it.
     """
     numeric = [
         bool(rows) and all(not isinstance(row[i][1], str) or row[i][0] == "–" for row in rows)
@@ -247,7 +268,8 @@ def html_table(
     body = []
     for place, row in enumerate(rows):
         cells = [
-            _cell(cell, kind, first=i == 0) for i, (cell, kind) in enumerate(zip(row, kinds, strict=True))
+            _cell(cell, kind, first=i == 0, dot=dots[place] if i == 0 and dots else "")
+            for i, (cell, kind) in enumerate(zip(row, kinds, strict=True))
         ]
         body.append(f"<tr>{''.join(cells)}</tr>")
         if place < len(commands) and commands[place]:
@@ -260,9 +282,15 @@ def html_table(
     )
 
 
-def _cell(cell: Cell, kind: str, first: bool) -> str:
+def dot_html(colour: str) -> str:
+    """A dot in a colour of the page, before the name that it belongs to."""
+    return f'<i class="dot {colour}" aria-hidden="true"></i>' if colour else ""
+
+
+def _cell(cell: Cell, kind: str, first: bool, dot: str) -> str:
     text, value = cell
     missing = value is None or (isinstance(value, float) and not math.isfinite(value))
     key = "" if missing or str(value) == text else f' data-key="{escape(str(value))}"'
     tag = 'th scope="row"' if first else "td"
-    return f"<{tag}{kind}{key}>{escape(str(text))}</{tag[:2]}>"
+    shown = dot_html(dot) + breakable(str(text)) if first else escape(str(text))
+    return f"<{tag}{kind}{key}>{shown}</{tag[:2]}>"
