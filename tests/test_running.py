@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 import rdquant as rdq
 from rdquant.cli import app
 from rdquant.demo import digits_model
-from rdquant.metrics import evaluate
+from rdquant.metrics import evaluate, wilson
 from rdquant.profile import driver, meters
 from rdquant.runtime import Session
 
@@ -53,6 +53,8 @@ def test_run_says_what_evaluate_says() -> None:
     wanted = evaluate(digits_model(), rdq.Digits("test"), metrics=("top1", "f1"))
     assert found["top1"] == wanted["top1"]
     assert found["f1"] == pytest.approx(wanted["f1"])
+    assert found["top1_interval"] == list(wilson(wanted["top1"], 599))
+    assert "f1_interval" not in found
     assert found["images"] == found["of"] == 599
     assert not found["interrupted"]
     assert found["images_per_second"] >= found["images_per_second_with_reading"] > 0
@@ -62,6 +64,9 @@ def test_run_prints_a_table_and_takes_a_backend() -> None:
     out = call("run", digits_model(), "--data", "digits", "--images", 50, "--backend", "reference").stdout
     assert "50 of 50 images" in out
     assert "reference" in out
+    top1 = evaluate(digits_model(), rdq.Digits("test").spread(50), metrics="top1")["top1"]
+    low, high = (100 * end for end in wilson(top1, 50))
+    assert f"{100 * top1:.2f} % (95 % interval {low:.1f}–{high:.1f})" in out
     assert "Top-1 accuracy" in out
 
 

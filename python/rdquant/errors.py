@@ -146,6 +146,16 @@ def flag(name: str, value: object) -> bool:
     return bool(value)
 
 
+def axes_or_none(ax: Any) -> Any:
+    """Matplotlib axes to draw on, or None; InvalidArgument for anything else."""
+    if ax is not None:
+        from matplotlib.axes import Axes
+
+        if not isinstance(ax, Axes):
+            raise InvalidArgument(f"ax: expected Matplotlib axes, got {described(ax)}")
+    return ax
+
+
 @contextlib.contextmanager
 def called(before: str, after: str) -> Iterator[None]:
     """Messages of InvalidArgument that begin with the argument `before` begin with `after`, as the caller knows it."""

@@ -10,7 +10,7 @@ import typer
 
 from .inputs import find_preset, load_images
 from .options import HELP, Command, Debug, Json, ModelFile, given, parse_names, parse_range, speaks_for
-from .terminal import INTERRUPTED, log, print_json, print_table
+from .terminal import INTERRUPTED, log, print_json, print_table, share_text
 
 if TYPE_CHECKING:
     from ..compression import CompressionResult
@@ -319,7 +319,7 @@ def _loss_notes(result: CompressionResult) -> list[str]:
     )
     notes = [
         f"On {m.images} images that were not fitted to: {labelled}expected from the float model's probabilities "
-        f"{m.expected_loss:.2f}; KL {m.kl:.3g} nats; same first class {100 * m.agreement:.1f} %"
+        f"{m.expected_loss:.2f}; KL {m.kl:.3g} nats; same first class {share_text(m.agreement, m.images)}"
     ]
     if result.interrupted:
         notes.append("The search was interrupted: this is the best file so far")

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .options import AUTO, check_data, given
-from .terminal import log
+from .terminal import log, share_text
 
 if TYPE_CHECKING:
     from ..data import Dataset
@@ -73,7 +73,8 @@ def find_preset(source: str, preprocess: str | None, model: Model) -> str | None
     check_data(source, preprocess)
     found = best_preprocess(model, source)
     figures = [
-        f"{name} {loss:.2f} nats and {100 * found.top1[name]:.1f} %" for name, loss in found.log_loss.items()
+        f"{name} {loss:.2f} nats and {share_text(found.top1[name], found.images)}"
+        for name, loss in found.log_loss.items()
     ]
     log(f"--preprocess {found.name}: log loss and top-1 on {found.images} images: {', '.join(figures)}.")
     return found.name

@@ -20,7 +20,7 @@ from .options import (
     parse_names,
     speaks_for,
 )
-from .terminal import keep_hint, log, print_json, print_table
+from .terminal import keep_hint, log, print_json, print_table, share_text
 
 if TYPE_CHECKING:
     from ..ptq import DynamicReport, QuantizedModel, Report
@@ -223,7 +223,8 @@ def _print_dynamic(report: DynamicReport) -> None:
     else:
         notes.append(f"{what} on {report.images} images: {report.damage.score:.4g}")
         if report.damage.agreement is not None:
-            notes.append(f"Same first class as the float model: {100 * report.damage.agreement:.1f} %")
+            same = share_text(report.damage.agreement, report.images)
+            notes.append(f"Same first class as the float model: {same}")
     if report.met is False:
         notes.append(f"The tolerated {report.limit:g} is not met")
     head = ["layer", "operator", "weights' SQNR dB", f"{what} alone", "kept in float because"]
@@ -245,7 +246,8 @@ def _print_static(report: Report) -> None:
     steps = ", ".join(f"{step.step} {step.damage.score:.4g}" for step in report.steps)
     notes = [f"{what} on {report.measured} of {report.images} calibration images, step by step: {steps}"]
     if report.damage.agreement is not None:
-        notes.append(f"Same first class as the float model: {100 * report.damage.agreement:.1f} %")
+        same = share_text(report.damage.agreement, report.measured)
+        notes.append(f"Same first class as the float model: {same}")
     notes.append(f"Layers kept in float: {len(report.kept)} of {len(report.layers)}")
     if not report.met:
         notes.append(f"The tolerated {report.limit:g} is not met")

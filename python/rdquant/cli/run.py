@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -25,7 +25,7 @@ from .options import (
     parse_names,
     speaks_for,
 )
-from .terminal import INTERRUPTED, keep_hint, log, print_json, print_table
+from .terminal import INTERRUPTED, keep_hint, log, print_json, print_table, share_text
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -124,14 +124,14 @@ def run(
         "images": done,
         "of": len(dataset),
         "interrupted": done < len(dataset),
-        **{name: found[name] for name in names},
+        **_values(found, names),
         "images_per_second": done / session.seconds,
         "images_per_second_with_reading": done / wall,
     }
     if as_json:
         print_json(result)
     else:
-        rows = [[titles[n][0], _figure(found[n], titles[n][1])] for n in names]
+        rows = _rows(found, names, titles)
         rows.append(["images per second, network alone", f"{result['images_per_second']:,.1f}"])
         rows.append(["images per second, with reading", f"{result['images_per_second_with_reading']:,.1f}"])
         title = f"{loaded.name} on {done} of {len(dataset)} images of {dataset.name}, {session.backend}"
@@ -156,5 +156,30 @@ def _metrics(requested: str | None, images: Dataset) -> tuple[dict[str, tuple[st
     return titles, parse_names(requested or "top1,top5", titles, "--metrics")
 
 
-def _figure(value: float, share: bool) -> str:
+def _values(found: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
+    """The metrics, and the 95 % intervals of those that are shares of images."""
+    from ..metrics import COUNTED, wilson
+
+    counted = [name for name in names if name in COUNTED]
+    intervals = {f"{name}_interval": wilson(found[name], found["images"]) for name in counted}
+    return {**{name: found[name] for name in names}, **intervals}
+
+
+def _rows(
+    found: Mapping[str, Any], names: Sequence[str], titles: Mapping[str, tuple[str, bool]]
+) -> list[list[str]]:
+    """The same as text."""
+    from ..metrics import COUNTED
+
+    images = found["images"]
+    return [
+        [titles[name][0], _figure(found[name], titles[name][1], images if name in COUNTED else None)]
+        for name in names
+    ]
+
+
+def _figure(value: float, share: bool, images: int | None) -> str:
+    """images: of which it is a share, which has an interval."""
+    if images is not None:
+        return share_text(value, images, places=2)
     return f"{100 * value:.2f} %" if share else f"{value:.4g}"

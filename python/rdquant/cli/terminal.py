@@ -28,6 +28,7 @@ __all__ = [
     "print_table",
     "records",
     "set_debug",
+    "share_text",
 ]
 
 FAILED, INTERRUPTED = 1, 130
@@ -209,6 +210,14 @@ _LABELS = {
     "file_opset": "opset of the file",
     "opset_note": "note on the opset",
 }
+
+
+def share_text(share: float, images: int, places: int = 1) -> str:
+    """A share of so many images with its 95 % interval: "84.8 % (95 % interval 77.6–90.0)"."""
+    from ..metrics import wilson
+
+    low, high = wilson(share, images)
+    return f"{100 * share:.{places}f} % (95 % interval {100 * low:.1f}–{100 * high:.1f})"
 
 
 def _fact(key: str, value: Any) -> str:

@@ -15,7 +15,7 @@ from ..data.boxes import holds_boxes
 from ..errors import InvalidArgument, count, described, flag, path_of
 from .evaluation import outputs
 from .feeding import single_input
-from .formulas import distributions, ranks
+from .formulas import distributions, ranks, wilson
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -44,11 +44,15 @@ class BestPreset:
     top1: dict[str, float]
 
     def to_pandas(self) -> pd.DataFrame:
-        """One row a preset, the best first: preprocess, log_loss, top1."""
+        """One row a preset, the best first: preprocess, log_loss, top1 and its 95 % interval, top1_low to top1_high."""
         import pandas as pd
 
-        rows = [(name, loss, self.top1[name]) for name, loss in self.log_loss.items()]
-        table: pd.DataFrame = pd.DataFrame(rows, columns=["preprocess", "log_loss", "top1"])
+        rows = [
+            (name, loss, self.top1[name], *wilson(self.top1[name], self.images))
+            for name, loss in self.log_loss.items()
+        ]
+        columns = ["preprocess", "log_loss", "top1", "top1_low", "top1_high"]
+        table: pd.DataFrame = pd.DataFrame(rows, columns=columns)
         return table
 
     def __repr__(self) -> str:

@@ -10,11 +10,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from .._files import replacing
-from ..errors import InvalidArgument, number
+from ..errors import InvalidArgument, axes_or_none, number
 from . import tables
 from .confidences import plot_confidences
 from .curves import close_up, rate_distortion
-from .drawing import Drawing, on_axes
+from .drawing import Drawing
 from .histograms import distribution, distribution_pages
 from .page import headline, page
 from .rows import KEPT, StudyLike, View, arrange
@@ -83,7 +83,7 @@ def plot_curves(study: StudyLike, metric: str = "top1", ax: Axes | None = None) 
     Raises InvalidArgument where the study has no points of that metric.
     """
     view = _view(study, None)
-    on_axes(ax)
+    axes_or_none(ax)
     for known in view.metrics if view.series else []:
         if known.name == metric:
             return rate_distortion(view, known, ax).figure

@@ -18,7 +18,6 @@ from matplotlib.text import Text
 from numpy.typing import NDArray
 
 from .._files import replacing
-from ..errors import InvalidArgument, described
 from .rows import KEPT
 from .svg import LIGHT, inline
 
@@ -26,9 +25,9 @@ __all__ = [
     "STYLE",
     "Drawing",
     "canvas",
+    "figure_of",
     "free_place",
     "metadata",
-    "on_axes",
     "path_points",
     "text_points",
     "text_size",
@@ -95,21 +94,15 @@ def metadata(kind: str) -> dict[str, Any]:
 def canvas(name: str, title: str, ax: Axes | None = None) -> Drawing:
     """A figure with one pair of axes, or that of the axes given."""
     if ax is not None:
-        return Drawing(name, title, _figure_of(ax), ax, owns_figure=False)
+        return Drawing(name, title, figure_of(ax), ax, owns_figure=False)
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=_SIZE)
         axes = figure.subplots()
     return Drawing(name, title, figure, axes)
 
 
-def on_axes(ax: Any) -> Axes | None:
-    """Axes to draw on; InvalidArgument for what is neither these nor None."""
-    if ax is not None and not isinstance(ax, Axes):
-        raise InvalidArgument(f"ax: expected Matplotlib axes, got {described(ax)}")
-    return ax
-
-
-def _figure_of(ax: Axes) -> Figure:
+def figure_of(ax: Axes) -> Figure:
+    """The figure that axes are on."""
     figure = ax.figure
     while not isinstance(figure, Figure):
         figure = figure.figure
@@ -161,6 +154,6 @@ def text_points(axes: Axes, text: Text) -> NDArray[np.float64]:
 
 
 def _renderer(axes: Axes) -> RendererAgg:
-    figure = _figure_of(axes)
+    figure = figure_of(axes)
     width, height = figure.get_size_inches() * figure.dpi
     return RendererAgg(width, height, figure.dpi)

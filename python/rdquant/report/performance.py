@@ -14,8 +14,8 @@ from matplotlib.figure import Figure
 
 from .. import __version__
 from .._files import replacing
+from ..errors import axes_or_none
 from . import performance_figures as figures
-from .drawing import on_axes
 from .page import document, figure, links, notes, origin, section
 from .performance_figures import ProfileLike, condition, first_rows, model_colours, scored
 from .rows import Metric, loss_text
@@ -85,7 +85,7 @@ def write_performance(profile: ProfileLike, folder: str | os.PathLike[str]) -> P
 
 def latency_figure(profile: ProfileLike, ax: Axes | None = None) -> Figure:
     """Latency under the first condition's batch, as a Matplotlib figure; on `ax` where that is given."""
-    return figures.latency(profile, on_axes(ax)).figure
+    return figures.latency(profile, axes_or_none(ax)).figure
 
 
 def headlines(profile: ProfileLike) -> list[str]:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .._core import stats as _core
-from ..errors import InvalidArgument, count, one_of, threads_of
+from ..errors import InvalidArgument, axes_or_none, count, one_of, threads_of
 from .histograms import Histogram, Moments, interval_of, named_values, number_of_bins, range_of
 
 if TYPE_CHECKING:
@@ -156,11 +156,12 @@ class FitTable:
             tensor, criterion: as for `best`; errors as there.
             top: number of fits.
             log: logarithmic density axis, which shows the tails.
-            ax: axes to draw on; new ones by default.
+            ax: axes to draw on; new ones by default. InvalidArgument for what is no axes.
         """
-        import matplotlib.pyplot as plt
-
+        axes_or_none(ax)
         if ax is None:
+            import matplotlib.pyplot as plt
+
             ax = plt.subplots(layout="constrained")[1]
         histogram = self.histograms[tensor]
         ax.stairs(histogram.density, histogram.edges, fill=True, alpha=0.35, label="weights")

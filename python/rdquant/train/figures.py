@@ -1,4 +1,7 @@
-"""Figures 2 to 7 of paper 002, from stored runs. Computes nothing but the choice of what to draw."""
+"""Figures 2 to 7 of paper 002, from stored runs. Computes nothing but the choice of what to draw.
+
+Each draws on `ax` where Matplotlib axes are given, whose figure it returns, and raises InvalidArgument for anything else.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from .._files import replacing
-from ..errors import InvalidArgument
+from ..errors import InvalidArgument, axes_or_none
 from .paper import BASE_ACCURACY, BITS, TABLE_1
 from .score import efficiency_score
 
@@ -95,29 +98,29 @@ def draw(
     return paths
 
 
-def accuracy_over_bits(runs: Sequence[Run]) -> Figure:
+def accuracy_over_bits(runs: Sequence[Run], ax: Axes | None = None) -> Figure:
     """Figure 2: accuracy against bits, one line for each γ; the best run where a pair has several."""
-    return _over_bits(runs, "accuracy, %", lambda run: 100 * run["best"]["accuracy"])
+    return _over_bits(runs, "accuracy, %", lambda run: 100 * run["best"]["accuracy"], ax)
 
 
-def density_over_bits(runs: Sequence[Run]) -> Figure:
+def density_over_bits(runs: Sequence[Run], ax: Axes | None = None) -> Figure:
     """Figure 3: density against bits, one line for each γ."""
-    return _over_bits(runs, "density, %", lambda run: 100 * run["best"].get("density", 1.0))
+    return _over_bits(runs, "density, %", lambda run: 100 * run["best"].get("density", 1.0), ax)
 
 
-def efficiency_over_bits(runs: Sequence[Run], rho: int = 2) -> Figure:
+def efficiency_over_bits(runs: Sequence[Run], rho: int = 2, ax: Axes | None = None) -> Figure:
     """Figure 5: efficiency score against bits, one line for each γ."""
-    return _over_bits(runs, f"efficiency score, ρ = {rho}", lambda run: run["efficiency"][str(rho)])
+    return _over_bits(runs, f"efficiency score, ρ = {rho}", lambda run: run["efficiency"][str(rho)], ax)
 
 
-def efficiency_map(runs: Sequence[Run], rho: int = 2) -> Figure:
+def efficiency_map(runs: Sequence[Run], rho: int = 2, ax: Axes | None = None) -> Figure:
     """Figure 4: efficiency score by γ and bits; pairs without a run stay empty."""
     best = _best_of_pairs(runs)
     gammas, bits = sorted({g for g, _ in best}), sorted({b for _, b in best})
     values = np.full((len(gammas), len(bits)), np.nan)
     for (g, b), run in best.items():
         values[gammas.index(g), bits.index(b)] = run["efficiency"][str(rho)]
-    figure, axes = _figure()
+    figure, axes = _figure(ax)
     picture = axes.imshow(values, aspect="auto", origin="lower", cmap="viridis")
     middle = (np.nanmin(values) + np.nanmax(values)) / 2
     for (row, column), value in np.ndenumerate(values):
@@ -128,23 +131,30 @@ def efficiency_map(runs: Sequence[Run], rho: int = 2) -> Figure:
     axes.set_yticks(range(len(gammas)), [f"{g:g}" for g in gammas])
     axes.set_xlabel("bits")
     axes.set_ylabel("γ")
-    figure.colorbar(picture, label=f"efficiency score, ρ = {rho}")
+    figure.colorbar(picture, ax=axes, label=f"efficiency score, ρ = {rho}")
     return figure
 
 
-def accuracy_over_epochs(runs: Sequence[Run], bits: int = 16) -> Figure:
+def accuracy_over_epochs(runs: Sequence[Run], bits: int = 16, ax: Axes | None = None) -> Figure:
     """Figure 6: accuracy in validation after each epoch of the runs with `bits`, and of the baseline."""
-    return _over_epochs(runs, bits, "accuracy", "accuracy, %")
+    return _over_epochs(runs, bits, "accuracy", "accuracy, %", ax)
 
 
-def train_accuracy_over_epochs(runs: Sequence[Run], bits: int = 16) -> Figure:
+def train_accuracy_over_epochs(runs: Sequence[Run], bits: int = 16, ax: Axes | None = None) -> Figure:
     """Figure 7: accuracy in training, the same way."""
-    return _over_epochs(runs, bits, "train_accuracy", "accuracy in training, %")
+    return _over_epochs(runs, bits, "train_accuracy", "accuracy in training, %", ax)
 
 
-def _figure() -> tuple[Figure, Axes]:
-    figure = _Shown(figsize=(5.6, 3.6), layout="constrained")
-    return figure, figure.subplots()
+def _figure(ax: Axes | None) -> tuple[Figure, Axes]:
+    """A new figure and its axes, or the axes given and their figure."""
+    axes_or_none(ax)
+    if ax is None:
+        figure: Figure = _Shown(figsize=(5.6, 3.6), layout="constrained")
+        return figure, figure.subplots()
+    place = ax.figure
+    while not isinstance(place, Figure):
+        place = place.figure
+    return place, ax
 
 
 def _best_of_pairs(runs: Sequence[Run]) -> dict[tuple[float, int], Run]:
@@ -156,10 +166,10 @@ def _best_of_pairs(runs: Sequence[Run]) -> dict[tuple[float, int], Run]:
     return best
 
 
-def _over_bits(runs: Sequence[Run], label: str, value: Callable[[Run], float]) -> Figure:
+def _over_bits(runs: Sequence[Run], label: str, value: Callable[[Run], float], ax: Axes | None) -> Figure:
     best = _best_of_pairs(runs)
     columns = sorted({b for _, b in best})
-    figure, axes = _figure()
+    figure, axes = _figure(ax)
     for i, gamma in enumerate(sorted({g for g, _ in best})):
         found = sorted(((b, run) for (g, b), run in best.items() if g == gamma), key=lambda pair: pair[0])
         where = [columns.index(b) for b, _ in found]
@@ -167,14 +177,12 @@ def _over_bits(runs: Sequence[Run], label: str, value: Callable[[Run], float]) -
         axes.plot(where, [value(run) for _, run in found], marker=marker, label=f"γ = {gamma:g}")
     axes.set_xticks(range(len(columns)), [str(b) for b in columns])
     axes.set_xlabel("bits")
-    axes.set_ylabel(label)
-    axes.grid(alpha=0.3)
-    axes.legend(fontsize=8)
+    _finish(axes, label)
     return figure
 
 
-def _over_epochs(runs: Sequence[Run], bits: int, key: str, label: str) -> Figure:
-    figure, axes = _figure()
+def _over_epochs(runs: Sequence[Run], bits: int, key: str, label: str, ax: Axes | None) -> Figure:
+    figure, axes = _figure(ax)
     for run in sorted(runs, key=lambda run: run["point"]["gamma"]):
         point, history = run["point"], run["history"]
         baseline = point["gamma"] == 0 and point["bits"] == 32
@@ -183,8 +191,15 @@ def _over_epochs(runs: Sequence[Run], bits: int, key: str, label: str) -> Figure
         name = "baseline" if baseline else f"γ = {point['gamma']:g}, {point.get('keep', 'none')}"
         axes.plot([r["epoch"] for r in history], [100 * r[key] for r in history], marker=".", label=name)
     axes.set_xlabel("epoch")
-    axes.set_ylabel(label)
     axes.set_title(f"{bits} bits", fontsize=10)
+    _finish(axes, label)
+    return figure
+
+
+def _finish(axes: Axes, label: str) -> None:
+    """Name, grid and legend; no share is above 100 %, where its axis ends."""
+    axes.set_ylabel(label)
+    if label.endswith("%"):
+        axes.set_ylim(top=min(axes.get_ylim()[1], 100.0))
     axes.grid(alpha=0.3)
     axes.legend(fontsize=8)
-    return figure
