@@ -17,10 +17,11 @@ using calibrate::Covariance;
 using calibrate::Feedback;
 
 /// An array that owns the values: covariances take up to hundreds of megabytes.
-py::array_t<double> shaped_array(std::vector<double> values, const std::vector<std::size_t>& shape) {
-  auto owner = std::make_unique<std::vector<double>>(std::move(values));
+template <typename Values>
+py::array_t<double> shaped_array(Values values, const std::vector<std::size_t>& shape) {
+  auto owner = std::make_unique<Values>(std::move(values));
   const double* const data = owner->data();
-  const py::capsule base(owner.get(), [](void* held) { delete static_cast<std::vector<double>*>(held); });
+  const py::capsule base(owner.get(), [](void* held) { delete static_cast<Values*>(held); });
   owner.release();
   return py::array_t<double>(std::vector<py::ssize_t>(shape.begin(), shape.end()), data, base);
 }
@@ -54,7 +55,7 @@ void bind_covariance(py::module_& m) {
       .def(
           "matrix",
           [](const Covariance& self, bool centred, int threads) {
-            std::vector<double> values;
+            core::Array<double> values;
             {
               const py::gil_scoped_release unlocked;
               values = self.matrix(centred, threads);

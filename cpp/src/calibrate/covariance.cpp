@@ -124,7 +124,7 @@ Covariance::Covariance(const Patches& patches, std::size_t positions)
   }
   const std::size_t inputs = patches.inputs();
   sums_.resize(patches.groups * inputs);
-  products_.resize(patches.groups * inputs * inputs);
+  products_ = core::Array<double>(patches.groups * inputs * inputs);
   squares_.resize(patches.groups);
 }
 
@@ -188,12 +188,12 @@ std::vector<double> Covariance::shrinkage(bool centred) const {
   return out;
 }
 
-std::vector<double> Covariance::matrix(bool centred, int threads) const {
+core::Array<double> Covariance::matrix(bool centred, int threads) const {
   if (images_ == 0) throw core::InvalidArgument("calibration: no image has been added");
   const std::size_t inputs = patches_.inputs();
   const double n = static_cast<double>(images_);
   const std::vector<double> weight = shrinkage(centred), means = mean();
-  std::vector<double> out(products_.size());
+  core::Array<double> out(products_.size());
   const std::size_t blocks = (inputs + kMirrored - 1) / kMirrored;
   core::parallel_for(patches_.groups * blocks, 1, threads, [&](std::size_t begin, std::size_t end) {
     for (std::size_t block = begin; block < end; ++block) {

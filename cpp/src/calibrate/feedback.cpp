@@ -20,11 +20,11 @@ constexpr double kDamping = 1e-4;        // of the mean of the diagonal
 constexpr std::size_t kTransposed = 32;  // rows and columns of a block that is transposed within the cache
 
 /// The covariance with its inputs in reverse order, damped, in the upper triangle of [inputs, inputs].
-std::vector<double> reversed(std::span<const double> covariance, std::size_t n) {
+core::Array<double> reversed(std::span<const double> covariance, std::size_t n) {
   double trace = 0.0;
   for (std::size_t i = 0; i < n; ++i) trace += covariance[i * n + i];
   const double damping = trace > 0.0 ? kDamping * trace / static_cast<double>(n) : 1.0;
-  std::vector<double> a(n * n);
+  core::Array<double> a(n * n);
   for (std::size_t i = 0; i < n; ++i) {
     const double* const row = covariance.data() + (n - 1 - i) * n;
     std::reverse_copy(row, row + (n - i), a.data() + i * n + i);
@@ -145,14 +145,14 @@ Feedback::Feedback(std::span<const double> covariance, std::size_t groups, std::
   if (!std::ranges::all_of(covariance, [](double value) { return std::isfinite(value); })) {
     throw core::InvalidArgument("covariance: a value is NaN or infinite");
   }
-  factors_.resize(covariance.size());
+  factors_ = core::Array<float>(covariance.size());
   weights_.resize(groups * inputs);
   const bool many = groups > 1;
   const int within = many ? 1 : threads;
   core::parallel_for(groups, 1, many ? threads : 1, [&](std::size_t begin, std::size_t end) {
     for (std::size_t g = begin; g < end; ++g) {
       const std::size_t n = inputs;
-      std::vector<double> u = reversed(covariance.subspan(g * n * n, n * n), n);
+      core::Array<double> u = reversed(covariance.subspan(g * n * n, n * n), n);
       double least = 0.0;  // half the damping, above which all pivots of a positive semidefinite matrix are
       for (std::size_t i = 0; i < n; ++i) least += 0.5 * kDamping * u[i * n + i] / static_cast<double>(n);
       linalg::factorise(u, n, {.least = least, .threads = within});

@@ -3,17 +3,16 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
-#include <new>
 #include <utility>
 
 #include "rdquant/core/error.hpp"
 #include "rdquant/core/half.hpp"
+#include "rdquant/core/memory.hpp"
 
 namespace rdquant::core {
 namespace {
 
 constexpr std::int64_t kMostElements = std::int64_t{1} << 62U;
-constexpr std::align_val_t kTensorAlignment{64};
 
 struct Kind {
   std::string_view name;
@@ -111,12 +110,9 @@ Tensor::Tensor(DType dtype, Shape shape)
     : dtype_(dtype), writable_(true), shape_(std::move(shape)), size_(element_count(shape_)) {
   if (size_ > (std::int64_t{1} << 59U))
     throw InvalidArgument("tensor of shape " + shape_text(shape_) + " is too large");
-  const std::size_t room = std::max<std::size_t>(bytes(), 1);
-  void* memory = ::operator new(room, kTensorAlignment);
-  owner_ = std::shared_ptr<const void>(
-      memory, [](const void* p) { ::operator delete(const_cast<void*>(p), kTensorAlignment); });
-  data_ = memory;
-  std::memset(memory, 0, room);
+  Memory memory = allocate_zeros(bytes());
+  data_ = memory.get();
+  owner_ = std::move(memory);
 }
 
 Tensor::Tensor(DType dtype, Shape shape, std::shared_ptr<void> memory)

@@ -7,17 +7,16 @@
 
 #include <cerrno>
 #include <cstring>
-#include <new>
 #include <system_error>
 #include <utility>
 
 #include "rdquant/core/error.hpp"
+#include "rdquant/core/memory.hpp"
 #include "rdquant/core/text.hpp"
 
 namespace rdquant::graph {
 namespace {
 
-constexpr std::align_val_t kAlignment{64};  // a cache line, and enough for every vector unit
 constexpr std::size_t kReadAhead = std::size_t{64} << 20;
 
 /// Closes a file when it goes.
@@ -78,10 +77,7 @@ Source Source::of(Bytes bytes, std::shared_ptr<const void> owner, std::string na
   return source;
 }
 
-std::shared_ptr<void> aligned_block(std::size_t count) {
-  return {::operator new(count == 0 ? 1 : count, kAlignment),
-          [](void* block) { ::operator delete(block, kAlignment); }};
-}
+std::shared_ptr<void> aligned_block(std::size_t count) { return core::allocate(count); }
 
 std::shared_ptr<void> aligned_copy(Bytes bytes) {
   std::shared_ptr<void> copy = aligned_block(bytes.size());

@@ -3,8 +3,9 @@
 #include <cstddef>
 #include <memory>
 #include <mutex>
-#include <new>
 #include <vector>
+
+#include "rdquant/core/memory.hpp"
 
 namespace rdquant::runtime {
 
@@ -24,28 +25,24 @@ class ArenaPool {
 
    private:
     ArenaPool& pool_;
-    std::unique_ptr<std::byte, void (*)(std::byte*)> memory_;
+    core::Memory memory_;
   };
 
   [[nodiscard]] std::size_t bytes() const noexcept { return bytes_; }
 
  private:
-  using Block = std::unique_ptr<std::byte, void (*)(std::byte*)>;
-  static constexpr std::align_val_t kAligned{64};
-
-  Block take() {
+  core::Memory take() {
     {
       const std::lock_guard lock(mutex_);
       if (!free_.empty()) {
-        Block block = std::move(free_.back());
+        core::Memory block = std::move(free_.back());
         free_.pop_back();
         return block;
       }
     }
-    return {static_cast<std::byte*>(::operator new(bytes_ + 64, kAligned)),
-            [](std::byte* p) { ::operator delete(p, kAligned); }};
+    return core::allocate(bytes_ + core::kAlignment);
   }
-  void give(Block block) noexcept {
+  void give(core::Memory block) noexcept {
     const std::lock_guard lock(mutex_);
     try {
       free_.push_back(std::move(block));
@@ -56,7 +53,7 @@ class ArenaPool {
 
   std::size_t bytes_;
   std::mutex mutex_;
-  std::vector<Block> free_;
+  std::vector<core::Memory> free_;
 };
 
 }  // namespace rdquant::runtime

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "rdquant/core/fork.hpp"
+#include "rdquant/core/memory.hpp"
 #include "rdquant/core/tensor.hpp"
 
 namespace rdquant::runtime {
@@ -22,57 +23,46 @@ class ResultPool : public std::enable_shared_from_this<ResultPool> {
   core::Tensor tensor(core::DType dtype, core::Shape shape) {
     const std::size_t bytes = static_cast<std::size_t>(core::element_count(shape)) * core::size_of(dtype);
     if (bytes < kLarge) return {dtype, std::move(shape)};
-    Block block = take(bytes);
-    std::byte* const memory = block.get();
-    const auto give_back = [pool = weak_from_this(), bytes](std::byte* p) {
-      if (const auto alive = pool.lock()) return alive->give(Block(p), bytes);
-      Delete{}(p);
+    core::Memory block = take(bytes);
+    const auto give_back = [pool = weak_from_this(), release = block.get_deleter()](std::byte* p) {
+      core::Memory unused(p, release);
+      if (const auto alive = pool.lock()) alive->give(std::move(unused));
     };
-    block.release();
-    return {dtype, std::move(shape), std::shared_ptr<std::byte>(memory, give_back)};
+    return {dtype, std::move(shape), std::shared_ptr<std::byte>(block.release(), give_back)};
   }
 
  private:
   static constexpr std::size_t kLarge = 1 << 16;  // bytes; smaller ones come from the heap as they are
   static constexpr std::size_t kKept = 4;         // blocks
-  static constexpr std::align_val_t kAligned{64};
 
-  struct Delete {
-    void operator()(std::byte* p) const { ::operator delete(p, kAligned); }
-  };
-  using Block = std::unique_ptr<std::byte, Delete>;
-  struct Free {
-    std::size_t bytes;
-    Block block;
-  };
-
-  Block take(std::size_t bytes) {
+  core::Memory take(std::size_t bytes) {
     {
       const std::lock_guard lock(mutex_);
       // the one given back last, which may still lie in a cache
-      const auto found = std::ranges::find(free_.rbegin(), free_.rend(), bytes, &Free::bytes);
+      const auto found = std::ranges::find(free_.rbegin(), free_.rend(), bytes,
+                                           [](const core::Memory& m) { return m.get_deleter().bytes; });
       if (found != free_.rend()) {
-        Block block = std::move(found->block);
+        core::Memory block = std::move(*found);
         free_.erase(std::next(found).base());
         return block;
       }
     }
-    return Block(static_cast<std::byte*>(::operator new(bytes, kAligned)));
+    return core::allocate(bytes);
   }
 
   /// The longest unused go first.
-  void give(Block block, std::size_t bytes) noexcept {
+  void give(core::Memory block) noexcept {
     try {
       const core::ForkGuard guard;  // called by whoever drops a result, outside any run
       const std::lock_guard lock(mutex_);
       if (free_.size() == kKept) free_.erase(free_.begin());
-      free_.push_back({bytes, std::move(block)});
+      free_.push_back(std::move(block));
     } catch (const std::bad_alloc&) {  // no room to remember it: freed instead
     }
   }
 
   std::mutex mutex_;
-  std::vector<Free> free_;
+  std::vector<core::Memory> free_;
 };
 
 }  // namespace rdquant::runtime

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from math import prod
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InvalidArgument
-from ..graph import Model
+from ..graph import Model, TensorInfo
 from ..runtime import Session
 
 __all__ = ["stream"]
 
 _BATCH_BYTES = 1 << 26  # of values that leave the network at a time, about
+_MOST_ROWS = 32
 
 
 def stream(
@@ -45,17 +47,34 @@ def stream(
     (port,) = model.inputs
     inner = [name for name in dict.fromkeys(names) if name != port.name]
     session = Session(model.with_outputs(inner), backend=backend, threads=threads) if inner else None
-    rows = 1  # the first image alone tells what one takes
+    # a graph that fixes one image takes no more, where a value's shape does not say what belongs to which
+    most = 1 if port.shape and port.shape[0] == 1 else _MOST_ROWS
+    size = _bytes_of_one(session.outputs, port) if session is not None else 0
+    rows = 1 if size is None else _rows(size, most)  # unknown: one image shows it
     for batch in images:
         start = 0
         while start < len(batch):
             feed = batch[start : start + rows].astype(port.dtype, copy=False)
             start += len(feed)
             taken = session.run({port.name: feed}) if session is not None else {}
-            size = sum(value.nbytes for value in taken.values()) // len(feed)
-            # a graph that fixes one image takes no more, where a value's shape does not say what belongs to which
-            most = 1 if port.shape and port.shape[0] == 1 else 32
-            rows = int(np.clip(_BATCH_BYTES // max(1, size), 1, most))
+            if size is None:
+                size = sum(value.nbytes for value in taken.values()) // len(feed)
+                rows = _rows(size, most)
             if port.name in names:
                 taken[port.name] = feed
             yield taken
+
+
+def _bytes_of_one(values: Sequence[TensorInfo], images: TensorInfo) -> int | None:
+    """Bytes that values take for one image; None where their shapes leave that open."""
+    total = 0
+    for value in values:
+        sizes = [size for size in value.shape[1:] if isinstance(size, int)]
+        if value.shape[:1] != images.shape[:1] or len(sizes) != len(value.shape) - 1:
+            return None
+        total += value.dtype.itemsize * prod(sizes)
+    return total
+
+
+def _rows(size: int, most: int) -> int:
+    return int(np.clip(_BATCH_BYTES // max(1, size), 1, most))

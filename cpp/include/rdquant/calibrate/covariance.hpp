@@ -6,6 +6,8 @@
 #include <span>
 #include <vector>
 
+#include "rdquant/core/memory.hpp"
+
 namespace rdquant::calibrate {
 
 /// What a layer multiplies its weights with: patches of a two-dimensional convolution's input. A fully
@@ -50,7 +52,7 @@ class Covariance {
   /// diagonal is noise.
   ///
   /// @throws InvalidArgument  no image has been added.
-  [[nodiscard]] std::vector<double> matrix(bool centred, int threads) const;
+  [[nodiscard]] core::Array<double> matrix(bool centred, int threads) const;
   /// ρ of each group, 0..1.
   [[nodiscard]] std::vector<double> shrinkage(bool centred) const;
 
@@ -59,7 +61,7 @@ class Covariance {
   std::size_t positions_;
   std::size_t images_ = 0;
   std::vector<double> sums_;      ///< [groups, inputs]
-  std::vector<double> products_;  ///< [groups, inputs, inputs], the upper triangles
+  core::Array<double> products_;  ///< [groups, inputs, inputs], the upper triangles
   std::vector<double> squares_;   ///< [groups]: Σ over images of Σ_{i≠j} (E_image[x_i·x_j])²
 };
 

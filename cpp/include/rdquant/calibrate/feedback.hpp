@@ -7,6 +7,7 @@
 
 #include "rdquant/codec/level_rates.hpp"
 #include "rdquant/codec/trellis.hpp"
+#include "rdquant/core/memory.hpp"
 
 /// Rounding with error feedback: levels q of a layer's weights w that keep its outputs, Σ over rows of
 /// (w − Δq)·C·(w − Δq)ᵀ with C the covariance of its inputs, and not the weights. What rounding a column does
@@ -39,7 +40,8 @@ class Feedback {
 
  private:
   std::size_t groups_, inputs_;
-  std::vector<float> factors_, weights_;
+  core::Array<float> factors_;
+  std::vector<float> weights_;
 };
 
 /// Outputs of a layer that matter together, by second moments G of the gradient at them: the loss is then

@@ -5,6 +5,8 @@
 #include <span>
 #include <vector>
 
+#include "rdquant/core/memory.hpp"
+
 namespace rdquant::program {
 
 /// A buffer alive from the step `first` that writes it to the step `last` that reads it for the last time,
@@ -20,13 +22,13 @@ struct MemoryPlan {
   std::size_t bytes = 0;
 };
 
-inline constexpr std::size_t kAlignment = 64;
-
 /// Places buffers so that no two that live at once overlap: the best of first fit by size, by lifetime and by
 /// start.
-[[nodiscard]] MemoryPlan plan_memory(std::span<const Lifetime> buffers, std::size_t alignment = kAlignment);
+[[nodiscard]] MemoryPlan plan_memory(std::span<const Lifetime> buffers,
+                                     std::size_t alignment = core::kAlignment);
 
 /// The bytes that live at once at most: no plan can be smaller.
-[[nodiscard]] std::size_t least_memory(std::span<const Lifetime> buffers, std::size_t alignment = kAlignment);
+[[nodiscard]] std::size_t least_memory(std::span<const Lifetime> buffers,
+                                       std::size_t alignment = core::kAlignment);
 
 }  // namespace rdquant::program

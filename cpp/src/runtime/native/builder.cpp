@@ -320,8 +320,7 @@ void Builder::plan_arena() {
   for (Buffer& buffer : plan_.buffers) {
     if (buffer.home != Home::packed) continue;
     buffer.offset = plan_.packed_bytes;
-    plan_.packed_bytes +=
-        (buffer.bytes + program::kAlignment - 1) / program::kAlignment * program::kAlignment;
+    plan_.packed_bytes += (buffer.bytes + core::kAlignment - 1) / core::kAlignment * core::kAlignment;
   }
 }
 

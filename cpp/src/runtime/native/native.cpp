@@ -5,12 +5,12 @@
 #include <cstring>
 #include <iterator>
 #include <mutex>
-#include <new>
 #include <string>
 #include <thread>
 #include <utility>
 
 #include "rdquant/core/error.hpp"
+#include "rdquant/core/memory.hpp"
 #include "rdquant/core/parallel.hpp"
 #include "rdquant/program/memory.hpp"
 #include "runtime/native/builder.hpp"
@@ -22,18 +22,12 @@ namespace {
 using program::Program;
 using program::ValueId;
 
-using Memory = std::unique_ptr<std::byte, void (*)(std::byte*)>;
-
-Memory allocate(std::size_t bytes) {
-  constexpr std::align_val_t kAligned{program::kAlignment};
-  // kernels may load whole vectors past the last element
-  return {static_cast<std::byte*>(::operator new(bytes + 2 * program::kAlignment, kAligned)),
-          [](std::byte* p) { ::operator delete(p, std::align_val_t{program::kAlignment}); }};
-}
+/// Kernels may load whole vectors past the last element.
+core::Memory padded(std::size_t bytes) { return core::allocate(bytes + 2 * core::kAlignment); }
 
 /// What one run at a time uses: an arena and every kernel bound to it.
 struct Context {
-  Memory arena{nullptr, nullptr};
+  core::Memory arena;
   std::vector<std::unique_ptr<Bound>> bound;
   std::uint64_t epoch = 0;  ///< of the constants that it knows
   std::thread::id thread;   ///< the last that used it
@@ -49,7 +43,7 @@ class NativeExecutable final : public Executable {
  public:
   /// Packs weights with the caller's threads.
   NativeExecutable(const Program& program, PhysicalPlan plan, int threads)
-      : program_(program), plan_(std::move(plan)), threads_(threads), packed_(allocate(plan_.packed_bytes)) {
+      : program_(program), plan_(std::move(plan)), threads_(threads), packed_(padded(plan_.packed_bytes)) {
     for (std::size_t o = 0; o < plan_.ops.size(); ++o) {
       for (std::size_t i = 0; i < plan_.ops[o].operands.size(); ++i) {
         const Place& place = plan_.ops[o].operands[i];
@@ -143,7 +137,7 @@ class NativeExecutable final : public Executable {
   }
 
   Context make_context() const {
-    Context context{allocate(plan_.arena_bytes), {}, 0, {}};
+    Context context{padded(plan_.arena_bytes), {}, 0, {}};
     for (const Op& op : plan_.ops) {
       context.bound.push_back(op.kernel->bind());
       for (std::size_t i = 0; i < op.operands.size(); ++i) {
@@ -161,7 +155,7 @@ class NativeExecutable final : public Executable {
   const Program& program_;
   PhysicalPlan plan_;
   int threads_;
-  Memory packed_;
+  core::Memory packed_;
   std::vector<Patch> inputs_, outputs_, constants_;
   std::uint64_t epoch_ = 1;  ///< of the constants; changes beside no run
   std::mutex mutex_;
