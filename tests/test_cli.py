@@ -77,10 +77,23 @@ def test_help_loads_no_heavy_library() -> None:
     script = (
         "import sys; from typer.testing import CliRunner; from rdquant.cli import app;"
         "assert CliRunner().invoke(app, ['--help']).exit_code == 0;"
-        "print({'pandas', 'matplotlib', 'onnx', 'onnxruntime', 'scipy', 'sklearn', 'PIL'} & set(sys.modules))"
+        "heavy = {'numpy', 'pandas', 'matplotlib', 'onnx', 'onnxruntime', 'scipy', 'sklearn', 'PIL', 'torch'};"
+        "print(heavy & set(sys.modules))"
     )
     result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "set()"
+
+
+@pytest.mark.parametrize("first", ["rdquant.sweep", "rdquant.metrics", "rdquant"])
+def test_modules_named_as_a_function_can_be_called_whoever_loads_them_first(first: str) -> None:
+    script = (
+        f"import {first}, rdquant as rdq; from rdquant import entropy, profile, sweep;"
+        "assert rdq.sweep is sweep and rdq.sweep.Study is rdq.Study and rdq.profile.Profile is rdq.Profile;"
+        "assert all(callable(module) for module in (entropy, profile, sweep));"
+        "print(rdq.entropy([1, 2]), rdq.entropy.entropy([1, 2]))"
+    )
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert result.stdout.split() == ["1.0", "1.0"]
 
 
 def test_version() -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +9,8 @@ import pytest
 from typer.main import get_command
 from typer.testing import CliRunner
 
-from rdquant.cli import app
-from rdquant.cli.options import api_defaults, default_text
+from rdquant.cli import app, options
+from rdquant.cli.options import api_defaults, default_text, signature_defaults
 
 COMMANDS: dict[str, Any] = dict(get_command(app).commands)  # type: ignore[attr-defined]
 SPEAKING = {name: command for name, command in COMMANDS.items() if hasattr(command.callback, "api")}
@@ -21,11 +19,10 @@ OWN = {("sweep", "output"), ("profile", "output")}
 
 
 def test_commands_name_the_functions_they_call() -> None:
-    assert set(COMMANDS) - set(SPEAKING) == {"info", "demo", "train"}
+    assert set(COMMANDS) - set(SPEAKING) == {"info", "demo"}
     for command in SPEAKING.values():
         for function in command.callback.api[0]:
-            module, _, name = function.partition(":")
-            assert inspect.isfunction(getattr(import_module(module), name))
+            assert signature_defaults(function)
 
 
 @pytest.mark.parametrize("name", SPEAKING)
@@ -43,10 +40,21 @@ def test_functions_of_one_command_agree_on_defaults() -> None:
     for command in SPEAKING.values():
         known: dict[str, Any] = {}
         for function in command.callback.api[0]:
-            module, _, name = function.partition(":")
-            for parameter in inspect.signature(getattr(import_module(module), name)).parameters.values():
-                if parameter.default is not parameter.empty and parameter.name != "data":
-                    assert known.setdefault(parameter.name, parameter.default) == parameter.default
+            for name, default in signature_defaults(function).items():
+                if name not in ("data", "threads"):  # threads: of the operator, beside PyTorch's own
+                    assert known.setdefault(name, default) == default
+
+
+def test_defaults_are_read_without_pytorch_too() -> None:
+    """From the source; where PyTorch is installed, they are those of the signature."""
+    functions = SPEAKING["train"].callback.api[0]
+    from_source = {}
+    for function in functions:
+        module, _, name = function.partition(":")
+        from_source |= options._source_defaults(module, name)
+    assert {"gamma", "bits", "keep", "epochs", "batch_size", "seed", "device"} <= set(from_source)
+    signed = {k: v for function in functions for k, v in signature_defaults(function).items()}
+    assert {name: signed[name] for name in from_source} == from_source
 
 
 @pytest.mark.parametrize("name", SPEAKING)

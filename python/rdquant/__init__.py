@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import sys
 import types
 from typing import TYPE_CHECKING, Any
 
@@ -49,14 +50,17 @@ _MODULES = (
     "data",
     "demo",
     "detection",
+    "entropy",
     "errors",
     "graph",
     "metrics",
+    "profile",
     "ptq",
     "quant",
     "report",
     "runtime",
     "stats",
+    "sweep",
     "train",
 )
 
@@ -140,7 +144,10 @@ if TYPE_CHECKING:
     from .compression import CompressionResult, compress, compress_to_size, compress_within, decompress
     from .data import ArrayDataset, CocoFolder, Dataset, Digits, ImageFolder, open_dataset
     from .detection import Detections, Detector
-    from .entropy import conditional_entropy, entropy, float_entropy
+    from .entropy import compression_ratio as _compression_ratio
+    from .entropy import conditional_entropy, float_entropy
+    from .entropy import entropy as _entropy
+    from .entropy import reduction as _reduction
     from .errors import (
         BackendUnavailable,
         CorruptFile,
@@ -151,22 +158,56 @@ if TYPE_CHECKING:
     )
     from .graph import Model, load
     from .metrics import BestPreset, best_preprocess, evaluate
-    from .profile import Profile, profile
+    from .profile import Profile
+    from .profile import profile as _profile
     from .ptq import QuantizedModel, quantize_dynamic, quantize_static
     from .quant import Codebook, Deadzone, Midrise, Midtread, Minifloat, MuLaw, Quantizer, parse_quantizers
     from .runtime import Session
     from .stats import FitTable, Histogram, Moments, autocovariance, fit, moments, mutual_information
-    from .sweep import Study, sweep
+    from .sweep import QUANTIZERS as _QUANTIZERS
+    from .sweep import Study
+    from .sweep import sweep as _sweep
     from .train import efficiency_score, prune_quantize
 
+    class _Entropy:
+        __call__ = staticmethod(_entropy)
+        entropy = staticmethod(_entropy)
+        compression_ratio = staticmethod(_compression_ratio)
+        conditional_entropy = staticmethod(conditional_entropy)
+        float_entropy = staticmethod(float_entropy)
+        reduction = staticmethod(_reduction)
 
-def _call_by_name(name: str) -> None:
-    """Let the module `name` be called as the function of the same name in it: `rdquant.sweep(…)`, `rdquant.sweep.Study`.
+    class _Profiles:
+        __call__ = staticmethod(_profile)
+        profile = staticmethod(_profile)
+        Profile = Profile
 
-    These modules are loaded now, and import little.
+    class _Sweep:
+        __call__ = staticmethod(_sweep)
+        sweep = staticmethod(_sweep)
+        Study = Study
+        QUANTIZERS = _QUANTIZERS
+
+    entropy: _Entropy
+    profile: _Profiles
+    sweep: _Sweep
+
+
+try:
+    from . import _core as _core
+except ImportError as error:
+    raise ImportError(
+        f"rdquant's compiled core did not load ({error}). From a clone, build it with 'pip install .' and run "
+        "Python outside the folder python/, whose sources have no compiled part beside them."
+    ) from error
+
+
+def _call_by_name(module: str) -> None:
+    """Let a module be called as the function of the same name in it: `rdquant.sweep(…)`, `rdquant.sweep.Study`.
+
+    It says so at its own end, whoever imports it first.
     """
-    module = importlib.import_module(f".{name}", __name__)
-    function = getattr(module, name)
+    function = getattr(sys.modules[module], module.rpartition(".")[2])
 
     class Callable(types.ModuleType):
         __wrapped__ = function
@@ -175,24 +216,14 @@ def _call_by_name(name: str) -> None:
         def __call__(self, *args: Any, **options: Any) -> Any:
             return function(*args, **options)
 
-    module.__class__ = Callable
-
-
-try:
-    for _name in ("entropy", "profile", "sweep"):
-        _call_by_name(_name)
-except ImportError as error:
-    raise ImportError(
-        f"rdquant's compiled core did not load ({error}). From a clone, build it with 'pip install .' and run "
-        "Python outside the folder python/, whose sources have no compiled part beside them."
-    ) from error
+    sys.modules[module].__class__ = Callable
 
 
 def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return importlib.import_module(f".{name}", __name__)
     home = _HOME_OF.get(name)
     if home is None:
-        if name in _MODULES:
-            return importlib.import_module(f".{name}", __name__)
         raise AttributeError(f"module 'rdquant' has no attribute {name!r}")
     value = getattr(importlib.import_module(f".{home}", __name__), name)
     globals()[name] = value

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from . import _call_by_name
 from ._arrays import as_float32, as_levels, tensors_of
 from ._core import entropy as _core
 from .errors import InvalidArgument, called, count, described, threads_of
@@ -138,3 +139,6 @@ def _channels(tensor: NDArray[np.int32], axis: int) -> list[Any]:
 def _mean(parts: list[tuple[float, int]]) -> float:
     total = sum(size for _, size in parts)
     return sum(bits * size for bits, size in parts) / total if total else 0.0
+
+
+_call_by_name(__name__)

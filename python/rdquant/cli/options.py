@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import enum
 import importlib
+import importlib.util
 import inspect
 import math
 from collections.abc import Callable, Iterable
@@ -266,10 +268,33 @@ def api_defaults(command: Any) -> dict[str, Any]:
 
 
 def signature_defaults(function: str) -> dict[str, Any]:
-    """Arguments with a default of a function "module:name", and these."""
+    """Arguments with a default of a function or class "module:name", and these."""
+    from ..errors import BackendUnavailable
+
     module, _, name = function.partition(":")
-    parameters = inspect.signature(getattr(importlib.import_module(module), name)).parameters.values()
+    try:
+        parameters = inspect.signature(getattr(importlib.import_module(module), name)).parameters.values()
+    except BackendUnavailable:  # training, without PyTorch
+        return _source_defaults(module, name)
     return {p.name: p.default for p in parameters if p.default is not p.empty}
+
+
+def _source_defaults(module: str, name: str) -> dict[str, Any]:
+    """The same from the source of a module that cannot be imported; those that are plain numbers, words or None."""
+    spec = importlib.util.find_spec(module)
+    assert spec is not None
+    assert spec.origin is not None
+    body = ast.parse(Path(spec.origin).read_text(encoding="utf-8")).body
+    node = next(n for n in body if isinstance(n, (ast.FunctionDef, ast.ClassDef)) and n.name == name)
+    if isinstance(node, ast.ClassDef):
+        node = next(n for n in node.body if isinstance(n, ast.FunctionDef) and n.name == "__init__")
+    arguments = node.args
+    positional = arguments.args[len(arguments.args) - len(arguments.defaults) :]
+    found = [
+        *zip(positional, arguments.defaults, strict=True),
+        *zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True),
+    ]
+    return {a.arg: ast.literal_eval(d) for a, d in found if isinstance(d, (ast.Constant, ast.Tuple))}
 
 
 def default_text(value: Any) -> str:

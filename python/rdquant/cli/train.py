@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from .._files import replacing
-from .options import HELP, Debug, Json
+from .options import HELP, Command, Debug, Json, given, signature_defaults, speaks_for
 from .terminal import keep_hint, log, print_json, print_table
 
 __all__ = ["register"]
@@ -38,13 +38,14 @@ Script = Annotated[
     ),
 ]
 Keep = Annotated[
-    Kept,
+    Kept | None,
     typer.Option(
         help="Float weights remembered between steps: none (the paper's scheme), those of weights that survive "
         "pruning, or all (straight-through)."
     ),
 ]
 
+Gamma = Annotated[float | None, typer.Option(help="γ: weights below γ standard deviations become 0.", min=0)]
 Decay = Annotated[
     float,
     typer.Option(
@@ -56,7 +57,7 @@ Decay = Annotated[
 ]
 
 Bits = Annotated[
-    int,
+    int | None,
     typer.Option(help="Bits per weight; 32 prunes only (with --gamma 0: no compression).", min=2, max=32),
 ]
 Rate = Annotated[
@@ -80,9 +81,15 @@ GammaRamp = Annotated[
 ]
 
 
+#: Settings of the API that a folder keeps: a run goes on with the same.
+_STORED = ("gamma", "bits", "keep", "skip", "epochs", "batch_size", "seed")
+_FIT, _COMPRESSION = "rdquant.train.loop:fit", "rdquant.train.compress:PruneThenQuantize"
+
+
 def register(app: typer.Typer) -> None:
     """Add the command to `app`."""
     app.command(
+        cls=Command,
         epilog="Example: rdquant train mine.py --gamma 0.625 --bits 4 --epochs 20 -o run/ --onnx small.onnx\n\n"
         "Running the same command again goes on where it stopped.",
         context_settings=HELP,
@@ -91,29 +98,28 @@ def register(app: typer.Typer) -> None:
     )(train)
 
 
+@speaks_for(_FIT, _COMPRESSION)
 def train(
     script: Script,
-    gamma: Annotated[
-        float, typer.Option(help="γ: weights below γ standard deviations become 0.", min=0)
-    ] = 0.375,
+    gamma: Gamma = None,
     gamma_ramp: GammaRamp = 0.0,
-    bits: Bits = 8,
-    keep: Keep = Kept.survivors,
+    bits: Bits = None,
+    keep: Keep = None,
     group_decay: Decay = 0.0,
     rows: Rows = "",
     columns: Columns = "",
     skip: Annotated[
-        str, typer.Option(help="Parameters left as they are, comma-separated; * stands for anything.")
-    ] = "",
-    epochs: Annotated[int, typer.Option(help="Epochs in all.", min=1)] = 10,
+        str | None, typer.Option(help="Parameters left as they are, comma-separated; * stands for anything.")
+    ] = None,
+    epochs: Annotated[int | None, typer.Option(help="Epochs in all.", min=1)] = None,
     rate: Rate = 1e-3,
-    batch_size: Annotated[int, typer.Option(help="Samples in a batch.", min=1)] = 128,
+    batch_size: Annotated[int | None, typer.Option(help="Samples in a batch.", min=1)] = None,
     patience: Annotated[
         int | None,
         typer.Option(help="Stop after this many epochs without a better validation accuracy.", min=1),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Of all random numbers.", min=0)] = 0,
-    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, …")] = "cpu",
+    seed: Annotated[int | None, typer.Option(help="Of all random numbers.", min=0)] = None,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, …")] = None,
     onnx: Annotated[Path | None, typer.Option(help="Write the best epoch's model as ONNX.")] = None,
     output: Annotated[
         Path, typer.Option("-o", "--output", help="Folder of the run.", file_okay=False)
@@ -122,22 +128,20 @@ def train(
     debug: Debug = False,
 ) -> None:
     """Train a network whose weights are pruned, then quantized after every step (paper 002)."""
-    setting = {
-        "gamma": gamma,
-        "gamma_ramp": gamma_ramp,
-        "bits": bits,
-        "keep": keep.value,
-        "group_decay": group_decay,
-        "rows": rows,
-        "columns": columns,
-        "skip": skip,
-        "epochs": epochs,
-        "lr": rate,
-        "batch_size": batch_size,
-        "seed": seed,
-    }
-    _check(gamma, device, onnx)
-    network, data, prepare = _from_script(script, seed)
+    setting, device = _setting(
+        gamma=gamma,
+        bits=bits,
+        keep=keep and keep.value,
+        skip=None if skip is None else skip.split(","),
+        epochs=epochs,
+        batch_size=batch_size,
+        seed=seed,
+        device=device,
+    )
+    setting |= {"gamma_ramp": gamma_ramp, "group_decay": group_decay, "rows": rows, "columns": columns}
+    setting["lr"] = rate
+    _check(setting["gamma"], device, onnx)
+    network, data, prepare = _from_script(script, setting["seed"])
     _check_setting(output, setting)
     keep_hint(f"Every finished epoch is kept in {output}; run the same command again to go on.")
     history = _run(network, data, prepare, setting, patience, device, output)
@@ -150,6 +154,13 @@ def train(
     print_table(f"{script.stem}: best epoch {best['epoch']} of {len(history)}", *_table(history))
     size = f", {best['max_bytes']:,} bytes with effort max" if best.get("max_bytes") else ""
     log(f"Best model: {(output / 'best.pt').resolve()}{size}")
+
+
+def _setting(**options: Any) -> tuple[dict[str, Any], str]:
+    """(what the folder keeps, device): the options that are given, else the defaults of the API."""
+    chosen = signature_defaults(_COMPRESSION) | signature_defaults(_FIT) | given(**options)
+    setting = {name: chosen[name] for name in _STORED}
+    return setting | {"skip": [name for name in setting["skip"] if name]}, chosen["device"]
 
 
 def _from_script(script: Path, seed: int) -> tuple[Any, tuple[Any, Any], Any]:
@@ -244,7 +255,7 @@ def _compression(network: Any, setting: dict[str, Any], steps: int) -> Any:
         network,
         Ramp(0.0, setting["gamma"], 0.0, ramp, 1.0) if ramp else setting["gamma"],
         setting["bits"],
-        [name for name in setting["skip"].split(",") if name],
+        setting["skip"],
         keep=setting["keep"],
         decay=GroupDecay(setting["group_decay"]) if setting["group_decay"] else None,
         groups=groups,

@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from .. import _call_by_name
 from ..errors import InvalidArgument, called, count, described, flag, number, path_of, some_of, threads_of
 
 if TYPE_CHECKING:
@@ -167,3 +168,6 @@ def _several(value: Any) -> list[Any]:
         if isinstance(value, (Sequence, range)) and not isinstance(value, (str, bytes))
         else [value]
     )
+
+
+_call_by_name(__name__)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from .. import _call_by_name
 from ..errors import InvalidArgument, count, described, flag, number, one_of, path_of, some_of, threads_of
 
 if TYPE_CHECKING:
@@ -318,3 +319,6 @@ def _float_row(study_id: int, context: Context, outcome: Outcome) -> dict[str, A
         "seconds": outcome.seconds,
         "created": now(),
     }
+
+
+_call_by_name(__name__)

@@ -63,8 +63,8 @@ class PruneThenQuantize:
         keep: what is remembered of the float weights from one step to the next.
             "none": nothing; the next step starts from the compressed weights. This is the paper's scheme. A step that
             moves a weight by less than q/2 is lost, so that few bits need a high learning rate.
-            "survivors": weights that were pruned restart from 0, the others from their float value: pruning is the
-            paper's, quantizing is straight-through.
+            "survivors" (default): weights that were pruned restart from 0, the others from their float value: pruning
+            is the paper's, quantizing is straight-through.
             "all": every float value; the step applies the gradient of the compressed weights to them (straight-through
             estimator). Pruned weights come back easily, so density falls less.
         decay: a `GroupDecay`, applied to the float weights before they are pruned.
@@ -80,11 +80,11 @@ class PruneThenQuantize:
     def __init__(
         self,
         model: torch.nn.Module,
-        gamma: Schedule,
-        bits: int | Stages,
+        gamma: Schedule = 0.375,
+        bits: int | Stages = 8,
         skip: Iterable[str] = (),
         *,
-        keep: Keep = "none",
+        keep: Keep = "survivors",
         decay: GroupDecay | None = None,
         groups: GroupPruning | Iterable[GroupPruning] = (),
         total_steps: int | None = None,

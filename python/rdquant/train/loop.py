@@ -33,7 +33,7 @@ def fit(
     validation: Data,
     optimizer: torch.optim.Optimizer,
     *,
-    epochs: int,
+    epochs: int = 10,
     folder: str | os.PathLike[str],
     compression: PruneThenQuantize | None = None,
     scheduler: Any = None,
