@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import re
 import subprocess
@@ -12,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from typer.main import get_command
 
 import citations
 import docstring_rule
@@ -22,6 +24,7 @@ import public_names
 import rdquant
 import site_check
 import test_arguments
+from rdquant.cli import app
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
@@ -194,6 +197,40 @@ def test_drawings_name_folders_that_exist() -> None:
     folders = set(re.findall(r"src/[\w/]+", text))
     assert len(folders) > 10
     assert [folder for folder in folders if not (ROOT / "cpp" / folder).is_dir()] == []
+
+
+def texts_of_users() -> dict[str, str]:
+    """What users read where no link leads to the bibliography: docstrings, help of commands, notebooks."""
+    found = {f"module {name}": module.__doc__ or "" for name, module in public_names.modules().items()}
+    for name in public_names.names():
+        if name.kind == "data":  # which help() does not show
+            continue
+        found[name.dotted] = name.value.__doc__ or ""
+        if inspect.isclass(name.value):
+            for member, function, _ in public_names.members(name.value):
+                found[f"{name.dotted}.{member}"] = function.__doc__ or ""
+    for command in get_command(app).commands.values():  # type: ignore[attr-defined]
+        options = [getattr(option, "help", None) or "" for option in command.params]
+        found[f"rdquant {command.name}"] = "\n".join([command.help or "", *options])
+    for path in ROOT.glob("notebooks/*.ipynb"):
+        cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+        found[path.name] = "\n".join("".join(c["source"]) for c in cells if c["cell_type"] == "markdown")
+    return found
+
+
+def test_studies_are_named_in_full_where_users_read_of_them() -> None:
+    texts = texts_of_users()
+    assert len([text for text in texts.values() if citations.KEY.search(text)]) > 40
+    wrong = [f"{place}: {key}" for place, text in texts.items() for key in citations.unnamed(text)]
+    assert wrong == []
+
+
+def test_studies_without_a_name_are_found() -> None:
+    title = citations.TITLES["thesis 004"]
+    assert citations.unnamed("As in thesis 004 and Paper 003.") == ["thesis 004", "paper 003"]
+    assert citations.unnamed(f"As in thesis 004.\n\n    Thesis 004: {title}.\n") == []
+    assert citations.unnamed(f"Thesis 004 ({title}) has it.") == []
+    assert citations.cite(f"Thesis 004 ({title}) has it.", "<{text}>") == f"<{title} (thesis 004)> has it."
 
 
 def test_every_study_that_is_cited_has_an_entry() -> None:

@@ -60,7 +60,7 @@ class Docstrings:
         self._names = known_names()
 
     def __call__(self, app: Sphinx, what: str, name: str, value: Any, options: Any, lines: list[str]) -> None:
-        text = self._entries("\n".join(lines)).split("\n")
+        text = self._entries(citations.NOTE.sub("", "\n".join(lines))).split("\n")
         shown: list[str] = []
         section, literal, seen = False, False, set[str]()
         for number, line in enumerate(text):

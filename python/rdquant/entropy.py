@@ -1,4 +1,7 @@
-"""Entropy of quantized weights, thesis 004 section 2.6 (equation 2.31), in bits per symbol."""
+"""Entropy of quantized weights, thesis 004 section 2.6 (equation 2.31), in bits per symbol.
+
+Thesis 004: Tonin, “Codificação de redes neurais sem retreino”, 2021.
+"""
 
 from __future__ import annotations
 
@@ -41,6 +44,8 @@ def entropy(
 
     Raises:
         InvalidArgument: levels are no integers, or an axis does not exist.
+
+    Thesis 004: Tonin, “Codificação de redes neurais sem retreino”, 2021.
     """
     tensors = {name: as_levels(value, name) for name, value in _tensors(levels).items()}
     threads, axis = threads_of(threads), axis_of(axis)
@@ -108,13 +113,18 @@ def float_entropy(tensors: Any) -> float:
 
 
 def compression_ratio(bits: float, original: float = 32.0) -> float:
-    """CR = original/H for H `bits` per weight against `original` ones (thesis 004, equation 3.1); infinite for 0 bits."""
+    """CR = original/H for H `bits` per weight against `original` ones (thesis 004, equation 3.1); infinite for 0 bits.
+
+    Thesis 004: Tonin, “Codificação de redes neurais sem retreino”, 2021.
+    """
     return math.inf if bits == 0 else original / bits
 
 
 def reduction(bits: float, original: float = 32.0) -> float:
     """RE = (original − H)/original, the share of the size that is saved, for H `bits` per weight against `original` ones
     (thesis 004, equation 3.2).
+
+    Thesis 004: Tonin, “Codificação de redes neurais sem retreino”, 2021.
     """
     return (original - bits) / original
 

@@ -95,7 +95,7 @@ Quantizers = Annotated[
     str | None,
     typer.Option(
         help="Comma-separated: midtread, midrise, deadzone:δ (0 to 1), mulaw:µ, minifloat (Table 3.5) or "
-        "minifloat:exponent/mantissa, half, bfloat16, codebook (default: the thesis')."
+        "minifloat:exponent/mantissa, half, bfloat16, codebook (default: those of Tonin's thesis, 2021)."
     ),
 ]
 Range = Annotated[
@@ -103,7 +103,7 @@ Range = Annotated[
     typer.Option(
         "--range",
         help="Range of the levels: 1 is ±1, max is ±max|w| (default: 1 for --scope model, as in "
-        "the thesis, else max).",
+        "Tonin's thesis, 2021, else max).",
     ),
 ]
 Images = Annotated[

@@ -127,7 +127,10 @@ def train(
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Train a network whose weights are pruned, then quantized after every step (paper 002)."""
+    """Train a network whose weights are pruned, then quantized after every step.
+
+    As in paper 002 (“Prune then quantize at every iteration”, a CIFAR-10 study in Portuguese, authors and year unknown).
+    """
     setting, device = _setting(
         gamma=gamma,
         bits=bits,

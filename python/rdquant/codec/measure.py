@@ -35,6 +35,8 @@ class Rate:
         distinct: number of distinct levels (summed over tables).
         mse: mean of (w − ŵ)².
         sqnr_db: 10·log10(Σw²/Σ(w − ŵ)²); infinite without error. It and mse are NaN where no distortion was asked for.
+
+    Thesis 004: Tonin, “Codificação de redes neurais sem retreino”, 2021.
     """
 
     entropy: float

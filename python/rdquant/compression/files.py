@@ -85,6 +85,8 @@ def compress(
         InvalidArgument: an argument outside the above, arguments that do not fit each other, a weight that cannot be
             quantized (named).
         RdquantError: the file cannot be written.
+
+    Thesis 004: Tonin, “Codificação de redes neurais sem retreino”, 2021.
     """
     plan = Plan.of(effort, threads, rdo, trellis)
     target, chosen = path_of("path", path), some_of("roles", roles, ROLES)

@@ -256,6 +256,8 @@ class Model:
         (values per dtype), nodes and opset after
         surgery, file_nodes and file_opset before, operators (op → count), and, only where surgery was not
         possible, opset_note, fold_note or shape_note.
+
+        Thesis 004: Tonin, “Codificação de redes neurais sem retreino”, 2021.
         """
         weight_bytes = sum(p.size * p.dtype.itemsize for p in self._parameters)
         roles: Counter[str] = Counter()

@@ -121,6 +121,8 @@ def compare_confidences(
         progress: show a bar on stderr.
 
     Raises InvalidArgument where there is no model or bin, and as `detections` does.
+
+    Paper 000: Abreu, Kikuchi and Viana, “Quantization strategies for low-resource hardware”, 2025.
     """
     from ..runtime import Session
 

@@ -52,6 +52,7 @@ Form: TypeAlias = Literal["linear", "exponential"]
 def accuracy(labels: ArrayLike, predictions: ArrayLike) -> float:
     """Share of `predictions` that are equal to `labels`, 0..1, both integers [n] (thesis 004, equation 2.3). Raises
     InvalidArgument for anything else.
+    Thesis 004: Tonin, “Codificação de redes neurais sem retreino”, 2021.
     """
     truth, guess = _pair(labels, predictions)
     return float(np.mean(truth == guess))
@@ -60,6 +61,7 @@ def accuracy(labels: ArrayLike, predictions: ArrayLike) -> float:
 def class_accuracy(labels: ArrayLike, predictions: ArrayLike) -> float:
     """Mean over the classes that occur in `labels` of the share of each that is right in `predictions`, 0..1; integers [n]
     as for `accuracy` (thesis 004, equation 2.4).
+    Thesis 004: Tonin, “Codificação de redes neurais sem retreino”, 2021.
     """
     truth, guess = _pair(labels, predictions)
     classes, position = np.unique(truth, return_inverse=True)
@@ -72,6 +74,7 @@ def confusion_matrix(labels: ArrayLike, predictions: ArrayLike, classes: int) ->
 
     `labels` and `predictions` are integers [n]. Predictions of −1 stand in no column, so that a row may sum to less than
     the class has members. Raises InvalidArgument where one is not below `classes`.
+    Thesis 004: Tonin, “Codificação de redes neurais sem retreino”, 2021.
     """
     from sklearn.metrics import confusion_matrix as count
 
@@ -86,6 +89,7 @@ def confusion_matrix(labels: ArrayLike, predictions: ArrayLike, classes: int) ->
 def precision(labels: ArrayLike, predictions: ArrayLike, classes: int) -> Floats:
     """float64 [classes]: right predictions of a class over all predictions of it; 0 where there are none (thesis 004,
     equation 2.5). `labels`, `predictions` and `classes` as for `confusion_matrix`.
+    Thesis 004: Tonin, “Codificação de redes neurais sem retreino”, 2021.
     """
     return _by_class(labels, predictions, classes)[0]
 
@@ -95,6 +99,7 @@ def recall(labels: ArrayLike, predictions: ArrayLike, classes: int) -> Floats:
 
     The text of (2.6) divides by something else; its worked examples are these figures. `labels`, `predictions` and
     `classes` as for `confusion_matrix`.
+    Thesis 004: Tonin, “Codificação de redes neurais sem retreino”, 2021.
     """
     return _by_class(labels, predictions, classes)[1]
 
@@ -102,6 +107,7 @@ def recall(labels: ArrayLike, predictions: ArrayLike, classes: int) -> Floats:
 def f1(labels: ArrayLike, predictions: ArrayLike, classes: int) -> Floats:
     """float64 [classes]: harmonic mean of precision and recall; 0 where both are (thesis 004, equation 2.7). `labels`,
     `predictions` and `classes` as for `confusion_matrix`.
+    Thesis 004: Tonin, “Codificação de redes neurais sem retreino”, 2021.
     """
     return _by_class(labels, predictions, classes)[2]
 
@@ -159,6 +165,7 @@ def top_k_accuracy(scores: ArrayLike, labels: ArrayLike, k: int) -> float:
 
     With k ≥ classes every row without a NaN counts as right. `scores`, numbers [n, classes], and `labels`, integers [n],
     as for `ranks`; else InvalidArgument.
+    Thesis 004: Tonin, “Codificação de redes neurais sem retreino”, 2021.
     """
     if k < 1:
         raise InvalidArgument(f"k: expected at least 1, got {k}")
@@ -169,6 +176,7 @@ def top_k_accuracy(scores: ArrayLike, labels: ArrayLike, k: int) -> float:
 def top_k_error(scores: ArrayLike, labels: ArrayLike, k: int) -> float:
     """1 − top_k_accuracy, a share 0..1, of `scores`, numbers [n, classes], integer `labels` [n] and `k` (thesis 004,
     equations 2.18, 2.20).
+    Thesis 004: Tonin, “Codificação de redes neurais sem retreino”, 2021.
     """
     return 1.0 - top_k_accuracy(scores, labels, k)
 
@@ -195,6 +203,7 @@ def wilson(share: float, count: int, z: float = 1.959964) -> tuple[float, float]
 def mean_reciprocal_rank(positions: ArrayLike) -> float:
     """Mean of 1/position, 0..1 (thesis 004, equation 2.16). `positions` are numbers of any shape, 1 or more, else
     InvalidArgument; an infinite one (not found) gives 0.
+    Thesis 004: Tonin, “Codificação de redes neurais sem retreino”, 2021.
     """
     places = np.asarray(positions, np.float64)
     if places.size == 0 or not (places >= 1).all():
@@ -203,7 +212,9 @@ def mean_reciprocal_rank(positions: ArrayLike) -> float:
 
 
 def cumulative_gain(relevance: ArrayLike) -> Floats:
-    """Sum of `relevance`, numbers [..., positions], over the last axis: float64 [...] (thesis 004, equation 2.13)."""
+    """Sum of `relevance`, numbers [..., positions], over the last axis: float64 [...] (thesis 004, equation 2.13).
+    Thesis 004: Tonin, “Codificação de redes neurais sem retreino”, 2021.
+    """
     return np.asarray(_relevance(relevance).sum(axis=-1))
 
 
@@ -216,6 +227,7 @@ def dcg(relevance: ArrayLike, form: Form = "exponential") -> Floats:
             Σ (2^rel_i − 1) / log2(1 + i).
 
     Raises InvalidArgument for another form.
+    Thesis 004: Tonin, “Codificação de redes neurais sem retreino”, 2021.
     """
     gains = _relevance(relevance)
     place = np.arange(1, gains.shape[-1] + 1)
@@ -229,6 +241,7 @@ def dcg(relevance: ArrayLike, form: Form = "exponential") -> Floats:
 def ndcg(relevance: ArrayLike, form: Form = "exponential") -> Floats:
     """DCG over that of the same items best first: float64 [...], 0..1; 0 where nothing is relevant (thesis 004,
     equation 2.15). `relevance` ≥ 0 and `form` as for `dcg`; else InvalidArgument.
+    Thesis 004: Tonin, “Codificação de redes neurais sem retreino”, 2021.
     """
     gains = _relevance(relevance)
     if gains.size and gains.min() < 0:
@@ -238,27 +251,37 @@ def ndcg(relevance: ArrayLike, form: Form = "exponential") -> Floats:
 
 
 def sse(x: ArrayLike, x_hat: ArrayLike) -> float:
-    """Sum of squared errors of `x` and `x_hat`, numbers of one shape, in the square of their unit (thesis 004, eq. 2.9)."""
+    """Sum of squared errors of `x` and `x_hat`, numbers of one shape, in the square of their unit (thesis 004, eq. 2.9).
+    Thesis 004: Tonin, “Codificação de redes neurais sem retreino”, 2021.
+    """
     return float(np.sum(_error(x, x_hat) ** 2))
 
 
 def mse(x: ArrayLike, x_hat: ArrayLike) -> float:
-    """Mean of squared errors of `x` and `x_hat`, numbers of one shape, in the square of their unit (thesis 004, eq. 2.10)."""
+    """Mean of squared errors of `x` and `x_hat`, numbers of one shape, in the square of their unit (thesis 004, eq. 2.10).
+    Thesis 004: Tonin, “Codificação de redes neurais sem retreino”, 2021.
+    """
     return float(np.mean(_error(x, x_hat) ** 2))
 
 
 def rmse(x: ArrayLike, x_hat: ArrayLike) -> float:
-    """Root of the mean squared error of `x` and `x_hat`, numbers of one shape, in their unit (thesis 004, equation 2.8)."""
+    """Root of the mean squared error of `x` and `x_hat`, numbers of one shape, in their unit (thesis 004, equation 2.8).
+    Thesis 004: Tonin, “Codificação de redes neurais sem retreino”, 2021.
+    """
     return float(np.sqrt(mse(x, x_hat)))
 
 
 def sae(x: ArrayLike, x_hat: ArrayLike) -> float:
-    """Sum of absolute errors of `x` and `x_hat`, numbers of one shape, in their unit (thesis 004, equation 2.11)."""
+    """Sum of absolute errors of `x` and `x_hat`, numbers of one shape, in their unit (thesis 004, equation 2.11).
+    Thesis 004: Tonin, “Codificação de redes neurais sem retreino”, 2021.
+    """
     return float(np.sum(np.abs(_error(x, x_hat))))
 
 
 def mae(x: ArrayLike, x_hat: ArrayLike) -> float:
-    """Mean of absolute errors of `x` and `x_hat`, numbers of one shape, in their unit (thesis 004, equation 2.12)."""
+    """Mean of absolute errors of `x` and `x_hat`, numbers of one shape, in their unit (thesis 004, equation 2.12).
+    Thesis 004: Tonin, “Codificação de redes neurais sem retreino”, 2021.
+    """
     return float(np.mean(np.abs(_error(x, x_hat))))
 
 
@@ -296,6 +319,7 @@ def kl_divergence(reference: ArrayLike, scores: ArrayLike, probabilities: bool |
     `are_probabilities(reference)`. Each Q is at least the smallest normal float32 (ln Q ≥ −87.3), as are
     all of a row of `scores` with a NaN or a positive infinity, so that the result is finite. A NaN or
     infinity in `reference` raises InvalidArgument.
+    Thesis 004: Tonin, “Codificação de redes neurais sem retreino”, 2021.
     """
     p_scores, q_scores = _scores(reference, "reference"), _scores(scores)
     if p_scores.shape != q_scores.shape:

@@ -75,6 +75,8 @@ def profile(
         InvalidArgument: an argument that is not allowed; sizes that stay open; stored results of another machine or clock,
             saying what differs. Unsupported, BackendUnavailable: as `rdquant.Session`. CorruptFile: as `rdquant.load`, and
             for stored results that cannot be read.
+
+    Paper 000: Abreu, Kikuchi and Viana, “Quantization strategies for low-resource hardware”, 2025.
     """
     from itertools import product
 

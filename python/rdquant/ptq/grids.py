@@ -26,6 +26,8 @@ class Grid:
         scale: s, the step between two levels in the value's unit, a float32 number above 0.
         zero: z, the level that stands for 0.
         kind: one of `KINDS`.
+
+    Paper 003: Khrupin and Shaptsev, “Quantization method for detection neural networks”, 2025.
     """
 
     scale: float

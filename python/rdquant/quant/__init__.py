@@ -2,6 +2,8 @@
 
 Levels are int32 arrays of the shape of the weights. Arithmetic is in double precision; the restored weights are
 float32. float64 and float16 weights are taken as float32. A NaN or infinite weight raises InvalidArgument.
+
+Thesis 004: Tonin, “Codificação de redes neurais sem retreino”, 2021.
 """
 
 from .base import Quantizer

@@ -37,6 +37,8 @@ class Minifloat(Quantizer):
         ieee: with zero and subnormals, the topmost e reserved: IEEE 754 half and bfloat16; level = ±code.
 
     Raises InvalidArgument for arguments outside the above.
+
+    Thesis 004: Tonin, “Codificação de redes neurais sem retreino”, 2021.
     """
 
     family: ClassVar[str] = "minifloat"

@@ -25,6 +25,8 @@ def scope_range(scope: Scope, range: float | str | None) -> float | Literal["max
     """The `range` that 2^bits levels span: what is given, else, by `scope`, 1 (thesis 004) for the model, max|w| otherwise.
 
     Raises InvalidArgument for anything but a number above 0 (in the weights' unit) and "max".
+
+    Thesis 004: Tonin, “Codificação de redes neurais sem retreino”, 2021.
     """
     if range is None:
         return 1.0 if scope == "model" else "max"

@@ -102,6 +102,8 @@ class Midtread(_Uniform):
         bits, range, clip: as `from_levels` sets them: 2^bits levels over ±range, to which `quantize` clips where `clip`.
 
     Raises InvalidArgument for arguments outside the above.
+
+    Thesis 004: Tonin, “Codificação de redes neurais sem retreino”, 2021.
     """
 
     family: ClassVar[str] = "midtread"
@@ -144,6 +146,8 @@ class Midrise(_Uniform):
 
     Args:
         step, axis, bits, range, clip: as for `Midtread`; errors as there.
+
+    Thesis 004: Tonin, “Codificação de redes neurais sem retreino”, 2021.
     """
 
     family: ClassVar[str] = "midrise"
@@ -181,6 +185,8 @@ class Deadzone(_Uniform):
     Args:
         step, axis, bits, range, clip: as for `Midtread`; errors as there.
         delta: δ in [0, 1); ½ is midtread, 0 is midrise, bit for bit. The thesis uses .1, .25, .4 and .7.
+
+    Thesis 004: Tonin, “Codificação de redes neurais sem retreino”, 2021.
     """
 
     family: ClassVar[str] = "deadzone"
@@ -223,6 +229,8 @@ class MuLaw(Quantizer):
         bits: 1..31; Δ = 2·range/2^bits on the compressed axis.
         range: X > 0, or one a channel with `axis`; the thesis: 1. Larger weights get levels beyond 2^bits unless clipped.
         axis, clip: as for `Midtread`; errors as there.
+
+    Thesis 004: Tonin, “Codificação de redes neurais sem retreino”, 2021.
     """
 
     family: ClassVar[str] = "mulaw"

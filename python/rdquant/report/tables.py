@@ -36,7 +36,8 @@ Cell = tuple[str, Any]  # text to show, value to sort by
 FLOAT_NOTE = (
     "File bytes: of the file that rdquant compress writes, effort fast; × smaller: than the model's own file; bits per "
     "weight: in that file. Entropy H: bits per weight without tables and headers; ideal CR = 32/H. H of float32 is the "
-    "entropy of its distinct values (thesis 004, section 3), which need a table of their own: it has no CR. Intervals: Wilson."
+    "entropy of its distinct values (Tonin, “Codificação de redes neurais sem retreino”, 2021, section 3), which need a "
+    "table of their own: it has no CR. Intervals: Wilson."
 )
 _WORD_ENDS = re.compile(r"(?<=[_.:/\\-])(?=[^\W\d])|(?<=[a-z0-9])(?=[A-Z])")
 _PLACES = ("1st", "2nd", "3rd")

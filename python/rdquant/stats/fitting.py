@@ -240,6 +240,8 @@ def fit(
     Equal values give every family loc = the value, scale 0, kl = sse = ks = 0, loglik = inf, `degenerate`.
 
     Time is linear in the number of values, memory constant beside them.
+
+    Thesis 004: Tonin, “Codificação de redes neurais sem retreino”, 2021.
     """
     chosen = _choose(families, FAMILIES, "families")
     criteria = _choose(criterion, CRITERIA, "criterion")

@@ -48,6 +48,8 @@ def autocovariance(
         lag >= 1 has a standard deviation of about 1 / sqrt(pairs).
 
     Raises InvalidArgument where the axis does not exist, for lags outside that, no values, NaN and infinity.
+
+    Thesis 004: Tonin, “Codificação de redes neurais sem retreino”, 2021.
     """
     array = as_floats(tensor, "tensor")
     lines = _lines(array, axis)

@@ -94,6 +94,8 @@ def sweep(
     Raises:
         InvalidArgument: an argument outside the above, a NaN weight (naming the tensor), another sweep on the same store.
         CorruptFile: the store is no results file, or of a newer schema.
+
+    Thesis 004: Tonin, “Codificação de redes neurais sem retreino”, 2021.
     """
     from ..data import open_dataset
     from ..graph import ROLES, load

@@ -145,6 +145,8 @@ class Study:
 
         Raises:
             InvalidArgument: a loss out of range, or a metric that the sweep did not measure.
+
+        Thesis 004: Tonin, “Codificação de redes neurais sem retreino”, 2021.
         """
         options = self.info["options"]
         limit = options["max_loss"] if max_loss is None else max_loss

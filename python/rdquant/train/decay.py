@@ -32,6 +32,8 @@ class GroupDecay:
         every: apply it once in so many steps, as strongly as in all of them together; 8 costs little time.
 
     Raises InvalidArgument where they are out of range.
+
+    Paper 002: “Prune then quantize at every iteration”, a CIFAR-10 study in Portuguese, authors and year unknown.
     """
 
     strength: float

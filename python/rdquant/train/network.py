@@ -16,6 +16,8 @@ def paper_network(classes: int = 10, dropout: float = 0.2) -> torch.nn.Sequentia
     dropout: share of values dropped, 0..1. 2,018,346 parameters with ten classes (the paper: about 2.1 million, most of them
     in linear layers here as there). It gives no widths and no places of the poolings; these keep an epoch short on
     processors: pooling comes early.
+
+    Paper 002: “Prune then quantize at every iteration”, a CIFAR-10 study in Portuguese, authors and year unknown.
     """
     nn = torch.nn
     layers: list[torch.nn.Module] = []
