@@ -163,7 +163,10 @@ def test_float_model_has_no_compression_ratio(page: Path) -> None:
     assert row is not None
     cells = re.findall(r"<td[^>]*>([^<]*)</td>", row[0])
     assert cells[:6] == ["–", "–", "–", "–", "20.221", "–"]
-    assert "entropy of its distinct values (thesis 004, section 3)" in page.read_text("utf-8")
+    assert (
+        "entropy of its distinct values (Tonin, “Codificação de redes neurais sem retreino”, 2021, section 3)"
+        in page.read_text("utf-8")
+    )
 
 
 def test_close_up_holds_the_best_choice_of_every_line(study: Study) -> None:
