@@ -1,6 +1,7 @@
 #include <pybind11/stl.h>
 
 #include <memory>
+#include <string>
 #include <utility>
 
 #include "arrays.hpp"
@@ -47,6 +48,12 @@ void bind_covariance(py::module_& m) {
           },
           py::arg("images"), py::arg("threads"))
       .def_property_readonly("images", &Covariance::images)
+      .def("__repr__",
+           [](const Covariance& self) {
+             return "<rdquant.Covariance of " + std::to_string(self.patches().inputs()) + " inputs in " +
+                    std::to_string(self.patches().groups) + " groups: " + std::to_string(self.images()) +
+                    " images>";
+           })
       .def("mean",
            [](const Covariance& self) {
              return shaped_array(self.mean(), {self.patches().groups, self.patches().inputs()});

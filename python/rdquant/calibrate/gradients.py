@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._core.calibrate import Covariance
+from .._tables import Brief
 from ..errors import InvalidArgument, Unsupported
 from ..graph import Model
 from ..graph.gradient import MIN_GRADIENT_OPSET, backward
@@ -24,8 +25,8 @@ _KEEPING = ("Dropout", "Flatten", "Identity", "Reshape", "Squeeze", "Unsqueeze")
 """Operators that keep the values of an image in their order."""
 
 
-@dataclass(frozen=True)
-class Sensitivity:
+@dataclass(frozen=True, repr=False)
+class Sensitivity(Brief):
     """What gradients g at the outputs y of a layer reveal about errors there.
 
     Attributes:

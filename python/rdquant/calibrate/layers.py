@@ -11,6 +11,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
+from .._tables import Brief
 from ..errors import Unsupported
 from ..graph import Model
 
@@ -22,8 +23,8 @@ WIDEST = 4608
 """Inputs of a layer (512 channels under 3 × 3) beyond which covariances of them take too long."""
 
 
-@dataclass(frozen=True)
-class Layer:
+@dataclass(frozen=True, repr=False)
+class Layer(Brief):
     """A node with a weight of its own: rows of the weight's matrix give outputs, its columns meet inputs.
 
     A fully connected layer is a convolution with a 1 × 1 kernel; a one-dimensional one has a height of 1.

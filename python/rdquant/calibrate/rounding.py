@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from .._core.calibrate import Feedback
 from .._core.codec import LevelRates
+from .._tables import Brief, short
 from ..codec import ColumnQuantizer, Optimised
 from ..errors import InvalidArgument
 from ..quant import Deadzone
@@ -40,8 +41,8 @@ class Moments(Protocol):
         """float64 [groups, inputs]."""
 
 
-@dataclass(frozen=True)
-class Rounded:
+@dataclass(frozen=True, repr=False)
+class Rounded(Brief):
     """A layer's weights, and its bias where it has one, as levels.
 
     Attributes:
@@ -78,6 +79,10 @@ class RowRounder:
         threads: int = 0,
     ) -> None:
         self._factorise(weight, bias, layer, moments, threads)
+
+    def __repr__(self) -> str:
+        known = "with" if self._feedback is not None else "without"
+        return short(self, f"{list(self._weight.shape)}, {known} moments of its inputs")
 
     def _factorise(
         self,

@@ -12,17 +12,21 @@ import lzma
 import mmap
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
 
 from .._core import codec as _core
 from .._files import replacing
+from .._tables import Brief, html_table, label, short
 from ..errors import CorruptFile, InvalidArgument, MissingFile, Unsupported, described, path_of, threads_of
 from .lossless import DEFAULT_LIMIT
 from .sections import Tensor, decode_all, decode_opened
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = [
     "FACTS",
@@ -81,8 +85,8 @@ def file_bytes(sections: Sequence[tuple[int, str, bytes]]) -> bytes:
     return b"".join([head, *(data for _, _, data in sections)])
 
 
-@dataclass(frozen=True)
-class Section:
+@dataclass(frozen=True, repr=False)
+class Section(Brief):
     """One section of a `CompressedFile`.
 
     Attributes:
@@ -95,7 +99,7 @@ class Section:
     name: str
     offset: int
     length: int
-    _core: Any
+    _core: Any = field(repr=False)
 
 
 class CompressedFile:
@@ -145,6 +149,21 @@ class CompressedFile:
     def sections(self) -> list[Section]:
         """All sections, in the file's order."""
         return [Section(s.kind, s.name, s.offset, s.length, s) for s in self._table.sections]
+
+    def to_pandas(self) -> pd.DataFrame:
+        """One row a section: kind (graph, facts, tensor), name, offset and bytes."""
+        import pandas as pd
+
+        kinds = {GRAPH: "graph", FACTS: "facts", TENSOR: "tensor"}
+        rows = [(kinds.get(s.kind, str(s.kind)), s.name, s.offset, s.length) for s in self.sections]
+        table: pd.DataFrame = pd.DataFrame(rows, columns=["kind", "name", "offset", "bytes"])
+        return table
+
+    def __repr__(self) -> str:
+        return short(self, f"{label(self.name)}: {self.size:,} bytes, {len(self.tensor_names)} tensors")
+
+    def _repr_html_(self) -> str:
+        return html_table(self)
 
     @property
     def is_pipe(self) -> bool:

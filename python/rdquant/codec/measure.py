@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from .._arrays import as_float32, tensors_of
 from .._core import codec as _core
 from .._core.entropy import Counter
+from .._tables import Brief
 from ..entropy import compression_ratio, reduction
 from ..errors import InvalidArgument, described, flag, threads_of
 from ..quant import Quantizer
@@ -24,8 +25,8 @@ _ONNX_FLOAT = 1  # TensorProto.FLOAT
 QuantizerOf = Quantizer | Callable[[str, NDArray[np.float32]], Quantizer]
 
 
-@dataclass(frozen=True)
-class Rate:
+@dataclass(frozen=True, repr=False)
+class Rate(Brief):
     """Rate and distortion of quantized tensors.
 
     Attributes:

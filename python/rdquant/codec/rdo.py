@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from .._arrays import as_float32
 from .._core import codec as _core
+from .._tables import Brief, short
 from ..errors import InvalidArgument, count, described, flag, number, threads_of
 from ..quant import Deadzone
 from .lossless import effort_of, level_type
@@ -21,8 +22,8 @@ DEFAULT_RDO = 0.08
 _LOW_RATE = 1.6  # bits a weight below which a trellis, which cannot rest at zero, may lose to scalar levels
 
 
-@dataclass(frozen=True)
-class Optimised:
+@dataclass(frozen=True, repr=False)
+class Optimised(Brief):
     """Levels of a tensor that were chosen by rate and distortion.
 
     Attributes:
@@ -163,6 +164,9 @@ class ColumnQuantizer:
         self.columns: int = self.core.columns
         self.states: int = self.core.trellis.states
         self.chains: int = self.core.trellis.chains
+
+    def __repr__(self) -> str:
+        return short(self, f"{self.rows} rows, {self.columns} columns, {self.states} states")
 
     def quantize(
         self,

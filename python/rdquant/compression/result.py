@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .._tables import html_table
+from .._tables import Brief, html_table, label, short
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 __all__ = ["CompressedTensor", "CompressionResult"]
 
 
-@dataclass(frozen=True)
-class CompressedTensor:
+@dataclass(frozen=True, repr=False)
+class CompressedTensor(Brief):
     """One tensor of a compressed file.
 
     Attributes:
@@ -131,7 +131,8 @@ class CompressionResult:
     def __repr__(self) -> str:
         bits = f", {self.bits_per_weight:.4g} bits a weight" if self.weights else ""
         lost = "" if self.measured is None or self.met else ", more lost than tolerated"
-        return f"<rdquant.CompressionResult {self.path}: {self.bytes:,} bytes, {self.ratio:.2f} times smaller{bits}{lost}>"
+        found = f"{self.bytes:,} bytes, {self.ratio:.2f} times smaller{bits}{lost}"
+        return short(self, f"{label(self.path)}: {found}")
 
     def _repr_html_(self) -> str:
         return html_table(self)

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .._arrays import array_of
+from .._tables import label, short
 from ..errors import InvalidArgument, count, described, one_of
 from .scene import Scene
 
@@ -68,8 +69,7 @@ class Dataset(ABC):
 
     def __repr__(self) -> str:
         what = "photos with boxes" if self.task == "detect" else "items"
-        kind = type(self).__name__ if type(self).__name__[0] != "_" else "Dataset"
-        return f"<rdquant.{kind} {self.name}: {len(self):,} {what}, {self.classes:,} classes>"
+        return short(self, f"{label(self.name)}: {len(self):,} {what}, {self.classes:,} classes")
 
     @abstractmethod
     def stream(self, chunks: Iterable[Indices]) -> Iterator[Tensor]:

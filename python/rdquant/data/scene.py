@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .._tables import Brief
+
 __all__ = ["Frame", "Scene"]
 
 
@@ -37,8 +39,8 @@ class Frame:
         return placed
 
 
-@dataclass(frozen=True)
-class Scene:
+@dataclass(frozen=True, repr=False)
+class Scene(Brief):
     """One photo and the objects on it.
 
     Attributes:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from .._tables import Brief
 from ..data import Scene
 from ..errors import InvalidArgument
 from .heads import Decoded, decode
@@ -18,8 +19,8 @@ __all__ = ["Detections", "Detector", "overlaps", "paired_overlaps", "suppress"]
 _FAR = 1e6  # pixels: a side that is infinite has an overlap with others all the same
 
 
-@dataclass(frozen=True)
-class Detections:
+@dataclass(frozen=True, repr=False)
+class Detections(Brief):
     """Objects that a network sees on one image, the most confident first.
 
     Attributes:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from .._tables import Brief
 from ..errors import InvalidArgument, Unsupported
 
 __all__ = ["HEADS", "STRIDES", "Decoded", "decode", "recognise"]
@@ -18,8 +19,8 @@ STRIDES = (8, 16, 32)
 _BOX, _OBJECT = 4, 1  # numbers that describe a box; that say how likely there is an object
 
 
-@dataclass(frozen=True)
-class Decoded:
+@dataclass(frozen=True, repr=False)
+class Decoded(Brief):
     """Every anchor's answer for n images.
 
     Attributes:

@@ -9,6 +9,7 @@ import numpy as np
 
 from .._core import model as _core
 from .._core.graph import Graph
+from .._tables import label, short
 from ..errors import RdquantError
 from .ports import TensorInfo
 
@@ -39,6 +40,9 @@ class EngineModel:
 
             self.graph.name = str(parse_facts(opened.facts).get("name", self.graph.name))
         self.name = self.graph.name
+
+    def __repr__(self) -> str:
+        return short(self, f"{label(self.name)}: inputs {', '.join(port.name for port in self.inputs)}")
 
     @property
     def outputs_are_fixed(self) -> bool:

@@ -16,6 +16,7 @@ import onnx
 from numpy.typing import ArrayLike, NDArray
 
 from .._arrays import array_of
+from .._tables import label, short
 from ..errors import InvalidArgument, described, path_of
 from .ports import TensorInfo, suggestion
 from .roles import ROLES
@@ -293,9 +294,9 @@ class Model:
         count = sum(p.size for p in self._parameters)
         count += sum(int(np.prod(shape, dtype=np.int64)) for shape in self.levels.values())
         ports = ", ".join(f"{t.name}{_shape(t.shape)}" for t in self.inputs)
-        return (
-            f"<rdquant.Model {self.name}: {count:,} weights in {len(self._parameters) + len(self.levels)} tensors, "
-            f"{len(self._skeleton.graph.node)} nodes, inputs {ports}>"
+        tensors, nodes = len(self._parameters) + len(self.levels), len(self._skeleton.graph.node)
+        return short(
+            self, f"{label(self.name)}: {count:,} weights in {tensors} tensors, {nodes} nodes, inputs {ports}"
         )
 
     def _repr_html_(self) -> str:

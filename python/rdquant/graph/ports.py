@@ -11,6 +11,8 @@ import numpy as np
 if TYPE_CHECKING:
     import onnx
 
+from .._tables import Brief
+
 __all__ = ["ELEMENT_TYPES", "TensorInfo", "suggestion"]
 
 ELEMENT_TYPES: Mapping[int, str] = {
@@ -30,8 +32,8 @@ ELEMENT_TYPES: Mapping[int, str] = {
 """onnx.TensorProto.DataType → NumPy's name, for the types that the engine takes."""
 
 
-@dataclass(frozen=True)
-class TensorInfo:
+@dataclass(frozen=True, repr=False)
+class TensorInfo(Brief):
     """An input or output of a network.
 
     Attributes:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from onnx import numpy_helper
 
 from .._core.graph import BIG_TENSOR, SELF
+from .._tables import Brief
 from ..errors import CorruptFile, Unsupported
 from .checks import captures, describe, subgraphs
 from .roles import FLOATS, OTHER_FLOATS, forwards, role
@@ -21,8 +22,8 @@ from .sources import AnySource, External, byte_number
 __all__ = ["Parameter", "Stored", "lift_constants", "parameters_of", "take_out"]
 
 
-@dataclass(frozen=True)
-class Parameter:
+@dataclass(frozen=True, repr=False)
+class Parameter(Brief):
     """One learned tensor; its first use in graph order gives role, node and op.
 
     Attributes:

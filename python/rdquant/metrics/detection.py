@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from .._tables import Brief, html_table
 from ..data import Data, Dataset, input_geometry, open_dataset
 from ..detection import Detections, Detector, recognise
 from ..errors import InvalidArgument, count, described
@@ -17,6 +18,8 @@ from .coco import coco_statistics
 from .feeding import fitted, single_input
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from ..graph import AnyModel
     from ..runtime import Session
 
@@ -74,8 +77,8 @@ def average_precision(data: Dataset, found: Sequence[Detections]) -> dict[str, f
     return coco_statistics((data.scene(i) for i in range(len(data))), found, data.classes)
 
 
-@dataclass(frozen=True)
-class Confidences:
+@dataclass(frozen=True, repr=False)
+class Confidences(Brief):
     """How confident several networks are of what they see on the same photos.
 
     Attributes:
@@ -89,6 +92,16 @@ class Confidences:
     counts: dict[str, NDArray[np.int64]]
     mean: dict[str, float]
     photos: int
+
+    def to_pandas(self) -> pd.DataFrame:
+        """`rows` as a table."""
+        import pandas as pd
+
+        table: pd.DataFrame = pd.DataFrame(self.rows())
+        return table
+
+    def _repr_html_(self) -> str:
+        return html_table(self)
 
     def rows(self) -> list[dict[str, str | float | int]]:
         """A row for each network and bin: network, low, high (confidences, 0..1), count."""

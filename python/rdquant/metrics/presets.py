@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from tqdm import tqdm
 
-from .._tables import html_table
+from .._tables import html_table, short
 from ..data import PRESETS, Data, Dataset, Letterbox, Preset, input_geometry, open_dataset
 from ..data.boxes import holds_boxes
 from ..errors import InvalidArgument, count, described, flag, path_of
@@ -60,7 +60,7 @@ class BestPreset:
             f"{name} {loss:.2f} nats, {100 * self.top1[name]:.1f} %"
             for name, loss in list(self.log_loss.items())[:3]
         ]
-        return f"<rdquant.BestPreset {self.name}, on {self.images} images: {'; '.join(shown)}>"
+        return short(self, f"{self.name}, on {self.images} images: {'; '.join(shown)}")
 
     def _repr_html_(self) -> str:
         return html_table(self)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -35,7 +35,7 @@ class Metric:
 
     name: str
     title: str
-    function: Callable[[Scores, Labels, Scores | None], float]
+    function: Callable[[Scores, Labels, Scores | None], float] = field(repr=False)
     higher_is_better: bool = True
     unit: Literal["fraction", "nats", "dB", ""] = "fraction"
     needs_reference: bool = False

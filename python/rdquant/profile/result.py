@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .._tables import html_table
+from .._tables import html_table, label, short
 from ..errors import InvalidArgument, MissingFile, path_of
 from .store import FILE, Row, Stored, differences, same_clock
 from .timing import COMPARISONS
@@ -190,7 +190,10 @@ class Profile:
         }
 
     def __repr__(self) -> str:
-        return f"<rdquant.Profile of {', '.join(self.models)}: {len(self.rows)} rows>"
+        return short(
+            self,
+            f"of {', '.join(map(label, self.models[:3]))}{', …' * (len(self.models) > 3)}: {len(self.rows)} rows",
+        )
 
     def _repr_html_(self) -> str:
         return html_table(self)

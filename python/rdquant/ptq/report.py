@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import onnx
 
-from .._tables import html_table
+from .._tables import Brief, html_table, short
 from ..graph import Model
 from ..graph.model import Origin
 from .damage import Damage
@@ -33,8 +33,8 @@ class StepReport:
     damage: Damage
 
 
-@dataclass(frozen=True)
-class LayerReport:
+@dataclass(frozen=True, repr=False)
+class LayerReport(Brief):
     """One layer, and what it costs to quantize it.
 
     Attributes:
@@ -76,10 +76,8 @@ class _Shown:
         lost = "unknown"
         if self.damage is not None:
             lost = f"{'noise' if self.damage.kl is None else 'KL'} {self.damage.score:.4g}"
-        return (
-            f"<rdquant.{type(self).__name__}: {len(self.kept)} of {len(self.layers)} layers in float, "
-            f"loss of the outputs {lost}>"
-        )
+        kept = f"{len(self.kept)} of {len(self.layers)} layers in float"
+        return short(self, f"{kept}, loss of the outputs {lost}")
 
     def _repr_html_(self) -> str:
         return html_table(self)
@@ -121,8 +119,8 @@ class Report(_Shown):
         return "\n".join(lines)
 
 
-@dataclass(frozen=True)
-class DynamicLayer:
+@dataclass(frozen=True, repr=False)
+class DynamicLayer(Brief):
     """One layer of a network with dynamic ranges.
 
     Attributes:

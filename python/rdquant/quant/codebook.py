@@ -11,13 +11,16 @@ from numpy.typing import ArrayLike
 
 from .._arrays import as_float32
 from .._core import quant as _core
+from .._tables import short
 from ..errors import InvalidArgument, described
 from .base import Quantizer, check_bits
 
 __all__ = ["Codebook"]
 
+_MOST_SHOWN = 8  # levels that a line has room for
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, repr=False)
 class Codebook(Quantizer):
     """Nearest of given values; level = index 0.. into them, a tie goes to the lower value.
 
@@ -28,6 +31,11 @@ class Codebook(Quantizer):
 
     family: ClassVar[str] = "codebook"
     levels: tuple[float, ...] = (0.0,)
+
+    def __repr__(self) -> str:
+        if len(self.levels) <= _MOST_SHOWN:
+            return f"Codebook(levels={self.levels})"
+        return short(self, f"{len(self.levels)} levels from {self.levels[0]:g} to {self.levels[-1]:g}")
 
     def __post_init__(self) -> None:
         try:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from .._tables import label, short
 from ..errors import (
     BackendUnavailable,
     InvalidArgument,
@@ -195,8 +196,9 @@ class Session:
 
     def __repr__(self) -> str:
         if isinstance(self._inner, _Closed):
-            return f"<rdquant.Session of {self._model.name}, closed>"
-        return f"<rdquant.Session of {self._model.name} on {self.backend}, threads {self._threads or 'all'}>"
+            return short(self, f"of {label(self._model.name)}, closed")
+        shown = f"of {label(self._model.name)} on {self.backend}, threads {self._threads or 'all'}"
+        return short(self, shown)
 
     def _opened(self, model: Any) -> tuple[Model | EngineModel, EngineSession | OnnxRuntimeSession]:
         """The model and what runs it; a file that the core reads goes to the engine as it is."""

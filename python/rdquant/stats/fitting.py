@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .._core import stats as _core
+from .._tables import Brief, html_table, short
 from ..errors import InvalidArgument, axes_or_none, count, one_of, threads_of
 from .histograms import Histogram, Moments, interval_of, named_values, number_of_bins, range_of
 
@@ -61,8 +62,8 @@ class Distribution:
         return self._evaluate("quantile", p)
 
 
-@dataclass(frozen=True)
-class Fit:
+@dataclass(frozen=True, repr=False)
+class Fit(Brief):
     """One row of a FitTable.
 
     Attributes:
@@ -180,10 +181,16 @@ class FitTable:
         return ax
 
     def __repr__(self) -> str:
+        first = self.fits[0] if self.fits else None
+        best = f", first {first.family} (KL {first.kl:.3g} nats)" if first is not None else ""
+        tensors = len({f.tensor for f in self.fits} - {""})
+        return short(self, f"{len(self.fits)} fits of {tensors or 'all'} tensors{best}")
+
+    def __str__(self) -> str:
         return str(self.to_pandas().to_string(max_rows=40))
 
     def _repr_html_(self) -> str:
-        return str(self.to_pandas().to_html(max_rows=60))
+        return html_table(self)
 
 
 def _choose(names: str | Iterable[str] | None, known: Sequence[str], what: str) -> list[str]:

@@ -62,6 +62,7 @@ class Store:
         self.folder = folder
         self.path = None if folder is None else folder / FILE
         self._claim: sqlite3.Connection | None = None
+        self.closed = False
         if self.path is None:
             self._db = sqlite3.connect(":memory:", check_same_thread=False)
         elif write:
@@ -123,6 +124,8 @@ class Store:
             raise CorruptFile(f"{where}: not a readable results file ({error})") from error
 
     def rows(self, query: str, values: Iterable[Any] = ()) -> list[dict[str, Any]]:
+        if self.closed:
+            raise RdquantError(f"{self.path or 'results in memory'}: the study is closed")
         with self._explained():
             return [dict(row) for row in self._db.execute(query, tuple(values))]
 
@@ -154,6 +157,7 @@ class Store:
         return last
 
     def close(self) -> None:
+        self.closed = True
         self._db.close()
         if self._claim is not None:
             self._claim.close()

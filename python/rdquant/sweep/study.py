@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .._tables import html_table
+from .._tables import html_table, label, short
 from ..errors import InvalidArgument, number, path_of, some_of
 from ..graph import ROLES
 from .command import command_of
@@ -223,10 +223,14 @@ class Study:
         return self._store.rows(query, (self._id,))
 
     def __repr__(self) -> str:
+        if self._store.closed:
+            return short(self, "closed")
         info = self.info
         points = self._rows("SELECT count(*) AS n FROM points WHERE study_id = ?")[0]["n"]
         where = self.folder or "in memory"
-        return f"<rdquant.Study of {info['model']} on {info['data']}: {points} points, {where}>"
+        return short(
+            self, f"of {label(info['model'])} on {label(info['data'])}: {points} points, {label(where)}"
+        )
 
 
 def best_points(points: pd.DataFrame, max_loss: float, metrics: Sequence[str]) -> pd.DataFrame:

@@ -9,6 +9,7 @@ from weakref import WeakSet
 import numpy as np
 from numpy.typing import NDArray
 
+from .._tables import short
 from ..errors import InvalidArgument
 from ._torch import named_weights, torch
 from .decay import GroupDecay
@@ -114,6 +115,10 @@ class PruneThenQuantize:
         self._floats: dict[str, torch.Tensor] = {}
         self._compressed: dict[str, torch.Tensor] = {}  # while an optimizer's step works on the floats
         self._optimizer: torch.optim.Optimizer | None = None
+
+    def __repr__(self) -> str:
+        scheme = f"gamma={self.gamma}, bits={self.bits}, keep={self.keep!r}"
+        return short(self, f"of {len(self.weights)} weights: {scheme}, step {self.steps}")
 
     def attach(self, optimizer: torch.optim.Optimizer) -> PruneThenQuantize:
         """Compress the weights now and after each step of `optimizer` from now on; returns itself.

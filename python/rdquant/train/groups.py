@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 
+from .._tables import short
 from ..errors import InvalidArgument
 from ._torch import torch
 from .patterns import fitting
@@ -40,6 +41,9 @@ class GroupPruning:
             raise InvalidArgument(f"GroupPruning: expected axis 0 (rows) or 1 (columns), got {axis!r}")
         if not self.layers:
             raise InvalidArgument("GroupPruning: expected the name of at least one layer")
+
+    def __repr__(self) -> str:
+        return short(self, f"{', '.join(self.layers)}: share {self.share}, axis {self.axis}")
 
     def chosen(self, names: Iterable[str]) -> set[str]:
         """Those of `names` that are to lose rows or columns; raises InvalidArgument where a pattern fits none of them."""
