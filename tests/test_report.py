@@ -14,7 +14,9 @@ import matplotlib.image
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 from scipy.stats import laplace
 
 from rdquant.errors import InvalidArgument, RdquantError
@@ -113,6 +115,7 @@ def test_the_command_stands_below_every_best_choice(page: Path, study: Study) ->
     written = re.findall(r'<tr class="made"><td colspan="\d+"><code>([^<]+)</code>', table[0])
     assert len(written) > 5
     assert written == list(study.best()["command"])
+    assert f'<p class="command"><code>{written[0]}</code>' in page.read_text("utf-8")
 
 
 @pytest.mark.parametrize(
@@ -370,6 +373,18 @@ def test_labels_lie_where_no_curve_runs(study: Study) -> None:
                 points = path_points(axes, x, y)
                 inside = (points > (left, bottom)).all(axis=1) & (points < (right, top)).all(axis=1)
                 assert not inside.any(), label.get_text()
+
+
+def test_labels_do_not_cover_each_other(study: Study) -> None:
+    view = arrange(study, 0.8)
+    for metric in [metric for metric in view.metrics if metric.share]:
+        for drawing in (rate_distortion(view, metric), close_up(view, metric)):
+            assert drawing is not None
+            canvas = FigureCanvasAgg(drawing.figure)
+            canvas.draw()
+            named = [t for t in drawing.axes.texts if re.search("bytes|float32", t.get_text())]
+            one, other = (Text.get_window_extent(text, canvas.get_renderer()) for text in named)
+            assert not one.overlaps(other), drawing.name
 
 
 def test_a_family_has_one_colour_all_over_the_page(study: Study) -> None:

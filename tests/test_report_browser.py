@@ -221,6 +221,15 @@ def test_the_mark_nearest_to_the_pointer_shows_its_values(browser: Any, page: Pa
     assert "× smaller, entropy " in text
 
 
+def test_bins_of_the_histogram_show_their_values(browser: Any, page: Path) -> None:
+    _open(browser, page)
+    said = browser.execute_script("""return ['linear', 'log'].map(kind =>
+      [...document.querySelectorAll(`#figure-histogram-${kind} .mark`)].map(mark => mark.getAttribute('aria-label')))""")
+    assert said[0] == said[1]
+    shares = [float(re.search(r": ([\d.e-]+) %", text)[1]) for text in said[0]]  # type: ignore[index]
+    assert sum(shares) == pytest.approx(100, abs=0.5)
+
+
 def test_tables_have_captions_and_pictures_have_names(browser: Any, page: Path) -> None:
     _open(browser, page)
     unnamed = """return [...document.querySelectorAll('table')].filter(t => !t.caption?.textContent).length

@@ -244,7 +244,8 @@ def _name_first(axes: Axes, view: View, metric: Metric, taken: list[NDArray[np.f
     centre = free_place(axes, text_size(axes, text, **look), place, taken)
     arrow = {"arrowstyle": "-", "color": LIGHT["ink"], "linewidth": 0.9, "shrinkB": 5}
     middle: dict[str, Any] = {"textcoords": "axes fraction", "ha": "center", "va": "center"}
-    axes.annotate(text, place, centre, arrowprops=arrow, zorder=4, **middle, **look)
+    box = {"facecolor": LIGHT["surface"], "edgecolor": "none", "alpha": 0.85, "pad": 1.5}
+    axes.annotate(text, place, centre, arrowprops=arrow, bbox=box, zorder=4, **middle, **look)
 
 
 def _name_float(axes: Axes, view: View, metric: Metric, taken: list[NDArray[np.float64]]) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import RendererAgg
 from matplotlib.figure import Figure
-from matplotlib.text import Text
+from matplotlib.text import Annotation, Text
 from numpy.typing import NDArray
 
 from .._files import replacing
@@ -57,7 +57,7 @@ STYLE = {
 }
 _SIZE = (5.2, 3.9)  # inches: text stays readable on a page 360 px wide
 _GRID = 25  # places across and along that a label is tried at
-_ROOM = 4.0  # pixels between a label and a curve
+_ROOM = 9.0  # pixels between a label and a curve
 _CROSSED = 3.0  # what a curve below a label costs, in diagonals of the axes
 
 
@@ -148,7 +148,10 @@ def text_size(axes: Axes, text: str, **look: Any) -> tuple[float, float]:
 
 def text_points(axes: Axes, text: Text) -> NDArray[np.float64]:
     """Points all over a text, without its arrow: pixels [n, 2]."""
-    box = Text.get_window_extent(text, _renderer(axes))
+    renderer = _renderer(axes)
+    if isinstance(text, Annotation):
+        text.update_positions(renderer)  # which is done when it is drawn
+    box = Text.get_window_extent(text, renderer)
     across, along = np.linspace(box.x0, box.x1, 20), np.linspace(box.y0, box.y1, 20)
     return np.stack(np.meshgrid(across, along), axis=-1).reshape(-1, 2)
 

@@ -59,11 +59,27 @@ def distribution(view: View, log: bool) -> Drawing:
     axes = drawing.figure.axes[0]
     with matplotlib.rc_context(STYLE):
         _histogram(axes, view, "", log)
+        _tell_bins(drawing, view)
         axes.set_xlabel("weight")
         axes.set_ylabel(f"density ({scale})")
         handles, labels = axes.get_legend_handles_labels()
         drawing.figure.legend(handles, labels, loc="upper center", bbox_to_anchor=(0.5, -0.01), ncols=4)
     return drawing
+
+
+def _tell_bins(drawing: Drawing, view: View) -> None:
+    """Bars that are not seen over those of the histogram, which say what a bin holds."""
+    edges, heights = bars(view.histograms[""])
+    low, high = drawing.axes.get_ylim()
+    for i, height in enumerate(heights):
+        share, gid = 100 * height * (edges[i + 1] - edges[i]), f"bar-{i}"
+        span = float(edges[i + 1] - edges[i])
+        top = max(min(float(height), high) - low, 0.0)
+        drawn = drawing.axes.bar(edges[i], top, span, bottom=low, align="edge", alpha=0.0, label="_")
+        drawn.patches[0].set_gid(gid)
+        drawing.tips[gid] = [
+            f"{edges[i]:.3g} to {edges[i + 1]:.3g}: {share:.3g} % of the weights, density {height:.3g}"
+        ]
 
 
 def _histogram(axes: Any, view: View, tensor: str, log: bool) -> None:

@@ -117,7 +117,7 @@ def _header(view: View, model: str) -> str:
         answer = (
             f'<p class="answer">{escape(headline(view))}</p>'
             f'<p class="rule">The {"smallest file" if view.knows_files else "least entropy"} that loses at most '
-            f"{points_text(view.tolerance)} percentage points against the float model in every metric.</p>"
+            f"{points_text(view.tolerance)} percentage points against the float model in every metric.</p>{_command(view)}"
             + _tiles(view)
         )
     return (
@@ -125,6 +125,12 @@ def _header(view: View, model: str) -> str:
         f"{origin(facts)}{answer}"
         f"{tables.summary_html(view)}</header>"
     )
+
+
+def _command(view: View) -> str:
+    """What is typed to get the file that the headline is about."""
+    text = view.best.iloc[0].get("command")
+    return f'<p class="command"><code>{escape(text)}</code></p>' if isinstance(text, str) and text else ""
 
 
 def _tiles(view: View) -> str:
