@@ -141,6 +141,9 @@ def test_weights_of_int8_models_are_counted(tmp_path: Path) -> None:
     static = rdq.quantize_static(model, rdq.Digits("test").head(8), rounding="nearest", equalize=0, max_kl=10)
     for quantized in (static, rdq.quantize_dynamic(model)):
         facts = quantized.summary()
+        quantized.save(tmp_path / "q.onnx")
+        assert quantized.ratio == quantized.original_bytes / (tmp_path / "q.onnx").stat().st_size
+        assert quantized.original_bytes == model.summary()["file_bytes"]
         assert facts["parameters"] >= wanted
         assert facts["roles"]["levels"] > 0.9 * wanted
         assert wanted < facts["weight_bytes"] < 1.5 * wanted

@@ -102,7 +102,7 @@ class _Singly:
 
 class _Dynamic:
     def __init__(self, model: Model, per_channel: bool, keep: Collection[str]) -> None:
-        self._name = model.name
+        self._name, self._file_bytes = model.name, model.summary()["file_bytes"]
         skeleton = model.skeleton
         opset = next((o.version for o in skeleton.opset_import if o.domain in ("", "ai.onnx")), 0)
         if opset < _OPSET:
@@ -124,7 +124,8 @@ class _Dynamic:
         """Quantized wherever it can be."""
         model = self._written(self._layers)
         order = sorted((*self._layers, *self._kept))
-        return QuantizedModel(model, DynamicReport(0, self._reports(order, {}), None, None, None))
+        report = DynamicReport(0, self._reports(order, {}), None, None, None)
+        return QuantizedModel(model, report, self._file_bytes)
 
     def measured(
         self, images: _Singly, limits: tuple[float, float], threads: int | None, progress: bool
@@ -143,7 +144,7 @@ class _Dynamic:
             order = [*worst, *sorted(self._kept)]
             model, damage = self._drop(worst, alone, judge, limit)
         report = DynamicReport(len(images), self._reports(order, alone), damage, limit, damage.score <= limit)
-        return QuantizedModel(model, report)
+        return QuantizedModel(model, report, self._file_bytes)
 
     def _drop(
         self, worst: Sequence[int], alone: dict[int, float], judge: Judge, limit: float

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import onnx
@@ -183,11 +183,16 @@ class QuantizedModel(Model, Generic[AnyReport]):
 
     Attributes:
         report: see `Report` and `DynamicReport`.
+        original_bytes: of the file of the model that was quantized.
+        ratio: how many times smaller the file is now.
     """
 
-    def __init__(self, model: Model, report: AnyReport) -> None:
+    def __init__(self, model: Model, report: AnyReport, original_bytes: int) -> None:
         graph, tensors = model.parts()
         facts = model.summary()
         origin = Origin(model.source, model.name, facts["file_bytes"], facts["opset"], facts["nodes"])
         super().__init__(onnx.ModelProto.FromString(graph), tensors, model.parameters, origin)
+        self._origin = replace(origin, file_bytes=self.proto.ByteSize())  # as `save` writes it
         self.report: AnyReport = report
+        self.original_bytes = original_bytes
+        self.ratio = original_bytes / self._origin.file_bytes

@@ -160,7 +160,7 @@ class _Static:
     """One quantization, step by step."""
 
     def __init__(self, model: Model, images: _Images, options: Options, progress: bool) -> None:
-        self._name = model.name
+        self._name, self._file_bytes = model.name, model.summary()["file_bytes"]
         self._images, self._options, self._progress = images, options, progress
         float_model = folded(model)
         self._bytes = output_bytes(float_model, images.first(1), options.threads)
@@ -200,7 +200,7 @@ class _Static:
             self._limit,
             damage.score <= self._limit,
         )
-        return QuantizedModel(model, report)
+        return QuantizedModel(model, report, self._file_bytes)
 
     def _share(self, count: int, size: int) -> _Images:
         """At most `count` images spread over all, and so few that their outputs take `size` bytes at most."""
