@@ -84,3 +84,61 @@ TEST_CASE("gathering gives the same on any number of threads, and refuses the sa
                     rdquant::core::InvalidArgument);
   }
 }
+
+TEST_CASE("elementwise steps give the same on any number of threads") {
+  const Shape shape{2, 24, 31, 33};
+  const Results same{{DType::f32, shape}}, levels{{DType::u8, shape}};
+  const Tensor x = wave(shape), column = wave({24, 1, 1}, 2), row = wave({33}, 1);
+  Activation relu;
+  relu.function = Function::relu;
+  check(Unary{relu}, {x}, same);
+  check(Binary{BinaryFunction::mul, {}}, {x, column}, same);
+  check(Binary{BinaryFunction::sub, relu}, {row, x}, same);
+  check(Binary{BinaryFunction::pow, {}}, {x, column}, same);
+  check(Cast{}, {x}, {{DType::i32, shape}});
+  Tensor scale(DType::f32, {24}), zero(DType::u8, {24}), one(DType::f32, {}), none(DType::u8, {});
+  for (int i = 0; i < 24; ++i) scale.write().as<float>()[i] = 0.01F * static_cast<float>(i + 1);
+  one.write().as<float>()[0] = 0.02F;
+  check(Quantize{1}, {x, scale, zero}, levels);
+  check(Quantize{1}, {x, one, none}, levels);
+  const Tensor q = run(Quantize{1}, {x, scale, zero}, levels, 1)[0];
+  check(Dequantize{1}, {q, scale, zero}, same);
+  Tensor table(DType::u8, {256});
+  for (int i = 0; i < 256; ++i) table.write().as<std::uint8_t>()[i] = static_cast<std::uint8_t>(i * 7);
+  check(Lookup{}, {q, table}, levels);
+}
+
+TEST_CASE("reductions and layer normalization give the same on any number of threads") {
+  const Shape shape{4, 40, 31, 33};
+  const Tensor x = wave(shape);
+  for (const auto function : {ReduceFunction::sum, ReduceFunction::mean, ReduceFunction::max,
+                              ReduceFunction::l2, ReduceFunction::log_sum_exp}) {
+    check(Reduce{function, {1}}, {x}, {{DType::f32, {4, 1, 31, 33}}});
+    check(Reduce{function, {2, 3}}, {x}, {{DType::f32, {4, 40, 1, 1}}});
+    check(Reduce{function, {0, 2}}, {x}, {{DType::f32, {1, 40, 1, 33}}});
+  }
+  check(ArgExtreme{true, 1, false}, {x}, {{DType::i64, {4, 1, 31, 33}}});
+  check(LayerNormalization{2}, {x, wave({31, 33}), wave({33})},
+        {{DType::f32, shape}, {DType::f32, {4, 40, 1, 1}}, {DType::f32, {4, 40, 1, 1}}});
+}
+
+TEST_CASE("moved elements are the same on any number of threads") {
+  const Shape shape{2, 24, 31, 33};
+  const Tensor x = wave(shape);
+  check(Transpose{{0, 2, 3, 1}}, {x}, {{DType::f32, {2, 31, 33, 24}}});
+  check(Concat{1}, {x, x}, {{DType::f32, {2, 48, 31, 33}}});
+  check(Split{2}, {x}, {{DType::f32, {2, 24, 11, 33}}, {DType::f32, {2, 24, 20, 33}}});
+  check(Slice{{0, 1, 30, 0}, {1, 2, -1, 1}}, {x}, {{DType::f32, {2, 12, 31, 33}}});
+  check(Pad{PadMode::reflect, {0, 0, 2, 1}, {0, 0, 1, 3}}, {x}, {{DType::f32, {2, 24, 34, 37}}});
+  check(Expand{}, {wave({24, 1, 33})}, {{DType::f32, shape}});
+  check(Tile{{1, 2, 1, 3}}, {x}, {{DType::f32, {2, 48, 31, 99}}});
+  check(Triangle{true}, {x}, {{DType::f32, shape}});
+  check(DepthToSpace{2, true}, {x}, {{DType::f32, {2, 6, 62, 66}}});
+  Resize linear;
+  linear.mode = ResizeMode::linear;
+  linear.scales = {1, 1, 2, 2};
+  check(linear, {x}, {{DType::f32, {2, 24, 62, 66}}});
+  Tensor places(DType::i64, shape);
+  for (std::int64_t i = 0; i < places.size(); ++i) places.write().as<std::int64_t>()[i] = i * 5 % 24;
+  check(GatherElements{1}, {x, places}, {{DType::f32, shape}});
+}

@@ -9,6 +9,7 @@ namespace {
 struct Operands {
   const TensorView &a, &b;
   const MutableTensorView& y;
+  int threads;
 
   [[nodiscard]] Walk<3> walk() const {
     return {
@@ -20,7 +21,7 @@ struct Operands {
 /// y = activation(f(a, b)) in double, rounded once.
 template <typename T, typename F>
 void map_floats(const Operands& o, const Activation& activation, F f) {
-  o.walk().rows([&](std::int64_t count, const auto& offset, const auto& step) {
+  o.walk().rows(o.threads, [&](std::int64_t count, const auto& offset, const auto& step) {
     std::array<double, kChunk> chunk;
     const T *a = o.a.as<T>() + offset[1], *b = o.b.as<T>() + offset[2];
     T* y = o.y.as<T>() + offset[0];
@@ -39,7 +40,7 @@ void map_floats(const Operands& o, const Activation& activation, F f) {
 /// y = activation(f(a, b)), of the inputs' integer type.
 template <typename T, typename F>
 void map_integers(const Operands& o, const Activation& activation, F f) {
-  o.walk().rows([&](std::int64_t count, const auto& offset, const auto& step) {
+  o.walk().rows(o.threads, [&](std::int64_t count, const auto& offset, const auto& step) {
     const T *a = o.a.as<T>() + offset[1], *b = o.b.as<T>() + offset[2];
     T* y = o.y.as<T>() + offset[0];
     for (std::int64_t i = 0; i < count; ++i) y[i] = static_cast<T>(f(a[i * step[1]], b[i * step[2]]));
@@ -50,7 +51,7 @@ void map_integers(const Operands& o, const Activation& activation, F f) {
 /// y = f(a, b) as booleans.
 template <typename T, typename F>
 void map_predicate(const Operands& o, F f) {
-  o.walk().rows([&](std::int64_t count, const auto& offset, const auto& step) {
+  o.walk().rows(o.threads, [&](std::int64_t count, const auto& offset, const auto& step) {
     const T *a = o.a.as<T>() + offset[1], *b = o.b.as<T>() + offset[2];
     Boolean* y = o.y.as<Boolean>() + offset[0];
     for (std::int64_t i = 0; i < count; ++i) y[i] = Boolean(f(a[i * step[1]], b[i * step[2]]));
@@ -220,7 +221,7 @@ void compute_power(const Activation& activation, const Operands& o) {
   const std::vector<double> real = whole ? std::vector<double>{} : numbers(o.b);
   const std::vector<std::int64_t> exact = whole ? integers(o.b) : std::vector<std::int64_t>{};
   with_type(o.a.dtype, [&]<typename T>(Type<T>) {
-    o.walk().elements([&](const auto& offset) {
+    o.walk().elements(o.threads, [&](const auto& offset) {
       const T a = o.a.as<T>()[offset[1]];
       const auto b = static_cast<std::size_t>(offset[2]);
       T& y = o.y.as<T>()[offset[0]];
@@ -245,8 +246,8 @@ void compute_power(const Activation& activation, const Operands& o) {
 
 }  // namespace
 
-void compute(const Binary& step, Inputs inputs, Outputs outputs) {
-  const Operands o{inputs[0], inputs[1], outputs[0]};
+void compute(const Binary& step, Inputs inputs, Outputs outputs, int threads) {
+  const Operands o{inputs[0], inputs[1], outputs[0], threads};
   if (step.function == BinaryFunction::pow) return compute_power(step.activation, o);
   if (o.a.dtype != o.b.dtype) {
     throw core::Unsupported(std::string(function_name(step.function)) + " of " +
@@ -266,13 +267,13 @@ void compute(const Binary& step, Inputs inputs, Outputs outputs) {
   });
 }
 
-void compute(const Where&, Inputs inputs, Outputs outputs) {
+void compute(const Where&, Inputs inputs, Outputs outputs, int threads) {
   const TensorView &condition = inputs[0], &x = inputs[1], &z = inputs[2];
   const MutableTensorView& y = outputs[0];
   const Walk<4> walk(y.shape, {dense_strides(y.shape), broadcast_strides(condition.shape, y.shape),
                                broadcast_strides(x.shape, y.shape), broadcast_strides(z.shape, y.shape)});
   with_type(y.dtype, [&]<typename T>(Type<T>) {
-    walk.elements([&](const auto& offset) {
+    walk.elements(threads, [&](const auto& offset) {
       y.as<T>()[offset[0]] = condition.as<Boolean>()[offset[1]] ? x.as<T>()[offset[2]] : z.as<T>()[offset[3]];
     });
   });

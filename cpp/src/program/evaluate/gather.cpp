@@ -58,7 +58,7 @@ void compute(const Gather& step, Inputs inputs, Outputs outputs, int threads) {
   });
 }
 
-void compute(const GatherElements& step, Inputs inputs, Outputs outputs) {
+void compute(const GatherElements& step, Inputs inputs, Outputs outputs, int threads) {
   const TensorView& x = inputs[0];
   const MutableTensorView& y = outputs[0];
   const auto axis = static_cast<std::size_t>(step.axis);
@@ -67,7 +67,7 @@ void compute(const GatherElements& step, Inputs inputs, Outputs outputs) {
   Strides others = dense_strides(x.shape);
   others[axis] = 0;  // the index says where along this axis
   with_type(y.dtype, [&]<typename T>(Type<T>) {
-    Walk<2>(y.shape, {dense_strides(y.shape), others}).elements([&](const auto& offset) {
+    Walk<2>(y.shape, {dense_strides(y.shape), others}).elements(threads, [&](const auto& offset) {
       const std::int64_t index =
           checked(indices[static_cast<std::size_t>(offset[0])], x.shape[axis], "gather elements");
       y.as<T>()[offset[0]] = x.as<T>()[offset[1] + index * along];

@@ -158,24 +158,26 @@ void compute(const Int8Convolution& step, Inputs inputs, Outputs outputs, int th
   });
 }
 
-void compute(const Int8Binary& step, Inputs inputs, Outputs outputs) {
+void compute(const Int8Binary& step, Inputs inputs, Outputs outputs, int threads) {
   const TensorView &a = inputs[0], &b = inputs[1];
   const MutableTensorView& y = outputs[0];
   const Walk<3> walk(y.shape, {dense_strides(y.shape), broadcast_strides(a.shape, y.shape),
                                broadcast_strides(b.shape, y.shape)});
-  walk.elements([&](const auto& offset) {
+  walk.elements(threads, [&](const auto& offset) {
     y.as<std::uint8_t>()[offset[0]] =
         static_cast<std::uint8_t>(combined(step, int8_at(a, offset[1]), int8_at(b, offset[2])));
   });
 }
 
-void compute(const Lookup&, Inputs inputs, Outputs outputs) {
+void compute(const Lookup&, Inputs inputs, Outputs outputs, int threads) {
   const auto *from = inputs[0].as<std::uint8_t>(), *table = inputs[1].as<std::uint8_t>();
   auto* to = outputs[0].as<std::uint8_t>();
-  for (std::int64_t i = 0; i < size_of(outputs[0].shape); ++i) to[i] = table[from[i]];
+  share_lines(size_of(outputs[0].shape), 1, threads, [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t i = begin; i < end; ++i) to[i] = table[from[i]];
+  });
 }
 
-void compute(const Int8Pool& step, Inputs inputs, Outputs outputs) {
+void compute(const Int8Pool& step, Inputs inputs, Outputs outputs, int threads) {
   const TensorView& x = inputs[0];
   const MutableTensorView& y = outputs[0];
   if (size_of(y.shape) == 0) return;
@@ -186,21 +188,24 @@ void compute(const Int8Pool& step, Inputs inputs, Outputs outputs) {
   const Products sums{s, from, ones, x.shape[1], 1, s.kernel[1] * s.kernel[2], step.x_zero};
   const Products counts{s, all, ones, x.shape[1], 1, s.kernel[1] * s.kernel[2], 0};
   const std::int64_t plane = s.out[1] * s.out[2];
-  for (std::int64_t p = 0; p < x.shape[0] * x.shape[1]; ++p) {
-    for (std::int64_t i = 0; i < plane; ++i) {
-      const std::int64_t n = p / x.shape[1], c = p % x.shape[1], h = i / s.out[2], v = i % s.out[2];
-      const std::int64_t sum = sums.sum(n, c, 0, h, v);
-      const std::int64_t count =
-          step.count_include_pad ? static_cast<std::int64_t>(ones.size()) : counts.sum(n, c, 0, h, v);
-      const float value =
-          count == 0 ? 0.0F : static_cast<float>(sum) * (step.scale / static_cast<float>(count));
-      if (y.dtype == DType::f32) {
-        y.as<float>()[p * plane + i] = value;
-      } else {
-        y.as<std::uint8_t>()[p * plane + i] = static_cast<std::uint8_t>(requantized(step.requantize, value));
-      }
+  const auto pool = [&](std::int64_t p, std::int64_t i) {
+    const std::int64_t n = p / x.shape[1], c = p % x.shape[1], h = i / s.out[2], v = i % s.out[2];
+    const std::int64_t sum = sums.sum(n, c, 0, h, v);
+    const std::int64_t count =
+        step.count_include_pad ? static_cast<std::int64_t>(ones.size()) : counts.sum(n, c, 0, h, v);
+    const float value =
+        count == 0 ? 0.0F : static_cast<float>(sum) * (step.scale / static_cast<float>(count));
+    if (y.dtype == DType::f32) {
+      y.as<float>()[p * plane + i] = value;
+    } else {
+      y.as<std::uint8_t>()[p * plane + i] = static_cast<std::uint8_t>(requantized(step.requantize, value));
     }
-  }
+  };
+  share_lines(x.shape[0] * x.shape[1], plane, threads, [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t p = begin; p < end; ++p) {
+      for (std::int64_t i = 0; i < plane; ++i) pool(p, i);
+    }
+  });
 }
 
 }  // namespace rdquant::program::plain

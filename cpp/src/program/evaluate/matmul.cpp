@@ -21,7 +21,7 @@ Product product_of(const MatMul& step, const TensorView& a, const TensorView& b,
   const Sizes batch = batch_of(y.shape);
   const Walk<2> walk(
       batch, {broadcast_strides(batch_of(a.shape), batch), broadcast_strides(batch_of(b.shape), batch)});
-  walk.elements([&](const auto& offsets) {
+  walk.elements(1, [&](const auto& offsets) {
     p.a.push_back(offsets[0] * p.m * p.k);
     p.b.push_back(offsets[1] * p.k * p.n);
   });
@@ -85,7 +85,7 @@ struct Addend {
     const Strides strides = broadcast_strides(c.shape, y.shape);
     const Sizes outer = y.shape.first(y.shape.size() - 1);
     step = strides.back();
-    Walk<1>(outer, {Strides(strides.begin(), strides.end() - 1)}).elements([&](const auto& offsets) {
+    Walk<1>(outer, {Strides(strides.begin(), strides.end() - 1)}).elements(1, [&](const auto& offsets) {
       rows.push_back(offsets[0]);
     });
   }

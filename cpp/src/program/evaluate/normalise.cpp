@@ -62,7 +62,7 @@ void compute(const LpNormalization& step, Inputs inputs, Outputs outputs, int th
   });
 }
 
-void compute(const LayerNormalization& step, Inputs inputs, Outputs outputs) {
+void compute(const LayerNormalization& step, Inputs inputs, Outputs outputs, int threads) {
   const TensorView &x = inputs[0], scale = at(inputs, 1), bias = at(inputs, 2);
   const MutableTensorView &y = outputs[0], mean = at(outputs, 1), deviation = at(outputs, 2);
   require_float("layer normalization", x);
@@ -70,7 +70,7 @@ void compute(const LayerNormalization& step, Inputs inputs, Outputs outputs) {
   std::vector<double> values = numbers(x);
   if (values.empty()) return;
   const std::size_t size = values.size() / static_cast<std::size_t>(rows);
-  for (std::int64_t r = 0; r < rows; ++r) {
+  const auto normalise = [&](std::int64_t r) {
     const std::span<double> row = std::span(values).subspan(static_cast<std::size_t>(r) * size, size);
     Moments m = moments(row);
     if (step.root_mean_square) m = {0, m.variance + m.mean * m.mean};
@@ -78,14 +78,18 @@ void compute(const LayerNormalization& step, Inputs inputs, Outputs outputs) {
     for (double& v : row) v = (v - m.mean) * inverse;
     if (present(mean)) store(&m.mean, mean, r, 1);
     if (present(deviation)) store(&inverse, deviation, r, 1);
-  }
+  };
+  share_lines(rows, static_cast<std::int64_t>(size), threads, [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t r = begin; r < end; ++r) normalise(r);
+  });
   const std::vector<double> factors = numbers(scale), addends = numbers(bias);
   const auto strides = [&](const TensorView& v) { return broadcast_strides(v.shape, x.shape); };
-  Walk<3>(x.shape, {dense_strides(x.shape), strides(scale), strides(bias)}).elements([&](const auto& offset) {
-    double& v = values[static_cast<std::size_t>(offset[0])];
-    if (present(scale)) v *= factors[static_cast<std::size_t>(offset[1])];
-    if (present(bias)) v += addends[static_cast<std::size_t>(offset[2])];
-  });
+  Walk<3>(x.shape, {dense_strides(x.shape), strides(scale), strides(bias)})
+      .elements(threads, [&](const auto& offset) {
+        double& v = values[static_cast<std::size_t>(offset[0])];
+        if (present(scale)) v *= factors[static_cast<std::size_t>(offset[1])];
+        if (present(bias)) v += addends[static_cast<std::size_t>(offset[2])];
+      });
   store(values.data(), y, 0, static_cast<std::int64_t>(values.size()));
 }
 

@@ -15,20 +15,25 @@ namespace {
   return (value + kShift) - kShift;
 }
 
-/// Calls each(scale, zero, begin, count) for every run of elements that share them.
+/// Calls each(scale, zero, begin, count) on the threads for runs of elements that share them.
 template <typename Each>
-void runs(Sizes shape, std::int64_t axis, const TensorView& scale, const TensorView& zero, Each each) {
+void runs(Sizes shape, std::int64_t axis, const TensorView& scale, const TensorView& zero, int threads,
+          Each each) {
   const std::vector<double> scales = numbers(scale), zeros = numbers(zero);
   if (scales.size() == 1) {
-    return each(static_cast<float>(scales[0]), zeros.empty() ? 0 : static_cast<std::int32_t>(zeros[0]),
-                std::int64_t{0}, size_of(shape));
+    return share_lines(size_of(shape), 1, threads, [&](std::int64_t begin, std::int64_t end) {
+      each(static_cast<float>(scales[0]), zeros.empty() ? 0 : static_cast<std::int32_t>(zeros[0]), begin,
+           end - begin);
+    });
   }
   const Around around(shape, axis);
-  for (std::int64_t i = 0; i < around.outer * around.size; ++i) {
-    const auto channel = static_cast<std::size_t>(i % around.size);
-    each(static_cast<float>(scales[channel]), zeros.empty() ? 0 : static_cast<std::int32_t>(zeros[channel]),
-         i * around.inner, around.inner);
-  }
+  share_lines(around.outer * around.size, around.inner, threads, [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t i = begin; i < end; ++i) {
+      const auto channel = static_cast<std::size_t>(i % around.size);
+      each(static_cast<float>(scales[channel]), zeros.empty() ? 0 : static_cast<std::int32_t>(zeros[channel]),
+           i * around.inner, around.inner);
+    }
+  });
 }
 
 template <typename From, typename To>
@@ -43,14 +48,14 @@ void quantize(const From* x, To* q, std::int64_t count, float scale, std::int32_
 
 }  // namespace
 
-void compute(const Quantize& step, Inputs inputs, Outputs outputs) {
+void compute(const Quantize& step, Inputs inputs, Outputs outputs, int threads) {
   const TensorView& x = inputs[0];
   const MutableTensorView& q = outputs[0];
   with_type(x.dtype, [&]<typename From>(Type<From>) {
     with_type(q.dtype, [&]<typename To>(Type<To>) {
       if constexpr ((kIsFloat<From> || std::is_same_v<From, std::int32_t>) && kIsInteger<To> &&
                     sizeof(To) <= 2) {
-        runs(q.shape, step.axis, inputs[1], at(inputs, 2),
+        runs(q.shape, step.axis, inputs[1], at(inputs, 2), threads,
              [&](float scale, std::int32_t zero, std::int64_t begin, std::int64_t count) {
                quantize(x.as<From>() + begin, q.as<To>() + begin, count, scale, zero);
              });
@@ -61,13 +66,13 @@ void compute(const Quantize& step, Inputs inputs, Outputs outputs) {
   });
 }
 
-void compute(const Dequantize& step, Inputs inputs, Outputs outputs) {
+void compute(const Dequantize& step, Inputs inputs, Outputs outputs, int threads) {
   const TensorView& q = inputs[0];
   const MutableTensorView& x = outputs[0];
   with_type(q.dtype, [&]<typename From>(Type<From>) {
     with_type(x.dtype, [&]<typename To>(Type<To>) {
       if constexpr (kIsInteger<From> && sizeof(From) <= 4 && kIsFloat<To>) {
-        runs(x.shape, step.axis, inputs[1], at(inputs, 2),
+        runs(x.shape, step.axis, inputs[1], at(inputs, 2), threads,
              [&](float scale, std::int32_t zero, std::int64_t begin, std::int64_t count) {
                using Wide = std::conditional_t<sizeof(From) == 4, std::int64_t, std::int32_t>;
                const From* from = q.as<From>() + begin;

@@ -11,8 +11,9 @@ namespace {
 struct Reduction {
   core::Shape kept, reduced;
   Strides kept_strides, reduced_strides;
+  int threads;
 
-  Reduction(Sizes shape, Sizes axes) {
+  Reduction(Sizes shape, Sizes axes, int most) : threads(most) {
     const Strides dense = dense_strides(shape);
     for (std::size_t i = 0; i < shape.size(); ++i) {
       const bool gone = std::ranges::find(axes, static_cast<std::int64_t>(i)) != axes.end();
@@ -21,18 +22,23 @@ struct Reduction {
     }
   }
 
-  /// Calls start(), then add(value) for every element of a slice, then finish(number of the slice).
-  template <typename T, typename Start, typename Add, typename Finish>
-  void each(const T* x, Start start, Add add, Finish finish) const {
-    std::int64_t slice = 0;
-    const Walk<1> outer(kept, {kept_strides}), inner(reduced, {reduced_strides});
-    outer.elements([&](const auto& base) {
-      start();
-      inner.rows([&](std::int64_t count, const auto& offset, const auto& step) {
-        const T* from = x + base[0] + offset[0];
-        for (std::int64_t i = 0; i < count; ++i) add(from[i * step[0]]);
-      });
-      finish(slice++);
+  /// Calls slice(number, elements) for every slice, on the threads; elements(add) calls add(value) for each of its
+  /// elements, in order.
+  template <typename T, typename Slice>
+  void each(const T* x, Slice slice) const {
+    const Walk<1> inner(reduced, {reduced_strides});
+    std::vector<std::int64_t> bases;
+    Walk<1>(kept, {kept_strides}).elements(1, [&](const auto& offset) { bases.push_back(offset[0]); });
+    const auto count = static_cast<std::int64_t>(bases.size());
+    share_lines(count, size_of(reduced), threads, [&](std::int64_t begin, std::int64_t end) {
+      for (std::int64_t number = begin; number < end; ++number) {
+        const T* const base = x + bases[static_cast<std::size_t>(number)];
+        slice(number, [&](auto add) {
+          inner.rows(1, [&](std::int64_t length, const auto& offset, const auto& step) {
+            for (std::int64_t i = 0; i < length; ++i) add(base[offset[0] + i * step[0]]);
+          });
+        });
+      }
     });
   }
 };
@@ -41,24 +47,24 @@ struct Reduction {
 template <typename T, typename Sum, typename Add, typename Finish>
 void fold(const Reduction& r, const TensorView& x, const MutableTensorView& y, Sum first, Add add,
           Finish finish) {
-  Sum sum = first;
-  r.each(
-      x.as<T>(), [&] { sum = first; }, [&](T v) { sum = add(sum, v); },
-      [&](std::int64_t slice) { y.as<T>()[slice] = convert<T>(finish(sum)); });
+  r.each(x.as<T>(), [&](std::int64_t slice, auto elements) {
+    Sum sum = first;
+    elements([&](T v) { sum = add(sum, v); });
+    y.as<T>()[slice] = convert<T>(finish(sum));
+  });
 }
 
 /// log Σ exp(x), without overflow: the largest exponent is taken out.
 template <typename T>
 void log_sum_exp(const Reduction& r, const TensorView& x, const MutableTensorView& y) {
-  std::vector<double> values;
-  r.each(
-      x.as<T>(), [&] { values.clear(); }, [&](T v) { values.push_back(convert<double>(v)); },
-      [&](std::int64_t slice) {
-        const double most = values.empty() ? -INFINITY : *std::ranges::max_element(values);
-        double sum = 0;
-        for (const double v : values) sum += std::isinf(most) ? std::exp(v) : std::exp(v - most);
-        y.as<T>()[slice] = convert<T>(std::isinf(most) ? std::log(sum) : most + std::log(sum));
-      });
+  r.each(x.as<T>(), [&](std::int64_t slice, auto elements) {
+    std::vector<double> values;
+    elements([&](T v) { values.push_back(convert<double>(v)); });
+    const double most = values.empty() ? -INFINITY : *std::ranges::max_element(values);
+    double sum = 0;
+    for (const double v : values) sum += std::isinf(most) ? std::exp(v) : std::exp(v - most);
+    y.as<T>()[slice] = convert<T>(std::isinf(most) ? std::log(sum) : most + std::log(sum));
+  });
 }
 
 /// Least and greatest value of a type, infinite for floats.
@@ -134,10 +140,10 @@ void reduce(ReduceFunction function, const Reduction& r, const TensorView& x, co
 
 }  // namespace
 
-void compute(const Reduce& step, Inputs inputs, Outputs outputs) {
+void compute(const Reduce& step, Inputs inputs, Outputs outputs, int threads) {
   const TensorView& x = inputs[0];
   const MutableTensorView& y = outputs[0];
-  const Reduction r(x.shape, step.axes);
+  const Reduction r(x.shape, step.axes, threads);
   with_type(x.dtype, [&]<typename T>(Type<T>) {
     const auto pick = [&](bool greatest) {
       fold<T>(
@@ -154,26 +160,25 @@ void compute(const Reduce& step, Inputs inputs, Outputs outputs) {
   });
 }
 
-void compute(const ArgExtreme& step, Inputs inputs, Outputs outputs) {
+void compute(const ArgExtreme& step, Inputs inputs, Outputs outputs, int threads) {
   const TensorView& x = inputs[0];
-  const Reduction r(x.shape, std::span(&step.axis, 1));
+  const Reduction r(x.shape, std::span(&step.axis, 1), threads);
   with_type(x.dtype, [&]<typename T>(Type<T>) {
-    std::int64_t place = 0, best_place = 0;
-    T best{};
-    r.each(
-        x.as<T>(), [&] { place = best_place = 0; },
-        [&](T v) {
-          // NaN is more extreme than any number, as in NumPy
-          const bool beyond =
-              is_nan(v) ? !is_nan(best) : !is_nan(best) && (step.largest ? v > best : v < best);
-          const bool equal = v == best || (is_nan(v) && is_nan(best));
-          if (place == 0 || beyond || (step.last && equal)) {
-            best = v;
-            best_place = place;
-          }
-          ++place;
-        },
-        [&](std::int64_t slice) { outputs[0].as<std::int64_t>()[slice] = best_place; });
+    r.each(x.as<T>(), [&](std::int64_t slice, auto elements) {
+      std::int64_t place = 0, best_place = 0;
+      T best{};
+      elements([&](T v) {
+        // NaN is more extreme than any number, as in NumPy
+        const bool beyond = is_nan(v) ? !is_nan(best) : !is_nan(best) && (step.largest ? v > best : v < best);
+        const bool equal = v == best || (is_nan(v) && is_nan(best));
+        if (place == 0 || beyond || (step.last && equal)) {
+          best = v;
+          best_place = place;
+        }
+        ++place;
+      });
+      outputs[0].as<std::int64_t>()[slice] = best_place;
+    });
   });
 }
 

@@ -102,19 +102,21 @@ Taps taps_at(const Resize& step, const Axis& axis, std::int64_t i) {
 
 /// `values`, of shape [outer, in, inner], resized along its middle axis.
 std::vector<double> resize_axis(const std::vector<double>& values, const Around& around,
-                                const std::vector<Taps>& taps) {
+                                const std::vector<Taps>& taps, int threads) {
   const auto inner = static_cast<std::size_t>(around.inner);
   std::vector<double> result(static_cast<std::size_t>(around.outer) * taps.size() * inner, 0.0);
-  double* to = result.data();
-  for (std::int64_t o = 0; o < around.outer; ++o) {
-    for (const Taps& t : taps) {
+  const auto count = static_cast<std::int64_t>(taps.size());
+  share_lines(around.outer * count, around.inner, threads, [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t line = begin; line < end; ++line) {
+      const Taps& t = taps[static_cast<std::size_t>(line % count)];
+      double* const to = result.data() + static_cast<std::size_t>(line) * inner;
       for (std::size_t k = 0; k < t.places.size(); ++k) {
-        const double* from = &values[static_cast<std::size_t>(o * around.size + t.places[k]) * inner];
+        const double* from =
+            &values[static_cast<std::size_t>(line / count * around.size + t.places[k]) * inner];
         for (std::size_t i = 0; i < inner; ++i) to[i] += t.weights[k] * from[i];
       }
-      to += inner;
     }
-  }
+  });
   return result;
 }
 
@@ -137,7 +139,7 @@ void extrapolate(std::vector<double>& values, const Around& around, const std::v
 
 }  // namespace
 
-void compute(const Resize& step, Inputs inputs, Outputs outputs) {
+void compute(const Resize& step, Inputs inputs, Outputs outputs, int threads) {
   const TensorView& x = inputs[0];
   const MutableTensorView& y = outputs[0];
   if (size_of(y.shape) == 0) return;
@@ -150,7 +152,7 @@ void compute(const Resize& step, Inputs inputs, Outputs outputs) {
     const Axis axis = axis_of(step, x.shape, y.shape, a);
     if (axis.in == axis.out && axis.scale == 1 && axis.roi_begin == 0 && axis.roi_end == 1) continue;
     for (std::int64_t i = 0; i < axis.out; ++i) taps[a].push_back(taps_at(step, axis, i));
-    values = resize_axis(values, Around(shape, static_cast<std::int64_t>(a)), taps[a]);
+    values = resize_axis(values, Around(shape, static_cast<std::int64_t>(a)), taps[a], threads);
     shape[a] = axis.out;
   }
   for (std::size_t a = 0; a < rank; ++a) {

@@ -49,48 +49,48 @@ void compute(const TransposedConvolution& step, Inputs inputs, Outputs outputs, 
 void compute(const MatMul& step, Inputs inputs, Outputs outputs, int threads);
 void compute(const Pool& step, Inputs inputs, Outputs outputs, int threads);
 
-void compute(const Unary& step, Inputs inputs, Outputs outputs);
-void compute(const Binary& step, Inputs inputs, Outputs outputs);
-void compute(const Where& step, Inputs inputs, Outputs outputs);
-void compute(const Cast& step, Inputs inputs, Outputs outputs);
-void compute(const Quantize& step, Inputs inputs, Outputs outputs);
-void compute(const Dequantize& step, Inputs inputs, Outputs outputs);
+void compute(const Unary& step, Inputs inputs, Outputs outputs, int threads);
+void compute(const Binary& step, Inputs inputs, Outputs outputs, int threads);
+void compute(const Where& step, Inputs inputs, Outputs outputs, int threads);
+void compute(const Cast& step, Inputs inputs, Outputs outputs, int threads);
+void compute(const Quantize& step, Inputs inputs, Outputs outputs, int threads);
+void compute(const Dequantize& step, Inputs inputs, Outputs outputs, int threads);
 void compute(const DynamicQuantize& step, Inputs inputs, Outputs outputs);
 void compute(const Int8Convolution& step, Inputs inputs, Outputs outputs, int threads);
-void compute(const Int8Binary& step, Inputs inputs, Outputs outputs);
-void compute(const Lookup& step, Inputs inputs, Outputs outputs);
-void compute(const Int8Pool& step, Inputs inputs, Outputs outputs);
+void compute(const Int8Binary& step, Inputs inputs, Outputs outputs, int threads);
+void compute(const Lookup& step, Inputs inputs, Outputs outputs, int threads);
+void compute(const Int8Pool& step, Inputs inputs, Outputs outputs, int threads);
 
-void compute(const Reduce& step, Inputs inputs, Outputs outputs);
-void compute(const ArgExtreme& step, Inputs inputs, Outputs outputs);
+void compute(const Reduce& step, Inputs inputs, Outputs outputs, int threads);
+void compute(const ArgExtreme& step, Inputs inputs, Outputs outputs, int threads);
 void compute(const TopK& step, Inputs inputs, Outputs outputs, int threads);
 void compute(const CumulativeSum& step, Inputs inputs, Outputs outputs, int threads);
 
 void compute(const Softmax& step, Inputs inputs, Outputs outputs, int threads);
-void compute(const LayerNormalization& step, Inputs inputs, Outputs outputs);
+void compute(const LayerNormalization& step, Inputs inputs, Outputs outputs, int threads);
 void compute(const BatchNormalization& step, Inputs inputs, Outputs outputs, int threads);
 void compute(const GroupNormalization& step, Inputs inputs, Outputs outputs, int threads);
 void compute(const LpNormalization& step, Inputs inputs, Outputs outputs, int threads);
 void compute(const LocalResponseNormalization& step, Inputs inputs, Outputs outputs, int threads);
 
-void compute(const Concat& step, Inputs inputs, Outputs outputs);
-void compute(const Split& step, Inputs inputs, Outputs outputs);
-void compute(const Slice& step, Inputs inputs, Outputs outputs);
-void compute(const Pad& step, Inputs inputs, Outputs outputs);
+void compute(const Concat& step, Inputs inputs, Outputs outputs, int threads);
+void compute(const Split& step, Inputs inputs, Outputs outputs, int threads);
+void compute(const Slice& step, Inputs inputs, Outputs outputs, int threads);
+void compute(const Pad& step, Inputs inputs, Outputs outputs, int threads);
 void compute(const Reshape& step, Inputs inputs, Outputs outputs);
-void compute(const Transpose& step, Inputs inputs, Outputs outputs);
-void compute(const Expand& step, Inputs inputs, Outputs outputs);
-void compute(const Tile& step, Inputs inputs, Outputs outputs);
-void compute(const Triangle& step, Inputs inputs, Outputs outputs);
-void compute(const DepthToSpace& step, Inputs inputs, Outputs outputs);
-void compute(const SpaceToDepth& step, Inputs inputs, Outputs outputs);
+void compute(const Transpose& step, Inputs inputs, Outputs outputs, int threads);
+void compute(const Expand& step, Inputs inputs, Outputs outputs, int threads);
+void compute(const Tile& step, Inputs inputs, Outputs outputs, int threads);
+void compute(const Triangle& step, Inputs inputs, Outputs outputs, int threads);
+void compute(const DepthToSpace& step, Inputs inputs, Outputs outputs, int threads);
+void compute(const SpaceToDepth& step, Inputs inputs, Outputs outputs, int threads);
 
 void compute(const Gather& step, Inputs inputs, Outputs outputs, int threads);
-void compute(const GatherElements& step, Inputs inputs, Outputs outputs);
+void compute(const GatherElements& step, Inputs inputs, Outputs outputs, int threads);
 void compute(const GatherNd& step, Inputs inputs, Outputs outputs);
 void compute(const ScatterNd& step, Inputs inputs, Outputs outputs);
 void compute(const OneHot& step, Inputs inputs, Outputs outputs);
 
-void compute(const Resize& step, Inputs inputs, Outputs outputs);
+void compute(const Resize& step, Inputs inputs, Outputs outputs, int threads);
 
 }  // namespace rdquant::program::plain

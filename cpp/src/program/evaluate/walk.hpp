@@ -35,6 +35,17 @@ using Strides = std::vector<std::int64_t>;
   return size_of(sizes.subspan(begin, end - begin));
 }
 
+/// Calls body(begin, end) on the threads for ranges of `lines` lines of `length` elements, several of which are
+/// worth waking a thread.
+template <typename Body>
+void share_lines(std::int64_t lines, std::int64_t length, int threads, const Body& body) {
+  const std::int64_t grain = std::max<std::int64_t>(1, 4096 / std::max<std::int64_t>(1, length));
+  core::parallel_for(static_cast<std::size_t>(lines), static_cast<std::size_t>(grain), threads,
+                     [&](std::size_t begin, std::size_t end) {
+                       body(static_cast<std::int64_t>(begin), static_cast<std::int64_t>(end));
+                     });
+}
+
 /// The index space of an array in row-major order, innermost runs as long as possible.
 template <std::size_t N>
 class Walk {
@@ -59,19 +70,19 @@ class Walk {
     steps_.push_back({});
   }
 
-  /// Calls row(count, offsets, steps) for each innermost run: operand n has its elements at
-  /// offsets[n] + i · steps[n], i < count.
+  /// Calls row(count, offsets, steps) on the threads, for innermost runs or parts of one: operand n has its elements at
+  /// offsets[n] + i · steps[n], i < count. On one thread the runs come in order.
   template <typename Row>
-  void rows(Row row) const {
+  void rows(int threads, Row row) const {
     each_row([](void* to, std::int64_t count, const Offsets& offsets,
                 const Offsets& steps) { (*static_cast<Row*>(to))(count, offsets, steps); },
-             &row);
+             &row, threads);
   }
 
   /// Calls visit(offsets) for every index.
   template <typename Visit>
-  void elements(Visit visit) const {
-    rows([&](std::int64_t count, Offsets offsets, const Offsets& steps) {
+  void elements(int threads, Visit visit) const {
+    rows(threads, [&](std::int64_t count, Offsets offsets, const Offsets& steps) {
       for (std::int64_t i = 0; i < count; ++i) {
         visit(offsets);
         for (std::size_t n = 0; n < N; ++n) offsets[n] += steps[n];
@@ -80,22 +91,43 @@ class Walk {
   }
 
  private:
+  using Row = void (*)(void*, std::int64_t, const Offsets&, const Offsets&);
+
   /// Once for all kinds of rows: compiled into each, the walk would be most of the code.
-  void each_row(void (*row)(void*, std::int64_t, const Offsets&, const Offsets&), void* to) const {
+  void each_row(Row row, void* to, int threads) const {
+    const std::int64_t length = sizes_.back(), size = size_of(sizes_);
+    if (size == 0) return;
+    if (size == length) {
+      share_lines(length, 1, threads, [&](std::int64_t begin, std::int64_t end) {
+        Offsets offsets;
+        for (std::size_t n = 0; n < N; ++n) offsets[n] = begin * steps_.back()[n];
+        row(to, end - begin, offsets, steps_.back());
+      });
+      return;
+    }
+    share_lines(size / length, length, threads,
+                [&](std::int64_t begin, std::int64_t end) { some_rows(row, to, begin, end); });
+  }
+
+  /// The innermost runs [begin, end).
+  void some_rows(Row row, void* to, std::int64_t begin, std::int64_t end) const {
     const std::size_t outer = sizes_.size() - 1;
     std::vector<std::int64_t> index(outer, 0);
     Offsets offsets{};
-    if (size_of(sizes_) == 0) return;
-    while (true) {
+    for (std::int64_t axis = static_cast<std::int64_t>(outer), rest = begin; axis-- > 0;) {
+      const auto a = static_cast<std::size_t>(axis);
+      index[a] = rest % sizes_[a];
+      rest /= sizes_[a];
+      for (std::size_t n = 0; n < N; ++n) offsets[n] += index[a] * steps_[a][n];
+    }
+    for (std::int64_t line = begin; line < end; ++line) {
       row(to, sizes_[outer], offsets, steps_[outer]);
-      std::size_t axis = outer;
-      while (axis-- > 0) {
+      for (std::size_t axis = outer; axis-- > 0;) {
         for (std::size_t n = 0; n < N; ++n) offsets[n] += steps_[axis][n];
         if (++index[axis] < sizes_[axis]) break;
         for (std::size_t n = 0; n < N; ++n) offsets[n] -= steps_[axis][n] * sizes_[axis];
         index[axis] = 0;
       }
-      if (axis == static_cast<std::size_t>(-1)) return;
     }
   }
 
@@ -120,19 +152,8 @@ struct Around {
         inner(product(shape, static_cast<std::size_t>(axis) + 1, shape.size())) {}
 };
 
-/// Calls body(begin, end) on the threads for ranges of `lines` lines of `length` elements, several of which are
-/// worth waking a thread.
-template <typename Body>
-void share_lines(std::int64_t lines, std::int64_t length, int threads, const Body& body) {
-  const std::int64_t grain = std::max<std::int64_t>(1, 4096 / std::max<std::int64_t>(1, length));
-  core::parallel_for(static_cast<std::size_t>(lines), static_cast<std::size_t>(grain), threads,
-                     [&](std::size_t begin, std::size_t end) {
-                       body(static_cast<std::int64_t>(begin), static_cast<std::int64_t>(end));
-                     });
-}
-
 /// Copies an index space of `sizes` elements of `bytes` bytes each between strided arrays.
 void copy(std::size_t bytes, Sizes sizes, void* to, const Strides& to_strides, const void* from,
-          const Strides& from_strides);
+          const Strides& from_strides, int threads);
 
 }  // namespace rdquant::program::plain
