@@ -10,6 +10,7 @@
 
 #include "codec/rdo/trellis_code.hpp"
 #include "format_tree.hpp"
+#include "fuzzing.hpp"
 #include "levels.hpp"
 #include "limited_memory.hpp"
 #include "rdquant/codec/container.hpp"
@@ -113,16 +114,10 @@ Bytes mutated(const Bytes& seed, std::mt19937& engine) {
   return bytes;
 }
 
-/// RDQUANT_FUZZ_SEED makes other mutations.
-std::uint32_t fuzz_seed() {
-  const char* const asked = std::getenv("RDQUANT_FUZZ_SEED");
-  return asked == nullptr ? 2027U : static_cast<std::uint32_t>(std::strtoul(asked, nullptr, 10));
-}
-
 /// Reads `rounds` mutations, `next(round, engine)`; anything but success or a clean error ends the program.
 template <typename Next, typename Read>
 void fuzz(std::size_t rounds, Next&& next, Read&& read) {
-  std::mt19937 engine(fuzz_seed());
+  std::mt19937 engine(fuzzing::seed());
   std::size_t errors = 0;
   allowed_bytes = live_bytes + kMostMemory;
   for (std::size_t i = 0; i < rounds; ++i) {
@@ -163,12 +158,6 @@ std::vector<format_tree::Fields> parsed(const std::vector<Bytes>& seeds, Parse&&
     REQUIRE(format_tree::written(all.back()) == seed);
   }
   return all;
-}
-
-/// RDQUANT_FUZZ sets the number of mutations a test reads; the default suits a test suite.
-std::size_t rounds() {
-  const char* const asked = std::getenv("RDQUANT_FUZZ");
-  return asked == nullptr ? 1500 : static_cast<std::size_t>(std::strtoull(asked, nullptr, 10));
 }
 
 std::vector<Bytes> level_seeds() {
@@ -254,12 +243,12 @@ std::vector<Bytes> tensor_seeds() {
 
 TEST_CASE("mutated levels give clean errors only") {
   const std::vector<Bytes> seeds = level_seeds();
-  fuzz(rounds(), bytes_of(seeds), read_levels);
+  fuzz(fuzzing::rounds(), bytes_of(seeds), read_levels);
 }
 
 TEST_CASE("mutated tensors give clean errors only") {
   const std::vector<Bytes> seeds = tensor_seeds();
-  fuzz(rounds(), bytes_of(seeds), read_tensor);
+  fuzz(fuzzing::rounds(), bytes_of(seeds), read_tensor);
 }
 
 TEST_CASE("mutated files give clean errors only") {
@@ -268,17 +257,17 @@ TEST_CASE("mutated files give clean errors only") {
   Bytes file = writer.head();
   for (const Bytes& section : writer.sections()) file.insert(file.end(), section.begin(), section.end());
   const std::vector<Bytes> seeds = {file, writer.head()};
-  fuzz(rounds(), bytes_of(seeds), read_file);
+  fuzz(fuzzing::rounds(), bytes_of(seeds), read_file);
 }
 
 TEST_CASE("levels with mutated fields give clean errors only") {
   const auto seeds = parsed(level_seeds(), format_tree::parse_levels);
-  fuzz(rounds(), fields_of(seeds), read_levels);
+  fuzz(fuzzing::rounds(), fields_of(seeds), read_levels);
 }
 
 TEST_CASE("tensors with mutated fields give clean errors only") {
   const auto seeds = parsed(tensor_seeds(), format_tree::parse_tensor);
-  fuzz(rounds(), fields_of(seeds), read_tensor);
+  fuzz(fuzzing::rounds(), fields_of(seeds), read_tensor);
 }
 
 TEST_CASE("files with mutated fields and checksums that fit give clean errors only") {
@@ -291,5 +280,5 @@ TEST_CASE("files with mutated fields and checksums that fit give clean errors on
     if (!table) format_tree::mutate(parts[engine() % parts.size()].fields, engine);
     return format_tree::file_of(parts, engine, table);
   };
-  fuzz(rounds(), next, read_file);
+  fuzz(fuzzing::rounds(), next, read_file);
 }
