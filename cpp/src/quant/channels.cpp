@@ -30,16 +30,16 @@ void for_runs(std::size_t size, std::size_t channels, std::size_t inner, int thr
 void quantize_streaming(const Quantizer& quantizer, std::span<const float> x, std::span<std::int32_t> levels,
                         std::size_t offset) {
   alignas(64) std::array<std::int32_t, kPiece> piece;
-  const auto stream = selected_kernels().stream;
+  const Kernels& kernels = selected_kernels();
   const std::size_t misaligned = reinterpret_cast<std::uintptr_t>(levels.data()) / sizeof(std::int32_t) % 16;
   std::size_t at = std::min(x.size(), (16 - misaligned) % 16);
   quantize(quantizer, x.first(at), levels.first(at), offset);
   for (; at + kPiece <= x.size(); at += kPiece) {
     core::prefetch(x.data() + at + kPiece, std::min(kPiece, x.size() - at - kPiece));
     quantize(quantizer, x.subspan(at, kPiece), piece, offset + at);
-    stream(piece.data(), levels.data() + at, kPiece / 16);
+    kernels.stream(piece.data(), levels.data() + at, kPiece / 16);
   }
-  core::stream_end();
+  kernels.stream_end();
   quantize(quantizer, x.subspan(at), levels.subspan(at), offset + at);
 }
 

@@ -34,6 +34,7 @@ struct Kernels {
   bool (*minifloat)(const float* x, std::int32_t* levels, std::size_t n, const MinifloatArgs& args);
   void (*uniform_dequantize)(const std::int32_t* levels, float* x, std::size_t n, const UniformArgs& args);
   void (*stream)(const std::int32_t* from, std::int32_t* to, std::size_t lines);
+  void (*stream_end)();  ///< must follow `stream` before another thread reads what it wrote
 };
 
 /// The kernels of core::selected_isa().

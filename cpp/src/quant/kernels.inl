@@ -5,11 +5,8 @@
 #include <cstring>
 #include <limits>
 
-#if defined(__SSE2__)
-#include <immintrin.h>
-#endif
-
 #include "quant/kernels.hpp"
+#include "simd/stream.inl"
 
 namespace rdquant::quant {
 namespace {
@@ -164,18 +161,8 @@ void uniform_dequantize(const std::int32_t* __restrict levels, float* __restrict
 
 // Copies whole cache lines, 16 levels each, to an aligned place with stores that go around the caches.
 void stream(const std::int32_t* __restrict from, std::int32_t* __restrict to, std::size_t lines) {
-#if defined(__AVX512F__)
-  for (std::size_t i = 0; i < lines * 16; i += 16) {
-    _mm512_stream_si512(reinterpret_cast<__m512i*>(to + i), _mm512_loadu_si512(from + i));
-  }
-#elif defined(__SSE2__)
-  for (std::size_t i = 0; i < lines * 16; i += 4) {
-    _mm_stream_si128(reinterpret_cast<__m128i*>(to + i),
-                     _mm_loadu_si128(reinterpret_cast<const __m128i*>(from + i)));
-  }
-#else
-  std::memcpy(to, from, lines * 64);
-#endif
+  using Line = simd::Vector<std::int32_t, 16>;
+  for (std::size_t i = 0; i < lines * 16; i += 16) simd::stream_as(to + i, simd::load_as<Line>(from + i));
 }
 
 }  // namespace
@@ -185,7 +172,8 @@ const Kernels kernels = {.uniform = uniform,
                          .mulaw = mulaw,
                          .minifloat = minifloat,
                          .uniform_dequantize = uniform_dequantize,
-                         .stream = stream};
+                         .stream = stream,
+                         .stream_end = simd::stream_end};
 }  // namespace RDQUANT_KERNELS_ISA
 
 }  // namespace rdquant::quant

@@ -12,7 +12,4 @@ inline constexpr std::size_t kStreamBytes = std::size_t{32} << 20;
 /// Asks for the n 32-bit words at `from`, which will be read soon. Any address is allowed.
 void prefetch(const void* from, std::size_t n) noexcept;
 
-/// Must follow stores that went around the caches, before another thread reads what they wrote.
-void stream_end() noexcept;
-
 }  // namespace rdquant::core

@@ -33,13 +33,12 @@ Int8Kernels joined(core::Isa isa, const char* name, const Int8ConvolutionTable& 
 Int8Kernels kernels_of(core::Isa isa) {
   const Int8ConvolutionTable& convolution = simd::variant(RDQUANT_VARIANTS(int8_convolution), isa);
   Int8Kernels kernels = joined(isa, core::isa_name(isa).data(), convolution);
-#if defined(__x86_64__)
+  if (isa != core::Isa::avx512) return kernels;
   // Beyond the common AVX-512: VNNI (Cascade Lake, Zen 4 and later), VBMI (Ice Lake, Zen 4).
-  if (isa == core::Isa::avx512) {
-    if (core::has(core::Feature::vnni)) kernels = joined(isa, "avx512vnni", avx512vnni::int8_convolution);
-    if (core::has(core::Feature::vbmi)) kernels.lookup = avx512vbmi::lookup;
+  if (core::has(core::Feature::vnni)) {
+    kernels = joined(isa, "avx512vnni", RDQUANT_LEAF(vnni, avx512vnni::int8_convolution, convolution));
   }
-#endif
+  kernels.lookup = RDQUANT_LEAF(vbmi, avx512vbmi::lookup, kernels.lookup);
   return kernels;
 }
 

@@ -86,7 +86,7 @@ inline Int8EpilogueState make_int8_epilogue(const ConvShape& shape, const Int8Co
                             (f.residual == nullptr || are_small(f.sum));
   state.table = translation(f.table);
   state.stays_in_registers =
-      state.scales_and_clamps && f.residual == nullptr && (f.table == nullptr || state.table.permutes);
+      state.scales_and_clamps && f.residual == nullptr && (f.table == nullptr || state.table.in_registers);
   state.filters = shape.k;
   state.plane = shape.oh() * shape.ow() * kBlock;
   state.float_low = -__builtin_inff();

@@ -38,11 +38,11 @@ template <int First, int K, int R>
                                                     bool is_signed, const DepthwiseUnit& unit,
                                                     Quads (&out)[4]) {
   if (distance < 0) {
-    const Quads zero = splat_quads(unit.zero);
+    const Quads zero = quads(simd::bits_as<U32>(simd::splat_as<Packed>(unit.zero)));
     for_each<4>([&](auto i) __attribute__((always_inline)) { out[i] = zero; });
     return;
   }
-  Bytes rows[4];
+  Packed rows[4];
   for_each<4>([&](auto i) __attribute__((always_inline)) {
     constexpr int kRow = First + decltype(i)::value;
     if constexpr (kRow < K) {
@@ -50,15 +50,18 @@ template <int First, int K, int R>
       for_each<R>([&](auto r) __attribute__((always_inline)) {
         from[r] = line.rows[kRow][r] + (distance & line.masks[kRow][r]);
       });
-      rows[i] = load_rows<R>(from);
+      rows[i] = simd::load_pieces(from);
     } else {
-      rows[i] = no_bytes();
+      rows[i] = Packed{};
     }
   });
   if (is_signed) {
-    for_each<4>([&](auto i) __attribute__((always_inline)) { rows[i] = flip(rows[i]); });
+    for_each<4>([&](auto i)
+                    __attribute__((always_inline)) { rows[i] = rows[i] ^ simd::splat_as<Packed>(128); });
   }
-  interleave(rows[0], rows[1], rows[2], rows[3], out);
+  U32 words[4];
+  interleave(rows[0], rows[1], rows[2], rows[3], words);
+  for_each<4>([&](auto i) __attribute__((always_inline)) { out[i] = quads(words[i]); });
 }
 
 // R rows of the output, from y on, that lie before `end`. Column after column is interleaved and added to the
@@ -117,7 +120,7 @@ using Int8DepthwiseLine = void (*)(const ConvShape&, const Int8EpilogueState&, c
 template <int K, int S>
 Int8DepthwiseLine choose_line(Index rows) {
   if (rows == 1) return depthwise_line<K, S, 1>;
-  if constexpr (kLanes > 2) {
+  if constexpr (simd::kParts > 2) {
     if (rows == 4) return depthwise_line<K, S, 4>;
   }
   return depthwise_line<K, S, 2>;

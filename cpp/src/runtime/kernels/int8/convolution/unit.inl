@@ -2,7 +2,6 @@
 // what follows its sums.
 #pragma once
 
-#include "runtime/kernels/int8/convolution/bytes.inl"
 #include "runtime/kernels/int8/convolution/floats.inl"
 
 namespace rdquant::runtime::kernels {
@@ -31,14 +30,14 @@ struct DepthwiseUnits {
 inline DepthwiseUnits depthwise_units(const ConvShape& s) {
   const Index rest = s.c % kUnit;
   Index rows = 1;
-  while (rows < kLanes && rest * rows * 2 <= kUnit) rows *= 2;
+  while (rows < simd::kParts && rest * rows * 2 <= kUnit) rows *= 2;
   return {s.c / kUnit, rest, rows};
 }
 
 // The channel, counted from the unit's first, of lane `lane` of the i-th of a unit's vectors: interleaving
 // goes by groups of 16 channels; rows lie one after the other.
 inline Index unit_channel(Index rows, Index i, Index lane) {
-  return lane / 4 % (kLanes / rows) * 16 + 4 * i + lane % 4;
+  return lane / 4 % (simd::kParts / rows) * 16 + 4 * i + lane % 4;
 }
 
 // By channel to the order of a unit.
@@ -104,13 +103,14 @@ void measure_waiting(const Int8EpilogueState& state, const DepthwiseUnit& unit,
   min_max.keep(state.args->epilogue.min_max);
 }
 
+// Int8 values of a pixel of each row, in the order that interleaving leaves.
 template <int K, int R>
 [[gnu::always_inline]] inline void store_unit(const Int8EpilogueState& state, const DepthwiseUnit& unit,
                                               const DepthwiseLine<K, R>& line, Index x, Packed bytes) {
-  std::uint8_t* dst[R];
-  for_each<R>([&](auto r)
-                  __attribute__((always_inline)) { dst[r] = line.dst[r] + x * state.args->dst_pixel; });
-  store_interleaved<R>(dst, line.real, unit.channels, bytes);
+  for_each<R>([&](auto r) __attribute__((always_inline)) {
+    if (R > 1 && r >= line.real) return;
+    store_some(line.dst[r] + x * state.args->dst_pixel, simd::piece<kUnit / R, r>(bytes), unit.channels);
+  });
 }
 
 template <int K, int R>
@@ -137,7 +137,7 @@ void quantize_waiting(const Int8EpilogueState& state, const DepthwiseUnit& unit,
 template <int R>
 constexpr Index unit_place(Index row, Index block) {
   const Index channel = block * kBlock;
-  return channel % 16 / 4 * kBlock + (channel / 16 + row * (kLanes / R)) * 4;
+  return channel % 16 / 4 * kBlock + (channel / 16 + row * (simd::kParts / R)) * 4;
 }
 
 template <int K, int R, class F>
@@ -148,7 +148,7 @@ void store_waiting(const Int8EpilogueState& state, const DepthwiseUnit& unit, co
     for (Index b = 0; b < blocks; ++b) {
       const std::int32_t* const sums = waiting + unit_place<R>(r, b);
       store_block(state, {unit.image, line.pixel + r * ow + x, 0, unit.block + b}, pixels, f,
-                  [=](Index p) __attribute__((always_inline)) { return load_quarters(sums + p * kUnit); });
+                  [=](Index p) __attribute__((always_inline)) { return simd::load_quads(sums + p * kUnit); });
     }
   }
 }
@@ -193,7 +193,8 @@ template <int K, int R>
                                          const DepthwiseLine<K, R>& line, Index x, Index pixels,
                                          std::uint8_t* waiting) {
   translate(state.table, waiting, pixels * kUnit);
-  for (Index p = 0; p < pixels; ++p) store_unit(state, unit, line, x + p, load_register(waiting + p * kUnit));
+  for (Index p = 0; p < pixels; ++p)
+    store_unit(state, unit, line, x + p, simd::load_as<Packed>(waiting + p * kUnit));
 }
 
 // Sums of a pixel of each row are whole: int8 values straight from registers, or they wait for their neighbours.
@@ -211,7 +212,7 @@ template <int K, int R>
     const Packed bytes = int8_bytes(levels, state.range);
     if (state.stays_in_registers) return store_unit(state, unit, line, x, translate(state.table, bytes));
     auto* const waiting_bytes = reinterpret_cast<std::uint8_t*>(waiting);
-    store_register(waiting_bytes + place * kUnit, bytes);
+    store_as(waiting_bytes + place * kUnit, bytes);
     if (last) translate_waiting(state, unit, line, x - place, place + 1, waiting_bytes);
     return;
   }
