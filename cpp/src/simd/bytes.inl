@@ -93,22 +93,42 @@ inline B64 pick(B64 table, B64 at) { return (B64)_mm512_shuffle_epi8((__m512i)ta
 }  // namespace native
 
 [[gnu::always_inline]] inline Bytes min(Bytes a, Bytes b) {
-  return each(a, b, [](auto x, auto y) __attribute__((always_inline)) { return native::min(x, y); });
+#if defined(__AVX2__)
+  return {native::min(a.v, b.v)};
+#else
+  return {{native::min(a.low.v, b.low.v)}, {native::min(a.high.v, b.high.v)}};
+#endif
 }
 [[gnu::always_inline]] inline Bytes max(Bytes a, Bytes b) {
-  return each(a, b, [](auto x, auto y) __attribute__((always_inline)) { return native::max(x, y); });
+#if defined(__AVX2__)
+  return {native::max(a.v, b.v)};
+#else
+  return {{native::max(a.low.v, b.low.v)}, {native::max(a.high.v, b.high.v)}};
+#endif
 }
 /// Saturated sums.
 [[gnu::always_inline]] inline PackedShorts add_saturated(PackedShorts a, PackedShorts b) {
-  return each(a, b, [](auto x, auto y) __attribute__((always_inline)) { return native::add(x, y); });
+#if defined(__AVX2__)
+  return {native::add(a.v, b.v)};
+#else
+  return {{native::add(a.low.v, b.low.v)}, {native::add(a.high.v, b.high.v)}};
+#endif
 }
 /// Saturated differences of int8.
 [[gnu::always_inline]] inline Bytes subtract_saturated(Bytes a, Bytes b) {
-  return each(a, b, [](auto x, auto y) __attribute__((always_inline)) { return native::subtract(x, y); });
+#if defined(__AVX2__)
+  return {native::subtract(a.v, b.v)};
+#else
+  return {{native::subtract(a.low.v, b.low.v)}, {native::subtract(a.high.v, b.high.v)}};
+#endif
 }
 /// Bytes of a table of 16 by the low four bits of places, 0 where these are negative.
 [[gnu::always_inline]] inline Bytes pick(Bytes table, Bytes at) {
-  return each(table, at, [](auto x, auto y) __attribute__((always_inline)) { return native::pick(x, y); });
+#if defined(__AVX2__)
+  return {native::pick(table.v, at.v)};
+#else
+  return {{native::pick(table.low.v, at.low.v)}, {native::pick(table.high.v, at.high.v)}};
+#endif
 }
 /// 16 bytes, again in every part.
 [[gnu::always_inline]] inline Bytes load_part_everywhere(const std::uint8_t* p) {

@@ -28,12 +28,13 @@ inline Int8Range int8_range(std::int32_t zero, std::int32_t low, std::int32_t hi
   return pack_unsigned(pack(sums[0], sums[1]), pack(sums[2], sums[3]));
 }
 [[gnu::always_inline]] inline Packed int8_bytes(const I32 (&sums)[kPacked], const Int8Range& range) {
-  const auto splat_byte = [](std::int32_t x) { return simd::splat_as<Packed>(static_cast<std::uint8_t>(x)); };
+  const auto low = simd::splat_as<Packed>(static_cast<std::uint8_t>(range.low));
+  const auto high = simd::splat_as<Packed>(static_cast<std::uint8_t>(range.high));
   const auto zero = simd::splat_as<simd::PackedShorts>(static_cast<std::int16_t>(range.zero));
   const auto ab = add_saturated(pack(sums[0], sums[1]), zero),
              cd = add_saturated(pack(sums[2], sums[3]), zero);
-  const Packed x = min(max(pack_unsigned(ab, cd), splat_byte(range.low)), splat_byte(range.high));
-  return range.is_signed ? x ^ splat_byte(128) : x;
+  const Packed x = min(max(pack_unsigned(ab, cd), low), high);
+  return range.is_signed ? x ^ simd::splat_as<Packed>(128) : x;
 }
 
 // Stores n int8 values of each of the pixels from `skip` to `count`, `pixel` bytes apart, of N blocks each.
