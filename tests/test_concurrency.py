@@ -18,6 +18,7 @@ import pytest
 import models
 import rdquant
 from networks import Net
+from rdquant._cached import cached
 from rdquant.graph import native_graph
 from rdquant.runtime.engine import EngineSession
 
@@ -101,6 +102,36 @@ def test_a_child_takes_new_sizes_and_weights(session: rdquant.Session) -> None:
     assert in_child(works) == 0
 
 
+class Slow:
+    def __init__(self) -> None:
+        self.begun, self.go_on = threading.Event(), threading.Event()
+
+    @cached
+    def value(self) -> int:
+        self.begun.set()
+        assert self.go_on.wait(TIMEOUT)
+        return 5
+
+
+def test_a_child_computes_a_property_that_another_thread_was_computing() -> None:
+    slow = Slow()
+    thread = threading.Thread(target=lambda: slow.value)
+    thread.start()
+    try:
+        assert slow.begun.wait(TIMEOUT)
+
+        def works() -> bool:
+            other = Slow()
+            other.go_on.set()
+            return other.value == 5 and other.__dict__["value"] == 5
+
+        assert in_child(works) == 0
+    finally:
+        slow.go_on.set()
+        thread.join()
+    assert slow.value == 5
+
+
 def test_a_pool_of_forked_processes_shares_a_session(session: rdquant.Session) -> None:
     x = image()
     expected = outputs(session, x)
@@ -117,7 +148,6 @@ def _run_inherited(_: int) -> np.ndarray:
 
 @pytest.mark.parametrize("backend", ["native", "reference"])
 def test_a_fork_in_the_middle_of_other_threads_runs(backend: str) -> None:
-    # the engine's own session: functools.cached_property, which models use, may itself be inherited locked (3.11)
     model = rdquant.load(net())
     session = EngineSession(native_graph(model), ["y"], backend, 2, 0)
     sizes = [

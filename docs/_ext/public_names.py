@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import functools
 import importlib
 import inspect
 import itertools
@@ -15,6 +14,7 @@ from types import ModuleType
 from typing import Any
 
 import rdquant
+from rdquant._cached import cached
 
 # Modules that can be called as the function of the same name: rdquant.sweep(…), rdquant.sweep.Study.
 CALLABLE = ("entropy", "profile", "sweep")
@@ -74,8 +74,8 @@ def members(owner: type) -> Iterator[tuple[str, Callable[..., Any], str]]:
         raw = vars(home)[name]
         if isinstance(raw, property):
             yield name, raw.fget, "property"  # type: ignore[misc]
-        elif isinstance(raw, functools.cached_property):
-            yield name, raw.func, "property"
+        elif isinstance(raw, cached):
+            yield name, raw.function, "property"
         elif isinstance(raw, (staticmethod, classmethod)):
             yield name, raw.__func__, "method"
         elif inspect.isfunction(raw):

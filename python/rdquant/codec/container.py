@@ -13,11 +13,11 @@ import mmap
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import IO, TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
 
+from .._cached import cached
 from .._core import codec as _core
 from .._files import replacing
 from .._tables import Brief, html_table, label, short
@@ -145,7 +145,7 @@ class CompressedFile:
                 f"section table, offset {self.size}: the file has {len(self._data) - self.size} bytes too many"
             )
 
-    @cached_property
+    @cached
     def sections(self) -> list[Section]:
         """All sections, in the file's order."""
         return [Section(s.kind, s.name, s.offset, s.length, s) for s in self._table.sections]

@@ -7,7 +7,6 @@ import json
 import os
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,6 +14,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
+from .._cached import cached
 from ..codec.container import FACTS, GRAPH, TENSOR, pack_graph, sections_size, write_file
 from ..codec.plan import Chosen, Goal, Plan, reach
 from ..codec.sections import pack_floats, pack_integers, pack_quantized, pack_raw
@@ -150,7 +150,7 @@ class Writer:
         rows = tuple(coded[name][0] for name in self._stored)
         return CompressionResult(os.fspath(path), size, len(self._packed), original, rows)
 
-    @cached_property
+    @cached
     def _packed(self) -> bytes:
         return pack_graph(self._graph)
 

@@ -8,7 +8,6 @@ import os
 from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -16,6 +15,7 @@ import onnx
 from numpy.typing import ArrayLike, NDArray
 
 from .._arrays import array_of
+from .._cached import cached
 from .._tables import label, short
 from ..errors import InvalidArgument, described, path_of
 from .ports import TensorInfo, suggestion
@@ -82,12 +82,12 @@ class Model:
         """The learned tensors, in the order in which the graph first uses them."""
         return list(self._parameters)
 
-    @cached_property
+    @cached
     def inputs(self) -> list[TensorInfo]:
         """What the model must be fed with; initializers are not among it."""
         return [TensorInfo.of(i) for i in self._skeleton.graph.input]
 
-    @cached_property
+    @cached
     def outputs(self) -> list[TensorInfo]:
         """What the model gives."""
         return [TensorInfo.of(o) for o in self._skeleton.graph.output]
@@ -119,7 +119,7 @@ class Model:
         """The graph without `tensors()`, serialised, and these tensors as they are stored."""
         return self._skeleton.SerializeToString(), dict(self._used)
 
-    @cached_property
+    @cached
     def _used(self) -> dict[str, Stored]:
         names = captured(self._skeleton.graph)
         return {name: t for name, t in self._tensors.items() if name in names}
@@ -136,7 +136,7 @@ class Model:
             raise InvalidArgument(f"roles: expected a list of some of {ROLES}, got {described(roles)}")
         return {p.name: self._tensors[p.name].array() for p in self._parameters if p.role in roles}
 
-    @cached_property
+    @cached
     def levels(self) -> dict[str, tuple[int, ...]]:
         """Shapes of the tensors that hold weights and biases as integers, by name: of quantized networks."""
         found = {}
@@ -226,7 +226,7 @@ class Model:
         """
         save(self._skeleton, self._tensors, path_of("path", path))
 
-    @cached_property
+    @cached
     def fingerprint(self) -> str:
         """Hex SHA-256 of graph and weights: equal for the same model from a file, bytes or a saved copy.
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from .._arrays import as_float32
+from .._cached import cached
 from .._core import quant as _core
 from .._tables import short
 from ..errors import InvalidArgument, described
@@ -56,7 +56,7 @@ class Codebook(Quantizer):
     def label(self) -> str:
         return "codebook"
 
-    @cached_property
+    @cached
     def _one(self) -> list[Any]:
         return [_core.Codebook(list(self.levels))]
 

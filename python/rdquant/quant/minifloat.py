@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, ClassVar
 
 from numpy.typing import ArrayLike
 
 from .._arrays import as_float32
+from .._cached import cached
 from .._core import quant as _core
 from ..errors import InvalidArgument, count, flag
 from .base import Quantizer, per_channel
@@ -70,7 +70,7 @@ class Minifloat(Quantizer):
             return "bfloat16"
         return f"minifloat {self.exponent}/{self.mantissa}" + (" ieee" if self.ieee else "")
 
-    @cached_property
+    @cached
     def _one(self) -> list[Any]:
         bias = 0 if self.bias is None else self.bias  # never None once made
         return [_core.Minifloat(self.exponent, self.mantissa, bias, self.ieee)]

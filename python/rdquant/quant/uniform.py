@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Any, ClassVar
 
 from numpy.typing import ArrayLike
 
+from .._cached import cached
 from .._core import quant as _core
 from ..errors import InvalidArgument, flag, number
 from .base import (
@@ -59,11 +59,11 @@ class _Uniform(Quantizer):
             raise InvalidArgument("step: one a channel needs axis=")
         self.core(False)  # checks the parameters
 
-    @cached_property
+    @cached
     def _kept(self) -> list[Any]:
         return [_core.Uniform(step, self._delta) for (step,) in channels_of(self.step)]
 
-    @cached_property
+    @cached
     def _clipped(self) -> list[Any]:
         if self.range is None:
             raise InvalidArgument(
@@ -253,7 +253,7 @@ class MuLaw(Quantizer):
     def label(self) -> str:
         return f"µ-law µ={self.mu:g}"
 
-    @cached_property
+    @cached
     def _both(self) -> tuple[list[Any], list[Any]]:
         pairs = channels_of(self.range, step_of(self.bits, self.range))
         limit = 2 ** (self.bits - 1) if self.bits > 1 else 1
