@@ -67,7 +67,7 @@ def test_heads_are_found_by_their_shapes() -> None:
     assert recognise({"a": (1, ANCHORS, ANCHORS)}, SIZE, "yolov8") == ("a", "yolov8")
     with pytest.raises(InvalidArgument, match="name one"):
         recognise({"a": (1, ANCHORS, ANCHORS)}, SIZE)
-    with pytest.raises(Unsupported, match=r"yolox \[n, 126, 5 \+ classes\].*found o \[1, 1000\]"):
+    with pytest.raises(Unsupported, match=r"yolox \[n, 126, 5 \+ classes\].*found shapes o \[1, 1000\]"):
         recognise({"o": (1, 1000)}, SIZE)
     with pytest.raises(Unsupported, match="expected yolov8"):
         recognise({"o": (1, ANCHORS, 8)}, SIZE, "yolov8")

@@ -250,7 +250,7 @@ def test_evaluate_refuses(tmp_path, weight, data):
     with pytest.raises(InvalidArgument, match="expected a model"):
         rdquant.evaluate(None, data)
     wide = ArrayDataset(np.zeros((2, 1, 2, 3), np.float32), [0, 1], name="wide")
-    with pytest.raises(InvalidArgument, match=r"wide: items of shape \[1, 2, 3\].*\[1, 2, 2\]"):
+    with pytest.raises(InvalidArgument, match=r"data: wide: items of shape \[1, 2, 3\].*\[1, 2, 2\]"):
         rdquant.evaluate(model, wide)
 
 

@@ -210,7 +210,7 @@ def _call_by_name(module: str) -> None:
     function = getattr(sys.modules[module], module.rpartition(".")[2])
 
     class Callable(types.ModuleType):
-        __wrapped__ = function
+        __wrapped__ = staticmethod(function)
         __signature__ = property(lambda self: inspect.signature(function))
 
         def __call__(self, *args: Any, **options: Any) -> Any:

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from .errors import InvalidArgument, called, described
 
-__all__ = ["array_of", "as_float32", "as_floats", "as_levels", "tensors_of"]
+__all__ = ["array_of", "as_float32", "as_floats", "as_levels", "as_numbers", "tensors_of"]
 
 FloatArray = NDArray[np.float32] | NDArray[np.float64]
 
@@ -43,6 +43,15 @@ def as_floats(values: ArrayLike, what: str = "values") -> FloatArray:
 def as_float32(values: ArrayLike, what: str = "values") -> NDArray[np.float32]:
     """Like `as_floats`, with float64 rounded to float32."""
     return as_floats(values, what).astype(np.float32, copy=False)
+
+
+def as_numbers(values: ArrayLike, what: str = "values") -> NDArray[np.float64]:
+    """Real numbers of any shape as float64; other kinds of dtype raise InvalidArgument."""
+    array = array_of(values, what)
+    if array.dtype.kind not in "fiub":
+        found = f"dtype {array.dtype}" if array.ndim else described(values)
+        raise InvalidArgument(f"{what}: expected real numbers, got {found}")
+    return array.astype(np.float64, copy=False)
 
 
 def as_levels(levels: ArrayLike, what: str = "levels") -> NDArray[np.int32]:

@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from . import _call_by_name
 from ._arrays import as_float32, as_levels, tensors_of
 from ._core import entropy as _core
-from .errors import InvalidArgument, called, count, described, threads_of
+from .errors import InvalidArgument, called, count, described, number, threads_of
 
 __all__ = ["compression_ratio", "conditional_entropy", "entropy", "float_entropy", "reduction"]
 
@@ -117,6 +117,7 @@ def compression_ratio(bits: float, original: float = 32.0) -> float:
 
     Thesis 004: Tonin, “Codificação de redes neurais sem retreino”, 2021.
     """
+    bits, original = number("bits", bits, least=0), number("original", original, above=0)
     return math.inf if bits == 0 else original / bits
 
 
@@ -126,6 +127,7 @@ def reduction(bits: float, original: float = 32.0) -> float:
 
     Thesis 004: Tonin, “Codificação de redes neurais sem retreino”, 2021.
     """
+    bits, original = number("bits", bits, least=0), number("original", original, above=0)
     return (original - bits) / original
 
 

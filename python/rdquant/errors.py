@@ -10,7 +10,7 @@ import contextlib
 import math
 import os
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any
 
@@ -137,6 +137,14 @@ def some_of(name: str, value: object, allowed: Collection[str]) -> tuple[str, ..
     if not words:
         raise InvalidArgument(f"{name}: expected at least one of {', '.join(map(repr, allowed))}, got none")
     return words
+
+
+def several(value: Any) -> list[Any]:
+    """What a list, set, array or other iterable holds; a text, a number or anything else alone."""
+    alone = (
+        isinstance(value, (str, bytes)) or not isinstance(value, Iterable) or getattr(value, "ndim", 1) == 0
+    )
+    return [value] if alone else list(value)
 
 
 def flag(name: str, value: object) -> bool:

@@ -21,7 +21,16 @@ from .._cached import cached
 from .._core import codec as _core
 from .._files import replacing
 from .._tables import Brief, html_table, label, short
-from ..errors import CorruptFile, InvalidArgument, MissingFile, Unsupported, described, path_of, threads_of
+from ..errors import (
+    CorruptFile,
+    InvalidArgument,
+    MissingFile,
+    Unsupported,
+    count,
+    described,
+    path_of,
+    threads_of,
+)
 from .lossless import DEFAULT_LIMIT
 from .sections import Tensor, decode_all, decode_opened
 
@@ -234,6 +243,7 @@ class CompressedFile:
         Raises:
             CorruptFile: damage; names section and offset. Unsupported: beyond the limit.
         """
+        memory_limit = count("memory_limit", memory_limit, 0)
         if self._pipe is None:
             return decode_opened(self.opened(), threads_of(threads), memory_limit)
         tensors = [Tensor(data, s.name) for s, data in self.stream() if s.kind == TENSOR]
@@ -254,10 +264,13 @@ class CompressedFile:
         Raises:
             InvalidArgument: an unknown name. CorruptFile: damage. Unsupported: beyond the limit.
         """
+        if not isinstance(name, str):
+            raise InvalidArgument(f"name: expected one of the tensors' names, got {described(name)}")
+        memory_limit = count("memory_limit", memory_limit, 0)
         for section in self.sections:
             if section.kind == TENSOR and section.name == name:
                 return Tensor(self.section(section), name).values(threads_of(threads), memory_limit)
-        raise InvalidArgument(f"{self.name} has no tensor {name!r} (it has {len(self.tensor_names)})")
+        raise InvalidArgument(f"name: {self.name} has no tensor {name!r} (it has {len(self.tensor_names)})")
 
 
 @contextlib.contextmanager

@@ -40,7 +40,7 @@ def buffer_of(name: str, value: Any) -> Any:
     """`value`, which has a buffer of bytes; InvalidArgument for anything else."""
     try:
         plain = memoryview(value).contiguous
-    except TypeError:
+    except (TypeError, ValueError):  # ValueError: dates of NumPy
         plain = False
     if not plain or (isinstance(value, np.ndarray) and value.dtype != np.uint8):
         raise InvalidArgument(f"{name}: expected bytes, got {described(value)}")

@@ -17,6 +17,7 @@ from ..codec.plan import Plan, goal_of, uniform_family
 from ..errors import (
     InvalidArgument,
     RdquantError,
+    called,
     count,
     described,
     flag,
@@ -192,6 +193,7 @@ def compress_within(
         RdquantError: the file cannot be written.
     """
     from ..data import open_dataset
+    from ..metrics.feeding import fitted
     from .tolerance import Split, Tolerance
 
     plan = Plan.of(effort, threads, None, trellis)
@@ -206,6 +208,9 @@ def compress_within(
     fitting = None
     if calibration is not None:
         fitting = open_dataset(calibration, model=loaded, labelled=False, name="calibration")
+        if len(loaded.inputs) == 1:
+            with called("data", "calibration"):
+                fitted(loaded.inputs[0], fitting.name, fitting.get([0])[0])
     split = Split.of(measuring, tolerance, int(images), int(seed), fitting)
     return _tolerated(loaded, target, plan, tolerance, split, chosen, progress)
 

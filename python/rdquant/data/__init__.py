@@ -167,6 +167,8 @@ def _check_options(preprocess: Any, size: Any, layout: Any, labels: Any, model: 
 
 def preset_for(model: str) -> str | None:
     """Name of the preset that networks of a well-known family take, by the name of the `model`; None for others."""
+    if not isinstance(model, str):
+        raise InvalidArgument(f"model: expected a name, got {described(model)}")
     return next((preset for pattern, preset in _FAMILIES if re.search(pattern, model.lower())), None)
 
 
@@ -230,6 +232,8 @@ def input_geometry(shape: Sequence[int | str | None]) -> tuple[Layout, tuple[int
 
     NHWC is recognised by a last dimension of 1 or 3 where the second is neither.
     """
+    if not isinstance(shape, Sequence) or isinstance(shape, (str, bytes)):
+        raise InvalidArgument(f"shape: expected sizes of dimensions, got {described(shape)}")
     if len(shape) != 4:
         return "NCHW", None
     layout: Layout = "NHWC" if shape[3] in (1, 3) and shape[1] not in (1, 3) else "NCHW"

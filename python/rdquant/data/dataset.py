@@ -310,7 +310,7 @@ class Digits(ArrayDataset):
 
 def _listed(name: str, value: Any) -> list[Any]:
     """`value` as a list; InvalidArgument for what is none, and for a text."""
-    if isinstance(value, (str, bytes)) or not isinstance(value, Iterable):
+    if isinstance(value, (str, bytes)) or not isinstance(value, Iterable) or getattr(value, "ndim", 1) == 0:
         raise InvalidArgument(f"{name}: expected a list, got {described(value)}")
     return list(value)
 

@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from .._arrays import array_of, as_numbers
 from .._tables import Brief
 from ..data import Scene
-from ..errors import InvalidArgument
-from .heads import Decoded, decode
+from ..errors import InvalidArgument, count, number, one_of
+from .heads import HEADS, Decoded, decode
 
 __all__ = ["Detections", "Detector", "overlaps", "paired_overlaps", "suppress"]
 
@@ -64,11 +65,11 @@ class Detector:
     most: int = 100
 
     def __post_init__(self) -> None:
-        for name, value in (("confidence", self.confidence), ("overlap", self.overlap)):
-            if not 0 <= value <= 1:
-                raise InvalidArgument(f"{name}: expected 0..1, got {value!r}")
-        if self.most < 1:
-            raise InvalidArgument(f"most: expected at least 1, got {self.most}")
+        if self.head is not None:
+            one_of("head", self.head, HEADS)
+        number("confidence", self.confidence, least=0, most=1)
+        number("overlap", self.overlap, least=0, most=1)
+        count("most", self.most)
 
     def detect(self, head: str, output: ArrayLike, size: tuple[int, int]) -> list[Detections]:
         """Detections of each image, in pixels of the input.
@@ -127,10 +128,15 @@ def suppress(
 
     Raises InvalidArgument for other shapes.
     """
-    corners, kinds, scores = _boxes(boxes, "boxes"), np.asarray(classes), np.asarray(confidences)
+    corners, kinds = _boxes(boxes, "boxes"), array_of(classes, "classes")
+    scores, overlap, most = (
+        as_numbers(confidences, "confidences"),
+        number("overlap", overlap),
+        count("most", most),
+    )
     if kinds.shape != corners.shape[:1] or scores.shape != corners.shape[:1]:
         raise InvalidArgument(
-            f"classes, confidences: expected [{len(corners)}], got {list(kinds.shape)} and {list(scores.shape)}"
+            f"classes, confidences: expected [{len(corners)}], as boxes have, got {list(kinds.shape)} and {list(scores.shape)}"
         )
     left = np.argsort(-scores, kind="stable")
     kept: list[int] = []
@@ -150,7 +156,7 @@ def _areas(boxes: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _boxes(boxes: ArrayLike, what: str) -> NDArray[np.float64]:
-    array: NDArray[Any] = np.asarray(boxes)
+    array: NDArray[Any] = array_of(boxes, what)
     if array.ndim != 2 or array.shape[1] != 4 or array.dtype.kind not in "fiu":
         raise InvalidArgument(f"{what}: expected numbers [n, 4], got {array.dtype} {list(array.shape)}")
     return array.astype(np.float64, copy=False)

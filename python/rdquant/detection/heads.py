@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from .._arrays import array_of
 from .._tables import Brief
-from ..errors import InvalidArgument, Unsupported
+from ..errors import InvalidArgument, Unsupported, count, described, one_of
 
 __all__ = ["HEADS", "STRIDES", "Decoded", "decode", "recognise"]
 
@@ -46,13 +47,11 @@ def decode(head: str, output: ArrayLike, size: Size) -> Decoded:
 
     Raises InvalidArgument for an unknown head or an output that is not as described.
     """
-    if head not in HEADS:
-        raise InvalidArgument(f"head: expected one of {', '.join(HEADS)}, got {head!r}")
-    array = np.asarray(output)
-    if not _FITS[head](array.shape, _anchors(size)):
+    head, size, array = one_of("head", head, HEADS), _size(size), array_of(output, "output")
+    if not _FITS[head](array.shape, _anchors(size)) or array.dtype.kind not in "fiub":
         raise InvalidArgument(
-            f"head: {head} gives {_SHAPES[head].format(anchors=_anchors(size))} for {size[0]} × {size[1]} pixels, "
-            f"got {list(array.shape)}"
+            f"output: the head {head} gives numbers {_SHAPES[head].format(anchors=_anchors(size))} for a size of "
+            f"{size[0]} × {size[1]} pixels, got {array.dtype} {list(array.shape)}"
         )
     return HEADS[head](array.astype(np.float32, copy=False), size)
 
@@ -67,8 +66,11 @@ def recognise(shapes: Mapping[str, Sequence[int]], size: Size, head: str | None 
 
     Raises Unsupported where no output is one of a known head, InvalidArgument where several are, or the head is unknown.
     """
-    if head is not None and head not in HEADS:
-        raise InvalidArgument(f"head: expected one of {', '.join(HEADS)}, got {head!r}")
+    if head is not None:
+        one_of("head", head, HEADS)
+    if not isinstance(shapes, Mapping) or not all(isinstance(s, Sequence) for s in shapes.values()):
+        raise InvalidArgument(f"shapes: expected shapes of outputs by name, got {described(shapes)}")
+    size = _size(size)
     anchors = _anchors(size)
     found = [
         (name, kind)
@@ -82,11 +84,19 @@ def recognise(shapes: Mapping[str, Sequence[int]], size: Size, head: str | None 
             f"{kind} {_SHAPES[kind].format(anchors=anchors)}" for kind in HEADS if head in (None, kind)
         )
         raise Unsupported(
-            f"no output of a known detector's head for {size[0]} × {size[1]} pixels: expected {wanted}; found {listed}"
+            f"no output of a known detector's head for a size of {size[0]} × {size[1]} pixels: expected {wanted}; "
+            f"found shapes {listed or 'of none'}"
         )
     if len(found) > 1:
         raise InvalidArgument(f"head: several fit ({', '.join(' as '.join(f) for f in found)}); name one")
     return found[0]
+
+
+def _size(size: Size) -> Size:
+    """(height, width), checked."""
+    if not isinstance(size, Sequence) or isinstance(size, str) or len(size) != 2:
+        raise InvalidArgument(f"size: expected (height, width), got {described(size)}")
+    return count("size", size[0]), count("size", size[1])
 
 
 def _anchors(size: Size) -> int:

@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 from .._arrays import array_of
 from .._cached import cached
 from .._tables import label, short
-from ..errors import InvalidArgument, described, path_of
+from ..errors import InvalidArgument, described, path_of, several
 from .ports import TensorInfo, suggestion
 from .roles import ROLES
 from .tensors import Parameter, Stored, captured
@@ -131,10 +131,11 @@ class Model:
         roles: which of "weight", "bias" and "normalization" to give; all by default; else InvalidArgument. Graph order. The
         arrays are aligned to their dtype and C-contiguous.
         """
-        good = isinstance(roles, Collection) and not isinstance(roles, (str, bytes))
-        if not good or any(role not in ROLES for role in list(roles)):
+        wanted = [] if isinstance(roles, str) else several(roles)
+        good = isinstance(roles, Collection) and not isinstance(roles, str)
+        if not good or not all(isinstance(role, str) and role in ROLES for role in wanted):
             raise InvalidArgument(f"roles: expected a list of some of {ROLES}, got {described(roles)}")
-        return {p.name: self._tensors[p.name].array() for p in self._parameters if p.role in roles}
+        return {p.name: self._tensors[p.name].array() for p in self._parameters if p.role in wanted}
 
     @cached
     def levels(self) -> dict[str, tuple[int, ...]]:
@@ -198,7 +199,7 @@ class Model:
         outputs = []
         if not isinstance(names, Collection) or isinstance(names, (str, bytes)):
             raise InvalidArgument(f"names: expected a list of values of the graph, got {described(names)}")
-        for name in dict.fromkeys(str(name) for name in names):
+        for name in dict.fromkeys(map(str, several(names))):
             if name not in given:
                 raise InvalidArgument(f"names: {self.name}: no node gives {name!r}{suggestion(name, given)}")
             blank = onnx.helper.make_empty_tensor_value_info(name)

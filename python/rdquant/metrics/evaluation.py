@@ -12,7 +12,7 @@ from tqdm import tqdm
 from .._arrays import as_float32
 from ..data import Data, Dataset, open_dataset
 from ..detection import Detector
-from ..errors import InvalidArgument, Unsupported, described, flag
+from ..errors import InvalidArgument, Unsupported, described, flag, several
 from . import formulas
 from .coco import require_evaluator
 from .detection import average_precision, detections
@@ -127,10 +127,8 @@ def _names(metrics: str | Iterable[str] | None, detects: bool, compares: bool) -
     allowed = [*DETECTION_METRICS] if detects else [*METRICS, *TABLES]
     if metrics is None:
         return ("map50", "map") if detects else ("top1", "top5")
-    names = (
-        (metrics,) if isinstance(metrics, str) else tuple(metrics) if isinstance(metrics, Iterable) else ()
-    )
-    if not names:
+    names = tuple(several(metrics))
+    if not names or not all(isinstance(name, str) for name in names):
         raise InvalidArgument(f"metrics: expected some of {', '.join(allowed)}, got {described(metrics)}")
     for name in names:
         if name not in allowed:
@@ -157,6 +155,11 @@ def outputs(
     Runs batches of `data.batch_size`. Outputs such as [n, classes, 1, 1] are reshaped. `progress` shows a bar on stderr;
     `output` names the output to read, for networks with several. Raises as `evaluate` does.
     """
+    from ..runtime import Session
+
+    if not isinstance(session, Session):
+        raise InvalidArgument(f"session: expected a Session, got {described(session)}")
+    progress = flag("progress", progress)
     data = open_dataset(data, model=session, labelled=False)
     chosen = data if indices is None else data.take(indices)
     return np.concatenate(list(_scored(session, chosen, progress, output)))

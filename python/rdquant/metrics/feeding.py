@@ -36,7 +36,7 @@ def fitted(tensor: TensorInfo, source: str, x: NDArray[np.float32]) -> NDArray[A
     if not fits:
         shape = ", ".join(str(want) if want is not None else "?" for want in wanted)
         raise InvalidArgument(
-            f"{source}: items of shape {list(x.shape[1:])}, but input {tensor.name!r} expects [{shape}]; "
+            f"data: {source}: items of shape {list(x.shape[1:])}, but input {tensor.name!r} expects [{shape}]; "
             "choose size=, layout= or another preprocess="
         )
     with np.errstate(invalid="ignore"):  # an integer type that cannot hold a value: reported below

@@ -1,9 +1,9 @@
 """The formulas of thesis §2.4 (equations 2.3 to 2.20) on plain arrays, and the KL divergence of outputs.
 
-Classification metrics take `labels` and `predictions` as integers [n]; a prediction of −1 is no class, and
-counts as wrong. Ranking metrics take `scores`, real numbers [n, classes], higher meaning likelier,
-softmaxed or not. Equal scores rank by class, the lowest first, as argmax has it. A row of scores with a NaN
-answers nothing: it predicts −1 and ranks the true class beyond every position.
+Classification metrics take `labels` and `predictions` as integers [n]; a prediction of −1 is no class, and counts as
+wrong. Ranking metrics take `scores`, real numbers [n, classes], higher meaning likelier, softmaxed or not. Equal scores
+rank by class, the lowest first, as argmax has it. A row of scores with a NaN answers nothing: it predicts −1 and ranks
+the true class beyond every position.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from typing import Literal, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..errors import InvalidArgument, number
+from .._arrays import array_of, as_numbers
+from ..errors import InvalidArgument, flag, number, one_of
 from ..errors import count as whole
 
 __all__ = [
@@ -79,10 +80,10 @@ def confusion_matrix(labels: ArrayLike, predictions: ArrayLike, classes: int) ->
     from sklearn.metrics import confusion_matrix as count
 
     truth, guess = _pair(labels, predictions)
+    classes = whole("classes", classes)
     if truth.min() < 0 or max(truth.max(), guess.max()) >= classes:
         raise InvalidArgument(f"classes: labels or predictions lie outside 0..{classes - 1}")
-    matrix: NDArray[np.int64] = count(truth, guess, labels=np.arange(-1, classes))
-    inner: NDArray[np.int64] = matrix[1:, 1:]
+    inner: NDArray[np.int64] = count(truth, guess, labels=np.arange(-1, classes))[1:, 1:]
     return inner
 
 
@@ -126,14 +127,7 @@ def ranks(scores: ArrayLike, labels: ArrayLike) -> Floats:
     `scores` are numbers [n, classes], `labels` integers [n] in 0..classes − 1; else InvalidArgument.
     """
     table = _scores(scores)
-    truth = np.asarray(labels)
-    if truth.shape != table.shape[:1] or (
-        truth.size and not 0 <= truth.min() <= truth.max() < table.shape[1]
-    ):
-        raise InvalidArgument(
-            f"labels: expected [{len(table)}] of 0..{table.shape[1] - 1}, got {list(truth.shape)}"
-            + (f" of {truth.min()}..{truth.max()}" if truth.size else "")
-        )
+    truth = _truth(labels, table)
     own = np.take_along_axis(table, truth[:, np.newaxis], axis=1)
     above = np.count_nonzero(table > own, axis=1)
     equal = (table == own) & (np.arange(table.shape[1]) < truth[:, np.newaxis])
@@ -149,7 +143,7 @@ def leads(scores: ArrayLike, labels: ArrayLike, k: int = 1) -> Floats:
     no k other classes. `scores` and `labels` as for `ranks`.
     """
     table = np.array(_scores(scores), np.float64)
-    truth = np.asarray(labels)
+    truth, k = _truth(labels, table), whole("k", k)
     if k > table.shape[1] - 1:
         return np.full(len(table), np.inf)
     rows = np.arange(len(table))
@@ -167,8 +161,7 @@ def top_k_accuracy(scores: ArrayLike, labels: ArrayLike, k: int) -> float:
     as for `ranks`; else InvalidArgument.
     Thesis 004: Tonin, “Codificação de redes neurais sem retreino”, 2021.
     """
-    if k < 1:
-        raise InvalidArgument(f"k: expected at least 1, got {k}")
+    k = whole("k", k)
     rank = ranks(scores, labels)
     return float(np.mean(np.isfinite(rank) & (rank <= k)))
 
@@ -205,7 +198,7 @@ def mean_reciprocal_rank(positions: ArrayLike) -> float:
     InvalidArgument; an infinite one (not found) gives 0.
     Thesis 004: Tonin, “Codificação de redes neurais sem retreino”, 2021.
     """
-    places = np.asarray(positions, np.float64)
+    places = as_numbers(positions, "positions")
     if places.size == 0 or not (places >= 1).all():
         raise InvalidArgument("positions: expected at least one, each 1 or more")
     return float(np.mean(1.0 / places))
@@ -229,12 +222,10 @@ def dcg(relevance: ArrayLike, form: Form = "exponential") -> Floats:
     Raises InvalidArgument for another form.
     Thesis 004: Tonin, “Codificação de redes neurais sem retreino”, 2021.
     """
-    gains = _relevance(relevance)
+    gains, form = _relevance(relevance), one_of("form", form, ("linear", "exponential"))  # type: ignore[assignment]
     place = np.arange(1, gains.shape[-1] + 1)
     if form == "linear":
         return np.asarray((gains / np.log2(np.maximum(place, 2))).sum(axis=-1))
-    if form != "exponential":
-        raise InvalidArgument(f"form: expected 'linear' or 'exponential', got {form!r}")
     return np.asarray(((np.exp2(gains) - 1) / np.log2(1 + place)).sum(axis=-1))
 
 
@@ -292,10 +283,10 @@ def psnr(x: ArrayLike, x_hat: ArrayLike, peak: float | None = None) -> float:
     `peak` > 0 is the largest difference that the signal can show (255 for 8-bit images); default: max(x) − min(x).
     Raises InvalidArgument where it is not above 0.
     """
-    span = float(np.ptp(np.asarray(x, np.float64))) if peak is None else float(peak)
-    if not span > 0:
-        raise InvalidArgument(f"peak: expected more than 0, got {span}")
     error = mse(x, x_hat)
+    span = float(np.ptp(as_numbers(x, "x"))) if peak is None else number("peak", peak, above=0)
+    if not span > 0:
+        raise InvalidArgument(f"peak: expected more than 0 where all of x are equal, got {span}")
     return float("inf") if error == 0 else float(10 * np.log10(span**2 / error))
 
 
@@ -323,10 +314,12 @@ def kl_divergence(reference: ArrayLike, scores: ArrayLike, probabilities: bool |
     """
     p_scores, q_scores = _scores(reference, "reference"), _scores(scores)
     if p_scores.shape != q_scores.shape:
-        raise InvalidArgument(f"scores: expected {list(p_scores.shape)}, got {list(q_scores.shape)}")
+        raise InvalidArgument(
+            f"reference, scores: expected one shape, got {list(p_scores.shape)} and {list(q_scores.shape)}"
+        )
     if not np.isfinite(p_scores).all():
         raise InvalidArgument("reference: expected finite scores, got NaN or infinity")
-    known = are_probabilities(p_scores) if probabilities is None else probabilities
+    known = are_probabilities(p_scores) if probabilities is None else flag("probabilities", probabilities)
     log_p, log_q = _log_distribution(p_scores, known), _log_distribution(q_scores, known)
     return float(np.mean(np.sum(np.exp(log_p) * (log_p - log_q), axis=1)))
 
@@ -351,12 +344,13 @@ def _by_class(labels: ArrayLike, guesses: ArrayLike, classes: int) -> tuple[Floa
     from sklearn.metrics import precision_recall_fscore_support
 
     truth, guess = _pair(labels, guesses)
+    classes = whole("classes", classes)
     result = precision_recall_fscore_support(truth, guess, labels=np.arange(classes), zero_division=0.0)
     return result[0], result[1], result[2]
 
 
 def _pair(labels: ArrayLike, guesses: ArrayLike) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    truth, guess = np.asarray(labels), np.asarray(guesses)
+    truth, guess = array_of(labels, "labels"), array_of(guesses, "predictions")
     if truth.ndim != 1 or truth.shape != guess.shape or truth.size == 0:
         raise InvalidArgument(
             f"labels and predictions: expected two arrays [n], n ≥ 1, got {list(truth.shape)} "
@@ -370,21 +364,35 @@ def _pair(labels: ArrayLike, guesses: ArrayLike) -> tuple[NDArray[np.int64], NDA
 
 
 def _scores(scores: ArrayLike, what: str = "scores") -> NDArray[np.floating]:
-    table = np.asarray(scores)
+    table = array_of(scores, what)
     if table.ndim != 2 or table.size == 0 or table.dtype.kind not in "fiub":
         raise InvalidArgument(f"{what}: expected numbers [n, classes], got {table.dtype} {list(table.shape)}")
     return table if table.dtype.kind == "f" else table.astype(np.float64)
 
 
+def _truth(labels: ArrayLike, table: NDArray[np.floating]) -> NDArray[np.int64]:
+    """`labels` of the rows of a table of scores, checked."""
+    truth = array_of(labels, "labels")
+    most = table.shape[1] - 1
+    whole_numbers = truth.dtype.kind in "iu"
+    if not whole_numbers or truth.shape != table.shape[:1] or not 0 <= truth.min() <= truth.max() <= most:
+        extremes = f" of {truth.min()}..{truth.max()}" if whole_numbers and truth.size else ""
+        found = f"{truth.dtype} {list(truth.shape)}{extremes}"
+        raise InvalidArgument(
+            f"labels: expected integers [{len(table)}] of 0..{most}, as scores have, got {found}"
+        )
+    return truth.astype(np.int64, copy=False)
+
+
 def _relevance(relevance: ArrayLike) -> Floats:
-    gains = np.asarray(relevance, np.float64)
+    gains = as_numbers(relevance, "relevance")
     if gains.ndim == 0 or gains.shape[-1] == 0:
         raise InvalidArgument(f"relevance: expected [..., positions], got {list(gains.shape)}")
     return gains
 
 
 def _error(x: ArrayLike, x_hat: ArrayLike) -> Floats:
-    one, other = np.asarray(x, np.float64), np.asarray(x_hat, np.float64)
+    one, other = as_numbers(x, "x"), as_numbers(x_hat, "x_hat")
     if one.shape != other.shape or one.size == 0:
         raise InvalidArgument(
             f"x and x_hat: expected one shape, not empty, got {list(one.shape)} and {list(other.shape)}"

@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from ..calibrate import Layer, layers_of
 from ..data import Data, Dataset
-from ..errors import InvalidArgument, Unsupported, count, described, flag, number, threads_of
+from ..errors import InvalidArgument, Unsupported, count, described, flag, number, several, threads_of
 from ..graph import AnyModel, Model, load
 from ..graph.ports import suggestion
 from .damage import Damage, Judge
@@ -204,7 +204,7 @@ class _Dynamic:
         known = {self._label(i): i for i in (*self._layers, *self._kept)}
         if not isinstance(names, Collection):
             raise InvalidArgument(f"keep: expected names of nodes, got {described(names)}")
-        for name in (names,) if isinstance(names, str) else names:
+        for name in several(names):
             if not isinstance(name, str):
                 raise InvalidArgument(f"keep: expected names of nodes, got {described(name)}")
             if name not in known:

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..errors import InvalidArgument
+from .._arrays import array_of, as_numbers
+from ..errors import InvalidArgument, count, flag, number, one_of
 
 __all__ = ["KINDS", "Grid", "grid_of"]
 
@@ -34,6 +35,12 @@ class Grid:
     zero: int
     kind: str
 
+    def __post_init__(self) -> None:
+        one_of("kind", self.kind, KINDS)
+        number("scale", self.scale, above=0)
+        low, high = self.bounds
+        count("zero", self.zero, low, high)
+
     @property
     def dtype(self) -> np.dtype[Any]:
         """uint8 or int8."""
@@ -53,12 +60,15 @@ class Grid:
     def levels(self, values: ArrayLike) -> NDArray[Any]:
         """q = clamp(round(r/s) + z), ties to even, in the grid's dtype and the shape of `values`."""
         low, high = self.bounds
-        scaled = np.asarray(values, np.float32) / np.float32(self.scale)
+        scaled = as_numbers(values).astype(np.float32) / np.float32(self.scale)
         return (np.clip(np.rint(scaled), low - self.zero, high - self.zero) + self.zero).astype(self.dtype)
 
     def values(self, levels: ArrayLike) -> NDArray[np.float32]:
         """r = s·(q − z) of `levels`, integers: float32 of their shape."""
-        apart = np.asarray(levels).astype(np.int32) - self.zero
+        array = array_of(levels, "levels")
+        if array.dtype.kind not in "iub":
+            raise InvalidArgument(f"levels: expected integers, got {array.dtype} {list(array.shape)}")
+        apart = array.astype(np.int32) - self.zero
         return apart.astype(np.float32) * np.float32(self.scale)
 
 
@@ -75,10 +85,10 @@ def grid_of(low: float, high: float, kind: str = "u8", symmetric: bool = False) 
 
     Raises InvalidArgument for bounds that are not finite or in the wrong order, or an unknown kind.
     """
-    if kind not in KINDS:
-        raise InvalidArgument(f"activations: expected one of {KINDS}, got {kind!r}")
-    if not (np.isfinite(low) and np.isfinite(high)) or low > high:
-        raise InvalidArgument(f"range: expected finite low ≤ high, got {low}, {high}")
+    one_of("kind", kind, KINDS)
+    flag("symmetric", symmetric)
+    if number("low", low) > number("high", high):
+        raise InvalidArgument(f"low, high: expected low ≤ high, got {low}, {high}")
     low, high = min(low, 0.0), max(high, 0.0)
     first, last = (0, 255) if kind == "u8" else (-128, 127)
     if symmetric and (low < 0 or kind == "s8"):

@@ -121,7 +121,7 @@ def calibration_of(data: Data, model: Model, images: int) -> Dataset:
     """The images that `calibration` means, at most so many, spread over the classes."""
     found = open_dataset(data, model=model, labelled=False, name="calibration")
     if len(model.inputs) == 1:  # refuse what does not fit in the caller's words, before any work
-        with called(found.name, f"calibration: {found.name}"):
+        with called("data", "calibration"):
             fitted(model.inputs[0], found.name, found.get([0])[0])
     return found if len(found) <= images else found.calibration(int(images))
 

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .._arrays import as_float32, as_levels
+from .._arrays import array_of, as_float32, as_levels
 from .._core import quant as _core
 from ..errors import InvalidArgument, count, described, flag, threads_of
 
@@ -145,12 +145,10 @@ def axis_of(axis: object) -> int | None:
 
 def per_channel(value: ArrayLike, what: str) -> PerChannel:
     """A positive finite number, or a tuple of such."""
-    try:
-        array = np.asarray(value, np.float64)
-    except (TypeError, ValueError):
-        raise InvalidArgument(
-            f"{what}: expected a positive number, or one a channel, got {described(value)}"
-        ) from None
+    array = array_of(value, what)
+    if array.dtype.kind not in "fiub":
+        raise InvalidArgument(f"{what}: expected a positive number, or one a channel, got {described(value)}")
+    array = array.astype(np.float64)
     if array.ndim > 1 or array.size == 0 or not np.all(np.isfinite(array) & (array > 0)):
         raise InvalidArgument(f"{what}: expected a positive number, or one a channel, got {described(value)}")
     return float(array) if array.ndim == 0 else tuple(array.tolist())

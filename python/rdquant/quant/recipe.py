@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..errors import InvalidArgument, number
+from ..errors import InvalidArgument, number, one_of
 from .base import Quantizer
 from .spec import QuantizerSpec
 
@@ -28,6 +28,7 @@ def scope_range(scope: Scope, range: float | str | None) -> float | Literal["max
 
     Thesis 004: Tonin, “Codificação de redes neurais sem retreino”, 2021.
     """
+    one_of("scope", scope, ("model", "tensor", "channel"))
     if range is None:
         return 1.0 if scope == "model" else "max"
     if not isinstance(range, str):

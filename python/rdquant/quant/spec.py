@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ..errors import InvalidArgument, described
+from ..errors import InvalidArgument, described, several
 from .base import Quantizer, Range, range_of
 from .codebook import Codebook
 from .minifloat import MINIFLOATS, Minifloat
@@ -115,10 +115,8 @@ def parse_quantizers(
     parts = quantizers.split(",") if isinstance(quantizers, str) else quantizers
     if isinstance(parts, (type, Quantizer, QuantizerSpec)):
         parts = [parts]
-    if not isinstance(parts, Iterable):
-        raise InvalidArgument(f"quantizers: {described(parts)} is no quantizer; {_HELP}")
     specs: dict[QuantizerSpec, None] = {}
-    for part in parts:
+    for part in several(parts):
         if isinstance(part, QuantizerSpec):
             specs[part] = None
         elif isinstance(part, Quantizer):

@@ -86,6 +86,8 @@ class _Uniform(Quantizer):
         cls, bits: int, range: Range, axis: int | None, x: ArrayLike | None, clip: bool, **extra: Any
     ) -> dict[str, Any]:
         limits = range_of(range, x, axis)
+        if isinstance(limits, tuple) and axis is None:
+            raise InvalidArgument("range: one a channel needs axis=")
         step = step_of(bits, limits)
         return {"step": step, "axis": axis, "bits": int(bits), "range": limits, "clip": clip, **extra}
 

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from .._files import replacing
-from ..errors import InvalidArgument, axes_or_none, number
+from ..errors import InvalidArgument, axes_or_none, described, number, path_of
 from . import tables
 from .confidences import plot_confidences
 from .curves import close_up, rate_distortion
@@ -32,7 +32,9 @@ def write_report(study: StudyLike, folder: str | os.PathLike[str], max_loss: flo
     Every file is written whole or not at all. Raises RdquantError, naming the file, where one cannot be.
     """
     view = _view(study, max_loss)
-    target = Path(folder)
+    target = path_of("folder", folder)
+    if target.exists() and not target.is_dir():
+        raise InvalidArgument(f"folder: {target} is a file")
     target.mkdir(parents=True, exist_ok=True)
     stems = tables.save(view, target)
     curves = [(drawing, drawing.save(target)) for drawing in _curve_drawings(view)]
@@ -84,6 +86,8 @@ def plot_curves(study: StudyLike, metric: str = "top1", ax: Axes | None = None) 
     """
     view = _view(study, None)
     axes_or_none(ax)
+    if not isinstance(metric, str):
+        raise InvalidArgument(f"metric: expected a name, got {described(metric)}")
     for known in view.metrics if view.series else []:
         if known.name == metric:
             return rate_distortion(view, known, ax).figure
@@ -92,6 +96,8 @@ def plot_curves(study: StudyLike, metric: str = "top1", ax: Axes | None = None) 
 
 
 def _view(study: StudyLike, max_loss: float | None) -> View:
+    if not hasattr(study, "info") or not hasattr(study, "to_pandas"):
+        raise InvalidArgument(f"study: expected a Study, got {described(study)}")
     if max_loss is None:
         max_loss = (study.info.get("options") or {}).get("max_loss", 0.8)
     return arrange(study, number("max_loss", max_loss, least=0, most=100))

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from .._arrays import as_numbers
 from .._core import stats as _core
 from .._tables import Brief, html_table, short
-from ..errors import InvalidArgument, axes_or_none, count, one_of, threads_of
+from ..errors import InvalidArgument, axes_or_none, count, described, flag, one_of, several, threads_of
 from .histograms import Histogram, Moments, interval_of, named_values, number_of_bins, range_of
 
 if TYPE_CHECKING:
@@ -41,8 +43,14 @@ class Distribution:
     family: str
     parameters: Mapping[str, float]
 
-    def _evaluate(self, function: str, x: ArrayLike) -> NDArray[np.float64]:
-        array = np.ascontiguousarray(x, dtype=np.float64).reshape(np.shape(x))
+    def __post_init__(self) -> None:
+        one_of("family", self.family, FAMILIES)
+        named = isinstance(self.parameters, Mapping) and all(isinstance(n, str) for n in self.parameters)
+        if not named or not all(isinstance(v, Real) for v in self.parameters.values()):
+            raise InvalidArgument(f"parameters: expected numbers by name, got {described(self.parameters)}")
+
+    def _evaluate(self, function: str, x: ArrayLike, name: str = "x") -> NDArray[np.float64]:
+        array = np.ascontiguousarray(as_numbers(x, name)).reshape(np.shape(x))
         return _core.evaluate(self.family, dict(self.parameters), function, array)
 
     def pdf(self, x: ArrayLike) -> NDArray[np.float64]:
@@ -59,7 +67,7 @@ class Distribution:
 
     def quantile(self, p: ArrayLike) -> NDArray[np.float64]:
         """The x with cdf(x) = `p`, numbers of any shape: float64 of that shape; NaN for p outside 0..1."""
-        return self._evaluate("quantile", p)
+        return self._evaluate("quantile", p, "p")
 
 
 @dataclass(frozen=True, repr=False)
@@ -126,11 +134,17 @@ class FitTable:
         return self._select(tensor, criterion)[0]
 
     def _select(self, tensor: str, criterion: str | None) -> list[Fit]:
-        wanted = self.fits[0].criterion if criterion is None else criterion
+        wanted: Any = self.fits[0].criterion if criterion is None else criterion
+        name: Any = tensor
+        if not isinstance(name, str) or not isinstance(wanted, str):
+            found = f"{described(tensor)} and {described(criterion)}"
+            raise InvalidArgument(f"tensor, criterion: expected names, got {found}")
         chosen = [f for f in self.fits if f.tensor == tensor and f.criterion == wanted]
         if not chosen:
             known = sorted({(f.tensor, f.criterion) for f in self.fits})
-            raise InvalidArgument(f"no fit of tensor {tensor!r} by {wanted!r}; there are {known[:8]}")
+            raise InvalidArgument(
+                f"tensor, criterion: no fit of {tensor!r} by {wanted!r}; there are {known[:8]}"
+            )
         return chosen
 
     def to_pandas(self) -> pd.DataFrame:
@@ -160,6 +174,8 @@ class FitTable:
             ax: axes to draw on; new ones by default. InvalidArgument for what is no axes.
         """
         axes_or_none(ax)
+        chosen = self._select(tensor, criterion)[: count("top", top)]
+        log = flag("log", log)
         if ax is None:
             import matplotlib.pyplot as plt
 
@@ -167,7 +183,7 @@ class FitTable:
         histogram = self.histograms[tensor]
         ax.stairs(histogram.density, histogram.edges, fill=True, alpha=0.35, label="weights")
         x = np.linspace(histogram.low, histogram.high, 2001)
-        for f in self._select(tensor, criterion)[:top]:
+        for f in chosen:
             if not f.degenerate:
                 ax.plot(x, f.distribution.pdf(x), label=f"{f.family} (KL {f.kl:.3g}, SSE {f.sse:.3g})")
         if log:
@@ -196,10 +212,10 @@ class FitTable:
 def _choose(names: str | Iterable[str] | None, known: Sequence[str], what: str) -> list[str]:
     if names is None:
         return list(known)
-    several = list(names) if isinstance(names, Iterable) and not isinstance(names, str) else [names]
-    if not several:
+    wanted = several(names)
+    if not wanted:
         raise InvalidArgument(f"{what}: expected at least one of {', '.join(known)}, got none")
-    return [one_of(what, name, known) for name in several]
+    return [one_of(what, name, known) for name in wanted]
 
 
 def fit(

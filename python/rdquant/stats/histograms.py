@@ -152,7 +152,7 @@ def range_of(m: Moments) -> tuple[float, float]:
 
 def interval_of(range: Any) -> tuple[float, float]:
     """(low, high), two finite numbers, the lower first; InvalidArgument for anything else."""
-    if not isinstance(range, (tuple, list, np.ndarray)) or len(range) != 2:
+    if not isinstance(range, (tuple, list, np.ndarray)) or np.ndim(range) == 0 or len(range) != 2:
         raise InvalidArgument(f"range: expected (low, high), got {described(range)}")
     low, high = number("range", range[0]), number("range", range[1])
     if low >= high:

@@ -10,7 +10,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import _call_by_name
-from ..errors import InvalidArgument, count, described, flag, number, one_of, path_of, some_of, threads_of
+from ..errors import (
+    InvalidArgument,
+    count,
+    described,
+    flag,
+    number,
+    one_of,
+    path_of,
+    several,
+    some_of,
+    threads_of,
+)
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor
@@ -150,8 +161,7 @@ def _groups(
     from ..quant import SCOPES, scope_range
     from .point import Point
 
-    several = list(bits) if isinstance(bits, Iterable) else [bits]
-    depths = sorted({count("bits", depth, 1, 24) for depth in several})
+    depths = sorted({count("bits", depth, 1, 24) for depth in several(bits)})
     if not depths and any(spec.takes_bits for spec in specs):
         raise InvalidArgument("bits: none given")
     scopes: Sequence[Any] = some_of("scope", scope, SCOPES)

@@ -204,7 +204,7 @@ class Study:
         target = folder if folder is not None else self.folder
         if target is None:
             raise InvalidArgument("report: this study is in memory; give the folder to write to")
-        return write_report(self, Path(target))
+        return write_report(self, target)
 
     def close(self) -> None:
         """Closes the results file; the study gives no more tables."""

@@ -148,7 +148,7 @@ def check_gamma(gamma: float) -> float:
 def check_bits(bits: float) -> int:
     """Bits as an int; raises InvalidArgument unless they are a whole number from 2 to 32."""
     whole = isinstance(bits, (int, float, np.integer, np.floating)) and not isinstance(bits, bool)
-    if not whole or bits != bits or int(bits) != bits or not 2 <= bits <= 32:
+    if not whole or not 2 <= bits <= 32 or int(bits) != bits:
         raise InvalidArgument(f"bits: expected a whole number from 2 to 32 (32: prune only), got {bits!r}")
     return int(bits)
 

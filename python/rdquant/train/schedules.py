@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ..errors import InvalidArgument
+from ..errors import InvalidArgument, described, number
 
 __all__ = ["Ramp", "Schedule", "Stages", "bounds", "last_value", "settled_at", "value_at"]
 
@@ -28,6 +28,8 @@ class Ramp:
     power: float = 3.0
 
     def __post_init__(self) -> None:
+        for name in ("start", "end", "begin", "finish", "power"):
+            number(name, getattr(self, name))
         if not 0 <= self.begin < self.finish <= 1:
             raise InvalidArgument(
                 f"Ramp: expected 0 ≤ begin < finish ≤ 1, got {self.begin!r} and {self.finish!r}"
@@ -50,9 +52,12 @@ class Stages:
     stages: tuple[tuple[float, float], ...]
 
     def __init__(self, stages: Mapping[float, float]) -> None:
-        ordered = tuple(sorted((float(share), value) for share, value in stages.items()))
+        if not isinstance(stages, Mapping):
+            raise InvalidArgument(f"stages: expected values by shares, got {described(stages)}")
+        pairs = [(number("stages", share), number("stages", value)) for share, value in stages.items()]
+        ordered = tuple(sorted(zip([share for share, _ in pairs], stages.values(), strict=True)))
         if not ordered or ordered[0][0] != 0 or ordered[-1][0] > 1:
-            raise InvalidArgument(f"Stages: expected shares from 0 to 1, the first 0, got {dict(stages)!r}")
+            raise InvalidArgument(f"stages: expected shares from 0 to 1, the first 0, got {dict(stages)!r}")
         object.__setattr__(self, "stages", ordered)
 
     def __call__(self, progress: float) -> float:
