@@ -56,7 +56,7 @@ PYTHON_PARTS = {
     "graph": "errors _arrays _cached _tables codec",
     "runtime": "errors _arrays _tables graph",
     "data": "errors _arrays _tables",
-    "detection": "errors _tables data",
+    "detection": "errors _arrays _tables data",
     "metrics": "errors _arrays _tables graph runtime data detection",
     "calibrate": "errors _arrays _tables quant codec graph runtime",
     "ptq": "errors _arrays _tables graph runtime data detection metrics calibrate",

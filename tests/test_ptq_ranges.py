@@ -46,7 +46,7 @@ def test_levels_end_where_a_clip_ends() -> None:
 
 @pytest.mark.parametrize(("low", "high"), [(1.0, -1.0), (np.nan, 1.0), (0.0, np.inf)])
 def test_ranges_must_be_ranges(low: float, high: float) -> None:
-    with pytest.raises(InvalidArgument, match="finite low"):
+    with pytest.raises(InvalidArgument, match=r"low|high"):
         grid_of(low, high)
 
 

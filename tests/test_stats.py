@@ -148,7 +148,7 @@ def test_bad_parameters_are_refused() -> None:
         ("gaussian", {"loc": 0.0, "scale": 0.0}, "scale = 0"),
         ("gamma", {"a": -1.0, "loc": 0.0, "scale": 1.0}, "a = -1"),
         ("spike_laplace", {"zero": 1.0, "loc": 0.0, "scale": 1.0}, "zero < 1"),
-        ("normal", {}, "expected one of gaussian"),
+        ("normal", {}, "expected one of 'gaussian'"),
         ("laplace", {"df": 3.0}, "parameter 'df' of laplace"),
     ]:
         with pytest.raises(InvalidArgument, match=message):

@@ -114,6 +114,7 @@ def float_entropy(tensors: Any) -> float:
 
 def compression_ratio(bits: float, original: float = 32.0) -> float:
     """CR = original/H for H `bits` per weight against `original` ones (thesis 004, equation 3.1); infinite for 0 bits.
+    Raises InvalidArgument for anything else.
 
     Thesis 004: Tonin, “Codificação de redes neurais sem retreino”, 2021.
     """
@@ -123,7 +124,7 @@ def compression_ratio(bits: float, original: float = 32.0) -> float:
 
 def reduction(bits: float, original: float = 32.0) -> float:
     """RE = (original − H)/original, the share of the size that is saved, for H `bits` per weight against `original` ones
-    (thesis 004, equation 3.2).
+    (thesis 004, equation 3.2). Raises InvalidArgument for anything else.
 
     Thesis 004: Tonin, “Codificação de redes neurais sem retreino”, 2021.
     """

@@ -242,6 +242,8 @@ class CompressedFile:
 
         Raises:
             CorruptFile: damage; names section and offset. Unsupported: beyond the limit.
+
+        Raises InvalidArgument for anything else.
         """
         memory_limit = count("memory_limit", memory_limit, 0)
         if self._pipe is None:

@@ -166,7 +166,10 @@ def _check_options(preprocess: Any, size: Any, layout: Any, labels: Any, model: 
 
 
 def preset_for(model: str) -> str | None:
-    """Name of the preset that networks of a well-known family take, by the name of the `model`; None for others."""
+    """Name of the preset that networks of a well-known family take, by the name of the `model`; None for others.
+
+    Raises InvalidArgument for anything else.
+    """
     if not isinstance(model, str):
         raise InvalidArgument(f"model: expected a name, got {described(model)}")
     return next((preset for pattern, preset in _FAMILIES if re.search(pattern, model.lower())), None)
@@ -231,6 +234,7 @@ def input_geometry(shape: Sequence[int | str | None]) -> tuple[Layout, tuple[int
     free.
 
     NHWC is recognised by a last dimension of 1 or 3 where the second is neither.
+    Raises InvalidArgument for anything else.
     """
     if not isinstance(shape, Sequence) or isinstance(shape, (str, bytes)):
         raise InvalidArgument(f"shape: expected sizes of dimensions, got {described(shape)}")

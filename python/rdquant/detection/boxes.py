@@ -79,6 +79,8 @@ class Detector:
             size: (height, width) of the input, pixels.
 
         Every anchor stands for its most likely class alone. Those whose box or confidence is NaN are no detections.
+
+        Raises InvalidArgument for anything else.
         """
         decoded = decode(head, output, size)
         return [self._image(decoded, i) for i in range(len(decoded.boxes))]
@@ -97,7 +99,7 @@ class Detector:
 
 def overlaps(one: ArrayLike, others: ArrayLike) -> NDArray[np.float64]:
     """float64 [n, m]: intersection over union of each box of `one` [n, 4] with each of `others` [m, 4]; 0 where a union
-    is empty.
+    is empty. Raises InvalidArgument for anything else.
     """
     return paired_overlaps(_boxes(one, "one")[:, np.newaxis], _boxes(others, "others")[np.newaxis])
 

@@ -61,7 +61,7 @@ def accuracy(labels: ArrayLike, predictions: ArrayLike) -> float:
 
 def class_accuracy(labels: ArrayLike, predictions: ArrayLike) -> float:
     """Mean over the classes that occur in `labels` of the share of each that is right in `predictions`, 0..1; integers [n]
-    as for `accuracy` (thesis 004, equation 2.4).
+    as for `accuracy` (thesis 004, equation 2.4). Raises InvalidArgument for anything else.
     Thesis 004: Tonin, “Codificação de redes neurais sem retreino”, 2021.
     """
     truth, guess = _pair(labels, predictions)
@@ -89,7 +89,7 @@ def confusion_matrix(labels: ArrayLike, predictions: ArrayLike, classes: int) ->
 
 def precision(labels: ArrayLike, predictions: ArrayLike, classes: int) -> Floats:
     """float64 [classes]: right predictions of a class over all predictions of it; 0 where there are none (thesis 004,
-    equation 2.5). `labels`, `predictions` and `classes` as for `confusion_matrix`.
+    equation 2.5). `labels`, `predictions` and `classes` as for `confusion_matrix`, else InvalidArgument.
     Thesis 004: Tonin, “Codificação de redes neurais sem retreino”, 2021.
     """
     return _by_class(labels, predictions, classes)[0]
@@ -99,7 +99,7 @@ def recall(labels: ArrayLike, predictions: ArrayLike, classes: int) -> Floats:
     """float64 [classes]: right predictions of a class over its members; 0 where it has none (thesis 004, equation 2.6).
 
     The text of (2.6) divides by something else; its worked examples are these figures. `labels`, `predictions` and
-    `classes` as for `confusion_matrix`.
+    `classes` as for `confusion_matrix`. Raises InvalidArgument for anything else.
     Thesis 004: Tonin, “Codificação de redes neurais sem retreino”, 2021.
     """
     return _by_class(labels, predictions, classes)[1]
@@ -107,14 +107,14 @@ def recall(labels: ArrayLike, predictions: ArrayLike, classes: int) -> Floats:
 
 def f1(labels: ArrayLike, predictions: ArrayLike, classes: int) -> Floats:
     """float64 [classes]: harmonic mean of precision and recall; 0 where both are (thesis 004, equation 2.7). `labels`,
-    `predictions` and `classes` as for `confusion_matrix`.
+    `predictions` and `classes` as for `confusion_matrix`. Raises InvalidArgument for anything else.
     Thesis 004: Tonin, “Codificação de redes neurais sem retreino”, 2021.
     """
     return _by_class(labels, predictions, classes)[2]
 
 
 def predictions(scores: ArrayLike) -> NDArray[np.int64]:
-    """int64 [n]: the class of the highest of `scores`, numbers [n, classes], the lowest of equals; −1 for a row with a NaN."""
+    """int64 [n]: the class of the highest of `scores`, numbers [n, classes] (else InvalidArgument), −1 for NaN."""
     table = _scores(scores)
     best: NDArray[np.int64] = table.argmax(axis=1).astype(np.int64)
     best[np.isnan(table).any(axis=1)] = -1
@@ -140,7 +140,7 @@ def leads(scores: ArrayLike, labels: ArrayLike, k: int = 1) -> Floats:
     """float64 [n]: the true class' score less the k-th best of the other classes'; −infinity for a row with a NaN.
 
     Positive where the true class is among the `k` best (ties apart), by how much it is ahead; infinite where there are
-    no k other classes. `scores` and `labels` as for `ranks`.
+    no k other classes. `scores` and `labels` as for `ranks`. Raises InvalidArgument for anything else.
     """
     table = np.array(_scores(scores), np.float64)
     truth, k = _truth(labels, table), whole("k", k)
@@ -168,7 +168,7 @@ def top_k_accuracy(scores: ArrayLike, labels: ArrayLike, k: int) -> float:
 
 def top_k_error(scores: ArrayLike, labels: ArrayLike, k: int) -> float:
     """1 − top_k_accuracy, a share 0..1, of `scores`, numbers [n, classes], integer `labels` [n] and `k` (thesis 004,
-    equations 2.18, 2.20).
+    equations 2.18, 2.20). Raises InvalidArgument for anything else.
     Thesis 004: Tonin, “Codificação de redes neurais sem retreino”, 2021.
     """
     return 1.0 - top_k_accuracy(scores, labels, k)
@@ -205,7 +205,7 @@ def mean_reciprocal_rank(positions: ArrayLike) -> float:
 
 
 def cumulative_gain(relevance: ArrayLike) -> Floats:
-    """Sum of `relevance`, numbers [..., positions], over the last axis: float64 [...] (thesis 004, equation 2.13).
+    """Sum of `relevance`, numbers [..., positions] (else InvalidArgument), over the last axis: float64 (thesis 004, eq. 2.13).
     Thesis 004: Tonin, “Codificação de redes neurais sem retreino”, 2021.
     """
     return np.asarray(_relevance(relevance).sum(axis=-1))
@@ -242,35 +242,35 @@ def ndcg(relevance: ArrayLike, form: Form = "exponential") -> Floats:
 
 
 def sse(x: ArrayLike, x_hat: ArrayLike) -> float:
-    """Sum of squared errors of `x` and `x_hat`, numbers of one shape, in the square of their unit (thesis 004, eq. 2.9).
+    """Σ(x − x̂)² of `x` and `x_hat`, numbers of one shape (else InvalidArgument); unit squared (thesis 004, equation 2.9).
     Thesis 004: Tonin, “Codificação de redes neurais sem retreino”, 2021.
     """
     return float(np.sum(_error(x, x_hat) ** 2))
 
 
 def mse(x: ArrayLike, x_hat: ArrayLike) -> float:
-    """Mean of squared errors of `x` and `x_hat`, numbers of one shape, in the square of their unit (thesis 004, eq. 2.10).
+    """Mean of (x − x̂)² of `x` and `x_hat`, numbers of one shape (else InvalidArgument); unit squared (thesis 004, eq. 2.10).
     Thesis 004: Tonin, “Codificação de redes neurais sem retreino”, 2021.
     """
     return float(np.mean(_error(x, x_hat) ** 2))
 
 
 def rmse(x: ArrayLike, x_hat: ArrayLike) -> float:
-    """Root of the mean squared error of `x` and `x_hat`, numbers of one shape, in their unit (thesis 004, equation 2.8).
+    """√mean (x − x̂)² of `x` and `x_hat`, numbers of one shape (else InvalidArgument); their unit (thesis 004, eq. 2.8).
     Thesis 004: Tonin, “Codificação de redes neurais sem retreino”, 2021.
     """
     return float(np.sqrt(mse(x, x_hat)))
 
 
 def sae(x: ArrayLike, x_hat: ArrayLike) -> float:
-    """Sum of absolute errors of `x` and `x_hat`, numbers of one shape, in their unit (thesis 004, equation 2.11).
+    """Σ|x − x̂| of `x` and `x_hat`, numbers of one shape (else InvalidArgument); their unit (thesis 004, equation 2.11).
     Thesis 004: Tonin, “Codificação de redes neurais sem retreino”, 2021.
     """
     return float(np.sum(np.abs(_error(x, x_hat))))
 
 
 def mae(x: ArrayLike, x_hat: ArrayLike) -> float:
-    """Mean of absolute errors of `x` and `x_hat`, numbers of one shape, in their unit (thesis 004, equation 2.12).
+    """Mean of |x − x̂| of `x` and `x_hat`, numbers of one shape (else InvalidArgument); their unit (thesis 004, equation 2.12).
     Thesis 004: Tonin, “Codificação de redes neurais sem retreino”, 2021.
     """
     return float(np.mean(np.abs(_error(x, x_hat))))
@@ -291,7 +291,7 @@ def psnr(x: ArrayLike, x_hat: ArrayLike, peak: float | None = None) -> float:
 
 
 def are_probabilities(scores: ArrayLike) -> bool:
-    """Whether every row of `scores`, numbers [n, classes], is a distribution: none below 0, a sum of 1 ± 0.001."""
+    """Whether rows of `scores`, numbers [n, classes] (else InvalidArgument), are distributions: ≥ 0, of sum 1 ± 0.001."""
     table = _scores(scores)
     return bool(table.min() >= 0 and np.all(np.abs(table.sum(axis=1, dtype=np.float64) - 1) <= 1e-3))
 

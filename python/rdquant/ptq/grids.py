@@ -28,6 +28,8 @@ class Grid:
         zero: z, the level that stands for 0.
         kind: one of `KINDS`.
 
+    Raises InvalidArgument for anything else.
+
     Paper 003: Khrupin and Shaptsev, “Quantization method for detection neural networks”, 2025.
     """
 
@@ -58,13 +60,16 @@ class Grid:
         return self.scale * (low - self.zero), self.scale * (high - self.zero)
 
     def levels(self, values: ArrayLike) -> NDArray[Any]:
-        """q = clamp(round(r/s) + z), ties to even, in the grid's dtype and the shape of `values`."""
+        """q = clamp(round(r/s) + z), ties to even, in the grid's dtype and the shape of `values`.
+
+        Raises InvalidArgument for anything else.
+        """
         low, high = self.bounds
         scaled = as_numbers(values).astype(np.float32) / np.float32(self.scale)
         return (np.clip(np.rint(scaled), low - self.zero, high - self.zero) + self.zero).astype(self.dtype)
 
     def values(self, levels: ArrayLike) -> NDArray[np.float32]:
-        """r = s·(q − z) of `levels`, integers: float32 of their shape."""
+        """r = s·(q − z) of `levels`, integers: float32 of their shape. Raises InvalidArgument for anything else."""
         array = array_of(levels, "levels")
         if array.dtype.kind not in "iub":
             raise InvalidArgument(f"levels: expected integers, got {array.dtype} {list(array.shape)}")

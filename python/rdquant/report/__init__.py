@@ -30,6 +30,7 @@ def write_report(study: StudyLike, folder: str | os.PathLike[str], max_loss: flo
     the study's own, else 0.8. Pieces that the study lacks are named in the page. Returns its path.
 
     Every file is written whole or not at all. Raises RdquantError, naming the file, where one cannot be.
+    Raises InvalidArgument for anything else.
     """
     view = _view(study, max_loss)
     target = path_of("folder", folder)
@@ -52,7 +53,7 @@ def write_report(study: StudyLike, folder: str | os.PathLike[str], max_loss: flo
 def summary(study: StudyLike, max_loss: float | None = None) -> dict[str, Any]:
     """The answer of `study`: headline, model, data, max_loss, notes and best (DataFrame).
 
-    max_loss: percentage points; by default the study's own.
+    max_loss: percentage points; by default the study's own. Raises InvalidArgument for anything else.
     """
     view = _view(study, max_loss)
     return {
@@ -67,7 +68,7 @@ def summary(study: StudyLike, max_loss: float | None = None) -> dict[str, Any]:
 
 def best_rows(study: StudyLike, max_loss: float | None = None) -> tuple[list[str], list[list[str]]]:
     """The table of best choices of `study` as text, for a terminal: head and rows. `max_loss` in percentage points, by default
-    the study's own.
+    the study's own. Raises InvalidArgument for anything else.
     """
     view = _view(study, max_loss)
     head, rows = tables.best_cells(view)

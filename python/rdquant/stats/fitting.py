@@ -38,6 +38,8 @@ class Distribution:
             (generalized_gaussian, SciPy's gennorm), `df` (student_t) or `zero`, the probability of exactly 0 in
             spike_laplace and spike_gaussian. Those two have the density of their continuous part, which integrates to
             1 - zero; their cdf and quantile include the jump.
+
+    Raises InvalidArgument for anything else.
     """
 
     family: str
@@ -54,19 +56,28 @@ class Distribution:
         return _core.evaluate(self.family, dict(self.parameters), function, array)
 
     def pdf(self, x: ArrayLike) -> NDArray[np.float64]:
-        """Density at `x`, numbers of any shape: float64 of that shape."""
+        """Density at `x`, numbers of any shape: float64 of that shape. Raises InvalidArgument for anything else."""
         return self._evaluate("pdf", x)
 
     def logpdf(self, x: ArrayLike) -> NDArray[np.float64]:
-        """Natural logarithm of the density at `x`, numbers of any shape: float64 of that shape; -inf outside the support."""
+        """Natural logarithm of the density at `x`, numbers of any shape: float64 of that shape; -inf outside the support.
+
+        Raises InvalidArgument for anything else.
+        """
         return self._evaluate("logpdf", x)
 
     def cdf(self, x: ArrayLike) -> NDArray[np.float64]:
-        """Probability of values up to `x`, numbers of any shape: float64 of that shape, 0..1."""
+        """Probability of values up to `x`, numbers of any shape: float64 of that shape, 0..1.
+
+        Raises InvalidArgument for anything else.
+        """
         return self._evaluate("cdf", x)
 
     def quantile(self, p: ArrayLike) -> NDArray[np.float64]:
-        """The x with cdf(x) = `p`, numbers of any shape: float64 of that shape; NaN for p outside 0..1."""
+        """The x with cdf(x) = `p`, numbers of any shape: float64 of that shape; NaN for p outside 0..1.
+
+        Raises InvalidArgument for anything else.
+        """
         return self._evaluate("quantile", p, "p")
 
 

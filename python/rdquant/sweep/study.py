@@ -188,7 +188,7 @@ class Study:
     def plot(self, metric: str = "top1", ax: Axes | None = None) -> Figure:
         """Rate–distortion curves: `metric` against the size of the compressed file, one line a quantizer.
 
-        ax: axes to draw on, whose figure is returned; new ones by default.
+        ax: axes to draw on, whose figure is returned; new ones by default. Raises InvalidArgument for anything else.
         """
         from ..report import plot_curves
 
