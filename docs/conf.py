@@ -26,7 +26,7 @@ html_js_files = ["benchmarks.js"]
 html_copy_source = False
 html_show_sourcelink = False
 html_show_sphinx = False
-pygments_style = "friendly"
+pygments_style = "a11y-high-contrast-light"  # contrast of 4.5:1 and more
 
 # Names in backticks link where they are known and stay literals where not.
 default_role = "py:obj"
