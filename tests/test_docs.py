@@ -23,6 +23,7 @@ import page_code
 import public_names
 import rdquant
 import site_check
+import site_pages
 import test_arguments
 from rdquant.cli import app
 
@@ -156,6 +157,16 @@ def test_extras_and_presets_named_in_pages_exist() -> None:
 
 
 # --- the file format -----------------------------------------------------------------------------
+
+
+def test_the_command_line_page_names_choices_and_defaults(tmp_path: Path) -> None:
+    page = tmp_path / "command-line.md"
+    site_pages.write_command_line(page)
+    text = page.read_text(encoding="utf-8")
+    assert re.findall(r"\{(?:presets|metrics|families|backends)\}", text) == []
+    for choice in (*rdquant.data.PRESETS, *rdquant.runtime.BACKENDS):
+        assert choice in text
+    assert "(default:" in text
 
 
 def test_the_example_of_the_format_is_the_file_that_is_written(tmp_path: Path) -> None:

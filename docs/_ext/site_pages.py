@@ -17,6 +17,7 @@ import citations
 import drawings
 import public_names
 from rdquant.cli import app as command_line
+from rdquant.cli.options import Command
 
 ROOT = Path(__file__).resolve().parents[2]
 SECTIONS = ("Args:", "Attributes:", "Raises:", "Returns:", "Yields:")
@@ -208,6 +209,8 @@ def write_command_line(path: Path) -> None:
     for name, command in root.commands.items():
         lines.append(f"| [`rdquant {name}`](#{name}) | {plain(command.help).split('.')[0]} |")
     for name, command in root.commands.items():
+        if isinstance(command, Command):
+            command.complete()
         context = command.make_context(name, [], resilient_parsing=True)
         usage = " ".join(command.collect_usage_pieces(context))
         lines += [

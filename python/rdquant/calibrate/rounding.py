@@ -20,7 +20,7 @@ from .layers import Layer, mean_outputs
 __all__ = ["LayerRounder", "Moments", "Rounded", "RowRounder"]
 
 _LARGEST = 2.0**30  # levels stay within int32
-_FINEST = 2.0**24  # levels of a bias, either way: float32 tells no more apart
+_FINEST = 2.0**24  # levels of a bias, either way: float32 holds no more
 _UNVARIED = 1e-9  # of the second moments of inputs: less variance is rounding of float32
 _FLOOR = 0.3  # of the mean of a diagonal: what the moments of gradients miss on other images
 _TRELLIS_MOST = (

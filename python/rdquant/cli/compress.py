@@ -124,7 +124,7 @@ Preprocess = Annotated[
     str | None,
     typer.Option(
         help="What the images become: {presets}; auto: the one that fits the labels best (default: what the model's name "
-        "tells, else imagenet, with a warning).",
+        "implies, else imagenet, with a warning).",
         rich_help_panel=_IMAGES,
     ),
 ]

@@ -70,7 +70,7 @@ Preprocess = Annotated[
     str | None,
     typer.Option(
         help="What the images become: {presets}; auto: the one that fits the labels best (default: what the model's name "
-        "tells, else imagenet, with a warning)."
+        "implies, else imagenet, with a warning)."
     ),
 ]
 BatchSize = Annotated[int | None, typer.Option(help="Images per run of the network.", min=1)]
@@ -221,7 +221,12 @@ class Command(TyperCommand):
     """
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
-        """Fill {presets}, {metrics}, {families} and {backends} in, add defaults, then print the help."""
+        """Complete the options' help, then print all."""
+        self.complete()
+        super().format_help(ctx, formatter)
+
+    def complete(self) -> None:
+        """Fill {presets}, {metrics}, {families} and {backends} in, and add defaults."""
         from ..data import PRESETS
         from ..metrics import METRICS
         from ..runtime import BACKENDS
@@ -241,7 +246,6 @@ class Command(TyperCommand):
                 text = default_text(defaults.get(option.name or ""))
                 if text and "default" not in option.help:
                     option.help = f"{option.help.removesuffix('.')} (default: {text})."
-        super().format_help(ctx, formatter)
 
 
 def speaks_for(*functions: str, **names: str) -> Callable[[Any], Any]:

@@ -94,7 +94,7 @@ def profile(
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Models side by side: latency, throughput, first inference, CPU, memory, energy where the machine tells, steps."""
+    """Models side by side: latency, throughput, first inference, CPU, memory, energy where the machine reports it, steps."""
     from ..runtime import BACKENDS
 
     options = given(

@@ -1,4 +1,4 @@
-"""Closing in on a limit by trials, each of which tells what share of it is used."""
+"""Closing in on a limit by trials, each of which gives the share of it that is used."""
 
 from __future__ import annotations
 

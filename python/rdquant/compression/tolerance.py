@@ -307,7 +307,7 @@ class Search:
     def _in_order(self, price: float, tried: Callable[[Levels], Trial], labelled: bool) -> None:
         """A few prices from the best one for layers rounded alone.
 
-        The first trial tells what later layers make up for: the damage of all but the closing layers counts that much
+        The first trial shows what later layers make up for: the damage of all but the closing layers counts that much
         less from then on. Damage of all tensors together foretells that of the next trial; between a trial on either side
         of the limit, both of them do.
         """

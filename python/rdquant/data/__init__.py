@@ -93,7 +93,7 @@ def open_dataset(
             with it, uint8 images [n, height, width, 3] or [n, height, width];
             a pair (x, y), a tuple of such arrays; or x alone where labels are not looked at.
         preprocess: a name in `PRESETS`, a `Preset` or a callable. Folders: by default that of the family that `model`'s
-            name tells (`preset_for`); where it tells none, "imagenet", with a warning. Photos with boxes need one.
+            name implies (`preset_for`); where it implies none, "imagenet", with a warning. Photos with boxes need one.
         size, layout: default to what the input of `model` asks for (`input_geometry`), then to the preset's size and NCHW.
         batch_size: images in a batch.
         labels: of a folder of images: the file to use for labels.csv.
@@ -178,7 +178,7 @@ def preset_for(model: str) -> str | None:
 def _assumed(path: Path) -> str:
     """The preset of a folder of which nothing is known, with a warning."""
     warnings.warn(
-        f"preprocess: none was given for the images in {path}, and the model's name tells none: 'imagenet' is assumed. "
+        f"preprocess: none was given for the images in {path}, and the model's name implies none: 'imagenet' is assumed. "
         f"Another one may be right: best_preprocess (on the command line, auto) finds it on labelled images; allowed are "
         f"{', '.join(PRESETS)}",
         stacklevel=4,

@@ -37,7 +37,7 @@ class Profile:
     Attributes:
         rows: one for each model, backend, threads and batch, as plain values. Times in milliseconds, memory in 10^6
             bytes, temperatures in degrees Celsius, energy in joules a run, throughput in rows (images) a second; None
-            for what this machine does not tell. samples_ms holds the single runs. Where labelled images were given: top1
+            for what this machine does not report. samples_ms holds the single runs. Where labelled images were given: top1
             or map50 (fractions) on `images` of them, or why there is none (unscored).
         steps: one for each step of a model's plan in those conditions; mean_us and best_us in microseconds.
         runs: machine, clock and time of the calls that measured them; a row's `run` is an index into them.

@@ -26,7 +26,7 @@ _WORTH = 0.9  # of what the outputs lose without equalization, that it must not 
 
 
 def choose_grid(network: Network, value: str, observed: Observed, options: Options) -> Grid:
-    """The levels of `value`, of which `observed` tells."""
+    """The levels of `value`, whose values `observed` describes."""
     curved = curve_of(network, value)
     curve = curved[0] if curved is not None else None
     low, high = range_of(observed, options.ranges, options.percentile, options.symmetric, curve)

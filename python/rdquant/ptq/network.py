@@ -120,7 +120,7 @@ class Network:
         if node.domain not in ("", "ai.onnx"):
             return ""
         if node.op_type in MOVERS or (node.op_type == "Resize" and _is_nearest(node)):
-            # What a second output of Dropout or MaxPool tells is not a level.
+            # A second output of Dropout or MaxPool (mask, indices) is not a level.
             single = node.op_type == "Split" or sum(bool(o) for o in node.output) == 1
             return "mover" if single else ""
         if node.op_type in ACTIVATIONS:

@@ -40,7 +40,7 @@ def observe(
     """What `values` of `model` are like on the images, by name.
 
     images: gives batches of the input, the same ones each time: there is a pass for each portion of the values. done:
-    told how many images more a pass has seen.
+    called with the number of further images that a pass has seen.
 
     Raises InvalidArgument where there are no images, or a value becomes NaN or infinite.
     """

@@ -35,7 +35,7 @@ class Tails:
         self._held: dict[str, list[NDArray[np.float32]]] = {}
         if not wanted:
             return
-        # The first image tells what the values take; of too many, some do for those behind them as well.
+        # The first image shows what the values take; of too many, some do for those behind them as well.
         sizes = {v: x.nbytes for v, x in _first_image(network.model, images, wanted, threads).items()}
         while wanted and count * sum(sizes[v] for v in wanted) > _MOST:
             wanted = wanted[1::2]

@@ -60,6 +60,8 @@ _OUTPUTS: Sequence[Column] = (
     ("SQNR dB", "sqnr_db", ".1f"),
     ("same first class", "agreement", ".3f"),
 )
+_COLUMNS = (*_LATENCY, *_PROCESS, *_OUTPUTS)
+_TERMINAL = ("p50_ms", "p99_ms", "speedup", "throughput", "load_ms", "rss_peak_mb", "sqnr_db", "agreement")
 
 
 def write_performance(profile: ProfileLike, folder: str | os.PathLike[str]) -> Path:
@@ -125,10 +127,9 @@ def _detail(first: Mapping[Any, Any], row: Mapping[Any, Any], metric: Metric | N
 
 
 def performance_rows(profile: ProfileLike) -> tuple[list[str], list[list[str]]]:
-    """Latency, memory and accuracy as text, for a terminal: head and rows."""
-    columns = [*_LATENCY[:5], *_PROCESS[:3], _PROCESS[4], _PROCESS[5], _PROCESS[7], *_OUTPUTS[2:]]
+    """What fits a terminal: latency, memory and accuracy as text, head and rows."""
     table = profile.to_pandas()
-    head, rows = _cells(table, columns, scored(table))
+    head, rows = _cells(table, [column for column in _COLUMNS if column[1] in _TERMINAL], scored(table))
     return head, [[text for text, _ in row] for row in rows]
 
 

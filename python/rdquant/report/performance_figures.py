@@ -28,7 +28,7 @@ __all__ = [
     "scored",
 ]
 
-_MOST_OPERATIONS = 8  # kinds of steps that a plot tells apart; the others are one
+_MOST_OPERATIONS = 8  # kinds of steps that a plot shows; all others are one
 _LEAST_OPERATIONS = 3  # however many models there are
 _TICK = 12.0  # pixels between a label and its bar
 _KEYS = ("backend", "threads", "batch")

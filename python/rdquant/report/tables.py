@@ -254,7 +254,7 @@ def html_table(
 ) -> str:
     """A sortable table in a box that scrolls by itself; columns of numbers are set flush right.
 
-    commands: what is typed to get what a row tells, below each row. dots: the name of a colour for each row, shown as a dot
+    commands: the command behind each row, printed below it. dots: the name of a colour for each row, shown as a dot
     before it.
     """
     numeric = [

@@ -59,7 +59,7 @@ class OnnxRuntimeSession:
             raise
 
     def plan(self) -> list[dict[str, Any]]:
-        """Steps after ONNX Runtime's own fusion, which it tells by writing the optimised model, weights
+        """Steps after ONNX Runtime's own fusion, which it reports by writing the optimised model, weights
         included, to a temporary folder.
         """
         with tempfile.TemporaryDirectory(prefix="rdquant-") as folder:

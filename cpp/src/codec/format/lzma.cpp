@@ -129,7 +129,7 @@ class Decoder {
   std::vector<std::uint8_t> run() {
     Bits bits(in_);
     while (true) {
-      // Where the header tells the size, an end marker may follow all the same.
+      // Where the header gives the size, an end marker may follow all the same.
       if (out_.size() == size_ && bits.finished() && in_.left() == 0) break;
       const unsigned position = static_cast<unsigned>(out_.size()) & ((1U << position_bits_) - 1);
       if (bits.bit(is_match_[state_][position]) == 0) {
