@@ -91,13 +91,25 @@ void ThreadPool::take_back(Worker* list) noexcept {
   count(-back);
 }
 
-Followers::Followers(int wanted, bool all) : pool_(ThreadPool::own()), list_(pool_.lend(wanted, all)) {
-  for (const Worker* worker = list_; worker != nullptr; worker = worker->next) ++size_;
-}
+Followers::Followers(int wanted, bool all) : pool_(&ThreadPool::own()) { borrow(wanted, all); }
 
 Followers::~Followers() {
   finish();
-  if (&pool_ == &ThreadPool::own()) pool_.take_back(list_);  // else they stayed behind a fork
+  pool_->take_back(list_);
+}
+
+void Followers::borrow(int wanted, bool all) {
+  size_ = 0;
+  list_ = pool_->lend(wanted, all);
+  for (const Worker* worker = list_; worker != nullptr; worker = worker->next) ++size_;
+}
+
+void Followers::renew() noexcept {
+  ThreadPool& own = ThreadPool::own();
+  if (pool_ == &own) return;
+  pool_ = &own;
+  posted_ = 0;  // at most the call that wakes them: nothing forks within a task
+  borrow(size_, false);
 }
 
 void Followers::post(std::int64_t parts, void* task, Worker::Work work) noexcept {
@@ -109,6 +121,7 @@ void Followers::post(std::int64_t parts, void* task, Worker::Work work) noexcept
 }
 
 void Followers::finish() noexcept {
+  renew();
   for (Worker* worker = list_; posted_ > 0; worker = worker->next, --posted_) worker->finish();
 }
 
@@ -116,10 +129,10 @@ void Followers::call_up() noexcept {
   post(size_ + 1, nullptr, [](void*, std::int64_t) noexcept {});
 }
 
-void Followers::start(void* task, Worker::Work work) noexcept { post(size_ + 1, task, work); }
+void Followers::start(void* task, Worker::Work work) noexcept { post(size() + 1, task, work); }
 
 void Followers::run(std::int64_t parts, void* task, Worker::Work work) noexcept {
-  if (parts <= size_ + 1) {
+  if (parts <= size() + 1) {
     post(parts, task, work);
     work(task, 0);
     return finish();

@@ -46,7 +46,10 @@ class Followers {
 
   /// Wakes them.
   void call_up() noexcept;
-  [[nodiscard]] int size() const noexcept { return size_; }
+  [[nodiscard]] int size() noexcept {
+    renew();
+    return size_;
+  }
 
   /// Calls `work(task, part)` for the parts below `parts`, each on one thread, part 0 here, and returns when
   /// all are done. The others take the next part when they are done with one.
@@ -57,10 +60,13 @@ class Followers {
   void finish() noexcept;
 
  private:
+  /// Others in the child of a fork, where the workers of before do not exist.
+  void renew() noexcept;
+  void borrow(int wanted, bool all);
   void post(std::int64_t parts, void* task, Worker::Work work) noexcept;
 
-  ThreadPool& pool_;
-  Worker* list_;
+  ThreadPool* pool_;
+  Worker* list_ = nullptr;
   int size_ = 0;
   int posted_ = 0;  ///< workers that have something to finish
   Spread spread_;
