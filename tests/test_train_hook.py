@@ -128,6 +128,11 @@ def test_half_precision_is_compressed_too() -> None:
         hook.step()
 
 
+def test_a_ramp_has_finite_ends() -> None:
+    with pytest.raises(InvalidArgument, match="end: expected a finite number"):
+        train.Ramp(0.1, float("nan"))
+
+
 def test_skip_and_what_is_compressed() -> None:
     net = network()
     assert list(train.PruneThenQuantize(net, 0.5, 4).weights) == ["0.weight", "4.weight"]
@@ -136,7 +141,7 @@ def test_skip_and_what_is_compressed() -> None:
         ({"skip": "9.*"}, "fits none of 0.weight"),
         ({"skip": "*"}, "no weights"),
         ({"gamma": -1}, "gamma"),
-        ({"gamma": train.Ramp(0.1, float("nan")), "total_steps": 5}, "gamma"),
+        ({"gamma": train.Ramp(0.1, -1.0), "total_steps": 5}, "gamma"),
         ({"bits": 1}, "bits"),
         ({"bits": train.Stages({0: 8, 0.5: 1}), "total_steps": 5}, "bits"),
         ({"keep": "some"}, "none, survivors, all"),
