@@ -185,7 +185,7 @@ def test_the_released_version_is_still_read() -> None:
     assert {t: rdq.CompressedFile(VECTOR).tensor(t).dtype.name for t in sums} == expected["dtypes"]
 
 
-def test_damage_is_told_with_its_place(cnn_path: Path, tmp_path: Path) -> None:
+def test_damage_is_reported_with_its_place(cnn_path: Path, tmp_path: Path) -> None:
     path = tmp_path / "m.rdq"
     rdq.compress(cnn_path, path, bits=6)
     data = path.read_bytes()
@@ -203,6 +203,9 @@ def test_damage_is_told_with_its_place(cnn_path: Path, tmp_path: Path) -> None:
     later = data[:8] + struct.pack("<I", 2) + data[12:]
     with pytest.raises(Unsupported, match="has version 2"):
         rdq.load(later)
+    path.with_name("later.rdq").write_bytes(later)
+    with pytest.raises(Unsupported, match=r"later\.rdq: .* has version 2"):
+        rdq.load(path.with_name("later.rdq"))
     with pytest.raises(Unsupported, match="memory_limit"):
         rdq.decompress(path, memory_limit=100)
 

@@ -146,6 +146,29 @@ def _run_inherited(_: int) -> np.ndarray:
     return outputs(session, x)
 
 
+def test_new_weights_wait_for_the_runs_under_way_only(session: rdquant.Session) -> None:
+    x, weights = image(side=64), rdquant.load(net()).weights()
+    stop, begun = threading.Event(), [0] * 4
+
+    def run(i: int) -> None:
+        while not stop.is_set():
+            begun[i] += 1
+            session.run({"x": x})
+
+    threads = [threading.Thread(target=run, args=(i,)) for i in range(4)]
+    for thread in threads:
+        thread.start()
+    try:
+        for _ in range(5):
+            before = sum(begun)
+            session.set_weights(weights)
+            assert sum(begun) - before <= 5 * len(threads)  # those under way, those that came meanwhile
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
+
+
 @pytest.mark.parametrize("backend", ["native", "reference"])
 def test_a_fork_in_the_middle_of_other_threads_runs(backend: str) -> None:
     model = rdquant.load(net())

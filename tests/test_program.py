@@ -230,3 +230,15 @@ def test_operators_are_sorted_names() -> None:
     names = program.operators()
     assert names == sorted(set(names))
     assert {"Conv", "MatMul", "LayerNormalization", "Resize", "Einsum"} - set(names) == {"Einsum"}
+
+
+def test_layer_normalization_runs_on_our_kernel() -> None:
+    n = networks.Net()
+    y = n.call("LayerNormalization", "x", n.noise(48), n.noise(48), axis=-1)
+    model = models.build(n.nodes, n.tensors, {"x": ["N", 7, 48]}, {y: ["N", 7, 48]}, 17)
+    session = rdquant.Session(model, backend="native")
+    assert [row["supplier"] for row in session.plan()] == ["native"]
+    x = np.random.default_rng(3).standard_normal((2, 7, 48)).astype(np.float32)
+    (found,) = session.run({"x": x}).values()
+    (expected,) = rdquant.Session(model, backend="reference").run({"x": x}).values()
+    np.testing.assert_allclose(found, expected, atol=1e-5)

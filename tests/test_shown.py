@@ -126,12 +126,26 @@ def test_the_package_lists_its_public_names_and_nothing_else() -> None:
     assert callable(rdq.demo.run_demo)
 
 
-def test_a_session_is_closed_at_the_end_of_its_block() -> None:
+@pytest.mark.parametrize("from_file", [False, True])
+@pytest.mark.parametrize("used", [False, True])
+def test_a_session_is_closed_at_the_end_of_its_block(from_file: bool, used: bool, tmp_path: Path) -> None:
     x = np.zeros((1, 1, 8, 8), np.float32)
-    with rdq.Session(classifier()) as session:
-        session.run({"x": x})
-    with pytest.raises(RdquantError, match="the session is closed"):
-        session.run({"x": x})
+    model = classifier()
+    weights = model.weights()
+    model.save(tmp_path / "m.onnx")
+    with rdq.Session(tmp_path / "m.onnx" if from_file else model, backend="native") as session:
+        if used:
+            session.run({"x": x})
+    for call in (
+        lambda: session.run({"x": x}),
+        lambda: session.set_weights(weights),
+        session.plan,
+        session.profile,
+        lambda: session.model,
+    ):
+        with pytest.raises(RdquantError, match=r"the session of .* is closed"):
+            call()
+    session.close()
     assert repr(session).endswith("closed>")
 
 

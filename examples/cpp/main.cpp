@@ -15,7 +15,7 @@ int main(int argc, char** argv) try {
   for (std::int64_t i = 0; i < x.size(); ++i)
     values[i] = static_cast<float>(i) / static_cast<float>(x.size());
   const rdquant::core::Tensor y = session.run({&x, 1}).front();
-  const std::vector<double> scores = y.numbers();
+  const std::vector<double> scores = y.doubles();
   const auto top = std::ranges::max_element(scores);
   std::cout.precision(4);
   std::cout << session.outputs().at(0).name << ' ' << rdquant::core::shape_text(y.shape())

@@ -122,8 +122,8 @@ inline std::vector<core::Tensor> run(runtime::Executable& executable, const Prog
 /// Largest difference as a share of the largest value of its channel (axis 1), or of all where channels have
 /// fewer than eight elements, which tell no range. NaN and infinity must stand in the same places.
 inline double difference(const core::Tensor& a, const core::Tensor& b) {
-  const auto x = a.numbers();
-  const auto y = b.numbers();
+  const auto x = a.doubles();
+  const auto y = b.doubles();
   const core::Shape& shape = a.shape();
   std::size_t channels = shape.size() < 2 ? 1 : static_cast<std::size_t>(shape[1]);
   if (x.size() < 8 * channels) channels = 1;

@@ -89,10 +89,10 @@ TEST_CASE("tensors come back in their own types") {
   CHECK(m.facts == "{}");
   CHECK(m.stored == std::vector<std::string>{"w", "fc", "half", "ints", "bytes"});
   const auto& tensors = m.graph.initializers;
-  CHECK(tensors.at("w").numbers()[0] == -1.0);
-  CHECK(tensors.at("fc").numbers()[1000] == doctest::Approx(1.0));
+  CHECK(tensors.at("w").doubles()[0] == -1.0);
+  CHECK(tensors.at("fc").doubles()[1000] == doctest::Approx(1.0));
   CHECK(tensors.at("half").dtype() == core::DType::f16);
-  CHECK(tensors.at("half").numbers() == std::vector<double>{-0.25, 0, 0.25, 0.5, 0.75});
+  CHECK(tensors.at("half").doubles() == std::vector<double>{-0.25, 0, 0.25, 0.5, 0.75});
   CHECK(tensors.at("ints").dtype() == core::DType::i64);
   CHECK(tensors.at("ints").integers() == std::vector<std::int64_t>{-1, 0, 1, 2, 3});
   CHECK(tensors.at("bytes").dtype() == core::DType::boolean);
@@ -112,7 +112,7 @@ TEST_CASE("a session runs a file of either kind") {
   REQUIRE(outputs.size() == 1);
   CHECK(outputs[0].shape() == core::Shape{3, 5});
   double sum = 0;
-  for (const double v : outputs[0].numbers()) sum += v;
+  for (const double v : outputs[0].doubles()) sum += v;
   CHECK(sum == doctest::Approx(3));
   CHECK_THROWS_AS(model::Session((folder / "none.onnx").string()), core::InvalidArgument);
   fs::remove_all(folder);

@@ -92,7 +92,7 @@ TEST_CASE("a network becomes a graph that can be lowered") {
   CHECK(model.inputs[0].shape[0].symbol == "N");
   CHECK(model.inputs[0].shape[1].size == 2);
   CHECK(model.graph.initializers.at("to").integers() == std::vector<std::int64_t>{0, -1});
-  CHECK(model.graph.initializers.at("fb").numbers() == std::vector<double>{1, 2, 3, 4, 5});
+  CHECK(model.graph.initializers.at("fb").doubles() == std::vector<double>{1, 2, 3, 4, 5});
   const auto& pads = std::get<std::vector<std::int64_t>>(model.graph.nodes[0].attributes.at("pads"));
   CHECK(pads == std::vector<std::int64_t>{1, 1, 1, 1});
   CHECK(lowered(model.graph).outputs.size() == 1);
@@ -114,7 +114,7 @@ TEST_CASE("big tensors are viewed where they are aligned, or copied") {
     const auto* const at = static_cast<const std::uint8_t*>(fc.data());
     viewed += at >= part.data() && at < part.data() + part.size() ? 1 : 0;
     CHECK(reinterpret_cast<std::uintptr_t>(at) % 4 == 0);
-    CHECK(fc.numbers()[1] == doctest::Approx(0.02));
+    CHECK(fc.doubles()[1] == doctest::Approx(0.02));
   }
   CHECK(viewed == 1);
   const graph::OnnxModel copied = read(bytes, {.view = false, .external_data = true, .stored = {}});
@@ -171,7 +171,7 @@ TEST_CASE("nodes are put in order, equal ones taken once, values read from every
         std::vector<std::string>{"Mul", "Exp", "Add", "Slice", "Slice", "Concat"});
   CHECK(model.graph.nodes[2].inputs == std::vector<std::string>{"l", "l"});
   CHECK(model.inputs.size() == 1);  // k has a value
-  const auto numbers = [&](const char* name) { return model.graph.initializers.at(name).numbers(); };
+  const auto numbers = [&](const char* name) { return model.graph.initializers.at(name).doubles(); };
   CHECK(numbers("k") == std::vector<double>{1, 2, 3, 4});
   CHECK(numbers("starts") == std::vector<double>{0});
   CHECK(numbers("doubled") == std::vector<double>{1, 2});
@@ -200,7 +200,7 @@ TEST_CASE("files are mapped, and outlive their names") {
     return graph::read_onnx(source, "n", {});
   }();
   CHECK(model.graph.name == "n");
-  CHECK(model.graph.initializers.at("fc").numbers()[49] == doctest::Approx(0.5));
+  CHECK(model.graph.initializers.at("fc").doubles()[49] == doctest::Approx(0.5));
   CHECK(has(message_of<core::InvalidArgument>([&] { (void)graph::Source::open(path); }), "No such file"));
   CHECK(has(message_of<core::InvalidArgument>([&] { (void)graph::Source::open(folder.path.string()); }),
             "is a folder; a file is needed"));
@@ -228,7 +228,7 @@ TEST_CASE("external data lies in the model's folder, or is refused") {
     folder.write("m.onnx", m.bytes());
     return graph::read_onnx(graph::Source::open((folder.path / "m.onnx").string()), "", {});
   };
-  CHECK(with("w.bin", "64", "5120").graph.initializers.at("fc").numbers()[0] == 0.5);
+  CHECK(with("w.bin", "64", "5120").graph.initializers.at("fc").doubles()[0] == 0.5);
   const auto invalid = [&](const std::string& location) {
     return message_of<core::InvalidArgument>([&] { (void)with(location, "0", "5120"); });
   };

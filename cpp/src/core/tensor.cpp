@@ -136,7 +136,7 @@ std::vector<std::int64_t> Tensor::integers() const {
   return values;
 }
 
-std::vector<double> Tensor::numbers() const {
+std::vector<double> Tensor::doubles() const {
   std::vector<double> values;
   values.reserve(static_cast<std::size_t>(size_));
   each(*this, [&](auto v) { values.push_back(static_cast<double>(v)); });

@@ -101,10 +101,20 @@ struct Session::Impl {
   graph::Graph graph;
   const Backend& backend;
   Options options;
+  std::mutex turn;            // taken first, so that set_weights is not overtaken by runs that come after it
   std::shared_mutex weights;  // shared by runs, held alone by set_weights
   std::shared_ptr<ResultPool> results = std::make_shared<ResultPool>();
   MadeOnce<std::pair<Shapes, int>, std::shared_ptr<Prepared>> plans{4};  // by shapes and threads
   MadeOnce<Shapes, std::int64_t> pieces{8};                              // rows_of_pieces
+
+  [[nodiscard]] std::shared_lock<std::shared_mutex> lock_shared() {
+    const std::lock_guard mine(turn);
+    return std::shared_lock(weights);
+  }
+  [[nodiscard]] std::unique_lock<std::shared_mutex> lock_alone() {
+    const std::lock_guard mine(turn);
+    return std::unique_lock(weights);
+  }
 
   [[nodiscard]] Shapes check(std::span<const core::TensorView> inputs) const {
     if (inputs.size() != graph.inputs.size()) {
@@ -238,7 +248,7 @@ Session::~Session() = default;
 std::vector<core::Tensor> Session::run(std::span<const core::TensorView> inputs) {
   const Shapes shapes = impl_->check(inputs);
   const core::ForkGuard guard;
-  const std::shared_lock lock(impl_->weights);
+  const std::shared_lock lock = impl_->lock_shared();
   const Route route = impl_->route(shapes);
   std::vector<core::Tensor> outputs = impl_->outputs_of(route);
   std::vector<core::MutableTensorView> views;
@@ -258,7 +268,7 @@ std::vector<core::Tensor> Session::run(std::span<const core::TensorView> inputs)
 void Session::set_weights(const std::map<std::string, core::Tensor>& tensors) {
   std::vector<core::Tensor> replaced;  // freed after the locks: that may take a lock of their owner's
   const core::ForkGuard guard;
-  const std::unique_lock lock(impl_->weights);
+  const std::unique_lock lock = impl_->lock_alone();
   auto& known = impl_->graph.initializers;
   for (const auto& [name, tensor] : tensors) {
     const auto found = known.find(name);
@@ -286,7 +296,7 @@ void Session::set_weights(const std::map<std::string, core::Tensor>& tensors) {
 
 Plan Session::plan(const Shapes& shapes, bool whole) {
   const core::ForkGuard guard;
-  const std::shared_lock lock(impl_->weights);
+  const std::shared_lock lock = impl_->lock_shared();
   const Route route = whole ? impl_->unsplit(shapes) : impl_->route(shapes);
   Plan plan{route.prepared->executable->plan(),
             {},
@@ -300,7 +310,7 @@ Plan Session::plan(const Shapes& shapes, bool whole) {
 std::vector<Times> Session::profile(std::span<const core::TensorView> inputs, int runs) {
   const Shapes shapes = impl_->check(inputs);
   const core::ForkGuard guard;
-  const std::shared_lock lock(impl_->weights);
+  const std::shared_lock lock = impl_->lock_shared();
   const Route route = impl_->unsplit(shapes);
   const std::shared_ptr<Prepared> prepared = route.prepared;
   std::vector<core::Tensor> outputs = impl_->outputs_of(route);
@@ -314,7 +324,7 @@ std::vector<Times> Session::profile(std::span<const core::TensorView> inputs, in
 
 std::string Session::dump(const Shapes& shapes) {
   const core::ForkGuard guard;
-  const std::shared_lock lock(impl_->weights);
+  const std::shared_lock lock = impl_->lock_shared();
   return program::dump(impl_->lowered(shapes));
 }
 

@@ -277,14 +277,16 @@ class CompressedFile:
 
 @contextlib.contextmanager
 def naming(source: object) -> Iterator[None]:
-    """Errors about damage name the file, where `source` is a path."""
+    """Errors about damage, versions and limits name the file, where `source` is a path."""
+    name = os.fsdecode(source) if isinstance(source, (str, os.PathLike)) else ""
     try:
         yield
-    except CorruptFile as error:
-        name = os.fspath(source) if isinstance(source, (str, os.PathLike)) else ""
-        if not name or str(error).startswith(f"{name}: "):
+    except (CorruptFile, Unsupported) as error:
+        if not name or name in str(error):
             raise
-        raise CorruptFile(f"{name}: {error}") from None
+        raise type(error)(f"{name}: {error}") from None
+    except MemoryError:
+        raise Unsupported(f"{name or 'the file'}: its tensors take more memory than there is") from None
 
 
 def unpack_graph(data: bytes, offset: int = 0) -> bytes:

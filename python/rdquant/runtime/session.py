@@ -6,7 +6,7 @@ import contextlib
 import os
 import sys
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -71,7 +71,8 @@ class Session:
     `plan` names the supplier. The environment variable RDQUANT_ONEDNN=0 leaves oneDNN out, RDQUANT_KERNELS
     (auto, native, onednn) prefers one of them; both are read when a plan is made.
 
-    On our engine NaN in an input is NaN in every output that depends on it; a model that turns its input into
+    On our engine NaN in an input is NaN in every output that depends on it, and may be in those that a kernel computes
+    together with them (neighbouring pixels, groups of a grouped convolution); a model that turns its input into
     8-bit integers refuses NaN with InvalidArgument.
 
     A file is read by the C++ core, straight into the engine; `model` is then made when asked for, or when reader or
@@ -101,6 +102,8 @@ class Session:
     @property
     def model(self) -> Model:
         """The model with the weights now in use."""
+        if isinstance(self._model, _Closed):
+            self._model.refuse()
         if isinstance(self._model, EngineModel):
             self._model = self._model.full()
         return self._model
@@ -186,7 +189,7 @@ class Session:
 
     def close(self) -> None:
         """Free what the session holds; it runs no more. Leaving a `with` block does the same."""
-        self._inner = _Closed()  # type: ignore[assignment]
+        self._inner = self._model = _Closed(self._model.name)  # type: ignore[assignment]
 
     def __enter__(self) -> Session:
         return self
@@ -243,6 +246,8 @@ class Session:
         """`call` on what runs the model; where that is refused, on what the careful loader makes of it, then
         on ONNX Runtime."""
         inner = self._inner
+        if isinstance(inner, _Closed):
+            inner.refuse()
         try:
             return call(inner)
         except RdquantError as error:
@@ -293,7 +298,13 @@ def _on_onnxruntime(model: Model, threads: int) -> OnnxRuntimeSession:
 
 
 class _Closed:
-    """In place of what a session runs on, once it is closed."""
+    """In place of a session's model and of what runs it, once it is closed."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def refuse(self) -> NoReturn:
+        raise RdquantError(f"the session of {self.name} is closed; expected one that is open")
 
     def __getattr__(self, name: str) -> Any:
-        raise RdquantError("the session is closed; expected one that is open")
+        self.refuse()

@@ -81,7 +81,7 @@ class Tensor {
   /// The values as int64, for shapes and axes. @throws InvalidArgument  not an integer or boolean tensor
   [[nodiscard]] std::vector<std::int64_t> integers() const;
   /// The values as double, whatever the dtype.
-  [[nodiscard]] std::vector<double> numbers() const;
+  [[nodiscard]] std::vector<double> doubles() const;
   /// The same data under another shape of as many elements.
   [[nodiscard]] Tensor reshaped(Shape shape) const;
 

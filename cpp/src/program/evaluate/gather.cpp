@@ -8,18 +8,17 @@ namespace rdquant::program::plain {
 namespace {
 
 /// `index` counted from the front. @throws InvalidArgument  outside [−size, size)
-std::int64_t checked(std::int64_t index, std::int64_t size, const char* step) {
+std::int64_t checked(std::int64_t index, std::int64_t size) {
   if (index < -size || index >= size) {
-    throw core::InvalidArgument(std::string(step) + ": index " + std::to_string(index) + " is outside [" +
-                                std::to_string(-size) + ", " + std::to_string(size) + ")");
+    throw core::InvalidArgument("index " + std::to_string(index) + " is outside [" + std::to_string(-size) +
+                                ", " + std::to_string(size) + ")");
   }
   return index < 0 ? index + size : index;
 }
 
 /// Offsets of the slices that tuples of indices name: each along the last axis of `indices` holds an index
 /// per axis of `shape` from `batch_axes` on.
-std::vector<std::int64_t> slice_offsets(const TensorView& indices, Sizes shape, std::int64_t batch_axes,
-                                        const char* step) {
+std::vector<std::int64_t> slice_offsets(const TensorView& indices, Sizes shape, std::int64_t batch_axes) {
   const std::vector<std::int64_t> values = integers(indices);
   const auto batch = static_cast<std::size_t>(batch_axes);
   const auto length = static_cast<std::size_t>(indices.shape.back());
@@ -32,7 +31,7 @@ std::vector<std::int64_t> slice_offsets(const TensorView& indices, Sizes shape, 
     std::int64_t offset = t / (tuples / batches) * batch_step;
     for (std::size_t i = 0; i < length; ++i) {
       const std::int64_t index = values[static_cast<std::size_t>(t) * length + i];
-      offset += checked(index, shape[batch + i], step) * strides[batch + i];
+      offset += checked(index, shape[batch + i]) * strides[batch + i];
     }
     offsets.push_back(offset);
   }
@@ -45,7 +44,7 @@ void compute(const Gather& step, Inputs inputs, Outputs outputs, int threads) {
   const TensorView& x = inputs[0];
   const Around around(x.shape, step.axis);
   std::vector<std::int64_t> indices = integers(inputs[1]);
-  for (std::int64_t& index : indices) index = checked(index, around.size, "gather");
+  for (std::int64_t& index : indices) index = checked(index, around.size);
   const std::size_t bytes = static_cast<std::size_t>(around.inner) * core::size_of(x.dtype);
   if (bytes == 0) return;
   const auto count = static_cast<std::int64_t>(indices.size());
@@ -68,8 +67,7 @@ void compute(const GatherElements& step, Inputs inputs, Outputs outputs, int thr
   others[axis] = 0;  // the index says where along this axis
   with_type(y.dtype, [&]<typename T>(Type<T>) {
     Walk<2>(y.shape, {dense_strides(y.shape), others}).elements(threads, [&](const auto& offset) {
-      const std::int64_t index =
-          checked(indices[static_cast<std::size_t>(offset[0])], x.shape[axis], "gather elements");
+      const std::int64_t index = checked(indices[static_cast<std::size_t>(offset[0])], x.shape[axis]);
       y.as<T>()[offset[0]] = x.as<T>()[offset[1] + index * along];
     });
   });
@@ -79,7 +77,7 @@ void compute(const GatherNd& step, Inputs inputs, Outputs outputs) {
   const TensorView& x = inputs[0];
   const MutableTensorView& y = outputs[0];
   if (size_of(y.shape) == 0) return;
-  const std::vector<std::int64_t> offsets = slice_offsets(inputs[1], x.shape, step.batch_axes, "gather nd");
+  const std::vector<std::int64_t> offsets = slice_offsets(inputs[1], x.shape, step.batch_axes);
   const std::size_t item = core::size_of(x.dtype);
   const std::size_t bytes = static_cast<std::size_t>(size_of(y.shape)) / offsets.size() * item;
   for (std::size_t i = 0; i < offsets.size(); ++i) {
@@ -118,7 +116,7 @@ void compute(const ScatterNd& step, Inputs inputs, Outputs outputs) {
   const std::int64_t size = size_of(y.shape), updated = size_of(updates.shape);
   if (size != 0) std::memcpy(y.data, x.data, static_cast<std::size_t>(size) * core::size_of(y.dtype));
   if (updated == 0) return;
-  const std::vector<std::int64_t> offsets = slice_offsets(inputs[1], x.shape, 0, "scatter nd");
+  const std::vector<std::int64_t> offsets = slice_offsets(inputs[1], x.shape, 0);
   const std::int64_t slice = updated / static_cast<std::int64_t>(offsets.size());
   with_type(y.dtype, [&]<typename T>(Type<T>) {
     const T* from = updates.as<T>();

@@ -35,7 +35,7 @@ std::size_t Rewriter::readers(ValueId id) const {
 
 std::optional<double> Rewriter::scalar(ValueId id) const {
   if (!builder_.is_constant(id) || builder_.value(id).data.size() != 1) return std::nullopt;
-  return builder_.value(id).data.numbers().front();
+  return builder_.value(id).data.doubles().front();
 }
 
 void Rewriter::merge(std::size_t made_before, std::size_t reader, Step merged) {

@@ -42,7 +42,7 @@ std::optional<Apart> apart(Int8Writer& writer, ValueId id) {
   const ValueId zero = sub->inputs[1];
   if (found.levels == kNone || core::element_count(writer.value(zero).shape) != 1) return std::nullopt;
   if (writer.builder().is_constant(zero)) {
-    found.constant = static_cast<std::int32_t>(writer.builder().bake(zero).numbers().front());
+    found.constant = static_cast<std::int32_t>(writer.builder().bake(zero).doubles().front());
   } else {
     found.zero = levels_of(writer, zero);
     if (found.zero == kNone || writer.value(found.zero).dtype != writer.value(found.levels).dtype)
@@ -53,7 +53,7 @@ std::optional<Apart> apart(Int8Writer& writer, ValueId id) {
 
 /// Weights that are whole numbers from −128 to 127, of which sums stay within int32.
 std::optional<core::Tensor> whole(const core::Tensor& weights, std::int64_t filters) {
-  const std::vector<double> numbers = weights.numbers();
+  const std::vector<double> numbers = weights.doubles();
   core::Tensor levels(DType::i8, weights.shape());
   auto* to = levels.write().as<std::int8_t>();
   for (std::size_t i = 0; i < numbers.size(); ++i) {

@@ -200,7 +200,7 @@ std::optional<ValueId> fill_of(Int8Writer& writer, const Step& step, const Sourc
   if (std::get<Pad>(step.operation).mode != PadMode::constant) return kNone;
   const ValueId value = input(step, 1);
   if (value != kNone) {
-    if (!is_number(writer, value) || writer.value(value).data.numbers().front() != 0) return std::nullopt;
+    if (!is_number(writer, value) || writer.value(value).data.doubles().front() != 0) return std::nullopt;
     static_cast<void>(writer.builder().bake(value));
   }
   return writer.builder().add_scalar(x.grid.dtype, x.grid.zero);

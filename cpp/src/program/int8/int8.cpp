@@ -60,7 +60,7 @@ std::optional<Grid> Int8Writer::grid(const Step& step, ValueId levels) const {
   if (!is_int8(value(levels).dtype) || !builder_.is_constant(scale)) return std::nullopt;
   if (value(scale).dtype != core::DType::f32 || value(scale).data.size() != 1) return std::nullopt;
   if (zero != kNone && (!builder_.is_constant(zero) || value(zero).data.size() != 1)) return std::nullopt;
-  const auto s = static_cast<float>(value(scale).data.numbers().front());
+  const auto s = static_cast<float>(value(scale).data.doubles().front());
   if (!(s > 0) || s - s != 0) return std::nullopt;
   const std::int64_t z = zero == kNone ? 0 : value(zero).data.integers().front();
   return Grid{s, static_cast<std::int32_t>(z), value(levels).dtype};
@@ -196,7 +196,7 @@ std::optional<Int8Weights> Int8Writer::weights(ValueId id, std::int64_t axis) {
     to[i] = static_cast<std::int8_t>(level);
   }
   Int8Weights found;
-  for (const double s : builder_.bake(scale).numbers()) found.scales.push_back(static_cast<float>(s));
+  for (const double s : builder_.bake(scale).doubles()) found.scales.push_back(static_cast<float>(s));
   const bool as_is =
       value(q).dtype == core::DType::i8 && std::ranges::all_of(zeros, [](auto z) { return z == 0; });
   found.levels = as_is ? q : builder_.add_constant(std::move(shifted));

@@ -72,7 +72,7 @@ struct Layer {
 ValueId write_layer(Int8Writer& writer, const Layer& layer, Window window, std::int64_t groups,
                     const std::optional<Int8Writer::Target>& target, const std::string& node) {
   std::vector<double> bias;
-  if (layer.bias != kNone && target) bias = writer.builder().bake(layer.bias).numbers();
+  if (layer.bias != kNone && target) bias = writer.builder().bake(layer.bias).doubles();
   Int8Convolution op{std::move(window),  groups,      layer.x.grid.zero,
                      {layer.activation}, {.high = 0}, layer.residual_last};
   float step = 1;
@@ -140,7 +140,7 @@ bool write_int8_convolution(Int8Writer& writer, const Step& step) {
 
 core::Tensor spread(const core::Tensor& numbers, std::int64_t filters) {
   core::Tensor all(DType::f32, {filters});
-  const std::vector<double> given = numbers.numbers();
+  const std::vector<double> given = numbers.doubles();
   for (std::int64_t k = 0; k < filters; ++k)
     all.write().as<float>()[k] =
         static_cast<float>(given[given.size() == 1 ? 0 : static_cast<std::size_t>(k)]);

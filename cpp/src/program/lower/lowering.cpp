@@ -58,7 +58,7 @@ std::vector<double> Lowering::numbers_of(std::size_t i) {
   if (!builder_.is_constant(id)) {
     unsupported("input '" + node_.inputs[i] + "' must be a constant; here it is computed from data");
   }
-  return builder_.bake(id).numbers();
+  return builder_.bake(id).doubles();
 }
 
 template <typename T>

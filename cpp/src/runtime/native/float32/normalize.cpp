@@ -72,7 +72,9 @@ struct RowSoftmax {
 /// Over the last axes, with scale and shift.
 bool layer(Builder& builder, const Step& step, const program::LayerNormalization& norm) {
   const Shape& shape = builder.value(step.inputs[0]).shape;
-  if (norm.root_mean_square || step.outputs.size() != 1) return false;
+  const auto left_out = [](ValueId id) { return id == kNone; };  // mean and deviation, for training
+  if (norm.root_mean_square || !std::all_of(step.outputs.begin() + 1, step.outputs.end(), left_out))
+    return false;
   const auto axis = static_cast<std::size_t>(norm.axis);
   const Index rows = count_of(shape, 0, axis), length = count_of(shape, axis, shape.size());
   const ValueId scale = program::input(step, 1), bias = program::input(step, 2);
