@@ -60,7 +60,7 @@ PYTHON_PARTS = {
     "metrics": "errors _arrays _tables graph runtime data detection",
     "calibrate": "errors _arrays _tables quant codec graph runtime",
     "ptq": "errors _arrays _tables graph runtime data detection metrics calibrate",
-    "compression": "errors _arrays _cached _tables quant entropy codec graph runtime data metrics calibrate",
+    "compression": "errors _arrays _cached _files _tables quant entropy codec graph runtime data metrics calibrate",
     "report": "errors _arrays _files stats metrics",
     "profile": "errors _arrays _files _tables machine graph runtime data metrics report",
     "sweep": "errors _arrays _tables machine stats quant entropy codec graph runtime data metrics compression report",

@@ -6,6 +6,7 @@ import contextlib
 import io
 import json
 import struct
+import warnings
 import zlib
 from pathlib import Path
 
@@ -234,6 +235,66 @@ def test_wrong_arguments_are_named(cnn_path: Path, tmp_path: Path) -> None:
     with pytest.raises(InvalidArgument, match="effort"):
         rdq.compress(cnn_path, out, effort="small")
     assert not out.exists()
+
+
+@pytest.mark.parametrize("alias", ["itself", "symlink", "hardlink"])
+def test_the_model_itself_is_never_written_over(cnn_path: Path, tmp_path: Path, alias: str) -> None:
+    out = tmp_path / "link.rdq"
+    if alias == "symlink":
+        out.symlink_to(cnn_path)
+    elif alias == "hardlink":
+        out.hardlink_to(cnn_path)
+    else:
+        out = cnn_path
+    images = np.zeros((8, 3, 8, 8), np.float32)
+    before = cnn_path.read_bytes()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # refused before the warning of a name that promises ONNX
+        for given in (cnn_path, rdq.load(cnn_path)):
+            with pytest.raises(
+                InvalidArgument, match=r"path: .*is the file of model.*another name"
+            ) as caught:
+                rdq.compress(given, out, bits=4)
+            assert str(out) in str(caught.value)
+            assert str(cnn_path) in str(caught.value)
+            with pytest.raises(InvalidArgument, match="is the file of model"):
+                rdq.compress_to_size(given, out, bits_per_weight=4)
+            with pytest.raises(InvalidArgument, match="is the file of model"):
+                rdq.compress_within(given, out, images, max_kl=0.1)
+    for command in (["compress"], ["compress-to-size", "--mse", "1"]):
+        refused = CliRunner().invoke(app, [*command, str(cnn_path), "-o", str(out)])
+        assert refused.exit_code == 2
+        assert "'--output'" in refused.stderr
+    assert cnn_path.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["decompress", "{packed}", "-o", "{packed}"],
+        ["quantize", "{model}", "-o", "{model}", "--mode", "dynamic"],
+        ["compress-within", "{model}", "-o", "{model}", "--data", "digits", "--max-kl", "1"],
+        ["fit", "{model}", "--csv", "{model}"],
+    ],
+)
+def test_commands_never_write_over_their_input(cnn_path: Path, tmp_path: Path, command: list[str]) -> None:
+    packed = tmp_path / "m.rdq"
+    rdq.compress(cnn_path, packed)
+    before = cnn_path.read_bytes(), packed.read_bytes()
+    refused = CliRunner().invoke(app, [part.format(packed=packed, model=cnn_path) for part in command])
+    assert refused.exit_code == 2, refused.output
+    assert "is the file of model" in " ".join(refused.stderr.replace("│", " ").split())
+    assert (cnn_path.read_bytes(), packed.read_bytes()) == before
+
+
+@pytest.mark.filterwarnings("always")
+def test_a_compressed_file_named_like_onnx_is_warned_of(cnn_path: Path, tmp_path: Path) -> None:
+    out = tmp_path / "small.onnx"
+    with pytest.warns(UserWarning, match=r"small.onnx' will hold a compressed file"):
+        rdq.compress(cnn_path, out, bits=4)
+    done = CliRunner().invoke(app, ["compress", str(cnn_path), "-o", str(out), "--bits", "4"])
+    assert done.exit_code == 0
+    assert "Warning: path: " in done.stderr
 
 
 def test_the_command_line_goes_there_and_back(cnn_path: Path, tmp_path: Path) -> None:

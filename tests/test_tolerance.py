@@ -330,7 +330,7 @@ def test_the_command_line_searches_too(tmp_path: Path) -> None:
     ]
     table = CliRunner().invoke(app, [*line, "--images", "60"])
     assert table.exit_code == 0, table.output
-    assert "images that were not fitted to" in table.output
+    assert "images that were not fitted to: points of top-1 lost: " in table.output
     done = CliRunner().invoke(app, [*line, "--images", "60", "--json"])
     assert done.exit_code == 0, done.output
     row = json.loads(done.stdout)

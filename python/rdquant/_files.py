@@ -1,4 +1,4 @@
-"""Files written whole or not at all."""
+"""Files written whole or not at all, and never over what they are made from."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ import contextlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
-from .errors import RdquantError
+from .errors import InvalidArgument, RdquantError, path_of
 
-__all__ = ["replacing"]
+__all__ = ["replacing", "target_of"]
 
 
 @contextlib.contextmanager
@@ -34,3 +35,22 @@ def replacing(path: str | os.PathLike[str], note: str = "") -> Iterator[Path]:
         if not direct:
             with contextlib.suppress(OSError):
                 partial.unlink()
+
+
+def target_of(name: str, path: Any, **inputs: Any) -> Path:
+    """`path`, the argument `name`, as a path to write to.
+
+    inputs: what the file is made from, by its argument's name: paths, other values, and objects whose `source` is a path.
+    Raises InvalidArgument where one of them is the same file, by another name or a link too: it would be lost.
+    """
+    target = path_of(name, path)
+    for argument, value in inputs.items():
+        source = getattr(value, "source", value)
+        if not isinstance(source, (str, os.PathLike)) or not target.is_file() or not os.path.isfile(source):
+            continue
+        if os.path.samefile(target, source):
+            raise InvalidArgument(
+                f"{name}: {str(target)!r} is the file of {argument}, {os.fspath(source)!r}, which would be lost; "
+                "choose another name"
+            )
+    return target

@@ -163,7 +163,7 @@ def register(app: typer.Typer) -> None:
         )(command)
 
 
-@speaks_for("rdquant.compression:compress", range_="range")
+@speaks_for("rdquant.compression:compress", output="path", range_="range")
 def compress(
     model: ModelFile,
     output: Output,
@@ -196,7 +196,7 @@ def compress(
     _finish(run(model, output, **settings), as_json)
 
 
-@speaks_for("rdquant.compression:compress_to_size", size="bytes")
+@speaks_for("rdquant.compression:compress_to_size", output="path", size="bytes")
 def compress_to_size(
     model: ModelFile,
     output: Output,
@@ -229,7 +229,7 @@ def compress_to_size(
     _finish(run(model, output, **settings), as_json)
 
 
-@speaks_for("rdquant.compression:compress_within")
+@speaks_for("rdquant.compression:compress_within", output="path")
 def compress_within(
     model: ModelFile,
     output: Output,
@@ -250,9 +250,11 @@ def compress_within(
     """Write a model as the smallest compressed file found that loses no more than is tolerated, without training.
     Ctrl-C ends the search with the best file so far.
     """
+    from .._files import target_of
     from ..compression import compress_within as run
     from ..graph import load
 
+    target_of("path", output, model=model, data=data, calibration=calibration)
     loaded = load(model)
     preprocess = find_preset(data, preprocess, loaded)
     fitting = None
@@ -314,12 +316,11 @@ def _loss_notes(result: CompressionResult) -> list[str]:
         return []
     if m.images == 0:
         return ["Nothing was measured: the file is without loss"]
-    labelled = (
-        "" if m.loss != m.loss else f"points of top-1 lost {m.loss:.2f} (± {m.loss_error:.2f} at most); "
-    )
+    labelled = "" if m.loss != m.loss else f"{m.loss:.2f} by the labels (± {m.loss_error:.2f} at most), "
     notes = [
-        f"On {m.images} images that were not fitted to: {labelled}expected from the float model's probabilities "
-        f"{m.expected_loss:.2f}; KL {m.kl:.3g} nats; same first class {share_text(m.agreement, m.images)}"
+        f"On {m.images} images that were not fitted to: points of top-1 lost: {labelled}{m.expected_loss:.2f} "
+        f"expected from the float model's probabilities; KL {m.kl:.3g} nats; "
+        f"same first class {share_text(m.agreement, m.images)}"
     ]
     if result.interrupted:
         notes.append("The search was interrupted: this is the best file so far")
@@ -344,8 +345,10 @@ def decompress(
     """Write the model in a compressed file as plain ONNX: quantized weights as their values, all other tensors bit for
     bit. From a pipe the file is read from front to back.
     """
+    from .._files import target_of
     from ..compression import decompress as run
 
+    target_of("output", output, model=model)
     restored = run(model, levels=levels, **given(threads=threads))
     restored.save(output)
     size = output.stat().st_size if output.is_file() else 0

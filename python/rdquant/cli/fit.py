@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .._files import replacing
+from .._files import replacing, target_of
 from .inputs import load_weights, naming
 from .options import (
     HELP,
@@ -88,6 +88,8 @@ def fit(
         if per is Per.tensor or dependence:
             raise typer.BadParameter("one picture needs --per model, and a fit", param_hint="--plot")
         check_picture(plot)
+    if csv is not None:
+        target_of("csv", csv, model=model)
     interval = parse_interval(range_)
     from .. import stats
 

@@ -134,12 +134,13 @@ def quantize(
     debug: Debug = False,
 ) -> None:
     """Write a model with activations and weights of 8 bits, as ONNX that runs anywhere."""
+    from .._files import target_of
     from ..graph import load
     from ..ptq import quantize_dynamic, quantize_static
 
     parse_names(mode, _MODES, "--mode")
     _check_mode(context, mode)
-    _check_output(output)
+    _check_output(target_of("output", output, model=model, calibration=calibration))
     loaded = load(model)
     data = None
     if calibration is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable, Collection
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import IO, TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from .._files import target_of
 from ..codec.container import CompressedFile, naming
 from ..codec.lossless import DEFAULT_LIMIT
 from ..codec.plan import Plan, goal_of, uniform_family
@@ -63,7 +65,7 @@ def compress(
 
     Args:
         model: what `rdquant.load` takes.
-        path: the file to write, usually *.rdq.
+        path: the file to write, usually *.rdq; not the model's own.
         quantizer: None with no `bits`: without loss. A quantizer; a function (name, tensor) -> quantizer; or a
             family's name such as "midtread" or "deadzone:0.4", which needs `bits`.
         bits: 2^bits levels over ±range, 1..24 (codebooks: ..16); by midtread unless `quantizer` names another family.
@@ -90,7 +92,7 @@ def compress(
     Thesis 004: Tonin, “Codificação de redes neurais sem retreino”, 2021.
     """
     plan = Plan.of(effort, threads, rdo, trellis)
-    target, chosen = path_of("path", path), some_of("roles", roles, ROLES)
+    target, chosen = _target(path, model=model), some_of("roles", roles, ROLES)
     recipe = recipe_of(quantizer, bits, scope, range)
     if quantizer is None and recipe is None and plan.rdo is not None:
         raise InvalidArgument("rdo, trellis: expected bits or a quantizer beside them")
@@ -138,7 +140,7 @@ def compress_to_size(
     """
     plan = Plan.of(effort, threads, rdo, trellis)
     goal, family = goal_of(bits_per_weight, bytes, mse), uniform_family(quantizer)
-    target, chosen = path_of("path", path), some_of("roles", roles, ROLES)
+    target, chosen = _target(path, model=model), some_of("roles", roles, ROLES)
     return Writer(load(model), plan).reach(target, goal, family, chosen)
 
 
@@ -162,7 +164,7 @@ def compress_within(
 
     Args:
         model: a classifier: what `rdquant.load` takes.
-        path: the file to write, usually *.rdq.
+        path: the file to write, usually *.rdq; not the model's own.
         data: images: a dataset, or what `rdquant.data.open_dataset` takes. Up to `images` of them, drawn by `seed`, serve
             the search, without their labels: two thirds, photos together with an enlarged part of each, half of these
             mirrored, show what each layer's inputs look like, and by gradients where its outputs matter, so that rounding
@@ -198,7 +200,8 @@ def compress_within(
 
     plan = Plan.of(effort, threads, None, trellis)
     tolerance = Tolerance(max_loss, max_kl)
-    chosen, target = some_of("roles", roles, ROLES), path_of("path", path)
+    chosen = some_of("roles", roles, ROLES)
+    target = _target(path, model=model, data=data, calibration=calibration)
     count("images", images, 3)
     count("seed", seed, 0)
     flag("progress", progress)
@@ -213,6 +216,18 @@ def compress_within(
                 fitted(loaded.inputs[0], fitting.name, fitting.get([0])[0])
     split = Split.of(measuring, tolerance, int(images), int(seed), fitting)
     return _tolerated(loaded, target, plan, tolerance, split, chosen, progress)
+
+
+def _target(path: Any, **inputs: Any) -> Path:
+    """Where to write a compressed file; a name that promises ONNX is warned of."""
+    target = target_of("path", path, **inputs)
+    if target.suffix.lower() == ".onnx":
+        warnings.warn(
+            f"path: {str(target)!r} will hold a compressed file, usually named *.rdq, which other programs cannot read as "
+            "ONNX; rdquant decompress makes an ONNX file of it",
+            stacklevel=3,
+        )
+    return target
 
 
 def _tolerated(
