@@ -28,7 +28,7 @@ Output = Annotated[Path, typer.Option("-o", "--output", help="File to write.", d
 Bits = Annotated[
     int | None,
     typer.Option(
-        help="2^bits levels over ±range (not given: without loss).",
+        help="Step 2·range/2^bits, or a codebook of 2^bits values (not given: without loss).",
         min=1,
         max=24,
         rich_help_panel=_LEVELS,
@@ -37,7 +37,8 @@ Bits = Annotated[
 Family = Annotated[
     str | None,
     typer.Option(
-        help="midtread, midrise, deadzone:δ, mulaw:µ, codebook: with --bits; minifloat:e/m, half, bfloat16.",
+        help="midtread, midrise, deadzone:δ (alone: 0.4), mulaw:µ (alone: 255), codebook: with --bits; minifloat:e/m, "
+        "half, bfloat16.",
         rich_help_panel=_LEVELS,
     ),
 ]

@@ -94,8 +94,8 @@ DataSource = Annotated[
 Quantizers = Annotated[
     str | None,
     typer.Option(
-        help="Comma-separated: midtread, midrise, deadzone:δ (0 to 1), mulaw:µ, minifloat (Table 3.5) or "
-        "minifloat:exponent/mantissa, half, bfloat16, codebook (default: those of Tonin's thesis, 2021)."
+        help="Comma-separated: midtread, midrise, deadzone:δ (0 to 1; alone: 0.4), mulaw:µ (alone: 255), minifloat "
+        "(Table 3.5) or minifloat:exponent/mantissa, half, bfloat16, codebook (default: those of Tonin's thesis, 2021)."
     ),
 ]
 Range = Annotated[

@@ -68,7 +68,8 @@ def compress(
         path: the file to write, usually *.rdq; not the model's own.
         quantizer: None with no `bits`: without loss. A quantizer; a function (name, tensor) -> quantizer; or a
             family's name such as "midtread" or "deadzone:0.4", which needs `bits`.
-        bits: 2^bits levels over ±range, 1..24 (codebooks: ..16); by midtread unless `quantizer` names another family.
+        bits: steps of 2·range/2^bits, or codebooks of 2^bits values; 1..24 (codebooks: ..16); by midtread unless
+            `quantizer` names another family.
         scope: one step for the "model" (the default, as in thesis 004), for each "tensor", or for each output "channel" of
             each tensor. Codebooks and fitted minifloats are designed for each tensor unless "model" is given.
         range: of the levels, ±range; "max" is max|w| of what shares a step. By default 1 for the model, else "max".

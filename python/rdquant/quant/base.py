@@ -71,7 +71,7 @@ class Quantizer(ABC):
         Args:
             x: weights, any shape.
             clip: first clip to ±range. Needs a quantizer that knows its range (`from_levels`), whose own setting is the
-                default. Without clipping levels beyond 2^bits are kept, as in the thesis (SqueezeNet has weights
+                default. Without clipping larger weights keep larger levels, as in the thesis (SqueezeNet has weights
                 outside ±1).
             out: int32 array of the shape of x to write to; a new one by default.
             threads: up to this many threads; None or 0: all cores.

@@ -22,7 +22,7 @@ SCOPES: tuple[Scope, ...] = ("model", "tensor", "channel")
 
 
 def scope_range(scope: Scope, range: float | str | None) -> float | Literal["max"]:
-    """The `range` that 2^bits levels span: what is given, else, by `scope`, 1 (thesis 004) for the model, max|w| otherwise.
+    """The `range` of a step 2·range/2^bits: what is given, else, by `scope`, 1 (thesis 004) for the model, max|w| otherwise.
 
     Raises InvalidArgument for anything but a number above 0 (in the weights' unit) and "max".
 

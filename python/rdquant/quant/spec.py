@@ -110,6 +110,8 @@ def parse_quantizers(
 ) -> list[QuantizerSpec]:
     """Specs for what a user wrote as `quantizers`: "midtread, deadzone:0.4", a quantizer or its class, or a list of such.
 
+    "deadzone" alone means δ = 0.4 (`Deadzone` itself: ½), "mulaw" µ = 255, "minifloat" all formats of Table 3.5.
+
     Raises InvalidArgument naming the part that is not understood and what is allowed. Repeated parts count once.
     """
     parts = quantizers.split(",") if isinstance(quantizers, str) else quantizers

@@ -101,7 +101,7 @@ class Midtread(_Uniform):
     Args:
         step: Δ > 0 in the weights' unit, a number or one a channel.
         axis: the channel axis, where steps are per channel.
-        bits, range, clip: as `from_levels` sets them: 2^bits levels over ±range, to which `quantize` clips where `clip`.
+        bits, range, clip: as `from_levels` sets them: step = 2·range/2^bits; where `clip`, `quantize` clips to ±range.
 
     Raises InvalidArgument for arguments outside the above.
 
@@ -127,7 +127,7 @@ class Midtread(_Uniform):
         x: ArrayLike | None = None,
         clip: bool = False,
     ) -> Midtread:
-        """2^bits levels over ±range: Δ = 2·range/2^bits.
+        """Δ = 2·range/2^bits: levels −2^(bits−1) … 2^(bits−1) inside ±range, one more than 2^bits.
 
         Args:
             bits: i of the thesis, 1..31.
@@ -143,7 +143,7 @@ class Midtread(_Uniform):
 
 @dataclass(frozen=True)
 class Midrise(_Uniform):
-    """Uniform quantizer without a level at zero: level = sign(x)·⌈|x|/Δ⌉, x̂ = sign(level)·Δ·(|level| − ½)
+    """Uniform quantizer without an interval around zero: level = sign(x)·⌈|x|/Δ⌉, x̂ = sign(level)·Δ·(|level| − ½)
     (thesis 004, equations 2.23, 2.24). sign(0) = 0: an exact zero keeps level 0.
 
     Args:
@@ -171,7 +171,7 @@ class Midrise(_Uniform):
         x: ArrayLike | None = None,
         clip: bool = False,
     ) -> Midrise:
-        """2^bits levels over ±range: Δ = 2·range/2^bits.
+        """Δ = 2·range/2^bits: levels ±1 … ±2^(bits−1) inside ±range, and 0 for an exact zero.
 
         Args:
             bits, range, axis, x, clip: as for `Midtread.from_levels` (x: real numbers of any shape); errors as there.
@@ -212,24 +212,24 @@ class Deadzone(_Uniform):
         x: ArrayLike | None = None,
         clip: bool = False,
     ) -> Deadzone:
-        """2^bits levels over ±range: Δ = 2·range/2^bits.
+        """Δ = 2·range/2^bits: levels −2^(bits−1) … 2^(bits−1) inside ±range, one more than 2^bits.
 
         Args:
             bits, range, axis, x, clip: as for `Midtread.from_levels` (x: real numbers of any shape); errors as there.
-            delta: δ in [0, 1).
+            delta: δ in [0, 1); ½ by default, while the text "deadzone" means 0.4 (`rdquant.parse_quantizers`).
         """
         return cls(**cls._with_levels(bits, range, axis, x, clip, delta=delta))
 
 
 @dataclass(frozen=True)
 class MuLaw(Quantizer):
-    """µ-law companding, then midtread with 2^bits levels on the compressed axis (thesis 004, equations 2.27, 2.28):
+    """µ-law companding, then midtread with the step 2·range/2^bits on the compressed axis (thesis 004, equations 2.27, 2.28):
     y = X·ln(1 + µ|x|/X)/ln(1 + µ)·sign(x); x̂ = (X/µ)·((1 + µ)^(|ŷ|/X) − 1)·sign(ŷ).
 
     Args:
         mu: µ > 0. The thesis says only that "µ is the number of channels"; 255 is the standard of telephony.
         bits: 1..31; Δ = 2·range/2^bits on the compressed axis.
-        range: X > 0, or one a channel with `axis`; the thesis: 1. Larger weights get levels beyond 2^bits unless clipped.
+        range: X > 0, or one a channel with `axis`; the thesis: 1. Larger weights get larger levels unless clipped.
         axis, clip: as for `Midtread`; errors as there.
 
     Thesis 004: Tonin, “Codificação de redes neurais sem retreino”, 2021.
@@ -281,7 +281,7 @@ class MuLaw(Quantizer):
         x: ArrayLike | None = None,
         clip: bool = False,
     ) -> MuLaw:
-        """2^bits levels over ±range on the compressed axis.
+        """Levels −2^(bits−1) … 2^(bits−1) inside ±range, at equal distances on the compressed axis.
 
         Args:
             bits, range, axis, x, clip: as for `Midtread.from_levels` (x: real numbers of any shape); errors as there.

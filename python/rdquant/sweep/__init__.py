@@ -78,7 +78,8 @@ def sweep(
         model: what `rdquant.load` takes.
         data: images with labels: what `rdquant.data.open_dataset` takes.
         quantizers: text ("midtread,deadzone:0.4,minifloat:4/3"), quantizer classes or quantizers, or a list of such.
-        bits: i of the thesis, 2^i levels over ±range, 1..24 (codebooks: ..16). Formats and given quantizers take none.
+        bits: i of the thesis: steps of 2·range/2^i, or codebooks of 2^i values; 1..24 (codebooks: ..16). Formats and
+            given quantizers take none.
         scope: one step for the "model" (the thesis), for each "tensor", or for each output "channel" of each tensor; or a
             list of scopes. For "tensor" and "channel" each tensor has its own table of probabilities.
         strategy: "grid" evaluates every point on all images. "adaptive" finds, for each quantizer and scope, the smallest
@@ -92,7 +93,7 @@ def sweep(
         store: folder of the results file `results.sqlite`, made if missing. A sweep into a folder that has results of the
             same model and data continues them: nothing that is there is evaluated again. None: in memory.
         executor: any `concurrent.futures.Executor` to evaluate points on; None: here, one after the other.
-        range: the range that 2^bits levels span; by default 1 (the thesis) for scope "model", "max" (max|w|) otherwise.
+        range: of the steps, 2·range/2^bits; by default 1 (the thesis) for scope "model", "max" (max|w|) otherwise.
         backend, threads: as for `rdquant.Session`.
         seed: order in which "adaptive" visits images.
         progress: show a bar on stderr.
