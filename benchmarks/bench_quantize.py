@@ -61,7 +61,7 @@ def numpy_levels(x: np.ndarray, step: float, dtype: type) -> np.ndarray:
 
 
 def row(what: str, ours: float, peer: str, theirs: float) -> dict[str, Any]:
-    """`ratio` is the peer's time over ours: how many times faster we are."""
+    """`ratio` is the peer's time over ours: how many times as fast we are."""
     print(f"{what:58s} {ours:9.3f} ms   {peer:28s} {theirs:9.3f} ms   ratio {theirs / ours:.2f}")
     return {"what": what, "ours_ms": ours, "peer": peer, "peer_ms": theirs, "ratio": theirs / ours}
 

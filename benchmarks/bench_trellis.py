@@ -148,7 +148,7 @@ def at_error(weights: Weights, mse: float, states: int) -> tuple[float, dict[str
 
 
 def bits_of(weights: Weights, found: dict[str, Optimised], profile: str, mse: float) -> float:
-    """Bits a weight; stops where the sections do not decode to an error of at most `mse`."""
+    """Bits per weight; stops where the sections do not decode to an error of at most `mse`."""
     coded = sections(found, profile)
     restored = {n: Tensor(data, n).values() for n, data in coded.items()}
     if mse_of(weights, restored) > mse:
@@ -157,7 +157,7 @@ def bits_of(weights: Weights, found: dict[str, Optimised], profile: str, mse: fl
 
 
 def nncodec_at(coder: Any, weights: Weights, qp: int) -> tuple[float, float]:
-    """Bits a weight and mean squared error of NNCodec's default."""
+    """Bits per weight and mean squared error of NNCodec's default."""
     stream = coder.compress(
         weights, qp=qp, row_skipping=True, return_bitstream=True, bitstream_path=os.devnull
     )

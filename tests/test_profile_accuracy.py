@@ -1,4 +1,4 @@
-"""What a profile says of its models: how much faster, how accurate, in colours and figures that a reader can take in."""
+"""What a profile says of its models: how fast, how accurate, in colours and figures that a reader can take in."""
 
 from __future__ import annotations
 
@@ -58,16 +58,16 @@ def test_labelled_images_give_each_model_its_accuracy(scored: rdq.Profile, files
     assert list(scored.to_pandas()["top1"]) == [row["top1"] for row in scored.rows]
 
 
-def test_sentences_say_how_much_faster_and_what_is_lost(scored: rdq.Profile) -> None:
+def test_sentences_say_how_fast_and_what_is_lost(scored: rdq.Profile) -> None:
     fast, slow = (text.replace("\u00a0", " ") for text in scored.headlines)
     lost = scored.rows[0]["top1"] - scored.rows[1]["top1"]
     low, high = (100 * end for end in wilson(scored.rows[1]["top1"], 200))
     assert fast == (
-        f"rounded is 5.5 × faster than float and {loss_text(lost)} of top-1: 1.20 instead of 6.60 ms a run, 1 thread, "
+        f"rounded is 5.5 × as fast as float and {loss_text(lost)} of top-1: 1.20 instead of 6.60 ms a run, 1 thread, "
         f"batch 1; top-1 {100 * scored.rows[1]['top1']:.2f} % (95 % interval {low:.1f}–{high:.1f}) on 200 images."
     )
     assert slow.startswith(
-        "slow is 1.30 × slower than float and loses nothing of top-1: 8.58 instead of 6.60 ms"
+        "slow is 0.77 × as fast as float and loses nothing of top-1: 8.58 instead of 6.60 ms"
     )
     assert scored.to_pandas()["speedup"].tolist() == pytest.approx([1, 5.5, 1 / 1.3])
     assert scored.to_dict()["headlines"] == scored.headlines
@@ -75,7 +75,7 @@ def test_sentences_say_how_much_faster_and_what_is_lost(scored: rdq.Profile) -> 
 
 def test_the_page_shows_accuracy_beside_latency(scored: rdq.Profile, tmp_path: Path) -> None:
     page = scored.report(tmp_path).read_text(encoding="utf-8")
-    assert "rounded is 5.5\u00a0× faster than float and" in page
+    assert "rounded is 5.5\u00a0× as fast as float and" in page
     low, high = (100 * end for end in wilson(scored.rows[1]["top1"], 200))
     table = re.search(r'<table id="table-latency">.*?</table>', page, re.DOTALL)
     assert table is not None

@@ -19,7 +19,7 @@ def compress(result: dict[str, Any]) -> list[Row]:
                 f"{row['limit_loss']:g} points lost and KL {row['most_kl']:g} on 1000 others"
             )
             lost = f"loses {row['lost_points']:.1f} points, expected {row['expected_loss']:.1f}, KL {row['kl']:.3f}"
-            rows.append((what, f"{row['bits']:.2f} bits a weight", "–", lost))
+            rows.append((what, f"{row['bits']:.2f} bits per weight", "–", lost))
         mine = sorted((r for r in ours if "limit_kl" in r), key=lambda r: r["bits"])
         within = [r for r in mine if r["lost_points"] <= 0.8 + 1e-9 and r["kl"] <= 0.058]
         for row in within[:1] or mine[-1:]:
@@ -29,7 +29,7 @@ def compress(result: dict[str, Any]) -> list[Row]:
             best = [r for r in found["rows"] if r["codec"] == "nncodec" and r["kl"] <= row["kl"]]
             peer = min((r["bits"] for r in best), default=None)
             theirs = "–" if peer is None else f"NNCodec, KL at most this: {peer:.2f} bits"
-            rows.append((what, f"{row['bits']:.2f} bits a weight", theirs, lost))
+            rows.append((what, f"{row['bits']:.2f} bits per weight", theirs, lost))
         if found["equal_kl"]:
             mean = sum(r["saving"] for r in found["equal_kl"]) / len(found["equal_kl"])
             pairs = ", ".join(f"{r['rdquant']:.2f}/{r['nncodec']:.2f}" for r in found["equal_kl"])
@@ -80,7 +80,7 @@ def trellis(result: dict[str, Any]) -> list[Row]:
         rows.append((what, ", ".join(f"{row['gap_db']:.2f}" for row in gaps) + " dB", "–", f"at {bits} bits"))
     for row in result["rows"]:
         what = f"{row['net']} ({row['kernels']}) at equal squared error of the weights, 32 states, max"
-        ours, theirs = f"{row['32 max']:.3f} bits a weight", f"NNCodec's default {row['nncodec']:.3f}"
+        ours, theirs = f"{row['32 max']:.3f} bits per weight", f"NNCodec's default {row['nncodec']:.3f}"
         rows.append((what, ours, theirs, f"−{100 * row['saving']:.1f} %"))
     if result.get("speed"):
         least = min(result["speed"], key=lambda row: row["ratio"])

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["register"]
 
-_HEAD = ["tensor", "coding", "shape", "bytes", "bits a value"]
+_HEAD = ["tensor", "coding", "shape", "bytes", "bits per value"]
 _LEVELS, _TARGET, _IMAGES, _ENCODER = "Levels", "Target (one of them)", "Images", "Encoder"
 
 Coded = Annotated[
@@ -79,7 +79,7 @@ States = Annotated[
     ),
 ]
 BitsPerWeight = Annotated[
-    float | None, typer.Option(help="Real bits a weight, at most.", rich_help_panel=_TARGET)
+    float | None, typer.Option(help="Real bits per weight, at most.", rich_help_panel=_TARGET)
 ]
 Bytes = Annotated[
     int | None, typer.Option("--bytes", help="Bytes of the file, at most.", rich_help_panel=_TARGET)
@@ -213,7 +213,9 @@ def compress_to_size(
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Write a model as one compressed file of a size, or of an error of its weights: one step for all is found."""
+    """Write a model as one compressed file of a size, or of an error of its weights: one step for all is found.
+    Nothing measures what the network loses by it, which may be everything: check the file with rdquant run.
+    """
     from ..compression import compress_to_size as run
 
     settings = given(
@@ -248,8 +250,9 @@ def compress_within(
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Write a model as the smallest compressed file found that loses no more than is tolerated, without training.
-    Ctrl-C ends the search with the best file so far.
+    """Write a classifier as the smallest compressed file found that loses no more than is tolerated, without training.
+    Ctrl-C ends the search with the best file so far. For a detector: rdquant compress --bits 8 --scope channel, then
+    rdquant run to see its mAP.
     """
     from .._files import target_of
     from ..compression import compress_within as run
@@ -301,7 +304,7 @@ def _print_result(result: CompressionResult) -> None:
     compared = f"{ratio:.2f} times smaller than" if ratio >= 1 else f"{1 / ratio:.2f} times the size of"
     title = f"{result.bytes:,} bytes, {compared} {result.original_bytes:,}"
     bits = (
-        f"Bits a weight: {result.bits_per_weight:.4f} (whole file {result.file_bits_per_weight:.4f}); "
+        f"Bits per weight: {result.bits_per_weight:.4f} (whole file {result.file_bits_per_weight:.4f}); "
         if result.weights
         else "No learned floats; "
     )

@@ -12,7 +12,7 @@ from .terminal import fact_rows, print_json, print_table
 
 __all__ = ["register"]
 
-_HEAD = ["tensor", "coding", "shape", "bytes", "bits a value"]
+_HEAD = ["tensor", "coding", "shape", "bytes", "bits per value"]
 
 
 def register(app: typer.Typer) -> None:

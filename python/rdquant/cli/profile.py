@@ -22,14 +22,14 @@ _EPILOG = (
     "\b\nExamples\n"
     "  rdquant profile net.onnx net.static.onnx net.dynamic.onnx -o prof/ --threads 1,2 --batch 1,32\n"
     "  rdquant profile net.onnx --backend native,onnxruntime --shape image=1,3,224,224\n\n"
-    "The first model is what the others are related to. Running the same command again measures only what is missing; more "
+    "The other models are compared with the first. Running the same command again measures only what is missing; more "
     "models may be added. Ctrl-C keeps what was measured."
 )
 
 Models = Annotated[
     list[Path],
     typer.Argument(
-        help="Models; the others are related to the first.",
+        help="Models to compare; the first is the baseline.",
         exists=True,
         dir_okay=False,
         metavar="MODEL.onnx…",

@@ -71,7 +71,7 @@ def rate(
         weights: an array, a dict of named tensors, or a model: a `Model`, or what `rdquant.load` takes.
         quantizer: one for all tensors, or a function (name, tensor) -> quantizer.
         by: None: one table of probabilities for all tensors (the thesis); "tensor": one a tensor.
-        distortion: False: the rate alone, several times faster; mse and sqnr_db are then NaN.
+        distortion: False: the rate alone, several times as fast; mse and sqnr_db are then NaN.
         threads: without distortion, up to this many threads quantize and count large tensors; None or
             0: all cores.
 

@@ -79,7 +79,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class Goal:
-    """bits_per_weight (real bits a learned value), bytes (of the whole file) or mse (of what is quantized)."""
+    """bits_per_weight (real bits per learned value), bytes (of the whole file) or mse (of what is quantized)."""
 
     name: str
     value: float

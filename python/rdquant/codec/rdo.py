@@ -19,7 +19,7 @@ __all__ = ["DEFAULT_RDO", "STATES", "ColumnQuantizer", "Optimised", "optimise"]
 STATES = (0, 8, 32)
 DEFAULT_RDO = 0.08
 """λ in steps² a bit: about what the error falls by a bit, 0.1155 steps² for scalar levels at high rates, less else."""
-_LOW_RATE = 1.6  # bits a weight below which a trellis, which cannot rest at zero, may lose to scalar levels
+_LOW_RATE = 1.6  # bits per weight below which a trellis, which cannot rest at zero, may lose to scalar levels
 
 
 @dataclass(frozen=True, repr=False)

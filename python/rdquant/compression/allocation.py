@@ -33,7 +33,7 @@ class Curve:
     damage: NDArray[np.float64]
 
     def at(self, steps: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """(bits, damage) at any steps: straight lines in log Δ, log damage; beyond the measured ones, a bit a weight
+        """(bits, damage) at any steps: straight lines in log Δ, log damage; beyond the measured ones, a bit per weight
         and four times the damage for a step twice as large, as at high rates.
         """
         x, known = np.log2(steps), np.log2(self.steps)

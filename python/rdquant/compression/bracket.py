@@ -15,7 +15,7 @@ _AIM = float(np.log(0.975))  # share that trials are aimed at, in logarithms
 _FARTHEST = float(np.log(2.0))  # from one trial to the next where it is not between two
 _FINER = 0.08  # the same at least, from one that labels have refused
 _PATIENCE = 4  # refusals in which it grows no farther; then it doubles
-_CLOSE = 0.06  # between what labels passed and refused: 0.04 bits a weight
+_CLOSE = 0.06  # between what labels passed and refused: 0.04 bits per weight
 
 
 class Trial(NamedTuple):

@@ -123,6 +123,8 @@ def compress_to_size(
 ) -> CompressionResult:
     """Write `model` as a compressed file of a size, or of an error of its weights: one step for all of them is found.
 
+    What the network loses by it is not measured and may be all of its accuracy: see `rdquant.evaluate`.
+
     Args:
         model, path: as for `compress`.
         bits_per_weight: learned values take at most so many real bits each.

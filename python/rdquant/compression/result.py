@@ -48,7 +48,7 @@ class CompressedTensor(Brief):
 
     @property
     def bits_per_weight(self) -> float:
-        """Real bits an element, everything that belongs to the tensor counted."""
+        """Real bits per element, everything that belongs to the tensor counted."""
         return 8 * self.bytes / self.size if self.size else 0.0
 
 
@@ -92,7 +92,7 @@ class CompressionResult:
 
     @property
     def bits_per_weight(self) -> float:
-        """Real bits a learned value: their sections and nothing else; NaN without learned values. Beside it stands
+        """Real bits per learned value: their sections and nothing else; NaN without learned values. Beside it stands
         `file_bits_per_weight`.
         """
         return 8 * sum(t.bytes for t in self.tensors if t.role) / self.weights if self.weights else math.nan
@@ -129,7 +129,7 @@ class CompressionResult:
         return frame
 
     def __repr__(self) -> str:
-        bits = f", {self.bits_per_weight:.4g} bits a weight" if self.weights else ""
+        bits = f", {self.bits_per_weight:.4g} bits per weight" if self.weights else ""
         lost = "" if self.measured is None or self.met else ", more lost than tolerated"
         found = f"{self.bytes:,} bytes, {self.ratio:.2f} times smaller{bits}{lost}"
         return short(self, f"{label(self.path)}: {found}")

@@ -86,7 +86,7 @@ class Profile:
 
     @property
     def models(self) -> list[str]:
-        """Names, the one that the others are related to first."""
+        """Names; the first is the one that the others are compared with."""
         return list(dict.fromkeys(row["model"] for row in self.rows))
 
     def to_pandas(self) -> pd.DataFrame:

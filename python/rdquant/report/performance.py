@@ -109,8 +109,7 @@ def _claim(first: Mapping[Any, Any], row: Mapping[Any, Any], metric: Metric | No
     speed = row["speedup"]
     found = f"{row['model']} is as fast as {first['model']}"
     if abs(speed - 1) > _ALIKE:
-        times, word = (speed, "faster") if speed > 1 else (1 / speed, "slower")
-        found = f"{row['model']} is {times:.{1 if times >= 1.95 else 2}f}\u00a0× {word} than {first['model']}"
+        found = f"{row['model']} is {speed:.{1 if speed >= 1.95 else 2}f}\u00a0× as fast as {first['model']}"
     if metric is None or pd.isna(row[metric.name]) or pd.isna(first[metric.name]):
         return found
     loss = loss_text(metric.sign * (first[metric.name] - row[metric.name]))
