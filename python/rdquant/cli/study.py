@@ -148,6 +148,15 @@ def report(
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="Folder of the report (default: that of the study).")
     ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            help="Name of the model, where the folder holds several studies (default: that of the one swept last)."
+        ),
+    ] = None,
+    data: Annotated[
+        str | None, typer.Option(help="Name of the data set, where the folder holds several studies.")
+    ] = None,
     max_loss: Annotated[
         float | None,
         typer.Option(help="Loss allowed in every metric, percentage points (default: the study's)."),
@@ -160,7 +169,7 @@ def report(
     from ..sweep import Study
 
     folder = study if study.is_dir() else study.parent
-    _finish(Study.open(study), output or folder, max_loss, as_json, show)
+    _finish(Study.open(study, model, data), output or folder, max_loss, as_json, show)
 
 
 def demo(
@@ -178,6 +187,8 @@ def demo(
 
 def _finish(study: Study, folder: Path, max_loss: float | None, as_json: bool, show: bool = False) -> None:
     """Write the report, print the best choices, say where the report is."""
+    from rich.markup import escape
+
     from ..report import best_rows, summary, write_report
 
     path = write_report(study, folder, max_loss)
@@ -190,5 +201,13 @@ def _finish(study: Study, folder: Path, max_loss: float | None, as_json: bool, s
         commands = list(facts["best"]["command"][:1]) if rows else []
         print_table(facts["headline"], head, rows, notes=notes, commands=commands)
     log(f"Report: {path.resolve()}")
+    if study.others:
+        named = ", ".join(f"{model} on {data}" for model, data in study.others)
+        log(
+            escape(
+                f"{study.folder} also holds studies of {named}; this report is of {study.info['model']} on "
+                f"{study.info['data']}. rdquant report {study.folder} --model NAME --data NAME reports another."
+            )
+        )
     if show:
         typer.launch(path.resolve().as_uri())

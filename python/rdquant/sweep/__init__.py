@@ -134,6 +134,7 @@ def sweep(
         options = {"max_loss": max_loss, "metrics": list(names), "strategy": strategy}
         options["path"] = network.source if os.path.isfile(network.source) else None
         study_id = _study_row(results, network, dataset, options)
+        results.set_latest(study_id)
         held = dataset.held(cache_bytes // _workers(executor))
         context = _context(network, held, backend, threads, names, max_loss / 100, strategy, seed)
         _run(results, study_id, context, groups, executor, progress)

@@ -142,6 +142,15 @@ class Store:
                 self._insert(table, [{"study_id": study, **one} for one in rows], "INSERT")
         return study
 
+    def set_latest(self, study: int) -> None:
+        """Remember `study` as the one that was swept last."""
+        self.insert("meta", [{"key": "latest", "value": str(study)}], replace=True)
+
+    def latest(self) -> int | None:
+        """The study that was swept last; None where nothing says."""
+        found = self.rows("SELECT value FROM meta WHERE key = 'latest'")
+        return int(found[0]["value"]) if found else None
+
     def update(self, table: str, row_id: int, values: Mapping[str, Any]) -> None:
         changes = ", ".join(f"{name} = ?" for name in values)
         with self._explained(), self._db:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .._tables import html_table, label, short
-from ..errors import InvalidArgument, number, path_of, some_of
+from ..errors import InvalidArgument, described, number, path_of, some_of
 from ..graph import ROLES
 from .command import command_of
 from .store import Store
@@ -61,26 +61,45 @@ class Study:
         self.folder = store.folder
 
     @classmethod
-    def open(cls, path: str | os.PathLike[str], model: str | None = None) -> Study:
+    def open(cls, path: str | os.PathLike[str], model: str | None = None, data: str | None = None) -> Study:
         """The study in folder `path` (or of the results file itself).
 
         Args:
-            model: name of the model, where the store holds several; the last one by default.
+            model, data: names of the model and of the data set, where the store holds several studies; of those that
+                fit, the one that was swept last.
 
         Raises:
-            InvalidArgument: no results there, or none of that model.
+            InvalidArgument: no results there, or none of that model and data.
             CorruptFile: not a results file, or of a newer schema.
         """
         folder = path_of("path", path)
         store = Store(folder.parent if folder.suffix == ".sqlite" else folder)
-        rows = store.rows("SELECT id, model FROM studies ORDER BY id")
-        names = [row["model"] for row in rows]
-        ids = [row["id"] for row in rows if model in (None, row["model"])]
+        fitting = {}
+        rows = store.rows("SELECT id, model, data FROM studies ORDER BY id")
+        for name, value in (("model", model), ("data", data)):
+            fitting[name] = [row for row in rows if value in (None, row[name])]
+            if value is not None and not fitting[name]:
+                store.close()
+                held = ", ".join(dict.fromkeys(row[name] for row in rows)) or "no study yet"
+                raise InvalidArgument(
+                    f"{name}: {store.path}: no study of {described(value)}; it holds {held}"
+                )
+        ids = [row["id"] for row in fitting["model"] if row in fitting["data"]]
         if not ids:
             store.close()
-            found = f"it holds {', '.join(names)}" if names else "it holds no study yet"
-            raise InvalidArgument(f"{store.path}: no study{f' of {model!r}' if model else ''}; {found}")
-        return cls(store, ids[-1])
+            if not rows:
+                raise InvalidArgument(f"{store.path}: it holds no study yet")
+            held = ", ".join(f"{row['model']} on {row['data']}" for row in rows)
+            raise InvalidArgument(
+                f"model, data: {store.path}: no study of {model} on {data}; it holds {held}"
+            )
+        return cls(store, latest if (latest := store.latest()) in ids and latest is not None else ids[-1])
+
+    @property
+    def others(self) -> list[tuple[str, str]]:
+        """(model, data) of the other studies in the same results file, oldest first."""
+        rows = self._rows("SELECT model, data FROM studies WHERE id != ? ORDER BY id")
+        return [(row["model"], row["data"]) for row in rows]
 
     @property
     def info(self) -> dict[str, Any]:
