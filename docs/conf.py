@@ -16,7 +16,7 @@ author = "The rdquant developers"
 copyright = "the rdquant developers, Apache-2.0"
 release = version = rdquant.__version__
 
-extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "site_pages"]
+extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "code_breaks", "site_pages"]
 exclude_patterns = ["_ext", "reference/api/summary.txt"]
 html_theme = "furo"
 html_title = f"rdquant {release}"
@@ -28,6 +28,7 @@ html_show_sourcelink = False
 html_show_sphinx = False
 pygments_style = "a11y-high-contrast-light"  # contrast of 4.5:1 and more
 
+smartquotes = False  # options have two hyphens, and quoted words are often what a program reads
 # Names in backticks link where they are known and stay literals where not.
 default_role = "py:obj"
 add_module_names = False

@@ -16,6 +16,7 @@ import pytest
 from typer.main import get_command
 
 import citations
+import code_breaks
 import docstring_rule
 import drawings
 import file_example
@@ -167,6 +168,10 @@ def test_the_command_line_page_names_choices_and_defaults(tmp_path: Path) -> Non
     for choice in (*rdquant.data.PRESETS, *rdquant.runtime.BACKENDS):
         assert choice in text
     assert "(default:" in text
+    overview = [line for line in text.partition("\n## ")[0].splitlines() if line.startswith("| [")]
+    assert len(overview) == len(get_command(app).commands)  # type: ignore[attr-defined]
+    assert all(re.search(r"\w \|$", line) for line in overview)
+    assert "report.html from the stored results of a study |" in text
 
 
 def test_the_example_of_the_format_is_the_file_that_is_written(tmp_path: Path) -> None:
@@ -219,6 +224,14 @@ def test_the_check_of_the_site_finds_faults(tmp_path: Path) -> None:
         "a.html: gone.html leads nowhere",
         "c.html: not reached in two clicks",
     ]
+
+
+def test_code_may_break_after_its_signs_and_nowhere_else() -> None:
+    page = '<p>a.b <span class="pre">rdquant.compress_to_size(bits=0.5,</span> <span class="pre">--max-loss</span></p>'
+    assert code_breaks.breakable(page) == (
+        '<p>a.b <span class="pre">rdquant.<wbr>compress_<wbr>to_<wbr>size(bits=<wbr>0.5,</span> '
+        '<span class="pre">--max-<wbr>loss</span></p>'
+    )
 
 
 def test_drawings_name_folders_that_exist() -> None:

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+import code_breaks
 import rdquant as rdq
 from rdquant.demo import digits_model
 from rdquant.profile import driver
@@ -98,7 +99,15 @@ def test_names_break_where_words_do_on_a_phone(
 ) -> None:
     """Every name of a row that its column could hold word by word: the ends of its lines."""
     _open(browser, request.getfixturevalue(fixture), 390)
-    script = """return [...document.querySelectorAll('tbody th')].map(cell => {
+    names = _lines(browser, "tbody th")
+    assert len(names) > 3
+    assert max(len(lines) for lines in names) > 1
+    assert _torn(names) == []
+
+
+def _lines(browser: Any, selector: str) -> list[list[str]]:
+    """Of each element its text, line by line as it is seen."""
+    script = """return [...document.querySelectorAll(arguments[0])].map(cell => {
       const lines = [], walk = document.createTreeWalker(cell, NodeFilter.SHOW_TEXT);
       for (let text = walk.nextNode(); text; text = walk.nextNode()) {
         [...text.data].forEach((letter, at) => {
@@ -111,15 +120,43 @@ def test_names_break_where_words_do_on_a_phone(
       }
       return lines.map(line => line[1]);
     })"""
-    names = browser.execute_script(script)
-    assert len(names) > 3
-    assert max(len(lines) for lines in names) > 1
-    torn = [
-        n
-        for n in names
-        if any(re.search(r"[a-z0-9]$", a) and re.match("[a-z0-9]", b) for a, b in pairwise(n))
+    found: list[list[str]] = browser.execute_script(script, selector)
+    return found
+
+
+def _torn(texts: list[list[str]]) -> list[list[str]]:
+    """Those with a line that ends within a word."""
+    return [
+        lines
+        for lines in texts
+        if any(re.search(r"[a-z0-9]$", a) and re.match("[a-z0-9]", b) for a, b in pairwise(lines))
     ]
-    assert torn == []
+
+
+def test_the_sites_code_breaks_where_words_do_on_a_phone(browser: Any, tmp_path: Path) -> None:
+    docs = Path(__file__).resolve().parents[1] / "docs"
+    names = [
+        "rdquant.compress_to_size",
+        "rdquant/codec/container.hpp",
+        "RDQUANT_BACKEND",
+        "--bits-per-weight",
+    ]
+    code = [f'<td><code class="docutils literal"><span class="pre">{n}</span></code></td>' for n in names]
+    row = (
+        code_breaks.breakable("".join(code)) + f"<td>preprocess</td><td>{'what it writes or reads ' * 9}</td>"
+    )
+    page = tmp_path / "page.html"
+    page.write_text(
+        '<!doctype html><meta name="viewport" content="width=device-width">'
+        f'<link rel="stylesheet" href="{(docs / "_static" / "site.css").as_uri()}">'
+        f'<article><div style="overflow: auto"><table class="docutils"><tr>{row}</tr></table></div></article>',
+        encoding="utf-8",
+    )
+    _open(browser, page, 390)
+    cells = _lines(browser, "td")
+    assert ["".join(lines) for lines in cells[: len(names)]] == names
+    assert max(len(lines) for lines in cells) > 1
+    assert _torn(cells) == []
 
 
 def test_figures_are_seen(browser: Any, page: Path) -> None:

@@ -207,7 +207,7 @@ def write_command_line(path: Path) -> None:
     ]
     lines += ["| command | does |", "|---|---|"]
     for name, command in root.commands.items():
-        lines.append(f"| [`rdquant {name}`](#{name}) | {plain(command.help).split('.')[0]} |")
+        lines.append(f"| [`rdquant {name}`](#{name}) | {first_sentence(plain(command.help))} |")
     for name, command in root.commands.items():
         if isinstance(command, Command):
             command.complete()
@@ -248,6 +248,11 @@ def write_command_line(path: Path) -> None:
 def plain(text: str | None) -> str:
     """Help without the terminal's markup."""
     return re.sub(r"\[/?[a-z ]+\]|\x08", "", inspect.cleandoc(text or "")).strip()
+
+
+def first_sentence(text: str) -> str:
+    """Without its full stop; a name such as `report.html` does not end it."""
+    return cell(re.split(r"\.(?=\s|$)", text, maxsplit=1)[0])
 
 
 def cell(text: str) -> str:
