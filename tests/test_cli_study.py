@@ -151,7 +151,7 @@ def test_interrupt_says_how_to_go_on(digits: Path, tmp_path: Path) -> None:
         _, text = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "Interrupted." in text
-    assert "run the same command again to go on" in " ".join(text.split())
+    assert "run the same command again to resume" in " ".join(text.split())
     assert "Traceback" not in text
 
 

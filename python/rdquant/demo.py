@@ -26,7 +26,7 @@ def digits_model() -> Path:
 def run_demo(folder: str | os.PathLike[str], progress: bool = True) -> Study:
     """Study the package's digits network on the 599 test digits; it and the results are kept in `folder`.
 
-    A run that was interrupted goes on where it stopped. Takes less than a minute on two cores. `progress` shows a bar on
+    A run that was interrupted is resumed. Takes less than a minute on two cores. `progress` shows a bar on
     stderr. Raises RdquantError where the folder cannot be written.
     """
     from ._files import replacing

@@ -47,7 +47,7 @@ def _root(
         bool, typer.Option("--version", help="Print the version.", is_eager=True, callback=_print_version)
     ] = False,
 ) -> None:
-    """Make trained neural networks small, and show the price of every bit."""
+    """Make trained neural networks small and fast, and show what every bit costs."""
 
 
 for command in (info, fit, study, compress, quantize, run, profile, train):

@@ -28,7 +28,7 @@ Output = Annotated[Path, typer.Option("-o", "--output", help="File to write.", d
 Bits = Annotated[
     int | None,
     typer.Option(
-        help="Step 2·range/2^bits, or a codebook of 2^bits values (not given: without loss).",
+        help="Bits per level: the step is 2·range/2^bits; a codebook has 2^bits values (default: without loss).",
         min=1,
         max=24,
         rich_help_panel=_LEVELS,
@@ -45,7 +45,7 @@ Family = Annotated[
 Shared = Annotated[
     str | None,
     typer.Option(
-        help="What shares one step: model, tensor or channel (default: model; codebook: tensor).",
+        help="What has a step of its own: the model, each tensor or each channel (default: model; codebook: tensor).",
         rich_help_panel=_LEVELS,
     ),
 ]
@@ -53,7 +53,7 @@ Span = Annotated[
     str | None,
     typer.Option(
         "--range",
-        help="Range of the levels: 1 is ±1, max is ±max|w| (default: 1 for --scope model, else max).",
+        help="Range of the levels: 1 for ±1, max for ±max|w| (default: 1 for --scope model, else max).",
         rich_help_panel=_LEVELS,
     ),
 ]
@@ -61,13 +61,14 @@ Uniform = Annotated[str | None, typer.Option(help="midtread or deadzone:δ.", ri
 Roles = Annotated[
     str | None,
     typer.Option(
-        help="What is quantized: weight, bias, normalization, comma-separated.", rich_help_panel=_LEVELS
+        help="Which tensors are quantized: weight, bias, normalization, comma-separated.",
+        rich_help_panel=_LEVELS,
     ),
 ]
 Rdo = Annotated[
     float | None,
     typer.Option(
-        help="Choose levels by rate and distortion: steps² a bit, such as 0.08.",
+        help="Choose levels by rate and distortion: λ in steps² per bit, such as 0.08.",
         min=0,
         rich_help_panel=_LEVELS,
     ),
@@ -79,60 +80,64 @@ States = Annotated[
     ),
 ]
 BitsPerWeight = Annotated[
-    float | None, typer.Option(help="Real bits per weight, at most.", rich_help_panel=_TARGET)
+    float | None, typer.Option(help="At most this many bits per weight, as stored.", rich_help_panel=_TARGET)
 ]
 Bytes = Annotated[
-    int | None, typer.Option("--bytes", help="Bytes of the file, at most.", rich_help_panel=_TARGET)
+    int | None,
+    typer.Option("--bytes", help="At most this many bytes for the whole file.", rich_help_panel=_TARGET),
 ]
 Mse = Annotated[
-    float | None, typer.Option(help="Mean squared error of the weights, at most.", rich_help_panel=_TARGET)
+    float | None,
+    typer.Option(help="At most this mean squared error of the weights.", rich_help_panel=_TARGET),
 ]
 MaxLoss = Annotated[
     float | None,
     typer.Option(
-        help="Percentage points of top-1 that may be lost, by the labels of --data.",
+        help="Percentage points of top-1 accuracy that may be lost on --data, which needs labels.",
         rich_help_panel="Tolerated loss (one of them, or both)",
     ),
 ]
 MaxKl = Annotated[
     float | None,
     typer.Option(
-        help="Mean KL divergence of the outputs, nats; alone it needs no labels.",
+        help="Largest mean KL divergence of the outputs, in nats; given alone, it needs no labels.",
         rich_help_panel="Tolerated loss (one of them, or both)",
     ),
 ]
 Images = Annotated[
     str,
     typer.Option(
-        help="Images that calibrate and measure: folder, .npz file, or digits.", rich_help_panel=_IMAGES
+        help="Images for calibration and measurement: folder, .npz file, or digits.", rich_help_panel=_IMAGES
     ),
 ]
 Fitted = Annotated[
     str | None,
     typer.Option(
-        help="Images that calibrate in place of some of --data, which then only measures.",
+        help="Images for calibration; --data is then used for measurement only.",
         rich_help_panel=_IMAGES,
     ),
 ]
 Number = Annotated[
     int | None,
     typer.Option(
-        help="How many images serve the search, without their labels.", min=3, rich_help_panel=_IMAGES
+        help="How many images the search uses at most, without their labels.", min=3, rich_help_panel=_IMAGES
     ),
 ]
-Drawn = Annotated[int | None, typer.Option(help="Which images are drawn.", min=0, rich_help_panel=_IMAGES)]
+Drawn = Annotated[
+    int | None, typer.Option(help="Seed by which images are drawn.", min=0, rich_help_panel=_IMAGES)
+]
 Preprocess = Annotated[
     str | None,
     typer.Option(
-        help="What the images become: {presets}; auto: the one that fits the labels best (default: what the model's name "
-        "implies, else imagenet, with a warning).",
+        help="How images become inputs: {presets}; auto: whichever gives the best accuracy on the labels (default: what the "
+        "model's name implies, else imagenet, with a warning).",
         rich_help_panel=_IMAGES,
     ),
 ]
 Effort = Annotated[
     str | None,
     typer.Option(
-        help="fast to decode, or max: smaller, but decoded a hundred times more slowly.",
+        help="fast, or max: smaller, but takes 50 to 190 times as long to decode.",
         rich_help_panel=_ENCODER,
     ),
 ]
@@ -180,7 +185,7 @@ def compress(
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Write a model as one compressed file, without loss, or quantized with --bits, --quantizer or both."""
+    """Compress a model into one file: without loss, or quantized with --bits, --quantizer or both."""
     from ..compression import compress as run
 
     settings = given(
@@ -213,8 +218,8 @@ def compress_to_size(
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Write a model as one compressed file of a size, or of an error of its weights: one step for all is found.
-    Nothing measures what the network loses by it, which may be everything: check the file with rdquant run.
+    """Compress a model to a given size, or to a given error of its weights, with one step for all of them.
+    What the network loses is not measured and may be everything: check the file with rdquant run.
     """
     from ..compression import compress_to_size as run
 
@@ -250,8 +255,8 @@ def compress_within(
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Write a classifier as the smallest compressed file found that loses no more than is tolerated, without training.
-    Ctrl-C ends the search with the best file so far. For a detector: rdquant compress --bits 8 --scope channel, then
+    """Compress a classifier into the smallest file that loses no more than you tolerate, without training it.
+    Ctrl-C ends the search and keeps the best file so far. For a detector: rdquant compress --bits 8 --scope channel, then
     rdquant run to see its mAP.
     """
     from .._files import target_of

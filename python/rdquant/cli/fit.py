@@ -62,22 +62,27 @@ def fit(
     criterion: Annotated[
         Criterion | None,
         typer.Option(
-            help="What the parameters make best: the likelihood (the table is then ranked by BIC), the KL "
-            "divergence (ranked by KL), or the squared errors (ranked by SSE)."
+            help="What the parameters optimize: mle, the likelihood (ranked by BIC); kl, the KL divergence (ranked "
+            "by KL); sse, the squared errors (ranked by SSE)."
         ),
     ] = None,
     families: Families = None,
     bins: Annotated[
         int | None,
-        typer.Option(help="Bins of the histogram that KL and SSE are taken over.", min=2, max=2**20),
+        typer.Option(help="Bins of the histogram from which KL and SSE are computed.", min=2, max=2**20),
     ] = None,
     range_: Interval = None,
-    per: Annotated[Per | None, typer.Option(help="All weights together, or every tensor by itself.")] = None,
+    per: Annotated[
+        Per | None, typer.Option(help="Fit all weights together, or each tensor separately.")
+    ] = None,
     dependence: Annotated[
-        bool, typer.Option("--dependence", help="Instead: are neighbouring weights independent (memoryless)?")
+        bool,
+        typer.Option(
+            "--dependence", help="Test instead whether neighbouring weights are independent (memoryless)."
+        ),
     ] = False,
     plot: Annotated[
-        Path | None, typer.Option(help="Picture of histogram and densities (with --per model).")
+        Path | None, typer.Option(help="Write a picture of histogram and densities (with --per model).")
     ] = None,
     csv: Annotated[Path | None, typer.Option(help="Write the table as CSV.")] = None,
     as_json: Json = False,

@@ -26,7 +26,7 @@ def register(app: typer.Typer) -> None:
 
 
 def info(model: ModelFile, as_json: Json = False, debug: Debug = False) -> None:
-    """What a model, .onnx or .rdq, holds: size, share of weights (thesis Table 3.1), weights by role, operators."""
+    """Describe a model, .onnx or .rdq: size, share of weights (thesis Table 3.1), weights by role, operators."""
     from ..graph import load
 
     loaded = load(model)

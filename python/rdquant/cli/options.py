@@ -49,13 +49,13 @@ HELP: dict[str, Any] = {"help_option_names": ["-h", "--help"]}
 """Settings of every command."""
 
 ModelFile = Annotated[
-    Path, typer.Argument(help="ONNX model.", exists=True, dir_okay=False, metavar="MODEL.onnx")
+    Path, typer.Argument(help="Model: .onnx or .rdq.", exists=True, dir_okay=False, metavar="MODEL.onnx")
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout instead of a table.")]
 Open = Annotated[bool, typer.Option("--open", help="Open the report in the browser.")]
 Debug = Annotated[
     bool,
-    typer.Option("--debug", help="Show the traceback of an error.", callback=set_debug, expose_value=False),
+    typer.Option("--debug", help="Print the traceback of an error.", callback=set_debug, expose_value=False),
 ]
 Families = Annotated[str | None, typer.Option(help="Comma-separated, out of: {families} (default: all).")]
 Interval = Annotated[
@@ -63,31 +63,32 @@ Interval = Annotated[
     typer.Option(
         "--range",
         metavar="LOW,HIGH",
-        help="Range of the histogram (default: from the least weight to the largest).",
+        help="Range of the histogram (default: from the smallest weight to the largest).",
     ),
 ]
 Preprocess = Annotated[
     str | None,
     typer.Option(
-        help="What the images become: {presets}; auto: the one that fits the labels best (default: what the model's name "
-        "implies, else imagenet, with a warning)."
+        help="How images become inputs: {presets}; auto: whichever gives the best accuracy on the labels (default: what the "
+        "model's name implies, else imagenet, with a warning)."
     ),
 ]
 BatchSize = Annotated[int | None, typer.Option(help="Images per run of the network.", min=1)]
 Scopes = Annotated[
     str | None,
     typer.Option(
-        help="What shares one step: model, tensor or channel, or several of these, comma-separated."
+        help="What has a step of its own: the model, each tensor or each channel: model, tensor, channel, comma-separated."
     ),
 ]
 QuantizedRoles = Annotated[
-    str | None, typer.Option(help="What is quantized: weight, bias, normalization, comma-separated.")
+    str | None,
+    typer.Option(help="Which tensors are quantized: weight, bias, normalization, comma-separated."),
 ]
-Jobs = Annotated[int, typer.Option(help="Evaluate points on this many processes.", min=1)]
+Jobs = Annotated[int, typer.Option(help="Evaluate points in this many processes.", min=1)]
 Seed = Annotated[
-    int | None, typer.Option(help="Order in which --strategy adaptive visits the images.", min=0)
+    int | None, typer.Option(help="Seed of the order in which --strategy adaptive takes the images.", min=0)
 ]
-Backend = Annotated[str | None, typer.Option(help="What runs the network: {backends}.")]
+Backend = Annotated[str | None, typer.Option(help="Backend that runs the network: {backends}.")]
 DataSource = Annotated[
     str, typer.Option(help="Folder of images (labels.csv, or a folder per class), .npz file, or digits.")
 ]
@@ -102,12 +103,12 @@ Range = Annotated[
     str | None,
     typer.Option(
         "--range",
-        help="Range of the levels: 1 is ±1, max is ±max|w| (default: 1 for --scope model, as in "
+        help="Range of the levels: 1 for ±1, max for ±max|w| (default: 1 for --scope model, as in "
         "Tonin's thesis, 2021, else max).",
     ),
 ]
 Images = Annotated[
-    int | None, typer.Option(help="Use this many images, evenly spread (default: all).", min=1)
+    int | None, typer.Option(help="Use at most this many images, evenly spread (default: all).", min=1)
 ]
 Threads = Annotated[int | None, typer.Option(help="Threads (default, and 0: all cores).", min=0)]
 StudyFolder = Annotated[Path, typer.Option("-o", "--output", help="Folder of the study.", file_okay=False)]

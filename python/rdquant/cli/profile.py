@@ -42,19 +42,23 @@ Counts = Annotated[
     str | None, typer.Option(help="Threads within a run, such as 1,2 (default, and 0: all cores).")
 ]
 Batches = Annotated[str | None, typer.Option(help="Rows in a run, such as 1,32.")]
-Backends = Annotated[str | None, typer.Option(help="What runs the networks, comma-separated: {backends}.")]
+Backends = Annotated[
+    str | None, typer.Option(help="Backends that run the networks, comma-separated: {backends}.")
+]
 Repeat = Annotated[
     int | None, typer.Option(help="Runs of each model (default: what fits into --seconds).", min=1)
 ]
 Seconds = Annotated[
-    float | None, typer.Option(help="For each model: for its latency, and again in its processes.", min=0.01)
+    float | None,
+    typer.Option(help="Time for each model: for its latency, and again in its new processes.", min=0.01),
 ]
 Processes = Annotated[
-    int | None, typer.Option(help="New processes per model for start and memory; medians are given.", min=1)
+    int | None,
+    typer.Option(help="New processes per model to measure start and memory; medians are reported.", min=1),
 ]
 Shape = Annotated[
     list[str] | None,
-    typer.Option(help="Sizes of an input that leaves them open; the first becomes the batch. Repeatable."),
+    typer.Option(help="Sizes of an input whose sizes are open; --batch replaces the first. Repeatable."),
 ]
 ProfileData = Annotated[
     str | None,
@@ -62,9 +66,9 @@ ProfileData = Annotated[
         help="Images instead of noise: folder, .npz file, or digits; where they have labels, accuracy is measured too."
     ),
 ]
-Seed = Annotated[int | None, typer.Option(help="Of the noise.", min=0)]
+Seed = Annotated[int | None, typer.Option(help="Seed of the noise.", min=0)]
 Mix = Annotated[
-    bool, typer.Option("--mix", help="Compare even where stored results are of another machine or clock.")
+    bool, typer.Option("--mix", help="Allow stored results of another machine, clock or version.")
 ]
 
 
@@ -94,7 +98,7 @@ def profile(
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Models side by side: latency, throughput, first inference, CPU, memory, energy where the machine reports it, steps."""
+    """Compare models: latency, throughput, first inference, CPU, memory, energy where the machine reports it, steps."""
     from ..runtime import BACKENDS
 
     options = given(
@@ -136,13 +140,13 @@ def _finish(found: Profile, as_json: bool, show: bool) -> None:
     else:
         head, rows = performance_rows(found)
         print_table(
-            f"Related to {found.models[0]}", head, rows, left=2, notes=[*found.headlines, *found.notes]
+            f"Compared with {found.models[0]}", head, rows, left=2, notes=[*found.headlines, *found.notes]
         )
     log(f"Report: {path.resolve()}")
     if show:
         typer.launch(path.resolve().as_uri())
     if found.interrupted:
-        log("[bold]Interrupted.[/] What was measured is kept; run the same command again to go on.")
+        log("[bold]Interrupted.[/] What was measured is kept; run the same command again to resume.")
         raise typer.Exit(INTERRUPTED)
 
 

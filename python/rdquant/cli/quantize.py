@@ -32,22 +32,22 @@ _EPILOG = (
     "  rdquant quantize net.onnx --calibration photos/ --preprocess imagenet -o net.int8.onnx\n"
     "  rdquant quantize net.onnx --calibration photos/ --rounding nearest --equalize 0 -o quick.onnx\n"
     "  rdquant quantize net.onnx --mode dynamic -o net.int8.onnx\n\n"
-    "Labels are not looked at. The file runs in ONNX Runtime, OpenVINO and rdquant. Layers that wreck the outputs stay in "
-    "float, and are named with the reason."
+    "Labels are not used. The file runs in ONNX Runtime, OpenVINO and rdquant. Layers whose quantization would damage the "
+    "outputs too much stay in float and are listed with the reason."
 )
 
 Mode = Annotated[
     str,
     typer.Option(
-        help="static: ranges of activations found beforehand, on images. dynamic: found when the network runs, without "
-        "images; slower than static."
+        help="static: ranges of activations are found beforehand, from images. dynamic: they are found at run time; needs no "
+        "images, runs more slowly."
     ),
 ]
 Folder = Annotated[
     str | None,
     typer.Option(
         help="Images like those the network will see, 100 to 300 of them: folder, .npz, or digits. --mode dynamic needs "
-        "none; 16 to 64 tell what it costs, and which layers to keep in float."
+        "none; with 16 to 64 it measures the loss and keeps the worst layers in float."
     ),
 ]
 Keep = Annotated[
@@ -56,18 +56,25 @@ Keep = Annotated[
 ]
 _MODES = ("static", "dynamic")
 _STATIC = {"activations", "symmetric", "ranges", "percentile", "equalize", "rounding", "no_bias_correction"}
-Count = Annotated[int | None, typer.Option(help="How many of the images are used, spread over them.", min=1)]
+Count = Annotated[
+    int | None, typer.Option(help="How many of the images are used at most, spread over the classes.", min=1)
+]
 Activations = Annotated[
     str | None, typer.Option(help="Levels of activations: u8 (0 … 255) or s8 (-128 … 127).")
 ]
-Symmetric = Annotated[bool, typer.Option("--symmetric", help="The middle level of activations stands for 0.")]
+Symmetric = Annotated[
+    bool, typer.Option("--symmetric", help="Let the middle level of activations stand for 0.")
+]
 PerTensor = Annotated[
-    bool, typer.Option("--per-tensor", help="One scale for all weights of a layer, not one for each output.")
+    bool,
+    typer.Option(
+        "--per-tensor", help="One scale for all weights of a layer instead of one for each output channel."
+    ),
 ]
 Ranges = Annotated[
     str | None,
     typer.Option(
-        help="How far levels of activations reach: minmax (all that was seen), average (of the images' extremes), "
+        help="How ranges of activations are chosen: minmax (all values seen), average (of the images' extremes), "
         "percentile, mse (least squared error), kl (least divergence of histograms)."
     ),
 ]
@@ -82,18 +89,22 @@ Equalize = Annotated[
 Rounding = Annotated[
     str | None,
     typer.Option(
-        help="Weights: nearest; feedback (keeps each layer's outputs); order (so, and layer after layer, each making up "
-        "for those before it)."
+        help="How weights are rounded: nearest; feedback (preserves each layer's outputs); order (feedback, then layer by "
+        "layer, each compensating for those before it)."
     ),
 ]
 NoBias = Annotated[bool, typer.Option("--no-bias-correction", help="Leave the biases as they are.")]
 MaxKl = Annotated[
     float | None,
-    typer.Option(help="Classifiers: largest mean KL divergence to the float model's outputs, nats."),
+    typer.Option(
+        help="Classifiers: largest tolerated mean KL divergence from the float model's outputs, in nats."
+    ),
 ]
 MaxNoise = Annotated[
     float | None,
-    typer.Option(help="Other networks: largest mean share of noise in the outputs' channels, 0 to 1."),
+    typer.Option(
+        help="Other networks: largest tolerated mean share of noise in the outputs' channels, 0 to 1."
+    ),
 ]
 
 
@@ -133,7 +144,7 @@ def quantize(
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Write a model with activations and weights of 8 bits, as ONNX that runs anywhere."""
+    """Quantize activations and weights to 8 bits; the result is ONNX that other engines run too."""
     from .._files import target_of
     from ..graph import load
     from ..ptq import quantize_dynamic, quantize_static

@@ -40,7 +40,7 @@ _RUN_EPILOG = (
     "\b\nExamples\n"
     "  rdquant run net.int8.onnx --data photos/ --preprocess imagenet\n"
     "  rdquant run net.onnx --data digits --backend reference --metrics top1,f1 --json\n\n"
-    "Ctrl-C prints what is known of the images so far."
+    "Ctrl-C prints the results for the images so far."
 )
 
 
@@ -95,7 +95,7 @@ def run(
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Run a model over labelled images, or a detector over photos with boxes: its accuracy, and images per second."""
+    """Run a model on labelled images, or a detector on photos with boxes: accuracy and images per second."""
     from ..graph import load
     from ..metrics import evaluate
     from ..runtime import BACKENDS, Session

@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 
 __all__ = ["register"]
 
-MaxLoss = Annotated[float | None, typer.Option(help="Loss allowed in every metric, percentage points.")]
+MaxLoss = Annotated[float | None, typer.Option(help="Tolerated loss in every metric, in percentage points.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -56,7 +56,7 @@ def register(app: typer.Typer) -> None:
     app.command(
         cls=Command,
         epilog="Example: rdquant sweep model.onnx --data images/ --quantizers midtread,deadzone:0.4 -o study/\n\n"
-        "Running the same command again goes on where it stopped.",
+        "Run again, the same command resumes where it stopped.",
         context_settings=HELP,
         no_args_is_help=True,
         rich_help_panel="Studies",
@@ -81,7 +81,10 @@ def sweep(
     range_: Range = None,
     roles: QuantizedRoles = None,
     strategy: Annotated[
-        Strategy | None, typer.Option(help="All points, or only those that decide the best choice.")
+        Strategy | None,
+        typer.Option(
+            help="Evaluate all points (grid), or only those that decide the best choice (adaptive)."
+        ),
     ] = None,
     max_loss: MaxLoss = None,
     metrics: Annotated[str | None, typer.Option(help="Comma-separated, out of: {metrics}.")] = None,
@@ -95,7 +98,7 @@ def sweep(
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Rate–distortion study: what each quantizer costs in bits per weight and in accuracy."""
+    """Run a rate–distortion study: what each quantizer costs in bits per weight and in accuracy."""
     check_data(data, preprocess)
     from ..graph import ROLES
     from ..metrics import METRICS
@@ -121,7 +124,7 @@ def sweep(
     dataset = load_images(data, preprocess, loaded, batch_size=batch_size, images=images)
     if images is not None and images > len(dataset):
         log(f"--images {images}: there are {len(dataset)}; all are used.")
-    keep_hint(f"Every finished point is kept in {output}; run the same command again to go on.")
+    keep_hint(f"Every finished point is kept in {output}; run the same command again to resume.")
     with _processes(jobs) as executor:
         study = run_sweep(loaded, dataset, store=output, executor=executor, progress=True, **options)
     _finish(study, output, None, as_json)
@@ -146,7 +149,7 @@ def _processes(jobs: int) -> Iterator[Executor | None]:
 def report(
     study: Annotated[Path, typer.Argument(help="Folder of a study, with its results.sqlite.", exists=True)],
     output: Annotated[
-        Path | None, typer.Option("-o", "--output", help="Folder of the report (default: that of the study).")
+        Path | None, typer.Option("-o", "--output", help="Folder of the report (default: the study's).")
     ] = None,
     model: Annotated[
         str | None,
@@ -159,7 +162,7 @@ def report(
     ] = None,
     max_loss: Annotated[
         float | None,
-        typer.Option(help="Loss allowed in every metric, percentage points (default: the study's)."),
+        typer.Option(help="Tolerated loss in every metric, in percentage points (default: the study's)."),
     ] = None,
     show: Open = False,
     as_json: Json = False,
@@ -178,10 +181,10 @@ def demo(
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """The whole study in under a minute, on a small network and data that the package carries."""
+    """Run a whole study in under a minute, on the small network and data that come with the package."""
     from ..demo import run_demo
 
-    keep_hint(f"Every finished point is kept in {output}; run the same command again to go on.")
+    keep_hint(f"Every finished point is kept in {output}; run the same command again to resume.")
     _finish(run_demo(output), output, None, as_json, show)
 
 

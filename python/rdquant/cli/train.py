@@ -31,7 +31,7 @@ Script = Annotated[
     Path,
     typer.Argument(
         help="Python file with functions model() -> torch.nn.Module and data() -> (train, validation), each a pair (x, y) "
-        "of arrays or an iterable of batches; and, if wanted, prepare(x, generator) -> input of the network.",
+        "of arrays or an iterable of batches; optionally prepare(x, generator) -> input of the network.",
         exists=True,
         dir_okay=False,
         metavar="SCRIPT.py",
@@ -40,8 +40,8 @@ Script = Annotated[
 Keep = Annotated[
     Kept | None,
     typer.Option(
-        help="Float weights remembered between steps: none (the paper's scheme), those of weights that survive "
-        "pruning, or all (straight-through)."
+        help="Float weights that are remembered between steps: none (the paper's scheme), those that survive pruning, or "
+        "all (straight-through)."
     ),
 ]
 
@@ -50,15 +50,19 @@ Decay = Annotated[
     float,
     typer.Option(
         "--group-decay",
-        help="How strongly weak rows and columns of the weights fade as a whole, which makes the file smaller; "
-        "begin with 0.002, since more costs accuracy.",
+        help="How strongly weak rows and columns of the weights decay as a whole, which makes the file smaller; "
+        "start with 0.002: more costs accuracy.",
         min=0,
     ),
 ]
 
 Bits = Annotated[
     int | None,
-    typer.Option(help="Bits per weight; 32 prunes only (with --gamma 0: no compression).", min=2, max=32),
+    typer.Option(
+        help="Bits per weight: up to 2^bits + 1 values a layer; 32 only prunes (with --gamma 0: no compression).",
+        min=2,
+        max=32,
+    ),
 ]
 Rate = Annotated[
     float,
@@ -68,15 +72,17 @@ Rows = Annotated[
     str,
     typer.Option(
         metavar="LAYER=SHARE,…",
-        help="Shares of the rows (outputs) that stay in layers with far more than they need: the weakest go in the first "
-        "30 % of training. Makes the file much smaller; example: --rows fc1.weight=0.1",
+        help="Share of the rows (outputs) that stay, for layers with far more than they need: the weakest are removed in the "
+        "first 30 % of training, which makes the file much smaller. Example: --rows fc1.weight=0.1",
     ),
 ]
 Columns = Annotated[str, typer.Option(metavar="LAYER=SHARE,…", help="The same for columns (inputs).")]
 GammaRamp = Annotated[
     float,
     typer.Option(
-        help="Let γ rise from 0 over this share of training; costs density, gains accuracy.", min=0, max=1
+        help="Let γ rise from 0 over this share of training: better accuracy, more weights left.",
+        min=0,
+        max=1,
     ),
 ]
 
@@ -91,7 +97,7 @@ def register(app: typer.Typer) -> None:
     app.command(
         cls=Command,
         epilog="Example: rdquant train mine.py --gamma 0.625 --bits 4 --epochs 20 -o run/ --onnx small.onnx\n\n"
-        "Running the same command again goes on where it stopped.",
+        "Run again, the same command resumes where it stopped.",
         context_settings=HELP,
         no_args_is_help=True,
         rich_help_panel="Training",
@@ -109,16 +115,16 @@ def train(
     rows: Rows = "",
     columns: Columns = "",
     skip: Annotated[
-        str | None, typer.Option(help="Parameters left as they are, comma-separated; * stands for anything.")
+        str | None, typer.Option(help="Parameters to leave as they are, comma-separated; * matches anything.")
     ] = None,
-    epochs: Annotated[int | None, typer.Option(help="Epochs in all.", min=1)] = None,
+    epochs: Annotated[int | None, typer.Option(help="Number of epochs.", min=1)] = None,
     rate: Rate = 1e-3,
     batch_size: Annotated[int | None, typer.Option(help="Samples in a batch.", min=1)] = None,
     patience: Annotated[
         int | None,
         typer.Option(help="Stop after this many epochs without a better validation accuracy.", min=1),
     ] = None,
-    seed: Annotated[int | None, typer.Option(help="Of all random numbers.", min=0)] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of all random numbers.", min=0)] = None,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, …")] = None,
     onnx: Annotated[Path | None, typer.Option(help="Write the best epoch's model as ONNX.")] = None,
     output: Annotated[
@@ -127,7 +133,7 @@ def train(
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Train a network whose weights are pruned, then quantized after every step.
+    """Train a network whose weights are pruned and quantized after every step.
 
     As in paper 002 (“Prune then quantize at every iteration”, a CIFAR-10 study in Portuguese, authors and year unknown).
     """
@@ -146,7 +152,7 @@ def train(
     _check(setting["gamma"], device, onnx)
     network, data, prepare = _from_script(script, setting["seed"])
     _check_setting(output, setting)
-    keep_hint(f"Every finished epoch is kept in {output}; run the same command again to go on.")
+    keep_hint(f"Every finished epoch is kept in {output}; run the same command again to resume.")
     history = _run(network, data, prepare, setting, patience, device, output)
     best = next(row for row in reversed(history) if row["best"])
     if onnx is not None:

@@ -51,7 +51,7 @@ def profile(
     new processes of its own, which see no other model's memory; and the time of its steps is taken.
 
     Args:
-        models: what `rdquant.load` takes, one or several, or a mapping of names to them. The others are related to the
+        models: what `rdquant.load` takes, one or several, or a mapping of names to them. The others are compared with the
             first.
         data: images to run: what `rdquant.data.open_dataset` takes; the first `batch` images are timed. Where they have
             labels or boxes, every model is evaluated on all of them too, before anything is timed. By default seeded noise.

@@ -32,7 +32,7 @@ RATIOS = {
 
 
 class Profile:
-    """Measurements of models side by side, made by `rdquant.profile`. The first model is what the others are related to.
+    """Measurements of models side by side, made by `rdquant.profile`. The others are compared with the first model.
 
     Attributes:
         rows: one for each model, backend, threads and batch, as plain values. Times in milliseconds, memory in 10^6

@@ -46,7 +46,7 @@ def fit(
     coder: Coder = "fast",
     progress: Callable[[Row], None] | None = None,
 ) -> list[Row]:
-    """Train a classifier, with compression or without; called again with the same folder, go on where it stopped.
+    """Train a classifier, with compression or without; called again with the same folder, resume.
 
     A run that was killed and goes on ends with the same weights, to the bit, as one that was not, on the same machine
     with the same number of threads: state of model, optimizer, scheduler, compression and random numbers is written
