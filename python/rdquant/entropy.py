@@ -40,7 +40,7 @@ def entropy(
 
     Returns:
         Bits per level, 0 for no levels. A table fitted to the levels themselves is free here: with few levels per table
-        the figure flatters; `rdquant.rate` adds the tables' cost.
+        the figure is too low; `rdquant.rate` adds the tables' cost.
 
     Raises:
         InvalidArgument: levels are no integers, or an axis does not exist.

@@ -72,8 +72,8 @@ def sensitivities(
         threads: as for `rdquant.Session`.
         done: called with the number of further images after every few.
 
-    Left out are layers whose gradient cannot be had: between them and the output is an operator
-    without a derivative, or one of which we know none. A network that is no such classifier gives {}.
+    Left out are layers whose gradient is unavailable: between them and the output is an operator without a
+    derivative, or one whose derivative is not implemented. A network that is no such classifier gives {}.
 
     Raises InvalidArgument where there are no images or no draws, or images do not fit.
     """

@@ -63,7 +63,7 @@ class RowRounder:
         weight: floats, in the layer's shape.
         bias: floats [rows], or None. It takes up the mean error, and the moments are taken about the mean.
         layer: the layer; needed with moments.
-        moments: of the layer's inputs; None for a weight whose inputs nobody has seen: rounded to nearest, each for itself.
+        moments: of the layer's inputs; None for a weight whose inputs were not observed: each is rounded to nearest.
             Inputs that do not vary are treated as independent.
         threads: up to this many threads; 0: all cores.
 

@@ -160,7 +160,7 @@ class CompressedFile:
         return [Section(s.kind, s.name, s.offset, s.length, s) for s in self._table.sections]
 
     def to_pandas(self) -> pd.DataFrame:
-        """One row a section: kind (graph, facts, tensor), name, offset and bytes."""
+        """One row per section: kind (graph, facts, tensor), name, offset and bytes."""
         import pandas as pd
 
         kinds = {GRAPH: "graph", FACTS: "facts", TENSOR: "tensor"}
@@ -234,7 +234,7 @@ class CompressedFile:
 
         Args:
             threads: tensors, and row groups of large ones, are decoded on up to this many threads; None or 0: all cores.
-            memory_limit: bytes that they may take together, eight counted an element.
+            memory_limit: bytes that they may take together, eight per element.
 
         Returns:
             Arrays in their shapes: quantized ones as x̂ in float32, others bit for bit in their dtype; of what is no number,
@@ -257,7 +257,7 @@ class CompressedFile:
         Args:
             name: one of `tensor_names`.
             threads: row groups of a large tensor are decoded on up to this many threads; None or 0: all cores.
-            memory_limit: bytes that it may take, eight counted an element.
+            memory_limit: bytes that it may take, eight per element.
 
         Returns:
             Its values in their shape and dtype: x̂ in float32 if it was quantized, else as they were, bit for bit; bytes

@@ -121,9 +121,9 @@ def compress_to_size(
     trellis: int = 0,
     threads: int | None = None,
 ) -> CompressionResult:
-    """Write `model` as a compressed file of a size, or of an error of its weights: one step for all of them is found.
+    """Write `model` as a compressed file of at most a given size, or error of its weights, with one step for all.
 
-    What the network loses by it is not measured and may be all of its accuracy: see `rdquant.evaluate`.
+    What the network loses is not measured and may be all of its accuracy: see `rdquant.evaluate`.
 
     Args:
         model, path: as for `compress`.
@@ -178,12 +178,12 @@ def compress_within(
         max_kl: the outputs' mean KL divergence to the float model's, nats.
         calibration: images that take the place of those two thirds; labels play no part. All of `data` then measures
             what is lost.
-        images: number of images, 3 or more; 100 to 300 do.
+        images: number of images, 3 or more; 100 to 300 are enough.
         roles: as for `compress`; only "weight" tensors, and the biases beside them, change.
         effort: as for `compress`.
-        trellis: states, 8 or 32; 0: scalar levels, half as large.
+        trellis: states, 8 or 32; 0: scalar levels.
         seed: of the draw of images.
-        threads: up to this many threads; None or 0: all cores. The file does not depend on it, but for last digits.
+        threads: up to this many threads; None or 0: all cores. The file depends on it in last digits only.
         progress: show bars on stderr.
 
     Ctrl-C ends the search, and the best file so far is written, or, where none of them is tolerated yet, the candidate
@@ -272,7 +272,7 @@ def decompress(
     Args:
         source: path, bytes, or a binary file object that is read once from front to back, such as a pipe.
         threads: tensors, and row groups of large ones, are decoded on up to this many threads; None or 0: all cores.
-        memory_limit: bytes that decoded tensors may take, eight counted an element.
+        memory_limit: bytes that decoded tensors may take, eight per element.
         levels: tensors quantized by midtread keep their levels, as int8 (int4 from opset 21 on) with a
             DequantizeLinear node each, where they fit; the values are then Δ·level in float32. Levels that the model
             itself had stay as they are in any case.

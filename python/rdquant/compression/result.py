@@ -110,7 +110,7 @@ class CompressionResult:
         return 10 * float(np.log10(energy / error)) if error > 0 and energy > 0 else float("inf")
 
     def to_pandas(self) -> pd.DataFrame:
-        """One row a tensor: name, role, shape, coding, bytes, bits_per_weight, entropy, squared_error, energy."""
+        """One row per tensor: name, role, shape, coding, bytes, bits_per_weight, entropy, squared_error, energy."""
         import pandas as pd
 
         names = [

@@ -91,14 +91,14 @@ def open_dataset(
             a folder: with images/ and labels/ in it a `CocoFolder`, else an `ImageFolder`;
             a file .npz with arrays x and y, or images and labels: without `preprocess` tensors ready for the network;
             with it, uint8 images [n, height, width, 3] or [n, height, width];
-            a pair (x, y), a tuple of such arrays; or x alone where labels are not looked at.
+            a pair (x, y), a tuple of such arrays; or x alone where labels are not used.
         preprocess: a name in `PRESETS`, a `Preset` or a callable. Folders: by default that of the family that `model`'s
             name implies (`preset_for`); where it implies none, "imagenet", with a warning. Photos with boxes need one.
         size, layout: default to what the input of `model` asks for (`input_geometry`), then to the preset's size and NCHW.
         batch_size: images in a batch.
         labels: of a folder of images: the file to use for labels.csv.
         model: the network that the images are for.
-        labelled: False: nobody looks at labels; loose images in a folder will do, and arrays without labels.
+        labelled: False: labels are not used: loose images in a folder are accepted, and arrays without labels.
         name: what messages call `data`.
 
     Raises:

@@ -88,7 +88,7 @@ class Preset:
 
 @dataclass(frozen=True)
 class Letterbox(Preset):
-    """The whole image at one scale inside the size, grey around it, as detectors take it.
+    """Scales an image to fit the size without distortion and fills the rest with grey, as detectors expect.
 
     Attributes:
         name, order, mean, std, size, interpolation: as for `Preset`.

@@ -84,12 +84,12 @@ class Model:
 
     @cached
     def inputs(self) -> list[TensorInfo]:
-        """What the model must be fed with; initializers are not among it."""
+        """The inputs that must be given to the model; initializers are not among them."""
         return [TensorInfo.of(i) for i in self._skeleton.graph.input]
 
     @cached
     def outputs(self) -> list[TensorInfo]:
-        """What the model gives."""
+        """The outputs of the model."""
         return [TensorInfo.of(o) for o in self._skeleton.graph.output]
 
     @property

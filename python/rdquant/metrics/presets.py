@@ -44,7 +44,7 @@ class BestPreset:
     top1: dict[str, float]
 
     def to_pandas(self) -> pd.DataFrame:
-        """One row a preset, the best first: preprocess, log_loss, top1 and its 95 % interval, top1_low to top1_high."""
+        """One row per preset, the best first: preprocess, log_loss, top1 and its 95 % interval, top1_low to top1_high."""
         import pandas as pd
 
         rows = [
@@ -79,8 +79,8 @@ def best_preprocess(
 
     Args:
         model: a classifier: what `rdquant.load` takes.
-        data: labelled images that no preprocessing has seen yet: a folder, an .npz file or a pair of uint8 images and labels.
-        images: number of images, evenly spread over all; 64 to 128 tell presets apart that matter.
+        data: labelled images, not yet preprocessed: a folder, an .npz file or a pair of uint8 images and labels.
+        images: number of images, evenly spread over all; 64 to 128 are enough to tell apart presets that matter.
         backend, threads: as for `rdquant.Session`.
         progress: show a bar on stderr.
 

@@ -47,7 +47,7 @@ def profile(
     """Measure models side by side: paper 000's comparison of float, static and dynamic networks, on any machine.
 
     For each backend, number of threads and batch: every model's outputs are looked at and compared with the first one's;
-    then the models run in turns of a few runs, so that whatever disturbs the machine disturbs all alike; then each runs in
+    then the models take turns, a few runs each, so that whatever disturbs the machine affects all alike; then each runs in
     new processes of its own, which see no other model's memory; and the time of its steps is taken.
 
     Args:
@@ -68,7 +68,7 @@ def profile(
         mix: compare with stored results of another machine or another clock all the same.
         progress: show a bar on stderr.
 
-    Ctrl-C ends the measuring: what is known by then is returned, with `interrupted` set; where nothing is,
+    Ctrl-C stops the measurement: what is known by then is returned, with `interrupted` set; where nothing is,
     KeyboardInterrupt is raised.
 
     Raises:

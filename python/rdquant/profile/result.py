@@ -41,7 +41,7 @@ class Profile:
             or map50 (fractions) on `images` of them, or why there is none (unscored).
         steps: one for each step of a model's plan in those conditions; mean_us and best_us in microseconds.
         runs: machine, clock and time of the calls that measured them; a row's `run` is an index into them.
-        interrupted: whether Ctrl-C has ended the measuring: the last row may then lack figures.
+        interrupted: whether Ctrl-C has stopped the measurement: the last row may then lack figures.
         mixed: whether rows of different machines or clocks are compared because the caller allowed it.
     """
 
@@ -125,7 +125,7 @@ class Profile:
 
     @property
     def headlines(self) -> list[str]:
-        """A sentence for each model but the first: how many times as fast as that it is and, where labelled images were
+        """A sentence for each model but the first: how many times as fast as the first it is and, where labelled images were
         given, how accurate; under the first conditions.
         """
         from ..report.performance import headlines
@@ -156,7 +156,7 @@ class Profile:
     def plot(self, ax: Axes | None = None) -> Figure:
         """Latency of the models: the middle run of each, up to the slowest tenth and hundredth, as a Matplotlib figure.
 
-        ax: axes to draw on, whose figure is returned; new ones by default. Raises InvalidArgument for what is no axes.
+        ax: axes to draw on, whose figure is returned; new ones by default. Raises InvalidArgument for anything but axes.
         """
         from ..report.performance import latency_figure
 

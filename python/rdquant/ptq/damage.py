@@ -25,7 +25,7 @@ _SURE = 0.05  # of the greatest confidence on an image: boxes below it do not co
 
 @dataclass(frozen=True)
 class Damage:
-    """What a network loses on some images, labels unseen.
+    """What a network loses on some images, without their labels.
 
     Attributes:
         kl: mean KL divergence of a classifier's outputs to the float network's, nats; None for other networks.

@@ -57,7 +57,7 @@ def quantize_dynamic(
         per_channel: weights have a scale for each output; else one.
         keep: names of nodes that stay in float (of a node without a name, that of its output).
         calibration: for a network with one input: a few images of those that it will see, as `quantize_static` takes
-            them; 16 to 64 do. The outputs' loss is then measured, image by image; where it is more than tolerated, the
+            them; 16 to 64 are enough. The outputs' loss is then measured, image by image; where it is more than tolerated, the
             layers that alone do most damage stay in float, until it is not. Without them it is unknown: networks of depthwise
             convolutions, whose channels differ widely in range, can lose much.
         images: how many of them are used at most, spread over the classes.

@@ -25,7 +25,7 @@ class StepReport:
     Attributes:
         step: "levels" (activations, and weights to the nearest level), "equalize", "rounding", "bias", "keep",
             "order" or "balance". "order" and "balance" are undone where they made it worse; "equalize" is left out where
-            levels of activations do not cost a tenth less by it, on images whose ranges were not looked at.
+            levels of activations do not cost a tenth less by it, on images that ranges were not taken from.
         damage: on the calibration images.
     """
 
@@ -66,7 +66,7 @@ class _Shown:
         return tuple(layer for layer in self.layers if layer.kept)
 
     def to_pandas(self) -> pd.DataFrame:
-        """One row a layer."""
+        """One row per layer."""
         import pandas as pd
 
         frame: pd.DataFrame = pd.DataFrame([asdict(layer) for layer in self.layers])

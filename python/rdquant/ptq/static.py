@@ -65,8 +65,8 @@ def quantize_static(
 
     Args:
         model: what `rdquant.load` takes; one input of float32.
-        calibration: images like those the network will see: what `rdquant.data.open_dataset` takes; nobody looks at their
-            labels. 100 to 300 do. They are streamed: memory does not depend on their number.
+        calibration: images like those the network will see: what `rdquant.data.open_dataset` takes; labels are
+            not used. 100 to 300 are enough. They are streamed: memory does not depend on their number.
         images: how many of them are used at most, spread over the classes.
         activations: "u8" (0 … 255) or "s8" (−128 … 127) levels, one scale for each value.
         symmetric: the middle level stands for 0.
@@ -76,10 +76,10 @@ def quantize_static(
             clipped values count more), "kl" (least divergence of histograms).
         percentile: share of values, in percent, that "percentile" keeps.
         equalize: strength of cross-layer equalization: channels that use a share u of their value's range are scaled
-            by u^-equalize, where that pays on images whose ranges were not looked at; 0: not at all.
-        rounding: "nearest"; "feedback": what rounding a weight does to the layer's outputs, later weights make up for
-            (GPTQ's class; not in layers of more than 4608 inputs, which take the nearest levels); "order": so, and
-            layer after layer, each making up for the levels of all before it.
+            by u^-equalize, where that pays on images that ranges were not taken from; 0: not at all.
+        rounding: "nearest"; "feedback": weights that are rounded later compensate for what rounding a weight does to the
+            layer's outputs (as in GPTQ; layers of more than 4608 inputs take the nearest levels); "order": the same,
+            and layer after layer, each compensating for the levels of all before it.
         correct_bias: biases take up the mean error of their layer's outputs: at first what rounding the weights gives,
             at last, layer after layer, what is left of it in the quantized network.
         max_kl, max_noise: what may be lost on the calibration images: mean KL divergence of a classifier's outputs to

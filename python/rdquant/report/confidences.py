@@ -29,7 +29,7 @@ def plot_confidences(
 
     found: from `rdquant.metrics.compare_confidences`. path: file to write, by its suffix PNG, SVG, PDF …, whole or not
     at all; an existing one is replaced. ax: axes to draw on, whose figure is returned; new ones by default. Raises
-    InvalidArgument for what is no axes.
+    InvalidArgument for anything but axes.
     """
     axes_or_none(ax)
     with matplotlib.rc_context(STYLE):

@@ -120,12 +120,12 @@ class Session:
 
     @property
     def inputs(self) -> list[TensorInfo]:
-        """What `run` must be fed with."""
+        """The inputs that `run` expects."""
         return self._model.inputs
 
     @property
     def outputs(self) -> list[TensorInfo]:
-        """What `run` gives."""
+        """The outputs that `run` returns."""
         if isinstance(self._model, EngineModel) and not self._model.outputs_are_fixed:
             return self.model.outputs
         return self._model.outputs

@@ -182,7 +182,7 @@ class FitTable:
             tensor, criterion: as for `best`; errors as there.
             top: number of fits.
             log: logarithmic density axis, which shows the tails.
-            ax: axes to draw on; new ones by default. InvalidArgument for what is no axes.
+            ax: axes to draw on; new ones by default. InvalidArgument for anything but axes.
         """
         axes_or_none(ax)
         chosen = self._select(tensor, criterion)[: count("top", top)]

@@ -111,7 +111,7 @@ class Study:
         return found
 
     def to_pandas(self) -> pd.DataFrame:
-        """One row a point; the float model is the quantizer "float32".
+        """One row per point; the float model is the quantizer "float32".
 
         Columns: quantizer, family, bits, scope, range, state ("done" or "stopped": given up early as beyond the
         tolerance, its metrics then belong to the images seen), images, entropy and entropy_tables (bits per weight,
@@ -205,7 +205,7 @@ class Study:
         return pd.DataFrame(rows).reindex(columns=list(_TENSOR))
 
     def plot(self, metric: str = "top1", ax: Axes | None = None) -> Figure:
-        """Rate–distortion curves: `metric` against the size of the compressed file, one line a quantizer.
+        """Rate–distortion curves: `metric` against the size of the compressed file, one line per quantizer.
 
         ax: axes to draw on, whose figure is returned; new ones by default. Raises InvalidArgument for anything else.
         """
