@@ -18,8 +18,8 @@ _INTRODUCTION = """\
 
 Every row below is read from a file in [benchmarks/results](../benchmarks/results), which the benchmark named above its table
 writes. Peers run on the same machine in the same run, and answers are compared before anything is timed. Times and
-ratios hold for the processor named in the row. Peers come with `pip install '.[bench]'`; which models and images a benchmark
-reads, its `--help` says.
+ratios hold for the processor named in the row. Peers come with `pip install '.[bench]'`; the `--help` of a
+benchmark says which models and images it reads.
 """
 
 

@@ -38,9 +38,8 @@ TOPICS = (
                 "compress",
                 "Whole files",
                 compress,
-                "Real `.rdq` files, biases and headers included, that keep what the network knows: top-1 and KL divergence of "
-                "1000 photos (imagenet-sample), against the float network. Calibration photos (nips2017-dev) have no labels. "
-                ""
+                "Real `.rdq` files, biases and headers included: top-1, and KL divergence from the float network, on 1000 "
+                "photos (imagenet-sample). Calibration photos (nips2017-dev) have no labels. "
                 "NNCodec's files hold the weights alone, without biases and graph, at several quantization parameters; sizes "
                 "are compared at equal KL divergence.",
                 "compressed-files",
@@ -93,7 +92,7 @@ TOPICS = (
                 "detect",
                 "Detectors",
                 detect,
-                "mAP by pycocotools on the 128 photos of coco-val2017, and on the half that calibration has not seen.",
+                "mAP by pycocotools on the 128 photos of coco-val2017, and on the half that calibration did not use.",
             ),
         ),
     ),

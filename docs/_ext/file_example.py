@@ -89,7 +89,7 @@ def levels(read: Reader) -> list[int]:
     rank = read.number("rank {}")
     shape = [read.number("dimension {}") for _ in range(rank)]
     least = read.signed("least level {} (zigzag)")
-    width = read.take(1, f"width: {read.data[read.at]} bits a level")[0]
+    width = read.take(1, f"width: {read.data[read.at]} bits per level")[0]
     count = int(np.prod(shape))
     found = [least + v for v in bits(read.data[read.at :], width, count)]
     read.take(-(-count * width // 8), f"level − least, {width} bits each, low bits first: levels {found}")

@@ -132,8 +132,8 @@ namespace rdquant::codec {
 enum class LevelType : std::uint8_t { i32, i8, u8, i16, u16, i4, u4, i64, u32, boolean, i2, u2 };
 inline constexpr int kLevelTypes = 12;
 
-/// fast: decoded at hundreds of millions of levels a second. max: smaller, a hundred times slower (levels of
-/// a trellis: seven times).
+/// fast: decoded at hundreds of millions of levels a second. max: smaller, takes about a hundred times as long
+/// (levels of a trellis: seven times).
 enum class Profile : std::uint8_t { fast, max };
 
 struct LevelsHeader {
