@@ -25,10 +25,7 @@ constexpr std::size_t kMostKept = std::size_t{256} << 20U;
 bool is_large(std::size_t bytes) { return bytes >= kLarge; }
 
 /// Whole huge pages; what nobody writes takes no memory.
-std::size_t room_for(std::size_t bytes) {
-  if (bytes > PTRDIFF_MAX - 2 * kPage) throw std::bad_alloc();
-  return (bytes + kPage - 1) / kPage * kPage;
-}
+std::size_t room_for(std::size_t bytes) { return (bytes + kPage - 1) / kPage * kPage; }
 
 /// Zeros that begin at a huge page.
 std::byte* map(std::size_t room) {
@@ -118,7 +115,12 @@ Memory large_block(std::size_t, bool) { throw std::bad_alloc(); }
 void give_back(std::byte*, std::size_t) noexcept {}
 #endif
 
+/// 512 GiB, more than any tensor: sizes computed of a broken file are refused here, alike on every system and under
+/// AddressSanitizer, which stops the process for sizes beyond its own limit.
+constexpr std::size_t kLargestBlock = std::size_t{1} << 39U;
+
 Memory block_of(std::size_t bytes, bool zeros) {
+  if (bytes > kLargestBlock) throw std::bad_alloc();
   if (is_large(bytes)) return large_block(bytes, zeros);
   void* const block = ::operator new(std::max<std::size_t>(bytes, 1), std::align_val_t{kAlignment});
   if (zeros) std::memset(block, 0, bytes);

@@ -20,7 +20,7 @@ using Memory = std::unique_ptr<std::byte, Release>;
 
 /// A block of `bytes`, aligned to `kAlignment`; its values are not set. A large one lies in huge pages where the system
 /// has them: 512 times fewer page faults when it is first written, and fewer misses of the TLB later.
-/// Throws std::bad_alloc.
+/// Throws std::bad_alloc, for more than 512 GiB always.
 [[nodiscard]] Memory allocate(std::size_t bytes);
 
 /// The same, filled with zeros.
