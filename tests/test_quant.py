@@ -306,7 +306,7 @@ def test_levels_beyond_32_bits_are_refused() -> None:
         (lambda: Midtread(0.0), "step"),
         (lambda: Midtread(-1.0), "step"),
         (lambda: Midtread(math.nan), "step"),
-        (lambda: Midtread("a"), "expected a positive number, or one a channel, got 'a'"),
+        (lambda: Midtread("a"), "expected a positive number, or one a channel, got the text 'a'"),
         (lambda: Midtread(1e-45), "got 1.*e-45"),
         (lambda: MuLaw(bits="8"), "whole number"),
         (lambda: Codebook(3), "list of numbers, got 3"),

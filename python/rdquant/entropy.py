@@ -6,7 +6,7 @@ Thesis 004: Tonin, “Codificação de redes neurais sem retreino”, 2021.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Literal
 
 import numpy as np
@@ -39,26 +39,25 @@ def entropy(
         threads: up to this many threads count large tensors; None or 0: all cores.
 
     Returns:
-        Bits per level, 0 for no levels. A table fitted to the levels themselves is free here: with few levels per table
+        Bits per level. A table fitted to the levels themselves is free here: with few levels per table
         the figure is too low; `rdquant.rate` adds the tables' cost.
 
     Raises:
-        InvalidArgument: levels are no integers, or an axis does not exist.
+        InvalidArgument: levels are no integers, there are none at all, or an axis does not exist.
 
     Thesis 004: Tonin, “Codificação de redes neurais sem retreino”, 2021.
     """
     tensors = {name: as_levels(value, name) for name, value in _tensors(levels).items()}
     threads, axis = threads_of(threads), axis_of(axis)
+    if not any(tensor.size for tensor in tensors.values()):
+        raise InvalidArgument("levels: expected at least one level, got none")
     context = None if context is None else axis_of(context, "context")
     if context is not None:
         if by is not None:
             raise InvalidArgument("entropy: context= and by= cannot be given together")
         return _mean([(_in_context(t, context), t.size) for t in tensors.values()])
     if by is None:
-        counter = _core.Counter(sum(t.size for t in tensors.values()))
-        for tensor in tensors.values():
-            counter.add(tensor, threads)
-        return float(counter.finish().entropy)
+        return _together(tensors.values(), threads)
     if not isinstance(by, str) or by not in ("tensor", "channel"):
         raise InvalidArgument(f"by: expected None, 'tensor' or 'channel', got {described(by)}")
     parts = [
@@ -66,7 +65,15 @@ def entropy(
         for tensor in tensors.values()
         for part in ([tensor] if by == "tensor" else _channels(tensor, axis))
     ]
-    return _mean([(entropy(part, threads=threads), part.size) for part in parts])
+    return _mean([(_together([as_levels(part)], threads), part.size) for part in parts])
+
+
+def _together(tensors: Collection[NDArray[np.int32]], threads: int) -> float:
+    """With one table of probabilities for all; 0 for no levels."""
+    counter = _core.Counter(sum(t.size for t in tensors))
+    for tensor in tensors:
+        counter.add(tensor, threads)
+    return float(counter.finish().entropy)
 
 
 def conditional_entropy(levels: ArrayLike, axis: int = -1) -> float:

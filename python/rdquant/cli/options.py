@@ -128,7 +128,8 @@ def parse_bits(text: str) -> list[int]:
             message = f"{part.strip()!r}: expected a number or a range such as 2-16"
             raise typer.BadParameter(message, param_hint="--bits") from None
         if not 1 <= low <= high <= 24:
-            message = f"{part.strip()!r}: expected bits from 1 to 24, the lower number first"
+            order = ", the lower number first" if low > high else ""
+            message = f"{part.strip()!r}: expected bits from 1 to 24{order}"
             raise typer.BadParameter(message, param_hint="--bits")
         bits.update(range(low, high + 1))
     return sorted(bits)
@@ -145,7 +146,7 @@ def parse_quantizers(text: str) -> list[QuantizerSpec]:
     try:
         return parse(text)
     except InvalidArgument as error:
-        raise typer.BadParameter(str(error), param_hint="--quantizers") from None
+        raise typer.BadParameter(str(error).removeprefix("quantizers: "), param_hint="--quantizers") from None
 
 
 def parse_range(text: str | None) -> str | float | None:

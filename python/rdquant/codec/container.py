@@ -54,6 +54,7 @@ __all__ = [
 ]
 
 MAGIC = b"\x89RDQ\r\n\x1a\n"
+_ONNX = b"\x08"  # the first byte of nearly every ONNX model: field ir_version
 GRAPH, FACTS, TENSOR = 1, 2, 3
 _GRAPH_LIMIT = 1 << 31
 _SMALL = 1 << 19  # bytes up to which reading a file takes less time than the faults of its mapped pages
@@ -140,19 +141,28 @@ class CompressedFile:
             raise InvalidArgument(
                 f"source: expected a path, bytes or an open binary file, got {described(source)}"
             )
+        with naming(source):
+            self._table = self._read_table()
+        self.size = self._table.end
+        """Bytes of the whole file."""
+
+    def _read_table(self) -> Any:
         head = self._take(0, _core.HEAD_BYTES)
+        if head[:1] == _ONNX and not head.startswith(MAGIC):
+            raise CorruptFile(
+                "this is no .rdq file: it begins as an ONNX model does, which rdquant.load reads"
+            )
         length = _core.table_length(head)
         if self._pipe is None:
             head = self._take(0, _core.HEAD_BYTES + length)
         else:
             head += _read(self._pipe, length)
-        self._table = _core.read_table(head)
-        self.size = self._table.end
-        """Bytes of the whole file."""
-        if self._pipe is None and len(self._data) > self.size:
+        table = _core.read_table(head)
+        if self._pipe is None and len(self._data) > table.end:
             raise CorruptFile(
-                f"section table, offset {self.size}: the file has {len(self._data) - self.size} bytes too many"
+                f"section table, offset {table.end}: the file has {len(self._data) - table.end} bytes too many"
             )
+        return table
 
     @cached
     def sections(self) -> list[Section]:

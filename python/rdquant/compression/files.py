@@ -198,6 +198,7 @@ def compress_within(
         RdquantError: the file cannot be written.
     """
     from ..data import open_dataset
+    from ..data.checks import warn_of_one_class
     from ..metrics.feeding import fitted
     from .tolerance import Split, Tolerance
 
@@ -211,6 +212,8 @@ def compress_within(
     loaded = load(model)
     labelled = max_loss is not None
     measuring = open_dataset(data, model=loaded, labelled=labelled)
+    if labelled:
+        warn_of_one_class(measuring)
     fitting = None
     if calibration is not None:
         fitting = open_dataset(calibration, model=loaded, labelled=False, name="calibration")

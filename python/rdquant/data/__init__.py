@@ -15,8 +15,19 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .._arrays import array_of
-from ..errors import CorruptFile, InvalidArgument, MissingFile, count, described, flag, one_of, path_of
+from ..errors import (
+    CorruptFile,
+    InvalidArgument,
+    MissingFile,
+    called,
+    count,
+    described,
+    flag,
+    one_of,
+    path_of,
+)
 from .boxes import CocoFolder, holds_boxes
+from .checks import fits
 from .dataset import ArrayDataset, Dataset, Digits
 from .images import ImageArray, ImageFolder
 from .preprocess import PRESETS, Layout, Letterbox, Preprocess, Preset, Size, resolve
@@ -137,7 +148,9 @@ def open_dataset(
                 raise InvalidArgument(
                     f"size: {path} holds tensors ready for the network unless preprocess is given"
                 )
-            return ArrayDataset(x, y, batch_size=batch_size, name=path.stem)
+            _refuse_pixels(x, model, str(path))
+            with called("x", str(path)):
+                return ArrayDataset(x, y, batch_size=batch_size, name=path.stem)
         return ImageArray(x, y, preprocess, crop, batch_size, layout=layout, name=path.stem)
     if str(data) == "digits":
         if preprocess is not None or size is not None:
@@ -198,6 +211,19 @@ def _geometry(
     return layout or wanted_layout, size
 
 
+def _refuse_pixels(x: NDArray[Any], model: _Network | None, what: str) -> None:
+    """InvalidArgument where 8-bit images come without a preprocess and are no tensors that `model` takes."""
+    if model is None or len(model.inputs) != 1 or x.dtype != np.uint8:
+        return
+    wanted = model.inputs[0].shape[1:]
+    if (x.ndim == 3 or (x.ndim == 4 and x.shape[3] == 3)) and not fits(x.shape[1:], wanted):
+        raise InvalidArgument(
+            f"preprocess: {what} holds 8-bit images {list(x.shape[1:])}, which are no tensors ready for the network, whose "
+            f"input is {[size if size is not None else '?' for size in wanted]}; name what makes them so: "
+            f"{', '.join(name for name, preset in PRESETS.items() if not isinstance(preset, Letterbox))}"
+        )
+
+
 def _from_arrays(
     data: Any,
     preprocess: Preprocess | None,
@@ -224,7 +250,9 @@ def _from_arrays(
         )
     y = np.zeros(len(x), np.int64) if y is None else array_of(y, name)
     if preprocess is None and size is None:
-        return ArrayDataset(x, y, batch_size=batch_size, name="array")
+        _refuse_pixels(x, model, name)
+        with called("x", name):
+            return ArrayDataset(x, y, batch_size=batch_size, name="array")
     layout, crop = _geometry(model, preprocess, size, layout)
     return ImageArray(x, y, preprocess or "imagenet", crop, batch_size, layout=layout)
 
@@ -247,6 +275,17 @@ def input_geometry(shape: Sequence[int | str | None]) -> tuple[Layout, tuple[int
     return layout, None
 
 
+def _paired(
+    path: Path, names: tuple[str, str], x: NDArray[Any], y: NDArray[Any]
+) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Both; InvalidArgument where they are not of one length."""
+    if x.ndim and y.ndim and len(x) != len(y):
+        raise InvalidArgument(
+            f"{path}: array {names[0]!r} has {len(x):,} items but {names[1]!r} has {len(y):,}; expected a label for each item"
+        )
+    return x, y
+
+
 def _read_npz(path: Path, labelled: bool) -> tuple[NDArray[Any], NDArray[Any]]:
     try:
         with np.load(path, allow_pickle=False) as archive:
@@ -254,10 +293,12 @@ def _read_npz(path: Path, labelled: bool) -> tuple[NDArray[Any], NDArray[Any]]:
                 if not labelled and names[0] in archive.files:
                     return archive[names[0]], np.zeros(len(archive[names[0]]), np.int64)
                 if set(names) <= set(archive.files):
-                    return archive[names[0]], archive[names[1]]
+                    return _paired(path, names, archive[names[0]], archive[names[1]])
             found = ", ".join(archive.files) or "nothing"
     except FileNotFoundError as error:
         raise MissingFile(f"{path}: no such file") from error
+    except InvalidArgument:
+        raise
     except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
         raise CorruptFile(f"{path}: not a readable .npz file: {error}") from error
     raise InvalidArgument(f"{path}: expected arrays x and y, or images and labels; found {found}")

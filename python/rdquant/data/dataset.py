@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from .._arrays import array_of
 from .._tables import label, short
 from ..errors import InvalidArgument, count, described, one_of
+from .checks import check_finite
 from .scene import Scene
 
 __all__ = ["ArrayDataset", "Dataset", "Digits", "digest"]
@@ -44,6 +45,9 @@ class Dataset(ABC):
 
     fingerprint: str
     task: Literal["classify", "detect"] = "classify"
+    _finite = (
+        False  # whether tensors are known to hold finite numbers only; else they are looked at as they come
+    )
 
     def __init__(
         self,
@@ -93,7 +97,7 @@ class Dataset(ABC):
         starts = range(0, len(self), self.batch_size)
         chunks = [np.arange(start, min(start + self.batch_size, len(self))) for start in starts]
         for chunk, tensor in zip(chunks, self.stream(chunks), strict=True):
-            yield tensor, self.labels[chunk]
+            yield self._checked(chunk, tensor), self.labels[chunk]
 
     def get(self, indices: ArrayLike) -> tuple[Tensor, Indices]:
         """(x, labels) of the items at `indices` (integers [n], any order): float32 [n, …], int64 [n].
@@ -102,7 +106,14 @@ class Dataset(ABC):
         """
         chosen = self._indices(indices)
         (tensor,) = self.stream([chosen])
-        return tensor, self.labels[chosen]
+        return self._checked(chosen, tensor), self.labels[chosen]
+
+    def _checked(self, chunk: Indices, tensor: Tensor) -> Tensor:
+        if not self._finite:
+            check_finite(
+                tensor, f"data: {self.name}, {len(chunk)} items from {self.item_name(int(chunk[0]))} on"
+            )
+        return tensor
 
     def take(self, indices: ArrayLike) -> Dataset:
         """The items at `indices` (integers [n], n ≥ 1) as a dataset of their own that shares this one's
@@ -166,7 +177,7 @@ class _Subset(Dataset):
         )
         self._whole = whole
         self._chosen = indices
-        self.task = whole.task
+        self.task, self._finite = whole.task, whole._finite
         self.fingerprint = digest(whole.fingerprint, indices)
 
     def stream(self, chunks: Iterable[Indices]) -> Iterator[Tensor]:
@@ -183,7 +194,7 @@ class _Held(Dataset):
     def __init__(self, whole: Dataset, limit: int) -> None:
         super().__init__(whole.name, whole.labels, whole.classes, whole.batch_size, whole.class_names)
         self.fingerprint = whole.fingerprint
-        self.task = whole.task
+        self.task, self._finite = whole.task, whole._finite
         self._whole = whole
         self._limit = limit
         self._lock = threading.Lock()
@@ -232,7 +243,7 @@ class ArrayDataset(Dataset):
     """Inputs that are arrays already, ready for the network.
 
     Args:
-        x: real numbers [n, …], n ≥ 1; float32 is used without a copy, other dtypes are converted batch by
+        x: finite real numbers [n, …], n ≥ 1; float32 is used without a copy, other dtypes are converted batch by
             batch.
         y: integers [n], the labels, ≥ 0.
         batch_size: items per batch.
@@ -240,7 +251,7 @@ class ArrayDataset(Dataset):
         class_names: their names.
         name: for tables.
 
-    Raises InvalidArgument where shapes, dtypes or labels do not fit.
+    Raises InvalidArgument where shapes, dtypes or labels do not fit, and for NaN or infinity.
     """
 
     def __init__(
@@ -259,7 +270,8 @@ class ArrayDataset(Dataset):
         super().__init__(name, y, classes, batch_size, class_names)
         if len(array) != len(self):
             raise InvalidArgument(f"x, y: {len(array)} inputs but {len(self)} labels")
-        self._x = array
+        check_finite(array, "x")
+        self._x, self._finite = array, True
         self.fingerprint = digest("array", array, self.labels, self.classes)
 
     def stream(self, chunks: Iterable[Indices]) -> Iterator[Tensor]:

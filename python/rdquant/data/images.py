@@ -18,6 +18,7 @@ from PIL import Image
 from .._arrays import array_of
 from ..errors import CorruptFile, InvalidArgument, described, flag, one_of, path_of
 from ..errors import count as whole
+from .checks import check_finite
 from .dataset import Dataset, Indices, Tensor, digest
 from .listing import folder_of, list_classes, list_csv, list_loose
 from .preprocess import Layout, Preprocess, Preset, Size, describe, resolve
@@ -56,6 +57,8 @@ class ImageDataset(Dataset):
 
     Under a preset the cache holds 8-bit pixels after resize and crop, a quarter of the tensors' size.
     """
+
+    _finite = True  # 8-bit pixels under a preset; what a callable makes of an image is checked
 
     def __init__(
         self,
@@ -118,7 +121,9 @@ class ImageDataset(Dataset):
                 f"preprocess: expected real numbers [channels, height, width], got {array.dtype} "
                 f"{list(array.shape)} for {self.item_name(index)}"
             )
-        return array.astype(np.float32)
+        tensor = array.astype(np.float32)
+        check_finite(tensor[np.newaxis], f"preprocess: what it makes of {self.item_name(index)}")
+        return tensor
 
     def _finish(self, chunk: Indices, pending: list[NDArray[Any] | Future[NDArray[Any]]]) -> Tensor:
         arrays = [part.result() if isinstance(part, Future) else part for part in pending]

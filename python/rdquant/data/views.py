@@ -30,7 +30,7 @@ class Views(Dataset):
     def __init__(self, whole: Dataset, seed: int = 0) -> None:
         labels = np.concatenate([whole.labels, whole.labels])
         super().__init__(whole.name, labels, whole.classes, whole.batch_size, whole.class_names)
-        self._whole, self._seed = whole, seed
+        self._whole, self._seed, self._finite = whole, seed, whole._finite
         self.fingerprint = digest("views", whole.fingerprint, seed)
 
     def stream(self, chunks: Iterable[NDArray[np.int64]]) -> Iterator[NDArray[np.float32]]:

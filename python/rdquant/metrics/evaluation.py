@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 from .._arrays import as_float32
 from ..data import Data, Dataset, open_dataset
+from ..data.checks import warn_of_one_class
 from ..detection import Detector
 from ..errors import InvalidArgument, Unsupported, described, flag, several
 from . import formulas
@@ -103,6 +104,7 @@ def evaluate(
         found = detections(session, data, detector, progress=progress, output=output)
         statistics = average_precision(data, found)
         return {"images": len(data), "predictions": found} | {name: statistics[name] for name in names}
+    warn_of_one_class(data)
     parts: list[Scores] = []
     try:
         for part in _scored(session, data, progress, output):

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..data.checks import fits
 from ..errors import InvalidArgument, Unsupported
 
 if TYPE_CHECKING:
@@ -29,15 +30,11 @@ def single_input(session: Session) -> TensorInfo:
 def fitted(tensor: TensorInfo, source: str, x: NDArray[np.float32]) -> NDArray[Any]:
     """`x` in the dtype of the network's input, its shape checked; `source` is what messages call the data."""
     wanted = tensor.shape[1:]
-    fits = len(wanted) == x.ndim - 1 and all(
-        not isinstance(want, int) or want in (0, -1, have)
-        for want, have in zip(wanted, x.shape[1:], strict=False)
-    )
-    if not fits:
+    if not fits(x.shape[1:], wanted):
         shape = ", ".join(str(want) if want is not None else "?" for want in wanted)
         raise InvalidArgument(
-            f"data: {source}: items of shape {list(x.shape[1:])}, but input {tensor.name!r} expects [{shape}]; "
-            "choose size=, layout= or another preprocess="
+            f"data: {source}: items of shape {list(x.shape[1:])}, but input {tensor.name!r} expects [{shape}]; images get "
+            "that from preprocess, size and layout, arrays without preprocess must have it already"
         )
     with np.errstate(invalid="ignore"):  # an integer type that cannot hold a value: reported below
         feed = x.astype(tensor.dtype, copy=False)

@@ -12,6 +12,7 @@ from tqdm import tqdm
 from .._tables import html_table, short
 from ..data import PRESETS, Data, Dataset, Letterbox, Preset, input_geometry, open_dataset
 from ..data.boxes import holds_boxes
+from ..data.checks import warn_of_one_class
 from ..errors import InvalidArgument, count, described, flag, path_of
 from .evaluation import outputs
 from .feeding import single_input
@@ -102,10 +103,12 @@ def best_preprocess(
     if isinstance(data, (str, os.PathLike)) and holds_boxes(path_of("data", data)):
         raise InvalidArgument(f"data: expected images with labels, got photos with boxes: {data}")
     session = Session(model, backend=backend, threads=threads)
-    found = []
+    found: list[tuple[float, str, float, int]] = []
     for preset in tqdm(_fitting(single_input(session)), unit="preset", disable=not progress, leave=False):
         opened = open_dataset(data, preset, model=session)
         used = opened.spread(min(int(images), len(opened)))
+        if not found:
+            warn_of_one_class(used)
         scores, labels = outputs(session, used), used.labels
         likely = distributions(np.nan_to_num(scores))[np.arange(len(labels)), labels]
         loss = float(-np.log(np.maximum(likely, np.finfo(np.float32).tiny)).mean())

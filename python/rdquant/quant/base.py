@@ -146,6 +146,10 @@ def axis_of(axis: object) -> int | None:
 def per_channel(value: ArrayLike, what: str) -> PerChannel:
     """A positive finite number, or a tuple of such."""
     array = array_of(value, what)
+    if isinstance(value, (str, bytes)):
+        raise InvalidArgument(
+            f"{what}: expected a positive number, or one a channel, got the text {described(value)}"
+        )
     if array.dtype.kind not in "fiub":
         raise InvalidArgument(f"{what}: expected a positive number, or one a channel, got {described(value)}")
     array = array.astype(np.float64)

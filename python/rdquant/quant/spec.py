@@ -142,11 +142,11 @@ def _parse(text: str) -> list[QuantizerSpec]:
         if name in ("midtread", "midrise", "half", "bfloat16", "codebook") and not arguments:
             return [QuantizerSpec(text, name)]
         if name == "deadzone" and len(arguments) <= 1:
-            delta = float(arguments[0]) if arguments else 0.4
+            delta = _parsed(float, arguments[0], "δ") if arguments else 0.4
             Deadzone(1.0, delta)
             return [QuantizerSpec(f"deadzone:{delta:g}", name, (("delta", delta),))]
         if name == "mulaw" and len(arguments) <= 1:
-            mu = float(arguments[0]) if arguments else 255.0
+            mu = _parsed(float, arguments[0], "µ") if arguments else 255.0
             MuLaw(mu)
             return [QuantizerSpec(f"mulaw:{mu:g}", name, (("mu", mu),))]
         if name == "minifloat" and len(arguments) <= 2:
@@ -159,16 +159,27 @@ def _parse(text: str) -> list[QuantizerSpec]:
 def _parse_minifloats(arguments: list[str]) -> list[QuantizerSpec]:
     widths: list[tuple[int, int]] = list(MINIFLOATS)
     if arguments and arguments[0] not in ("", "all"):
-        exponent, mantissa = (int(width) for width in arguments[0].split("/"))
-        widths = [(exponent, mantissa)]
+        exponent, slash, mantissa = arguments[0].partition("/")
+        if not slash:
+            raise InvalidArgument(
+                f"expected exponent/mantissa, numbers of bits such as 4/3, got {arguments[0]!r}"
+            )
+        widths = [(_parsed(int, exponent, "exponent"), _parsed(int, mantissa, "mantissa"))]
     bias: Any = None
     if len(arguments) == 2:
-        bias = "best" if arguments[1] == "best" else int(arguments[1])
+        bias = "best" if arguments[1] == "best" else _parsed(int, arguments[1], "bias")
     specs = []
-    for exponent, mantissa in widths:
-        Minifloat(1 + exponent + mantissa, exponent, mantissa, None if bias == "best" else bias)
-        text = f"minifloat:{exponent}/{mantissa}" + ("" if bias is None else f":{bias}")
-        specs.append(
-            QuantizerSpec(text, "minifloat", (("exponent", exponent), ("mantissa", mantissa), ("bias", bias)))
-        )
+    for e, m in widths:
+        Minifloat(1 + e + m, e, m, None if bias == "best" else bias)
+        text = f"minifloat:{e}/{m}" + ("" if bias is None else f":{bias}")
+        specs.append(QuantizerSpec(text, "minifloat", (("exponent", e), ("mantissa", m), ("bias", bias))))
     return specs
+
+
+def _parsed(kind: type[Any], text: str, what: str) -> Any:
+    """`text` as an int or float; InvalidArgument where it is none."""
+    try:
+        return kind(text)
+    except ValueError:
+        expected = "an integer" if kind is int else "a number"
+        raise InvalidArgument(f"{what}: expected {expected}, got {text!r}") from None

@@ -35,9 +35,12 @@ def moments(values: Any, threads: int | None = 1) -> Moments:
             `Model`, or what `rdquant.load` takes.
         threads: up to this many threads; None or 0: all cores; the result does not depend on it.
 
-    Raises InvalidArgument for NaN and infinity, naming tensor and flat index.
+    Raises InvalidArgument for no values at all, and for NaN and infinity, naming tensor and flat index.
     """
-    return _core.moments(named_values(values), threads_of(threads))
+    found = _core.moments(named_values(values), threads_of(threads))
+    if found.count == 0:
+        raise InvalidArgument("values: expected at least one number, got none")
+    return found
 
 
 class Histogram:

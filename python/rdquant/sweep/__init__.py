@@ -110,6 +110,7 @@ def sweep(
     Thesis 004: Tonin, “Codificação de redes neurais sem retreino”, 2021.
     """
     from ..data import open_dataset
+    from ..data.checks import warn_of_one_class
     from ..graph import ROLES, load
     from ..quant import parse_quantizers
     from ..runtime import BACKENDS
@@ -118,6 +119,7 @@ def sweep(
 
     network = load(model)
     dataset = open_dataset(data, model=network)
+    warn_of_one_class(dataset)
     chosen = tuple(r for r in ROLES if r in some_of("roles", roles, ROLES))
     groups = _groups(parse_quantizers(quantizers), bits, scope, range, chosen)
     names = _checked_metrics(metrics, strategy)
@@ -134,12 +136,11 @@ def sweep(
         options = {"max_loss": max_loss, "metrics": list(names), "strategy": strategy}
         options["path"] = network.source if os.path.isfile(network.source) else None
         study_id = _study_row(results, network, dataset, options)
-        results.set_latest(study_id)
         held = dataset.held(cache_bytes // _workers(executor))
         context = _context(network, held, backend, threads, names, max_loss / 100, strategy, seed)
         _run(results, study_id, context, groups, executor, progress)
     except BaseException:
-        results.close()
+        results.give_up()
         raise
     if folder is None:
         return Study(results, study_id)
@@ -261,6 +262,7 @@ def _run(
 
     axes = {p.name: p.axis for p in context.model.parameters if p.axis is not None}
     baseline = _baseline(store, study_id, context)
+    store.set_latest(study_id)
     with tqdm(total=sum(map(len, groups)), unit="point", disable=not progress) as bar:
 
         def advance(text: str) -> None:

@@ -62,10 +62,12 @@ class Store:
         self.folder = folder
         self.path = None if folder is None else folder / FILE
         self._claim: sqlite3.Connection | None = None
+        self._made: list[Path] = []
         self.closed = False
         if self.path is None:
             self._db = sqlite3.connect(":memory:", check_same_thread=False)
         elif write:
+            self._made = [p for p in (self.path, self.path.parent) if not p.exists()]
             self._claim = _claim(self.path)
             self._db = sqlite3.connect(self.path, timeout=30, check_same_thread=False)
         else:
@@ -164,6 +166,24 @@ class Store:
             values = [json.dumps(v) if isinstance(v, (dict, list, tuple)) else v for v in row.values()]
             last = self._db.execute(f"{verb} INTO {table} ({names}) VALUES ({marks})", values).lastrowid or 0
         return last
+
+    def give_up(self) -> None:
+        """Close after a failure. Studies without any result are forgotten, and so is the file where it was made for them."""
+        held = 1
+        with contextlib.suppress(RdquantError):
+            empty = "SELECT id FROM studies WHERE id NOT IN (SELECT study_id FROM points)"
+            with self._explained(), self._db:
+                for table in ("fits", "histograms", "tensors"):
+                    self._db.execute(f"DELETE FROM {table} WHERE study_id IN ({empty})")
+                self._db.execute(f"DELETE FROM studies WHERE id IN ({empty})")
+            held = self.rows("SELECT count(*) AS held FROM studies")[0]["held"]
+        self.close()
+        if self.path is not None and self.path in self._made and not held:
+            with contextlib.suppress(OSError):
+                for file in (self.path, self.path.with_suffix(".lock")):
+                    file.unlink(missing_ok=True)
+                if self.path.parent in self._made:
+                    self.path.parent.rmdir()  # only where nothing else has come into it
 
     def close(self) -> None:
         self.closed = True

@@ -79,7 +79,9 @@ def coded_size(compression: PruneThenQuantize, coder: Coder = "fast") -> dict[st
         data = file_bytes([(TENSOR, n, _floats(w, effort)) for n, w in floats.items()])
         return sizes | {"coded_bytes": len(data), "coder": effort}
     levels = compression.levels()
-    sizes["entropy_bytes"] = sum(entropy(values) * values.size for values, _ in levels.values()) / 8
+    sizes["entropy_bytes"] = (
+        sum(entropy(values) * values.size for values, _ in levels.values() if values.size) / 8
+    )
     data = level_file(levels, coder) if isinstance(coder, str) else coder(levels)
     return sizes | {"coded_bytes": len(data)}
 
