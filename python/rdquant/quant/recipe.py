@@ -58,7 +58,7 @@ class Recipe:
     def label(self) -> str:
         """What a file says about its levels: only what differs from one step for the model over ±1."""
         if self.spec.given is not None:
-            return self.spec.given.label
+            return self.spec.given.label if isinstance(self.spec.given, Quantizer) else "one a tensor"
         bits = "" if self.bits is None else f" {self.bits} bits"
         scope = "" if self.scope == own_scope(self.spec) else f", per {self.scope}"
         span = "" if self.range == scope_range(self.scope, None) else f", range {self.range}"
@@ -71,6 +71,8 @@ class Recipe:
 
         axes: of the channels, by name.
         """
+        if self.spec.given is not None:
+            return self.spec.given
         if self.scope == "model":
             needs_weights = self.spec.needs_weights or (self.range == "max" and self.spec.has_range)
             everything = _concatenated(weights) if needs_weights else None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike
 from ..errors import InvalidArgument, described, several
 from .base import Quantizer, Range, range_of
 from .codebook import Codebook
+from .given import given_label, name_of
 from .minifloat import MINIFLOATS, Minifloat
 from .uniform import Deadzone, Midrise, Midtread, MuLaw
 
@@ -33,7 +34,7 @@ class QuantizerSpec:
     text: str
     family: str
     options: tuple[tuple[str, Any], ...] = ()
-    given: Quantizer | None = None
+    given: Quantizer | Callable[..., Quantizer] | None = None
 
     @property
     def takes_bits(self) -> bool:
@@ -59,7 +60,7 @@ class QuantizerSpec:
     def label(self) -> str:
         """Name for tables and plots, without the number of bits."""
         if self.given is not None:
-            return self.given.label
+            return self.text
         if self.family == "codebook":
             return "codebook"
         return self.build(8 if self.takes_bits else None, x=np.ones(1, np.float32)).label
@@ -72,8 +73,12 @@ class QuantizerSpec:
         x: the weights, real numbers of any shape, for range="max", codebooks and fitted biases. Raises InvalidArgument where
         they are missing, or bits are out of range.
         """
-        if self.given is not None:
+        if isinstance(self.given, Quantizer):
             return self.given
+        if self.given is not None:
+            raise InvalidArgument(
+                f"{self.text}: a function gives each tensor a quantizer of its own, none for all"
+            )
         options = dict(self.options)
         if self.family in ("minifloat", "half", "bfloat16"):
             return self._format(options, x)
@@ -106,9 +111,10 @@ class QuantizerSpec:
 
 
 def parse_quantizers(
-    quantizers: str | type[Quantizer] | Quantizer | QuantizerSpec | Iterable[Any],
+    quantizers: str | type[Quantizer] | Quantizer | Callable[..., Quantizer] | QuantizerSpec | Iterable[Any],
 ) -> list[QuantizerSpec]:
-    """Specs for what a user wrote as `quantizers`: "midtread, deadzone:0.4", a quantizer or its class, or a list of such.
+    """Specs for what a user wrote as `quantizers`: "midtread, deadzone:0.4", a quantizer or its class, a function
+    (name, tensor) -> quantizer, or a list of such.
 
     "deadzone" alone means δ = 0.4 (`Deadzone` itself: ½), "mulaw" µ = 255, "minifloat" all formats of Table 3.5.
 
@@ -122,13 +128,15 @@ def parse_quantizers(
         if isinstance(part, QuantizerSpec):
             specs[part] = None
         elif isinstance(part, Quantizer):
-            specs[QuantizerSpec(part.label, part.family, given=part)] = None
+            specs[QuantizerSpec(given_label(part), part.family, given=part)] = None
         elif isinstance(part, type) and issubclass(part, Quantizer):
             specs.update(dict.fromkeys(_parse(part.family)))
         elif isinstance(part, str):
             specs.update(
                 dict.fromkeys(s for piece in part.split(",") if piece.strip() for s in _parse(piece.strip()))
             )
+        elif isinstance(part, Hashable) and callable(part) and not isinstance(part, type):
+            specs[QuantizerSpec(name_of(part), "function", given=part)] = None
         else:
             raise InvalidArgument(f"quantizers: {described(part)} is no quantizer; {_HELP}")
     if not specs:

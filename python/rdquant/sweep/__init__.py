@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Iterable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -77,7 +78,9 @@ def sweep(
     Args:
         model: what `rdquant.load` takes.
         data: images with labels: what `rdquant.data.open_dataset` takes.
-        quantizers: text ("midtread,deadzone:0.4,minifloat:4/3"), quantizer classes or quantizers, or a list of such.
+        quantizers: text ("midtread,deadzone:0.4,minifloat:4/3"), quantizer classes or quantizers, functions (name, tensor)
+            -> quantizer, or a list of such. Tables call a quantizer by its label and step, a function by its name; where two
+            that differ would be called the same, the later one gets a mark (#1a2b).
         bits: i of the thesis: steps of 2·range/2^i, or codebooks of 2^i values; 1..24 (codebooks: ..16). Formats and
             given quantizers take none.
         scope: one step for the "model" (the thesis), for each "tensor", or for each output "channel" of each tensor; or a
@@ -113,6 +116,7 @@ def sweep(
     from ..data.checks import warn_of_one_class
     from ..graph import ROLES, load
     from ..quant import parse_quantizers
+    from ..quant.given import assigned, told_apart
     from ..runtime import BACKENDS
     from .store import Store
     from .study import Study
@@ -121,7 +125,8 @@ def sweep(
     dataset = open_dataset(data, model=network)
     warn_of_one_class(dataset)
     chosen = tuple(r for r in ROLES if r in some_of("roles", roles, ROLES))
-    groups = _groups(parse_quantizers(quantizers), bits, scope, range, chosen)
+    specs = assigned(parse_quantizers(quantizers), network.weights(chosen))
+    groups = _groups(specs, bits, scope, range, chosen)
     names = _checked_metrics(metrics, strategy)
     max_loss = number("max_loss", max_loss, least=0, most=100)
     cache_bytes, seed = count("cache_bytes", cache_bytes, 0), count("seed", seed, 0)
@@ -136,6 +141,8 @@ def sweep(
         options = {"max_loss": max_loss, "metrics": list(names), "strategy": strategy}
         options["path"] = network.source if os.path.isfile(network.source) else None
         study_id = _study_row(results, network, dataset, options)
+        named = dict(zip(specs, told_apart(specs, results.given_labels(study_id)), strict=True))
+        groups = [[replace(p, spec=named[p.spec]) for p in group] for group in groups]
         held = dataset.held(cache_bytes // _workers(executor))
         context = _context(network, held, backend, threads, names, max_loss / 100, strategy, seed)
         _run(results, study_id, context, groups, executor, progress)

@@ -25,7 +25,9 @@ def command_of(path: str | None, name: str, row: Mapping[Any, Any]) -> str:
     options = row["options"]
     model, target, roles = path or f"{name}.onnx", f"{name}.rdq", options.get("roles", ROLES)
     if "given" in options:
-        return f"rdquant.compress({model!r}, {target!r}, rdquant.{options['given']}, roles={tuple(roles)!r})"
+        made, known_by_name, _ = options["given"].partition(" #")
+        quantizer = made if known_by_name else f"rdquant.{made}"  # a function, or too long to be written here
+        return f"rdquant.compress({model!r}, {target!r}, {quantizer}, roles={tuple(roles)!r})"
     try:
         (spec,) = parse_quantizers(options["quantizer"])
     except (InvalidArgument, ValueError):

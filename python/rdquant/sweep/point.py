@@ -23,7 +23,8 @@ from ..data import Dataset
 from ..errors import InvalidArgument
 from ..graph import ROLES, Model, load
 from ..metrics import METRICS, leads, outputs, ranks
-from ..quant import Recipe
+from ..quant import Quantizer, Recipe
+from ..quant.given import identity
 from ..runtime import Session
 from .sequential import PairedTest, visiting_order
 
@@ -60,7 +61,8 @@ class Point(Recipe):
         """
         found: dict[str, Any] = {"quantizer": self.spec.text, "range": self.range}
         if self.spec.given is not None:
-            found["given"] = repr(self.spec.given)
+            label = self.spec.given.label if isinstance(self.spec.given, Quantizer) else self.spec.family
+            found |= {"quantizer": label, "given": identity(self.spec.given)}
         if self.roles != ROLES:
             found["roles"] = list(self.roles)
         return found

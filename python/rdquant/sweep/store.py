@@ -153,6 +153,15 @@ class Store:
         found = self.rows("SELECT value FROM meta WHERE key = 'latest'")
         return int(found[0]["value"]) if found else None
 
+    def given_labels(self, study: int) -> dict[str, str]:
+        """Labels of the quantizers that were given as objects or functions, by what identifies these."""
+        found = {}
+        for row in self.rows("SELECT quantizer, options FROM points WHERE study_id = ?", (study,)):
+            options = json.loads(row["options"])
+            if "given" in options:
+                found[options["given"]] = row["quantizer"]
+        return found
+
     def update(self, table: str, row_id: int, values: Mapping[str, Any]) -> None:
         changes = ", ".join(f"{name} = ?" for name in values)
         with self._explained(), self._db:
