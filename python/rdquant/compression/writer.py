@@ -70,6 +70,10 @@ class ChosenLevels:
         choose = (lambda name, x: quantizer) if isinstance(quantizer, Quantizer) else quantizer
         return cls(choose, roles)
 
+    def has(self, name: str) -> bool:
+        """Whether a tensor in these roles has levels."""
+        return self.choose is not None or name in self.known
+
     def of(self, name: str, role: str, values: NDArray[np.float32], plan: Plan) -> Chosen | None:
         """A tensor's levels and quantizer; None for one that is to be coded without loss."""
         if name in self.known:
@@ -97,7 +101,8 @@ class Writer:
         roles = frozenset(levels.roles)
         rest = self._kept.get(roles)
         if rest is None:
-            names = [n for n, t in self._stored.items() if not self._is_chosen(n, t, roles)]
+            chosen = {n for n, t in self._stored.items() if self._is_chosen(n, t, roles) and levels.has(n)}
+            names = [n for n in self._stored if n not in chosen]
             rest = self._kept[roles] = {n: data for n, (_, data) in self._code(names, levels).items()}
         packed = dict(rest)
         for name, tensor in self._stored.items():
@@ -107,6 +112,10 @@ class Writer:
                 packed[name] = _packed(tensor, found, self._plan)
         quantized = sum(len(data) for name, data in packed.items() if name not in rest)
         return sections_size(self._sections(packed, label, roles)), quantized
+
+    def section_size(self, name: str, chosen: Chosen) -> int:
+        """Bytes of the section of tensor `name` with these levels."""
+        return len(_packed(self._stored[name], chosen, self._plan))
 
     def _is_chosen(self, name: str, tensor: Stored, roles: Collection[str]) -> bool:
         return tensor.is_float and self._role_of.get(name, "") in roles

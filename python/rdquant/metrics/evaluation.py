@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ..graph import AnyModel
     from ..runtime import Session
 
-__all__ = ["TABLES", "evaluate", "outputs"]
+__all__ = ["TABLES", "evaluate", "outputs", "scores_of"]
 
 Scores = NDArray[np.float32]
 Labels = NDArray[np.int64]
@@ -188,11 +188,14 @@ def _scored(session: Session, chosen: Dataset, progress: bool, output: str | Non
 def _run(session: Session, source: str, x: NDArray[np.float32], output: str | None) -> Scores:
     """Scores of one batch, which the session cuts to the network's own where that is fixed."""
     tensor = single_input(session)
-    return _scores(session.run({tensor.name: fitted(tensor, source, x)}), len(x), output)
+    return scores_of(session.run({tensor.name: fitted(tensor, source, x)}), len(x), output)
 
 
-def _scores(results: Mapping[str, NDArray[Any]], count: int, output: str | None) -> Scores:
-    """The one result that is [count, classes] once dimensions of 1 are dropped."""
+def scores_of(results: Mapping[str, NDArray[Any]], count: int, output: str | None) -> Scores:
+    """float32: the one of `results` that is [count, classes] once dimensions of 1 are dropped; `output` names one of several.
+
+    Raises InvalidArgument where several fit, Unsupported where none does.
+    """
     if output is not None and (not isinstance(output, str) or output not in results):
         raise InvalidArgument(f"output: no {described(output)} among {', '.join(results)}")
     named = results if output is None else {output: results[output]}

@@ -1,0 +1,26 @@
+"""Which bits matter for which classes: significance maps of classifiers, and widths allocated by them (paper 003)."""
+
+from __future__ import annotations
+
+from .. import _call_by_name
+from .allocation import METHODS, Allocation, allocate
+from .classes import confused_groups
+from .losses import LOSSES
+from .making import open_map, significance
+from .map import SignificanceMap
+from .widths import ALLOWED, ROUNDINGS
+
+__all__ = [
+    "ALLOWED",
+    "LOSSES",
+    "METHODS",
+    "ROUNDINGS",
+    "Allocation",
+    "SignificanceMap",
+    "allocate",
+    "confused_groups",
+    "open_map",
+    "significance",
+]
+
+_call_by_name(__name__)

@@ -1,0 +1,130 @@
+"""Scores of every component at every width, in memory or in a folder that a later run goes on with."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .._files import replacing
+from ..errors import CorruptFile, InvalidArgument, MissingFile
+
+__all__ = ["SCHEMA", "Store", "open_store", "read_arrays", "write_arrays"]
+
+SCHEMA = 1
+_FACTS, _SCORES, _DONE = "map.json", "scores.npy", "done.npy"
+_SINGLE = 1 << 28  # bytes of scores beyond which they are kept in float16
+
+
+class Store:
+    """Scores [components, widths, images, classes], filled a chunk of images of one component and width at a time.
+
+    Args:
+        folder: where they are kept; None: in memory.
+        facts: what the scores depend on, plain values; a folder with others is refused.
+        shape: of the scores.
+        chunks: rows of each chunk of images.
+
+    Raises InvalidArgument for a folder that holds something else, CorruptFile for one that cannot be read.
+    """
+
+    def __init__(
+        self, folder: Path | None, facts: Mapping[str, Any], shape: Sequence[int], chunks: Sequence[slice]
+    ) -> None:
+        self.folder = folder
+        size = 4 * int(np.prod(shape, dtype=np.int64))
+        self._dtype = np.dtype(np.float32 if size <= _SINGLE else np.float16)
+        counts = (shape[0], shape[1], len(chunks))
+        self._chunks = chunks
+        if folder is None:
+            self.scores: NDArray[Any] = np.zeros(shape, self._dtype)
+            self._done = np.zeros(counts, bool)
+            return
+        folder.mkdir(parents=True, exist_ok=True)
+        facts = json.loads(json.dumps({"schema": SCHEMA, **facts}))
+        if not (folder / _FACTS).exists():
+            if any(folder.iterdir()):
+                raise InvalidArgument(f"store: {folder} is neither empty nor a significance map")
+            self._create(folder, facts, shape, counts)
+        _compare(folder, facts)
+        try:
+            self.scores = np.load(folder / _SCORES, mmap_mode="r+")
+            self._done = np.load(folder / _DONE)
+        except (OSError, ValueError) as error:
+            raise CorruptFile(f"{folder}: {error}") from None
+        if self.scores.shape != tuple(shape) or self._done.shape != counts:
+            raise CorruptFile(f"{folder}: scores {list(self.scores.shape)}, expected {list(shape)}")
+
+    def _create(self, folder: Path, facts: Any, shape: Sequence[int], counts: tuple[int, ...]) -> None:
+        np.lib.format.open_memmap(folder / _SCORES, "w+", self._dtype, tuple(shape)).flush()  # type: ignore[no-untyped-call]
+        np.save(folder / _DONE, np.zeros(counts, bool))
+        with replacing(folder / _FACTS) as path:  # last: without it the folder counts for nothing
+            path.write_text(json.dumps(facts, indent=1))
+
+    def has(self, component: int, width: int, chunk: int) -> bool:
+        """Whether these scores are there."""
+        return bool(self._done[component, width, chunk])
+
+    def put(self, component: int, width: int, chunk: int, scores: NDArray[np.float32]) -> None:
+        """Keep the `scores` of a chunk, float32 [rows, classes]."""
+        self.scores[component, width, self._chunks[chunk]] = scores
+        self._done[component, width, chunk] = True
+
+    def flush(self) -> None:
+        """Write what has been put, the scores before the marks that say so."""
+        if self.folder is not None and isinstance(self.scores, np.memmap):
+            self.scores.flush()
+            with replacing(self.folder / _DONE) as path:
+                np.save(path, self._done)
+
+
+def open_store(folder: Path) -> tuple[dict[str, Any], NDArray[Any], bool]:
+    """(facts, scores read-only, whether all are there) of a folder. Errors as `Store`, MissingFile where there is no map."""
+    facts = _read_facts(folder)
+    try:
+        scores = np.load(folder / _SCORES, mmap_mode="r")
+        done = np.load(folder / _DONE)
+    except (OSError, ValueError) as error:
+        raise CorruptFile(f"{folder}: {error}") from None
+    return facts, scores, bool(done.all())
+
+
+def _read_facts(folder: Path) -> dict[str, Any]:
+    try:
+        facts = json.loads((folder / _FACTS).read_text())
+    except (FileNotFoundError, NotADirectoryError):
+        raise MissingFile(f"store: no significance map in {folder}") from None
+    except (OSError, ValueError) as error:
+        raise CorruptFile(f"{folder / _FACTS}: {error}") from None
+    if not isinstance(facts, dict) or facts.get("schema") != SCHEMA:
+        raise CorruptFile(f"{folder / _FACTS}: no map of schema {SCHEMA}")
+    return facts
+
+
+def _compare(folder: Path, facts: Mapping[str, Any]) -> None:
+    """InvalidArgument where the folder's facts are others than `facts`, naming them."""
+    known = _read_facts(folder)
+    other = [name for name in facts if known.get(name) != facts[name]]
+    if other:
+        raise InvalidArgument(
+            f"store: {folder} holds a map with another {', '.join(other)}; choose another folder, or the same arguments"
+        )
+
+
+def write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
+    """Arrays by name to a file .npz, whole or not at all."""
+    with replacing(path) as partial, partial.open("wb") as file:
+        np.savez(file, **arrays)  # type: ignore[arg-type]  # names are texts
+
+
+def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
+    """What `write_arrays` wrote. Raises CorruptFile for anything else."""
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            return {name: archive[name] for name in archive.files}
+    except (OSError, ValueError, EOFError, KeyError) as error:
+        raise CorruptFile(f"{path}: {error}") from None
