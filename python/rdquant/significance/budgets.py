@@ -109,7 +109,7 @@ def _times(model: Model, layers: Sequence[Layer], units: Units, threads: int) ->
         raise InvalidArgument(f"milliseconds: expected a network of fixed sizes, {model.name} has {list(port.shape)}")
     noise = np.random.default_rng(0).standard_normal((4, *shape[1:])).astype(np.float32)
     images = ArrayDataset(noise, np.zeros(4, np.int64), batch_size=1)
-    coarse = quantize_static(model, images, rounding="nearest", equalize=0.0, max_kl=1e9, threads=threads).model
+    coarse = quantize_static(model, images, rounding="nearest", equalize=0.0, max_kl=1e9, threads=threads)
     feed = {port.name: noise[:1]}
     single, int8 = (
         {row["node"]: row["best_us"] / 1000 for row in Session(m, threads=threads).profile(feed, runs=_RUNS)}
