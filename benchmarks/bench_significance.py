@@ -31,7 +31,7 @@ DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 GROUPS = {"automobile-truck": (1, 9), "cat-dog": (3, 5), "bird-deer": (2, 4), "airplane-ship": (0, 8)}
 MEAN = np.array([0.485, 0.456, 0.406], np.float32)[:, None, None]
 STD = np.array([0.229, 0.224, 0.225], np.float32)[:, None, None]
-BUDGETS = (2.5, 3.0, 4.0)
+BUDGETS = (3.0, 4.0, 2.5)
 #: name -> arguments of `allocate`; those of the second half know the group.
 COMMON: dict[str, dict[str, Any]] = {
     "uniform": {"method": "uniform"},
@@ -111,7 +111,9 @@ def jobs() -> list[tuple[float, str, str | None, dict[str, Any]]]:
     return found
 
 
-def scored(name: str, data: Cifar, store: Path) -> dict[tuple[float, str, str | None], tuple[Allocation, np.ndarray]]:
+def scored(
+    name: str, data: Cifar, store: Path
+) -> dict[tuple[float, str, str | None], tuple[Allocation, np.ndarray]]:
     model, table = network(name), made(name, data, store)
     found = {}
     memory = store / f"{name}-search.json"
@@ -154,7 +156,14 @@ def row(name: str, bits: float, against: str, effect: Effect) -> dict[str, Any]:
     titles = {group: title for title, group in GROUPS.items()}
     group = "mean" if effect.classes is None else titles[effect.classes]
     known = {"method": effect.method, "against": against, "classes": group}
-    return {"model": name, "bits": bits, **known, "variant": effect.variant, "measure": effect.measure, **values}
+    return {
+        "model": name,
+        "bits": bits,
+        **known,
+        "variant": effect.variant,
+        "measure": effect.measure,
+        **values,
+    }
 
 
 def show(rows: list[dict[str, Any]], against: str = "all") -> None:
@@ -166,7 +175,9 @@ def show(rows: list[dict[str, Any]], against: str = "all") -> None:
                 for q in rows
                 if all(q[k] == r[k] for k in ("model", "bits", "against", "classes", "method", "variant"))
             ]
-            text = " ".join(f"{q['measure']} {q['difference']:+.2f} [{q['low']:+.2f} {q['high']:+.2f}]" for q in own)
+            text = " ".join(
+                f"{q['measure']} {q['difference']:+.2f} [{q['low']:+.2f} {q['high']:+.2f}]" for q in own
+            )
             print(f"{r['model'][-2:]} {r['bits']} {r['method']:13} {r['variant']:22} {text}")
 
 
@@ -205,7 +216,9 @@ def timed(images: int = 2000, batch: int = 100) -> dict[str, float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("stage", choices=("map", "score", "report", "time"))
     parser.add_argument("net", nargs="?", default="cifar10_resnet20")
     parser.add_argument("store", nargs="?", type=Path, default=Path("significance-store"))

@@ -63,11 +63,13 @@ PYTHON_PARTS = {
     "compression": "errors _arrays _cached _files _tables quant entropy codec graph runtime data metrics calibrate",
     "report": "errors _arrays _files stats metrics",
     "profile": "errors _arrays _files _tables machine graph runtime data metrics report",
+    "significance": "errors _arrays _files _tables quant codec graph runtime data detection metrics calibrate ptq compression "
+    "report",
     "sweep": "errors _arrays _tables machine stats quant entropy codec graph runtime data metrics compression report",
     "train": "errors _arrays _files _tables quant entropy codec",
     "demo": "errors _arrays _files machine stats quant entropy codec graph runtime data metrics compression report sweep",
     "cli": "errors _arrays _files machine stats quant entropy codec graph runtime data metrics ptq compression report "
-    "profile sweep train demo",
+    "profile significance sweep train demo",
 }
 # Submodules of _core without a Python part of their name → the part that they belong to.
 CORE_HOMES = {"model": "graph"}

@@ -17,7 +17,7 @@ import rdquant
 from rdquant._cached import cached
 
 # Modules that can be called as the function of the same name: rdquant.sweep(…), rdquant.sweep.Study.
-CALLABLE = ("entropy", "profile", "sweep")
+CALLABLE = ("entropy", "profile", "significance", "sweep")
 
 
 @dataclass(frozen=True)

@@ -35,6 +35,7 @@ _HOMES = {
     "compression": ("CompressionResult", "compress", "compress_to_size", "compress_within", "decompress"),
     "graph": ("Model", "load"),
     "runtime": ("Session",),
+    "significance": ("Allocation", "SignificanceMap", "allocate"),
     "data": ("ArrayDataset", "CocoFolder", "Dataset", "Digits", "ImageFolder", "open_dataset"),
     "detection": ("Detections", "Detector"),
     "metrics": ("BestPreset", "best_preprocess", "evaluate"),
@@ -59,6 +60,7 @@ _MODULES = (
     "quant",
     "report",
     "runtime",
+    "significance",
     "stats",
     "sweep",
     "train",
@@ -66,6 +68,7 @@ _MODULES = (
 
 __version__ = "0.1.0"
 __all__ = [
+    "Allocation",
     "ArrayDataset",
     "BackendUnavailable",
     "BestPreset",
@@ -96,8 +99,10 @@ __all__ = [
     "Rate",
     "RdquantError",
     "Session",
+    "SignificanceMap",
     "Study",
     "Unsupported",
+    "allocate",
     "autocovariance",
     "best_preprocess",
     "compress",
@@ -121,6 +126,7 @@ __all__ = [
     "quantize_static",
     "rate",
     "requantize",
+    "significance",
     "sweep",
 ]
 
@@ -163,6 +169,8 @@ if TYPE_CHECKING:
     from .ptq import QuantizedModel, quantize_dynamic, quantize_static
     from .quant import Codebook, Deadzone, Midrise, Midtread, Minifloat, MuLaw, Quantizer, parse_quantizers
     from .runtime import Session
+    from .significance import Allocation, SignificanceMap, allocate
+    from .significance import significance as _significance
     from .stats import FitTable, Histogram, Moments, autocovariance, fit, moments, mutual_information
     from .sweep import QUANTIZERS as _QUANTIZERS
     from .sweep import Study
@@ -182,6 +190,13 @@ if TYPE_CHECKING:
         profile = staticmethod(_profile)
         Profile = Profile
 
+    class _Significance:
+        __call__ = staticmethod(_significance)
+        significance = staticmethod(_significance)
+        Allocation = Allocation
+        SignificanceMap = SignificanceMap
+        allocate = staticmethod(allocate)
+
     class _Sweep:
         __call__ = staticmethod(_sweep)
         sweep = staticmethod(_sweep)
@@ -190,6 +205,7 @@ if TYPE_CHECKING:
 
     entropy: _Entropy
     profile: _Profiles
+    significance: _Significance
     sweep: _Sweep
 
 

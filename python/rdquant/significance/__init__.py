@@ -5,21 +5,31 @@ from __future__ import annotations
 from .. import _call_by_name
 from .allocation import METHODS, Allocation, allocate
 from .classes import confused_groups
+from .comparing import Comparison, compare
+from .effects import MEASURES, VARIANTS, Effect
 from .losses import LOSSES
 from .making import open_map, significance
 from .map import SignificanceMap
+from .refit import Refit, refit
 from .widths import ALLOWED, ROUNDINGS
 
 __all__ = [
     "ALLOWED",
     "LOSSES",
+    "MEASURES",
     "METHODS",
     "ROUNDINGS",
+    "VARIANTS",
     "Allocation",
+    "Comparison",
+    "Effect",
+    "Refit",
     "SignificanceMap",
     "allocate",
+    "compare",
     "confused_groups",
     "open_map",
+    "refit",
     "significance",
 ]
 

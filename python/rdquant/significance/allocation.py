@@ -66,6 +66,11 @@ class Allocation:
     _layers: tuple[Layer, ...] = field(repr=False)
     _rows: tuple[Rows, ...] = field(repr=False)
 
+    @property
+    def fingerprint(self) -> str:
+        """Hex digest of the float network."""
+        return self._model.fingerprint
+
     def apply(self) -> Model:
         """The network with its weights at these widths, as ONNX in float32: what the compressed file gives back."""
         tensors: dict[str, NDArray[np.float32]] = {}
@@ -86,7 +91,11 @@ class Allocation:
         import pandas as pd
 
         rows = [
-            {"component": layer.weight, "weights": int(np.prod(layer.shape)), "bits": float(np.mean(self.bits[layer.weight]))}
+            {
+                "component": layer.weight,
+                "weights": int(np.prod(layer.shape)),
+                "bits": float(np.mean(self.bits[layer.weight])),
+            }
             for layer in self._layers
         ]
         return pd.DataFrame(rows, columns=["component", "weights", "bits"])
@@ -195,7 +204,9 @@ class _Solver:
         if method == "uniform":
             return uniform(self._units, loads, most)
         if method == "search":
-            return search(self._model, self._layers, self._units, loads, most, self._loss, self._data, self._threads)
+            return search(
+                self._model, self._layers, self._units, loads, most, self._loss, self._data, self._threads
+            )
         if method in COSTS:
             return choose(COSTS[method](self._units), loads, most)
         if method == "all":

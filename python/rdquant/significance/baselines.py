@@ -35,7 +35,9 @@ def hawq(units: Units) -> Floats:
     for i, wide in enumerate(units.map.rounded):
         weight = units.map.array(fisher_name(i, None))
         if weight is None or traces is None or np.isnan(traces[i]):
-            raise InvalidArgument(f"method: 'hawq' needs gradients at the outputs of {units.map.components[i]}")
+            raise InvalidArgument(
+                f"method: 'hawq' needs gradients at the outputs of {units.map.components[i]}"
+            )
         mean = weight.sum() * traces[i] / units.map.sizes[i]
         table[i] = [mean * wide[b].square.sum() for b in units.map.widths]
     return units.even(table) if (units.row >= 0).any() else table

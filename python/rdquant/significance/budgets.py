@@ -78,7 +78,9 @@ def budget_of(
         )
     least = rest + float(budget.loads.min(axis=1).sum())
     if least > value:
-        raise InvalidArgument(f"{name}: expected at least {least:.6g}, the least that any widths need, got {value:g}")
+        raise InvalidArgument(
+            f"{name}: expected at least {least:.6g}, the least that any widths need, got {value:g}"
+        )
     return Budget(name, value, budget.most, least, budget.loads, budget.milliseconds)
 
 
@@ -106,7 +108,9 @@ def _times(model: Model, layers: Sequence[Layer], units: Units, threads: int) ->
     port = model.inputs[0]
     shape = [size if isinstance(size, int) else 1 for size in port.shape]
     if not all(isinstance(size, int) for size in port.shape[1:]):
-        raise InvalidArgument(f"milliseconds: expected a network of fixed sizes, {model.name} has {list(port.shape)}")
+        raise InvalidArgument(
+            f"milliseconds: expected a network of fixed sizes, {model.name} has {list(port.shape)}"
+        )
     noise = np.random.default_rng(0).standard_normal((4, *shape[1:])).astype(np.float32)
     images = ArrayDataset(noise, np.zeros(4, np.int64), batch_size=1)
     coarse = quantize_static(model, images, rounding="nearest", equalize=0.0, max_kl=1e9, threads=threads)

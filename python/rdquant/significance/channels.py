@@ -43,9 +43,9 @@ def channel_weights(
     fit: images of all classes. data: those of `groups` are taken from them. Layers without a gradient are left out.
     """
     parts: dict[Group | None, Dataset] = {None: fit}
-    for group in groups:
-        own = np.flatnonzero(np.isin(data.labels, group))
-        parts[group] = data.take(own[:: max(1, -(-len(own) // _IMAGES))])
+    for critical in groups:
+        own = np.flatnonzero(np.isin(data.labels, critical))
+        parts[critical] = data.take(own[:: max(1, -(-len(own) // _IMAGES))])
     found: dict[str, NDArray[np.float64]] = {}
     for group, images in parts.items():
         moments = sensitivities(model, (x for x, _ in images), layers, threads=threads or None)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
-from numbers import Integral
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .._arrays import as_numbers, as_levels
+from .._arrays import as_levels, as_numbers
 from ..errors import InvalidArgument, count, described, flag, number, several
 from .losses import log_softmax
 
@@ -43,7 +43,11 @@ def confused_groups(
     """
     table = as_numbers(scores, "scores")
     truth = as_levels(labels, "labels").astype(np.int64)
-    groups, size, least = count("groups", groups), count("size", size, 2), number("least", least, least=0, most=1)
+    groups, size, least = (
+        count("groups", groups),
+        count("size", size, 2),
+        number("least", least, least=0, most=1),
+    )
     if table.ndim != 2 or table.shape[1] < 2 or len(table) == 0 or not np.isfinite(table).all():
         raise InvalidArgument(f"scores: expected finite numbers [n, classes], n ≥ 1, got {described(table)}")
     if truth.shape != table.shape[:1] or truth.min() < 0 or truth.max() >= table.shape[1]:
@@ -88,9 +92,14 @@ def groups_of(classes: Any, count_: int, names: Sequence[str] | None) -> list[Gr
     count_: classes of the network. names: of them, where known. Raises InvalidArgument for anything else.
     """
     if isinstance(classes, dict) or classes is None or isinstance(classes, (str, bytes)):
-        raise InvalidArgument(f"classes: expected a list of classes or of such lists, got {described(classes)}")
+        raise InvalidArgument(
+            f"classes: expected a list of classes or of such lists, got {described(classes)}"
+        )
     given = several(classes)
-    nested = [isinstance(c, (list, tuple, set, frozenset, range, np.ndarray)) and np.ndim(list(c)) == 1 for c in given]
+    nested = [
+        isinstance(c, (list, tuple, set, frozenset, range, np.ndarray)) and np.ndim(list(c)) == 1
+        for c in given
+    ]
     if given and all(nested):
         return [_group(g, count_, names) for g in given]
     return [_group(given, count_, names)]
@@ -108,7 +117,7 @@ def _group(classes: Any, count_: int, names: Sequence[str] | None) -> Group:
 def _class(value: Any, count_: int, names: Sequence[str] | None) -> int:
     if isinstance(value, str) and names is not None and value in names:
         return list(names).index(value)
-    if isinstance(value, Integral) and not isinstance(value, bool) and 0 <= int(value) < count_:
-        return int(value)
+    with contextlib.suppress(InvalidArgument):
+        return count("classes", value, 0, count_ - 1)
     known = f", or a name such as {names[0]!r}" if names else ""
     raise InvalidArgument(f"classes: expected integers in 0..{count_ - 1}{known}, got {described(value)}")

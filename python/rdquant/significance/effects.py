@@ -17,8 +17,8 @@ MEASURES = ("recall", "within", "precision", "f1", "false_positives", "all_class
 """Of a group, in percent: its images that are right; right among the scores of the group alone; precision and F1 as means over
 its classes; images of other classes called one of it; right answers on all images."""
 VARIANTS = ("as is", "refitted", "equal false positives")
-"""Scores as they are; their biases fitted on the other half of the images; the group's scores shifted, by the other half, so that
-as many images of other classes are called critical as by the float network."""
+"""Scores as they are; their biases fitted on the other half of the images; the group's scores shifted, by the other half, so
+that as many images of other classes are called critical as by the float network."""
 
 Scores = NDArray[np.floating]
 Floats = NDArray[np.float64]
@@ -76,9 +76,7 @@ class Images:
         table = np.asarray(scores, np.float32)
         found: dict[str, Scores] = {"as is": table}
         if len(table) >= 2 * _FEWEST * table.shape[1]:
-            found["refitted"] = self._by_halves(
-                table, lambda own, z, y, reference: own + refit(z, y).biases
-            )
+            found["refitted"] = self._by_halves(table, lambda own, z, y, reference: own + refit(z, y).biases)
 
         def shifted(own: Scores, z: Scores, y: NDArray[np.int64], reference: Scores) -> Scores:
             others = ~np.isin(y, group)

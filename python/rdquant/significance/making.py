@@ -94,7 +94,9 @@ def significance(
         fit = open_dataset(calibration, model=loaded, labelled=False, name="calibration")
     layers = layers_of(loaded)
     if not layers:
-        raise Unsupported(f"model: {loaded.name} has no convolution and no product whose weights can be rounded")
+        raise Unsupported(
+            f"model: {loaded.name} has no convolution and no product whose weights can be rounded"
+        )
     reader = reader_of(loaded, chosen, output, workers)
     groups = _groups(classes, reader, chosen)
     rows = last_stage(layers) if component == "channel" else []
@@ -130,7 +132,7 @@ def _made(
     facts = {**facts, "chunk": chunks[0].stop}
     kept = Store(folder, facts, shape, [reader.rows(c) for c in chunks])
     rounded, traces = _rounded(model, layers, fit, facts["rounding"], folder, threads, shown)
-    arrays = {
+    arrays: dict[str, NDArray[Any]] = {
         "labels": reader.labels,
         "reference": reader.scores,
         "sizes": np.array([int(np.prod(layer.shape)) for layer in layers], np.int64),
@@ -152,7 +154,9 @@ def open_map(folder: str | os.PathLike[str]) -> SignificanceMap:
     path = path_of("folder", folder)
     facts, scores, complete = open_store(path)
     if not complete:
-        raise InvalidArgument(f"folder: the map in {path} is not complete; call significance again with store={path}")
+        raise InvalidArgument(
+            f"folder: the map in {path} is not complete; call significance again with store={path}"
+        )
     arrays = read_arrays(path / _NETWORK)
     return SignificanceMap(facts, scores, arrays, _from_arrays(read_arrays(path / _WEIGHTS))[0], path)
 
@@ -166,13 +170,12 @@ def _widths(bits: Any) -> tuple[int, ...]:
 
 def _groups(classes: Any, reader: Reader, data: Dataset) -> list[Group]:
     """Critical classes, with a warning for each group of few images."""
-    total = reader.scores.shape[1]
     if classes is None:
-        groups = confused_groups(reader.scores, reader.labels)
+        groups = confused_groups(reader.scores[:, : reader.classes], reader.labels)
         if not groups:
             raise InvalidArgument("classes: the network confuses no classes on these images; name them")
     else:
-        groups = groups_of(classes, total, data.class_names)
+        groups = groups_of(classes, reader.classes, data.class_names)
     for group in groups:
         found = int(np.isin(reader.labels, group).sum())
         if not found:

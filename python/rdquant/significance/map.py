@@ -84,7 +84,11 @@ class SignificanceMap:
 
         classes: integers or names. Raises InvalidArgument where they name no group, or several.
         """
-        found = list(self.groups) if classes is None else groups_of(classes, self.reference.shape[1], self.class_names)
+        found = (
+            list(self.groups)
+            if classes is None
+            else groups_of(classes, self.reference.shape[1], self.class_names)
+        )
         if len(found) != 1:
             raise InvalidArgument(
                 f"classes: expected one group of classes, got {len(found)}; the map's own: {list(self.groups)}"
@@ -102,7 +106,9 @@ class SignificanceMap:
         group = None if classes is None else self.group(classes)
         key = (group, loss)
         if key not in self._known:
-            chosen = np.arange(len(self.labels)) if group is None else np.flatnonzero(np.isin(self.labels, group))
+            chosen = (
+                np.arange(len(self.labels)) if group is None else np.flatnonzero(np.isin(self.labels, group))
+            )
             if not len(chosen):
                 raise InvalidArgument(f"classes: the map has no image of {list(group or ())}")
             labels, reference = self.labels[chosen], self.reference[chosen]

@@ -25,10 +25,14 @@ _CHUNK_BYTES = 1 << 29  # of values at a cut, about
 _MOST_CHUNK = 4096  # images
 
 
-def chunks_of(model: Model, layers: Sequence[Layer], data: Dataset, threads: int) -> tuple[list[Cut], list[slice]]:
+def chunks_of(
+    model: Model, layers: Sequence[Layer], data: Dataset, threads: int
+) -> tuple[list[Cut], list[slice]]:
     """Where the network is cut, and the images that go through it at a time: so many that their values fit memory."""
     cuts = cuts_before(model, layers, data.get([0])[0], threads)
-    size = int(np.clip(_CHUNK_BYTES // max(1, 2 * max(cut.bytes for cut in cuts)), data.batch_size, _MOST_CHUNK))
+    size = int(
+        np.clip(_CHUNK_BYTES // max(1, 2 * max(cut.bytes for cut in cuts)), data.batch_size, _MOST_CHUNK)
+    )
     size -= size % data.batch_size
     return cuts, [slice(i, min(i + size, len(data))) for i in range(0, len(data), size)]
 
@@ -54,7 +58,8 @@ def fill(
     originals = model.weights()
     for chunk, images in enumerate(chunks):
         lacking = [
-            [(i, k) for i in cut.layers for k in range(len(widths)) if not store.has(i, k, chunk)] for cut in cuts
+            [(i, k) for i in cut.layers for k in range(len(widths)) if not store.has(i, k, chunk)]
+            for cut in cuts
         ]
         done((images.stop - images.start) * (len(layers) * len(widths) - sum(map(len, lacking))))
         last = max((n for n, jobs in enumerate(lacking) if jobs), default=-1)
@@ -68,7 +73,7 @@ def fill(
                 tail.set_weights(rounded[i][widths[k]].tensors(layers[i]))
                 _measure(store, tail, values, (i, k, chunk), images, data.batch_size, read)
                 if (i, k) == [job for job in lacking[number] if job[0] == i][-1]:
-                    names = [layers[i].weight, *([layers[i].bias] if layers[i].bias else [])]
+                    names = [name for name in (layers[i].weight, layers[i].bias) if name]
                     tail.set_weights({name: originals[name] for name in names})
                 done(images.stop - images.start)
             if lacking[number]:
@@ -94,7 +99,9 @@ def _measure(
     store.put(*place, np.concatenate(scores))
 
 
-def run_batches(session: Session, values: Values, batch: int) -> Iterator[tuple[int, int, dict[str, NDArray[Any]]]]:
+def run_batches(
+    session: Session, values: Values, batch: int
+) -> Iterator[tuple[int, int, dict[str, NDArray[Any]]]]:
     """(first image, last + 1, outputs) for batches of the values at a cut."""
     count = len(next(iter(values.values())))
     for start in range(0, count, batch):

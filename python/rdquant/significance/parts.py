@@ -80,9 +80,7 @@ def _fits(values: tuple[str, ...], shapes: Mapping[str, Shape]) -> bool:
     return 0 < len(values) <= _MOST_VALUES and len(known) == len(values) and all(len(s) > 1 for s in known)
 
 
-def part(
-    model: Model, inputs: Mapping[str, tuple[int, ...]], outputs: Iterable[str] | None = None
-) -> Model:
+def part(model: Model, inputs: Mapping[str, tuple[int, ...]], outputs: Iterable[str] | None = None) -> Model:
     """The nodes of `model` that lead from values to values, as a model of their own.
 
     inputs: by a value's name its shape for one image, [1, …]. outputs: names; None: the model's own.
@@ -104,7 +102,10 @@ def part(
     batch = model.inputs[0].shape[0] if model.inputs[0].shape else None
     ports = [own.get(name) or _port(name, (batch, *shape[1:])) for name, shape in inputs.items()]
     nodes = [onnx.NodeProto.FromString(node.SerializeToString()) for node in reversed(nodes)]
-    for field, values in (("node", nodes), ("input", [onnx.ValueInfoProto.FromString(p.SerializeToString()) for p in ports])):
+    for field, values in (
+        ("node", nodes),
+        ("input", [onnx.ValueInfoProto.FromString(p.SerializeToString()) for p in ports]),
+    ):
         del getattr(graph, field)[:]
         getattr(graph, field).extend(values)
     del graph.value_info[:]

@@ -24,10 +24,12 @@ class Reader(Protocol):
     """Scores and their labels.
 
     Attributes:
-        scores: float32 [n, classes], of the float network.
+        classes: number of classes.
+        scores: float32 [n, classes], of the float network; further columns may follow.
         labels: int64 [n].
     """
 
+    classes: int
     scores: NDArray[np.float32]
     labels: NDArray[np.int64]
 
@@ -68,6 +70,7 @@ class _ImageReader:
         self._probabilities = bool(are_probabilities(scores))
         self.scores = as_logarithms(scores, self._probabilities)
         self.labels = data.labels
+        self.classes = scores.shape[1]
 
     def read(self, outputs: Mapping[str, NDArray[Any]], images: slice) -> NDArray[np.float32]:
         scores = scores_of(outputs, images.stop - images.start, self._output)

@@ -63,7 +63,9 @@ def refit(scores: ArrayLike, labels: ArrayLike, temperature: bool = False) -> Re
     if z.ndim != 2 or z.shape[1] < 2 or not len(z) or not np.isfinite(z).all():
         raise InvalidArgument(f"scores: expected finite numbers [n, classes], n ≥ 1, got {described(z)}")
     if y.shape != z.shape[:1] or y.min() < 0 or y.max() >= z.shape[1]:
-        raise InvalidArgument(f"labels: expected {len(z)} integers in 0..{z.shape[1] - 1}, got {described(y)}")
+        raise InvalidArgument(
+            f"labels: expected {len(z)} integers in 0..{z.shape[1] - 1}, got {described(y)}"
+        )
     classes, rows = z.shape[1], np.arange(len(y))
 
     def value(v: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import LinearConstraint, milp
-from scipy.sparse import csr_matrix, kron, identity
+from scipy.sparse import csr_matrix, identity, kron
 
 __all__ = ["choose", "least_load"]
 

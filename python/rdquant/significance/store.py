@@ -60,7 +60,7 @@ class Store:
             raise CorruptFile(f"{folder}: scores {list(self.scores.shape)}, expected {list(shape)}")
 
     def _create(self, folder: Path, facts: Any, shape: Sequence[int], counts: tuple[int, ...]) -> None:
-        np.lib.format.open_memmap(folder / _SCORES, "w+", self._dtype, tuple(shape)).flush()  # type: ignore[no-untyped-call]
+        np.lib.format.open_memmap(folder / _SCORES, "w+", self._dtype, tuple(shape)).flush()
         np.save(folder / _DONE, np.zeros(counts, bool))
         with replacing(folder / _FACTS) as path:  # last: without it the folder counts for nothing
             path.write_text(json.dumps(facts, indent=1))

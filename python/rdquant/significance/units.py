@@ -66,7 +66,7 @@ class Units(Brief):
     def rows(self, choice: NDArray[np.integer], layers: Sequence[Layer]) -> list[Rows]:
         """Every layer as chosen: `choice`, integers [units], places among the map's widths."""
         found = []
-        for i, layer in enumerate(layers):
+        for i in range(len(layers)):
             own = choice[self.layer == i]
             wide = [self.map.rounded[i][b] for b in self.map.widths]
             found.append(wide[int(own[0])] if len(own) == 1 else Rows.mixed(wide, own))

@@ -22,7 +22,13 @@ ALLOWED = (2, 3, 4, 5, 6, 8, 16)
 ROUNDINGS = ("feedback", "nearest")
 """Ways to round weights: error feedback by the layer's inputs, mean errors taken up by the bias; or to the nearest level."""
 
-_FACTORS = (1.0, 0.85, 0.93, 1.08, 1.18)  # of the step of least squared error of the weights: feedback may want another
+_FACTORS = (
+    1.0,
+    0.85,
+    0.93,
+    1.08,
+    1.18,
+)  # of the step of least squared error of the weights: feedback may want another
 _MOMENTS_BYTES = 1 << 29  # of covariances at a time
 _WIDE = 8  # bits beyond which steps are not searched
 
@@ -89,7 +95,9 @@ def round_layers(
     weights = model.weights()
     found: list[dict[int, Rows]] = []
     traces: list[float] = []
-    for some in portions(layers, lambda layer: 8 * layer.groups * min(layer.inputs, WIDEST) ** 2, _MOMENTS_BYTES):
+    for some in portions(
+        layers, lambda layer: 8 * layer.groups * min(layer.inputs, WIDEST) ** 2, _MOMENTS_BYTES
+    ):
         seen = [layer for layer in some if layer.inputs <= WIDEST]
         moments: Mapping[str, Any] = (
             covariances(model, images(), seen, threads=threads or None) if seen else {}
@@ -97,7 +105,9 @@ def round_layers(
         for layer in some:
             known = moments.get(layer.weight)
             bias = None if layer.bias is None else weights[layer.bias]
-            tool = _Widths(weights[layer.weight], bias, layer, known if rounding == "feedback" else None, threads)
+            tool = _Widths(
+                weights[layer.weight], bias, layer, known if rounding == "feedback" else None, threads
+            )
             found.append({bits: tool.at(bits) for bits in widths})
             whole = None if known is None else known.matrix(False, threads)
             traces.append(float("nan") if whole is None else float(np.einsum("gii->", whole)))
