@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 import rdquant as rdq
-from rdquant.significance import Allocation, SignificanceMap, allocate, significance
+from rdquant.significance import Allocation, SignificanceMap, allocate, open_map, significance
 from rdquant.significance.effects import Effect, Images, effects
 from rdquant.train.cifar import cifar10_jpeg
 from store import Store
@@ -52,8 +52,12 @@ OWN: dict[str, dict[str, Any]] = {
 class Cifar:
     """Parts of CIFAR-10 as arrays: map (1000 training images a class), fit (100 others), extra (1000 others), test."""
 
-    def __init__(self, path: Path) -> None:
-        (x, y), (test_x, test_y) = cifar10_jpeg(path)
+    def __init__(self, path: Path, cache: Path) -> None:
+        if not cache.exists():
+            (x, y), (test_x, test_y) = cifar10_jpeg(path)
+            np.savez(cache, x=x, y=y, test_x=test_x, test_y=test_y)
+        with np.load(cache) as arrays:
+            x, y, test_x, test_y = (arrays[name] for name in ("x", "y", "test_x", "test_y"))
         order = np.random.default_rng(0).permutation(len(x))
         by_class = [order[y[order] == c] for c in range(10)]
         random = np.random.default_rng(1)
@@ -114,7 +118,7 @@ def jobs() -> list[tuple[float, str, str | None, dict[str, Any]]]:
 def scored(
     name: str, data: Cifar, store: Path
 ) -> dict[tuple[float, str, str | None], tuple[Allocation, np.ndarray]]:
-    model, table = network(name), made(name, data, store)
+    model, table = network(name), open_map(store / name)
     found = {}
     memory = store / f"{name}-search.json"
     for bits, method, group, arguments in jobs():
@@ -229,7 +233,7 @@ def main() -> None:
         Store("significance").put("time", found)
         return
     given.store.mkdir(parents=True, exist_ok=True)
-    data = Cifar(DATA / "cifar10-jpeg.npz")
+    data = Cifar(DATA / "cifar10-jpeg.npz", given.store / "cifar10.npz")
     if given.stage == "map":
         print(made(given.net, data, given.store))
     elif given.stage == "score":

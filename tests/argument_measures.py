@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import matplotlib
@@ -92,4 +93,37 @@ def of_reports() -> Cases:
         rdq.report.summary: {"study": study},
         rdq.report.write_report: {"study": study, "folder": "page"},
         rdq.metrics.outputs: {"session": rdq.Session(model), "data": data},
+    }
+
+
+@cache
+def small_map() -> rdq.SignificanceMap:
+    """Of two layers at one width, on a few digits."""
+    return rdq.significance.significance(
+        classifier(), rdq.Digits("test").head(40), [1, 8], bits=2, rounding="nearest"
+    )
+
+
+def of_significance() -> Cases:
+    """Maps, allocations, and what they are compared by."""
+    model, data, found = classifier(), rdq.Digits("test").head(40), small_map()
+    chosen = rdq.allocate(model, found, mean_bits=3)
+    scores = np.linspace(-1, 1, 60, dtype=np.float32).reshape(6, 10)[:, ::-1]
+    few = {"data": data.head(6), "classes": data.labels[:2], "bits": 2, "rounding": "nearest"}
+    return {
+        rdq.significance.significance: {"model": model, **few},
+        rdq.significance.open_map: {"folder": "nowhere"},
+        rdq.allocate: {"model": model, "map": found, "mean_bits": 3},
+        rdq.significance.compare: {"model": model, "allocations": [chosen], "data": data, "resamples": 4},
+        rdq.significance.compare(model, [chosen], data, resamples=4).to_pandas: {},
+        rdq.significance.compare(model, [chosen], data, resamples=4).plot: {},
+        rdq.significance.confused_groups: {"scores": scores, "labels": np.arange(6)},
+        rdq.significance.refit: {"scores": scores, "labels": np.arange(6)},
+        rdq.significance.refit(scores, np.arange(6)).scores: {"scores": scores},
+        found.measured: {},
+        found.costs: {},
+        found.group: {},
+        found.to_pandas: {},
+        found.plot: {},
+        chosen.save: {"path": "a.rdq"},
     }

@@ -13,7 +13,7 @@ import pytest
 
 import public_names
 import rdquant as rdq
-from argument_measures import of_detectors, of_distributions, of_formulas, of_reports
+from argument_measures import of_detectors, of_distributions, of_formulas, of_reports, of_significance
 from classifier import classifier
 from rdquant import CorruptFile, MissingFile, RdquantError
 
@@ -207,7 +207,7 @@ def of_work() -> Cases:
 def cases() -> dict[str, tuple[Callable[..., Any], dict[str, Any]]]:
     """Public functions, constructors and methods by name, with arguments that are right: quick where they are taken."""
     every = of_tensors() | of_quantizers() | of_models() | of_data() | of_work()
-    every |= of_formulas() | of_detectors() | of_distributions() | of_reports()
+    every |= of_formulas() | of_detectors() | of_distributions() | of_reports() | of_significance()
     found = {f"{getattr(f, '__qualname__', f)}": (f, a) for f, a in every.items()}
     assert len(found) == len(every), "two cases of one name"
     return found
@@ -268,6 +268,8 @@ EXCLUDED = {
         train.fit train.load_best train.paper_network""",
     "of a whole run or a download of CIFAR-10": "demo.run_demo train.cifar10_jpeg train.cifar10_original",
     "of measurements that a test has none of: tests/test_profile.py": "Profile.plot Profile.report",
+    "take what functions of ours make, or its names": """
+        SignificanceMap.array SignificanceMap.title significance.Refit.apply""",
     "of the result of fitting or comparing, tested beside it": "report.plot_confidences",
 }
 

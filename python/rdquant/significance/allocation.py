@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .._files import target_of
 from .._tables import html_table, label, short
 from ..calibrate import Layer, layers_of
 from ..codec.plan import Plan
 from ..compression.result import CompressionResult
 from ..compression.writer import ChosenLevels, Writer
-from ..data import Data
+from ..data import Data, Dataset, open_dataset
 from ..errors import InvalidArgument, described, flag, number, one_of, threads_of
 from ..graph import Model, load
 from .baselines import COSTS, search
@@ -83,8 +84,9 @@ class Allocation:
 
         `bytes` is that of "fast". Raises RdquantError where the file cannot be written, InvalidArgument for another effort.
         """
+        target = target_of("path", path, model=self._model)
         writer, levels = _writer(self._model, self._layers, self._rows, Plan.of(effort, 0, None, 0))
-        return writer.write(path, levels, "midtread by width")
+        return writer.write(target, levels, "midtread by width")
 
     def to_pandas(self) -> pd.DataFrame:
         """One row a component: component, weights, bits (mean over output channels)."""
@@ -139,7 +141,7 @@ def allocate(
         method: one of `METHODS`.
         loss: "cross-entropy" or "kl".
         channels: let output channels of the last stage have widths of their own; None: where the map has their shares.
-        data: images for method "search" (by default refused), and for times.
+        data: labelled images that method "search" runs the network on.
         threads: None or 0: all cores.
 
     Raises InvalidArgument for a map of another network, a budget that no widths keep to, and arguments outside the above.
@@ -154,13 +156,14 @@ def allocate(
     one_of("loss", loss, LOSSES)
     keep_all = number("keep_all", keep_all, least=1)
     layers = [layer for layer in layers_of(loaded) if layer.weight in set(map.components)]
+    images = None if data is None else open_dataset(data, model=loaded)
     rows = bool(map.rows) if channels is None else flag("channels", channels)
     if rows and not map.rows:
         raise InvalidArgument("channels: the map has none; make it with component='channel'")
     units = units_of(map, layers, rows and method not in ("uniform", "search"))
     budget = budget_of(loaded, layers, units, mean_bits, bytes, milliseconds, workers)
     group = map.group(classes) if method in ("priority", "paper") or classes is not None else None
-    solver = _Solver(loaded, layers, units, budget, group, loss, keep_all, data, workers)
+    solver = _Solver(loaded, layers, units, budget, group, loss, keep_all, images, workers)
     return solver.solve(method)
 
 
@@ -174,7 +177,7 @@ class _Solver:
         group: Group | None,
         loss: str,
         keep_all: float,
-        data: Data | None,
+        data: Dataset | None,
         threads: int,
     ) -> None:
         self._model, self._layers, self._units, self._budget = model, layers, units, budget

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..calibrate import Layer
-from ..data import Data, open_dataset
+from ..data import Dataset
 from ..errors import InvalidArgument
 from ..graph import Model
 from ..runtime import Session
@@ -60,7 +60,7 @@ def search(
     loads: Floats,
     most: float,
     loss: str,
-    data: Data | None,
+    data: Dataset | None,
     threads: int,
     seed: int = 0,
 ) -> NDArray[np.int64] | None:
@@ -72,8 +72,7 @@ def search(
     """
     if data is None:
         raise InvalidArgument("data: method 'search' needs the images to run the network on")
-    images = open_dataset(data, model=model)
-    reader = reader_of(model, images, None, threads)
+    reader = reader_of(model, data, None, threads)
     best = uniform(units, loads, most)
     if best is None:
         return None
@@ -84,7 +83,7 @@ def search(
         for layer, rows in zip(layers, units.rows(choice, layers), strict=True):
             session.set_weights(rows.tensors(layer))
         port, total, start = model.inputs[0], 0.0, 0
-        for x, _ in images:
+        for x, _ in data:
             part = slice(start, start + len(x))
             scores = reader.read(session.run({port.name: x.astype(port.dtype, copy=False)}), part)
             own = reader.labels[reader.rows(part)]

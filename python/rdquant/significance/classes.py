@@ -52,7 +52,7 @@ def confused_groups(
         raise InvalidArgument(f"scores: expected finite numbers [n, classes], n ≥ 1, got {described(table)}")
     if truth.shape != table.shape[:1] or truth.min() < 0 or truth.max() >= table.shape[1]:
         raise InvalidArgument(
-            f"labels: expected {len(table)} integers in 0..{table.shape[1] - 1}, got {described(truth)}"
+            f"labels, scores: expected {len(table)} integers in 0..{table.shape[1] - 1}, got {described(truth)}"
         )
     matrix = _confusion(table, truth, flag("soft", soft))
     found: list[Group] = []
@@ -96,10 +96,7 @@ def groups_of(classes: Any, count_: int, names: Sequence[str] | None) -> list[Gr
             f"classes: expected a list of classes or of such lists, got {described(classes)}"
         )
     given = several(classes)
-    nested = [
-        isinstance(c, (list, tuple, set, frozenset, range, np.ndarray)) and np.ndim(list(c)) == 1
-        for c in given
-    ]
+    nested = [isinstance(c, (list, tuple, set, frozenset, range)) or np.ndim(c) == 1 for c in given]
     if given and all(nested):
         return [_group(g, count_, names) for g in given]
     return [_group(given, count_, names)]

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from .._tables import Brief
 from .classes import Group
 from .refit import refit, shift_for_rate
 
@@ -25,9 +26,9 @@ Floats = NDArray[np.float64]
 _FEWEST = 10  # images a class, on average, that biases are fitted to
 
 
-@dataclass(frozen=True)
-class Effect:
-    """One figure of one method.
+@dataclass(frozen=True, repr=False)
+class Effect(Brief):
+    """One figure of one method; made by `compare`.
 
     Attributes:
         method, variant, measure: names.

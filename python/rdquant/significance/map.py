@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._tables import html_table, label, short
-from ..errors import InvalidArgument, one_of
+from ..errors import InvalidArgument, count, one_of
 from .classes import Group, groups_of
 from .losses import LOSSES, standard_error
 from .widths import ALLOWED, Rows
@@ -179,9 +179,8 @@ class SignificanceMap:
         """
         from ..report.significance import plot_significance
 
-        if bits is None:
-            bits = self.bits[0]
-        if isinstance(bits, bool) or bits not in self.bits:
+        bits = self.bits[0] if bits is None else count("bits", bits)
+        if bits not in self.bits:
             raise InvalidArgument(f"bits: expected one of {self.bits}, got {bits!r}")
         k = self.bits.index(bits)
         rows = {self.title(g): self.measured(g, loss)[0][:, k] for g in self.groups}

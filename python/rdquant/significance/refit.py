@@ -45,11 +45,15 @@ class Refit(Brief):
 
         Raises Unsupported where the scores are not the outputs of a layer with a bias.
         """
-        layer = _last(model)
+        weight, bias = _last(model)
         weights = model.weights()
-        changed = {layer[1]: self.factor * weights[layer[1]] + self.biases.reshape(weights[layer[1]].shape)}
+        if weights[bias].shape != self.biases.shape:
+            raise Unsupported(
+                f"refit: {model.name} ends in {weights[bias].size} values, not {len(self.biases)}"
+            )
+        changed = {bias: self.factor * weights[bias] + self.biases}
         if self.factor != 1.0:
-            changed[layer[0]] = self.factor * weights[layer[0]]
+            changed[weight] = self.factor * weights[weight]
         return model.replace_weights(changed)
 
 
@@ -64,7 +68,7 @@ def refit(scores: ArrayLike, labels: ArrayLike, temperature: bool = False) -> Re
         raise InvalidArgument(f"scores: expected finite numbers [n, classes], n ≥ 1, got {described(z)}")
     if y.shape != z.shape[:1] or y.min() < 0 or y.max() >= z.shape[1]:
         raise InvalidArgument(
-            f"labels: expected {len(z)} integers in 0..{z.shape[1] - 1}, got {described(y)}"
+            f"labels, scores: expected {len(z)} integers in 0..{z.shape[1] - 1}, got {described(y)}"
         )
     classes, rows = z.shape[1], np.arange(len(y))
 
