@@ -111,7 +111,6 @@ def of_significance() -> Cases:
     scores = np.linspace(-1, 1, 60, dtype=np.float32).reshape(6, 10)[:, ::-1]
     few = {"data": data.head(6), "classes": data.labels[:2], "bits": 2, "rounding": "nearest"}
     return {
-        rdq.significance.significance: {"model": model, **few},
         rdq.significance.open_map: {"folder": "nowhere"},
         rdq.allocate: {"model": model, "map": found, "mean_bits": 3},
         rdq.significance.compare: {"model": model, "allocations": [chosen], "data": data, "resamples": 4},
@@ -126,4 +125,5 @@ def of_significance() -> Cases:
         found.to_pandas: {},
         found.plot: {},
         chosen.save: {"path": "a.rdq"},
+        rdq.significance.significance: {"model": model, **few},  # last: it makes folders
     }

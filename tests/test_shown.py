@@ -13,6 +13,7 @@ import pytest
 
 import public_names
 import rdquant as rdq
+from argument_measures import small_map
 from classifier import classifier
 from rdquant import RdquantError, calibrate, codec
 
@@ -80,9 +81,17 @@ def made(folder: Path) -> dict[type, Any]:
         rdq.Codebook(tuple(range(1000))), rdq.Deadzone(1 / 3), rdq.Midrise(1 / 3), rdq.Midtread(1 / 3),
         rdq.Minifloat(8, 4, 3), rdq.MuLaw(1 / 3), rdq.parse_quantizers("deadzone:0.7")[0],
         rdq.Session(named), rdq.fit(named)[0], rdq.fit(named)[0].distribution, rdq.fit(named, per="tensor"),
-        rdq.Histogram.of(x), rdq.moments(x), rdq.sweep(named, data, "midtread", [4], progress=False),
+        *significant(), rdq.Histogram.of(x), rdq.moments(x), rdq.sweep(named, data, "midtread", [4], progress=False),
     ]  # fmt: skip
     return {type(one): one for one in found}
+
+
+def significant() -> list[Any]:
+    found, model, data = small_map(), classifier(), rdq.Digits("test").head(40)
+    chosen = rdq.allocate(model, found, mean_bits=3)
+    compared = rdq.significance.compare(model, [chosen], data, resamples=4)
+    scores = np.linspace(-1, 1, 60).reshape(6, 10)
+    return [found, chosen, compared, compared.effects[0], rdq.significance.refit(scores, np.arange(6))]
 
 
 ELSEWHERE = {
@@ -92,6 +101,7 @@ ELSEWHERE = {
 }  # fmt: skip
 
 
+@pytest.mark.filterwarnings("ignore:classes")  # few images
 def test_every_public_object_shows_itself_in_a_short_line(tmp_path: Path) -> None:
     """At most 200 characters, one line, no address in memory; what has rows, as a table too."""
     objects = made(tmp_path)

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import itertools
+import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 import rdquant as rdq
 from classifier import classifier
+from rdquant.cli import app
 from rdquant.demo import digits_model
 from rdquant.errors import InvalidArgument, Unsupported
 from rdquant.significance import (
@@ -322,3 +325,51 @@ def test_refit_finds_the_biases_that_were_lost(digits: rdq.Model, train: rdq.Dat
     assert scores_of(changed, train.head(50)) == pytest.approx(scaled.scores(clean[:50]), abs=1e-3)
     with pytest.raises(Unsupported, match="refit"):
         plain.apply(digits.with_outputs([digits.skeleton.graph.node[0].output[0]]))
+
+
+# --- detectors and the command line -----------------------------------------------------------------
+
+
+def test_a_detector_s_map_is_of_its_matched_boxes() -> None:
+    """On COCO's photos: the scores of a box are read at the anchor that the float network matched it with."""
+    data = Path(__file__).resolve().parents[2] / "shared" / "data"
+    if not data.exists():
+        pytest.skip("no shared/data beside the clone")
+    model = rdq.load(data / "models" / "yolox_nano.onnx")
+    photos = rdq.CocoFolder(data / "images" / "coco-val2017", "yolox", batch_size=4).head(8)
+    with pytest.warns(UserWarning, match="fewer than 200"):
+        found = significance(model, photos, [0], bits=2, rounding="nearest", calibration=photos.head(4))
+    assert found.reference.shape == (len(found.labels), 81)
+    assert len(found.labels) > 20
+    right = (found.reference[:, :80].argmax(axis=1) == found.labels).mean()
+    assert right > 0.8  # a matched box is one of its object's class, as a rule
+    chosen = allocate(model, found, mean_bits=6, channels=False)
+    changed = chosen.apply()
+    assert changed.outputs[0].name == model.outputs[0].name
+    assert found.measured([0])[0].max() > 0.01
+
+
+def test_the_commands_do_what_the_functions_do(digits: rdq.Model, tmp_path: Path) -> None:
+    digits.save(tmp_path / "d.onnx")
+    x, y = rdq.Digits("train").get(np.arange(1198))
+    np.savez(tmp_path / "train.npz", x=x, y=y)
+
+    def run(*words: object, code: int = 0) -> Any:
+        result = CliRunner().invoke(app, [str(word) for word in words])
+        assert result.exit_code == code, result.output
+        return result.stdout
+
+    store, model = tmp_path / "map", tmp_path / "d.onnx"
+    made = ["significance", model, "--data", tmp_path / "train.npz", "--bits", "2,3", "--store", store]
+    shown = json.loads(run(*made, "--classes", "1,8", "--plot", tmp_path / "map.png", "--json"))
+    assert len(shown["rows"]) == 2 * len(open_map(store).components)
+    assert (tmp_path / "map.png").stat().st_size > 1000
+    told = ["allocate", model, store, "--mean-bits", "3"]
+    got = json.loads(run(*told, "-o", tmp_path / "a.rdq", "--data", "digits", "--json"))
+    own = allocate(rdq.load(model), open_map(store), mean_bits=3)  # the name is in the file
+    assert got["bytes"] == own.bytes == (tmp_path / "a.rdq").stat().st_size
+    assert [row["bits"] for row in got["components"]] == list(own.bits.values())
+    assert {row["method"] for row in got["effects"]} == {"float", "all classes", "priority"}
+    run(*told, "-o", tmp_path / "a.txt", code=2)
+    run("allocate", model, store, code=1)
+    run(*told, "--classes", "1,,/", code=2)

@@ -55,6 +55,8 @@ WITH_SOURCE = {
     "rdquant.ptq.Grid",
     "rdquant.quantize_static",
     "rdquant.sweep.sweep",
+    "rdquant.allocate",
+    "rdquant.significance.significance",
     "rdquant.train.GroupDecay",
     "rdquant.train.PruneThenQuantize",
     "rdquant.train.Ramp",

@@ -15,8 +15,9 @@ from tqdm import tqdm
 
 from ..calibrate import Layer, layers_of
 from ..data import Data, Dataset, open_dataset
-from ..errors import InvalidArgument, Unsupported, count, flag, one_of, path_of, several, threads_of
+from ..errors import InvalidArgument, Unsupported, called, count, flag, one_of, path_of, several, threads_of
 from ..graph import Model, load
+from ..metrics.feeding import fitted
 from .channels import channel_weights, last_stage
 from .classes import Group, confused_groups, groups_of
 from .map import SignificanceMap
@@ -92,6 +93,8 @@ def significance(
         fit = chosen.calibration(min(_CALIBRATION, len(chosen)))
     else:
         fit = open_dataset(calibration, model=loaded, labelled=False, name="calibration")
+        with called("data", "calibration"):
+            fitted(loaded.inputs[0], fit.name, fit.get([0])[0])
     layers = layers_of(loaded)
     if not layers:
         raise Unsupported(
