@@ -1,4 +1,4 @@
-"""Which bits matter for which classes: significance maps of classifiers, and widths allocated by them (paper 003)."""
+"""Which bits matter for which classes: significance maps of classifiers, and widths allocated by them."""
 
 from __future__ import annotations
 

@@ -80,7 +80,7 @@ class Allocation:
         return self._model.replace_weights(tensors)
 
     def save(self, path: str | os.PathLike[str], effort: str = "fast") -> CompressionResult:
-        """Write the compressed file, levels of all layers coded; `effort` as for `rdquant.compress`.
+        """Write the compressed file to `path`, levels of all layers coded; `effort` as for `rdquant.compress`.
 
         `bytes` is that of "fast". Raises RdquantError where the file cannot be written, InvalidArgument for another effort.
         """
@@ -146,6 +146,7 @@ def allocate(
 
     Raises InvalidArgument for a map of another network, a budget that no widths keep to, and arguments outside the above.
     Source: paper 003; HAWQ-V2 (Dong et al., 2020); HAQ (Wang et al., 2019).
+    Paper 003: Khrupin and Shaptsev, “Quantization method for detection neural networks”, 2025.
     """
     loaded, workers = load(model), threads_of(threads)
     if not isinstance(map, SignificanceMap):

@@ -40,6 +40,7 @@ def confused_groups(
         soft: take the mean probability of the other class in place of the share of answers: for few images a class.
 
     Raises InvalidArgument for arguments outside the above. Source: paper 003, which names pairs by hand.
+    Paper 003: Khrupin and Shaptsev, “Quantization method for detection neural networks”, 2025.
     """
     table = as_numbers(scores, "scores")
     truth = as_levels(labels, "labels").astype(np.int64)

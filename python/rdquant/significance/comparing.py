@@ -63,7 +63,10 @@ class Comparison(Brief):
         return pd.DataFrame(rows, columns=names)
 
     def plot(self, measure: str = "f1", ax: Axes | None = None) -> Axes:
-        """Means over the groups of a `measure` against bytes, one mark a method. Raises InvalidArgument for another measure."""
+        """Means over the groups of a `measure` against bytes, one mark a method; returns the axes.
+
+        ax: Matplotlib axes to draw on; None: new ones. Raises InvalidArgument for another measure.
+        """
         from ..report.significance import plot_fronts
 
         one_of("measure", measure, MEASURES)

@@ -79,6 +79,7 @@ def significance(
 
     Raises InvalidArgument for arguments that do not fit, or a `store` with something else in it; Unsupported for a network
     without layers that can be rounded, or whose outputs are no scores. Source: paper 003, equation 2.
+    Paper 003: Khrupin and Shaptsev, “Quantization method for detection neural networks”, 2025.
     """
     loaded, workers = load(model), threads_of(threads)
     chosen = open_dataset(data, model=loaded)

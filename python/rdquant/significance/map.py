@@ -99,7 +99,7 @@ class SignificanceMap:
         """(significance, standard error), both float64 [components, bits], in nats: mean rises of a loss.
 
         classes: a group (integers or names), whose images alone are looked at; None: all images.
-        loss: "cross-entropy" (equation 2 of paper 003, may be negative) or "kl" (divergence from the float network).
+        loss: "cross-entropy" (may be negative) or "kl" (divergence from the float network).
         Raises InvalidArgument for anything else.
         """
         one_of("loss", loss, LOSSES)
@@ -124,7 +124,7 @@ class SignificanceMap:
         """float64 [components, widths], nats: what allocations add up.
 
         That is `measured`, never below 0, never more with more bits, and a quarter for each bit beyond the measured ones.
-        Arguments and errors as for `measured`.
+        classes, loss, errors as for `measured`.
         """
         mean = self.measured(classes, loss)[0]
         falling = np.maximum.accumulate(np.maximum(mean, 0)[:, ::-1], axis=1)[:, ::-1]
@@ -133,13 +133,13 @@ class SignificanceMap:
         return np.column_stack([falling, *wider])
 
     def array(self, name: str) -> NDArray[Any] | None:
-        """What was measured beside the scores, by name; None where it was not."""
+        """What was measured beside the scores, by `name`, floats or integers of any shape; None where it was not."""
         return self._arrays.get(name)
 
     def to_pandas(self, classes: Any = None, loss: str = "cross-entropy") -> pd.DataFrame:
         """One row a group, component and width: classes, component, bits, significance, all_classes, standard_error (nats).
 
-        classes: a group of integers or names; None: all of `groups`. Errors as for `measured`.
+        classes: a group of integers or names; None: all of `groups`. loss: as for `measured`. Errors as for `measured`.
         """
         import pandas as pd
 
@@ -174,7 +174,7 @@ class SignificanceMap:
     def plot(self, bits: int | None = None, loss: str = "cross-entropy", ax: Axes | None = None) -> Axes:
         """A strip of heat for every group and one for all classes: significance by layer, nats.
 
-        bits: the width shown; None: the narrowest. ax: Matplotlib axes to draw on; None: new ones.
+        bits: the width shown; None: the narrowest. loss: as for `measured`. ax: Matplotlib axes to draw on; None: new ones.
         Raises InvalidArgument for a width that was not measured, and as `measured`.
         """
         from ..report.significance import plot_significance

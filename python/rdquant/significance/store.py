@@ -44,7 +44,10 @@ class Store:
             self.scores: NDArray[Any] = np.zeros(shape, self._dtype)
             self._done = np.zeros(counts, bool)
             return
-        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InvalidArgument(f"store: {folder}: {error.strerror or error}") from None
         facts = json.loads(json.dumps({"schema": SCHEMA, **facts}))
         if not (folder / _FACTS).exists():
             if any(folder.iterdir()):
