@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from functools import cache
 from typing import Any
@@ -99,9 +100,10 @@ def of_reports() -> Cases:
 @cache
 def small_map() -> rdq.SignificanceMap:
     """Of two layers at one width, on a few digits."""
-    return rdq.significance.significance(
-        classifier(), rdq.Digits("test").head(40), [1, 8], bits=2, rounding="nearest"
-    )
+    data = rdq.Digits("test").head(40)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # few images
+        return rdq.significance.significance(classifier(), data, [1, 8], bits=2, rounding="nearest")
 
 
 def of_significance() -> Cases:

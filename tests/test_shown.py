@@ -101,7 +101,6 @@ ELSEWHERE = {
 }  # fmt: skip
 
 
-@pytest.mark.filterwarnings("ignore:classes")  # few images
 def test_every_public_object_shows_itself_in_a_short_line(tmp_path: Path) -> None:
     """At most 200 characters, one line, no address in memory; what has rows, as a table too."""
     objects = made(tmp_path)
