@@ -124,7 +124,7 @@ class SignificanceMap:
         """float64 [components, widths], nats: what allocations add up.
 
         That is `measured`, never below 0, never more with more bits, and a quarter for each bit beyond the measured ones.
-        classes, loss, errors as for `measured`.
+        `classes`, `loss` and errors as for `measured`.
         """
         mean = self.measured(classes, loss)[0]
         falling = np.maximum.accumulate(np.maximum(mean, 0)[:, ::-1], axis=1)[:, ::-1]
