@@ -228,9 +228,11 @@ def test_the_check_of_the_site_finds_faults(tmp_path: Path) -> None:
 
 def test_code_may_break_after_its_signs_and_nowhere_else() -> None:
     page = '<p>a.b <span class="pre">rdquant.compress_to_size(bits=0.5,</span> <span class="pre">--max-loss</span></p>'
+    page += "<strong>values</strong> -- an array"
     assert code_breaks.breakable(page) == (
         '<p>a.b <span class="pre">rdquant.<wbr>compress_<wbr>to_<wbr>size(bits=<wbr>0.5,</span> '
-        '<span class="pre">--max-<wbr>loss</span></p>'
+        '<span class="pre"><span class="whole">--max-</span><wbr><span class="whole">loss</span></span></p>'
+        "<strong>values</strong> \N{EN DASH} an array"
     )
 
 

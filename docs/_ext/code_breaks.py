@@ -11,11 +11,22 @@ if TYPE_CHECKING:
 _CODE = re.compile(r'(?<=<span class="pre">)[^<]+(?=</span>)')
 _SIGNS = re.compile(r"(?<=\w)[._/,:=|-]+(?=\w)")
 _NUMBER = re.compile(r"\d\.\d")
+_DASH = re.compile(r"(</(?:strong|em|code|a)>\)?) -- ")
 
 
 def breakable(body: str) -> str:
-    """`body`, the HTML of a page, with `<wbr>` after the signs in its code; numbers stay whole."""
-    return _CODE.sub(lambda code: _SIGNS.sub(_after, code[0]), body)
+    """`body`, the HTML of a page, with `<wbr>` after the signs in its code; numbers and the hyphens of options stay whole.
+
+    The two hyphens that Sphinx puts behind an argument's name become a dash.
+    """
+    return _DASH.sub("\\1 \N{EN DASH} ", _CODE.sub(lambda code: _broken(code[0]), body))
+
+
+def _broken(code: str) -> str:
+    parts = _SIGNS.sub(_after, code).split("<wbr>")
+    if code.startswith("-"):
+        parts = [f'<span class="whole">{part}</span>' for part in parts]
+    return "<wbr>".join(parts)
 
 
 def _after(sign: re.Match[str]) -> str:

@@ -207,7 +207,7 @@ def write_command_line(path: Path) -> None:
     ]
     lines += ["| command | does |", "|---|---|"]
     for name, command in root.commands.items():
-        lines.append(f"| [`rdquant {name}`](#{name}) | {first_sentence(plain(command.help))} |")
+        lines.append(f"| [`rdquant {name}`](#{name}) | {first_sentence(coded(command.help))} |")
     for name, command in root.commands.items():
         if isinstance(command, Command):
             command.complete()
@@ -222,7 +222,7 @@ def write_command_line(path: Path) -> None:
             f"rdquant {name} {usage}",
             "```",
             "",
-            plain(command.help),
+            coded(command.help),
             "",
         ]
         groups: dict[str, list[tuple[str, str]]] = {}
@@ -234,7 +234,7 @@ def write_command_line(path: Path) -> None:
             lines += [
                 f"| {group} | |",
                 "|---|---|",
-                *(f"| `{cell(n)}` | {cell(plain(t))} |" for n, t in records),
+                *(f"| `{cell(n)}` | {cell(coded(t))} |" for n, t in records),
                 "",
             ]
         example = (
@@ -248,6 +248,11 @@ def write_command_line(path: Path) -> None:
 def plain(text: str | None) -> str:
     """Help without the terminal's markup."""
     return re.sub(r"\[/?[a-z ]+\]|\x08", "", inspect.cleandoc(text or "")).strip()
+
+
+def coded(text: str | None) -> str:
+    """`plain`, with options as code, which breaks no hyphens and turns none into dashes."""
+    return re.sub(r"(?<![\w`-])--[a-z][\w-]*", r"`\g<0>`", plain(text))
 
 
 def first_sentence(text: str) -> str:

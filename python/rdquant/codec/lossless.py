@@ -87,7 +87,7 @@ def encode_levels(levels: ArrayLike, effort: str = "fast", threads: int | None =
 
     Returns:
         Bytes from which `decode_levels` restores values, shape and dtype. The format is specified in
-        cpp/include/rdquant/codec/levels.hpp.
+        `cpp/include/rdquant/codec/levels.hpp`.
 
     Raises:
         InvalidArgument: another dtype, or a value beyond int32.
@@ -139,7 +139,7 @@ def encode_floats(values: ArrayLike, effort: str = "fast", threads: int | None =
 
     Returns:
         Bytes from which `decode_floats` restores them. The format is specified in
-        cpp/include/rdquant/codec/floats.hpp; shape and dtype are the caller's to keep.
+        `cpp/include/rdquant/codec/floats.hpp`; shape and dtype are the caller's to keep.
 
     Raises:
         InvalidArgument: another dtype.

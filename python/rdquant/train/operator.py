@@ -58,7 +58,7 @@ def prune_quantize(
         out, or the new array or tensor: C, of the dtype of w, without −0. Layers of which nothing survives, or of zeros,
         become zeros; one weight and constant layers have β = 0; where all that survive have magnitude β, q = 0 and
         C = H; an empty layer stays empty. std is that of the population (ddof = 0); its summation is defined to the bit
-        in cpp/include/rdquant/train/prune.hpp.
+        in `cpp/include/rdquant/train/prune.hpp`.
 
     Raises:
         InvalidArgument: γ or bits out of range, a NaN or infinite weight, out of another shape or dtype, read-only or
