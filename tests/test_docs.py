@@ -226,6 +226,13 @@ def test_the_check_of_the_site_finds_faults(tmp_path: Path) -> None:
     ]
 
 
+def test_signatures_have_the_choices_of_arguments() -> None:
+    shown = site_pages.signature(None, "function", "rdquant.compress", rdquant.compress)  # type: ignore[arg-type]
+    assert shown is not None
+    assert "range: float | Literal['max'] | None = None" in shown[0]
+    assert shown[1].endswith("CompressionResult")
+
+
 def test_code_may_break_after_its_signs_and_nowhere_else() -> None:
     page = '<p>a.b <span class="pre">rdquant.compress_to_size(bits=0.5,</span> <span class="pre">--max-loss</span></p>'
     page += "<strong>values</strong> -- an array"

@@ -129,9 +129,10 @@ def signature(app: Sphinx, what: str, name: str, value: Any, *_: Any) -> tuple[s
         return None
     kept = [p for p in found.parameters.values() if p.name != "self" and not p.name.startswith("_")]
     shown = [p if p.default is p.empty else p.replace(default=_Shown(p.default)) for p in kept]
-    hidden = found.replace(parameters=shown)
+    shown = [p.replace(annotation=_Written(p.annotation)) for p in shown]
+    hidden = found.replace(parameters=shown, return_annotation=_Written(found.return_annotation))
     home = value.__module__.split(".")[1]
-    text, _, result = linked(str(hidden).replace("'", ""), home).rpartition(" -> ")
+    text, _, result = linked(str(hidden), home).rpartition(" -> ")
     return (text, result if what != "class" else "") if text else (result, "")
 
 
@@ -140,6 +141,19 @@ class _Shown:
 
     def __init__(self, value: Any) -> None:
         self.text = f"<{value.__name__}>" if inspect.isroutine(value) else repr(value).replace("'", '"')
+
+    def __repr__(self) -> str:
+        return self.text
+
+
+class _Written:
+    """An annotation without the quotes around it."""
+
+    def __new__(cls, value: Any) -> Any:
+        return super().__new__(cls) if isinstance(value, str) else value
+
+    def __init__(self, value: str) -> None:
+        self.text = value.strip("\"'")
 
     def __repr__(self) -> str:
         return self.text
