@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import shutil
 import subprocess
@@ -105,3 +106,15 @@ def test_charts_show_the_results(name: str) -> None:
 def test_every_picture_is_a_chart() -> None:
     drawn = {path.name for path in (ROOT / "docs" / "charts").iterdir()}
     assert drawn == {f"{name}.png" for name in CHARTS}
+
+
+def test_the_price_of_effort_max_is_what_pages_say() -> None:
+    rows = json.loads((RESULTS / "codec.json").read_text(encoding="utf-8"))["levels"]
+    times = [row["fast_decode_mws"] / row["max_decode_mws"] for row in rows]
+    saved = [100 * (1 - row["max"] / row["fast"]) for row in rows]
+    said = f"{min(saved):.1f} to {max(saved):.1f} % smaller"
+    low, high = 10 * math.floor(min(times) / 10), 10 * math.ceil(max(times) / 10)
+    for name in ("how-it-works/coder.md", "how-to/compress-within-a-loss.md"):
+        text = " ".join((ROOT / "docs" / name).read_text(encoding="utf-8").split())
+        assert said in text
+        assert f"{low} to {high} times as long" in text
