@@ -214,12 +214,80 @@ TEST_CASE("softmax and normalization over any axis") {
     made.push_back(net.step(program::LayerNormalization{axes - 1, 1e-5F, false},
                             {x, net.constant({last}), net.constant({last})}, shape));
     made.push_back(net.step(program::LayerNormalization{1, 1e-5F, false}, {x}, shape));
+    made.push_back(
+        net.step(program::LayerNormalization{axes - 1, 1e-5F, true}, {x, net.constant({last})}, shape));
+    made.push_back(
+        net.step(program::GroupNormalization{1, 1e-5F}, {x, net.constant({c}), net.constant({c})}, shape));
+    made.push_back(
+        net.step(program::GroupNormalization{c, 1e-5F}, {x, net.constant({c}), net.constant({c})}, shape));
     for (const float beta : {0.75F, 0.5F, 1.0F, 0.6F})
       made.push_back(net.step(program::LocalResponseNormalization{5, 0.3F, beta, 1.5F}, {x}, shape));
     const ValueId variance = net.unary(net.constant({c}), {Function::exp, 0, 0});
     made.push_back(net.step(program::BatchNormalization{1e-5F, {Function::sigmoid, 0, 0}},
                             {x, net.constant({c}), net.constant({c}), net.constant({c}), variance}, shape));
     check_native(net, made);
+  }
+}
+
+TEST_CASE("groups of channels, of few numbers and of many") {
+  for (const Shape& shape : {Shape{2, 12, 5, 7}, Shape{1, 4, 90, 131}, Shape{3, 6, 1}}) {
+    Net net(6);
+    const ValueId x = net.input(shape);
+    const std::int64_t c = shape[1];
+    std::vector<ValueId> made;
+    for (const std::int64_t groups : {std::int64_t{1}, std::int64_t{2}, c}) {
+      made.push_back(net.step(program::GroupNormalization{groups, 1e-3F},
+                              {x, net.constant({c}), net.constant({c})}, shape));
+    }
+    check_native(net, made);
+  }
+}
+
+TEST_CASE("sums and extremes over axes side by side") {
+  using program::ReduceFunction;
+  const std::vector<std::pair<Shape, std::vector<std::int64_t>>> cases = {
+      {{3, 37, 5}, {1}}, {{3, 37, 70}, {0}},     {{2, 5, 7, 9}, {2, 3}}, {{2, 5, 7, 9}, {1, 2}},
+      {{9001}, {0}},     {{2, 3, 5000}, {2}},    {{1, 700, 19}, {1}},    {{1, 6, 1, 8}, {0, 1, 2, 3}},
+      {{4, 1, 3}, {1}},  {{2, 300, 1, 133}, {1}}};
+  for (const auto& [shape, axes] : cases) {
+    Net net(8);
+    const ValueId x = net.input(shape);
+    Shape kept = shape;
+    for (const std::int64_t axis : axes) kept[static_cast<std::size_t>(axis)] = 1;
+    std::vector<ValueId> made;
+    for (const auto f : {ReduceFunction::sum, ReduceFunction::mean, ReduceFunction::max, ReduceFunction::min,
+                         ReduceFunction::l1, ReduceFunction::l2, ReduceFunction::sum_square}) {
+      made.push_back(net.step(program::Reduce{f, axes}, {x}, kept));
+    }
+    check_native(net, made);
+  }
+}
+
+TEST_CASE("images of another size, plain and in blocks") {
+  using program::Coordinates;
+  using program::ResizeMode;
+  for (const std::int64_t c : {3, 19}) {
+    for (const auto& [rows, columns] : {std::pair{2.0F, 3.0F}, {0.5F, 0.7F}, {1.0F, 1.5F}, {1.7F, 0.3F}}) {
+      Net net(9);
+      const ValueId plain = net.input({2, c, 11, 13});
+      std::vector<ValueId> made;
+      for (const ValueId x : {plain, net.convolve(plain, c, 3)}) {
+        for (const auto mode : {ResizeMode::linear, ResizeMode::cubic}) {
+          for (const auto place : {Coordinates::half_pixel, Coordinates::align_corners,
+                                   Coordinates::asymmetric, Coordinates::pytorch_half_pixel}) {
+            for (const bool antialias : {false, true}) {
+              program::Resize resize{
+                  .mode = mode, .coordinates = place, .scales = {1, 1, rows, columns}, .roi = {}};
+              resize.antialias = antialias;
+              const Shape to{2, c, static_cast<std::int64_t>(11 * rows),
+                             static_cast<std::int64_t>(13 * columns)};
+              made.push_back(net.step(resize, {x}, to));
+            }
+          }
+        }
+      }
+      check_native(net, made);
+    }
   }
 }
 
@@ -316,6 +384,14 @@ TEST_CASE("NaN in the input is NaN in the output") {
   made.push_back(net.pool(image, program::PoolFunction::average, 12, 12));
   for (const std::int64_t axis : {1, 3})
     made.push_back(net.step(program::Softmax{axis, false}, {image}, net.shape(image)));
+  for (const auto f :
+       {program::ReduceFunction::min, program::ReduceFunction::max, program::ReduceFunction::mean}) {
+    for (const std::int64_t axis : {1, 3}) {
+      Shape kept = net.shape(image);
+      kept[static_cast<std::size_t>(axis)] = 1;
+      made.push_back(net.step(program::Reduce{f, {axis}}, {image}, kept));
+    }
+  }
   for (const auto f : {program::BinaryFunction::min, program::BinaryFunction::max}) {
     made.push_back(net.step(program::Binary{f, {}}, {image, net.constant({1})}, net.shape(image)));
     made.push_back(net.step(program::Binary{f, {}}, {net.constant({1}), image}, net.shape(image)));

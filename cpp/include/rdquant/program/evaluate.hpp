@@ -31,4 +31,15 @@ struct DynamicGrid {
 [[nodiscard]] std::vector<std::int64_t> nearest_places(const Resize& step, std::span<const std::int64_t> from,
                                                        std::span<const std::int64_t> to, std::size_t axis);
 
+/// The elements along one axis that a Resize sums, with their weights: `taps` for each element that it makes, tap by
+/// tap. Sums of fewer elements end in weights of 0.
+struct ResizeTaps {
+  std::int64_t taps = 1;
+  std::vector<std::int32_t> places;
+  std::vector<float> weights;
+};
+/// Of a Resize between these shapes that does not crop, along `axis`.
+[[nodiscard]] ResizeTaps resize_taps(const Resize& step, std::span<const std::int64_t> from,
+                                     std::span<const std::int64_t> to, std::size_t axis);
+
 }  // namespace rdquant::program

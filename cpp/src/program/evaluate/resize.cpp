@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <numeric>
 
 #include "program/evaluate/steps.hpp"
 #include "program/evaluate/walk.hpp"
@@ -175,6 +176,30 @@ std::vector<std::int64_t> nearest_places(const Resize& step, std::span<const std
     places.push_back(plain::taps_at(step, lengths, i).places.front());
   }
   return places;
+}
+
+ResizeTaps resize_taps(const Resize& step, std::span<const std::int64_t> from,
+                       std::span<const std::int64_t> to, std::size_t axis) {
+  const plain::Axis lengths = plain::axis_of(step, from, to, axis);
+  if (lengths.in == lengths.out && lengths.scale == 1) {
+    ResizeTaps same{1, std::vector<std::int32_t>(static_cast<std::size_t>(lengths.out)), {}};
+    std::iota(same.places.begin(), same.places.end(), 0);
+    same.weights.assign(same.places.size(), 1.0F);
+    return same;
+  }
+  std::vector<plain::Taps> each;
+  for (std::int64_t i = 0; i < lengths.out; ++i) each.push_back(plain::taps_at(step, lengths, i));
+  std::size_t most = 1;
+  for (const plain::Taps& taps : each) most = std::max(most, taps.places.size());
+  ResizeTaps result{static_cast<std::int64_t>(most), {}, {}};
+  for (std::size_t tap = 0; tap < most; ++tap) {
+    for (const plain::Taps& taps : each) {
+      const bool there = tap < taps.places.size();
+      result.places.push_back(there ? static_cast<std::int32_t>(taps.places[tap]) : 0);
+      result.weights.push_back(there ? static_cast<float>(taps.weights[tap]) : 0.0F);
+    }
+  }
+  return result;
 }
 
 }  // namespace rdquant::program

@@ -138,7 +138,8 @@ class Placer {
       const core::Shape& y = value(step.outputs[0]).shape;
       return is_plain_pool(program_, step) && (y[2] > 1 || y[3] > 1);  // means of images are made plain
     }
-    if (std::holds_alternative<program::Resize>(operation)) return is_nearest_image_resize(program_, step);
+    if (std::holds_alternative<program::Resize>(operation))
+      return is_nearest_image_resize(program_, step) || is_resampled_image(program_, step);
     if (std::holds_alternative<program::BatchNormalization>(operation)) return true;
     if (std::holds_alternative<program::LocalResponseNormalization>(operation)) return true;
     if (const auto* concat = std::get_if<program::Concat>(&operation)) {

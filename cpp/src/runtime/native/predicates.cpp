@@ -98,15 +98,31 @@ bool is_plain_pool(const Program& program, const Step& step) {
   return true;
 }
 
-bool is_nearest_image_resize(const Program& program, const Step& step) {
+namespace {
+
+/// The Resize of the last two axes of float images that `step` is, or null.
+const program::Resize* image_resize(const Program& program, const Step& step) {
   const auto* resize = std::get_if<program::Resize>(&step.operation);
-  if (resize == nullptr || resize->mode != program::ResizeMode::nearest || !all_float(program, step))
-    return false;
-  if (resize->coordinates == program::Coordinates::crop_and_resize || resize->antialias) return false;
+  if (resize == nullptr || !all_float(program, step)) return nullptr;
+  if (resize->coordinates == program::Coordinates::crop_and_resize) return nullptr;
   const core::Shape& from = value_of(program, step.inputs[0]).shape;
   const core::Shape& to = value_of(program, step.outputs[0]).shape;
-  return from.size() == 4 && from[0] == to[0] && from[1] == to[1] && resize->scales.size() == 4 &&
-         resize->scales[0] == 1 && resize->scales[1] == 1;
+  const bool images = from.size() == 4 && from[0] == to[0] && from[1] == to[1] &&
+                      resize->scales.size() == 4 && resize->scales[0] == 1 && resize->scales[1] == 1;
+  return images ? resize : nullptr;
+}
+
+}  // namespace
+
+bool is_nearest_image_resize(const Program& program, const Step& step) {
+  const program::Resize* const resize = image_resize(program, step);
+  return resize != nullptr && resize->mode == program::ResizeMode::nearest && !resize->antialias;
+}
+
+bool is_resampled_image(const Program& program, const Step& step) {
+  const program::Resize* const resize = image_resize(program, step);
+  return resize != nullptr && resize->mode != program::ResizeMode::nearest &&
+         core::element_count(value_of(program, step.outputs[0]).shape) > 0;
 }
 
 bool is_plain_binary(const Program& program, const Step& step) {

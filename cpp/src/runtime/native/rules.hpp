@@ -16,7 +16,9 @@ bool build_unary(Builder& builder, const program::Step& step);
 bool build_binary(Builder& builder, const program::Step& step);
 bool build_softmax(Builder& builder, const program::Step& step);
 bool build_normalization(Builder& builder, const program::Step& step);
+bool build_reduce(Builder& builder, const program::Step& step);
 bool build_resize(Builder& builder, const program::Step& step);
+bool build_resample(Builder& builder, const program::Step& step);
 bool build_movement(Builder& builder, const program::Step& step);
 
 /// Whether our kernels are expected to be at least as fast as oneDNN's for a product of matrices.

@@ -73,8 +73,7 @@ struct RowSoftmax {
 bool layer(Builder& builder, const Step& step, const program::LayerNormalization& norm) {
   const Shape& shape = builder.value(step.inputs[0]).shape;
   const auto left_out = [](ValueId id) { return id == kNone; };  // mean and deviation, for training
-  if (norm.root_mean_square || !std::all_of(step.outputs.begin() + 1, step.outputs.end(), left_out))
-    return false;
+  if (!std::all_of(step.outputs.begin() + 1, step.outputs.end(), left_out)) return false;
   const auto axis = static_cast<std::size_t>(norm.axis);
   const Index rows = count_of(shape, 0, axis), length = count_of(shape, axis, shape.size());
   const ValueId scale = program::input(step, 1), bias = program::input(step, 2);
@@ -86,9 +85,9 @@ bool layer(Builder& builder, const Step& step, const program::LayerNormalization
   if (bias != kNone) operands.push_back(builder.read(bias, Layout::plain));
   operands[1] = builder.write(step.outputs[0], Layout::plain);
   const std::size_t count = operands.size();
-  const auto work = [=, scaled = scale != kNone, biased = bias != kNone, epsilon = norm.epsilon,
+  const auto work = [=, scaled = scale != kNone, biased = bias != kNone,
                      threads = builder.threads()](void* const* operand) {
-    kernels::LayerNormArgs args{length, epsilon, nullptr, nullptr};
+    kernels::LayerNormArgs args{length, norm.epsilon, nullptr, nullptr, norm.root_mean_square};
     void* const* next = operand + 2;
     if (scaled) args.scale = static_cast<const float*>(*next++);
     if (biased) args.bias = static_cast<const float*>(*next);
@@ -98,6 +97,29 @@ bool layer(Builder& builder, const Step& step, const program::LayerNormalization
     });
   };
   builder.emit(make_native(with_isa("layer"), count, work), std::move(operands), Layout::plain);
+  return true;
+}
+
+/// Groups of channels; each group's mean and variance are of one thread.
+bool group(Builder& builder, const Step& step, const program::GroupNormalization& norm) {
+  const Shape& shape = builder.value(step.inputs[0]).shape;
+  const kernels::GroupNormArgs given{
+      norm.groups, shape[1] / norm.groups, count_of(shape, 2, shape.size()), norm.epsilon, nullptr, nullptr};
+  const Index items = shape[0] * norm.groups;
+  std::vector<Place> operands{builder.read(step.inputs[0], Layout::plain), {}};
+  for (const std::size_t i : {1U, 2U}) operands.push_back(builder.read(step.inputs[i], Layout::plain));
+  operands[1] = builder.write(step.outputs[0], Layout::plain);
+  builder.emit(make_native(with_isa("group"), 4,
+                           [=, threads = builder.threads()](void* const* operand) {
+                             kernels::GroupNormArgs args = given;
+                             args.scale = static_cast<const float*>(operand[2]);
+                             args.bias = static_cast<const float*>(operand[3]);
+                             share(items, 1, threads, [&](Index begin, Index end) {
+                               normalize_kernels().group(args, static_cast<const float*>(operand[0]),
+                                                         static_cast<float*>(operand[1]), begin, end);
+                             });
+                           }),
+               std::move(operands), Layout::plain);
   return true;
 }
 
@@ -225,6 +247,8 @@ bool build_normalization(Builder& builder, const Step& step) {
     return is_float(builder, step) && layer(builder, step, *o);
   if (const auto* o = std::get_if<program::BatchNormalization>(&operation))
     return is_float(builder, step) && batch(builder, step, *o);
+  if (const auto* o = std::get_if<program::GroupNormalization>(&operation))
+    return is_float(builder, step) && group(builder, step, *o);
   if (const auto* o = std::get_if<program::LocalResponseNormalization>(&operation))
     return is_float(builder, step) && local_response(builder, step, *o);
   return false;

@@ -10,7 +10,16 @@ namespace rdquant::runtime::kernels {
 struct LayerNormArgs {
   Index length = 1;
   float epsilon = 0;
-  const float* scale = nullptr;  ///< `length` floats; or null
+  const float* scale = nullptr;   ///< `length` floats; or null
+  const float* bias = nullptr;    ///< likewise
+  bool root_mean_square = false;  ///< y = x/√(mean of x² + epsilon)·scale + bias
+};
+
+/// Plain images, whose channels are normalized in groups of `channels` as rows are; scale and bias by channel.
+struct GroupNormArgs {
+  Index groups = 1, channels = 1, area = 1;
+  float epsilon = 0;
+  const float* scale = nullptr;  ///< groups·channels floats
   const float* bias = nullptr;   ///< likewise
 };
 
@@ -25,6 +34,8 @@ struct Normalize {
   Index block;  ///< floats of a vector
   /// Items: rows.
   void (*layer)(const LayerNormArgs& args, const float* src, float* dst, Index begin, Index end);
+  /// Items: groups, of all images. dst may be src.
+  void (*group)(const GroupNormArgs& args, const float* src, float* dst, Index begin, Index end);
   /// x − ln Σ eˣ of rows of `length` floats. Items: rows.
   void (*log_softmax)(const float* src, float* dst, Index length, Index begin, Index end);
   /// The same of columns: of `length` floats, `stride` apart. Items: columns, side by side.

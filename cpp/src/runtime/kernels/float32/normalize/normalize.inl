@@ -32,23 +32,68 @@ inline float squares(const float* x, Index n, float mean) {
   return total;
 }
 
+constexpr Index kPiece = 4096;  // floats that are added in single precision; their sums in double
+
+// Σ x of n floats, where n may be large.
+inline double sum_of(const float* x, Index n) {
+  double total = 0;
+  for (Index first = 0; first < n; first += kPiece) {
+    F32 sums = splat(0.0f);
+    for_vectors(n - first < kPiece ? n - first : kPiece,
+                [&](Index i, auto get, auto) { sums = sums + get(x + first + i); });
+    total += static_cast<double>(sum(sums));
+  }
+  return total;
+}
+
+inline double squares_of(const float* x, Index n, float mean) {
+  double total = 0;
+  for (Index first = 0; first < n; first += kPiece) {
+    total += static_cast<double>(squares(x + first, n - first < kPiece ? n - first : kPiece, mean));
+  }
+  return total;
+}
+
+struct Scaling {
+  float mean, factor;
+};
+
+// That gives n floats mean 0 and variance 1.
+inline Scaling scaling_of(const float* x, Index n, float epsilon, bool root_mean_square) {
+  const auto count = static_cast<double>(n);
+  const float mean = root_mean_square ? 0.0f : static_cast<float>(sum_of(x, n) / count);
+  const auto variance = static_cast<float>(squares_of(x, n, mean) / count);
+  return {mean, 1.0f / __builtin_sqrtf(variance + epsilon)};
+}
+
 void layer(const LayerNormArgs& args, const float* src, float* dst, Index begin, Index end) {
   const Index n = args.length;
-  const auto count = static_cast<float>(n);
   for (Index row = begin; row < end; ++row) {
     const float* const x = src + row * n;
     float* const y = dst + row * n;
-    F32 sums = splat(0.0f);
-    for_vectors(n, [&](Index i, auto get, auto) { sums = sums + get(x + i); });
-    const float mean = sum(sums) / count;
-    const F32 shift = splat(mean);
-    const F32 factor = splat(1.0f / __builtin_sqrtf(squares(x, n, mean) / count + args.epsilon));
+    const Scaling scaling = scaling_of(x, n, args.epsilon, args.root_mean_square);
+    const F32 shift = splat(scaling.mean), factor = splat(scaling.factor);
     for_vectors(n, [&](Index i, auto get, auto put) {
       F32 z = (get(x + i) - shift) * factor;
       if (args.scale != nullptr) z = z * get(args.scale + i);
       if (args.bias != nullptr) z = z + get(args.bias + i);
       put(y + i, z);
     });
+  }
+}
+
+void group(const GroupNormArgs& args, const float* src, float* dst, Index begin, Index end) {
+  const Index size = args.channels * args.area;
+  for (Index item = begin; item < end; ++item) {
+    const Scaling scaling = scaling_of(src + item * size, size, args.epsilon, false);
+    const F32 shift = splat(scaling.mean);
+    for (Index i = 0; i < args.channels; ++i) {
+      const Index channel = item % args.groups * args.channels + i, at = item * size + i * args.area;
+      const F32 factor = splat(scaling.factor * args.scale[channel]), bias = splat(args.bias[channel]);
+      for_vectors(args.area, [&](Index j, auto get, auto put) {
+        put(dst + at + j, fma(get(src + at + j) - shift, factor, bias));
+      });
+    }
   }
 }
 
@@ -130,6 +175,7 @@ void lrn(const LrnArgs& args, const float* src, float* dst, Index begin, Index e
 namespace RDQUANT_KERNELS_ISA {
 const Normalize normalize = {.block = kBlock,
                              .layer = layer,
+                             .group = group,
                              .log_softmax = log_softmax,
                              .log_softmax_columns = log_softmax_columns,
                              .lrn = lrn};

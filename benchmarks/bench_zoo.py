@@ -1,0 +1,145 @@
+"""Networks that the engine was not tuned on: do they run, with the same answers, and how fast?
+
+    python benchmarks/zoo/export.py zoo && python benchmarks/bench_zoo.py zoo [--nets resnet18 …] [--repeat 12]
+
+Each network in a process of its own, so that one that fails stops no other. First its answers are compared with
+ONNX Runtime's (at most 1e-4 of the output's range apart), then our engine, ONNX Runtime and OpenVINO take turns on
+one thread. Writes results/zoo.json: medians, ratio to the faster peer, and the geometric mean of each family.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+BOUND = 1e-4
+
+
+def differences(ours: list[np.ndarray], theirs: list[np.ndarray]) -> float:
+    """Largest difference as a share of the output's range."""
+    worst = 0.0
+    for a, b in zip(ours, theirs, strict=True):
+        assert a.shape == b.shape, f"shapes differ: {a.shape} and {b.shape}"
+        if not a.size:
+            continue
+        if not np.array_equal(np.isfinite(a), np.isfinite(b)):
+            return math.inf
+        a, b = (np.where(np.isfinite(v), v, 0).astype(np.float64) for v in (a, b))
+        worst = max(worst, float(np.abs(a - b).max() / max(float(np.ptp(b)), 1e-12)))
+    return worst
+
+
+def slowest(session: Any, feeds: dict[str, np.ndarray]) -> list[list[Any]]:
+    """The kinds of steps that take most time: name, supplier, share of the whole."""
+    rows = session.profile(feeds, runs=5)
+    total = sum(row["best_us"] for row in rows)
+    shares: dict[tuple[str, str], float] = {}
+    for row in rows:
+        key = (row["op"], str(row.get("kernel", row.get("supplier", ""))))
+        shares[key] = shares.get(key, 0.0) + row["best_us"] / total
+    return [[*key, round(share, 3)] for key, share in sorted(shares.items(), key=lambda item: -item[1])[:6]]
+
+
+def measure(path: Path, repeat: int, threads: int) -> dict[str, Any]:
+    """One network, in this process."""
+    import onnxruntime
+    import openvino
+    from bench_latency import interleaved
+
+    import rdquant
+
+    feeds = dict(np.load(path.with_suffix(".npz")))
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 3
+    peer = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    session = rdquant.Session(path, backend="native", threads=threads)
+    row: dict[str, Any] = {"difference": differences(list(session.run(feeds).values()), peer.run(None, feeds))}
+    runs: dict[str, Any] = {
+        "rdquant": lambda: list(session.run(feeds).values()),
+        "onnxruntime": lambda: peer.run(None, feeds),
+    }
+    try:
+        config = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": 1}
+        core = openvino.Core()
+        compiled = core.compile_model(core.read_model(str(path)), "CPU", config)
+        request = compiled.create_infer_request()
+        runs["openvino"] = lambda: request.infer(feeds, share_inputs=True)
+        runs["openvino"]()
+    except RuntimeError as error:
+        runs.pop("openvino", None)
+        row["openvino"] = str(error).splitlines()[0][:160]
+    seconds = interleaved(runs, repeat)
+    row["ms"] = {name: 1e3 * value for name, value in seconds.items()}
+    row["ratio"] = seconds["rdquant"] / min(value for name, value in seconds.items() if name != "rdquant")
+    row["slowest"] = slowest(session, feeds)
+    return row
+
+
+def in_process(path: Path, repeat: int, threads: int) -> dict[str, Any]:
+    run = subprocess.run(
+        [sys.executable, __file__, str(path.parent), "--one", path.stem, "--repeat", str(repeat), "--threads", str(threads)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=600,
+    )
+    if run.returncode == 0:
+        return dict(json.loads(run.stdout.splitlines()[-1]))
+    return {"error": (run.stderr.strip().splitlines() or [f"exit code {run.returncode}"])[-1][:300]}
+
+
+def summary(rows: dict[str, Any]) -> dict[str, Any]:
+    """Counts, and geometric means by family."""
+    from zoo.networks import NETWORKS
+
+    family = {network.name: network.family for network in NETWORKS}
+    run = {name: row for name, row in rows.items() if row.get("difference", math.inf) <= BOUND}
+    found: dict[str, Any] = {"networks": len(rows), "agree": len(run)}
+    for kind in ("convnet", "transformer", "other"):
+        ratios = [row["ratio"] for name, row in run.items() if family.get(name, "other") == kind]
+        if ratios:
+            mean = math.exp(sum(map(math.log, ratios)) / len(ratios))
+            found[kind] = {"networks": len(ratios), "geometric_mean": mean, "above 1.3": sum(r > 1.3 for r in ratios)}
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--nets", nargs="+")
+    parser.add_argument("--repeat", type=int, default=12)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--no-write", action="store_true")
+    parser.add_argument("--one", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.one:
+        print(json.dumps(measure(options.folder / f"{options.one}.onnx", options.repeat, options.threads)))
+        return
+    from store import Store
+
+    store = Store("zoo", ["onnxruntime", "openvino"], write=not options.no_write)
+    rows: dict[str, Any] = store.part(f"threads {options.threads}").get("rows", {})
+    for path in sorted(options.folder.glob("*.onnx")):
+        if options.nets and path.stem not in options.nets:
+            continue
+        row = rows[path.stem] = in_process(path, options.repeat, options.threads)
+        if "error" in row:
+            print(f"{path.stem:34} FAILS {row['error'][:150]}", flush=True)
+        else:
+            times = " ".join(f"{value:8.2f}" for value in row["ms"].values())
+            most = ", ".join(f"{op} {share:.0%}" for op, _, share in row["slowest"][:3])
+            print(f"{path.stem:34} {row['ratio']:6.2f} {times}  {row['difference']:.1e}  {most}", flush=True)
+        store.put(f"threads {options.threads}", {"summary": summary(rows), "rows": rows})
+    print(json.dumps(summary(rows), indent=1))
+
+
+if __name__ == "__main__":
+    main()
