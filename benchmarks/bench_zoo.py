@@ -61,7 +61,9 @@ def measure(path: Path, repeat: int, threads: int) -> dict[str, Any]:
     options.log_severity_level = 3
     peer = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     session = rdquant.Session(path, backend="native", threads=threads)
-    row: dict[str, Any] = {"difference": differences(list(session.run(feeds).values()), peer.run(None, feeds))}
+    row: dict[str, Any] = {
+        "difference": differences(list(session.run(feeds).values()), peer.run(None, feeds))
+    }
     runs: dict[str, Any] = {
         "rdquant": lambda: list(session.run(feeds).values()),
         "onnxruntime": lambda: peer.run(None, feeds),
@@ -85,7 +87,17 @@ def measure(path: Path, repeat: int, threads: int) -> dict[str, Any]:
 
 def in_process(path: Path, repeat: int, threads: int) -> dict[str, Any]:
     run = subprocess.run(
-        [sys.executable, __file__, str(path.parent), "--one", path.stem, "--repeat", str(repeat), "--threads", str(threads)],
+        [
+            sys.executable,
+            __file__,
+            str(path.parent),
+            "--one",
+            path.stem,
+            "--repeat",
+            str(repeat),
+            "--threads",
+            str(threads),
+        ],
         capture_output=True,
         text=True,
         check=False,
@@ -107,12 +119,18 @@ def summary(rows: dict[str, Any]) -> dict[str, Any]:
         ratios = [row["ratio"] for name, row in run.items() if family.get(name, "other") == kind]
         if ratios:
             mean = math.exp(sum(map(math.log, ratios)) / len(ratios))
-            found[kind] = {"networks": len(ratios), "geometric_mean": mean, "above 1.3": sum(r > 1.3 for r in ratios)}
+            found[kind] = {
+                "networks": len(ratios),
+                "geometric_mean": mean,
+                "above 1.3": sum(r > 1.3 for r in ratios),
+            }
     return found
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("folder", type=Path)
     parser.add_argument("--nets", nargs="+")
     parser.add_argument("--repeat", type=int, default=12)

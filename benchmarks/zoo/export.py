@@ -32,15 +32,26 @@ def export(network: Network, folder: Path) -> None:
     with torch.no_grad():
         if network.exporter == "dynamo":
             torch.onnx.export(
-                module, inputs, str(path), input_names=names, opset_version=network.opset, dynamo=True, external_data=False, verbose=False
+                module,
+                inputs,
+                str(path),
+                input_names=names,
+                opset_version=network.opset,
+                dynamo=True,
+                external_data=False,
+                verbose=False,
             )
         else:
-            torch.onnx.export(module, inputs, str(path), input_names=names, opset_version=network.opset, dynamo=False)
+            torch.onnx.export(
+                module, inputs, str(path), input_names=names, opset_version=network.opset, dynamo=False
+            )
     np.savez(folder / f"{network.name}.npz", **{n: x.numpy() for n, x in zip(names, inputs, strict=True)})
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("folder", type=Path)
     parser.add_argument("--only", nargs="*", help="names of networks; all if not given")
     options = parser.parse_args()
@@ -50,14 +61,19 @@ def main() -> None:
         parser.error(f"--only: no such networks: {', '.join(sorted(unknown))}")
     warnings.filterwarnings("ignore")
     for network in NETWORKS:
-        if (options.only and network.name not in options.only) or (options.folder / f"{network.name}.npz").exists():
+        if (options.only and network.name not in options.only) or (
+            options.folder / f"{network.name}.npz"
+        ).exists():
             continue
         try:
             export(network, options.folder)
             print(f"{network.name}: exported", flush=True)
         except Exception as error:  # whatever a library says of its own network
             (options.folder / f"{network.name}.onnx").unlink(missing_ok=True)
-            print(f"{network.name}: left out, {type(error).__name__}: {str(error).splitlines()[0][:160] if str(error) else ''}", flush=True)
+            print(
+                f"{network.name}: left out, {type(error).__name__}: {str(error).splitlines()[0][:160] if str(error) else ''}",
+                flush=True,
+            )
         gc.collect()
 
 

@@ -14,7 +14,12 @@ def _images(*shape: int) -> torch.Tensor:
 
 def _block(a: int, b: int) -> nn.Sequential:
     return nn.Sequential(
-        nn.Conv2d(a, b, 3, padding=1), nn.BatchNorm2d(b), nn.ReLU(), nn.Conv2d(b, b, 3, padding=1), nn.BatchNorm2d(b), nn.ReLU()
+        nn.Conv2d(a, b, 3, padding=1),
+        nn.BatchNorm2d(b),
+        nn.ReLU(),
+        nn.Conv2d(b, b, 3, padding=1),
+        nn.BatchNorm2d(b),
+        nn.ReLU(),
     )
 
 
@@ -24,12 +29,16 @@ class UNet(nn.Module):
     def __init__(self, bilinear: bool) -> None:
         super().__init__()
         sizes = [32, 64, 128, 256]
-        self.down = nn.ModuleList([_block(3, 32), *(_block(a, b) for a, b in zip(sizes, sizes[1:], strict=False))])
+        self.down = nn.ModuleList(
+            [_block(3, 32), *(_block(a, b) for a, b in zip(sizes, sizes[1:], strict=False))]
+        )
         self.up = nn.ModuleList()
         for a, b in zip(sizes[::-1], sizes[-2::-1], strict=False):
             grown: nn.Module = nn.ConvTranspose2d(a, b, 2, stride=2)
             if bilinear:
-                grown = nn.Sequential(nn.Upsample(scale_factor=2, mode="bilinear", align_corners=True), nn.Conv2d(a, b, 1))
+                grown = nn.Sequential(
+                    nn.Upsample(scale_factor=2, mode="bilinear", align_corners=True), nn.Conv2d(a, b, 1)
+                )
             self.up.append(nn.ModuleList([grown, _block(2 * b, b)]))
         self.last = nn.Conv2d(32, 2, 1)
 
@@ -54,7 +63,9 @@ def unet_bilinear() -> Built:
 def espcn() -> Built:
     """Shi et al. 2016: sub-pixel convolution."""
     body = [nn.Conv2d(1, 64, 5, padding=2), nn.Tanh(), nn.Conv2d(64, 32, 3, padding=1), nn.Tanh()]
-    return nn.Sequential(*body, nn.Conv2d(32, 9, 3, padding=1), nn.PixelShuffle(3)), (_images(1, 1, 120, 160),)
+    return nn.Sequential(*body, nn.Conv2d(32, 9, 3, padding=1), nn.PixelShuffle(3)), (
+        _images(1, 1, 120, 160),
+    )
 
 
 class _Residual(nn.Module):
@@ -78,7 +89,11 @@ def dcgan() -> Built:
     layers: list[nn.Module] = []
     sizes = [100, 256, 128, 64, 32]
     for i, (a, b) in enumerate(zip(sizes, sizes[1:], strict=False)):
-        layers += [nn.ConvTranspose2d(a, b, 4, 1 if i == 0 else 2, 0 if i == 0 else 1, bias=False), nn.BatchNorm2d(b), nn.ReLU()]
+        layers += [
+            nn.ConvTranspose2d(a, b, 4, 1 if i == 0 else 2, 0 if i == 0 else 1, bias=False),
+            nn.BatchNorm2d(b),
+            nn.ReLU(),
+        ]
     return nn.Sequential(*layers, nn.ConvTranspose2d(32, 3, 4, 2, 1), nn.Tanh()), (_images(1, 100, 1, 1),)
 
 
@@ -128,7 +143,9 @@ def m5() -> Built:
     for i, (a, b) in enumerate(zip(sizes, sizes[1:], strict=False)):
         kernel, stride = (80, 16) if i == 0 else (3, 1)
         layers += [nn.Conv1d(a, b, kernel, stride), nn.BatchNorm1d(b), nn.ReLU(), nn.MaxPool1d(4)]
-    return nn.Sequential(*layers, nn.AdaptiveAvgPool1d(1), nn.Flatten(), nn.Linear(64, 35)), (_images(1, 1, 16000),)
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool1d(1), nn.Flatten(), nn.Linear(64, 35)), (
+        _images(1, 1, 16000),
+    )
 
 
 class Recurrent(nn.Module):
@@ -151,17 +168,28 @@ class _Columns(nn.Module):
 
 def crnn() -> Built:
     """Shi et al. 2017: text in images."""
-    body = [nn.Conv2d(1, 32, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(32, 64, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)]
+    body = [
+        nn.Conv2d(1, 32, 3, padding=1),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Conv2d(32, 64, 3, padding=1),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+    ]
     layer = nn.LSTM(64 * 8, 128, bidirectional=True, batch_first=True)
     return Recurrent(nn.Sequential(*body, _Columns()), layer, nn.Linear(256, 37)), (_images(1, 1, 32, 128),)
 
 
 def lstm() -> Built:
-    return Recurrent(nn.Identity(), nn.LSTM(40, 128, 2, batch_first=True), nn.Linear(128, 29)), (_images(1, 100, 40),)
+    return Recurrent(nn.Identity(), nn.LSTM(40, 128, 2, batch_first=True), nn.Linear(128, 29)), (
+        _images(1, 100, 40),
+    )
 
 
 def gru() -> Built:
-    return Recurrent(nn.Identity(), nn.GRU(40, 128, 2, batch_first=True), nn.Linear(128, 29)), (_images(1, 100, 40),)
+    return Recurrent(nn.Identity(), nn.GRU(40, 128, 2, batch_first=True), nn.Linear(128, 29)), (
+        _images(1, 100, 40),
+    )
 
 
 def bilstm_text() -> Built:
@@ -192,7 +220,9 @@ class _Depthwise(nn.Module):
     def __init__(self, n: int, wide: int, dilation: int) -> None:
         super().__init__()
         conv = nn.Conv1d(wide, wide, 3, padding=dilation, dilation=dilation, groups=wide)
-        self.body = nn.Sequential(nn.Conv1d(n, wide, 1), nn.PReLU(), nn.GroupNorm(1, wide), conv, nn.PReLU(), nn.Conv1d(wide, n, 1))
+        self.body = nn.Sequential(
+            nn.Conv1d(n, wide, 1), nn.PReLU(), nn.GroupNorm(1, wide), conv, nn.PReLU(), nn.Conv1d(wide, n, 1)
+        )
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return x + self.body(x)
@@ -249,7 +279,9 @@ def textcnn() -> Built:
 
 
 def mlp() -> Built:
-    return nn.Sequential(nn.Linear(784, 512), nn.GELU(), nn.Linear(512, 512), nn.GELU(), nn.Linear(512, 10)), (_images(1, 784),)
+    return nn.Sequential(
+        nn.Linear(784, 512), nn.GELU(), nn.Linear(512, 512), nn.GELU(), nn.Linear(512, 10)
+    ), (_images(1, 784),)
 
 
 class _Scores(nn.Module):

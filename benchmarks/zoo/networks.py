@@ -256,7 +256,9 @@ NETWORKS: tuple[Network, ...] = (
     # Text.
     Network("bert", "transformer", _text("Bert", **_BERT)),
     Network("bert-dynamo", "transformer", _text("Bert", **_BERT), "dynamo", 18),
-    Network("distilbert", "transformer", _text("DistilBert", dim=256, n_layers=4, n_heads=4, hidden_dim=1024)),
+    Network(
+        "distilbert", "transformer", _text("DistilBert", dim=256, n_layers=4, n_heads=4, hidden_dim=1024)
+    ),
     Network("albert", "transformer", _text("Albert", **_BERT)),
     Network("electra", "transformer", _text("Electra", **_BERT)),
     Network("deberta", "transformer", _text("Deberta", **_BERT)),
@@ -264,7 +266,18 @@ NETWORKS: tuple[Network, ...] = (
     Network("gpt_neox", "transformer", _text("GPTNeoX", **_BERT, vocab_size=2000)),
     Network("llama", "transformer", _text("Llama", **_LLAMA)),
     Network("qwen2", "transformer", _text("Qwen2", **_LLAMA)),
-    Network("opt", "transformer", _text("OPT", hidden_size=256, num_hidden_layers=4, num_attention_heads=4, ffn_dim=1024, word_embed_proj_dim=256)),
+    Network(
+        "opt",
+        "transformer",
+        _text(
+            "OPT",
+            hidden_size=256,
+            num_hidden_layers=4,
+            num_attention_heads=4,
+            ffn_dim=1024,
+            word_embed_proj_dim=256,
+        ),
+    ),
     # Sound.
     Network("wav2vec2", "other", _signal("Wav2Vec2", 1, 16000, **_SOUND)),
     Network("ast", "transformer", _signal("AST", 1, 1024, 128, **_SOUND)),

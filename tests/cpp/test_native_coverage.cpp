@@ -263,6 +263,35 @@ TEST_CASE("sums and extremes over axes side by side") {
   }
 }
 
+TEST_CASE("windows over one axis") {
+  for (const std::int64_t channels : {16, 5}) {
+    Net net(14);
+    const ValueId x = net.input({2, channels, 41});
+    std::vector<ValueId> made;
+    for (const auto f : {program::PoolFunction::max, program::PoolFunction::average}) {
+      for (const bool counts : {false, true}) {
+        const program::Pool pool{f, {{4}, {3}, {1}, {1}, {2}}, counts, {1}};
+        made.push_back(net.step(pool, {x}, {2, channels, 14}));
+      }
+    }
+    made.push_back(
+        net.step(program::Pool{program::PoolFunction::average, {{41}, {1}, {1}, {0}, {0}}, false, {0}}, {x},
+                 {2, channels, 1}));
+    check_native(net, made);
+  }
+}
+
+TEST_CASE("channels to pixels and back") {
+  for (const std::int64_t block : {2, 3}) {
+    Net net(15);
+    const ValueId deep = net.input({2, 5 * block * block, 4, 7}),
+                  wide = net.input({2, 5, 4 * block, 7 * block});
+    check_native(net, {net.step(program::DepthToSpace{block, false}, {deep}, net.shape(wide)),
+                       net.step(program::DepthToSpace{block, true}, {deep}, net.shape(wide)),
+                       net.step(program::SpaceToDepth{block}, {wide}, net.shape(deep))});
+  }
+}
+
 TEST_CASE("images of another size, plain and in blocks") {
   using program::Coordinates;
   using program::ResizeMode;

@@ -146,6 +146,30 @@ bool transpose(Builder& builder, const Step& step, const std::vector<std::int64_
   return true;
 }
 
+/// Channels to pixels, or pixels to channels: axes of a view of six, in another order.
+bool exchange(Builder& builder, const Step& step, std::int64_t block, const std::vector<std::size_t>& order,
+              bool to_pixels) {
+  const Value& x = builder.value(step.inputs[0]);
+  const Shape& y = builder.value(step.outputs[0]).shape;
+  const Shape& deep = to_pixels ? x.shape : y;
+  const std::int64_t n = deep[0], c = deep[1] / (block * block), h = deep[2], w = deep[3];
+  const Shape by_name{n,     c, block,
+                      block, h, w};  // axes of `order`: images, channels, rows and columns of a block, …
+  Shape from_shape(6), to_shape{n, c, h, block, w, block};
+  for (std::size_t i = 0; i < 6; ++i) from_shape[i] = by_name[order[i]];
+  const auto strides = strides_of(from_shape);
+  std::vector<std::int64_t> of_deep(6);
+  for (std::size_t i = 0; i < 6; ++i) of_deep[order[i]] = strides[i];
+  const std::vector<std::int64_t> deep_strides{of_deep[0], of_deep[1], of_deep[4],
+                                               of_deep[2], of_deep[5], of_deep[3]};
+  const auto wide_strides = strides_of(to_shape);
+  StridedCopy copy{to_shape, deep_strides, wide_strides, core::size_of(x.dtype)};
+  if (!to_pixels) std::swap(copy.from_strides, copy.to_strides);
+  emit_copy(builder, std::move(copy), builder.read(step.inputs[0], Layout::plain),
+            builder.write(step.outputs[0], Layout::plain), Layout::plain);
+  return true;
+}
+
 bool expand(Builder& builder, const Step& step) {
   const Value& x = builder.value(step.inputs[0]);
   const Value& y = builder.value(step.outputs[0]);
@@ -256,6 +280,12 @@ bool build_movement(Builder& builder, const Step& step) {
   if (const auto* o = std::get_if<program::Transpose>(&operation))
     return transpose(builder, step, o->permutation);
   if (const auto* o = std::get_if<program::Pad>(&operation)) return pad(builder, step, *o);
+  if (const auto* o = std::get_if<program::DepthToSpace>(&operation)) {
+    static const std::vector<std::size_t> kDepthFirst{0, 1, 2, 3, 4, 5}, kBlockFirst{0, 2, 3, 1, 4, 5};
+    return exchange(builder, step, o->block, o->column_row_depth ? kDepthFirst : kBlockFirst, true);
+  }
+  if (const auto* o = std::get_if<program::SpaceToDepth>(&operation))
+    return exchange(builder, step, o->block, {0, 2, 3, 1, 4, 5}, false);
   if (std::holds_alternative<program::Expand>(operation)) return expand(builder, step);
   if (std::holds_alternative<program::Reshape>(operation)) {
     const Value& x = builder.value(step.inputs[0]);

@@ -92,10 +92,8 @@ bool is_plain_pool(const Program& program, const Step& step) {
   const auto* pool = std::get_if<program::Pool>(&step.operation);
   if (pool == nullptr || !is_float(program, step.inputs[0])) return false;
   if (step.outputs.size() > 1 && step.outputs[1] != kNone) return false;  // indices
-  if (value_of(program, step.inputs[0]).shape.size() != 4 || pool->function == program::PoolFunction::lp) {
-    return false;
-  }
-  return true;
+  const std::size_t axes = value_of(program, step.inputs[0]).shape.size();
+  return (axes == 3 || axes == 4) && pool->function != program::PoolFunction::lp;
 }
 
 namespace {

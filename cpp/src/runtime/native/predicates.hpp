@@ -16,7 +16,7 @@ namespace rdquant::runtime::native {
 /// True for a Resize of levels that repeats every pixel as often.
 [[nodiscard]] bool is_int8_resize(const program::Program& program, const program::Step& step);
 
-/// True for a window of average or maximum on four axes of float32, without indices.
+/// True for a window of average or maximum on three or four axes of float32, without indices.
 [[nodiscard]] bool is_plain_pool(const program::Program& program, const program::Step& step);
 /// True where a Resize repeats pixels of the last two axes.
 [[nodiscard]] bool is_nearest_image_resize(const program::Program& program, const program::Step& step);

@@ -210,7 +210,7 @@ struct Repeat {
 /// Several filters for each channel: a depthwise convolution of repeated channels.
 bool build_multiplied(Builder& builder, const ConvolutionParts& parts) {
   kernels::ConvShape shape = shape_of(builder, parts);
-  if (shape.groups != shape.c || shape.k == shape.c) return false;
+  if (shape.groups == 1 || shape.groups != shape.c || shape.k == shape.c) return false;
   const int threads = builder.threads();
   const Repeat repeat{shape.n, shape.c, shape.h * shape.w, shape.k / shape.c, threads};
   shape.c = shape.groups = shape.k;

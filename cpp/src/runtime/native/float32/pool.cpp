@@ -1,4 +1,6 @@
 // Maxima and means under windows, and means of whole images, on images in blocks.
+#include <algorithm>
+#include <span>
 #include <string>
 #include <utility>
 
@@ -16,7 +18,7 @@ using program::ValueId;
 
 /// One number per channel and image, plain.
 void emit_mean(Builder& builder, ValueId x, ValueId y) {
-  const Shape& shape = builder.value(x).shape;
+  const Shape shape = as_image(builder.value(x).shape);
   const Index n = shape[0], c = shape[1], area = shape[2] * shape[3];
   builder.emit(make_native(with_isa("mean"), 2,
                            [n, c, area, threads = builder.threads()](void* const* operand) {
@@ -28,17 +30,17 @@ void emit_mean(Builder& builder, ValueId x, ValueId y) {
                                                   c, c, area, begin, end);
                              });
                            }),
-               {builder.read(x, Layout::blocked), builder.write(y, Layout::plain)}, Layout::plain);
+               {builder.read_as(x, shape, Layout::blocked), builder.write(y, Layout::plain)}, Layout::plain);
 }
 
 bool covers_image(const program::Pool& pool, const Shape& x) {
-  const auto none = [](const std::vector<std::int64_t>& pads) {
-    return pads == std::vector<std::int64_t>{0, 0};
+  const auto all = [](const std::vector<std::int64_t>& sizes, std::int64_t what) {
+    return std::ranges::all_of(sizes, [&](std::int64_t size) { return size == what; });
   };
   const program::Window& window = pool.window;
-  return pool.function == program::PoolFunction::average && none(window.pads_begin) &&
-         none(window.pads_end) && window.kernel == std::vector<std::int64_t>{x[2], x[3]} &&
-         window.dilations == std::vector<std::int64_t>{1, 1};
+  return pool.function == program::PoolFunction::average && all(window.pads_begin, 0) &&
+         all(window.pads_end, 0) && std::ranges::equal(window.kernel, std::span(x).subspan(2)) &&
+         all(window.dilations, 1);
 }
 
 }  // namespace
@@ -56,8 +58,8 @@ bool build_pool(Builder& builder, const Step& step) {
   shape.average = pool.function == program::PoolFunction::average;
   shape.count_pad = shape.average && pool.count_include_pad;
   if (shape.count_pad) {
-    shape.bottom = pool.counted_pads_end[0];
-    shape.right = pool.counted_pads_end[1];
+    shape.bottom = pool.counted_pads_end.size() > 1 ? pool.counted_pads_end[0] : 0;
+    shape.right = pool.counted_pads_end.back();
   }
   builder.emit(make_native(with_isa("pool"), 2,
                            [shape, threads = builder.threads()](void* const* operand) {
@@ -70,7 +72,9 @@ bool build_pool(Builder& builder, const Step& step) {
                                               channels * shape.oh * shape.ow, begin, end);
                                    });
                            }),
-               {builder.read(x, Layout::blocked), builder.write(y, Layout::blocked)}, Layout::blocked);
+               {builder.read_as(x, as_image(builder.value(x).shape), Layout::blocked),
+                builder.write_as(y, as_image(builder.value(y).shape), Layout::blocked)},
+               Layout::blocked);
   return true;
 }
 

@@ -55,9 +55,10 @@ kernels::ConvShape conv_shape_of(const Builder& builder, ValueId x, ValueId w, c
 }
 
 kernels::PoolShape pool_shape_of(const Builder& builder, const program::Step& step,
-                                 const program::Window& window) {
-  const core::Shape& x = builder.value(step.inputs[0]).shape;
-  const core::Shape& y = builder.value(step.outputs[0]).shape;
+                                 const program::Window& given) {
+  const core::Shape x = as_image(builder.value(step.inputs[0]).shape);
+  const core::Shape y = as_image(builder.value(step.outputs[0]).shape);
+  const program::Window window = on_images(given);
   return {.n = x[0],
           .c = x[1],
           .h = x[2],
