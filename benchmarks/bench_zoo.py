@@ -51,9 +51,9 @@ def measure(path: Path, repeat: int, threads: int) -> dict[str, Any]:
     """One network, in this process."""
     import onnxruntime
     import openvino
-    from bench_latency import interleaved
 
     import rdquant
+    from bench_latency import interleaved
 
     feeds = dict(np.load(path.with_suffix(".npz")))
     options = onnxruntime.SessionOptions()

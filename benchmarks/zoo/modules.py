@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 from torch import nn
 
@@ -29,11 +31,9 @@ class UNet(nn.Module):
     def __init__(self, bilinear: bool) -> None:
         super().__init__()
         sizes = [32, 64, 128, 256]
-        self.down = nn.ModuleList(
-            [_block(3, 32), *(_block(a, b) for a, b in zip(sizes, sizes[1:], strict=False))]
-        )
+        self.down = nn.ModuleList([_block(3, 32), *(_block(a, b) for a, b in pairwise(sizes))])
         self.up = nn.ModuleList()
-        for a, b in zip(sizes[::-1], sizes[-2::-1], strict=False):
+        for a, b in pairwise(sizes[::-1]):
             grown: nn.Module = nn.ConvTranspose2d(a, b, 2, stride=2)
             if bilinear:
                 grown = nn.Sequential(
@@ -88,7 +88,7 @@ def dcgan() -> Built:
     """Radford et al. 2016: a generator of 64×64 images by transposed convolutions."""
     layers: list[nn.Module] = []
     sizes = [100, 256, 128, 64, 32]
-    for i, (a, b) in enumerate(zip(sizes, sizes[1:], strict=False)):
+    for i, (a, b) in enumerate(pairwise(sizes)):
         layers += [
             nn.ConvTranspose2d(a, b, 4, 1 if i == 0 else 2, 0 if i == 0 else 1, bias=False),
             nn.BatchNorm2d(b),
@@ -102,7 +102,7 @@ def vae() -> Built:
     down: list[nn.Module] = []
     up: list[nn.Module] = []
     sizes = [3, 32, 64, 128]
-    for a, b in zip(sizes, sizes[1:], strict=False):
+    for a, b in pairwise(sizes):
         down += [nn.Conv2d(a, b, 3, 2, 1), nn.GroupNorm(8, b), nn.SiLU()]
         up = [nn.ConvTranspose2d(b, a, 3, 2, 1, output_padding=1), nn.LeakyReLU(0.1), *up]
     return nn.Sequential(*down, *up), (_images(1, 3, 96, 96),)
@@ -140,7 +140,7 @@ def m5() -> Built:
     """Dai et al. 2017: 1-D convolutions on raw sound."""
     layers: list[nn.Module] = []
     sizes = [1, 32, 32, 64, 64]
-    for i, (a, b) in enumerate(zip(sizes, sizes[1:], strict=False)):
+    for i, (a, b) in enumerate(pairwise(sizes)):
         kernel, stride = (80, 16) if i == 0 else (3, 1)
         layers += [nn.Conv1d(a, b, kernel, stride), nn.BatchNorm1d(b), nn.ReLU(), nn.MaxPool1d(4)]
     return nn.Sequential(*layers, nn.AdaptiveAvgPool1d(1), nn.Flatten(), nn.Linear(64, 35)), (
@@ -255,7 +255,7 @@ def autoencoder() -> Built:
     """Of MLPerf Tiny: anomalies in the sound of machines."""
     sizes = [640, 128, 128, 128, 128, 8, 128, 128, 128, 128]
     layers: list[nn.Module] = []
-    for a, b in zip(sizes, sizes[1:], strict=False):
+    for a, b in pairwise(sizes):
         layers += [nn.Linear(a, b), nn.BatchNorm1d(b), nn.ReLU()]
     return nn.Sequential(*layers, nn.Linear(128, 640)), (_images(1, 640),)
 
