@@ -13,6 +13,7 @@ void bind_codec(pybind11::module_ m);
 void bind_graph(pybind11::module_ m);
 void bind_model(pybind11::module_ m);
 void bind_program(pybind11::module_ m);
+void bind_emit(pybind11::module_ m);
 void bind_runtime(pybind11::module_ m);
 void bind_rdo(pybind11::module_& m);
 void bind_container(pybind11::module_& m);

@@ -15,6 +15,7 @@ PYBIND11_MODULE(_core, m) {
   rdquant::bindings::bind_graph(m.def_submodule("graph"));
   rdquant::bindings::bind_model(m.def_submodule("model"));
   rdquant::bindings::bind_program(m.def_submodule("program"));
+  rdquant::bindings::bind_emit(m.def_submodule("emit"));
   rdquant::bindings::bind_runtime(m.def_submodule("runtime"));
   rdquant::bindings::bind_train(m.def_submodule("train"));
   rdquant::bindings::bind_calibrate(m.def_submodule("calibrate"));

@@ -36,6 +36,7 @@ _HOMES = {
     "graph": ("Model", "load"),
     "runtime": ("Session",),
     "significance": ("Allocation", "SignificanceMap", "allocate"),
+    "emit": ("Firmware", "emit_c"),
     "data": ("ArrayDataset", "CocoFolder", "Dataset", "Digits", "ImageFolder", "open_dataset"),
     "detection": ("Detections", "Detector"),
     "metrics": ("BestPreset", "best_preprocess", "evaluate"),
@@ -51,6 +52,7 @@ _MODULES = (
     "data",
     "demo",
     "detection",
+    "emit",
     "entropy",
     "errors",
     "graph",
@@ -82,6 +84,7 @@ __all__ = [
     "Detections",
     "Detector",
     "Digits",
+    "Firmware",
     "FitTable",
     "Histogram",
     "ImageFolder",
@@ -111,6 +114,7 @@ __all__ = [
     "conditional_entropy",
     "decompress",
     "efficiency_score",
+    "emit_c",
     "entropy",
     "evaluate",
     "fit",
@@ -137,6 +141,7 @@ if TYPE_CHECKING:
     from . import data as data
     from . import demo as demo
     from . import detection as detection
+    from . import emit as emit
     from . import errors as errors
     from . import graph as graph
     from . import metrics as metrics
@@ -150,6 +155,7 @@ if TYPE_CHECKING:
     from .compression import CompressionResult, compress, compress_to_size, compress_within, decompress
     from .data import ArrayDataset, CocoFolder, Dataset, Digits, ImageFolder, open_dataset
     from .detection import Detections, Detector
+    from .emit import Firmware, emit_c
     from .entropy import compression_ratio as _compression_ratio
     from .entropy import conditional_entropy, float_entropy
     from .entropy import entropy as _entropy

@@ -1,5 +1,6 @@
 from . import calibrate as calibrate
 from . import codec as codec
+from . import emit as emit
 from . import entropy as entropy
 from . import graph as graph
 from . import model as model

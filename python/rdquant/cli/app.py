@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from . import compress, fit, info, profile, quantize, run, significance, study, train
+from . import compress, emit, fit, info, profile, quantize, run, significance, study, train
 from .options import HELP
 from .terminal import Group
 
@@ -50,7 +50,7 @@ def _root(
     """Make trained neural networks small and fast, and show what every bit costs."""
 
 
-for command in (info, fit, study, compress, significance, quantize, run, profile, train):
+for command in (info, fit, study, compress, significance, quantize, run, emit, profile, train):
     command.register(app)
 
 

@@ -1,0 +1,93 @@
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "emit/constants.hpp"
+#include "emit/network.hpp"
+
+namespace rdquant::emit {
+
+/// Reads a program step by step into a Network.
+class Reader {
+ public:
+  Reader(const program::Program& program, const Options& options);
+
+  [[nodiscard]] Network run();
+
+  /// @throws Unsupported  with the node's name: "layer 'conv1': …"
+  [[noreturn]] static void refuse(const program::Step& step, const std::string& why);
+
+  [[nodiscard]] const program::Value& value(program::ValueId id) const;
+  [[nodiscard]] bool is_constant(program::ValueId id) const;
+  /// The view that holds a value. @throws Unsupported  floats, or none
+  [[nodiscard]] const View& view(const program::Step& step, program::ValueId id) const;
+  /// Elements of a constant. @throws Unsupported  not a constant
+  [[nodiscard]] const core::Tensor& constant(const program::Step& step, program::ValueId id) const;
+
+  /// The view in these strides of a buffer that begins with it; copied where it has others.
+  View in_strides(const program::Step& step, const View& from, const core::Shape& strides);
+  View image(const program::Step& step, const View& from);   ///< channels last
+  View vector(const program::Step& step, const View& from);  ///< dense, in the program's order
+
+  /// A new buffer for the value: channels last where it has four axes, else dense.
+  View make(program::ValueId id);
+  /// The value is this view from now on.
+  void set(program::ValueId id, View view);
+  int scratch(std::int64_t bytes);
+  void move(const program::Step& step, const View& from, const View& to);
+
+  Call& call(const program::Step& step, const std::string& function);
+  void read(Call& call, const View& view, const std::string& type = "int8_t");
+  void write(Call& call, const View& view, const std::string& type = "int8_t");
+  void work(Call& call, int buffer, const std::string& type);
+  static void pass(Call& call, std::string text) {
+    call.arguments.push_back({std::move(text), -1, 0, {}, false});
+  }
+  /// The only step that reads a value, or the one that makes it; null where there is none.
+  [[nodiscard]] const program::Step* only_reader(program::ValueId id) const;
+  [[nodiscard]] const program::Step* maker(program::ValueId id) const;
+  void skip(const program::Step& step);
+
+  Constants constants;
+  Network network;
+
+ private:
+  void bind_inputs();
+  void bind_input(program::ValueId id);
+  void bind_outputs();
+  void write_helpers();
+  View alone(const program::Step& step, const View& from);
+  void translate(const program::Step& step);
+  int buffer(const std::string& name, std::int64_t bytes);
+  [[nodiscard]] core::Shape port_strides(program::ValueId id) const;
+
+  const program::Program& program_;
+  const Options& options_;
+  std::vector<View> views_;
+  std::vector<char> done_;
+};
+
+/// The bytes of an unsigned level stand for level − 128 in C.
+[[nodiscard]] inline std::int32_t shift_of(const View& view) { return view.moved ? 128 : 0; }
+
+/// Each takes the step and returns true, or returns false.
+bool read_convolution(Reader& reader, const program::Step& step);
+bool read_elementwise(Reader& reader, const program::Step& step);
+bool read_pool(Reader& reader, const program::Step& step);
+bool read_movement(Reader& reader, const program::Step& step);
+bool read_edge(Reader& reader, const program::Step& step);
+
+/// Text and offsets of a window in C. @throws Unsupported  sizes beyond 16 bits
+[[nodiscard]] std::string window_text(const program::Step& step, const program::Window& window, const View& x,
+                                      const View& y, std::int64_t groups, std::int32_t x_zero);
+
+/// How far after its output an image must begin so that pixels, `together` of them at a time and whole where `whole`, are
+/// not written over what later ones read. Bytes.
+[[nodiscard]] std::int64_t window_distance(const program::Window& window, const core::Shape& x,
+                                           const core::Shape& y, std::int64_t together, bool whole);
+
+inline constexpr std::int64_t kWindowBytes = 32, kEpilogueBytes = 40,
+                              kLayerBytes = kWindowBytes + kEpilogueBytes + 4;
+
+}  // namespace rdquant::emit

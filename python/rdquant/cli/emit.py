@@ -1,0 +1,114 @@
+"""The command that writes C for microcontrollers: rdquant emit-c."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from .options import HELP, Command, Debug, Json, ModelFile, given, speaks_for
+from .terminal import keep_hint, log, print_json, print_table
+
+if TYPE_CHECKING:
+    from ..emit import Firmware
+
+__all__ = ["register"]
+
+_EPILOG = (
+    "\b\nExamples\n"
+    "  rdquant quantize net.onnx --calibration photos/ -o net.int8.onnx\n"
+    "  rdquant emit-c net.int8.onnx -o firmware/ --target m4 --max-flash 64K --max-ram 16K\n"
+    "  make -C firmware host && firmware/host < input.bin > output.bin\n\n"
+    "Kernels: convolutions and fully connected layers (dense, depthwise, grouped), sums, products, concatenations, maxima, "
+    "means, tables, pads, slices, reshapes, transposes, nearest resizing, softmax at the end."
+)
+
+Folder = Annotated[
+    Path,
+    typer.Option("-o", "--output", help="Folder to write into; made where there is none.", file_okay=False),
+]
+Name = Annotated[str | None, typer.Option(help="Prefix of all names in C.")]
+Ports = Annotated[
+    str | None,
+    typer.Option(help="Who owns inputs and outputs: arena (parts of it) or caller (pointers)."),
+]
+TargetName = Annotated[
+    str | None, typer.Option(help="Core whose costs come first: m0, m3, m4, m7, m33 or m55.")
+]
+MaxFlash = Annotated[
+    str | None,
+    typer.Option(help="Bytes of flash that there are: 65536, 64K or 1M; fails with the layers to blame."),
+]
+MaxRam = Annotated[str | None, typer.Option(help="Bytes of memory that there are; likewise.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to `app`."""
+    app.command(
+        "emit-c",
+        cls=Command,
+        epilog=_EPILOG,
+        context_settings=HELP,
+        no_args_is_help=True,
+        rich_help_panel="Inference",
+    )(emit_c)
+
+
+@speaks_for("rdquant.emit:emit_c", output="folder")
+def emit_c(
+    model: ModelFile,
+    output: Folder,
+    name: Name = None,
+    ports: Ports = None,
+    target: TargetName = None,
+    max_flash: MaxFlash = None,
+    max_ram: MaxRam = None,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Write a quantized model as C99 for microcontrollers, which computes the same integers; say what it costs."""
+    from ..emit import emit_c as emit
+
+    keep_hint(f"{output} may be incomplete.")
+    limits = {
+        "max_flash": None if max_flash is None else _bytes(max_flash, "--max-flash"),
+        "max_ram": None if max_ram is None else _bytes(max_ram, "--max-ram"),
+    }
+    firmware = emit(model, output, **given(name=name, ports=ports, target=target, **limits))
+    if as_json:
+        print_json(firmware.to_dict())
+    else:
+        _print(firmware)
+
+
+def _bytes(text: str, option: str) -> int:
+    """65536 of "64K". Raises typer.BadParameter."""
+    units = {"K": 1 << 10, "M": 1 << 20}
+    number, unit = (text[:-1], units[text[-1].upper()]) if text[-1:].upper() in units else (text, 1)
+    if not number.isdigit() or int(number) == 0:
+        raise typer.BadParameter(f"{text!r}: expected bytes, such as 65536, 64K or 1M", param_hint=option)
+    return int(number) * unit
+
+
+def _print(firmware: Firmware) -> None:
+    frame = firmware.to_pandas()
+    head = ["node", "kernel", "MACs", "constants", "arena in use", f"cycles, {firmware.target}"]
+    columns = ("node", "kernel", "macs", "constants", "live", "cycles")
+    rows = [
+        [str(v) if isinstance(v, str) else f"{v:,}" for v in row]
+        for row in frame[list(columns)].values.tolist()
+    ]
+    print_table("Calls of kernels", head, rows, left=2)
+    rows = [
+        [name, f"{c.flash:,}", f"{c.code:,}", f"{c.ram:,}", f"{c.stack:,}", f"{c.cycles:,}"]
+        for name, c in firmware.costs.items()
+    ]
+    notes = [
+        f"Arena {firmware.arena:,} bytes, constants {firmware.constants:,} bytes, {firmware.macs:,} MACs",
+        "Flash without start-up code; code and stack as GCC 12 -Os makes them; cycles are estimated",
+    ]
+    print_table(
+        "Costs", ["core", "flash", "of which code", "RAM", "of which stack", "cycles"], rows, notes=notes
+    )
+    log(f"{firmware.path}: make -C {firmware.path} host")

@@ -1,0 +1,153 @@
+/* The numeric rule: float32 products and sums, each rounded by itself, to the nearest whole number, ties to even.
+ *
+ * RDQ_FLOAT 1 computes it with an FPU; 0 with integers alone, to the same bits. Which one is chosen by what the target has.
+ */
+#ifndef RDQ_ROUND_H
+#define RDQ_ROUND_H
+
+#include <string.h>
+
+#include "rdq.h"
+
+#ifndef RDQ_FLOAT
+#if defined(__ARM_FP) && (__ARM_FP & 4)
+#define RDQ_FLOAT 1
+#elif defined(__SSE2__) || defined(__aarch64__)
+#define RDQ_FLOAT 1
+#else
+#define RDQ_FLOAT 0
+#endif
+#endif
+
+static inline int32_t rdq_clamp(int32_t q, int32_t low, int32_t high) { return q < low ? low : q > high ? high : q; }
+
+#if RDQ_FLOAT
+
+typedef float rdq_number;
+
+/* Keeps the compiler from multiplying and adding in one instruction, which would round once instead of twice. */
+static inline float rdq_rounded(float v) {
+#if defined(__arm__)
+  __asm("" : "+t"(v));
+#elif defined(__aarch64__)
+  __asm("" : "+w"(v));
+#elif defined(__GNUC__)
+  __asm("" : "+x"(v));
+#endif
+  return v;
+}
+
+static inline rdq_number rdq_of(float v) { return v; }
+static inline rdq_number rdq_product(int32_t x, float factor) { return rdq_rounded((float)x * factor); }
+static inline rdq_number rdq_sum(rdq_number a, rdq_number b) { return rdq_rounded(a + b); }
+
+/* nearest(v), or a number beyond any level of its sign. */
+static inline int32_t rdq_nearest(rdq_number v) {
+#if defined(__arm__)
+  int32_t q;
+  __asm("vcvtr.s32.f32 %0, %0" : "+t"(v)); /* by the rounding mode, which is ties to even; saturates */
+  memcpy(&q, &v, sizeof q);
+  return q;
+#else
+  const float shift = 12582912.0F; /* 1.5 * 2^23: beside it, only whole numbers have a place */
+  v = v < 1048576.0F ? v : 1048576.0F;
+  v = v > -1048576.0F ? v : -1048576.0F;
+  return (int32_t)(rdq_rounded(v + shift) - shift);
+#endif
+}
+
+#else
+
+/* A float32 in steps of 2^-40, cut to +-2^61. What lies below a step is kept as one set bit, which is all that rounding
+ * asks of it: a number so small is far from any half. */
+typedef int64_t rdq_number;
+
+static inline int32_t rdq_bit_length(uint64_t v) {
+#if defined(__GNUC__)
+  const uint32_t high = (uint32_t)(v >> 32), low = (uint32_t)v;
+  return high != 0 ? 64 - __builtin_clz(high) : low != 0 ? 32 - __builtin_clz(low) : 0;
+#else
+  int32_t n = 0;
+  for (; v != 0; v >>= 1) n++;
+  return n;
+#endif
+}
+
+/* v / 2^drop to the nearest, ties to even; 0 < drop < 64. */
+static inline uint64_t rdq_shifted(uint64_t v, int32_t drop) {
+  return (v + (((uint64_t)1 << (drop - 1)) - 1) + ((v >> drop) & 1)) >> drop;
+}
+
+/* mantissa * 2^power, mantissa < 2^25, as a number. */
+static inline rdq_number rdq_placed(uint64_t mantissa, int32_t power, int negative) {
+  const int32_t shift = power + 40;
+  uint64_t v = mantissa;
+  if (shift > 36) {
+    v = mantissa == 0 ? 0 : (uint64_t)1 << 61;
+  } else if (shift >= 0) {
+    v <<= shift;
+  } else if (shift > -40) {
+    v = (v >> -shift) | ((v & (((uint64_t)1 << -shift) - 1)) != 0);
+  } else {
+    v = mantissa != 0;
+  }
+  return negative ? -(rdq_number)v : (rdq_number)v;
+}
+
+static inline rdq_number rdq_of(float value) {
+  uint32_t bits;
+  memcpy(&bits, &value, sizeof bits);
+  const int32_t exponent = (int32_t)(bits >> 23 & 255);
+  return exponent == 0 ? 0 : rdq_placed((bits & 0x7FFFFF) | 0x800000, exponent - 150, bits >> 31 != 0);
+}
+
+/* The float32 nearest to (float)x times factor. */
+static inline rdq_number rdq_product(int32_t x, float factor) {
+  uint32_t bits;
+  memcpy(&bits, &factor, sizeof bits);
+  uint64_t v = x < 0 ? (uint64_t)(-(int64_t)x) : (uint64_t)x;
+  int32_t power = (int32_t)(bits >> 23 & 255) - 150, drop = rdq_bit_length(v) - 24;
+  if (v == 0 || power == -150) return 0;
+  if (drop > 0) { /* of x to float32 */
+    v = rdq_shifted(v, drop);
+    power += drop;
+  }
+  v *= (bits & 0x7FFFFF) | 0x800000;
+  drop = rdq_bit_length(v) - 24; /* of the product */
+  if (drop > 0) {
+    v = rdq_shifted(v, drop);
+    power += drop;
+  }
+  return rdq_placed(v, power, (x < 0) != (bits >> 31 != 0));
+}
+
+static inline rdq_number rdq_sum(rdq_number a, rdq_number b) { return a + b; } /* rdq_nearest rounds it */
+
+static inline int32_t rdq_nearest(rdq_number number) {
+  uint64_t v = number < 0 ? (uint64_t)-number : (uint64_t)number;
+  const int32_t drop = rdq_bit_length(v) - 24;
+  if (drop > 0) v = rdq_shifted(v, drop) << drop; /* to float32 */
+  const int32_t q = (int32_t)rdq_shifted(v, 40);
+  return number < 0 ? -q : q;
+}
+
+#endif
+
+static inline int32_t rdq_level(rdq_number v, int32_t zero, int32_t low, int32_t high) {
+  return rdq_clamp(rdq_nearest(v), low - zero, high - zero) + zero;
+}
+
+/* One level from one sum, as rdq_epilogue says. `residual`: where this element's lies, or NULL. */
+static inline int8_t rdq_finish(const rdq_epilogue *e, int32_t sum, uint32_t channel, const int8_t *residual) {
+  rdq_number v = rdq_product(sum, e->multiplier[channel]);
+  if (e->offset != NULL) v = rdq_sum(v, rdq_of(e->offset[channel]));
+  int32_t q = rdq_level(v, e->zero, e->low, e->high);
+  if (e->table != NULL) q = e->table[(uint8_t)q];
+  if (residual != NULL) {
+    v = rdq_sum(rdq_product(q - e->a_zero, e->a_scale), rdq_product(*residual - e->b_zero, e->b_scale));
+    q = rdq_level(v, e->sum_zero, e->sum_low, e->sum_high);
+  }
+  return (int8_t)q;
+}
+
+#endif

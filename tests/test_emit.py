@@ -1,0 +1,235 @@
+"""Networks as C: the same bits as the reference backend, under sanitizers, with and without an FPU."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from typer.testing import CliRunner
+
+import emitted
+import models
+import rdquant as rdq
+from emitted import ROUNDINGS, same_bits
+from networks import Net
+from rdquant.cli import app
+from rdquant.emit import TARGETS
+from rdquant.emit.files import SOURCES, kernel_text
+from test_int8_programs import NETS, layer, pair
+from tflite_models import converted
+
+Array = NDArray[Any]
+pytestmark = pytest.mark.skipif(emitted.COMPILER is None, reason="needs gcc")
+DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+# What tflite-micro's arena takes for activations (print_allocations of its PyPI wheel).
+HEADS = {"ad01_int8": 768, "kws_ref_model": 16_000, "pretrainedResnet_quant": 49_152, "vww_96_int8": 73_728}
+
+ROUNDING_CHECK = r"""
+#include <math.h>
+#include <stdio.h>
+#include "rdq_round.h"
+static uint64_t state = 1;
+static uint32_t next(void) { state = state * 6364136223846793005u + 1442695040888963407u; return (uint32_t)(state >> 32); }
+static int32_t sum(void) { const int32_t v = (int32_t)next(); return v >> (next() % 32); }
+static float factor(void) {
+  uint32_t bits = (next() & 0x7FFFFF) | ((next() % 60 + 80) << 23);
+  if (next() % 4 == 0) bits &= 0x7FF00000; /* few bits: many ties */
+  float f; memcpy(&f, &bits, sizeof f);
+  return next() % 2 ? f : -f;
+}
+static int32_t wanted(float v) { v = v < -1000 ? -1000 : v > 1000 ? 1000 : v; return (int32_t)rintf(v); }
+static int32_t found(rdq_number v) { const int32_t q = rdq_nearest(v); return q < -1000 ? -1000 : q > 1000 ? 1000 : q; }
+int main(void) {
+  for (uint32_t i = 0; i < 3000000; i++) {
+    int32_t a = sum(), b = (int32_t)(next() % 511) - 255;
+    float m = factor(), n = factor();
+    if (i % 2) { /* a product that lies at a half, or next to it */
+      const float half = (float)(int32_t)(next() % 512) + 0.5f;
+      if (a != 0) { m = half / (float)a; uint32_t u; memcpy(&u, &m, 4); u += next() % 3 - 1; memcpy(&m, &u, 4); }
+    }
+    volatile float p = (float)a * m, r = (float)b * n, s, t;
+    if (found(rdq_product(a, m)) != wanted(p)) { printf("%d * %a\n", a, m); return 1; }
+    if (fabsf(n) > 1e6f || fabsf(r) > 1e6f) continue;
+    s = p + n;
+    if (found(rdq_sum(rdq_product(a, m), rdq_of(n))) != wanted(s)) { printf("%d * %a + %a\n", a, m, n); return 1; }
+    t = p + r;
+    if (found(rdq_sum(rdq_product(a, m), rdq_product(b, n))) != wanted(t)) { printf("%d * %a + %d * %a\n", a, m, b, n);
+      return 1; }
+  }
+  return 0;
+}
+"""
+
+
+def whole(net: Net, out: str, shape: Sequence[int | str], axes: str = "abcd") -> onnx.ModelProto:
+    return models.build(net.nodes, net.tensors, {"x": shape}, {out: list(axes)})
+
+
+@pytest.mark.parametrize("rounding", ROUNDINGS)
+def test_rounding_is_that_of_floats_with_integers_too(rounding: str, tmp_path: Path) -> None:
+    for file in emitted.HEADERS:
+        (tmp_path / file).write_text(kernel_text(file), encoding="utf-8")
+    (tmp_path / "check.c").write_text(ROUNDING_CHECK, encoding="utf-8")
+    emitted.compile_c([*ROUNDINGS[rounding], "check.c", "-lm", "-o", "check"], tmp_path)
+    done = subprocess.run([str(tmp_path / "check")], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("kind", ["u8", "s8"])
+@pytest.mark.parametrize("name", [n for n in NETS if n != "silu between"])
+def test_networks_of_every_kind(name: str, kind: str, tmp_path: Path) -> None:
+    net = Net(7)
+    x = pair(net, "x", -2, 2, kind)
+    out = NETS[name][0](net, x, kind)
+    same_bits(whole(net, out, (1, 3, 16, 16), "ab" if name == "classifier" else "abcd"), tmp_path)
+
+
+def _convolution(net: Net, x: str, draw: Any, size: list[int], kind: str) -> str:
+    """`size`: channels, rows and columns, which change."""
+    channels, out = size[0], draw(st.integers(1, 9))
+    kernel = draw(st.sampled_from([k for k in (1, 2, 3, 5) if k <= min(size[1:])]))
+    grouped = draw(st.sampled_from(["dense", "dense", "depthwise", "halves"]))
+    group = channels if grouped == "depthwise" else 2 if grouped == "halves" and channels % 2 == 0 else 1
+    pads, stride = [draw(st.integers(0, kernel // 2)) for _ in range(4)], draw(st.integers(1, 2))
+    size[0] = channels if group > 1 else out
+    for axis in (0, 1):
+        size[1 + axis] = (size[1 + axis] + pads[axis] + pads[axis + 2] - kernel) // stride + 1
+    y = layer(net, x, size[0], channels, kernel, group=group, pads=pads, strides=[stride] * 2)
+    return pair(net, net.call("Relu", y) if draw(st.booleans()) else y, -draw(st.integers(0, 3)), 3, kind)
+
+
+@given(data=st.data())
+@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_random_networks(data: Any, tmp_path_factory: pytest.TempPathFactory) -> None:
+    draw, net = data.draw, Net(data.draw(st.integers(0, 99)))
+    kind = draw(st.sampled_from(["u8", "s8"]))
+    size = [draw(st.integers(1, 6)), draw(st.integers(5, 11)), draw(st.integers(5, 11))]
+    shape, x = (1, *size), pair(net, "x", -2, 2, kind)
+    for _ in range(draw(st.integers(1, 4))):
+        what = draw(st.sampled_from(["convolution", "convolution", "residual", "pool", "concat", "sigmoid"]))
+        if what == "convolution":
+            x = _convolution(net, x, draw, size, kind)
+        elif what == "residual":
+            y = pair(net, layer(net, x, size[0], size[0]), -3, 3, kind)
+            x = pair(net, net.call("Add", x, y), -4, 4, kind)
+        elif what == "pool":
+            op = draw(st.sampled_from(["MaxPool", "AveragePool"]))
+            x = pair(net, net.call(op, x, kernel_shape=[2, 2], pads=[1, 1, 1, 1]), -2, 2, kind)
+            size[1:] = [n + 1 for n in size[1:]]
+        elif what == "concat" and size[0] < 9:
+            x, size[0] = net.call("Concat", x, x, axis=1), 2 * size[0]
+        else:
+            x = pair(net, net.call("Sigmoid", x), 0, 1, kind)
+    ports = draw(st.sampled_from(["arena", "caller"]))
+    same_bits(whole(net, x, shape), tmp_path_factory.mktemp("random"), runs=2, ports=ports)
+
+
+@pytest.mark.parametrize("ports", ["arena", "caller"])
+def test_digits(ports: str, tmp_path: Path) -> None:
+    from rdquant.demo import digits_model
+
+    model = rdq.quantize_static(digits_model(), "digits", images=32)
+    path = tmp_path / "digits.int8.onnx"
+    model.save(path)
+    firmware = same_bits(path, tmp_path / "c", ports=ports)
+    assert firmware.macs == 452_864
+    assert firmware.path == tmp_path / "c"
+    done = subprocess.run(
+        ["make", "-C", str(firmware.path), "host", "check"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.skipif(not DATA.is_dir(), reason="no shared data beside the clone")
+@pytest.mark.parametrize("name", HEADS)
+def test_networks_of_mlperf_tiny(name: str, tmp_path: Path) -> None:
+    model = converted(DATA / "tflite" / f"{name}.tflite")
+    inside = same_bits(model, tmp_path / "arena", runs=1)
+    alone = same_bits(model, tmp_path / "caller", runs=1, ports="caller")
+    # The autoencoder's input and output are larger than the rest: they are all that its arena could lose.
+    arena = alone.arena if name == "ad01_int8" else inside.arena
+    assert arena <= 0.9 * HEADS[name]
+
+
+def _broken(net: Net) -> str:
+    x = pair(net, "x", -2, 2)
+    return pair(net, net.call("Softmax", layer(net, x, 4, 3), axis=1), 0, 1)
+
+
+def test_what_is_refused_is_named(tmp_path: Path) -> None:
+    net = Net()
+    with pytest.raises(rdq.Unsupported, match=r"node 'softmax\d+' \(softmax\) cannot be emitted as C"):
+        rdq.emit_c(whole(net, _broken(net), (1, 3, 8, 8)), tmp_path / "c")
+    assert not (tmp_path / "c").exists()
+    net = Net()
+    with pytest.raises(rdq.Unsupported, match="input 'x' holds float32 and is not quantized"):
+        rdq.emit_c(whole(net, net.conv("x", 4, 3), (1, 3, 8, 8)), tmp_path / "c")
+    net = Net()
+    model = whole(net, pair(net, layer(net, pair(net, "x", -2, 2), 4, 3), -3, 3), (1, 3, "h", 8))
+    with pytest.raises(rdq.InvalidArgument, match=r"input 'x' leaves the size of axis 2 open"):
+        rdq.emit_c(model, tmp_path / "c")
+
+
+def _small() -> onnx.ModelProto:
+    net = Net()
+    return whole(net, pair(net, layer(net, pair(net, "x", -2, 2), 8, 3), -3, 3), ("n", 3, 8, 8))
+
+
+def test_limits_name_the_layers_to_blame(tmp_path: Path) -> None:
+    for limit in ("max_flash", "max_ram"):
+        with pytest.raises(
+            rdq.RdquantError, match=rf"{limit}: 100 bytes are allowed, model needs [\d,]+ on m4; .* 'conv\d+'"
+        ):
+            rdq.emit_c(_small(), tmp_path / "c", **{limit: 100})
+    assert not (tmp_path / "c").exists()
+    firmware = rdq.emit_c(_small(), tmp_path / "c", max_flash=20_000, max_ram=4000)
+    assert firmware.flash <= 20_000
+    assert firmware.ram <= 4000
+
+
+def test_results_show_themselves(tmp_path: Path) -> None:
+    firmware = rdq.emit_c(
+        _small(), tmp_path / "c", target="m0", name="net", sample=np.zeros((1, 3, 8, 8), np.float32)
+    )
+    assert firmware.macs == 8 * 27 * 64
+    assert list(firmware.costs) == list(TARGETS) == ["m0", "m3", "m4", "m7", "m33", "m55"]
+    assert firmware.cycles == sum(firmware.to_pandas()["cycles"]) > firmware.macs
+    assert repr(firmware).startswith("<rdquant.Firmware ")
+    assert "rdq_conv" in firmware._repr_html_()
+    assert (firmware.path / "net.c").read_text().count("rdq_conv(") == 1
+    with pytest.raises(
+        rdq.InvalidArgument, match=r"sample: expected float32 \[1, 3, 8, 8\], got float64 \[3\]"
+    ):
+        rdq.emit_c(_small(), tmp_path / "c", sample=np.zeros(3))
+    with pytest.raises(rdq.InvalidArgument, match="'9x' is no identifier of C"):
+        rdq.emit_c(_small(), tmp_path / "c", name="9x")
+
+
+def test_the_command_writes_and_refuses(tmp_path: Path) -> None:
+    model = tmp_path / "small.int8.onnx"
+    onnx.save(_small(), str(model))
+    arguments = ["emit-c", str(model), "-o", str(tmp_path / "c")]
+    done = CliRunner().invoke(app, [*arguments, "--json", "--max-flash", "64K", "--target", "m3"])
+    assert done.exit_code == 0, done.output
+    found = json.loads(done.stdout)
+    assert found["flash"] == found["targets"]["m3"]["flash"] > found["constants"] > 8 * 27
+    assert CliRunner().invoke(app, arguments).exit_code == 0
+    assert CliRunner().invoke(app, [*arguments, "--max-ram", "100"]).exit_code == 1
+    assert CliRunner().invoke(app, [*arguments, "--max-ram", "1Q"]).exit_code == 2
+
+
+def test_every_kernel_is_known() -> None:
+    text = kernel_text("rdq.h")
+    assert all(f"{kernel}(" in text for kernel in SOURCES)
+    table = json.loads((Path(rdq.emit.__file__).parent / "targets.json").read_text(encoding="utf-8"))
+    for row in table["targets"].values():
+        assert set(row["kernels"]) == set(SOURCES)
