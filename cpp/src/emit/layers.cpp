@@ -64,12 +64,15 @@ std::vector<std::int8_t> in_pairs(const Filters& f) {
   return packed;
 }
 
-/// For rdq_depthwise: taps by channels.
+/// For rdq_depthwise: four channels after four, taps by channels; then those left over.
 std::vector<std::int8_t> by_taps(const Filters& f) {
-  std::vector<std::int8_t> packed(f.levels.size());
-  for (std::int64_t k = 0; k < f.filters; ++k) {
-    for (std::int64_t t = 0; t < f.taps; ++t)
-      packed[static_cast<std::size_t>(t * f.filters + k)] = f.filter(k)[t];
+  std::vector<std::int8_t> packed;
+  for (std::int64_t first = 0; first < f.filters;) {
+    const std::int64_t end = f.filters - first >= 4 ? first + 4 : f.filters;
+    for (std::int64_t t = 0; t < f.taps; ++t) {
+      for (std::int64_t k = first; k < end; ++k) packed.push_back(f.filter(k)[t]);
+    }
+    first = end;
   }
   return packed;
 }
@@ -197,7 +200,7 @@ Choice choose(const Step& step, const Filters& f, std::int64_t groups, std::int6
   if (floats) return {"rdq_grouped_f32", f.levels, 0};
   if (groups == 1) {
     if (pixels == 1 && f.taps == 1 && f.depth % 4 == 0) return {"rdq_dense", in_pairs(f), 0};
-    return {"rdq_conv", in_pairs(f), 2 * std::min<std::int64_t>(2, pixels) * ((f.length() + 3) / 4 * 4)};
+    return {"rdq_conv", in_pairs(f), 4 * ((f.length() + 3) / 4 * 4)};
   }
   if (groups == channels && groups == f.filters && f.taps <= kMostTaps)
     return {"rdq_depthwise", by_taps(f), channels};

@@ -91,7 +91,8 @@ class Writer {
   /// Whether any byte differs is what main gives back, so that no output is needed.
   [[nodiscard]] std::string main() const {
     std::string text =
-        "/* Runs the stored input of sample.h; returns 0 where the outputs are as the reference gave them. */\n"
+        "/* Runs the stored input of sample.h; returns 0 where the outputs are as the reference gave them. "
+        "*/\n"
         "#include <string.h>\n\n#include \"" +
         name_ + ".h\"\n#include \"sample.h\"\n\n" + memory(false) + "int main(void) {\n" + steps("_sample") +
         "  int wrong = 0;\n";

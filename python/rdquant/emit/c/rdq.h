@@ -51,7 +51,8 @@ typedef struct {
 void rdq_conv(const rdq_layer *layer, const int8_t *x, const int8_t *residual, int8_t *y, int16_t *scratch);
 /* The same for one pixel, whose in_c is a multiple of four; x must not overlap y. */
 void rdq_dense(const rdq_layer *layer, const int8_t *x, const int8_t *residual, int8_t *y);
-/* One filter for each channel: weights are taps by channels. scratch: one pixel. */
+/* One filter for each channel. Weights: for every four channels, and for those left over, taps by channels.
+ * scratch: one pixel. */
 void rdq_depthwise(const rdq_layer *layer, const int8_t *x, const int8_t *residual, int8_t *y, int8_t *scratch);
 /* Convolution with any groups, by definition. Weights: filters by taps by channels of the group. */
 void rdq_grouped(const rdq_layer *layer, const int8_t *x, const int8_t *residual, int8_t *y);

@@ -1,88 +1,107 @@
 /* Dense convolutions: two pixels by two filters at a time. The taps under both pixels are first widened to 16 bits, so
  * that y may be written over what of x is no longer needed. */
 #include "rdq_round.h"
-#include "rdq_simd.h"
 
-/* Sums of two filters (w, interleaved in fours) under the pixels p and q. */
-static inline void rdq_two_by_two(const int8_t *w, const int16_t *p, const int16_t *q, uint32_t taps,
-                                  int32_t sums[4]) {
-  int32_t s0 = sums[0], s1 = sums[1], s2 = sums[2], s3 = sums[3];
-#if RDQ_DSP
+/* The scratch holds, for every four taps, four of the first pixel and four of the second. */
+
+#if RDQ_DSP && defined(__OPTIMIZE__) && defined(__arm__)
+/* Four taps of two filters under two pixels: 16 products in 15 instructions, which compilers do not find. */
+#define RDQ_BLOCK                  \
+  "ldm %[p]!, {r4, r5, r6, r8}\n"  \
+  "ldr %[b], [%[w]], #4\n"         \
+  "sxtb16 %[a], %[b]\n"            \
+  "sxtb16 %[b], %[b], ror #8\n"    \
+  "smlad %[s0], %[a], r4, %[s0]\n" \
+  "smlad %[s2], %[a], r6, %[s2]\n" \
+  "smlad %[s0], %[b], r5, %[s0]\n" \
+  "smlad %[s2], %[b], r8, %[s2]\n"
+#define RDQ_SECOND                 \
+  "ldr %[b], [%[w]], #4\n"         \
+  "sxtb16 %[a], %[b]\n"            \
+  "sxtb16 %[b], %[b], ror #8\n"    \
+  "smlad %[s1], %[a], r4, %[s1]\n" \
+  "smlad %[s3], %[a], r6, %[s3]\n" \
+  "smlad %[s1], %[b], r5, %[s1]\n" \
+  "smlad %[s3], %[b], r8, %[s3]\n"
+
+static inline void rdq_two_by_two(const int8_t *w, const int16_t *p, uint32_t taps, int32_t sums[4]) {
   const int8_t *end = w + 2 * taps;
-  while (w != end) {
-    const rdq_word a = rdq_load(w), b = rdq_load(w + 4);
-    const int32_t p0 = (int32_t)rdq_load(p), p1 = (int32_t)rdq_load(p + 2);
-    const int32_t q0 = (int32_t)rdq_load(q), q1 = (int32_t)rdq_load(q + 2);
-    const int32_t a0 = rdq_even(a), a1 = rdq_odd(a), b0 = rdq_even(b), b1 = rdq_odd(b);
-    w += 8;
-    p += 4;
-    q += 4;
-    s0 = __smlad(a0, p0, s0);
-    s1 = __smlad(b0, p0, s1);
-    s2 = __smlad(a0, q0, s2);
-    s3 = __smlad(b0, q0, s3);
-    s0 = __smlad(a1, p1, s0);
-    s1 = __smlad(b1, p1, s1);
-    s2 = __smlad(a1, q1, s2);
-    s3 = __smlad(b1, q1, s3);
+  int32_t s0 = sums[0], s1 = sums[1], s2 = sums[2], s3 = sums[3], a, b;
+  if (taps % 8 != 0) {
+    __asm volatile(RDQ_BLOCK RDQ_SECOND
+                   : [p] "+r"(p), [w] "+r"(w), [a] "=&r"(a), [b] "=&r"(b), [s0] "+r"(s0), [s1] "+r"(s1),
+                     [s2] "+r"(s2), [s3] "+r"(s3)
+                   :
+                   : "r4", "r5", "r6", "r8", "memory");
   }
-#else
-  for (uint32_t i = 0; i < taps; i += 4, w += 4) {
-    for (uint32_t j = i; j < i + 4; j++, w++) {
-      const int32_t a = w[0], b = w[4];
-      s0 += a * p[j];
-      s1 += b * p[j];
-      s2 += a * q[j];
-      s3 += b * q[j];
-    }
+  if (w != end) {
+    __asm volatile("1:\n" RDQ_BLOCK RDQ_SECOND RDQ_BLOCK RDQ_SECOND
+                   "ldr %[a], %[end]\n" /* there is no register left for it */
+                   "cmp %[w], %[a]\n"
+                   "bne 1b\n"
+                   : [p] "+r"(p), [w] "+r"(w), [a] "=&r"(a), [b] "=&r"(b), [s0] "+r"(s0), [s1] "+r"(s1),
+                     [s2] "+r"(s2), [s3] "+r"(s3)
+                   : [end] "m"(end)
+                   : "r4", "r5", "r6", "r8", "memory", "cc");
   }
-#endif
   sums[0] = s0;
   sums[1] = s1;
   sums[2] = s2;
   sums[3] = s3;
 }
+#else
+/* Sums of two filters, in fours by turns, under two pixels. */
+static inline void rdq_two_by_two(const int8_t *w, const int16_t *p, uint32_t taps, int32_t sums[4]) {
+  int32_t s0 = sums[0], s1 = sums[1], s2 = sums[2], s3 = sums[3];
+  for (uint32_t i = 0; i < taps; i += 4, w += 4, p += 4) {
+    for (uint32_t j = 0; j < 4; j++, w++, p++) {
+#if RDQ_DSP
+      const int32_t a = w[RDQ_PLACE(j)], b = w[RDQ_PLACE(j) + 4];
+#else
+      const int32_t a = w[0], b = w[4];
+#endif
+      s0 += a * p[0];
+      s1 += b * p[0];
+      s2 += a * p[4];
+      s3 += b * p[4];
+    }
+  }
+  sums[0] = s0;
+  sums[1] = s1;
+  sums[2] = s2;
+  sums[3] = s3;
+}
+#endif
 
 /* The same for the last filter of an odd number. */
-static inline void rdq_one_by_two(const int8_t *w, const int16_t *p, const int16_t *q, uint32_t taps,
-                                  int32_t sums[4]) {
-  int32_t s0 = sums[0], s2 = sums[2];
-#if RDQ_DSP
-  for (uint32_t i = 0; i < taps; i += 4) {
-    const rdq_word a = rdq_load(w + i);
-    s0 = __smlad(rdq_even(a), (int32_t)rdq_load(p + i), s0);
-    s2 = __smlad(rdq_even(a), (int32_t)rdq_load(q + i), s2);
-    s0 = __smlad(rdq_odd(a), (int32_t)rdq_load(p + i + 2), s0);
-    s2 = __smlad(rdq_odd(a), (int32_t)rdq_load(q + i + 2), s2);
-  }
-#else
+static inline void rdq_one_by_two(const int8_t *w, const int16_t *p, uint32_t taps, int32_t sums[4]) {
   for (uint32_t i = 0; i < taps; i++) {
-    s0 += w[i] * p[i];
-    s2 += w[i] * q[i];
+    const int16_t *v = p + i / 4 * 8 + RDQ_PLACE(i % 4);
+    sums[0] += w[i] * v[0];
+    sums[2] += w[i] * v[4];
   }
-#endif
-  sums[0] = s0;
-  sums[2] = s2;
 }
 
-/* `count` levels, a multiple of four, as 16 bits; in pairs as rdq_even and rdq_odd give them where there is SIMD. `to` may
- * begin where `count` bytes before the levels lie. */
+/* `count` levels, a multiple of four, as 16 bits; in pairs as rdq_even and rdq_odd give them where there is SIMD. */
 static int16_t *rdq_widen(const int8_t *from, uint32_t count, int16_t *to) {
+  for (const int8_t *end = from + count; from != end; from += 4, to += 8) {
 #if RDQ_DSP
-  for (const int8_t *end = from + count; from != end; from += 4, to += 4) {
     const rdq_word v = rdq_load(from);
     const int32_t even = rdq_even(v), odd = rdq_odd(v);
     memcpy(to, &even, sizeof even);
     memcpy(to + 2, &odd, sizeof odd);
-  }
 #else
-  for (uint32_t i = 0; i < count; i++) *to++ = from[i];
+    to[0] = from[0];
+    to[1] = from[1];
+    to[2] = from[2];
+    to[3] = from[3];
 #endif
+  }
   return to;
 }
 
 static int16_t *rdq_spread(int16_t level, uint32_t count, int16_t *to) {
-  while (count-- != 0) *to++ = level;
+  for (; count != 0; count -= 4, to += 8) to[0] = to[1] = to[2] = to[3] = level;
   return to;
 }
 
@@ -98,41 +117,82 @@ static int16_t *rdq_row(const rdq_window *m, const int8_t *row, int32_t column, 
   return to;
 }
 
-/* The taps under one pixel, widened. */
-static void rdq_patch(const rdq_window *m, const int8_t *x, int32_t row, int32_t column, uint32_t taps, int16_t *to) {
-  const uint32_t line = (uint32_t)m->in_w * m->in_c;
-  if (m->in_c % 4 == 0) {
-    for (uint32_t i = 0; i < m->kernel_h; i++, row += m->dilation_h) {
-      const int inside = row >= 0 && row < m->in_h;
-      to = inside ? rdq_row(m, x + (uint32_t)row * line, column, to)
-                  : rdq_spread(m->x_zero, (uint32_t)m->kernel_w * m->in_c, to);
-    }
-    return;
-  }
-  int8_t *bytes = (int8_t *)to + taps, *next = bytes;
+/* Tap by tap, where channels are no multiple of four. */
+static void rdq_gather(const rdq_window *m, const int8_t *x, int32_t row, int32_t column, uint32_t taps, int16_t *to) {
+  uint32_t tap = 0;
   for (uint32_t i = 0; i < m->kernel_h; i++, row += m->dilation_h) {
     int32_t at = column;
     for (uint32_t j = 0; j < m->kernel_w; j++, at += m->dilation_w) {
       const int inside = row >= 0 && row < m->in_h && at >= 0 && at < m->in_w;
-      const int8_t *from = x + (inside ? (uint32_t)row * line + (uint32_t)at * m->in_c : 0);
-      for (uint32_t c = 0; c < m->in_c; c++) *next++ = inside ? from[c] : (int8_t)m->x_zero;
+      const int8_t *from = x + (inside ? ((uint32_t)row * m->in_w + (uint32_t)at) * m->in_c : 0);
+      for (uint32_t c = 0; c < m->in_c; c++, tap++)
+        to[tap / 4 * 8 + RDQ_PLACE(tap % 4)] = inside ? from[c] : m->x_zero;
     }
   }
-  while (next != bytes + taps) *next++ = 0;
-  rdq_widen(bytes, taps, to);
+  for (; tap != taps; tap++) to[tap / 4 * 8 + RDQ_PLACE(tap % 4)] = 0;
+}
+
+/* The taps under one pixel, widened. */
+static void rdq_patch(const rdq_window *m, const int8_t *x, int32_t row, int32_t column, uint32_t taps, int16_t *to) {
+  const uint32_t line = (uint32_t)m->in_w * m->in_c;
+  if (m->in_c % 4 != 0) {
+    rdq_gather(m, x, row, column, taps, to);
+    return;
+  }
+  for (uint32_t i = 0; i < m->kernel_h; i++, row += m->dilation_h) {
+    const int inside = row >= 0 && row < m->in_h;
+    to = inside ? rdq_row(m, x + (uint32_t)row * line, column, to)
+                : rdq_spread(m->x_zero, (uint32_t)m->kernel_w * m->in_c, to);
+  }
+}
+
+/* All filters under two pixels; `together` 1: the second is none. */
+static void rdq_filters(const rdq_layer *layer, const int16_t *scratch, uint32_t taps, uint32_t together,
+                        const int8_t *residual, int8_t *y) {
+  const rdq_epilogue *e = &layer->epilogue;
+  const int8_t *w = layer->weights;
+  const uint32_t filters = layer->window.out_c;
+  const int32_t *bias = e->bias, zero = e->zero, low = e->low, high = e->high;
+  const float *multiplier = e->multiplier;
+  const int plain = together == 2 && rdq_is_plain(e, residual);
+  for (uint32_t k = 0; k < filters; k += 2, w += 2 * taps) {
+    const uint32_t pair = filters - k < 2 ? 1 : 2;
+    int32_t sums[4];
+    sums[0] = sums[2] = bias[k];
+    sums[1] = sums[3] = pair == 2 ? bias[k + 1] : 0;
+    if (pair == 2) {
+      rdq_two_by_two(w, scratch, taps, sums);
+    } else {
+      rdq_one_by_two(w, scratch, taps, sums);
+    }
+    if (plain && pair == 2) {
+      const float m0 = multiplier[k], m1 = multiplier[k + 1];
+      y[k] = (int8_t)rdq_level(rdq_product(sums[0], m0), zero, low, high);
+      y[k + 1] = (int8_t)rdq_level(rdq_product(sums[1], m1), zero, low, high);
+      y[k + filters] = (int8_t)rdq_level(rdq_product(sums[2], m0), zero, low, high);
+      y[k + filters + 1] = (int8_t)rdq_level(rdq_product(sums[3], m1), zero, low, high);
+      continue;
+    }
+    for (uint32_t i = 0; i < together; i++) {
+      const uint32_t at = i * filters + k;
+      const int8_t *r = residual == NULL ? NULL : residual + at;
+      y[at] = rdq_finish(e, sums[2 * i], k, r);
+      if (pair == 2) y[at + 1] = rdq_finish(e, sums[2 * i + 1], k + 1, r == NULL ? NULL : r + 1);
+    }
+  }
 }
 
 void rdq_conv(const rdq_layer *layer, const int8_t *x, const int8_t *residual, int8_t *y, int16_t *scratch) {
   const rdq_window *m = &layer->window;
-  const rdq_epilogue *e = &layer->epilogue;
-  const uint32_t taps = ((uint32_t)m->kernel_h * m->kernel_w * m->in_c + 3) / 4 * 4, filters = m->out_c;
-  const uint32_t pixels = (uint32_t)m->out_h * m->out_w;
+  const uint32_t taps = ((uint32_t)m->kernel_h * m->kernel_w * m->in_c + 3) / 4 * 4;
+  const uint32_t pixels = (uint32_t)m->out_h * m->out_w, step = 2 * (uint32_t)m->out_c;
   int32_t row = -m->pad_top, column = -m->pad_left;
   uint32_t left = m->out_w;
+  memset(scratch, 0, 4 * taps); /* of a last pixel alone, the second is computed, too */
   for (uint32_t pixel = 0; pixel < pixels; pixel += 2) {
     const uint32_t together = pixels - pixel < 2 ? 1 : 2;
     for (uint32_t i = 0; i < together; i++) {
-      rdq_patch(m, x, row, column, taps, scratch + i * taps);
+      rdq_patch(m, x, row, column, taps, scratch + 4 * i);
       column += m->stride_w;
       if (--left == 0) {
         left = m->out_w;
@@ -140,25 +200,8 @@ void rdq_conv(const rdq_layer *layer, const int8_t *x, const int8_t *residual, i
         row += m->stride_h;
       }
     }
-    const int16_t *second = scratch + (together - 1) * taps; /* a last pixel alone is computed twice */
-    const int8_t *w = layer->weights;
-    for (uint32_t k = 0; k < filters; k += 2, w += 2 * taps) {
-      const uint32_t pair = filters - k < 2 ? 1 : 2;
-      const int32_t b0 = e->bias[k], b1 = pair == 2 ? e->bias[k + 1] : 0;
-      int32_t sums[4] = {b0, b1, b0, b1};
-      if (pair == 2) {
-        rdq_two_by_two(w, scratch, second, taps, sums);
-      } else {
-        rdq_one_by_two(w, scratch, second, taps, sums);
-      }
-      for (uint32_t i = 0; i < together; i++) {
-        for (uint32_t j = 0; j < pair; j++) {
-          const uint32_t at = i * filters + k + j;
-          y[at] = rdq_finish(e, sums[2 * i + j], k + j, residual == NULL ? NULL : residual + at);
-        }
-      }
-    }
-    y += 2 * filters;
-    if (residual != NULL) residual += 2 * filters;
+    rdq_filters(layer, scratch, taps, together, residual, y);
+    y += step;
+    if (residual != NULL) residual += step;
   }
 }

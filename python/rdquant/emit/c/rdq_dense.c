@@ -1,6 +1,5 @@
 /* Fully connected layers: the levels of x are widened as they are read. */
 #include "rdq_round.h"
-#include "rdq_simd.h"
 
 void rdq_dense(const rdq_layer *layer, const int8_t *x, const int8_t *residual, int8_t *y) {
   const uint32_t taps = layer->window.in_c, filters = layer->window.out_c;

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "rdq.h"
+#include "rdq_simd.h"
 
 #ifndef RDQ_FLOAT
 #if defined(__ARM_FP) && (__ARM_FP & 4)
@@ -134,7 +135,16 @@ static inline int32_t rdq_nearest(rdq_number number) {
 #endif
 
 static inline int32_t rdq_level(rdq_number v, int32_t zero, int32_t low, int32_t high) {
+#if RDQ_FLOAT && RDQ_DSP
+  const int32_t q = __ssat(__qadd(rdq_nearest(v), zero), 8); /* both saturate */
+  return low > -128 || high < 127 ? rdq_clamp(q, low, high) : q;
+#endif
   return rdq_clamp(rdq_nearest(v), low - zero, high - zero) + zero;
+}
+
+/* Whether levels follow from sums by multiplier, rounding and limits alone. */
+static inline int rdq_is_plain(const rdq_epilogue *e, const int8_t *residual) {
+  return e->offset == NULL && e->table == NULL && residual == NULL;
 }
 
 /* One level from one sum, as rdq_epilogue says. `residual`: where this element's lies, or NULL. */

@@ -25,9 +25,22 @@ static inline rdq_word rdq_load(const void *p) {
   return v;
 }
 
+/* Where the i-th of four levels lies when they have been widened. */
+#define RDQ_PLACE(i) ((i) == 1 ? 2 : (i) == 2 ? 1 : (i))
+
 /* Levels 0 and 2 of four, and 1 and 3, as pairs of 16 bits. */
 static inline int32_t rdq_even(rdq_word v) { return (int32_t)__sxtb16(v); }
-static inline int32_t rdq_odd(rdq_word v) { return (int32_t)__sxtb16(v >> 8 | v << 24); }
+static inline int32_t rdq_odd(rdq_word v) {
+#if defined(__arm__)
+  int32_t odd;
+  __asm("sxtb16 %0, %1, ror #8" : "=r"(odd) : "r"(v)); /* the intrinsic has no rotation */
+  return odd;
+#else
+  return (int32_t)__sxtb16(v >> 8 | v << 24);
+#endif
+}
+#else
+#define RDQ_PLACE(i) (i)
 #endif
 
 #endif

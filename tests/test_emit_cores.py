@@ -1,0 +1,85 @@
+"""Emitted C on microcontrollers under QEMU: bits, flash and stack as promised."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+import rdquant as rdq
+from rdquant.emit import TARGETS
+from tflite_models import converted
+
+HERE = Path(__file__).resolve().parent / "mcu"
+DATA = Path(__file__).resolve().parents[2] / "shared" / "data" / "tflite"
+# Machine of QEMU, linker's symbols.
+MACHINES = {
+    "m0": ("microbit", ["RAMSIZE=16K", "ROMSIZE=256K"]),
+    "m3": ("mps2-an385", []),
+    "m4": ("mps2-an386", []),
+    "m7": ("mps2-an500", []),
+    "m33": ("mps2-an505", ["ROM0=0x10000000", "RAM0=0x38000000"]),
+    "m55": ("mps3-an547", []),
+}
+MISSING = [tool for tool in ("arm-none-eabi-gcc", "qemu-system-arm") if shutil.which(tool) is None]
+pytestmark = pytest.mark.skipif(bool(MISSING), reason=f"needs {' and '.join(MISSING)}")
+
+
+def build(firmware: rdq.Firmware, target: str) -> None:
+    symbols = [f"-Wl,--defsym={symbol}" for symbol in MACHINES[target][1]]
+    flags = " ".join(["-nostartfiles", "--specs=nosys.specs", *symbols])
+    make = ["make", "-B", "-C", str(firmware.path), "firmware.elf", "size", f"TARGET={target}"]
+    values = [f"START={HERE / 'start.c'}", f"SCRIPT={HERE / 'core.ld'}", f"LINK_FLAGS={flags}"]
+    done = subprocess.run([*make, *values], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert not re.findall(r"warning: (?!.*_(?:close|fstat|isatty|lseek|read|write|exit|getpid|kill))", done.stderr)
+
+
+def run(firmware: rdq.Firmware, target: str) -> int:
+    """Bytes of stack that main took. The answer is right, or the test fails."""
+    semihosting = ["-semihosting-config", "enable=on,target=native"]
+    command = ["qemu-system-arm", "-M", MACHINES[target][0], "-display", "none", "-monitor", "none", "-serial", "none"]
+    elf = ["-kernel", str(firmware.path / "firmware.elf")]
+    done = subprocess.run([*command, *semihosting, *elf], capture_output=True, text=True, timeout=250, check=False)
+    assert done.returncode == 0, f"wrong bytes (1) or a fault (2): {done.returncode}, {done.stderr}"
+    return int(re.findall(r"\d+", done.stdout + done.stderr)[-1])
+
+
+def check(model: Path, folder: Path, target: str) -> None:
+    firmware = rdq.emit_c(model, folder, target=target)
+    build(firmware, target)
+    used = run(firmware, target)
+    sizes = subprocess.run(
+        ["arm-none-eabi-size", str(folder / "network.elf")], capture_output=True, text=True, check=True
+    ).stdout.split()
+    text, bss = int(sizes[6]), int(sizes[8])
+    costs = firmware.costs[target]
+    assert text <= 1.02 * costs.flash + 64
+    assert used <= costs.stack + 64  # main and what converts inputs and outputs
+    assert bss <= firmware.arena + 64
+
+
+@pytest.fixture(scope="module")
+def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from rdquant.demo import digits_model
+
+    path = tmp_path_factory.mktemp("digits") / "digits.int8.onnx"
+    rdq.quantize_static(digits_model(), "digits", images=32).save(path)
+    return path
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_digits_on_every_core(target: str, digits: Path, tmp_path: Path) -> None:
+    check(digits, tmp_path / "c", target)
+
+
+@pytest.mark.skipif(not DATA.is_dir(), reason="no shared data beside the clone")
+@pytest.mark.parametrize("name", ["ad01_int8", "kws_ref_model", "pretrainedResnet_quant", "vww_96_int8"])
+@pytest.mark.parametrize("target", ["m3", "m4", "m55"])
+def test_networks_of_mlperf_tiny(target: str, name: str, tmp_path: Path) -> None:
+    path = tmp_path / f"{name}.onnx"
+    path.write_bytes(converted(DATA / f"{name}.tflite").SerializeToString())
+    check(path, tmp_path / "c", target)
