@@ -20,8 +20,7 @@ from .files import write_folder
 if TYPE_CHECKING:
     import pandas as pd
 
-    from ..graph import Model
-    from ..graph.sources import AnyModel
+    from ..graph import AnyModel, Model
 
 __all__ = ["Firmware", "emit_c"]
 

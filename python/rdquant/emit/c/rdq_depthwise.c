@@ -89,14 +89,14 @@ void rdq_depthwise(const rdq_layer *layer, const int8_t *x, const int8_t *residu
   const int8_t *taps[RDQ_MOST_TAPS];
   memset(scratch, m->x_zero, channels);
   for (uint32_t pixel = 0; pixel < (uint32_t)m->out_h * m->out_w; pixel++) {
-    const int32_t top = (int32_t)(pixel / m->out_w) * m->stride_h - m->pad_top;
-    const int32_t left = (int32_t)(pixel % m->out_w) * m->stride_w - m->pad_left;
+    const int32_t left = (int32_t)(pixel % m->out_w) * m->stride_w - m->pad_left, step = m->dilation_w * (int32_t)channels;
+    int32_t row = (int32_t)(pixel / m->out_w) * m->stride_h - m->pad_top;
     const int8_t **next = taps;
-    for (int32_t i = 0, row = top; i < m->kernel_h; i++, row += m->dilation_h) {
-      for (int32_t j = 0, column = left; j < m->kernel_w; j++, column += m->dilation_w) {
-        const int inside = row >= 0 && row < m->in_h && column >= 0 && column < m->in_w;
-        *next++ = inside ? x + ((uint32_t)row * m->in_w + (uint32_t)column) * channels : scratch;
-      }
+    for (uint32_t i = m->kernel_h; i != 0; i--, row += m->dilation_h) {
+      const uint32_t width = row >= 0 && row < m->in_h ? m->in_w : 0; /* a row outside has no pixels */
+      int32_t place = (row * m->in_w + left) * (int32_t)channels, column = left;
+      for (uint32_t j = m->kernel_w; j != 0; j--, column += m->dilation_w, place += step)
+        *next++ = (uint32_t)column < width ? x + place : scratch;
     }
     rdq_pixel(layer, taps, count, residual, y);
     y += channels;

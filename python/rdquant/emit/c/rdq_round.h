@@ -20,6 +20,13 @@
 #endif
 #endif
 
+/* With an FPU the rule is a dozen instructions, which are not worth a call, even with -Os. */
+#if RDQ_FLOAT && defined(__GNUC__)
+#define RDQ_INLINE static inline __attribute__((always_inline))
+#else
+#define RDQ_INLINE static inline
+#endif
+
 static inline int32_t rdq_clamp(int32_t q, int32_t low, int32_t high) { return q < low ? low : q > high ? high : q; }
 
 #if RDQ_FLOAT
@@ -27,7 +34,7 @@ static inline int32_t rdq_clamp(int32_t q, int32_t low, int32_t high) { return q
 typedef float rdq_number;
 
 /* Keeps the compiler from multiplying and adding in one instruction, which would round once instead of twice. */
-static inline float rdq_rounded(float v) {
+RDQ_INLINE float rdq_rounded(float v) {
 #if defined(__arm__)
   __asm("" : "+t"(v));
 #elif defined(__aarch64__)
@@ -38,12 +45,12 @@ static inline float rdq_rounded(float v) {
   return v;
 }
 
-static inline rdq_number rdq_of(float v) { return v; }
-static inline rdq_number rdq_product(int32_t x, float factor) { return rdq_rounded((float)x * factor); }
-static inline rdq_number rdq_sum(rdq_number a, rdq_number b) { return rdq_rounded(a + b); }
+RDQ_INLINE rdq_number rdq_of(float v) { return v; }
+RDQ_INLINE rdq_number rdq_product(int32_t x, float factor) { return rdq_rounded((float)x * factor); }
+RDQ_INLINE rdq_number rdq_sum(rdq_number a, rdq_number b) { return rdq_rounded(a + b); }
 
 /* nearest(v), or a number beyond any level of its sign. */
-static inline int32_t rdq_nearest(rdq_number v) {
+RDQ_INLINE int32_t rdq_nearest(rdq_number v) {
 #if defined(__arm__)
   int32_t q;
   __asm("vcvtr.s32.f32 %0, %0" : "+t"(v)); /* by the rounding mode, which is ties to even; saturates */
@@ -134,7 +141,7 @@ static inline int32_t rdq_nearest(rdq_number number) {
 
 #endif
 
-static inline int32_t rdq_level(rdq_number v, int32_t zero, int32_t low, int32_t high) {
+RDQ_INLINE int32_t rdq_level(rdq_number v, int32_t zero, int32_t low, int32_t high) {
 #if RDQ_FLOAT && RDQ_DSP
   const int32_t q = __ssat(__qadd(rdq_nearest(v), zero), 8); /* both saturate */
   return low > -128 || high < 127 ? rdq_clamp(q, low, high) : q;
