@@ -35,15 +35,29 @@ def build(firmware: rdq.Firmware, target: str) -> None:
     values = [f"START={HERE / 'start.c'}", f"SCRIPT={HERE / 'core.ld'}", f"LINK_FLAGS={flags}"]
     done = subprocess.run([*make, *values], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert not re.findall(r"warning: (?!.*_(?:close|fstat|isatty|lseek|read|write|exit|getpid|kill))", done.stderr)
+    assert not re.findall(
+        r"warning: (?!.*_(?:close|fstat|isatty|lseek|read|write|exit|getpid|kill))", done.stderr
+    )
 
 
 def run(firmware: rdq.Firmware, target: str) -> int:
     """Bytes of stack that main took. The answer is right, or the test fails."""
     semihosting = ["-semihosting-config", "enable=on,target=native"]
-    command = ["qemu-system-arm", "-M", MACHINES[target][0], "-display", "none", "-monitor", "none", "-serial", "none"]
+    command = [
+        "qemu-system-arm",
+        "-M",
+        MACHINES[target][0],
+        "-display",
+        "none",
+        "-monitor",
+        "none",
+        "-serial",
+        "none",
+    ]
     elf = ["-kernel", str(firmware.path / "firmware.elf")]
-    done = subprocess.run([*command, *semihosting, *elf], capture_output=True, text=True, timeout=250, check=False)
+    done = subprocess.run(
+        [*command, *semihosting, *elf], capture_output=True, text=True, timeout=250, check=False
+    )
     assert done.returncode == 0, f"wrong bytes (1) or a fault (2): {done.returncode}, {done.stderr}"
     return int(re.findall(r"\d+", done.stdout + done.stderr)[-1])
 
