@@ -168,12 +168,12 @@ def compress_within(
     Args:
         model: a classifier: what `rdquant.load` takes.
         path: the file to write, usually *.rdq; not the model's own.
-        data: images: a dataset, or what `rdquant.data.open_dataset` takes. Up to `images` of them, drawn by `seed`, serve
-            the search, without their labels: two thirds, photos together with an enlarged part of each, half of these
-            mirrored, show what each layer's inputs look like, and by gradients where its outputs matter, so that rounding
-            keeps these; what is lost is measured on images that are not among them: for max_kl alone on the last third,
-            labels untouched; for max_loss on all the others, where both the points lost by the labels and the points that
-            the float model's probabilities predict must be tolerated.
+        data: images: a dataset, or what `rdquant.data.open_dataset` takes. The search draws up to `images` of them by
+            `seed` and does not use their labels. Two thirds show what each layer's inputs look like and, by gradients,
+            where its outputs matter, so that rounding preserves these (of photos, an enlarged part of each too, half of
+            them mirrored). What is lost is measured on the others: for max_kl alone on the last third, without labels;
+            for max_loss on all images that are not among the two thirds, where both the points lost by the labels and
+            the points that the float model's probabilities predict must be tolerated.
         max_loss: loses at most so many percentage points of top-1 (0.8), by the labels; or `max_kl`, or both.
         max_kl: the outputs' mean KL divergence to the float model's, nats.
         calibration: images that take the place of those two thirds; labels play no part. All of `data` then measures
