@@ -149,6 +149,24 @@ def test_digits(ports: str, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.parametrize(
+    ("size", "stride", "ports"), [(3, 1, "arena"), (3, 2, "arena"), (5, 1, "caller"), (2, 1, "arena")]
+)
+def test_pairs_of_convolutions_run_row_by_row(size: int, stride: int, ports: str, tmp_path: Path) -> None:
+    """A residual block: of the image between, only as many rows are kept as the second kernel has."""
+    net = Net(size)
+    x = pair(net, net.call("Relu", layer(net, pair(net, "x", -2, 2), 8, 3)), 0, 3)
+    y = pair(net, net.call("Relu", layer(net, x, 8, 8, strides=[stride] * 2)), 0, 3)
+    pads = [size // 2, size // 2, (size - 1) // 2, (size - 1) // 2]
+    y = pair(net, layer(net, y, 8, 8, size, pads=pads), -3, 3)
+    if stride == 1:
+        y = pair(net, net.call("Add", x, y), -4, 4)
+    firmware = same_bits(whole(net, y, (1, 3, 19, 16)), tmp_path, ports=ports)
+    assert "rdq_conv_pair(" in (tmp_path / "model.c").read_text()
+    image = 8 * 19 * 16
+    assert firmware.arena < 1.7 * image
+
+
 @pytest.mark.skipif(not DATA.is_dir(), reason="no shared data beside the clone")
 @pytest.mark.parametrize("name", HEADS)
 def test_networks_of_mlperf_tiny(name: str, tmp_path: Path) -> None:

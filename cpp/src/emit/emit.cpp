@@ -28,7 +28,7 @@ std::int64_t live_bytes(const Network& network, std::int32_t now) {
 Firmware emit(const program::Program& program, const Options& options) {
   Network network = read(program, options);
   Firmware made;
-  made.arena = place(network);
+  made.arena = place_in_rows(network);
   write(network, options, made);
   std::set<std::string> kernels;
   for (std::size_t i = 0; i < network.calls.size(); ++i) {

@@ -270,6 +270,11 @@ bool read_convolution(Reader& reader, const Step& step) {
   if (work >= 0) reader.work(call, work, choice.function == "rdq_conv" ? "int16_t" : "int8_t");
   if (choice.function == "rdq_depthwise") reader.network.taps = std::max(reader.network.taps, f.taps);
   call.macs = pixels * f.filters * shaped.length();
+  if (choice.function == "rdq_conv") {
+    const std::vector<Argument>& a = call.arguments;
+    call.windowed =
+        std::make_shared<Windowed>(Windowed{op->window, x.shape, y.shape, layer, a[1], a[2], a[3]});
+  }
   add_overlaps(call, op->window, x, y, added);
   reader.set(step.outputs[0], given);
   return true;

@@ -49,11 +49,20 @@ struct Argument {
   bool written = false;
 };
 
+/// What merging two convolutions needs to know of each.
+struct Windowed {
+  program::Window window;
+  core::Shape x, y;   ///< [1, c, h, w]
+  std::string layer;  ///< its struct
+  Argument from, residual, to;
+};
+
 struct Call {
   std::string node, function;
   std::vector<Argument> arguments;
   std::vector<Overlap> overlaps;  ///< of its only output
   int output = -1, scratch = -1;
+  std::shared_ptr<const Windowed> windowed;  ///< of rdq_conv
   std::int64_t macs = 0, outputs = 0, constants = 0;
 };
 
@@ -74,6 +83,9 @@ struct Network {
 
 /// Gives every buffer its place, so that what lives at once does not overlap but where calls allow it. Returns the arena's bytes.
 [[nodiscard]] std::int64_t place(Network& network);
+
+/// The same, with pairs of convolutions run row by row, so that only a few rows lie between them, where the arena gets smaller.
+[[nodiscard]] std::int64_t place_in_rows(Network& network);
 
 /// Text of NAME.c and NAME.h.
 void write(const Network& network, const Options& options, Firmware& firmware);

@@ -17,6 +17,7 @@ __all__ = ["SOURCES", "kernel_files", "kernel_text", "write_folder"]
 
 SOURCES = {
     "rdq_conv": "rdq_conv.c",
+    "rdq_conv_pair": "rdq_conv.c",
     "rdq_dense": "rdq_dense.c",
     "rdq_depthwise": "rdq_depthwise.c",
     "rdq_grouped": "rdq_grouped.c",

@@ -49,7 +49,11 @@ typedef struct {
  * second; the last of an odd number alone. Taps run over rows, columns, channels and are filled up with zeros to a multiple
  * of four. scratch: 2 * 2 * taps bytes. y may overlap x where the plan says so. */
 void rdq_conv(const rdq_layer *layer, const int8_t *x, const int8_t *residual, int8_t *y, int16_t *scratch);
-/* The same for one pixel, whose in_c is a multiple of four; x must not overlap y. */
+/* Two of them, row by row: of what the first gives, `between` keeps only as many rows as the second's kernel has. The
+ * second's dilation is 1. scratch: the larger of both. */
+void rdq_conv_pair(const rdq_layer *before, const rdq_layer *after, const int8_t *x, const int8_t *residual, int8_t *y,
+                   int8_t *between, int16_t *scratch);
+/* Dense convolution of one pixel, whose in_c is a multiple of four; x must not overlap y. */
 void rdq_dense(const rdq_layer *layer, const int8_t *x, const int8_t *residual, int8_t *y);
 /* One filter for each channel. Weights: for every four channels, and for those left over, taps by channels.
  * scratch: one pixel. */

@@ -117,14 +117,22 @@ static int16_t *rdq_row(const rdq_window *m, const int8_t *row, int32_t column, 
   return to;
 }
 
+/* Where an image's row lies of which `ring` rows are kept, one over the other. */
+static const int8_t *rdq_line(const rdq_window *m, const int8_t *x, uint32_t ring, uint32_t row) {
+  return x + (row < ring ? row : row % ring) * ((uint32_t)m->in_w * m->in_c);
+}
+
 /* Tap by tap, where channels are no multiple of four. */
-static void rdq_gather(const rdq_window *m, const int8_t *x, int32_t row, int32_t column, uint32_t taps, int16_t *to) {
+static void rdq_gather(const rdq_window *m, const int8_t *x, uint32_t ring, int32_t row, int32_t column, uint32_t taps,
+                       int16_t *to) {
   uint32_t tap = 0;
   for (uint32_t i = 0; i < m->kernel_h; i++, row += m->dilation_h) {
+    const int exists = row >= 0 && row < m->in_h;
+    const int8_t *line = rdq_line(m, x, ring, exists ? (uint32_t)row : 0);
     int32_t at = column;
     for (uint32_t j = 0; j < m->kernel_w; j++, at += m->dilation_w) {
-      const int inside = row >= 0 && row < m->in_h && at >= 0 && at < m->in_w;
-      const int8_t *from = x + (inside ? ((uint32_t)row * m->in_w + (uint32_t)at) * m->in_c : 0);
+      const int inside = exists && at >= 0 && at < m->in_w;
+      const int8_t *from = line + (inside ? (uint32_t)at * m->in_c : 0);
       for (uint32_t c = 0; c < m->in_c; c++, tap++)
         to[tap / 4 * 8 + RDQ_PLACE(tap % 4)] = inside ? from[c] : m->x_zero;
     }
@@ -133,15 +141,15 @@ static void rdq_gather(const rdq_window *m, const int8_t *x, int32_t row, int32_
 }
 
 /* The taps under one pixel, widened. */
-static void rdq_patch(const rdq_window *m, const int8_t *x, int32_t row, int32_t column, uint32_t taps, int16_t *to) {
-  const uint32_t line = (uint32_t)m->in_w * m->in_c;
+static void rdq_patch(const rdq_window *m, const int8_t *x, uint32_t ring, int32_t row, int32_t column, uint32_t taps,
+                      int16_t *to) {
   if (m->in_c % 4 != 0) {
-    rdq_gather(m, x, row, column, taps, to);
+    rdq_gather(m, x, ring, row, column, taps, to);
     return;
   }
   for (uint32_t i = 0; i < m->kernel_h; i++, row += m->dilation_h) {
     const int inside = row >= 0 && row < m->in_h;
-    to = inside ? rdq_row(m, x + (uint32_t)row * line, column, to)
+    to = inside ? rdq_row(m, rdq_line(m, x, ring, (uint32_t)row), column, to)
                 : rdq_spread(m->x_zero, (uint32_t)m->kernel_w * m->in_c, to);
   }
 }
@@ -182,17 +190,19 @@ static void rdq_filters(const rdq_layer *layer, const int16_t *scratch, uint32_t
   }
 }
 
-void rdq_conv(const rdq_layer *layer, const int8_t *x, const int8_t *residual, int8_t *y, int16_t *scratch) {
+/* Rows `first` up to `last` of the output, which begin at y; x keeps `ring` rows. */
+static void rdq_rows(const rdq_layer *layer, const int8_t *x, uint32_t ring, const int8_t *residual, int8_t *y,
+                     uint32_t first, uint32_t last, int16_t *scratch) {
   const rdq_window *m = &layer->window;
   const uint32_t taps = ((uint32_t)m->kernel_h * m->kernel_w * m->in_c + 3) / 4 * 4;
-  const uint32_t pixels = (uint32_t)m->out_h * m->out_w, step = 2 * (uint32_t)m->out_c;
-  int32_t row = -m->pad_top, column = -m->pad_left;
+  const uint32_t pixels = (last - first) * m->out_w, step = 2 * (uint32_t)m->out_c;
+  int32_t row = (int32_t)first * m->stride_h - m->pad_top, column = -m->pad_left;
   uint32_t left = m->out_w;
   memset(scratch, 0, 4 * taps); /* of a last pixel alone, the second is computed, too */
   for (uint32_t pixel = 0; pixel < pixels; pixel += 2) {
     const uint32_t together = pixels - pixel < 2 ? 1 : 2;
     for (uint32_t i = 0; i < together; i++) {
-      rdq_patch(m, x, row, column, taps, scratch + 4 * i);
+      rdq_patch(m, x, ring, row, column, taps, scratch + 4 * i);
       column += m->stride_w;
       if (--left == 0) {
         left = m->out_w;
@@ -201,6 +211,25 @@ void rdq_conv(const rdq_layer *layer, const int8_t *x, const int8_t *residual, i
       }
     }
     rdq_filters(layer, scratch, taps, together, residual, y);
+    y += step;
+    if (residual != NULL) residual += step;
+  }
+}
+
+void rdq_conv(const rdq_layer *layer, const int8_t *x, const int8_t *residual, int8_t *y, int16_t *scratch) {
+  rdq_rows(layer, x, layer->window.in_h, residual, y, 0, layer->window.out_h, scratch);
+}
+
+void rdq_conv_pair(const rdq_layer *before, const rdq_layer *after, const int8_t *x, const int8_t *residual, int8_t *y,
+                   int8_t *between, int16_t *scratch) {
+  const rdq_window *m = &after->window;
+  const uint32_t line = (uint32_t)m->in_w * m->in_c, step = (uint32_t)m->out_w * m->out_c, ring = m->kernel_h;
+  uint32_t done = 0;
+  for (uint32_t row = 0; row < m->out_h; row++) {
+    const int32_t wanted = (int32_t)(row * m->stride_h + ring) - m->pad_top;
+    for (; (int32_t)done < wanted && done < m->in_h; done++)
+      rdq_rows(before, x, before->window.in_h, NULL, between + done % ring * line, done, done + 1, scratch);
+    rdq_rows(after, between, ring, residual, y, row, row + 1, scratch);
     y += step;
     if (residual != NULL) residual += step;
   }
