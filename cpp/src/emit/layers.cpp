@@ -214,11 +214,14 @@ void add_overlaps(Call& call, const program::Window& window, const View& x, cons
       call.overlaps.push_back({residual->buffer, y.shape[1], true});
     return;
   }
-  const bool whole = call.function == "rdq_conv";
-  const std::int64_t together = whole ? 2 : 1;
+  const bool dense = call.function == "rdq_conv";
+  const std::int64_t together = dense ? 2 : 1;
+  const Reads reads = dense                              ? Reads::ahead
+                      : call.function == "rdq_depthwise" ? Reads::by_channel
+                                                         : Reads::between;
   if (!y.levels) return;
   if (x.offset == 0)
-    call.overlaps.push_back({x.buffer, window_distance(window, x.shape, y.shape, together, whole), false});
+    call.overlaps.push_back({x.buffer, window_distance(window, x.shape, y.shape, together, reads), false});
   if (residual != nullptr && residual->offset == 0)
     call.overlaps.push_back({residual->buffer, together * y.shape[1], true});
 }

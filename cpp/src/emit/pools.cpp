@@ -45,7 +45,8 @@ std::vector<float> multipliers(const program::Int8Pool& op, const Shape& x, cons
 
 void add_overlap(Call& call, const Window& window, const View& x, const View& y) {
   if (y.levels && x.offset == 0)
-    call.overlaps.push_back({x.buffer, window_distance(window, x.shape, y.shape, 1, false), false});
+    call.overlaps.push_back(
+        {x.buffer, window_distance(window, x.shape, y.shape, 1, Reads::by_channel), false});
 }
 
 bool read_maximum(Reader& reader, const Step& step) {

@@ -82,10 +82,17 @@ bool read_edge(Reader& reader, const program::Step& step);
 [[nodiscard]] std::string window_text(const program::Step& step, const program::Window& window, const View& x,
                                       const View& y, std::int64_t groups, std::int32_t x_zero);
 
-/// How far after its output an image must begin so that pixels, `together` of them at a time and whole where `whole`, are
-/// not written over what later ones read. Bytes.
+/// When a kernel reads what an output depends on.
+enum class Reads : std::uint8_t {
+  ahead,       ///< all that pixels computed together need, before one of them is written
+  by_channel,  ///< for each channel, before that channel is written
+  between      ///< between the writing of channels
+};
+
+/// How far after its output an image must begin so that pixels, `together` of them at a time, are not written over what
+/// is still to be read. Bytes.
 [[nodiscard]] std::int64_t window_distance(const program::Window& window, const core::Shape& x,
-                                           const core::Shape& y, std::int64_t together, bool whole);
+                                           const core::Shape& y, std::int64_t together, Reads reads);
 
 inline constexpr std::int64_t kWindowBytes = 32, kEpilogueBytes = 40,
                               kLayerBytes = kWindowBytes + kEpilogueBytes + 4;

@@ -35,7 +35,7 @@ std::string window_text(const program::Step& step, const program::Window& w, con
 }
 
 std::int64_t window_distance(const program::Window& window, const core::Shape& x, const core::Shape& y,
-                             std::int64_t together, bool whole) {
+                             std::int64_t together, Reads reads) {
   const std::int64_t pixels = y[2] * y[3], all = x[1] * x[2] * x[3];
   std::int64_t needed = std::numeric_limits<std::int64_t>::max() / 2,
                distance = std::numeric_limits<std::int64_t>::min() / 2;
@@ -48,9 +48,11 @@ std::int64_t window_distance(const program::Window& window, const core::Shape& x
                          column = first_inside(window, 1, p % y[3], x[3]);
       if (row < x[2] && column < x[3]) first = std::min(first, (row * x[3] + column) * x[1]);
     }
-    if (!whole) needed = std::min(needed, first);
+    if (reads == Reads::between) needed = std::min(needed, first);
     distance = std::max(distance, end * y[1] - needed);
     needed = std::min(needed, first);
+    // Channel c lies as far behind the pixel's first one on both sides.
+    if (reads == Reads::by_channel) distance = std::max(distance, begin * y[1] - needed);
   }
   return distance;
 }
