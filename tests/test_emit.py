@@ -175,7 +175,7 @@ def test_networks_of_mlperf_tiny(name: str, tmp_path: Path) -> None:
     alone = same_bits(model, tmp_path / "caller", runs=1, ports="caller")
     # The autoencoder's input and output are larger than the rest: they are all that its arena could lose.
     arena = alone.arena if name == "ad01_int8" else inside.arena
-    assert arena <= 0.9 * HEADS[name]
+    assert arena <= 0.6 * HEADS[name]
 
 
 def _broken(net: Net) -> str:
