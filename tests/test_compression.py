@@ -264,7 +264,7 @@ def test_the_model_itself_is_never_written_over(cnn_path: Path, tmp_path: Path, 
     for command in (["compress"], ["compress-to-size", "--mse", "1"]):
         refused = CliRunner().invoke(app, [*command, str(cnn_path), "-o", str(out)])
         assert refused.exit_code == 2
-        assert "'--output'" in refused.stderr
+        assert "--output: " in refused.stderr
     assert cnn_path.read_bytes() == before
 
 
@@ -366,5 +366,5 @@ def test_a_wrong_number_of_threads_is_refused(
     cnn_path: Path, tmp_path: Path, threads: int, hint: str
 ) -> None:
     rdq.compress(cnn_path, tmp_path / "m.rdq")
-    with pytest.raises(InvalidArgument, match=rf"threads: expected an integer ≥ 0.* got {hint}"):
+    with pytest.raises(InvalidArgument, match=rf"threads: expected an integer .* got {hint}"):
         rdq.decompress(tmp_path / "m.rdq", threads)

@@ -68,28 +68,28 @@ def test_help_shows_the_defaults(name: str) -> None:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["compress", "{m}", "-o", "{o}", "--effort", "low"], "'--effort': expected one of 'fast', 'max'"),
+        (["compress", "{m}", "-o", "{o}", "--effort", "low"], "--effort: expected one of 'fast', 'max'"),
         (
             ["compress", "{m}", "-o", "{o}", "--quantizer", "midtread"],
-            "'--bits': the quantizer 'midtread' needs",
+            "--bits: the quantizer 'midtread' needs",
         ),
-        (["compress", "{m}", "-o", "{o}", "--trellis", "8"], "'--rdo' / '--trellis': expected bits or"),
-        (["compress-to-size", "{m}", "-o", "{o}"], "'--bits-per-weight' / '--bytes' / '--mse': expected one"),
-        (["compress-to-size", "{m}", "-o", "{o}", "--bytes", "9"], "'--bytes': 9 cannot be reached"),
-        (["compress-within", "{m}", "-o", "{o}", "--data", "digits"], "'--max-loss' / '--max-kl': expected"),
+        (["compress", "{m}", "-o", "{o}", "--trellis", "8"], "--rdo / --trellis: expected bits or"),
+        (["compress-to-size", "{m}", "-o", "{o}"], "--bits-per-weight / --bytes / --mse: expected one"),
+        (["compress-to-size", "{m}", "-o", "{o}", "--bytes", "9"], "--bytes: 9 cannot be reached"),
+        (["compress-within", "{m}", "-o", "{o}", "--data", "digits"], "--max-loss / --max-kl: expected"),
         (
             ["compress-within", "{m}", "-o", "{o}", "--data", "digits", "--max-loss", "0"],
-            "'--max-loss': expected a finite number above 0",
+            "--max-loss: expected a finite number above 0",
         ),
         (
             ["quantize", "{m}", "-o", "{o}", "--calibration", "digits", "--rounding", "up"],
-            "'--rounding': expected",
+            "--rounding: expected",
         ),
         (
             ["quantize", "{m}", "-o", "{o}", "--calibration", "digits", "--max-kl", "0"],
-            "'--max-kl': expected",
+            "--max-kl: expected",
         ),
-        (["quantize", "{m}", "-o", "{o}", "--mode", "dynamic", "--keep", "nothing"], "'--keep': no layer"),
+        (["quantize", "{m}", "-o", "{o}", "--mode", "dynamic", "--keep", "nothing"], "--keep: no layer"),
         (["run", "{m}", "--data", "https://example.org/photos"], "expected a folder of images"),
     ],
     ids=lambda value: value[0] if isinstance(value, list) else "",

@@ -118,7 +118,7 @@ def test_layers_stay_in_float_where_asked_for() -> None:
     assert all(layer.weight_sqnr_db is not None and layer.weight_sqnr_db > 30 for layer in every.layers)
     chosen = [every.layers[1].node, every.layers[-1].node]
     quantized = quantize_dynamic(model, keep=chosen)
-    assert [(k.node, k.reason) for k in quantized.report.kept] == [(name, "asked for") for name in chosen]
+    assert [(k.node, k.reason) for k in quantized.report.kept] == [(name, "requested") for name in chosen]
     assert quantized.report.to_dict()["kept"] == chosen
     assert operators(quantized)["ConvInteger"] == 3
     with pytest.raises(InvalidArgument, match=rf"'{chosen[0]}x'; did you mean '{chosen[0]}'"):
@@ -213,7 +213,7 @@ def test_the_command_needs_no_data(tmp_path: Path) -> None:
     assert [layer["node"] for layer in found["layers"]] == ["conv", "gemm"]
     run = command(tmp_path, "--calibration", "digits", "--images", 10, "--keep", "gemm")
     assert run.exit_code == 0, run.output
-    assert "asked for" in run.output
+    assert "requested" in run.output
     assert "10 images" in run.output
     assert operators(rdq.load(tmp_path / "out.onnx"))["ConvInteger"] == 1
 

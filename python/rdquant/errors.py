@@ -91,7 +91,7 @@ def threads_of(value: object, name: str = "threads") -> int:
     good = isinstance(value, Integral) and not isinstance(value, bool)
     if not good or not 0 <= int(value) <= 1 << 16:  # type: ignore[call-overload]
         raise InvalidArgument(
-            f"{name}: expected an integer ≥ 0 (None or 0: all cores), got {described(value)}"
+            f"{name}: expected an integer 0..{1 << 16} (None or 0: all cores), got {described(value)}"
         )
     return int(value)  # type: ignore[call-overload]
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from .inputs import find_preset, load_images
-from .options import HELP, Command, Debug, Json, ModelFile, given, parse_names, parse_range, speaks_for
-from .terminal import INTERRUPTED, log, print_json, print_table, share_text
+from .options import HELP, All, Command, Debug, Json, ModelFile, given, parse_names, parse_range, speaks_for
+from .terminal import INTERRUPTED, log, notable, print_json, print_table, share_text
 
 if TYPE_CHECKING:
     from ..compression import CompressionResult
@@ -21,7 +21,7 @@ _HEAD = ["tensor", "coding", "shape", "bytes", "bits per value"]
 _LEVELS, _TARGET, _IMAGES, _ENCODER = "Levels", "Target (one of them)", "Images", "Encoder"
 
 Coded = Annotated[
-    Path, typer.Argument(help="Compressed model.", exists=True, dir_okay=False, metavar="MODEL.rdq")
+    Path, typer.Argument(help="Compressed model.", exists=True, dir_okay=False, metavar="MODEL")
 ]
 Output = Annotated[Path, typer.Option("-o", "--output", help="File to write.", dir_okay=False)]
 
@@ -182,6 +182,7 @@ def compress(
     trellis: States = None,
     effort: Effort = None,
     threads: ThreadCount = None,
+    everything: All = False,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
@@ -199,7 +200,7 @@ def compress(
         effort=effort,
         threads=threads,
     )
-    _finish(run(model, output, **settings), as_json)
+    _finish(run(model, output, **settings), as_json, everything)
 
 
 @speaks_for("rdquant.compression:compress_to_size", output="path", size="bytes")
@@ -215,6 +216,7 @@ def compress_to_size(
     trellis: States = None,
     effort: Effort = None,
     threads: ThreadCount = None,
+    everything: All = False,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
@@ -234,7 +236,7 @@ def compress_to_size(
         effort=effort,
         threads=threads,
     )
-    _finish(run(model, output, **settings), as_json)
+    _finish(run(model, output, **settings), as_json, everything)
 
 
 @speaks_for("rdquant.compression:compress_within", output="path")
@@ -252,6 +254,7 @@ def compress_within(
     trellis: States = None,
     effort: Effort = None,
     threads: ThreadCount = None,
+    everything: All = False,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
@@ -281,7 +284,7 @@ def compress_within(
         threads=threads,
     )
     measuring = load_images(data, preprocess, loaded, labelled=max_loss is not None)
-    _finish(run(loaded, output, measuring, progress=True, **settings), as_json)
+    _finish(run(loaded, output, measuring, progress=True, **settings), as_json, everything)
 
 
 def _roles(roles: str | None) -> list[str] | None:
@@ -290,20 +293,21 @@ def _roles(roles: str | None) -> list[str] | None:
     return None if roles is None else parse_names(roles, ROLES, "--roles")
 
 
-def _finish(result: CompressionResult, as_json: bool) -> None:
+def _finish(result: CompressionResult, as_json: bool, everything: bool) -> None:
     if as_json:
         print_json(result.to_dict())
     else:
-        _print_result(result)
+        _print_result(result, everything)
     if result.interrupted:
         log("[bold]Interrupted.[/] The best file so far is written.")
         raise typer.Exit(INTERRUPTED)
 
 
-def _print_result(result: CompressionResult) -> None:
+def _print_result(result: CompressionResult, everything: bool) -> None:
+    shown, notes_on_others = notable(result.tensors, lambda t: t.bytes, everything, "tensors, smaller ones")
     rows = [
         [t.name, t.coding, "×".join(map(str, t.shape)), f"{t.bytes:,}", f"{t.bits_per_weight:.3f}"]
-        for t in result.tensors
+        for t in shown
     ]
     ratio = result.original_bytes / result.bytes
     compared = f"{ratio:.2f} times smaller than" if ratio >= 1 else f"{1 / ratio:.2f} times the size of"
@@ -313,23 +317,25 @@ def _print_result(result: CompressionResult) -> None:
         if result.weights
         else "No learned floats; "
     )
-    notes = [f"{bits}graph {result.graph_bytes:,} bytes; SQNR {result.sqnr_db:.2f} dB"]
+    notes = [*notes_on_others, f"{bits}graph {result.graph_bytes:,} bytes; SQNR {result.sqnr_db:.2f} dB"]
     notes += _loss_notes(result)
     print_table(title, _HEAD, rows, left=3, notes=notes)
 
 
 def _loss_notes(result: CompressionResult) -> list[str]:
     """What a search measured, in words."""
+    from ..compression.tolerance import signed
+
     m = result.measured
     if m is None:
         return []
     if m.images == 0:
         return ["Nothing was measured: the file is without loss"]
-    labelled = "" if m.loss != m.loss else f"{m.loss:.2f} by the labels (± {m.loss_error:.2f} at most), "
+    expected = signed(-m.expected_loss)
+    divergence = "" if m.loss != m.loss else f"; KL divergence {m.kl:.3g} nats"
     notes = [
-        f"On {m.images} images that were not fitted to: points of top-1 lost: {labelled}{m.expected_loss:.2f} "
-        f"expected from the float model's probabilities; KL {m.kl:.3g} nats; "
-        f"same first class {share_text(m.agreement, m.images)}"
+        f"On {m.images} images that nothing was fitted to: {m}; top-1 accuracy {expected} points as expected from the float "
+        f"model's probabilities{divergence}; top-1 agreement with the float model {share_text(m.agreement, m.images)}"
     ]
     if result.interrupted:
         notes.append("The search was interrupted: this is the best file so far")

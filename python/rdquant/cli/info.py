@@ -7,8 +7,8 @@ from typing import Any
 
 import typer
 
-from .options import HELP, Debug, Json, ModelFile
-from .terminal import fact_rows, print_json, print_table
+from .options import HELP, All, Command, Debug, Json, ModelFile
+from .terminal import fact_rows, notable, print_json, print_table
 
 __all__ = ["register"]
 
@@ -18,6 +18,7 @@ _HEAD = ["tensor", "coding", "shape", "bytes", "bits per value"]
 def register(app: typer.Typer) -> None:
     """Add the command to `app`."""
     app.command(
+        cls=Command,
         epilog="Example: rdquant info squeezenet1.1-7.onnx --json",
         context_settings=HELP,
         no_args_is_help=True,
@@ -25,7 +26,7 @@ def register(app: typer.Typer) -> None:
     )(info)
 
 
-def info(model: ModelFile, as_json: Json = False, debug: Debug = False) -> None:
+def info(model: ModelFile, everything: All = False, as_json: Json = False, debug: Debug = False) -> None:
     """Describe a model, .onnx or .rdq: size, share of weights (thesis Table 3.1), weights by role, operators."""
     from ..graph import load
 
@@ -39,7 +40,7 @@ def info(model: ModelFile, as_json: Json = False, debug: Debug = False) -> None:
         return
     print_table(loaded.name, ["figure", "value"], fact_rows(summary))
     if held:
-        _print_compressed(held)
+        _print_compressed(held, everything)
 
 
 def _is_compressed(path: Path) -> bool:
@@ -74,8 +75,9 @@ def _compressed_rows(path: Path) -> dict[str, Any]:
     return {"facts": facts, "sections": len(file.sections), "coded_tensors": tensors}
 
 
-def _print_compressed(held: dict[str, Any]) -> None:
+def _print_compressed(held: dict[str, Any], everything: bool) -> None:
     """`_compressed_rows` as a table."""
+    shown, notes = notable(held["coded_tensors"], lambda t: t["bytes"], everything, "tensors, smaller ones")
     rows = [
         [
             t["name"],
@@ -84,7 +86,7 @@ def _print_compressed(held: dict[str, Any]) -> None:
             f"{t['bytes']:,}",
             f"{t['bits_per_value']:.3f}",
         ]
-        for t in held["coded_tensors"]
+        for t in shown
     ]
     facts = ", ".join(f"{key} {value}" for key, value in held["facts"].items())
-    print_table(f"{held['sections']} sections; {facts}", _HEAD, rows, left=3)
+    print_table(f"{held['sections']} sections; {facts}", _HEAD, rows, left=3, notes=notes)

@@ -49,9 +49,10 @@ HELP: dict[str, Any] = {"help_option_names": ["-h", "--help"]}
 """Settings of every command."""
 
 ModelFile = Annotated[
-    Path, typer.Argument(help="Model: .onnx or .rdq.", exists=True, dir_okay=False, metavar="MODEL.onnx")
+    Path, typer.Argument(help="Model: .onnx or .rdq.", exists=True, dir_okay=False, metavar="MODEL")
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on stdout instead of a table.")]
+All = Annotated[bool, typer.Option("--all", help="List every tensor or layer, not only the notable ones.")]
 Open = Annotated[bool, typer.Option("--open", help="Open the report in the browser.")]
 Debug = Annotated[
     bool,
@@ -226,6 +227,10 @@ class Command(TyperCommand):
         """Complete the options' help, then print all."""
         self.complete()
         super().format_help(ctx, formatter)
+
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        """Of the line of usage; newer typers put braces round what is required."""
+        return [piece.replace("{", "").replace("}", "") for piece in super().collect_usage_pieces(ctx)]
 
     def complete(self) -> None:
         """Fill {presets}, {metrics}, {families} and {backends} in, and add defaults."""

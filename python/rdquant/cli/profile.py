@@ -32,7 +32,7 @@ Models = Annotated[
         help="Models to compare; the first is the baseline.",
         exists=True,
         dir_okay=False,
-        metavar="MODEL.onnx…",
+        metavar="MODEL",
     ),
 ]
 ProfileFolder = Annotated[
@@ -165,7 +165,7 @@ def _named(models: list[Path]) -> dict[str, Path]:
     names = [path.name for path in models]
     named = {path.name if names.count(path.name) == 1 else str(path): path for path in models}
     if len(named) < len(models):
-        raise typer.BadParameter("a model is named twice", param_hint="MODEL.onnx…")
+        raise typer.BadParameter("a model is named twice", param_hint="MODEL")
     return named
 
 

@@ -10,6 +10,7 @@ import typer
 from .inputs import load_images
 from .options import (
     HELP,
+    All,
     Command,
     Debug,
     Json,
@@ -20,7 +21,7 @@ from .options import (
     parse_names,
     speaks_for,
 )
-from .terminal import keep_hint, log, print_json, print_table, share_text
+from .terminal import keep_hint, log, notable, print_json, print_table, share_text
 
 if TYPE_CHECKING:
     from ..ptq import DynamicReport, QuantizedModel, Report
@@ -141,6 +142,7 @@ def quantize(
     max_kl: MaxKl = None,
     max_noise: MaxNoise = None,
     threads: Threads = None,
+    everything: All = False,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
@@ -179,7 +181,7 @@ def quantize(
     if as_json:
         print_json({"path": str(output), "bytes": output.stat().st_size, **quantized.report.to_dict()})
         return
-    _print(quantized.report)
+    _print(quantized.report, everything)
     log(f"{output}: {output.stat().st_size:,} bytes")
 
 
@@ -208,17 +210,23 @@ def _check_mode(context: typer.Context, mode: str) -> None:
         raise typer.BadParameter(f"--mode {mode} does not take it", param_hint=given[min(wrong)])
 
 
-def _print(report: Report | DynamicReport) -> None:
+def _print(report: Report | DynamicReport, everything: bool) -> None:
     from ..ptq import Report
 
     if isinstance(report, Report):
-        _print_static(report)
+        _print_static(report, everything)
     else:
-        _print_dynamic(report)
+        _print_dynamic(report, everything)
 
 
-def _print_dynamic(report: DynamicReport) -> None:
+def _print_dynamic(report: DynamicReport, everything: bool) -> None:
     what = "noise" if report.damage is not None and report.damage.kl is None else "KL"
+    shown, more = notable(
+        report.layers,
+        lambda layer: (layer.kept, layer.alone or 0.0, -(layer.weight_sqnr_db or 0.0)),
+        everything,
+        "layers, which are quantized with less loss or kept in float like these",
+    )
     rows = [
         [
             layer.node,
@@ -227,24 +235,30 @@ def _print_dynamic(report: DynamicReport) -> None:
             "–" if layer.alone is None else f"{layer.alone:.2e}",
             layer.reason,
         ]
-        for layer in report.layers
+        for layer in shown
     ]
-    notes = [f"Layers kept in float: {len(report.kept)} of {len(report.layers)}"]
+    notes = [*more, f"Layers kept in float: {len(report.kept)} of {len(report.layers)}"]
     if report.damage is None:
         notes.append("What the outputs lose is unknown; --calibration measures it")
     else:
         notes.append(f"{what} on {report.images} images: {report.damage.score:.4g}")
         if report.damage.agreement is not None:
             same = share_text(report.damage.agreement, report.images)
-            notes.append(f"Same first class as the float model: {same}")
+            notes.append(f"Top-1 agreement with the float model: {same}")
     if report.met is False:
         notes.append(f"The tolerated {report.limit:g} is not met")
     head = ["layer", "operator", "weights' SQNR dB", f"{what} alone", "kept in float because"]
     print_table("Layers", head, rows, left=2, notes=notes)
 
 
-def _print_static(report: Report) -> None:
+def _print_static(report: Report, everything: bool) -> None:
     what = "KL" if report.damage.kl is not None else "noise"
+    shown, more = notable(
+        report.layers,
+        lambda layer: (layer.kept, layer.alone),
+        everything,
+        "layers, which cost less or are kept in float like these",
+    )
     rows = [
         [
             layer.node,
@@ -253,13 +267,16 @@ def _print_static(report: Report) -> None:
             "–" if layer.sqnr_db is None else f"{layer.sqnr_db:.1f}",
             layer.reason if layer.kept else "",
         ]
-        for layer in report.layers
+        for layer in shown
     ]
     steps = ", ".join(f"{step.step} {step.damage.score:.4g}" for step in report.steps)
-    notes = [f"{what} on {report.measured} of {report.images} calibration images, step by step: {steps}"]
+    notes = [
+        *more,
+        f"{what} on {report.measured} of {report.images} calibration images, step by step: {steps}",
+    ]
     if report.damage.agreement is not None:
         same = share_text(report.damage.agreement, report.measured)
-        notes.append(f"Same first class as the float model: {same}")
+        notes.append(f"Top-1 agreement with the float model: {same}")
     notes.append(f"Layers kept in float: {len(report.kept)} of {len(report.layers)}")
     if not report.met:
         notes.append(f"The tolerated {report.limit:g} is not met")

@@ -62,12 +62,15 @@ def register(app: typer.Typer) -> None:
         rich_help_panel="Studies",
     )(sweep)
     app.command(
+        cls=Command,
         epilog="Example: rdquant report study/ --open",
         context_settings=HELP,
         no_args_is_help=True,
         rich_help_panel="Studies",
     )(report)
-    app.command(epilog="Example: rdquant demo --open", context_settings=HELP, rich_help_panel="Studies")(demo)
+    app.command(
+        cls=Command, epilog="Example: rdquant demo --open", context_settings=HELP, rich_help_panel="Studies"
+    )(demo)
 
 
 @speaks_for("rdquant.sweep:sweep", "rdquant.data:open_dataset", range_="range", output="store")

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 import sys
 import traceback
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import typer
 from typer.core import TyperGroup
+
+from .usage import help_line, is_usage_error, usage_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,6 +27,7 @@ __all__ = [
     "fact_rows",
     "keep_hint",
     "log",
+    "notable",
     "print_json",
     "print_table",
     "records",
@@ -32,11 +36,42 @@ __all__ = [
 ]
 
 FAILED, INTERRUPTED = 1, 130
+MOST_ROWS = 24
+"""Rows of a table that are all printed unasked; of more, the notable ones."""
+_NOTABLE = 12
+Row = TypeVar("Row")
 _hints: list[str] = []  # what to say when the running command is interrupted
 
 
 class Group(TyperGroup):
-    """Commands whose failures are one paragraph on stderr and exit code 1; --debug adds the traceback."""
+    """Commands whose failures are one paragraph on stderr and exit code 1, or 2 for a wrong command line; --debug adds the
+    traceback.
+    """
+
+    def main(
+        self,
+        args: Sequence[str] | None = None,
+        prog_name: str | None = None,
+        complete_var: str | None = None,
+        standalone_mode: bool = True,
+        windows_expand_args: bool = True,
+        **extra: Any,
+    ) -> Any:
+        """As typer's; what is wrong with a command line is said in the style of all other failures."""
+        run = functools.partial(super().main, args, prog_name, complete_var, False, windows_expand_args)
+        if not standalone_mode:
+            return run(**extra)
+        words = list(sys.argv[1:] if args is None else args)
+        try:
+            code = run(**extra)
+        except typer.Abort:
+            code = FAILED
+        except Exception as error:
+            if not is_usage_error(error):
+                raise
+            _print_usage(error, words)
+            code = int(error.exit_code)  # type: ignore[attr-defined]  # every ClickException has one
+        sys.exit(code if isinstance(code, int) else 0)
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command; errors become messages and exit codes."""
@@ -109,6 +144,20 @@ def _print_error(error: Exception) -> None:
         text = f"{error.filename}: {error.strerror[:1].lower()}{error.strerror[1:]}"
     more = "" if expected else " (--debug shows where)"
     log(f"[bold red]Error:[/] {escape(name + ' '.join(text.split()))}{more}")
+
+
+def _print_usage(error: Any, words: Sequence[str]) -> None:
+    """What is wrong with a command line; where nothing but help was asked for, that has been printed."""
+    from rich.markup import escape
+
+    if type(error).__name__ == "NoArgsIsHelpError":
+        if error.message:
+            typer.echo(error.message, err=True)
+        return
+    log(f"[bold red]Error:[/] {escape(' '.join(usage_text(error, words).split()))}")
+    where = help_line(error)
+    if where:
+        log(f"[dim]{escape(where)}[/]")
 
 
 def _console(stderr: bool) -> Console:
@@ -185,6 +234,19 @@ def print_table(
             console.print(escape(note))
         for command in commands:
             console.print(f"To write the first: [bold]{escape(command)}[/]", soft_wrap=True)
+
+
+def notable(
+    rows: Sequence[Row], rank: Callable[[Row], Any], everything: bool, what: str
+) -> tuple[list[Row], list[str]]:
+    """The rows of a table that are worth a line, in their order, and a note on the others; all where `everything` is set,
+    or there are few. rank: the higher, the more notable.
+    """
+    if everything or len(rows) <= MOST_ROWS:
+        return list(rows), []
+    chosen = set(sorted(range(len(rows)), key=lambda i: rank(rows[i]), reverse=True)[:_NOTABLE])
+    left = len(rows) - len(chosen)
+    return [rows[i] for i in sorted(chosen)], [f"{left} more {what}; --all lists every one"]
 
 
 def fact_rows(summary: Mapping[str, Any]) -> list[list[str]]:

@@ -34,7 +34,7 @@ Script = Annotated[
         "of arrays or an iterable of batches; optionally prepare(x, generator) -> input of the network.",
         exists=True,
         dir_okay=False,
-        metavar="SCRIPT.py",
+        metavar="SCRIPT",
     ),
 ]
 Keep = Annotated[

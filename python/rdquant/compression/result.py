@@ -130,7 +130,8 @@ class CompressionResult:
 
     def __repr__(self) -> str:
         bits = f", {self.bits_per_weight:.4g} bits per weight" if self.weights else ""
-        lost = "" if self.measured is None or self.met else ", more lost than tolerated"
+        lost = "" if self.measured is None else f", {self.measured}"
+        lost += "" if self.met else ", more than tolerated"
         found = f"{self.bytes:,} bytes, {self.ratio:.2f} times smaller{bits}{lost}"
         return short(self, f"{label(self.path)}: {found}")
 

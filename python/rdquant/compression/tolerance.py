@@ -98,6 +98,19 @@ class Measured:
         """Standard error of `loss`, points, at most: as if labels spoke for or against all first classes that changed."""
         return 100 * float(np.sqrt((1 - self.agreement) / max(1, self.images)))
 
+    @property
+    def loss_interval(self) -> tuple[float, float]:
+        """95 % interval of `loss`, points, at most as wide: by the normal distribution, of `loss_error`."""
+        return self.loss - 1.96 * self.loss_error, self.loss + 1.96 * self.loss_error
+
+    def __str__(self) -> str:
+        if self.images == 0:
+            return "nothing lost"
+        if np.isnan(self.loss):
+            return f"KL divergence {self.kl:.3g} nats"
+        low, high = (signed(-end) for end in reversed(self.loss_interval))
+        return f"top-1 accuracy {signed(-self.loss)} points (95 % interval {low} to {high})"
+
     @classmethod
     def lossless(cls) -> Measured:
         """Of a model that stays as it is; nothing was measured."""
@@ -106,6 +119,12 @@ class Measured:
     def without_loss(self) -> Measured:
         """What the model as it is gives on the same images."""
         return replace(self, kl=0.0, agreement=1.0, loss=0.0 * self.loss, expected_loss=0.0)
+
+
+def signed(points: float) -> str:
+    """A change in points with its sign: "+0.50", "−0.50", "0.00"."""
+    text = f"{points:+.2f}".replace("-", "−")
+    return text[1:] if float(f"{points:.2f}") == 0 else text
 
 
 @dataclass(frozen=True)

@@ -193,7 +193,7 @@ class _Dynamic:
         if node.op_type == "ConvTranspose":
             return "ONNX has no transposed convolution of integers"
         if layer is None:
-            return "its weight is shared, computed from another, a left factor or has three spatial axes"
+            return "its weight is shared with another layer, computed, the left factor of a product, or of a 3-D convolution"
         if self._weights[layer.weight].dtype != np.float32:
             return f"its weight is {self._weights[layer.weight].dtype}; levels are made of float32"
         if len(node.input) > 2 and node.input[2] and node.input[2] not in self._weights:
@@ -209,7 +209,7 @@ class _Dynamic:
                 raise InvalidArgument(f"keep: expected names of nodes, got {described(name)}")
             if name not in known:
                 raise InvalidArgument(f"keep: no layer is called {name!r}{suggestion(name, known)}")
-            self._kept.setdefault(known[name], "asked for")
+            self._kept.setdefault(known[name], "requested")
             self._layers.pop(known[name], None)
 
     def _label(self, i: int) -> str:

@@ -173,6 +173,7 @@ class _Static:
         self._placement = self._placed(self._all)
         self._limit = options.max_kl if self._judge.classifies else options.max_noise
         self._steps: list[StepReport] = []
+        self._begun: list[str] = []  # titles of the stages so far
         self._observed: dict[str, Observed] = {}
         self._grids: dict[str, Grid] = {}
 
@@ -381,5 +382,14 @@ class _Static:
 
     @contextlib.contextmanager
     def _bar(self, title: str, total: int, unit: str) -> Iterator[Any]:
-        with tqdm(total=total, desc=title, unit=unit, disable=not self._progress, leave=False) as bar:
+        """A bar of a stage, which says how many stages there are; one that is repeated keeps its number."""
+        options = self._options
+        rounds = options.rounding != "nearest" or options.correct_bias
+        stages = (
+            2 + rounds + (options.rounding == "order") + options.correct_bias
+        )  # ranges and ranking always
+        if title not in self._begun:
+            self._begun.append(title)
+        name = f"{title}, stage {self._begun.index(title) + 1} of {stages}"
+        with tqdm(total=total, desc=name, unit=unit, disable=not self._progress, leave=False) as bar:
             yield bar
