@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import html
 import json
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,9 +14,11 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 from onnx import helper
+from typer.testing import CliRunner
 
 import models
 import rdquant as rdq
+from rdquant.cli import app
 from rdquant.demo import digits_model
 from rdquant.errors import CorruptFile, InvalidArgument, RdquantError
 from rdquant.profile import driver, fresh, meters
@@ -322,6 +326,33 @@ def test_hostile_names_are_shown_as_they_are(tmp_path: Path) -> None:
     page = path.read_text(encoding="utf-8")
     assert "<script>alert" not in page
     assert "&lt;script&gt;alert" in page
+
+
+def test_the_headline_has_its_interval(profiled: rdq.Profile) -> None:
+    rows = profiled.to_pandas().to_dict("records")
+    first, other = rows[:2]
+    assert other["speedup_low"] <= other["speedup"] <= other["speedup_high"]
+    assert np.isnan(first["speedup_low"])
+    ends = f"{other['speedup_low']:.2f}–{other['speedup_high']:.2f}"
+    assert f"(95 % interval {ends} × as fast)" in profiled.headlines[0].replace("\u00a0", " ")
+
+
+@pytest.mark.usefixtures("no_process")
+def test_the_command_is_kept_and_shown(files: dict[str, Path], tmp_path: Path) -> None:
+    words = ["profile", *map(str, files.values()), "-o", str(tmp_path / "one folder")]
+    words += ["--threads", "1", "--repeat", "3", "--seconds", "0.02", "--processes", "1", "--json"]
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code == 0, done.output
+    stored = json.loads((tmp_path / "one folder" / FILE).read_text())
+    assert [run["command"] for run in stored["runs"]] == [shlex.join(["rdquant", *words])]
+    assert json.loads(done.stdout)["runs"] == stored["runs"]
+    page = (tmp_path / "one folder" / "report.html").read_text()
+    assert f"<code>{html.escape(shlex.join(['rdquant', *words]))}</code>" in page
+    called = rdq.profile(list(files.values()), **QUICK).runs[0]["command"]
+    again = CliRunner().invoke(app, [*shlex.split(called)[1:], "-o", str(tmp_path / "again")])
+    assert again.exit_code == 0, again.output
+    with pytest.raises(InvalidArgument, match="command: expected a text"):
+        rdq.profile(digits_model(), command=3, **QUICK)  # type: ignore[arg-type]
 
 
 def test_plot_and_words(profiled: rdq.Profile) -> None:

@@ -14,7 +14,7 @@ from rdquant.demo import digits_model
 from rdquant.errors import InvalidArgument
 from rdquant.profile import meters
 from rdquant.profile.inputs import feeds_of, parse_shape
-from rdquant.profile.timing import compared, interleaved, latency
+from rdquant.profile.timing import compared, interleaved, latency, speed_interval
 
 # --- timing --------------------------------------------------------------------------------------
 
@@ -25,6 +25,19 @@ def test_quantiles_and_throughput() -> None:
     assert found["p90_ms"] == pytest.approx(91)
     assert found["p99_ms"] == pytest.approx(100)
     assert found["throughput"] == pytest.approx(2 / 0.051)
+
+
+def test_the_interval_of_a_speed_holds_it_as_often_as_it_says() -> None:
+    random = np.random.default_rng(0)
+    held = 0
+    for _ in range(400):  # times as they are: a floor, and now and then something else that runs
+        first, other = (1 + random.gamma(0.5, 0.2, 60) + 5 * (random.random(60) < 0.05) for _ in range(2))
+        low, high = speed_interval(first, other / 3)  # type: ignore[arg-type]
+        held += low <= 3 <= high
+    assert held >= 0.95 * 400
+    low, high = speed_interval(first, other / 3)  # type: ignore[arg-type]
+    assert 1.5 < low < high < 6
+    assert speed_interval([2.0], [1.0]) == (2.0, 2.0)
 
 
 def test_models_take_turns() -> None:

@@ -1,4 +1,8 @@
-"""What unlabelled data show of a network: its inner values, statistics of its layers' inputs, and rounding that uses them."""
+"""What unlabelled data show of a network: its inner values, statistics of its layers' inputs, and rounding that uses them.
+
+Steps of `rdquant.compress_within` and `rdquant.quantize_static`, for those who build on them: they take what other functions of
+the package give, and check no more than their docstrings say.
+"""
 
 from __future__ import annotations
 

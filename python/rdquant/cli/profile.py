@@ -9,7 +9,7 @@ import typer
 
 from .inputs import load_images
 from .options import HELP, Command, Debug, Json, Open, Preprocess, given, parse_names, speaks_for
-from .terminal import INTERRUPTED, keep_hint, log, print_json, print_table
+from .terminal import INTERRUPTED, command_line, keep_hint, log, print_json, print_table
 
 if TYPE_CHECKING:
     from ..data import Dataset
@@ -81,6 +81,7 @@ def register(app: typer.Typer) -> None:
 
 @speaks_for("rdquant.profile:profile", shape="shapes", output="store")
 def profile(
+    context: typer.Context,
     models: Models,
     output: ProfileFolder = Path("profile"),
     threads: Counts = None,
@@ -126,6 +127,7 @@ def profile(
         store=output,
         mix=mix,
         progress=True,
+        command=command_line(context),
         **options,
     )
     _finish(found, as_json, show)

@@ -6,6 +6,7 @@ import contextlib
 import functools
 import json
 import os
+import shlex
 import sys
 import traceback
 import warnings
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = [
     "INTERRUPTED",
     "Group",
+    "command_line",
     "fact_rows",
     "keep_hint",
     "log",
@@ -36,6 +38,7 @@ __all__ = [
 ]
 
 FAILED, INTERRUPTED = 1, 130
+_WORDS = "rdquant.words"
 MOST_ROWS = 24
 """Rows of a table that are all printed unasked; of more, the notable ones."""
 _NOTABLE = 12
@@ -72,6 +75,11 @@ class Group(TyperGroup):
             _print_usage(error, words)
             code = int(error.exit_code)  # type: ignore[attr-defined]  # every ClickException has one
         sys.exit(code if isinstance(code, int) else 0)
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Keep the words of the command line for `command_line`."""
+        ctx.meta[_WORDS] = list(args)
+        return super().parse_args(ctx, args)
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command; errors become messages and exit codes."""
@@ -112,6 +120,11 @@ class Group(TyperGroup):
         if named and len(named) == len(wrong):
             text = str(error).partition(": ")[2]
             raise typer.BadParameter(text, param_hint=" / ".join(f"'{o}'" for o in named)) from error
+
+
+def command_line(ctx: Any) -> str:
+    """The running command as it was typed."""
+    return shlex.join(["rdquant", *ctx.find_root().meta.get(_WORDS, [])])
 
 
 def set_debug(ctx: typer.Context, value: bool) -> bool:

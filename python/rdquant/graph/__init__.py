@@ -1,6 +1,9 @@
 """ONNX models: loaded, checked, simplified, with their weights as arrays.
 
 The parts that need the package onnx load when first used: a Session on a plain model needs none of them.
+
+What stands here beside `load` and `Model` are steps of theirs: they take what other functions of the package give, and check no
+more than their docstrings say.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from ..data import Data, Dataset
     from ..graph import AnyModel, Model
-    from .driver import Subject
+    from .driver import Condition, Effort, Subject
     from .result import Profile
 
 __all__ = ["Profile", "profile"]
@@ -43,6 +43,7 @@ def profile(
     store: str | os.PathLike[str] | None = None,
     mix: bool = False,
     progress: bool = False,
+    command: str | None = None,
 ) -> Profile:
     """Measure models side by side: paper 000's comparison of float, static and dynamic networks, on any machine.
 
@@ -67,6 +68,8 @@ def profile(
             measured in the same way are not measured again.
         mix: compare with stored results of another machine or another clock all the same.
         progress: show a bar on stderr.
+        command: what is kept with the results, and shown in their report, as the command that measured them; by default
+            `rdquant profile` with these arguments.
 
     Ctrl-C stops the measurement: what is known by then is returned, with `interrupted` set; where nothing is,
     KeyboardInterrupt is raised.
@@ -91,6 +94,8 @@ def profile(
         number("seconds", seconds, above=0),
         count("processes", processes),
     )
+    if command is not None and not isinstance(command, str):
+        raise InvalidArgument(f"command: expected a text, got {described(command)}")
     seed, mix, progress = count("seed", seed, 0), flag("mix", mix), flag("progress", progress)
     cores = os.cpu_count() or 1
     conditions = [
@@ -108,6 +113,7 @@ def profile(
             stored.write(folder)
 
     driver = Driver(subjects, images, _shapes(shapes), seed, effort, stored, keep, progress)
+    driver.facts["command"] = command or _command(subjects, data, conditions, effort, shapes, seed)
     if folder is not None and not mix:
         stored.check(driver.facts, folder)
     try:
@@ -117,6 +123,33 @@ def profile(
             raise
         return Profile(stored, folder, mix, interrupted=True)
     return Profile(stored, folder, mix)
+
+
+def _command(
+    subjects: Sequence[Subject],
+    data: Any,
+    conditions: Sequence[Condition],
+    effort: Effort,
+    shapes: Mapping[str, Sequence[int]] | None,
+    seed: int,
+) -> str:
+    """The command line that measures the same; models and data that are no files stand in it by name."""
+    import shlex
+
+    words = ["rdquant", "profile", *(str(s.path or s.name) for s in subjects)]
+    for option in ("backend", "threads", "batch"):
+        values = dict.fromkeys(str(getattr(condition, option)) for condition in conditions)
+        words += [f"--{option}", ",".join(values)]
+    if data is not None:
+        words += [
+            "--data",
+            str(data) if isinstance(data, (str, os.PathLike)) else getattr(data, "name", "data"),
+        ]
+    for name, sizes in (shapes or {}).items():
+        words += ["--shape", f"{name}={','.join(map(str, sizes))}"]
+    words += [] if effort.repeat is None else ["--repeat", str(effort.repeat)]
+    words += ["--seconds", f"{effort.seconds:g}", "--processes", str(effort.processes), "--seed", str(seed)]
+    return shlex.join(words)
 
 
 def _subjects(models: AnyModel | Sequence[AnyModel] | Mapping[str, AnyModel]) -> list[Subject]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from .._tables import html_table, label, short
 from ..errors import InvalidArgument, MissingFile, path_of
 from .store import FILE, Row, Stored, differences, same_clock
-from .timing import COMPARISONS
+from .timing import COMPARISONS, speed_interval
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -40,7 +40,7 @@ class Profile:
             for what this machine does not report. samples_ms holds the single runs. Where labelled images were given: top1
             or map50 (fractions) on `images` of them, or why there is none (unscored).
         steps: one for each step of a model's plan in those conditions; mean_us and best_us in microseconds.
-        runs: machine, clock and time of the calls that measured them; a row's `run` is an index into them.
+        runs: machine, clock, time and command of the calls that measured them; a row's `run` is an index into them.
         interrupted: whether Ctrl-C has stopped the measurement: the last row may then lack figures.
         mixed: whether rows of different machines or clocks are compared because the caller allowed it.
     """
@@ -91,7 +91,7 @@ class Profile:
 
     def to_pandas(self) -> pd.DataFrame:
         """The rows without single runs, and their ratios to the first model under the same conditions; `speedup` is how many
-        times as fast a model is.
+        times as fast a model is, `speedup_low` and `speedup_high` its 95 % interval (of the medians of the single runs).
 
         A ratio is missing where one of both figures is, or where the clock changed while one was measured; what compares
         outputs, where a model was not measured in one call with the first.
@@ -106,7 +106,19 @@ class Profile:
             if row["compared_with"] != self.models[0]:
                 plain |= dict.fromkeys(COMPARISONS)
             plain |= {RATIOS[name]: self._ratio(row, first, name) for name in RATIOS}
-            rows.append({**plain, "speedup": plain["latency_ratio"] and 1 / plain["latency_ratio"]})
+            ratio = plain["latency_ratio"]
+            ends: tuple[float | None, float | None] = (None, None)
+            if (
+                ratio
+                and first is not None
+                and first is not row
+                and row.get("samples_ms")
+                and first.get("samples_ms")
+            ):
+                ends = speed_interval(first["samples_ms"], row["samples_ms"])
+            rows.append(
+                {**plain, "speedup": ratio and 1 / ratio, "speedup_low": ends[0], "speedup_high": ends[1]}
+            )
         table: pd.DataFrame = pd.DataFrame(rows)
         return table
 

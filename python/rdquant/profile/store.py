@@ -32,8 +32,8 @@ class Stored:
     """What a folder's profile holds.
 
     Attributes:
-        runs: of the command, each with machine (as `rdquant.machine.describe` gives it), clock (as `meters.clock`) and
-            created (time, UTC, ISO 8601).
+        runs: of the command, each with machine (as `rdquant.machine.describe` gives it), clock (as `meters.clock`),
+            created (time, UTC, ISO 8601) and, in newer files, command.
         rows: one for each model, backend, threads and batch; `run` is an index into `runs`.
         steps: one for each step of a model's plan in those conditions.
     """

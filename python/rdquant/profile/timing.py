@@ -11,11 +11,12 @@ from numpy.typing import NDArray
 
 from ..errors import InvalidArgument
 
-__all__ = ["COMPARISONS", "compared", "interleaved", "latency"]
+__all__ = ["COMPARISONS", "compared", "interleaved", "latency", "speed_interval"]
 
 _TURN = (4, 32)  # runs of one network before the next has its turn: at least, at most
 _TURN_SECONDS = 0.005  # after which a turn ends that has had its least
 _PAUSE = 0.02  # seconds: idle threads of the network before spin for a while, and go to sleep
+_Z_MEDIAN = 2.2414  # quantile of the normal distribution for 97.5 %
 _LEAST_ROUNDS = 3
 
 COMPARISONS = ("max_difference", "sqnr_db", "agreement")
@@ -101,6 +102,23 @@ def _enough(
     if repeat is not None:
         return all(len(values) >= repeat for values in samples.values())
     return elapsed >= seconds and rounds >= _LEAST_ROUNDS
+
+
+def speed_interval(first: Sequence[float], other: Sequence[float]) -> tuple[float, float]:
+    """95 % interval, at most as wide, of how many times as fast as `first` the middle run of `other` is: the quotients of the
+    ends of two 97.5 % intervals of medians, which are order statistics (any distribution; runs taken as independent).
+
+    first, other: times of single runs, one or more each, in one unit.
+    """
+    (low, high), (least, most) = _median_interval(first), _median_interval(other)
+    return low / most, high / least
+
+
+def _median_interval(times: Sequence[float]) -> tuple[float, float]:
+    """97.5 % interval of the median; of fewer than six runs all that was seen."""
+    ordered, n = np.sort(np.asarray(times, np.float64)), len(times)
+    place = max(0, int((n - _Z_MEDIAN * np.sqrt(n)) / 2) - 1)
+    return float(ordered[place]), float(ordered[n - 1 - place])
 
 
 def latency(samples: Sequence[float], rows: int) -> dict[str, Any]:

@@ -117,7 +117,10 @@ def _claim(first: Mapping[Any, Any], row: Mapping[Any, Any], metric: Metric | No
 
 
 def _detail(first: Mapping[Any, Any], row: Mapping[Any, Any], metric: Metric | None) -> str:
-    times = f"{rounded(row['p50_ms'])} instead of {rounded(first['p50_ms'])}\u00a0ms a run, {condition(row)}"
+    times = f"{rounded(row['p50_ms'])} instead of {rounded(first['p50_ms'])}\u00a0ms a run"
+    if pd.notna(row.get("speedup_low")):
+        times += f" (95\u00a0% interval {row['speedup_low']:.2f}–{row['speedup_high']:.2f}\u00a0× as fast)"
+    times += f", {condition(row)}"
     if metric is None or pd.isna(row[metric.name]):
         return f": {times}."
     interval = f" (95\u00a0% interval {metric.interval_text(row)})" if metric.interval(row) else ""
@@ -256,7 +259,9 @@ def _machine(profile: ProfileLike) -> str:
         for name, value in facts.items()
         if name != "packages" and value is not None
     )
-    return f'<dl class="facts">{items}</dl>'
+    made = dict.fromkeys(run["command"] for run in profile.runs if run.get("command"))
+    commands = "".join(f'<p class="command"><code>{escape(command)}</code></p>' for command in made)
+    return f'<dl class="facts">{items}</dl>{commands}'
 
 
 def _fact(value: Any) -> str:
