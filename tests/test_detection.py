@@ -255,7 +255,7 @@ def test_evaluate_says_what_does_not_fit(photos: Path) -> None:
         rdq.evaluate(model, data, detector="yolov8")
     with pytest.raises(InvalidArgument, match="no 'p' among o"):
         rdq.evaluate(model, data, output="p")
-    with pytest.raises(InvalidArgument, match="choose size="):
+    with pytest.raises(InvalidArgument, match="images get that from preprocess, size and layout"):
         rdq.evaluate(model, rdq.CocoFolder(photos, "yolox", 32))
 
 

@@ -283,7 +283,7 @@ def test_weights_change_between_runs_not_within(session: rdquant.Session) -> Non
 
 @pytest.mark.parametrize("options", [{"threads": -1}, {"threads": 1.5}, {"batch": 0}, {"batch": True}])
 def test_wrong_options_are_refused(options: dict[str, object]) -> None:
-    with pytest.raises(InvalidArgument, match=f"{next(iter(options))}: expected an integer ≥"):
+    with pytest.raises(InvalidArgument, match=f"{next(iter(options))}: expected an integer (≥|0\\.\\.)"):
         rdquant.Session(rdquant.load(models.cnn()), **options)  # type: ignore[arg-type]
 
 
