@@ -7,7 +7,18 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from .. import _call_by_name
-from ..errors import InvalidArgument, called, count, described, flag, number, path_of, some_of, threads_of
+from ..errors import (
+    InvalidArgument,
+    called,
+    count,
+    described,
+    flag,
+    number,
+    path_of,
+    several,
+    some_of,
+    threads_of,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -146,7 +157,7 @@ def _command(
             str(data) if isinstance(data, (str, os.PathLike)) else getattr(data, "name", "data"),
         ]
     for name, sizes in (shapes or {}).items():
-        words += ["--shape", f"{name}={','.join(map(str, sizes))}"]
+        words += ["--shape", f"{name}={','.join(map(str, several(sizes)))}"]
     words += [] if effort.repeat is None else ["--repeat", str(effort.repeat)]
     words += ["--seconds", f"{effort.seconds:g}", "--processes", str(effort.processes), "--seed", str(seed)]
     return shlex.join(words)
