@@ -161,9 +161,10 @@ def report(name: str, data: Cifar, store: Path) -> list[dict[str, Any]]:
             if own == bits:
                 names = GROUPS if group is None else [group]
                 methods.setdefault(method, {}).update({GROUPS[g]: z for g in names})
-        for against in ("all", "kl", "uniform", "channels all"):
+        known: dict[Any, Any] = {}
+        for against in ("all", "kl", "uniform", "channels all", "priority"):
             if against in methods:
-                rows += [row(name, bits, against, e) for e in effects(images, methods, against)]
+                rows += [row(name, bits, against, e) for e in effects(images, methods, against, known)]
     return rows
 
 

@@ -68,7 +68,7 @@ PYTHON_PARTS = {
     "significance": "errors _arrays _files _tables quant codec graph runtime data detection metrics calibrate ptq compression "
     "report",
     "sweep": "errors _arrays _tables machine stats quant entropy codec graph runtime data metrics compression report",
-    "train": "errors _arrays _files _tables quant entropy codec",
+    "train": "errors _arrays _files _tables quant entropy codec graph data calibrate significance",
     "demo": "errors _arrays _files machine stats quant entropy codec graph runtime data metrics compression report sweep",
     "cli": "errors _arrays _files machine stats quant entropy codec graph runtime emit data metrics ptq compression report "
     "profile significance sweep train demo",

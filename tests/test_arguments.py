@@ -263,9 +263,9 @@ EXCLUDED = {
     "abstract": "Dataset Quantizer",
     "photos with boxes: tests/test_detection.py and tests/test_photos.py have wrong arguments of theirs": """
         metrics.average_precision metrics.coco_statistics metrics.compare_confidences data.ImageArray""",
-    "needs PyTorch: tests/test_train.py and tests/test_train_hook.py have wrong arguments of theirs": """
+    "needs PyTorch: tests/test_train.py, tests/test_train_hook.py and tests/test_qat.py have wrong arguments of theirs": """
         train.GroupDecay* train.GroupPruning* train.PruneThenQuantize* train.accuracy train.coded_size train.export_onnx
-        train.fit train.load_best train.paper_network""",
+        train.fit train.load_best train.paper_network train.qat""",
     "of a whole run or a download of CIFAR-10": "demo.run_demo train.cifar10_jpeg train.cifar10_original",
     "of measurements that a test has none of: tests/test_profile.py": "Profile.plot Profile.report",
     "take what functions of ours make, or its names": """

@@ -1,4 +1,4 @@
-"""The commands of paper 003: rdquant significance, rdquant allocate."""
+"""The commands of paper 003: rdquant significance, rdquant allocate, rdquant qat."""
 
 from __future__ import annotations
 
@@ -44,6 +44,12 @@ _ALLOCATE_EPILOG = (
     "  rdquant allocate net.onnx map/ --bytes 100000 --classes cat,dog --data fresh/ -o net.rdq\n\n"
     "With --data the allocation is compared with the all-class one on these images, which should be fresh."
 )
+_QAT_EPILOG = (
+    "\b\nExamples\n"
+    "  rdquant qat net.onnx map/ --mean-bits 3 --data train/ -o net.rdq\n"
+    "  rdquant qat net.onnx map/ --mean-bits 4 --data train/ --epochs 5 -o net.onnx\n\n"
+    "Compare with the float network trained on the same images as long. Needs PyTorch: pip install 'rdquant[train]'."
+)
 
 Store = Annotated[
     Path | None,
@@ -78,6 +84,7 @@ def register(app: typer.Typer) -> None:
     look: dict[str, Any] = {"cls": Command, "context_settings": HELP, "no_args_is_help": True}
     app.command(epilog=_MAP_EPILOG, rich_help_panel="Compression", **look)(significance)
     app.command(epilog=_ALLOCATE_EPILOG, rich_help_panel="Compression", **look)(allocate)
+    app.command(epilog=_QAT_EPILOG, rich_help_panel="Training", **look)(qat)
 
 
 @speaks_for("rdquant.significance:significance")
@@ -179,6 +186,49 @@ def allocate(
         named = {"all classes": other, allocation.method: allocation}
         compared = compare(loaded, named, dataset, group or [list(g) for g in found.groups], threads=threads)
     _print_allocation(allocation, compared, target, as_json)
+
+
+@speaks_for("rdquant.train.qat:qat", "rdquant.significance:allocate")
+def qat(
+    model: ModelFile,
+    store: Annotated[Path, typer.Argument(help="Folder of the map.", metavar="STORE", file_okay=False)],
+    data: Annotated[str, typer.Option(help="Labelled images to train on: folder, .npz, or digits.")],
+    output: Annotated[
+        Path, typer.Option("-o", "--output", help="File to write: .rdq or .onnx.", dir_okay=False)
+    ],
+    mean_bits: Annotated[float | None, typer.Option(help="Budget: bits a weight on average.")] = None,
+    classes: Classes = None,
+    method: Method = None,
+    preprocess: Preprocess = None,
+    epochs: Annotated[int | None, typer.Option(help="Passes over the images.", min=1)] = None,
+    learning_rate: Annotated[float | None, typer.Option(help="Of SGD at the beginning.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Images in a batch.", min=1)] = None,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda, …")] = None,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Train a network for a few epochs at the widths of an allocation."""
+    from .._files import target_of
+    from ..graph import load
+    from ..significance import allocate as choose
+    from ..significance import open_map
+    from ..train.qat import qat as train
+
+    loaded, found = load(model), open_map(store)
+    target = target_of("output", output, model=model, data=data)
+    if target.suffix not in (".rdq", ".onnx"):
+        raise typer.BadParameter(f"{str(target)!r}: expected a file .rdq or .onnx", param_hint="--output")
+    options = given(mean_bits=mean_bits, classes=_classes(classes), method=method)
+    allocation = choose(loaded, found, **options)
+    dataset = load_images(data, preprocess, loaded)
+    keep_hint(f"{target} was not written.")
+    training = given(epochs=epochs, learning_rate=learning_rate, batch_size=batch_size, device=device)
+    trained: Any = train(loaded, dataset, allocation, progress=True, **training)
+    if target.suffix == ".rdq":
+        trained.save(target)
+    else:
+        trained.apply().save(target)
+    _print_allocation(trained, None, target, as_json)
 
 
 def _classes(text: str | None) -> list[Any] | None:

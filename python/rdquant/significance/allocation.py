@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -53,6 +53,7 @@ class Allocation:
         bytes: of the compressed file that `save` writes.
         milliseconds: predicted time of an inference; None where no times were given.
         critical, all_classes: predicted rises of the loss, nats: sums of the map's; NaN without classes.
+        fingerprint: hex digest of the float network.
     """
 
     method: str
@@ -63,14 +64,14 @@ class Allocation:
     milliseconds: float | None
     critical: float
     all_classes: float
+    fingerprint: str
     _model: Model = field(repr=False)
     _layers: tuple[Layer, ...] = field(repr=False)
     _rows: tuple[Rows, ...] = field(repr=False)
 
-    @property
-    def fingerprint(self) -> str:
-        """Hex digest of the float network."""
-        return self._model.fingerprint
+    def layers(self) -> list[tuple[Layer, Rows]]:
+        """The layers as they are rounded, in graph order."""
+        return list(zip(self._layers, self._rows, strict=True))
 
     def apply(self) -> Model:
         """The network with its weights at these widths, as ONNX in float32: what the compressed file gives back."""
@@ -243,10 +244,19 @@ class _Solver:
             self._budget.milliseconds(choice),
             critical,
             float(self._every[every, choice].sum()),
+            self._model.fingerprint,
             self._model,
             tuple(self._layers),
             tuple(rows),
         )
+
+
+def retrained(allocation: Allocation, model: Model, rows: Sequence[Rows]) -> Allocation:
+    """The same widths with other levels, and with `model`, trained from the float network, for all that is not rounded."""
+    layers = [layer for layer, _ in allocation.layers()]
+    writer, levels = _writer(model, layers, rows, Plan.of("fast", 0, None, 0))
+    size = writer.size(levels, "midtread by width")[0]
+    return replace(allocation, bytes=size, _model=model, _rows=tuple(rows))
 
 
 def _writer(

@@ -131,10 +131,6 @@ def compare(
         own = groups if allocation.classes is None or classes is not None else [allocation.classes]
         found = reader_of(allocation.apply(), images, None, workers).scores
         tables[name] = dict.fromkeys(own, found)
-    if any(not set(of) <= set(tables[first]) for of in tables.values()):
-        one = tables[first]
-        tables = {name: {g: z for g, z in of.items() if g in one} for name, of in tables.items()}
-        tables = {name: of for name, of in tables.items() if of}
     drawn = Images(reader.labels, reader.scores, None, resamples, seed)
     sizes = {name: allocation.bytes for name, allocation in named.items()}
     return Comparison(tuple(effects(drawn, tables, first)), sizes, first, len(images))

@@ -136,15 +136,18 @@ def _percent(sums: NDArray[np.float32], weights: NDArray[np.float32]) -> Floats:
 
 
 def effects(
-    images: Images, methods: Mapping[str, Mapping[Group, Scores]], against: str | Mapping[str, str]
+    images: Images,
+    methods: Mapping[str, Mapping[Group, Scores]],
+    against: str,
+    known: dict[tuple[str, Group], dict[str, Floats]] | None = None,
 ) -> list[Effect]:
     """Every measure of every method, group and variant, and means over the groups that a method has.
 
-    methods: by a method's name, scores (floats [n, classes]) by group. against: the method that all are compared with, or by
-    a method's name the one that it is.
+    methods: by a method's name, scores (floats [n, classes]) by group. against: the method that all are compared with.
+    known: figures of earlier calls with the same images and methods, and where those of this one go.
     """
     rows: list[Effect] = []
-    known: dict[tuple[str, Group], dict[str, Floats]] = {}
+    known = {} if known is None else known
 
     def of(method: str, group: Group) -> dict[str, Floats]:
         if (method, group) not in known:
@@ -153,11 +156,10 @@ def effects(
         return known[method, group]
 
     for method, scores in methods.items():
-        other = against if isinstance(against, str) else against[method]
-        groups = list(scores)
+        groups = [group for group in scores if group in methods[against]]
         for variant in VARIANTS:
             one = [of(method, g)[variant] for g in groups if variant in of(method, g)]
-            two = [of(other, g)[variant] for g in groups if variant in of(other, g)]
+            two = [of(against, g)[variant] for g in groups if variant in of(against, g)]
             if not one:
                 continue
             pairs = [(g, a, b) for g, a, b in zip(groups, one, two, strict=True)]

@@ -33,6 +33,7 @@ __all__ = [
     "load_best",
     "paper_network",
     "prune_quantize",
+    "qat",
 ]
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     from .groups import GroupPruning
     from .loop import accuracy, fit, load_best
     from .network import paper_network
+    from .qat import qat
     from .size import coded_size, level_file
 
 _HOMES = {
@@ -59,6 +61,7 @@ _HOMES = {
     "level_file": "size",
     "load_best": "loop",
     "paper_network": "network",
+    "qat": "qat",
 }
 
 
