@@ -162,40 +162,36 @@ def report(name: str, data: Cifar, store: Path) -> list[dict[str, Any]]:
                 names = GROUPS if group is None else [group]
                 methods.setdefault(method, {}).update({GROUPS[g]: z for g in names})
         known: dict[Any, Any] = {}
-        for against in ("all", "kl", "uniform", "channels all", "priority"):
+        for against in ("all", "kl", "uniform", "priority"):
+            chosen = {m: z for m, z in methods.items() if against == "all" or m in OWN or m == against}
             if against in methods:
-                rows += [row(name, bits, against, e) for e in effects(images, methods, against, known)]
+                found_ = effects(images, chosen, against, known)
+                rows += rows_of(name, bits, against, found_)
     return rows
 
 
-def row(name: str, bits: float, against: str, effect: Effect) -> dict[str, Any]:
-    values = {k: round(getattr(effect, k), 3) for k in ("value", "difference", "low", "high")}
+def rows_of(name: str, bits: float, against: str, found: list[Effect]) -> list[dict[str, Any]]:
+    """Means over the groups, a row a method and variant: by measure "value difference low high", percent and points; and
+    every group's difference of F1 and of recall at equal false positives.
+    """
     titles = {group: title for title, group in GROUPS.items()}
-    group = "mean" if effect.classes is None else titles[effect.classes]
-    known = {"method": effect.method, "against": against, "classes": group}
-    return {
-        "model": name,
-        "bits": bits,
-        **known,
-        "variant": effect.variant,
-        "measure": effect.measure,
-        **values,
-    }
+    rows: dict[tuple[str, str], dict[str, Any]] = {}
+    for e in found:
+        if e.method == against:
+            continue
+        known = {"model": name, "bits": bits, "method": e.method, "against": against, "variant": e.variant}
+        row = rows.setdefault((e.method, e.variant), known)
+        if e.classes is None:
+            row[e.measure] = f"{e.value:.2f} {e.difference:+.2f} {e.low:+.2f} {e.high:+.2f}"
+        elif (e.variant, e.measure) in (("as is", "f1"), ("equal false positives", "recall")):
+            row[titles[e.classes]] = f"{e.difference:+.2f} {e.low:+.2f} {e.high:+.2f}"
+    return list(rows.values())
 
 
-def show(rows: list[dict[str, Any]], against: str = "all") -> None:
-    """The means over the groups, a line a method and variant."""
+def show(rows: list[dict[str, Any]]) -> None:
     for r in rows:
-        if r["classes"] == "mean" and r["against"] == against and r["measure"] == "recall":
-            own = [
-                q
-                for q in rows
-                if all(q[k] == r[k] for k in ("model", "bits", "against", "classes", "method", "variant"))
-            ]
-            text = " ".join(
-                f"{q['measure']} {q['difference']:+.2f} [{q['low']:+.2f} {q['high']:+.2f}]" for q in own
-            )
-            print(f"{r['model'][-2:]} {r['bits']} {r['method']:13} {r['variant']:22} {text}")
+        text = " ".join(f"{m} {r[m]}" for m in ("recall", "f1", "false_positives", "all_classes"))
+        print(r["model"][-2:], r["bits"], r["method"], "against", r["against"], r["variant"], text)
 
 
 def timed(images: int = 2000, batch: int = 100) -> dict[str, float]:
