@@ -1,0 +1,141 @@
+"""Paper 003 on photos: bits by critical classes for SqueezeNet (groups found by confusion) and vehicles of YOLOX-nano.
+
+Half of the photos make the map, the other half measures. So few critical images leave accuracies undecided; compared are the
+loss and the divergence from the float network on critical images, with 95 % intervals of paired differences. Run from the
+repository root: python benchmarks/bench_significance_photos.py squeezenet|yolox STORE
+"""
+
+from __future__ import annotations
+
+import argparse
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import rdquant as rdq
+from rdquant.data import Dataset
+from rdquant.significance import SignificanceMap, allocate, confused_groups, significance
+from rdquant.significance.losses import cross_entropy, divergence
+from rdquant.significance.readers import Reader, reader_of
+from store import Store
+
+DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+VEHICLES = [1, 2, 3, 4, 5, 6, 7, 8]  # bicycle to boat
+COMMON: dict[str, dict[str, Any]] = {
+    "uniform": {"method": "uniform"},
+    "all": {"method": "all"},
+    "kl": {"method": "all", "loss": "kl"},
+}
+OWN: dict[str, dict[str, Any]] = {
+    "paper": {"method": "paper"},
+    "priority": {},
+    "priority kl": {"loss": "kl"},
+}
+
+
+def photos() -> rdq.ArrayDataset:
+    """Both ImageNet folders, shuffled, in float16."""
+    folders = [DATA / "images" / name for name in ("imagenet-sample", "nips2017-dev")]
+    batches = [b for folder in folders for b in rdq.ImageFolder(folder, preprocess="imagenet")]
+    x = np.concatenate([np.asarray(b[0], np.float16) for b in batches])
+    y = np.concatenate([b[1] for b in batches])
+    order = np.random.default_rng(0).permutation(len(y))
+    return rdq.ArrayDataset(x[order], y[order], batch_size=25, classes=1000, name="photos")
+
+
+def halves(data: Dataset) -> tuple[Dataset, Dataset]:
+    order = np.random.default_rng(1).permutation(len(data))
+    return data.take(order[::2]), data.take(order[1::2])
+
+
+def read(reader: Reader, model: rdq.Model, data: Dataset) -> np.ndarray:
+    """Scores at the float network's boxes, or of images."""
+    session, found, start = rdq.Session(model), [], 0
+    for x, _ in data:
+        found.append(reader.read(session.run({model.inputs[0].name: x}), slice(start, start + len(x))))
+        start += len(x)
+    return np.concatenate(found)
+
+
+def interval(values: np.ndarray) -> list[float]:
+    mean, error = float(values.mean()), 1.96 * float(values.std()) / np.sqrt(len(values))
+    return [round(mean, 5), round(mean - error, 5), round(mean + error, 5)]
+
+
+def measured(
+    model: rdq.Model,
+    table: SignificanceMap,
+    fresh: Dataset,
+    groups: list[tuple[int, ...]],
+    budgets: tuple[float, ...],
+) -> list[dict[str, Any]]:
+    reader = reader_of(model, fresh, None, 0)
+    rows: list[dict[str, Any]] = []
+    for bits in budgets:
+        known = {
+            m: read(reader, allocate(model, table, mean_bits=bits, **a).apply(), fresh)
+            for m, a in COMMON.items()
+        }
+        for group in groups:
+            inside = np.isin(reader.labels, group)
+            own = {
+                m: read(reader, allocate(model, table, mean_bits=bits, classes=group, **a).apply(), fresh)
+                for m, a in OWN.items()
+            }
+            for method, z in {**known, **own}.items():
+                row: dict[str, Any] = {
+                    "bits": bits,
+                    "classes": list(group),
+                    "images": int(inside.sum()),
+                    "method": method,
+                }
+                for name, loss in (("loss", cross_entropy), ("kl", divergence)):
+                    rise = {m: loss(v, reader.labels, reader.scores) for m, v in {**known, method: z}.items()}
+                    row[f"critical {name}"] = round(float(rise[method][inside].mean()), 5)
+                    row[f"all {name}"] = round(float(rise[method].mean()), 5)
+                    for other in COMMON:
+                        row[f"critical {name} above {other}"] = interval((rise[method] - rise[other])[inside])
+                right = (z[:, : reader.classes].argmax(axis=1) == reader.labels).astype(float)
+                row["recall"] = round(100 * float(right[inside].mean()), 3)
+                rows.append(row)
+                print(row, flush=True)
+    return rows
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("net", choices=("squeezenet", "yolox"))
+    parser.add_argument("store", type=Path)
+    given = parser.parse_args()
+    warnings.filterwarnings("ignore", message="classes")  # few images: what is measured here
+    if given.net == "squeezenet":
+        model = rdq.load(DATA / "models" / "squeezenet1.1-7.onnx")
+        first, fresh = halves(photos())
+        reader = reader_of(model, first, None, 0)
+        groups = confused_groups(reader.scores, reader.labels, groups=3, size=60, soft=True)
+        bits: tuple[int, ...] = (2, 3, 4)
+    else:
+        model = rdq.load(DATA / "models" / "yolox_nano.onnx")
+        first, fresh = halves(rdq.CocoFolder(DATA / "images" / "coco-val2017", "yolox", batch_size=8))
+        groups, bits = [tuple(VEHICLES)], (3, 4, 5)
+    path = given.store / given.net
+    path.parent.mkdir(parents=True, exist_ok=True)
+    table = significance(
+        model,
+        first,
+        [list(g) for g in groups],
+        bits,
+        store=path,
+        calibration=first.head(64),
+        progress=True,
+    )
+    budgets = (3.0, 4.0) if given.net == "squeezenet" else (4.0, 5.0)
+    Store("significance_photos").put(given.net, measured(model, table, fresh, list(groups), budgets))
+
+
+if __name__ == "__main__":
+    main()
