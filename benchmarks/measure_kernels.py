@@ -1,7 +1,6 @@
-"""Code, stack and instructions of the C kernels on each core: writes python/rdquant/emit/targets.json.
+"""Code and stack of the C kernels on each core: writes them into python/rdquant/emit/targets.json.
 
-Needs arm-none-eabi-gcc. Instructions per multiply-accumulate are taken over from the file as it is; they are measured under
-QEMU, by hand, with tests/mcu (see docs/how-to/run-on-a-microcontroller.md).
+Needs arm-none-eabi-gcc. What the file says of instructions is measured by benchmarks/count_instructions.py.
 """
 
 from __future__ import annotations
