@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import multiprocessing
 import os
 import signal
@@ -14,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from onnx import helper
 
 import models
 import rdquant
@@ -246,3 +248,43 @@ def test_weights_are_swapped_while_others_dump_plan_and_run(backend: str) -> Non
         check=True,
         timeout=TIMEOUT,
     )
+
+
+_INTERRUPTED = """
+import os, signal, sys, threading, time
+import numpy as np
+import rdquant
+session = rdquant.Session(sys.argv[1], backend="reference", threads=2)
+def run(rows):
+    begin = time.monotonic()
+    found = session.run({"x": np.ones((rows, 16, 48, 48), np.float32)})["y"]
+    return time.monotonic() - begin, found
+run(1)
+one, expected = run(2)
+rows = 2 * max(4, round(6 / one))
+def press():
+    global pressed
+    pressed = time.monotonic()
+    os.kill(os.getpid(), signal.SIGINT)
+threading.Timer(1, press).start()
+try:
+    run(rows)
+    print("ran to its end")
+except KeyboardInterrupt:
+    print(time.monotonic() - pressed)
+assert (run(2)[1] == expected).all(), "the session is of no use afterwards"
+"""
+
+
+def test_ctrl_c_ends_a_run_of_the_reference_at_its_next_step(tmp_path: Path) -> None:
+    weights = np.ones((16, 16, 3, 3), np.float32)
+    names = ["x", *(f"v{i}" for i in range(7)), "y"]
+    nodes = [helper.make_node("Conv", [a, "w"], [b], pads=[1] * 4) for a, b in itertools.pairwise(names)]
+    path = tmp_path / "slow.onnx"
+    model = models.build(nodes, {"w": weights}, {"x": ["N", 16, 48, 48]}, {"y": ["N", 16, 48, 48]})
+    path.write_bytes(model.SerializeToString())
+    done = subprocess.run(
+        [sys.executable, "-c", _INTERRUPTED, str(path)], capture_output=True, text=True, timeout=200
+    )
+    assert done.returncode == 0, done.stderr
+    assert float(done.stdout) < 2, "some seconds of work were left"

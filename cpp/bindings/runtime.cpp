@@ -139,6 +139,9 @@ void bind_runtime(py::module_ m) {
           }),
           py::arg("graph"), py::arg("backend"), py::arg("threads"), py::arg("memory_limit"))
       .def("run", &run, py::arg("inputs"), "Outputs for C-contiguous inputs, both in the graph's order.")
+      .def("stop", &Session::stop, py::arg("stopped"),
+           "While True, runs end with an error at their next piece, those of the reference at their next "
+           "step.")
       .def("set_weights", &set_weights, py::arg("tensors"), "Replaces initializers by name.")
       .def("plan", &plan, py::arg("shapes"), py::arg("whole"),
            "steps (op, node, kernel, supplier, layout, inputs, outputs, macs, bytes), arena_bytes, "

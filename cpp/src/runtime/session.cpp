@@ -95,12 +95,16 @@ struct Session::Impl {
   Impl(graph::Graph g, std::string_view name, const Options& o)
       : graph(std::move(g)), backend(runtime::backend(name)), options(o) {
     if (options.memory_limit == 0) options.memory_limit = core::physical_memory();
+    options.check = [this] {
+      if (stopped) throw core::Error("the run was stopped");
+    };
     program::check_operators(graph);
   }
 
   graph::Graph graph;
   const Backend& backend;
   Options options;
+  std::atomic<bool> stopped = false;
   std::mutex turn;            // taken first, so that set_weights is not overtaken by runs that come after it
   std::shared_mutex weights;  // shared by runs, held alone by set_weights
   std::shared_ptr<ResultPool> results = std::make_shared<ResultPool>();
@@ -260,7 +264,10 @@ std::vector<core::Tensor> Session::run(std::span<const core::TensorView> inputs)
   const auto threads = static_cast<std::size_t>(core::resolve_threads(impl_->options.threads));
   std::atomic<std::int64_t> next = 0;
   core::parallel_for(threads, 1, static_cast<int>(threads), [&](std::size_t, std::size_t) {
-    for (std::int64_t i = next++; i < route.count(); i = next++) Impl::run_piece(route, inputs, views, i);
+    for (std::int64_t i = next++; i < route.count(); i = next++) {
+      impl_->options.check();
+      Impl::run_piece(route, inputs, views, i);
+    }
   });
   return outputs;
 }
@@ -293,6 +300,8 @@ void Session::set_weights(const std::map<std::string, core::Tensor>& tensors) {
   }
   for (const auto& plan : plans) plan->executable->update(program::set_weights(plan->program, tensors));
 }
+
+void Session::stop(bool stopped) { impl_->stopped = stopped; }
 
 Plan Session::plan(const Shapes& shapes, bool whole) {
   const core::ForkGuard guard;

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Any
 
 import numpy as np
@@ -35,7 +37,26 @@ class EngineSession:
 
     def run(self, arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         """Outputs by name for all inputs, given in the model's order, dtypes and sizes."""
-        return dict(zip(self._outputs, self._inner.run(list(arrays.values())), strict=True))
+        inputs = list(arrays.values())
+        slow = self.backend == "reference" and threading.current_thread() is threading.main_thread()
+        outputs = self._interruptible(inputs) if slow else self._inner.run(inputs)
+        return dict(zip(self._outputs, outputs, strict=True))
+
+    def _interruptible(self, inputs: list[NDArray[Any]]) -> list[NDArray[Any]]:
+        """A run on another thread: Ctrl-C reaches the main one at once, and ends the run at its next step."""
+        with ThreadPoolExecutor(1) as pool:
+            running = pool.submit(self._inner.run, inputs)
+            try:
+                while not wait([running], timeout=0.2).done:
+                    pass
+            except BaseException:
+                self._inner.stop(True)
+                try:
+                    wait([running])
+                finally:
+                    self._inner.stop(False)
+                raise
+            return running.result()
 
     def set_weights(self, tensors: Mapping[str, NDArray[Any]]) -> None:
         """Use these tensors, of the model's dtypes and shapes, from now on."""

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <optional>
 #include <span>
@@ -14,6 +15,8 @@ namespace rdquant::runtime {
 struct Options {
   int threads = 0;               ///< 0: all cores
   std::size_t memory_limit = 0;  ///< bytes of arena, packed weights and scratchpads; 0: none
+  /// Called before every step of the reference, whose steps take long, on any thread; what it throws ends the run.
+  std::function<void()> check = {};
 };
 
 /// What a plan reports about one step as it runs: steps of the Program, and what the backend adds (reorders).

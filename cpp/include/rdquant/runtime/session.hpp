@@ -38,6 +38,10 @@ class Session {
   /// @throws InvalidArgument  an unknown name, another dtype or shape; nothing has changed then
   void set_weights(const std::map<std::string, core::Tensor>& tensors);
 
+  /// While `stopped`, runs end at their next piece of the batch, those of the reference at their next step: they
+  /// throw core::Error. Takes no lock.
+  void stop(bool stopped);
+
   /// What `run` does for these shapes; what `profile` does where `whole`.
   [[nodiscard]] Plan plan(const std::vector<core::Shape>& shapes, bool whole = false);
   /// Seconds per planned step, for each of `runs` runs after one that is not counted; the batch is not split.

@@ -4,6 +4,7 @@
 #include <chrono>
 #include <cmath>
 #include <cstring>
+#include <functional>
 #include <utility>
 
 #include "rdquant/core/error.hpp"
@@ -81,11 +82,12 @@ Placement place(const Program& program) {
 
 class ReferenceExecutable final : public Executable {
  public:
-  ReferenceExecutable(const Program& program, Placement placement, int threads)
+  ReferenceExecutable(const Program& program, Placement placement, const Options& options)
       : program_(program),
         placement_(std::move(placement)),
         arenas_(placement_.arena_bytes),
-        threads_(threads) {}
+        threads_(options.threads),
+        check_(options.check) {}
 
   void run(std::span<const core::TensorView> inputs, std::span<const core::MutableTensorView> outputs,
            Times* times) override {
@@ -93,6 +95,7 @@ class ReferenceExecutable final : public Executable {
     const std::vector<void*> memory = addresses(inputs, outputs, arena.data());
     if (times != nullptr) times->clear();
     for (const Step& step : program_.steps) {
+      if (check_) check_();
       const auto start = std::chrono::steady_clock::now();
       execute(step, memory);
       if (times == nullptr) continue;
@@ -193,6 +196,7 @@ class ReferenceExecutable final : public Executable {
   Placement placement_;
   ArenaPool arenas_;
   int threads_;
+  std::function<void()> check_;
 };
 
 class Reference final : public Backend {
@@ -207,7 +211,7 @@ class Reference final : public Backend {
                                   " bytes for its activations; the memory limit is " +
                                   std::to_string(options.memory_limit));
     }
-    return std::make_unique<ReferenceExecutable>(program, std::move(placement), options.threads);
+    return std::make_unique<ReferenceExecutable>(program, std::move(placement), options);
   }
 };
 
