@@ -48,7 +48,6 @@ LEFT_OUT = {
     "test_identity_sequence": "sequences",
     "test_identity_opt": "optional values",
     "test_training_dropout*": "training",
-    "test_batchnorm_*_training_mode": "training",
     "test_blackmanwindow*_expanded": "sizes computed from data",
     "test_h*window*_expanded": "sizes computed from data",
     "test_center_crop_pad_*_expanded": "sizes computed from data",

@@ -14,10 +14,46 @@ void check_channels(Lowering& node, std::initializer_list<ValueId> values, std::
   }
 }
 
+/// running · momentum + now · (1 − momentum)
+ValueId running(Lowering& node, ValueId before, ValueId now, float momentum) {
+  const auto scaled = [&](ValueId value, float factor) {
+    const ValueId number = node.builder().add_scalar(node.dtype(value), static_cast<double>(factor));
+    return node.emit_like(Binary{BinaryFunction::mul, {}}, {value, number}, value);
+  };
+  return node.emit_like(Binary{}, {scaled(before, momentum), scaled(now, 1 - momentum)}, before);
+}
+
+/// With mean and variance of the input itself: what standardizes the weights of normalizer-free networks.
+void batch_normalization_in_training(Lowering& node) {
+  const ValueId x = node.input(0);
+  node.check(node.rank(x) >= 2, "the input needs a channel axis");
+  const std::int64_t channels = node.shape(x)[1];
+  check_channels(node, {node.input(1), node.input(2), node.input(3), node.input(4)}, channels);
+  const core::DType dtype = node.dtype(x);
+  Reduce mean{ReduceFunction::mean, {}};
+  core::Shape kept(node.shape(x).size(), 1);
+  kept[1] = channels;
+  for (std::int64_t a = 0; a < node.rank(x); ++a) {
+    if (a != 1) mean.axes.push_back(a);
+  }
+  const ValueId mean_now = node.emit(mean, {x}, dtype, kept);
+  const ValueId centred = node.emit_like(Binary{BinaryFunction::sub, {}}, {x, mean_now}, x);
+  const ValueId square = node.emit_like(Binary{BinaryFunction::mul, {}}, {centred, centred}, x);
+  const ValueId variance_now = node.emit(mean, {square}, dtype, kept);
+  const ValueId means = node.reshape(mean_now, {channels}),
+                variances = node.reshape(variance_now, {channels});
+  BatchNormalization op;
+  op.epsilon = node.real("epsilon", 1e-5F);
+  node.give(0, node.emit_like(op, {x, node.input(1), node.input(2), means, variances}, x));
+  const float momentum = node.real("momentum", 0.9F);
+  if (node.wants(1)) node.give(1, running(node, node.input(3), means, momentum));
+  if (node.wants(2)) node.give(2, running(node, node.input(4), variances, momentum));
+}
+
 void batch_normalization(Lowering& node) {
+  if (node.integer("training_mode", 0) != 0) return batch_normalization_in_training(node);
   const ValueId x = node.input(0), scale = node.input(1), bias = node.input(2), mean = node.input(3),
                 variance = node.input(4);
-  if (node.integer("training_mode", 0) != 0) node.unsupported("training_mode = 1");
   if (node.integer("spatial", 1) == 0) node.unsupported("spatial = 0");
   for (std::size_t i = 1; i < node.node().outputs.size(); ++i) {
     if (node.wants(i)) node.unsupported("outputs of training");
