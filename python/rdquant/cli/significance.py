@@ -139,7 +139,7 @@ def significance(
 def allocate(
     model: ModelFile,
     store: Annotated[Path, typer.Argument(help="Folder of the map.", metavar="STORE", file_okay=False)],
-    mean_bits: Annotated[float | None, typer.Option(help="Budget: bits a weight on average.")] = None,
+    mean_bits: Annotated[float | None, typer.Option(help="Budget: bits per weight on average.")] = None,
     bytes_: Annotated[
         int | None, typer.Option("--bytes", help="Budget: size of the compressed file.")
     ] = None,
@@ -196,7 +196,7 @@ def qat(
     output: Annotated[
         Path, typer.Option("-o", "--output", help="File to write: .rdq or .onnx.", dir_okay=False)
     ],
-    mean_bits: Annotated[float | None, typer.Option(help="Budget: bits a weight on average.")] = None,
+    mean_bits: Annotated[float | None, typer.Option(help="Budget: bits per weight on average.")] = None,
     classes: Classes = None,
     method: Method = None,
     preprocess: Preprocess = None,
