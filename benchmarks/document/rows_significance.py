@@ -34,7 +34,7 @@ def significance(result: dict[str, Any]) -> list[Row]:
             for (variant, measure), title in _MEASURES.items():
                 if found["variant"] == variant:
                     value, gap, low, high = found[measure].split()
-                    what = f"{model}, {found['bits']:g} bits a weight, {_SHOWN[found['method']]}: {title}"
+                    what = f"{model}, {found['bits']:g} bits per weight, {_SHOWN[found['method']]}: {title}"
                     peer = {"all": "all classes alike", "uniform": "one width"}[found["against"]]
                     rows.append((what, f"{value} %", peer, f"{gap} points ({low} to {high})"))
     return rows

@@ -283,7 +283,7 @@ def _print_allocation(
         print_json({**facts, "components": _records(table), "effects": effects})
         return
     rows = [[r["component"], f"{r['weights']:,}", f"{r['bits']:.4g}"] for r in _records(table)]
-    title = f"{allocation.method}: {allocation.mean_bits:.3f} bits a weight, {allocation.bytes:,} bytes"
+    title = f"{allocation.method}: {allocation.mean_bits:.3f} bits per weight, {allocation.bytes:,} bytes"
     print_table(title, ["component", "weights", "bits"], rows)
     if effects is not None:
         lines = [

@@ -105,7 +105,7 @@ class Allocation:
 
     def __repr__(self) -> str:
         rise = "" if np.isnan(self.all_classes) else f", predicted rise {self.all_classes:.4f} nats"
-        found = f"{self.method}, {self.mean_bits:.3f} bits a weight, {self.bytes:,} bytes{rise}"
+        found = f"{self.method}, {self.mean_bits:.3f} bits per weight, {self.bytes:,} bytes{rise}"
         return short(self, f"of {label(self._model.name)}: {found}")
 
     def _repr_html_(self) -> str:
@@ -134,7 +134,7 @@ def allocate(
     Args:
         model: the network that `map` is of.
         map: from `rdquant.significance`.
-        mean_bits: budget: bits a weight on average. bytes: budget: size of the compressed file that `Allocation.save` writes.
+        mean_bits: budget: bits per weight on average. bytes: budget: size of the compressed file that `Allocation.save` writes.
             milliseconds: budget: predicted time of an inference of one image in int8, where layers of more than 8 bits stay
             in float32. One of the three.
         keep_all: times the least all-class loss, ≥ 1.
