@@ -106,6 +106,12 @@ def small_map() -> rdq.SignificanceMap:
         return rdq.significance.significance(classifier(), data, [1, 8], bits=2, rounding="nearest")
 
 
+def of_firmware() -> Cases:
+    """C for microcontrollers."""
+    quantized = rdq.quantize_static(classifier(), rdq.Digits("test").head(8), progress=False)
+    return {rdq.emit_c: {"model": quantized, "folder": "firmware"}}
+
+
 def of_significance() -> Cases:
     """Maps, allocations, and what they are compared by."""
     model, data, found = classifier(), rdq.Digits("test").head(40), small_map()

@@ -13,7 +13,14 @@ import pytest
 
 import public_names
 import rdquant as rdq
-from argument_measures import of_detectors, of_distributions, of_formulas, of_reports, of_significance
+from argument_measures import (
+    of_detectors,
+    of_distributions,
+    of_firmware,
+    of_formulas,
+    of_reports,
+    of_significance,
+)
 from classifier import classifier
 from rdquant import CorruptFile, MissingFile, RdquantError
 
@@ -208,6 +215,7 @@ def cases() -> dict[str, tuple[Callable[..., Any], dict[str, Any]]]:
     """Public functions, constructors and methods by name, with arguments that are right: quick where they are taken."""
     every = of_tensors() | of_quantizers() | of_models() | of_data() | of_work()
     every |= of_formulas() | of_detectors() | of_distributions() | of_reports() | of_significance()
+    every |= of_firmware()
     found = {f"{getattr(f, '__qualname__', f)}": (f, a) for f, a in every.items()}
     assert len(found) == len(every), "two cases of one name"
     return found
