@@ -84,7 +84,7 @@ def test_damage_is_told_with_file_section_and_offset_also_from_pipes(tmp_path: P
     path = tmp_path / "bad.rdq"
     offset = len(container.file_bytes(sections)) - len(sections[2][2]) - 3
     container.write_file(path, sections)
-    told = f"section facts, offset {offset}: no JSON object"
+    told = f"section facts, offset {offset}: not a JSON object"
     for read in (rdq.load, rdq.decompress):
         with pytest.raises(CorruptFile) as failure:
             read(path)

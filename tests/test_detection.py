@@ -220,7 +220,7 @@ def test_without_the_evaluator(photos: Path, monkeypatch: pytest.MonkeyPatch) ->
 
     monkeypatch.setattr(builtins, "__import__", without)
     model = detector(np.zeros((1, ANCHORS, 8), np.float32))
-    with pytest.raises(BackendUnavailable, match=r"pip install 'rdquant\[detection\]'"):
+    with pytest.raises(BackendUnavailable, match=r"extra 'detection': pip install '\.\[detection\]'"):
         rdq.evaluate(model, rdq.CocoFolder(photos, "yolox", SIZE))
 
 

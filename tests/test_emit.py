@@ -228,7 +228,7 @@ def test_results_show_themselves(tmp_path: Path) -> None:
         rdq.InvalidArgument, match=r"sample: expected float32 \[1, 3, 8, 8\], got float64 \[3\]"
     ):
         rdq.emit_c(_small(), tmp_path / "c", sample=np.zeros(3))
-    with pytest.raises(rdq.InvalidArgument, match="'9x' is no identifier of C"):
+    with pytest.raises(rdq.InvalidArgument, match="'9x' is not a C identifier"):
         rdq.emit_c(_small(), tmp_path / "c", name="9x")
 
 

@@ -162,5 +162,5 @@ def test_names_of_sections_are_text() -> None:
     at = data.index(head, 20, 20 + length)
     data[at] = 0xFF
     data[16:20] = zlib.crc32(data[20 : 20 + length]).to_bytes(4, "little")
-    with pytest.raises(CorruptFile, match="no UTF-8"):
+    with pytest.raises(CorruptFile, match="not UTF-8"):
         CompressedFile(bytes(data))

@@ -77,12 +77,20 @@ def test_noise_is_seeded_and_alike() -> None:
 def test_open_sizes_must_be_given() -> None:
     node = helper.make_node("Relu", ["x"], ["y"], "relu")
     inputs = rdq.load(models.build([node], {}, {"x": ["N", 3, "H", "W"]}, {"y": ["N", 3, "H", "W"]})).inputs
-    with pytest.raises(InvalidArgument, match=r"shapes: input 'x' .* leaves sizes open"):
+    with pytest.raises(InvalidArgument, match=r"shapes: input 'x' .* for example --shape x=1,3,224,224 "):
         feeds_of(inputs, 1, {}, None, 0)
     assert feeds_of(inputs, 2, {"x": (1, 3, 5, 6)}, None, 0)["x"].shape == (2, 3, 5, 6)
     for wrong in ((1, 3, 5), (1, 4, 5, 6)):
         with pytest.raises(InvalidArgument, match="shapes: 'x'"):
             feeds_of(inputs, 1, {"x": wrong}, None, 0)
+
+
+def test_open_sizes_are_refused_before_the_bar(capfd: pytest.CaptureFixture[str]) -> None:
+    node = helper.make_node("Relu", ["x"], ["y"], "relu")
+    model = models.build([node], {}, {"x": ["N", 3, "H", "W"]}, {"y": ["N", 3, "H", "W"]})
+    with pytest.raises(InvalidArgument, match=r"--shape x=1,3,224,224"):
+        rdq.profile(model, progress=True)
+    assert "part" not in capfd.readouterr().err
 
 
 @pytest.mark.parametrize("text", ["x", "x=", "=1,2", "x=1,a", "x=1,0"])

@@ -87,8 +87,8 @@ def test_given_quantizers_are_told_as_python(tmp_path: Path, monkeypatch: pytest
 def test_scope_and_range_are_refused_where_they_mean_nothing(tmp_path: Path) -> None:
     model, path = classifier(), tmp_path / "m.rdq"
     for wrong, words in (
-        ({"scope": "tensor"}, "scope: expected bits or a quantizer's name beside it"),
-        ({"range": 1.0}, "range: expected bits or a quantizer's name beside it"),
+        ({"scope": "tensor"}, "scope: it needs bits or a quantizer's name"),
+        ({"range": 1.0}, "range: it needs bits or a quantizer's name"),
         (
             {"quantizer": rdq.Midtread(0.1), "scope": "model"},
             "scope: a quantizer that is given brings its own",

@@ -314,7 +314,7 @@ def test_wrong_arguments_are_named(cnn_path: Path, tmp_path: Path) -> None:
         (lambda: optimise(x, 0.1, -1.0), "rdo: expected a finite number of at least 0"),
         (lambda: optimise(x * np.nan, 0.1), r"x\[0\] is not finite"),
         (lambda: optimise(x, 0.1, weights=-x), "weights: expected finite values of at least 0"),
-        (lambda: rdq.compress(cnn_path, path, trellis=8), "rdo, trellis: expected bits or a quantizer"),
+        (lambda: rdq.compress(cnn_path, path, trellis=8), "rdo, trellis: they need bits or a quantizer"),
         (lambda: rdq.compress(cnn_path, path, rdq.MuLaw(255, 6), trellis=8), "expected midtread or deadzone"),
         (
             lambda: rdq.compress_to_size(cnn_path, path),
@@ -341,7 +341,7 @@ def test_wrong_arguments_are_named(cnn_path: Path, tmp_path: Path) -> None:
             call()
     levels = np.ones((64, 64), np.int32)
     levels[0, 0] = 2
-    with pytest.raises(InvalidArgument, match="no path of the trellis"):
+    with pytest.raises(InvalidArgument, match="not a path of the trellis"):
         Optimised(levels, rdq.Deadzone(1.0, 0.5), 8, 1).encode()
 
 

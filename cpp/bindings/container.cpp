@@ -29,7 +29,7 @@ py::str name_of(const codec::Section& section) {
       PyUnicode_DecodeUTF8(section.name.data(), static_cast<py::ssize_t>(section.name.size()), nullptr);
   if (name == nullptr) {
     PyErr_Clear();
-    throw core::CorruptFile("section table, offset 0: a name that is no UTF-8: " +
+    throw core::CorruptFile("section table, offset 0: a name that is not UTF-8: " +
                             py::repr(py::bytes(section.name)).cast<std::string>());
   }
   return py::reinterpret_steal<py::str>(name);

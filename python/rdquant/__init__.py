@@ -234,6 +234,7 @@ def _call_by_name(module: str) -> None:
     class Callable(types.ModuleType):
         __wrapped__ = staticmethod(function)
         __signature__ = property(lambda self: inspect.signature(function))
+        __doc__ = property(lambda self: function.__doc__)
 
         def __call__(self, *args: Any, **options: Any) -> Any:
             return function(*args, **options)

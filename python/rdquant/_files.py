@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from .errors import InvalidArgument, RdquantError, path_of
+from .errors import InvalidArgument, MissingFile, RdquantError, path_of
 
 __all__ = ["replacing", "target_of"]
 
@@ -41,9 +41,12 @@ def target_of(name: str, path: Any, **inputs: Any) -> Path:
     """`path`, the argument `name`, as a path to write to.
 
     inputs: what the file is made from, by its argument's name: paths, other values, and objects whose `source` is a path.
-    Raises InvalidArgument where one of them is the same file, by another name or a link too: it would be lost.
+    Raises InvalidArgument where one of them is the same file, by another name or a link too: it would be lost;
+    MissingFile where there is no folder to write it to.
     """
     target = path_of(name, path)
+    if not target.parent.exists():
+        raise MissingFile(f"{name}: {str(target)!r}: there is no folder {target.parent}")
     for argument, value in inputs.items():
         source = getattr(value, "source", value)
         if not isinstance(source, (str, os.PathLike)) or not target.is_file() or not os.path.isfile(source):

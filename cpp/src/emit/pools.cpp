@@ -54,7 +54,7 @@ bool read_maximum(Reader& reader, const Step& step) {
   if (op == nullptr || op->function != program::PoolFunction::max) return false;
   if (step.outputs.size() > 1 && step.outputs[1] != program::kNone)
     Reader::refuse(step, "places of maxima are an output of it");
-  if (reader.value(step.inputs[0]).shape.size() != 4) Reader::refuse(step, "its input is no image");
+  if (reader.value(step.inputs[0]).shape.size() != 4) Reader::refuse(step, "its input is not an image");
   const View x = reader.image(step, reader.view(step, step.inputs[0]));
   if (x.shape[0] != 1) Reader::refuse(step, "it runs over several images; one at a time can be emitted");
   const View y = reader.make(step.outputs[0]);

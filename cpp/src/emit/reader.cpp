@@ -41,7 +41,7 @@ Reader::Reader(const program::Program& program, const Options& options)
       done_(program.steps.size(), 0) {
   if (!is_identifier(options.name))
     throw core::InvalidArgument("name '" + options.name +
-                                "' is no identifier of C: letters, digits and _ are");
+                                "' is not a C identifier: letters, digits and _ are");
 }
 
 void Reader::refuse(const Step& step, const std::string& why) {

@@ -32,7 +32,7 @@ void check_kind(const Source& source) {
   const std::string_view text(reinterpret_cast<const char*>(bytes.data()), bytes.size());
   for (const Beginning& other : kOtherFiles) {
     if (!text.starts_with(other.bytes)) continue;
-    throw core::CorruptFile(source.name() + ": it is no ONNX model but " + std::string(other.kind));
+    throw core::CorruptFile(source.name() + ": not an ONNX file but " + std::string(other.kind));
   }
 }
 

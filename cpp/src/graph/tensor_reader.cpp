@@ -285,7 +285,7 @@ std::vector<std::uint8_t> TensorReader::gathered(const Proto& proto, DType dtype
       std::uint64_t value = 0;
       fits = read_varint(field.bytes, at, value) && append(values, dtype, value);
     }
-    if (!fits) throw core::CorruptFile(what + " holds what is no " + element_type_name(proto.type));
+    if (!fits) throw core::CorruptFile(what + " holds data other than " + element_type_name(proto.type));
   }
   return values;
 }

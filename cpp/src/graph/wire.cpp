@@ -53,7 +53,7 @@ bool Message::next(Field& field) {
   const std::uint64_t number = key >> 3U;
   if (number == 0 || number > kMostNumber) {
     damaged("the " + std::string(kind_) + " has field number " + std::to_string(number) + where() +
-            "; no ONNX model");
+            "; it is not an ONNX file");
   }
   field.number = static_cast<std::uint32_t>(number);
   field.wire = static_cast<Wire>(key & 7U);
@@ -73,7 +73,7 @@ bool Message::next(Field& field) {
       break;
     default:
       damaged("the " + std::string(kind_) + " has a field of wire type " + std::to_string(key & 7U) +
-              where() + ", which ONNX never uses; the file is damaged or no ONNX model");
+              where() + ", which ONNX never uses; it is not an ONNX file, or a damaged one");
   }
   const std::size_t left = bytes_.size() - at_;
   if (length > left) {

@@ -198,7 +198,10 @@ def check_data(source: str, preprocess: str | None, option: str = "--data") -> N
     if preprocess is not None:
         parse_names(preprocess, (*PRESETS, AUTO), "--preprocess")
     if not (path.is_dir() or source == "digits" or (path.suffix == ".npz" and path.is_file())):
-        message = f"{source!r}: expected a folder of images, an existing file .npz, or the word digits"
+        fault = "is not a data set" if path.exists() else "does not exist"
+        message = (
+            f"{source!r} {fault}; expected a folder of images, an existing .npz file, or the word digits"
+        )
         raise typer.BadParameter(message, param_hint=option)
     if source == "digits" and preprocess is not None and not path.is_dir():
         raise typer.BadParameter(

@@ -153,7 +153,7 @@ def quantize(
 
     parse_names(mode, _MODES, "--mode")
     _check_mode(context, mode)
-    _check_output(target_of("output", output, model=model, calibration=calibration))
+    target_of("output", output, model=model, calibration=calibration)
     loaded = load(model)
     data = None
     if calibration is not None:
@@ -183,12 +183,6 @@ def quantize(
         return
     _print(quantized.report, everything)
     log(f"{output}: {output.stat().st_size:,} bytes")
-
-
-def _check_output(path: Path) -> None:
-    """Raise typer.BadParameter where no file can be written, before hours of work."""
-    if not path.absolute().parent.is_dir():
-        raise typer.BadParameter(f"there is no folder {path.parent}", param_hint="--output")
 
 
 def _check_mode(context: typer.Context, mode: str) -> None:

@@ -214,19 +214,18 @@ def _named(script: Path) -> Iterator[None]:
 
 
 def _check(gamma: float, device: str, onnx: Path | None) -> None:
-    """What is wrong before anything has been done: InvalidArgument says it."""
-    from ..errors import InvalidArgument
+    """What is wrong before anything has been done: typer.BadParameter says it."""
     from ..train._torch import torch
     from ..train.operator import check_gamma
 
     check_gamma(gamma)
     if onnx is not None and not onnx.absolute().parent.is_dir():
-        raise InvalidArgument(f"--onnx {onnx}: there is no folder {onnx.parent}")
+        raise typer.BadParameter(f"{onnx}: there is no folder {onnx.parent}", param_hint="--onnx")
     try:
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as error:
         reason = str(error).strip().splitlines()[0]
-        raise InvalidArgument(f"device {device!r} cannot be used: {reason}") from None
+        raise typer.BadParameter(f"{device!r} cannot be used: {reason}", param_hint="--device") from None
 
 
 def _check_setting(folder: Path, setting: dict[str, Any]) -> None:
@@ -250,13 +249,17 @@ def _keep_setting(folder: Path, setting: dict[str, Any]) -> None:
 
 def _compression(network: Any, setting: dict[str, Any], steps: int) -> Any:
     """What the options ask for; None where that is nothing."""
+    from ..errors import InvalidArgument
     from ..train import GroupDecay, GroupPruning, PruneThenQuantize, Ramp
 
-    groups = [
-        GroupPruning(Ramp(1.0, share, 0.0, 0.3), name, axis)
-        for axis, option in enumerate(("rows", "columns"))
-        for name, share in _shares(setting[option], option).items()
-    ]
+    groups = []
+    for axis, option in enumerate(("rows", "columns")):
+        for name, share in _shares(setting[option], option).items():
+            try:
+                groups.append(GroupPruning(Ramp(1.0, share, 0.0, 0.3), name, axis))
+            except InvalidArgument as error:
+                text = str(error).removeprefix("GroupPruning: ")
+                raise typer.BadParameter(text, param_hint=f"--{option}") from None
     if setting["gamma"] == 0 and setting["bits"] == 32 and not groups:
         return None
     ramp = setting["gamma_ramp"]
@@ -273,9 +276,7 @@ def _compression(network: Any, setting: dict[str, Any], steps: int) -> Any:
 
 
 def _shares(text: str, option: str) -> dict[str, float]:
-    """ "a=0.1,b=0.5" as a dictionary."""
-    from ..errors import InvalidArgument
-
+    """ "a=0.1,b=0.5" as a dictionary; raises typer.BadParameter for anything else."""
     found = {}
     for part in filter(None, text.split(",")):
         name, equals, share = part.rpartition("=")
@@ -284,7 +285,9 @@ def _shares(text: str, option: str) -> dict[str, float]:
         except ValueError:
             equals = ""
         if not equals or not name:
-            raise InvalidArgument(f"--{option}: expected LAYER=SHARE, as in fc1.weight=0.1, got {part!r}")
+            raise typer.BadParameter(
+                f"expected LAYER=SHARE, as in fc1.weight=0.1, got {part!r}", param_hint=f"--{option}"
+            )
     return found
 
 

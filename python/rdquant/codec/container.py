@@ -149,9 +149,7 @@ class CompressedFile:
     def _read_table(self) -> Any:
         head = self._take(0, _core.HEAD_BYTES)
         if head[:1] == _ONNX and not head.startswith(MAGIC):
-            raise CorruptFile(
-                "this is no .rdq file: it begins as an ONNX model does, which rdquant.load reads"
-            )
+            raise CorruptFile("not an .rdq file: it begins as an ONNX model does, which rdquant.load reads")
         length = _core.table_length(head)
         if self._pipe is None:
             head = self._take(0, _core.HEAD_BYTES + length)
@@ -326,7 +324,7 @@ def parse_facts(data: bytes, offset: int = 0) -> dict[str, Any]:
     except (UnicodeDecodeError, ValueError, RecursionError) as error:
         raise CorruptFile(f"section facts, offset {offset}: {error}") from None
     if not isinstance(facts, dict):
-        raise CorruptFile(f"section facts, offset {offset}: no JSON object")
+        raise CorruptFile(f"section facts, offset {offset}: not a JSON object")
     return facts
 
 

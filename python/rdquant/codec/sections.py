@@ -148,7 +148,9 @@ class Tensor:
 
     def _dtype(self) -> np.dtype[Any]:
         if self.element_type not in _FLOAT_DTYPES:
-            raise CorruptFile(f"section {self.name}, offset 1: element type {self.element_type} is no float")
+            raise CorruptFile(
+                f"section {self.name}, offset 1: element type {self.element_type} is not a float type"
+            )
         return _float_dtype(_FLOAT_DTYPES[self.element_type])
 
 

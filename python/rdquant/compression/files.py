@@ -96,7 +96,7 @@ def compress(
     target, chosen = _target(path, model=model), some_of("roles", roles, ROLES)
     recipe = recipe_of(quantizer, bits, scope, range)
     if quantizer is None and recipe is None and plan.rdo is not None:
-        raise InvalidArgument("rdo, trellis: expected bits or a quantizer beside them")
+        raise InvalidArgument("rdo, trellis: they need bits or a quantizer")
     loaded = load(model)
     if recipe is not None:
         levels, label = recipe_levels(recipe, loaded, chosen), recipe.label
@@ -313,7 +313,8 @@ def recipe_of(quantizer: Any, bits: int | None, scope: Any, range: Any) -> Recip
         quantizer = "midtread"
     if not isinstance(quantizer, str):
         return _given(quantizer, bits, scope, range)
-    specs = parse_quantizers(quantizer)
+    with called("quantizers", "quantizer"):
+        specs = parse_quantizers(quantizer)
     if len(specs) != 1:
         raise InvalidArgument(f"quantizer: expected one family, got {quantizer!r}")
     (spec,) = specs
@@ -335,7 +336,7 @@ def _given(quantizer: Any, bits: int | None, scope: Any, range: Any) -> Recipe |
     """Of quantizers, functions that give them, and none."""
     for name, value in (("bits", bits), ("scope", scope), ("range", range)):
         if value is not None and quantizer is None:
-            raise InvalidArgument(f"{name}: expected bits or a quantizer's name beside it")
+            raise InvalidArgument(f"{name}: it needs bits or a quantizer's name")
         if value is not None:
             raise InvalidArgument(
                 f"{name}: a quantizer that is given brings its own; leave one of the two out"

@@ -158,7 +158,7 @@ def open_dataset(
                 "preprocess: digits are ready for the network, 8 × 8; they take no preprocess and no size"
             )
         return Digits("test", batch_size=batch_size)
-    expected = "expected a folder of images, an existing file .npz, or the word digits"
+    expected = "expected a folder of images, an existing .npz file, or the word digits"
     if not path.exists():
         raise MissingFile(f"{name}: {str(path)!r} does not exist; {expected}")
     raise InvalidArgument(f"{name}: {expected}, got {str(path)!r}")
@@ -212,13 +212,13 @@ def _geometry(
 
 
 def _refuse_pixels(x: NDArray[Any], model: _Network | None, what: str) -> None:
-    """InvalidArgument where 8-bit images come without a preprocess and are no tensors that `model` takes."""
+    """InvalidArgument where 8-bit images come without a preprocess and are not tensors that `model` takes."""
     if model is None or len(model.inputs) != 1 or x.dtype != np.uint8:
         return
     wanted = model.inputs[0].shape[1:]
     if (x.ndim == 3 or (x.ndim == 4 and x.shape[3] == 3)) and not fits(x.shape[1:], wanted):
         raise InvalidArgument(
-            f"preprocess: {what} holds 8-bit images {list(x.shape[1:])}, which are no tensors ready for the network, whose "
+            f"preprocess: {what} holds 8-bit images {list(x.shape[1:])}, which are not tensors ready for the network, whose "
             f"input is {[size if size is not None else '?' for size in wanted]}; name what makes them so: "
             f"{', '.join(name for name, preset in PRESETS.items() if not isinstance(preset, Letterbox))}"
         )

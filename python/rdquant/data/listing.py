@@ -111,8 +111,9 @@ def _read_rows(path: Path) -> list[tuple[int, str, str]]:
             header = [name.strip() for name in reader.fieldnames or []]
             missing = {"file", "label"} - set(header)
             if missing:
+                absent = f"column{'s' * (len(missing) > 1)} {' and '.join(sorted(missing))}"
                 raise CorruptFile(
-                    f"{path}: the header has no column {' nor '.join(sorted(missing))}; expected file,label, "
+                    f"{path}: the header has no {absent}; expected file,label, "
                     f"found {','.join(header) or 'an empty file'}"
                 )
             reader.fieldnames = header
@@ -144,7 +145,7 @@ def _label(where: str, text: str, classes: int | None) -> int:
     allowed = "0 or more" if classes is None else f"0..{classes - 1}"
     digits = text.removeprefix("-")
     if not (digits.isascii() and digits.isdigit() and len(digits) < 10):
-        raise CorruptFile(f"{where}: label {text!r} is no integer; expected {allowed}")
+        raise CorruptFile(f"{where}: label {text!r} is not an integer; expected {allowed}")
     value = int(text)
     if value < 0 or (classes is not None and value >= classes):
         raise CorruptFile(f"{where}: label {value} is out of range; expected {allowed}")

@@ -63,7 +63,7 @@ def check_text(message: Any, name: str) -> None:
             continue
         for item in (value,) if isinstance(value, (str, bytes)) or hasattr(value, "ListFields") else value:
             if isinstance(item, bytes):
-                raise CorruptFile(f"{name}: field {field.full_name}: {item[:40]!r} is no UTF-8 text")
+                raise CorruptFile(f"{name}: field {field.full_name}: {item[:40]!r} is not UTF-8 text")
             if not isinstance(item, str):
                 check_text(item, name)
 
@@ -74,7 +74,7 @@ def check_model(model: onnx.ModelProto, name: str) -> None:
     Checked: presence of a graph, versions, operators, duplicate and undefined names.
     """
     if not model.HasField("graph") or not (model.graph.node or model.graph.output):
-        raise CorruptFile(f"{name}: it holds no graph (field 'graph'); no ONNX model")
+        raise CorruptFile(f"{name}: it holds no graph (field 'graph'): not an ONNX model")
     if model.ir_version > onnx.IR_VERSION:
         raise Unsupported(
             f"{name}: ir_version is {model.ir_version}, the installed onnx knows up to {onnx.IR_VERSION}; "

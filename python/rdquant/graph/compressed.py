@@ -61,7 +61,7 @@ def _parsed(graph: bytes, name: str) -> onnx.ModelProto:
     try:
         skeleton.ParseFromString(graph)
     except Exception as error:  # DecodeError, or RuntimeError from other protobuf implementations
-        raise CorruptFile(f"{name}: section graph, offset 0: no ONNX graph ({error})") from None
+        raise CorruptFile(f"{name}: section graph, offset 0: not an ONNX graph ({error})") from None
     check_text(skeleton, name)
     return skeleton
 

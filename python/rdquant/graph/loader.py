@@ -115,15 +115,23 @@ def _parse(source: AnySource) -> onnx.ModelProto:
         head = source.read(0, min(32, source.size))
         for signature, kind in _SIGNATURES.items():
             if head.startswith(signature):
-                raise CorruptFile(f"{source.name}: it is no ONNX model but {kind}")
+                raise CorruptFile(f"{source.name}: not an ONNX file but {kind}")
     model = onnx.ModelProto()
     try:
         model.ParseFromString(source.skeleton())
     except Exception as error:  # DecodeError, or RuntimeError from other protobuf implementations
         reason = str(error).removeprefix(f"{source.name}: ")
-        raise CorruptFile(f"{source.name}: it is no ONNX model, or damaged ({reason})") from None
+        if not isinstance(source, ProtoSource) and _is_text(head):
+            raise CorruptFile(
+                f"{source.name}: not an ONNX file but text, which begins {head[:16]!r}"
+            ) from None
+        raise CorruptFile(f"{source.name}: not an ONNX file, or a damaged one ({reason})") from None
     check_text(model, source.name)
     return model
+
+
+def _is_text(head: bytes) -> bool:
+    return head.isascii() and head.translate(None, b"\t\r\n").decode().isprintable()
 
 
 def _inlined(model: onnx.ModelProto, name: str) -> onnx.ModelProto:

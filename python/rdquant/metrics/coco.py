@@ -40,7 +40,8 @@ def require_evaluator() -> None:
         import pycocotools.cocoeval  # noqa: F401
     except ImportError as error:
         raise BackendUnavailable(
-            "mAP is measured by pycocotools, which is not installed: pip install 'rdquant[detection]'"
+            "mAP is measured by pycocotools, which is not installed. It comes with the extra 'detection': "
+            "pip install '.[detection]' in a clone of rdquant, or pip install pycocotools"
         ) from error
 
 

@@ -23,7 +23,7 @@ from ..metrics import evaluate
 from ..runtime import Session
 from . import meters
 from .fresh import figures, in_new_process
-from .inputs import Shapes, feeds_of
+from .inputs import Shapes, check_sizes, feeds_of
 from .store import Row, Stored, same_clock
 from .timing import compared, interleaved, latency
 
@@ -94,6 +94,9 @@ class Driver:
 
     def measure(self, conditions: Sequence[Condition]) -> None:
         """All conditions whose rows are not there yet, in order."""
+        if self._data is None:
+            for subject in self._subjects:  # before the bar is shown
+                check_sizes(subject.model.inputs, self._shapes)
         todo = [condition for condition in conditions if not self._known(condition)]
         bar = tqdm(
             total=len(todo) * len(self._subjects) * (1 + self._effort.processes),

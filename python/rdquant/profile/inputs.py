@@ -12,7 +12,7 @@ from ..data import Dataset
 from ..errors import InvalidArgument, count
 from ..graph import TensorInfo
 
-__all__ = ["Shapes", "check_fit", "feeds_of", "parse_shape"]
+__all__ = ["Shapes", "check_fit", "check_sizes", "feeds_of", "parse_shape"]
 
 Shapes = Mapping[str, Sequence[int]]
 
@@ -76,8 +76,25 @@ def _shape(info: TensorInfo, batch: int, shapes: Shapes, open_too: bool = False)
 def _closed(info: TensorInfo, batch: int, shapes: Shapes) -> list[int]:
     shape = _shape(info, batch, shapes)
     if any(size == 0 for size, known in zip(shape, info.shape, strict=True) if not isinstance(known, int)):
-        raise InvalidArgument(f"shapes: input {_port(info)} leaves sizes open; give them, or data")
+        sizes = [size or default for size, default in zip(shape, _usual(info), strict=True)]
+        raise InvalidArgument(
+            f"shapes: input {_port(info)} leaves sizes open; give them, for example --shape "
+            f"{info.name}={','.join(map(str, sizes))} (from Python shapes={{{info.name!r}: {tuple(sizes)}}}), or data"
+        )
     return shape
+
+
+def check_sizes(inputs: Sequence[TensorInfo], shapes: Shapes) -> None:
+    """InvalidArgument where sizes of `inputs` stay open with these shapes, or a shape does not fit."""
+    for info in inputs:
+        _closed(info, 1, shapes)
+
+
+def _usual(info: TensorInfo) -> list[int]:
+    """Sizes for an example: those of an image of 224 × 224 pixels for four dimensions, else 1."""
+    if len(info.shape) != 4:
+        return [1] * len(info.shape)
+    return [1, 224, 224, 3] if info.shape[3] in (1, 3) and info.shape[1] not in (1, 3) else [1, 3, 224, 224]
 
 
 def check_fit(info: TensorInfo, data: Dataset) -> None:

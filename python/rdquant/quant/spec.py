@@ -138,7 +138,7 @@ def parse_quantizers(
         elif isinstance(part, Hashable) and callable(part) and not isinstance(part, type):
             specs[QuantizerSpec(name_of(part), "function", given=part)] = None
         else:
-            raise InvalidArgument(f"quantizers: {described(part)} is no quantizer; {_HELP}")
+            raise InvalidArgument(f"quantizers: {described(part)} is not a quantizer; {_HELP}")
     if not specs:
         raise InvalidArgument(f"quantizers: none given; {_HELP}")
     return list(specs)

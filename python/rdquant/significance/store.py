@@ -104,7 +104,7 @@ def _read_facts(folder: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise CorruptFile(f"{folder / _FACTS}: {error}") from None
     if not isinstance(facts, dict) or facts.get("schema") != SCHEMA:
-        raise CorruptFile(f"{folder / _FACTS}: no map of schema {SCHEMA}")
+        raise CorruptFile(f"{folder / _FACTS}: not a map of schema {SCHEMA}")
     return facts
 
 

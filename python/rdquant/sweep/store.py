@@ -222,7 +222,5 @@ def _claim(path: Path) -> sqlite3.Connection:
             ) from None
         raise RdquantError(f"{path}: cannot be written ({error})") from error
     except OSError as error:
-        raise InvalidArgument(
-            f"store: {path.parent}: not a folder that can be written ({error.strerror})"
-        ) from error
+        raise RdquantError(f"{path.parent}: not a folder that can be written ({error.strerror})") from error
     return claim

@@ -1,7 +1,7 @@
 """Training with compression: prune, then quantize the weights after every step (paper 002).
 
 `prune_quantize`, `efficiency_score` and the loaders of CIFAR-10 need no PyTorch; all else asks for it when it is used
-(`pip install 'rdquant[train]'`) and raises BackendUnavailable where it is missing.
+(from a clone: `pip install '.[train]'`) and raises BackendUnavailable where it is missing.
 
 Paper 002: “Prune then quantize at every iteration”, a CIFAR-10 study in Portuguese, authors and year unknown.
 """

@@ -12,7 +12,8 @@ if TYPE_CHECKING:
 else:
     if importlib.util.find_spec("torch") is None:
         raise BackendUnavailable(
-            "training needs PyTorch, which is not installed: pip install 'rdquant[train]'"
+            "training needs PyTorch, which is not installed. It comes with the extra 'train': "
+            "pip install '.[train]' in a clone of rdquant, or pip install torch"
         )
     import torch
 

@@ -39,7 +39,7 @@ def load_checkpoint(path: Path) -> dict[str, Any] | None:
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     except (RuntimeError, EOFError, ValueError, OSError, pickle.UnpicklingError) as error:
         reason = " ".join(str(error).split())[:200]
-        raise CorruptFile(f"{path}: no checkpoint of rdquant: {reason}") from None
+        raise CorruptFile(f"{path}: not a checkpoint of rdquant: {reason}") from None
     return state
 
 

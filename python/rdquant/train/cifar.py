@@ -117,7 +117,7 @@ def _read_pickle(path: Path) -> Split:
             batch = _ArraysOnly(file, encoding="bytes").load()
         data, labels = np.asarray(batch[b"data"]), np.asarray(batch[b"labels"])
     except (pickle.UnpicklingError, KeyError, TypeError, ValueError, EOFError, AttributeError) as error:
-        raise CorruptFile(f"{path}: no batch of CIFAR-10: {error}") from None
+        raise CorruptFile(f"{path}: not a batch of CIFAR-10: {error}") from None
     if data.dtype != np.uint8 or data.shape != (len(labels), 3072):
         raise CorruptFile(f"{path}: data is {data.dtype} of {data.shape}; expected uint8 of (n, 3072)")
     return data.reshape(-1, *_SHAPE), labels.astype(np.int64)

@@ -18,7 +18,7 @@ constexpr std::uint64_t kMostLength = std::uint64_t{1} << 48;
 std::uint32_t table_length(std::span<const std::uint8_t> head) {
   Reader in(head, "head");
   if (head.size() < kMagic.size() || !std::equal(kMagic.begin(), kMagic.end(), head.begin())) {
-    in.fail("this is no .rdq file");
+    in.fail("not an .rdq file");
   }
   (void)in.take(kMagic.size());
   const std::uint32_t version = in.u32();
@@ -50,7 +50,7 @@ std::vector<Section> read_table(std::span<const std::uint8_t> head_and_table) {
     s.kind = in.byte();
     const auto name = in.block();
     s.name.assign(name.begin(), name.end());
-    if (!core::is_utf8(s.name)) in.fail("the name " + core::in_quotes(s.name) + ", which is no UTF-8");
+    if (!core::is_utf8(s.name)) in.fail("the name " + core::in_quotes(s.name) + ", which is not UTF-8");
     s.offset = offset;
     s.length = in.bounded(kMostLength, "length of a section");
     s.crc = in.u32();
@@ -64,9 +64,10 @@ std::vector<Section> read_table(std::span<const std::uint8_t> head_and_table) {
 
 std::span<const std::uint8_t> unchecked_bytes(std::span<const std::uint8_t> file, const Section& section) {
   if (section.offset > file.size() || section.length > file.size() - section.offset) {
-    throw core::CorruptFile("section '" + printable(section.name) + "', offset " +
-                            std::to_string(section.offset) + ": " + std::to_string(section.length) +
-                            " bytes expected, the file has " + std::to_string(file.size()) + " in all");
+    throw core::CorruptFile(
+        "section '" + printable(section.name) + "', offset " + std::to_string(section.offset) +
+        ": the file is cut short: " + std::to_string(section.length) + " bytes expected from here, " +
+        std::to_string(file.size() - std::min(section.offset, std::uint64_t{file.size()})) + " found");
   }
   return file.subspan(static_cast<std::size_t>(section.offset), static_cast<std::size_t>(section.length));
 }
@@ -78,6 +79,12 @@ std::span<const std::uint8_t> section_bytes(std::span<const std::uint8_t> file, 
 }
 
 void check_section(std::span<const std::uint8_t> bytes, const Section& section) {
+  if (bytes.size() < section.length) {
+    throw core::CorruptFile("section '" + printable(section.name) + "', offset " +
+                            std::to_string(section.offset) +
+                            ": the file is cut short: " + std::to_string(section.length) +
+                            " bytes expected from here, " + std::to_string(bytes.size()) + " found");
+  }
   if (bytes.size() != section.length || crc32(bytes) != section.crc) {
     throw core::CorruptFile("section '" + printable(section.name) + "', offset " +
                             std::to_string(section.offset) + ": the checksum differs, the bytes are damaged");

@@ -43,7 +43,7 @@ void check_trellis(const Trellis& trellis, const Grid& grid, std::span<const std
   core::require(trellis.chains >= 1 && trellis.chains <= std::max(grid.slices(), kMaxStreams),
                 "a trellis has at least one chain, and no more than slices");
   core::require(follows(trellis, grid, levels),
-                "the levels are no path of the trellis, or one of them is beyond ±8191");
+                "the levels are not a path of the trellis, or one of them is beyond ±8191");
 }
 
 constexpr std::size_t kReferringSize = std::size_t{1} << 21;  // levels of a part of method 5, about

@@ -25,7 +25,7 @@ FloatType float_type(const std::string& name, std::uint32_t element_type) {
       return FloatType::f64;
     default:
       throw core::CorruptFile("section " + printable(name) + ", offset 1: element type " +
-                              std::to_string(element_type) + " is no float");
+                              std::to_string(element_type) + " is not a float type");
   }
 }
 
