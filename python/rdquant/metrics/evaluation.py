@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -76,7 +77,7 @@ def evaluate(
     Returns a dict: every metric by name, "predictions" (int64 [n], −1 where scores are NaN; for a detector a list of n
     `rdquant.detection.Detections`, boxes in pixels of the photo) and "images" (n).
 
-    NaN scores count as wrong answers (see `rdquant.metrics.formulas`). With fewer than five classes, top-5
+    NaN scores count as wrong answers, with a warning (see `rdquant.metrics.formulas`). With fewer than five classes, top-5
     is 1.
 
     Raises InvalidArgument for an unknown metric, inputs that do not fit the network, a label outside its
@@ -113,6 +114,7 @@ def evaluate(
         if not (partial and parts):
             raise
     scores = np.concatenate(parts)
+    _warn_of_nan(scores, data.name)
     labels = data.labels[: len(scores)]
     compared = _reference(reference, scores, len(data))
     result: dict[str, Any] = {"images": len(scores), "predictions": formulas.predictions(scores)}
@@ -122,6 +124,16 @@ def evaluate(
         else:
             result[name] = TABLES[name](scores, labels)
     return result
+
+
+def _warn_of_nan(scores: Scores, source: str) -> None:
+    """NaN counts as a wrong answer, and so looks like a poor network rather than a broken one."""
+    broken = int(np.isnan(scores).any(axis=1).sum())
+    if broken:
+        warnings.warn(
+            f"{source}: the network's scores of {broken} of {len(scores)} images hold NaN; they count as wrong answers",
+            stacklevel=3,
+        )
 
 
 def _names(metrics: str | Iterable[str] | None, detects: bool, compares: bool) -> tuple[str, ...]:

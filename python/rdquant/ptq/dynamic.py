@@ -22,7 +22,7 @@ from .integer import write_integer
 from .network import nothing_left
 from .report import DynamicLayer, DynamicReport, QuantizedModel
 from .static import calibration_of
-from .weights import nearest
+from .weights import check_finite, nearest
 
 __all__ = ["quantize_dynamic"]
 
@@ -70,14 +70,15 @@ def quantize_dynamic(
         A `Model` whose attribute `report` names the layers, and of those that stay in float the reason.
 
     Raises:
-        InvalidArgument: an argument that is not allowed, a name in `keep` that no layer has, a network with nothing to
-            quantize. Unsupported: an opset below 13.
+        InvalidArgument: an argument that is not allowed, a name in `keep` that no layer has, a weight that is not finite
+            (named), a network with nothing to quantize. Unsupported: an opset below 13.
     """
     limits = number("max_kl", max_kl, above=0), number("max_noise", max_noise, above=0)
     count("images", images)
     flag("progress", progress)
     used = threads_of(threads)
     loaded = load(model)
+    check_finite(loaded)
     dynamic = _Dynamic(loaded, flag("per_channel", per_channel), keep)
     if calibration is None:
         return dynamic.unmeasured()

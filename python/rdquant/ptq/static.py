@@ -30,6 +30,7 @@ from .placement import Placement, place
 from .report import LayerReport, QuantizedModel, Report, StepReport
 from .rounds import Rounding
 from .tails import Tails
+from .weights import check_finite
 
 __all__ = ["calibration_of", "quantize_static"]
 
@@ -95,8 +96,8 @@ def quantize_static(
         and names those that stay in float, with the reason.
 
     Raises:
-        InvalidArgument: an argument that is not allowed; images that do not fit; a network with nothing to quantize,
-            or whose values become NaN. Unsupported: several inputs, or another type than float32.
+        InvalidArgument: an argument that is not allowed; images that do not fit; a weight that is not finite (named);
+            a network with nothing to quantize, or whose values become NaN. Unsupported: several inputs, or another type than float32.
     """
     options = Options(
         activations,
@@ -114,6 +115,7 @@ def quantize_static(
     count("images", images)
     flag("progress", progress)
     loaded = load(model)
+    check_finite(loaded)
     return _Static(loaded, _Images(calibration_of(calibration, loaded, images)), options, progress).run()
 
 

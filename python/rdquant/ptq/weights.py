@@ -9,9 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..calibrate import Layer, RowRounder, mean_outputs
+from ..errors import InvalidArgument
+from ..graph import Model
 from .export import LayerLevels
 
-__all__ = ["feedback", "nearest"]
+__all__ = ["check_finite", "feedback", "nearest"]
 
 LARGEST = 127  # levels are symmetric
 _LEAST_BIAS = 2.0**-29  # levels of a bias stay within int32
@@ -38,6 +40,18 @@ def nearest(
     if bias is not None and mean is not None:
         bias = bias + mean_outputs(matrix - rows * levels, mean)
     return _found(layer, layer.tensor(levels.astype(np.int8)), scales, bias, per_channel)
+
+
+def check_finite(model: Model) -> None:
+    """Raise InvalidArgument, naming the tensor, where a weight is NaN or infinite."""
+    for name, values in model.weights().items():
+        finite = np.isfinite(values).reshape(-1)
+        if not finite.all():
+            place = int(np.argmin(finite))
+            found = "NaN" if np.isnan(values.reshape(-1)[place]) else "infinite"
+            raise InvalidArgument(
+                f"tensor {name!r}: value at index {place} is {found}; quantizers take finite numbers"
+            )
 
 
 def feedback(
