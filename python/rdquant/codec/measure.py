@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,13 +16,13 @@ from .._core.entropy import Counter
 from .._tables import Brief
 from ..entropy import compression_ratio, reduction
 from ..errors import InvalidArgument, described, flag, threads_of
-from ..quant import Quantizer
+from ..quant import Quantizer, is_class, recipe_of
 from .sections import pack_quantized
 
 __all__ = ["Rate", "rate", "real_bits", "requantize"]
 
 _ONNX_FLOAT = 1  # TensorProto.FLOAT
-QuantizerOf = Quantizer | Callable[[str, NDArray[np.float32]], Quantizer]
+QuantizerOf = Quantizer | type[Quantizer] | str | Callable[[str, NDArray[np.float32]], Quantizer]
 
 
 @dataclass(frozen=True, repr=False)
@@ -64,45 +64,59 @@ def rate(
     by: str | None = None,
     distortion: bool = True,
     threads: int | None = 1,
+    *,
+    bits: int | None = None,
 ) -> Rate:
     """Rate and distortion of `weights` under `quantizer`.
 
     Args:
         weights: an array, a dict of named tensors, or a model: a `Model`, or what `rdquant.load` takes.
-        quantizer: one for all tensors, or a function (name, tensor) -> quantizer.
+        quantizer: one for all tensors; a function (name, tensor) -> quantizer; or a family's class or name such as
+            "midtread", which needs `bits`, or "half", which takes none: the levels are then those of `rdquant.compress`.
         by: None: one table of probabilities for all tensors (the thesis); "tensor": one a tensor.
         distortion: False: the rate alone, several times as fast; mse and sqnr_db are then NaN.
         threads: without distortion, up to this many threads quantize and count large tensors; None or
             0: all cores.
+        bits: as for `rdquant.compress`, for a family alone.
 
     Raises:
-        InvalidArgument: a NaN or infinite weight; the message names the tensor.
+        InvalidArgument: an argument outside the above; a NaN or infinite weight (the message names the tensor).
     """
     used = threads_of(threads)
-    return _measure(weights, quantizer, by, None, None if flag("distortion", distortion) else used)
+    tensors = tensors_of(weights, "weights")
+    quantizer = _quantizers(quantizer, bits, tensors)
+    return _measure(tensors, quantizer, by, None, None if flag("distortion", distortion) else used)
 
 
 def requantize(
-    weights: Any, quantizer: QuantizerOf, by: str | None = None
+    weights: Any, quantizer: QuantizerOf, by: str | None = None, *, bits: int | None = None
 ) -> tuple[dict[str, NDArray[np.float32]], Rate]:
     """Weights quantized and dequantized, with their rate.
 
     Args:
-        weights, quantizer, by: as for `rate`; errors as there.
+        weights, quantizer, by, bits: as for `rate`; errors as there.
 
     Returns:
         New float32 arrays by name, in the shapes of the weights; and the `Rate`.
     """
     tensors = {name: as_float32(value, name) for name, value in tensors_of(weights, "weights").items()}
+    quantizer = _quantizers(quantizer, bits, tensors)
     restored = {name: np.empty(value.shape, np.float32) for name, value in tensors.items()}
     return restored, _measure(tensors, quantizer, by, restored)
 
 
-def real_bits(weights: Any, quantizer: QuantizerOf, effort: str = "fast", threads: int | None = 1) -> float:
+def real_bits(
+    weights: Any,
+    quantizer: QuantizerOf,
+    effort: str = "fast",
+    threads: int | None = 1,
+    *,
+    bits: int | None = None,
+) -> float:
     """Bits per weight that the quantized tensors take in a compressed file: levels, shapes and quantizers, whole bytes.
 
     Args:
-        weights, quantizer: as for `rate`.
+        weights, quantizer, bits: as for `rate`.
         effort: "fast" or "max", as for `rdquant.compress`.
         threads: up to this many threads; None or 0: all cores.
 
@@ -111,7 +125,9 @@ def real_bits(weights: Any, quantizer: QuantizerOf, effort: str = "fast", thread
     """
     count = total = 0
     threads = threads_of(threads)
-    for name, value in tensors_of(weights, "weights").items():
+    tensors = tensors_of(weights, "weights")
+    quantizer = _quantizers(quantizer, bits, tensors)
+    for name, value in tensors.items():
         tensor = as_float32(value, name)
         try:
             used = _quantizer(quantizer, name, tensor)
@@ -123,18 +139,22 @@ def real_bits(weights: Any, quantizer: QuantizerOf, effort: str = "fast", thread
     return 8 * total / count if count else 0.0
 
 
+def _quantizers(given: Any, bits: int | None, tensors: Mapping[str, Any]) -> Any:
+    """What is given, a family as the quantizers that `rdquant.compress` would take for the tensors."""
+    if bits is None and not isinstance(given, str) and not is_class(given):
+        return given
+    recipe = recipe_of(given, bits)
+    return given if recipe is None else recipe.quantizers(tensors, {})
+
+
 def _quantizer(given: Any, name: str, tensor: NDArray[np.float32]) -> Quantizer:
     """The quantizer of a tensor; InvalidArgument where none is given."""
-    found = given if isinstance(given, Quantizer) else given(name, tensor) if callable(given) else given
+    asked = callable(given) and not isinstance(given, (Quantizer, type))
+    found = given(name, tensor) if asked else given
     if not isinstance(found, Quantizer):
-        hint = (
-            "; parse_quantizers reads names, and their build(bits) makes one"
-            if isinstance(given, str)
-            else ""
-        )
         raise InvalidArgument(
-            "quantizer: expected a Quantizer such as Midtread.from_levels(6), or a function (name, tensor) -> Quantizer, "
-            f"got {described(found)}{hint}"
+            "quantizer: expected a Quantizer such as Midtread.from_levels(6), a family's name, or a function "
+            f"(name, tensor) -> Quantizer, got {described(found)}"
         )
     return found
 

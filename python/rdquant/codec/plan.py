@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from .._core import codec as _core
 from ..errors import InvalidArgument, called, described, number, threads_of
-from ..quant import Deadzone, Midtread, Quantizer, parse_quantizers
+from ..quant import Deadzone, Midtread, Quantizer, is_class, parse_quantizers
 from .lossless import effort_of
 from .rdo import DEFAULT_RDO, STATES, cheapest
 
@@ -97,7 +97,7 @@ def goal_of(bits_per_weight: float | None, bytes: int | None, mse: float | None)
 
 def uniform_family(quantizer: Any) -> Callable[[float], Midtread | Deadzone]:
     """step -> quantizer of the named family; raises InvalidArgument for what is none."""
-    if isinstance(quantizer, str):
+    if isinstance(quantizer, str) or is_class(quantizer):
         with called("quantizers", "quantizer"):
             specs = parse_quantizers(quantizer)
         built = specs[0].build(8) if len(specs) == 1 and specs[0].takes_bits else None

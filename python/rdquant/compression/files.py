@@ -30,8 +30,7 @@ from ..errors import (
 )
 from ..graph import ROLES, AnyModel, Model, load
 from ..graph.compressed import build
-from ..quant import SCOPES, Quantizer, Recipe, Scope, parse_quantizers, scope_range
-from ..quant.recipe import own_scope
+from ..quant import Quantizer, Recipe, Scope, recipe_of
 from .result import CompressionResult
 from .writer import Choose, ChosenLevels, Writer, write_levels
 
@@ -39,9 +38,9 @@ if TYPE_CHECKING:
     from ..data import Data
     from .tolerance import Split, Tolerance
 
-__all__ = ["ROLES", "compress", "compress_to_size", "compress_within", "decompress", "recipe_of"]
+__all__ = ["ROLES", "compress", "compress_to_size", "compress_within", "decompress"]
 
-QuantizerOf = Quantizer | str | Callable[[str, NDArray[np.float32]], Quantizer]
+QuantizerOf = Quantizer | type[Quantizer] | str | Callable[[str, NDArray[np.float32]], Quantizer]
 _SOON_WRITTEN = 1 << 18  # bytes of a model
 
 
@@ -67,7 +66,7 @@ def compress(
         model: what `rdquant.load` takes.
         path: the file to write, usually *.rdq; not the model's own.
         quantizer: None with no `bits`: without loss. A quantizer; a function (name, tensor) -> quantizer; or a
-            family's name such as "midtread" or "deadzone:0.4", which needs `bits`.
+            family's class or name such as "midtread" or "deadzone:0.4", which needs `bits`, or "half", which takes none.
         bits: steps of 2·range/2^bits, or codebooks of 2^bits values; 1..24 (codebooks: ..16); by midtread unless
             `quantizer` names another family.
         scope: one step for the "model" (the default, as in thesis 004), for each "tensor", or for each output "channel" of
@@ -303,53 +302,10 @@ def decompress(
         return build(CompressedFile(source), name, used, int(memory_limit), levels)
 
 
-def recipe_of(quantizer: Any, bits: int | None, scope: Any, range: Any) -> Recipe | None:
-    """From a user's arguments; None without loss, and for functions that give quantizers."""
-    if bits is not None:
-        bits = count("bits", bits, 1, 24)
-    if scope is not None:
-        one_of("scope", scope, SCOPES)
-    if quantizer is None and bits is not None:
-        quantizer = "midtread"
-    if not isinstance(quantizer, str):
-        return _given(quantizer, bits, scope, range)
-    with called("quantizers", "quantizer"):
-        specs = parse_quantizers(quantizer)
-    if len(specs) != 1:
-        raise InvalidArgument(f"quantizer: expected one family, got {quantizer!r}")
-    (spec,) = specs
-    if spec.takes_bits and bits is None:
-        raise InvalidArgument(f"bits: the quantizer {quantizer!r} needs a number of them, got none")
-    if range is not None and not spec.has_range:
-        raise InvalidArgument(f"range: the quantizer {quantizer!r} has none; leave it out")
-    used: Scope = own_scope(spec) if scope is None else scope
-    return Recipe(spec, bits if spec.takes_bits else None, used, scope_range(used, range))
-
-
 def recipe_levels(recipe: Recipe, model: Model, roles: Collection[str]) -> ChosenLevels:
     """Levels of the tensors in these roles, by one recipe."""
     axes = {p.name: p.axis for p in model.parameters if p.axis is not None}
     return ChosenLevels.by(recipe.quantizers(model.weights(roles), axes), roles)
-
-
-def _given(quantizer: Any, bits: int | None, scope: Any, range: Any) -> Recipe | None:
-    """Of quantizers, functions that give them, and none."""
-    for name, value in (("bits", bits), ("scope", scope), ("range", range)):
-        if value is not None and quantizer is None:
-            raise InvalidArgument(f"{name}: it needs bits or a quantizer's name")
-        if value is not None:
-            raise InvalidArgument(
-                f"{name}: a quantizer that is given brings its own; leave one of the two out"
-            )
-    if isinstance(quantizer, Quantizer):
-        return Recipe(parse_quantizers(quantizer)[0], None)
-    if quantizer is None or callable(quantizer):
-        return None
-    hint = f"; bits={quantizer} gives midtread" if isinstance(quantizer, int) else ""
-    raise InvalidArgument(
-        "quantizer: expected a Quantizer, a family's name such as 'midtread', or a function (name, tensor) -> "
-        f"Quantizer, got {described(quantizer)}{hint}"
-    )
 
 
 def _checked(quantizer: Callable[[str, NDArray[np.float32]], Any]) -> Choose:

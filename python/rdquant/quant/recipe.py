@@ -9,11 +9,11 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..errors import InvalidArgument, number, one_of
+from ..errors import InvalidArgument, called, count, described, number, one_of
 from .base import Quantizer
-from .spec import QuantizerSpec
+from .spec import QuantizerSpec, parse_quantizers
 
-__all__ = ["SCOPES", "Recipe", "Scope", "scope_range"]
+__all__ = ["SCOPES", "Recipe", "Scope", "is_class", "recipe_of", "scope_range"]
 
 Scope = Literal["model", "tensor", "channel"]
 """What shares a step."""
@@ -87,6 +87,66 @@ class Recipe:
             return self.spec.build(self.bits, self.range, axis, tensor)
 
         return for_tensor
+
+
+def is_class(quantizer: Any) -> bool:
+    """Whether it is a class of quantizers, which stands for its family's name."""
+    return isinstance(quantizer, type) and issubclass(quantizer, Quantizer) and hasattr(quantizer, "family")
+
+
+def recipe_of(
+    quantizer: Any, bits: int | None = None, scope: Any = None, range: float | str | None = None
+) -> Recipe | None:
+    """From a user's arguments; None without loss, and for functions that give quantizers."""
+    if bits is not None:
+        bits = count("bits", bits, 1, 24)
+    if scope is not None:
+        one_of("scope", scope, SCOPES)
+    if quantizer is None and bits is not None:
+        quantizer = "midtread"
+    if not isinstance(quantizer, str) and not is_class(quantizer):
+        return _given(quantizer, bits, scope, range)
+    with called("quantizers", "quantizer"):
+        specs = parse_quantizers(quantizer)
+    if len(specs) != 1:
+        raise InvalidArgument(f"quantizer: expected one family, got {_shown(quantizer)}")
+    (spec,) = specs
+    if spec.takes_bits and bits is None:
+        raise InvalidArgument(f"bits: the quantizer {_shown(quantizer)} needs a number of them, got none")
+    if bits is not None and not spec.takes_bits:
+        raise InvalidArgument(
+            f"quantizer, bits: {_shown(quantizer)} has a width that its name fixes and takes no bits, got bits={bits}; "
+            "leave one of the two out"
+        )
+    if range is not None and not spec.has_range:
+        raise InvalidArgument(f"range: the quantizer {_shown(quantizer)} has none; leave it out")
+    used: Scope = own_scope(spec) if scope is None else scope
+    return Recipe(spec, bits, used, scope_range(used, range))
+
+
+def _shown(quantizer: Any) -> str:
+    """As the caller wrote it."""
+    return quantizer.__name__ if isinstance(quantizer, type) else described(quantizer)
+
+
+def _given(quantizer: Any, bits: int | None, scope: Any, range: Any) -> Recipe | None:
+    """Of quantizers, functions that give them, and none."""
+    for name, value in (("bits", bits), ("scope", scope), ("range", range)):
+        if value is not None and quantizer is None:
+            raise InvalidArgument(f"{name}: it needs bits or a quantizer's name")
+        if value is not None:
+            raise InvalidArgument(
+                f"{name}: a quantizer that is given brings its own; leave one of the two out"
+            )
+    if isinstance(quantizer, Quantizer):
+        return Recipe(parse_quantizers(quantizer)[0], None)
+    if quantizer is None or (callable(quantizer) and not isinstance(quantizer, type)):
+        return None
+    hint = f"; bits={quantizer} gives midtread" if isinstance(quantizer, int) else ""
+    raise InvalidArgument(
+        "quantizer: expected a Quantizer, a family's name such as 'midtread', or a function (name, tensor) -> "
+        f"Quantizer, got {described(quantizer)}{hint}"
+    )
 
 
 def own_scope(spec: QuantizerSpec) -> Scope:

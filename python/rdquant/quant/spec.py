@@ -129,7 +129,7 @@ def parse_quantizers(
             specs[part] = None
         elif isinstance(part, Quantizer):
             specs[QuantizerSpec(given_label(part), part.family, given=part)] = None
-        elif isinstance(part, type) and issubclass(part, Quantizer):
+        elif isinstance(part, type) and issubclass(part, Quantizer) and hasattr(part, "family"):
             specs.update(dict.fromkeys(_parse(part.family)))
         elif isinstance(part, str):
             specs.update(
