@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -138,3 +141,138 @@ def test_a_class_is_a_family_for_a_size_too(tmp_path: Path) -> None:
         for q in ("midtread", rdq.Midtread)
     ]
     assert found[0] == found[1]
+
+
+def test_a_sweep_takes_some_of_the_images_as_its_command_does(tmp_path: Path) -> None:
+    data = rdq.Digits()
+    with rdq.sweep(digits_model(), data, "midtread", [4], images=40, progress=False) as study:
+        table = study.to_pandas()
+        assert set(table["images"]) == {40}
+        wanted = rdq.evaluate(digits_model(), data.spread(40))["top1"]
+        assert table[table["family"] == "float"]["top1"].item() == wanted
+        chosen = study.info["data_fingerprint"]
+    rdq.load(digits_model()).save(tmp_path / "digits.onnx")
+    options = ("--quantizers", "midtread", "--bits", "4", "--images", "40", "-o", tmp_path / "s")
+    assert run("sweep", tmp_path / "digits.onnx", "--data", "digits", *options).exit_code == 0
+    with rdq.Study.open(tmp_path / "s") as study:
+        assert study.info["data_fingerprint"] == chosen
+    with pytest.raises(InvalidArgument, match=r"^images: "):
+        rdq.sweep(digits_model(), data, "midtread", [4], images=0)
+
+
+def test_verdicts_of_the_best_are_for_the_loss_that_is_given() -> None:
+    with rdq.sweep(digits_model(), rdq.Digits(), "midtread", [2], max_loss=0, progress=False) as study:
+        assert study.to_pandas()["verdict"].tolist()[-1] == "fail"
+        assert study.best(100)["verdict"].tolist() == ["pass"]
+        with pytest.warns(UserWarning, match="no finished point stays within 0 percentage points"):
+            assert study.best().empty
+        rdq.report.best_rows(study)  # which says so in its notes: no warning
+
+
+def damages(*scores: float) -> list[rdq.ptq.StepReport]:
+    steps = ("levels", "rounding", "bias", "order", "balance")
+    return [
+        rdq.ptq.StepReport(step, rdq.ptq.Damage(score, 1.0, score))
+        for step, score in zip(steps, scores, strict=True)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("scores", "undone"),
+    [
+        ((5, 4, 3, 2, 1), ()),
+        ((5, 4, 3, 3, 1), ("order",)),
+        ((5, 4, 3, 2, 2.5), ("balance",)),
+        ((5, 4, 3, 4, 3.5), ("order", "balance")),
+        ((3, 4, 5, 4.5, 4), ()),  # rounding and biases stay whatever they do
+    ],
+)
+def test_steps_that_were_undone_are_named(scores: tuple[float, ...], undone: tuple[str, ...]) -> None:
+    steps = tuple(damages(*scores))
+    report = rdq.ptq.Report(9, 9, steps, (), rdq.ptq.Damage(min(scores), 1.0, 0.0), 0.1, False)
+    assert report.undone == undone
+    assert str(report).count("undone") == len(undone)
+
+
+def test_the_last_line_of_quantize_is_about_the_file(tmp_path: Path) -> None:
+    rdq.load(digits_model()).save(tmp_path / "net.onnx")
+    command = (
+        "quantize",
+        tmp_path / "net.onnx",
+        "--calibration",
+        "digits",
+        "--images",
+        32,
+        "-o",
+        tmp_path / "q",
+    )
+    facts = json.loads(run(*command, "--json").stdout)
+    assert facts["undone"] == [] or set(facts["undone"]) <= {"order", "balance"}
+    for options, compared in (
+        ((), "within the tolerated 0.1"),
+        (("--max-kl", 1e-9), "than the tolerated 1e-09"),
+    ):
+        result = run(*command, *options)
+        last = " ".join(result.stderr.split()).rpartition("bytes; ")[2]
+        assert last.startswith("its KL on 32 images is ")
+        assert (compared in last) or ("within the tolerated 1e-09" in last and options)
+    last = run("quantize", tmp_path / "net.onnx", "--mode", "dynamic", "-o", tmp_path / "q").stderr
+    assert "what its outputs lose is unknown" in " ".join(last.split())
+
+
+def test_interrupted_before_anything_is_said_alike(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from rdquant.compression.tolerance import Search
+
+    def interrupted(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Search, "run", interrupted)
+    rdq.load(digits_model()).save(tmp_path / "net.onnx")
+    command = ("compress-within", tmp_path / "net.onnx", "-o", tmp_path / "a.rdq", "--data", "digits")
+    result = run(*command, "--max-kl", 0.1)
+    assert result.exit_code == 130
+    for text in (result.stdout, result.stderr):
+        assert "Nothing was measured: the file is without loss" in " ".join(text.split())
+    assert "best file" not in result.output
+
+
+def test_ctrl_c_while_the_command_loads() -> None:
+    script = """if True:
+        import sys
+        class Pressed:
+            def find_spec(self, name, path, target=None):
+                if name == "typer":
+                    raise KeyboardInterrupt
+        sys.meta_path.insert(0, Pressed())
+        from rdquant.__main__ import main
+        main()
+    """
+    found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert found.returncode == 130
+    assert "Traceback" not in found.stderr
+    assert "Interrupted" in found.stderr
+
+
+def test_passes_over_the_images_are_counted(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from rdquant.ptq import observe, static
+
+    def one_by_one(model: rdq.Model, values: list[str]) -> list[list[str]]:
+        return [[value] for value in values]
+
+    for module in (observe, static):
+        monkeypatch.setattr(module, "portions", one_by_one)
+    rdq.quantize_static(digits_model(), images(), progress=True)
+    text = capsys.readouterr().err
+    assert "passes:" in text
+
+
+def test_a_file_that_grew_does_not_call_itself_smaller(tmp_path: Path) -> None:
+    result = rdq.compress(digits_model(), tmp_path / "a.rdq")
+    assert f"{result.ratio:.2f} times smaller than {result.original_bytes:,}" in repr(result)
+    from dataclasses import replace
+
+    grown = replace(result, bytes=2 * result.original_bytes)
+    assert f"2.00 times the size of {result.original_bytes:,}" in repr(grown)
+    assert "smaller" not in repr(grown)

@@ -57,6 +57,10 @@ def test_comparison_where_there_is_none() -> None:
         "sqnr_db": None,
         "agreement": None,
     }
+    assert compared({"y": y}, {"y": y})["agreement"] == 1
+    assert compared({"y": y.reshape(2, 3, 1, 1)}, {"y": y.reshape(2, 3, 1, 1)})["agreement"] == 1
+    boxes = np.ones((2, 4, 3), np.float32)  # as a detector's: there are no classes to be first
+    assert compared({"y": boxes}, {"y": boxes})["agreement"] is None
     assert not compared({"y": y * np.inf}, {"y": y})["finite"]
     assert compared({"y": 0 * y}, {"y": 0 * y})["max_difference"] == 0
 

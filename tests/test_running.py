@@ -62,7 +62,7 @@ def test_run_says_what_evaluate_says() -> None:
 
 def test_run_prints_a_table_and_takes_a_backend() -> None:
     out = call("run", digits_model(), "--data", "digits", "--images", 50, "--backend", "reference").stdout
-    assert "50 of 50 images" in out
+    assert "50 of 599 images" in out
     assert "reference" in out
     top1 = evaluate(digits_model(), rdq.Digits("test").spread(50), metrics="top1")["top1"]
     low, high = (100 * end for end in wilson(top1, 50))
@@ -86,7 +86,7 @@ def test_interrupting_a_run_before_any_image(monkeypatch: pytest.MonkeyPatch) ->
     presses(monkeypatch, Session, "run", after=0)
     result = call("run", digits_model(), "--data", "digits", code=130)
     assert result.stdout == ""
-    assert "No image was through" in result.stderr
+    assert "There are no results yet" in result.stderr
 
 
 def test_partial_results_compare_with_part_of_the_reference(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -299,7 +299,13 @@ def _finish(result: CompressionResult, as_json: bool, everything: bool) -> None:
     else:
         _print_result(result, everything)
     if result.interrupted:
-        log("[bold]Interrupted.[/] The best file so far is written.")
+        nothing = result.measured is not None and result.measured.images == 0
+        written = (
+            "Nothing was measured: the file is without loss."
+            if nothing
+            else "The best file so far is written."
+        )
+        log(f"[bold]Interrupted.[/] {written}")
         raise typer.Exit(INTERRUPTED)
 
 
@@ -309,9 +315,7 @@ def _print_result(result: CompressionResult, everything: bool) -> None:
         [t.name, t.coding, "×".join(map(str, t.shape)), f"{t.bytes:,}", f"{t.bits_per_weight:.3f}"]
         for t in shown
     ]
-    ratio = result.original_bytes / result.bytes
-    compared = f"{ratio:.2f} times smaller than" if ratio >= 1 else f"{1 / ratio:.2f} times the size of"
-    title = f"{result.bytes:,} bytes, {compared} {result.original_bytes:,}"
+    title = f"{result.bytes:,} bytes, {result.compared} {result.original_bytes:,}"
     bits = (
         f"Bits per weight: {result.bits_per_weight:.4f} (whole file {result.file_bits_per_weight:.4f}); "
         if result.weights

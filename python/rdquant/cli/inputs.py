@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from ..data import Dataset
     from ..graph import Model
 
-__all__ = ["find_preset", "load_images", "load_weights", "naming"]
+__all__ = ["find_preset", "load_images", "load_weights", "naming", "spread"]
 
 
 def load_weights(path: Path) -> Model:
@@ -61,7 +61,12 @@ def load_images(
     preprocess = find_preset(source, preprocess, model)
     size = given(batch_size=batch_size)
     found = open_dataset(source, preprocess, model=model, labelled=labelled, **size)
-    return found if images is None or images >= len(found) else found.spread(images)
+    return spread(found, images)
+
+
+def spread(data: Dataset, images: int | None) -> Dataset:
+    """`images` items of it, evenly spread; all where that is None, or more than there are."""
+    return data if images is None or images >= len(data) else data.spread(images)
 
 
 def find_preset(source: str, preprocess: str | None, model: Model) -> str | None:

@@ -182,7 +182,7 @@ def quantize(
         print_json({"path": str(output), "bytes": output.stat().st_size, **quantized.report.to_dict()})
         return
     _print(quantized.report, everything)
-    log(f"{output}: {output.stat().st_size:,} bytes")
+    log(f"{output}: {output.stat().st_size:,} bytes; {_outcome(quantized.report)}")
 
 
 def _check_mode(context: typer.Context, mode: str) -> None:
@@ -202,6 +202,18 @@ def _check_mode(context: typer.Context, mode: str) -> None:
     wrong = _STATIC & set(given) if mode == "dynamic" else {"keep"} & set(given)
     if wrong:
         raise typer.BadParameter(f"--mode {mode} does not take it", param_hint=given[min(wrong)])
+
+
+def _outcome(report: Report | DynamicReport) -> str:
+    """What the network in the file loses."""
+    if report.damage is None or report.limit is None:
+        return "what its outputs lose is unknown"
+    what = "KL" if report.damage.kl is not None else "noise"
+    images = getattr(report, "measured", report.images)
+    compared = "within" if report.met else "more than"
+    text = f"its {what} on {images} images is {report.damage.score:.4g}, {compared} the tolerated {report.limit:g}"
+    undone = getattr(report, "undone", ())
+    return text + (f"; undone, as worse: {', '.join(undone)}" if undone else "")
 
 
 def _print(report: Report | DynamicReport, everything: bool) -> None:

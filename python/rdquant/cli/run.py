@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .inputs import load_images
+from .inputs import load_images, spread
 from .options import (
     HELP,
     Backend,
@@ -100,13 +100,14 @@ def run(
     from ..metrics import evaluate
     from ..runtime import BACKENDS, Session
 
+    keep_hint("There are no results yet.")
     if backend is not None:
         parse_names(backend, BACKENDS, "--backend")
     loaded = load(model)
-    dataset = load_images(data, preprocess, loaded, batch_size=batch_size, images=images)
+    everything = load_images(data, preprocess, loaded, batch_size=batch_size)
+    dataset = spread(everything, images)
     titles, names = _metrics(metrics, dataset)
     session = _Timed(Session(loaded, **given(backend=backend, threads=threads)))
-    keep_hint("No image was through.")
     start = time.perf_counter()
     found = evaluate(
         None,
@@ -122,7 +123,7 @@ def run(
         "data": dataset.name,
         "backend": session.backend,
         "images": done,
-        "of": len(dataset),
+        "of": len(everything),
         "interrupted": done < len(dataset),
         **_values(found, names),
         "images_per_second": done / session.seconds,
@@ -131,10 +132,8 @@ def run(
     if as_json:
         print_json(result)
     else:
-        rows = _rows(found, names, titles)
-        rows.append(["images per second, network alone", f"{result['images_per_second']:,.1f}"])
-        rows.append(["images per second, with reading", f"{result['images_per_second_with_reading']:,.1f}"])
-        title = f"{loaded.name} on {done} of {len(dataset)} images of {dataset.name}, {session.backend}"
+        rows = [*_rows(found, names, titles), *_speeds(result)]
+        title = f"{loaded.name} on {done} of {len(everything)} images of {dataset.name}, {session.backend}"
         print_table(title, ["figure", "value"], rows)
     if result["interrupted"]:
         log("[bold]Interrupted.[/] The figures are of the images so far.")
@@ -175,6 +174,13 @@ def _rows(
     return [
         [titles[name][0], _figure(found[name], titles[name][1], images if name in COUNTED else None)]
         for name in names
+    ]
+
+
+def _speeds(result: Mapping[str, Any]) -> list[list[str]]:
+    return [
+        ["images per second, network alone", f"{result['images_per_second']:,.1f}"],
+        ["images per second, with reading", f"{result['images_per_second_with_reading']:,.1f}"],
     ]
 
 

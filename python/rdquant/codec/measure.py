@@ -16,7 +16,8 @@ from .._core.entropy import Counter
 from .._tables import Brief
 from ..entropy import compression_ratio, reduction
 from ..errors import InvalidArgument, described, flag, threads_of
-from ..quant import Quantizer, is_class, recipe_of
+from ..quant import Quantizer
+from ..quant.recipe import is_class, recipe_of
 from .sections import pack_quantized
 
 __all__ = ["Rate", "rate", "real_bits", "requantize"]

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from .._core import codec as _core
 from ..errors import InvalidArgument, called, described, number, threads_of
-from ..quant import Deadzone, Midtread, Quantizer, is_class, parse_quantizers
+from ..quant import Deadzone, Midtread, Quantizer, parse_quantizers
+from ..quant.recipe import is_class
 from .lossless import effort_of
 from .rdo import DEFAULT_RDO, STATES, cheapest
 

@@ -23,14 +23,14 @@ from ..errors import (
     count,
     described,
     flag,
-    one_of,
     path_of,
     some_of,
     threads_of,
 )
 from ..graph import ROLES, AnyModel, Model, load
 from ..graph.compressed import build
-from ..quant import Quantizer, Recipe, Scope, recipe_of
+from ..quant import Quantizer, Recipe, Scope
+from ..quant.recipe import recipe_of
 from .result import CompressionResult
 from .writer import Choose, ChosenLevels, Writer, write_levels
 

@@ -128,11 +128,18 @@ class CompressionResult:
         frame: pd.DataFrame = pd.DataFrame(rows, columns=names)
         return frame
 
+    @property
+    def compared(self) -> str:
+        """How the file's size compares with that of the model, in words that go before it."""
+        if self.ratio >= 1:
+            return f"{self.ratio:.2f} times smaller than"
+        return f"{1 / self.ratio:.2f} times the size of"
+
     def __repr__(self) -> str:
         bits = f", {self.bits_per_weight:.4g} bits per weight" if self.weights else ""
         lost = "" if self.measured is None else f", {self.measured}"
         lost += "" if self.met else ", more than tolerated"
-        found = f"{self.bytes:,} bytes, {self.ratio:.2f} times smaller{bits}{lost}"
+        found = f"{self.bytes:,} bytes, {self.compared} {self.original_bytes:,}{bits}{lost}"
         return short(self, f"{label(self.path)}: {found}")
 
     def _repr_html_(self) -> str:

@@ -53,10 +53,19 @@ def compared(outputs: Outputs, reference: Outputs) -> dict[str, Any]:
         noise += float(np.square(error).sum())
     result["max_difference"] = worst
     result["sqnr_db"] = 10 * float(np.log10(signal / noise)) if signal and noise else None
-    if len(mine) == 1 and mine[0].size > len(mine[0]) > 0 and mine[0].ndim > 1:
+    if len(mine) == 1 and _is_table(mine[0]):
         flat = [y.reshape(len(y), -1) for y in (mine[0], theirs[0])]
         result["agreement"] = float(np.mean(flat[0].argmax(axis=1) == flat[1].argmax(axis=1)))
     return result
+
+
+def _is_table(output: NDArray[Any]) -> bool:
+    """Whether it holds a row of scores for each image, as classifiers give them; a detector's has more dimensions."""
+    return (
+        output.ndim > 1
+        and output.size > len(output) > 0
+        and max(output.shape[1:]) == output.size // len(output)
+    )
 
 
 def interleaved(

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 __all__ = ["DynamicLayer", "DynamicReport", "LayerReport", "QuantizedModel", "Report", "StepReport"]
 
+_UNDOABLE = ("order", "balance")
+
 
 @dataclass(frozen=True)
 class StepReport:
@@ -105,14 +107,26 @@ class Report(_Shown):
     limit: float
     met: bool
 
+    @property
+    def undone(self) -> tuple[str, ...]:
+        """Steps that made it worse: the network that is returned is without them."""
+        found, left = [], float("inf")
+        for step in self.steps:
+            if step.step in _UNDOABLE and step.damage.score >= left:
+                found.append(step.step)
+            else:
+                left = step.damage.score
+        return tuple(found)
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values, fit for JSON."""
-        return {**asdict(self), "kept": [layer.node for layer in self.kept]}
+        return {**asdict(self), "kept": [layer.node for layer in self.kept], "undone": list(self.undone)}
 
     def __str__(self) -> str:
         what = "KL" if self.damage.kl is not None else "noise"
         lines = [f"{what} of the outputs on {self.measured} calibration images, after each step"]
-        lines += [f"  {s.step:<9} {s.damage.score:.5f}" for s in self.steps]
+        undone = self.undone
+        lines += [f"  {s.step:<9} {s.damage.score:.5f}{', undone' * (s.step in undone)}" for s in self.steps]
         lines += [f"kept in float: {layer.node} ({layer.op}): {layer.reason}" for layer in self.kept]
         if not self.met:
             lines.append(f"the tolerated {self.limit:g} is not met")

@@ -96,8 +96,9 @@ def quantize_static(
         and names those that stay in float, with the reason.
 
     Raises:
-        InvalidArgument: an argument that is not allowed; images that do not fit; a weight that is not finite (named);
-            a network with nothing to quantize, or whose values become NaN. Unsupported: several inputs, or another type than float32.
+        InvalidArgument: an argument that is not allowed; images that do not fit; a weight that is not finite (named); a
+            network with nothing to quantize, or whose values become NaN. Unsupported: several inputs, or another type than
+            float32.
     """
     options = Options(
         activations,
@@ -213,7 +214,8 @@ class _Static:
         values = list(self._placement.roots)
         model = self._network.model
         passes = sum(1 for _ in portions(model, values))
-        with self._bar("ranges", self._images.count * passes, "image") as bar:
+        title = "ranges" if passes == 1 else f"ranges, {passes} passes"
+        with self._bar(title, self._images.count * passes, "image") as bar:
             return observe(model, self._images, values, self._options.threads, bar.update)
 
     def _equalize(self) -> Levels:

@@ -9,7 +9,7 @@ Thesis 004: Tonin, “Codificação de redes neurais sem retreino”, 2021.
 from .base import Quantizer
 from .codebook import Codebook
 from .minifloat import MINIFLOATS, Minifloat
-from .recipe import SCOPES, Recipe, Scope, is_class, recipe_of, scope_range
+from .recipe import SCOPES, Recipe, Scope, scope_range
 from .spec import QuantizerSpec, parse_quantizers
 from .uniform import Deadzone, Midrise, Midtread, MuLaw
 
@@ -26,8 +26,6 @@ __all__ = [
     "QuantizerSpec",
     "Recipe",
     "Scope",
-    "is_class",
     "parse_quantizers",
-    "recipe_of",
     "scope_range",
 ]

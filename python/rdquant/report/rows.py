@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -244,7 +245,9 @@ def arrange(study: StudyLike, max_loss: float) -> View:
     is_float = points["family"] == "float" if len(points) else pd.Series(dtype=bool)
     done = points[is_float & (points["state"] == "done")] if len(points) else points
     reference = dict(done.iloc[0]) if len(done) else None
-    best = _plain_bits(study.best(max_loss)) if reference is not None else pd.DataFrame()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # where there is none, a note says so
+        best = _plain_bits(study.best(max_loss)) if reference is not None else pd.DataFrame()
     fits = study.fits()
     if len(fits):
         fits = fits.assign(parameters=pd.Series([_parameters(v) for v in fits["parameters"]], fits.index))

@@ -69,6 +69,7 @@ def sweep(
     seed: int = 0,
     progress: bool = True,
     cache_bytes: int = 2 << 30,
+    images: int | None = None,
 ) -> Study:
     """Rate–distortion study of a trained model without retraining (thesis 004, chapter 3).
 
@@ -102,6 +103,7 @@ def sweep(
         progress: show a bar on stderr.
         cache_bytes: memory for the preprocessed images, float32, that are made once and read by every point; shared out
             among the workers of an executor. Images that need more are made again for each point.
+        images: use at most this many images of `data`, evenly spread over it; None: all.
 
     Returns:
         The study. Interrupted (Ctrl-C) or killed, all finished points are in the store; run again to continue.
@@ -122,13 +124,12 @@ def sweep(
     from .study import Study
 
     network = load(model)
-    dataset = open_dataset(data, model=network)
+    dataset = _spread(open_dataset(data, model=network), images)
     warn_of_one_class(dataset)
     chosen = tuple(r for r in ROLES if r in some_of("roles", roles, ROLES))
     specs = assigned(parse_quantizers(quantizers), network.weights(chosen))
     groups = _groups(specs, bits, scope, range, chosen)
-    names = _checked_metrics(metrics, strategy)
-    max_loss = number("max_loss", max_loss, least=0, most=100)
+    names, max_loss = _checked_metrics(metrics, strategy), number("max_loss", max_loss, least=0, most=100)
     cache_bytes, seed = count("cache_bytes", cache_bytes, 0), count("seed", seed, 0)
     threads = threads_of(threads) or None
     flag("progress", progress)
@@ -153,6 +154,11 @@ def sweep(
         return Study(results, study_id)
     results.close()
     return Study(Store(folder), study_id)
+
+
+def _spread(data: Dataset, images: int | None) -> Dataset:
+    """So many of the images at most; None: all."""
+    return data if images is None or count("images", images) >= len(data) else data.spread(images)
 
 
 def _workers(executor: Executor | None) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -160,7 +161,8 @@ class Study:
         Returns:
             The points' rows with columns loss_<metric> and `command`, which writes that file, to the byte; smallest
             first. By entropy where the results of an older version know no files. Quantizers without such a point are left
-            out. As Tables 3.9 and 3.10 of thesis 004.
+            out, and where none is left it warns; `verdict` is for the loss and metrics given here. As Tables
+            3.9 and 3.10 of thesis 004.
 
         Raises:
             InvalidArgument: a loss out of range, or a metric that the sweep did not measure.
@@ -172,7 +174,11 @@ class Study:
         limit = number("max_loss", limit, least=0, most=100)
         names = options["metrics"] if metrics is None else some_of("metrics", metrics, options["metrics"])
         info = self.info
-        best = best_points(self._points(), limit, [m for m in names if m in RATES])
+        points, rates = self._points(), [m for m in names if m in RATES]
+        best = best_points(points, limit, rates)
+        best["verdict"] = "pass"  # the stored one is for the limit and the metrics of the sweep
+        if best.empty:
+            warnings.warn(_nothing_within(points, limit, rates), stacklevel=2)
         best["command"] = [
             command_of(info["options"].get("path"), info["model"], row) for row in best.to_dict("records")
         ]
@@ -250,6 +256,16 @@ class Study:
         return short(
             self, f"of {label(info['model'])} on {label(info['data'])}: {points} points, {label(where)}"
         )
+
+
+def _nothing_within(points: pd.DataFrame, max_loss: float, metrics: Sequence[str]) -> str:
+    """Why `best_points` gives none."""
+    if (points["family"] == "float").all():
+        return "no quantizer has been evaluated yet: there is no best point"
+    return (
+        f"no finished point stays within {max_loss:g} percentage points of the float model in {' and '.join(metrics)}; "
+        "more bits, other quantizers or a wider tolerance may"
+    )
 
 
 def best_points(points: pd.DataFrame, max_loss: float, metrics: Sequence[str]) -> pd.DataFrame:
