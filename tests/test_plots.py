@@ -16,11 +16,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 import rdquant as rdq
+from argument_measures import small_map
+from classifier import classifier
 from rdquant.demo import digits_model
 from rdquant.metrics import Confidences
 from rdquant.profile import Profile, driver
 from rdquant.report import plot_confidences, plot_curves
 from rdquant.report.performance import latency_figure
+from rdquant.report.significance import plot_fronts, plot_significance
 from rdquant.stats import FitTable
 from rdquant.sweep import Study
 from rdquant.train import figures
@@ -67,6 +70,9 @@ def cases(study: Study) -> dict[str, Callable[..., Any]]:
     confidences = Confidences(np.linspace(0, 1, 4), counts, {"a": 0.6, "b": 0.4}, 5)
     fits = rdq.fit(model, families=["laplace", "gaussian"])
     paper = figures.paper_runs()
+    found, digits = small_map(), rdq.Digits("test").head(40)
+    chosen = rdq.allocate(classifier(), found, mean_bits=3)
+    compared = rdq.significance.compare(classifier(), [chosen], digits, resamples=4)
     run = {
         "point": {"gamma": 0, "bits": 32},
         "history": [{"epoch": 1, "accuracy": 0.99, "train_accuracy": 1.0}],
@@ -75,6 +81,10 @@ def cases(study: Study) -> dict[str, Callable[..., Any]]:
         "FitTable.plot": lambda ax: fits.plot(ax=ax),
         "Profile.plot": lambda ax: profile.plot(ax=ax),
         "Study.plot": lambda ax: study.plot(ax=ax),
+        "SignificanceMap.plot": lambda ax: found.plot(ax=ax),
+        "Comparison.plot": lambda ax: compared.plot(ax=ax),
+        "plot_significance": lambda ax: plot_significance({"a": np.ones(2)}, ["b", "c"], "d", ax),
+        "plot_fronts": lambda ax: plot_fronts({"a": [(10.0, 90.0), (20.0, 95.0)]}, "b", "accuracy", ax),
         "plot_curves": lambda ax: plot_curves(study, "top1", ax),
         "plot_confidences": lambda ax: plot_confidences(confidences, ax=ax),
         "latency_figure": lambda ax: latency_figure(profile, ax),
@@ -94,6 +104,7 @@ def test_all_of_them_are_known_and_take_axes(cases: dict[str, Callable[..., Any]
 
 
 def test_they_draw_on_the_axes_given_and_nowhere_else(cases: dict[str, Callable[..., Any]]) -> None:
+    of_others = plt.get_fignums()
     for name, call in cases.items():
         figure = Figure()
         left, right = figure.subplots(1, 2)
@@ -101,7 +112,7 @@ def test_they_draw_on_the_axes_given_and_nowhere_else(cases: dict[str, Callable[
         assert given is (right if name == "FitTable.plot" else figure), name
         assert right.has_data(), name
         assert not left.has_data(), name
-    assert plt.get_fignums() == []
+    assert plt.get_fignums() == of_others
 
 
 def test_they_make_axes_where_none_are_given(cases: dict[str, Callable[..., Any]]) -> None:

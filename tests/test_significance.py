@@ -143,7 +143,7 @@ def test_a_table_and_a_picture_of_a_map(found: SignificanceMap) -> None:
     table = found.to_pandas()
     assert list(table) == ["classes", "component", "bits", "significance", "all_classes", "standard_error"]
     assert len(table) == 2 * len(found.components) * 4
-    axes = found.plot(bits=3)
+    axes = found.plot(bits=3).axes[0]
     assert [t.get_text() for t in axes.get_yticklabels()] == ["1, 8", "3, 9", "all classes"]
     with pytest.raises(InvalidArgument, match="bits"):
         found.plot(bits=7)

@@ -129,7 +129,7 @@ def significance(
     if plot is not None:
         from .._files import replacing
 
-        figure: Any = found.plot().figure
+        figure = found.plot()
         with replacing(plot) as path:
             figure.savefig(path, dpi=200)
     _print_map(found, as_json)

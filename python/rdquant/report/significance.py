@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from ..errors import InvalidArgument, axes_or_none
-from .drawing import STYLE
+from .drawing import STYLE, figure_of
 from .svg import LIGHT, SERIES
 
 __all__ = ["plot_fronts", "plot_significance"]
@@ -24,8 +24,8 @@ _LINEAR = 0.05  # of the largest value, around 0, in a straight scale
 
 def plot_significance(
     rows: Mapping[str, NDArray[np.float64]], components: Sequence[str], title: str, ax: Axes | None = None
-) -> Axes:
-    """A strip of heat for every entry of `rows`, float64 [components], nats, by its name; returns the axes.
+) -> Figure:
+    """A strip of heat for every entry of `rows`, float64 [components], nats, by its name; returns the figure.
 
     components: names of the layers. title: text above. ax: axes to draw on; new ones by default. Raises InvalidArgument for
     what is no axes, and for rows of another length.
@@ -47,13 +47,13 @@ def plot_significance(
         axes.set_title(title)
         axes.grid(False)
         axes.figure.colorbar(image, ax=axes, label="nats")
-    return axes
+    return figure_of(axes)
 
 
 def plot_fronts(
     points: Mapping[str, Sequence[tuple[float, float]]], title: str, measure: str, ax: Axes | None = None
-) -> Axes:
-    """Curves of a measure in percent against bytes, one a method of `points` (bytes, percent); returns the axes.
+) -> Figure:
+    """Curves of a measure in percent against bytes, one a method of `points` (bytes, percent); returns the figure.
 
     title: text above. measure: text beside. ax: axes to draw on; new ones by default. Raises InvalidArgument for what is no
     axes.
@@ -69,4 +69,4 @@ def plot_fronts(
         axes.set_ylabel(f"{measure}, percent")
         axes.set_title(title)
         axes.legend()
-    return axes
+    return figure_of(axes)

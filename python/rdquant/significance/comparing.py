@@ -22,6 +22,7 @@ from .readers import reader_of
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
     from ..graph import AnyModel
 
@@ -62,8 +63,8 @@ class Comparison(Brief):
         names = ["method", "classes", "variant", "measure", "value", "difference", "low", "high"]
         return pd.DataFrame(rows, columns=names)
 
-    def plot(self, measure: str = "f1", ax: Axes | None = None) -> Axes:
-        """Means over the groups of a `measure` against bytes, one mark a method; returns the axes.
+    def plot(self, measure: str = "f1", ax: Axes | None = None) -> Figure:
+        """Means over the groups of a `measure` against bytes, one mark a method; returns the figure.
 
         ax: Matplotlib axes to draw on; None: new ones. Raises InvalidArgument for another measure.
         """

@@ -19,6 +19,7 @@ from .widths import ALLOWED, Rows
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 __all__ = ["SignificanceMap"]
 
@@ -171,8 +172,8 @@ class SignificanceMap:
         words = [str(c) if self.class_names is None else self.class_names[c] for c in group]
         return ", ".join(words) if len(words) <= 4 else f"{', '.join(words[:3])} … ({len(words)})"
 
-    def plot(self, bits: int | None = None, loss: str = "cross-entropy", ax: Axes | None = None) -> Axes:
-        """A strip of heat for every group and one for all classes: significance by layer, nats.
+    def plot(self, bits: int | None = None, loss: str = "cross-entropy", ax: Axes | None = None) -> Figure:
+        """A strip of heat for every group and one for all classes: significance by layer, nats; returns the figure.
 
         bits: the width shown; None: the narrowest. loss: as for `measured`. ax: Matplotlib axes to draw on; None: new ones.
         Raises InvalidArgument for a width that was not measured, and as `measured`.
