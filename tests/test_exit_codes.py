@@ -65,3 +65,19 @@ def test_a_file_that_is_cut_short_is_called_so(tmp_path: Path) -> None:
         assert "the file is cut short: " in said
         assert " bytes expected from here, " in said
         assert code == 1
+
+
+def test_a_classifier_on_photos_with_boxes_is_called_one(tmp_path: Path) -> None:
+    for folder in ("images", "labels"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "labels" / "1.txt").write_text("0 0.5 0.5 0.5 0.5")
+    code, said = ran("run", MODEL, "--data", str(tmp_path))
+    assert "holds photos with boxes, but digits is a classifier by its outputs" in said
+    assert code == 2
+
+
+def test_a_size_above_that_without_loss_gives_the_file_without_loss(tmp_path: Path) -> None:
+    exact, sized = tmp_path / "exact.rdq", tmp_path / "sized.rdq"
+    assert ran("compress", MODEL, "-o", str(exact))[0] == 0
+    assert ran("compress-to-size", MODEL, "-o", str(sized), "--bits-per-weight", "40")[0] == 0
+    assert sized.stat().st_size <= exact.stat().st_size + 16

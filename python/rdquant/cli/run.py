@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
     from ..data import Dataset
-    from ..graph import TensorInfo
+    from ..graph import Model, TensorInfo
     from ..runtime import Session
 
 __all__ = ["register"]
@@ -103,7 +104,7 @@ def run(
     keep_hint("There are no results yet.")
     if backend is not None:
         parse_names(backend, BACKENDS, "--backend")
-    loaded = load(model)
+    loaded = _checked(load(model), data)
     everything = load_images(data, preprocess, loaded, batch_size=batch_size)
     dataset = spread(everything, images)
     titles, names = _metrics(metrics, dataset)
@@ -138,6 +139,21 @@ def run(
     if result["interrupted"]:
         log("[bold]Interrupted.[/] The figures are of the images so far.")
         raise typer.Exit(INTERRUPTED)
+
+
+def _checked(model: Model, data: str) -> Model:
+    """`model`; raises typer.BadParameter for a classifier, by the shapes of its outputs, on photos with boxes."""
+    from ..data.boxes import holds_boxes
+
+    shapes = [[size for size in out.shape[1:] if size != 1] for out in model.outputs]
+    if holds_boxes(Path(data)) and shapes and all(len(s) == 1 and isinstance(s[0], int) for s in shapes):
+        listed = ", ".join(f"{out.name} {list(out.shape)}" for out in model.outputs)
+        raise typer.BadParameter(
+            f"{data!r} holds photos with boxes, but {model.name} is a classifier by its outputs ({listed}); expected a "
+            "folder with labels.csv or a folder per class",
+            param_hint="--data",
+        )
+    return model
 
 
 def _metrics(requested: str | None, images: Dataset) -> tuple[dict[str, tuple[str, bool]], list[str]]:

@@ -122,7 +122,8 @@ def compress_to_size(
 ) -> CompressionResult:
     """Write `model` as a compressed file of at most a given size, or error of its weights, with one step for all.
 
-    What the network loses is not measured and may be all of its accuracy: see `rdquant.evaluate`.
+    What the network loses is not measured and may be all of its accuracy: see `rdquant.evaluate`. Where the file without
+    loss is no larger than the quantized one of that size, it is written.
 
     Args:
         model, path: as for `compress`.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -32,6 +33,7 @@ __all__ = ["Choose", "ChosenLevels", "Writer", "write_levels"]
 
 Choose = Callable[[str, NDArray[np.float32]], Quantizer]
 Coded = dict[str, tuple[CompressedTensor, bytes]]
+_FINE = 12  # bits per value
 _BFLOAT16, _INT4 = 16, (21, 22)
 _INTEGERS = {2: "uint8", 3: "int8", 4: "uint16", 5: "int16", 6: "int32", 7: "int64", 9: "bool", 12: "uint32"}
 
@@ -140,7 +142,13 @@ class Writer:
             learned,
             lambda found: sections_size(self._sections(_bytes({**rest, **found}), label, roles)),
         )
-        return self._store(path, rest | coded, family(step).label, roles)
+        label = family(step).label
+        values = sum(math.prod(row.shape) for row, _ in coded.values())
+        if 8 * _size(coded) > _FINE * values:  # steps so fine that the floats themselves may take less
+            exact = self._code(names, ChosenLevels(None, roles))
+            if _size(exact) <= _size(coded):
+                coded, label = exact, "none"
+        return self._store(path, rest | coded, label, roles)
 
     def _code(self, names: Iterable[str], levels: ChosenLevels) -> Coded:
         coded: Coded = {}
@@ -223,6 +231,10 @@ def _naming(tensor: str) -> Iterator[None]:
         yield
     except InvalidArgument as failure:
         raise InvalidArgument(f"tensor {tensor!r}: {failure}") from None
+
+
+def _size(coded: Coded) -> int:
+    return sum(row.bytes for row, _ in coded.values())
 
 
 def _bytes(coded: Coded) -> dict[str, bytes]:

@@ -221,7 +221,8 @@ def scores_of(results: Mapping[str, NDArray[Any]], count: int, output: str | Non
     shapes = ", ".join(f"{name} {list(array.shape)}" for name, array in named.items())
     if not fitting:
         raise Unsupported(
-            f"only classifiers are evaluated: expected an output [n, classes], found {shapes} for n = {count}"
+            f"only classifiers are evaluated: expected an output [n, classes], found {shapes} for n = {count}. For a "
+            "detector: rdquant compress --bits 8 --scope channel, then rdquant run on photos with boxes for its mAP"
         )
     raise InvalidArgument(f"output: several outputs may hold the scores ({shapes}); name one")
 
