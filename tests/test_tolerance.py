@@ -240,7 +240,7 @@ def test_an_interrupted_command_says_so(tmp_path: Path, monkeypatch: pytest.Monk
     result = CliRunner().invoke(app, [*line, "digits", "--json"])
     assert result.exit_code == 130
     assert json.loads(result.stdout)["interrupted"]
-    assert "The best file so far is written" in result.stderr
+    assert "Nothing was measured: the file is without loss." in result.stderr
     assert rdq.load(tmp_path / "m.rdq").fingerprint == rdq.load(tmp_path / "m.onnx").fingerprint
 
 
