@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import inspect
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -232,6 +233,14 @@ def places() -> None:
         Image.new("RGB", (8, 8)).save(file)
 
 
+def clear(written: str) -> None:
+    """Remove what a call before wrote: to the next, it would be a file that is there."""
+    if Path(written).is_dir():
+        shutil.rmtree(written)
+    else:
+        Path(written).unlink(missing_ok=True)
+
+
 def test_wrong_arguments_are_refused_in_our_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(
@@ -242,6 +251,7 @@ def test_wrong_arguments_are_refused_in_our_words(tmp_path: Path, monkeypatch: p
     for name, (function, right) in cases().items():
         for parameter in inspect.signature(function).parameters:
             for value in VALUES:
+                clear("nonsense")
                 try:
                     function(**(right | {parameter: value}))
                     if isinstance(value, Odd):

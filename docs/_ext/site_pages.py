@@ -6,6 +6,7 @@ import inspect
 import json
 import re
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import typer.main
@@ -162,12 +163,17 @@ class _Written:
 # --- generated pages -----------------------------------------------------------------------------
 
 
+def own_doc(module: ModuleType) -> str:
+    """The docstring of a module's file: a module that can be called shows its function's."""
+    return str(vars(module).get("__doc__") or "")
+
+
 def api_page(home: str, names: list[public_names.Name]) -> str:
     """The page of one module, in reStructuredText."""
     module = public_names.modules()[home]
     title = f"rdquant.{home}"
     lines = [f"``{title}``", "=" * (len(title) + 4), ""]
-    about = inspect.cleandoc(module.__doc__ or "")
+    about = inspect.cleandoc(own_doc(module))
     lines += [Docstrings()._line(line, set()) for line in about.split("\n")] + [""]
     if home in public_names.CALLABLE:
         lines += [f"The function ``rdquant.{home}.{home}`` is called as ``rdquant.{home}(…)``.", ""]
@@ -205,7 +211,7 @@ def write_api(folder: Path) -> None:
     summary = []
     for home, names in by_home.items():
         links = ", ".join(f"{{py:obj}}`~{n.dotted}`" for n in names if n.dotted.count(".") == 1)
-        about = (public_names.modules()[home].__doc__ or "").strip().split("\n")[0]
+        about = own_doc(public_names.modules()[home]).strip().split("\n")[0]
         summary += [f"[`rdquant.{home}`](api/{home}.rst)", f": {about} {links}", ""]
     write_changed(folder / "summary.txt", "\n".join(summary))
 

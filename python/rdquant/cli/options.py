@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperCommand, TyperOption
 
+from .._files import target_of
 from .terminal import set_debug
 
 if TYPE_CHECKING:
@@ -210,9 +211,10 @@ def check_data(source: str, preprocess: str | None, option: str = "--data") -> N
 
 
 def check_picture(path: Path) -> None:
-    """Raise typer.BadParameter where no picture can be written to `path`."""
+    """Raise typer.BadParameter where no picture can be written to `path`, MissingFile where its folder is missing."""
     from matplotlib.figure import Figure
 
+    target_of("plot", path)
     formats = sorted(Figure().canvas.get_supported_filetypes())
     if path.suffix[1:].lower() not in formats:
         message = f"{str(path)!r}: unknown format; allowed: {', '.join('.' + name for name in formats)}"

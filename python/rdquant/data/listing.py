@@ -125,7 +125,8 @@ def _read_rows(path: Path) -> list[tuple[int, str, str]]:
     except (csv.Error, UnicodeDecodeError) as error:
         raise CorruptFile(f"{path}: not a CSV file in UTF-8: {error}") from error
     except OSError as error:
-        raise InvalidArgument(f"{path}: cannot be read: {error.strerror}") from error
+        kind = MissingFile if isinstance(error, FileNotFoundError) else InvalidArgument
+        raise kind(f"{path}: cannot be read: {error.strerror}") from error
     return rows
 
 
