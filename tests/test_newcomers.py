@@ -171,7 +171,7 @@ def test_what_is_no_number_or_nothing_at_all_is_named() -> None:
 def test_other_files_than_compressed_ones_are_named(tmp_path: Path) -> None:
     for content, what in (
         (MODEL.read_bytes(), "begins as an ONNX model does"),
-        (b"other" * 99, "no .rdq file"),
+        (b"other" * 99, "not an \\.rdq file"),
     ):
         file = tmp_path / "own.file"
         file.write_bytes(content)
