@@ -198,7 +198,7 @@ def test_what_is_no_number_is_refused(tmp_path: Path, arguments: dict[str, Any],
 
 
 def test_a_folder_that_is_missing_is_found_before_the_search(tmp_path: Path) -> None:
-    with pytest.raises(RdquantError, match="expected a file in a folder that exists"):
+    with pytest.raises(RdquantError, match="there is no folder"):
         rdq.compress_within(residual(), tmp_path / "none" / "m.rdq", max_kl=0.1, data=pictures())
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -140,7 +141,7 @@ class CompressionResult:
         lost = "" if self.measured is None else f", {self.measured}"
         lost += "" if self.met else ", more than tolerated"
         found = f"{self.bytes:,} bytes, {self.compared} {self.original_bytes:,}{bits}{lost}"
-        return short(self, f"{label(self.path)}: {found}")
+        return short(self, f"{label(os.path.basename(self.path))}: {found}")
 
     def _repr_html_(self) -> str:
         return html_table(self)

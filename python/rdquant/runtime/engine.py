@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Any
 
 import numpy as np
@@ -44,19 +43,30 @@ class EngineSession:
 
     def _interruptible(self, inputs: list[NDArray[Any]]) -> list[NDArray[Any]]:
         """A run on another thread: Ctrl-C reaches the main one at once, and ends the run at its next step."""
-        with ThreadPoolExecutor(1) as pool:
-            running = pool.submit(self._inner.run, inputs)
+        found: list[list[NDArray[Any]]] = []
+        failed: list[BaseException] = []
+
+        def work() -> None:
             try:
-                while not wait([running], timeout=0.2).done:
-                    pass
-            except BaseException:
-                self._inner.stop(True)
-                try:
-                    wait([running])
-                finally:
-                    self._inner.stop(False)
-                raise
-            return running.result()
+                found.append(self._inner.run(inputs))
+            except BaseException as error:
+                failed.append(error)
+
+        running = threading.Thread(target=work)  # concurrent.futures would load logging too
+        running.start()
+        try:
+            while running.is_alive():
+                running.join(0.2)
+        except BaseException:
+            self._inner.stop(True)
+            try:
+                running.join()
+            finally:
+                self._inner.stop(False)
+            raise
+        if failed:
+            raise failed[0]
+        return found[0]
 
     def set_weights(self, tensors: Mapping[str, NDArray[Any]]) -> None:
         """Use these tensors, of the model's dtypes and shapes, from now on."""
