@@ -49,31 +49,19 @@ def slowest(session: Any, feeds: dict[str, np.ndarray]) -> list[list[Any]]:
 
 def measure(path: Path, repeat: int, threads: int) -> dict[str, Any]:
     """One network, in this process."""
-    import onnxruntime
-    import openvino
-
     import rdquant
-    from bench_latency import interleaved
+    from bench_latency import interleaved, prepare
 
     feeds = dict(np.load(path.with_suffix(".npz")))
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.log_severity_level = 3
-    peer = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    ((name, x),) = feeds.items()
     session = rdquant.Session(path, backend="native", threads=threads)
-    row: dict[str, Any] = {
-        "difference": differences(list(session.run(feeds).values()), peer.run(None, feeds))
-    }
     runs: dict[str, Any] = {
         "rdquant": lambda: list(session.run(feeds).values()),
-        "onnxruntime": lambda: peer.run(None, feeds),
+        "onnxruntime": prepare("onnxruntime", path.read_bytes(), name, x, threads),
     }
+    row: dict[str, Any] = {"difference": differences(runs["rdquant"](), runs["onnxruntime"]())}
     try:
-        config = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": 1}
-        core = openvino.Core()
-        compiled = core.compile_model(core.read_model(str(path)), "CPU", config)
-        request = compiled.create_infer_request()
-        runs["openvino"] = lambda: request.infer(feeds, share_inputs=True)
+        runs["openvino"] = prepare("openvino", path.read_bytes(), name, x, threads)
         runs["openvino"]()
     except RuntimeError as error:
         runs.pop("openvino", None)
