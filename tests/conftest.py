@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,6 +27,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         for item in items:
             if "slow" in item.keywords:
                 item.add_marker(pytest.mark.skip(reason="needs minutes; give --slow"))
+
+
+@pytest.fixture(scope="module")
+def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The network that the package carries, in a folder of its own."""
+    path = tmp_path_factory.mktemp("model") / "digits.onnx"
+    path.write_bytes((files("rdquant") / "assets" / "digits.onnx").read_bytes())
+    return path
 
 
 @pytest.fixture(scope="session")

@@ -7,33 +7,15 @@ import os
 import re
 import subprocess
 import sys
-from importlib.resources import files
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import pytest
 import typer
-from typer.testing import CliRunner
 
+from commands import RDQUANT, run
 from rdquant import load
-from rdquant.cli import app
 from rdquant.cli.options import parse_bits, parse_quantizers
-
-RDQUANT = [sys.executable, "-m", "rdquant"]
-
-
-@pytest.fixture(scope="module")
-def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("model") / "digits.onnx"
-    path.write_bytes((files("rdquant") / "assets" / "digits.onnx").read_bytes())
-    return path
-
-
-def run(*arguments: object, code: int = 0) -> Any:
-    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
-    assert result.exit_code == code, result.output
-    return result
 
 
 @pytest.mark.parametrize(

@@ -7,36 +7,17 @@ import os
 import signal
 import sqlite3
 import subprocess
-import sys
 import time
 from contextlib import closing
-from importlib.resources import files
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import pytest
-from typer.testing import CliRunner
 
+from commands import RDQUANT, run
 from rdquant import load
-from rdquant.cli import app
 from rdquant.sweep import Study
 from synthetic_study import write_study
-
-RDQUANT = [sys.executable, "-m", "rdquant"]
-
-
-@pytest.fixture(scope="module")
-def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("model") / "digits.onnx"
-    path.write_bytes((files("rdquant") / "assets" / "digits.onnx").read_bytes())
-    return path
-
-
-def run(*arguments: object, code: int = 0) -> Any:
-    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
-    assert result.exit_code == code, result.output
-    return result
 
 
 def test_report_reads_a_stored_study(tmp_path: Path) -> None:

@@ -3,26 +3,22 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from onnx import helper
-from typer.testing import CliRunner
 
+import commands
 import models
 import rdquant as rdq
-from rdquant.cli import app
 from rdquant.demo import digits_model
 
 DEEP = 40
 
 
-def run(*arguments: object, code: int = 0) -> Any:
-    result = CliRunner().invoke(app, [str(argument) for argument in arguments], env={"COLUMNS": "240"})
-    assert result.exit_code == code, result.output
-    return result
+run = partial(commands.run, env={"COLUMNS": "240"})
 
 
 @pytest.fixture(scope="module")
