@@ -1,6 +1,6 @@
 """Code and stack of the C kernels on each core: writes them into python/rdquant/emit/targets.json.
 
-Needs arm-none-eabi-gcc. What the file says of instructions is measured by benchmarks/count_instructions.py.
+Needs arm-none-eabi-gcc. The instruction counts in the file come from benchmarks/count_instructions.py.
 """
 
 from __future__ import annotations

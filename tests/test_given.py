@@ -49,7 +49,7 @@ def test_objects_that_differ_are_called_differently_and_all_evaluated(count: int
     assert names[:3] == ["midtread, Δ=0.1", "midtread, Δ=0.2", f"codebook of {count} values"]
     assert names[3].startswith(f"codebook of {count} values #")
     assert names[4] == "midtread"
-    assert table["entropy"].is_unique, "two objects were taken for one"
+    assert table["entropy"].is_unique, "two objects share a point"
 
 
 def test_a_function_is_studied_as_it_is_compressed(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""What a profile says of its models: how fast, how accurate, in colours and figures that a reader can take in."""
+"""Profiles: speed and accuracy of each model, with readable colours and rounded figures."""
 
 from __future__ import annotations
 

@@ -160,7 +160,7 @@ def _print_error(error: Exception) -> None:
 
 
 def _print_usage(error: Any, words: Sequence[str]) -> None:
-    """What is wrong with a command line; where nothing but help was asked for, that has been printed."""
+    """Describe what is wrong with a command line; where only help was requested, it has been printed."""
     from rich.markup import escape
 
     if type(error).__name__ == "NoArgsIsHelpError":

@@ -38,7 +38,7 @@ class Assigned:
 
 
 def assigned(specs: Sequence[QuantizerSpec], weights: Mapping[str, NDArray[Any]]) -> list[QuantizerSpec]:
-    """The specs with every function asked for the quantizers of these weights, once.
+    """The specs with every function replaced by the quantizers that it gives for these weights; each is called once.
 
     Raises InvalidArgument where one gives no quantizer.
     """
