@@ -57,6 +57,10 @@ int main(void) {
       if (a != 0) { m = half / (float)a; uint32_t u; memcpy(&u, &m, 4); u += next() % 3 - 1; memcpy(&m, &u, 4); }
     }
     volatile float p = (float)a * m, r = (float)b * n, s, t;
+    const float near = p < -255 ? -255 : p > 255 ? 255 : p; /* what lies beyond is known to */
+    int32_t q = rdq_scaled(a, m);
+    q = q < -255 ? -255 : q > 255 ? 255 : q;
+    if (q != (int32_t)rintf(near)) { printf("scaled: %d * %a\n", a, m); return 1; }
     if (found(rdq_product(a, m)) != wanted(p)) { printf("%d * %a\n", a, m); return 1; }
     if (fabsf(n) > 1e6f || fabsf(r) > 1e6f) continue;
     s = p + n;

@@ -97,3 +97,25 @@ def test_networks_of_mlperf_tiny(target: str, name: str, tmp_path: Path) -> None
     path = tmp_path / f"{name}.onnx"
     path.write_bytes(converted(DATA / f"{name}.tflite").SerializeToString())
     check(path, tmp_path / "c", target)
+
+
+@pytest.mark.skipif(not DATA.is_dir(), reason="no shared data beside the clone")
+@pytest.mark.parametrize(
+    ("target", "name", "most"),
+    [("m4", "kws_ref_model", 2.05), ("m4", "pretrainedResnet_quant", 1.5), ("m3", "kws_ref_model", 4.4)],
+)
+def test_instructions_for_each_multiply_accumulate(
+    target: str, name: str, most: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the whole network, with the Makefile's own flags; counts are the same on every run."""
+    monkeypatch.syspath_prepend(str(HERE.parents[1] / "benchmarks"))
+    import count_instructions
+
+    model = tmp_path / "model.onnx"
+    model.write_bytes(converted(DATA / f"{name}.tflite").SerializeToString())
+    plugin = tmp_path / "icount.so"
+    subprocess.run(["gcc", "-O2", "-shared", "-fPIC", str(HERE / "icount.c"), "-o", str(plugin)], check=True)
+    firmware = rdq.emit_c(model, tmp_path / "c", target=target)
+    found = count_instructions.executed(firmware.path, target, "-Os", plugin)
+    network = sum(n for source, n in found.items() if source not in ("start.c", "main.c"))
+    assert network <= most * firmware.macs

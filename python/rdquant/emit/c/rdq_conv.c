@@ -24,52 +24,58 @@
   "smlad %[s1], %[b], r5, %[s1]\n" \
   "smlad %[s3], %[b], r8, %[s3]\n"
 
-static inline void rdq_two_by_two(const int8_t *w, const int16_t *p, uint32_t taps, int32_t sums[4]) {
+/* Sixteen taps a round. What is left over comes first, by a jump into the round. */
+static inline const int8_t *rdq_two_by_two(const int8_t *w, const int16_t *p, uint32_t taps, int32_t sums[4]) {
   const int8_t *end = w + 2 * taps;
-  int32_t s0 = sums[0], s1 = sums[1], s2 = sums[2], s3 = sums[3], a, b;
-  if (taps % 8 != 0) {
-    __asm volatile(RDQ_BLOCK RDQ_SECOND
-                   : [p] "+r"(p), [w] "+r"(w), [a] "=&r"(a), [b] "=&r"(b), [s0] "+r"(s0), [s1] "+r"(s1),
-                     [s2] "+r"(s2), [s3] "+r"(s3)
-                   :
-                   : "r4", "r5", "r6", "r8", "memory");
-  }
-  if (w != end) {
-    __asm volatile("1:\n" RDQ_BLOCK RDQ_SECOND RDQ_BLOCK RDQ_SECOND
-                   "ldr %[a], %[end]\n" /* there is no register left for it */
-                   "cmp %[w], %[a]\n"
-                   "bne 1b\n"
-                   : [p] "+r"(p), [w] "+r"(w), [a] "=&r"(a), [b] "=&r"(b), [s0] "+r"(s0), [s1] "+r"(s1),
-                     [s2] "+r"(s2), [s3] "+r"(s3)
-                   : [end] "m"(end)
-                   : "r4", "r5", "r6", "r8", "memory", "cc");
-  }
+  int32_t s0 = sums[0], s1 = sums[1], s2 = sums[2], s3 = sums[3], a = (int32_t)(taps / 4 % 4), b;
+  __asm volatile("cmp %[a], #2\n"
+                 "beq 3f\n"
+                 "bhi 2f\n"
+                 "cmp %[a], #1\n"
+                 "beq 4f\n"
+                 "1:\n" RDQ_BLOCK RDQ_SECOND "2:\n" RDQ_BLOCK RDQ_SECOND "3:\n" RDQ_BLOCK RDQ_SECOND
+                 "4:\n" RDQ_BLOCK RDQ_SECOND
+                 "ldr %[a], %[end]\n" /* there is no register left for it */
+                 "cmp %[w], %[a]\n"
+                 "bne 1b\n"
+                 : [p] "+r"(p), [w] "+r"(w), [a] "+r"(a), [b] "=&r"(b), [s0] "+r"(s0), [s1] "+r"(s1), [s2] "+r"(s2),
+                   [s3] "+r"(s3)
+                 : [end] "m"(end)
+                 : "r4", "r5", "r6", "r8", "memory", "cc");
   sums[0] = s0;
   sums[1] = s1;
   sums[2] = s2;
   sums[3] = s3;
+  return w;
 }
 #else
-/* Sums of two filters, in fours by turns, under two pixels. */
-static inline void rdq_two_by_two(const int8_t *w, const int16_t *p, uint32_t taps, int32_t sums[4]) {
-  int32_t s0 = sums[0], s1 = sums[1], s2 = sums[2], s3 = sums[3];
-  for (uint32_t i = 0; i < taps; i += 4, w += 4, p += 4) {
-    for (uint32_t j = 0; j < 4; j++, w++, p++) {
-#if RDQ_DSP
-      const int32_t a = w[RDQ_PLACE(j)], b = w[RDQ_PLACE(j) + 4];
-#else
-      const int32_t a = w[0], b = w[4];
-#endif
-      s0 += a * p[0];
-      s1 += b * p[0];
-      s2 += a * p[4];
-      s3 += b * p[4];
-    }
+#define RDQ_TAP(j)                                                          \
+  {                                                                         \
+    const int32_t a = w[RDQ_PLACE(j)], b = w[RDQ_PLACE(j) + 4], v = p[j];   \
+    const int32_t u = p[(j) + 4];                                           \
+    s0 += a * v;                                                            \
+    s1 += b * v;                                                            \
+    s2 += a * u;                                                            \
+    s3 += b * u;                                                            \
   }
+
+/* Sums of two filters, in fours by turns, under two pixels. Returns where the next two filters begin. */
+static inline const int8_t *rdq_two_by_two(const int8_t *w, const int16_t *p, uint32_t taps, int32_t sums[4]) {
+  int32_t s0 = sums[0], s1 = sums[1], s2 = sums[2], s3 = sums[3];
+  const int16_t *end = p + 2 * taps;
+  do {
+    RDQ_TAP(0)
+    RDQ_TAP(1)
+    RDQ_TAP(2)
+    RDQ_TAP(3)
+    w += 8;
+    p += 8;
+  } while (p != end);
   sums[0] = s0;
   sums[1] = s1;
   sums[2] = s2;
   sums[3] = s3;
+  return w;
 }
 #endif
 
@@ -82,9 +88,10 @@ static inline void rdq_one_by_two(const int8_t *w, const int16_t *p, uint32_t ta
   }
 }
 
-/* `count` levels, a multiple of four, as 16 bits; in pairs as rdq_even and rdq_odd give them where there is SIMD. */
+/* `count` levels, four or a multiple of it, as 16 bits; in pairs as rdq_even and rdq_odd give them where there is SIMD. */
 static int16_t *rdq_widen(const int8_t *from, uint32_t count, int16_t *to) {
-  for (const int8_t *end = from + count; from != end; from += 4, to += 8) {
+  const int8_t *end = from + count;
+  do {
 #if RDQ_DSP
     const rdq_word v = rdq_load(from);
     const int32_t even = rdq_even(v), odd = rdq_odd(v);
@@ -96,7 +103,9 @@ static int16_t *rdq_widen(const int8_t *from, uint32_t count, int16_t *to) {
     to[2] = from[2];
     to[3] = from[3];
 #endif
-  }
+    from += 4;
+    to += 8;
+  } while (from != end);
   return to;
 }
 
@@ -154,40 +163,41 @@ static void rdq_patch(const rdq_window *m, const int8_t *x, uint32_t ring, int32
   }
 }
 
+/* Levels of one pixel for `count` filters, 1 or 2, from filter k on. */
+static void rdq_levels(const rdq_epilogue *e, const int32_t *sums, uint32_t k, uint32_t count, const int8_t *residual,
+                       int8_t *y) {
+  for (uint32_t i = 0; i < count; i++)
+    y[k + i] = rdq_finish(e, sums[i], k + i, residual == NULL ? NULL : residual + k + i);
+}
+
 /* All filters under two pixels; `together` 1: the second is none. */
 static void rdq_filters(const rdq_layer *layer, const int16_t *scratch, uint32_t taps, uint32_t together,
                         const int8_t *residual, int8_t *y) {
   const rdq_epilogue *e = &layer->epilogue;
-  const int8_t *w = layer->weights;
+  const int8_t *w = layer->weights, *next = residual == NULL ? NULL : residual + layer->window.out_c;
   const uint32_t filters = layer->window.out_c;
-  const int32_t *bias = e->bias, zero = e->zero, low = e->low, high = e->high;
-  const float *multiplier = e->multiplier;
+  const rdq_limits limits = rdq_limits_of(e);
   const int plain = together == 2 && rdq_is_plain(e, residual);
-  for (uint32_t k = 0; k < filters; k += 2, w += 2 * taps) {
-    const uint32_t pair = filters - k < 2 ? 1 : 2;
-    int32_t sums[4];
-    sums[0] = sums[2] = bias[k];
-    sums[1] = sums[3] = pair == 2 ? bias[k + 1] : 0;
-    if (pair == 2) {
-      rdq_two_by_two(w, scratch, taps, sums);
-    } else {
-      rdq_one_by_two(w, scratch, taps, sums);
-    }
-    if (plain && pair == 2) {
-      const float m0 = multiplier[k], m1 = multiplier[k + 1];
-      y[k] = (int8_t)rdq_level(rdq_product(sums[0], m0), zero, low, high);
-      y[k + 1] = (int8_t)rdq_level(rdq_product(sums[1], m1), zero, low, high);
-      y[k + filters] = (int8_t)rdq_level(rdq_product(sums[2], m0), zero, low, high);
-      y[k + filters + 1] = (int8_t)rdq_level(rdq_product(sums[3], m1), zero, low, high);
+  uint32_t k = 0;
+  for (; k + 2 <= filters; k += 2) {
+    const int32_t *bias = e->bias + k;
+    int32_t sums[4] = {bias[0], bias[1], bias[0], bias[1]};
+    w = rdq_two_by_two(w, scratch, taps, sums);
+    if (plain) {
+      const float m0 = e->multiplier[k], m1 = e->multiplier[k + 1];
+      rdq_two_levels(sums[0], sums[1], m0, m1, &limits, y + k);
+      rdq_two_levels(sums[2], sums[3], m0, m1, &limits, y + filters + k);
       continue;
     }
-    for (uint32_t i = 0; i < together; i++) {
-      const uint32_t at = i * filters + k;
-      const int8_t *r = residual == NULL ? NULL : residual + at;
-      y[at] = rdq_finish(e, sums[2 * i], k, r);
-      if (pair == 2) y[at + 1] = rdq_finish(e, sums[2 * i + 1], k + 1, r == NULL ? NULL : r + 1);
-    }
+    const int32_t first[2] = {sums[0], sums[1]}, second[2] = {sums[2], sums[3]};
+    rdq_levels(e, first, k, 2, residual, y);
+    if (together == 2) rdq_levels(e, second, k, 2, next, y + filters);
   }
+  if (k == filters) return;
+  int32_t sums[4] = {e->bias[k], 0, e->bias[k], 0};
+  rdq_one_by_two(w, scratch, taps, sums);
+  rdq_levels(e, sums, k, 1, residual, y);
+  if (together == 2) rdq_levels(e, sums + 2, k, 1, next, y + filters);
 }
 
 /* Rows `first` up to `last` of the output, which begin at y; x keeps `ring` rows. */

@@ -58,7 +58,8 @@ static void rdq_pixel(const rdq_layer *layer, const int8_t *const *taps, uint32_
                       int8_t *y) {
   const rdq_epilogue *e = &layer->epilogue;
   const uint32_t channels = layer->window.out_c;
-  const int32_t *bias = e->bias, zero = e->zero, low = e->low, high = e->high;
+  const int32_t *bias = e->bias;
+  const rdq_limits limits = rdq_limits_of(e);
   const int plain = rdq_is_plain(e, residual);
   uint32_t c = 0;
   for (; c + 4 <= channels; c += 4) {
@@ -66,14 +67,13 @@ static void rdq_pixel(const rdq_layer *layer, const int8_t *const *taps, uint32_
     rdq_four_channels(taps, count, layer->weights + c * count, c, sums);
     if (plain) {
       const float *m = e->multiplier + c;
-      y[c] = (int8_t)rdq_level(rdq_product(sums[0], m[0]), zero, low, high);
-      y[c + 1] = (int8_t)rdq_level(rdq_product(sums[1], m[1]), zero, low, high);
-      y[c + 2] = (int8_t)rdq_level(rdq_product(sums[2], m[2]), zero, low, high);
-      y[c + 3] = (int8_t)rdq_level(rdq_product(sums[3], m[3]), zero, low, high);
+      rdq_two_levels(sums[0], sums[1], m[0], m[1], &limits, y + c);
+      rdq_two_levels(sums[2], sums[3], m[2], m[3], &limits, y + c + 2);
       continue;
     }
+    const int32_t found[4] = {sums[0], sums[1], sums[2], sums[3]};
     for (uint32_t i = 0; i < 4; i++)
-      y[c + i] = rdq_finish(e, sums[i], c + i, residual == NULL ? NULL : residual + c + i);
+      y[c + i] = rdq_finish(e, found[i], c + i, residual == NULL ? NULL : residual + c + i);
   }
   const int8_t *rest = layer->weights + c * count; /* tap by tap, too */
   for (const uint32_t step = channels - c; c < channels; c++, rest++) {

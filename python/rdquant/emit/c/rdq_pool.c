@@ -56,7 +56,7 @@ void rdq_mean_pool(const rdq_mean *mean, const int8_t *x, int8_t *y) {
     const rdq_inside t = rdq_taps(&mean->window, pixel);
     for (uint32_t c = 0, which = 0; c < mean->window.in_c; c++) {
       const int32_t sum = rdq_mean_sum(mean, x, &t, c, &which);
-      *y++ = (int8_t)rdq_level(rdq_product(sum, mean->multiplier[which]), mean->zero, mean->low, mean->high);
+      *y++ = (int8_t)rdq_limited(rdq_scaled(sum, mean->multiplier[which]), mean->zero, mean->low, mean->high);
     }
   }
 }
