@@ -76,6 +76,13 @@ class Cifar:
         self.map, self.fit, self.extra = part(0, 1000), part(1000, 1100), part(1100, 2100)
         shuffled = random.permutation(len(test_y))
         self.test = of(test_x[shuffled], test_y[shuffled])
+        rest = random.permutation(np.concatenate([np.r_[own[:1100], own[2100:]] for own in by_class]))
+        self._of, self._rest = of, (x[rest], y[rest])
+
+    @property
+    def train(self) -> rdq.ArrayDataset:
+        """The 40,000 training images that are not in `extra`."""
+        return self._of(*self._rest)
 
 
 def network(name: str) -> rdq.Model:

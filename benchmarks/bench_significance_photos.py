@@ -3,11 +3,14 @@
 Half of the photos make the map, the other half measures. So few critical images leave accuracies undecided; compared are the
 loss and the divergence from the float network on critical images, with 95 % intervals of paired differences. Run from the
 repository root: python benchmarks/bench_significance_photos.py squeezenet|yolox STORE
+Ctrl-C keeps what was measured in STORE; the same call goes on.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
+import json
 import warnings
 from pathlib import Path
 from typing import Any
@@ -16,7 +19,7 @@ import numpy as np
 
 import rdquant as rdq
 from rdquant.data import Dataset
-from rdquant.significance import SignificanceMap, allocate, confused_groups, significance
+from rdquant.significance import Allocation, SignificanceMap, allocate, confused_groups, significance
 from rdquant.significance.losses import cross_entropy, divergence
 from rdquant.significance.readers import Reader, reader_of
 from store import Store
@@ -35,14 +38,18 @@ OWN: dict[str, dict[str, Any]] = {
 }
 
 
-def photos() -> rdq.ArrayDataset:
+def photos(cache: Path) -> rdq.ArrayDataset:
     """Both ImageNet folders, shuffled, in float16."""
+    if cache.exists():
+        with np.load(cache) as arrays:
+            return rdq.ArrayDataset(arrays["x"], arrays["y"], batch_size=25, classes=1000, name="photos")
     folders = [DATA / "images" / name for name in ("imagenet-sample", "nips2017-dev")]
     batches = [b for folder in folders for b in rdq.ImageFolder(folder, preprocess="imagenet")]
     x = np.concatenate([np.asarray(b[0], np.float16) for b in batches])
     y = np.concatenate([b[1] for b in batches])
     order = np.random.default_rng(0).permutation(len(y))
-    return rdq.ArrayDataset(x[order], y[order], batch_size=25, classes=1000, name="photos")
+    np.savez(cache, x=x[order], y=y[order])
+    return photos(cache)
 
 
 def halves(data: Dataset) -> tuple[Dataset, Dataset]:
@@ -50,13 +57,19 @@ def halves(data: Dataset) -> tuple[Dataset, Dataset]:
     return data.take(order[::2]), data.take(order[1::2])
 
 
-def read(reader: Reader, model: rdq.Model, data: Dataset) -> np.ndarray:
-    """Scores at the float network's boxes, or of images."""
+def read(reader: Reader, allocation: Allocation, data: Dataset, folder: Path) -> np.ndarray:
+    """Scores at the float network's boxes, or of images, from the store where it has them."""
+    key = hashlib.sha256(json.dumps(allocation.bits).encode()).hexdigest()[:16]
+    path = folder / f"scores-{key}.npy"
+    if path.exists():
+        return np.load(path)
+    model = allocation.apply()
     session, found, start = rdq.Session(model), [], 0
     for x, _ in data:
         found.append(reader.read(session.run({model.inputs[0].name: x}), slice(start, start + len(x))))
         start += len(x)
-    return np.concatenate(found)
+    np.save(path, np.concatenate(found))
+    return np.load(path)
 
 
 def interval(values: np.ndarray) -> list[float]:
@@ -70,18 +83,19 @@ def measured(
     fresh: Dataset,
     groups: list[tuple[int, ...]],
     budgets: tuple[float, ...],
+    folder: Path,
 ) -> list[dict[str, Any]]:
     reader = reader_of(model, fresh, None, 0)
     rows: list[dict[str, Any]] = []
     for bits in budgets:
         known = {
-            m: read(reader, allocate(model, table, mean_bits=bits, **a).apply(), fresh)
+            m: read(reader, allocate(model, table, mean_bits=bits, **a), fresh, folder)
             for m, a in COMMON.items()
         }
         for group in groups:
             inside = np.isin(reader.labels, group)
             own = {
-                m: read(reader, allocate(model, table, mean_bits=bits, classes=group, **a).apply(), fresh)
+                m: read(reader, allocate(model, table, mean_bits=bits, classes=group, **a), fresh, folder)
                 for m, a in OWN.items()
             }
             for method, z in {**known, **own}.items():
@@ -111,10 +125,11 @@ def main() -> None:
     parser.add_argument("net", choices=("squeezenet", "yolox"))
     parser.add_argument("store", type=Path)
     given = parser.parse_args()
+    given.store.mkdir(parents=True, exist_ok=True)
     warnings.filterwarnings("ignore", message="classes")  # few images: what is measured here
     if given.net == "squeezenet":
         model = rdq.load(DATA / "models" / "squeezenet1.1-7.onnx")
-        first, fresh = halves(photos())
+        first, fresh = halves(photos(given.store / "photos.npz"))
         reader = reader_of(model, first, None, 0)
         groups = confused_groups(reader.scores, reader.labels, groups=3, size=60, soft=True)
         bits: tuple[int, ...] = (2, 3, 4)
@@ -122,8 +137,8 @@ def main() -> None:
         model = rdq.load(DATA / "models" / "yolox_nano.onnx")
         first, fresh = halves(rdq.CocoFolder(DATA / "images" / "coco-val2017", "yolox", batch_size=8))
         groups, bits = [tuple(VEHICLES)], (3, 4, 5)
-    path = given.store / given.net
-    path.parent.mkdir(parents=True, exist_ok=True)
+    path, fresh_scores = given.store / given.net, given.store / f"{given.net}-fresh"
+    fresh_scores.mkdir(parents=True, exist_ok=True)
     table = significance(
         model,
         first,
@@ -134,7 +149,9 @@ def main() -> None:
         progress=True,
     )
     budgets = (3.0, 4.0) if given.net == "squeezenet" else (4.0, 5.0)
-    Store("significance_photos").put(given.net, measured(model, table, fresh, list(groups), budgets))
+    Store("significance_photos").put(
+        given.net, measured(model, table, fresh, list(groups), budgets, fresh_scores)
+    )
 
 
 if __name__ == "__main__":

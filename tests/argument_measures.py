@@ -133,5 +133,7 @@ def of_significance() -> Cases:
         found.to_pandas: {},
         found.plot: {},
         chosen.save: {"path": "a.rdq"},
+        chosen.qdq: {},
+        chosen.int8: {"calibration": data.head(4)},
         rdq.significance.significance: {"model": model, **few},  # last: it makes folders
     }

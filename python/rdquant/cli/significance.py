@@ -47,7 +47,8 @@ _ALLOCATE_EPILOG = (
 _QAT_EPILOG = (
     "\b\nExamples\n"
     "  rdquant qat net.onnx map/ --mean-bits 3 --data train/ -o net.rdq\n"
-    "  rdquant qat net.onnx map/ --mean-bits 4 --data train/ --epochs 5 -o net.onnx\n\n"
+    "  rdquant qat net.onnx map/ --mean-bits 4 --data train/ --epochs 5 --checkpoint run.pt -o net.onnx\n\n"
+    "A file .onnx holds levels (QDQ); with --int8 activations too.\n\n"
     "Compare with the float network trained on the same images as long. Needs PyTorch: pip install 'rdquant[train]'."
 )
 
@@ -178,7 +179,7 @@ def allocate(
     if target is not None and target.suffix == ".rdq":
         allocation.save(target)
     elif target is not None:
-        allocation.apply().save(target)
+        allocation.qdq().save(target)
     compared = None
     if data is not None:
         other = choose(loaded, found, **budget, **(options | {"method": "all"}))
@@ -204,6 +205,13 @@ def qat(
     learning_rate: Annotated[float | None, typer.Option(help="Of SGD at the beginning.")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Images in a batch.", min=1)] = None,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, …")] = None,
+    checkpoint: Annotated[
+        Path | None,
+        typer.Option(help="File that keeps the training; the same command goes on with it.", dir_okay=False),
+    ] = None,
+    int8: Annotated[
+        bool, typer.Option("--int8", help="Give activations 8 bits too, for integer engines: a file .onnx.")
+    ] = False,
     as_json: Json = False,
     debug: Debug = False,
 ) -> None:
@@ -218,16 +226,29 @@ def qat(
     target = target_of("output", output, model=model, data=data)
     if target.suffix not in (".rdq", ".onnx"):
         raise typer.BadParameter(f"{str(target)!r}: expected a file .rdq or .onnx", param_hint="--output")
+    if int8 and target.suffix != ".onnx":
+        raise typer.BadParameter(f"{str(target)!r}: with --int8 expected a file .onnx", param_hint="--output")
     options = given(mean_bits=mean_bits, classes=_classes(classes), method=method)
     allocation = choose(loaded, found, **options)
     dataset = load_images(data, preprocess, loaded)
-    keep_hint(f"{target} was not written.")
-    training = given(epochs=epochs, learning_rate=learning_rate, batch_size=batch_size, device=device)
+    left = (
+        "Nothing was kept: no --checkpoint was given."
+        if checkpoint is None
+        else f"It goes on from {checkpoint}."
+    )
+    keep_hint(f"{target} was not written. {left}")
+    training = given(
+        epochs=epochs,
+        learning_rate=learning_rate,
+        batch_size=batch_size,
+        device=device,
+        checkpoint=checkpoint,
+    )
     trained: Any = train(loaded, dataset, allocation, progress=True, **training)
     if target.suffix == ".rdq":
         trained.save(target)
     else:
-        trained.apply().save(target)
+        (trained.int8(dataset, progress=True) if int8 else trained.qdq()).save(target)
     _print_allocation(trained, None, target, as_json)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import onnx
@@ -13,9 +13,10 @@ from onnx import TensorProto, helper, numpy_helper
 from ..codec.sections import Tensor
 from .tensors import Stored
 
-__all__ = ["fits_levels", "keep_levels"]
+__all__ = ["INT4_OPSET", "fits_levels", "keep_levels", "put_levels"]
 
-_INT4_OPSET = 21
+INT4_OPSET = 21
+"""From which on ONNX has levels of 4 bits."""
 
 
 def fits_levels(tensor: Tensor) -> bool:
@@ -37,29 +38,43 @@ def keep_levels(
         tensor: one that `fits_levels`.
         levels: as decoded.
 
-    Returns:
-        Levels (int4 from opset 21 on where they fit, else int8) and steps as float32; None, and nothing is changed,
-        where the levels exceed int8.
+    Returns as `put_levels`.
+    """
+    return put_levels(skeleton, tensor.name, levels, [q.step for q in tensor.quantizers], _axis(tensor))
+
+
+def put_levels(
+    skeleton: onnx.ModelProto,
+    name: str,
+    levels: NDArray[np.integer],
+    steps: Sequence[float],
+    axis: int | None,
+) -> dict[str, Stored] | None:
+    """Put the node into `skeleton` that makes the tensor `name` from levels; the initializers that it reads.
+
+    skeleton: a graph without the tensor, of opset ≥ 13; changed in place. levels: in the tensor's shape. steps: one, or along
+    `axis` one each.
+
+    Returns levels (int4 from opset 21 on where they fit, else int8) and steps as float32; None, and nothing is changed, where
+    the levels exceed int8.
     """
     low, high = int(levels.min()), int(levels.max())
     if low < -128 or high > 127:
         return None
     opset = next((o.version for o in skeleton.opset_import if o.domain in ("", "ai.onnx")), 0)
-    small = opset >= _INT4_OPSET and low >= -8 and high <= 7
+    small = opset >= INT4_OPSET and low >= -8 and high <= 7
     kind = TensorProto.INT4 if small else TensorProto.INT8
     packed = numpy_helper.from_array(levels.astype(helper.tensor_dtype_to_np_dtype(kind))).raw_data
-    steps = np.array([q.step for q in tensor.quantizers], np.float32)
-    axis = _axis(tensor)
-    names = _free_names(skeleton, tensor.name)
+    scales = np.array(steps, np.float32)
+    names = _free_names(skeleton, name)
     stored = {
-        next(names): Stored(kind, tensor.shape, np.frombuffer(packed, np.uint8)),
+        next(names): Stored(kind, levels.shape, np.frombuffer(packed, np.uint8)),
         next(names): Stored(
-            TensorProto.FLOAT, (len(steps),) if axis is not None else (), steps.view(np.uint8)
+            TensorProto.FLOAT, (len(scales),) if axis is not None else (), scales.view(np.uint8)
         ),
     }
     options = {} if axis is None else {"axis": axis}
-    node = helper.make_node("DequantizeLinear", list(stored), [tensor.name], **options)
-    skeleton.graph.node.insert(0, node)
+    skeleton.graph.node.insert(0, helper.make_node("DequantizeLinear", list(stored), [name], **options))
     return stored
 
 

@@ -32,7 +32,7 @@ from .rounds import Rounding
 from .tails import Tails
 from .weights import check_finite
 
-__all__ = ["calibration_of", "quantize_static"]
+__all__ = ["Images", "Static", "calibration_of", "quantize_static"]
 
 _MEASURED = 128, 1 << 27  # images that steps are measured on, and bytes of their outputs, at most
 _RANKED = 16, 1 << 25  # the same, that each layer alone is measured on
@@ -117,7 +117,7 @@ def quantize_static(
     flag("progress", progress)
     loaded = load(model)
     check_finite(loaded)
-    return _Static(loaded, _Images(calibration_of(calibration, loaded, images)), options, progress).run()
+    return Static(loaded, Images(calibration_of(calibration, loaded, images)), options, progress).run()
 
 
 def calibration_of(data: Data, model: Model, images: int) -> Dataset:
@@ -129,40 +129,40 @@ def calibration_of(data: Data, model: Model, images: int) -> Dataset:
     return found if len(found) <= images else found.calibration(int(images))
 
 
-class _Images:
+class Images:
     """Batches of calibration images, the same ones each time; of the first `count` only where that is given."""
 
     def __init__(self, data: Dataset, count: int | None = None) -> None:
         self._data = data
         self.count = min(len(data), count or len(data))
 
-    def first(self, count: int) -> _Images:
-        return _Images(self._data, count)
+    def first(self, count: int) -> Images:
+        return Images(self._data, count)
 
-    def halves(self) -> tuple[_Images, _Images]:
+    def halves(self) -> tuple[Images, Images]:
         """Every other image, and the rest; of a single image twice the same."""
         if self.count == 1:
             return self, self
         return self._chosen(np.arange(0, self.count, 2)), self._chosen(np.arange(1, self.count, 2))
 
-    def spread(self, count: int) -> _Images:
+    def spread(self, count: int) -> Images:
         """Evenly over all."""
         return self._chosen(
             np.unique(np.linspace(0, len(self._data) - 1, min(count, len(self._data))).astype(np.int64))
         )
 
-    def _chosen(self, chosen: NDArray[np.int64]) -> _Images:
-        return _Images(self._data.take(chosen))
+    def _chosen(self, chosen: NDArray[np.int64]) -> Images:
+        return Images(self._data.take(chosen))
 
     def __call__(self) -> Iterator[NDArray[np.float32]]:
         whole = self._data if self.count == len(self._data) else self._data.head(self.count)
         yield from (x for x, _ in whole)
 
 
-class _Static:
+class Static:
     """One quantization, step by step."""
 
-    def __init__(self, model: Model, images: _Images, options: Options, progress: bool) -> None:
+    def __init__(self, model: Model, images: Images, options: Options, progress: bool) -> None:
         self._name, self._file_bytes = model.name, model.summary()["file_bytes"]
         self._images, self._options, self._progress = images, options, progress
         float_model = folded(model)
@@ -206,7 +206,7 @@ class _Static:
         )
         return QuantizedModel(model, report, self._file_bytes)
 
-    def _share(self, count: int, size: int) -> _Images:
+    def _share(self, count: int, size: int) -> Images:
         """At most `count` images spread over all, and so few that their outputs take `size` bytes at most."""
         return self._images.spread(min(count, max(1, size // max(1, self._bytes))))
 

@@ -22,6 +22,7 @@ from ..graph import Model, load
 from .baselines import COSTS, search
 from .budgets import Budget, budget_of
 from .classes import Group
+from .export import integer, with_levels
 from .losses import LOSSES
 from .map import SignificanceMap
 from .solver import choose
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from ..graph import AnyModel
+    from ..ptq.report import QuantizedModel, Report
 
 __all__ = ["METHODS", "Allocation", "allocate"]
 
@@ -79,6 +81,57 @@ class Allocation:
         for layer, rows in zip(self._layers, self._rows, strict=True):
             tensors |= rows.tensors(layer)
         return self._model.replace_weights(tensors)
+
+    def qdq(self, opset: int | None = None) -> Model:
+        """The network with integer levels in place of weights, each with a DequantizeLinear node, which ONNX Runtime runs too.
+
+        opset: of the network, version of ONNX operators; None: as it is. From 21 on layers of up to 4 bits are INT4, others
+            of up to 8 bits are INT8; wider ones stay rounded values in float32.
+
+        It computes what `apply()` does, but for the order of float32 operations.
+
+        Raises InvalidArgument for an opset outside the network's to the latest one, Unsupported where ONNX cannot convert it.
+        """
+        return with_levels(self.apply(), self.layers(), opset)
+
+    def int8(
+        self,
+        calibration: Data,
+        *,
+        images: int = 128,
+        activations: str = "u8",
+        ranges: str = "mse",
+        correct_bias: bool = True,
+        threads: int | None = None,
+        progress: bool = False,
+    ) -> QuantizedModel[Report]:
+        """The network with activations of 8 bits too, in the form QDQ, which the engine computes in integers.
+
+        Weights keep their levels, of whatever width, as INT8; layers of more than 8 bits stay in float.
+
+        Args:
+            calibration: images like those the network will see, labels unused: what `rdquant.data.open_dataset` takes.
+            images: how many of them are used at most, spread over the classes.
+            activations: "u8" or "s8".
+            ranges: how far levels of activations reach, one of `rdquant.ptq.METHODS`.
+            correct_bias: biases take up the mean errors that the levels of activations leave.
+            threads: None or 0: all cores.
+            progress: show bars on stderr.
+
+        Its `report.damage` is what the levels of activations cost. Raises as `rdquant.quantize_static`; Unsupported where batch
+        normalization leaves a weight no multiple of one step.
+        """
+        return integer(
+            self.apply(),
+            self.layers(),
+            calibration,
+            images=images,
+            activations=activations,
+            ranges=ranges,
+            correct_bias=correct_bias,
+            threads=threads,
+            progress=progress,
+        )
 
     def save(self, path: str | os.PathLike[str], effort: str = "fast") -> CompressionResult:
         """Write the compressed file to `path`, levels of all layers coded; `effort` as for `rdquant.compress`.

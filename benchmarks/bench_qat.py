@@ -1,0 +1,176 @@
+"""Paper 003, last step: networks trained at the widths of every allocation, against float trained on the same images as long.
+
+One epoch of 40,000 training images (those that nothing is measured on), mirrored by chance, a batch of 128, a learning rate
+from 0.001 down to 0; one thread, so that runs repeat. Measured on the 20,000 fresh images of bench_significance.py, whose STORE
+with the maps this needs. Ctrl-C keeps what was trained; the same call goes on. Run from the repository root:
+
+    python benchmarks/bench_qat.py train  NET STORE      NET cifar10_resnet20, cifar10_resnet32
+    python benchmarks/bench_qat.py report NET STORE      results/qat.json
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import rdquant as rdq
+from bench_significance import COMMON, DATA, GROUPS, OWN, Cifar, network, scores, searched
+from rdquant.significance import Allocation, allocate, open_map
+from rdquant.significance.effects import Images, effects
+from store import Store
+
+BITS = (4.0, 3.0)
+METHODS = (
+    "uniform",
+    "all",
+    "kl",
+    "hawq",
+    "search",
+    "priority",
+    "paper",
+    "priority kl",
+    "channels all",
+    "channels",
+)
+
+
+def flipped(x: Any, generator: Any) -> Any:
+    """A batch, half of its images mirrored."""
+    import torch
+
+    chosen = torch.rand(len(x), generator=generator) < 0.5
+    return torch.where(chosen[:, None, None, None], x.flip(3), x)
+
+
+def jobs(bits: float) -> list[tuple[str, str | None, dict[str, Any]]]:
+    """(method, group, arguments), in the order of `METHODS`."""
+    found: list[tuple[str, str | None, dict[str, Any]]] = []
+    for method in METHODS:
+        if method in COMMON:
+            found.append((method, None, COMMON[method]))
+        else:
+            found += [(method, g, OWN[method] | {"classes": GROUPS[g]}) for g in GROUPS]
+    return found
+
+
+class Trainer:
+    """Trained networks and their scores on fresh images, in a folder."""
+
+    def __init__(self, name: str, store: Path) -> None:
+        self._name, self._store, self._folder = name, store, store / f"{name}-qat"
+        self._folder.mkdir(exist_ok=True)
+        self._data = Cifar(DATA / "cifar10-jpeg.npz", store / "cifar10.npz")
+        self._train = self._data.train
+        self._model, self._map = network(name), open_map(store / name)
+
+    @property
+    def labels(self) -> np.ndarray:
+        return np.concatenate([self._data.test.labels, self._data.extra.labels])
+
+    def allocation(self, bits: float, method: str, arguments: dict[str, Any]) -> Allocation:
+        if method == "search":
+            memory = self._store / f"{self._name}-search.json"
+            return searched(self._model, self._map, bits, self._data, memory)
+        return allocate(self._model, self._map, mean_bits=bits, **arguments)
+
+    def known(self, title: str) -> np.ndarray | None:
+        path = self._folder / f"{title}.npy"
+        return np.load(path) if path.exists() else None
+
+    def trained(self, title: str, allocation: Allocation | None) -> None:
+        """Train, measure, and keep the scores before training too."""
+        if self.known(title) is not None:
+            return
+        from rdquant.train import qat
+
+        found = qat(
+            self._model,
+            self._train,
+            allocation,
+            epochs=1,
+            prepare=flipped,
+            checkpoint=self._folder / f"{title}.pt",
+            progress=True,
+        )
+        for name, any_ in (("", found), ("-before", allocation)):
+            model = self._model if any_ is None else any_ if isinstance(any_, rdq.Model) else any_.apply()
+            z = np.concatenate([scores(model, self._data.test), scores(model, self._data.extra)])
+            if name:
+                np.save(self._folder / f"{title}{name}.npy", z)
+            else:
+                after = z
+        np.save(self._folder / f"{title}.npy", after)
+        print(title, f"{100 * (z.argmax(1) == self.labels).mean():.2f}", end=" -> ")
+        print(f"{100 * (after.argmax(1) == self.labels).mean():.2f}", flush=True)
+
+    def all(self) -> None:
+        self.trained("float", None)
+        for bits in BITS:
+            for method, group, arguments in jobs(bits):
+                title = f"{bits:g} {method} {group or ''}".strip()
+                if self.known(title) is None:
+                    self.trained(title, self.allocation(bits, method, arguments))
+
+
+def report(name: str, store: Path) -> list[dict[str, Any]]:
+    """A row a bits, method and variant: by measure "percent, points above float trained as long, low, high"."""
+    trainer = Trainer(name, store)
+    reference = trainer.known("float")
+    assert reference is not None, "train first"
+    images = Images(trainer.labels, reference, np.arange(len(reference)) >= len(reference) // 2)
+    rows = []
+    for bits in BITS:
+        methods: dict[str, dict[tuple[int, ...], np.ndarray]] = {
+            "float": dict.fromkeys(GROUPS.values(), reference)
+        }
+        for method, group, _ in jobs(bits):
+            title = f"{bits:g} {method} {group or ''}".strip()
+            for suffix, label in (("", method), ("-before", f"{method}, untrained")):
+                z = trainer.known(f"{title}{suffix}")
+                if z is not None:
+                    names = GROUPS if group is None else [group]
+                    methods.setdefault(label, {}).update({GROUPS[g]: z for g in names})
+        whole = {m: found for m, found in methods.items() if len(found) == len(GROUPS)}
+        rows += rows_of(name, bits, effects(images, whole, "float", {}))
+    return rows
+
+
+def rows_of(name: str, bits: float, found: list[Any]) -> list[dict[str, Any]]:
+    rows: dict[tuple[str, str], dict[str, Any]] = {}
+    for e in found:
+        if e.method == "float" and bits != BITS[0]:
+            continue
+        known = {"model": name, "bits": bits, "method": e.method, "variant": e.variant}
+        row = rows.setdefault((e.method, e.variant), known)
+        if e.classes is None:
+            row[e.measure] = f"{e.value:.2f} {e.difference:+.2f} {e.low:+.2f} {e.high:+.2f}"
+    return list(rows.values())
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("stage", choices=("train", "report"))
+    parser.add_argument("net", nargs="?", default="cifar10_resnet20")
+    parser.add_argument("store", nargs="?", type=Path, default=Path("significance-store"))
+    given = parser.parse_args()
+    if given.stage == "train":
+        import torch
+
+        torch.set_num_threads(1)
+        Trainer(given.net, given.store).all()
+        return
+    rows = report(given.net, given.store)
+    for r in rows:
+        print(
+            r["bits"], r["method"], r["variant"], *(r[m] for m in ("recall", "f1", "all_classes")), sep=" | "
+        )
+    Store("qat").put(given.net, rows)
+
+
+if __name__ == "__main__":
+    main()
