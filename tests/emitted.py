@@ -29,7 +29,7 @@ FLAGS = [
     "-fno-sanitize-recover=all",
 ]
 ROUNDINGS = {"float": [], "integers": ["-DRDQ_FLOAT=0"]}
-HEADERS = ("rdq.h", "rdq_round.h", "rdq_simd.h")
+HEADERS = ("rdq.h", "rdq_code.h", "rdq_round.h", "rdq_simd.h")
 
 
 @functools.cache

@@ -35,7 +35,7 @@ CPP_PARTS = {
     "codec": "core simd linalg stats quant entropy",
     "graph": "core",
     "program": "core graph",
-    "emit": "core graph program",
+    "emit": "core codec graph program",
     "runtime": "core simd graph program",
     "model": "core codec graph program runtime",
     "train": "core simd",

@@ -182,6 +182,33 @@ def test_networks_of_mlperf_tiny(name: str, tmp_path: Path) -> None:
     assert arena <= 0.6 * HEADS[name]
 
 
+def _few_levels(net: Net, *shape: int) -> str:
+    """Weights most of which are near 0, as numbers."""
+    levels = np.clip(np.rint(net.random.laplace(0, 1, shape)), -127, 127).astype(np.int8)
+    return net.call("DequantizeLinear", net.tensor(levels, np.int8), net.tensor(np.float32(0.02)))
+
+
+@pytest.mark.parametrize("filters", [24, 25])
+def test_weights_stay_coded(filters: int, tmp_path: Path) -> None:
+    net = Net(filters)
+    x = pair(net, net.call("Relu", layer(net, pair(net, "x", -2, 2), 18, 3)), 0, 3)
+    x = pair(net, net.call("MaxPool", x, kernel_shape=[3, 3], strides=[3, 3]), 0, 3)
+    x = net.call("Relu", net.call("Conv", x, _few_levels(net, filters, 18, 3, 3), pads=[1] * 4))
+    x = pair(net, x, 0, 3)
+    x = pair(net, net.call("Conv", x, _few_levels(net, 24, filters, 1, 1), strides=[2, 2]), -1, 1)
+    x = net.call("Flatten", pair(net, net.call("GlobalAveragePool", x), 0, 1))
+    y = pair(net, net.call("Gemm", x, _few_levels(net, 41, 24), transB=1), -3, 3)
+    model = whole(net, y, (1, 3, 24, 21), "ab")
+    plain = rdq.emit_c(model, tmp_path / "plain")
+    coded = same_bits(model, tmp_path / "coded", compressed_weights=True)
+    decoded = {row["kernel"]: row["decoded"] for row in coded.layers}
+    assert decoded["rdq_coded_conv"] > 0
+    assert decoded["rdq_coded_dense"] > 0
+    assert coded.constants < 0.8 * plain.constants
+    assert coded.arena <= plain.arena
+    assert coded.cycles > plain.cycles
+
+
 def _broken(net: Net) -> str:
     x = pair(net, "x", -2, 2)
     return pair(net, net.call("Softmax", layer(net, x, 4, 3), axis=1), 0, 1)

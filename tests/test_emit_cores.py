@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -62,8 +63,8 @@ def run(firmware: rdq.Firmware, target: str) -> int:
     return int(re.findall(r"\d+", done.stdout + done.stderr)[-1])
 
 
-def check(model: Path, folder: Path, target: str) -> None:
-    firmware = rdq.emit_c(model, folder, target=target)
+def check(model: Path, folder: Path, target: str, **options: Any) -> rdq.Firmware:
+    firmware = rdq.emit_c(model, folder, target=target, **options)
     build(firmware, target)
     used = run(firmware, target)
     sizes = subprocess.run(
@@ -74,6 +75,7 @@ def check(model: Path, folder: Path, target: str) -> None:
     assert text <= 1.02 * costs.flash + 64
     assert used <= costs.stack + 64  # main and what converts inputs and outputs
     assert bss <= firmware.arena + 64
+    return firmware
 
 
 @pytest.fixture(scope="module")
@@ -97,6 +99,20 @@ def test_networks_of_mlperf_tiny(target: str, name: str, tmp_path: Path) -> None
     path = tmp_path / f"{name}.onnx"
     path.write_bytes(converted(DATA / f"{name}.tflite").SerializeToString())
     check(path, tmp_path / "c", target)
+
+
+@pytest.mark.skipif(not DATA.is_dir(), reason="no shared data beside the clone")
+@pytest.mark.parametrize(
+    ("target", "name", "flash"),
+    [("m3", "ad01_int8", 0.7), ("m4", "vww_96_int8", 0.24), ("m55", "vww_96_int8", 0.24)],
+)
+def test_coded_weights(target: str, name: str, flash: float, tmp_path: Path) -> None:
+    """`flash`: of the size of the .tflite file."""
+    path, source = tmp_path / f"{name}.onnx", DATA / f"{name}.tflite"
+    path.write_bytes(converted(source).SerializeToString())
+    firmware = check(path, tmp_path / "c", target, compressed_weights=True)
+    assert firmware.flash <= flash * source.stat().st_size
+    assert firmware.arena == rdq.emit_c(path, tmp_path / "plain").arena
 
 
 @pytest.mark.skipif(not DATA.is_dir(), reason="no shared data beside the clone")

@@ -36,6 +36,7 @@ py::list layers_of(const std::vector<emit::Layer>& layers) {
     row["macs"] = layer.macs;
     row["outputs"] = layer.outputs;
     row["constants"] = layer.constants;
+    row["decoded"] = layer.decoded;
     row["live"] = layer.live;
     rows.append(row);
   }
@@ -49,12 +50,12 @@ void bind_emit(py::module_ m) {
   m.def(
       "emit",
       [](const graph::Graph& graph, const std::map<std::string, core::Shape>& shapes, const std::string& name,
-         bool caller) {
+         bool caller, bool coded) {
         emit::Firmware made;
         {
           const py::gil_scoped_release release;
           made = emit::emit(program::lower(graph, shapes),
-                            {name, caller ? emit::Ports::caller : emit::Ports::arena});
+                            {name, caller ? emit::Ports::caller : emit::Ports::arena, coded});
         }
         py::dict found;
         found["source"] = made.source;
@@ -71,7 +72,7 @@ void bind_emit(py::module_ m) {
         return found;
       },
       py::arg("graph"), py::arg("shapes"), py::arg("name") = "model", py::arg("caller") = false,
-      "The graph lowered for these input shapes, as C source with its costs.");
+      py::arg("coded") = false, "The graph lowered for these input shapes, as C source with its costs.");
 }
 
 }  // namespace rdquant::bindings

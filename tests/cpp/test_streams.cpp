@@ -2,11 +2,13 @@
 #include <doctest/doctest.h>
 
 #include <algorithm>
+#include <cmath>
 #include <cstdint>
 #include <random>
 #include <vector>
 
 #include "codec/rans/streams.hpp"
+#include "rdquant/codec/table_stream.hpp"
 
 using namespace rdquant::codec;
 
@@ -111,5 +113,26 @@ TEST_CASE("models come back as they were written") {
     REQUIRE(read.closed == model.closed);
     REQUIRE(read.dead == model.dead);
     REQUIRE(read.shape == model.shape);
+  }
+}
+
+TEST_CASE("streams with a table give their levels back, in about their entropy") {
+  Random random(3);
+  for (const double mean : {0.0, 0.05, 0.6, 4.0, 60.0}) {
+    for (const std::size_t count : {1U, 2U, 5U, 300U, 200'000U}) {
+      std::vector<std::int8_t> levels;
+      std::vector<double> counts(256, 0);
+      for (std::size_t i = 0; i < count; ++i) {
+        const double v = mean == 0.0 ? -7 : std::clamp(random.laplace(mean), -128.0, 127.0);
+        levels.push_back(static_cast<std::int8_t>(v));
+        ++counts[static_cast<std::uint8_t>(levels.back())];
+      }
+      const TableStream stream = encode_table_stream(levels);
+      CHECK(decode_table_stream(stream, count) == levels);
+      CHECK(stream.bins.size() == 64);
+      double bits = 0;
+      for (const double n : counts) bits -= n == 0 ? 0 : n * std::log2(n / static_cast<double>(count));
+      CHECK(16.0 * static_cast<double>(stream.words.size()) <= 1.01 * bits + 8);
+    }
   }
 }

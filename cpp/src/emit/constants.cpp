@@ -64,6 +64,10 @@ std::string Constants::integers(const std::string& what, std::span<const std::in
   });
 }
 
+std::string Constants::octets(const std::string& what, std::span<const std::uint8_t> values) {
+  return array("uint8_t", what, values, [](std::uint8_t v) { return std::to_string(v); });
+}
+
 std::string Constants::indices(const std::string& what, std::span<const std::uint16_t> values) {
   return array("uint16_t", what, values, [](std::uint16_t v) { return std::to_string(v); });
 }

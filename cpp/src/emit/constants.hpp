@@ -16,6 +16,7 @@ class Constants {
   /// The array's name in C; `what` is a part of it.
   std::string levels(const std::string& what, std::span<const std::int8_t> values);
   std::string integers(const std::string& what, std::span<const std::int32_t> values);
+  std::string octets(const std::string& what, std::span<const std::uint8_t> values);
   std::string indices(const std::string& what, std::span<const std::uint16_t> values);
   std::string floats(const std::string& what, std::span<const float> values);
   std::string doubles(const std::string& what, std::span<const double> values);

@@ -23,18 +23,30 @@ std::int64_t live_bytes(const Network& network, std::int32_t now) {
   return sum;
 }
 
+/// Weights coded in as many layers as there can be without a larger arena: those of large images stay plain first.
+Network read_coded(const program::Program& program, const Options& options, std::int64_t arena) {
+  for (std::int64_t room = arena;;) {
+    Network network = read(program, options, room);
+    if (place_in_rows(network) <= arena) return network;
+    std::int64_t most = 0;
+    for (const Call& call : network.calls) most = std::max(most, call.working);
+    room = most - 1;
+  }
+}
+
 }  // namespace
 
 Firmware emit(const program::Program& program, const Options& options) {
   Network network = read(program, options);
   Firmware made;
   made.arena = place_in_rows(network);
+  if (options.coded) network = read_coded(program, options, made.arena);
   write(network, options, made);
   std::set<std::string> kernels;
   for (std::size_t i = 0; i < network.calls.size(); ++i) {
     const Call& call = network.calls[i];
     kernels.insert(call.function);
-    made.layers.push_back({call.node, call.function, call.macs, call.outputs, call.constants,
+    made.layers.push_back({call.node, call.function, call.macs, call.outputs, call.constants, call.decoded,
                            live_bytes(network, static_cast<std::int32_t>(i))});
   }
   for (const auto* helpers : {&network.input_helpers, &network.output_helpers}) {

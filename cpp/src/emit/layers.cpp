@@ -4,8 +4,10 @@
 #include <cmath>
 #include <cstdlib>
 #include <limits>
+#include <optional>
 
 #include "emit/reader.hpp"
+#include "rdquant/codec/table_stream.hpp"
 
 namespace rdquant::emit {
 namespace {
@@ -17,6 +19,7 @@ using program::Step;
 using program::ValueId;
 
 constexpr std::int64_t kMostTaps = 64;  // pointers to them lie on the stack
+constexpr std::int64_t kCodeBytes = 24;
 
 /// Weights [k, taps, depth] with the channels of a tap side by side.
 struct Filters {
@@ -192,26 +195,64 @@ struct Choice {
   std::string function;
   std::vector<std::int8_t> weights;
   std::int64_t scratch = 0;
+  std::optional<codec::TableStream> coded;  ///< in place of the weights
 };
 
-Choice choose(const Step& step, const Filters& f, std::int64_t groups, std::int64_t channels,
-              std::int64_t pixels, bool floats) {
-  static_cast<void>(step);
-  if (floats) return {"rdq_grouped_f32", f.levels, 0};
+Choice choose(const Filters& f, std::int64_t groups, std::int64_t channels, std::int64_t pixels,
+              bool floats) {
+  if (floats) return {"rdq_grouped_f32", f.levels, 0, {}};
   if (groups == 1) {
-    if (pixels == 1 && f.taps == 1 && f.depth % 4 == 0) return {"rdq_dense", in_pairs(f), 0};
-    return {"rdq_conv", in_pairs(f), 4 * ((f.length() + 3) / 4 * 4)};
+    if (pixels == 1 && f.taps == 1 && f.depth % 4 == 0) return {"rdq_dense", in_pairs(f), 0, {}};
+    return {"rdq_conv", in_pairs(f), 4 * ((f.length() + 3) / 4 * 4), {}};
   }
   if (groups == channels && groups == f.filters && f.taps <= kMostTaps)
-    return {"rdq_depthwise", by_taps(f), channels};
-  return {"rdq_grouped", f.levels, 0};
+    return {"rdq_depthwise", by_taps(f), channels, {}};
+  return {"rdq_grouped", f.levels, 0, {}};
+}
+
+/// The same with its weights coded, where that takes fewer bytes, and no more memory than there is beside the `images` that the
+/// layer reads and writes. They are decoded filter pair by filter pair.
+void encode(Choice& choice, std::int64_t length, std::int64_t images, std::int64_t room) {
+  if (choice.function != "rdq_conv" && choice.function != "rdq_dense") return;
+  if (choice.function == "rdq_conv" && images + choice.scratch + 2 * ((length + 3) / 4 * 4) > room) return;
+  codec::TableStream coded = codec::encode_table_stream(choice.weights);
+  if (coded.bytes() + kCodeBytes >= choice.weights.size()) return;
+  choice.function = choice.function == "rdq_conv" ? "rdq_coded_conv" : "rdq_coded_dense";
+  if (choice.scratch > 0) choice.scratch += 2 * ((length + 3) / 4 * 4);
+  choice.coded = std::move(coded);
+}
+
+/// The struct of a stream in C.
+std::string code_text(Reader& reader, const codec::TableStream& coded) {
+  const std::string edges = reader.constants.indices("edges", coded.edges),
+                    bins = reader.constants.octets("bins", coded.bins);
+  std::string words = "NULL, NULL";
+  if (!coded.words.empty()) {
+    words = reader.constants.indices("words", coded.words);
+    words += ", " + words + " + " + std::to_string(coded.words.size());
+  }
+  const std::string text = "{" + words + ", " + edges + ", " + bins + ", " + std::to_string(coded.state) +
+                           "U, " + std::to_string(coded.least) + "}";
+  return reader.constants.structure("rdq_code", "code", text, kCodeBytes);
+}
+
+/// What a layer with coded weights costs.
+void note(Call& call, const Choice& choice, std::int64_t images) {
+  if (!choice.coded) return;
+  call.decoded = static_cast<std::int64_t>(choice.weights.size());
+  call.working = choice.scratch == 0 ? 0 : images + choice.scratch;
 }
 
 void add_overlaps(Call& call, const program::Window& window, const View& x, const View& y,
                   const View* residual) {
-  if (call.function == "rdq_dense") {
+  if (call.function == "rdq_dense" || call.function == "rdq_coded_dense") {
     if (residual != nullptr && residual->offset == 0)
       call.overlaps.push_back({residual->buffer, y.shape[1], true});
+    return;
+  }
+  if (call.function == "rdq_coded_conv") {  // all pixels for two filters, then for the next two
+    if (residual != nullptr && residual->offset == 0)
+      call.overlaps.push_back({residual->buffer, core::element_count(y.shape), true});
     return;
   }
   const bool dense = call.function == "rdq_conv";
@@ -252,27 +293,32 @@ bool read_convolution(Reader& reader, const Step& step) {
   const std::int64_t pixels = y.shape[2] * y.shape[3], flat = source != nullptr ? f.length() : f.depth;
   Filters shaped = f;
   if (source != nullptr) shaped = {f.filters, 1, flat, f.levels};
-  const Choice choice = choose(step, shaped, op->groups, x.shape[1], pixels, !y.levels);
+  Choice choice = choose(shaped, op->groups, x.shape[1], pixels, !y.levels);
   const std::int32_t x_zero = op->x_zero - shift_of(x);
   const View* added = other == program::kNone ? nullptr : &residual;
   reader.constants.comment(step.node);
   const std::string epilogue = epilogue_text(reader, step, folded(reader, step, f, x_zero), y.moved, added);
   const std::string window = window_text(step, op->window, x, y, op->groups, x_zero);
-  const std::string levels = reader.constants.levels("weights", choice.weights);
+  const std::int64_t images = core::element_count(x.shape) + core::element_count(y.shape);
+  if (reader.room() > 0) encode(choice, shaped.length(), images, reader.room());
+  const std::string code = choice.coded ? code_text(reader, *choice.coded) : std::string();
+  const std::string levels = choice.coded ? "NULL" : reader.constants.levels("weights", choice.weights);
   const std::string layer = reader.constants.structure(
       "rdq_layer", "layer", "{" + window + ",\n    " + epilogue + ",\n    " + levels + "}", kLayerBytes);
   const int work = choice.scratch == 0 ? -1 : reader.scratch(choice.scratch);
   Call& call = reader.call(step, choice.function);
   Reader::pass(call, layer);
+  if (choice.coded) Reader::pass(call, code);
   if (!y.levels)
     Reader::pass(call, op->requantize.activation.function == program::Function::relu ? "1" : "0");
   reader.read(call, x);
   if (y.levels && added != nullptr) reader.read(call, residual);
   if (y.levels && added == nullptr) Reader::pass(call, "NULL");
   reader.write(call, y, y.levels ? "int8_t" : "float");
-  if (work >= 0) reader.work(call, work, choice.function == "rdq_conv" ? "int16_t" : "int8_t");
+  if (work >= 0) reader.work(call, work, choice.function == "rdq_depthwise" ? "int8_t" : "int16_t");
   if (choice.function == "rdq_depthwise") reader.network.taps = std::max(reader.network.taps, f.taps);
   call.macs = pixels * f.filters * shaped.length();
+  note(call, choice, images);
   if (choice.function == "rdq_conv") {
     const std::vector<Argument>& a = call.arguments;
     call.windowed =

@@ -63,7 +63,8 @@ struct Call {
   std::vector<Overlap> overlaps;  ///< of its only output
   int output = -1, scratch = -1;
   std::shared_ptr<const Windowed> windowed;  ///< of rdq_conv
-  std::int64_t macs = 0, outputs = 0, constants = 0;
+  std::int64_t macs = 0, outputs = 0, constants = 0, decoded = 0;
+  std::int64_t working = 0;  ///< bytes of images and scratch, where weights are coded
 };
 
 struct Network {
@@ -78,8 +79,8 @@ struct Network {
   std::int64_t taps = 0;
 };
 
-/// @throws Unsupported  as `emit`
-[[nodiscard]] Network read(const program::Program& program, const Options& options);
+/// `room`: weights stay coded where their layer's input, output and scratch take no more bytes. @throws Unsupported  as `emit`
+[[nodiscard]] Network read(const program::Program& program, const Options& options, std::int64_t room = 0);
 
 /// Gives every buffer its place, so that what lives at once does not overlap but where calls allow it. Returns the arena's bytes.
 [[nodiscard]] std::int64_t place(Network& network);

@@ -33,10 +33,11 @@ std::string called(const Step& step) {
 
 }  // namespace
 
-Reader::Reader(const program::Program& program, const Options& options)
+Reader::Reader(const program::Program& program, const Options& options, std::int64_t room)
     : constants(options.name),
       program_(program),
       options_(options),
+      room_(room),
       views_(program.values.size()),
       done_(program.steps.size(), 0) {
   if (!is_identifier(options.name))
@@ -323,8 +324,8 @@ void Reader::write_helpers() {
     network.output_helpers.push_back(helper(network.outputs[i], network.output_views[i], false));
 }
 
-Network read(const program::Program& program, const Options& options) {
-  return Reader(program, options).run();
+Network read(const program::Program& program, const Options& options, std::int64_t room) {
+  return Reader(program, options, room).run();
 }
 
 }  // namespace rdquant::emit

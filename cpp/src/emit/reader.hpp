@@ -11,7 +11,7 @@ namespace rdquant::emit {
 /// Reads a program step by step into a Network.
 class Reader {
  public:
-  Reader(const program::Program& program, const Options& options);
+  Reader(const program::Program& program, const Options& options, std::int64_t room);
 
   [[nodiscard]] Network run();
 
@@ -49,6 +49,9 @@ class Reader {
   [[nodiscard]] const program::Step* maker(program::ValueId id) const;
   void skip(const program::Step& step);
 
+  /// Bytes that a layer with coded weights may work in; 0 where none are coded.
+  [[nodiscard]] std::int64_t room() const { return room_; }
+
   Constants constants;
   Network network;
 
@@ -64,6 +67,7 @@ class Reader {
 
   const program::Program& program_;
   const Options& options_;
+  std::int64_t room_;
   std::vector<View> views_;
   std::vector<char> done_;
 };

@@ -4,5 +4,9 @@ from typing import Any
 from .graph import Graph
 
 def emit(
-    graph: Graph, shapes: Mapping[str, Sequence[int]], name: str = "model", caller: bool = False
+    graph: Graph,
+    shapes: Mapping[str, Sequence[int]],
+    name: str = "model",
+    caller: bool = False,
+    coded: bool = False,
 ) -> dict[str, Any]: ...

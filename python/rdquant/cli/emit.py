@@ -33,6 +33,13 @@ Ports = Annotated[
     str | None,
     typer.Option(help="Who owns inputs and outputs: arena (parts of it) or caller (pointers)."),
 ]
+Coded = Annotated[
+    bool,
+    typer.Option(
+        "--compressed-weights",
+        help="Keep weights entropy coded in flash where that is smaller; layers decode them as they run.",
+    ),
+]
 TargetName = Annotated[
     str | None, typer.Option(help="Core whose costs come first: m0, m3, m4, m7, m33 or m55.")
 ]
@@ -61,6 +68,7 @@ def emit_c(
     output: Folder,
     name: Name = None,
     ports: Ports = None,
+    compressed_weights: Coded = False,
     target: TargetName = None,
     max_flash: MaxFlash = None,
     max_ram: MaxRam = None,
@@ -75,7 +83,13 @@ def emit_c(
         "max_flash": None if max_flash is None else _bytes(max_flash, "--max-flash"),
         "max_ram": None if max_ram is None else _bytes(max_ram, "--max-ram"),
     }
-    firmware = emit(model, output, **given(name=name, ports=ports, target=target, **limits))
+    firmware = emit(
+        model,
+        output,
+        **given(
+            name=name, ports=ports, compressed_weights=compressed_weights or None, target=target, **limits
+        ),
+    )
     if as_json:
         print_json(firmware.to_dict())
     else:

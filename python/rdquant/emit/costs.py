@@ -43,18 +43,20 @@ class Costs(Brief):
 
 @dataclass(frozen=True, repr=False)
 class Target(Brief):
-    """A core, and the model of its cycles: for each kernel a·macs + b·outputs, the sum over all calls.
+    """A core, and the model of its cycles: for each kernel a·macs + b·outputs + c·decoded, the sum over all calls.
 
     Attributes:
         title: as it is sold.
         per_mac: instructions for each multiply–accumulate, by kernel; measured under QEMU, with GCC 12 and -O2.
         per_output: the same for each element written.
+        per_level: the same for each level of coded weights that is decoded.
         cycles_per_instruction: mean over such loops; 1 to 1.5 on these cores, stated here, not measured: no board was used.
     """
 
     title: str
     per_mac: Mapping[str, float]
     per_output: Mapping[str, float]
+    per_level: float
     cycles_per_instruction: float
 
     def cycles_of(self, layers: Sequence[Mapping[str, Any]]) -> list[int]:
@@ -65,6 +67,7 @@ class Target(Brief):
                 * (
                     self.per_mac.get(layer["kernel"], 0.0) * layer["macs"]
                     + self.per_output.get(layer["kernel"], _COPY) * layer["outputs"]
+                    + self.per_level * layer["decoded"]
                 )
             )
             for layer in layers
@@ -75,7 +78,9 @@ _COPY = 8.0  # instructions for each element of kernels that were not measured a
 _TABLE: dict[str, Any] = load_table("targets.json")
 _NAMES = ("m0", "m3", "m4", "m7", "m33", "m55")
 TARGETS: dict[str, Target] = {
-    name: Target(row["title"], row["per_mac"], row["per_output"], row["cycles_per_instruction"])
+    name: Target(
+        row["title"], row["per_mac"], row["per_output"], row["per_level"], row["cycles_per_instruction"]
+    )
     for name in _NAMES
     for row in (_TABLE["targets"][name],)
 }

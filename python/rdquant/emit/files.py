@@ -18,7 +18,9 @@ __all__ = ["SOURCES", "kernel_files", "kernel_text", "write_folder"]
 SOURCES = {
     "rdq_conv": "rdq_conv.c",
     "rdq_conv_pair": "rdq_conv.c",
+    "rdq_coded_conv": "rdq_conv.c",
     "rdq_dense": "rdq_dense.c",
+    "rdq_coded_dense": "rdq_dense.c",
     "rdq_depthwise": "rdq_depthwise.c",
     "rdq_grouped": "rdq_grouped.c",
     "rdq_grouped_f32": "rdq_grouped.c",
@@ -39,7 +41,7 @@ SOURCES = {
     "rdq_mean_f32": "rdq_float.c",
 }
 """Kernel → the file that it is in."""
-_HEADERS = ("rdq.h", "rdq_round.h", "rdq_simd.h")
+_HEADERS = ("rdq.h", "rdq_code.h", "rdq_round.h", "rdq_simd.h")
 
 
 def kernel_files(kernels: Iterable[str]) -> list[str]:

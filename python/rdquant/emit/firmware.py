@@ -40,7 +40,8 @@ class Firmware:
         macs: multiply–accumulates of one run.
         costs: of every target by its name.
         layers: a row for each call of a kernel, in the order of execution: node (of the model), kernel (C function), macs,
-            outputs (elements), constants (bytes), live (bytes of the arena in use meanwhile).
+            outputs (elements), constants (bytes), decoded (levels of coded weights), live (bytes of the arena in use
+            meanwhile).
         inputs: name, dtype and shape in the model; bytes in C; scale and zero of its levels.
         outputs: likewise.
     """
@@ -111,6 +112,7 @@ def emit_c(
     *,
     name: str = "model",
     ports: str = "arena",
+    compressed_weights: bool = False,
     target: str = "m4",
     max_flash: int | None = None,
     max_ram: int | None = None,
@@ -131,6 +133,8 @@ def emit_c(
         name: prefix of all names in C.
         ports: "arena": inputs and outputs are parts of the arena, whose bytes serve other values meanwhile. "caller": the
             caller owns them, and inputs are only read.
+        compressed_weights: weights of dense convolutions and fully connected layers stay entropy coded in flash where that is
+            smaller, and are decoded while the layer runs, two filters at a time: less flash, more cycles.
         target: whose costs `Firmware` puts first: "m0", "m3", "m4", "m7", "m33" or "m55".
         max_flash: bytes of code and constants that there are on `target`.
         max_ram: bytes of arena and stack.
@@ -152,7 +156,7 @@ def emit_c(
         "ram": None if max_ram is None else count("max_ram", max_ram),
     }
     shapes = {port.name: _fixed(port.name, port.shape) for port in loaded.inputs}
-    made = _core.emit(native_graph(loaded), shapes, name, caller)
+    made = _core.emit(native_graph(loaded), shapes, name, caller, bool(compressed_weights))
     firmware = Firmware(
         path,
         name,

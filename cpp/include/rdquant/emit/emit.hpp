@@ -19,6 +19,8 @@ enum class Ports : std::uint8_t {
 struct Options {
   std::string name = "model";  ///< prefix of all names in C, an identifier
   Ports ports = Ports::arena;
+  bool coded =
+      false;  ///< weights stay entropy coded in flash where that is smaller and needs no larger arena
 };
 
 /// An input or output. In C its elements are int8 levels or float32, in an order that its helper function knows.
@@ -40,7 +42,8 @@ struct Layer {
   std::int64_t outputs = 0;  ///< elements written
   std::int64_t constants =
       0;  ///< bytes of weights and other constants of this layer on a core with 32-bit pointers
-  std::int64_t live = 0;  ///< bytes of the arena that hold something while it runs
+  std::int64_t decoded = 0;  ///< levels of coded weights that a run decodes
+  std::int64_t live = 0;     ///< bytes of the arena that hold something while it runs
 };
 
 struct Firmware {

@@ -55,6 +55,21 @@ void rdq_conv_pair(const rdq_layer *before, const rdq_layer *after, const int8_t
                    int8_t *between, int16_t *scratch);
 /* Dense convolution of one pixel, whose in_c is a multiple of four; x must not overlap y. */
 void rdq_dense(const rdq_layer *layer, const int8_t *x, const int8_t *residual, int8_t *y);
+/* Weights in flash as a stream, in the order in which their kernel wants them. A table of 64 bins says where to begin to
+ * look for the symbol of a slot, edges[symbol + 1] is its last slot, least + symbol its level. */
+typedef struct {
+  const uint16_t *words, *end;
+  const uint16_t *edges;
+  const uint8_t *bins;
+  uint32_t state;
+  int32_t least;
+} rdq_code;
+/* rdq_conv with coded weights: two filters at a time are decoded and run over the whole image, so that y must not overlap x.
+ * scratch: 6 * taps bytes. */
+void rdq_coded_conv(const rdq_layer *layer, const rdq_code *code, const int8_t *x, const int8_t *residual, int8_t *y,
+                    int16_t *scratch);
+/* rdq_dense with weights decoded as they are used. */
+void rdq_coded_dense(const rdq_layer *layer, const rdq_code *code, const int8_t *x, const int8_t *residual, int8_t *y);
 /* One filter for each channel. Weights: for every four channels, and for those left over, taps by channels.
  * scratch: one pixel. */
 void rdq_depthwise(const rdq_layer *layer, const int8_t *x, const int8_t *residual, int8_t *y, int8_t *scratch);

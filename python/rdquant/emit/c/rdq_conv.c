@@ -1,6 +1,14 @@
 /* Dense convolutions: two pixels by two filters at a time. The taps under both pixels are first widened to 16 bits, so
  * that y may be written over what of x is no longer needed. */
+#include "rdq_code.h"
 #include "rdq_round.h"
+
+/* Some of a layer's filters, with their weights. */
+typedef struct {
+  const rdq_layer *layer;
+  const int8_t *weights;
+  uint32_t first, last;
+} rdq_filters_of;
 
 /* The scratch holds, for every four taps, four of the first pixel and four of the second. */
 
@@ -170,16 +178,16 @@ static void rdq_levels(const rdq_epilogue *e, const int32_t *sums, uint32_t k, u
     y[k + i] = rdq_finish(e, sums[i], k + i, residual == NULL ? NULL : residual + k + i);
 }
 
-/* All filters under two pixels; `together` 1: the second is none. */
-static void rdq_filters(const rdq_layer *layer, const int16_t *scratch, uint32_t taps, uint32_t together,
-                        const int8_t *residual, int8_t *y) {
-  const rdq_epilogue *e = &layer->epilogue;
-  const int8_t *w = layer->weights, *next = residual == NULL ? NULL : residual + layer->window.out_c;
-  const uint32_t filters = layer->window.out_c;
+/* Filters under two pixels; `together` 1: the second is none. */
+static void rdq_under(const rdq_filters_of *part, const int16_t *scratch, uint32_t taps, uint32_t together,
+                      const int8_t *residual, int8_t *y) {
+  const rdq_epilogue *e = &part->layer->epilogue;
+  const uint32_t filters = part->layer->window.out_c, last = part->last;
+  const int8_t *w = part->weights, *next = residual == NULL ? NULL : residual + filters;
   const rdq_limits limits = rdq_limits_of(e);
   const int plain = together == 2 && rdq_is_plain(e, residual);
-  uint32_t k = 0;
-  for (; k + 2 <= filters; k += 2) {
+  uint32_t k = part->first;
+  for (; k + 2 <= last; k += 2) {
     const int32_t *bias = e->bias + k;
     int32_t sums[4] = {bias[0], bias[1], bias[0], bias[1]};
     w = rdq_two_by_two(w, scratch, taps, sums);
@@ -193,18 +201,20 @@ static void rdq_filters(const rdq_layer *layer, const int16_t *scratch, uint32_t
     rdq_levels(e, first, k, 2, residual, y);
     if (together == 2) rdq_levels(e, second, k, 2, next, y + filters);
   }
-  if (k == filters) return;
+  if (k == last) return;
   int32_t sums[4] = {e->bias[k], 0, e->bias[k], 0};
   rdq_one_by_two(w, scratch, taps, sums);
   rdq_levels(e, sums, k, 1, residual, y);
   if (together == 2) rdq_levels(e, sums + 2, k, 1, next, y + filters);
 }
 
+static uint32_t rdq_taps_of(const rdq_window *m) { return ((uint32_t)m->kernel_h * m->kernel_w * m->in_c + 3) / 4 * 4; }
+
 /* Rows `first` up to `last` of the output, which begin at y; x keeps `ring` rows. */
-static void rdq_rows(const rdq_layer *layer, const int8_t *x, uint32_t ring, const int8_t *residual, int8_t *y,
+static void rdq_rows(const rdq_filters_of *part, const int8_t *x, uint32_t ring, const int8_t *residual, int8_t *y,
                      uint32_t first, uint32_t last, int16_t *scratch) {
-  const rdq_window *m = &layer->window;
-  const uint32_t taps = ((uint32_t)m->kernel_h * m->kernel_w * m->in_c + 3) / 4 * 4;
+  const rdq_window *m = &part->layer->window;
+  const uint32_t taps = rdq_taps_of(m);
   const uint32_t pixels = (last - first) * m->out_w, step = 2 * (uint32_t)m->out_c;
   int32_t row = (int32_t)first * m->stride_h - m->pad_top, column = -m->pad_left;
   uint32_t left = m->out_w;
@@ -220,26 +230,47 @@ static void rdq_rows(const rdq_layer *layer, const int8_t *x, uint32_t ring, con
         row += m->stride_h;
       }
     }
-    rdq_filters(layer, scratch, taps, together, residual, y);
+    rdq_under(part, scratch, taps, together, residual, y);
     y += step;
     if (residual != NULL) residual += step;
   }
 }
 
+static rdq_filters_of rdq_all_filters(const rdq_layer *layer) {
+  const rdq_filters_of part = {layer, layer->weights, 0, layer->window.out_c};
+  return part;
+}
+
 void rdq_conv(const rdq_layer *layer, const int8_t *x, const int8_t *residual, int8_t *y, int16_t *scratch) {
-  rdq_rows(layer, x, layer->window.in_h, residual, y, 0, layer->window.out_h, scratch);
+  const rdq_filters_of part = rdq_all_filters(layer);
+  rdq_rows(&part, x, layer->window.in_h, residual, y, 0, layer->window.out_h, scratch);
+}
+
+void rdq_coded_conv(const rdq_layer *layer, const rdq_code *code, const int8_t *x, const int8_t *residual, int8_t *y,
+                    int16_t *scratch) {
+  const rdq_window *m = &layer->window;
+  const uint32_t taps = rdq_taps_of(m);
+  int8_t *weights = (int8_t *)(scratch + 2 * taps);
+  rdq_stream stream = rdq_begin(code);
+  for (uint32_t k = 0; k < m->out_c; k += 2) {
+    const uint32_t pair = m->out_c - k < 2 ? 1 : 2;
+    const rdq_filters_of part = {layer, weights, k, k + pair};
+    for (uint32_t i = 0; i < pair * taps; i++) weights[i] = rdq_take(&stream);
+    rdq_rows(&part, x, m->in_h, residual, y, 0, m->out_h, scratch);
+  }
 }
 
 void rdq_conv_pair(const rdq_layer *before, const rdq_layer *after, const int8_t *x, const int8_t *residual, int8_t *y,
                    int8_t *between, int16_t *scratch) {
   const rdq_window *m = &after->window;
+  const rdq_filters_of one = rdq_all_filters(before), other = rdq_all_filters(after);
   const uint32_t line = (uint32_t)m->in_w * m->in_c, step = (uint32_t)m->out_w * m->out_c, ring = m->kernel_h;
   uint32_t done = 0;
   for (uint32_t row = 0; row < m->out_h; row++) {
     const int32_t wanted = (int32_t)(row * m->stride_h + ring) - m->pad_top;
     for (; (int32_t)done < wanted && done < m->in_h; done++)
-      rdq_rows(before, x, before->window.in_h, NULL, between + done % ring * line, done, done + 1, scratch);
-    rdq_rows(after, between, ring, residual, y, row, row + 1, scratch);
+      rdq_rows(&one, x, before->window.in_h, NULL, between + done % ring * line, done, done + 1, scratch);
+    rdq_rows(&other, between, ring, residual, y, row, row + 1, scratch);
     y += step;
     if (residual != NULL) residual += step;
   }

@@ -1,4 +1,5 @@
 /* Fully connected layers: the levels of x are widened as they are read. */
+#include "rdq_code.h"
 #include "rdq_round.h"
 
 #define RDQ_TAP(j)          \
@@ -46,6 +47,25 @@ void rdq_dense(const rdq_layer *layer, const int8_t *x, const int8_t *residual, 
       w = rdq_two(w, x, taps, sums);
     } else {
       for (uint32_t i = 0; i < taps; i++) sums[0] += w[i] * x[i];
+    }
+    for (uint32_t i = 0; i < pair; i++)
+      y[k + i] = rdq_finish(e, sums[i], k + i, residual == NULL ? NULL : residual + k + i);
+  }
+}
+
+void rdq_coded_dense(const rdq_layer *layer, const rdq_code *code, const int8_t *x, const int8_t *residual, int8_t *y) {
+  const uint32_t taps = layer->window.in_c, filters = layer->window.out_c;
+  const rdq_epilogue *e = &layer->epilogue;
+  rdq_stream stream = rdq_begin(code);
+  for (uint32_t k = 0; k < filters; k += 2) {
+    const uint32_t pair = filters - k < 2 ? 1 : 2;
+    int32_t sums[2] = {e->bias[k], pair == 2 ? e->bias[k + 1] : 0};
+    for (uint32_t i = 0; i < taps; i += 4) {
+      for (uint32_t f = 0; f < pair; f++) {
+        int32_t sum = sums[f];
+        for (uint32_t j = i; j < i + 4; j++) sum += rdq_take(&stream) * x[j];
+        sums[f] = sum;
+      }
     }
     for (uint32_t i = 0; i < pair; i++)
       y[k + i] = rdq_finish(e, sums[i], k + i, residual == NULL ? NULL : residual + k + i);
