@@ -15,6 +15,7 @@ _HOMES = {
         "CorruptFile",
         "InvalidArgument",
         "MissingFile",
+        "MissingPackage",
         "RdquantError",
         "Unsupported",
     ),
@@ -93,6 +94,7 @@ __all__ = [
     "Midtread",
     "Minifloat",
     "MissingFile",
+    "MissingPackage",
     "Model",
     "Moments",
     "MuLaw",
@@ -165,6 +167,7 @@ if TYPE_CHECKING:
         CorruptFile,
         InvalidArgument,
         MissingFile,
+        MissingPackage,
         RdquantError,
         Unsupported,
     )

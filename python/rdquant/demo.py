@@ -29,9 +29,11 @@ def run_demo(folder: str | os.PathLike[str], progress: bool = True) -> Study:
     A run that was interrupted is resumed. Takes less than a minute on two cores. `progress` shows a bar on
     stderr. Raises RdquantError where the folder cannot be written.
     """
+    from .errors import path_of, require
+
+    require("study")
     from ._files import replacing
     from .data import Digits
-    from .errors import path_of
     from .graph import load
     from .sweep import sweep
 

@@ -22,6 +22,7 @@ __all__ = [
     "CorruptFile",
     "InvalidArgument",
     "MissingFile",
+    "MissingPackage",
     "RdquantError",
     "Unsupported",
 ]
@@ -52,6 +53,53 @@ class Unsupported(RdquantError, RuntimeError):
 
 class BackendUnavailable(RdquantError, RuntimeError):
     """The requested inference backend is not installed or does not run on this machine."""
+
+
+class MissingPackage(RdquantError, ImportError):
+    """A package that only some functions need is not installed; the message gives the command that installs it."""
+
+
+EXTRAS = {
+    "onnx": "compress",
+    "onnxslim": "compress",
+    "PIL": "pictures",
+    "matplotlib": "pictures",
+    "pandas": "pictures",
+    "pyarrow": "study",
+    "scipy": "study",
+    "sklearn": "study",
+}
+"""Modules of other packages, and the extra of rdquant that brings each."""
+
+
+class needed:  # reads as a word: `with needed(): import pandas`
+    """Around imports of what only some functions need: MissingPackage, with the command that installs it, where it is
+    not installed. An error of any other kind stays as it is."""
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        name = (error.name or "").partition(".")[0] if isinstance(error, ModuleNotFoundError) else ""
+        if name in EXTRAS:
+            raise _missing(name, EXTRAS[name]) from None
+
+
+def require(extra: str) -> None:
+    """MissingPackage unless all that `extra` brings is installed: before long work that needs some of it at its end."""
+    from importlib.util import find_spec
+
+    for name in EXTRAS:
+        if extra in ("study", EXTRAS[name]) and find_spec(name) is None:
+            raise _missing(name, extra)
+
+
+def _missing(name: str, extra: str) -> MissingPackage:
+    return MissingPackage(
+        f"this needs the package {name}, which is not installed: pip install 'rdquant[{extra}]', or 'rdquant[all]' for "
+        f"all commands (in a clone of rdquant: pip install '.[{extra}]')",
+        name=name,
+    )
 
 
 _MOST = (1 << 62) - 1
@@ -157,7 +205,8 @@ def flag(name: str, value: object) -> bool:
 def axes_or_none(ax: Any) -> Any:
     """Matplotlib axes to draw on, or None; InvalidArgument for anything else."""
     if ax is not None:
-        from matplotlib.axes import Axes
+        with needed():
+            from matplotlib.axes import Axes
 
         if not isinstance(ax, Axes):
             raise InvalidArgument(f"ax: expected Matplotlib axes, got {described(ax)}")

@@ -15,8 +15,6 @@ _PACKAGES = ("rdquant", "numpy", "onnx", "onnxruntime", "scipy", "scikit-learn")
 
 def describe() -> dict[str, Any]:
     """cpu (model name), cores, isa (that our kernels use), memory_gb, os, python, and the versions of packages."""
-    import psutil
-
     from . import _core
 
     versions = {}
@@ -29,7 +27,7 @@ def describe() -> dict[str, Any]:
         "cpu": _cpu_name(),
         "cores": os.cpu_count(),
         "isa": _core.isa(),
-        "memory_gb": round(psutil.virtual_memory().total / 2**30, 1),
+        "memory_gb": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
         "os": platform.platform(),
         "python": platform.python_version(),
         "packages": versions,

@@ -8,12 +8,14 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import numpy as np
-import onnx
 from numpy.typing import NDArray
 
 from .._tables import Brief
-from ..errors import Unsupported
+from ..errors import Unsupported, needed
 from ..graph import Model
+
+with needed():
+    import onnx
 
 __all__ = ["WIDEST", "Layer", "by_input", "closing", "layers_of", "mean_outputs", "portions"]
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from .._files import replacing, target_of
+from ..errors import needed
 from .inputs import load_weights, naming
 from .options import (
     HELP,
@@ -118,7 +119,8 @@ def fit(
 
 
 def _draw(fitted: FitTable, plot: Path) -> None:
-    from matplotlib.figure import Figure
+    with needed():
+        from matplotlib.figure import Figure
 
     figure = Figure(layout="constrained")
     fitted.plot(log=True, ax=figure.subplots())

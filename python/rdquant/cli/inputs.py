@@ -12,7 +12,7 @@ from .terminal import log, share_text
 
 if TYPE_CHECKING:
     from ..data import Dataset
-    from ..graph import Model
+    from ..graph import EngineModel, Model
 
 __all__ = ["find_preset", "load_images", "load_weights", "naming", "spread"]
 
@@ -47,7 +47,7 @@ def naming(model: Model) -> Iterator[None]:
 def load_images(
     source: str,
     preprocess: str | None,
-    model: Model,
+    model: Model | EngineModel,
     *,
     batch_size: int | None = None,
     images: int | None = None,
@@ -69,13 +69,16 @@ def spread(data: Dataset, images: int | None) -> Dataset:
     return data if images is None or images >= len(data) else data.spread(images)
 
 
-def find_preset(source: str, preprocess: str | None, model: Model) -> str | None:
+def find_preset(source: str, preprocess: str | None, model: Model | EngineModel) -> str | None:
     """--preprocess as it is; for "auto" the preset that fits the labels of `source` best, which is said."""
     if preprocess != AUTO:
         return preprocess
+    from ..graph import EngineModel
     from ..metrics import best_preprocess
 
     check_data(source, preprocess)
+    if isinstance(model, EngineModel):
+        model = model.full()
     found = best_preprocess(model, source)
     figures = [
         f"{name} {loss:.2f} nats and {share_text(found.top1[name], found.images)}"

@@ -16,6 +16,7 @@ import typer
 from typer.core import TyperCommand, TyperOption
 
 from .._files import target_of
+from ..errors import needed
 from .terminal import set_debug
 
 if TYPE_CHECKING:
@@ -212,7 +213,8 @@ def check_data(source: str, preprocess: str | None, option: str = "--data") -> N
 
 def check_picture(path: Path) -> None:
     """Raise typer.BadParameter where no picture can be written to `path`, MissingFile where its folder is missing."""
-    from matplotlib.figure import Figure
+    with needed():
+        from matplotlib.figure import Figure
 
     target_of("plot", path)
     formats = sorted(Figure().canvas.get_supported_filetypes())

@@ -13,7 +13,7 @@ from .terminal import INTERRUPTED, command_line, keep_hint, log, print_json, pri
 
 if TYPE_CHECKING:
     from ..data import Dataset
-    from ..graph import Model
+    from ..graph import EngineModel, Model
     from ..profile import Profile
 
 __all__ = ["register"]
@@ -112,14 +112,14 @@ def profile(
         processes=processes,
         seed=seed,
     )
-    from ..graph import load
     from ..profile import profile as measure
+    from ..runtime.session import open_model
 
     named = _named(models)
     images = None
     if data is not None:
         most = max(options.get("batch", [1]))
-        images = _images(data, preprocess, load(models[0]), most)
+        images = _images(data, preprocess, open_model(models[0]), most)
     keep_hint("Nothing was measured.")
     found = measure(
         named,
@@ -134,25 +134,31 @@ def profile(
 
 
 def _finish(found: Profile, as_json: bool, show: bool) -> None:
-    from ..report.performance import performance_rows
+    from ..errors import MissingPackage
 
-    path = found.report()
+    path: Path | None = None
+    try:
+        path = found.report()
+    except MissingPackage as lacking:
+        from rich.markup import escape
+
+        log(f"No page with plots: {escape(str(lacking))}. The results are kept in profile.json.")
     if as_json:
-        print_json({"report": str(path), **found.to_dict()})
+        print_json({"report": None if path is None else str(path), **found.to_dict()})
     else:
-        head, rows = performance_rows(found)
-        print_table(
-            f"Compared with {found.models[0]}", head, rows, left=2, notes=[*found.headlines, *found.notes]
-        )
-    log(f"Report: {path.resolve()}")
-    if show:
-        typer.launch(path.resolve().as_uri())
+        head, rows = found.lines()
+        notes = [*found.headlines, *found.notes]
+        print_table(f"Compared with {found.models[0]}", head, rows, left=2, notes=notes)
+    if path is not None:
+        log(f"Report: {path.resolve()}")
+        if show:
+            typer.launch(path.resolve().as_uri())
     if found.interrupted:
         log("[bold]Interrupted.[/] What was measured is kept; run the same command again to resume.")
         raise typer.Exit(INTERRUPTED)
 
 
-def _images(data: str, preprocess: str | None, model: Model, batch: int) -> Dataset:
+def _images(data: str, preprocess: str | None, model: Model | EngineModel, batch: int) -> Dataset:
     """With labels where there are any: the accuracy then stands beside the latency."""
     from ..errors import InvalidArgument
 

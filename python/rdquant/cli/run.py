@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
     from ..data import Dataset
-    from ..graph import Model, TensorInfo
+    from ..graph import EngineModel, Model, TensorInfo
     from ..runtime import Session
 
 __all__ = ["register"]
@@ -97,18 +97,18 @@ def run(
     debug: Debug = False,
 ) -> None:
     """Run a model on labelled images, or a detector on photos with boxes: accuracy and images per second."""
-    from ..graph import load
     from ..metrics import evaluate
     from ..runtime import BACKENDS, Session
+    from ..runtime.session import open_model
 
     keep_hint("There are no results yet.")
     if backend is not None:
         parse_names(backend, BACKENDS, "--backend")
-    loaded = _checked(load(model), data)
+    loaded = _checked(open_model(model), data)
     everything = load_images(data, preprocess, loaded, batch_size=batch_size)
     dataset = spread(everything, images)
     titles, names = _metrics(metrics, dataset)
-    session = _Timed(Session(loaded, **given(backend=backend, threads=threads)))
+    session = _Timed(Session(_runnable(loaded, model), **given(backend=backend, threads=threads)))
     start = time.perf_counter()
     found = evaluate(
         None,
@@ -141,7 +141,14 @@ def run(
         raise typer.Exit(INTERRUPTED)
 
 
-def _checked(model: Model, data: str) -> Model:
+def _runnable(loaded: Model | EngineModel, path: Path) -> Model | Path:
+    """What a Session takes: without the package onnx, the file."""
+    from ..graph import EngineModel
+
+    return path if isinstance(loaded, EngineModel) else loaded
+
+
+def _checked(model: Model | EngineModel, data: str) -> Model | EngineModel:
     """`model`; raises typer.BadParameter for a classifier, by the shapes of its outputs, on photos with boxes."""
     from ..data.boxes import holds_boxes
 

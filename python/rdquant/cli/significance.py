@@ -49,7 +49,7 @@ _QAT_EPILOG = (
     "  rdquant qat net.onnx map/ --mean-bits 3 --data train/ -o net.rdq\n"
     "  rdquant qat net.onnx map/ --mean-bits 4 --data train/ --epochs 5 --checkpoint run.pt -o net.onnx\n\n"
     "A file .onnx holds levels (QDQ); with --int8 activations too.\n\n"
-    "Compare with the float network trained on the same images as long. Needs PyTorch: pip install 'rdquant[train]'."
+    "Compare with the float network trained on the same images as long. Needs PyTorch: pip install 'rdquant\\[train]'."
 )
 
 Store = Annotated[

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ..errors import require
 from .inputs import load_images, load_weights
 from .options import (
     HELP,
@@ -102,6 +103,7 @@ def sweep(
     debug: Debug = False,
 ) -> None:
     """Run a rate–distortion study: what each quantizer costs in bits per weight and in accuracy."""
+    require("study")
     check_data(data, preprocess)
     from ..graph import ROLES
     from ..metrics import METRICS
@@ -172,6 +174,7 @@ def report(
     debug: Debug = False,
 ) -> None:
     """Rebuild tables, plots and report.html from the stored results of a study."""
+    require("study")
     from ..sweep import Study
 
     folder = study if study.is_dir() else study.parent
@@ -185,6 +188,7 @@ def demo(
     debug: Debug = False,
 ) -> None:
     """Run a whole study in under a minute, on the small network and data that come with the package."""
+    require("study")
     from ..demo import run_demo
 
     keep_hint(f"Every finished point is kept in {output}; run the same command again to resume.")

@@ -28,6 +28,7 @@ from ..errors import (
     Unsupported,
     count,
     described,
+    needed,
     path_of,
     threads_of,
 )
@@ -169,7 +170,8 @@ class CompressedFile:
 
     def to_pandas(self) -> pd.DataFrame:
         """One row per section: kind (graph, facts, tensor), name, offset and bytes."""
-        import pandas as pd
+        with needed():
+            import pandas as pd
 
         kinds = {GRAPH: "graph", FACTS: "facts", TENSOR: "tensor"}
         rows = [(kinds.get(s.kind, str(s.kind)), s.name, s.offset, s.length) for s in self.sections]

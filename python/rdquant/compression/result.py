@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .._tables import Brief, html_table, label, short
+from ..errors import needed
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -112,7 +113,8 @@ class CompressionResult:
 
     def to_pandas(self) -> pd.DataFrame:
         """One row per tensor: name, role, shape, coding, bytes, bits_per_weight, entropy, squared_error, energy."""
-        import pandas as pd
+        with needed():
+            import pandas as pd
 
         names = [
             "name",

@@ -11,20 +11,22 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import onnx
 from numpy.typing import NDArray
-from onnx import numpy_helper
 
 from .._cached import cached
 from ..codec.container import FACTS, GRAPH, TENSOR, pack_graph, sections_size, write_file
 from ..codec.plan import Chosen, Goal, Plan, reach
 from ..codec.sections import pack_floats, pack_integers, pack_quantized, pack_raw
 from ..entropy import entropy
-from ..errors import InvalidArgument
+from ..errors import InvalidArgument, needed
 from ..graph import Model
 from ..graph.tensors import Stored
 from ..quant import Quantizer
 from .result import CompressedTensor, CompressionResult
+
+with needed():
+    import onnx
+    from onnx import numpy_helper
 
 if TYPE_CHECKING:
     from .levels import Levels

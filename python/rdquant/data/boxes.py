@@ -5,17 +5,20 @@ from __future__ import annotations
 import math
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from ..errors import CorruptFile, InvalidArgument
 from .dataset import digest
 from .images import GIBIBYTE, ImageDataset
 from .listing import IMAGE_SUFFIXES, folder_of
-from .preprocess import Layout, Letterbox, Preprocess, Size, describe, resolve
+from .preprocess import Layout, Letterbox, Preprocess, Size, describe, pillow, resolve
 from .scene import Scene
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 __all__ = ["CocoFolder", "holds_boxes"]
 
@@ -104,13 +107,13 @@ class CocoFolder(ImageDataset):
 
     def image(self, index: int) -> Image.Image:
         image: Image.Image
-        with Image.open(self.root / self.files[index]) as image:
+        with pillow().open(self.root / self.files[index]) as image:
             image.load()
         return image
 
     def scene(self, index: int) -> Scene:
         try:
-            with Image.open(self.root / self.files[index]) as image:
+            with pillow().open(self.root / self.files[index]) as image:
                 width, height = image.size  # of the header: nothing is decoded
         except (OSError, ValueError, SyntaxError) as error:
             raise CorruptFile(f"{self.item_name(index)}: not a readable image: {error}") from error

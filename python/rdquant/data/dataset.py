@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from .._arrays import array_of
 from .._tables import label, short
-from ..errors import InvalidArgument, count, described, one_of
+from ..errors import InvalidArgument, count, described, needed, one_of
 from .checks import check_finite
 from .scene import Scene
 
@@ -299,7 +299,8 @@ class Digits(ArrayDataset):
     def __init__(self, split: str = "test", *, batch_size: int = 128, seed: int = 0) -> None:
         one_of("split", split, ("train", "test", "all"))
         count("seed", seed, 0)
-        from sklearn.datasets import load_digits  # a second to import: only where it is used
+        with needed():
+            from sklearn.datasets import load_digits  # a second to import: only where it is used
 
         bunch = load_digits()
         size = len(bunch.target)

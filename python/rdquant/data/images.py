@@ -9,11 +9,10 @@ from abc import abstractmethod
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from PIL import Image
 
 from .._arrays import array_of
 from ..errors import CorruptFile, InvalidArgument, described, flag, one_of, path_of
@@ -21,13 +20,15 @@ from ..errors import count as whole
 from .checks import check_finite
 from .dataset import Dataset, Indices, Tensor, digest
 from .listing import folder_of, list_classes, list_csv, list_loose
-from .preprocess import Layout, Preprocess, Preset, Size, describe, resolve
+from .preprocess import Layout, Preprocess, Preset, Size, describe, pillow, resolve
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 __all__ = ["GIBIBYTE", "ImageArray", "ImageDataset", "ImageFolder"]
 
 _DECODERS = 2
 GIBIBYTE = 1 << 30
-_DECODE_ERRORS = (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError)
 
 
 class _Cache:
@@ -106,7 +107,7 @@ class ImageDataset(Dataset):
             image = self.image(index)
             # A callable's own errors are the caller's to see; a preset fails only on what the image holds.
             array = self.preprocess.pixels(image) if isinstance(self.preprocess, Preset) else None
-        except _DECODE_ERRORS as error:
+        except _decode_errors() as error:
             raise CorruptFile(f"{self.item_name(index)}: not a readable image: {error}") from error
         if array is None:
             array = self._called(index, image)
@@ -227,9 +228,13 @@ class ImageFolder(ImageDataset):
 
     def image(self, index: int) -> Image.Image:
         image: Image.Image
-        with Image.open(self.root / self.files[index]) as image:
+        with pillow().open(self.root / self.files[index]) as image:
             image.load()
         return image
+
+
+def _decode_errors() -> tuple[type[Exception], ...]:
+    return (OSError, SyntaxError, ValueError, EOFError, struct.error, pillow().DecompressionBombError)
 
 
 class ImageArray(ImageDataset):
@@ -284,4 +289,4 @@ class ImageArray(ImageDataset):
         )
 
     def image(self, index: int) -> Image.Image:
-        return Image.fromarray(self._x[index])
+        return pillow().fromarray(self._x[index])

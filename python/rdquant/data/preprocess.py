@@ -6,21 +6,22 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from PIL import Image
 
-from ..errors import InvalidArgument, count, described
+from ..errors import InvalidArgument, count, described, needed
 from .scene import Frame
 
-__all__ = ["PRESETS", "Layout", "Letterbox", "Preprocess", "Preset", "describe", "resolve"]
+if TYPE_CHECKING:
+    from PIL import Image
+
+__all__ = ["PRESETS", "Layout", "Letterbox", "Preprocess", "Preset", "describe", "pillow", "resolve"]
 
 Layout: TypeAlias = Literal["NCHW", "NHWC"]
 Size: TypeAlias = "int | tuple[int, int] | None"
 
-_FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 _MODES = {"RGB": "RGB", "BGR": "RGB", "L": "L"}
 _MAX_PIXELS = 2**27  # of a resized image: a strip one pixel high must not ask for gigabytes
 
@@ -66,7 +67,7 @@ class Preset:
         """uint8 array [channels, height, width] of `image`, resized and cropped but not yet scaled."""
         image = _with_mode(image, _MODES[self.order])
         if self.size is not None:
-            image = _cover_and_crop(image, self.size, self.margin, _FILTERS[self.interpolation])
+            image = _cover_and_crop(image, self.size, self.margin, _filter(self.interpolation))
         pixels = np.atleast_3d(np.asarray(image, np.uint8))
         if self.order == "BGR":
             pixels = pixels[..., ::-1]
@@ -112,7 +113,7 @@ class Letterbox(Preset):
         _, left, top, sides = self._place(image.width, image.height)
         height, width = self._size()
         if sides != image.size:
-            image = image.resize(sides, _FILTERS[self.interpolation])
+            image = image.resize(sides, _filter(self.interpolation))
         pixels = np.full((len(self.mean), height, width), self.grey, np.uint8)
         inner = np.atleast_3d(np.asarray(image, np.uint8)).transpose(2, 0, 1)
         pixels[:, top : top + image.height, left : left + image.width] = (
@@ -219,11 +220,22 @@ def _arguments(call: partial[ArrayLike]) -> str:
     return re.sub(r" at 0x[0-9a-f]+", "", text)  # addresses differ from run to run
 
 
+def pillow() -> Any:
+    """Pillow's module Image. Arrays need none of it: it loads when the first image is opened."""
+    with needed():
+        from PIL import Image
+    return Image
+
+
+def _filter(name: str) -> Image.Resampling:
+    return pillow().Resampling[name.upper()]
+
+
 def _with_mode(image: Image.Image, mode: str) -> Image.Image:
     """`image` as 8-bit RGB or L. Transparency is dropped; 16-bit grey keeps its upper 8 bits."""
     if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PNG"):
         grey = np.asarray(image).astype(np.int64) >> 8
-        image = Image.fromarray(grey.clip(0, 255).astype(np.uint8))
+        image = pillow().fromarray(grey.clip(0, 255).astype(np.uint8))
     elif image.mode in ("I", "F"):
         raise ValueError(f"32-bit pixels (mode {image.mode}) have no agreed range; allowed: 8 and 16 bits")
     elif image.mode == "P" and "transparency" in image.info:

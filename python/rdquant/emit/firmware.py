@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from .._core import emit as _core
 from .._tables import html_table, label, short
-from ..errors import InvalidArgument, RdquantError, count, one_of, path_of
+from ..errors import InvalidArgument, RdquantError, count, needed, one_of, path_of
 from .costs import TARGETS, Costs, costs_of
 from .files import write_folder
 
@@ -81,7 +81,8 @@ class Firmware:
 
     def to_pandas(self) -> pd.DataFrame:
         """The layers: node, kernel, macs, outputs, constants, live and, of `target`, cycles."""
-        import pandas as pd
+        with needed():
+            import pandas as pd
 
         frame = pd.DataFrame(self.layers)
         frame["cycles"] = TARGETS[self.target].cycles_of(self.layers)

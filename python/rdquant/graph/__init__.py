@@ -15,7 +15,7 @@ from .ports import TensorInfo, suggestion
 from .roles import ROLES
 
 if TYPE_CHECKING:
-    from .engine_model import EngineModel, open_for_engine
+    from .engine_model import EngineModel, can_load, open_for_engine, why_not
     from .loader import AnyModel, load, read_structure
     from .model import Model
     from .native import build_graph, native_graph
@@ -29,11 +29,13 @@ __all__ = [
     "Parameter",
     "TensorInfo",
     "build_graph",
+    "can_load",
     "load",
     "native_graph",
     "open_for_engine",
     "read_structure",
     "suggestion",
+    "why_not",
 ]
 
 _HOMES = {
@@ -42,10 +44,12 @@ _HOMES = {
     "Model": "model",
     "Parameter": "tensors",
     "build_graph": "native",
+    "can_load": "engine_model",
     "load": "loader",
     "native_graph": "native",
     "open_for_engine": "engine_model",
     "read_structure": "loader",
+    "why_not": "engine_model",
 }
 
 

@@ -10,11 +10,12 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
-import onnx
-import onnx.defs
-
-from ..errors import CorruptFile, InvalidArgument, Unsupported
+from ..errors import CorruptFile, InvalidArgument, Unsupported, needed
 from .ports import suggestion
+
+with needed():
+    import onnx
+    import onnx.defs
 
 __all__ = ["captures", "check_model", "check_text", "describe", "sort_nodes", "subgraphs"]
 

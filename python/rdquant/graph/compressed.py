@@ -7,19 +7,21 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import onnx
 from numpy.typing import NDArray
-from onnx import numpy_helper
 
 from ..codec.container import GRAPH, TENSOR, CompressedFile, unpack_graph
 from ..codec.sections import Tensor, decode_all
-from ..errors import CorruptFile
+from ..errors import CorruptFile, needed
 from .checks import check_model, check_text
 from .model import Model, Origin
 from .ports import ELEMENT_TYPES
 from .qdq import fits_levels, keep_levels
 from .tensors import Stored, check_held, parameters_of
 from .writer import referring
+
+with needed():
+    import onnx
+    from onnx import numpy_helper
 
 __all__ = ["build", "rebuild"]
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
+import importlib.util
 import os
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from .._cached import cached
 from .._core import model as _core
 from .._core.graph import Graph
 from .._tables import label, short
@@ -16,8 +19,9 @@ from .ports import TensorInfo
 if TYPE_CHECKING:
     from .model import Model
 
-__all__ = ["EngineModel", "open_for_engine"]
+__all__ = ["EngineModel", "can_load", "open_for_engine", "why_not"]
 
+_BLOCK = 1 << 20
 _MEMORY_LIMIT = 1 << 34  # bytes of decoded tensors, as for `codec.CompressedFile.values`
 
 
@@ -55,6 +59,20 @@ class EngineModel:
         fixed = all(i.shape and isinstance(i.shape[0], int) for i in self.inputs)
         return not fixed or all(o.shape and isinstance(o.shape[0], int) for o in self.outputs)
 
+    @cached
+    def file_bytes(self) -> int:
+        """Size of the model's file."""
+        return os.stat(self._path).st_size
+
+    @cached
+    def fingerprint(self) -> str:
+        """Hex SHA-256 of the file's bytes; `Model.fingerprint`, which needs the package onnx, is another."""
+        digest = hashlib.sha256()
+        with open(self._path, "rb") as file:
+            while block := file.read(_BLOCK):
+                digest.update(block)
+        return digest.hexdigest()
+
     def full(self) -> Model:
         """The Model; it shares the weights, and the file is not read again."""
         opened = self._opened
@@ -75,4 +93,18 @@ def open_for_engine(path: str | os.PathLike[str]) -> EngineModel | None:
         model = EngineModel(_core.open(os.fsencode(path), 0, _MEMORY_LIMIT), path)
     except (RdquantError, ValueError, TypeError):
         return None
-    return model if model.batch_is_known else None
+    return model if model.batch_is_known or not can_load() else None
+
+
+def can_load() -> bool:
+    """Whether the package onnx is there, which `load` needs."""
+    return importlib.util.find_spec("onnx") is not None
+
+
+def why_not(path: str | os.PathLike[str]) -> str:
+    """What the core says against the model in the file `path`; "" where it reads it."""
+    try:
+        _core.open(os.fsencode(path), 0, _MEMORY_LIMIT)
+    except (RdquantError, ValueError, TypeError) as error:
+        return str(error)
+    return ""

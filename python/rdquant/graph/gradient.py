@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-import onnx
-
+from ..errors import needed
 from .checks import captures
 from .gradient_rules import RULES
 from .tape import Tape
+
+with needed():
+    import onnx
 
 __all__ = ["MIN_GRADIENT_OPSET", "backward"]
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-import onnx
 
+from ..errors import needed
 from .tape import Tape, attributes_of
+
+with needed():
+    import onnx
 
 __all__ = ["FUNCTIONS", "Elementwise"]
 

@@ -6,12 +6,15 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import onnx
 from numpy.typing import NDArray
 
+from ..errors import needed
 from .gradient_functions import FUNCTIONS, Elementwise
 from .gradient_windows import average_pool, convolution, global_average, global_maximum, maximum_pool
 from .tape import Rule, Shape, Tape, attributes_of
+
+with needed():
+    import onnx
 
 __all__ = ["RULES"]
 

@@ -8,10 +8,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import onnx
 from numpy.typing import NDArray
 
+from ..errors import needed
 from .tape import Shape, Tape, attributes_of
+
+with needed():
+    import onnx
 
 __all__ = ["average_pool", "convolution", "global_average", "global_maximum", "maximum_pool"]
 

@@ -6,17 +6,18 @@ import os
 from pathlib import Path
 from typing import TypeAlias
 
-import onnx
-import onnx.inliner
-
 from .._core.graph import Source
 from ..codec.container import MAGIC
-from ..errors import CorruptFile, InvalidArgument, described, path_of
+from ..errors import CorruptFile, InvalidArgument, described, needed, path_of
 from .checks import check_model, check_text, sort_nodes
 from .model import Model, Origin
 from .sources import AnySource, External, KeptSource, ProtoSource, opened
 from .surgery import operate
 from .tensors import lift_constants, take_out
+
+with needed():
+    import onnx
+    import onnx.inliner
 
 __all__ = ["AnyModel", "load", "load_kept", "read_structure"]
 

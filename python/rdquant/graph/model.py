@@ -11,17 +11,19 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import onnx
 from numpy.typing import ArrayLike, NDArray
 
 from .._arrays import array_of
 from .._cached import cached
 from .._tables import label, short
-from ..errors import InvalidArgument, described, path_of, several
+from ..errors import InvalidArgument, described, needed, path_of, several
 from .ports import TensorInfo, suggestion
 from .roles import ROLES
 from .tensors import Parameter, Stored, captured
 from .writer import complete, referring, save
+
+with needed():
+    import onnx
 
 __all__ = ["Model", "Origin"]
 

@@ -6,15 +6,17 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import onnx
 from numpy.typing import NDArray
-from onnx import AttributeProto, TensorProto, numpy_helper
 
 from .._core.graph import Graph
-from ..errors import Unsupported
+from ..errors import Unsupported, needed
 from .checks import describe
 from .model import Model
 from .ports import ELEMENT_TYPES
+
+with needed():
+    import onnx
+    from onnx import AttributeProto, TensorProto, numpy_helper
 
 __all__ = ["build_graph", "native_graph"]
 

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..errors import needed
+
 if TYPE_CHECKING:
     import onnx
 
@@ -51,7 +53,8 @@ class TensorInfo(Brief):
         """From ONNX's description `value`; sequences and optionals have dtype object and no shape."""
         if value.type.WhichOneof("value") != "tensor_type":
             return cls(value.name, np.dtype(object), ())
-        import onnx
+        with needed():
+            import onnx
 
         tensor = value.type.tensor_type
         shape = tuple(

@@ -6,12 +6,15 @@ import math
 from collections.abc import Iterator, Sequence
 
 import numpy as np
-import onnx
 from numpy.typing import NDArray
-from onnx import TensorProto, helper, numpy_helper
 
 from ..codec.sections import Tensor
+from ..errors import needed
 from .tensors import Stored
+
+with needed():
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
 
 __all__ = ["INT4_OPSET", "fits_levels", "keep_levels", "put_levels"]
 

@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 from numpy.typing import NDArray
 
 from .._core.graph import BIG_TENSOR, SELF, Source
-from ..errors import CorruptFile, InvalidArgument, MissingFile
+from ..errors import CorruptFile, InvalidArgument, MissingFile, needed
+
+with needed():
+    import onnx
 
 __all__ = ["AnySource", "Bytes", "External", "KeptSource", "ProtoSource", "byte_number", "opened", "refer"]
 

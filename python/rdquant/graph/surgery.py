@@ -15,15 +15,17 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import numpy as np
-import onnx
-import onnx.checker
-import onnx.shape_inference
-import onnx.version_converter
-from onnx import helper
 
-from ..errors import CorruptFile, InvalidArgument
+from ..errors import CorruptFile, InvalidArgument, needed
 from .checks import describe, sort_nodes, subgraphs
 from .tensors import Stored, captured
+
+with needed():
+    import onnx
+    import onnx.checker
+    import onnx.shape_inference
+    import onnx.version_converter
+    from onnx import helper
 
 __all__ = ["MIN_OPSET", "operate"]
 
@@ -96,7 +98,8 @@ def _upgrade(model: onnx.ModelProto, notes: dict[str, str]) -> onnx.ModelProto:
 
 
 def _fold(model: onnx.ModelProto, notes: dict[str, str]) -> onnx.ModelProto:
-    import onnxslim
+    with needed():
+        import onnxslim
 
     model = _infer(model, notes)
     large = _largest(model)

@@ -6,13 +6,16 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import onnx
 from numpy.typing import NDArray
-from onnx import helper, numpy_helper
 
 from .._core.graph import BIG_TENSOR
+from ..errors import needed
 from .model import Model
 from .tensors import Stored
+
+with needed():
+    import onnx
+    from onnx import helper, numpy_helper
 
 __all__ = ["Rule", "Shape", "Tape", "attributes_of"]
 

@@ -8,16 +8,18 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import onnx
 from numpy.typing import NDArray
-from onnx import numpy_helper
 
 from .._core.graph import BIG_TENSOR, SELF
 from .._tables import Brief
-from ..errors import CorruptFile, Unsupported
+from ..errors import CorruptFile, Unsupported, needed
 from .checks import captures, describe, subgraphs
 from .roles import FLOATS, OTHER_FLOATS, forwards, role
 from .sources import AnySource, External, byte_number
+
+with needed():
+    import onnx
+    from onnx import numpy_helper
 
 __all__ = ["Parameter", "Stored", "lift_constants", "parameters_of", "take_out"]
 

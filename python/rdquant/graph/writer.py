@@ -12,11 +12,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-import onnx
-
-from ..errors import InvalidArgument
+from ..errors import InvalidArgument, needed
 from .sources import refer
 from .tensors import Stored
+
+with needed():
+    import onnx
 
 __all__ = ["PROTOBUF_LIMIT", "complete", "referring", "save"]
 

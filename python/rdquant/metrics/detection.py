@@ -13,7 +13,7 @@ from tqdm import tqdm
 from .._tables import Brief, html_table
 from ..data import Data, Dataset, input_geometry, open_dataset
 from ..detection import Detections, Detector, recognise
-from ..errors import InvalidArgument, count, described
+from ..errors import InvalidArgument, count, described, needed
 from .coco import coco_statistics
 from .feeding import fitted, single_input
 
@@ -95,7 +95,8 @@ class Confidences(Brief):
 
     def to_pandas(self) -> pd.DataFrame:
         """`rows` as a table."""
-        import pandas as pd
+        with needed():
+            import pandas as pd
 
         table: pd.DataFrame = pd.DataFrame(self.rows())
         return table

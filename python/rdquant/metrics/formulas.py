@@ -77,14 +77,13 @@ def confusion_matrix(labels: ArrayLike, predictions: ArrayLike, classes: int) ->
     the class has members. Raises InvalidArgument where one is not below `classes`.
     Thesis 004: Tonin, “Codificação de redes neurais sem retreino”, 2021.
     """
-    from sklearn.metrics import confusion_matrix as count
-
     truth, guess = _pair(labels, predictions)
     classes = whole("classes", classes)
     if truth.min() < 0 or max(truth.max(), guess.max()) >= classes:
         raise InvalidArgument(f"classes: labels or predictions lie outside 0..{classes - 1}")
-    inner: NDArray[np.int64] = count(truth, guess, labels=np.arange(-1, classes))[1:, 1:]
-    return inner
+    known = guess >= 0
+    pairs = np.bincount(truth[known] * classes + guess[known], minlength=classes * classes)
+    return pairs.astype(np.int64).reshape(classes, classes)
 
 
 def precision(labels: ArrayLike, predictions: ArrayLike, classes: int) -> Floats:
@@ -341,12 +340,13 @@ def _log_distribution(scores: NDArray[np.floating], probabilities: bool) -> Floa
 
 
 def _by_class(labels: ArrayLike, guesses: ArrayLike, classes: int) -> tuple[Floats, Floats, Floats]:
-    from sklearn.metrics import precision_recall_fscore_support
-
     truth, guess = _pair(labels, guesses)
     classes = whole("classes", classes)
-    result = precision_recall_fscore_support(truth, guess, labels=np.arange(classes), zero_division=0.0)
-    return result[0], result[1], result[2]
+    arrays = (truth, guess, truth[truth == guess])
+    sizes = [np.bincount(x[(x >= 0) & (x < classes)], minlength=classes).astype(np.float64) for x in arrays]
+    pairs = ((sizes[2], sizes[1]), (sizes[2], sizes[0]), (2 * sizes[2], sizes[0] + sizes[1]))
+    found = [np.divide(part, of, out=np.zeros(classes), where=of > 0) for part, of in pairs]
+    return found[0], found[1], found[2]
 
 
 def _pair(labels: ArrayLike, guesses: ArrayLike) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -13,7 +13,7 @@ from .._tables import html_table, short
 from ..data import PRESETS, Data, Dataset, Letterbox, Preset, input_geometry, open_dataset
 from ..data.boxes import holds_boxes
 from ..data.checks import warn_of_one_class
-from ..errors import InvalidArgument, count, described, flag, path_of
+from ..errors import InvalidArgument, count, described, flag, needed, path_of
 from .evaluation import outputs
 from .feeding import single_input
 from .formulas import distributions, ranks, wilson
@@ -46,7 +46,8 @@ class BestPreset:
 
     def to_pandas(self) -> pd.DataFrame:
         """One row per preset, the best first: preprocess, log_loss, top1 and its 95 % interval, top1_low to top1_high."""
-        import pandas as pd
+        with needed():
+            import pandas as pd
 
         rows = [
             (name, loss, self.top1[name], *wilson(self.top1[name], self.images))

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ..data import Data, Dataset
-    from ..graph import AnyModel, Model
+    from ..graph import AnyModel, EngineModel, Model
     from .driver import Condition, Effort, Subject
     from .result import Profile
 
@@ -166,7 +166,7 @@ def _command(
 def _subjects(models: AnyModel | Sequence[AnyModel] | Mapping[str, AnyModel]) -> list[Subject]:
     from pathlib import Path
 
-    from ..graph import load
+    from ..runtime.session import open_model
     from .driver import named
 
     if isinstance(models, Mapping):
@@ -177,18 +177,18 @@ def _subjects(models: AnyModel | Sequence[AnyModel] | Mapping[str, AnyModel]) ->
         items = [("", models)]
     if not items:
         raise InvalidArgument("models: expected at least one, got none")
-    found: list[tuple[str, Model, Path | None]] = []
+    found: list[tuple[str, Model | EngineModel, Path | None]] = []
     for name, source in items:
         if not isinstance(name, str):
             raise InvalidArgument(f"models: expected models by name, got the key {described(name)}")
         path = Path(source) if isinstance(source, (str, os.PathLike)) else None
         with called("model", "models"):
-            loaded = load(source)
+            loaded = open_model(source)
         found.append((name or (path.name if path else loaded.name), loaded, path))
     return list(named(found))
 
 
-def _images(data: Data, model: Model) -> Dataset:
+def _images(data: Data, model: Model | EngineModel) -> Dataset:
     from ..data import open_dataset
     from .inputs import check_fit
 

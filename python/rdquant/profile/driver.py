@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +17,7 @@ from tqdm import tqdm
 from ..data import Dataset
 from ..data.dataset import digest
 from ..errors import BackendUnavailable, InvalidArgument, Unsupported
-from ..graph import Model
+from ..graph import EngineModel
 from ..machine import describe
 from ..metrics import evaluate
 from ..runtime import Session
@@ -26,6 +26,9 @@ from .fresh import figures, in_new_process
 from .inputs import Shapes, check_sizes, feeds_of
 from .store import Row, Stored, same_clock
 from .timing import compared, interleaved, latency
+
+if TYPE_CHECKING:
+    from ..graph import Model
 
 __all__ = ["Condition", "Driver", "Effort", "Subject"]
 
@@ -42,8 +45,14 @@ class Subject:
     """A model under its name in the tables; path: its file, None for a model in memory."""
 
     name: str
-    model: Model
+    model: Model | EngineModel
     path: Path | None
+
+    @property
+    def file_bytes(self) -> int:
+        """Size of its file, or of the model in memory."""
+        model = self.model
+        return model.file_bytes if isinstance(model, EngineModel) else model.summary()["file_bytes"]
 
 
 @dataclass(frozen=True)
@@ -195,7 +204,7 @@ class Driver:
                 **vars(condition),
                 "backend_used": session.backend,
                 "rows": max((len(x) for x in feeds[subject.name].values() if x.ndim), default=1),
-                "file_bytes": subject.model.summary()["file_bytes"],
+                "file_bytes": subject.file_bytes,
                 "compared_with": self._subjects[0].name,
                 **compared(outputs, reference),
                 **self._score(subject, condition),
@@ -222,7 +231,7 @@ class Driver:
             orders = {}
             for i, subject in enumerate(self._subjects):
                 path = subject.path or Path(folder) / f"{i}.onnx"
-                if subject.path is None:
+                if subject.path is None and not isinstance(subject.model, EngineModel):
                     subject.model.save(path)
                 np.savez(Path(folder) / f"{i}.npz", *feeds[subject.name].values())
                 orders[subject.name] = {
@@ -278,7 +287,7 @@ def _bound(session: Session, feeds: Feeds) -> Callable[[], object]:
     return lambda: session.run(feeds)
 
 
-def named(models: Sequence[tuple[str, Model, Path | None]]) -> Iterator[Subject]:
+def named(models: Sequence[tuple[str, Model | EngineModel, Path | None]]) -> Iterator[Subject]:
     """Subjects under names that differ: a name that comes again gets a number."""
     seen: dict[str, int] = {}
     for name, model, path in models:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -10,10 +11,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-__all__ = ["Energy", "MemorySampler", "Throttling", "clock", "peak_rss", "temperature"]
+__all__ = ["Energy", "MemorySampler", "Throttling", "clock", "peak_rss", "rss", "temperature"]
 
 _SYS = Path("/sys")
 _BLOCK = bytes(1 << 16)
+_PAGE = os.sysconf("SC_PAGE_SIZE")
 _CPU_SENSORS = ("cpu", "pkg", "core", "soc", "k10temp")
 
 
@@ -143,6 +145,17 @@ class MemorySampler:
     def _sample(self) -> None:
         while not self._done.wait(self._interval):
             self._samples.append(self._rss())
+
+
+def rss() -> int:
+    """The resident set of this process, bytes; where the system does not say it, the largest that it has had."""
+    try:
+        with open("/proc/self/statm", "rb") as file:
+            return int(file.read().split()[1]) * _PAGE
+    except OSError:
+        import resource
+
+        return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 def peak_rss(status: Path = Path("/proc/self/status")) -> int | None:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import json
+import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .._tables import html_table, label, short
-from ..errors import InvalidArgument, MissingFile, path_of
+from ..errors import InvalidArgument, MissingFile, MissingPackage, needed, path_of
+from .lines import cells, grouped
 from .store import FILE, Row, Stored, differences, same_clock
 from .timing import COMPARISONS, speed_interval
 
@@ -96,8 +97,14 @@ class Profile:
         A ratio is missing where one of both figures is, or where the clock changed while one was measured; what compares
         outputs, where a model was not measured in one call with the first.
         """
-        import pandas as pd
+        with needed():
+            import pandas as pd
 
+        table: pd.DataFrame = pd.DataFrame(self.table())
+        return table
+
+    def table(self) -> list[Row]:
+        """What `to_pandas` gives as plain dictionaries; it needs no pandas."""
         base = {_condition(row): row for row in self.rows if row["model"] == self.models[0]}
         rows = []
         for row in self.rows:
@@ -119,29 +126,34 @@ class Profile:
             rows.append(
                 {**plain, "speedup": ratio and 1 / ratio, "speedup_low": ends[0], "speedup_high": ends[1]}
             )
-        table: pd.DataFrame = pd.DataFrame(rows)
-        return table
+        return rows
+
+    def lines(self) -> tuple[list[str], list[list[str]]]:
+        """Head and rows of the table that the command line prints; it needs no pandas."""
+        try:
+            from ..report.performance import performance_rows
+        except MissingPackage:
+            return cells(self.table())
+        return performance_rows(self)
 
     def operations(self) -> pd.DataFrame:
         """Time by kind of step: model, backend, threads, batch, op, steps (how many), mean_us (their sum), share."""
-        import pandas as pd
+        with needed():
+            import pandas as pd
 
-        columns = ["model", "backend", "threads", "batch", "op"]
-        if not self.steps:
-            return pd.DataFrame(columns=[*columns, "steps", "mean_us", "share"])
-        grouped = pd.DataFrame(self.steps).groupby(columns, sort=False)
-        table: pd.DataFrame = grouped.agg(
-            steps=("step", "count"), mean_us=("mean_us", "sum"), share=("share", "sum")
-        ).reset_index()
+        columns = ["model", "backend", "threads", "batch", "op", "steps", "mean_us", "share"]
+        table: pd.DataFrame = pd.DataFrame(grouped(self.steps), columns=columns)
         return table
 
     @property
     def headlines(self) -> list[str]:
         """A sentence for each model but the first: how many times as fast as the first it is and, where labelled images were
-        given, how accurate; under the first conditions.
+        given, how accurate; under the first conditions. None without what the report needs, `rdquant[pictures]`.
         """
-        from ..report.performance import headlines
-
+        try:
+            from ..report.performance import headlines
+        except MissingPackage:
+            return []
         return headlines(self)
 
     @property
@@ -194,8 +206,8 @@ class Profile:
         return {
             "models": self.models,
             "headlines": self.headlines,
-            "rows": json.loads(self.to_pandas().to_json(orient="records", double_precision=12)),
-            "operations": self.operations().to_dict(orient="records"),
+            "rows": [{n: _plain(v) for n, v in row.items()} for row in self.table()],
+            "operations": grouped(self.steps),
             "runs": self.runs,
             "notes": self.notes,
             "interrupted": self.interrupted,
@@ -216,6 +228,11 @@ class Profile:
         clocks = [self.runs[r["run"]]["clock"] for r in (row, first)]
         fair = row["steady"] and first["steady"] and same_clock(*clocks)
         return row[name] / first[name] if fair or self.mixed else None
+
+
+def _plain(value: Any) -> Any:
+    """For JSON, which has no NaN."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _condition(row: Mapping[str, Any]) -> tuple[Any, ...]:

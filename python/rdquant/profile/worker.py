@@ -12,11 +12,10 @@ import time
 from typing import Any
 
 import numpy as np
-import psutil
 
 from ..errors import RdquantError
 from ..runtime import Session
-from .meters import Energy, MemorySampler, Throttling, peak_rss, temperature
+from .meters import Energy, MemorySampler, Throttling, peak_rss, rss, temperature
 
 __all__ = ["START", "main"]
 
@@ -37,12 +36,8 @@ def main(begin: float) -> None:
 
 
 def _measured(order: dict[str, Any]) -> dict[str, Any]:
-    process = psutil.Process()
     with np.load(order["feeds"], allow_pickle=False) as archive:
         feeds = {name: archive[f"arr_{i}"] for i, name in enumerate(order["inputs"])}
-
-    def rss() -> int:
-        return int(process.memory_info().rss)
 
     gc.collect()
     imported = rss()

@@ -6,13 +6,12 @@ import math
 from collections.abc import Collection, Iterator, Sequence
 
 import numpy as np
-import onnx
 from numpy.typing import NDArray
 from tqdm import tqdm
 
 from ..calibrate import Layer, layers_of
 from ..data import Data, Dataset
-from ..errors import InvalidArgument, Unsupported, count, described, flag, number, several, threads_of
+from ..errors import InvalidArgument, Unsupported, count, described, flag, needed, number, several, threads_of
 from ..graph import AnyModel, Model, load
 from ..graph.ports import suggestion
 from .damage import Damage, Judge
@@ -23,6 +22,9 @@ from .network import nothing_left
 from .report import DynamicLayer, DynamicReport, QuantizedModel
 from .static import calibration_of
 from .weights import check_finite, nearest
+
+with needed():
+    import onnx
 
 __all__ = ["quantize_dynamic"]
 

@@ -14,12 +14,15 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from onnx import numpy_helper
 
 from ..calibrate import Layer
+from ..errors import needed
 from ..graph import Model
 from .network import Network
 from .observed import Observed
+
+with needed():
+    from onnx import numpy_helper
 
 __all__ = ["equalized"]
 

@@ -6,11 +6,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
-import onnx
 from numpy.typing import NDArray
-from onnx import TensorProto, helper
 
 from ..calibrate import Layer
+from ..errors import needed
 from ..graph import Model
 from ..graph.model import Origin
 from ..graph.tensors import Stored, parameters_of
@@ -18,6 +17,10 @@ from ..graph.writer import referring
 from .grids import Grid
 from .network import Network
 from .placement import Placement
+
+with needed():
+    import onnx
+    from onnx import TensorProto, helper
 
 __all__ = ["LayerLevels", "write"]
 

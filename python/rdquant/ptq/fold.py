@@ -6,14 +6,17 @@ from collections import Counter
 from typing import Any
 
 import numpy as np
-import onnx
 from numpy.typing import NDArray
 
 from ..calibrate import Layer, layers_of
+from ..errors import needed
 from ..graph import Model
 from ..graph.model import Origin
 from ..graph.tensors import Stored, parameters_of
 from ..graph.writer import referring
+
+with needed():
+    import onnx
 
 __all__ = ["folded"]
 

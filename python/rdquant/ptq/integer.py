@@ -6,16 +6,19 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
-import onnx
 from numpy.typing import NDArray
-from onnx import TensorProto, helper
 
 from ..calibrate import Layer
+from ..errors import needed
 from ..graph import Model
 from ..graph.model import Origin
 from ..graph.tensors import Stored, parameters_of
 from ..graph.writer import referring
 from .export import LayerLevels
+
+with needed():
+    import onnx
+    from onnx import TensorProto, helper
 
 __all__ = ["write_integer"]
 

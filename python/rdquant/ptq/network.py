@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
-import onnx
-from onnx import numpy_helper
 
 from ..calibrate import Layer, layers_of
-from ..errors import Unsupported
+from ..errors import Unsupported, needed
 from ..graph import Model
+
+with needed():
+    import onnx
+    from onnx import numpy_helper
 
 __all__ = ["ACTIVATIONS", "MOVERS", "OTHERS", "Network", "reads"]
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-import onnx
-
 from .._tables import Brief, html_table, short
+from ..errors import needed
 from ..graph import Model
 from ..graph.model import Origin
 from .damage import Damage
+
+with needed():
+    import onnx
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -69,7 +71,8 @@ class _Shown:
 
     def to_pandas(self) -> pd.DataFrame:
         """One row per layer."""
-        import pandas as pd
+        with needed():
+            import pandas as pd
 
         frame: pd.DataFrame = pd.DataFrame([asdict(layer) for layer in self.layers])
         return frame

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
-import onnx
 from numpy.typing import NDArray
 
 from ..calibrate import stream
+from ..errors import needed
 from ..graph import Model
 from .balance import source
 from .network import Network, reads
+
+with needed():
+    import onnx
 
 __all__ = ["Tails"]
 

@@ -6,11 +6,8 @@ import os
 from pathlib import Path
 from typing import Any
 
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-
 from .._files import replacing
-from ..errors import InvalidArgument, axes_or_none, described, number, path_of
+from ..errors import InvalidArgument, axes_or_none, described, needed, number, path_of
 from . import tables
 from .confidences import plot_confidences
 from .curves import close_up, rate_distortion
@@ -18,6 +15,10 @@ from .drawing import Drawing
 from .histograms import distribution, distribution_pages
 from .page import headline, page
 from .rows import KEPT, StudyLike, View, arrange
+
+with needed():
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 __all__ = ["best_rows", "plot_confidences", "plot_curves", "summary", "write_report"]
 

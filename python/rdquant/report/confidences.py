@@ -6,15 +6,16 @@ import os
 from pathlib import Path
 from typing import Any
 
-import matplotlib
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-
 from .._files import replacing
-from ..errors import axes_or_none
+from ..errors import axes_or_none, needed
 from ..metrics import Confidences
 from .drawing import STYLE, figure_of
 from .svg import LIGHT, SERIES
+
+with needed():
+    import matplotlib
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 __all__ = ["plot_confidences"]
 

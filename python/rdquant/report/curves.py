@@ -5,16 +5,19 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import matplotlib
 import numpy as np
-import pandas as pd
-from matplotlib.axes import Axes
-from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from numpy.typing import NDArray
 
+from ..errors import needed
 from .drawing import STYLE, Drawing, canvas, free_place, path_points, text_points, text_size
 from .rows import Metric, Series, View
 from .svg import LIGHT, SERIES
+
+with needed():
+    import matplotlib
+    import pandas as pd
+    from matplotlib.axes import Axes
+    from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 __all__ = ["MARKERS", "close_up", "rate_distortion"]
 

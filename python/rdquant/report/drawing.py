@@ -9,17 +9,20 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import matplotlib
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import RendererAgg
-from matplotlib.figure import Figure
-from matplotlib.text import Annotation, Text
 from numpy.typing import NDArray
 
 from .._files import replacing
+from ..errors import needed
 from .rows import KEPT
 from .svg import LIGHT, inline
+
+with needed():
+    import matplotlib
+    from matplotlib.axes import Axes
+    from matplotlib.backends.backend_agg import RendererAgg
+    from matplotlib.figure import Figure
+    from matplotlib.text import Annotation, Text
 
 __all__ = [
     "STYLE",

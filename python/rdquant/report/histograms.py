@@ -7,17 +7,19 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import matplotlib
 import numpy as np
-from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter
 
 from .._files import replacing
-from ..errors import InvalidArgument
+from ..errors import InvalidArgument, needed
 from ..stats import Distribution
 from .drawing import STYLE, Drawing, canvas, metadata
 from .rows import KEPT, View, family_name
 from .svg import LIGHT
+
+with needed():
+    import matplotlib
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import FuncFormatter
 
 __all__ = ["bars", "distribution", "distribution_pages", "fitted"]
 

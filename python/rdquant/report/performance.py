@@ -8,18 +8,19 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-
 from .. import __version__
 from .._files import replacing
-from ..errors import axes_or_none
+from ..errors import axes_or_none, needed
 from . import performance_figures as figures
 from .page import document, figure, links, notes, origin, section
 from .performance_figures import ProfileLike, condition, first_rows, model_colours, scored
 from .rows import Metric, loss_text
 from .tables import Cell, breakable, dot_html, html_table, metric_cells, number, rounded
+
+with needed():
+    import pandas as pd
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 __all__ = ["ProfileLike", "headlines", "latency_figure", "performance_rows", "write_performance"]
 

@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
-import matplotlib
-import pandas as pd
-from matplotlib.axes import Axes
-from matplotlib.ticker import MaxNLocator
-
+from ..errors import needed
 from .drawing import STYLE, Drawing, canvas, free_place, path_points, text_size
 from .rows import Metric, metric_of
 from .svg import LIGHT, SERIES
 from .tables import rounded
+
+with needed():
+    import matplotlib
+    import pandas as pd
+    from matplotlib.axes import Axes
+    from matplotlib.ticker import MaxNLocator
 
 __all__ = [
     "ProfileLike",

@@ -10,10 +10,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-import pandas as pd
-
+from ..errors import needed
 from ..metrics import COUNTED, DETECTION_METRICS, METRICS, wilson
 from .svg import SERIES
+
+with needed():
+    import pandas as pd
 
 __all__ = [
     "KEPT",

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-import matplotlib
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.colors import SymLogNorm
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from ..errors import InvalidArgument, axes_or_none
+from ..errors import InvalidArgument, axes_or_none, needed
 from .drawing import STYLE, figure_of
 from .svg import LIGHT, SERIES
+
+with needed():
+    import matplotlib
+    from matplotlib.axes import Axes
+    from matplotlib.colors import SymLogNorm
+    from matplotlib.figure import Figure
 
 __all__ = ["plot_fronts", "plot_significance"]
 

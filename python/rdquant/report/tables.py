@@ -10,10 +10,12 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from .._files import replacing
+from ..errors import needed
 from .rows import KEPT, Metric, View, family_name, points_text
+
+with needed():
+    import pandas as pd
 
 __all__ = [
     "best_cells",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import sys
 from collections.abc import Callable, Mapping
@@ -15,13 +14,16 @@ from .._tables import label, short
 from ..errors import (
     BackendUnavailable,
     InvalidArgument,
+    MissingFile,
+    MissingPackage,
     RdquantError,
     Unsupported,
     count,
     described,
+    path_of,
     threads_of,
 )
-from ..graph import EngineModel, TensorInfo, open_for_engine
+from ..graph import EngineModel, TensorInfo, can_load, open_for_engine, why_not
 from .engine import EngineSession, engine_backends
 from .feeds import check_shape, fed, noise, slices
 
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
     from ..graph import AnyModel, Model
     from .onnxruntime import OnnxRuntimeSession
 
-__all__ = ["BACKENDS", "Session"]
+__all__ = ["BACKENDS", "Session", "open_model"]
 
 BACKENDS = ("auto", "native", "reference", "onnxruntime")
 """Names that `Session` takes; "auto" takes our engine's best, and ONNX Runtime for what the engine lacks."""
@@ -126,7 +128,7 @@ class Session:
     @property
     def outputs(self) -> list[TensorInfo]:
         """The outputs that `run` returns."""
-        if isinstance(self._model, EngineModel) and not self._model.outputs_are_fixed:
+        if isinstance(self._model, EngineModel) and not self._model.outputs_are_fixed and can_load():
             return self.model.outputs
         return self._model.outputs
 
@@ -209,11 +211,12 @@ class Session:
         direct = None if peer or not isinstance(model, (str, os.PathLike)) else open_for_engine(model)
         if direct is not None:
             names = [o.name for o in direct.outputs]
-            with contextlib.suppress(RdquantError):
+            try:
                 return direct, EngineSession(direct.graph, names, self._wanted, self._threads, self._limit)
-        from ..graph import load
-
-        loaded = load(model)
+            except RdquantError:
+                if not can_load():
+                    raise
+        loaded = _loaded(model)
         return loaded, self._prepared(loaded)
 
     def _prepared(self, model: Model) -> EngineSession | OnnxRuntimeSession:
@@ -256,12 +259,14 @@ class Session:
             return self._tried(call)
         if not isinstance(refusal, Unsupported) or not isinstance(inner, EngineSession):
             raise refusal
+        if self._direct and not can_load():
+            raise refusal
         self._inner = self._fallback(self.model, refusal)
         return call(self._inner)
 
     def _careful(self) -> bool:
         """Goes from what the core read to what `load` makes of the file; False where that has been done."""
-        if not self._direct:
+        if not self._direct or not can_load():
             return False
         self._inner = self._prepared(self.model)
         self._direct = False
@@ -289,6 +294,28 @@ class Session:
                 part = {n: np.concatenate([a, np.repeat(a[-1:], short, axis=0)]) for n, a in part.items()}
             parts.append(self._run(part))
         return {o.name: np.concatenate([p[o.name] for p in parts])[:rows] for o in self.outputs}
+
+
+def open_model(model: AnyModel) -> Model | EngineModel:
+    """The model as `rdquant.load` gives it; where the package onnx is missing, a file as the C++ core reads it."""
+    direct = None if can_load() or not isinstance(model, (str, os.PathLike)) else open_for_engine(model)
+    return direct or _loaded(model)
+
+
+def _loaded(model: AnyModel) -> Model:
+    """As `load` gives it; where the package onnx is missing, the error says why it is needed."""
+    try:
+        from ..graph import load
+    except MissingPackage as lacking:
+        if not isinstance(model, (str, os.PathLike)):
+            raise
+        path = path_of("model", model)
+        if not path.is_file():
+            raise MissingFile(f"model file {str(path)!r}: there is no such file") from None
+        raise MissingPackage(
+            f"{path}: {why_not(path)}; another look at it: {lacking}", name=lacking.name
+        ) from None
+    return load(model)
 
 
 def _on_onnxruntime(model: Model, threads: int) -> OnnxRuntimeSession:

@@ -17,7 +17,7 @@ from ..codec.plan import Plan
 from ..compression.result import CompressionResult
 from ..compression.writer import ChosenLevels, Writer
 from ..data import Data, Dataset, open_dataset
-from ..errors import InvalidArgument, described, flag, number, one_of, threads_of
+from ..errors import InvalidArgument, described, flag, needed, number, one_of, threads_of
 from ..graph import Model, load
 from .baselines import COSTS, search
 from .budgets import Budget, budget_of
@@ -144,7 +144,8 @@ class Allocation:
 
     def to_pandas(self) -> pd.DataFrame:
         """One row a component: component, weights, bits (mean over output channels)."""
-        import pandas as pd
+        with needed():
+            import pandas as pd
 
         rows = [
             {

@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from .._tables import Brief, html_table, short
 from ..data import Data, Dataset, open_dataset
-from ..errors import InvalidArgument, count, described, flag, one_of, threads_of
+from ..errors import InvalidArgument, count, described, flag, needed, one_of, threads_of
 from ..graph import Model, load
 from .allocation import Allocation
 from .classes import Group, groups_of
@@ -51,7 +51,8 @@ class Comparison(Brief):
 
         variant: one of "as is", "refitted", "equal false positives"; None: all. Raises InvalidArgument for another.
         """
-        import pandas as pd
+        with needed():
+            import pandas as pd
 
         if variant is not None:
             one_of("variant", variant, {e.variant: 0 for e in self.effects})

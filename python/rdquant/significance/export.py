@@ -6,12 +6,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import onnx
-import onnx.version_converter
 
 from ..calibrate import Layer
 from ..data import Data
-from ..errors import InvalidArgument, Unsupported, count
+from ..errors import InvalidArgument, Unsupported, count, needed
 from ..graph import Model, load
 from ..graph.model import Origin
 from ..graph.qdq import INT4_OPSET, put_levels
@@ -21,6 +19,10 @@ from ..ptq.export import LayerLevels
 from ..ptq.given import quantize_given
 from ..ptq.report import QuantizedModel, Report
 from .widths import Rows
+
+with needed():
+    import onnx
+    import onnx.version_converter
 
 __all__ = ["integer", "with_levels"]
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._tables import html_table, label, short
-from ..errors import InvalidArgument, count, one_of
+from ..errors import InvalidArgument, count, needed, one_of
 from .classes import Group, groups_of
 from .losses import LOSSES, standard_error
 from .widths import ALLOWED, Rows
@@ -142,7 +142,8 @@ class SignificanceMap:
 
         classes: a group of integers or names; None: all of `groups`. loss: as for `measured`. Errors as for `measured`.
         """
-        import pandas as pd
+        with needed():
+            import pandas as pd
 
         every = self.measured(None, loss)[0]
         groups = self.groups if classes is None else (self.group(classes),)

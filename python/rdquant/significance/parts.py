@@ -6,13 +6,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import onnx
 from numpy.typing import NDArray
 
 from .._tables import Brief
 from ..calibrate import Layer
 from ..calibrate.gradients import value_shapes
+from ..errors import needed
 from ..graph import Model
+
+with needed():
+    import onnx
 
 __all__ = ["Cut", "cuts_before", "part"]
 

@@ -7,14 +7,16 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.optimize import minimize
 
 from .._arrays import as_float32, as_levels
 from .._tables import Brief
 from ..calibrate import layers_of
-from ..errors import InvalidArgument, Unsupported, described, flag
+from ..errors import InvalidArgument, Unsupported, described, flag, needed
 from ..graph import Model
 from .losses import log_softmax
+
+with needed():
+    from scipy.optimize import minimize
 
 __all__ = ["Refit", "refit", "shift_for_rate"]
 

@@ -6,8 +6,12 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import LinearConstraint, milp
-from scipy.sparse import csr_matrix, identity, kron
+
+from ..errors import needed
+
+with needed():
+    from scipy.optimize import LinearConstraint, milp
+    from scipy.sparse import csr_matrix, identity, kron
 
 __all__ = ["choose", "least_load"]
 

@@ -13,7 +13,17 @@ from numpy.typing import ArrayLike, NDArray
 from .._arrays import as_numbers
 from .._core import stats as _core
 from .._tables import Brief, html_table, short
-from ..errors import InvalidArgument, axes_or_none, count, described, flag, one_of, several, threads_of
+from ..errors import (
+    InvalidArgument,
+    axes_or_none,
+    count,
+    described,
+    flag,
+    needed,
+    one_of,
+    several,
+    threads_of,
+)
 from .histograms import Histogram, Moments, interval_of, named_values, number_of_bins, range_of
 
 if TYPE_CHECKING:
@@ -161,7 +171,8 @@ class FitTable:
     def to_pandas(self) -> pd.DataFrame:
         """One row per fit: tensor, rank, family, parameters (dict), kl, kl_reverse, sse, loglik, aic, bic,
         ks, criterion, count, degenerate."""
-        import pandas as pd
+        with needed():
+            import pandas as pd
 
         frame: pd.DataFrame = pd.DataFrame(
             [vars(f) for f in self.fits], columns=list(Fit.__dataclass_fields__)
@@ -188,7 +199,8 @@ class FitTable:
         chosen = self._select(tensor, criterion)[: count("top", top)]
         log = flag("log", log)
         if ax is None:
-            import matplotlib.pyplot as plt
+            with needed():
+                import matplotlib.pyplot as plt
 
             ax = plt.subplots(layout="constrained")[1]
         histogram = self.histograms[tensor]

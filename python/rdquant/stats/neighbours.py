@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from .._arrays import as_floats, tensors_of
 from .._core import stats as _core
-from ..errors import InvalidArgument, called, count, flag
+from ..errors import InvalidArgument, called, count, flag, needed
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -103,7 +103,8 @@ def dependence(weights: Any, bins: int = 16) -> pd.DataFrame:
 
     Raises InvalidArgument for NaN and infinity, naming the tensor.
     """
-    import pandas as pd
+    with needed():
+        import pandas as pd
 
     tensors = tensors_of(weights, "weights")
     bins = count("bins", bins, 2, 1024)

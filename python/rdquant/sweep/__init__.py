@@ -19,6 +19,7 @@ from ..errors import (
     number,
     one_of,
     path_of,
+    require,
     several,
     some_of,
     threads_of,
@@ -114,6 +115,7 @@ def sweep(
 
     Thesis 004: Tonin, “Codificação de redes neurais sem retreino”, 2021.
     """
+    require("study")
     from ..data import open_dataset
     from ..data.checks import warn_of_one_class
     from ..graph import ROLES, load
@@ -131,8 +133,7 @@ def sweep(
     groups = _groups(specs, bits, scope, range, chosen)
     names, max_loss = _checked_metrics(metrics, strategy), number("max_loss", max_loss, least=0, most=100)
     cache_bytes, seed = count("cache_bytes", cache_bytes, 0), count("seed", seed, 0)
-    threads = threads_of(threads) or None
-    flag("progress", progress)
+    threads, progress = threads_of(threads) or None, flag("progress", progress)
     one_of("backend", backend, BACKENDS)
     if executor is not None and not hasattr(executor, "submit"):
         raise InvalidArgument(f"executor: expected a concurrent.futures.Executor, got {described(executor)}")

@@ -21,6 +21,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ..errors import needed
+
 __all__ = ["PairedTest", "visiting_order"]
 
 _FRACTIONS = np.array([0.02, 0.05, 0.1, 0.2, 0.35, 0.5, 0.7, 0.9])
@@ -104,6 +106,7 @@ class PairedTest:
 
 def _poisson_quantile(mean: float, alpha: float) -> int:
     """The least n with P(Poisson(mean) > n) ≤ alpha."""
-    from scipy.stats import poisson
+    with needed():
+        from scipy.stats import poisson
 
     return int(poisson.isf(alpha, mean)) if mean > 0 else 0

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .._tables import html_table, label, short
-from ..errors import InvalidArgument, described, number, path_of, some_of
+from ..errors import InvalidArgument, described, needed, number, path_of, some_of
 from ..graph import ROLES
 from .command import command_of
 from .store import Store
@@ -125,7 +125,8 @@ class Study:
 
     def _points(self) -> pd.DataFrame:
         """With what identifies each point, a dict, in the column options."""
-        import pandas as pd
+        with needed():
+            import pandas as pd
 
         rows = self._rows("SELECT * FROM points WHERE study_id = ? ORDER BY id")
         metrics = [json.loads(row["metrics"]) for row in rows]
@@ -186,7 +187,8 @@ class Study:
 
     def fits(self) -> pd.DataFrame:
         """Fitted families: tensor ("" is the whole model), rank, criterion, family, parameters, kl, sse, aic, bic, ks."""
-        import pandas as pd
+        with needed():
+            import pandas as pd
 
         rows = self._rows("SELECT * FROM fits WHERE study_id = ? ORDER BY rowid")
         for row in rows:
@@ -203,7 +205,8 @@ class Study:
 
     def tensors(self) -> pd.DataFrame:
         """The model's tensors: position, name, role, shape, count, mean, std, min, max, kurtosis."""
-        import pandas as pd
+        with needed():
+            import pandas as pd
 
         rows = self._rows("SELECT * FROM tensors WHERE study_id = ? ORDER BY position")
         for row in rows:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import CorruptFile, InvalidArgument
+from ..errors import CorruptFile, InvalidArgument, needed
 
 __all__ = ["cifar10_jpeg", "cifar10_original"]
 
@@ -41,7 +41,8 @@ def cifar10_jpeg(path: str | os.PathLike[str]) -> tuple[Split, Split]:
 
 
 def _decoded(path: str, jpeg: NDArray[np.uint8], offsets: NDArray[Any], labels: NDArray[Any]) -> Split:
-    from PIL import Image, UnidentifiedImageError
+    with needed():
+        from PIL import Image, UnidentifiedImageError
 
     if len(offsets) != len(labels) + 1:
         raise CorruptFile(f"{path}: {len(offsets)} offsets for {len(labels)} labels; expected one more")

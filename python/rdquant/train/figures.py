@@ -12,13 +12,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from .._files import replacing
-from ..errors import InvalidArgument, axes_or_none
+from ..errors import InvalidArgument, axes_or_none, needed
 from .paper import BASE_ACCURACY, BITS, TABLE_1
 from .score import efficiency_score
+
+with needed():
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 __all__ = [
     "accuracy_over_bits",

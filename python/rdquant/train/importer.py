@@ -6,12 +6,14 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
 import numpy as np
-import onnx
-from onnx import numpy_helper
 
-from ..errors import Unsupported
+from ..errors import Unsupported, needed
 from ..graph import Model
 from ._torch import torch
+
+with needed():
+    import onnx
+    from onnx import numpy_helper
 
 __all__ = ["TorchNetwork"]
 

@@ -40,8 +40,8 @@ bool allows_onednn() {
   if (!kHasOnednn) throw core::Unsupported("RDQUANT_ONEDNN is 1, but this build of rdquant has no oneDNN");
   if (!reachable) {
     throw core::Unsupported(
-        "RDQUANT_ONEDNN is 1, but something else in this process loaded oneDNN or libgomp before rdquant: "
-        "oneDNN's threads would not be ours");
+        "RDQUANT_ONEDNN is 1, but oneDNN is not installed (pip install 'rdquant[onednn]'), or something "
+        "else in this process loaded it or libgomp before rdquant: its threads would not be ours");
   }
   return true;
 }
