@@ -67,6 +67,13 @@ ProfileData = Annotated[
     ),
 ]
 Seed = Annotated[int | None, typer.Option(help="Seed of the noise.", min=0)]
+CoolBelow = Annotated[
+    float | None,
+    typer.Option(
+        help="Wait, 5 minutes at most, until the processor is cooler than so many °C before each measurement.",
+        min=1,
+    ),
+]
 Mix = Annotated[
     bool, typer.Option("--mix", help="Allow stored results of another machine, clock or version.")
 ]
@@ -95,6 +102,7 @@ def profile(
     preprocess: Preprocess = None,
     seed: Seed = None,
     mix: Mix = False,
+    cool_below: CoolBelow = None,
     show: Open = False,
     as_json: Json = False,
     debug: Debug = False,
@@ -111,6 +119,7 @@ def profile(
         seconds=seconds,
         processes=processes,
         seed=seed,
+        cool_below=cool_below,
     )
     from ..profile import profile as measure
     from ..runtime.session import open_model

@@ -53,6 +53,7 @@ def profile(
     seed: int = 0,
     store: str | os.PathLike[str] | None = None,
     mix: bool = False,
+    cool_below: float | None = None,
     progress: bool = False,
     command: str | None = None,
 ) -> Profile:
@@ -78,6 +79,8 @@ def profile(
         store: folder whose `profile.json` keeps every finished condition. Models already there stay, those that were
             measured in the same way are not measured again.
         mix: compare with stored results of another machine or another clock all the same.
+        cool_below: before each measurement wait, 5 minutes at most, until the processor is cooler than so many degrees Celsius;
+            None: never.
         progress: show a bar on stderr.
         command: what is kept with the results, and shown in their report, as the command that measured them; by default
             `rdquant profile` with these arguments.
@@ -104,9 +107,9 @@ def profile(
         None if repeat is None else count("repeat", repeat),
         number("seconds", seconds, above=0),
         count("processes", processes),
+        None if cool_below is None else number("cool_below", cool_below, above=0),
     )
-    if command is not None and not isinstance(command, str):
-        raise InvalidArgument(f"command: expected a text, got {described(command)}")
+    _check_command(command)
     seed, mix, progress = count("seed", seed, 0), flag("mix", mix), flag("progress", progress)
     cores = os.cpu_count() or 1
     conditions = [
@@ -136,6 +139,11 @@ def profile(
     return Profile(stored, folder, mix)
 
 
+def _check_command(command: object) -> None:
+    if command is not None and not isinstance(command, str):
+        raise InvalidArgument(f"command: expected a text, got {described(command)}")
+
+
 def _command(
     subjects: Sequence[Subject],
     data: Any,
@@ -160,6 +168,7 @@ def _command(
         words += ["--shape", f"{name}={','.join(map(str, several(sizes)))}"]
     words += [] if effort.repeat is None else ["--repeat", str(effort.repeat)]
     words += ["--seconds", f"{effort.seconds:g}", "--processes", str(effort.processes), "--seed", str(seed)]
+    words += [] if effort.cool_below is None else ["--cool-below", f"{effort.cool_below:g}"]
     return shlex.join(words)
 
 

@@ -22,8 +22,10 @@ from ..machine import describe
 from ..metrics import evaluate
 from ..runtime import Session
 from . import meters
+from .board import Board, limits_of
 from .fresh import figures, in_new_process
 from .inputs import Shapes, check_sizes, feeds_of
+from .roofline import bandwidth, placed
 from .store import Row, Stored, same_clock
 from .timing import compared, interleaved, latency
 
@@ -36,7 +38,8 @@ _PROFILED = 10  # runs that the times of steps are taken from
 _UNMEASURED = (
     *("runs", "best_ms", "p50_ms", "p90_ms", "p99_ms", "mean_ms", "throughput", "processes", "import_ms"),
     *("load_ms", "first_run_ms", "first_ms", "cpu_percent", "rss_import_mb", "rss_growth_mb", "rss_mean_mb"),
-    *("rss_peak_mb", "joules_per_run", "celsius_before", "celsius_after", "throttled"),
+    *("rss_peak_mb", "joules_per_run", "celsius_before", "celsius_after", "throttled", "limits", "core_load"),
+    *("mhz_least", "mhz_most", "celsius_most", "watts", "energy_of"),
 )
 
 
@@ -69,11 +72,13 @@ class Condition:
 
 @dataclass(frozen=True)
 class Effort:
-    """How long: runs of each model (None: as many as fit into `seconds`), seconds for each model, new processes."""
+    """How long: runs of each model (None: as many as fit into `seconds`), seconds for each model, new processes; degrees
+    Celsius below which the machine must be before each measurement, None: any."""
 
     repeat: int | None
     seconds: float
     processes: int
+    cool_below: float | None = None
 
 
 Feeds = dict[str, NDArray[Any]]
@@ -96,6 +101,9 @@ class Driver:
         self._subjects, self._data, self._shapes, self._seed = subjects, data, shapes, seed
         self._effort, self._stored, self._keep = effort, stored, keep
         self._progress = progress
+        self._board = Board()
+        self._bandwidths: dict[int, float] = {}
+        self._paused = 0.0
         self._run: int | None = None
         self._scores: dict[tuple[str, str], Row] = {}
         self._prints = {subject.name: subject.model.fingerprint for subject in subjects}
@@ -134,7 +142,8 @@ class Driver:
             "fingerprint": self._prints[subject.name],
             "input": digest(*(part for item in feeds.items() for part in item)),
             "effort": f"{self._effort.repeat or 'as many runs as fit'}, {self._effort.seconds:g} s, "
-            f"{self._effort.processes} processes",
+            f"{self._effort.processes} processes"
+            + ("" if self._effort.cool_below is None else f", below {self._effort.cool_below:g} °C"),
             "scored_on": self._test_data(),
         }
 
@@ -164,7 +173,10 @@ class Driver:
         return feeds_of(subject.model.inputs, condition.batch, self._shapes, self._data, self._seed)
 
     def _condition(self, condition: Condition, bar: Any) -> None:
+        self._paused = 0.0
+        self._cool()
         before = meters.clock()
+        limits = meters.Throttling(self._board.sys), self._board.flags()
         if self._run is None:
             self._run = len(self._stored.runs)
             self._stored.runs.append(self.facts)
@@ -180,14 +192,26 @@ class Driver:
             bar.set_description(f"latency, {condition}")
             runs = {name: _bound(session, feeds[name]) for name, session in sessions.items()}
             interleaved(runs, samples, self._effort.repeat, self._effort.seconds)
+            slowed = self._slowed(*limits)
             bar.update(len(rows))
-            steps = {name: self._steps(sessions[name], feeds[name]) for name in rows}
+            steps = {name: self._steps(sessions[name], feeds[name], condition) for name in rows}
             sessions.clear()  # their threads and memory, before other processes want the machine
             self._in_processes(condition, feeds, found, bar)
         except KeyboardInterrupt:
-            self._finish(rows, samples, found, {}, before, False)
+            self._finish(rows, samples, found, {}, before, self._slowed(*limits), False)
             raise
-        self._finish(rows, samples, found, steps, before, True)
+        self._finish(rows, samples, found, steps, before, slowed, True)
+
+    def _cool(self) -> None:
+        if self._effort.cool_below is not None:
+            self._paused += self._board.cooled(self._effort.cool_below)
+
+    def _slowed(self, throttling: meters.Throttling, flags: int | None) -> list[str]:
+        """What limited the processor since `flags` were read: names of `LIMITS`, "throttled" by the cores' counters."""
+        now = self._board.flags()
+        if now is not None and flags is not None:
+            return limits_of((now & 0xF) | (now & ~flags) >> 16)
+        return ["throttled"] if throttling.events() else []
 
     def _rows(
         self, condition: Condition, sessions: Mapping[str, Session], feeds: Mapping[str, Feeds]
@@ -213,11 +237,15 @@ class Driver:
             }
         return rows
 
-    def _steps(self, session: Session, feeds: Feeds) -> list[Row]:
-        """Times of the steps; of one slice where the model fixes its batch and the feeds hold more."""
+    def _steps(self, session: Session, feeds: Feeds, condition: Condition) -> list[Row]:
+        """Times of the steps and their places under the roofline; of one slice where the model fixes its batch and the feeds
+        hold more.
+        """
         fixed = {port.name: port.shape[0] for port in session.inputs if port.shape}
         part = {n: x[: fixed[n]] if isinstance(fixed.get(n), int) else x for n, x in feeds.items()}
-        return session.profile(part, _PROFILED)
+        if condition.threads not in self._bandwidths:
+            self._bandwidths[condition.threads] = bandwidth(condition.threads)
+        return placed(session.profile(part, _PROFILED), self._bandwidths[condition.threads])
 
     def _in_processes(
         self,
@@ -240,9 +268,11 @@ class Driver:
                     "inputs": list(feeds[subject.name]),
                     **vars(condition),
                     "seconds": self._effort.seconds / self._effort.processes,
+                    "root": str(self._board.root),
                 }
             for _ in range(self._effort.processes):
                 for name, order in orders.items():
+                    self._cool()
                     bar.set_description(f"new process, {condition}")
                     found[name].append(in_new_process(order))
                     bar.update()
@@ -254,6 +284,7 @@ class Driver:
         found: Mapping[str, Sequence[Row]],
         steps: Mapping[str, list[Row]],
         before: Row,
+        slowed: Sequence[str],
         complete: bool,
     ) -> None:
         """Store what has been measured of a condition."""
@@ -266,6 +297,9 @@ class Driver:
             row |= dict.fromkeys(_UNMEASURED)
             row |= latency(samples[name], row["rows"])
             row |= figures(found[name]) if found[name] else {}
+            row |= limited(row, slowed, self._board.flags())
+            row["bandwidth_gb_s"] = self._bandwidths.get(row["threads"], 0.0) / 1e9 or None
+            row["paused_s"] = self._paused
             row["samples_ms"] = [round(1e3 * sample, 4) for sample in samples[name]]
             about = {k: row[k] for k in ("model", "backend", "threads", "batch")}
             # A step's own "backend" is the one in use, which the row says too.
@@ -273,12 +307,24 @@ class Driver:
         self._keep()
 
 
+def limited(row: Row, slowed: Sequence[str], flags: int | None) -> Row:
+    """Columns throttled and limits of a row, with what slowed its latency; limits is None where nobody knows."""
+    names = list(dict.fromkeys([*slowed, *(row["limits"] or ())]))
+    known = flags is not None or bool(names)
+    throttled = row["throttled"] if row["throttled"] is not None or not known else 0
+    return {
+        "limits": names if known else None,
+        "throttled": max(throttled, len(names)) if throttled is not None else None,
+    }
+
+
 def this_run() -> Row:
-    """Machine, clock and time of now."""
+    """Machine, clock, board and time of now."""
     now = datetime.datetime.now(datetime.timezone.utc)
     return {
         "machine": describe(),
         "clock": meters.clock(),
+        "board": Board().facts(),
         "created": now.isoformat(timespec="seconds"),
     }
 

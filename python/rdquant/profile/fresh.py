@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -47,10 +47,19 @@ def figures(found: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """
 
     def middle(name: str, scale: float = 1.0) -> float | None:
-        values = [row[name] for row in found if row[name] is not None]
+        values = [row[name] for row in found if row.get(name) is not None]
         return scale * median(values) if values else None
 
+    def worst(name: str, of: Callable[[list[float]], float]) -> float | None:
+        values = [row[name] for row in found if row.get(name) is not None]
+        return of(values) if values else None
+
     load, first = middle("load_s", 1e3), middle("first_run_s", 1e3)
+
+    def joined(name: str) -> list[str] | None:
+        lists = [row[name] for row in found if row.get(name) is not None]
+        return list(dict.fromkeys(word for words in lists for word in words)) if lists else None
+
     slowed = [row["throttled"] for row in found if row["throttled"] is not None]
     return {
         "processes": len(found),
@@ -67,4 +76,18 @@ def figures(found: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         "celsius_before": middle("celsius_before"),
         "celsius_after": middle("celsius_after"),
         "throttled": sum(slowed) if slowed else None,
+        "limits": joined("limits"),
+        "core_load": _each([row.get("core_load", ()) for row in found]),
+        "mhz_least": worst("mhz_least", min),
+        "mhz_most": worst("mhz_most", max),
+        "celsius_most": worst("celsius_most", max),
+        "watts": middle("watts"),
+        "energy_of": next((row["energy_of"] for row in found if row.get("energy_of")), None),
     }
+
+
+def _each(lists: Sequence[Sequence[float | None]]) -> list[float | None]:
+    """Medians by place, of what is known there."""
+    known = [[row[i] for row in lists if i < len(row)] for i in range(max(map(len, lists), default=0))]
+    values = [[value for value in column if value is not None] for column in known]
+    return [median(column) if column else None for column in values]

@@ -18,7 +18,10 @@ _COLUMNS = (
     ("CPU %", "cpu_percent", 3),
     ("peak MB", "rss_peak_mb", 3),
     ("joules/run", "joules_per_run", 3),
-    ("°C after", "celsius_after", 3),
+    ("watts", "watts", 3),
+    ("MHz", "mhz_least", 4),
+    ("°C most", "celsius_most", 3),
+    ("throttled", "throttled", 1),
     ("SQNR dB", "sqnr_db", 3),
     ("top-1", "top1", 4),
 )

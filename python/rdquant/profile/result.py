@@ -41,7 +41,7 @@ class Profile:
             for what this machine does not report. samples_ms holds the single runs. Where labelled images were given: top1
             or map50 (fractions) on `images` of them, or why there is none (unscored).
         steps: one for each step of a model's plan in those conditions; mean_us and best_us in microseconds.
-        runs: machine, clock, time and command of the calls that measured them; a row's `run` is an index into them.
+        runs: machine, board, clock, time and command of the calls that measured them; a row's `run` is an index into them.
         interrupted: whether Ctrl-C has stopped the measurement: the last row may then lack figures.
         mixed: whether rows of different machines or clocks are compared because the caller allowed it.
     """
@@ -168,10 +168,20 @@ class Profile:
                 out.append(f"{where}: no accuracy: {row['unscored']}")
             if row["steady"] is False:
                 out.append(f"{where}: the clock changed while it was measured; it is not compared.")
+            if row.get("throttled"):
+                by = f" ({', '.join(row['limits'])})" if row.get("limits") else ""
+                out.append(
+                    f"{where}: the processor was slowed down while it was measured{by}; it is not compared."
+                )
+            if row.get("paused_s"):
+                out.append(
+                    f"{where}: {row['paused_s']:.0f} s of pauses let the machine cool down before it ran."
+                )
             if row["compared_with"] != self.models[0]:
                 out.append(
                     f"{where}: not measured together with {self.models[0]}, so outputs are not compared."
                 )
+        out += [note for run in self.runs for note in _of_board(run.get("board") or {})]
         elsewhere = [d for run in self.runs[1:] for d in differences(self.runs[0], run)] if self.mixed else []
         if elsewhere:
             out.append(f"Measured on different machines or at different clocks: {'; '.join(elsewhere)}.")
@@ -226,8 +236,25 @@ class Profile:
         if first is None or not row.get(name) or not first.get(name):
             return None
         clocks = [self.runs[r["run"]]["clock"] for r in (row, first)]
-        fair = row["steady"] and first["steady"] and same_clock(*clocks)
+        slowed = row.get("throttled") or first.get("throttled")
+        fair = row["steady"] and first["steady"] and not slowed and same_clock(*clocks)
         return row[name] / first[name] if fair or self.mixed else None
+
+
+def _of_board(board: Mapping[str, Any]) -> list[str]:
+    """What a reader must know of the machine when a measurement began."""
+    out = []
+    if board.get("offline"):
+        out.append(f"Cores that are offline: {', '.join(map(str, board['offline']))}.")
+    if board.get("limits_now"):
+        out.append(f"Limits that held when the measurement began: {', '.join(board['limits_now'])}.")
+    if board.get("limits_since_boot"):
+        out.append(
+            f"Limits that have held since the machine started: {', '.join(board['limits_since_boot'])}."
+        )
+    if "Raspberry" in (board.get("model") or "") and board.get("limits_now") is None:
+        out.append("Neither vcgencmd nor the kernel says whether the processor is throttled or lacks power.")
+    return list(dict.fromkeys(out))
 
 
 def _plain(value: Any) -> Any:

@@ -9,13 +9,15 @@ import gc
 import json
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ..errors import RdquantError
 from ..runtime import Session
-from .meters import Energy, MemorySampler, Throttling, peak_rss, rss, temperature
+from .board import Board, Watch
+from .meters import MemorySampler, Throttling, peak_rss, rss, temperature
 
 __all__ = ["START", "main"]
 
@@ -50,7 +52,7 @@ def _measured(order: dict[str, Any]) -> dict[str, Any]:
         for _ in range(_FIRST - 1):
             session.run(feeds)
         grown = rss()
-        running = _running(session, feeds, order["seconds"])
+        running = _running(session, feeds, order["seconds"], Board(Path(order["root"])))
     return {
         "load_s": opened - start,
         "first_run_s": first - opened,
@@ -62,20 +64,21 @@ def _measured(order: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _running(session: Session, feeds: dict[str, Any], seconds: float) -> dict[str, Any]:
+def _running(session: Session, feeds: dict[str, Any], seconds: float, board: Board) -> dict[str, Any]:
     """Shares of processor and energy while the network runs over and over, for `seconds` and at least once."""
-    energy, throttling, warm = Energy(), Throttling(), temperature()
-    start, before = time.perf_counter(), time.process_time()
-    runs = 0
-    while runs == 0 or time.perf_counter() - start < seconds:
-        session.run(feeds)
-        runs += 1
-    wall, busy = time.perf_counter() - start, time.process_time() - before
-    joules = energy.joules()
+    throttling, warm = Throttling(board.sys), temperature(board.sys)
+    with Watch(board) as watch:
+        start, before = time.perf_counter(), time.process_time()
+        runs = 0
+        while runs == 0 or time.perf_counter() - start < seconds:
+            session.run(feeds)
+            runs += 1
+        wall, busy = time.perf_counter() - start, time.process_time() - before
+    seen = watch.figures(runs)
     return {
         "cpu_percent": 100 * busy / wall,
-        "joules_per_run": None if joules is None else joules / runs,
         "celsius_before": warm,
-        "celsius_after": temperature(),
-        "throttled": throttling.events(),
+        "celsius_after": temperature(board.sys),
+        "throttled": len(seen["limits"]) if seen["limits"] is not None else throttling.events(),
+        **seen,
     }

@@ -25,6 +25,7 @@ with needed():
 __all__ = ["ProfileLike", "headlines", "latency_figure", "performance_rows", "write_performance"]
 
 _KEPT = "the results in profile.json are kept"
+_SLOWEST = 12  # steps in the table of the roofline
 _ALIKE = 0.02  # share by which times may differ and still be called alike
 _UNBROKEN = "\u2060–\u2060"  # a dash that no line ends at
 _SHORT = ""  # three significant digits
@@ -33,6 +34,15 @@ _LATENCY_CAPTION = (
     "Time of a run, rows a second, and accuracy on the images given.",
 )
 _CLOCK = {"spin_us": "a fixed loop, µs", "max_mhz": "highest clock, MHz"}
+_BOARD = {
+    "model": "board",
+    "system": "system",
+    "mhz": "clock at the start, MHz",
+    "offline": "cores offline",
+    "celsius": "at the start, °C",
+    "limits_now": "limits at the start",
+    "limits_since_boot": "limits since the machine started",
+}
 Column = tuple[str, str, str]  # heading, column of the rows, format
 _LATENCY: Sequence[Column] = (
     ("p50 ms", "p50_ms", _SHORT),
@@ -52,8 +62,12 @@ _PROCESS: Sequence[Column] = (
     ("mean MB", "rss_mean_mb", _SHORT),
     ("peak MB", "rss_peak_mb", _SHORT),
     ("joules/run", "joules_per_run", _SHORT),
-    ("°C after", "celsius_after", ".0f"),
+    ("watts", "watts", _SHORT),
+    ("least MHz", "mhz_least", ",.0f"),
+    ("°C most", "celsius_most", ".0f"),
     ("throttled", "throttled", ".0f"),
+    ("pauses s", "paused_s", ".0f"),
+    ("memory GB/s", "bandwidth_gb_s", _SHORT),
 )
 _OUTPUTS: Sequence[Column] = (
     ("file bytes", "file_bytes", ",.0f"),
@@ -181,7 +195,10 @@ def _page(
         section(
             "steps",
             "Where the time goes",
-            steps + drawn("operations") + _operations_table(operations, colours),
+            steps
+            + drawn("operations")
+            + _operations_table(operations, colours)
+            + _roofline_table(profile, colours),
         ),
         section(
             "outputs",
@@ -251,10 +268,46 @@ def _operations_table(operations: pd.DataFrame, colours: Mapping[str, str]) -> s
     return html_table("operations", "Steps grouped by operation.", head, rows, dots=dots) if rows else ""
 
 
+def _roofline_table(profile: ProfileLike, colours: Mapping[str, str]) -> str:
+    """The slowest steps, and what bounds each."""
+    known = sorted((s for s in profile.steps if s.get("bound")), key=lambda s: -s["mean_us"])[:_SLOWEST]
+    rows: list[list[Cell]] = []
+    for step in known:
+        cells: list[Cell] = [
+            (t, t) for t in (step["model"], condition(step), step["op"], step["node"], step["bound"])
+        ]
+        for name, pattern in (("mean_us", ""), ("gmac_s", ""), ("gb_s", ""), ("of_roof", ".2f")):
+            cells.append((number(step[name], pattern) if pattern else rounded(step[name]), step[name]))
+        rows.append(cells)
+    head = [
+        "model",
+        "conditions",
+        "operation",
+        "node",
+        "bound by",
+        "µs",
+        "GMAC/s",
+        "GB/s",
+        "share of the roof",
+    ]
+    caption = (
+        "The slowest steps under the roofline: the memory's bandwidth, measured by copying, and the fastest step's "
+        "multiply-accumulates. Above 1: data stayed in the caches."
+    )
+    return (
+        html_table("roofline", caption, head, rows, dots=[colours[s["model"]] for s in known]) if rows else ""
+    )
+
+
 def _machine(profile: ProfileLike) -> str:
     run = profile.runs[profile.rows[0]["run"]]
     clock = {_CLOCK.get(name, name): value for name, value in run["clock"].items()}
-    facts = {**run["machine"], **run["machine"]["packages"], **clock}
+    board = {
+        _BOARD[name]: _listed(run["board"][name])
+        for name in _BOARD
+        if (run.get("board") or {}).get(name) is not None
+    }
+    facts = {**run["machine"], **run["machine"]["packages"], **clock, **board}
     items = "".join(
         f"<div><dt>{escape(name.replace('_', ' '))}</dt><dd>{escape(_fact(value))}</dd></div>"
         for name, value in facts.items()
@@ -263,6 +316,13 @@ def _machine(profile: ProfileLike) -> str:
     made = dict.fromkeys(run["command"] for run in profile.runs if run.get("command"))
     commands = "".join(f'<p class="command"><code>{escape(command)}</code></p>' for command in made)
     return f'<dl class="facts">{items}</dl>{commands}'
+
+
+def _listed(value: Any) -> Any:
+    """A list in words; None where nothing is in it to tell."""
+    if not isinstance(value, list):
+        return value
+    return ", ".join("offline" if item is None else str(item) for item in value) or "none"
 
 
 def _fact(value: Any) -> str:
