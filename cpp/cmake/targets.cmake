@@ -19,15 +19,20 @@ endif()
 target_compile_options(rdquant_options INTERFACE "$<BUILD_INTERFACE:${flags}>")
 
 # rdquant_part(NAME [PART...]): the library rdquant_NAME from cpp/src/NAME, which may use the named parts only.
-# A file called *_avx2.cpp, *_avx512.cpp or *_avx512X.cpp (X: vpopcntdq, vnni, vbmi) gets the flags of that instruction
+# A file called *_avx2.cpp, *_avx512.cpp, *_avx512X.cpp (X: vpopcntdq, vnni, vbmi) or *_dotprod.cpp (ARM) gets the flags of that instruction
 # set, it alone, and is left out on other processors.
 function(rdquant_part name)
   file(GLOB_RECURSE sources CONFIGURE_DEPENDS "${PROJECT_SOURCE_DIR}/cpp/src/${name}/*.cpp")
   if(NOT CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
     list(FILTER sources EXCLUDE REGEX "_avx(2|512|512vpopcntdq|512vnni|512vbmi)\\.cpp$")
   endif()
+  if(NOT CMAKE_SYSTEM_PROCESSOR MATCHES "aarch64|arm64")
+    list(FILTER sources EXCLUDE REGEX "_dotprod\\.cpp$")
+  endif()
   foreach(source IN LISTS sources)
-    if(source MATCHES "_avx2\\.cpp$")
+    if(source MATCHES "_dotprod\\.cpp$")
+      set_source_files_properties("${source}" PROPERTIES COMPILE_OPTIONS "-march=armv8.2-a+dotprod")
+    elseif(source MATCHES "_avx2\\.cpp$")
       set_source_files_properties("${source}" PROPERTIES COMPILE_OPTIONS "-mavx2;-mfma;-mf16c;-mbmi;-mbmi2;-mlzcnt")
     elseif(source MATCHES "_avx512\\.cpp$")
       set_source_files_properties(
@@ -63,7 +68,7 @@ endfunction()
 # once for all of them. Names in unnamed namespaces are therefore unique in a folder. Leaf files of kernels stay apart.
 function(rdquant_units target)
   get_target_property(sources ${target} SOURCES)
-  list(FILTER sources EXCLUDE REGEX "_(baseline|avx(2|512|512vpopcntdq|512vnni|512vbmi))\\.cpp$")
+  list(FILTER sources EXCLUDE REGEX "_(baseline|dotprod|avx(2|512|512vpopcntdq|512vnni|512vbmi))\\.cpp$")
   foreach(source IN LISTS sources)
     file(RELATIVE_PATH folder "${PROJECT_SOURCE_DIR}/cpp/src" "${source}/..")
     string(REPLACE "/" "_" folder "${folder}")

@@ -20,6 +20,10 @@ struct Set {
 inline std::vector<Set> sets() {
   namespace k = rdquant::runtime::kernels;
   std::vector<Set> all = {{"baseline", &k::baseline::int8_convolution}};
+#if defined(__aarch64__)
+  if (rdquant::core::available_cpu().has(rdquant::core::Feature::dotprod))
+    all.push_back({"dotprod", &k::dotprod::int8_convolution});
+#endif
 #if defined(__x86_64__)
   using rdquant::core::Isa;
   const Isa best = rdquant::core::available_isa();

@@ -115,7 +115,10 @@ TEST_CASE("convolutions of int8") {
                           {conv(24, 7, 7, 36, 3, 1, 4), true, false, true, true}};
   std::vector<std::pair<const char*, const Int8ConvolutionTable*>> sets = {
       {"baseline", &baseline::int8_convolution}};
-#if defined(__x86_64__)
+#if defined(__aarch64__)
+  if (rdquant::core::available_cpu().has(rdquant::core::Feature::dotprod))
+    sets.emplace_back("dotprod", &dotprod::int8_convolution);
+#elif defined(__x86_64__)
   const rdquant::core::Cpu& cpu = rdquant::core::available_cpu();
   if (cpu.isa() >= Isa::avx2) sets.emplace_back("avx2", &avx2::int8_convolution);
   if (cpu.isa() >= Isa::avx512) sets.emplace_back("avx512", &avx512::int8_convolution);

@@ -308,6 +308,27 @@ inline bool looks_up() { return core::has(core::Feature::vbmi); }
   return {(native::B64)_mm512_mask_blend_epi8(_mm512_movepi8_mask(index), native::permute(table, index),
                                               native::permute(table + 128, index))};
 }
+#elif defined(__ARM_NEON)
+/// Bytes of a table of 256, which fills 16 registers.
+struct ByteTable {
+  explicit ByteTable(const std::uint8_t* p)
+      : quarters{vld1q_u8_x4(p), vld1q_u8_x4(p + 64), vld1q_u8_x4(p + 128), vld1q_u8_x4(p + 192)} {}
+  [[nodiscard, gnu::always_inline]] uint8x16_t operator[](uint8x16_t at) const {
+    const uint8x16_t step = vdupq_n_u8(64);
+    uint8x16_t x = vqtbl4q_u8(quarters[0], at);  // 0 where it is beyond, and left alone in what follows
+    at = vsubq_u8(at, step);
+    x = vqtbx4q_u8(x, quarters[1], at);
+    at = vsubq_u8(at, step);
+    x = vqtbx4q_u8(x, quarters[2], at);
+    return vqtbx4q_u8(x, quarters[3], vsubq_u8(at, step));
+  }
+  uint8x16x4_t quarters[4];
+};
+inline bool looks_up() { return true; }
+[[gnu::always_inline]] inline Bytes lookup(const std::uint8_t* table, Bytes at) {
+  const ByteTable entries(table);
+  return {{entries[at.low.v]}, {entries[at.high.v]}};
+}
 #endif
 
 }  // namespace

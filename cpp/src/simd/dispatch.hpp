@@ -16,7 +16,7 @@ struct Variants {
 
 /// RDQUANT_VARIANTS: those of `name` in the namespaces baseline, avx2 and avx512; RDQUANT_VARIANTS_TO_AVX2: of the first
 /// two, where wider vectors gain nothing. RDQUANT_LEAF: the leaf kernel `name`, which needs a feature, or `other` where
-/// core::selected_cpu() or this build lacks it.
+/// core::selected_cpu() or this build lacks it; RDQUANT_ARM_LEAF: the same for a feature of ARM.
 #if defined(__x86_64__)
 #define RDQUANT_VARIANTS(name) \
   ::rdquant::simd::Variants { &baseline::name, &avx2::name, &avx512::name }
@@ -24,11 +24,18 @@ struct Variants {
   ::rdquant::simd::Variants { &baseline::name, &avx2::name }
 #define RDQUANT_LEAF(feature, name, other) \
   (::rdquant::core::has(::rdquant::core::Feature::feature) ? name : other)
+#define RDQUANT_ARM_LEAF(feature, name, other) (other)
 #else
 #define RDQUANT_VARIANTS(name) \
   ::rdquant::simd::Variants { &baseline::name }
 #define RDQUANT_VARIANTS_TO_AVX2(name) RDQUANT_VARIANTS(name)
 #define RDQUANT_LEAF(feature, name, other) (other)
+#if defined(__aarch64__)
+#define RDQUANT_ARM_LEAF(feature, name, other) \
+  (::rdquant::core::has(::rdquant::core::Feature::feature) ? name : other)
+#else
+#define RDQUANT_ARM_LEAF(feature, name, other) (other)
+#endif
 #endif
 
 /// @throws InvalidArgument  This processor or this build lacks the instruction set.

@@ -19,7 +19,7 @@ enum class Feature : unsigned {
   vbmi,       ///< AVX-512 VBMI: permutations of bytes (Ice Lake, Zen 4 and later)
   vpopcntdq,  ///< AVX-512 VPOPCNTDQ: counts of bits (Ice Lake, Zen 4 and later)
   amx_int8,   ///< AMX: tiles of 8-bit integers (Sapphire Rapids and later); no kernel uses it yet
-  dotprod,    ///< ARMv8.2: products of 8-bit integers; no kernel uses it yet
+  dotprod,    ///< ARMv8.2: products of 8-bit integers (Cortex-A76: Raspberry Pi 5)
   i8mm,       ///< ARMv8.6: products of 8-bit matrices; no kernel uses it yet
 };
 

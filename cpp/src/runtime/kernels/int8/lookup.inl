@@ -52,6 +52,12 @@ inline simd::Bytes look_up(const Rows& rows, simd::Bytes x) {
       store_as(dst + i, look_up(rows, simd::load_as<simd::Bytes>(src + i)));
     }
   }
+#if defined(__ARM_NEON)
+  if (end - i >= 16) {
+    const simd::ByteTable entries(table);
+    for (; i + 16 <= end; i += 16) vst1q_u8(dst + i, entries[vld1q_u8(src + i)]);
+  }
+#endif
   for (; i < end; ++i) dst[i] = table[src[i]];
 }
 

@@ -37,6 +37,9 @@ RDQUANT_INT8_TABLES(avx2)
 RDQUANT_INT8_TABLES(avx512)
 #undef RDQUANT_INT8_TABLES
 
+namespace dotprod {
+extern const Int8ConvolutionTable int8_convolution;
+}
 namespace avx512vnni {
 extern const Int8ConvolutionTable int8_convolution;
 }

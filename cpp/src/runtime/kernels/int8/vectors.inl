@@ -8,6 +8,7 @@ namespace rdquant::runtime::kernels {
 namespace {
 
 using simd::I32;
+using simd::kSignedQuads;
 using simd::kTapBytes;
 using simd::Quads;
 using simd::Taps;

@@ -11,6 +11,10 @@
 #include "runtime/kernels/int8/convolution/tile_int8.inl"
 #include "runtime/kernels/int8/convolution/tiles.inl"
 #include "runtime/kernels/int8/convolution/windows.inl"
+#if defined(__ARM_FEATURE_DOTPROD)
+#include "runtime/kernels/int8/convolution/dense_dotprod.inl"
+#include "runtime/kernels/int8/convolution/tile_neon.inl"
+#endif
 
 namespace rdquant::runtime::kernels {
 namespace {
@@ -69,7 +73,7 @@ inline I32 dense_start(const Int8View& s, const Int8EpilogueState& state, const 
 // All taps of a tile.
 template <bool Signed, int P, int N>
 [[gnu::always_inline]] inline void dense_sums(const Int8View& s, const Int8Corner& at, I32 (&sums)[P][N]) {
-  if (at.offsets != nullptr) {
+  if (!kListsRuns && at.offsets != nullptr) {
     const Span rows = taps_inside(at.row, s.kh, s.dh, s.h);
     const Index row = s.kw * s.quads;
     return dense_list<Signed>(at.src, at.step, at.offsets + rows.begin * row, (rows.end - rows.begin) * row,
@@ -99,9 +103,51 @@ template <bool Signed, int P, int N>
   }
 }
 
+#if defined(__ARM_FEATURE_DOTPROD)
+template <int P, int N>
+void dense_tile_of_runs(const Int8View& s, const Int8EpilogueState& state, Int8Corner at, TilePlace place) {
+  alignas(64) std::int32_t start[N * kBlock];
+  alignas(64) std::int32_t sums[P * N * kBlock];
+  for (Index n = 0; n < N; ++n) store(start + n * kBlock, dense_start(s, state, at, n, place.block + n));
+  const Span rows = taps_inside(at.row, s.kh, s.dh, s.h);
+  const Index tap = s.quads * N * kTapBytes;
+  DotRuns runs = {at.src,
+                  at.step,
+                  at.offsets + rows.begin * at.runs,
+                  (rows.end - rows.begin) * at.runs,
+                  at.joined ? s.quads * s.kw : s.quads,
+                  at.weights + rows.begin * s.kw * tap};
+  const NeonLevels<N> levels(state, place.block);
+  for (Index left = at.tiles; left > 0; --left, runs.src += P * at.step, place.pixel += P) {
+    if (runs.runs <= 0) {
+      for (Index i = 0; i < P * N * kBlock; ++i) sums[i] = start[i % (N * kBlock)];
+    } else if (state.args->src_signed) {
+      dot_runs<true>(runs, start, sums);
+    } else {
+      dot_runs<false>(runs, start, sums);
+    }
+    if (state.stays_in_registers) {
+      store_sums<P>(state, levels, sums, place);
+      continue;
+    }
+    I32 loaded[P][N];
+    for_each<P>([&](auto p) __attribute__((always_inline)) {
+      for_each<N>([&](auto n)
+                      __attribute__((always_inline)) { loaded[p][n] = load(sums + (p * N + n) * kBlock); });
+    });
+    store_tile<P, N>(state, loaded, place);
+  }
+}
+#endif
+
 template <int P, int N>
 void dense_tile(const Int8View& s, const Int8EpilogueState& state, const Int8Corner& first,
                 const TilePlace& first_place) {
+#if defined(__ARM_FEATURE_DOTPROD)
+  if constexpr (kAssembled<P, N>) {
+    if (first.offsets != nullptr) return dense_tile_of_runs<P, N>(s, state, first, first_place);
+  }
+#endif
   Int8Corner at = first;
   TilePlace place = first_place;
   I32 start[N];

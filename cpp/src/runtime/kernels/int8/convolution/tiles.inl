@@ -44,6 +44,27 @@ template <>
 struct Int8Pixels<2> {
   using List = Pixels<4, 3, 1>;
 };
+#elif defined(__ARM_FEATURE_DOTPROD)
+// What dense_dotprod.inl has in assembler, and the pixels left over.
+constexpr int kInt8Blocks = 2;
+template <>
+struct Int8Pixels<1> {
+  using List = Pixels<8, 4, 1>;
+};
+template <>
+struct Int8Pixels<2> {
+  using List = Pixels<4, 1>;
+};
+#elif defined(__ARM_NEON)
+constexpr int kInt8Blocks = 2;
+template <>
+struct Int8Pixels<1> {
+  using List = Pixels<8, 4, 3, 2, 1>;
+};
+template <>
+struct Int8Pixels<2> {
+  using List = Pixels<4, 3, 2, 1>;
+};
 #else
 constexpr int kInt8Blocks = 1;
 template <>
@@ -54,6 +75,9 @@ struct Int8Pixels<1> {
 
 // As tile_cost, in halves of instructions. Weights are what comes from the second cache, again for each tile.
 inline Index int8_tile_cost(Index blocks, Index pixels) {
+#if defined(__ARM_NEON)
+  return blocks == 0 ? 0 : 16 * blocks * pixels + 2 * pixels + 8 * blocks + 16;
+#endif
   const Index sums = blocks * pixels < 10 ? 10 : blocks * pixels;
   return blocks == 0 ? 0 : 2 * sums + 6 * blocks + pixels + 8;
 }

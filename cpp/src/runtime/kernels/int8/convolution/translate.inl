@@ -17,7 +17,7 @@ struct Translation {
 inline Translation translation(const std::uint8_t* table) {
   Translation t;
   t.table = table;
-#if defined(__AVX512VNNI__)
+#if defined(__AVX512VNNI__) || defined(__ARM_NEON)
   t.in_registers = simd::looks_up();
 #else
   t.in_registers = false;
@@ -28,7 +28,7 @@ inline Translation translation(const std::uint8_t* table) {
 
 // The bytes in a register, where the processor looks them up there or there is no table.
 [[gnu::always_inline]] inline Packed translate([[maybe_unused]] const Translation& t, Packed bytes) {
-#if defined(__AVX512VNNI__)
+#if defined(__AVX512VNNI__) || defined(__ARM_NEON)
   if (t.table != nullptr) return simd::lookup(t.table, bytes);
 #endif
   return bytes;
@@ -36,7 +36,7 @@ inline Translation translation(const std::uint8_t* table) {
 
 // In place; bytes up to the next multiple of 64 may be written.
 inline void translate(const Translation& t, std::uint8_t* bytes, Index n) {
-#if defined(__AVX512VNNI__)
+#if defined(__AVX512VNNI__) || defined(__ARM_NEON)
   if (t.in_registers) {
     for (Index i = 0; i < n; i += kBytes) {
       store_as(bytes + i, simd::lookup(t.table, simd::load_as<Packed>(bytes + i)));

@@ -13,12 +13,23 @@ namespace {
 constexpr Index kChunk = 1024;            // quads of channels
 constexpr Index kStage = Index{1} << 16;  // bytes of the image that are staged
 constexpr Index kOffsets = 1024;          // quads of a window that are listed
+#if defined(__ARM_FEATURE_DOTPROD)
+// Runs of channels that lie side by side are listed, not quads.
+constexpr bool kListsRuns = true;
+#else
+constexpr bool kListsRuns = false;
+#endif
+
+// The source's zero as Quads have it.
+inline std::int32_t quads_zero(const Int8ConvArgs& args) {
+  return args.src_zero + (args.src_signed == kSignedQuads ? 0 : (kSignedQuads ? -128 : 128));
+}
 
 // What all tiles of a run share.
 struct Int8View {
   Index h, w, kh, kw, dh, dw;
   Index quads;                // of channels of one group
-  std::int32_t zero;          // of the source, taken as uint8
+  std::int32_t zero;          // of the source, as Quads have it
   const std::uint8_t* zeros;  // a pixel of the padding, of one chunk
 };
 
@@ -29,6 +40,7 @@ struct Int8Corner {
   Index line, tap, step;    // bytes from one row, column of the kernel, pixel of the tile to the next
   const std::int8_t* weights;
   const std::int32_t* offsets;      // of each four under them, in bytes from the first; or null
+  Index runs;                       // of a kernel's row; `offsets` are theirs where kListsRuns
   const std::int32_t* weight_sums;  // of the tile's first block
   bool joined;                      // the taps of a row lie side by side, as their weights do
   bool inside;                      // no tap has to be looked up in `zeros`; else the tile is one pixel
@@ -59,15 +71,21 @@ struct DenseRun {
   DenseRun(const Int8Plan& the_plan, const Int8ConvArgs& the_args)
       : plan(the_plan), args(the_args), s(the_plan.shape) {
     const Index c4 = divide(s.c / plan.groups, 4);
-    const std::int32_t zero = args.src_zero + (args.src_signed ? 128 : 0);
+    const std::int32_t zero = quads_zero(args);
     view = plan.flat ? Int8View{1, s.h * s.w, 1, 1, 1, 1, c4, zero, zeros}
                      : Int8View{s.h, s.w, s.kh, s.kw, s.dh, s.dw, c4, zero, zeros};
     band = plan.flat ? 0 : band_rows(plan);
     columns = columns_under(s, band > 0 ? s.ow() : plan.pixels);
     staged = s.kh * columns * 4 * c4 <= kStage;
     const Index line = view.dh * view.w * args.src_pixel;
-    listed = view.kh * view.kw * c4 <= kOffsets && view.kh * line < (Index{1} << 31);
-    if (listed) {
+    listed =
+        (kListsRuns ? view.kh * view.kw <= kOffsets && c4 <= kChunk : view.kh * view.kw * c4 <= kOffsets) &&
+        view.kh * line < (Index{1} << 31);
+    if (listed && kListsRuns) {
+      list_runs(image_offsets, joins_image() ? 1 : view.kw, line, view.dw * args.src_pixel);
+      list_runs(copy_offsets, s.dw == 1 ? 1 : view.kw, (band > 0 ? s.dh : 1) * columns * 4 * c4,
+                s.dw * 4 * c4);
+    } else if (listed) {
       list(image_offsets, line, view.dw * args.src_pixel);
       list(copy_offsets, (band > 0 ? s.dh : 1) * columns * 4 * c4, s.dw * 4 * c4);
     }
@@ -79,6 +97,15 @@ struct DenseRun {
       for (Index kx = 0; kx < view.kw; ++kx)
         for (Index four = 0; four < view.quads; ++four)
           *to++ = static_cast<std::int32_t>(ky * line + kx * tap + 4 * four);
+  }
+
+  void list_runs(std::int32_t* to, Index runs, Index line, Index tap) const {
+    for (Index ky = 0; ky < view.kh; ++ky)
+      for (Index kx = 0; kx < runs; ++kx) *to++ = static_cast<std::int32_t>(ky * line + kx * tap);
+  }
+  // Whether the taps of a kernel's row lie side by side in the image, as their weights do.
+  [[nodiscard]] bool joins_image() const {
+    return s.dw == 1 && plan.groups == 1 && args.src_pixel == 4 * view.quads && view.quads <= kChunk;
   }
 
   // The window of a tile of `pixels` pixels as it lies in the image.
@@ -95,7 +122,8 @@ struct DenseRun {
     at.inside = column >= 0 && column + (pixels - 1) * s.sw + (view.kw - 1) * s.dw < view.w;
     at.tiles = 1;
     at.offsets = listed && at.inside ? image_offsets : nullptr;
-    at.joined = at.inside && s.dw == 1 && plan.groups == 1 && pixel == 4 * view.quads && view.quads <= kChunk;
+    at.joined = at.inside && joins_image();
+    at.runs = at.joined ? 1 : view.kw;
     return at;
   }
 
@@ -148,6 +176,7 @@ struct DenseRun {
     at.inside = true;
     at.offsets = listed ? copy_offsets : nullptr;
     at.joined = s.dw == 1 && view.quads <= kChunk;
+    at.runs = at.joined ? 1 : view.kw;
   }
 
   void stage_row(const std::uint8_t* src, Index column, std::uint8_t* to) const {
