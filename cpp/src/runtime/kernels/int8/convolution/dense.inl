@@ -126,16 +126,7 @@ void dense_tile_of_runs(const Int8View& s, const Int8EpilogueState& state, Int8C
     } else {
       dot_runs<false>(runs, start, sums);
     }
-    if (state.stays_in_registers) {
-      store_sums<P>(state, levels, sums, place);
-      continue;
-    }
-    I32 loaded[P][N];
-    for_each<P>([&](auto p) __attribute__((always_inline)) {
-      for_each<N>([&](auto n)
-                      __attribute__((always_inline)) { loaded[p][n] = load(sums + (p * N + n) * kBlock); });
-    });
-    store_tile<P, N>(state, loaded, place);
+    store_sums_or_tile<P, N>(state, levels, sums, place);
   }
 }
 #endif

@@ -21,6 +21,7 @@ struct DotRuns {
   const std::int8_t* weights;
 };
 
+// clang-format off: it comes to no end with lines of macros
 #define RDQ_DOT(sum, w, x, lane) "sdot v" #sum ".4s, v" #w ".16b, v" #x ".4b[" #lane "]\n\t"
 #define RDQ_LOAD(x, p) "ldr q" #x ", [%[p" #p "]], #16\n\t"
 #define RDQ_PAIR(x, y, p) "ldp q" #x ", q" #y ", [%[p" #p "]], #32\n\t"
@@ -30,14 +31,19 @@ struct DotRuns {
 #define RDQ_WEIGHTS "ld1 {v8.16b-v11.16b}, [%[w]], #64\n\t"
 
 // Four pixels, whose bytes are in a b c d.
-#define RDQ_QUAD4(a, b, c, d, lane)                                                                     \
-  RDQ_WEIGHTS                                                                                           \
-  RDQ_DOT(16, 8, a, lane)                                                                               \
-  RDQ_DOT(20, 8, b, lane)                                                                               \
-  RDQ_DOT(24, 8, c, lane) RDQ_DOT(28, 8, d, lane) RDQ_DOT(17, 9, a, lane) RDQ_DOT(21, 9, b, lane)       \
-      RDQ_DOT(25, 9, c, lane) RDQ_DOT(29, 9, d, lane) RDQ_DOT(18, 10, a, lane) RDQ_DOT(22, 10, b, lane) \
-          RDQ_DOT(26, 10, c, lane) RDQ_DOT(30, 10, d, lane) RDQ_DOT(19, 11, a, lane)                    \
-              RDQ_DOT(23, 11, b, lane) RDQ_DOT(27, 11, c, lane) RDQ_DOT(31, 11, d, lane)
+#define RDQ_QUAD4(a, b, c, d, lane)                                                                   \
+  RDQ_WEIGHTS                                                                                         \
+  RDQ_DOT(16, 8, a, lane)                                                                             \
+  RDQ_DOT(20, 8, b, lane)                                                                             \
+  RDQ_DOT(24, 8, c, lane)                                                                             \
+  RDQ_DOT(28, 8, d, lane)                                                                             \
+  RDQ_DOT(17, 9, a, lane)                                                                             \
+  RDQ_DOT(21, 9, b, lane)                                                                             \
+  RDQ_DOT(25, 9, c, lane)                                                                             \
+  RDQ_DOT(29, 9, d, lane)                                                                             \
+  RDQ_DOT(18, 10, a, lane)                                                                            \
+  RDQ_DOT(22, 10, b, lane) RDQ_DOT(26, 10, c, lane) RDQ_DOT(30, 10, d, lane) RDQ_DOT(19, 11, a, lane) \
+      RDQ_DOT(23, 11, b, lane) RDQ_DOT(27, 11, c, lane) RDQ_DOT(31, 11, d, lane)
 #define RDQ_SIXTEEN4(a, b, c, d) \
   RDQ_QUAD4(a, b, c, d, 0) RDQ_QUAD4(a, b, c, d, 1) RDQ_QUAD4(a, b, c, d, 2) RDQ_QUAD4(a, b, c, d, 3)
 #define RDQ_PIXELS4 RDQ_LOAD(0, 0) RDQ_LOAD(2, 1) RDQ_LOAD(4, 2) RDQ_LOAD(6, 3)
@@ -76,14 +82,19 @@ struct DotRuns {
   "b.ne 1b\n\t"
 
 // Eight pixels in v0 to v7; weights of one quad in v8 and v9, or of two in v8 to v11.
-#define RDQ_QUAD8(low, high, lane)                                                                        \
-  RDQ_DOT(16, low, 0, lane)                                                                               \
-  RDQ_DOT(18, low, 1, lane)                                                                               \
-  RDQ_DOT(20, low, 2, lane) RDQ_DOT(22, low, 3, lane) RDQ_DOT(24, low, 4, lane) RDQ_DOT(26, low, 5, lane) \
-      RDQ_DOT(28, low, 6, lane) RDQ_DOT(30, low, 7, lane) RDQ_DOT(17, high, 0, lane)                      \
-          RDQ_DOT(19, high, 1, lane) RDQ_DOT(21, high, 2, lane) RDQ_DOT(23, high, 3, lane)                \
-              RDQ_DOT(25, high, 4, lane) RDQ_DOT(27, high, 5, lane) RDQ_DOT(29, high, 6, lane)            \
-                  RDQ_DOT(31, high, 7, lane)
+#define RDQ_QUAD8(low, high, lane)                                                     \
+  RDQ_DOT(16, low, 0, lane)                                                            \
+  RDQ_DOT(18, low, 1, lane)                                                            \
+  RDQ_DOT(20, low, 2, lane)                                                            \
+  RDQ_DOT(22, low, 3, lane)                                                            \
+  RDQ_DOT(24, low, 4, lane)                                                            \
+  RDQ_DOT(26, low, 5, lane)                                                            \
+  RDQ_DOT(28, low, 6, lane)                                                            \
+  RDQ_DOT(30, low, 7, lane)                                                            \
+  RDQ_DOT(17, high, 0, lane)                                                           \
+  RDQ_DOT(19, high, 1, lane) RDQ_DOT(21, high, 2, lane) RDQ_DOT(23, high, 3, lane)     \
+      RDQ_DOT(25, high, 4, lane) RDQ_DOT(27, high, 5, lane) RDQ_DOT(29, high, 6, lane) \
+          RDQ_DOT(31, high, 7, lane)
 #define RDQ_ONE8(lane) "ldp q8, q9, [%[w]], #32\n\t" RDQ_QUAD8(8, 9, lane)
 #define RDQ_PIXELS8 \
   RDQ_LOAD(0, 0)    \
@@ -125,6 +136,8 @@ struct DotRuns {
   "cc", "memory", "v0", "v1", "v2", "v3", "v4", "v5", "v6", "v7", "v8", "v9", "v10", "v11", "v15", "v16", \
       "v17", "v18", "v19", "v20", "v21", "v22", "v23", "v24", "v25", "v26", "v27", "v28", "v29", "v30",   \
       "v31"
+
+// clang-format on
 
 // Sums [P][N][8] of all runs, each from its block's `start` on. Up to 12 bytes behind the last channels are read.
 template <bool Signed>

@@ -3,6 +3,9 @@
 #pragma once
 
 #include "runtime/kernels/int8/convolution/interleaved.inl"
+#if defined(__ARM_NEON)
+#include "runtime/kernels/int8/convolution/depthwise_neon.inl"
+#endif
 
 namespace rdquant::runtime::kernels {
 namespace {
@@ -91,6 +94,12 @@ Int8Plan plan_depthwise(const ConvShape& s, [[maybe_unused]] Index threads) {
     plan.strip = divide(s.oh(), s.n < threads ? threads : 1);
     plan.items = s.n * units.steps(s.oh(), plan.strip);
   }
+#elif defined(__ARM_NEON)
+  if (in_columns(s)) {
+    plan.pack_items = column_units(s);
+    plan.bytes = plan.pack_items * (kUnitChannels * 4 + column_weights(s));
+    plan.items = s.n * s.oh() * plan.pack_items;
+  }
 #endif
   return plan;
 }
@@ -99,6 +108,8 @@ void pack_depthwise(const Int8Plan& plan, const std::int8_t* weights, std::byte*
                     Index end) {
 #if defined(__AVX2__)
   if (interleaved(plan.shape)) return pack_interleaved(plan.shape, weights, packed, begin, end);
+#elif defined(__ARM_NEON)
+  if (in_columns(plan.shape)) return pack_columns(plan.shape, weights, packed, begin, end);
 #endif
   pack_depthwise_any(plan.shape, weights, packed, begin, end);
 }
@@ -106,6 +117,8 @@ void pack_depthwise(const Int8Plan& plan, const std::int8_t* weights, std::byte*
 void run_depthwise(const Int8Plan& plan, const Int8ConvArgs& args, Index begin, Index end) {
 #if defined(__AVX2__)
   if (interleaved(plan.shape)) return run_interleaved(plan, args, begin, end);
+#elif defined(__ARM_NEON)
+  if (in_columns(plan.shape)) return run_columns(plan, args, begin, end);
 #endif
   run_depthwise_any(plan, args, begin, end);
 }

@@ -78,7 +78,7 @@ template <int P, int N>
     const auto levels = [&](int i) __attribute__((always_inline)) {
       return sixteen<is_signed, clamps>(f, sums + 16 * i);
     };
-    if (state.table.table == nullptr && at.skip <= 0 && left >= kWide) {
+    if (P * kWide % 16 == 0 && state.table.table == nullptr && at.skip <= 0 && left >= kWide) {
       for_each<P * kWide / 16>([&](auto i) __attribute__((always_inline)) {
         const uint8x16_t x = levels(i);
         if constexpr (N == 2) {
@@ -92,11 +92,34 @@ template <int P, int N>
       return;
     }
     alignas(64) std::uint8_t bytes[P * kWide + 64];
+    if constexpr (P == 1) std::memset(bytes, 0, sizeof bytes);  // read behind them
+    if constexpr (P * kWide < 16) {
+      alignas(16) std::int32_t padded[16] = {};
+      std::memcpy(padded, sums, P * kWide * sizeof(std::int32_t));
+      vst1q_u8(bytes, sixteen<is_signed, clamps>(f, padded));
+    }
     for_each<P * kWide / 16>([&](auto i)
                                  __attribute__((always_inline)) { vst1q_u8(bytes + 16 * i, levels(i)); });
     if (state.table.table != nullptr) lookup(state.table.table, bytes, bytes, 0, P * kWide);
     store_pixels<N>(dst, pixel, at.skip < 0 ? 0 : at.skip, P, left < kWide ? left : kWide, bytes);
   });
+}
+
+// Any tile by its sums.
+template <int P, int N>
+[[gnu::always_inline]] inline void store_sums_or_tile(const Int8EpilogueState& state,
+                                                      const NeonLevels<N>& levels, const std::int32_t* sums,
+                                                      const TilePlace& place) {
+  if (state.stays_in_registers) {
+    store_sums<P>(state, levels, sums, place);
+    return;
+  }
+  I32 loaded[P][N];
+  for_each<P>([&](auto p) __attribute__((always_inline)) {
+    for_each<N>([&](auto n)
+                    __attribute__((always_inline)) { loaded[p][n] = load(sums + (p * N + n) * kBlock); });
+  });
+  store_tile<P, N>(state, loaded, place);
 }
 
 }  // namespace

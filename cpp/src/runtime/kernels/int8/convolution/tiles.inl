@@ -75,8 +75,13 @@ struct Int8Pixels<1> {
 
 // As tile_cost, in halves of instructions. Weights are what comes from the second cache, again for each tile.
 inline Index int8_tile_cost(Index blocks, Index pixels) {
-#if defined(__ARM_NEON)
-  return blocks == 0 ? 0 : 16 * blocks * pixels + 2 * pixels + 8 * blocks + 16;
+#if defined(__ARM_FEATURE_DOTPROD)
+  // Eighths of instructions for four channels: products, loads of pixels, of weights, and a share of a tile.
+  const Index loads = blocks == 2 ? pixels : 2 * pixels;
+  const Index assembled = blocks * pixels == 8 ? 0 : 4 * blocks * pixels;
+  return blocks == 0 ? 0 : 16 * blocks * pixels + loads + assembled + 4 * blocks + 8;
+#elif defined(__ARM_NEON)
+  return blocks == 0 ? 0 : 8 * blocks * pixels + 2 * pixels + 4 * blocks + 8;
 #endif
   const Index sums = blocks * pixels < 10 ? 10 : blocks * pixels;
   return blocks == 0 ? 0 : 2 * sums + 6 * blocks + pixels + 8;

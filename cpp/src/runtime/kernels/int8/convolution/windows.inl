@@ -10,14 +10,15 @@
 namespace rdquant::runtime::kernels {
 namespace {
 
-constexpr Index kChunk = 1024;            // quads of channels
-constexpr Index kStage = Index{1} << 16;  // bytes of the image that are staged
-constexpr Index kOffsets = 1024;          // quads of a window that are listed
+constexpr Index kChunk = 1024;    // quads of channels
+constexpr Index kOffsets = 1024;  // quads of a window that are listed
 #if defined(__ARM_FEATURE_DOTPROD)
 // Runs of channels that lie side by side are listed, not quads.
 constexpr bool kListsRuns = true;
+constexpr Index kStage = Index{1} << 15;  // bytes of the image that are staged
 #else
 constexpr bool kListsRuns = false;
+constexpr Index kStage = Index{1} << 16;
 #endif
 
 // The source's zero as Quads have it.
@@ -61,7 +62,9 @@ inline bool reaches_past(const ConvShape& s) { return s.left > 0 || columns_unde
 inline Index band_rows(const Int8Plan& plan) {
   const ConvShape& s = plan.shape;
   const Index wide = columns_under(s, s.ow());
-  if (!reaches_past(s) || s.sh * wide > 2 * s.kh * columns_under(s, plan.pixels)) return 0;
+  if (!reaches_past(s)) return 0;
+  // Tiles of runs would rather have whole rows: a tile in the padding costs as many instructions as a row's copy.
+  if (!kListsRuns && s.sh * wide > 2 * s.kh * columns_under(s, plan.pixels)) return 0;
   const Index most = kStage / (wide * 4 * divide(s.c / plan.groups, 4));  // rows of the image
   return most < rows_under(s, 1) ? 0 : (most - rows_under(s, 1)) / s.sh + 1;
 }
