@@ -322,6 +322,9 @@ struct ByteTable {
     x = vqtbx4q_u8(x, quarters[2], at);
     return vqtbx4q_u8(x, quarters[3], vsubq_u8(at, step));
   }
+  [[gnu::always_inline]] void translate(const std::uint8_t* src, std::uint8_t* dst) const {
+    vst1q_u8(dst, (*this)[vld1q_u8(src)]);
+  }
   uint8x16x4_t quarters[4];
 };
 inline bool looks_up() { return true; }

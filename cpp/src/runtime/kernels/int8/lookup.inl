@@ -55,7 +55,7 @@ inline simd::Bytes look_up(const Rows& rows, simd::Bytes x) {
 #if defined(__ARM_NEON)
   if (end - i >= 16) {
     const simd::ByteTable entries(table);
-    for (; i + 16 <= end; i += 16) vst1q_u8(dst + i, entries[vld1q_u8(src + i)]);
+    for (; i + 16 <= end; i += 16) entries.translate(src + i, dst + i);
   }
 #endif
   for (; i < end; ++i) dst[i] = table[src[i]];

@@ -12,7 +12,7 @@
 #include "runtime/kernels/int8/convolution/tiles.inl"
 #include "runtime/kernels/int8/convolution/windows.inl"
 #if defined(__ARM_FEATURE_DOTPROD)
-#include "runtime/kernels/int8/convolution/dense_dotprod.inl"
+#include "runtime/kernels/int8/convolution/runs.inl"
 #include "runtime/kernels/int8/convolution/tile_neon.inl"
 #endif
 
@@ -117,7 +117,7 @@ void dense_tile_of_runs(const Int8View& s, const Int8EpilogueState& state, Int8C
                   (rows.end - rows.begin) * at.runs,
                   at.joined ? s.quads * s.kw : s.quads,
                   at.weights + rows.begin * s.kw * tap};
-  const NeonLevels<N> levels(state, place.block);
+  const simd::Requantizer<N> levels = requantizer<N>(state, place.block);
   for (Index left = at.tiles; left > 0; --left, runs.src += P * at.step, place.pixel += P) {
     if (runs.runs <= 0) {
       for (Index i = 0; i < P * N * kBlock; ++i) sums[i] = start[i % (N * kBlock)];
@@ -126,7 +126,7 @@ void dense_tile_of_runs(const Int8View& s, const Int8EpilogueState& state, Int8C
     } else {
       dot_runs<false>(runs, start, sums);
     }
-    store_sums_or_tile<P, N>(state, levels, sums, place);
+    store_tile_of<P, N>(state, levels, sums, place);
   }
 }
 #endif

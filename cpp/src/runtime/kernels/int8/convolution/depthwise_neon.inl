@@ -20,53 +20,6 @@ inline bool in_columns(const ConvShape& s) {
 inline Index column_units(const ConvShape& s) { return divide(s.c, kUnitChannels); }
 inline Index column_weights(const ConvShape& s) { return divide(s.kh, 4) * s.kw * kColumnBytes; }
 
-// Where channel `channel` of row `row` lies in a column.
-inline Index column_place(Index channel, Index row) {
-#if defined(__ARM_FEATURE_DOTPROD)
-  return channel * 4 + row;
-#else
-  return row / 2 * 32 + channel * 2 + row % 2;
-#endif
-}
-
-[[gnu::always_inline]] inline void store_column(std::int8_t* to, int8x16_t a, int8x16_t b, int8x16_t c,
-                                                int8x16_t d) {
-#if defined(__ARM_FEATURE_DOTPROD)
-  const auto pairs = [](int8x16_t x) __attribute__((always_inline)) { return vreinterpretq_s16_s8(x); };
-  const int16x8_t ab = pairs(vzip1q_s8(a, b)), cd = pairs(vzip1q_s8(c, d));
-  const int16x8_t ab2 = pairs(vzip2q_s8(a, b)), cd2 = pairs(vzip2q_s8(c, d));
-  vst1q_s8(to, vreinterpretq_s8_s16(vzip1q_s16(ab, cd)));
-  vst1q_s8(to + 16, vreinterpretq_s8_s16(vzip2q_s16(ab, cd)));
-  vst1q_s8(to + 32, vreinterpretq_s8_s16(vzip1q_s16(ab2, cd2)));
-  vst1q_s8(to + 48, vreinterpretq_s8_s16(vzip2q_s16(ab2, cd2)));
-#else
-  vst1q_s8(to, vzip1q_s8(a, b));
-  vst1q_s8(to + 16, vzip2q_s8(a, b));
-  vst1q_s8(to + 32, vzip1q_s8(c, d));
-  vst1q_s8(to + 48, vzip2q_s8(c, d));
-#endif
-}
-
-// Products of a column with its weights, added to 8·N channels' sums.
-template <int N>
-[[gnu::always_inline]] inline void add_column(const std::int8_t* column, const int8x16_t (&w)[4],
-                                              int32x4_t (&sums)[2 * N]) {
-#if defined(__ARM_FEATURE_DOTPROD)
-  for_each<2 * N>([&](auto i) __attribute__((always_inline)) {
-    sums[i] = vdotq_s32(sums[i], vld1q_s8(column + 16 * i), w[i]);
-  });
-#else
-  for_each<2>([&](auto pair) __attribute__((always_inline)) {
-    for_each<N>([&](auto i) __attribute__((always_inline)) {
-      constexpr int kAt = 2 * decltype(pair)::value + decltype(i)::value;
-      const int8x16_t x = vld1q_s8(column + 16 * kAt);
-      sums[2 * i] = vpadalq_s16(sums[2 * i], vmull_s8(vget_low_s8(x), vget_low_s8(w[kAt])));
-      sums[2 * i + 1] = vpadalq_s16(sums[2 * i + 1], vmull_high_s8(x, w[kAt]));
-    });
-  });
-#endif
-}
-
 // One row of outputs of one unit.
 struct ColumnRow {
   const std::uint8_t* rows[5];  // of the image, at its first column; or a pixel of the padding
@@ -81,25 +34,25 @@ template <int K>
 void make_columns(const ConvShape& s, const Int8ConvArgs& args, const ColumnRow& row, Index first,
                   Index count, std::int8_t* to) {
   constexpr int kFours = (K + 3) / 4;
-  const int8x16_t zero = vdupq_n_s8(row.zero), flip = vdupq_n_s8(row.flip);
+  const simd::Int8s zero = simd::splat_int8(row.zero), flip = simd::splat_int8(row.flip);
   const auto padding = [&](Index n) {
-    for (Index i = 0; i < n * kFours * 4; ++i, to += 16) vst1q_s8(to, zero);
+    for (Index i = 0; i < n * kFours * 4; ++i, to += 16) simd::store_int8(to, zero);
   };
   const Index before = first < 0 ? (-first < count ? -first : count) : 0;
   const Index end = s.w - first < count ? (s.w - first > before ? s.w - first : before) : count;
   padding(before);
   Index at = (first + before) * args.src_pixel;
   for (Index i = before; i < end; ++i, at += args.src_pixel, to += kFours * kColumnBytes) {
-    int8x16_t x[4 * kFours];
+    simd::Int8s x[4 * kFours];
     for_each<4 * kFours>([&](auto r) __attribute__((always_inline)) {
       if constexpr (r < K) {
-        x[r] = veorq_s8(vreinterpretq_s8_u8(vld1q_u8(row.rows[r] + (at & row.masks[r]))), flip);
+        x[r] = simd::load_flipped(row.rows[r] + (at & row.masks[r]), flip);
       } else {
         x[r] = zero;  // meets weights of 0
       }
     });
     for_each<kFours>([&](auto f) __attribute__((always_inline)) {
-      store_column(to + f * kColumnBytes, x[4 * f], x[4 * f + 1], x[4 * f + 2], x[4 * f + 3]);
+      simd::store_column(to + f * kColumnBytes, x[4 * f], x[4 * f + 1], x[4 * f + 2], x[4 * f + 3]);
     });
   }
   padding(count - end);
@@ -110,24 +63,26 @@ template <int K, int S, int N>
 [[gnu::always_inline]] inline void sum_columns(const ColumnRow& row, const std::int8_t* columns,
                                                std::int32_t* sums) {
   constexpr int kFours = (K + 3) / 4;
-  int32x4_t all[4][2 * N];
+  simd::Sums all[4][2 * N];
   for_each<4>([&](auto p) __attribute__((always_inline)) {
-    for_each<2 * N>([&](auto i) __attribute__((always_inline)) { all[p][i] = vld1q_s32(row.start + 4 * i); });
+    for_each<2 * N>([&](auto i)
+                        __attribute__((always_inline)) { all[p][i] = simd::load_sums(row.start + 4 * i); });
   });
   for_each<kFours>([&](auto four) __attribute__((always_inline)) {
     for_each<K>([&](auto kx) __attribute__((always_inline)) {
-      int8x16_t w[4];
+      simd::Int8s w[4];
       for_each<4>([&](auto i) __attribute__((always_inline)) {
-        w[i] = vld1q_s8(row.weights + ((four * K + kx) * 4 + i) * 16);
+        w[i] = simd::load_int8(row.weights + ((four * K + kx) * 4 + i) * 16);
       });
       for_each<4>([&](auto p) __attribute__((always_inline)) {
-        add_column<N>(columns + ((p * S + kx) * kFours + four) * kColumnBytes, w, all[p]);
+        simd::add_column<N>(columns + ((p * S + kx) * kFours + four) * kColumnBytes, w, all[p]);
       });
     });
   });
   for_each<4>([&](auto p) __attribute__((always_inline)) {
-    for_each<2 * N>([&](auto i)
-                        __attribute__((always_inline)) { vst1q_s32(sums + (p * 2 * N + i) * 4, all[p][i]); });
+    for_each<2 * N>([&](auto i) __attribute__((always_inline)) {
+      simd::store_sums(sums + (p * 2 * N + i) * 4, all[p][i]);
+    });
   });
 }
 
@@ -138,7 +93,7 @@ void run_columns_row(const ConvShape& s, const Int8EpilogueState& state, const C
   constexpr Index kMost = (kSegment + 3) * S + K;  // the last four pixels may reach past the row
   alignas(64) std::int8_t columns[kMost * kFours * kColumnBytes];
   alignas(64) std::int32_t sums[4 * N * kBlock];
-  const NeonLevels<N> levels(state, first.block);
+  const simd::Requantizer<N> levels = requantizer<N>(state, first.block);
   const Index ow = s.ow();
   for (Index begin = 0; begin < ow; begin += kSegment) {
     const Index pixels = ow - begin < kSegment ? ow - begin : kSegment;
@@ -150,11 +105,11 @@ void run_columns_row(const ConvShape& s, const Int8EpilogueState& state, const C
       sum_columns<K, S, N>(row, columns + from * S * kFours * kColumnBytes, sums);
       TilePlace place = {first.image, first.pixel + begin + from, x - from, first.block};
       if (pixels >= 4) {
-        store_sums_or_tile<4, N>(state, levels, sums, place);
+        store_tile_of<4, N>(state, levels, sums, place);
         continue;
       }
       for (Index p = 0; p < pixels; ++p, ++place.pixel)
-        store_sums_or_tile<1, N>(state, levels, sums + p * N * kBlock, place);
+        store_tile_of<1, N>(state, levels, sums + p * N * kBlock, place);
     }
   }
 }
@@ -219,7 +174,7 @@ void pack_columns(const ConvShape& s, const std::int8_t* weights, std::byte* pac
       for (Index tap = 0; channel < s.c && tap < s.kh * s.kw; ++tap) {
         const std::int8_t w = weights[channel * s.kh * s.kw + tap];
         const Index ky = tap / s.kw;
-        out[(ky / 4 * s.kw + tap % s.kw) * kColumnBytes + column_place(i, ky % 4)] = w;
+        out[(ky / 4 * s.kw + tap % s.kw) * kColumnBytes + simd::column_place(i, ky % 4)] = w;
         sum += w;
       }
       sums[channel] = sum;

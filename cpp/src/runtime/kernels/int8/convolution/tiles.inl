@@ -45,7 +45,7 @@ struct Int8Pixels<2> {
   using List = Pixels<4, 3, 1>;
 };
 #elif defined(__ARM_FEATURE_DOTPROD)
-// What dense_dotprod.inl has in assembler, and the pixels left over.
+// What runs.inl has in assembler, and the pixels left over.
 constexpr int kInt8Blocks = 2;
 template <>
 struct Int8Pixels<1> {
