@@ -242,6 +242,18 @@ def test_a_detector_is_evaluated(photos: Path) -> None:
     assert rdq.evaluate(model, data.take([2]), metrics="map", detector=Detector(confidence=0.95))["map"] == 0
 
 
+def test_photos_for_detectors_of_another_family_and_nan_are_said(photos: Path) -> None:
+    broken = right_on_the_last()
+    broken[0, 3, 2] = np.nan
+    for data in (other := rdq.CocoFolder(photos, "yolov8", SIZE), other.head(2)):
+        with pytest.warns(
+            UserWarning, match="prepared as for yolov8, but the network's outputs are those of yolox"
+        ):
+            rdq.evaluate(detector(right_on_the_last()), data)
+    with pytest.warns(UserWarning, match="outputs for 3 of 3 photos hold NaN"):
+        rdq.evaluate(detector(broken), rdq.CocoFolder(photos, "yolox", SIZE))
+
+
 def test_evaluate_says_what_does_not_fit(photos: Path) -> None:
     data = rdq.CocoFolder(photos, "yolox", SIZE)
     model = detector(right_on_the_last())

@@ -258,6 +258,12 @@ def test_what_is_quantized_already_is_said_to_be() -> None:
         quantize_dynamic(quantize_dynamic(network()))
 
 
+def test_what_is_quantized_in_part_is_said_to_be() -> None:
+    kept = quantize_dynamic(network()).report.layers[-1].node
+    with pytest.warns(UserWarning, match=r"is quantized already, at least in part \(DynamicQuantizeLinear\)"):
+        quantize_dynamic(quantize_dynamic(network(), keep=[kept]))
+
+
 def test_a_folder_that_is_not_there_is_noticed_first(tmp_path: Path) -> None:
     path = tmp_path / "net.onnx"
     network().save(path)

@@ -96,7 +96,7 @@ class CocoFolder(ImageDataset):
             class_names=names,
             cache_bytes=cache_bytes,
         )
-        self._letterbox = letterbox
+        self._letterbox, self.family = letterbox, letterbox.name
         sizes = [(root / file).stat().st_size for file in self.files]
         self.fingerprint = digest(
             "boxes", self.files, sizes, *self._objects, self.classes, describe(letterbox), layout

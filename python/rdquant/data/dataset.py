@@ -39,12 +39,14 @@ class Dataset(ABC):
         batch_size: items per batch of an iteration.
         fingerprint: hex digest that identifies items, labels and preprocessing.
         task: "classify", or "detect" where `scene` gives boxes; labels are 0 there.
+        family: of detectors that photos with boxes are prepared for: the name of their letterbox; else None.
 
     Raises InvalidArgument where labels, classes or batch size do not fit each other.
     """
 
     fingerprint: str
     task: Literal["classify", "detect"] = "classify"
+    family: str | None = None
     _finite = (
         False  # whether tensors are known to hold finite numbers only; else they are looked at as they come
     )
@@ -177,7 +179,7 @@ class _Subset(Dataset):
         )
         self._whole = whole
         self._chosen = indices
-        self.task, self._finite = whole.task, whole._finite
+        self.task, self.family, self._finite = whole.task, whole.family, whole._finite
         self.fingerprint = digest(whole.fingerprint, indices)
 
     def stream(self, chunks: Iterable[Indices]) -> Iterator[Tensor]:
@@ -194,7 +196,7 @@ class _Held(Dataset):
     def __init__(self, whole: Dataset, limit: int) -> None:
         super().__init__(whole.name, whole.labels, whole.classes, whole.batch_size, whole.class_names)
         self.fingerprint = whole.fingerprint
-        self.task, self._finite = whole.task, whole._finite
+        self.task, self.family, self._finite = whole.task, whole.family, whole._finite
         self._whole = whole
         self._limit = limit
         self._lock = threading.Lock()

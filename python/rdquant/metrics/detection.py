@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,7 @@ from tqdm import tqdm
 
 from .._tables import Brief, html_table
 from ..data import Data, Dataset, input_geometry, open_dataset
-from ..detection import Detections, Detector, recognise
+from ..detection import HEADS, Detections, Detector, recognise
 from ..errors import InvalidArgument, count, described, needed
 from .coco import coco_statistics
 from .feeding import fitted, single_input
@@ -50,6 +51,7 @@ def detections(
     settings = detector if isinstance(detector, Detector) else Detector(detector)
     tensor = single_input(session)
     found: list[Detections] = []
+    broken, heads = 0, set()
     with tqdm(total=len(data), unit="photo", disable=not progress, leave=False) as bar:
         for x, _ in data:
             _, size = input_geometry(x.shape)
@@ -60,10 +62,29 @@ def detections(
                 raise InvalidArgument(f"output: no {output!r} among {', '.join(results)}")
             shapes = {name: a.shape for name, a in results.items() if output in (None, name)}
             name, head = recognise(shapes, size, settings.head)
+            heads.add(head)
+            broken += int(np.isnan(results[name]).any(axis=tuple(range(1, results[name].ndim))).sum())
             for seen in settings.detect(head, results[name], size):
                 found.append(seen.on_photo(data.scene(len(found))))
             bar.update(len(x))
+    _warn(data, heads, broken)
     return found
+
+
+def _warn(data: Dataset, heads: Collection[str], broken: int) -> None:
+    """Both look like a poor network: NaN, and photos prepared for detectors of another family."""
+    if broken:
+        warnings.warn(
+            f"{data.name}: the network's outputs for {broken} of {len(data)} photos hold NaN, which detects nothing",
+            stacklevel=3,
+        )
+    for head in sorted(heads):
+        if data.family in HEADS and data.family != head:
+            warnings.warn(
+                f"{data.name}: photos prepared as for {data.family}, but the network's outputs are those of {head}: "
+                f"with preprocess={head!r} it may see more",
+                stacklevel=3,
+            )
 
 
 def average_precision(data: Dataset, found: Sequence[Detections]) -> dict[str, float]:

@@ -18,7 +18,7 @@ from .damage import Damage, Judge
 from .export import LayerLevels
 from .fold import folded
 from .integer import write_integer
-from .network import nothing_left
+from .network import nothing_left, warn_of_levels
 from .report import DynamicLayer, DynamicReport, QuantizedModel
 from .static import calibration_of
 from .weights import check_finite, nearest
@@ -82,6 +82,7 @@ def quantize_dynamic(
     loaded = load(model)
     check_finite(loaded)
     dynamic = _Dynamic(loaded, flag("per_channel", per_channel), keep)
+    warn_of_levels(loaded)
     if calibration is None:
         return dynamic.unmeasured()
     few = _Singly(calibration_of(calibration, loaded, images))

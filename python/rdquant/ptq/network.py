@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 
 import numpy as np
@@ -57,10 +58,28 @@ OTHERS = frozenset(
 _BOTH = frozenset(("Add", "Mul"))  # read levels twice
 
 
+_LEVELS = frozenset(("QuantizeLinear", "DynamicQuantizeLinear", "QLinearConv", "QLinearMatMul", "QGemm"))
+"""Operators that only a quantized network has."""
+
+
+def _of_levels(model: Model) -> str | None:
+    return next((n.op_type for n in model.skeleton.graph.node if n.op_type in _LEVELS), None)
+
+
+def warn_of_levels(model: Model) -> None:
+    """Quantizing what is quantized measures its loss against a network that has lost something itself."""
+    found = _of_levels(model)
+    if found is not None:
+        warnings.warn(
+            f"{model.name} is quantized already, at least in part ({found}): its losses add up, and those reported "
+            "now are against it. Quantize the float network instead",
+            stacklevel=3,
+        )
+
+
 def nothing_left(model: Model) -> str:
     """Why `model`, in which no layer was found, cannot be quantized."""
-    integer = {"QuantizeLinear", "DynamicQuantizeLinear", "QLinearConv", "QLinearMatMul", "QGemm"}
-    found = next((n.op_type for n in model.skeleton.graph.node if n.op_type in integer), None)
+    found = _of_levels(model)
     if found is not None:
         return f"is quantized already ({found})"
     return "no convolution or product with weights of its own to quantize"

@@ -22,7 +22,7 @@ from .equalize import equalized
 from .export import LayerLevels, write
 from .fold import folded
 from .grids import Grid
-from .network import Network, nothing_left
+from .network import Network, nothing_left, warn_of_levels
 from .observe import observe, portions
 from .observed import Observed
 from .options import Options
