@@ -26,6 +26,8 @@ std::int64_t macs(const Program& program, const Step& step) {
     const core::Shape& a = shape(step.inputs[0]);
     return count(program, step.outputs[0]) * a[a.size() - (product->transpose_a ? 2 : 1)];
   }
+  if (std::holds_alternative<Recurrence>(step.operation))
+    return count(program, step.inputs[0]) * shape(step.inputs[1])[1];
   return 0;
 }
 

@@ -145,6 +145,15 @@ class Parameters {
     flag("column_row_depth", op.column_row_depth);
   }
   void operator()(const SpaceToDepth& op) { add("block", op.block, 0); }
+  void operator()(const Recurrence& op) {
+    constexpr std::array<std::string_view, 3> cells = {"rnn", "gru", "lstm"};
+    word("cell", cells[static_cast<std::size_t>(op.cell)]);
+    for (const Activation& f : op.activations) activation(f);
+    real("clip", op.clip, 0);
+    flag("reverse", op.reverse);
+    flag("linear_before_reset", op.linear_before_reset);
+    flag("input_forget", op.input_forget);
+  }
   void operator()(const Resize& op) {
     constexpr std::array<std::string_view, 3> modes = {"nearest", "linear", "cubic"};
     constexpr std::array<std::string_view, 6> coordinates = {"half_pixel",         "half_pixel_symmetric",

@@ -47,7 +47,8 @@ constexpr std::array<std::string_view, std::variant_size_v<Operation>> kOperatio
     "triangle",
     "depth_to_space",
     "space_to_depth",
-    "resize"};
+    "resize",
+    "recurrence"};
 
 constexpr std::array<std::string_view, 47> kFunctions = {"identity",
                                                          "relu",

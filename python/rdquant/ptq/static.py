@@ -171,6 +171,7 @@ class Static:
         self._network = Network(float_model)
         if not self._network.layers:
             raise InvalidArgument(f"{model.name}: {nothing_left(model)}")
+        warn_of_levels(model)
         self._all = list(self._network.layers)
         self._judge = Judge(float_model, self._few, options.threads)
         self._placement = self._placed(self._all)

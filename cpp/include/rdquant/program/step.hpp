@@ -1,5 +1,6 @@
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <string>
 #include <string_view>
@@ -138,6 +139,19 @@ struct MatMul {
   float alpha = 1, beta = 1;
   Activation activation;
   bool residual_last = false;
+};
+enum class Cell : std::uint8_t { rnn, gru, lstm };
+/// One direction of ONNX's RNN, GRU or LSTM, whose products with the inputs are made before. With g = 1, 3 or 4
+/// gates of h units in ONNX's order (gru: z, r, h; lstm: i, o, f, c), inputs: x [steps, batch, g·h], these
+/// products and all biases that stand beside them; r [g·h, h]; bias [h]? of r's product in the last gate (gru
+/// where `linear_before_reset`); first h [batch, h]?; lengths (i32 [batch])?; first c [batch, h]? and peepholes
+/// [3·h]? (i, o, f) of lstm. Outputs: y [steps, batch, h], the last h and the last c [batch, h], each if wanted.
+/// A sequence that is shorter than all steps gives zeros after its end.
+struct Recurrence {
+  Cell cell = Cell::rnn;
+  std::array<Activation, 3> activations;  ///< ONNX's f, g, h
+  float clip = 0;                         ///< of what activations are applied to, to −clip … clip; 0: none
+  bool reverse = false, linear_before_reset = false, input_forget = false;
 };
 enum class PoolFunction : std::uint8_t { max, average, lp };
 /// Input: x. Outputs: y, and for max indices (int64)?. `pads_end` may be wider than ONNX's where sizes were
@@ -338,7 +352,7 @@ using Operation =
                  ArgExtreme, TopK, CumulativeSum, Softmax, LayerNormalization, BatchNormalization,
                  GroupNormalization, LpNormalization, LocalResponseNormalization, Concat, Split, Slice, Pad,
                  Reshape, Transpose, Expand, Tile, Gather, GatherElements, GatherNd, ScatterNd, OneHot,
-                 Triangle, DepthToSpace, SpaceToDepth, Resize>;
+                 Triangle, DepthToSpace, SpaceToDepth, Resize, Recurrence>;
 
 using ValueId = std::int32_t;
 inline constexpr ValueId kNone = -1;  ///< an optional input or output that is left out

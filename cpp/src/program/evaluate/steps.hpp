@@ -92,5 +92,6 @@ void compute(const ScatterNd& step, Inputs inputs, Outputs outputs);
 void compute(const OneHot& step, Inputs inputs, Outputs outputs);
 
 void compute(const Resize& step, Inputs inputs, Outputs outputs, int threads);
+void compute(const Recurrence& step, Inputs inputs, Outputs outputs, int threads);
 
 }  // namespace rdquant::program::plain

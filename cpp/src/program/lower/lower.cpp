@@ -22,6 +22,7 @@ const Rules& rules() {
     add_pool_rules(table);
     add_product_rules(table);
     add_quantization_rules(table);
+    add_recurrence_rules(table);
     add_reduction_rules(table);
     add_resize_rules(table);
     add_shape_rules(table);

@@ -96,6 +96,11 @@ std::vector<float> Lowering::reals(const std::string& name) const {
   return value != nullptr ? *value : std::vector<float>{};
 }
 
+std::vector<std::string> Lowering::texts(const std::string& name) const {
+  const auto* value = attribute<std::vector<std::string>>(name);
+  return value != nullptr ? *value : std::vector<std::string>{};
+}
+
 std::optional<std::vector<std::int64_t>> Lowering::integers(const std::string& name, int since,
                                                             std::size_t i) {
   if (opset_ >= since) {

@@ -55,6 +55,7 @@ class Lowering {
   [[nodiscard]] std::vector<std::int64_t> integers(const std::string& name,
                                                    std::vector<std::int64_t> otherwise = {}) const;
   [[nodiscard]] std::vector<float> reals(const std::string& name) const;
+  [[nodiscard]] std::vector<std::string> texts(const std::string& name) const;
   /// An attribute, or from opset `since` on the input `i` of the same meaning; nullopt where left out.
   [[nodiscard]] std::optional<std::vector<std::int64_t>> integers(const std::string& name, int since,
                                                                   std::size_t i);
@@ -117,6 +118,7 @@ void add_normalization_rules(Rules& rules);
 void add_pool_rules(Rules& rules);
 void add_product_rules(Rules& rules);
 void add_quantization_rules(Rules& rules);
+void add_recurrence_rules(Rules& rules);
 void add_reduction_rules(Rules& rules);
 void add_resize_rules(Rules& rules);
 void add_shape_rules(Rules& rules);

@@ -16,6 +16,7 @@ bool build_unary(Builder& builder, const program::Step& step);
 bool build_binary(Builder& builder, const program::Step& step);
 bool build_softmax(Builder& builder, const program::Step& step);
 bool build_normalization(Builder& builder, const program::Step& step);
+bool build_recurrence(Builder& builder, const program::Step& step);
 bool build_reduce(Builder& builder, const program::Step& step);
 bool build_resize(Builder& builder, const program::Step& step);
 bool build_resample(Builder& builder, const program::Step& step);

@@ -1,0 +1,280 @@
+// One direction of a recurrent layer: a product of the state with r in every step, then the cell.
+#include <algorithm>
+#include <array>
+#include <optional>
+#include <string>
+#include <utility>
+
+#include "runtime/kernels/float32/matmul/matmul.hpp"
+#include "runtime/native/float32/convolution.hpp"
+#include "runtime/native/loops.hpp"
+#include "runtime/native/rules.hpp"
+
+namespace rdquant::runtime::native {
+namespace {
+
+using kernels::Binary;
+using kernels::Index;
+using program::Cell;
+using program::kNone;
+using program::Recurrence;
+using program::Step;
+using program::ValueId;
+
+constexpr Index kWorthThreads = Index{1} << 18U;  ///< products of one step that are worth several threads
+
+/// Rows [first, …) of r as the packed b of a product.
+class RowPacker final : public Packer {
+ public:
+  RowPacker(const kernels::Matmul& kernels, kernels::MatmulPlan plan, Index first)
+      : kernels_(kernels), plan_(plan), first_(first) {}
+  void pack(const void* from, void* to) const override {
+    kernels_.pack(plan_, static_cast<const float*>(from) + first_ * plan_.k, 1, plan_.k,
+                  static_cast<float*>(to), 0, plan_.panels);
+  }
+
+ private:
+  const kernels::Matmul& kernels_;
+  kernels::MatmulPlan plan_;
+  Index first_;
+};
+
+struct Extents {
+  Index steps, batch, gates, hidden;  ///< gates: floats of all
+};
+
+/// Rows of r, and the product of a state with them.
+struct StateProduct {
+  const kernels::Matmul* kernels;
+  kernels::MatmulPlan plan;
+  int threads;
+
+  StateProduct(core::Isa isa, const Extents& s, Index rows, int all_threads)
+      : kernels(&kernels::matmul(isa)), threads(s.batch * rows * s.hidden < kWorthThreads ? 1 : all_threads) {
+    plan = kernels->plan(s.batch, rows, s.hidden, threads);
+  }
+
+  [[nodiscard]] std::size_t bytes() const { return static_cast<std::size_t>(plan.packed) * sizeof(float); }
+  [[nodiscard]] Index scratch() const { return kernels::divide(plan.scratch, kLine) * kLine; }
+
+  /// y [batch][y_row] = state · rᵀ, plus `sum` of rows as far apart as y's where given.
+  void operator()(const float* state, const float* packed, const float* sum, float* y, Index y_row,
+                  float* memory) const {
+    kernels::MatmulArgs args;
+    args.a = state;
+    args.a_row = plan.k;
+    args.b = packed;
+    args.y = y;
+    args.y_row = y_row;
+    args.residual = {sum, y_row, 1};
+    share_ranked(plan.items, 1, threads, [&](Index begin, Index end, int rank) {
+      kernels->run(plan, args, memory + rank * scratch(), begin, end);
+    });
+  }
+};
+
+/// Slots that every cell has, as its work sees them; null where they are left out.
+struct StateMemory {
+  const float *x, *packed, *packed_last, *bias, *h0, *c0;
+  float *y, *last_h, *last_c, *products, *gates, *h, *c;
+};
+
+/// What `StateMemory` is made of.
+enum Slot : std::uint8_t { kX, kPacked, kPackedLast, kBias, kH0, kC0, kY, kLastH, kLastC, kScratch, kCount };
+
+struct RecurrenceWork {
+  Recurrence op;
+  Extents s;
+  std::array<kernels::Activation, 3> f;
+  StateProduct product, last;     ///< of all gates or of those before the last; of the last gate of a gru
+  std::array<int, kCount> place;  ///< of each operand; −1 where it is left out
+
+  [[nodiscard]] bool two_products() const { return op.cell == Cell::gru && !op.linear_before_reset; }
+  [[nodiscard]] Index product_floats() const {
+    return std::max(product.scratch() * product.threads, last.scratch() * last.threads);
+  }
+  [[nodiscard]] std::size_t scratch_bytes() const {
+    return static_cast<std::size_t>(product_floats() + s.batch * (s.gates + 2 * s.hidden)) * sizeof(float);
+  }
+
+  void operator()(void* const* operand) const {
+    const StateMemory m = memory(operand);
+    const Index state = s.batch * s.hidden;
+    start(m.h, m.h0);
+    start(m.c, m.c0);
+    for (Index i = 0; i < s.steps; ++i) {
+      const Index t = op.reverse ? s.steps - 1 - i : i;
+      advance(m, m.x + t * s.batch * s.gates);
+      if (m.y != nullptr) std::copy_n(m.h, state, m.y + t * state);
+    }
+    if (m.last_h != nullptr) std::copy_n(m.h, state, m.last_h);
+    if (m.last_c != nullptr) std::copy_n(m.c, state, m.last_c);
+  }
+
+ private:
+  [[nodiscard]] StateMemory memory(void* const* operand) const {
+    const auto at = [&](Slot which) -> float* {
+      const int i = place[which];
+      return i < 0 ? nullptr : static_cast<float*>(operand[i]);
+    };
+    float* const products = at(kScratch);
+    float* const gates = products + product_floats();
+    float* const h = gates + s.batch * s.gates;
+    return {at(kX),
+            at(kPacked),
+            at(kPackedLast),
+            at(kBias),
+            at(kH0),
+            at(kC0),
+            at(kY),
+            at(kLastH),
+            at(kLastC),
+            products,
+            gates,
+            h,
+            h + s.batch * s.hidden};
+  }
+
+  void start(float* state, const float* given) const {
+    if (given == nullptr) {
+      std::fill_n(state, s.batch * s.hidden, 0.0F);
+    } else {
+      std::copy_n(given, s.batch * s.hidden, state);
+    }
+  }
+
+  void advance(const StateMemory& m, const float* x) const {
+    const bool apart = op.cell == Cell::gru && op.linear_before_reset;
+    product(m.h, m.packed, apart ? nullptr : x, m.gates, s.gates, m.products);
+    for (Index b = 0; b < s.batch; ++b) {
+      float *const gates = m.gates + b * s.gates, *const h = m.h + b * s.hidden;
+      if (op.cell == Cell::rnn) unary(0, gates, h, s.hidden);
+      if (op.cell == Cell::lstm) lstm(gates, h, m.c + b * s.hidden);
+      if (op.cell == Cell::gru) update_and_reset(x + b * s.gates, gates, h, m.c + b * s.hidden, m.bias);
+    }
+    if (op.cell != Cell::gru) return;
+    const Index before = 2 * s.hidden;
+    if (!apart) last(m.c, m.packed_last, x + before, m.gates + before, s.gates, m.products);
+    for (Index b = 0; b < s.batch; ++b) gru(m.gates + b * s.gates, m.h + b * s.hidden);
+  }
+
+  void lstm(float* gates, float* h, float* c) const {
+    float *const input = gates, *const output = gates + s.hidden, *const forget = output + s.hidden,
+                 *const cell = forget + s.hidden;
+    unary(0, gates, gates, 3 * s.hidden);
+    unary(1, cell, cell, s.hidden);
+    binary(Binary::mul, c, forget, c);
+    binary(Binary::mul, input, cell, cell);
+    binary(Binary::add, c, cell, c);
+    unary(2, c, h, s.hidden);
+    binary(Binary::mul, h, output, h);
+  }
+
+  /// The gates z and r; then the last gate's sum, or, where its product comes later, what that is of: r·h.
+  void update_and_reset(const float* x, float* gates, const float* h, float* product_of,
+                        const float* bias) const {
+    float *const r = gates + s.hidden, *const g = r + s.hidden;
+    if (!op.linear_before_reset) {
+      unary(0, gates, gates, 2 * s.hidden);
+      return binary(Binary::mul, r, h, product_of);
+    }
+    float_kernels().binary(Binary::add, gates, 1, x, 1, gates, 0, 2 * s.hidden);
+    unary(0, gates, gates, 2 * s.hidden);
+    if (bias != nullptr) binary(Binary::add, g, bias, g);
+    binary(Binary::mul, g, r, g);
+    binary(Binary::add, g, x + 2 * s.hidden, g);
+  }
+
+  /// h = (1 − z)·g + z·h
+  void gru(float* gates, float* h) const {
+    float* const g = gates + 2 * s.hidden;
+    unary(1, g, g, s.hidden);
+    binary(Binary::sub, h, g, h);
+    binary(Binary::mul, h, gates, h);
+    binary(Binary::add, h, g, h);
+  }
+
+  void unary(std::size_t function, const float* from, float* to, Index count) const {
+    float_kernels().unary(f[function], from, to, 0, count);
+  }
+  void binary(Binary function, const float* a, const float* b, float* to) const {
+    float_kernels().binary(function, a, 1, b, 1, to, 0, s.hidden);
+  }
+};
+
+/// The kernels' activations; nullopt where one lacks.
+std::optional<std::array<kernels::Activation, 3>> activations_of(const Recurrence& op) {
+  std::array<kernels::Activation, 3> found;
+  for (std::size_t i = 0; i < found.size(); ++i) {
+    const auto one = kernel_activation(op.activations[i]);
+    if (!one || one->function == kernels::Function::prelu) return std::nullopt;
+    found[i] = *one;
+  }
+  return found;
+}
+
+bool takes(const Builder& builder, const Step& step, const Recurrence& op) {
+  const bool plain = op.clip == 0 && !op.input_forget && program::input(step, 4) == kNone &&
+                     program::input(step, 6) == kNone;
+  return plain && all_float(builder.program(), step) &&
+         core::element_count(builder.value(step.inputs[0]).shape) > 0;
+}
+
+/// The operands in the order of Slot, noting the places of those that are there.
+class Slots {
+ public:
+  explicit Slots(RecurrenceWork& work) : work_(work) { work_.place.fill(-1); }
+  void add(Slot which, Place place) {
+    work_.place[which] = static_cast<int>(places.size());
+    places.push_back(place);
+  }
+  std::vector<Place> places;
+
+ private:
+  RecurrenceWork& work_;
+};
+
+}  // namespace
+
+bool build_recurrence(Builder& builder, const Step& step) {
+  const auto* op = std::get_if<Recurrence>(&step.operation);
+  if (op == nullptr || !takes(builder, step, *op)) return false;
+  const auto activations = activations_of(*op);
+  if (!activations) return false;
+  const core::Shape& x = builder.value(step.inputs[0]).shape;
+  const Extents s{x[0], x[1], x[2], builder.value(step.inputs[1]).shape[1]};
+  const core::Isa isa = float_kernels().isa;
+  const bool two = op->cell == Cell::gru && !op->linear_before_reset;
+  const Index rows = two ? 2 * s.hidden : s.gates;
+  RecurrenceWork work{*op,
+                      s,
+                      *activations,
+                      StateProduct(isa, s, rows, builder.threads()),
+                      StateProduct(isa, s, s.hidden, builder.threads()),
+                      {}};
+  Slots operands(work);
+  operands.add(kX, builder.read(step.inputs[0], Layout::plain));
+  const auto add_packed = [&](Slot which, const StateProduct& product, Index first) {
+    auto packer = std::make_shared<RowPacker>(*product.kernels, product.plan, first);
+    operands.add(which, builder.packed(step.inputs[1], product.bytes(), std::move(packer)));
+  };
+  add_packed(kPacked, work.product, 0);
+  if (two) add_packed(kPackedLast, work.last, rows);
+  for (const auto& [which, i] :
+       {std::pair{kBias, std::size_t{2}}, {kH0, std::size_t{3}}, {kC0, std::size_t{5}}}) {
+    const ValueId id = program::input(step, i);
+    if (id != kNone) operands.add(which, builder.read(id, Layout::plain));
+  }
+  for (const auto& [which, i] :
+       {std::pair{kY, std::size_t{0}}, {kLastH, std::size_t{1}}, {kLastC, std::size_t{2}}}) {
+    if (i < step.outputs.size() && step.outputs[i] != kNone)
+      operands.add(which, builder.write(step.outputs[i], Layout::plain));
+  }
+  operands.add(kScratch, builder.scratch(work.scratch_bytes()));
+  const std::size_t count = operands.places.size();
+  builder.emit(make_native(with_isa("recurrence"), count, std::move(work)), std::move(operands.places),
+               Layout::plain);
+  return true;
+}
+
+}  // namespace rdquant::runtime::native

@@ -1,0 +1,128 @@
+"""RNN, GRU and LSTM beyond ONNX's own node tests: sizes, directions, states and options together, on both engines."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import models
+import rdquant as rdq
+from rdquant.errors import InvalidArgument, Unsupported
+
+GATES = {"RNN": 1, "GRU": 3, "LSTM": 4}
+
+
+def layer(
+    op: str,
+    steps: int,
+    batch: int,
+    inputs: int,
+    hidden: int,
+    seed: int = 0,
+    without: str = "",
+    **options: Any,
+) -> tuple[onnx.ModelProto, dict[str, np.ndarray]]:
+    """One layer with all of its inputs but those that `without` names by a letter: b, l(engths), h, c, p."""
+    rng = np.random.default_rng(seed)
+    ways = 2 if options.get("direction") == "bidirectional" else 1
+    rows = GATES[op] * hidden
+
+    def noise(*shape: int) -> np.ndarray:
+        return rng.standard_normal(shape).astype(np.float32) / np.float32(np.sqrt(shape[-1]))
+
+    state = (batch, ways, hidden) if options.get("layout") else (ways, batch, hidden)
+    tensors = {"w": noise(ways, rows, inputs), "r": noise(ways, rows, hidden), "b": noise(ways, 2 * rows)}
+    tensors["l"] = rng.integers(1, steps + 1, batch).astype(np.int32)
+    tensors["h"] = noise(*state)
+    names = ["x", "w", "r", "b", "l", "h"]
+    if op == "LSTM":
+        tensors |= {"c": noise(*state), "p": noise(ways, 3 * hidden)}
+        names += ["c", "p"]
+    names = ["" if name in without else name for name in names]
+    y = (batch, steps, ways, hidden) if options.get("layout") else (steps, ways, batch, hidden)
+    outputs = {"y": y, "last_h": state} | ({"last_c": state} if op == "LSTM" else {})
+    node = onnx.helper.make_node(op, names, list(outputs), hidden_size=hidden, **options)
+    shape = (batch, steps, inputs) if options.get("layout") else (steps, batch, inputs)
+    held = {name: tensors[name] for name in names if name in tensors}
+    return models.build([node], held, {"x": shape}, outputs, opset=14), {"x": noise(*shape)}
+
+
+def agree(model: onnx.ModelProto, feeds: dict[str, np.ndarray], threads: int = 1) -> None:
+    expected = rdq.Session(model, backend="reference").run(feeds)
+    found = rdq.Session(model, backend="native", threads=threads).run(feeds)
+    assert list(found) == list(expected)
+    for name, y in expected.items():
+        assert np.abs(found[name] - y).max() <= 2e-6, name
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    op=st.sampled_from(list(GATES)),
+    steps=st.integers(1, 5),
+    batch=st.integers(1, 4),
+    hidden=st.integers(1, 37),
+    direction=st.sampled_from(["forward", "reverse", "bidirectional"]),
+    without=st.sampled_from(["lp", "bhclp", "hlp", "blp", "", "l"]),
+    layout=st.booleans(),
+    linear=st.booleans(),
+)
+def test_both_engines_agree(
+    op: str, steps: int, batch: int, hidden: int, direction: str, without: str, layout: bool, linear: bool
+) -> None:
+    options = {"linear_before_reset": int(linear)} if op == "GRU" else {}
+    model, feeds = layer(
+        op, steps, batch, 7, hidden, without=without, direction=direction, layout=int(layout), **options
+    )
+    agree(model, feeds)
+
+
+@pytest.mark.parametrize("op", list(GATES))
+def test_several_threads_agree_with_one(op: str) -> None:
+    model, feeds = layer(op, 3, 8, 16, 200, without="lp")
+    agree(model, feeds, threads=2)
+
+
+@pytest.mark.parametrize("op", list(GATES))
+@pytest.mark.parametrize("direction", ["forward", "reverse", "bidirectional"])
+def test_the_same_as_onnxruntime(op: str, direction: str) -> None:
+    pytest.importorskip("onnxruntime")
+    options: dict[str, Any] = {"linear_before_reset": 1} if op == "GRU" else {}
+    for without in ("lp", "p", "bhclp"):
+        model, feeds = layer(op, 6, 3, 9, 33, without=without, direction=direction, **options)
+        expected = rdq.Session(model, backend="onnxruntime").run(feeds)
+        for name, y in rdq.Session(model).run(feeds).items():
+            np.testing.assert_allclose(y, expected[name], atol=2e-6)
+
+
+def test_the_kernels_take_the_layers_of_pytorch() -> None:
+    """PyTorch's exporters write neither peepholes nor lengths."""
+    for op in GATES:
+        model, _ = layer(op, 4, 2, 5, 16, without="lp", direction="bidirectional")
+        rows = [row for row in rdq.Session(model).plan() if row["op"] == "recurrence"]
+        assert [row["supplier"] for row in rows] == ["native", "native"]
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"activations": ["Sigmoid"]}, InvalidArgument, "activations: expected 3 names, found 1"),
+        ({"activations": ["Sigmoid", "Tanh", "Affine"]}, Unsupported, "activation 'affine'"),
+        ({"direction": "up"}, InvalidArgument, "direction: expected forward, reverse or bidirectional"),
+    ],
+)
+def test_what_does_not_fit_is_said(options: dict[str, Any], error: type[Exception], message: str) -> None:
+    model, feeds = layer("LSTM", 3, 1, 4, 5, without="lp", **options)
+    with pytest.raises(error, match=message):
+        rdq.Session(model, backend="native").run(feeds)
+
+
+def test_weights_of_another_hidden_size_are_refused() -> None:
+    model, feeds = layer("GRU", 3, 1, 4, 5, without="lp")
+    model.graph.node[0].attribute[0].i = 6
+    with pytest.raises(InvalidArgument, match="hidden_size differs from the last axis of R, 5"):
+        rdq.Session(model, backend="native").run(feeds)
