@@ -36,6 +36,7 @@ void exhaust(Program& program, std::span<const Fusion> fusions) {
 }  // namespace
 
 void fuse(Program& program) {
+  widen_lines(program);
   exhaust(program, kPieces);
   exhaust(program, kJoins);
 }

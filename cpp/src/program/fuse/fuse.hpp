@@ -10,6 +10,9 @@ void remove_dead(Program& program);
 /// All fusions, in an order in which each finds what the one before it leaves.
 void fuse(Program& program);
 
+/// Convolutions along lines as convolutions of images of one row, and what is between them.
+void widen_lines(Program& program);
+
 /// Dequantize, operation, Quantize to operations on levels: what lies between levels is computed with them.
 void fuse_int8(Program& program);
 /// Tables and sums of levels into the convolutions before them.
