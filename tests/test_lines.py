@@ -79,6 +79,33 @@ def test_convolutions(
     check(net.whole(y, channels=channels), sound(channels))
 
 
+@settings(max_examples=40, deadline=None)
+@given(
+    size=st.integers(1, 11),
+    stride=st.integers(1, 9),
+    before=st.integers(0, 3),
+    after=st.integers(0, 3),
+    extra=st.integers(0, 8),
+    filters=st.sampled_from([1, 3, 8]),
+    bias=st.booleans(),
+)
+def test_transposed_convolutions(
+    size: int, stride: int, before: int, after: int, extra: int, filters: int, bias: bool
+) -> None:
+    net = Line()
+    y = net.call(
+        "ConvTranspose",
+        net.call("Relu", "x"),
+        net.noise(2, filters, size),
+        *([net.noise(filters)] if bias else []),
+        kernel_shape=[size],
+        strides=[stride],
+        pads=[min(before, size - 1), min(after, size - 1)],
+        output_padding=[min(extra, stride - 1)],
+    )
+    check(net.whole(net.call("Sigmoid", y)), sound())
+
+
 def trunk(net: Line) -> str:
     """Layers and what may stand between them: sums, concatenations, pools, pads, slices, functions, norms."""
     stem = net.call("Relu", net.norm1(net.conv1("x", 8, 2, 5, strides=[2], pads=[2, 2]), 8))

@@ -49,10 +49,7 @@ class Widener {
   [[nodiscard]] bool is_line(ValueId id) const { return id != kNone && shape(id).size() == 3; }
   [[nodiscard]] bool has_image(ValueId id) const { return images_.contains(id); }
 
-  ValueId reshape(ValueId id, core::Shape to) {
-    const core::DType dtype = builder_.value(id).dtype;
-    return builder_.emit(Reshape{}, {id}, dtype, std::move(to), "");
-  }
+  ValueId reshape(ValueId id, core::Shape to) { return emit(Reshape{}, id, std::move(to)); }
 
   /// A value as it was, computed by now.
   ValueId narrow(ValueId id) {
@@ -101,6 +98,8 @@ class Widener {
       if (!is_line(step.inputs[1]) || step.inputs.size() > 3) return false;
       if constexpr (std::is_same_v<decltype(op), Convolution>) {
         if (phases_pay(step, op)) return in_phases(step, std::move(op));
+      } else {
+        if (interleaving_pays(step, op)) return interleaved(step, op);
       }
       widen(op.window);
       std::vector<ValueId> inputs{image(step.inputs[0]), image(step.inputs[1])};
@@ -139,6 +138,46 @@ class Widener {
     return write(step, std::move(op), std::move(inputs));
   }
 
+  /// A transposed convolution of few filters, such as the last layer that gives samples of sound.
+  [[nodiscard]] bool interleaving_pays(const Step& step, const TransposedConvolution& op) const {
+    const std::int64_t k = shape(step.outputs[0])[1], stride = op.window.strides[0];
+    const bool plain = op.groups == 1 && op.window.dilations[0] == 1 && shape(step.outputs[0])[2] > 0;
+    return plain && op.window.pads_begin[0] >= 0 && stride > 1 && stride <= 64 && k <= 4;
+  }
+
+  /// Entries t·stride + r of the result, for every r, as filters of a convolution of stride 1; then side by side.
+  bool interleaved(const Step& step, const TransposedConvolution& op) {
+    const core::Shape y = shape(step.outputs[0]), weights = shape(step.inputs[1]);
+    const std::int64_t c = weights[0], k = y[1], stride = op.window.strides[0];
+    const std::int64_t taps = (weights[2] + stride - 1) / stride;
+    const ValueId w = fitted(step.inputs[1], 0, taps * stride);
+    ValueId turned = emit(Slice{{0, 0, taps - 1, 0}, {1, 1, -1, 1}}, reshape(w, {c, k, taps, stride}),
+                          {c, k, taps, stride});
+    turned = emit(Transpose{{3, 1, 0, 2}}, turned, {stride, k, c, taps});
+    std::vector<ValueId> inputs{image(step.inputs[0]), reshape(turned, {stride * k, c, 1, taps})};
+    if (step.inputs.size() > 2 && step.inputs[2] != kNone)
+      inputs.push_back(reshape(emit(Expand{}, narrow(step.inputs[2]), {stride, k}), {stride * k}));
+    // as many places as reach the last entry, however many of the sums are of zeros
+    const std::int64_t first = op.window.pads_begin[0], lines = shape(step.inputs[0])[2];
+    const std::int64_t places = std::max(lines, (first + y[2] + stride - 1) / stride);
+    Convolution sums{
+        {{1, taps}, {1, 1}, {1, 1}, {0, taps - 1}, {0, places - lines}}, 1, op.activation, false};
+    const core::DType dtype = builder_.value(step.outputs[0]).dtype;
+    const ValueId made =
+        builder_.emit(std::move(sums), std::move(inputs), dtype, {y[0], stride * k, 1, places}, step.node);
+    turned =
+        emit(Transpose{{0, 2, 3, 1}}, reshape(made, {y[0], stride, k, places}), {y[0], k, places, stride});
+    turned = reshape(turned, {y[0], k, places * stride});
+    if (shape(turned) != y) turned = emit(Slice{{0, 0, first}, {1, 1, 1}}, turned, y);
+    images_[step.outputs[0]] = reshape(turned, {y[0], k, 1, y[2]});
+    return true;
+  }
+
+  ValueId emit(Operation operation, ValueId x, core::Shape to) {
+    const core::DType dtype = builder_.value(x).dtype;
+    return builder_.emit(std::move(operation), {x}, dtype, std::move(to), "");
+  }
+
   /// Zeros before a line and after it, or its end cut off, so that it has `length` entries.
   ValueId fitted(ValueId id, std::int64_t before, std::int64_t length) {
     core::Shape to = shape(id);
@@ -155,9 +194,7 @@ class Widener {
     const core::Shape from = shape(id);
     const std::int64_t n = from[0], c = from[1], l = from[2] / stride;
     const ValueId apart = reshape(id, {n, c, l, stride});
-    const core::DType dtype = builder_.value(id).dtype;
-    const ValueId turned = builder_.emit(Transpose{{0, 3, 1, 2}}, {apart}, dtype, {n, stride, c, l}, "");
-    return reshape(turned, {n, stride * c, 1, l});
+    return reshape(emit(Transpose{{0, 3, 1, 2}}, apart, {n, stride, c, l}), {n, stride * c, 1, l});
   }
 
   /// What follows on images, and can be done on them.
