@@ -109,7 +109,16 @@ def small_map() -> rdq.SignificanceMap:
 def of_firmware() -> Cases:
     """C for microcontrollers."""
     quantized = rdq.quantize_static(classifier(), rdq.Digits("test").head(8), progress=False)
-    return {rdq.emit_c: {"model": quantized, "folder": "firmware"}}
+    data = rdq.Digits("test").head(8)
+    return {
+        rdq.emit_c: {"model": quantized, "folder": "firmware"},
+        rdq.fit_to_mcu: {
+            "model": classifier(),
+            "calibration": data,
+            "folder": "firmware",
+            "max_flash": 1 << 20,
+        },
+    }
 
 
 def of_significance() -> Cases:

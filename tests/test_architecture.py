@@ -70,7 +70,8 @@ PYTHON_PARTS = {
     "sweep": "errors _arrays _tables machine stats quant entropy codec graph runtime data metrics compression report",
     "train": "errors _arrays _files _tables quant entropy codec graph data calibrate significance",
     "demo": "errors _arrays _files machine stats quant entropy codec graph runtime data metrics compression report sweep",
-    "cli": "errors _arrays _files machine stats quant entropy codec graph runtime emit data metrics ptq compression report "
+    "mcu": "errors _tables graph runtime emit data ptq",
+    "cli": "errors _arrays _files machine stats quant entropy codec graph runtime emit data metrics ptq mcu compression report "
     "profile significance sweep train demo",
 }
 # Submodules of _core without a Python part of their name → the part that they belong to.

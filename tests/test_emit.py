@@ -209,6 +209,18 @@ def test_weights_stay_coded(filters: int, tmp_path: Path) -> None:
     assert coded.cycles > plain.cycles
 
 
+def test_coded_weights_may_take_the_ram_that_there_is(tmp_path: Path) -> None:
+    net = Net(3)
+    x = pair(net, net.call("Relu", layer(net, pair(net, "x", -2, 2), 24, 3)), 0, 3)
+    y = pair(net, net.call("Conv", x, _few_levels(net, 24, 24, 3, 3), pads=[1] * 4), -3, 3)
+    model = whole(net, y, (1, 3, 9, 9))
+    within = rdq.emit_c(model, tmp_path / "c", compressed_weights=True)
+    assert all(row["decoded"] == 0 for row in within.layers)
+    more = same_bits(model, tmp_path / "more", runs=1, compressed_weights=True, max_ram=16_384)
+    assert more.flash < within.flash
+    assert within.ram < more.ram <= 16_384
+
+
 def _broken(net: Net) -> str:
     x = pair(net, "x", -2, 2)
     return pair(net, net.call("Softmax", layer(net, x, 4, 3), axis=1), 0, 1)

@@ -97,7 +97,8 @@ def significant() -> list[Any]:
 ELSEWHERE = {
     rdq.Dataset: "abstract",
     calibrate.Moments: "a protocol", rdq.Quantizer: "abstract", rdq.CocoFolder: "needs photos", rdq.ImageFolder: "needs photos",
-    rdq.Profile: "test_profile.py", rdq.Firmware: "test_emit.py", rdq.quant.Recipe: "a base",
+    rdq.Profile: "test_profile.py", rdq.Firmware: "test_emit.py", rdq.McuFit: "test_mcu.py",
+    rdq.quant.Recipe: "a base",
 }  # fmt: skip
 
 

@@ -50,12 +50,12 @@ void bind_emit(py::module_ m) {
   m.def(
       "emit",
       [](const graph::Graph& graph, const std::map<std::string, core::Shape>& shapes, const std::string& name,
-         bool caller, bool coded) {
+         bool caller, bool coded, std::int64_t room) {
         emit::Firmware made;
         {
           const py::gil_scoped_release release;
           made = emit::emit(program::lower(graph, shapes),
-                            {name, caller ? emit::Ports::caller : emit::Ports::arena, coded});
+                            {name, caller ? emit::Ports::caller : emit::Ports::arena, coded, room});
         }
         py::dict found;
         found["source"] = made.source;
@@ -72,7 +72,8 @@ void bind_emit(py::module_ m) {
         return found;
       },
       py::arg("graph"), py::arg("shapes"), py::arg("name") = "model", py::arg("caller") = false,
-      py::arg("coded") = false, "The graph lowered for these input shapes, as C source with its costs.");
+      py::arg("coded") = false, py::arg("room") = 0,
+      "The graph lowered for these input shapes, as C source with its costs.");
 }
 
 }  // namespace rdquant::bindings

@@ -38,6 +38,7 @@ _HOMES = {
     "runtime": ("Session",),
     "significance": ("Allocation", "SignificanceMap", "allocate"),
     "emit": ("Firmware", "emit_c"),
+    "mcu": ("McuFit", "fit_to_mcu"),
     "data": ("ArrayDataset", "CocoFolder", "Dataset", "Digits", "ImageFolder", "open_dataset"),
     "detection": ("Detections", "Detector"),
     "metrics": ("BestPreset", "best_preprocess", "evaluate"),
@@ -57,6 +58,7 @@ _MODULES = (
     "entropy",
     "errors",
     "graph",
+    "mcu",
     "metrics",
     "profile",
     "ptq",
@@ -90,6 +92,7 @@ __all__ = [
     "Histogram",
     "ImageFolder",
     "InvalidArgument",
+    "McuFit",
     "Midrise",
     "Midtread",
     "Minifloat",
@@ -120,6 +123,7 @@ __all__ = [
     "entropy",
     "evaluate",
     "fit",
+    "fit_to_mcu",
     "float_entropy",
     "load",
     "moments",
@@ -146,6 +150,7 @@ if TYPE_CHECKING:
     from . import emit as emit
     from . import errors as errors
     from . import graph as graph
+    from . import mcu as mcu
     from . import metrics as metrics
     from . import ptq as ptq
     from . import quant as quant
@@ -172,6 +177,7 @@ if TYPE_CHECKING:
         Unsupported,
     )
     from .graph import Model, load
+    from .mcu import McuFit, fit_to_mcu
     from .metrics import BestPreset, best_preprocess, evaluate
     from .profile import Profile
     from .profile import profile as _profile

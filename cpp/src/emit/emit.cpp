@@ -23,11 +23,16 @@ std::int64_t live_bytes(const Network& network, std::int32_t now) {
   return sum;
 }
 
-/// Weights coded in as many layers as there can be without a larger arena: those of large images stay plain first.
-Network read_coded(const program::Program& program, const Options& options, std::int64_t arena) {
+/// Weights coded in as many layers as there can be within an arena of so many bytes, which becomes what it takes: those of
+/// large images stay plain first.
+Network read_coded(const program::Program& program, const Options& options, std::int64_t& arena) {
   for (std::int64_t room = arena;;) {
     Network network = read(program, options, room);
-    if (place_in_rows(network) <= arena) return network;
+    const std::int64_t bytes = place_in_rows(network);
+    if (bytes <= arena) {
+      arena = bytes;
+      return network;
+    }
     std::int64_t most = 0;
     for (const Call& call : network.calls) most = std::max(most, call.working);
     room = most - 1;
@@ -40,7 +45,10 @@ Firmware emit(const program::Program& program, const Options& options) {
   Network network = read(program, options);
   Firmware made;
   made.arena = place_in_rows(network);
-  if (options.coded) network = read_coded(program, options, made.arena);
+  if (options.coded) {
+    made.arena = std::max(made.arena, options.room);
+    network = read_coded(program, options, made.arena);
+  }
   write(network, options, made);
   std::set<std::string> kernels;
   for (std::size_t i = 0; i < network.calls.size(); ++i) {

@@ -9,4 +9,5 @@ def emit(
     name: str = "model",
     caller: bool = False,
     coded: bool = False,
+    room: int = 0,
 ) -> dict[str, Any]: ...

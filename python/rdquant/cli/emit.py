@@ -1,4 +1,4 @@
-"""The command that writes C for microcontrollers: rdquant emit-c."""
+"""The commands that write C for microcontrollers: rdquant emit-c, rdquant fit-to-mcu."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .options import HELP, Command, Debug, Json, ModelFile, given, speaks_for
+from .inputs import load_images
+from .options import HELP, Command, Debug, Json, ModelFile, Preprocess, given, speaks_for
 from .terminal import keep_hint, log, print_json, print_table
 
 if TYPE_CHECKING:
     from ..emit import Firmware
+    from ..mcu import McuFit
 
 __all__ = ["register"]
 
@@ -23,6 +25,18 @@ _EPILOG = (
     "Kernels: convolutions and fully connected layers (dense, depthwise, grouped), sums, products, concatenations, maxima, "
     "means, tables, pads, slices, reshapes, transposes, nearest resizing, softmax at the end."
 )
+
+_FIT_EPILOG = (
+    "\b\nExamples\n"
+    "  rdquant fit-to-mcu net.onnx --calibration photos/ --max-flash 64K --max-ram 16K -o firmware/\n\n"
+    "Tried are weights of 8 to 3 bits, up to 75 % of them pruned, and input images down to half the size, in the order of what "
+    "they do to the float network's outputs. Nothing is trained."
+)
+Calibration = Annotated[
+    str,
+    typer.Option(help="Images like those the network will see: folder, .npz, or digits.", show_default=False),
+]
+Count = Annotated[int | None, typer.Option(help="How many of the images are used at most.", min=1)]
 
 Folder = Annotated[
     Path,
@@ -60,6 +74,14 @@ def register(app: typer.Typer) -> None:
         no_args_is_help=True,
         rich_help_panel="Inference",
     )(emit_c)
+    app.command(
+        "fit-to-mcu",
+        cls=Command,
+        epilog=_FIT_EPILOG,
+        context_settings=HELP,
+        no_args_is_help=True,
+        rich_help_panel="Inference",
+    )(fit_to_mcu)
 
 
 @speaks_for("rdquant.emit:emit_c", output="folder")
@@ -96,6 +118,42 @@ def emit_c(
         _print(firmware)
 
 
+@speaks_for("rdquant.mcu:fit_to_mcu", output="folder")
+def fit_to_mcu(
+    model: ModelFile,
+    output: Folder,
+    calibration: Calibration,
+    preprocess: Preprocess = None,
+    max_flash: MaxFlash = None,
+    max_ram: MaxRam = None,
+    target: TargetName = None,
+    name: Name = None,
+    images: Count = None,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Find the version of a float model that fits a microcontroller and loses least; write it as C."""
+    from ..graph import load
+    from ..mcu import fit_to_mcu as search
+
+    limits = {
+        "max_flash": None if max_flash is None else _bytes(max_flash, "--max-flash"),
+        "max_ram": None if max_ram is None else _bytes(max_ram, "--max-ram"),
+    }
+    if not any(limits.values()):
+        raise typer.BadParameter("one of them is needed", param_hint="--max-flash, --max-ram")
+    loaded = load(model)
+    data = load_images(calibration, preprocess, loaded, labelled=False, option="--calibration")
+    keep_hint(f"{output} may be incomplete.")
+    found = search(
+        loaded, data, output, progress=True, **given(**limits, target=target, name=name, images=images)
+    )
+    if as_json:
+        print_json(found.to_dict())
+    else:
+        _print_fit(found)
+
+
 def _bytes(text: str, option: str) -> int:
     """65536 of "64K". Raises typer.BadParameter."""
     units = {"K": 1 << 10, "M": 1 << 20}
@@ -126,3 +184,24 @@ def _print(firmware: Firmware) -> None:
         "Costs", ["core", "flash", "of which code", "RAM", "of which stack", "cycles"], rows, notes=notes
     )
     log(f"{firmware.path}: make -C {firmware.path} host")
+
+
+def _print_fit(fit: McuFit) -> None:
+    head = ["bits", "pruned", "input", "predicted noise", "flash", "RAM", "outcome"]
+    rows = [
+        [
+            str(row["bits"]),
+            f"{row['pruned']:.0%}",
+            "×".join(map(str, row["shape"][1:])),
+            "" if row["predicted"] is None else f"{row['predicted']:.2g}",
+            "" if row["flash"] is None else f"{row['flash']:,}",
+            "" if row["ram"] is None else f"{row['ram']:,}",
+            row["outcome"],
+        ]
+        for row in fit.tried
+        if row["outcome"] != "not tried"
+    ]
+    print_table(
+        "Candidates", head, rows, notes=[f"Noise of the quantized network's outputs: {fit.noise:.2g}"]
+    )
+    _print(fit.firmware)

@@ -9,7 +9,7 @@ from typing import Any
 from .._tables import Brief
 from .files import load_table
 
-__all__ = ["TARGETS", "Costs", "Target", "costs_of"]
+__all__ = ["TARGETS", "Costs", "Target", "costs_of", "most_stack"]
 
 
 @dataclass(frozen=True, repr=False)
@@ -74,6 +74,7 @@ class Target(Brief):
         ]
 
 
+_MOST_TAPS = 64  # of a depthwise window
 _COPY = 8.0  # instructions for each element of kernels that were not measured apart: they move or look up
 _TABLE: dict[str, Any] = load_table("targets.json")
 _NAMES = ("m0", "m3", "m4", "m7", "m33", "m55")
@@ -90,6 +91,12 @@ TARGETS: dict[str, Target] = {
 def costs_of(made: Mapping[str, Any]) -> dict[str, Costs]:
     """By target, for what `_core.emit` gives."""
     return {name: _costs(made, name) for name in TARGETS}
+
+
+def most_stack(target: str) -> int:
+    """Bytes below `NAME_run` that no network exceeds."""
+    row = _TABLE["targets"][target]
+    return int(max(kernel["stack"] for kernel in row["kernels"].values()) + row["run_stack"] + 4 * _MOST_TAPS)
 
 
 def _costs(made: Mapping[str, Any], target: str) -> Costs:

@@ -13,8 +13,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from .._core import emit as _core
 from .._tables import html_table, label, short
-from ..errors import InvalidArgument, RdquantError, count, needed, one_of, path_of
-from .costs import TARGETS, Costs, costs_of
+from ..errors import InvalidArgument, RdquantError, count, flag, needed, one_of, path_of
+from .costs import TARGETS, Costs, costs_of, most_stack
 from .files import write_folder
 
 if TYPE_CHECKING:
@@ -135,7 +135,8 @@ def emit_c(
         ports: "arena": inputs and outputs are parts of the arena, whose bytes serve other values meanwhile. "caller": the
             caller owns them, and inputs are only read.
         compressed_weights: weights of dense convolutions and fully connected layers stay entropy coded in flash where that is
-            smaller, and are decoded while the layer runs, two filters at a time: less flash, more cycles.
+            smaller, and are decoded while the layer runs, two filters at a time: less flash, more cycles. RAM grows up to
+            `max_ram` for it, without that not at all.
         target: whose costs `Firmware` puts first: "m0", "m3", "m4", "m7", "m33" or "m55".
         max_flash: bytes of code and constants that there are on `target`.
         max_ram: bytes of arena and stack.
@@ -157,7 +158,14 @@ def emit_c(
         "ram": None if max_ram is None else count("max_ram", max_ram),
     }
     shapes = {port.name: _fixed(port.name, port.shape) for port in loaded.inputs}
-    made = _core.emit(native_graph(loaded), shapes, name, caller, bool(compressed_weights))
+    made = _core.emit(
+        native_graph(loaded),
+        shapes,
+        name,
+        caller,
+        flag("compressed_weights", compressed_weights),
+        _room(target, limits["ram"]),
+    )
     firmware = Firmware(
         path,
         name,
@@ -174,6 +182,11 @@ def emit_c(
     inputs = _samples(loaded, shapes, sample)
     write_folder(path, made, name, inputs, _answers(loaded, inputs))
     return firmware
+
+
+def _room(target: str, max_ram: int | None) -> int:
+    """Bytes of the arena that `max_ram` leaves."""
+    return 0 if max_ram is None else max(0, min(max_ram, 1 << 40) - most_stack(target))
 
 
 def _fixed(name: str, shape: tuple[int | str | None, ...]) -> list[int]:

@@ -20,7 +20,8 @@ struct Options {
   std::string name = "model";  ///< prefix of all names in C, an identifier
   Ports ports = Ports::arena;
   bool coded =
-      false;  ///< weights stay entropy coded in flash where that is smaller and needs no larger arena
+      false;  ///< weights stay entropy coded in flash where that is smaller and the arena stays within `room`
+  std::int64_t room = 0;  ///< bytes of the arena that coded weights may need; never less than plain ones do
 };
 
 /// An input or output. In C its elements are int8 levels or float32, in an order that its helper function knows.
