@@ -165,7 +165,7 @@ def test_every_optional_package_has_its_extra(root: Path) -> None:
     brought = {"PIL": "pillow", "sklearn": "scikit-learn"}
     for module, extra in EXTRAS.items():
         assert any(line.startswith(f"{brought.get(module, module)}>=") for line in extras[extra])
-    assert {line.partition(">=")[0] for line in project["dependencies"]} == {"numpy", "typer", "rich", "tqdm"}
+    assert {line.partition(">=")[0] for line in project["dependencies"]} == {"numpy", "tqdm"}
 
 
 def test_optional_packages_are_imported_where_their_lack_is_told(root: Path) -> None:
@@ -182,3 +182,28 @@ def test_optional_packages_are_imported_where_their_lack_is_told(root: Path) -> 
     files = sorted((root / "python" / "rdquant").rglob("*.py"))
     found = [f"{path}:{line}" for path in files for line in bare(ast.parse(path.read_text("utf-8")))]
     assert not found
+
+
+def test_the_command_profile_needs_numpy_alone(tmp_path: Path) -> None:
+    script = (
+        "import sys; sys.modules['typer'] = sys.modules['rich'] = sys.modules['pandas'] = sys.modules['onnx'] = None\n"
+        "from rdquant.__main__ import main; main()"
+    )
+
+    def run(*words: object) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-c", script, *map(str, words)]
+        return subprocess.run(command, capture_output=True, text=True, check=False)
+
+    short = ["--seconds", "0.02", "--processes", "1", "--threads", "1"]
+    done = run("profile", digits_model(), "-o", tmp_path, *short)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[1].startswith("digits.onnx  1 thread, batch 1 ")
+    assert "pip install 'rdquant[" in done.stderr
+    assert rdq.Profile.open(tmp_path).rows[0]["complete"]
+    again = run("profile", digits_model(), "-o", tmp_path, *short, "--json", "--mix")
+    assert json.loads(again.stdout)["models"] == ["digits.onnx"]
+    other = run("compress", digits_model())
+    assert other.returncode == 2
+    assert "pip install 'rdquant[cli]'" in other.stderr
+    missing = run("profile", tmp_path / "no.onnx")
+    assert (missing.returncode, "there is no such file" in missing.stderr) == (1, True)

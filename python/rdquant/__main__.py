@@ -10,8 +10,14 @@ __all__ = ["main"]
 def main() -> None:
     """Run the command line and leave with its exit code; Ctrl-C while it still loads counts as in a command."""
     try:
-        from .cli import main as run
+        try:
+            from .cli import main as run
+        except ModuleNotFoundError as error:
+            if error.name not in ("typer", "rich"):
+                raise
+            from .profile.command import main as plain
 
+            sys.exit(plain())
         run()
     except KeyboardInterrupt:
         sys.stderr.write("Interrupted. Nothing was written.\n")

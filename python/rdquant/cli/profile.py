@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -21,7 +21,8 @@ __all__ = ["register"]
 _EPILOG = (
     "\b\nExamples\n"
     "  rdquant profile net.onnx net.static.onnx net.dynamic.onnx -o prof/ --threads 1,2 --batch 1,32\n"
-    "  rdquant profile net.onnx --backend native,onnxruntime --shape image=1,3,224,224\n\n"
+    "  rdquant profile net.onnx --backend native,onnxruntime --shape image=1,3,224,224\n"
+    "  rdquant profile net.onnx net.int8.onnx --host pi@raspberrypi --remote-rdquant venv/bin/rdquant\n\n"
     "The other models are compared with the first. Running the same command again measures only what is missing; more "
     "models may be added. Ctrl-C keeps what was measured."
 )
@@ -74,6 +75,21 @@ CoolBelow = Annotated[
         min=1,
     ),
 ]
+Host = Annotated[
+    str | None,
+    typer.Option(
+        help="Measure on this machine, over ssh: user@pi. Models and data are copied there, the result comes back."
+    ),
+]
+RemoteRdquant = Annotated[
+    str | None,
+    typer.Option(
+        help="With --host: how rdquant is called there, such as venv/bin/rdquant (default: rdquant)."
+    ),
+]
+Ssh = Annotated[
+    str | None, typer.Option(help="With --host: how ssh is called here, with its options (default: ssh).")
+]
 Mix = Annotated[
     bool, typer.Option("--mix", help="Allow stored results of another machine, clock or version.")
 ]
@@ -103,6 +119,9 @@ def profile(
     seed: Seed = None,
     mix: Mix = False,
     cool_below: CoolBelow = None,
+    host: Host = None,
+    remote_rdquant: RemoteRdquant = None,
+    ssh: Ssh = None,
     show: Open = False,
     as_json: Json = False,
     debug: Debug = False,
@@ -121,25 +140,65 @@ def profile(
         seed=seed,
         cool_below=cool_below,
     )
+    if host is None and (remote_rdquant or ssh):
+        raise typer.BadParameter(
+            "it says how to reach --host, which is not given", param_hint="--remote-rdquant / --ssh"
+        )
+    if host is not None:
+        found = _remote(context, host, given(rdquant=remote_rdquant, ssh=ssh), models, output, mix)
+    else:
+        found = _here(models, data, preprocess, options, store=output, mix=mix, command=command_line(context))
+    _finish(found, as_json, show)
+
+
+def _here(
+    models: list[Path], data: str | None, preprocess: str | None, options: dict[str, Any], **more: Any
+) -> Profile:
     from ..profile import profile as measure
     from ..runtime.session import open_model
 
-    named = _named(models)
-    images = None
+    named, images = _named(models), None
     if data is not None:
-        most = max(options.get("batch", [1]))
-        images = _images(data, preprocess, open_model(models[0]), most)
+        images = _images(data, preprocess, open_model(models[0]), max(options.get("batch", [1])))
     keep_hint("Nothing was measured.")
-    found = measure(
-        named,
-        images,
-        store=output,
-        mix=mix,
-        progress=True,
-        command=command_line(context),
-        **options,
-    )
-    _finish(found, as_json, show)
+    return measure(named, images, progress=True, **more, **options)
+
+
+def _remote(
+    context: typer.Context, host: str, calls: dict[str, str], models: list[Path], output: Path, mix: bool
+) -> Profile:
+    """The same command on another machine, which takes the files by their names."""
+    from ..profile import Profile
+    from ..profile.remote import profile_on
+
+    named = enumerate(_named(models).items())
+    files = {path.name if name == path.name else f"{i}-{path.name}": path for i, (name, path) in named}
+    words = list(files)
+    chosen = context.params
+    for name in (
+        "threads",
+        "batch",
+        "backend",
+        "repeat",
+        "seconds",
+        "processes",
+        "preprocess",
+        "seed",
+        "cool_below",
+    ):
+        if chosen.get(name) is not None:
+            words += [f"--{name.replace('_', '-')}", str(chosen[name])]
+    for shape in chosen.get("shape") or []:
+        words += ["--shape", shape]
+    data = chosen.get("data")
+    if data is not None and Path(data).exists():
+        files[f"data/{Path(data).name}"] = Path(data)
+        data = f"data/{Path(data).name}"
+    words += [] if data is None else ["--data", data]
+    words += ["--mix"] if mix else []
+    keep_hint("Nothing was brought back.")
+    profile_on(host, files, words, output, command_line(context), **calls)
+    return Profile.open(output, mix)
 
 
 def _finish(found: Profile, as_json: bool, show: bool) -> None:
