@@ -37,6 +37,7 @@ void exhaust(Program& program, std::span<const Fusion> fusions) {
 
 void fuse(Program& program) {
   widen_lines(program);
+  cut_patches(program);
   exhaust(program, kPieces);
   exhaust(program, kJoins);
 }

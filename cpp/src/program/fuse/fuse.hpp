@@ -13,6 +13,9 @@ void fuse(Program& program);
 /// Convolutions along lines as convolutions of images of one row, and what is between them.
 void widen_lines(Program& program);
 
+/// Convolutions over patches side by side, whose results are turned to rows, as products of matrices.
+void cut_patches(Program& program);
+
 /// Dequantize, operation, Quantize to operations on levels: what lies between levels is computed with them.
 void fuse_int8(Program& program);
 /// Tables and sums of levels into the convolutions before them.

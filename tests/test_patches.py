@@ -1,0 +1,59 @@
+"""Convolutions over patches side by side, which the engine runs as products of matrices."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import models
+import rdquant as rdq
+from networks import Net
+
+
+def embedding(
+    patch: tuple[int, int], size: tuple[int, int], bias: bool, rows: bool = True
+) -> tuple[str, Net]:
+    """The first layer of a vision transformer: a row for each patch, normalized."""
+    net = Net()
+    weights = [net.noise(20, 3, *patch), *([net.noise(20)] if bias else [])]
+    y = net.call("Conv", "x", *weights, kernel_shape=list(patch), strides=list(patch))
+    if rows:
+        flat = net.call("Reshape", y, net.integers(0, 20, -1))
+        y = net.call(
+            "LayerNormalization", net.call("Transpose", flat, perm=[0, 2, 1]), net.noise(20), net.noise(20)
+        )
+    return y, net
+
+
+@pytest.mark.parametrize(("patch", "size"), [((4, 4), (16, 20)), ((8, 5), (24, 15)), ((4, 4), (18, 23))])
+@pytest.mark.parametrize("bias", [False, True])
+def test_the_same_as_onnxruntime(patch: tuple[int, int], size: tuple[int, int], bias: bool) -> None:
+    pytest.importorskip("onnxruntime")
+    y, net = embedding(patch, size, bias)
+    model = models.build(net.nodes, net.tensors, {"x": ["N", 3, *size]}, {y: ["N", "rows", 20]})
+    x = np.random.default_rng(1).standard_normal((2, 3, *size)).astype(np.float32)
+    expected = rdq.Session(model, backend="onnxruntime").run({"x": x})[y]
+    for backend in ("reference", "native"):
+        session = rdq.Session(model, backend=backend)
+        np.testing.assert_allclose(session.run({"x": x})[y], expected, atol=2e-5)
+        assert [row["op"] for row in session.plan({"x": x}) if row["macs"]] == ["matmul"]
+
+
+def test_images_stay_convolutions() -> None:
+    """Where an image is wanted, blocks of channels are better."""
+    y, net = embedding((4, 4), (16, 16), bias=True, rows=False)
+    model = models.build(net.nodes, net.tensors, {"x": [1, 3, 16, 16]}, {y: [1, 20, 4, 4]})
+    rows = rdq.Session(model, backend="native").plan()
+    assert [row["op"] for row in rows if row["macs"]] == ["convolution"]
+
+
+def test_weights_can_be_replaced() -> None:
+    _, net = embedding((4, 4), (8, 8), bias=False)
+    model = rdq.load(
+        models.build(net.nodes[:-1], net.tensors, {"x": [1, 3, 8, 8]}, {net.nodes[-2].output[0]: [1, 4, 20]})
+    )
+    session = rdq.Session(model, backend="native")
+    x = np.ones((1, 3, 8, 8), np.float32)
+    (before,) = session.run({"x": x}).values()
+    session.set_weights({name: 3 * w for name, w in model.weights().items()})
+    np.testing.assert_allclose(next(iter(session.run({"x": x}).values())), 3 * before, rtol=1e-5)
