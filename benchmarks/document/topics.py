@@ -9,6 +9,7 @@ from .cells import Row
 from .rows_files import codec, compress, trellis
 from .rows_inference import accuracy, answers, busy, latency
 from .rows_int8 import detect, int8, make, ptq
+from .rows_mcu import mcu
 from .rows_significance import significance
 from .rows_studies import adaptive, fit, memory, quantize, sweep
 from .rows_training import prune, train
@@ -102,6 +103,19 @@ TOPICS = (
                 "Detectors",
                 detect,
                 "mAP by pycocotools on the 128 photos of coco-val2017, and on the half that calibration did not use.",
+            ),
+        ),
+    ),
+    Topic(
+        "Microcontrollers",
+        (
+            Section(
+                "mcu",
+                "C for microcontrollers",
+                mcu,
+                "MLPerf Tiny's networks with the same integers as their .tflite files, compiled by GCC 12 with -Os and run "
+                "under QEMU, answers compared with the reference backend's. tflite-micro's arena is what it takes for "
+                "activations; its code is not counted.",
             ),
         ),
     ),
