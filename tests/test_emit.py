@@ -232,7 +232,10 @@ def test_what_is_refused_is_named(tmp_path: Path) -> None:
         rdq.emit_c(whole(net, _broken(net), (1, 3, 8, 8)), tmp_path / "c")
     assert not (tmp_path / "c").exists()
     net = Net()
-    with pytest.raises(rdq.Unsupported, match="input 'x' holds float32 and is not quantized"):
+    with pytest.raises(
+        rdq.Unsupported,
+        match=r"input 'x' holds float32 and is not quantized .* `rdquant quantize --mode static` makes",
+    ):
         rdq.emit_c(whole(net, net.conv("x", 4, 3), (1, 3, 8, 8)), tmp_path / "c")
     net = Net()
     model = whole(net, pair(net, layer(net, pair(net, "x", -2, 2), 4, 3), -3, 3), (1, 3, "h", 8))
@@ -283,7 +286,9 @@ def test_the_command_writes_and_refuses(tmp_path: Path) -> None:
     assert done.exit_code == 0, done.output
     found = json.loads(done.stdout)
     assert found["flash"] == found["targets"]["m3"]["flash"] > found["constants"] > 8 * 27
-    assert CliRunner().invoke(app, arguments).exit_code == 0
+    spaced = CliRunner().invoke(app, [*arguments[:-1], str(tmp_path / "my firmware")])
+    assert spaced.exit_code == 0
+    assert "my firmware' host" in " ".join(spaced.stderr.split())
     assert CliRunner().invoke(app, [*arguments, "--max-ram", "100"]).exit_code == 1
     assert CliRunner().invoke(app, [*arguments, "--max-ram", "1Q"]).exit_code == 2
 

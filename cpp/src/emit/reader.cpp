@@ -237,7 +237,7 @@ void Reader::bind_input(ValueId id) {
       throw core::Unsupported(
           "input '" + given.name + "' holds " + std::string(core::dtype_name(given.dtype)) +
           " and is not quantized with one scale before it is used; only such inputs, and " +
-          "levels of 8 bits, can be emitted as C");
+          "levels of 8 bits, can be emitted as C; `rdquant quantize --mode static` makes such networks");
     levels = reader->outputs[0];
     skip(*reader);
     const ValueId zero = program::input(*reader, 2);

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -183,7 +184,7 @@ def _print(firmware: Firmware) -> None:
     print_table(
         "Costs", ["core", "flash", "of which code", "RAM", "of which stack", "cycles"], rows, notes=notes
     )
-    log(f"{firmware.path}: make -C {firmware.path} host")
+    log(f"{firmware.path}: make -C {shlex.quote(str(firmware.path))} host")
 
 
 def _print_fit(fit: McuFit) -> None:
