@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from .cells import Row
+from .rows_arm import arm
 from .rows_files import codec, compress, trellis
 from .rows_inference import accuracy, answers, busy, latency
 from .rows_int8 import detect, int8, make, ptq
@@ -198,6 +199,22 @@ TOPICS = (
                 "Cost of a step",
                 prune,
                 "Our operator and hook against the same operations in PyTorch, and against a training step.",
+            ),
+        ),
+    ),
+    Topic(
+        "64-bit ARM, without a board",
+        (
+            Section(
+                "arm",
+                "Executed instructions",
+                arm,
+                "Executed instructions for each multiply-accumulate of INT8, whole convolutions and whole networks, on one "
+                "thread under QEMU as a Cortex-A76 (the named processor ran the emulator); outputs compared with the "
+                "definition as Cortex-A76 and Cortex-A72. No time of any board. Bound: multiply-accumulates a cycle with two "
+                "vector units and four instructions a cycle, without cache misses. The peers' networks were counted in the "
+                "same way, on another day. Files by ONNX Runtime's quantizer with int8 activations, but EfficientNet's by "
+                "ours: there its biases saturate, and layers stay in float.",
             ),
         ),
     ),
