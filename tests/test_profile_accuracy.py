@@ -13,8 +13,10 @@ from onnx import helper
 import models
 import rdquant as rdq
 from rdquant.demo import digits_model
+from rdquant.detection import Detections
 from rdquant.metrics import wilson
 from rdquant.profile import driver, meters
+from rdquant.profile.confidence import confidences
 from rdquant.report.performance_figures import model_colours
 from rdquant.report.rows import loss_text
 from rdquant.report.svg import SERIES
@@ -56,6 +58,23 @@ def test_labelled_images_give_each_model_its_accuracy(scored: rdq.Profile, files
         expected = rdq.evaluate(files[row["model"]], rdq.Digits("test").head(200), metrics="top1")["top1"]
         assert (row["top1"], row["images"]) == (expected, 200)
     assert list(scored.to_pandas()["top1"]) == [row["top1"] for row in scored.rows]
+
+
+def test_the_distribution_of_confidences(scored: rdq.Profile, tmp_path: Path) -> None:
+    scores = rdq.evaluate(digits_model(), rdq.Digits("test").head(200), metrics="scores")["scores"].astype(
+        np.float64
+    )
+    powers = np.exp(scores - scores.max(axis=1, keepdims=True))
+    sure = np.sort(1 / powers.sum(axis=1))
+    row = scored.rows[0]
+    assert row["confidence_mean"] == pytest.approx(sure.mean(), abs=1e-6)
+    assert row["confidence_p50"] == pytest.approx((sure[99] + sure[100]) / 2, abs=1e-6)
+    assert row["confidence_p10"] <= row["confidence_p50"] <= row["confidence_p90"]
+    assert "mean confidence" in scored.report(tmp_path).read_text("utf-8")
+    some = Detections(np.zeros((2, 4)), np.zeros(2, np.int64), np.array([0.5, 0.7]))
+    none = Detections(np.zeros((0, 4)), np.zeros(0, np.int64), np.zeros(0))
+    assert confidences({"predictions": [some, none]})["confidence_mean"] == pytest.approx(0.6)
+    assert set(confidences({"predictions": [none]}).values()) == {None}
 
 
 def test_sentences_say_how_fast_and_what_is_lost(scored: rdq.Profile) -> None:

@@ -23,6 +23,7 @@ from ..metrics import evaluate
 from ..runtime import Session
 from . import meters
 from .board import Board, limits_of
+from .confidence import confidences
 from .fresh import figures, in_new_process
 from .inputs import Shapes, check_sizes, feeds_of
 from .roofline import bandwidth, placed
@@ -160,11 +161,15 @@ class Driver:
             return {}
         place = subject.name, condition.backend
         if place not in self._scores:
-            metric = "map50" if self._data.task == "detect" else "top1"
+            names = ("map50",) if self._data.task == "detect" else ("top1", "scores")
             session = Session(subject.path or subject.model, condition.backend, condition.threads)
             try:
-                found = evaluate(None, self._data, metrics=metric, session=session)
-                self._scores[place] = {metric: found[metric], "images": found["images"]}
+                found = evaluate(None, self._data, metrics=names, session=session)
+                self._scores[place] = {
+                    names[0]: found[names[0]],
+                    "images": found["images"],
+                    **confidences(found),
+                }
             except (BackendUnavailable, InvalidArgument, Unsupported) as error:
                 self._scores[place] = {"unscored": f"{error}"}
         return self._scores[place]

@@ -33,6 +33,7 @@ _LATENCY_CAPTION = (
     "Time of a run, and rows a second.",
     "Time of a run, rows a second, and accuracy on the images given.",
 )
+_OUTPUTS_CAPTION = "Size, differences of the outputs, confidences on the labelled images."
 _CLOCK = {"spin_us": "a fixed loop, µs", "max_mhz": "highest clock, MHz"}
 _BOARD = {
     "model": "board",
@@ -74,6 +75,10 @@ _OUTPUTS: Sequence[Column] = (
     ("largest difference", "max_difference", ".2e"),
     ("SQNR dB", "sqnr_db", ".1f"),
     ("same first class", "agreement", ".3f"),
+    ("mean confidence", "confidence_mean", ".3f"),
+    ("a tenth below", "confidence_p10", ".3f"),
+    ("half below", "confidence_p50", ".3f"),
+    ("nine tenths below", "confidence_p90", ".3f"),
 )
 _COLUMNS = (*_LATENCY, *_PROCESS, *_OUTPUTS)
 _TERMINAL = ("p50_ms", "p99_ms", "speedup", "throughput", "load_ms", "rss_peak_mb", "sqnr_db", "agreement")
@@ -173,7 +178,7 @@ def _page(
     )
     process = (
         f"<p>Each model in processes of its own; ratios are to {first}. Growth: resident memory from after the import to after "
-        "ten runs. CPU: 100 is one core. A dash: unavailable on this machine, or the clock changed.</p>"
+        "ten runs. CPU: 100 is one core. A dash: unavailable here, or the clock changed or the processor was slowed down.</p>"
     )
     steps = "<p>Mean time of the steps, by what they do; one run, each step timed alone.</p>"
     outputs = f"<p>On the same inputs, before anything was timed, against {first}.</p>"
@@ -195,15 +200,12 @@ def _page(
         section(
             "steps",
             "Where the time goes",
-            steps
-            + drawn("operations")
-            + _operations_table(operations, colours)
-            + _roofline_table(profile, colours),
+            steps + drawn("operations") + _step_tables(profile, operations, colours),
         ),
         section(
             "outputs",
             "Outputs",
-            outputs + shown("outputs", "Size, and differences of the outputs.", _OUTPUTS),
+            outputs + shown("outputs", _OUTPUTS_CAPTION, _OUTPUTS),
         ),
         section("machine", "Machine", _machine(profile)),
         section("files", "Files beside this page", f'<ul class="files">{_files(stems, list(pictures))}</ul>'),
@@ -266,6 +268,10 @@ def _operations_table(operations: pd.DataFrame, colours: Mapping[str, str]) -> s
     head = ["model", "conditions", "operation", "steps", "µs", "% of the run"]
     dots = [colours[model] for model in operations["model"]] if len(operations) else []
     return html_table("operations", "Steps grouped by operation.", head, rows, dots=dots) if rows else ""
+
+
+def _step_tables(profile: ProfileLike, operations: pd.DataFrame, colours: Mapping[str, str]) -> str:
+    return _operations_table(operations, colours) + _roofline_table(profile, colours)
 
 
 def _roofline_table(profile: ProfileLike, colours: Mapping[str, str]) -> str:
