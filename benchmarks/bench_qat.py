@@ -45,7 +45,7 @@ def flipped(x: Any, generator: Any) -> Any:
     return torch.where(chosen[:, None, None, None], x.flip(3), x)
 
 
-def jobs(bits: float) -> list[tuple[str, str | None, dict[str, Any]]]:
+def jobs() -> list[tuple[str, str | None, dict[str, Any]]]:
     """(method, group, arguments), in the order of `METHODS`."""
     found: list[tuple[str, str | None, dict[str, Any]]] = []
     for method in METHODS:
@@ -107,12 +107,16 @@ class Trainer:
         print(f"{100 * (after.argmax(1) == self.labels).mean():.2f}", flush=True)
 
     def all(self) -> None:
+        """Float, and every allocation; of groups first those that the float networks confuse most."""
         self.trained("float", None)
-        for bits in BITS:
-            for method, group, arguments in jobs(bits):
-                title = f"{bits:g} {method} {group or ''}".strip()
-                if self.known(title) is None:
-                    self.trained(title, self.allocation(bits, method, arguments))
+        main = ("uniform", "all", "priority", "paper")
+        passes = [([None, *list(GROUPS)[:k]], m) for k in (1, 2, 4) for m in (main, METHODS[:7])]
+        for groups, methods in [*passes, ([None, *GROUPS], METHODS)]:
+            for bits in BITS:
+                for method, group, arguments in jobs():
+                    title = f"{bits:g} {method} {group or ''}".strip()
+                    if method in methods and group in groups and self.known(title) is None:
+                        self.trained(title, self.allocation(bits, method, arguments))
 
 
 def report(name: str, store: Path) -> list[dict[str, Any]]:
@@ -123,26 +127,26 @@ def report(name: str, store: Path) -> list[dict[str, Any]]:
     images = Images(trainer.labels, reference, np.arange(len(reference)) >= len(reference) // 2)
     rows = []
     for bits in BITS:
-        methods: dict[str, dict[tuple[int, ...], np.ndarray]] = {
-            "float": dict.fromkeys(GROUPS.values(), reference)
-        }
-        for method, group, _ in jobs(bits):
+        found: dict[str, dict[str, np.ndarray]] = {}
+        for method, group, _ in jobs():
             title = f"{bits:g} {method} {group or ''}".strip()
             for suffix, label in (("", method), ("-before", f"{method}, untrained")):
                 z = trainer.known(f"{title}{suffix}")
                 if z is not None:
-                    names = GROUPS if group is None else [group]
-                    methods.setdefault(label, {}).update({GROUPS[g]: z for g in names})
-        whole = {m: found for m, found in methods.items() if len(found) == len(GROUPS)}
-        rows += rows_of(name, bits, effects(images, whole, "float", {}))
+                    found.setdefault(label, {}).update(dict.fromkeys(GROUPS if group is None else [group], z))
+        groups = [g for g in GROUPS if all(g in own for own in found.values())]  # measured with every method
+        methods = {m: {GROUPS[g]: own[g] for g in groups} for m, own in found.items()}
+        methods["float"] = {GROUPS[g]: reference for g in groups}
+        if groups and found:
+            rows += [
+                r | {"groups": groups} for r in rows_of(name, bits, effects(images, methods, "float", {}))
+            ]
     return rows
 
 
 def rows_of(name: str, bits: float, found: list[Any]) -> list[dict[str, Any]]:
     rows: dict[tuple[str, str], dict[str, Any]] = {}
     for e in found:
-        if e.method == "float" and bits != BITS[0]:
-            continue
         known = {"model": name, "bits": bits, "method": e.method, "variant": e.variant}
         row = rows.setdefault((e.method, e.variant), known)
         if e.classes is None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
 import itertools
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +29,9 @@ from rdquant.significance import (
     significance,
 )
 from rdquant.significance.effects import Images, effects
-from rdquant.significance.losses import cross_entropy, divergence
+from rdquant.significance.losses import cross_entropy, divergence, standard_error
 from rdquant.significance.solver import choose
+from rdquant.significance.stray import without_stray_lines
 
 GROUPS = [[1, 8], [3, 9]]
 
@@ -373,3 +376,19 @@ def test_the_commands_do_what_the_functions_do(digits: rdq.Model, tmp_path: Path
     run(*told, "-o", tmp_path / "a.txt", code=2)
     run("allocate", model, store, code=1)
     run(*told, "--classes", "1,,/", code=2)
+
+
+def test_the_solver_prints_nothing_and_keeps_what_others_print(capfd: pytest.CaptureFixture[str]) -> None:
+    libc = ctypes.CDLL(None)
+    with without_stray_lines():
+        libc.puts(b"HighsMipSolverData::transformNewIntegerFeasibleSolution tmpSolver.run();")
+        libc.puts(b"from C")
+        print("from Python")
+        os.write(1, b"at once\n")
+    print("after")
+    assert sorted(capfd.readouterr().out.splitlines()) == ["after", "at once", "from C", "from Python"]
+
+
+def test_one_image_has_no_standard_error() -> None:
+    assert np.isnan(standard_error(np.array([0.5])))
+    assert standard_error(np.array([0.5, 0.5])) == 0

@@ -11,7 +11,7 @@ from .rows_files import codec, compress, trellis
 from .rows_inference import accuracy, answers, busy, latency
 from .rows_int8 import detect, int8, make, ptq
 from .rows_mcu import mcu
-from .rows_significance import significance
+from .rows_significance import photos, qat, significance
 from .rows_studies import adaptive, fit, memory, quantize, sweep
 from .rows_training import prune, train
 
@@ -62,6 +62,22 @@ TOPICS = (
                 "Weights of CIFAR-10 networks rounded at mean widths, by layers' significance for two confused classes; means "
                 "over four groups of classes that were fixed beforehand, 20,000 fresh images, 95 % intervals of paired "
                 "differences. No training.",
+            ),
+            Section(
+                "significance_photos",
+                "Bits for critical classes, photos",
+                photos,
+                "Half of the photos make the map, the other half measures: so few critical images (258 of SqueezeNet, "
+                "24 photos with vehicles of YOLOX-nano) decide no accuracy; losses above the float network's, 95 % intervals "
+                "of paired differences.",
+            ),
+            Section(
+                "qat",
+                "Trained at mixed widths",
+                qat,
+                "One epoch of 40,000 training images at the widths of each allocation, against the float network trained on "
+                "the same images; measured on 20,000 others, critical figures as means over those groups of classes that every "
+                "method was trained for, 95 % intervals of paired differences.",
             ),
             Section(
                 "trellis",

@@ -53,5 +53,7 @@ LOSSES: dict[str, Callable[[Scores, Labels, Scores], NDArray[np.float32]]] = {
 
 
 def standard_error(values: NDArray[np.floating]) -> float:
-    """Of the mean of `values`, in their unit."""
+    """Of the mean of `values`, in their unit; NaN for fewer than two."""
+    if len(values) < 2:
+        return float("nan")
     return float(values.std(dtype=np.float64) / np.sqrt(len(values)))

@@ -186,7 +186,8 @@ def _groups(classes: Any, reader: Reader, data: Dataset) -> list[Group]:
             raise InvalidArgument(f"classes: the data have no image of {list(group)[:8]}")
         if found < _FEW:
             warnings.warn(
-                f"classes {list(group)[:8]}: {found} images; a map of fewer than {_FEW} critical images is mostly noise",
+                f"classes {list(group)[:8]}: {found} image{'s' * (found != 1)}; "
+                f"a map of fewer than {_FEW} critical images is mostly noise",
                 stacklevel=4,
             )
     return groups

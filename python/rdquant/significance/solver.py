@@ -13,6 +13,8 @@ with needed():
     from scipy.optimize import LinearConstraint, milp
     from scipy.sparse import csr_matrix, identity, kron
 
+from .stray import without_stray_lines
+
 __all__ = ["choose", "least_load"]
 
 Floats = NDArray[np.float64]
@@ -41,13 +43,14 @@ def choose(
         unit = max(abs(largest), float(np.abs(table).max()) * 1e-6, 1e-300)
         constraints.append(LinearConstraint(table.ravel()[np.newaxis] / unit, -np.inf, largest / unit + 1e-9))
     gap = 0.0 if components <= _EXACT else _GAP
-    found = milp(
-        objective,
-        constraints=constraints,
-        integrality=np.ones(objective.size),
-        bounds=(0, 1),
-        options={"mip_rel_gap": gap, "time_limit": _SECONDS},
-    )
+    with without_stray_lines():
+        found = milp(
+            objective,
+            constraints=constraints,
+            integrality=np.ones(objective.size),
+            bounds=(0, 1),
+            options={"mip_rel_gap": gap, "time_limit": _SECONDS},
+        )
     return None if found.x is None else found.x.reshape(components, options).argmax(axis=1).astype(np.int64)
 
 
