@@ -62,7 +62,12 @@ def ssh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             time.sleep(0.05)
         options = {"StrictHostKeyChecking": "no", "UserKnownHostsFile": "/dev/null", "LogLevel": "ERROR"}
         settings = " ".join(f"-o {name}={value}" for name, value in options.items())
-        yield f"ssh -F none -p {port} -i {folder / 'user'} {settings}"
+        command = f"ssh -F none -p {port} -i {folder / 'user'} {settings}"
+        login = [*shlex.split(command), f"{getpass.getuser()}@127.0.0.1", "true"]
+        tried = subprocess.run(login, capture_output=True, text=True, timeout=60, check=False)
+        if tried.returncode:  # an account that is locked, say
+            pytest.skip(f"sshd lets {getpass.getuser()} not in here: {tried.stderr.strip()}")
+        yield command
     finally:
         server.kill()
         server.communicate()
