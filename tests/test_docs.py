@@ -290,7 +290,7 @@ def test_every_study_that_is_cited_has_an_entry() -> None:
         *ROOT.glob("python/**/*.py"),
         *ROOT.glob("cpp/**/*.[hc]pp"),
         *DOCS.rglob("*.md"),
-        *ROOT.glob("notebooks/*"),
+        *ROOT.glob("notebooks/*.*"),
     ]
     cited = {
         m.lower()
