@@ -1,4 +1,4 @@
-"""What a Linux machine says of itself: clocks, loads, heat, power and limits, from sysfs, procfs and vcgencmd.
+"""What a Linux machine reports about itself: clocks, loads, heat, power and limits, from sysfs, procfs and vcgencmd.
 
 All of it is read below one folder, so that tests put a simulated machine there. What a machine does not report is None.
 """
@@ -6,14 +6,13 @@ All of it is read below one folder, so that tests put a simulated machine there.
 from __future__ import annotations
 
 import re
-import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from .meters import Energy, temperature
+from .meters import Energy, Periodic, temperature
 
 __all__ = ["LIMITS", "Board", "Watch", "limits_of"]
 
@@ -135,9 +134,8 @@ class Watch:
     """Looks at the machine in a thread of its own, every `interval` seconds, while the block runs."""
 
     def __init__(self, board: Board, interval: float = 0.2) -> None:
-        self._board, self._interval = board, interval
-        self._done = threading.Event()
-        self._thread = threading.Thread(target=self._look_often, daemon=True)
+        self._board = board
+        self._looks = Periodic(self._look, interval)
         self._watts: list[float] = []
         self._celsius: list[float] = []
         self._mhz: list[float] = []
@@ -148,14 +146,13 @@ class Watch:
         self._energy, self._start = Energy(self._board.sys), time.perf_counter()
         self._before, self._flags = self._board.busy(), self._board.flags()
         self._look()
-        self._thread.start()
+        self._looks.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._done.set()
-        self._thread.join()
+        self._looks.stop()
         self._joules, self._seconds = self._energy.joules(), time.perf_counter() - self._start
         self._look()
         after = self._board.busy()
@@ -185,10 +182,6 @@ class Watch:
             "energy_of": None if joules is None else source,
             "limits": None if self._flags is None else limits_of(self._now),
         }
-
-    def _look_often(self) -> None:
-        while not self._done.wait(self._interval):
-            self._look()
 
     def _look(self) -> None:
         flags, watts, celsius = self._board.flags(), self._board.watts(), temperature(self._board.sys)

@@ -111,26 +111,45 @@ class Energy:
         return total / 1e6 if self._before else None
 
 
+class Periodic:
+    """Calls `look` every `interval` seconds, in a thread of its own, from `start` to `stop`."""
+
+    def __init__(self, look: Callable[[], None], interval: float) -> None:
+        self._look, self._interval = look, interval
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Returns when the last call has."""
+        self._done.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._done.wait(self._interval):
+            self._look()
+
+
 class MemorySampler:
     """Samples `rss()` in a thread of its own, every `interval` seconds, while the block runs."""
 
     def __init__(self, rss: Callable[[], int], interval: float = 0.005) -> None:
-        self._rss, self._interval = rss, interval
+        self._rss = rss
         self._samples: list[int] = []
-        self._done = threading.Event()
-        self._thread = threading.Thread(target=self._sample, daemon=True)
+        self._looks = Periodic(self._sample, interval)
 
     def __enter__(self) -> MemorySampler:
-        self._samples.append(self._rss())
-        self._thread.start()
+        self._sample()
+        self._looks.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._done.set()
-        self._thread.join()
-        self._samples.append(self._rss())
+        self._looks.stop()
+        self._sample()
 
     @property
     def mean(self) -> float:
@@ -143,8 +162,7 @@ class MemorySampler:
         return max(self._samples)
 
     def _sample(self) -> None:
-        while not self._done.wait(self._interval):
-            self._samples.append(self._rss())
+        self._samples.append(self._rss())
 
 
 def rss() -> int:
