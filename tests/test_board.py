@@ -93,7 +93,7 @@ def test_a_hot_machine_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.undo()
     monkeypatch.setattr(Board, "cooled", lambda self, celsius: float(celsius))
     found = profiled(raspberry(tree, throttled=0x50000), monkeypatch, cool_below=70)
-    assert found.rows[0]["throttled"] == 0  # it was before, which is told apart
+    assert found.rows[0]["throttled"] == 0  # only before the run, which does not count
     assert found.rows[0]["limits"] == []
     assert "Limits that have held since the machine started: undervoltage, throttled." in found.notes
     assert found.rows[0]["paused_s"] == 140  # before the latency, and before the process

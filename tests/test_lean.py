@@ -1,4 +1,4 @@
-"""What an installation without extras can do, and what it says of the rest: functions and commands in a process that finds
+"""What an installation without extras can do, and its messages for the rest: functions and commands in a process that finds
 none of the optional packages."""
 
 from __future__ import annotations

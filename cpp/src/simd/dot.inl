@@ -35,7 +35,7 @@ struct Taps {
 #elif defined(__ARM_NEON)
 
 struct Quads {
-  int8x16_t v;  // the same four bytes, or where all lanes are told apart those of the first four lanes
+  int8x16_t v;  // the same four bytes, or, in a vector of separate bytes, those of the first four lanes
   int8x16_t high;
 };
 struct Taps {

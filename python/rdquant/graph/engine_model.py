@@ -102,7 +102,7 @@ def can_load() -> bool:
 
 
 def why_not(path: str | os.PathLike[str]) -> str:
-    """What the core says against the model in the file `path`; "" where it reads it."""
+    """The core's error for the model in the file `path`; "" where it reads it."""
     try:
         _core.open(os.fsencode(path), 0, _MEMORY_LIMIT)
     except (RdquantError, ValueError, TypeError) as error:

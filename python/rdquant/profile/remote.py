@@ -15,8 +15,8 @@ from .store import FILE, Stored
 __all__ = ["profile_on"]
 
 _FOLDER = "result"
-_MISSING = 127  # what a shell says of a command that is not there
-_LOST = 255  # what ssh says of a connection that failed
+_MISSING = 127  # a shell's exit code for a missing command
+_LOST = 255  # ssh's exit code for a failed connection
 # Models come as a tar archive on standard input, the result goes as one to standard output; all words go to standard error.
 _SCRIPT = """d=$(mktemp -d) && trap 'rm -rf "$d"' EXIT && tar -xf - -C "$d" && cd "$d" || exit 3
 {command} </dev/null >&2

@@ -89,7 +89,6 @@ struct RecurrenceWork {
   StateProduct product, last;     ///< of all gates or of those before the last; of the last gate of a gru
   std::array<int, kCount> place;  ///< of each operand; −1 where it is left out
 
-  [[nodiscard]] bool two_products() const { return op.cell == Cell::gru && !op.linear_before_reset; }
   [[nodiscard]] Index product_floats() const {
     return std::max(product.scratch() * product.threads, last.scratch() * last.threads);
   }
