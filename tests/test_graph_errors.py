@@ -37,10 +37,10 @@ def _own_domain(model: onnx.ModelProto) -> None:
     model.opset_import.append(helper.make_opsetid("org.example", 1))
 
 
-def _bfloat16(model: onnx.ModelProto) -> None:
+def _float8(model: onnx.ModelProto) -> None:
     tensor = model.graph.initializer[0]
-    tensor.data_type = TensorProto.BFLOAT16
-    tensor.raw_data = bytes(2 * 16 * 64)
+    tensor.data_type = TensorProto.FLOAT8E5M2
+    tensor.raw_data = bytes(16 * 64)
 
 
 def _recursive(model: onnx.ModelProto) -> None:
@@ -148,10 +148,10 @@ WRONG_MODELS = {
         "axis",
     ),
     "too few inputs": (lambda m: m.graph.node[1].input.pop(), CorruptFile, "add1"),
-    "bfloat16 weight": (
-        _bfloat16,
+    "float8 weight": (
+        _float8,
         Unsupported,
-        "tensor 'w1', the weight of MatMul node 'mm1', is bfloat16; weights may be float16,",
+        "tensor 'w1', the weight of MatMul node 'mm1', is float8e5m2; weights may be float16,",
     ),
     "recursive function": (_recursive, CorruptFile, ""),
 }

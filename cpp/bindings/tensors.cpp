@@ -13,6 +13,16 @@ namespace {
 
 bool is_dense(const py::array& array) { return (array.flags() & py::array::c_style) != 0; }
 
+/// NumPy has no bfloat16 itself.
+py::dtype numpy_dtype(core::DType dtype) {
+  if (dtype != core::DType::bf16) return py::dtype(std::string(core::dtype_name(dtype)));
+  try {
+    return py::dtype::from_args(py::module_::import("ml_dtypes").attr("bfloat16"));
+  } catch (const py::error_already_set&) {
+    throw core::Unsupported("arrays of bfloat16 need the package ml_dtypes, which is not installed");
+  }
+}
+
 }  // namespace
 
 std::shared_ptr<const void> keep(const py::object& object) {
@@ -50,7 +60,7 @@ core::Tensor tensor_of(const py::array& bytes, core::DType dtype, core::Shape sh
 }
 
 py::array array_of(core::Tensor tensor) {
-  const py::dtype dtype(std::string(core::dtype_name(tensor.dtype())));
+  const py::dtype dtype = numpy_dtype(tensor.dtype());
   auto owner = std::make_unique<core::Tensor>(std::move(tensor));
   const core::Tensor& kept = *owner;
   const py::capsule capsule(owner.release(), [](void* p) { delete static_cast<core::Tensor*>(p); });

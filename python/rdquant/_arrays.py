@@ -11,7 +11,16 @@ from numpy.typing import ArrayLike, NDArray
 
 from .errors import InvalidArgument, called, described
 
-__all__ = ["array_of", "as_float32", "as_floats", "as_levels", "as_numbers", "tensors_of"]
+__all__ = [
+    "array_of",
+    "as_float32",
+    "as_floats",
+    "as_levels",
+    "as_numbers",
+    "is_floating",
+    "numbers_of",
+    "tensors_of",
+]
 
 FloatArray = NDArray[np.float32] | NDArray[np.float64]
 
@@ -24,12 +33,23 @@ def array_of(values: Any, what: str) -> NDArray[Any]:
         raise InvalidArgument(f"{what}: expected an array, got {described(values)} ({error})") from None
 
 
+def numbers_of(values: Any, what: str) -> NDArray[Any]:
+    """As `array_of`, with bfloat16, which is no number to NumPy, as float32."""
+    array = array_of(values, what)
+    return array.astype(np.float32) if array.dtype.name == "bfloat16" else array
+
+
+def is_floating(dtype: np.dtype[Any]) -> bool:
+    """Whether arrays of `dtype` hold floating-point numbers, those of ml_dtypes' bfloat16 included."""
+    return dtype.kind == "f" or dtype.name == "bfloat16"
+
+
 def as_floats(values: ArrayLike, what: str = "values") -> FloatArray:
     """C-contiguous float32 or float64 array of `values`; no copy where it is one already.
 
-    float16, integers and lists become float32; other dtypes raise InvalidArgument.
+    float16, bfloat16, integers and lists become float32; other dtypes raise InvalidArgument.
     """
-    array = array_of(values, what)
+    array = numbers_of(values, what)
     if array.dtype == np.float64 and not isinstance(values, np.ndarray):
         array = array.astype(np.float32)  # lists of Python floats
     elif array.dtype not in (np.float32, np.float64):
@@ -47,7 +67,7 @@ def as_float32(values: ArrayLike, what: str = "values") -> NDArray[np.float32]:
 
 def as_numbers(values: ArrayLike, what: str = "values") -> NDArray[np.float64]:
     """Real numbers of any shape as float64; other kinds of dtype raise InvalidArgument."""
-    array = array_of(values, what)
+    array = numbers_of(values, what)
     if array.dtype.kind not in "fiub":
         found = f"dtype {array.dtype}" if array.ndim else described(values)
         raise InvalidArgument(f"{what}: expected real numbers, got {found}")

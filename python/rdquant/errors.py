@@ -62,6 +62,7 @@ class MissingPackage(RdquantError, ImportError):
 EXTRAS = {
     "onnx": "compress",
     "onnxslim": "compress",
+    "ml_dtypes": "compress",
     "PIL": "pictures",
     "matplotlib": "pictures",
     "pandas": "pictures",

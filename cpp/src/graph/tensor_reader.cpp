@@ -43,7 +43,7 @@ constexpr auto kTypes = std::to_array<ElementType>({
     {"UINT64", DType::u64},
     {"COMPLEX64"},
     {"COMPLEX128"},
-    {"BFLOAT16"},
+    {"BFLOAT16", DType::bf16},
     {"FLOAT8E4M3FN"},
     {"FLOAT8E4M3FNUZ"},
     {"FLOAT8E5M2"},
@@ -110,6 +110,7 @@ bool append(std::vector<std::uint8_t>& out, DType dtype, std::uint64_t value) {
       break;
     case DType::u16:
     case DType::f16:
+    case DType::bf16:
       fits = within(0, 65535);
       break;
     case DType::boolean:

@@ -134,6 +134,10 @@ core::Tensor finished(const Entry& entry, const std::shared_ptr<void>& block, co
   if (entry.decoded == entry.dtype) return {entry.dtype, entry.shape, block, decoded};
   if (entry.decoded == DType::i32) return from_levels(entry, decoded);
   if (entry.dtype == DType::f16) return converted<std::uint16_t, float>(entry, decoded, core::float_to_half);
+  if (entry.dtype == DType::bf16)
+    return converted<std::uint16_t, float>(entry, decoded, core::float_to_bfloat);
+  if (entry.dtype == DType::bf16)
+    return converted<std::uint16_t, float>(entry, decoded, core::float_to_bfloat);
   if (entry.dtype == DType::f64) {
     return converted<double, float>(entry, decoded, [](float v) { return static_cast<double>(v); });
   }

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from .._arrays import array_of, as_levels
 from .._core import codec as _core
-from ..errors import InvalidArgument, Unsupported, count, described, one_of, threads_of
+from ..errors import InvalidArgument, Unsupported, count, described, needed, one_of, threads_of
 
 __all__ = [
     "DEFAULT_LIMIT",
@@ -124,7 +124,8 @@ def decode_levels(coded: bytes, threads: int | None = 1, memory_limit: int = DEF
 def narrow_levels(levels: NDArray[np.int32], name: str) -> NDArray[Any]:
     """Levels in the dtype of that name; 2- and 4-bit integers are those of ml_dtypes."""
     if name in ("int4", "uint4", "int2", "uint2"):
-        import ml_dtypes
+        with needed():
+            import ml_dtypes
 
         return levels.astype(getattr(ml_dtypes, name))
     return levels.astype(name, copy=False)

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._core import codec as _core
-from ..errors import CorruptFile, Unsupported
+from ..errors import CorruptFile, Unsupported, needed
 from ..quant import Quantizer
 from .lossless import (
     DEFAULT_LIMIT,
@@ -210,6 +210,7 @@ _FLOAT_DTYPES = {1: "float32", 10: "float16", 11: "float64", 16: "bfloat16"}  # 
 def _float_dtype(name: str) -> np.dtype[Any]:
     if name != "bfloat16":
         return np.dtype(name)
-    import ml_dtypes
+    with needed():
+        import ml_dtypes
 
     return np.dtype(ml_dtypes.bfloat16)

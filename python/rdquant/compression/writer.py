@@ -36,7 +36,7 @@ __all__ = ["Choose", "ChosenLevels", "Writer", "write_levels"]
 Choose = Callable[[str, NDArray[np.float32]], Quantizer]
 Coded = dict[str, tuple[CompressedTensor, bytes]]
 _FINE = 12  # bits per value
-_BFLOAT16, _INT4 = 16, (21, 22)
+_INT4 = (21, 22)
 _INTEGERS = {2: "uint8", 3: "int8", 4: "uint16", 5: "int16", 6: "int32", 7: "int64", 9: "bool", 12: "uint32"}
 
 
@@ -264,13 +264,7 @@ def _lossless(
 
 
 def _float_dtype(tensor: Stored) -> Any:
-    if tensor.is_float:
-        return tensor.array().dtype
-    if tensor.data_type != _BFLOAT16:
-        return None
-    import ml_dtypes
-
-    return ml_dtypes.bfloat16
+    return tensor.array().dtype if tensor.is_float else None
 
 
 def _integers(tensor: Stored) -> NDArray[Any] | None:

@@ -7,14 +7,12 @@ import importlib.util
 import os
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from .._cached import cached
 from .._core import model as _core
 from .._core.graph import Graph
 from .._tables import label, short
 from ..errors import RdquantError
-from .ports import TensorInfo
+from .ports import TensorInfo, dtype_named
 
 if TYPE_CHECKING:
     from .model import Model
@@ -34,9 +32,9 @@ class EngineModel:
     def __init__(self, opened: _core.Opened, path: str) -> None:
         self._opened = opened
         self._path = path
-        self.inputs = [TensorInfo(n, np.dtype(t), s) for n, t, s in opened.inputs]
+        self.inputs = [TensorInfo(n, dtype_named(t), s) for n, t, s in opened.inputs]
         """What the model must be fed with, as `Model.inputs`."""
-        self.outputs = [TensorInfo(n, np.dtype(t), s) for n, t, s in opened.outputs]
+        self.outputs = [TensorInfo(n, dtype_named(t), s) for n, t, s in opened.outputs]
         """The outputs as the file declares them. `Model.outputs` may know more: it infers shapes."""
         self.graph: Graph = opened.graph
         if opened.facts:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .._arrays import array_of
+from .._arrays import numbers_of
 from .._cached import cached
 from .._tables import label, short
 from ..errors import InvalidArgument, described, needed, path_of, several
@@ -25,7 +25,7 @@ from .writer import complete, referring, save
 with needed():
     import onnx
 
-__all__ = ["Model", "Origin"]
+__all__ = ["Model", "Origin", "rebuilt"]
 
 #: Operator → places of inputs that are weights or biases where they are integers that the file holds.
 _INTEGER_WEIGHTS = {
@@ -179,7 +179,7 @@ class Model:
                     f"tensors: {self.name} has no weight {name!r}{suggestion(str(name), known)} "
                     f"(it has {len(known)} weights)"
                 )
-            array = array_of(values, f"weight {name!r}")
+            array = numbers_of(values, f"weight {name!r}")
             if array.dtype.kind not in "fiu":
                 raise InvalidArgument(f"weight {name!r}: expected real numbers, got dtype {array.dtype}")
             if array.shape != parameter.shape:
@@ -313,6 +313,13 @@ class Model:
         }
         body = "".join(f"<tr><th>{k}</th><td>{html.escape(v)}</td></tr>" for k, v in rows.items())
         return f"<table><caption>{html.escape(self.name)}</caption>{body}</table>"
+
+
+def rebuilt(
+    model: Model, skeleton: onnx.ModelProto, tensors: Mapping[str, Stored], parameters: list[Parameter]
+) -> Model:
+    """Another graph with other tensors, learned `parameters` among them, of the file of `model`; taken over unchecked."""
+    return Model(skeleton, tensors, parameters, model._origin)
 
 
 def _shape(shape: tuple[int | str | None, ...]) -> str:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 from .._tables import Brief
 
-__all__ = ["ELEMENT_TYPES", "TensorInfo", "suggestion"]
+__all__ = ["ELEMENT_TYPES", "TensorInfo", "dtype_named", "suggestion"]
 
 ELEMENT_TYPES: Mapping[int, str] = {
     1: "float32",
@@ -30,6 +30,7 @@ ELEMENT_TYPES: Mapping[int, str] = {
     11: "float64",
     12: "uint32",
     13: "uint64",
+    16: "bfloat16",
 }
 """onnx.TensorProto.DataType → NumPy's name, for the types that the engine takes."""
 
@@ -64,6 +65,16 @@ class TensorInfo(Brief):
             onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type) if tensor.elem_type else np.dtype(object)
         )
         return cls(value.name, np.dtype(kind), shape)
+
+
+def dtype_named(name: str) -> np.dtype[Any]:
+    """NumPy's dtype of that name, or ml_dtypes' bfloat16; TypeError where there is none."""
+    if name == "bfloat16":
+        with needed():
+            import ml_dtypes
+
+        return np.dtype(ml_dtypes.bfloat16)
+    return np.dtype(name)
 
 
 def suggestion(name: str, known: Iterable[str]) -> str:

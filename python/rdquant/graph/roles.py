@@ -16,11 +16,11 @@ __all__ = ["FLOATS", "OTHER_FLOATS", "ROLES", "forwards", "role"]
 ROLES = ("weight", "bias", "normalization")
 """Roles of learned tensors."""
 
-# onnx.TensorProto.DataType -> NumPy dtype of the weights that rdquant serves.
-FLOATS: Mapping[int, str] = {1: "<f4", 10: "<f2", 11: "<f8"}
+# onnx.TensorProto.DataType -> NumPy dtype of the weights that rdquant serves; NumPy knows the last one when
+# ml_dtypes has been imported.
+FLOATS: Mapping[int, str] = {1: "<f4", 10: "<f2", 11: "<f8", 16: "bfloat16"}
 # Floating-point types that it does not: a weight of such a type is refused, not silently left out.
 OTHER_FLOATS: Mapping[int, str] = {
-    16: "bfloat16",
     17: "float8e4m3fn",
     18: "float8e4m3fnuz",
     19: "float8e5m2",

@@ -18,6 +18,7 @@ from .roles import FLOATS, OTHER_FLOATS, forwards, role
 from .sources import AnySource, External, byte_number
 
 with needed():
+    import ml_dtypes  # noqa: F401  (NumPy knows "bfloat16" from then on)
     import onnx
     from onnx import numpy_helper
 
@@ -301,7 +302,7 @@ def _parameters(graph: onnx.GraphProto, tensors: dict[str, onnx.TensorProto], na
         if tensor.data_type in OTHER_FLOATS:
             raise Unsupported(
                 f"{name}: tensor {stored!r}, the {kind} of {describe(node)}, is "
-                f"{OTHER_FLOATS[tensor.data_type]}; weights may be float16, float32 or float64"
+                f"{OTHER_FLOATS[tensor.data_type]}; weights may be float16, bfloat16, float32 or float64"
             )
         dtype = np.dtype(FLOATS[tensor.data_type])
         axis = _channel_axis(node, index, len(shape)) if value == stored and kind == "weight" else None

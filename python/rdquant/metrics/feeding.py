@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .._arrays import is_floating
 from ..data.checks import fits
 from ..errors import InvalidArgument, Unsupported
 
@@ -38,7 +39,7 @@ def fitted(tensor: TensorInfo, source: str, x: NDArray[np.float32]) -> NDArray[A
         )
     with np.errstate(invalid="ignore"):  # an integer type that cannot hold a value: reported below
         feed = x.astype(tensor.dtype, copy=False)
-    if tensor.dtype.kind != "f" and not np.array_equal(feed, x):
+    if not is_floating(tensor.dtype) and not np.array_equal(feed, x):
         raise InvalidArgument(
             f"{source}: input {tensor.name!r} is {tensor.dtype}, which does not hold these values; "
             "preprocess='raw' gives 0..255"

@@ -14,7 +14,7 @@ from typing import Literal, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .._arrays import array_of, as_numbers
+from .._arrays import array_of, as_numbers, numbers_of
 from ..errors import InvalidArgument, flag, number, one_of
 from ..errors import count as whole
 
@@ -364,7 +364,7 @@ def _pair(labels: ArrayLike, guesses: ArrayLike) -> tuple[NDArray[np.int64], NDA
 
 
 def _scores(scores: ArrayLike, what: str = "scores") -> NDArray[np.floating]:
-    table = array_of(scores, what)
+    table = numbers_of(scores, what)
     if table.ndim != 2 or table.size == 0 or table.dtype.kind not in "fiub":
         raise InvalidArgument(f"{what}: expected numbers [n, classes], got {table.dtype} {list(table.shape)}")
     return table if table.dtype.kind == "f" else table.astype(np.float64)

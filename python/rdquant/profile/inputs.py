@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .._arrays import is_floating
 from ..data import Dataset
 from ..errors import InvalidArgument, count
 from ..graph import TensorInfo
@@ -113,7 +114,7 @@ def _noise(info: TensorInfo, shape: list[int], random: np.random.Generator) -> N
         return random.integers(0, 256, shape, np.uint8)
     if info.dtype.kind in "iub":
         return random.integers(0, 2, shape).astype(info.dtype)
-    if info.dtype.kind != "f":
+    if not is_floating(info.dtype):
         raise InvalidArgument(f"input {_port(info)}: expected numbers")
     return random.random(shape).astype(info.dtype)
 

@@ -13,13 +13,14 @@ from ..calibrate import Layer, layers_of
 from ..data import Data, Dataset
 from ..errors import InvalidArgument, Unsupported, count, described, flag, needed, number, several, threads_of
 from ..graph import AnyModel, Model, load
+from ..graph.halves import widened
 from ..graph.ports import suggestion
 from .damage import Damage, Judge
 from .export import LayerLevels
 from .fold import folded
 from .integer import write_integer
 from .network import nothing_left, warn_of_levels
-from .report import DynamicLayer, DynamicReport, QuantizedModel
+from .report import DynamicLayer, DynamicReport, QuantizedModel, for_ports_of
 from .static import calibration_of
 from .weights import check_finite, nearest
 
@@ -55,7 +56,8 @@ def quantize_dynamic(
     MatMulInteger, Cast, Mul and Add of ONNX's standard domain, and runs in ONNX Runtime too.
 
     Args:
-        model: what `rdquant.load` takes.
+        model: what `rdquant.load` takes. What is not quantized of a model in float16 or bfloat16 becomes float32; its
+            inputs and outputs keep their types.
         per_channel: weights have a scale for each output; else one.
         keep: names of nodes that stay in float (of a node without a name, that of its output).
         calibration: for a network with one input: a few images of those that it will see, as `quantize_static` takes
@@ -80,13 +82,14 @@ def quantize_dynamic(
     flag("progress", progress)
     used = threads_of(threads)
     loaded = load(model)
-    check_finite(loaded)
-    dynamic = _Dynamic(loaded, flag("per_channel", per_channel), keep)
+    wide = widened(loaded)
+    check_finite(wide)
+    dynamic = _Dynamic(wide, flag("per_channel", per_channel), keep)
     warn_of_levels(loaded)
     if calibration is None:
-        return dynamic.unmeasured()
-    few = _Singly(calibration_of(calibration, loaded, images))
-    return dynamic.measured(few, limits, used, progress)
+        return for_ports_of(loaded, dynamic.unmeasured())
+    few = _Singly(calibration_of(calibration, wide, images))
+    return for_ports_of(loaded, dynamic.measured(few, limits, used, progress))
 
 
 class _Singly:

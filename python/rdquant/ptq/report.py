@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from .._tables import Brief, html_table, short
 from ..errors import needed
 from ..graph import Model
+from ..graph.halves import has_halves, with_ports_of
 from ..graph.model import Origin
 from .damage import Damage
 
@@ -17,7 +18,15 @@ with needed():
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["DynamicLayer", "DynamicReport", "LayerReport", "QuantizedModel", "Report", "StepReport"]
+__all__ = [
+    "DynamicLayer",
+    "DynamicReport",
+    "LayerReport",
+    "QuantizedModel",
+    "Report",
+    "StepReport",
+    "for_ports_of",
+]
 
 _UNDOABLE = ("order", "balance")
 
@@ -213,3 +222,10 @@ class QuantizedModel(Model, Generic[AnyReport]):
         self.report: AnyReport = report
         self.original_bytes = original_bytes
         self.ratio = original_bytes / self._origin.file_bytes
+
+
+def for_ports_of(original: Model, found: QuantizedModel[AnyReport]) -> QuantizedModel[AnyReport]:
+    """`found` with inputs and outputs of the element types of `original`, which may be float16 or bfloat16."""
+    if not has_halves(original):
+        return found
+    return QuantizedModel(with_ports_of(found, original), found.report, found.original_bytes)

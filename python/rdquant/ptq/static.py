@@ -13,6 +13,7 @@ from tqdm import tqdm
 from ..data import Data, Dataset, open_dataset
 from ..errors import InvalidArgument, called, count, flag
 from ..graph import AnyModel, Model, load
+from ..graph.halves import widened
 from ..metrics.feeding import fitted
 from .balance import EVERYWHERE, Balanced, balanced
 from .choice import choose_grid, pays
@@ -27,7 +28,7 @@ from .observe import observe, portions
 from .observed import Observed
 from .options import Options
 from .placement import Placement, place
-from .report import LayerReport, QuantizedModel, Report, StepReport
+from .report import LayerReport, QuantizedModel, Report, StepReport, for_ports_of
 from .rounds import Rounding
 from .tails import Tails
 from .weights import check_finite
@@ -65,7 +66,7 @@ def quantize_static(
     layer stays in float.
 
     Args:
-        model: what `rdquant.load` takes; one input of float32.
+        model: what `rdquant.load` takes; one input of float32, float16 or bfloat16. What is not quantized becomes float32.
         calibration: images like those the network will see: what `rdquant.data.open_dataset` takes; labels are
             not used. 100 to 300 are enough. They are streamed: memory does not depend on their number.
         images: how many of them are used at most, spread over the classes.
@@ -97,8 +98,7 @@ def quantize_static(
 
     Raises:
         InvalidArgument: an argument that is not allowed; images that do not fit; a weight that is not finite (named); a
-            network with nothing to quantize, or whose values become NaN. Unsupported: several inputs, or another type than
-            float32.
+            network with nothing to quantize, or whose values become NaN. Unsupported: several inputs, or another type.
     """
     options = Options(
         activations,
@@ -116,8 +116,10 @@ def quantize_static(
     count("images", images)
     flag("progress", progress)
     loaded = load(model)
-    check_finite(loaded)
-    return Static(loaded, Images(calibration_of(calibration, loaded, images)), options, progress).run()
+    wide = widened(loaded)
+    check_finite(wide)
+    few = Images(calibration_of(calibration, wide, images))
+    return for_ports_of(loaded, Static(wide, few, options, progress).run())
 
 
 def calibration_of(data: Data, model: Model, images: int) -> Dataset:
@@ -147,9 +149,8 @@ class Images:
 
     def spread(self, count: int) -> Images:
         """Evenly over all."""
-        return self._chosen(
-            np.unique(np.linspace(0, len(self._data) - 1, min(count, len(self._data))).astype(np.int64))
-        )
+        places = np.linspace(0, len(self._data) - 1, min(count, len(self._data)))
+        return self._chosen(np.unique(places.astype(np.int64)))
 
     def _chosen(self, chosen: NDArray[np.int64]) -> Images:
         return Images(self._data.take(chosen))
@@ -390,9 +391,8 @@ class Static:
         """A bar of a stage, which says how many stages there are; one that is repeated keeps its number."""
         options = self._options
         rounds = options.rounding != "nearest" or options.correct_bias
-        stages = (
-            2 + rounds + (options.rounding == "order") + options.correct_bias
-        )  # ranges and ranking always
+        # ranges and ranking always
+        stages = 2 + rounds + (options.rounding == "order") + options.correct_bias
         if title not in self._begun:
             self._begun.append(title)
         name = f"{title}, stage {self._begun.index(title) + 1} of {stages}"

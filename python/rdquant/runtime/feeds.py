@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from .._arrays import is_floating
 from ..errors import InvalidArgument
 from ..graph import TensorInfo, suggestion
 
@@ -65,7 +66,9 @@ def noise(inputs: Sequence[TensorInfo], batch: int) -> dict[str, NDArray[Any]]:
     out = {}
     for info in inputs:
         shape = tuple(batch if i == 0 and not isinstance(d, int) else d for i, d in enumerate(info.shape))
-        if not all(isinstance(d, int) for d in shape) or info.dtype.kind not in "fiub":
+        if not all(isinstance(d, int) for d in shape) or not (
+            info.dtype.kind in "iub" or is_floating(info.dtype)
+        ):
             raise InvalidArgument(f"input {_port(info)} leaves sizes open; feeds are needed")
         out[info.name] = random.random(shape).astype(info.dtype)  # type: ignore[arg-type]
     return out
@@ -86,6 +89,6 @@ def _converted(info: TensorInfo, values: ArrayLike) -> NDArray[Any]:
         array = np.asarray(values)
     except ValueError as error:
         raise InvalidArgument(f"input {_port(info)}: {error}") from None
-    if array.dtype != info.dtype and not (array.dtype.kind == info.dtype.kind == "f"):
+    if array.dtype != info.dtype and not (is_floating(array.dtype) and is_floating(info.dtype)):
         raise InvalidArgument(f"input {_port(info)}: got dtype {array.dtype}; convert it first")
     return np.ascontiguousarray(array, info.dtype).reshape(array.shape)

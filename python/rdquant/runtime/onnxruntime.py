@@ -10,6 +10,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from .._arrays import is_floating
 from ..errors import BackendUnavailable, InvalidArgument, Unsupported
 from ..graph import Model, read_structure
 
@@ -106,7 +107,7 @@ class OnnxRuntimeSession:
             if initializer.name not in tensors:
                 continue
             data_type, array = tensors[initializer.name]
-            if array.dtype.kind == "f":
+            if is_floating(array.dtype):
                 value = self._ort.OrtValue.ortvalue_from_numpy_with_onnx_type(array, data_type)
                 values[initializer.name] = value
             else:  # bytes, two elements in each for types of four bits

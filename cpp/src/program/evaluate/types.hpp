@@ -28,6 +28,7 @@ using Sizes = std::span<const std::int64_t>;
 /// bits, half to even, it gives what one rounding of `value` would.
 template <typename T>
 [[nodiscard]] float round_to_odd(T value) noexcept {
+  if constexpr (std::is_same_v<T, float>) return value;
   using Exact = std::conditional_t<std::is_integral_v<T>, long double, T>;
   const auto exact = static_cast<Exact>(value);
   const auto nearest = static_cast<float>(exact);

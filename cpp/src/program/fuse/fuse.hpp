@@ -7,6 +7,10 @@ namespace rdquant::program {
 /// Drops steps, values and weights that no output depends on, and numbers the values anew.
 void remove_dead(Program& program);
 
+/// Steps on float16 and bfloat16 as steps on float32: weights are converted once, inputs and outputs keep their
+/// types. What conversions between these types would round inside the network is not rounded.
+void widen_halves(Program& program);
+
 /// All fusions, in an order in which each finds what the one before it leaves.
 void fuse(Program& program);
 

@@ -129,6 +129,7 @@ Program lower(const graph::Graph& graph, const std::map<std::string, core::Shape
     }
     program.outputs.push_back(found->second);
   }
+  widen_halves(program);
   remove_dead(program);
   if (options.fuse) {
     fuse(program);
