@@ -57,3 +57,30 @@ def test_weights_can_be_replaced() -> None:
     (before,) = session.run({"x": x}).values()
     session.set_weights({name: 3 * w for name, w in model.weights().items()})
     np.testing.assert_allclose(next(iter(session.run({"x": x}).values())), 3 * before, rtol=1e-5)
+
+
+@pytest.mark.parametrize("bias", [False, True])
+def test_norms_of_rows_are_part_of_the_product(bias: bool) -> None:
+    """A batch norm over a product's rows, as LeViT has them: reshaped to a matrix before, and back after."""
+    net = Net()
+    product = net.call("MatMul", "x", net.noise(12, 20))
+    if bias:
+        product = net.call("Add", product, net.noise(20))
+    rows = net.norm(net.call("Flatten", product, axis=2), 20)
+    y = net.call("Relu", net.call("Reshape", rows, net.integers(-1, 7, 20)))
+    model = models.build(net.nodes, net.tensors, {"x": ["N", 7, 12]}, {y: ["N", 7, 20]})
+    x = np.random.default_rng(1).standard_normal((3, 7, 12)).astype(np.float32)
+    expected = rdq.Session(model, backend="reference").run({"x": x})[y]
+    session = rdq.Session(model, backend="native")
+    np.testing.assert_allclose(session.run({"x": x})[y], expected, atol=1e-5)
+    assert [row["op"] for row in session.plan({"x": x}) if row["op"] != "reshape"] == ["matmul"]
+
+
+@pytest.mark.parametrize("activation", ["Relu", "Sigmoid"])
+def test_norms_of_rows_alone(activation: str) -> None:
+    net = Net()
+    y = net.call(activation, net.norm("x", 37))
+    model = models.build(net.nodes, net.tensors, {"x": ["N", 37]}, {y: ["N", 37]})
+    x = np.random.default_rng(1).standard_normal((50, 37)).astype(np.float32)
+    expected = rdq.Session(model, backend="reference").run({"x": x})[y]
+    np.testing.assert_allclose(rdq.Session(model, backend="native").run({"x": x})[y], expected, atol=1e-5)

@@ -1,5 +1,6 @@
 // y · scale + shift, per channel, into the weights and bias of what makes y.
 #include <utility>
+#include <vector>
 
 #include "program/fuse/rewriter.hpp"
 
@@ -165,6 +166,27 @@ bool has_plain_scalars(const Step& step) {
   return product == nullptr || (product->alpha == 1 && product->beta == 1);
 }
 
+/// Where `made` is a product's rows, reshaped to a matrix: reshapes what is multiplied instead, so that the
+/// product makes `made` itself.
+void multiply_rows(Rewriter& rewriter, ValueId made) {
+  const auto reshaped = rewriter.sole_maker<Reshape>(made);
+  if (!reshaped || rewriter.shape(made).size() != 2) return;
+  const ValueId product = rewriter.step(*reshaped).inputs[0];
+  const auto maker = rewriter.sole_maker<MatMul>(product);
+  if (!maker) return;
+  const Step before = rewriter.step(*maker);
+  const core::Shape a = rewriter.shape(before.inputs[0]), y = rewriter.shape(made);
+  const bool rows = !std::get<MatMul>(before.operation).transpose_a && a.size() > 2 &&
+                    rewriter.shape(before.inputs[1]).size() == 2 && rewriter.shape(product).back() == y[1];
+  const bool flat_bias = input(before, 2) == kNone || rewriter.shape(before.inputs[2]).size() == 1;
+  if (!rows || !flat_bias || input(before, 3) != kNone) return;
+  rewriter.program().values[static_cast<std::size_t>(product)].shape = {y[0], a.back()};
+  rewriter.replace(*maker, Reshape{}, {before.inputs[0]});
+  std::vector<ValueId> inputs = before.inputs;
+  inputs[0] = product;
+  rewriter.replace(*reshaped, before.operation, std::move(inputs));
+}
+
 bool into_maker(Rewriter& rewriter, std::size_t reader, ValueId made) {
   if (made == kNone || rewriter.is_constant(made) || rewriter.readers(made) != 1) return false;
   const auto maker = rewriter.maker(made);
@@ -243,8 +265,10 @@ bool norm_before(Rewriter& rewriter, std::size_t i) {
 bool fuse_affine(Rewriter& rewriter, std::size_t i) {
   const Operation& operation = rewriter.step(i).operation;
   if (std::holds_alternative<Convolution>(operation)) return norm_before(rewriter, i);
-  if (std::holds_alternative<BatchNormalization>(operation))
+  if (std::holds_alternative<BatchNormalization>(operation)) {
+    multiply_rows(rewriter, rewriter.step(i).inputs[0]);
     return into_maker(rewriter, i, rewriter.step(i).inputs[0]);
+  }
   if (!std::holds_alternative<Binary>(operation)) return false;
   const ValueId a = rewriter.step(i).inputs[0], b = rewriter.step(i).inputs[1];
   return into_maker(rewriter, i, a) || into_maker(rewriter, i, b);

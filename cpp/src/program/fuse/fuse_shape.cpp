@@ -1,4 +1,4 @@
-// Reshapes and transposes of one another.
+// Reshapes and transposes of one another, and functions after reshapes.
 #include <utility>
 
 #include "program/fuse/rewriter.hpp"
@@ -48,11 +48,27 @@ bool fuse_reshape(Rewriter& rewriter, std::size_t i) {
   return true;
 }
 
+/// A function of what a product or convolution makes, reshaped: the function first, which then joins its maker.
+bool fuse_unary(Rewriter& rewriter, std::size_t i) {
+  const Step step = rewriter.step(i);
+  if (step.inputs.size() != 1 || rewriter.dtype(step.inputs[0]) != rewriter.dtype(step.outputs[0]))
+    return false;
+  const auto reshaped = rewriter.sole_maker<Reshape>(step.inputs[0]);
+  if (!reshaped) return false;
+  const ValueId made = rewriter.step(*reshaped).inputs[0];
+  if (!rewriter.sole_maker<MatMul>(made) && !rewriter.sole_maker<Convolution>(made)) return false;
+  rewriter.program().values[static_cast<std::size_t>(step.inputs[0])].shape = rewriter.shape(made);
+  rewriter.replace(*reshaped, step.operation, {made});
+  rewriter.replace(i, Reshape{}, {step.inputs[0]});
+  return true;
+}
+
 }  // namespace
 
 bool fuse_shape(Rewriter& rewriter, std::size_t i) {
   const Operation& operation = rewriter.step(i).operation;
   if (std::holds_alternative<Transpose>(operation)) return fuse_transpose(rewriter, i);
+  if (std::holds_alternative<Unary>(operation)) return fuse_unary(rewriter, i);
   return std::holds_alternative<Reshape>(operation) && fuse_reshape(rewriter, i);
 }
 

@@ -73,7 +73,7 @@ bool fuse_activation(Rewriter& rewriter, std::size_t i);
 bool fuse_residual(Rewriter& rewriter, std::size_t i);
 /// Layer normalization from its pieces; its scale and bias.
 bool fuse_layer(Rewriter& rewriter, std::size_t i);
-/// Reshapes and transposes of one another.
+/// Reshapes and transposes of one another, and functions after reshapes.
 bool fuse_shape(Rewriter& rewriter, std::size_t i);
 
 }  // namespace rdquant::program

@@ -262,8 +262,9 @@ class Placer {
     } else if (std::holds_alternative<program::Binary>(step.operation)) {
       if (is_plain_binary(program_, step) && !take(step.inputs[0])) take(step.inputs[1]);
     } else if (const auto* convolution = std::get_if<program::Convolution>(&step.operation)) {
-      // added last it must outlive the sums, which kernels store on the way
-      if (convolution->residual_last) return;
+      // added last it must outlive the sums, which kernels store on the way; so do those of grouped volumes
+      const bool volume = value(out).shape.size() == 5;
+      if (convolution->residual_last || (volume && convolution->groups != 1)) return;
       const ValueId residual = program::input(step, 3);
       if (residual != kNone && !overlap(residual, step.inputs[0])) take(residual);
     }

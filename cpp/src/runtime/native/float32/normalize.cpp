@@ -140,6 +140,10 @@ struct BatchWork {
     const float* const shifts = factors + blocks * block;
     const auto* const x = static_cast<const float*>(operand[0]);
     auto* const y = static_cast<float*>(operand[1]);
+    if (area == 1 && !blocked) {
+      rows(x, factors, shifts, y);
+      return;
+    }
     const Index lanes = blocked ? block : 1, parts = blocked ? blocks : channels;
     const Index piece = std::min(area, kPixels / lanes), pieces = kernels::divide(area, piece);
     share(images * parts * pieces, 2, threads, [&](Index begin, Index end) {
@@ -167,6 +171,19 @@ struct BatchWork {
 
  private:
   static constexpr Index kPixels = 4096;
+
+  /// Where each image is a row of channels.
+  void rows(const float* x, const float* factors, const float* shifts, float* y) const {
+    const kernels::Kernels& own = float_kernels();
+    share(images, kPixels / channels + 1, threads, [&](Index begin, Index end) {
+      for (Index at = begin * channels; at < end * channels; at += channels) {
+        own.binary(kernels::Binary::mul, x + at, 1, factors, 1, y + at, 0, channels);
+        own.binary(kernels::Binary::add, y + at, 1, shifts, 1, y + at, 0, channels);
+        if (activation.function != kernels::Function::none)
+          own.unary(activation, y + at, y + at, 0, channels);
+      }
+    });
+  }
 
   void prepare(void* const* operand, float* factors, Index padded) const {
     const auto at = [&](std::size_t i, Index c) { return static_cast<const float*>(operand[i])[c]; };

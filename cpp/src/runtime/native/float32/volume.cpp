@@ -1,6 +1,10 @@
-// Convolutions over three axes: each plane of the output is a sum of convolutions over two axes, one for every
+// Convolutions over three axes. Without groups one convolution over two axes makes each plane of the output: its
+// channels are those of all planes that the window covers. With groups it is a sum of one convolution for every
 // tap along the depth.
 #include <algorithm>
+#include <functional>
+#include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -151,6 +155,202 @@ struct VolumeWork {
   }
 };
 
+/// The window's positions along the depth.
+struct Depth {
+  Index taps, stride, dilation, front;
+};
+
+/// For each plane of the output the planes that its window covers, one after the other as channels of one image:
+/// views of consecutive planes where channels fill whole blocks, otherwise copies.
+struct Covered {
+  Planes from;
+  Index out;  ///< planes of the output
+  Depth window;
+
+  [[nodiscard]] bool views() const { return from.channels % block_size() == 0 && window.dilation == 1; }
+  [[nodiscard]] Index channels() const { return window.taps * from.channels; }
+  /// Planes per image with those of zeros around it; only of views.
+  [[nodiscard]] Index padded() const {
+    return std::max(window.front + from.depth, (out - 1) * window.stride + window.taps);
+  }
+  [[nodiscard]] Index plane() const {  ///< floats of all that one plane of the output reads
+    return kernels::divide(channels(), block_size()) * from.area * block_size();
+  }
+  [[nodiscard]] Index step() const { return views() ? window.stride * from.plane() : plane(); }
+  [[nodiscard]] Index image() const { return views() ? padded() * from.plane() : out * plane(); }
+
+  void fill(const float* volume, float* to) const {
+    const Index each = views() ? padded() : out;
+    share(from.images * each, 1, from.threads, [&](Index begin, Index end) {
+      for (Index item = begin; item < end; ++item) {
+        const float* const image = volume + item / each * from.channels * from.depth * from.area;
+        if (views()) {
+          copy_plane(image, item % each - window.front, 0, to + item * from.plane());
+        } else {
+          std::fill_n(to + item * plane(), plane(), 0.0F);
+          for (Index tap = 0; tap < window.taps; ++tap)
+            copy_plane(image, item % each * window.stride - window.front + tap * window.dilation,
+                       tap * from.channels, to + item * plane());
+        }
+      }
+    });
+  }
+
+ private:
+  /// Plane `z` of a volume as channels `first` and following of an image in blocks; zeros where there is none.
+  void copy_plane(const float* image, Index z, Index first, float* to) const {
+    const Index block = block_size();
+    if (z < 0 || z >= from.depth) {
+      if (views()) std::fill_n(to, from.plane(), 0.0F);
+      return;
+    }
+    for (Index c = 0; c < from.channels;) {
+      const Index lane = (first + c) % block, lanes = std::min(block - lane, from.channels - c);
+      float_kernels().transpose(image + (c * from.depth + z) * from.area, from.depth * from.area,
+                                to + (first + c) / block * from.area * block + lane, block, lanes, from.area);
+      c += lanes;
+    }
+  }
+};
+
+/// Weights [k][channels][depth][taps] as [k][depth][channels][taps], then in the order of a kernel.
+class CoveredPacker final : public Packer {
+ public:
+  CoveredPacker(std::shared_ptr<const Packer> next, const core::Shape& weights)
+      : next_(std::move(next)),
+        k_(weights[0]),
+        c_(weights[1]),
+        depth_(weights[2]),
+        area_(weights[3] * weights[4]) {}
+  void pack(const void* from, void* to) const override {
+    const auto* const w = static_cast<const float*>(from);
+    std::vector<float> turned(static_cast<std::size_t>(k_ * c_ * depth_ * area_));
+    for (Index k = 0; k < k_; ++k) {
+      for (Index z = 0; z < depth_; ++z) {
+        for (Index c = 0; c < c_; ++c)
+          std::copy_n(w + ((k * c_ + c) * depth_ + z) * area_, area_,
+                      turned.data() + ((k * depth_ + z) * c_ + c) * area_);
+      }
+    }
+    next_->pack(turned.data(), to);
+  }
+
+ private:
+  std::shared_ptr<const Packer> next_;
+  Index k_, c_, depth_, area_;
+};
+
+/// Operands: x and y, plain; packed weights; images that cover x, planes of y, planes of the residual, the
+/// kernel's scratch; then bias, slopes and residual where given.
+struct CoveredWork {
+  Covered from;
+  Planes to;
+  std::function<void(const kernels::ConvArgs&, float* scratch)> convolve;
+  kernels::ConvArgs fixed;
+  bool bias, slopes, residual;
+
+  void operator()(void* const* operand) const {
+    auto* const source = static_cast<float*>(operand[3]);
+    auto* const target = static_cast<float*>(operand[4]);
+    auto* const added = static_cast<float*>(operand[5]);
+    kernels::ConvArgs args = fixed;
+    args.weights = static_cast<const float*>(operand[2]);
+    void* const* next = operand + 7;
+    if (bias) args.bias = static_cast<const float*>(*next++);
+    if (slopes) args.activation.slopes = static_cast<const float*>(*next++);
+    from.fill(static_cast<const float*>(operand[0]), source);
+    // before y is written, which may lie where the residual does
+    if (residual) to.to_blocks(static_cast<const float*>(*next), added);
+    for (Index image = 0; image < to.images; ++image) {
+      args.src = source + image * from.image();
+      args.dst = target + image * to.depth * to.plane();
+      if (residual) args.residual = added + image * to.depth * to.plane();
+      convolve(args, static_cast<float*>(operand[6]));
+    }
+    to.to_plain(target, static_cast<float*>(operand[1]));
+  }
+};
+
+/// A kernel for one image whose planes are convolved together.
+struct PlaneKernel {
+  std::string name;
+  std::shared_ptr<const Packer> packer;
+  Index weights, scratch;
+  std::function<void(const kernels::ConvArgs&, float* scratch)> run;
+};
+
+std::optional<PlaneKernel> winograd_kernel(const kernels::ConvShape& shape, int threads) {
+  const Index tile = kernels::winograd_pays(shape);
+  if (tile == 0) return std::nullopt;
+  const core::Isa isa = float_kernels().isa;
+  const kernels::Winograd& own = kernels::winograd(isa);
+  const kernels::WinogradPlan plan = kernels::plan_winograd(shape, tile, isa, threads);
+  const Index scratch = kernels::divide(plan.scratch, kLine) * kLine;
+  return PlaneKernel{"winograd " + std::to_string(tile) + "x" + std::to_string(tile) + " volume ",
+                     std::make_shared<WinogradPacker>(own, plan, threads), plan.weights, scratch * threads,
+                     [&own, plan, threads, scratch](const kernels::ConvArgs& args, float* memory) {
+                       share_ranked(plan.items, 1, threads, [&](Index begin, Index end, int rank) {
+                         own.run(plan, args, memory + rank * scratch, begin, end);
+                       });
+                     }};
+}
+
+std::optional<PlaneKernel> dense_kernel(kernels::ConvShape shape, int threads) {
+  const kernels::Kernels& own = float_kernels();
+  const Index channels = shape.c;
+  shape.c = kernels::divide(shape.c, own.block) * own.block;
+  const auto plan = plan_of(shape, kernels::ConvMethod::dense);
+  if (!plan) return std::nullopt;
+  return PlaneKernel{"dense volume ", std::make_shared<FilterPacker>(own, *plan, channels, threads),
+                     plan->weights, 0, [&own, plan = *plan, threads](const kernels::ConvArgs& args, float*) {
+                       share(plan.items, 1, threads,
+                             [&](Index begin, Index end) { own.convolve(plan, args, begin, end); });
+                     }};
+}
+
+/// One convolution for all taps along the depth; false, and nothing added, with groups.
+bool build_covered(Builder& builder, const ConvolutionParts& parts, const kernels::Activation& activation) {
+  const program::Convolution& op = parts.convolution;
+  if (op.groups != 1) return false;
+  const Shape &x = builder.value(parts.x).shape, &w = builder.value(parts.w).shape,
+              &y = builder.value(parts.y).shape;
+  const int threads = builder.threads();
+  const Covered from{{x[0], x[1], x[2], x[3] * x[4], threads},
+                     y[2],
+                     {w[2], op.window.strides[0], op.window.dilations[0], op.window.pads_begin[0]}};
+  const Planes to{y[0], y[1], y[2], y[3] * y[4], threads};
+  kernels::ConvShape shape = conv_shape_of(builder, parts.x, parts.w, op.window, 1);
+  shape.n = y[2];
+  shape.c = from.channels();
+  const bool constant = builder.value(parts.w).role == program::Role::constant;
+  auto kernel = constant ? winograd_kernel(shape, threads) : std::nullopt;
+  if (!kernel) kernel = dense_kernel(shape, threads);
+  if (!kernel) return false;
+  kernels::ConvArgs fixed;
+  fixed.src_image = from.step();
+  fixed.dst_image = fixed.residual_image = to.plane();
+  fixed.residual_last = op.residual_last;
+  fixed.activation = activation;
+  const bool bias = parts.bias != kNone, slopes = parts.slopes != kNone, residual = parts.residual != kNone;
+  std::vector<Place> operands{
+      builder.read(parts.x, Layout::plain),
+      {},
+      builder.packed(parts.w, bytes_of(kernel->weights), std::make_shared<CoveredPacker>(kernel->packer, w)),
+      builder.scratch(bytes_of(x[0] * from.image())),
+      builder.scratch(bytes_of(to.floats())),
+      builder.scratch(residual ? bytes_of(to.floats()) : 0),
+      builder.scratch(bytes_of(kernel->scratch))};
+  if (bias) operands.push_back(pack_vector(builder, parts.bias, w[0]));
+  if (slopes) operands.push_back(pack_vector(builder, parts.slopes, w[0]));
+  if (residual) operands.push_back(builder.read(parts.residual, Layout::plain));
+  operands[1] = builder.write(parts.y, Layout::plain);
+  const std::size_t count = operands.size();
+  builder.emit(make_native(kernel->name + std::string(core::isa_name(float_kernels().isa)), count,
+                           CoveredWork{from, to, kernel->run, fixed, bias, slopes, residual}),
+               std::move(operands), Layout::plain);
+  return true;
+}
+
 }  // namespace
 
 bool build_volume_convolution(Builder& builder, const Step& step) {
@@ -162,7 +362,9 @@ bool build_volume_convolution(Builder& builder, const Step& step) {
               &y = builder.value(parts.y).shape;
   const auto activation = kernel_activation(op->activation);
   const bool slopes = parts.slopes != kNone, residual = parts.residual != kNone;
-  if (!activation || (slopes && residual) || core::element_count(y) == 0) return false;
+  if (!activation || core::element_count(y) == 0) return false;
+  if (build_covered(builder, parts, *activation)) return true;
+  if (slopes && residual) return false;
   const bool depthwise = op->groups == x[1] && w[0] == x[1] && x[1] > 1;
   kernels::ConvShape plane = conv_shape_of(builder, parts.x, parts.w, op->window, op->groups);
   plane.n = 1;

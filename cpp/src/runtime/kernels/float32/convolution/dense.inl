@@ -134,22 +134,37 @@ inline DenseTiles dense_tiles(const ConvPlan& plan) {
 inline Index gcd(Index a, Index b) { return b == 0 ? a : gcd(b, a % b); }
 
 // Groups whose channels do not fill blocks are run together, as one group whose weights between them are
-// zero.
-inline Index merged_groups(const ConvShape& s) {
+// zero; the last of these may be smaller.
+inline Index groups_together(const ConvShape& s) {
+  if (s.groups == 1) return 1;
   const Index c = s.c / s.groups;
   const Index k = s.k / s.groups;
   const Index for_c = kBlock / gcd(c, kBlock);
   const Index for_k = kBlock / gcd(k, kBlock);
   const Index together = for_c > for_k ? for_c : for_k;  // powers of two
-  return s.groups % together == 0 ? s.groups / together : 1;
+  return together < s.groups ? together : s.groups;
 }
+
+// Channels and filters of the groups that are run together, and of the last of them.
+struct Bundle {
+  Index c, k, last_c, last_k;
+  explicit Bundle(const ConvShape& s) {
+    const Index together = groups_together(s);
+    const Index last = s.groups - (s.groups - 1) / together * together;
+    c = s.c / s.groups * together;
+    k = s.k / s.groups * together;
+    last_c = s.c / s.groups * last;
+    last_k = s.k / s.groups * last;
+  }
+};
 
 bool plan_dense(const ConvShape& s, ConvPlan& plan) {
   plan.shape = s;
   plan.method = ConvMethod::dense;
   plan.block = kBlock;
-  plan.groups = s.groups == 1 ? 1 : merged_groups(s);
-  const Index blocks = divide(s.k / plan.groups, kBlock);
+  plan.groups = divide(s.groups, groups_together(s));
+  const Bundle bundle(s);
+  const Index blocks = divide(bundle.k, kBlock);
   plan.flat = s.kh == 1 && s.kw == 1 && s.sh == 1 && s.sw == 1 && s.top == 0 && s.left == 0 &&
               s.bottom == 0 && s.right == 0;
   const Index row = plan.flat ? s.h * s.w : s.ow();
@@ -157,11 +172,11 @@ bool plan_dense(const ConvShape& s, ConvPlan& plan) {
   plan.blocks = choice.blocks;
   plan.pixels = choice.pixels;
   plan.tiles = divide(row, plan.pixels);
-  const Index weights = s.k / plan.groups * (s.c / plan.groups) * s.kh * s.kw;
+  const Index weights = bundle.k * bundle.c * s.kh * s.kw;
   plan.filters_first = weights > (Index{1} << 18);
   plan.items = s.n * plan.groups * divide(blocks, plan.blocks) * plan.tiles * (plan.flat ? 1 : s.oh());
   plan.pack_items = plan.groups * blocks;
-  plan.weights = plan.groups * blocks * kBlock * (s.c / plan.groups) * s.kh * s.kw;
+  plan.weights = plan.groups * blocks * kBlock * bundle.c * s.kh * s.kw;
   return true;
 }
 
@@ -197,8 +212,9 @@ inline void pack_block(const float* weights, Index filters, const PackedRows& ro
   }
 }
 
-// Weights of merged groups: zeros but where filter and channel belong to the same real group.
-inline void pack_merged(const ConvShape& s, const float* weights, Index first, Index filters,
+// Weights of merged groups, whose first filter is `start` and which begin with block `first` of filters: zeros
+// but where filter and channel belong to the same real group.
+inline void pack_merged(const ConvShape& s, const float* weights, Index start, Index first, Index filters,
                         const PackedRows& rows, float* out) {
   const Index c = s.c / s.groups;
   const Index k = s.k / s.groups;
@@ -207,7 +223,7 @@ inline void pack_merged(const ConvShape& s, const float* weights, Index first, I
       float* const row = out + rows(channel, tap) * kBlock;
       for (Index lane = 0; lane < kBlock; ++lane) {
         const Index filter = first + lane;
-        const bool real = lane < filters && filter / k * c % rows.channels / c == channel / c;
+        const bool real = lane < filters && (filter - start) / k == channel / c;
         row[lane] = real ? weights[(filter * c + channel % c) * rows.taps + tap] : 0.0f;
       }
     }
@@ -217,23 +233,26 @@ inline void pack_merged(const ConvShape& s, const float* weights, Index first, I
 // Packed: [group][tile's N blocks of filters][channel block][kh][kw][channel of the block][N][B].
 void pack_dense(const ConvPlan& plan, const float* weights, float* packed, Index begin, Index end) {
   const ConvShape& s = plan.shape;
-  const Index c = s.c / plan.groups;
-  const Index k = s.k / plan.groups;
+  const Bundle bundle(s);
   const Index taps = s.kh * s.kw;
-  const Index blocks = divide(k, kBlock);
+  const Index all = divide(bundle.k, kBlock);
   for (Index at = begin; at < end; ++at) {
-    const Index group = at / blocks;
-    const Index block = at % blocks;
+    const Index group = at / all;
+    const Index block = at % all;
+    const Index c = group == plan.groups - 1 ? bundle.last_c : bundle.c;
+    const Index k = group == plan.groups - 1 ? bundle.last_k : bundle.k;
+    const Index blocks = divide(k, kBlock);
+    if (block >= blocks) continue;
     const Index tile = block / plan.blocks * plan.blocks;
     const Index wide = plan.blocks < blocks - tile ? plan.blocks : blocks - tile;
     const Index filters = k - block * kBlock < kBlock ? k - block * kBlock : kBlock;
-    const Index first = group * k + block * kBlock;
-    float* const out = packed + (group * blocks + tile) * kBlock * c * taps + (block - tile) * kBlock;
+    const Index first = group * bundle.k + block * kBlock;
+    float* const out = packed + (group * all * bundle.c + tile * c) * kBlock * taps + (block - tile) * kBlock;
     const PackedRows rows = {c, taps, wide};
     if (plan.groups == s.groups) {
       pack_block(weights + first * c * taps, filters, rows, out);
     } else {
-      pack_merged(s, weights, first, filters, rows, out);
+      pack_merged(s, weights, group * bundle.k, first, filters, rows, out);
     }
   }
 }
@@ -266,19 +285,23 @@ inline DensePlace dense_place(const ConvPlan& plan, Index item, Index tiles_of_f
 void run_dense(const ConvPlan& plan, const ConvArgs& args, Index begin, Index end) {
   const ConvShape& s = plan.shape;
   const Epilogue epilogue = make_epilogue(s, args);
-  const Index c = s.c / plan.groups;
-  const Index blocks = divide(s.k / plan.groups, kBlock);
+  const Bundle bundle(s);
+  const Index all = divide(bundle.k, kBlock);
   const Index ow = plan.flat ? s.h * s.w : s.ow();
-  const DenseView view = plan.flat
-                             ? DenseView{1, s.h * s.w, 1, 1, 1, 1, 1, 1, 0, 0, c}
-                             : DenseView{s.h, s.w, s.kh, s.kw, s.sh, s.sw, s.dh, s.dw, s.top, s.left, c};
+  DenseView view = plan.flat
+                       ? DenseView{1, s.h * s.w, 1, 1, 1, 1, 1, 1, 0, 0, bundle.c}
+                       : DenseView{s.h, s.w, s.kh, s.kw, s.sh, s.sw, s.dh, s.dw, s.top, s.left, bundle.c};
   const DenseTiles tiles = dense_tiles(plan);
   const Index span =
       (plan.pixels - 2) * s.sw + (view.kw - 1) * s.dw;  // to the last column of the last but one
   for (Index item = begin; item < end; ++item) {
-    const DensePlace at = dense_place(plan, item, divide(blocks, plan.blocks));
+    const DensePlace at = dense_place(plan, item, divide(all, plan.blocks));
+    const bool last_group = at.group == plan.groups - 1;
     const Index first = at.filters * plan.blocks;
-    const Index block = at.group * blocks + first;
+    const Index blocks = last_group ? divide(bundle.last_k, kBlock) : all;
+    if (first >= blocks) continue;
+    const Index block = at.group * all + first;
+    view.channels = last_group ? bundle.last_c : bundle.c;
     const Index wide = plan.blocks < blocks - first ? plan.blocks : blocks - first;
     const Index last = ow - plan.pixels;
     const Index x = at.tile * plan.pixels < last ? at.tile * plan.pixels : last;
@@ -288,8 +311,8 @@ void run_dense(const ConvPlan& plan, const ConvArgs& args, Index begin, Index en
         s.sw <= 2 && (plan.pixels <= 2 || (corner.column + s.sw >= 0 && corner.column + span < view.w));
     const Index out = block * epilogue.plane + (at.y * ow + x) * kBlock;
     tiles.tiles[wide - 1][inside ? 0 : 1](
-        view, epilogue, args.src + at.image * args.src_image + at.group * c * s.h * s.w,
-        args.weights + block * kBlock * c * s.kh * s.kw, args.bias,
+        view, epilogue, args.src + at.image * args.src_image + at.group * bundle.c * s.h * s.w,
+        args.weights + (at.group * all * bundle.c + first * view.channels) * kBlock * s.kh * s.kw, args.bias,
         args.dst + at.image * args.dst_image + out,
         args.residual == nullptr ? nullptr : args.residual + at.image * args.residual_image + out, corner);
   }

@@ -1,0 +1,74 @@
+"""Convolutions over three axes, and those in groups that fill no block of the engine's channels."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import models
+import rdquant as rdq
+from networks import Net
+
+SIZE = (5, 9, 10)
+
+
+def answers_agree(net: Net, y: str, shape: tuple[int, ...], axes: int | None = None) -> None:
+    free = [f"free{i}" for i in range(axes or len(shape))]
+    model = models.build(net.nodes, net.tensors, {"x": shape}, {y: free})
+    x = np.random.default_rng(1).standard_normal(shape).astype(np.float32)
+    expected = rdq.Session(model, backend="reference").run({"x": x})[y]
+    found = rdq.Session(model, backend="native").run({"x": x})[y]
+    np.testing.assert_allclose(found, expected, atol=2e-5 * max(1, np.abs(expected).max()))
+
+
+def volume(net: Net, x: str, out: int, into: int, kernel: tuple[int, int, int] = (3, 3, 3), **a: Any) -> str:
+    weights = net.noise(out, into // a.get("group", 1), *kernel)
+    a.setdefault("pads", [size // 2 for size in kernel] * 2)
+    return net.call("Conv", x, weights, net.noise(out), kernel_shape=list(kernel), **a)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    kernel=st.tuples(st.integers(1, 3), st.integers(1, 3), st.integers(1, 3)),
+    strides=st.lists(st.integers(1, 2), min_size=3, max_size=3),
+    depth=st.integers(1, 2),
+    pads=st.lists(st.integers(0, 2), min_size=6, max_size=6),
+    into=st.sampled_from([1, 3, 16, 20, 32]),
+    groups=st.sampled_from([1, 2, 0]),
+)
+def test_convolutions(
+    kernel: tuple[int, int, int], strides: list[int], depth: int, pads: list[int], into: int, groups: int
+) -> None:
+    net = Net()
+    group = groups or into
+    group = group if into % group == 0 else 1
+    y = volume(
+        net, "x", 2 * into, into, kernel, group=group, strides=strides, pads=pads, dilations=[depth, 1, 1]
+    )
+    answers_agree(net, net.call("Relu", y), (2, into, *SIZE))
+
+
+@pytest.mark.parametrize("last", [False, True])
+@pytest.mark.parametrize(("channels", "group"), [(16, 1), (18, 1), (16, 16)])
+def test_residuals_that_die_there(channels: int, group: int, last: bool) -> None:
+    """The result may be placed where the residual lies, which is to be read before."""
+    net = Net()
+    x = net.call("Relu", volume(net, "x", channels, 3))
+    for _ in range(2):
+        y = volume(net, net.call("Relu", volume(net, x, channels, channels)), channels, channels, group=group)
+        x = net.call("Add", net.call("Relu", y), x) if last else net.call("Relu", net.call("Add", y, x))
+    answers_agree(net, x, (1, 3, *SIZE))
+
+
+@pytest.mark.parametrize(
+    ("groups", "into", "out"), [(55, 8, 8), (13, 8, 8), (3, 24, 24), (5, 4, 12), (7, 6, 10), (3, 40, 8)]
+)
+@pytest.mark.parametrize("stride", [1, 2])
+def test_groups_that_fill_no_block(groups: int, into: int, out: int, stride: int) -> None:
+    net = Net()
+    y = net.conv("x", groups * out, groups * into, group=groups, strides=[stride, stride])
+    answers_agree(net, net.call("Relu", y), (2, groups * into, 9, 11))
