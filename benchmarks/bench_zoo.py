@@ -5,6 +5,9 @@
 Each network in a process of its own, so that one that fails stops no other. First its answers are compared with
 ONNX Runtime's (at most 1e-4 of the output's range apart), then our engine, ONNX Runtime and OpenVINO take turns on
 one thread. Writes results/zoo.json: medians, ratio to the faster peer, and the geometric mean of each family.
+
+With --int8: convolutional networks quantized statically on noise, as all else but plain MLPs dynamically; the same file in
+the three engines, beside our float32. Files are kept in FOLDER/int8 and used again.
 """
 
 from __future__ import annotations
@@ -19,7 +22,8 @@ from typing import Any
 
 import numpy as np
 
-BOUND = 1e-4
+BOUND = 1e-4  # largest difference as a share of the output's range
+BOUND_INT8 = 0.02  # mean difference
 
 
 def differences(ours: list[np.ndarray], theirs: list[np.ndarray]) -> float:
@@ -73,7 +77,65 @@ def measure(path: Path, repeat: int, threads: int) -> dict[str, Any]:
     return row
 
 
-def in_process(path: Path, repeat: int, threads: int) -> dict[str, Any]:
+def quantized(path: Path) -> Path:
+    """The network in INT8: static for convolutional networks, dynamic for others; made once."""
+    import rdquant
+    from zoo.networks import NETWORKS
+
+    kept = path.parent / "int8" / path.name
+    if kept.exists():
+        return kept
+    kept.parent.mkdir(exist_ok=True)
+    family = {network.name: network.family for network in NETWORKS}
+    if family.get(path.stem, "convnet") == "convnet":
+        (x,) = np.load(path.with_suffix(".npz")).values()
+        noise = [x, *(np.random.default_rng(seed).permuted(x, axis=-1) for seed in range(7))]
+        model = rdquant.quantize_static(path, np.concatenate(noise) if x.shape[0] == 1 else x)
+    else:
+        model = rdquant.quantize_dynamic(path)
+    part = kept.with_suffix(".part.onnx")
+    model.save(part)
+    part.rename(kept)
+    return kept
+
+
+def measure_int8(path: Path, repeat: int, threads: int) -> dict[str, Any]:
+    """One network in INT8, in this process."""
+    import rdquant
+    from bench_latency import interleaved, prepare
+
+    feeds = dict(np.load(path.with_suffix(".npz")))
+    ((name, x),) = feeds.items()
+    file = quantized(path)
+    session = rdquant.Session(file, backend="native", threads=threads)
+    plain = rdquant.Session(path, backend="native", threads=threads)
+    runs: dict[str, Any] = {
+        "rdquant": lambda: list(session.run(feeds).values()),
+        "rdquant float": lambda: list(plain.run(feeds).values()),
+        "onnxruntime": prepare("onnxruntime", file.read_bytes(), name, x, threads),
+    }
+    ours, theirs = runs["rdquant"](), runs["onnxruntime"]()
+    means = [
+        float(np.abs(a - b).mean() / max(float(np.ptp(b)), 1e-12)) for a, b in zip(ours, theirs, strict=True)
+    ]
+    row: dict[str, Any] = {"difference": max(means)}
+    try:
+        runs["openvino"] = prepare("openvino", file.read_bytes(), name, x, threads)
+        runs["openvino"]()
+    except RuntimeError as error:
+        runs.pop("openvino", None)
+        row["openvino"] = str(error).splitlines()[0][:160]
+    seconds = interleaved(runs, repeat)
+    row["ms"] = {name: 1e3 * value for name, value in seconds.items()}
+    row["ratio"] = seconds["rdquant"] / min(
+        seconds[peer] for peer in ("onnxruntime", "openvino") if peer in seconds
+    )
+    row["to_float"] = seconds["rdquant"] / seconds["rdquant float"]
+    row["slowest"] = slowest(session, feeds)
+    return row
+
+
+def in_process(path: Path, repeat: int, threads: int, int8: bool) -> dict[str, Any]:
     run = subprocess.run(
         [
             sys.executable,
@@ -85,6 +147,7 @@ def in_process(path: Path, repeat: int, threads: int) -> dict[str, Any]:
             str(repeat),
             "--threads",
             str(threads),
+            *(["--int8"] if int8 else []),
         ],
         capture_output=True,
         text=True,
@@ -96,23 +159,43 @@ def in_process(path: Path, repeat: int, threads: int) -> dict[str, Any]:
     return {"error": (run.stderr.strip().splitlines() or [f"exit code {run.returncode}"])[-1][:300]}
 
 
-def summary(rows: dict[str, Any]) -> dict[str, Any]:
+def summary(rows: dict[str, Any], int8: bool) -> dict[str, Any]:
     """Counts, and geometric means by family."""
     from zoo.networks import NETWORKS
 
     family = {network.name: network.family for network in NETWORKS}
-    run = {name: row for name, row in rows.items() if row.get("difference", math.inf) <= BOUND}
+    run = {
+        name: row
+        for name, row in rows.items()
+        if row.get("difference", math.inf) <= (BOUND_INT8 if int8 else BOUND)
+    }
     found: dict[str, Any] = {"networks": len(rows), "agree": len(run)}
     for kind in ("convnet", "transformer", "other"):
-        ratios = [row["ratio"] for name, row in run.items() if family.get(name, "other") == kind]
-        if ratios:
-            mean = math.exp(sum(map(math.log, ratios)) / len(ratios))
-            found[kind] = {
-                "networks": len(ratios),
-                "geometric_mean": mean,
-                "above 1.3": sum(r > 1.3 for r in ratios),
-            }
+        members = [row for name, row in run.items() if family.get(name, "other") == kind]
+        if not members:
+            continue
+        found[kind] = {"networks": len(members), **spread("", [row["ratio"] for row in members])}
+        if int8:
+            found[kind] |= spread(" to float", [row["to_float"] for row in members])
     return found
+
+
+def spread(of: str, ratios: list[float]) -> dict[str, Any]:
+    mean = math.exp(sum(map(math.log, ratios)) / len(ratios))
+    return {
+        f"geometric_mean{of}": mean,
+        f"largest{of}": max(ratios),
+        f"above 1.3{of}": sum(r > 1.3 for r in ratios),
+    }
+
+
+def shown(row: dict[str, Any]) -> str:
+    if "error" in row:
+        return f" FAILS {row['error'][:150]}"
+    times = " ".join(f"{value:8.2f}" for value in row["ms"].values())
+    most = ", ".join(f"{op} {share:.0%}" for op, _, share in row["slowest"][:3])
+    to_float = f" {row['to_float']:6.2f}" if "to_float" in row else ""
+    return f" {row['ratio']:6.2f}{to_float} {times}  {row['difference']:.1e}  {most}"
 
 
 def main() -> None:
@@ -123,28 +206,26 @@ def main() -> None:
     parser.add_argument("--nets", nargs="+")
     parser.add_argument("--repeat", type=int, default=12)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--int8", action="store_true", help="quantized networks")
     parser.add_argument("--no-write", action="store_true")
     parser.add_argument("--one", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one:
-        print(json.dumps(measure(options.folder / f"{options.one}.onnx", options.repeat, options.threads)))
+        one = measure_int8 if options.int8 else measure
+        print(json.dumps(one(options.folder / f"{options.one}.onnx", options.repeat, options.threads)))
         return
     from store import Store
 
     store = Store("zoo", ["onnxruntime", "openvino"], write=not options.no_write)
-    rows: dict[str, Any] = store.part(f"threads {options.threads}").get("rows", {})
+    part = f"{'int8 ' if options.int8 else ''}threads {options.threads}"
+    rows: dict[str, Any] = store.part(part).get("rows", {})
     for path in sorted(options.folder.glob("*.onnx")):
         if options.nets and path.stem not in options.nets:
             continue
-        row = rows[path.stem] = in_process(path, options.repeat, options.threads)
-        if "error" in row:
-            print(f"{path.stem:34} FAILS {row['error'][:150]}", flush=True)
-        else:
-            times = " ".join(f"{value:8.2f}" for value in row["ms"].values())
-            most = ", ".join(f"{op} {share:.0%}" for op, _, share in row["slowest"][:3])
-            print(f"{path.stem:34} {row['ratio']:6.2f} {times}  {row['difference']:.1e}  {most}", flush=True)
-        store.put(f"threads {options.threads}", {"summary": summary(rows), "rows": rows})
-    print(json.dumps(summary(rows), indent=1))
+        row = rows[path.stem] = in_process(path, options.repeat, options.threads, options.int8)
+        print(f"{path.stem:34}{shown(row)}", flush=True)
+        store.put(part, {"summary": summary(rows, options.int8), "rows": rows})
+    print(json.dumps(summary(rows, options.int8), indent=1))
 
 
 if __name__ == "__main__":
