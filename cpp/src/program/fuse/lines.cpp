@@ -201,6 +201,7 @@ class Widener {
   bool between(const Step& step) {
     if (std::holds_alternative<Binary>(step.operation)) return binary(step);
     if (std::holds_alternative<Concat>(step.operation)) return concat(step);
+    if (std::holds_alternative<DynamicQuantize>(step.operation)) return dynamic_quantize(step);
     if (step.inputs.empty() || step.inputs[0] == kNone || !has_image(step.inputs[0])) return false;
     if (const auto* op = std::get_if<Reduce>(&step.operation)) return reduce(step, *op);
     if (step.outputs.size() != 1 || !is_line(step.outputs[0])) return false;
@@ -222,6 +223,7 @@ class Widener {
       put_in(slice.steps, 1);
       return same(std::move(slice));
     }
+    if (std::holds_alternative<Cast>(step.operation)) return same(step.operation);
     if (const auto* op = std::get_if<Quantize>(&step.operation)) return same(Quantize{widened(op->axis)});
     if (const auto* op = std::get_if<Dequantize>(&step.operation)) return same(Dequantize{widened(op->axis)});
     if (const auto* op = std::get_if<Unary>(&step.operation))
@@ -230,6 +232,16 @@ class Widener {
         std::holds_alternative<GroupNormalization>(step.operation))
       return same(step.operation);
     return false;
+  }
+
+  /// Levels of images, for the convolutions after it.
+  bool dynamic_quantize(const Step& step) {
+    if (step.outputs[0] == kNone || !is_line(step.inputs[0])) return false;
+    write(step, step.operation, {image(step.inputs[0])});
+    std::vector<ValueId>& outputs = program_.steps.back().outputs;
+    outputs.insert(outputs.end(), step.outputs.begin() + 1, step.outputs.end());
+    made_.insert(step.outputs.begin() + 1, step.outputs.end());
+    return true;
   }
 
   /// Of images, or of one and what is broadcast to it.

@@ -97,6 +97,10 @@ bool find_scales(Int8Writer& writer, ValueId product, std::int64_t filters, std:
     return true;
   }
   const Step* mul = writer.maker(product);
+  if (mul != nullptr && from_end > 0 && std::holds_alternative<Reshape>(mul->operation)) {
+    mul = writer.maker(mul->inputs[0]);  // scales of filters along a line, reshaped for its image
+    --from_end;
+  }
   const Binary* op = binary(mul, BinaryFunction::mul);
   if (op == nullptr || op->activation != Activation{}) return false;
   for (const std::size_t side : {std::size_t{0}, std::size_t{1}}) {
