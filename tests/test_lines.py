@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 import models
 import rdquant as rdq
 from networks import Net
-from rdquant.ptq import quantize_static
+from rdquant.ptq import quantize_dynamic, quantize_static
 
 Array = NDArray[np.float32]
 LENGTH = 61
@@ -150,6 +150,19 @@ def test_levels_too() -> None:
             step = np.abs(expected[name]).max() / 100
             assert np.abs(found - expected[name]).max() <= step
             assert np.mean(np.abs(found - expected[name]) > step / 10) < 0.01
+
+
+def test_dynamic_levels_too() -> None:
+    net = Line()
+    stem = net.call("Relu", net.conv1("x", 16, 2, 5, strides=[2], pads=[2, 2]))
+    y = net.conv1(net.call("Relu", net.conv1(stem, 16, 16, 3, pads=[1, 1])), 4, 16, 3)
+    x = sound(batch=1)
+    quantized = quantize_dynamic(net.whole(y), max_noise=1)
+    session = rdq.Session(quantized, backend="native")
+    assert sum(row["op"] == "int8_convolution" for row in session.plan({"x": x})) == 3
+    expected = rdq.Session(quantized, backend="reference").run({"x": x})
+    for name, found in session.run({"x": x}).items():
+        np.testing.assert_allclose(found, expected[name], atol=1e-6)
 
 
 def test_weights_can_be_replaced() -> None:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 import models
 import rdquant as rdq
 from networks import Net
+from rdquant.ptq import quantize_static
 
 SIZE = (5, 9, 10)
 
@@ -72,3 +73,25 @@ def test_groups_that_fill_no_block(groups: int, into: int, out: int, stride: int
     net = Net()
     y = net.conv("x", groups * out, groups * into, group=groups, strides=[stride, stride])
     answers_agree(net, net.call("Relu", y), (2, groups * into, 9, 11))
+
+
+@pytest.mark.parametrize(("groups", "into", "out"), [(13, 8, 8), (3, 24, 24), (5, 4, 12), (3, 40, 8)])
+@pytest.mark.parametrize("gate", ["Mul", "Add"])
+def test_levels_of_groups_and_gates(groups: int, into: int, out: int, gate: str) -> None:
+    """Squeeze and excitation of grouped channels: the same levels on both engines, none by the definition."""
+    net = Net()
+    channels = groups * out
+    x = net.call("Relu", net.conv("x", groups * into, 3))
+    y = net.call("Relu", net.conv(x, channels, groups * into, group=groups))
+    mean = net.call("GlobalAveragePool", y)
+    gated = net.call(gate, net.call("Sigmoid", net.conv(mean, channels, channels, 1)), y)
+    y = net.conv(gated, 4, channels, 1)
+    model = models.build(net.nodes, net.tensors, {"x": ["N", 3, 9, 7]}, {y: ["N", 4, "h", "w"]})
+    images = np.random.default_rng(0).standard_normal((12, 3, 9, 7)).astype(np.float32)
+    quantized = quantize_static(model, images, max_noise=1)
+    session = rdq.Session(quantized, backend="native")
+    rows = [row for row in session.plan({"x": images[:3]}) if row["op"].startswith("int8")]
+    assert {row["op"] for row in rows} >= {"int8_convolution", "int8_binary"}
+    assert {row["supplier"] for row in rows} == {"native"}
+    expected = rdq.Session(quantized, backend="reference").run({"x": images[:3]})[y]
+    np.testing.assert_array_equal(session.run({"x": images[:3]})[y], expected)

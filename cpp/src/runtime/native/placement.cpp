@@ -109,7 +109,7 @@ class Placer {
     if (const auto* split = std::get_if<program::Split>(&operation))
       return split->axis == 1 && std::ranges::none_of(step.outputs, [](ValueId id) { return id == kNone; });
     if (std::holds_alternative<program::Int8Binary>(operation))
-      return last(step.inputs[1]) && value(step.inputs[0]).shape == value(step.inputs[1]).shape;
+      return last(step.inputs[1]) && is_image_binary(program_, step);
     if (std::holds_alternative<program::Pool>(operation))
       return step.outputs.size() < 2 || step.outputs[1] == kNone;
     if (std::holds_alternative<program::Resize>(operation)) return is_int8_resize(program_, step);

@@ -70,6 +70,18 @@ bool is_frame(const program::Pad& pad) {
          std::ranges::all_of(pad.ends, whole);
 }
 
+bool is_image_binary(const Program& program, const Step& step) {
+  if (!std::holds_alternative<program::Int8Binary>(step.operation)) return false;
+  const core::Shape& y = value_of(program, step.outputs[0]).shape;
+  const auto fits = [&](std::size_t i) {
+    const core::Shape& x = value_of(program, step.inputs[i]).shape;
+    if (x == y) return true;
+    return x.size() == 4 && y.size() == 4 && x[1] == y[1] && x[2] == 1 && x[3] == 1 &&
+           (x[0] == y[0] || x[0] == 1);
+  };
+  return fits(0) && fits(1);
+}
+
 bool is_int8_resize(const Program& program, const Step& step) {
   const auto* resize = std::get_if<program::Resize>(&step.operation);
   if (resize == nullptr || resize->mode != program::ResizeMode::nearest) return false;

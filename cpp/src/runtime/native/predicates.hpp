@@ -16,6 +16,9 @@ namespace rdquant::runtime::native {
 /// True for a Resize of levels that repeats every pixel as often.
 [[nodiscard]] bool is_int8_resize(const program::Program& program, const program::Step& step);
 
+/// True for a sum or product of levels of images of one shape, or where one has one pixel for each image or for all.
+[[nodiscard]] bool is_image_binary(const program::Program& program, const program::Step& step);
+
 /// True for a window of average or maximum on three or four axes of float32, without indices.
 [[nodiscard]] bool is_plain_pool(const program::Program& program, const program::Step& step);
 /// True where a Resize repeats pixels of the last two axes.

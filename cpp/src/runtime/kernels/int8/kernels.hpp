@@ -80,7 +80,9 @@ struct Int8Plan {
   /// others. Strips of images are the ranges that threads take, or within them: what one step leaves in a
   /// core's cache the next one finds there.
   Index strip = 1;
-  Index groups = 1;      ///< after merging
+  /// Groups whose filters do not fill blocks are run together, so many with these channels and filters; the
+  /// last ones have fewer filters where they do not come out even, and their channels are the last.
+  Index groups = 1, group_c = 1, group_k = 1;
   Index items = 0;       ///< what [begin, end) of run counts
   Index pack_items = 0;  ///< and of pack
   Index bytes = 0;       ///< of the packed weights, the sums of each filter's weights included

@@ -185,7 +185,7 @@ const Step* quantizer_within(const Builder& builder, const Step& step, const Int
   const kernels::ConvShape& s = plan.shape;
   if (s.n * s.k * s.oh() * s.ow() * Index{sizeof(float)} <= kCached) return nullptr;
   if (plan.depthwise) return quantizer;
-  const Index products = s.kh * s.kw * kernels::divide(s.c / plan.groups, 4);
+  const Index products = s.kh * s.kw * kernels::divide(plan.group_c, 4);
   return products <= kFewProducts ? quantizer : nullptr;
 }
 

@@ -33,6 +33,8 @@ struct Int8Layout {
 /// Least and greatest of floats whose min_max `threads` threads have left in parts, and of 0.
 [[nodiscard]] std::pair<float, float> range_of(std::span<void* const> min_max, int threads);
 
+/// Lowers a sum or product of levels that is_image_binary; false, and nothing added, for others.
+bool build_int8_gate(Builder& builder, const program::Step& step);
 /// Rules for Quantize, Dequantize and DynamicQuantize.
 bool build_quantize(Builder& builder, const program::Step& step);
 bool build_dequantize(Builder& builder, const program::Step& step);

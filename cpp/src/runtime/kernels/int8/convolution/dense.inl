@@ -198,10 +198,13 @@ inline Index dense_strip(const Int8Plan& plan, Index filters, Index group_weight
 Int8Plan plan_dense(const ConvShape& s, Index threads) {
   Int8Plan plan;
   plan.shape = s;
-  // Groups whose filters do not fill blocks are run together, with weights of zero between them.
-  const Index together = kBlock / common_divisor(s.k / s.groups, kBlock);
-  plan.groups = s.groups == 1 || s.groups % together != 0 ? 1 : s.groups / together;
-  const Index blocks = divide(s.k / plan.groups, kBlock);
+  // with weights of zero between them
+  const Index filling = kBlock / common_divisor(s.k / s.groups, kBlock);
+  const Index together = filling < s.groups ? filling : s.groups;
+  plan.groups = divide(s.groups, together);
+  plan.group_c = s.c / s.groups * together;
+  plan.group_k = s.k / s.groups * together;
+  const Index blocks = divide(plan.group_k, kBlock);
   plan.flat = s.kh == 1 && s.kw == 1 && s.sh == 1 && s.sw == 1 && s.top == 0 && s.left == 0 &&
               s.bottom == 0 && s.right == 0;
   const Index row = plan.flat ? s.h * s.w : s.ow();
@@ -209,7 +212,7 @@ Int8Plan plan_dense(const ConvShape& s, Index threads) {
   plan.blocks = choice.blocks;
   plan.pixels = choice.pixels;
   plan.tiles = divide(row, plan.pixels);
-  const Index quads = divide(s.c / plan.groups, 4);
+  const Index quads = divide(plan.group_c, 4);
   const Index weights = plan.groups * blocks * s.kh * s.kw * quads * kTapBytes;
   const Index filters = divide(blocks, plan.blocks);
   plan.strip = dense_strip(plan, filters, weights / plan.groups, threads);
@@ -217,6 +220,12 @@ Int8Plan plan_dense(const ConvShape& s, Index threads) {
   plan.pack_items = plan.groups * blocks;
   plan.bytes = sums_bytes(plan.groups * blocks, s.kh) + weights;
   return plan;
+}
+
+// Blocks of filters of groups run together.
+inline Index blocks_of(const Int8Plan& plan, Index group) {
+  const Index left = plan.shape.k - group * plan.group_k;
+  return divide(left < plan.group_k ? left : plan.group_k, kBlock);
 }
 
 // One block of filters, those from `first` on that are below `end`.
@@ -255,9 +264,8 @@ void pack_dense_block(const ConvShape& s, const std::int8_t* weights, const Dens
 
 void pack_dense(const Int8Plan& plan, const std::int8_t* weights, std::byte* packed, Index begin, Index end) {
   const ConvShape& s = plan.shape;
-  const Index c = s.c / plan.groups;
-  const Index k = s.k / plan.groups;
-  const Index quads = divide(c, 4);
+  const Index k = plan.group_k;
+  const Index quads = divide(plan.group_c, 4);
   const Index blocks = divide(k, kBlock);
   const Index block_bytes = s.kh * s.kw * quads * kTapBytes;
   auto* const sums = reinterpret_cast<std::int32_t*>(packed);
@@ -266,11 +274,13 @@ void pack_dense(const Int8Plan& plan, const std::int8_t* weights, std::byte* pac
     const Index group = at / blocks;
     const Index block = at % blocks;
     const Index tile = block / plan.blocks * plan.blocks;
-    const Index wide = plan.blocks < blocks - tile ? plan.blocks : blocks - tile;
+    const Index left = blocks_of(plan, group) - tile;
+    const Index wide = plan.blocks < left ? plan.blocks : left;
+    if (block - tile >= wide) continue;
     std::int8_t* const out = levels + (group * blocks + tile) * block_bytes + (block - tile) * kTapBytes;
     pack_dense_block(s, weights,
-                     {group * k + block * kBlock, (group + 1) * k, group * c, quads, wide, out,
-                      sums + at * s.kh * kBlock});
+                     {group * k + block * kBlock, (group + 1) * k < s.k ? (group + 1) * k : s.k,
+                      first_channel(plan, group), quads, wide, out, sums + at * s.kh * kBlock});
   }
 }
 
@@ -280,7 +290,7 @@ void run_dense(const Int8Plan& plan, const Int8ConvArgs& args, Index begin, Inde
   DenseRun run(plan, args);
   const Int8View& view = run.view;
   const Int8EpilogueState state = make_int8_epilogue(s, args);
-  const Index blocks = divide(s.k / plan.groups, kBlock);
+  const Index blocks = divide(plan.group_k, kBlock);
   const Index ow = plan.flat ? view.w : s.ow();
   const Index block_bytes = s.kh * s.kw * view.quads * kTapBytes;
   const auto* const sums = reinterpret_cast<const std::int32_t*>(args.weights);
@@ -292,7 +302,9 @@ void run_dense(const Int8Plan& plan, const Int8ConvArgs& args, Index begin, Inde
   const Int8Item final = items.at(end - 1);
   for (Index i = begin; i < end; ++i, items.next(item)) {
     const Index first = item.filters * plan.blocks;
-    const Index wide = plan.blocks < blocks - first ? plan.blocks : blocks - first;
+    const Index left = blocks_of(plan, item.group) - first;
+    if (left <= 0) continue;
+    const Index wide = plan.blocks < left ? plan.blocks : left;
     const Index last = ow - plan.pixels;
     const Index x = item.tile * plan.pixels < last ? item.tile * plan.pixels : last;
     const Index row = item.y * s.sh - s.top;

@@ -65,15 +65,21 @@ inline Index band_rows(const Int8Plan& plan) {
   if (!reaches_past(s)) return 0;
   // Tiles of runs would rather have whole rows: a tile in the padding costs as many instructions as a row's copy.
   if (!kListsRuns && s.sh * wide > 2 * s.kh * columns_under(s, plan.pixels)) return 0;
-  const Index most = kStage / (wide * 4 * divide(s.c / plan.groups, 4));  // rows of the image
+  const Index most = kStage / (wide * 4 * divide(plan.group_c, 4));  // rows of the image
   return most < rows_under(s, 1) ? 0 : (most - rows_under(s, 1)) / s.sh + 1;
+}
+
+// Of the channels that groups run together read.
+inline Index first_channel(const Int8Plan& plan, Index group) {
+  const Index last = plan.shape.c - plan.group_c;
+  return group * plan.group_c < last ? group * plan.group_c : last;
 }
 
 // A run of a plan: where its tiles are.
 struct DenseRun {
   DenseRun(const Int8Plan& the_plan, const Int8ConvArgs& the_args)
       : plan(the_plan), args(the_args), s(the_plan.shape) {
-    const Index c4 = divide(s.c / plan.groups, 4);
+    const Index c4 = divide(plan.group_c, 4);
     const std::int32_t zero = quads_zero(args);
     view = plan.flat ? Int8View{1, s.h * s.w, 1, 1, 1, 1, c4, zero, zeros}
                      : Int8View{s.h, s.w, s.kh, s.kw, s.dh, s.dw, c4, zero, zeros};
@@ -117,7 +123,7 @@ struct DenseRun {
     Int8Corner at = {};
     at.row = row;
     at.column = column;
-    at.src = args.src + item.image * args.src_image + item.group * (s.c / plan.groups) +
+    at.src = args.src + item.image * args.src_image + first_channel(plan, item.group) +
              (row * view.w + column) * pixel;
     at.line = s.dh * view.w * pixel;
     at.tap = s.dw * pixel;
