@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
+import onnx
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 import models
 import rdquant as rdq
@@ -45,6 +49,44 @@ def test_images_stay_convolutions() -> None:
     model = models.build(net.nodes, net.tensors, {"x": [1, 3, 16, 16]}, {y: [1, 20, 4, 4]})
     rows = rdq.Session(model, backend="native").plan()
     assert [row["op"] for row in rows if row["macs"]] == ["convolution"]
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    strides=st.tuples(st.integers(3, 5), st.integers(3, 5)),
+    more=st.tuples(st.integers(0, 7), st.integers(0, 7)),
+    pads=st.lists(st.integers(0, 4), min_size=4, max_size=4),
+    channels=st.integers(1, 4),
+    size=st.tuples(st.integers(12, 23), st.integers(12, 23)),
+)
+def test_long_strides(
+    strides: tuple[int, int],
+    more: tuple[int, int],
+    pads: list[int],
+    channels: int,
+    size: tuple[int, int],
+) -> None:
+    """First layers as AlexNet's run with stride 1 on an image of the pixels of each stride."""
+    net = Net()
+    kernel = [strides[0] + more[0], strides[1] + more[1]]
+    weights = [net.noise(20, channels, *kernel), net.noise(20)]
+    y = net.call(
+        "Relu", net.call("Conv", "x", *weights, kernel_shape=kernel, strides=list(strides), pads=pads)
+    )
+    model = models.build(net.nodes, net.tensors, {"x": ["N", channels, *size]}, {y: ["N", 20, "h", "w"]})
+    x = np.random.default_rng(1).standard_normal((2, channels, *size)).astype(np.float32)
+    found = rdq.Session(model, backend="native").run({"x": x})[y]
+    expected = naive(model, x)
+    assert found.shape == expected.shape
+    np.testing.assert_allclose(found, expected, atol=5e-5)
+
+
+def naive(model: onnx.ModelProto, x: NDArray[np.float32]) -> NDArray[np.float32]:
+    """By ONNX's own reference: lowering is the same for both backends of ours."""
+    from onnx.reference import ReferenceEvaluator
+
+    (y,) = ReferenceEvaluator(model).run(None, {"x": x})
+    return y
 
 
 def test_weights_can_be_replaced() -> None:

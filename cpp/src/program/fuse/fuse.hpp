@@ -17,7 +17,7 @@ void fuse(Program& program);
 /// Convolutions along lines as convolutions of images of one row, and what is between them.
 void widen_lines(Program& program);
 
-/// Convolutions over patches side by side, whose results are turned to rows, as products of matrices.
+/// First layers with long strides as products of matrices, where results are turned to rows, or with stride 1.
 void cut_patches(Program& program);
 
 /// Dequantize, operation, Quantize to operations on levels: what lies between levels is computed with them.

@@ -1,5 +1,6 @@
-// Convolutions over patches that lie side by side, the first layer of vision transformers, as products of matrices:
-// what follows wants one row for each patch, and kernels for so few channels do not go with such strides.
+// First layers with long strides, over channels too few for kernels that fill their lanes with them. Over patches
+// that lie side by side, as in vision transformers, they are products of matrices where what follows wants a row for
+// each patch; others run with stride 1 on an image whose channels are the pixels of a stride.
 #include <algorithm>
 #include <utility>
 
@@ -16,6 +17,16 @@ bool is_side_by_side(const Window& window) {
          std::ranges::all_of(window.pads_begin, zero) && std::ranges::all_of(window.pads_end, zero);
 }
 
+/// Whether the window is moved by more than kernels for few channels are made for.
+bool has_long_stride(const Window& window) {
+  if (window.kernel.size() != 2) return false;
+  for (const std::size_t i : {std::size_t{0}, std::size_t{1}}) {
+    const std::int64_t stride = window.strides[i];
+    if (stride <= 2 || stride > 16 || window.kernel[i] < stride || window.dilations[i] != 1) return false;
+  }
+  return true;
+}
+
 class Patches {
  public:
   explicit Patches(Program& program)
@@ -23,7 +34,9 @@ class Patches {
 
   void run() {
     for (const Step& step : old_) {
-      if (!write(step)) program_.steps.push_back(step);
+      const auto* op = std::get_if<Convolution>(&step.operation);
+      if (op == nullptr || !takes(step, *op) || !(as_product(step, *op) || in_phases(step, *op)))
+        program_.steps.push_back(step);
     }
   }
 
@@ -49,16 +62,14 @@ class Patches {
 
   [[nodiscard]] bool takes(const Step& step, const Convolution& op) const {
     const ValueId x = step.inputs[0], w = step.inputs[1], y = step.outputs[0];
-    return is_side_by_side(op.window) && op.groups == 1 && shape(x)[1] <= 4 && builder_.is_constant(w) &&
-           core::element_count(shape(y)) > 0 && is_only_moved(y) && !is_made_of_levels(x) &&
-           !is_made_of_levels(w);
+    return op.groups == 1 && shape(x).size() == 4 && shape(x)[1] <= 4 && builder_.is_constant(w) &&
+           core::element_count(shape(y)) > 0 && !is_made_of_levels(x) && !is_made_of_levels(w);
   }
 
-  bool write(const Step& step) {
-    const auto* op = std::get_if<Convolution>(&step.operation);
-    if (op == nullptr || !takes(step, *op)) return false;
+  bool as_product(const Step& step, const Convolution& op) {
+    if (!is_side_by_side(op.window) || !is_only_moved(step.outputs[0])) return false;
     const core::Shape x = shape(step.inputs[0]), y = shape(step.outputs[0]);
-    const std::int64_t high = op->window.kernel[0], wide = op->window.kernel[1];
+    const std::int64_t high = op.window.kernel[0], wide = op.window.kernel[1];
     const std::int64_t depth = x[1] * high * wide, patches = y[2] * y[3];
     const core::Shape whole = {x[0], x[1], y[2] * high, y[3] * wide};
     ValueId rows = step.inputs[0];
@@ -77,6 +88,46 @@ class Patches {
     return true;
   }
 
+  bool in_phases(const Step& step, Convolution op) {
+    if (!has_long_stride(op.window)) return false;
+    const core::Shape y = shape(step.outputs[0]);
+    const Window window = op.window;
+    std::vector<std::int64_t> taps(2), whole(2);
+    for (std::size_t i = 0; i < 2; ++i) {
+      taps[i] = (window.kernel[i] + window.strides[i] - 1) / window.strides[i];
+      whole[i] = (y[2 + i] + taps[i] - 1) * window.strides[i];
+    }
+    const ValueId x = phases(step.inputs[0], window.pads_begin, whole, window.strides);
+    const ValueId w = phases(step.inputs[1], {0, 0},
+                             {taps[0] * window.strides[0], taps[1] * window.strides[1]}, window.strides);
+    op.window = {taps, {1, 1}, {1, 1}, {0, 0}, {0, 0}};
+    Step changed = step;
+    changed.operation = std::move(op);
+    changed.inputs[0] = x;
+    changed.inputs[1] = w;
+    program_.steps.push_back(std::move(changed));
+    return true;
+  }
+
+  /// [n, c, h, w], with `before` zeros before each of its last axes and as many after, or cut off, as make them
+  /// `whole` long, as an image [n, sy·sx·c, h/sy, w/sx].
+  ValueId phases(ValueId id, const std::vector<std::int64_t>& before, const std::vector<std::int64_t>& whole,
+                 const std::vector<std::int64_t>& strides) {
+    const core::Shape from = shape(id);
+    const std::int64_t n = from[0], c = from[1], sy = strides[0], sx = strides[1];
+    const std::int64_t h = whole[0] / sy, w = whole[1] / sx;
+    const core::Shape padded{n, c, whole[0], whole[1]};
+    if (padded != from || before[0] != 0 || before[1] != 0) {
+      const Pad pad{PadMode::constant,
+                    {0, 0, before[0], before[1]},
+                    {0, 0, whole[0] - before[0] - from[2], whole[1] - before[1] - from[3]}};
+      id = emit(pad, id, padded);
+    }
+    id = emit(Reshape{}, id, {n, c, h, sy, w, sx});
+    id = emit(Transpose{{0, 3, 5, 1, 2, 4}}, id, {n, sy, sx, c, h, w});
+    return emit(Reshape{}, id, {n, sy * sx * c, h, w});
+  }
+
   ValueId emit(Operation operation, ValueId x, core::Shape to) {
     const core::DType dtype = builder_.value(x).dtype;
     return builder_.emit(std::move(operation), {x}, dtype, std::move(to), "");
@@ -92,7 +143,7 @@ class Patches {
 void cut_patches(Program& program) {
   const bool any = std::ranges::any_of(program.steps, [](const Step& step) {
     const auto* op = std::get_if<Convolution>(&step.operation);
-    return op != nullptr && is_side_by_side(op->window);
+    return op != nullptr && (is_side_by_side(op->window) || has_long_stride(op->window));
   });
   if (!any) return;
   Patches(program).run();
