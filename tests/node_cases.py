@@ -26,6 +26,7 @@ BFLOAT16_RTOL = 2**-6  # as ONNX's own runner: two units in the last place
 SHAPING = {
     "CenterCropPad": {1},
     "Clip": {1, 2},
+    "Col2Im": {1, 2},
     "ConstantOfShape": {0},
     "CumSum": {1},
     "Dropout": {1, 2},

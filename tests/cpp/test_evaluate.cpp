@@ -369,8 +369,8 @@ TEST_CASE("gathering and scattering, with bounds") {
   const Tensor data = floats({4}, {1, 2, 3, 4}), indices = ints({3, 1}, {1, 3, 1}),
                updates = floats({3}, {9, 10, -8});
   CHECK(run(ScatterNd{}, {data, indices, updates}, {4}) == Values{1, -8, 3, 10});
-  CHECK(run(ScatterNd{ScatterNd::Reduction::add}, {data, indices, updates}, {4}) == Values{1, 3, 3, 14});
-  CHECK(run(ScatterNd{ScatterNd::Reduction::max}, {data, indices, updates}, {4}) == Values{1, 9, 3, 10});
+  CHECK(run(ScatterNd{Reduction::add}, {data, indices, updates}, {4}) == Values{1, 3, 3, 14});
+  CHECK(run(ScatterNd{Reduction::max}, {data, indices, updates}, {4}) == Values{1, 9, 3, 10});
   CHECK(run(OneHot{.axis = 1}, {ints({3}, {1, -1, 7}), floats({2}, {0, 5})}, {3, 3}) ==
         Values{0, 5, 0, 0, 0, 5, 0, 0, 0});
 }

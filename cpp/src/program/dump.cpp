@@ -135,9 +135,17 @@ class Parameters {
   void operator()(const Transpose& op) { list("permutation", op.permutation); }
   void operator()(const Tile& op) { list("repeats", op.repeats); }
   void operator()(const GatherNd& op) { add("batch_axes", op.batch_axes, 0); }
-  void operator()(const ScatterNd& op) {
-    constexpr std::array<std::string_view, 5> names = {"none", "add", "mul", "min", "max"};
-    word("reduction", names[static_cast<std::size_t>(op.reduction)]);
+  void operator()(const ScatterNd& op) { reduction(op.reduction); }
+  void operator()(const ScatterElements& op) {
+    add("axis", op.axis, 0);
+    reduction(op.reduction);
+  }
+  void operator()(const GridSample& op) {
+    constexpr std::array<std::string_view, 3> modes = {"nearest", "linear", "cubic"};
+    constexpr std::array<std::string_view, 3> paddings = {"zeros", "border", "reflection"};
+    word("mode", modes[static_cast<std::size_t>(op.mode)]);
+    word("padding", paddings[static_cast<std::size_t>(op.padding)]);
+    flag("align_corners", op.align_corners);
   }
   void operator()(const Triangle& op) { flag("lower", !op.upper); }
   void operator()(const DepthToSpace& op) {
@@ -180,6 +188,10 @@ class Parameters {
  private:
   void word(std::string_view name, std::string_view value) {
     text_.append(" ").append(name).append("=").append(value);
+  }
+  void reduction(Reduction value) {
+    constexpr std::array<std::string_view, 5> names = {"none", "add", "mul", "min", "max"};
+    word("reduction", names[static_cast<std::size_t>(value)]);
   }
   void axis(std::int64_t value) { word("axis", std::to_string(value)); }
   void add(std::string_view name, std::int64_t value, std::int64_t otherwise) {

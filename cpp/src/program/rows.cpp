@@ -109,6 +109,7 @@ struct Independent {
   bool operator()(const DepthToSpace&) const { return true; }
   bool operator()(const SpaceToDepth&) const { return true; }
   bool operator()(const Resize& op) const { return op.scales[0] == 1.0F && op.roi.empty(); }
+  bool operator()(const GridSample&) const { return rows.is(step.inputs[0]) && rows.is(step.inputs[1]); }
   template <typename Other>
   bool operator()(const Other&) const {
     return false;

@@ -48,7 +48,9 @@ constexpr std::array<std::string_view, std::variant_size_v<Operation>> kOperatio
     "depth_to_space",
     "space_to_depth",
     "resize",
-    "recurrence"};
+    "recurrence",
+    "scatter_elements",
+    "grid_sample"};
 
 constexpr std::array<std::string_view, 47> kFunctions = {"identity",
                                                          "relu",

@@ -310,8 +310,14 @@ struct GatherElements {
 struct GatherNd {
   std::int64_t batch_axes = 0;
 };
+enum class Reduction : std::uint8_t { none, add, mul, min, max };  ///< of what is there and what comes
 struct ScatterNd {
-  enum class Reduction : std::uint8_t { none, add, mul, min, max } reduction = Reduction::none;
+  Reduction reduction = Reduction::none;
+};
+/// Inputs: x, indices, updates (of one shape): updates go to the places that indices name along `axis`, in order.
+struct ScatterElements {
+  std::int64_t axis = 0;
+  Reduction reduction = Reduction::none;
 };
 struct OneHot {
   std::int64_t axis = 0;
@@ -346,13 +352,22 @@ struct Resize {
   bool exclude_outside = false, antialias = false;
 };
 
+enum class GridPadding : std::uint8_t { zeros, border, reflection };
+/// Inputs: x [n, c, 1 to 3 sizes], grid [n, the output's sizes, axes], coordinates of −1 … 1 with the innermost axis
+/// first. The ends are the centres of the outermost elements where `align_corners`, else their outer edges.
+struct GridSample {
+  ResizeMode mode = ResizeMode::linear;
+  GridPadding padding = GridPadding::zeros;
+  bool align_corners = false;
+};
+
 using Operation =
     std::variant<Convolution, TransposedConvolution, MatMul, Pool, Unary, Binary, Where, Cast, Quantize,
                  Dequantize, DynamicQuantize, Int8Convolution, Int8Binary, Lookup, Int8Pool, Reduce,
                  ArgExtreme, TopK, CumulativeSum, Softmax, LayerNormalization, BatchNormalization,
                  GroupNormalization, LpNormalization, LocalResponseNormalization, Concat, Split, Slice, Pad,
                  Reshape, Transpose, Expand, Tile, Gather, GatherElements, GatherNd, ScatterNd, OneHot,
-                 Triangle, DepthToSpace, SpaceToDepth, Resize, Recurrence>;
+                 Triangle, DepthToSpace, SpaceToDepth, Resize, Recurrence, ScatterElements, GridSample>;
 
 using ValueId = std::int32_t;
 inline constexpr ValueId kNone = -1;  ///< an optional input or output that is left out

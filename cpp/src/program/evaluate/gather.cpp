@@ -89,20 +89,20 @@ void compute(const GatherNd& step, Inputs inputs, Outputs outputs) {
 namespace {
 
 template <typename T>
-T reduced(ScatterNd::Reduction reduction, T old, T update) {
+T reduced(Reduction reduction, T old, T update) {
   using Sum = std::conditional_t<kIsFloat<T>, double, std::uint64_t>;
   const auto a = convert<Sum>(old), b = convert<Sum>(update);
   const auto either = [](T chosen, T other) { return other != other ? other : chosen; };  // NaN wins
   switch (reduction) {
-    case ScatterNd::Reduction::none:
+    case Reduction::none:
       return update;
-    case ScatterNd::Reduction::add:
+    case Reduction::add:
       return convert<T>(a + b);
-    case ScatterNd::Reduction::mul:
+    case Reduction::mul:
       return convert<T>(a * b);
-    case ScatterNd::Reduction::min:
+    case Reduction::min:
       return update < old ? either(update, old) : either(old, update);
-    case ScatterNd::Reduction::max:
+    case Reduction::max:
       return update > old ? either(update, old) : either(old, update);
   }
   return update;
@@ -124,6 +124,25 @@ void compute(const ScatterNd& step, Inputs inputs, Outputs outputs) {
       T* to = y.as<T>() + offset;
       for (std::int64_t i = 0; i < slice; ++i) to[i] = reduced(step.reduction, to[i], *from++);
     }
+  });
+}
+
+void compute(const ScatterElements& step, Inputs inputs, Outputs outputs) {
+  const TensorView &x = inputs[0], &updates = inputs[2];
+  const MutableTensorView& y = outputs[0];
+  const std::int64_t size = size_of(y.shape);
+  if (size != 0) std::memcpy(y.data, x.data, static_cast<std::size_t>(size) * core::size_of(y.dtype));
+  const auto axis = static_cast<std::size_t>(step.axis);
+  const std::vector<std::int64_t> indices = integers(inputs[1]);
+  const std::int64_t along = dense_strides(x.shape)[axis];
+  Strides others = dense_strides(x.shape);
+  others[axis] = 0;  // the index says where along this axis
+  with_type(y.dtype, [&]<typename T>(Type<T>) {
+    Walk<2>(updates.shape, {dense_strides(updates.shape), others}).elements(1, [&](const auto& offset) {
+      const std::int64_t index = checked(indices[static_cast<std::size_t>(offset[0])], x.shape[axis]);
+      T& to = y.as<T>()[offset[1] + index * along];
+      to = reduced(step.reduction, to, updates.as<T>()[offset[0]]);
+    });
   });
 }
 

@@ -89,9 +89,11 @@ void compute(const Gather& step, Inputs inputs, Outputs outputs, int threads);
 void compute(const GatherElements& step, Inputs inputs, Outputs outputs, int threads);
 void compute(const GatherNd& step, Inputs inputs, Outputs outputs);
 void compute(const ScatterNd& step, Inputs inputs, Outputs outputs);
+void compute(const ScatterElements& step, Inputs inputs, Outputs outputs);
 void compute(const OneHot& step, Inputs inputs, Outputs outputs);
 
 void compute(const Resize& step, Inputs inputs, Outputs outputs, int threads);
+void compute(const GridSample& step, Inputs inputs, Outputs outputs, int threads);
 void compute(const Recurrence& step, Inputs inputs, Outputs outputs, int threads);
 
 }  // namespace rdquant::program::plain

@@ -16,6 +16,7 @@ const Rules& rules() {
     add_activation_rules(table);
     add_arithmetic_rules(table);
     add_convolution_rules(table);
+    add_einsum_rules(table);
     add_index_rules(table);
     add_int8_rules(table);
     add_normalization_rules(table);
@@ -25,6 +26,7 @@ const Rules& rules() {
     add_recurrence_rules(table);
     add_reduction_rules(table);
     add_resize_rules(table);
+    add_sample_rules(table);
     add_shape_rules(table);
     add_source_rules(table);
     return table;

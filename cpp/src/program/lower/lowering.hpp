@@ -112,6 +112,7 @@ using Rules = std::map<std::string_view, Rule>;
 void add_activation_rules(Rules& rules);
 void add_arithmetic_rules(Rules& rules);
 void add_convolution_rules(Rules& rules);
+void add_einsum_rules(Rules& rules);
 void add_index_rules(Rules& rules);
 void add_int8_rules(Rules& rules);
 void add_normalization_rules(Rules& rules);
@@ -121,6 +122,7 @@ void add_quantization_rules(Rules& rules);
 void add_recurrence_rules(Rules& rules);
 void add_reduction_rules(Rules& rules);
 void add_resize_rules(Rules& rules);
+void add_sample_rules(Rules& rules);
 void add_shape_rules(Rules& rules);
 void add_source_rules(Rules& rules);
 

@@ -1,4 +1,5 @@
-// Gather and its kin, ScatterND, OneHot, Trilu, DepthToSpace, SpaceToDepth.
+// Gather and its kin, ScatterElements, ScatterND, OneHot, Trilu, DepthToSpace, SpaceToDepth.
+#include <array>
 #include <utility>
 
 #include "program/lower/lowering.hpp"
@@ -42,21 +43,32 @@ void gather_nd(Lowering& node) {
   node.give(0, node.emit(op, {x, indices}, node.dtype(x), std::move(shape)));
 }
 
+Reduction reduction_of(const Lowering& node) {
+  const std::string reduction = node.text("reduction", "none");
+  if (reduction == "add") return Reduction::add;
+  if (reduction == "mul") return Reduction::mul;
+  if (reduction == "min") return Reduction::min;
+  if (reduction == "max") return Reduction::max;
+  if (reduction != "none") node.unsupported("reduction '" + reduction + "'");
+  return Reduction::none;
+}
+
+void scatter_elements(Lowering& node) {
+  const ValueId x = node.input(0), indices = node.input(1), updates = node.input(2);
+  const ScatterElements op{node.axis(node.integer("axis", 0), node.rank(x)), reduction_of(node)};
+  const core::Shape &to = node.shape(x), &from = node.shape(updates);
+  node.check_same_type(std::array{x, updates});
+  bool fits = from == node.shape(indices) && from.size() == to.size();
+  for (std::size_t i = 0; fits && i < to.size(); ++i) fits = i == at(op.axis) || from[i] <= to[i];
+  node.check(fits, "indices of shape " + core::shape_text(node.shape(indices)) + " and updates of shape " +
+                       core::shape_text(from) + " do not fit " + core::shape_text(to));
+  node.give(0, node.emit_like(op, {x, indices, updates}, x));
+}
+
 void scatter_nd(Lowering& node) {
   const ValueId x = node.input(0), indices = node.input(1), updates = node.input(2);
-  const std::string reduction = node.text("reduction", "none");
-  ScatterNd op;
-  using Reduction = ScatterNd::Reduction;
-  if (reduction == "add")
-    op.reduction = Reduction::add;
-  else if (reduction == "mul")
-    op.reduction = Reduction::mul;
-  else if (reduction == "min")
-    op.reduction = Reduction::min;
-  else if (reduction == "max")
-    op.reduction = Reduction::max;
-  else if (reduction != "none")
-    node.unsupported("reduction '" + reduction + "'");
+  const ScatterNd op{reduction_of(node)};
+  node.check_same_type(std::array{x, updates});
   const core::Shape &to = node.shape(x), &where = node.shape(indices);
   node.check(!where.empty() && where.back() >= 0 && where.back() <= std::ssize(to),
              "indices of shape " + core::shape_text(where) + " do not fit " + core::shape_text(to));
@@ -123,6 +135,7 @@ void add_index_rules(Rules& rules) {
   rules["Gather"] = gather;
   rules["GatherElements"] = gather_elements;
   rules["GatherND"] = gather_nd;
+  rules["Scatter"] = rules["ScatterElements"] = scatter_elements;
   rules["ScatterND"] = scatter_nd;
   rules["OneHot"] = one_hot;
   rules["Trilu"] = triangle;
