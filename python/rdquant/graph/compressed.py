@@ -76,7 +76,7 @@ def _assembled(
     check_model(complete, source)
     opset = next((o.version for o in skeleton.opset_import if o.domain in ("", "ai.onnx")), None)
     origin = Origin(source, name, size, opset, len(skeleton.graph.node))
-    return Model(skeleton, tensors, parameters_of(complete, source), origin)
+    return Model(skeleton, tensors, parameters_of(complete, tensors, source), origin)
 
 
 def _decode(

@@ -43,7 +43,7 @@ def widened(model: Model) -> Model:
     _widen_graph(skeleton.graph)
     wide = {name: _widened_tensor(stored) for name, stored in tensors.items()}
     _drop_conversions(skeleton.graph, {name for name, stored in tensors.items() if stored.is_float})
-    parameters = parameters_of(referring(skeleton, wide, "weights"), model.source)
+    parameters = parameters_of(referring(skeleton, wide, "weights"), wide, model.source)
     return rebuilt(model, skeleton, wide, parameters)
 
 

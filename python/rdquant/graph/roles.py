@@ -3,15 +3,20 @@
 A floating-point initializer counts when some node consumes it as a learned parameter, directly or through
 nodes that only move or convert values (Identity, Reshape, Transpose, …). Two things do not count: operator
 settings (Clip's bounds, Resize's scales, quantization scales, …) and single numbers in arithmetic (1/255, an
-epsilon). Arrays in arithmetic do: a file does not tell a learned offset (mnist-8's biases, position
+epsilon), and masks: arrays of zeros, ones and numbers far away, such as the −3.4e38 by which a causal transformer
+hides what comes later. Other arrays in arithmetic do: a file does not tell a learned offset (mnist-8's biases, position
 embeddings) from a fixed table (the prior boxes of ultraface). Empty tensors hold no value and do not count.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
-__all__ = ["FLOATS", "OTHER_FLOATS", "ROLES", "forwards", "role"]
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["FLOATS", "OTHER_FLOATS", "ROLES", "forwards", "is_mask", "role"]
 
 ROLES = ("weight", "bias", "normalization")
 """Roles of learned tensors."""
@@ -119,6 +124,18 @@ _FORWARDS = frozenset(
 def forwards(op: str, index: int) -> bool:
     """Whether input `index` of `op` reaches the output as it is: the output's consumers consume the input."""
     return index == 0 and op in _FORWARDS
+
+
+_FAR = 9999.0  # masks hold −10000, −65504, −1e9, the lowest float or −∞
+
+
+def is_mask(op: str, values: NDArray[Any]) -> bool:
+    """Whether a constant that `op` reads only lets pass or hides: zeros, ones and numbers far away."""
+    if (op in _PARAMETERS and op != "Gather") or values.size < 2:
+        return False
+    size = np.abs(values)
+    far = size > _FAR
+    return bool(far.any() and np.all(far | (size == 0) | (size == 1)))
 
 
 def role(op: str, index: int, shape: tuple[int, ...], size: int) -> str | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,7 @@ from .._core.graph import BIG_TENSOR, SELF
 from .._tables import Brief
 from ..errors import CorruptFile, Unsupported, needed
 from .checks import captures, describe, subgraphs
-from .roles import FLOATS, OTHER_FLOATS, forwards, role
+from .roles import FLOATS, OTHER_FLOATS, forwards, is_mask, role
 from .sources import AnySource, External, byte_number
 
 with needed():
@@ -162,7 +162,7 @@ def take_out(
             for attribute in node.attribute:
                 if attribute.type == onnx.AttributeProto.TENSOR:
                     attribute.t.CopyFrom(_inline(attribute.t, source, external))
-    return taken, parameters
+    return taken, _without_masks(parameters, taken)
 
 
 def check_held(model: onnx.ModelProto, elsewhere: Collection[str], name: str) -> None:
@@ -187,9 +187,15 @@ def check_held(model: onnx.ModelProto, elsewhere: Collection[str], name: str) ->
                 ) from None
 
 
-def parameters_of(model: onnx.ModelProto, name: str) -> list[Parameter]:
-    """The learned tensors of `model`, whose initializers need no data, in the order of their first use."""
-    return _parameters(model.graph, {t.name: t for t in model.graph.initializer}, name)
+def parameters_of(model: onnx.ModelProto, stored: Mapping[str, Stored], name: str) -> list[Parameter]:
+    """The learned tensors of `model`, in the order of their first use; the data of initializers are in `stored`."""
+    return _without_masks(
+        _parameters(model.graph, {t.name: t for t in model.graph.initializer}, name), stored
+    )
+
+
+def _without_masks(parameters: list[Parameter], stored: Mapping[str, Stored]) -> list[Parameter]:
+    return [p for p in parameters if p.name not in stored or not is_mask(p.op, stored[p.name].array())]
 
 
 def _byte_count(tensor: onnx.TensorProto) -> int:

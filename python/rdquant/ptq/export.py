@@ -100,7 +100,7 @@ class _Writer:
         complete = referring(self._skeleton, tensors, "weights")
         size = len(complete.SerializeToString()) + sum(t.data.nbytes for t in tensors.values())
         origin = Origin("<quantize_static>", name, size, self._opset(), len(nodes))
-        return Model(self._skeleton, tensors, parameters_of(complete, name), origin)
+        return Model(self._skeleton, tensors, parameters_of(complete, tensors, name), origin)
 
     def _opset(self) -> int:
         return next(o.version for o in self._skeleton.opset_import if o.domain in ("", "ai.onnx"))

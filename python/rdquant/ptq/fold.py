@@ -55,7 +55,7 @@ def folded(model: Model) -> Model:
     complete = referring(skeleton, tensors, "weights")
     facts = model.summary()
     origin = Origin(model.source, model.name, facts["file_bytes"], facts["opset"], len(skeleton.graph.node))
-    return Model(skeleton, tensors, parameters_of(complete, model.name), origin)
+    return Model(skeleton, tensors, parameters_of(complete, tensors, model.name), origin)
 
 
 def _fold(

@@ -70,7 +70,7 @@ class _Writer:
         size = len(complete.SerializeToString()) + sum(t.data.nbytes for t in tensors.values())
         opset = next(o.version for o in self._skeleton.opset_import if o.domain in ("", "ai.onnx"))
         origin = Origin("<quantize_dynamic>", name, size, opset, len(nodes))
-        return Model(self._skeleton, tensors, parameters_of(complete, name), origin)
+        return Model(self._skeleton, tensors, parameters_of(complete, tensors, name), origin)
 
     def _layer(self, node: onnx.NodeProto, layer: Layer, found: LayerLevels) -> Iterator[onnx.NodeProto]:
         label = node.name or node.output[0]

@@ -48,7 +48,7 @@ def with_levels(model: Model, layers: Sequence[tuple[Layer, Rows]], opset: int |
     complete = referring(skeleton, kept, "weights")
     size = len(complete.SerializeToString()) + sum(t.data.nbytes for t in kept.values())
     origin = Origin("<allocation>", raised.name, size, _opset(skeleton), len(skeleton.graph.node))
-    return Model(skeleton, kept, parameters_of(complete, raised.name), origin)
+    return Model(skeleton, kept, parameters_of(complete, kept, raised.name), origin)
 
 
 def integer(
