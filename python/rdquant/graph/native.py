@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .._core.graph import Graph
+from .._core.program import operators
 from ..errors import Unsupported, needed
 from .checks import describe
 from .model import Model
@@ -16,6 +18,8 @@ from .ports import ELEMENT_TYPES
 
 with needed():
     import onnx
+    import onnx.inliner
+    import onnx.shape_inference
     from onnx import AttributeProto, TensorProto, numpy_helper
 
 __all__ = ["build_graph", "native_graph"]
@@ -42,6 +46,7 @@ def build_graph(
 
     Raises Unsupported as `native_graph` does.
     """
+    skeleton = _expanded(skeleton)
     opsets = {o.domain: o.version for o in skeleton.opset_import}
     graph = Graph(name, opsets.get("", opsets.get("ai.onnx", 1)))
     for tensor in skeleton.graph.initializer:
@@ -65,6 +70,39 @@ def build_graph(
     for output in skeleton.graph.output:
         graph.add_output(output.name)
     return graph
+
+
+@cache
+def _own_operators() -> frozenset[str]:
+    return frozenset(operators())
+
+
+def _expanded(skeleton: onnx.ModelProto) -> onnx.ModelProto:
+    """`skeleton` with what ONNX defines by other operators, and the engine lacks, in terms of these."""
+    lacking = {n.op_type for n in skeleton.graph.node if n.domain in ("", "ai.onnx")} - _own_operators()
+    if not any(map(_has_function, lacking)):
+        return skeleton
+    kept = [("", op) for op in _own_operators()]
+    typed = onnx.ModelProto()
+    typed.CopyFrom(skeleton)
+    for tensor in skeleton.graph.initializer:  # the inliner looks for types of values here alone
+        info = onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims)
+        typed.graph.value_info.append(info)
+    try:
+        typed = onnx.shape_inference.infer_shapes(typed)
+        return onnx.inliner.inline_selected_functions(typed, kept, exclude=True, inline_schema_functions=True)
+    except (
+        Exception
+    ):  # RuntimeErrors of many kinds, TypeError of an older onnx: the operators stay, and are named
+        return skeleton
+
+
+def _has_function(op: str) -> bool:
+    try:
+        schema = onnx.defs.get_schema(op)
+    except onnx.defs.SchemaError:
+        return False
+    return bool(schema.has_function or schema.has_context_dependent_function)
 
 
 def _kind(number: int, what: str) -> str:

@@ -17,6 +17,7 @@ from contextlib import contextmanager
 import numpy as np
 
 from ..errors import CorruptFile, InvalidArgument, needed
+from .branches import take_known_branches
 from .checks import describe, sort_nodes, subgraphs
 from .tensors import Stored, captured
 
@@ -59,6 +60,8 @@ def operate(
     _check_constants(model, name)
     model = _upgrade(model, notes)
     model = _fold(model, notes)
+    while take_known_branches(model.graph):  # whose shapes may decide on others
+        model = _fold(model, notes)
     inputs = [i for i in model.graph.input if i.name in set(real)]
     del model.graph.input[:]
     model.graph.input.extend(sorted(inputs, key=lambda i: real.index(i.name)))
