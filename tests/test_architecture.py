@@ -75,7 +75,7 @@ PYTHON_PARTS = {
     "profile significance sweep train demo",
 }
 # Submodules of _core without a Python part of their name → the part that they belong to.
-CORE_HOMES = {"model": "graph"}
+CORE_HOMES = {"model": "graph", "program": "graph"}
 # A module that is run belongs to a part without being in its package.
 PRIVATE = {"__main__": "cli"}
 ISA_SUFFIXES = ("_avx2", "_avx512", "_avx512vpopcntdq", "_avx512vnni", "_avx512vbmi", "_dotprod")
