@@ -271,3 +271,24 @@ def test_a_folder_that_is_not_there_is_noticed_first(tmp_path: Path) -> None:
     found = CliRunner().invoke(app, ["quantize", str(path), "--mode", "dynamic", "-o", str(output)])
     assert found.exit_code == 2
     assert "there is no folder" in found.output
+
+
+@pytest.mark.parametrize("scale_first", [True, False])
+def test_quick_gelu_stays_in_the_kernels_of_its_layer(scale_first: bool) -> None:
+    """x · sigmoid(1.702 x), as encoders of text have it: no step falls back to its definition."""
+    random = np.random.default_rng(0)
+    tensors = {
+        "w1": random.standard_normal((32, 64)).astype(np.float32),
+        "w2": random.standard_normal((64, 32)).astype(np.float32),
+        "k": np.float32(1.702),
+    }
+    nodes = [
+        helper.make_node("MatMul", ["x", "w1"], ["a"]),
+        helper.make_node("Mul", ["k", "a"] if scale_first else ["a", "k"], ["scaled"]),
+        helper.make_node("Sigmoid", ["scaled"], ["s"]),
+        helper.make_node("Mul", ["a", "s"], ["g"]),
+        helper.make_node("MatMul", ["g", "w2"], ["y"]),
+    ]
+    model = models.build(nodes, tensors, {"x": (1, 7, 32)}, {"y": (1, 7, 32)}, opset=17)
+    with rdq.Session(rdq.quantize_dynamic(model), backend="native") as session:
+        assert {row["supplier"] for row in session.plan()} == {"native"}

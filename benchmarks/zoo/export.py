@@ -27,6 +27,9 @@ def export(network: Network, folder: Path) -> None:
     torch.manual_seed(0)
     module, inputs = network.build()
     module.eval()
+    if network.precision == "float16":
+        module = module.half()
+        inputs = tuple(x.half() if x.is_floating_point() else x for x in inputs)
     names = [f"input{i}" if i else "input" for i in range(len(inputs))]
     path = folder / f"{network.name}.onnx"
     with torch.no_grad():
@@ -43,9 +46,47 @@ def export(network: Network, folder: Path) -> None:
             )
         else:
             torch.onnx.export(
-                module, inputs, str(path), input_names=names, opset_version=network.opset, dynamo=False
+                module,
+                inputs,
+                str(path),
+                input_names=names,
+                opset_version=network.opset,
+                dynamo=False,
+                dynamic_axes={names[0]: {0: "n"}} if network.dynamic else None,
             )
+    if network.precision == "bfloat16":
+        shorten_weights(path)
     np.savez(folder / f"{network.name}.npz", **{n: x.numpy() for n, x in zip(names, inputs, strict=True)})
+
+
+def shorten_weights(path: Path) -> None:
+    """Stores the float32 weights of several axes as bfloat16, with a Cast behind each."""
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+
+    model = onnx.load(path)
+    graph = model.graph
+    nodes = []
+    for tensor in graph.initializer:
+        if tensor.data_type != TensorProto.FLOAT or len(tensor.dims) < 2:
+            continue
+        wide = tensor.name
+        bits = numpy_helper.to_array(tensor).view(np.uint32)
+        rounded = ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16).astype(np.uint16)
+        tensor.CopyFrom(
+            TensorProto(
+                name=f"{wide}.bfloat16",
+                data_type=TensorProto.BFLOAT16,
+                dims=rounded.shape,
+                raw_data=rounded.tobytes(),
+            )
+        )
+        nodes.append(helper.make_node("Cast", [tensor.name], [wide], to=TensorProto.FLOAT))
+    nodes += list(graph.node)
+    nodes = [onnx.NodeProto.FromString(node.SerializeToString()) for node in nodes]
+    del graph.node[:]
+    graph.node.extend(nodes)
+    onnx.save(model, path)
 
 
 def main() -> None:

@@ -21,6 +21,8 @@ class Network:
 
     family: "convnet", "transformer" or "other", by which the geometric means are taken.
     exporter: "script" (PyTorch's first exporter) or "dynamo".
+    precision: "float32", "float16" (throughout), or "bfloat16" (weights alone, with a Cast behind each).
+    dynamic: the batch is left open.
     """
 
     name: str
@@ -28,6 +30,8 @@ class Network:
     build: Callable[[], Built]
     exporter: str = "script"
     opset: int = 17
+    precision: str = "float32"
+    dynamic: bool = False
 
 
 def _images(*shape: int) -> Any:
@@ -89,6 +93,22 @@ def _first_answer(module: Any) -> Any:
     return First()
 
 
+def _first_answer_unmasked(module: Any) -> Any:
+    """The same for a causal network, told that it has no padding: else it looks for packed sequences by an operator
+    (diff) that ONNX lacks."""
+    import torch
+
+    class First(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = module
+
+        def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+            return self.inner(tokens, attention_mask=torch.ones_like(tokens), return_dict=False)[0]
+
+    return First()
+
+
 def _text(kind: str, length: int = 64, **options: Any) -> Callable[[], Built]:
     """A transformer for text of the library transformers, of four layers unless `options` say otherwise."""
 
@@ -102,7 +122,8 @@ def _text(kind: str, length: int = 64, **options: Any) -> Callable[[], Built]:
         if hasattr(config, "use_cache"):
             config.use_cache = False
         tokens = torch.randint(5, 1000, (1, length), generator=torch.Generator().manual_seed(1))
-        return _first_answer(model), (tokens,)
+        causal = kind in ("GPT2", "GPTNeoX", "Llama", "Qwen2", "CLIPText")
+        return (_first_answer_unmasked if causal else _first_answer)(model), (tokens,)
 
     return build
 
@@ -234,7 +255,6 @@ NETWORKS: tuple[Network, ...] = (
             "focalnet_tiny_srf",
             "hiera_tiny_224",
             "beit_base_patch16_224",
-            "eva02_tiny_patch14_224",
             "gcvit_xxtiny",
             "nest_tiny",
             "sequencer2d_s",
@@ -251,6 +271,26 @@ NETWORKS: tuple[Network, ...] = (
             ("vit_tiny_patch16_224", "transformer"),
             ("swin_tiny_patch4_window7_224", "transformer"),
             ("convnext_atto", "convnet"),
+            ("eva02_tiny_patch14_224", "transformer"),  # the first exporter refuses its attention
+        )
+    ),
+    # Half precision, opsets from 11 to 20, batches left open.
+    *(
+        Network(f"{name}-{precision}", family, _timm(name, 224), precision=precision)
+        for name, family in (
+            ("resnet18", "convnet"),
+            ("mobilenetv3_small_100", "convnet"),
+            ("vit_tiny_patch16_224", "transformer"),
+        )
+        for precision in ("float16", "bfloat16")
+    ),
+    *(
+        Network(f"{name}-opset{opset}", family, _timm(name, 224), opset=opset, dynamic=True)
+        for name, family, opset in (
+            ("resnet18", "convnet", 11),
+            ("mobilenetv3_small_100", "convnet", 14),
+            ("vit_tiny_patch16_224", "transformer", 15),
+            ("convnext_atto", "convnet", 20),
         )
     ),
     # Text.
@@ -264,7 +304,11 @@ NETWORKS: tuple[Network, ...] = (
     Network("deberta", "transformer", _text("Deberta", **_BERT)),
     Network("gpt2", "transformer", _text("GPT2", **_GPT)),
     Network("gpt_neox", "transformer", _text("GPTNeoX", **_BERT, vocab_size=2000)),
+    Network("gpt2-dynamo", "transformer", _text("GPT2", **_GPT), "dynamo", 18),
     Network("llama", "transformer", _text("Llama", **_LLAMA)),
+    Network("llama-float16", "transformer", _text("Llama", **_LLAMA), precision="float16"),
+    Network("bert-float16", "transformer", _text("Bert", **_BERT), precision="float16"),
+    Network("clip_text", "transformer", _text("CLIPText", **_BERT, vocab_size=2000)),
     Network("qwen2", "transformer", _text("Qwen2", **_LLAMA)),
     Network(
         "opt",
@@ -287,7 +331,7 @@ NETWORKS: tuple[Network, ...] = (
     Network("fcn_resnet50", "other", _segmentation("fcn_resnet50", 160)),
     Network("r3d_18", "other", _torchvision("r3d_18", 3, 8, 64, 64)),
     Network("mc3_18", "other", _torchvision("mc3_18", 3, 8, 64, 64)),
-    Network("s3d", "other", _torchvision("s3d", 3, 16, 112, 112)),
+    Network("s3d", "other", _torchvision("s3d", 3, 16, 224, 224)),
     *(
         Network(name, "other", _module(name))
         for name in (
