@@ -148,9 +148,9 @@ REFUSED: dict[str, tuple[Callable[[onnx.ModelProto], Any], type[RdquantError], s
         "more than any memory",
     ),
     "element type": (
-        lambda m: m.graph.initializer[0].__setattr__("data_type", 16),
+        lambda m: m.graph.initializer[0].__setattr__("data_type", 17),
         Unsupported,
-        "tensor '.*' has element type BFLOAT16, which is not supported",
+        "tensor '.*' has element type FLOAT8E4M3FN, which is not supported",
     ),
     "no element type": (
         lambda m: m.graph.initializer[0].__setattr__("data_type", 77),
