@@ -8,6 +8,9 @@ one thread. Writes results/zoo.json: medians, ratio to the faster peer, and the 
 
 With --int8: convolutional networks quantized statically on noise, as all else but plain MLPs dynamically; the same file in
 the three engines, beside our float32. Files are kept in FOLDER/int8 and used again.
+
+With --memory: growth of the resident set from after the import to after three inferences, and the time from import to the
+end of the first, in a new process for each engine; the ratio is to the smaller of the peers'.
 """
 
 from __future__ import annotations
@@ -135,6 +138,67 @@ def measure_int8(path: Path, repeat: int, threads: int) -> dict[str, Any]:
     return row
 
 
+def start(engine: str, path: Path, threads: int) -> dict[str, float]:
+    """Growth (bytes) and time to the first answer (seconds) of one engine, in this process."""
+    import time
+
+    from bench_latency import prepare, resident
+
+    ((name, x),) = np.load(path.with_suffix(".npz")).items()
+    begin = time.perf_counter()
+    __import__(engine)
+    if engine == "rdquant":
+        import rdquant
+
+        _ = rdquant.Session  # the package's parts load when first used
+    before = resident()
+    if engine == "rdquant":
+        session = rdquant.Session(path, backend="native", threads=threads)
+        run = lambda: session.run({name: x})  # noqa: E731
+    else:
+        run = prepare(engine, path.read_bytes(), name, x, threads)
+    run()
+    first = time.perf_counter() - begin
+    run()
+    run()
+    return {"bytes": resident() - before, "first": first}
+
+
+def measure_memory(path: Path, threads: int) -> dict[str, Any]:
+    found = {}
+    for engine in ("rdquant", "onnxruntime", "openvino"):
+        run = subprocess.run(
+            [
+                sys.executable,
+                __file__,
+                str(path.parent),
+                "--one",
+                path.stem,
+                "--engine",
+                engine,
+                "--threads",
+                str(threads),
+            ],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=600,
+        )
+        if run.returncode == 0:
+            found[engine] = json.loads(run.stdout.splitlines()[-1])
+    peers = [found[peer] for peer in ("onnxruntime", "openvino") if peer in found]
+    ratio = {what: found["rdquant"][what] / min(peer[what] for peer in peers) for what in ("bytes", "first")}
+    return {"engines": found, "ratio": ratio["bytes"], "first": ratio["first"]}
+
+
+def summary_of_memory(rows: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "networks": len(rows),
+        **spread(" of growth", [row["ratio"] for row in rows.values()]),
+        **spread(" of first run", [row["first"] for row in rows.values()]),
+    }
+
+
 def in_process(path: Path, repeat: int, threads: int, int8: bool) -> dict[str, Any]:
     run = subprocess.run(
         [
@@ -207,9 +271,14 @@ def main() -> None:
     parser.add_argument("--repeat", type=int, default=12)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--int8", action="store_true", help="quantized networks")
+    parser.add_argument("--memory", action="store_true", help="memory and time of the first run")
     parser.add_argument("--no-write", action="store_true")
     parser.add_argument("--one", help=argparse.SUPPRESS)
+    parser.add_argument("--engine", help=argparse.SUPPRESS)
     options = parser.parse_args()
+    if options.engine:
+        print(json.dumps(start(options.engine, options.folder / f"{options.one}.onnx", options.threads)))
+        return
     if options.one:
         one = measure_int8 if options.int8 else measure
         print(json.dumps(one(options.folder / f"{options.one}.onnx", options.repeat, options.threads)))
@@ -217,15 +286,22 @@ def main() -> None:
     from store import Store
 
     store = Store("zoo", ["onnxruntime", "openvino"], write=not options.no_write)
-    part = f"{'int8 ' if options.int8 else ''}threads {options.threads}"
+    kind = "memory " if options.memory else "int8 " if options.int8 else ""
+    part = f"{kind}threads {options.threads}"
     rows: dict[str, Any] = store.part(part).get("rows", {})
     for path in sorted(options.folder.glob("*.onnx")):
         if options.nets and path.stem not in options.nets:
             continue
-        row = rows[path.stem] = in_process(path, options.repeat, options.threads, options.int8)
-        print(f"{path.stem:34}{shown(row)}", flush=True)
-        store.put(part, {"summary": summary(rows, options.int8), "rows": rows})
-    print(json.dumps(summary(rows, options.int8), indent=1))
+        if options.memory:
+            row = rows[path.stem] = measure_memory(path, options.threads)
+            print(f"{path.stem:34} {row['ratio']:6.2f} {row['first']:6.2f}", flush=True)
+            found = summary_of_memory(rows)
+        else:
+            row = rows[path.stem] = in_process(path, options.repeat, options.threads, options.int8)
+            print(f"{path.stem:34}{shown(row)}", flush=True)
+            found = summary(rows, options.int8)
+        store.put(part, {"summary": found, "rows": rows})
+    print(json.dumps(found, indent=1))
 
 
 if __name__ == "__main__":

@@ -88,10 +88,9 @@ def open_for_engine(path: str | os.PathLike[str]) -> EngineModel | None:
     """The model in the file `path`; None where `load` has to look at it, or to tell what is wrong with it."""
     try:
         path = os.fspath(path)
-        model = EngineModel(_core.open(os.fsencode(path), 0, _MEMORY_LIMIT), path)
+        return EngineModel(_core.open(os.fsencode(path), 0, _MEMORY_LIMIT), path)
     except (RdquantError, ValueError, TypeError):
         return None
-    return model if model.batch_is_known or not can_load() else None
 
 
 def can_load() -> bool:

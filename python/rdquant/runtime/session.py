@@ -142,6 +142,8 @@ class Session:
         """
         arrays = fed(feeds, self.inputs, self._model.name)
         rows = slices([*self.inputs, *self._model.outputs], arrays)
+        if rows is None and self._may_slice(arrays):
+            rows = slices([*self.inputs, *self.model.outputs], arrays)
         for info in self.inputs:
             check_shape(info, arrays[info.name].shape, sliced=rows is not None)
         return self._run(arrays) if rows is None else self._run_sliced(arrays, *rows)
@@ -271,6 +273,12 @@ class Session:
         self._inner = self._prepared(self.model)
         self._direct = False
         return True
+
+    def _may_slice(self, arrays: Mapping[str, NDArray[Any]]) -> bool:
+        """Whether inputs have more rows than the model's, and inference might find that outputs have as many as it."""
+        if not isinstance(self._model, EngineModel) or self._model.batch_is_known or not can_load():
+            return False
+        return slices(self.inputs, arrays) is not None
 
     def _run(self, arrays: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         return self._tried(lambda inner: inner.run(arrays))

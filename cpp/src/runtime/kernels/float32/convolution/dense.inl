@@ -219,13 +219,13 @@ inline void pack_merged(const ConvShape& s, const float* weights, Index start, I
   const Index c = s.c / s.groups;
   const Index k = s.k / s.groups;
   for (Index channel = 0; channel < rows.channels; ++channel) {
-    for (Index tap = 0; tap < rows.taps; ++tap) {
-      float* const row = out + rows(channel, tap) * kBlock;
-      for (Index lane = 0; lane < kBlock; ++lane) {
-        const Index filter = first + lane;
-        const bool real = lane < filters && (filter - start) / k == channel / c;
-        row[lane] = real ? weights[(filter * c + channel % c) * rows.taps + tap] : 0.0f;
-      }
+    for (Index tap = 0; tap < rows.taps; ++tap) store(out + rows(channel, tap) * kBlock, splat(0.0f));
+  }
+  for (Index lane = 0; lane < filters; ++lane) {
+    const Index own = (first + lane - start) / k * c;  // the filter's channels begin there
+    const float* from = weights + (first + lane) * c * rows.taps;
+    for (Index channel = own; channel < own + c; ++channel) {
+      for (Index tap = 0; tap < rows.taps; ++tap) out[rows(channel, tap) * kBlock + lane] = *from++;
     }
   }
 }
