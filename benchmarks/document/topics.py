@@ -14,6 +14,7 @@ from .rows_mcu import mcu
 from .rows_significance import photos, qat, significance
 from .rows_studies import adaptive, fit, memory, quantize, sweep
 from .rows_training import prune, train
+from .rows_zoo import zoo
 
 __all__ = ["TOPICS", "Section", "Topic"]
 
@@ -152,6 +153,15 @@ TOPICS = (
                 "Beside a busy core",
                 busy,
                 "Two threads, while another process keeps one of two cores busy; each engine in a process of its own.",
+            ),
+            Section(
+                "zoo",
+                "Networks that nothing was tuned on",
+                zoo,
+                "Architectures of torchvision, timm and transformers, and others, exported with random weights "
+                "(`python benchmarks/zoo/export.py`). All engines run the same file, in turns within one process, after their "
+                "answers were compared. INT8: convolutional networks quantized statically, others dynamically, the "
+                "default files. Memory and the first answer are taken in new processes.",
             ),
             Section(
                 "answers", "Answers", answers, "Outputs compared with those of ONNX Runtime, on photographs."
