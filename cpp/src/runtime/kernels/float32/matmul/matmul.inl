@@ -18,6 +18,7 @@ constexpr int kBlocks = 1, kRows = 6, kWideBlocks = 2, kFewRows = 3;
 
 constexpr Index kDepth = 256;      // of k that is walked through at a time
 constexpr Index kGroupRows = 112;  // rows of a that are packed together at most
+constexpr Index kEndPanels = 8;    // whose sums become y while they are in the second cache
 
 // Where a tile's sums come from and go to.
 struct Tile {
@@ -169,7 +170,7 @@ struct Group {
   Index begin, end, left, right, from, depth;
 };
 
-void run_group(const MatmulPlan& plan, const MatmulArgs& args, const Ending& ending, const Group& g,
+void run_group(const MatmulPlan& plan, const MatmulArgs& args, const Ending& ending, Group g,
                const float* rows) {
   const Index wide = plan.blocks * kBlock;
   Tile tile = {nullptr,    args.y_row, 0,           g.from == 0, g.from + g.depth == plan.k,
@@ -186,6 +187,20 @@ void run_group(const MatmulPlan& plan, const MatmulArgs& args, const Ending& end
       choose_tile(plan.blocks, at.count, tile.columns == wide)(tile, a, b, g.depth);
       a += at.count * g.depth;
     }
+  }
+}
+
+// The last range of k where sums do not become y in registers: some panels at a time, all rows of them.
+void end_group(const MatmulPlan& plan, const MatmulArgs& args, const Ending& ending, Group g,
+               const float* rows) {
+  const Index wide = plan.blocks * kBlock, right = g.right;
+  const TileRows final = tile_rows(plan, g.end - 1);
+  for (; g.left < right; g.left = g.right) {
+    g.right = g.left + kEndPanels < right ? g.left + kEndPanels : right;
+    run_group(plan, args, ending, g, rows);
+    const Index column = g.left * wide, end = g.right * wide < plan.n ? g.right * wide : plan.n;
+    for (Index i = tile_rows(plan, g.begin).first; i < final.first + final.count; ++i)
+      finish_row(args, i, column, end - column);
   }
 }
 
@@ -209,13 +224,9 @@ void run_matmul(const MatmulPlan& plan, const MatmulArgs& args, float* scratch, 
                   at.count, g.depth, packed);
         packed += at.count * g.depth;
       }
-      run_group(plan, args, ending, g, scratch);
+      const bool ends = g.from + g.depth == plan.k && !ending.simple;
+      (ends ? end_group : run_group)(plan, args, ending, g, scratch);
     }
-    if (ending.simple) continue;
-    const Index wide = plan.blocks * kBlock;
-    const Index last = tile_rows(plan, g.end - 1).first + tile_rows(plan, g.end - 1).count;
-    for (Index i = tile_rows(plan, g.begin).first; i < last; ++i)
-      finish_row(args, i, g.left * wide, least(plan.n, g.right * wide) - g.left * wide);
   }
 }
 
