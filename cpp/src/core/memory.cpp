@@ -12,6 +12,9 @@
 #include <sys/mman.h>
 #define RDQUANT_HUGE_PAGES 1
 #endif
+#if defined(__GLIBC__)
+#include <malloc.h>
+#endif
 
 namespace rdquant::core {
 namespace {
@@ -137,5 +140,11 @@ void Release::operator()(std::byte* block) const noexcept {
 Memory allocate(std::size_t bytes) { return block_of(bytes, false); }
 
 Memory allocate_zeros(std::size_t bytes) { return block_of(bytes, true); }
+
+void trim_heap() noexcept {
+#if defined(__GLIBC__)
+  ::malloc_trim(0);
+#endif
+}
 
 }  // namespace rdquant::core

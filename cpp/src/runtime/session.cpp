@@ -10,6 +10,7 @@
 #include "rdquant/core/cpu.hpp"
 #include "rdquant/core/error.hpp"
 #include "rdquant/core/fork.hpp"
+#include "rdquant/core/memory.hpp"
 #include "rdquant/core/parallel.hpp"
 #include "rdquant/program/memory.hpp"
 #include "runtime/made_once.hpp"
@@ -153,6 +154,7 @@ struct Session::Impl {
       made->program = program ? *std::move(program) : lowered(shapes);
       check_room(made->program, options.memory_limit);
       made->executable = backend.prepare(made->program, {threads, options.memory_limit});
+      core::trim_heap();  // of weights in other forms, larger than what stays
       return made;
     });
   }

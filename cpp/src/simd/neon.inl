@@ -22,6 +22,8 @@ using Sums = int32x4_t;
 [[gnu::always_inline]] inline Sums load_sums(const std::int32_t* p) { return vld1q_s32(p); }
 [[gnu::always_inline]] inline void store_sums(std::int32_t* p, Sums x) { vst1q_s32(p, x); }
 [[gnu::always_inline]] inline void store_sixteen(std::uint8_t* p, Uint8s x) { vst1q_u8(p, x); }
+/// The first eight bytes.
+[[gnu::always_inline]] inline void store_half(std::uint8_t* p, Uint8s x) { vst1_u8(p, vget_low_u8(x)); }
 /// Eight bytes each.
 [[gnu::always_inline]] inline void store_halves(std::uint8_t* low, std::uint8_t* high, Uint8s x) {
   vst1_u8(low, vget_low_u8(x));

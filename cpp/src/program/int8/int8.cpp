@@ -172,6 +172,27 @@ Int8Writer::Root Int8Writer::root(ValueId levels) const {
   return found == roots_.end() ? Root{levels, {}} : found->second;
 }
 
+namespace {
+
+/// Levels less the zero of their entry along `axis`, as i8; nullopt where that does not hold them.
+std::optional<core::Tensor> without_zeros(const core::Tensor& levels, const std::vector<std::int64_t>& zeros,
+                                          std::int64_t axis) {
+  std::int64_t inner = 1;
+  for (std::size_t i = static_cast<std::size_t>(axis) + 1; i < levels.shape().size(); ++i)
+    inner *= levels.shape()[i];
+  core::Tensor shifted(core::DType::i8, levels.shape());
+  auto* to = shifted.write().as<std::int8_t>();
+  const std::vector<std::int64_t> numbers = levels.integers();
+  for (std::size_t i = 0; i < numbers.size(); ++i) {
+    const std::int64_t level = numbers[i] - zeros[i / static_cast<std::size_t>(inner) % zeros.size()];
+    if (level < -128 || level > 127) return std::nullopt;
+    to[i] = static_cast<std::int8_t>(level);
+  }
+  return shifted;
+}
+
+}  // namespace
+
 std::optional<Int8Weights> Int8Writer::weights(ValueId id, std::int64_t axis) {
   const auto made =
       std::ranges::find_if(program_.prologue, [&](const Step& s) { return s.outputs[0] == id; });
@@ -181,25 +202,17 @@ std::optional<Int8Weights> Int8Writer::weights(ValueId id, std::int64_t axis) {
   if (!is_int8(value(q).dtype) || value(scale).dtype != core::DType::f32) return std::nullopt;
   const std::int64_t count = value(scale).data.size();
   if (count != 1 && std::get<Dequantize>(made->operation).axis != axis) return std::nullopt;
-  const std::vector<std::int64_t> levels = value(q).data.integers();
   const std::vector<std::int64_t> zeros =
       zero == kNone ? std::vector<std::int64_t>{0} : value(zero).data.integers();
-  std::int64_t inner = 1;
-  for (std::size_t i = static_cast<std::size_t>(axis) + 1; i < value(q).shape.size(); ++i)
-    inner *= value(q).shape[i];
-  core::Tensor shifted(core::DType::i8, value(q).shape);
-  auto* to = shifted.write().as<std::int8_t>();
-  for (std::size_t i = 0; i < levels.size(); ++i) {
-    const std::size_t filter = i / static_cast<std::size_t>(inner) % zeros.size();
-    const std::int64_t level = levels[i] - zeros[filter];
-    if (level < -128 || level > 127) return std::nullopt;
-    to[i] = static_cast<std::int8_t>(level);
-  }
   Int8Weights found;
   for (const double s : builder_.bake(scale).doubles()) found.scales.push_back(static_cast<float>(s));
-  const bool as_is =
-      value(q).dtype == core::DType::i8 && std::ranges::all_of(zeros, [](auto z) { return z == 0; });
-  found.levels = as_is ? q : builder_.add_constant(std::move(shifted));
+  if (value(q).dtype == core::DType::i8 && std::ranges::all_of(zeros, [](auto z) { return z == 0; })) {
+    found.levels = q;
+    return found;
+  }
+  std::optional<core::Tensor> shifted = without_zeros(value(q).data, zeros, axis);
+  if (!shifted) return std::nullopt;
+  found.levels = builder_.add_constant(std::move(*shifted));
   return found;
 }
 

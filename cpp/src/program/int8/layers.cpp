@@ -23,10 +23,11 @@ constexpr double kFelt = 1.0 / 64;  // of a level
 
 /// The largest |Σ (x − zero) · w| of each filter, whatever the levels x are.
 std::vector<std::int64_t> reach_of(const core::Tensor& weights, std::int64_t filters) {
-  const std::vector<std::int64_t> levels = weights.integers();
-  const auto length = levels.size() / static_cast<std::size_t>(std::max<std::int64_t>(1, filters));
+  const auto* const levels = weights.view().as<std::int8_t>();
+  const std::int64_t length = weights.size() / std::max<std::int64_t>(1, filters);
   std::vector<std::int64_t> most(static_cast<std::size_t>(filters), 0);
-  for (std::size_t i = 0; i < levels.size(); ++i) most[i / length] += 255 * std::abs(levels[i]);
+  for (std::int64_t i = 0; i < weights.size(); ++i)
+    most[static_cast<std::size_t>(i / length)] += 255 * std::abs(std::int64_t{levels[i]});
   return most;
 }
 

@@ -34,7 +34,9 @@ Int8Kernels kernels_of(core::Isa isa) {
   const Int8ConvolutionTable& convolution = simd::variant(RDQUANT_VARIANTS(int8_convolution), isa);
   Int8Kernels kernels = joined(isa, core::isa_name(isa).data(), convolution);
   if (core::has(core::Feature::dotprod)) {
-    return joined(isa, "dotprod", RDQUANT_ARM_LEAF(dotprod, dotprod::int8_convolution, convolution));
+    kernels = joined(isa, "dotprod", RDQUANT_ARM_LEAF(dotprod, dotprod::int8_convolution, convolution));
+    kernels.prefers_signed = true;
+    return kernels;
   }
   if (isa != core::Isa::avx512) return kernels;
   // Beyond the common AVX-512: VNNI (Cascade Lake, Zen 4 and later), VBMI (Ice Lake, Zen 4).

@@ -101,6 +101,8 @@ struct Int8Kernels {
   void (*pack)(const Int8Plan& plan, const std::int8_t* weights, std::byte* packed, Index begin, Index end);
   /// Items: plan.items.
   void (*convolve)(const Int8Plan& plan, const Int8ConvArgs& args, Index begin, Index end);
+  /// Dense convolutions of uint8 are slower than those of int8 by more than one pass over the image.
+  bool prefers_signed = false;
 
   /// Least and greatest of [begin, end), each compared with what *low and *high hold already, which are
   /// floats; what is NaN is passed over, −0 becomes 0.

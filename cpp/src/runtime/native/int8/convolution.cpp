@@ -3,8 +3,10 @@
 
 #include <algorithm>
 #include <cstring>
+#include <optional>
 #include <string>
 
+#include "rdquant/core/memory.hpp"
 #include "rdquant/program/evaluate.hpp"
 #include "runtime/native/int8/int8.hpp"
 #include "runtime/native/loops.hpp"
@@ -59,6 +61,22 @@ Place pack_words(Builder& builder, ValueId id, std::int64_t filters) {
       std::make_shared<WordPacker>(core::element_count(builder.value(id).shape), filters, padded));
 }
 
+/// Levels of uint8 as int8, each less 128.
+struct Flip {
+  Index pixels = 0, channels = 0, from_pixel = 0, to_pixel = 0;
+
+  void operator()(const std::uint8_t* from, std::uint8_t* to, int threads) const {
+    const auto flip = [](const std::uint8_t* source, std::uint8_t* target, Index count) {
+      for (Index i = 0; i < count; ++i) target[i] = source[i] ^ 0x80U;
+    };
+    share(pixels, std::max<Index>(1, kGrain / to_pixel), threads, [&](Index begin, Index end) {
+      if (from_pixel == to_pixel)
+        return flip(from + begin * from_pixel, to + begin * to_pixel, (end - begin) * to_pixel);
+      for (Index p = begin; p < end; ++p) flip(from + p * from_pixel, to + p * to_pixel, channels);
+    });
+  }
+};
+
 /// The operands of a level convolution: src, weights, multipliers, dst, and after them those that are given.
 /// One that `quantizes` makes levels of its float32 results, of which it never stores any.
 struct Int8Work {
@@ -68,11 +86,14 @@ struct Int8Work {
   bool whole_bias = false, float_bias = false, residual = false, table = false, zero = false, scale = false,
        min_max = false, quantizes = false;
   bool signed_zero = false;
+  std::optional<Flip> flip = {};
+  std::size_t flipped = 0;  ///< the operand that it writes
   int threads = 1;
 
   void operator()(void* const* operand) const {
     Int8ConvArgs args = fixed;
     args.src = static_cast<const std::uint8_t*>(operand[0]);
+    void* const* const first = operand;
     args.weights = static_cast<const std::byte*>(operand[1]);
     args.epilogue.multipliers = static_cast<const float*>(operand[2]);
     args.dst = operand[3];
@@ -86,6 +107,7 @@ struct Int8Work {
     if (table) args.epilogue.table = static_cast<const std::uint8_t*>(*operand++);
     if (zero) args.src_zero = int8_at(*operand++, signed_zero);
     if (scale) args.epilogue.multiplier = *static_cast<const float*>(*operand++);
+    if (flip) make_signed(args, static_cast<std::uint8_t*>(first[flipped]));
     if (!min_max) return run(args);
     auto* const all = static_cast<float*>(*operand);
     std::fill_n(all, kMinMaxFloats * static_cast<std::size_t>(threads), 0.0F);  // a range holds 0
@@ -100,6 +122,15 @@ struct Int8Work {
  private:
   void run(const Int8ConvArgs& args) const {
     share(plan.items, 1, threads, [&](Index begin, Index end) { kernels.convolve(plan, args, begin, end); });
+  }
+
+  void make_signed(Int8ConvArgs& args, std::uint8_t* flipped_image) const {
+    (*flip)(args.src, flipped_image, threads);
+    args.src = flipped_image;
+    args.src_pixel = flip->to_pixel;
+    args.src_image = flip->to_pixel * plan.shape.h * plan.shape.w;
+    args.src_signed = true;
+    args.src_zero -= 128;
   }
 
   /// The sums once more, now that the range of what comes of them is known. Operands: min_max, scale, zero.
@@ -197,6 +228,12 @@ void set_levels(const Builder& builder, const Step& quantizer, Int8Work& work) {
   work.fixed.dst_pixel = int8_layout.pixel;
 }
 
+Flip flip_of(const Builder& builder, ValueId id) {
+  const core::Shape& s = builder.value(id).shape;
+  const Index own = (s[1] + kChannels - 1) / kChannels * kChannels;
+  return {s[0] * s[2] * s[3], s[1], builder.pixel(id), own};
+}
+
 Int8Plan plan_of(const Builder& builder, const Step& step) {
   return int8_kernels().plan(shape_of(builder, step), builder.threads());
 }
@@ -252,6 +289,12 @@ bool build_int8_convolution(Builder& builder, const Step& step) {
     builder.absorb(*within);
   } else {
     operands[3] = builder.write(step.outputs[0], made);
+  }
+  if (kernels.prefers_signed && !plan.depthwise && !work.fixed.src_signed) {
+    work.flip = flip_of(builder, step.inputs[0]);
+    work.flipped = operands.size();
+    operands.push_back(builder.scratch(static_cast<std::size_t>(work.flip->pixels * work.flip->to_pixel) +
+                                       core::kAlignment));
   }
   const std::size_t count = operands.size();
   builder.emit(make_native(name, count, std::move(work)), std::move(operands),

@@ -107,7 +107,7 @@ template <bool Signed, int P, int N>
 template <int P, int N>
 void dense_tile_of_runs(const Int8View& s, const Int8EpilogueState& state, Int8Corner at, TilePlace place) {
   alignas(64) std::int32_t start[N * kBlock];
-  alignas(64) std::int32_t sums[P * N * kBlock];
+  alignas(64) std::int32_t sums[kSums];
   for (Index n = 0; n < N; ++n) store(start + n * kBlock, dense_start(s, state, at, n, place.block + n));
   const Span rows = taps_inside(at.row, s.kh, s.dh, s.h);
   const Index tap = s.quads * N * kTapBytes;
@@ -120,11 +120,9 @@ void dense_tile_of_runs(const Int8View& s, const Int8EpilogueState& state, Int8C
   const simd::Requantizer<N> levels = requantizer<N>(state, place.block);
   for (Index left = at.tiles; left > 0; --left, runs.src += P * at.step, place.pixel += P) {
     if (runs.runs <= 0) {
-      for (Index i = 0; i < P * N * kBlock; ++i) sums[i] = start[i % (N * kBlock)];
-    } else if (state.args->src_signed) {
-      dot_runs<true>(runs, start, sums);
+      for (Index i = 0; i < kSums; ++i) sums[i] = start[i % (N * kBlock)];
     } else {
-      dot_runs<false>(runs, start, sums);
+      dot_runs<P, N>(runs, start, sums);
     }
     store_tile_of<P, N>(state, levels, sums, place);
   }
@@ -136,7 +134,8 @@ void dense_tile(const Int8View& s, const Int8EpilogueState& state, const Int8Cor
                 const TilePlace& first_place) {
 #if defined(__ARM_FEATURE_DOTPROD)
   if constexpr (kAssembled<P, N>) {
-    if (first.offsets != nullptr) return dense_tile_of_runs<P, N>(s, state, first, first_place);
+    if (first.offsets != nullptr && state.args->src_signed)
+      return dense_tile_of_runs<P, N>(s, state, first, first_place);
   }
 #endif
   Int8Corner at = first;

@@ -28,12 +28,14 @@ template <class Body>
   }
 }
 
-// As store_tile, where state.stays_in_registers.
+// As store_tile, where state.stays_in_registers. An odd number of blocks takes eight more sums, whatever they are.
 template <int P, int N>
 [[gnu::always_inline]] inline void store_levels_of(const Int8EpilogueState& state,
                                                    const simd::Requantizer<N>& f, const std::int32_t* sums,
                                                    const TilePlace& at) {
   constexpr int kWide = N * kBlock;  // 8 or 16
+  constexpr bool kWhole = P * kWide >= 16;
+  constexpr int kSixteens = kWhole ? (P * kWide + 15) / 16 : 0;
   const Index pixel = state.args->dst_pixel;
   const Index left = state.filters - at.block * kBlock;
   std::uint8_t* const dst = static_cast<std::uint8_t*>(state.args->dst) + at.image * state.args->dst_image +
@@ -42,11 +44,13 @@ template <int P, int N>
     const auto levels = [&](const std::int32_t* p) __attribute__((always_inline)) {
       return f.template sixteen<is_signed, clamps>(p);
     };
-    if (P * kWide % 16 == 0 && state.table.table == nullptr && at.skip <= 0 && left >= kWide) {
-      for_each<P * kWide / 16>([&](auto i) __attribute__((always_inline)) {
+    if (kWhole && state.table.table == nullptr && at.skip <= 0 && left >= kWide) {
+      for_each<kSixteens>([&](auto i) __attribute__((always_inline)) {
         const simd::Uint8s x = levels(sums + 16 * i);
         if constexpr (N == 2) {
           simd::store_sixteen(dst + i * pixel, x);
+        } else if constexpr (2 * i + 1 == P) {
+          simd::store_half(dst + 2 * i * pixel, x);
         } else {
           simd::store_halves(dst + 2 * i * pixel, dst + (2 * i + 1) * pixel, x);
         }
@@ -55,12 +59,12 @@ template <int P, int N>
     }
     alignas(64) std::uint8_t bytes[P * kWide + 64];
     if constexpr (P == 1) std::memset(bytes, 0, sizeof bytes);  // read behind them
-    if constexpr (P * kWide < 16) {
+    if constexpr (!kWhole) {
       alignas(16) std::int32_t padded[16] = {};
       std::memcpy(padded, sums, P * kWide * sizeof(std::int32_t));
       simd::store_sixteen(bytes, levels(padded));
     }
-    for_each<P * kWide / 16>([&](auto i) __attribute__((always_inline)) {
+    for_each<kSixteens>([&](auto i) __attribute__((always_inline)) {
       simd::store_sixteen(bytes + 16 * i, levels(sums + 16 * i));
     });
     if (state.table.table != nullptr) lookup(state.table.table, bytes, bytes, 0, P * kWide);

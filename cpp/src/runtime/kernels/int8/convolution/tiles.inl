@@ -49,7 +49,7 @@ struct Int8Pixels<2> {
 constexpr int kInt8Blocks = 2;
 template <>
 struct Int8Pixels<1> {
-  using List = Pixels<8, 4, 1>;
+  using List = Pixels<8, 7, 4, 1>;
 };
 template <>
 struct Int8Pixels<2> {
@@ -78,7 +78,7 @@ inline Index int8_tile_cost(Index blocks, Index pixels) {
 #if defined(__ARM_FEATURE_DOTPROD)
   // Eighths of instructions for four channels: products, loads of pixels, of weights, and a share of a tile.
   const Index loads = blocks == 2 ? pixels : 2 * pixels;
-  const Index assembled = blocks * pixels == 8 ? 0 : 4 * blocks * pixels;
+  const Index assembled = blocks * pixels == 8 || blocks * pixels == 7 ? 0 : 4 * blocks * pixels;
   return blocks == 0 ? 0 : 16 * blocks * pixels + loads + assembled + 4 * blocks + 8;
 #elif defined(__ARM_NEON)
   return blocks == 0 ? 0 : 8 * blocks * pixels + 2 * pixels + 4 * blocks + 8;
