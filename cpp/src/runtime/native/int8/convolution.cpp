@@ -234,6 +234,15 @@ Flip flip_of(const Builder& builder, ValueId id) {
   return {s[0] * s[2] * s[3], s[1], builder.pixel(id), own};
 }
 
+/// Has the work flip its levels of uint8 first, where the kernels would rather have int8.
+void make_signed(Builder& builder, const Step& step, Int8Work& work, std::vector<Place>& operands) {
+  if (!work.kernels.prefers_signed || work.plan.depthwise || work.fixed.src_signed) return;
+  work.flip = flip_of(builder, step.inputs[0]);
+  work.flipped = operands.size();
+  const auto bytes = static_cast<std::size_t>(work.flip->pixels * work.flip->to_pixel);
+  operands.push_back(builder.scratch(bytes + core::kAlignment));
+}
+
 Int8Plan plan_of(const Builder& builder, const Step& step) {
   return int8_kernels().plan(shape_of(builder, step), builder.threads());
 }
@@ -290,12 +299,7 @@ bool build_int8_convolution(Builder& builder, const Step& step) {
   } else {
     operands[3] = builder.write(step.outputs[0], made);
   }
-  if (kernels.prefers_signed && !plan.depthwise && !work.fixed.src_signed) {
-    work.flip = flip_of(builder, step.inputs[0]);
-    work.flipped = operands.size();
-    operands.push_back(builder.scratch(static_cast<std::size_t>(work.flip->pixels * work.flip->to_pixel) +
-                                       core::kAlignment));
-  }
+  make_signed(builder, step, work, operands);
   const std::size_t count = operands.size();
   builder.emit(make_native(name, count, std::move(work)), std::move(operands),
                within == nullptr ? made : Layout::channels_last);
