@@ -15,7 +15,7 @@ import onnx
 from numpy.typing import NDArray
 
 import rdquant as rdq
-from rdquant.emit.files import SOURCES, kernel_text
+from rdquant.emit.files import SHARED, SOURCES, kernel_text
 
 Array = NDArray[Any]
 COMPILER = shutil.which("gcc")
@@ -28,17 +28,17 @@ FLAGS = [
     "-fsanitize=address,undefined",
     "-fno-sanitize-recover=all",
 ]
-ROUNDINGS = {"float": [], "integers": ["-DRDQ_FLOAT=0"]}
-HEADERS = ("rdq.h", "rdq_code.h", "rdq_round.h", "rdq_simd.h")
+ROUNDINGS = {"float": [], "integers": ["-DRDQ_FLOAT=0", "-DRDQ_DOUBLE=0"]}
+HEADERS = ("rdq.h", "rdq_code.h", "rdq_round.h", "rdq_simd.h", "rdq_sums.h")
 
 
 @functools.cache
 def kernels(rounding: str) -> Path:
     """A folder with the object files of all kernels, compiled once."""
     folder = Path(tempfile.mkdtemp(prefix="rdq-"))
-    for file in {*SOURCES.values(), *HEADERS}:
+    for file in {SHARED, *SOURCES.values(), *HEADERS}:
         (folder / file).write_text(kernel_text(file), encoding="utf-8")
-    for file in set(SOURCES.values()):
+    for file in {SHARED, *SOURCES.values()}:
         compile_c([*ROUNDINGS[rounding], "-c", file, "-o", file.replace(".c", ".o")], folder)
     return folder
 

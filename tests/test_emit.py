@@ -167,8 +167,8 @@ def test_pairs_of_convolutions_run_row_by_row(size: int, stride: int, ports: str
         y = pair(net, net.call("Add", x, y), -4, 4)
     firmware = same_bits(whole(net, y, (1, 3, 19, 16)), tmp_path, ports=ports)
     assert "rdq_conv_pair(" in (tmp_path / "model.c").read_text()
-    image = 8 * 19 * 16
-    assert firmware.arena < 1.7 * image
+    image, patches = 8 * 19 * 16, 8 * 8 * size * size
+    assert firmware.arena < 1.5 * image + patches
 
 
 @pytest.mark.skipif(not DATA.is_dir(), reason="no shared data beside the clone")
@@ -197,7 +197,7 @@ def test_weights_stay_coded(filters: int, tmp_path: Path) -> None:
     x = pair(net, x, 0, 3)
     x = pair(net, net.call("Conv", x, _few_levels(net, 24, filters, 1, 1), strides=[2, 2]), -1, 1)
     x = net.call("Flatten", pair(net, net.call("GlobalAveragePool", x), 0, 1))
-    y = pair(net, net.call("Gemm", x, _few_levels(net, 41, 24), transB=1), -3, 3)
+    y = pair(net, net.call("Gemm", x, _few_levels(net, 241, 24), transB=1), -3, 3)
     model = whole(net, y, (1, 3, 24, 21), "ab")
     plain = rdq.emit_c(model, tmp_path / "plain")
     coded = same_bits(model, tmp_path / "coded", compressed_weights=True)

@@ -52,7 +52,17 @@ Filters filters_of(const core::Tensor& weights, const View* source) {
   return found;
 }
 
-/// For rdq_conv and rdq_dense: filters two by two, four taps of each in turn.
+/// For rdq_conv: taps filled up to a multiple of four.
+std::vector<std::int8_t> in_fours(const Filters& f) {
+  std::vector<std::int8_t> packed;
+  for (std::int64_t k = 0; k < f.filters; ++k) {
+    packed.insert(packed.end(), f.filter(k), f.filter(k) + f.length());
+    packed.resize((packed.size() + 3) / 4 * 4);
+  }
+  return packed;
+}
+
+/// For rdq_dense: filters two by two, four taps of each in turn.
 std::vector<std::int8_t> in_pairs(const Filters& f) {
   const std::int64_t blocks = (f.length() + 3) / 4;
   std::vector<std::int8_t> packed;
@@ -198,12 +208,37 @@ struct Choice {
   std::optional<codec::TableStream> coded;  ///< in place of the weights
 };
 
-Choice choose(const Filters& f, std::int64_t groups, std::int64_t channels, std::int64_t pixels,
-              bool floats) {
+/// Bytes in which rdq_conv gathers taps that do not lie side by side in fours.
+std::int64_t gathered(const program::Window& w, std::int64_t channels) {
+  const std::int64_t width = w.kernel[1] * channels;
+  const auto none = [](const std::vector<std::int64_t>& v) {
+    return std::ranges::all_of(v, [](auto n) { return n == 0; });
+  };
+  if (width % 4 != 0) return (w.kernel[0] * width + 3) / 4 * 4;
+  return none(w.pads_begin) && none(w.pads_end) && w.dilations[1] == 1 ? 0 : width;
+}
+
+/// Whether a fully connected layer of so many products is better done by rdq_conv, which computes four pixels for its one: where
+/// the network has that kernel anyway, and those products are few.
+bool is_small_part(const Reader& reader, std::int64_t macs) {
+  constexpr std::int64_t kTimes = 4, kPart = 50;
+  std::int64_t others = 0;
+  for (const Step& step : reader.steps()) {
+    const auto* op = std::get_if<Int8Convolution>(&step.operation);
+    if (op == nullptr || op->groups != 1 || !reader.is_constant(step.inputs[1])) continue;
+    const Shape &y = reader.value(step.outputs[0]).shape, &w = reader.value(step.inputs[1]).shape;
+    if (y.size() == 4 && y[2] * y[3] > 1) others += core::element_count(y) * core::element_count(w) / w[0];
+  }
+  return kPart * (kTimes - 1) * macs < others;
+}
+
+Choice choose(const Filters& f, const program::Window& window, std::int64_t groups, std::int64_t channels,
+              std::int64_t pixels, bool floats, bool dense) {
   if (floats) return {"rdq_grouped_f32", f.levels, 0, {}};
   if (groups == 1) {
-    if (pixels == 1 && f.taps == 1 && f.depth % 4 == 0) return {"rdq_dense", in_pairs(f), 0, {}};
-    return {"rdq_conv", in_pairs(f), 4 * ((f.length() + 3) / 4 * 4), {}};
+    if (dense && pixels == 1 && f.taps == 1 && f.depth % 4 == 0) return {"rdq_dense", in_pairs(f), 0, {}};
+    const std::int64_t patches = 8 * ((f.length() + 3) / 4 * 4);
+    return {"rdq_conv", in_fours(f), patches + gathered(window, channels), {}};
   }
   if (groups == channels && groups == f.filters && f.taps <= kMostTaps)
     return {"rdq_depthwise", by_taps(f), channels, {}};
@@ -211,14 +246,15 @@ Choice choose(const Filters& f, std::int64_t groups, std::int64_t channels, std:
 }
 
 /// The same with its weights coded, where that takes fewer bytes, and no more memory than there is beside the `images` that the
-/// layer reads and writes. They are decoded filter pair by filter pair.
+/// layer reads and writes. They are decoded four filters at a time.
 void encode(Choice& choice, std::int64_t length, std::int64_t images, std::int64_t room) {
   if (choice.function != "rdq_conv" && choice.function != "rdq_dense") return;
-  if (choice.function == "rdq_conv" && images + choice.scratch + 2 * ((length + 3) / 4 * 4) > room) return;
+  const std::int64_t decoded = 4 * ((length + 3) / 4 * 4);  // four filters
+  if (choice.function == "rdq_conv" && images + choice.scratch + decoded > room) return;
   codec::TableStream coded = codec::encode_table_stream(choice.weights);
   if (coded.bytes() + kCodeBytes >= choice.weights.size()) return;
   choice.function = choice.function == "rdq_conv" ? "rdq_coded_conv" : "rdq_coded_dense";
-  if (choice.scratch > 0) choice.scratch += 2 * ((length + 3) / 4 * 4);
+  if (choice.scratch > 0) choice.scratch += decoded;
   choice.coded = std::move(coded);
 }
 
@@ -250,13 +286,13 @@ void add_overlaps(Call& call, const program::Window& window, const View& x, cons
       call.overlaps.push_back({residual->buffer, y.shape[1], true});
     return;
   }
-  if (call.function == "rdq_coded_conv") {  // all pixels for two filters, then for the next two
+  if (call.function == "rdq_coded_conv") {  // all pixels for four filters, then for the next four
     if (residual != nullptr && residual->offset == 0)
       call.overlaps.push_back({residual->buffer, core::element_count(y.shape), true});
     return;
   }
   const bool dense = call.function == "rdq_conv";
-  const std::int64_t together = dense ? 2 : 1;
+  const std::int64_t together = dense ? 4 : 1;
   const Reads reads = dense                              ? Reads::ahead
                       : call.function == "rdq_depthwise" ? Reads::by_channel
                                                          : Reads::between;
@@ -293,7 +329,8 @@ bool read_convolution(Reader& reader, const Step& step) {
   const std::int64_t pixels = y.shape[2] * y.shape[3], flat = source != nullptr ? f.length() : f.depth;
   Filters shaped = f;
   if (source != nullptr) shaped = {f.filters, 1, flat, f.levels};
-  Choice choice = choose(shaped, op->groups, x.shape[1], pixels, !y.levels);
+  Choice choice = choose(shaped, op->window, op->groups, x.shape[1], pixels, !y.levels,
+                         !is_small_part(reader, f.filters * shaped.length()));
   const std::int32_t x_zero = op->x_zero - shift_of(x);
   const View* added = other == program::kNone ? nullptr : &residual;
   reader.constants.comment(step.node);

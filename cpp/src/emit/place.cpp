@@ -47,7 +47,7 @@ class Placer {
     // Exchanges of two, kept where the arena does not grow.
     std::uint32_t state = 1;
     const auto random = [&](std::size_t n) { return (state = state * 1664525U + 1013904223U) / 65536U % n; };
-    for (int i = 0; i < 400 && order.size() > 1; ++i) {
+    for (int i = 0; i < 2000 && order.size() > 1; ++i) {
       order = best;
       std::swap(order[random(order.size())], order[random(order.size())]);
       if (attempt(order)) best = order;

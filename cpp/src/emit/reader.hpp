@@ -49,6 +49,8 @@ class Reader {
   [[nodiscard]] const program::Step* maker(program::ValueId id) const;
   void skip(const program::Step& step);
 
+  [[nodiscard]] const std::vector<program::Step>& steps() const { return program_.steps; }
+
   /// Bytes that a layer with coded weights may work in; 0 where none are coded.
   [[nodiscard]] std::int64_t room() const { return room_; }
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from .._files import replacing
 
-__all__ = ["SOURCES", "kernel_files", "kernel_text", "write_folder"]
+__all__ = ["SHARED", "SOURCES", "kernel_files", "kernel_text", "write_folder"]
 
 SOURCES = {
     "rdq_conv": "rdq_conv.c",
@@ -41,12 +41,14 @@ SOURCES = {
     "rdq_mean_f32": "rdq_float.c",
 }
 """Kernel → the file that it is in."""
-_HEADERS = ("rdq.h", "rdq_code.h", "rdq_round.h", "rdq_simd.h")
+SHARED = "rdq_finish.c"
+"""What several of those files call."""
+_HEADERS = ("rdq.h", "rdq_code.h", "rdq_round.h", "rdq_simd.h", "rdq_sums.h")
 
 
 def kernel_files(kernels: Iterable[str]) -> list[str]:
-    """The C files that have these kernels, sorted."""
-    return sorted({SOURCES[kernel] for kernel in kernels})
+    """The C files that have these kernels, and what they share, sorted."""
+    return sorted({SHARED, *(SOURCES[kernel] for kernel in kernels)})
 
 
 def kernel_text(name: str) -> str:

@@ -135,8 +135,8 @@ def emit_c(
         ports: "arena": inputs and outputs are parts of the arena, whose bytes serve other values meanwhile. "caller": the
             caller owns them, and inputs are only read.
         compressed_weights: weights of dense convolutions and fully connected layers stay entropy coded in flash where that is
-            smaller, and are decoded while the layer runs, two filters at a time: less flash, more cycles. RAM grows up to
-            `max_ram` for it, without that not at all.
+            smaller, and are decoded while the layer runs, up to four filters at a time: less flash, more cycles. RAM grows up
+            to `max_ram` for it, without that not at all.
         target: whose costs `Firmware` puts first: "m0", "m3", "m4", "m7", "m33" or "m55".
         max_flash: bytes of code and constants that there are on `target`.
         max_ram: bytes of arena and stack.

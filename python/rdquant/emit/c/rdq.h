@@ -45,15 +45,16 @@ typedef struct {
   const int8_t *weights;
 } rdq_layer;
 
-/* Dense convolution, groups 1. Weights: for every two filters, one after the other, four taps of the first, four of the
- * second; the last of an odd number alone. Taps run over rows, columns, channels and are filled up with zeros to a multiple
- * of four. scratch: 2 * 2 * taps bytes. y may overlap x where the plan says so. */
+/* Dense convolution, groups 1. Weights: filter after filter, each filled up with zeros to a multiple of four taps, which run
+ * over rows, columns, channels. scratch: 2 * 4 * taps bytes, and where taps do not lie side by side in fours, those of one pixel
+ * or row. y may overlap x where the plan says so. */
 void rdq_conv(const rdq_layer *layer, const int8_t *x, const int8_t *residual, int8_t *y, int16_t *scratch);
 /* Two of them, row by row: of what the first gives, `between` keeps only as many rows as the second's kernel has. The
  * second's dilation is 1. scratch: the larger of both. */
 void rdq_conv_pair(const rdq_layer *before, const rdq_layer *after, const int8_t *x, const int8_t *residual, int8_t *y,
                    int8_t *between, int16_t *scratch);
-/* Dense convolution of one pixel, whose in_c is a multiple of four; x must not overlap y. */
+/* Dense convolution of one pixel, whose in_c is a multiple of four; x must not overlap y. Weights: for every two filters, four
+ * taps of the first, four of the second by turns; the last of an odd number alone. */
 void rdq_dense(const rdq_layer *layer, const int8_t *x, const int8_t *residual, int8_t *y);
 /* Weights in flash as a stream, in the order in which their kernel wants them. A table of 64 bins says where to begin to
  * look for the symbol of a slot, edges[symbol + 1] is its last slot, least + symbol its level. */
@@ -64,8 +65,8 @@ typedef struct {
   uint32_t state;
   int32_t least;
 } rdq_code;
-/* rdq_conv with coded weights: two filters at a time are decoded and run over the whole image, so that y must not overlap x.
- * scratch: 6 * taps bytes. */
+/* rdq_conv with coded weights: four filters at a time are decoded and run over the whole image, so that y must not overlap x.
+ * scratch: 4 * taps bytes more. */
 void rdq_coded_conv(const rdq_layer *layer, const rdq_code *code, const int8_t *x, const int8_t *residual, int8_t *y,
                     int16_t *scratch);
 /* rdq_dense with weights decoded as they are used. */

@@ -12,6 +12,18 @@
 /* Sums of two filters, in fours by turns. Returns where the next two begin. */
 static inline const int8_t *rdq_two(const int8_t *w, const int8_t *x, uint32_t taps, int32_t sums[2]) {
   int32_t s0 = sums[0], s1 = sums[1];
+#if RDQ_MVE
+  const uint32x4_t at = vidupq_n_u32(0, 8); /* fours of one filter */
+  for (int32_t left = (int32_t)taps; left > 0; left -= 16, w += 32, x += 16) {
+    const mve_pred16_t some = vctp8q((uint32_t)left);
+    const int8x16_t v = vldrbq_z_s8(x, some);
+    s0 = vmladavaq_s8(s0, (int8x16_t)vldrwq_gather_offset_z_s32((const int32_t *)(const void *)w, at, some), v);
+    s1 = vmladavaq_s8(s1, (int8x16_t)vldrwq_gather_offset_z_s32((const int32_t *)(const void *)(w + 4), at, some), v);
+  }
+  sums[0] = s0;
+  sums[1] = s1;
+  return w - 2 * (-taps & 15);
+#else
   const int8_t *end = x + taps;
   do {
 #if RDQ_DSP
@@ -33,6 +45,7 @@ static inline const int8_t *rdq_two(const int8_t *w, const int8_t *x, uint32_t t
   sums[0] = s0;
   sums[1] = s1;
   return w;
+#endif
 }
 
 void rdq_dense(const rdq_layer *layer, const int8_t *x, const int8_t *residual, int8_t *y) {

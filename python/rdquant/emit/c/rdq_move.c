@@ -40,9 +40,10 @@ void rdq_bytes(const rdq_path *path, uint8_t flip, const void *x, void *y) {
   for (int32_t i = 0; i < path->size[0]; i++) {
     for (int32_t j = 0; j < path->size[1]; j++) {
       for (int32_t k = 0; k < path->size[2]; k++) {
-        for (int32_t l = 0; l < path->size[3]; l++)
-          to[i * t[0] + j * t[1] + k * t[2] + l * t[3]] =
-              from[i * f[0] + j * f[1] + k * f[2] + l * f[3]] ^ flip;
+        const uint8_t *v = from + i * f[0] + j * f[1] + k * f[2];
+        uint8_t *q = to + i * t[0] + j * t[1] + k * t[2];
+        const int32_t by = f[3], step = t[3];
+        for (uint32_t left = path->size[3]; left != 0; left--, v += by, q += step) *q = *v ^ flip;
       }
     }
   }

@@ -41,10 +41,17 @@ void rdq_max_pool(const rdq_window *m, const int8_t *x, int8_t *y) {
 /* The sum of one channel under a pixel, less the zero point, and which multiplier belongs to it. */
 static int32_t rdq_mean_sum(const rdq_mean *mean, const int8_t *x, const rdq_inside *t, uint32_t c, uint32_t *which) {
   const rdq_window *m = &mean->window;
+  int32_t columns = t->right < t->left ? 0 : (t->right - t->left) / m->dilation_w + 1, rows = m->dilation_h;
+  const uint32_t step = (uint32_t)m->dilation_w * m->in_c;
   int32_t sum = 0, count = 0;
-  for (int32_t i = t->top; i <= t->bottom; i += m->dilation_h) {
-    const int8_t *from = x + (uint32_t)i * m->in_w * m->in_c + c;
-    for (int32_t j = t->left; j <= t->right; j += m->dilation_w, count++) sum += from[(uint32_t)j * m->in_c];
+  if (columns == m->in_w && m->dilation_w == 1 && rows == 1 && t->bottom >= t->top) { /* whole rows are one */
+    rows = t->bottom - t->top + 1;
+    columns *= rows;
+  }
+  for (int32_t i = t->top; i <= t->bottom; i += rows) {
+    const int8_t *from = x + ((uint32_t)i * m->in_w + (uint32_t)t->left) * m->in_c + c;
+    for (int32_t j = columns; j != 0; j--, from += step) sum += *from;
+    count += columns;
   }
   *which = mean->by_count && count > 0 ? (uint32_t)count - 1 : 0;
   return sum - count * m->x_zero;

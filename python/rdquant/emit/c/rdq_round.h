@@ -10,16 +10,6 @@
 #include "rdq.h"
 #include "rdq_simd.h"
 
-#ifndef RDQ_FLOAT
-#if defined(__ARM_FP) && (__ARM_FP & 4)
-#define RDQ_FLOAT 1
-#elif defined(__SSE2__) || defined(__aarch64__)
-#define RDQ_FLOAT 1
-#else
-#define RDQ_FLOAT 0
-#endif
-#endif
-
 /* With an FPU the rule is a dozen instructions, which are not worth a call, even with -Os. */
 #if RDQ_FLOAT && defined(__GNUC__)
 #define RDQ_INLINE static inline __attribute__((always_inline))
@@ -28,6 +18,22 @@
 #endif
 
 static inline int32_t rdq_clamp(int32_t q, int32_t low, int32_t high) { return q < low ? low : q > high ? high : q; }
+
+static inline int32_t rdq_bit_length(uint64_t v) {
+#if defined(__GNUC__)
+  const uint32_t high = (uint32_t)(v >> 32), low = (uint32_t)v;
+  return high != 0 ? 64 - __builtin_clz(high) : low != 0 ? 32 - __builtin_clz(low) : 0;
+#else
+  int32_t n = 0;
+  for (; v != 0; v >>= 1) n++;
+  return n;
+#endif
+}
+
+/* v / 2^drop to the nearest, ties to even; 0 < drop < 64. */
+static inline uint64_t rdq_shifted(uint64_t v, int32_t drop) {
+  return (v + (((uint64_t)1 << (drop - 1)) - 1) + ((v >> drop) & 1)) >> drop;
+}
 
 #if RDQ_FLOAT
 
@@ -69,22 +75,6 @@ RDQ_INLINE int32_t rdq_nearest(rdq_number v) {
 /* A float32 in steps of 2^-40, cut to +-2^61. What lies below a step is kept as one set bit, which is all that rounding
  * asks of it: a number so small is far from any half. */
 typedef int64_t rdq_number;
-
-static inline int32_t rdq_bit_length(uint64_t v) {
-#if defined(__GNUC__)
-  const uint32_t high = (uint32_t)(v >> 32), low = (uint32_t)v;
-  return high != 0 ? 64 - __builtin_clz(high) : low != 0 ? 32 - __builtin_clz(low) : 0;
-#else
-  int32_t n = 0;
-  for (; v != 0; v >>= 1) n++;
-  return n;
-#endif
-}
-
-/* v / 2^drop to the nearest, ties to even; 0 < drop < 64. */
-static inline uint64_t rdq_shifted(uint64_t v, int32_t drop) {
-  return (v + (((uint64_t)1 << (drop - 1)) - 1) + ((v >> drop) & 1)) >> drop;
-}
 
 /* mantissa * 2^power, mantissa < 2^25, as a number. */
 static inline rdq_number rdq_placed(uint64_t mantissa, int32_t power, int negative) {
@@ -171,63 +161,33 @@ RDQ_INLINE int32_t rdq_level(rdq_number v, int32_t zero, int32_t low, int32_t hi
   return rdq_limited(rdq_nearest(v), zero, low, high);
 }
 
+/* One plain level from one sum. Without an FPU that is much code, so there is one copy of it. */
+#if RDQ_FLOAT
+RDQ_INLINE int8_t rdq_plain(const rdq_epilogue *e, int32_t sum, float multiplier) {
+  return (int8_t)rdq_limited(rdq_scaled(sum, multiplier), e->zero, e->low, e->high);
+}
+#else
+int8_t rdq_plain(const rdq_epilogue *e, int32_t sum, float multiplier);
+#endif
+
 /* Whether levels follow from sums by multiplier, rounding and limits alone. */
 static inline int rdq_is_plain(const rdq_epilogue *e, const int8_t *residual) {
   return e->offset == NULL && e->table == NULL && residual == NULL;
 }
 
-/* What plain levels are limited by; `more`: to less than int8 holds. */
-typedef struct {
-  int32_t zero, low, high, more;
-} rdq_limits;
+/* Whether those limits are int8's own. */
+static inline int rdq_is_wide(const rdq_epilogue *e) { return e->low <= -128 && e->high >= 127; }
 
-RDQ_INLINE rdq_limits rdq_limits_of(const rdq_epilogue *e) {
-  const rdq_limits limits = {e->zero, e->low, e->high, e->low > -128 || e->high < 127};
-  return limits;
+#if RDQ_MVE
+/* clamp(nearest((float)sums * multipliers) + zero), four at a time. */
+static inline int32x4_t rdq_four_levels(int32x4_t sums, float32x4_t multipliers, const rdq_epilogue *e) {
+  const float32x4_t v = vmulq_f32(vcvtq_f32_s32(sums), multipliers);
+  const int32x4_t q = vqaddq_n_s32(vcvtnq_s32_f32(v), e->zero);
+  return vminq_s32(vmaxq_s32(q, vdupq_n_s32(e->low)), vdupq_n_s32(e->high));
 }
-
-/* Two plain levels from two sums. */
-RDQ_INLINE void rdq_two_levels(int32_t a, int32_t b, float m0, float m1, const rdq_limits *limits, int8_t *y) {
-#if RDQ_FLOAT && RDQ_DSP && defined(__arm__)
-  __asm("vmov s14, s15, %[a], %[b]\n" /* 12 instructions; compilers take twice as many */
-        "vcvt.f32.s32 s14, s14\n"
-        "vcvt.f32.s32 s15, s15\n"
-        "vmul.f32 s14, s14, %[m0]\n"
-        "vmul.f32 s15, s15, %[m1]\n"
-        "vcvtr.s32.f32 s14, s14\n"
-        "vcvtr.s32.f32 s15, s15\n"
-        "vmov %[a], %[b], s14, s15\n"
-        "qadd %[a], %[a], %[zero]\n"
-        "qadd %[b], %[b], %[zero]\n"
-        "ssat %[a], #8, %[a]\n"
-        "ssat %[b], #8, %[b]\n"
-        : [a] "+r"(a), [b] "+r"(b)
-        : [m0] "t"(m0), [m1] "t"(m1), [zero] "r"(limits->zero)
-        : "s14", "s15");
-  if (limits->more) {
-    a = rdq_clamp(a, limits->low, limits->high);
-    b = rdq_clamp(b, limits->low, limits->high);
-  }
-  y[0] = (int8_t)a;
-  y[1] = (int8_t)b;
-#else
-  y[0] = (int8_t)rdq_limited(rdq_scaled(a, m0), limits->zero, limits->low, limits->high);
-  y[1] = (int8_t)rdq_limited(rdq_scaled(b, m1), limits->zero, limits->low, limits->high);
 #endif
-}
 
 /* One level from one sum, as rdq_epilogue says. `residual`: where this element's lies, or NULL. */
-static inline int8_t rdq_finish(const rdq_epilogue *e, int32_t sum, uint32_t channel, const int8_t *residual) {
-  const float m = e->multiplier[channel];
-  int32_t q = e->offset == NULL ? rdq_scaled(sum, m)
-                                : rdq_nearest(rdq_sum(rdq_product(sum, m), rdq_of(e->offset[channel])));
-  q = rdq_limited(q, e->zero, e->low, e->high);
-  if (e->table != NULL) q = e->table[(uint8_t)q];
-  if (residual != NULL) {
-    const rdq_number v = rdq_sum(rdq_product(q - e->a_zero, e->a_scale), rdq_product(*residual - e->b_zero, e->b_scale));
-    q = rdq_level(v, e->sum_zero, e->sum_low, e->sum_high);
-  }
-  return (int8_t)q;
-}
+int8_t rdq_finish(const rdq_epilogue *e, int32_t sum, uint32_t channel, const int8_t *residual);
 
 #endif
