@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import subprocess
 from collections.abc import Sequence
@@ -14,6 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from PIL import Image
 from typer.testing import CliRunner
 
 import emitted
@@ -22,6 +24,7 @@ import rdquant as rdq
 from emitted import ROUNDINGS, same_bits
 from networks import Net
 from rdquant.cli import app
+from rdquant.data import ImageArray
 from rdquant.emit import TARGETS
 from rdquant.emit.files import SOURCES, kernel_text
 from test_int8_programs import NETS, layer, pair
@@ -241,6 +244,58 @@ def test_what_is_refused_is_named(tmp_path: Path) -> None:
     model = whole(net, pair(net, layer(net, pair(net, "x", -2, 2), 4, 3), -3, 3), (1, 3, "h", 8))
     with pytest.raises(rdq.InvalidArgument, match=r"input 'x' leaves the size of axis 2 open"):
         rdq.emit_c(model, tmp_path / "c")
+
+
+def test_what_runs_in_float_is_said_to_be(tmp_path: Path) -> None:
+    """Constants that are added after a layer's levels, as in mnist-8."""
+    net = Net()
+    x = pair(net, layer(net, pair(net, "x", -2, 2), 4, 3), -3, 3)
+    x = net.call("Relu", net.call("Add", x, net.tensor(net.random.normal(size=(4, 1, 1)))))
+    y = pair(net, layer(net, pair(net, x, 0, 3), 4, 4), -3, 3)
+    with pytest.raises(
+        rdq.Unsupported, match=r"node 'add\d+' \(binary\) .* is quantized, but it is computed in float32"
+    ):
+        rdq.emit_c(whole(net, y, (1, 3, 8, 8)), tmp_path / "c")
+
+
+@pytest.mark.parametrize("name", ["rdq", "main", "host", "sample", "rdq_conv", "RDQ"])
+def test_names_of_other_files_are_refused(name: str, tmp_path: Path) -> None:
+    with pytest.raises(rdq.InvalidArgument, match=f"name: '{name}' is that of another file"):
+        rdq.emit_c(_small(), tmp_path / "c", name=name)
+    assert not (tmp_path / "c").exists()
+
+
+def test_a_file_is_no_folder(tmp_path: Path) -> None:
+    (tmp_path / "c").write_text("")
+    with pytest.raises(rdq.RdquantError, match="c: it is a file, not a folder"):
+        rdq.emit_c(_small(), tmp_path / "c")
+
+
+@pytest.mark.skipif(not DATA.is_dir(), reason="no shared data beside the clone")
+def test_cifar10_resnet20(tmp_path: Path) -> None:
+    """A network trained in float: what INT8 loses, and that C computes the same; no image of floats before its last mean."""
+    before = DATA / "models" / "cifar10_resnet20.onnx"
+    model = rdq.quantize_static(before, _cifar10("train", 64))
+    images = _cifar10("test", 500)
+    top1 = [rdq.evaluate(m, images)["top1"] for m in (before, model)]
+    assert top1[0] - top1[1] <= 0.005, top1
+    path = tmp_path / "model.onnx"
+    model.save(path)
+    firmware = same_bits(path, tmp_path / "c", runs=1)
+    assert {"rdq_conv_pair", "rdq_add_mean_f32"} <= {row["kernel"] for row in firmware.layers}
+    assert firmware.arena <= 2 * 16 * 32 * 32
+
+
+def _cifar10(part: str, count: int) -> ImageArray:
+    pixels = np.empty((count, 32, 32, 3), np.uint8)
+    with np.load(DATA / "cifar10-jpeg.npz") as file:
+        stream, places = file[f"{part}_jpeg"].tobytes(), file[f"{part}_offsets"]
+        labels = file[f"{part}_labels"].astype(np.int64)
+    chosen = np.arange(count) * (len(labels) // count)  # images may lie class by class
+    for i, k in enumerate(chosen):
+        with Image.open(io.BytesIO(stream[places[k] : places[k + 1]])) as image:
+            pixels[i] = np.asarray(image.convert("RGB"))
+    return ImageArray(pixels, labels[chosen], "cifar10", batch_size=100, classes=10)
 
 
 def _small() -> onnx.ModelProto:

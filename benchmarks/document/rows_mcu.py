@@ -18,6 +18,12 @@ def mcu(result: dict[str, Any]) -> list[Row]:
         ours = f"{flash:,} bytes; {coded:,} with coded weights"
         outcome = f"{flash / file:.2f} and {coded / file:.2f} of it; promised within {100 * promised:.2f} %"
         rows.append((f"{net}: flash on M4, code included", ours, f".tflite file {file:,} bytes", outcome))
+        peer, bound = file + row["published_code"], row["entropy"]
+        outcome = (
+            f"{flash / peer:.2f} and {coded / peer:.2f} of it; weights {bound['weights']:,} bytes, their entropy "
+            f"{bound['bytes']:,}"
+        )
+        rows.append((f"{net}: the same", ours, f"file and published code {peer:,} bytes", outcome))
         ours = f"{row['arena']:,} bytes; {row['arena_caller']:,} beside the caller's input and output"
         stack = f"stack {row['stack']} promised, {row['stack_found']} with main's"
         outcome = f"{row['arena'] / row['arena_peer']:.2f} of it; {stack}"

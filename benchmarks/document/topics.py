@@ -133,7 +133,9 @@ TOPICS = (
                 mcu,
                 "MLPerf Tiny's networks with the same integers as their .tflite files, compiled by GCC 12 with -Os and run "
                 "under QEMU, answers compared with the reference backend's. tflite-micro's arena is what it takes for "
-                "activations; its code is not counted.",
+                "activations. Its published code size is 22 KB (on a Cortex-M3, with the operators of keyword spotting: "
+                "TensorFlow's documentation of TensorFlow Lite for Microcontrollers). The entropy is that of each layer's "
+                "levels taken one by one: no code of single levels takes fewer bytes.",
             ),
         ),
     ),

@@ -111,20 +111,31 @@ bool read_float_sum(Reader& reader, const Step& step) {
   if ((!relu && activation != program::Function::identity) || !find_numbers(reader, step.inputs[0], a) ||
       !find_numbers(reader, step.inputs[1], b) || a.levels.shape != b.levels.shape)
     return false;
-  const View y = reader.make(step.outputs[0]);
-  const View first = reader.in_strides(step, a.levels, y.strides),
-             second = reader.in_strides(step, b.levels, y.strides);
+  // Where only its mean is wanted, no image of floats is kept.
+  const Step* mean = reader.is_output(step.outputs[0]) ? nullptr : reader.only_reader(step.outputs[0]);
+  if (mean != nullptr && !is_whole_mean(reader, *mean)) mean = nullptr;
+  const core::Shape whole = reader.value(step.outputs[0]).shape;
+  const ValueId made = mean == nullptr ? step.outputs[0] : mean->outputs[0];
+  const core::Shape strides = whole.size() == 4 ? channels_last(whole) : dense_strides(whole);
+  const View first = reader.in_strides(step, a.levels, strides),
+             second = reader.in_strides(step, b.levels, strides);
+  const View y = reader.make(made);
   const std::string grids = reader.constants.structure("rdq_grid", "grid", grid_text(a), 8);
   const std::string others = reader.constants.structure("rdq_grid", "grid", grid_text(b), 8);
-  Call& call = reader.call(step, "rdq_add_f32");
+  Call& call = reader.call(step, mean == nullptr ? "rdq_add_f32" : "rdq_add_mean_f32");
   Reader::pass(call, grids);
   Reader::pass(call, others);
   Reader::pass(call, relu ? "1" : "0");
-  Reader::pass(call, std::to_string(core::element_count(y.shape)));
+  const std::int64_t channels = mean == nullptr ? 1 : whole[1];
+  Reader::pass(call, std::to_string(core::element_count(whole) / channels));
+  if (mean != nullptr) {
+    Reader::pass(call, std::to_string(channels));
+    reader.skip(*mean);
+  }
   reader.read(call, first);
   reader.read(call, second);
   reader.write(call, y, "float");
-  reader.set(step.outputs[0], y);
+  reader.set(made, y);
   return true;
 }
 

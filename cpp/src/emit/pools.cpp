@@ -100,10 +100,7 @@ bool read_float_mean(Reader& reader, const Step& step) {
   const auto* op = std::get_if<program::Pool>(&step.operation);
   if (op == nullptr || op->function != program::PoolFunction::average) return false;
   const Shape& shape = reader.value(step.inputs[0]).shape;
-  const bool whole = shape.size() == 4 && shape[0] == 1 &&
-                     op->window.kernel == std::vector{shape[2], shape[3]} &&
-                     core::element_count(reader.value(step.outputs[0]).shape) == shape[1];
-  if (!whole)
+  if (!is_whole_mean(reader, step))
     Reader::refuse(step, "it takes means of floats that are not of a whole image; quantize its output");
   const View x = reader.image(step, reader.view(step, step.inputs[0]));
   if (x.levels) Reader::refuse(step, "its output is not quantized");
@@ -118,6 +115,14 @@ bool read_float_mean(Reader& reader, const Step& step) {
 }
 
 }  // namespace
+
+bool is_whole_mean(const Reader& reader, const Step& step) {
+  const auto* op = std::get_if<program::Pool>(&step.operation);
+  if (op == nullptr || op->function != program::PoolFunction::average) return false;
+  const Shape& shape = reader.value(step.inputs[0]).shape;
+  return shape.size() == 4 && shape[0] == 1 && op->window.kernel == std::vector{shape[2], shape[3]} &&
+         core::element_count(reader.value(step.outputs[0]).shape) == shape[1];
+}
 
 bool read_pool(Reader& reader, const Step& step) {
   return read_maximum(reader, step) || read_mean(reader, step) || read_float_mean(reader, step);

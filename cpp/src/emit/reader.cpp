@@ -84,11 +84,18 @@ bool Reader::is_constant(ValueId id) const { return value(id).role == program::R
 
 const View& Reader::view(const Step& step, ValueId id) const {
   const View& found = views_[at(id)];
-  if (found.buffer < 0)
-    refuse(step, "its input '" + value(id).name + "' holds " +
-                     std::string(core::dtype_name(value(id).dtype)) +
-                     "; only levels of 8 bits are computed with, so quantize the layers around it");
-  return found;
+  if (found.buffer >= 0) return found;
+  const Step* made = maker(id);
+  std::string what = "its input '" + value(id).name + "'";  // names of steps' own values begin with #
+  if (made != nullptr && value(id).name.starts_with('#')) what = "its input, made by " + called(*made) + ",";
+  if (made != nullptr && std::holds_alternative<program::Dequantize>(made->operation))
+    refuse(
+        step,
+        what + " is quantized, but it is computed in " + std::string(core::dtype_name(value(id).dtype)) +
+            ": either its weights or what it gives are not quantized, or a function stands between it and " +
+            "the levels that has no integer form; quantize those, or fold constants into the layer before");
+  refuse(step, what + " holds " + std::string(core::dtype_name(value(id).dtype)) +
+                   "; only levels of 8 bits are computed with, so quantize the layers around it");
 }
 
 const core::Tensor& Reader::constant(const Step& step, ValueId id) const {
@@ -115,6 +122,10 @@ const Step* Reader::maker(ValueId id) const {
 }
 
 void Reader::skip(const Step& step) { done_[static_cast<std::size_t>(&step - program_.steps.data())] = 1; }
+
+bool Reader::is_output(ValueId id) const {
+  return std::ranges::find(program_.outputs, id) != program_.outputs.end();
+}
 
 int Reader::buffer(const std::string& name, std::int64_t bytes) {
   network.buffers.push_back({name, bytes, INT32_MAX, -1, {}, 0});

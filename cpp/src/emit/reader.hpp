@@ -48,6 +48,7 @@ class Reader {
   [[nodiscard]] const program::Step* only_reader(program::ValueId id) const;
   [[nodiscard]] const program::Step* maker(program::ValueId id) const;
   void skip(const program::Step& step);
+  [[nodiscard]] bool is_output(program::ValueId id) const;
 
   [[nodiscard]] const std::vector<program::Step>& steps() const { return program_.steps; }
 
@@ -83,6 +84,9 @@ bool read_elementwise(Reader& reader, const program::Step& step);
 bool read_pool(Reader& reader, const program::Step& step);
 bool read_movement(Reader& reader, const program::Step& step);
 bool read_edge(Reader& reader, const program::Step& step);
+
+/// Whether a step is the mean of each channel of one image.
+[[nodiscard]] bool is_whole_mean(const Reader& reader, const program::Step& step);
 
 /// Text and offsets of a window in C. @throws Unsupported  sizes beyond 16 bits
 [[nodiscard]] std::string window_text(const program::Step& step, const program::Window& window, const View& x,

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from .._files import replacing
 
-__all__ = ["SHARED", "SOURCES", "kernel_files", "kernel_text", "write_folder"]
+__all__ = ["SHARED", "SOURCES", "is_taken", "kernel_files", "kernel_text", "write_folder"]
 
 SOURCES = {
     "rdq_conv": "rdq_conv.c",
@@ -38,12 +38,19 @@ SOURCES = {
     "rdq_dequantize": "rdq_float.c",
     "rdq_softmax": "rdq_float.c",
     "rdq_add_f32": "rdq_float.c",
+    "rdq_add_mean_f32": "rdq_float.c",
     "rdq_mean_f32": "rdq_float.c",
 }
 """Kernel → the file that it is in."""
 SHARED = "rdq_finish.c"
 """What several of those files call."""
 _HEADERS = ("rdq.h", "rdq_code.h", "rdq_round.h", "rdq_simd.h", "rdq_sums.h")
+
+
+def is_taken(name: str) -> bool:
+    """Whether NAME.c or NAME.h would replace another file of the folder."""
+    others = {"host.c", "main.c", "sample.h", SHARED, *_HEADERS, *SOURCES.values()}
+    return any(f"{name.lower()}.{end}" in others for end in ("c", "h"))
 
 
 def kernel_files(kernels: Iterable[str]) -> list[str]:
@@ -76,6 +83,11 @@ def write_folder(
         "@NAME@": name,
         "@SOURCES@": " ".join([f"{name}.c", *files]),
         "@TAPS@": str(max(1, made["taps"])),
+        "@KEPT@": " ".join(
+            f"-Wl,-u,{name}_{verb}{i}"
+            for verb, ports in (("write_input", made["inputs"]), ("read_output", made["outputs"]))
+            for i in range(len(ports))
+        ),
     }
     for file in ("Makefile", "CMakeLists.txt"):
         text = kernel_text(f"{file}.in")
@@ -87,7 +99,8 @@ def write_folder(
     except OSError as error:
         from ..errors import RdquantError
 
-        raise RdquantError(f"{folder}: {error.strerror or error}") from error
+        why = "it is a file, not a folder" if folder.is_file() else error.strerror or error
+        raise RdquantError(f"{folder}: {why}") from error
     for file, text in texts.items():
         with replacing(folder / file) as path:
             path.write_text(text, encoding="utf-8", newline="\n")

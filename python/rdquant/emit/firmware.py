@@ -15,7 +15,7 @@ from .._core import emit as _core
 from .._tables import html_table, label, short
 from ..errors import InvalidArgument, RdquantError, count, flag, needed, one_of, path_of
 from .costs import TARGETS, Costs, costs_of, most_stack
-from .files import write_folder
+from .files import is_taken, write_folder
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -153,6 +153,10 @@ def emit_c(
     one_of("target", target, TARGETS)
     if not isinstance(name, str):
         raise InvalidArgument(f"name: expected a string, got {type(name).__name__}")
+    if is_taken(name):
+        raise InvalidArgument(
+            f"name: {name!r} is that of another file in the folder; expected a name of the network's own"
+        )
     limits = {
         "flash": None if max_flash is None else count("max_flash", max_flash),
         "ram": None if max_ram is None else count("max_ram", max_ram),

@@ -129,6 +129,9 @@ void rdq_softmax(const double *exponentials, uint32_t rows, uint32_t count, cons
 /* The sum of two arrays of levels in floats, and max(·, 0) of it where `relu`. */
 void rdq_add_f32(const rdq_grid *a_grid, const rdq_grid *b_grid, int relu, uint32_t count, const int8_t *a,
                  const int8_t *b, float *y);
+/* The mean over all pixels of what rdq_add_f32 would give, channel by channel. */
+void rdq_add_mean_f32(const rdq_grid *a_grid, const rdq_grid *b_grid, int relu, uint32_t pixels, uint32_t channels,
+                      const int8_t *a, const int8_t *b, float *y);
 /* The mean of each channel. */
 void rdq_mean_f32(uint32_t pixels, uint32_t channels, const float *x, float *y);
 /* Bytes moved by 128 (`flip` 0x80) or not (0), in the order that `path` gives. */

@@ -109,13 +109,26 @@ void rdq_softmax(const double *exponentials, uint32_t rows, uint32_t count, cons
   }
 }
 
+/* The sum of two levels' numbers, and max(·, 0) of it where `relu`. */
+static float rdq_added(const rdq_grid *a_grid, const rdq_grid *b_grid, int relu, int8_t a, int8_t b) {
+  volatile float first = (float)(a - a_grid->zero) * a_grid->scale;
+  volatile float second = (float)(b - b_grid->zero) * b_grid->scale;
+  const float v = first + second;
+  return relu && !(v > 0) ? 0 : v;
+}
+
 void rdq_add_f32(const rdq_grid *a_grid, const rdq_grid *b_grid, int relu, uint32_t count, const int8_t *a,
                  const int8_t *b, float *y) {
-  for (uint32_t i = 0; i < count; i++) {
-    volatile float first = (float)(a[i] - a_grid->zero) * a_grid->scale;
-    volatile float second = (float)(b[i] - b_grid->zero) * b_grid->scale;
-    const float v = first + second;
-    y[i] = relu && !(v > 0) ? 0 : v;
+  for (uint32_t i = 0; i < count; i++) y[i] = rdq_added(a_grid, b_grid, relu, a[i], b[i]);
+}
+
+void rdq_add_mean_f32(const rdq_grid *a_grid, const rdq_grid *b_grid, int relu, uint32_t pixels, uint32_t channels,
+                      const int8_t *a, const int8_t *b, float *y) {
+  for (uint32_t c = 0; c < channels; c++, a++, b++) {
+    double sum = 0;
+    for (uint32_t i = 0, at = 0; i < pixels; i++, at += channels)
+      sum += (double)rdq_added(a_grid, b_grid, relu, a[at], b[at]);
+    y[c] = (float)(sum / pixels);
   }
 }
 
