@@ -185,6 +185,23 @@ def test_networks_of_mlperf_tiny(name: str, tmp_path: Path) -> None:
     assert arena <= 0.6 * HEADS[name]
 
 
+@pytest.mark.parametrize("ports", ["arena", "caller"])
+def test_concatenations_are_written_where_they_belong(ports: str, tmp_path: Path) -> None:
+    """Branches of an inception block; a pool's output is copied, and so is what a second layer reads."""
+    net = Net(5)
+    x = pair(net, net.call("Relu", layer(net, pair(net, "x", -2, 2), 10, 3)), 0, 3)
+    a = pair(net, layer(net, x, 6, 10), -3, 3)
+    b = pair(net, net.call("Relu", layer(net, x, 7, 10, 1)), -3, 3)
+    c = pair(net, layer(net, x, 10, 10, group=10), -3, 3)
+    joined = net.call("Concat", a, b, c, axis=1)
+    y = pair(net, layer(net, joined, 9, 23), -3, 3)
+    twice = net.call("Concat", y, pair(net, net.call("Relu", layer(net, y, 3, 9)), -3, 3), axis=1)
+    firmware = same_bits(whole(net, twice, (1, 3, 9, 7)), tmp_path, ports=ports)
+    kernels = [row["kernel"] for row in firmware.layers]
+    assert kernels.count("rdq_move") == 1
+    assert "rdq_depthwise" in kernels
+
+
 def _few_levels(net: Net, *shape: int) -> str:
     """Weights most of which are near 0, as numbers."""
     levels = np.clip(np.rint(net.random.laplace(0, 1, shape)), -127, 127).astype(np.int8)

@@ -232,6 +232,10 @@ bool is_small_part(const Reader& reader, std::int64_t macs) {
   return kPart * (kTimes - 1) * macs < others;
 }
 
+bool is_depthwise(const Filters& f, std::int64_t groups, std::int64_t channels) {
+  return groups == channels && groups == f.filters && f.taps <= kMostTaps;
+}
+
 Choice choose(const Filters& f, const program::Window& window, std::int64_t groups, std::int64_t channels,
               std::int64_t pixels, bool floats, bool dense) {
   if (floats) return {"rdq_grouped_f32", f.levels, 0, {}};
@@ -240,8 +244,7 @@ Choice choose(const Filters& f, const program::Window& window, std::int64_t grou
     const std::int64_t patches = 8 * ((f.length() + 3) / 4 * 4);
     return {"rdq_conv", in_fours(f), patches + gathered(window, channels), {}};
   }
-  if (groups == channels && groups == f.filters && f.taps <= kMostTaps)
-    return {"rdq_depthwise", by_taps(f), channels, {}};
+  if (is_depthwise(f, groups, channels)) return {"rdq_depthwise", by_taps(f), channels, {}};
   return {"rdq_grouped", f.levels, 0, {}};
 }
 
@@ -314,11 +317,13 @@ bool read_convolution(Reader& reader, const Step& step) {
   const View* source = x.flattened != nullptr && weights.shape()[1] > 1 ? x.flattened.get() : nullptr;
   const Filters f = filters_of(weights, source);
   if (source == nullptr) x = reader.image(step, x);
-  View y = reader.make(step.outputs[0]);
+  const bool strided = op->groups == 1 || is_depthwise(f, op->groups, x.shape[1]);
+  View y = strided ? reader.make_part(step.outputs[0]) : reader.make(step.outputs[0]);
   View residual;
   const ValueId other = program::input(step, 4);
   if (other != program::kNone) residual = reader.image(step, reader.view(step, other));
   const View given = y;
+  const bool alone = given.offset == 0 && has_strides(given, channels_last(given.shape));
   if (is_pointwise(op->window)) {
     x = as_rows(x);
     y = as_rows(y);
@@ -335,7 +340,8 @@ bool read_convolution(Reader& reader, const Step& step) {
   const View* added = other == program::kNone ? nullptr : &residual;
   reader.constants.comment(step.node);
   const std::string epilogue = epilogue_text(reader, step, folded(reader, step, f, x_zero), y.moved, added);
-  const std::string window = window_text(step, op->window, x, y, op->groups, x_zero);
+  const std::string window =
+      window_text(step, op->window, x, y, strided && y.levels ? given.strides[3] : op->groups, x_zero);
   const std::int64_t images = core::element_count(x.shape) + core::element_count(y.shape);
   if (reader.room() > 0) encode(choice, shaped.length(), images, reader.room());
   const std::string code = choice.coded ? code_text(reader, *choice.coded) : std::string();
@@ -356,12 +362,12 @@ bool read_convolution(Reader& reader, const Step& step) {
   if (choice.function == "rdq_depthwise") reader.network.taps = std::max(reader.network.taps, f.taps);
   call.macs = pixels * f.filters * shaped.length();
   note(call, choice, images);
-  if (choice.function == "rdq_conv") {
+  if (choice.function == "rdq_conv" && alone) {
     const std::vector<Argument>& a = call.arguments;
     call.windowed =
         std::make_shared<Windowed>(Windowed{op->window, x.shape, y.shape, layer, a[1], a[2], a[3]});
   }
-  add_overlaps(call, op->window, x, y, added);
+  if (alone) add_overlaps(call, op->window, x, y, added);
   reader.set(step.outputs[0], given);
   return true;
 }

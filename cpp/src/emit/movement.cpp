@@ -105,14 +105,15 @@ View part(const View& whole, const Shape& shape, const Shape& begins) {
 bool read_concat(Reader& reader, const Step& step) {
   const auto* op = std::get_if<program::Concat>(&step.operation);
   if (op == nullptr) return false;
-  const View y = reader.make(step.outputs[0]);
+  const bool begun = reader.is_made(step.outputs[0]);  // some of its inputs were written where they belong
+  const View y = begun ? reader.view(step, step.outputs[0]) : reader.make(step.outputs[0]);
   Shape begins(y.shape.size(), 0);
   for (const program::ValueId id : step.inputs) {
     const View& given = reader.view(step, id);
     const View x = given.flattened == nullptr ? given : reader.vector(step, given);
     if (x.moved != y.moved || x.levels != y.levels)
       Reader::refuse(step, "it joins levels of different types");
-    reader.move(step, x, part(y, x.shape, begins));
+    if (x.buffer != y.buffer) reader.move(step, x, part(y, x.shape, begins));
     begins[static_cast<std::size_t>(op->axis)] += x.shape[static_cast<std::size_t>(op->axis)];
   }
   reader.set(step.outputs[0], y);

@@ -147,6 +147,27 @@ View Reader::make(ValueId id) {
   return made;
 }
 
+bool Reader::is_made(ValueId id) const { return views_[at(id)].buffer >= 0; }
+
+View Reader::make_part(ValueId id) {
+  const program::Value& v = value(id);
+  const Step* next = is_output(id) ? nullptr : only_reader(id);
+  const auto* op = next == nullptr ? nullptr : std::get_if<program::Concat>(&next->operation);
+  const bool joins = op != nullptr && op->axis == 1 && v.shape.size() == 4 && v.shape[0] == 1 &&
+                     has_levels(v.dtype) && v.dtype == value(next->outputs[0]).dtype &&
+                     std::ranges::count(next->inputs, id) == 1;
+  if (!joins) return make(id);
+  const ValueId whole = next->outputs[0];
+  if (!is_made(whole)) set(whole, make(whole));
+  View part = views_[at(whole)];
+  for (const ValueId before : next->inputs) {
+    if (before == id) break;
+    part.offset += value(before).shape[1] * part.strides[1];
+  }
+  part.shape = v.shape;
+  return part;
+}
+
 void Reader::set(ValueId id, View view) { views_[at(id)] = std::move(view); }
 
 Call& Reader::call(const Step& step, const std::string& function) {

@@ -32,6 +32,10 @@ class Reader {
 
   /// A new buffer for the value: channels last where it has four axes, else dense.
   View make(program::ValueId id);
+  /// The same, but where only a concatenation of images along their channels reads the value, its part of that one's buffer.
+  View make_part(program::ValueId id);
+  /// Whether the value has a view.
+  [[nodiscard]] bool is_made(program::ValueId id) const;
   /// The value is this view from now on.
   void set(program::ValueId id, View view);
   int scratch(std::int64_t bytes);

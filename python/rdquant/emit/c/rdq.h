@@ -21,7 +21,7 @@ typedef struct {
   uint16_t in_h, in_w, in_c, out_h, out_w, out_c;
   uint16_t kernel_h, kernel_w, stride_h, stride_w, dilation_h, dilation_w;
   int16_t pad_top, pad_left, x_zero;
-  uint16_t groups;
+  uint16_t step; /* rdq_grouped: groups; rdq_conv, rdq_depthwise: elements from pixel to pixel of y */
 } rdq_window;
 
 /* From sums to levels: v = (float)sum * multiplier[channel], + offset[channel] where there are any;

@@ -86,7 +86,7 @@ static void rdq_patch(const rdq_window *m, const int8_t *x, uint32_t ring, int32
 static void rdq_under(const rdq_filters_of *part, const rdq_tap *patches, uint32_t taps, uint32_t count,
                       const int8_t *residual, int8_t *y) {
   const rdq_epilogue *e = &part->layer->epilogue;
-  const uint32_t filters = part->layer->window.out_c, k = part->first;
+  const uint32_t filters = part->layer->window.out_c, step = part->layer->window.step, k = part->first;
   rdq_quad q; /* sums stay as they are */
   q.weights = part->weights;
   q.patches = patches;
@@ -95,7 +95,7 @@ static void rdq_under(const rdq_filters_of *part, const rdq_tap *patches, uint32
   q.bias = e->bias + k;
   q.multiplier = e->multiplier + k;
   q.y = y + k;
-  q.step = filters;
+  q.step = step;
   q.last = NULL;
   q.zero = e->zero;
   q.epilogue = e;
@@ -106,8 +106,8 @@ static void rdq_under(const rdq_filters_of *part, const rdq_tap *patches, uint32
   }
   for (uint32_t f = k; f != part->last; f++) {
     rdq_quads(&q);
-    for (uint32_t i = 0, at = f; i < count; i++, at += filters)
-      y[at] = rdq_finish(e, q.sums[i], f, residual == NULL ? NULL : residual + at);
+    for (uint32_t i = 0; i < count; i++)
+      y[i * step + f] = rdq_finish(e, q.sums[i], f, residual == NULL ? NULL : residual + i * filters + f);
   }
 }
 
@@ -118,7 +118,7 @@ static void rdq_rows(const rdq_filters_of *part, const int8_t *x, uint32_t ring,
                      uint32_t first, uint32_t last, int16_t *scratch, int8_t *gathered) {
   const rdq_window *m = &part->layer->window;
   const uint32_t taps = rdq_taps_of(m);
-  const uint32_t pixels = (last - first) * m->out_w, step = 4 * (uint32_t)m->out_c;
+  const uint32_t pixels = (last - first) * m->out_w, step = 4 * (uint32_t)m->step;
   rdq_tap *patches = (rdq_tap *)(void *)scratch;
   int32_t row = (int32_t)first * m->stride_h - m->pad_top, column = -m->pad_left;
   uint32_t left = m->out_w;
@@ -136,7 +136,7 @@ static void rdq_rows(const rdq_filters_of *part, const int8_t *x, uint32_t ring,
     }
     rdq_under(part, patches, taps, count, residual, y);
     y += step;
-    if (residual != NULL) residual += step;
+    if (residual != NULL) residual += 4 * m->out_c;
   }
 }
 

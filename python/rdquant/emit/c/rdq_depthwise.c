@@ -256,7 +256,7 @@ void rdq_depthwise(const rdq_layer *layer, const int8_t *x, const int8_t *residu
       q.weights = layer->weights;
       q.bias = e->bias;
       rdq_pixel(&q, channels, plain, residual, y);
-      y += channels;
+      y += m->step;
       if (residual != NULL) residual += channels;
     }
   }

@@ -3,7 +3,7 @@
 
 static int32_t rdq_sum_at(const rdq_layer *layer, const int8_t *x, uint32_t pixel, uint32_t k) {
   const rdq_window *m = &layer->window;
-  const uint32_t depth = m->in_c / m->groups, first = k / (m->out_c / m->groups) * depth;
+  const uint32_t depth = m->in_c / m->step, first = k / (m->out_c / m->step) * depth;
   const int32_t top = (int32_t)(pixel / m->out_w) * m->stride_h - m->pad_top;
   const int32_t left = (int32_t)(pixel % m->out_w) * m->stride_w - m->pad_left;
   const int8_t *w = layer->weights + (size_t)k * m->kernel_h * m->kernel_w * depth;
