@@ -306,6 +306,15 @@ void add_overlaps(Call& call, const program::Window& window, const View& x, cons
     call.overlaps.push_back({residual->buffer, together * y.shape[1], true});
 }
 
+/// What the placing of an image that is its buffer's only one needs to know.
+void relate(Call& call, const program::Window& window, const View& x, const View& y, const View* residual,
+            const std::string& layer) {
+  const std::vector<Argument>& a = call.arguments;
+  if (call.function == "rdq_conv")
+    call.windowed = std::make_shared<Windowed>(Windowed{window, x.shape, y.shape, layer, a[1], a[2], a[3]});
+  add_overlaps(call, window, x, y, residual);
+}
+
 }  // namespace
 
 bool read_convolution(Reader& reader, const Step& step) {
@@ -362,12 +371,7 @@ bool read_convolution(Reader& reader, const Step& step) {
   if (choice.function == "rdq_depthwise") reader.network.taps = std::max(reader.network.taps, f.taps);
   call.macs = pixels * f.filters * shaped.length();
   note(call, choice, images);
-  if (choice.function == "rdq_conv" && alone) {
-    const std::vector<Argument>& a = call.arguments;
-    call.windowed =
-        std::make_shared<Windowed>(Windowed{op->window, x.shape, y.shape, layer, a[1], a[2], a[3]});
-  }
-  if (alone) add_overlaps(call, op->window, x, y, added);
+  if (alone) relate(call, op->window, x, y, added, layer);
   reader.set(step.outputs[0], given);
   return true;
 }
