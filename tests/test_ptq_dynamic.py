@@ -292,3 +292,11 @@ def test_quick_gelu_stays_in_the_kernels_of_its_layer(scale_first: bool) -> None
     model = models.build(nodes, tensors, {"x": (1, 7, 32)}, {"y": (1, 7, 32)}, opset=17)
     with rdq.Session(rdq.quantize_dynamic(model), backend="native") as session:
         assert {row["supplier"] for row in session.plan()} == {"native"}
+
+
+def test_a_network_of_transposed_convolutions_says_why_nothing_is_quantized() -> None:
+    weight = np.ones((2, 3, 2, 2), np.float32)
+    node = helper.make_node("ConvTranspose", ["x", "w"], ["y"], name="up", strides=[2, 2])
+    model = models.build([node], {"w": weight}, {"x": (1, 2, 3, 3)}, {"y": (1, 3, 6, 6)}, opset=17)
+    with pytest.raises(InvalidArgument, match="up: ONNX has no transposed convolution of integers"):
+        rdq.quantize_dynamic(model)

@@ -122,7 +122,10 @@ class _Dynamic:
         self._sort()
         self._keep(keep)
         if not self._layers:
-            raise InvalidArgument(f"{model.name}: {nothing_left(model)}")
+            reasons = "; ".join(f"{self._label(i)}: {reason}" for i, reason in list(self._kept.items())[:3])
+            raise InvalidArgument(
+                f"{model.name}: {nothing_left(model)}" + (f" ({reasons})" if reasons else "")
+            )
         self._levels = {
             i: nearest(layer, self._weights, math.inf, per_channel) for i, layer in self._layers.items()
         }
