@@ -38,18 +38,18 @@ OWN: dict[str, dict[str, Any]] = {
 }
 
 
-def photos(cache: Path) -> rdq.ArrayDataset:
+def photos(cache: Path, preprocess: str = "imagenet") -> rdq.ArrayDataset:
     """Both ImageNet folders, shuffled, in float16."""
     if cache.exists():
         with np.load(cache) as arrays:
             return rdq.ArrayDataset(arrays["x"], arrays["y"], batch_size=25, classes=1000, name="photos")
     folders = [DATA / "images" / name for name in ("imagenet-sample", "nips2017-dev")]
-    batches = [b for folder in folders for b in rdq.ImageFolder(folder, preprocess="imagenet")]
+    batches = [b for folder in folders for b in rdq.ImageFolder(folder, preprocess=preprocess)]
     x = np.concatenate([np.asarray(b[0], np.float16) for b in batches])
     y = np.concatenate([b[1] for b in batches])
     order = np.random.default_rng(0).permutation(len(y))
     np.savez(cache, x=x[order], y=y[order])
-    return photos(cache)
+    return photos(cache, preprocess)
 
 
 def halves(data: Dataset) -> tuple[Dataset, Dataset]:

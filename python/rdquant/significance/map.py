@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import copy
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
+from .._arrays import as_levels
 from .._tables import html_table, label, short
-from ..errors import InvalidArgument, count, needed, one_of
+from ..errors import InvalidArgument, count, described, needed, one_of
 from .classes import Group, groups_of
 from .losses import LOSSES, standard_error
 from .widths import ALLOWED, Rows
@@ -136,6 +138,20 @@ class SignificanceMap:
     def array(self, name: str) -> NDArray[Any] | None:
         """What was measured beside the scores, by `name`, floats or integers of any shape; None where it was not."""
         return self._arrays.get(name)
+
+    def take(self, images: ArrayLike) -> SignificanceMap:
+        """The map of some of its images, in memory: what another draw of images would have measured.
+
+        images: integers, their places among `labels`. Raises InvalidArgument for none, and for places outside.
+        """
+        chosen = as_levels(images, "images").astype(np.int64)
+        most = len(self.labels)
+        if chosen.ndim != 1 or not len(chosen) or chosen.min() < 0 or chosen.max() >= most:
+            raise InvalidArgument(f"images: expected integers in 0..{most - 1}, got {described(images)}")
+        part = copy.copy(self)
+        part.labels, part.reference, part.store = self.labels[chosen], self.reference[chosen], None
+        part._scores, part._known = self._scores[:, :, chosen], {}
+        return part
 
     def to_pandas(self, classes: Any = None, loss: str = "cross-entropy") -> pd.DataFrame:
         """One row a group, component and width: classes, component, bits, significance, all_classes, standard_error (nats).
