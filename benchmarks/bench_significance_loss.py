@@ -21,9 +21,20 @@ Rule, each regime by itself, over its networks at 3 and 4 mean bits, every netwo
      cross-entropy stays.
   Both the same: that is the default. KL for few and cross-entropy for many: "auto". Anything else: nothing changes.
 
+Second rule, written after the first was run on squeezenet1.1-7 and cifar10_resnet20, and before anything with "shrunk" was run
+or the other networks were looked at. The difference of cross-entropy and divergence is a shift of whole classes; over few
+images it is mostly noise (on the maps of SqueezeNet's groups its z-scores are about 1). "shrunk" takes of it what a
+James–Stein factor leaves. Measured on parts that neither rule has seen: squeezenet1.1-7, the seventh to ninth group;
+mobilenet_v1_0.75 and efficientnet_lite0 as above; CIFAR: the next four disjoint pairs by confusion, maps of two further draws.
+  "shrunk" becomes the default of the priority form if, against cross-entropy, (few images) the mean rise of the critical
+  cross-entropy is at most 0.01 nats larger, the divergence no larger, and either of them is at most the best baseline's in at
+  least as many cells (networks and budgets); (many images) F1 and recall at equal false positives are at most 0.1 points
+  lower; and the rows of bench_significance.py still keep to their bars with it.
+
 Run from the repository root, STORE that of bench_significance.py:
-    python benchmarks/bench_significance_loss.py photos NET STORE      NET squeezenet1.1-7, mobilenet_v1_0.75, efficientnet_lite0
+    python benchmarks/bench_significance_loss.py photos NET STORE   NET squeezenet1.1-7, mobilenet_v1_0.75, efficientnet_lite0
     python benchmarks/bench_significance_loss.py cifar NET STORE       NET cifar10_resnet20, cifar10_resnet32
+    (with --second: the parts of the second rule)
     python benchmarks/bench_significance_loss.py decide                the rule on results/significance_loss.json
 """
 
@@ -65,7 +76,11 @@ BASELINES: dict[str, dict[str, Any]] = {
     "all": {"method": "all", "loss": "cross-entropy"},
     "all kl": {"method": "all", "loss": "kl"},
 }
-FORMS: dict[str, dict[str, Any]] = {"cross-entropy": {"loss": "cross-entropy"}, "kl": {"loss": "kl"}}
+FORMS: dict[str, dict[str, Any]] = {
+    "cross-entropy": {"loss": "cross-entropy"},
+    "kl": {"loss": "kl"},
+    "shrunk": {"loss": "shrunk"},
+}
 FEW, DRAWS = 500, 2
 
 Group = tuple[int, ...]
@@ -100,24 +115,24 @@ def losses(
         }
         for method, own in rises.items():
             row[f"{name} of {method}"] = round(float(own.mean()), 5)
-        pairs = [*itertools.product(FORMS, BASELINES), ("kl", "cross-entropy")]
+        pairs = [*itertools.product(FORMS, BASELINES), ("kl", "cross-entropy"), ("shrunk", "cross-entropy")]
         for one, two in pairs:
             row[f"{name} of {one} above {two}"] = interval(rises[one] - rises[two])
     return row
 
 
-def on_photos(net: str, store: Path) -> list[Row]:
+def on_photos(net: str, store: Path, second: bool) -> list[Row]:
     model = rdq.load(DATA / "models" / f"{net}.onnx")
     folder = store / f"loss-{net}"
     folder.mkdir(exist_ok=True)
     first, fresh = halves(photos(folder / "photos.npz", PRESETS[net]))
     reader = reader_of(model, first, None, 0)
-    found = confused_groups(reader.scores, reader.labels, groups=6, size=60, soft=True)
-    groups = found[3:6] if net == "squeezenet1.1-7" else found[:3]
+    found = confused_groups(reader.scores, reader.labels, groups=9, size=60, soft=True)
+    groups = found[:3] if net != "squeezenet1.1-7" else found[6:9] if second else found[3:6]
     table = significance(
         model,
         first,
-        [list(g) for g in groups],
+        [list(g) for g in (groups if not second or net != "squeezenet1.1-7" else found[3:6])],
         (2, 3, 4),
         store=folder / "map",
         calibration=first.head(64),
@@ -134,26 +149,30 @@ def on_photos(net: str, store: Path) -> list[Row]:
     return rows
 
 
-def pairs_of(table: SignificanceMap) -> list[Group]:
-    """The four disjoint pairs confused most, those of bench_significance.py left out."""
+def pairs_of(table: SignificanceMap, left_out: set[Group]) -> list[Group]:
+    """The four disjoint pairs confused most, others than `left_out`."""
     answers = table.reference.argmax(axis=1)
     matrix = np.zeros((10, 10))
     np.add.at(matrix, (table.labels, answers), 1)
     matrix += matrix.T
     found: list[Group] = []
     for pair in sorted(itertools.combinations(range(10), 2), key=lambda p: -matrix[p]):
-        if pair not in GROUPS.values() and not {c for g in found for c in g} & set(pair):
+        if pair not in left_out and not {c for g in found for c in g} & set(pair):
             found.append(pair)
     return found[:4]
 
 
-def on_cifar(net: str, store: Path) -> list[Row]:
+def on_cifar(net: str, store: Path, second: bool) -> list[Row]:
     data = Cifar(DATA / "cifar10-jpeg.npz", store / "cifar10.npz")
     model, table = network(net), open_map(store / net)
-    groups = pairs_of(open_map(store / "cifar10_resnet20"))
+    pairs = open_map(store / "cifar10_resnet20")
+    groups = pairs_of(pairs, set(GROUPS.values()))
+    if second:
+        groups = pairs_of(pairs, {*GROUPS.values(), *groups})
     rows: list[Row] = []
     tables = [("many", table)]
-    tables += [("few", table.take(np.arange(FEW * draw, FEW * (draw + 1)))) for draw in range(DRAWS)]
+    for draw in range(DRAWS * second, DRAWS * (1 + second)):
+        tables.append(("few", table.take(np.arange(FEW * draw, FEW * (draw + 1)))))
     for (regime, some), bits in itertools.product(tables, BUDGETS):
         scores = {}
         for key, allocation in allocations(model, some, bits, groups).items():
@@ -203,9 +222,7 @@ def answers_of(
 ) -> Row:
     """F1, recall at equal false positives and all classes, means over the groups; differences of KL to cross-entropy."""
     images = Images(labels, reference, np.arange(len(labels)) >= first)
-    methods = {
-        m: {g: scores[m, k] for k, g in enumerate(groups)} for m in ("cross-entropy", "kl", *BASELINES)
-    }
+    methods = {m: {g: scores[m, k] for k, g in enumerate(groups)} for m in (*FORMS, *BASELINES)}
     row: Row = {}
     for e in effects(images, methods, "cross-entropy", {}):
         wanted = {
@@ -219,22 +236,47 @@ def answers_of(
     return row
 
 
-def decided(rows: list[Row]) -> Row:
-    """The rule of the head of this file."""
+QUANTITIES = (("few", "loss"), ("few", "kl"), ("many", "f1"), ("many", "recall"))
 
-    def mean(regime: str, what: str, method: str) -> float:
-        known: dict[tuple[str, float], list[float]] = {}
-        for row in rows:
-            if row["regime"] == regime:
-                value = row[f"{what} of {method}"]
-                number = float(str(value).split()[0])
-                known.setdefault((row["model"], row["bits"]), []).append(number)
-        return float(np.mean([np.mean(own) for own in known.values()]))
 
-    means = {
-        (regime, what): {m: round(mean(regime, what, m), 4) for m in (*FORMS, *BASELINES)}
-        for regime, what in (("few", "loss"), ("few", "kl"), ("many", "f1"), ("many", "recall"))
+def cells(rows: list[Row], regime: str, what: str, method: str) -> list[float]:
+    """Means over draws, one a network and budget."""
+    known: dict[tuple[str, float], list[float]] = {}
+    for row in rows:
+        if row["regime"] == regime:
+            number = float(str(row[f"{what} of {method}"]).split()[0])
+            known.setdefault((row["model"], row["bits"]), []).append(number)
+    return [float(np.mean(own)) for own in known.values()]
+
+
+def shrunk(rows: list[Row]) -> Row:
+    """The second rule, but for its last condition."""
+    methods = (*FORMS, *BASELINES)
+    tables = {key: {m: cells(rows, *key, m) for m in methods} for key in QUANTITIES}
+    gap = {key: float(np.mean(own["shrunk"]) - np.mean(own["cross-entropy"])) for key, own in tables.items()}
+
+    def met(form: str) -> int:
+        best = [np.min([tables["few", w][b] for b in BASELINES], axis=0) for w in ("loss", "kl")]
+        good = [np.array(tables["few", w][form]) <= b for w, b in zip(("loss", "kl"), best, strict=True)]
+        return int((good[0] | good[1]).sum())
+
+    few = gap["few", "loss"] <= 0.01 and gap["few", "kl"] <= 0 and met("shrunk") >= met("cross-entropy")
+    many = min(gap["many", "f1"], gap["many", "recall"]) >= -0.1
+    return {
+        "means": {
+            " ".join(key): {m: round(float(np.mean(v)), 4) for m, v in own.items()}
+            for key, own in tables.items()
+        },
+        "cells met": {form: met(form) for form in FORMS} | {"of": len(tables["few", "loss"]["kl"])},
+        "few": bool(few),
+        "many": bool(many),
     }
+
+
+def decided(rows: list[Row]) -> Row:
+    """The first rule."""
+    first = ("cross-entropy", "kl", *BASELINES)
+    means = {key: {m: round(float(np.mean(cells(rows, *key, m))), 4) for m in first} for key in QUANTITIES}
 
     def gap(regime: str, what: str) -> float:
         own = means[regime, what]
@@ -258,20 +300,22 @@ def main() -> None:
     parser.add_argument("stage", choices=("photos", "cifar", "decide"))
     parser.add_argument("net", nargs="?", default="cifar10_resnet20")
     parser.add_argument("store", nargs="?", type=Path, default=Path("significance-store"))
+    parser.add_argument("--second", action="store_true")
     given = parser.parse_args()
     results = Store("significance_loss")
     if given.stage == "decide":
         nets = (*PRESETS, "cifar10_resnet20", "cifar10_resnet32")
-        found = decided([row for net in nets for row in results.part(net) or []])
-        print(json.dumps(found, indent=1))
-        results.put("decision", found)
+        for name, rule, suffix in (("decision", decided, ""), ("second decision", shrunk, " second")):
+            found = rule([row for net in nets for row in results.part(f"{net}{suffix}") or []])
+            print(json.dumps(found, indent=1))
+            results.put(name, found)
         return
     given.store.mkdir(parents=True, exist_ok=True)
     warnings.filterwarnings("ignore", message="classes")  # few images: what is measured here
-    rows = (on_photos if given.stage == "photos" else on_cifar)(given.net, given.store)
+    rows = (on_photos if given.stage == "photos" else on_cifar)(given.net, given.store, given.second)
     for row in rows:
         print(row)
-    results.put(given.net, rows)
+    results.put(f"{given.net} second" if given.second else given.net, rows)
 
 
 if __name__ == "__main__":

@@ -109,6 +109,51 @@ def test_a_stored_map_is_the_same_and_is_gone_on_with(
         significance(digits, train, GROUPS, component="channel", store=found.store, rounding="nearest")
 
 
+def test_a_map_around_an_allocation_changes_layers_of_its_network(
+    digits: rdq.Model, train: rdq.Dataset, found: SignificanceMap, tmp_path: Path
+) -> None:
+    """S of a layer at a width: the allocation's network with that layer so, less the one with it in float."""
+    from rdquant.calibrate import layers_of
+
+    few, i, k = train, 1, 0
+    chosen = allocate(digits, found, mean_bits=3, classes=[1, 8], channels=False)
+    around = significance(
+        digits, few, GROUPS, (2, 3), rounding="nearest", around=chosen, store=tmp_path / "a"
+    )
+    base, layer, weights = chosen.apply(), layers_of(digits)[i], digits.weights()
+    names = [layer.weight] if layer.bias is None else [layer.weight, layer.bias]
+    whole = scores_of(base.replace_weights({name: weights[name] for name in names}), few)
+    narrow = scores_of(base.replace_weights(around.rounded[i][around.bits[k]].tensors(layer)), few)
+    own, reference = np.isin(few.labels, (1, 8)), scores_of(digits, few)
+    for loss, rise in (("cross-entropy", cross_entropy), ("kl", divergence)):
+        one, two = (rise(z[own], few.labels[own], reference[own]) for z in (narrow, whole))
+        mean, noise = around.measured([1, 8], loss)
+        assert mean.shape == (len(around.components), 2)
+        assert mean[i, k] == pytest.approx((one - two).mean(), abs=1e-5)
+        assert noise[i, k] == pytest.approx((one - two).std() / np.sqrt(own.sum()), abs=1e-5)
+    again = open_map(tmp_path / "a")
+    assert again.around == chosen.bits
+    assert allocate(digits, again, mean_bits=3, classes=[1, 8]).mean_bits <= 3
+    with pytest.raises(InvalidArgument, match="around"):
+        significance(digits, few, GROUPS, (2, 3), rounding="nearest", store=tmp_path / "a")
+    with pytest.raises(InvalidArgument, match="another network"):
+        significance(classifier(), train, [1, 8], around=chosen)
+
+
+def test_some_images_of_a_map_are_what_they_alone_measure(
+    digits: rdq.Model, train: rdq.Dataset, found: SignificanceMap
+) -> None:
+    some = np.arange(0, len(train), 3)
+    part = found.take(some)
+    with pytest.warns(UserWarning, match="mostly noise"):
+        own = significance(digits, train.take(some), GROUPS, calibration=train.calibration(1000))
+    assert np.allclose(part.measured([1, 8])[0], own.measured([1, 8])[0], atol=1e-5)
+    assert np.array_equal(part.labels, train.labels[some])
+    assert allocate(digits, part, mean_bits=3, classes=[1, 8]).mean_bits <= 3
+    with pytest.raises(InvalidArgument, match="images"):
+        found.take([len(train)])
+
+
 def test_an_interrupted_map_keeps_what_it_has(
     digits: rdq.Model, train: rdq.Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -194,7 +194,7 @@ def allocate(
         keep_all: times the least all-class loss, ≥ 1.
         classes: one group of critical classes, integers or names; None: the only one of the map.
         method: one of `METHODS`.
-        loss: "cross-entropy" or "kl".
+        loss: "cross-entropy", "kl" or "shrunk": see `SignificanceMap.measured`; method "search" takes the last as the first.
         channels: let output channels of the last stage have widths of their own; None: where the map has their shares.
         data: labelled images that method "search" runs the network on.
         threads: None or 0: all cores.

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["LOSSES", "as_logarithms", "log_softmax", "standard_error"]
+__all__ = ["LOSSES", "RISES", "SHRUNK", "as_logarithms", "log_softmax", "share_of_shift", "standard_error"]
 
 Scores = NDArray[np.floating]
 Labels = NDArray[np.int64]
@@ -45,11 +45,31 @@ def _own(scores: Scores, labels: Labels) -> NDArray[np.float32]:
     return np.take_along_axis(log_softmax(scores), labels[:, np.newaxis], -1)[:, 0]
 
 
-LOSSES: dict[str, Callable[[Scores, Labels, Scores], NDArray[np.float32]]] = {
+RISES: dict[str, Callable[[Scores, Labels, Scores], NDArray[np.float32]]] = {
     "cross-entropy": cross_entropy,
     "kl": divergence,
 }
 """Rises of losses by name: functions of scores, labels and the float network's scores."""
+
+
+SHRUNK = "shrunk"
+LOSSES = (*RISES, SHRUNK)
+"""What significances are measured by: rises of these losses, or "shrunk", their mixture by `share_of_shift`."""
+
+
+def share_of_shift(shift: NDArray[np.float64], noise: NDArray[np.float64]) -> float:
+    """How much of a rise of the cross-entropy beyond the divergence is to be believed, 0..1.
+
+    The rise is the divergence plus a first-order part, a shift of whole classes, which over few images is mostly noise. The
+    positive-part James–Stein factor: 1 less the mean ratio of noise to what was found, over all components and widths.
+
+    shift: float64, mean difference of the two losses. noise: float64, standard errors of it.
+    """
+    known = noise > 0
+    if not known.any():
+        return 0.0
+    found = float(np.square(shift[known] / noise[known]).mean())
+    return max(0.0, 1 - 1 / found) if found > 0 else 0.0
 
 
 def standard_error(values: NDArray[np.floating]) -> float:

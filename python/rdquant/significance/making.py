@@ -15,7 +15,18 @@ from tqdm import tqdm
 
 from ..calibrate import Layer, layers_of
 from ..data import Data, Dataset, open_dataset
-from ..errors import InvalidArgument, Unsupported, called, count, flag, one_of, path_of, several, threads_of
+from ..errors import (
+    InvalidArgument,
+    Unsupported,
+    called,
+    count,
+    described,
+    flag,
+    one_of,
+    path_of,
+    several,
+    threads_of,
+)
 from ..graph import Model, load
 from ..metrics.feeding import fitted
 from .channels import channel_weights, last_stage
@@ -24,14 +35,16 @@ from .map import SignificanceMap
 from .measure import chunks_of, fill
 from .readers import Reader, reader_of
 from .store import Store, open_store, read_arrays, write_arrays
-from .widths import ALLOWED, ROUNDINGS, Rows, round_layers
+from .widths import ALLOWED, ROUNDINGS, Rows, Unrounded, round_layers
 
 if TYPE_CHECKING:
     from ..graph import AnyModel
+    from .allocation import Allocation
 
 __all__ = ["open_map", "significance"]
 
 _FEW = 200  # critical images below which a map tells little
+_FLOAT = 0  # stands for a width: the layer as it was
 _CALIBRATION = 1000  # images that weights are rounded by, at most
 _NETWORK, _WEIGHTS = "network.npz", "weights.npz"
 _PARTS = ("levels", "scales", "bias", "loss", "square")
@@ -47,6 +60,7 @@ def significance(
     store: str | os.PathLike[str] | None = None,
     calibration: Data | None = None,
     rounding: str = "feedback",
+    around: Allocation | None = None,
     output: str | None = None,
     threads: int | None = None,
     progress: bool = False,
@@ -71,6 +85,8 @@ def significance(
         calibration: images whose statistics weights are rounded by, labels unused; None: up to 1000 of `data`.
         rounding: one of `ROUNDINGS`: "feedback" (errors fed back by the statistics of a layer's inputs, mean errors taken
             up by its bias) or "nearest".
+        around: an allocation of this network: all other layers have its widths, so that what layers cost together is seen; one
+            such pass corrects an allocation. None: all other layers stay in float.
         output: name of the output that holds the scores, for networks with several.
         threads: None or 0: all cores.
         progress: show a bar on stderr.
@@ -96,6 +112,7 @@ def significance(
         fit = open_dataset(calibration, model=loaded, labelled=False, name="calibration")
         with called("data", "calibration"):
             fitted(loaded.inputs[0], fit.name, fit.get([0])[0])
+    base = _base(loaded, around)
     layers = layers_of(loaded)
     if not layers:
         raise Unsupported(
@@ -115,12 +132,27 @@ def significance(
         "groups": [list(group) for group in groups],
         "class_names": None if chosen.class_names is None else list(chosen.class_names),
         "rows": [layers[i].weight for i in rows],
+        "around": None if around is None else {n: np.asarray(b).tolist() for n, b in around.bits.items()},
     }
-    return _made(loaded, chosen, fit, layers, reader, facts, folder, workers, shown)
+    return _made(loaded, base, chosen, fit, layers, reader, facts, folder, workers, shown)
+
+
+def _base(model: Model, around: Any) -> Model:
+    """The network whose layers are changed one at a time."""
+    if around is None:
+        return model
+    from .allocation import Allocation
+
+    if not isinstance(around, Allocation):
+        raise InvalidArgument(f"around: expected an Allocation or None, got {described(around)}")
+    if around.fingerprint != model.fingerprint:
+        raise InvalidArgument(f"around: it is of another network than {model.name}")
+    return around.apply()
 
 
 def _made(
     model: Model,
+    base: Model,
     data: Dataset,
     fit: Dataset,
     layers: Sequence[Layer],
@@ -132,7 +164,8 @@ def _made(
 ) -> SignificanceMap:
     cuts, chunks = chunks_of(model, layers, data, threads)
     widths = tuple(facts["bits"])
-    shape = (len(layers), len(widths), *reader.scores.shape)
+    columns = [*widths, _FLOAT] if facts["around"] else list(widths)
+    shape = (len(layers), len(columns), *reader.scores.shape)
     facts = {**facts, "chunk": chunks[0].stop}
     kept = Store(folder, facts, shape, [reader.rows(c) for c in chunks])
     rounded, traces = _rounded(model, layers, fit, facts["rounding"], folder, threads, shown)
@@ -146,7 +179,9 @@ def _made(
     if folder is not None:
         write_arrays(folder / _NETWORK, arrays)
     with _bar("significance", "image", len(data) * shape[0] * shape[1], shown) as done:
-        fill(kept, model, cuts, chunks, layers, rounded, widths, data, reader.read, threads, done)
+        whole = Unrounded(model.weights())
+        jobs: list[dict[int, Rows | Unrounded]] = [{**wide, _FLOAT: whole} for wide in rounded]
+        fill(kept, base, cuts, chunks, layers, jobs, columns, data, reader.read, threads, done)
     return SignificanceMap(facts, kept.scores, arrays, rounded, folder)
 
 

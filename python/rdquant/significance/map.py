@@ -15,7 +15,7 @@ from .._arrays import as_levels
 from .._tables import html_table, label, short
 from ..errors import InvalidArgument, count, described, needed, one_of
 from .classes import Group, groups_of
-from .losses import LOSSES, standard_error
+from .losses import LOSSES, RISES, SHRUNK, share_of_shift, standard_error
 from .widths import ALLOWED, Rows
 
 if TYPE_CHECKING:
@@ -44,6 +44,7 @@ class SignificanceMap:
         labels: int64 [n], of the images.
         reference: float32 [n, classes], the float network's scores.
         rows: components whose output channels have widths of their own; () for layers alone.
+        around: by component, the widths of the layers that are not changed (see `significance`); None: float.
         store: the folder that holds it; None: memory only.
     """
 
@@ -63,6 +64,7 @@ class SignificanceMap:
         names = facts.get("class_names")
         self.class_names = None if names is None else tuple(names)
         self.rows = tuple(str(name) for name in facts.get("rows", ()))
+        self.around = facts.get("around")
         self.store = None if store is None else os.fspath(store)
         self.labels = np.asarray(arrays["labels"], np.int64)
         self.reference = np.asarray(arrays["reference"], np.float32)
@@ -102,26 +104,59 @@ class SignificanceMap:
         """(significance, standard error), both float64 [components, bits], in nats: mean rises of a loss.
 
         classes: a group (integers or names), whose images alone are looked at; None: all images.
-        loss: "cross-entropy" (may be negative) or "kl" (divergence from the float network).
+        loss: "cross-entropy" (may be negative), "kl" (divergence from the float network), or "shrunk": between them, so much
+            nearer to the cross-entropy as its difference from the divergence exceeds its noise.
         Raises InvalidArgument for anything else.
         """
         one_of("loss", loss, LOSSES)
         group = None if classes is None else self.group(classes)
         key = (group, loss)
         if key not in self._known:
-            chosen = (
-                np.arange(len(self.labels)) if group is None else np.flatnonzero(np.isin(self.labels, group))
-            )
-            if not len(chosen):
-                raise InvalidArgument(f"classes: the map has no image of {list(group or ())}")
-            labels, reference = self.labels[chosen], self.reference[chosen]
+            chosen = self._chosen(group)
+            share = self.share_of_shift(classes) if loss == SHRUNK else None
             shape = (len(self.components), len(self.bits))
             mean, noise = np.zeros(shape), np.zeros(shape)
             for place in np.ndindex(shape):
-                rises = LOSSES[loss](np.asarray(self._scores[place])[chosen], labels, reference)
+                if share is None:
+                    rises = self._rises(place, chosen, loss)
+                else:
+                    rises = (1 - share) * self._rises(place, chosen, "kl")
+                    rises += share * self._rises(place, chosen, "cross-entropy")
                 mean[place], noise[place] = rises.mean(dtype=np.float64), standard_error(rises)
             self._known[key] = mean, noise
         return self._known[key]
+
+    def share_of_shift(self, classes: Any = None) -> float:
+        """How much of the cross-entropy's difference from the divergence the loss "shrunk" takes, 0..1: 1 where it stands far
+        above its noise, 0 where it is nothing but noise, as with few images.
+
+        classes: as for `measured`, and errors too.
+        """
+        group = None if classes is None else self.group(classes)
+        chosen = self._chosen(group)
+        shape = (len(self.components), len(self.bits))
+        shift, noise = np.zeros(shape), np.zeros(shape)
+        for place in np.ndindex(shape):
+            gap = self._rises(place, chosen, "cross-entropy") - self._rises(place, chosen, "kl")
+            shift[place], noise[place] = gap.mean(dtype=np.float64), standard_error(gap)
+        return share_of_shift(shift, noise)
+
+    def _chosen(self, group: Group | None) -> NDArray[np.int64]:
+        """Places of a group's images; None: of all."""
+        if group is None:
+            return np.arange(len(self.labels))
+        chosen = np.flatnonzero(np.isin(self.labels, group))
+        if not len(chosen):
+            raise InvalidArgument(f"classes: the map has no image of {list(group)}")
+        return chosen
+
+    def _rises(self, place: tuple[int, ...], chosen: NDArray[np.int64], loss: str) -> NDArray[np.float32]:
+        """float32 [images], nats: what the component at the width adds to the loss of the chosen images."""
+        labels, reference = self.labels[chosen], self.reference[chosen]
+        rises = RISES[loss](np.asarray(self._scores[place])[chosen], labels, reference)
+        if self.around is None:
+            return rises
+        return rises - RISES[loss](np.asarray(self._scores[place[0], -1])[chosen], labels, reference)
 
     def costs(self, classes: Any = None, loss: str = "cross-entropy") -> Floats:
         """float64 [components, widths], nats: what allocations add up.

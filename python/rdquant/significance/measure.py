@@ -14,7 +14,7 @@ from ..graph import Model
 from ..runtime import Session
 from .parts import Cut, cuts_before, part
 from .store import Store
-from .widths import Rows
+from .widths import Rows, Unrounded
 
 __all__ = ["chunks_of", "fill", "run_batches"]
 
@@ -43,7 +43,7 @@ def fill(
     cuts: Sequence[Cut],
     chunks: Sequence[slice],
     layers: Sequence[Layer],
-    rounded: Sequence[Mapping[int, Rows]],
+    rounded: Sequence[Mapping[int, Rows | Unrounded]],
     widths: Sequence[int],
     data: Dataset,
     read: Read,

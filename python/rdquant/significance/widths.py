@@ -15,7 +15,7 @@ from ..codec.plan import Plain
 from ..graph import Model
 from ..quant import Midtread
 
-__all__ = ["ALLOWED", "ROUNDINGS", "Rows", "round_layers"]
+__all__ = ["ALLOWED", "ROUNDINGS", "Rows", "Unrounded", "round_layers"]
 
 ALLOWED = (2, 3, 4, 5, 6, 8, 16)
 """Widths that an allocation may give a component, in bits."""
@@ -76,6 +76,22 @@ class Rows(Brief):
         levels = np.stack([rows.levels.astype(np.int16) for rows in wide])[choice, every]
         bias = None if wide[0].bias is None else pick("bias")
         return Rows(levels, pick("scales"), bias, pick("loss"), pick("square"))
+
+
+@dataclass(frozen=True, repr=False)
+class Unrounded(Brief):
+    """A layer in float, in place of `Rows`.
+
+    Attributes:
+        weights: by the names of the network's tensors.
+    """
+
+    weights: Mapping[str, NDArray[Any]]
+
+    def tensors(self, layer: Layer) -> dict[str, NDArray[Any]]:
+        """What the network computes with, by the names of its tensors."""
+        names = [layer.weight] if layer.bias is None else [layer.weight, layer.bias]
+        return {name: self.weights[name] for name in names}
 
 
 def round_layers(
