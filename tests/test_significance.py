@@ -29,7 +29,7 @@ from rdquant.significance import (
     significance,
 )
 from rdquant.significance.effects import Images, effects
-from rdquant.significance.losses import cross_entropy, divergence, standard_error
+from rdquant.significance.losses import cross_entropy, divergence, share_of_shift, standard_error
 from rdquant.significance.solver import choose
 from rdquant.significance.stray import without_stray_lines
 
@@ -138,6 +138,22 @@ def test_a_map_around_an_allocation_changes_layers_of_its_network(
         significance(digits, few, GROUPS, (2, 3), rounding="nearest", store=tmp_path / "a")
     with pytest.raises(InvalidArgument, match="another network"):
         significance(classifier(), train, [1, 8], around=chosen)
+
+
+def test_a_shift_is_believed_as_far_as_it_stands_above_its_noise(
+    train: rdq.Dataset, found: SignificanceMap
+) -> None:
+    random = np.random.default_rng(5)
+    noise = np.full((30, 4), 0.1)
+    assert share_of_shift(random.normal(0, 0.1, (30, 4)), noise) < 0.25
+    assert share_of_shift(random.normal(0, 1.0, (30, 4)), noise) == pytest.approx(1 - 0.01 / 1.01, abs=0.01)
+    assert share_of_shift(np.zeros((2, 2)), np.full((2, 2), np.nan)) == 0
+    share = found.share_of_shift([1, 8])
+    assert 0 < share < 1
+    few = found.take(np.flatnonzero(np.isin(train.labels, (1, 8)))[:2])
+    assert few.share_of_shift([1, 8]) < share
+    ends = [found.measured([1, 8], loss)[0] for loss in ("kl", "cross-entropy")]
+    assert np.allclose(found.measured([1, 8], "shrunk")[0], ends[0] + share * (ends[1] - ends[0]), atol=1e-6)
 
 
 def test_some_images_of_a_map_are_what_they_alone_measure(
@@ -356,6 +372,25 @@ def test_a_comparison_has_every_figure(digits: rdq.Model, found: SignificanceMap
     own = table[(table["method"] == "own") & (table["measure"] == "all_classes")]
     assert own["value"].to_numpy() == pytest.approx(100 * top1, abs=1e-4)
     got.plot("recall")
+    test, after = rdq.Digits("test"), scores_of(named["own"].apply(), rdq.Digits("test")).argmax(1)
+    recall = [(after[test.labels == c] == c).mean() for c in range(10)]
+    wanted = {"recall": recall, "f1": rdq.metrics.f1(test.labels, after, 10)}
+    wanted["precision"] = rdq.metrics.precision(test.labels, after, 10)
+    for measure, values in wanted.items():
+        per_class = got.per_class(measure)
+        assert list(per_class) == ["class", "images", "float", "all", "own"]
+        assert per_class["images"].sum() == len(test)
+        assert per_class["own"].to_numpy() == pytest.approx(100 * np.array(values), abs=1e-6)
+
+
+def test_allocations_that_differ_in_a_last_number_are_one_curve(
+    digits: rdq.Model, found: SignificanceMap
+) -> None:
+    named = {f"all {b}": allocate(digits, found, mean_bits=b, method="all", channels=False) for b in (2.5, 3)}
+    named["own"] = allocate(digits, found, mean_bits=3, classes=[1, 8])
+    figure = compare(digits, named, "digits", [[1, 8]], resamples=4).plot("f1")
+    curves = {line.get_label(): len(line.get_xdata()) for line in figure.axes[0].lines}
+    assert curves == {"all": 2, "own": 1}
 
 
 def test_refit_finds_the_biases_that_were_lost(digits: rdq.Model, train: rdq.Dataset) -> None:

@@ -301,7 +301,8 @@ def _print_allocation(
     }
     effects = None if compared is None else _records(compared.to_pandas())
     if as_json:
-        print_json({**facts, "components": _records(table), "effects": effects})
+        classes = None if compared is None else _records(compared.per_class())
+        print_json({**facts, "components": _records(table), "effects": effects, "classes": classes})
         return
     rows = [[r["component"], f"{r['weights']:,}", f"{r['bits']:.4g}"] for r in _records(table)]
     title = f"{allocation.method}: {allocation.mean_bits:.3f} bits per weight, {allocation.bytes:,} bytes"
@@ -317,5 +318,11 @@ def _print_allocation(
         ]
         head = ["method", "classes", "variant", "measure", "percent", "points more than all-class"]
         print_table("on fresh images, 95 % intervals", head, lines)
+    if compared is not None:
+        per_class = compared.per_class()
+        body = [
+            [f"{v:.2f}" if isinstance(v, float) else str(v) for v in r.values()] for r in _records(per_class)
+        ]
+        print_table("F1 by class, percent", list(per_class), body)
     if target is not None:
         log(f"{target}: {target.stat().st_size:,} bytes")

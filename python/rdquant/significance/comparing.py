@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
@@ -38,12 +39,17 @@ class Comparison(Brief):
         bytes: of the compressed files, by method.
         against: the method that all are compared with.
         images: number of fresh images.
+        counts: by method, "float" first, int64 [classes, 3]: images of a class that are right, images that are called it, and
+            images of it.
+        class_names: names of the classes, where known.
     """
 
     effects: tuple[Effect, ...]
     bytes: Mapping[str, int]
     against: str
     images: int
+    counts: Mapping[str, NDArray[np.int64]]
+    class_names: tuple[str, ...] | None = None
 
     def to_pandas(self, variant: str | None = None) -> pd.DataFrame:
         """One row a method, group, variant and measure: method, classes, variant, measure, value (percent), difference, low,
@@ -64,8 +70,31 @@ class Comparison(Brief):
         names = ["method", "classes", "variant", "measure", "value", "difference", "low", "high"]
         return pd.DataFrame(rows, columns=names)
 
+    def per_class(self, measure: str = "f1") -> pd.DataFrame:
+        """One row a class that has images: class, images, and percent by method, "float" first.
+
+        measure: "recall", "precision" or "f1". Raises InvalidArgument for another.
+        """
+        with needed():
+            import pandas as pd
+
+        one_of("measure", measure, ("recall", "precision", "f1"))
+        found: dict[str, Any] = {}
+        total = next(iter(self.counts.values()))[:, 2]
+        seen = np.flatnonzero(total)
+        names = self.class_names
+        found["class"] = [int(c) if names is None else names[c] for c in seen]
+        found["images"] = total[seen]
+        for method, count_ in self.counts.items():
+            right, called, own = count_[seen].T
+            under = {"recall": own, "precision": called, "f1": (own + called) / 2}[measure]
+            found[method] = 100 * right / np.maximum(under, 0.5)
+        return pd.DataFrame(found)
+
     def plot(self, measure: str = "f1", ax: Axes | None = None) -> Figure:
-        """Means over the groups of a `measure` against bytes, one mark a method; returns the figure.
+        """Means over the groups of a `measure` against bytes; returns the figure.
+
+        A mark an allocation; those whose names differ in a last number alone, as "all 3" and "all 4", are one curve.
 
         ax: Matplotlib axes to draw on; None: new ones. Raises InvalidArgument for another measure.
         """
@@ -75,9 +104,11 @@ class Comparison(Brief):
         chosen = [
             e for e in self.effects if e.classes is None and (e.variant, e.measure) == ("as is", measure)
         ]
-        points = {
-            e.method: [(float(self.bytes[e.method]), e.value)] for e in chosen if e.method in self.bytes
-        }
+        points: dict[str, list[tuple[float, float]]] = {}
+        for e in chosen:
+            if e.method in self.bytes:
+                curve = re.sub(r"\s+[\d.]+$", "", e.method)
+                points.setdefault(curve, []).append((float(self.bytes[e.method]), e.value))
         return plot_fronts(points, f"{self.images:,} fresh images", measure.replace("_", " "), ax)
 
     def __repr__(self) -> str:
@@ -135,7 +166,16 @@ def compare(
         tables[name] = dict.fromkeys(own, found)
     drawn = Images(reader.labels, reader.scores, None, resamples, seed)
     sizes = {name: allocation.bytes for name, allocation in named.items()}
-    return Comparison(tuple(effects(drawn, tables, first)), sizes, first, len(images))
+    counts = {name: _counts(next(iter(own.values())), reader.labels) for name, own in tables.items()}
+    names = None if images.class_names is None else tuple(images.class_names)
+    return Comparison(tuple(effects(drawn, tables, first)), sizes, first, len(images), counts, names)
+
+
+def _counts(scores: NDArray[np.float32], labels: NDArray[np.int64]) -> NDArray[np.int64]:
+    """int64 [classes, 3]: right, called and own images of every class."""
+    top, classes = scores.argmax(axis=1), scores.shape[1]
+    parts = [labels[top == labels], top, labels]
+    return np.stack([np.bincount(part, minlength=classes) for part in parts], axis=1).astype(np.int64)
 
 
 def _named(allocations: Any, model: Model) -> dict[str, Allocation]:
