@@ -453,6 +453,8 @@ def test_the_commands_do_what_the_functions_do(digits: rdq.Model, tmp_path: Path
     assert got["bytes"] == own.bytes == (tmp_path / "a.rdq").stat().st_size
     assert [row["bits"] for row in got["components"]] == list(own.bits.values())
     assert {row["method"] for row in got["effects"]} == {"float", "all classes", "priority"}
+    assert {tuple(row) for row in got["classes"]} == {("class", "images", "float", "all classes", "priority")}
+    assert "F1 by class" in run(*told, "--data", "digits")
     run(*told, "-o", tmp_path / "a.txt", code=2)
     run("allocate", model, store, code=1)
     run(*told, "--classes", "1,,/", code=2)

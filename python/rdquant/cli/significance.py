@@ -323,6 +323,6 @@ def _print_allocation(
         body = [
             [f"{v:.2f}" if isinstance(v, float) else str(v) for v in r.values()] for r in _records(per_class)
         ]
-        print_table("F1 by class, percent", list(per_class), body)
+        print_table("F1 by class, percent", [str(name) for name in per_class], body)
     if target is not None:
         log(f"{target}: {target.stat().st_size:,} bytes")
