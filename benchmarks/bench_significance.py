@@ -7,6 +7,7 @@ shuffled: CIFAR's files are sorted by class). Run from the repository root:
     python benchmarks/bench_significance.py map   NET STORE      resumable; NET cifar10_resnet20, cifar10_resnet32
     python benchmarks/bench_significance.py score NET STORE      networks by every method, their scores kept in STORE
     python benchmarks/bench_significance.py report NET STORE     results/significance.json
+    python benchmarks/bench_significance.py picture NET STORE    what docs/charts/critical-classes.png shows, after report
     python benchmarks/bench_significance.py time                 the map against a loop over ONNX Runtime sessions
 """
 
@@ -201,6 +202,41 @@ def show(rows: list[dict[str, Any]]) -> None:
         print(r["model"][-2:], r["bits"], r["method"], "against", r["against"], r["variant"], text)
 
 
+def pictured(name: str, data: Cifar, store: Path) -> dict[str, Any]:
+    """What the chart shows: significances at 3 bits; by method [bytes, F1 of critical classes, all classes] at each budget."""
+    model, table = network(name), open_map(store / name)
+    rows = [r for r in Store("significance").part(name) if r["variant"] == "as is" and r["against"] == "all"]
+    fronts: dict[str, list[list[float]]] = {}
+    for bits, method, _, arguments in jobs():
+        known = [r for r in rows if r["bits"] == bits and r["method"] in (method, "float")]
+        if method not in ("all", known[-1]["method"]):
+            continue  # "search" is not at all budgets
+        if method == "search":
+            chosen = searched(model, table, bits, data, store / f"{name}-search.json")
+        else:
+            chosen = allocate(model, table, mean_bits=bits, **arguments)
+        other = known[-1]
+        point: list[float] = [bits, chosen.bytes]
+        for measure in ("f1", "all_classes"):
+            value, gap = map(float, other[measure].split()[:2])
+            point.append(value - gap if method == "all" else value)
+        fronts.setdefault(method, []).append(point)
+    means = {
+        m: np.array([np.mean([p for p in own if p[0] == b], axis=0) for b in sorted({p[0] for p in own})])
+        for m, own in fronts.items()
+    }
+    k = table.bits.index(3)
+    strips = {n: table.measured(g)[0][:, k] for n, g in GROUPS.items()} | {
+        "all classes": table.measured()[0][:, k]
+    }
+    return {
+        "net": name,
+        "components": list(table.components),
+        "strips": {n: np.round(v, 5).tolist() for n, v in strips.items()},
+        "fronts": {m: np.round(v[:, 1:], 3).tolist() for m, v in means.items()},
+    }
+
+
 def timed(images: int = 2000, batch: int = 100) -> dict[str, float]:
     """Seconds of a map of all layers at two widths, and of a loop over ONNX Runtime sessions at the same batch."""
     import onnxruntime
@@ -239,7 +275,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("stage", choices=("map", "score", "report", "time"))
+    parser.add_argument("stage", choices=("map", "score", "report", "picture", "time"))
     parser.add_argument("net", nargs="?", default="cifar10_resnet20")
     parser.add_argument("store", nargs="?", type=Path, default=Path("significance-store"))
     given = parser.parse_args()
@@ -252,6 +288,8 @@ def main() -> None:
     data = Cifar(DATA / "cifar10-jpeg.npz", given.store / "cifar10.npz")
     if given.stage == "map":
         print(made(given.net, data, given.store))
+    elif given.stage == "picture":
+        Store("significance").put("picture", pictured(given.net, data, given.store))
     elif given.stage == "score":
         scored(given.net, data, given.store)
     else:

@@ -96,6 +96,11 @@ def training(folder: Path) -> Any:
     return shown
 
 
+def critical(folder: Path) -> Any:
+    """Significances by group and layer, and bytes, F1 and accuracy of allocations by method."""
+    return needed("significance", folder)["picture"]
+
+
 # --- how they are drawn --------------------------------------------------------------------------
 
 
@@ -180,6 +185,49 @@ def draw_training(shown: Any, plt: Any) -> Any:
     return figure
 
 
+_METHODS = {
+    "uniform": ("one width", PLAIN, "s"),
+    "hawq": ("HAWQ-V2", "#b0a13c", "v"),
+    "search": ("search", "#5f8a4e", "^"),
+    "all": ("all classes", PEER, "D"),
+    "kl": ("all classes, KL", "#d99a6c", "D"),
+    "paper": ("bare significance (paper 003)", OTHER, "X"),
+    "priority": ("priority form", OURS, "o"),
+    "channels": ("priority form, channels", "#3f92b5", "P"),
+}
+
+
+def draw_critical(shown: Any, plt: Any) -> Any:
+    from matplotlib.colors import SymLogNorm
+
+    figure, axes = plt.subplot_mosaic("AA;BC", figsize=(10, 7), layout="constrained")
+    top, left, right = axes.values()
+    table = list(shown["strips"].values())
+    most = max(abs(value) for row in table for value in row)
+    norm = SymLogNorm(0.05 * most, vmin=-most, vmax=most)
+    image = top.imshow(table, aspect="auto", cmap="RdBu_r", norm=norm)
+    top.set_yticks(range(len(table)), list(shown["strips"]))
+    names = [name.removesuffix(".weight") for name in shown["components"]]
+    top.set_xticks(range(len(names)), names, rotation=90, fontsize=7)
+    top.set_title(f"{NAMES[shown['net']]}: rise of the cross-entropy with one layer at 3 bits", fontsize=10)
+    figure.colorbar(image, ax=top, label="nats")
+    for axis, place, title in (
+        (left, 1, "F1 of the critical classes, %"),
+        (right, 2, "accuracy on all classes, %"),
+    ):
+        for method, (label, colour, marker) in _METHODS.items():
+            points = shown["fronts"].get(method)
+            if not points:
+                continue
+            size = [point[0] / 1e3 for point in points]
+            axis.plot(size, [point[place] for point in points], marker=marker, color=colour, label=label)
+        axis.set(xlabel="file, kB", ylabel=title)
+        axis.grid(alpha=0.3)
+    left.set_title("means over four groups of classes, 20,000 fresh images", fontsize=10)
+    figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=4, frameon=False)
+    return figure
+
+
 CHARTS: dict[str, tuple[Callable[[Path], Any], Callable[[Any, Any], Any]]] = {
     "compressed-files": (whole_files, draw_whole_files),
     "decoding": (decoding, draw_decoding),
@@ -187,6 +235,7 @@ CHARTS: dict[str, tuple[Callable[[Path], Any], Callable[[Any, Any], Any]]] = {
     "float32-latency": (times("latency", "latency"), draw_times),
     "int8-accuracy": (divergence, draw_divergence),
     "training": (training, draw_training),
+    "critical-classes": (critical, draw_critical),
 }
 
 

@@ -63,6 +63,7 @@ TOPICS = (
                 "Weights of CIFAR-10 networks rounded at mean widths, by layers' significance for two confused classes; means "
                 "over four groups of classes that were fixed beforehand, 20,000 fresh images, 95 % intervals of paired "
                 "differences. No training.",
+                "critical-classes",
             ),
             Section(
                 "significance_photos",
