@@ -20,6 +20,7 @@ import rdquant as rdq
 from bench_significance import COMMON, DATA, GROUPS, OWN, Cifar, network, scores, searched
 from rdquant.significance import Allocation, allocate, open_map
 from rdquant.significance.effects import Images, effects
+from rdquant.significance.losses import cross_entropy, divergence
 from store import Store
 
 BITS = (4.0, 3.0)
@@ -144,6 +145,46 @@ def report(name: str, store: Path) -> list[dict[str, Any]]:
     return rows
 
 
+def explained(name: str, store: Path) -> list[dict[str, Any]]:
+    """What the order after training follows: a row a bits, rank correlations over allocations of the accuracy after it with
+    what was measured before; and what refitting the biases gains before and after, points: the shifts that are there.
+    """
+    from scipy.stats import spearmanr
+
+    trainer = Trainer(name, store)
+    before = trainer.known("float-before")
+    assert before is not None, "train first"
+    labels = trainer.labels
+    images = Images(labels, before, np.arange(len(labels)) >= len(labels) // 2, resamples=1)
+
+    def accuracy(z: np.ndarray) -> float:
+        return 100 * float((z.argmax(1) == labels).mean())
+
+    def refitted(z: np.ndarray) -> float:
+        return accuracy(images.variants(z, (1, 9))["refitted"])
+
+    rows = []
+    for bits in BITS:
+        found = []
+        for method, group, _ in jobs():
+            title = f"{bits:g} {method} {group or ''}".strip()
+            one, two = trainer.known(f"{title}-before"), trainer.known(title)
+            if one is not None and two is not None:
+                kl, loss = (-float(f(one, labels, before).mean()) for f in (divergence, cross_entropy))
+                gains = refitted(one) - accuracy(one), refitted(two) - accuracy(two)
+                found.append((accuracy(two), accuracy(one), refitted(one), kl, loss, *gains))
+        table = np.array(found)
+        if len(table) < 3:
+            continue
+        names = ("accuracy", "accuracy refitted", "KL divergence", "cross-entropy")
+        ranks = {n: float(spearmanr(table[:, 0], table[:, k]).statistic) for k, n in enumerate(names, 1)}
+        gained = {
+            n: [float(table[:, k].min()), float(table[:, k].max())] for n, k in (("before", 5), ("after", 6))
+        }
+        rows.append({"bits": bits, "allocations": len(table), "ranks": ranks, "refit gains": gained})
+    return rows
+
+
 def rows_of(name: str, bits: float, found: list[Any]) -> list[dict[str, Any]]:
     rows: dict[tuple[str, str], dict[str, Any]] = {}
     for e in found:
@@ -174,6 +215,7 @@ def main() -> None:
             r["bits"], r["method"], r["variant"], *(r[m] for m in ("recall", "f1", "all_classes")), sep=" | "
         )
     Store("qat").put(given.net, rows)
+    Store("qat").put(f"{given.net} explained", explained(given.net, given.store))
 
 
 if __name__ == "__main__":

@@ -80,6 +80,17 @@ def qat(result: dict[str, Any]) -> list[Row]:
     """Networks trained at the widths of allocations against float trained as long."""
     rows: list[Row] = []
     for model in ("cifar10_resnet20", "cifar10_resnet32"):
+        for found in result.get(f"{model} explained", ()):
+            what = f"{model}, {found['bits']:g} bits per weight, {found['allocations']} allocations: rank correlation of the"
+            ranks, gains = found["ranks"], found["refit gains"]
+            peer = f"accuracy before {ranks['accuracy']:+.2f}, cross-entropy {ranks['cross-entropy']:+.2f}"
+            what += " accuracy after training with the divergence before it"
+            rows.append((what, f"{ranks['KL divergence']:+.2f}", peer, ""))
+            what = (
+                f"{model}, {found['bits']:g} bits per weight: what refitting ten biases gains after training"
+            )
+            text = [f"{low:.2f} to {high:.2f} points" for low, high in (gains["after"], gains["before"])]
+            rows.append((what, text[0], "before training", text[1]))
         for found in result.get(model, ()):
             if found["method"] not in _TRAINED or found["variant"] != "as is":
                 continue
