@@ -82,16 +82,6 @@ def test_a_map_is_what_the_network_loses_with_one_layer_changed(
                     assert noise[i, k] == pytest.approx(wanted.std() / np.sqrt(own.sum()), abs=2e-5)
 
 
-def test_costs_never_fall_below_0_nor_rise_with_bits(found: SignificanceMap) -> None:
-    costs = found.costs([1, 8])
-    assert found.widths == (2, 3, 4, 5, 6, 8, 16)
-    assert costs.shape == (len(found.components), 7)
-    assert (costs >= 0).all()
-    assert (np.diff(costs, axis=1) <= 0).all()
-    assert costs[:, 4] == pytest.approx(costs[:, 3] / 4)
-    assert costs[:, 5] == pytest.approx(costs[:, 3] / 64)
-
-
 def test_a_stored_map_is_the_same_and_is_gone_on_with(
     digits: rdq.Model, train: rdq.Dataset, found: SignificanceMap, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -320,16 +310,6 @@ def test_a_comparison_has_every_figure(digits: rdq.Model, found: SignificanceMap
         assert list(per_class) == ["class", "images", "float", "all", "own"]
         assert per_class["images"].sum() == len(test)
         assert per_class["own"].to_numpy() == pytest.approx(100 * np.array(values), abs=1e-6)
-
-
-def test_allocations_that_differ_in_a_last_number_are_one_curve(
-    digits: rdq.Model, found: SignificanceMap
-) -> None:
-    named = {f"all {b}": allocate(digits, found, mean_bits=b, method="all", channels=False) for b in (2.5, 3)}
-    named["own"] = allocate(digits, found, mean_bits=3, classes=[1, 8])
-    figure = compare(digits, named, "digits", [[1, 8]], resamples=4).plot("f1")
-    curves = {line.get_label(): len(line.get_xdata()) for line in figure.axes[0].lines}
-    assert curves == {"all": 2, "own": 1}
 
 
 def test_refit_finds_the_biases_that_were_lost(digits: rdq.Model, train: rdq.Dataset) -> None:

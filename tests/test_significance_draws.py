@@ -11,7 +11,7 @@ import rdquant as rdq
 from classifier import classifier
 from rdquant.demo import digits_model
 from rdquant.errors import InvalidArgument
-from rdquant.significance import SignificanceMap, allocate, open_map, significance
+from rdquant.significance import SignificanceMap, allocate, compare, open_map, significance
 from rdquant.significance.losses import cross_entropy, divergence, share_of_shift
 
 GROUPS = [[1, 8], [3, 9]]
@@ -98,3 +98,23 @@ def test_some_images_of_a_map_are_what_they_alone_measure(
     assert allocate(digits, part, mean_bits=3, classes=[1, 8]).mean_bits <= 3
     with pytest.raises(InvalidArgument, match="images"):
         found.take([len(train)])
+
+
+def test_costs_never_fall_below_0_nor_rise_with_bits(found: SignificanceMap) -> None:
+    costs = found.costs([1, 8])
+    assert found.widths == (2, 3, 4, 5, 6, 8, 16)
+    assert costs.shape == (len(found.components), 7)
+    assert (costs >= 0).all()
+    assert (np.diff(costs, axis=1) <= 0).all()
+    assert costs[:, 4] == pytest.approx(costs[:, 3] / 4)
+    assert costs[:, 5] == pytest.approx(costs[:, 3] / 64)
+
+
+def test_allocations_that_differ_in_a_last_number_are_one_curve(
+    digits: rdq.Model, found: SignificanceMap
+) -> None:
+    named = {f"all {b}": allocate(digits, found, mean_bits=b, method="all", channels=False) for b in (2.5, 3)}
+    named["own"] = allocate(digits, found, mean_bits=3, classes=[1, 8])
+    figure = compare(digits, named, "digits", [[1, 8]], resamples=4).plot("f1")
+    curves = {line.get_label(): len(line.get_xdata()) for line in figure.axes[0].lines}
+    assert curves == {"all": 2, "own": 1}

@@ -200,7 +200,7 @@ _METHODS = {
 def draw_critical(shown: Any, plt: Any) -> Any:
     from matplotlib.colors import SymLogNorm
 
-    figure, axes = plt.subplot_mosaic("AA;BC", figsize=(10, 7), layout="constrained")
+    figure, axes = plt.subplot_mosaic("AA;BC", figsize=(8.4, 6.6), layout="constrained")
     top, left, right = axes.values()
     table = list(shown["strips"].values())
     most = max(abs(value) for row in table for value in row)
