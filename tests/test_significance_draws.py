@@ -86,6 +86,30 @@ def test_a_shift_is_believed_as_far_as_it_stands_above_its_noise(
     assert np.allclose(found.measured([1, 8], "shrunk")[0], ends[0] + share * (ends[1] - ends[0]), atol=1e-6)
 
 
+def test_a_stored_map_takes_other_classes_without_measuring_again(
+    digits: rdq.Model, train: rdq.Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = {"bits": (2, 3), "component": "channel", "rounding": "nearest", "store": tmp_path / "map"}
+    first = significance(digits, train, [[1, 8]], **given)
+    fresh = significance(digits, train, [[3, 9]], **(given | {"store": tmp_path / "fresh"}))
+    monkeypatch.setattr("rdquant.significance.making.fill", lambda store, *rest: store.flush())
+    second = significance(digits, train, [[3, 9]], **given)
+    assert (
+        (first.groups, second.groups)
+        == (((1, 8),), ((3, 9),))
+        == (first.groups, open_map(tmp_path / "map").groups)
+    )
+    one, two = (allocate(digits, found, mean_bits=2.5).bits for found in (second, fresh))
+    assert one == two  # with the group's own gradients
+    with pytest.raises(InvalidArgument, match="different in rounding;"):
+        significance(digits, train, [[3, 9]], **(given | {"rounding": "feedback"}))
+    with pytest.raises(InvalidArgument, match="different in data, calibration;"):
+        significance(digits, train.head(1000), [[3, 9]], **given)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InvalidArgument, match="is a file"):
+        significance(digits, train, [[3, 9]], **(given | {"store": tmp_path / "file"}))
+
+
 def test_some_images_of_a_map_are_what_they_alone_measure(
     digits: rdq.Model, train: rdq.Dataset, found: SignificanceMap
 ) -> None:

@@ -34,16 +34,20 @@ def channel_weights(
     layers: Sequence[Layer],
     fit: Dataset,
     data: Dataset,
-    groups: Sequence[Group],
+    groups: Sequence[Group | None],
     threads: int,
     done: Callable[[], None],
 ) -> dict[str, NDArray[np.float64]]:
     """float64 [rows] for every layer: diagonal of the second moments of gradients at its outputs, by `fisher_name`.
 
-    fit: images of all classes. data: those of `groups` are taken from them. Layers without a gradient are left out.
+    fit: images of all classes, for the group None. data: those of other `groups` are taken from them. Layers without a
+    gradient are left out.
     """
-    parts: dict[Group | None, Dataset] = {None: fit}
+    parts: dict[Group | None, Dataset] = {}
     for critical in groups:
+        if critical is None:
+            parts[None] = fit
+            continue
         own = np.flatnonzero(np.isin(data.labels, critical))
         parts[critical] = data.take(own[:: max(1, -(-len(own) // _IMAGES))])
     found: dict[str, NDArray[np.float64]] = {}

@@ -29,7 +29,7 @@ from ..errors import (
 )
 from ..graph import Model, load
 from ..metrics.feeding import fitted
-from .channels import channel_weights, last_stage
+from .channels import channel_weights, fisher_name, last_stage
 from .classes import Group, confused_groups, groups_of
 from .map import SignificanceMap
 from .measure import chunks_of, fill
@@ -81,7 +81,7 @@ def significance(
         component: "layer", or "channel": besides, shares of the output channels of the last stage (half of the weights) in
             what their layer costs, from gradients.
         images: how many of `data`, spread over the classes; None: all.
-        store: a folder that keeps the map, and which a later call goes on with; None: memory only.
+        store: a folder that keeps the map, and which a later call goes on with, for other classes too; None: memory only.
         calibration: images whose statistics weights are rounded by, labels unused; None: up to 1000 of `data`.
         rounding: one of `ROUNDINGS`: "feedback" (errors fed back by the statistics of a layer's inputs, mean errors taken
             up by its bias) or "nearest".
@@ -284,14 +284,17 @@ def _fisher(
     shown: bool,
 ) -> dict[str, NDArray[Any]]:
     """Second moments of gradients at outputs of layers, of all images and of each group's where channels are wanted."""
-    if folder is not None and (folder / _NETWORK).exists():
-        known = read_arrays(folder / _NETWORK)
-        return {name: value for name, value in known.items() if name.startswith("fisher")}
     if data.task == "detect":
         return {}
-    groups = [tuple(group) for group in facts["groups"]] if facts["rows"] else []
-    with _bar("gradients", "pass", 1 + len(groups), shown) as done:
-        return channel_weights(model, layers, fit, data, groups, threads, lambda: done(1))
+    known: dict[str, NDArray[Any]] = {}
+    if folder is not None and (folder / _NETWORK).exists():
+        stored = read_arrays(folder / _NETWORK)
+        known = {name: value for name, value in stored.items() if name.startswith("fisher")}
+    wanted: list[Group | None] = [None, *(tuple(g) for g in facts["groups"])] if facts["rows"] else [None]
+    seen = {name.rpartition("/")[0] for name in known}
+    lacking = [group for group in wanted if fisher_name(0, group).rpartition("/")[0] not in seen]
+    with _bar("gradients", "pass", len(lacking), shown) as done:
+        return known | channel_weights(model, layers, fit, data, lacking, threads, lambda: done(1))
 
 
 @contextmanager

@@ -17,6 +17,16 @@ __all__ = ["SCHEMA", "Store", "open_store", "read_arrays", "write_arrays"]
 
 SCHEMA = 1
 _FACTS, _SCORES, _DONE = "map.json", "scores.npy", "done.npy"
+_FREE = "groups"  # a fact that scores do not depend on: the last call's
+_WORDS = {
+    "model_fingerprint": "model",
+    "components": "model",
+    "data_fingerprint": "data",
+    "chunk": "data",
+    "calibration_fingerprint": "calibration",
+    "class_names": "data",
+    "rows": "component",
+}  # facts by the argument that they come from
 _SINGLE = 1 << 28  # bytes of scores beyond which they are kept in float16
 
 
@@ -25,7 +35,7 @@ class Store:
 
     Args:
         folder: where they are kept; None: in memory.
-        facts: what the scores depend on, plain values; a folder with others is refused.
+        facts: what the scores depend on, plain values, and "groups"; a folder with others is refused, but for the groups.
         shape: of the scores.
         chunks: rows of each chunk of images.
 
@@ -47,13 +57,16 @@ class Store:
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise InvalidArgument(f"store: {folder}: {error.strerror or error}") from None
+            what = "is a file" if folder.is_file() else error.strerror or error
+            raise InvalidArgument(f"store: {folder}: {what}; expected a folder, or a new name") from None
         facts = json.loads(json.dumps({"schema": SCHEMA, **facts}))
         if not (folder / _FACTS).exists():
             if any(folder.iterdir()):
                 raise InvalidArgument(f"store: {folder} is neither empty nor a significance map")
             self._create(folder, facts, shape, counts)
         _compare(folder, facts)
+        if _read_facts(folder).get(_FREE) != facts.get(_FREE):
+            _write_facts(folder, facts)
         try:
             self.scores = np.load(folder / _SCORES, mmap_mode="r+")
             self._done = np.load(folder / _DONE)
@@ -65,8 +78,7 @@ class Store:
     def _create(self, folder: Path, facts: Any, shape: Sequence[int], counts: tuple[int, ...]) -> None:
         np.lib.format.open_memmap(folder / _SCORES, "w+", self._dtype, tuple(shape)).flush()
         np.save(folder / _DONE, np.zeros(counts, bool))
-        with replacing(folder / _FACTS) as path:  # last: without it the folder counts for nothing
-            path.write_text(json.dumps(facts, indent=1))
+        _write_facts(folder, facts)  # last: without it the folder counts for nothing
 
     def has(self, component: int, width: int, chunk: int) -> bool:
         """Whether these scores are there."""
@@ -108,13 +120,20 @@ def _read_facts(folder: Path) -> dict[str, Any]:
     return facts
 
 
+def _write_facts(folder: Path, facts: Mapping[str, Any]) -> None:
+    with replacing(folder / _FACTS) as path:
+        path.write_text(json.dumps(facts, indent=1))
+
+
 def _compare(folder: Path, facts: Mapping[str, Any]) -> None:
     """InvalidArgument where the folder's facts are others than `facts`, naming them."""
     known = _read_facts(folder)
-    other = [name for name in facts if known.get(name) != facts[name]]
+    other = [name for name in facts if name != _FREE and known.get(name) != facts[name]]
     if other:
+        words = dict.fromkeys(_WORDS.get(name, name) for name in other)
         raise InvalidArgument(
-            f"store: {folder} holds a map with another {', '.join(other)}; choose another folder, or the same arguments"
+            f"store: {folder} holds the map of another call, different in {', '.join(words)}; choose another folder, or the "
+            "same arguments"
         )
 
 
