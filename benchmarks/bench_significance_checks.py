@@ -133,7 +133,7 @@ def around(bench: Bench) -> list[Row]:
     return rows
 
 
-def float64(bench: Bench, images: int = 500) -> Row:
+def float64(bench: Bench, images: int = 200) -> Row:
     """Largest differences of significances by our engine in float32 from PyTorch's in float64, on the same images."""
     import torch
 
