@@ -130,7 +130,7 @@ class SignificanceMap:
         """How much of the cross-entropy's difference from the divergence the loss "shrunk" takes, 0..1: 1 where it stands far
         above its noise, 0 where it is nothing but noise, as with few images.
 
-        classes: as for `measured`, and errors too.
+        classes: as for `measured`. Raises InvalidArgument for others.
         """
         group = None if classes is None else self.group(classes)
         chosen = self._chosen(group)
@@ -177,7 +177,7 @@ class SignificanceMap:
     def take(self, images: ArrayLike) -> SignificanceMap:
         """The map of some of its images, in memory: what another draw of images would have measured.
 
-        images: integers, their places among `labels`. Raises InvalidArgument for none, and for places outside.
+        images: integers [m], their places among `labels`. Raises InvalidArgument for none, and for places outside.
         """
         chosen = as_levels(images, "images").astype(np.int64)
         most = len(self.labels)
