@@ -6,7 +6,7 @@ from typing import Any
 
 from .cells import Row
 
-__all__ = ["photos", "qat", "significance"]
+__all__ = ["checks", "loss", "photos", "qat", "significance"]
 
 _SHOWN = {
     "priority": "priority form, by layer",
@@ -62,6 +62,73 @@ def photos(result: dict[str, Any]) -> list[Row]:
                     value = f"{found[f'critical {loss}']:.3f} nats"
                     rows.append((what, value, peer, f"{gap:+.3f} nats ({low:+.3f} to {high:+.3f})"))
     return rows
+
+
+def loss(result: dict[str, Any]) -> list[Row]:
+    """The loss between cross-entropy and divergence against cross-entropy, on the parts that its rule was applied to."""
+    rows: list[Row] = []
+    for part, found in result.items():
+        for row in found if part.endswith(" second") else ():
+            what = f"{row['model']}, {row['bits']:g} bits per weight"
+            if row["regime"] == "few":
+                gap, low, high = row["loss of shrunk above cross-entropy"]
+                best = min(row[f"loss of {m}"] for m in ("uniform", "all", "all kl"))
+                images = sum(row["map"]) // len(row["map"]) if "map" in row else 100
+                what += f", {images} critical images a map: rise of the loss"
+                peer = f"cross-entropy {row['loss of cross-entropy']:.3f}, best baseline {best:.3f}"
+                text = f"{gap:+.3f} nats ({low:+.3f} to {high:+.3f})"
+                rows.append((what, f"{row['loss of shrunk']:.3f} nats", peer, text))
+                continue
+            for name, title in (("f1", "F1"), ("recall", "recall at equal false positives")):
+                value, gap, low, high = row[f"{name} of shrunk"].split()
+                peer = f"cross-entropy {row[f'{name} of cross-entropy'].split()[0]} %"
+                text = f"{gap} points ({low} to {high})"
+                rows.append((f"{what}, 2000 critical images a map: {title}", f"{value} %", peer, text))
+    return rows
+
+
+_CHECKS = {"nearest": "rounding to the nearest", "seeds": "map of 2500 images", "around": "corrected"}
+
+
+def checks(result: dict[str, Any]) -> list[Row]:
+    """How far figures depend on rounding, on the images of the map, on float32, on a second pass."""
+    rows: list[Row] = []
+    for part, found in result.items():
+        stage, _, net = part.partition(" ")
+        if stage == "float64":
+            worst, largest = found["largest difference, nats"], found["largest significance, nats"]
+            for name in worst:
+                what = f"{net}: largest error of a significance ({name}), {found['images']} images"
+                peer = f"float64; largest significance {largest[name]:.2f} nats"
+                rows.append((what, f"{worst[name]:.1e} nats", peer, ""))
+        elif stage == "hutchinson":
+            apart = max(v["most bits apart"] for v in found["allocations"].values())
+            what = f"{net}: rank correlation of HAWQ's traces with exact ones, {found['images']} images"
+            rows.append(
+                (
+                    what,
+                    f"{found['rank correlation']:.3f}",
+                    "exact traces",
+                    f"widths at most {apart} bits apart",
+                )
+            )
+        elif stage in _CHECKS:
+            rows += [_check(stage, net, row) for row in found if _shown(row)]
+    return rows
+
+
+def _shown(row: dict[str, Any]) -> bool:
+    return row["method"] != "float" and row["variant"] != "refitted"
+
+
+def _check(stage: str, net: str, row: dict[str, Any]) -> Row:
+    measure, title = (
+        ("f1", "F1") if row["variant"] == "as is" else ("recall", "recall at equal false positives")
+    )
+    value, gap, low, high = row[measure].split()
+    draw = f", draw {row['draw'] + 1}" if "draw" in row else ""
+    what = f"{net}, {row['bits']:g} bits per weight, {_CHECKS[stage]}{draw}, {row['method']}: {title}"
+    return what, f"{value} %", row["against"], f"{gap} points ({low} to {high})"
 
 
 _TRAINED = {

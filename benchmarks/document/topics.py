@@ -11,7 +11,7 @@ from .rows_files import codec, compress, trellis
 from .rows_inference import accuracy, answers, busy, latency
 from .rows_int8 import detect, int8, make, ptq
 from .rows_mcu import mcu
-from .rows_significance import photos, qat, significance
+from .rows_significance import checks, loss, photos, qat, significance
 from .rows_studies import adaptive, fit, memory, quantize, sweep
 from .rows_training import prune, train
 from .rows_zoo import zoo
@@ -72,6 +72,20 @@ TOPICS = (
                 "Half of the photos make the map, the other half measures: so few critical images (258 of SqueezeNet, "
                 "24 photos with vehicles of YOLOX-nano) decide no accuracy; losses above the float network's, 95 % intervals "
                 "of paired differences.",
+            ),
+            Section(
+                "significance_loss",
+                "The loss that critical classes are allocated by",
+                loss,
+                "The mixture of cross-entropy and divergence that takes of a shift of classes what stands above its noise, on "
+                "groups and images that nothing was tuned on, by a rule written beforehand.",
+            ),
+            Section(
+                "significance_checks",
+                "What the figures of critical classes depend on",
+                checks,
+                "The same experiment with plain rounding, with maps of other images, and with a second map around the chosen "
+                "widths; significances in float32 against float64; traces by random signs against exact ones.",
             ),
             Section(
                 "qat",

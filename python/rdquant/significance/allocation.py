@@ -23,7 +23,7 @@ from .baselines import COSTS, search
 from .budgets import Budget, budget_of
 from .classes import Group
 from .export import integer, with_levels
-from .losses import LOSSES
+from .losses import LOSSES, SHRUNK
 from .map import SignificanceMap
 from .solver import choose
 from .units import Units, uniform, units_of
@@ -175,7 +175,7 @@ def allocate(
     keep_all: float = 1.1,
     classes: Any = None,
     method: str = "priority",
-    loss: str = "cross-entropy",
+    loss: str | None = None,
     channels: bool | None = None,
     data: Data | None = None,
     threads: int | None = None,
@@ -195,6 +195,7 @@ def allocate(
         classes: one group of critical classes, integers or names; None: the only one of the map.
         method: one of `METHODS`.
         loss: "cross-entropy", "kl" or "shrunk": see `SignificanceMap.measured`; method "search" takes the last as the first.
+            None: "shrunk" for "priority", "cross-entropy" for others.
         channels: let output channels of the last stage have widths of their own; None: where the map has their shares.
         data: labelled images that method "search" runs the network on.
         threads: None or 0: all cores.
@@ -209,7 +210,7 @@ def allocate(
     if map.fingerprint != loaded.fingerprint:
         raise InvalidArgument(f"map: it is of another network, {map.model}; expected {loaded.name} as it was")
     one_of("method", method, METHODS)
-    one_of("loss", loss, LOSSES)
+    loss = (SHRUNK if method == "priority" else "cross-entropy") if loss is None else one_of("loss", loss, LOSSES)
     keep_all = number("keep_all", keep_all, least=1)
     layers = [layer for layer in layers_of(loaded) if layer.weight in set(map.components)]
     images = None if data is None else open_dataset(data, model=loaded)
