@@ -30,8 +30,9 @@ METHODS = (
     "kl",
     "hawq",
     "search",
-    "priority",
+    "priority cross-entropy",
     "paper",
+    "priority",
     "priority kl",
     "channels all",
     "channels",
@@ -110,7 +111,7 @@ class Trainer:
     def all(self) -> None:
         """Float, and every allocation; of groups first those that the float networks confuse most."""
         self.trained("float", None)
-        main = ("uniform", "all", "priority", "paper")
+        main = ("uniform", "all", "priority cross-entropy", "paper")
         passes = [([None, *list(GROUPS)[:k]], m) for k in (1, 2, 4) for m in (main, METHODS[:7])]
         for groups, methods in [*passes, ([None, *GROUPS], METHODS)]:
             for bits in BITS:

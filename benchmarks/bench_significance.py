@@ -48,8 +48,10 @@ COMMON: dict[str, dict[str, Any]] = {
 OWN: dict[str, dict[str, Any]] = {
     "paper": {"method": "paper", "channels": False},
     "priority": {"channels": False},
+    "priority cross-entropy": {"loss": "cross-entropy", "channels": False},
     "priority kl": {"loss": "kl", "channels": False},
     "channels": {"channels": True},
+    "channels cross-entropy": {"loss": "cross-entropy", "channels": True},
 }
 
 

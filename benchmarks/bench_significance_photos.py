@@ -34,6 +34,7 @@ COMMON: dict[str, dict[str, Any]] = {
 OWN: dict[str, dict[str, Any]] = {
     "paper": {"method": "paper"},
     "priority": {},
+    "priority cross-entropy": {"loss": "cross-entropy"},
     "priority kl": {"loss": "kl"},
 }
 

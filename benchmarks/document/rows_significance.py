@@ -10,6 +10,7 @@ __all__ = ["checks", "loss", "photos", "qat", "significance"]
 
 _SHOWN = {
     "priority": "priority form, by layer",
+    "priority cross-entropy": "priority form by cross-entropy",
     "channels": "priority form, output channels of the last stage too",
     "paper": "paper 003's bare significance",
 }
@@ -43,6 +44,7 @@ def significance(result: dict[str, Any]) -> list[Row]:
 _NETS = {"squeezenet": "SqueezeNet, three groups of 60 classes", "yolox": "YOLOX-nano, vehicles"}
 _FORMS = {
     "priority": "priority form",
+    "priority cross-entropy": "priority form by cross-entropy",
     "priority kl": "priority form by KL",
     "paper": "paper 003's bare significance",
 }
@@ -137,7 +139,7 @@ _TRAINED = {
     "kl": "all classes alike, by KL",
     "hawq": "HAWQ-V2",
     "search": "search",
-    "priority": "priority form",
+    "priority cross-entropy": "priority form by cross-entropy",
     "paper": "paper 003's bare significance",
 }
 _OF_TRAINED = {"all_classes": "accuracy on all classes", "f1": "F1 of the critical classes"}

@@ -152,7 +152,7 @@ def allocate(
     ] = None,
     classes: Classes = None,
     method: Method = None,
-    loss: Annotated[str | None, typer.Option(help="cross-entropy or kl.")] = None,
+    loss: Annotated[str | None, typer.Option(help="cross-entropy, kl, or shrunk: between them.")] = None,
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="File to write: .rdq or .onnx.", dir_okay=False)
     ] = None,

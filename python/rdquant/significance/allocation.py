@@ -210,7 +210,11 @@ def allocate(
     if map.fingerprint != loaded.fingerprint:
         raise InvalidArgument(f"map: it is of another network, {map.model}; expected {loaded.name} as it was")
     one_of("method", method, METHODS)
-    loss = (SHRUNK if method == "priority" else "cross-entropy") if loss is None else one_of("loss", loss, LOSSES)
+    loss = (
+        (SHRUNK if method == "priority" else "cross-entropy")
+        if loss is None
+        else one_of("loss", loss, LOSSES)
+    )
     keep_all = number("keep_all", keep_all, least=1)
     layers = [layer for layer in layers_of(loaded) if layer.weight in set(map.components)]
     images = None if data is None else open_dataset(data, model=loaded)
