@@ -142,3 +142,13 @@ def test_allocations_that_differ_in_a_last_number_are_one_curve(
     figure = compare(digits, named, "digits", [[1, 8]], resamples=4).plot("f1")
     curves = {line.get_label(): len(line.get_xdata()) for line in figure.axes[0].lines}
     assert curves == {"all": 2, "own": 1}
+
+
+def test_priority_takes_the_shrunk_loss_unless_told_otherwise(
+    digits: rdq.Model, found: SignificanceMap
+) -> None:
+    def critical(method: str, loss: str | None) -> float:
+        return allocate(digits, found, mean_bits=2.75, classes=[1, 8], method=method, loss=loss).critical
+
+    for method, default, other in (("priority", "shrunk", "kl"), ("paper", "cross-entropy", "shrunk")):
+        assert critical(method, None) == critical(method, default) != critical(method, other)
