@@ -12,6 +12,7 @@ _SHOWN = {
     "priority": "priority form, by layer",
     "priority cross-entropy": "priority form by cross-entropy",
     "channels": "priority form, output channels of the last stage too",
+    "channels cross-entropy": "priority form by cross-entropy, output channels too",
     "paper": "paper 003's bare significance",
 }
 _MEASURES = {
