@@ -103,9 +103,11 @@ class SignificanceMap:
     def measured(self, classes: Any = None, loss: str = "cross-entropy") -> tuple[Floats, Floats]:
         """(significance, standard error), both float64 [components, bits], in nats: mean rises of a loss.
 
-        classes: a group (integers or names), whose images alone are looked at; None: all images.
-        loss: "cross-entropy" (may be negative), "kl" (divergence from the float network), or "shrunk": between them, so much
-            nearer to the cross-entropy as its difference from the divergence exceeds its noise.
+        Args:
+            classes: a group (integers or names), whose images alone are looked at; None: all images.
+            loss: "cross-entropy" (may be negative), "kl" (divergence from the float network), or "shrunk": between them, so
+                much nearer to the cross-entropy as its difference from the divergence exceeds its noise.
+
         Raises InvalidArgument for anything else.
         """
         one_of("loss", loss, LOSSES)
