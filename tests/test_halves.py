@@ -192,6 +192,18 @@ def test_compressed(network: onnx.ModelProto, name: str, tmp_path: Path) -> None
     assert np.abs(direct.astype(np.float32) - wanted).max() < 0.1 * np.abs(wanted).max()
 
 
+@pytest.mark.parametrize("name", HALVES)
+def test_limits_in_half_precision_go_into_the_layer_before(name: str) -> None:
+    tensors = {"w": np.ones((4, 2, 1, 1), np.float32), "low": np.float32(0), "high": np.float32(6)}
+    nodes = [
+        helper.make_node("Conv", ["x", "w"], ["c"]),
+        helper.make_node("Clip", ["c", "low", "high"], ["y"]),
+    ]
+    model = halved(models.build(nodes, tensors, {"x": (1, 2, 5, 5)}, {"y": (1, 4, 5, 5)}, opset=17), name)
+    steps = [row["op"] for row in rdq.Session(model, backend="native").plan()]
+    assert [step for step in steps if step != "reorder"] == ["cast", "convolution", "cast"]
+
+
 def test_what_has_no_halves_stays(network: onnx.ModelProto) -> None:
     model = rdq.load(network)
     assert widened(model) is model

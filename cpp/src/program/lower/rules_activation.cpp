@@ -49,7 +49,9 @@ void clip(Lowering& node) {
     return unary(node, {Function::clip, node.real("min", -kMost), node.real("max", kMost)});
   const ValueId low = node.optional_input(1), high = node.optional_input(2);
   const auto constant = [&](ValueId id) { return id == kNone || node.builder().is_constant(id); };
-  const bool holds_limits = node.dtype(x) == core::DType::f32 || node.dtype(x) == core::DType::f16;
+  const core::DType dtype = node.dtype(x);
+  const bool holds_limits =
+      dtype == core::DType::f32 || dtype == core::DType::f16 || dtype == core::DType::bf16;
   if (holds_limits && constant(low) && constant(high)) {
     constexpr float kInfinity = std::numeric_limits<float>::infinity();
     const auto limit = [&](std::size_t i, float otherwise) {
