@@ -9,6 +9,7 @@ import numpy as np
 import onnx
 import pytest
 
+import models
 import networks
 import rdquant
 
@@ -110,3 +111,14 @@ def test_a_convolution_that_others_read_is_stored(also: str) -> None:
     expected = rdquant.Session(model, backend="reference").run(feeds)
     for name, found in rdquant.Session(model).run(feeds).items():
         np.testing.assert_allclose(found, expected[name], rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("op", ["Softmax", "LogSoftmax"])
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_softmax_in_the_place_of_what_dies_there(op: str, axis: int) -> None:
+    net = networks.Net()
+    y = net.call("Tanh", net.call(op, net.call("Mul", "x", net.tensor([3.0])), axis=axis))
+    model = models.build(net.nodes, net.tensors, {"x": [5, 37, 19]}, {y: [5, 37, 19]})
+    feeds = {"x": np.random.default_rng(0).standard_normal((5, 37, 19)).astype(np.float32)}
+    expected = rdquant.Session(model, backend="reference").run(feeds)[y]
+    np.testing.assert_allclose(rdquant.Session(model, backend="native").run(feeds)[y], expected, atol=1e-6)

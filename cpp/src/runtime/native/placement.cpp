@@ -259,6 +259,8 @@ class Placer {
     };
     if (std::holds_alternative<program::Unary>(step.operation)) {
       if (is_plain_unary(program_, step)) take(step.inputs[0]);
+    } else if (std::holds_alternative<program::Softmax>(step.operation)) {
+      take(step.inputs[0]);
     } else if (std::holds_alternative<program::Binary>(step.operation)) {
       if (is_plain_binary(program_, step) && !take(step.inputs[0])) take(step.inputs[1]);
     } else if (const auto* convolution = std::get_if<program::Convolution>(&step.operation)) {
