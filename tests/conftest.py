@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +17,10 @@ if TYPE_CHECKING:
     from rdquant.sweep import Study
 
 ROOT = Path(__file__).resolve().parents[1]
+
+# A shell that starts something in the background lets it ignore Ctrl-C, which tests send to processes of theirs.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

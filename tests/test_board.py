@@ -38,7 +38,9 @@ def test_a_healthy_pi(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert row["joules_per_run"] > 0
     assert row["bandwidth_gb_s"] > 0
     assert len(row["core_load"]) == 4
-    assert found.notes == []
+    assert found.notes == [
+        "The clock's governor is 'ondemand', which may change it while networks are measured."
+    ]
     assert found.to_dict()["rows"][0]["bandwidth_gb_s"] == row["bandwidth_gb_s"]
 
 
@@ -110,7 +112,39 @@ def test_without_vcgencmd_and_with_a_core_offline(tmp_path: Path, monkeypatch: p
     assert facts["mhz"] == [2400, 2400, None, 2400]
     assert row["core_load"][2] is None
     assert found.notes[0] == "Cores that are offline: 2."
-    assert "Neither vcgencmd nor the kernel says" in found.notes[1]
+    assert "Neither vcgencmd nor the kernel says" in found.notes[2]
+
+
+def test_a_clock_that_varies_is_named_and_not_compared(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = profiled(raspberry(tmp_path), monkeypatch, models=2)
+    assert found.table()[1]["speedup"]
+    found.rows[1]["mhz_least"] = 1500.0
+    assert found.table()[1]["speedup"] is None
+    assert "the clock went between 1500 and 2400 MHz while it was measured" in " ".join(found.notes)
+
+
+def test_what_makes_no_sense_is_left_out(tmp_path: Path) -> None:
+    tree = raspberry(tmp_path, throttled=0x5, sysfs=True)
+    flags = tree / "sys/devices/platform/soc/soc:firmware/get_throttled"
+    for nonsense in ("garbage", "-1", "0x"):
+        flags.write_text(nonsense)
+        assert Board(tree).flags() == 5  # what vcgencmd says
+    (tree / "usr/bin/get_throttled").write_bytes(b"\xda\xff\n")
+    assert Board(tree).flags() is None
+    assert Board(tree).facts()["limits_now"] is None
+
+
+def test_clocks_of_a_pc(tmp_path: Path) -> None:
+    tree = raspberry(tmp_path, offline=(1,))
+    for file in tree.glob("sys/devices/system/cpu/cpu*/cpufreq/scaling_cur_freq"):
+        file.unlink()
+    assert Board(tree).clocks() == [None] * 4
+    (tree / "proc/cpuinfo").write_text(
+        "".join(f"processor: {i}\ncpu MHz\t\t: {2000 + i}.5\n" for i in (0, 2, 3))
+    )
+    assert Board(tree).clocks() == [2000.5, None, 2002.5, 2003.5]
 
 
 def test_a_vcgencmd_that_fails(tmp_path: Path) -> None:

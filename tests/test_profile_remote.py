@@ -23,6 +23,7 @@ import rdquant as rdq
 from rdquant.demo import digits_model
 from rdquant.errors import InvalidArgument, RdquantError
 from rdquant.profile.remote import profile_on
+from rdquant.profile.store import Stored
 
 _SETTINGS = """ListenAddress 127.0.0.1
 Port {port}
@@ -151,6 +152,11 @@ def test_failures_are_told(tmp_path: Path, ssh: str, host: str, there: str) -> N
 def test_without_a_connection(tmp_path: Path) -> None:
     with pytest.raises(InvalidArgument, match="host: expected one as ssh takes it"):
         profile_on("-oProxyCommand=x", {}, [], tmp_path, "")
+    found = rdq.profile(digits_model(), store=tmp_path / "other", seconds=0.02, processes=1)
+    found.runs[0]["host"] = "pi@other"
+    Stored(found.runs, found.rows, found.steps).write(tmp_path / "other")
+    with pytest.raises(InvalidArgument, match="measured on pi@other, not on pi; choose another folder"):
+        profile_on("pi", {}, [], tmp_path / "other", "")
     with pytest.raises(RdquantError, match="no-ssh: it does not start"):
         profile_on("pi", {}, [], tmp_path, "", ssh="no-ssh")
     told = commands.run("profile", digits_model(), "--ssh", "ssh -v", code=2)

@@ -23,6 +23,8 @@ LIMITS = ("undervoltage", "clock capped", "throttled", "soft temperature limit")
 _VCGENCMD = ("usr/bin/vcgencmd", "opt/vc/bin/vcgencmd")
 _FIRMWARE = "devices/platform/*/*firmware/get_throttled"
 _RAIL = re.compile(r"^\s*(\w+)_([AV])\s+\w+\(\d+\)=([0-9.]+)[AV]", re.MULTILINE)
+_FLAGS = re.compile(r"(0x)?[0-9a-fA-F]{1,8}")
+_CLOCK = re.compile(r"^cpu MHz\s*: ([0-9.]+)", re.MULTILINE)
 _WAIT = 1.0  # seconds between looks at a machine that cools down
 
 
@@ -53,13 +55,19 @@ class Board:
         }
 
     def clocks(self) -> list[float | None]:
-        """Megahertz of each core now."""
-        found = []
+        """Megahertz of each core now, of cpufreq or, where that says nothing, /proc/cpuinfo, which lists cores online."""
+        found: list[float | None] = []
         for core in range(self._cores()):
             khz = self._text(f"sys/devices/system/cpu/cpu{core}/cpufreq/scaling_cur_freq")
             offline = core in self.offline()
             found.append(int(khz) / 1000 if khz and khz.isdigit() and not offline else None)
-        return found
+        if any(clock is not None for clock in found):
+            return found
+        listed = iter(_CLOCK.findall(self._text("proc/cpuinfo") or ""))
+        return [
+            None if core in self.offline() or (clock := next(listed, None)) is None else float(clock)
+            for core in range(len(found))
+        ]
 
     def offline(self) -> list[int]:
         """Cores that are switched off."""
@@ -78,12 +86,10 @@ class Board:
     def flags(self) -> int | None:
         """get_throttled, of sysfs or vcgencmd."""
         files = sorted(self.sys.glob(_FIRMWARE))
-        text = _read(files[0]) if files else None
-        text = text or (self._asked("get_throttled") or "").partition("=")[2]
-        try:
-            return int(text, 16) if text else None
-        except ValueError:
-            return None
+        text = (_read(files[0]) if files else None) or ""
+        if not _FLAGS.fullmatch(text):
+            text = (self._asked("get_throttled") or "").partition("=")[2].strip()
+        return int(text, 16) if _FLAGS.fullmatch(text) else None
 
     def watts(self) -> float | None:
         """Power over all rails of the power controller (Raspberry Pi 5), their voltages times their currents."""
@@ -121,10 +127,10 @@ class Board:
         import subprocess  # where there is something to call: it would count as time to start
 
         try:
-            run = subprocess.run([str(tool), *words], capture_output=True, text=True, timeout=2, check=True)
+            run = subprocess.run([str(tool), *words], capture_output=True, timeout=2, check=True)
         except (OSError, subprocess.SubprocessError):
             return None
-        return run.stdout
+        return run.stdout.decode(errors="replace")
 
     def _text(self, name: str) -> str | None:
         return _read(self.root / name)

@@ -52,7 +52,13 @@ def profile_on(
     """
     if not host or host.startswith("-"):
         raise InvalidArgument(f"host: expected one as ssh takes it, such as pi@raspberrypi, got {host!r}")
-    known = len(Stored.read(folder).runs)
+    before = Stored.read(folder).runs
+    others = sorted({str(facts["host"]) for facts in before if facts.get("host") not in (None, host)})
+    if others and "--mix" not in words:
+        raise InvalidArgument(
+            f"{folder / FILE}: measured on {', '.join(others)}, not on {host}; choose another folder, or allow it (--mix)"
+        )
+    known = len(before)
     order = f"{rdquant} {shlex.join(['profile', *words, '-o', _FOLDER])}"
     script = _SCRIPT.format(command=order, folder=_FOLDER, file=FILE)
     try:

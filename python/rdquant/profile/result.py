@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from .._tables import html_table, label, short
 from ..errors import InvalidArgument, MissingFile, MissingPackage, needed, path_of
 from .lines import cells, grouped
-from .store import FILE, Row, Stored, differences, same_clock
+from .store import CLOCK_TOLERANCE, FILE, Row, Stored, differences, same_clock
 from .timing import COMPARISONS, speed_interval
 
 if TYPE_CHECKING:
@@ -168,6 +168,11 @@ class Profile:
                 out.append(f"{where}: no accuracy: {row['unscored']}")
             if row["steady"] is False:
                 out.append(f"{where}: the clock changed while it was measured; it is not compared.")
+            elif self._clock_varied(row):
+                low, high = row["mhz_least"], row["mhz_most"]
+                out.append(
+                    f"{where}: the clock went between {low:.0f} and {high:.0f} MHz while it was measured; it is not compared."
+                )
             if row.get("throttled"):
                 by = f" ({', '.join(row['limits'])})" if row.get("limits") else ""
                 out.append(
@@ -232,12 +237,19 @@ class Profile:
     def _repr_html_(self) -> str:
         return html_table(self)
 
+    def _clock_varied(self, row: Row) -> bool:
+        """Whether a board's clock, which all cores share, was not one and the same while the row was measured."""
+        board = self.runs[row["run"]].get("board") or {}
+        low, high = row.get("mhz_least"), row.get("mhz_most")
+        return bool(board.get("model") and low and high and low < (1 - CLOCK_TOLERANCE) * high)
+
     def _ratio(self, row: Row, first: Row | None, name: str) -> float | None:
         if first is None or not row.get(name) or not first.get(name):
             return None
         clocks = [self.runs[r["run"]]["clock"] for r in (row, first)]
         slowed = row.get("throttled") or first.get("throttled")
-        fair = row["steady"] and first["steady"] and not slowed and same_clock(*clocks)
+        steady = all(r["steady"] and not self._clock_varied(r) for r in (row, first))
+        fair = steady and not slowed and same_clock(*clocks)
         return row[name] / first[name] if fair or self.mixed else None
 
 
@@ -246,6 +258,10 @@ def _of_board(board: Mapping[str, Any]) -> list[str]:
     out = []
     if board.get("offline"):
         out.append(f"Cores that are offline: {', '.join(map(str, board['offline']))}.")
+    if board.get("model") and board.get("governor") not in (None, "performance"):
+        out.append(
+            f"The clock's governor is {board['governor']!r}, which may change it while networks are measured."
+        )
     if board.get("limits_now"):
         out.append(f"Limits that held when the measurement began: {', '.join(board['limits_now'])}.")
     if board.get("limits_since_boot"):
