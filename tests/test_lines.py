@@ -135,10 +135,11 @@ def test_whole_networks(end: str) -> None:
     check(net.whole(y, 2 if end in ("mean", "flat") else 3), sound())
 
 
-def test_levels_too() -> None:
+@pytest.mark.parametrize("stride", [2, 3])
+def test_levels_too(stride: int) -> None:
     """Static quantization of a line: kernels of levels, the answers of ONNX Runtime to a level."""
     net = Line()
-    stem = net.call("Relu", net.conv1("x", 16, 2, 5, strides=[2], pads=[2, 2]))
+    stem = net.call("Relu", net.conv1("x", 16, 2, 5, strides=[stride], pads=[2, 2]))
     y = net.conv1(net.call("Relu", net.conv1(stem, 16, 16, 3, pads=[1, 1])), 4, 16, 3)
     x = sound(batch=16)
     quantized = quantize_static(net.whole(y), x, max_noise=1)

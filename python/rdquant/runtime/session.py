@@ -25,7 +25,7 @@ from ..errors import (
 )
 from ..graph import EngineModel, TensorInfo, can_load, open_for_engine, why_not
 from .engine import EngineSession, engine_backends
-from .feeds import check_shape, fed, noise, slices
+from .feeds import check_shape, fed, fits_as_it_is, noise, slices
 
 if TYPE_CHECKING:
     from ..graph import AnyModel, Model
@@ -140,6 +140,8 @@ class Session:
         feeds hold more rows, the model runs on slices, the last one filled up with its last row, and the outputs are joined:
         as many rows as fed. Raises InvalidArgument for feeds that do not fit.
         """
+        if type(feeds) is dict and fits_as_it_is(feeds, self.inputs):
+            return self._run(feeds)
         arrays = fed(feeds, self.inputs, self._model.name)
         rows = slices([*self.inputs, *self._model.outputs], arrays)
         if rows is None and self._may_slice(arrays):

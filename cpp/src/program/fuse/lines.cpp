@@ -122,7 +122,15 @@ class Widener {
   [[nodiscard]] bool phases_pay(const Step& step, const Convolution& op) const {
     const std::int64_t c = shape(step.inputs[0])[1], stride = op.window.strides[0];
     const bool plain = op.groups == 1 && op.window.dilations[0] == 1 && shape(step.outputs[0])[2] > 0;
-    return plain && stride > 2 && stride <= 64 && c <= 4 && !has_image(step.inputs[0]);
+    return plain && stride > 2 && stride <= 64 && c <= 4 && !has_image(step.inputs[0]) &&
+           !is_made_of_levels(step.inputs[0]);
+  }
+
+  /// Convolutions of levels are to stay so.
+  [[nodiscard]] bool is_made_of_levels(ValueId id) const {
+    return std::ranges::any_of(old_, [&](const Step& step) {
+      return step.outputs[0] == id && std::holds_alternative<Dequantize>(step.operation);
+    });
   }
 
   /// Samples `stride` apart as channels: x[c][t·stride + r] is x'[r·c][t], and the stride is 1.
