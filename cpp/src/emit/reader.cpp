@@ -93,7 +93,8 @@ const View& Reader::view(const Step& step, ValueId id) const {
         step,
         what + " is quantized, but it is computed in " + std::string(core::dtype_name(value(id).dtype)) +
             ": its weights or what it gives are not quantized, a function without an integer form stands " +
-            "between it and its levels, or this operation has no integer form here; quantize those, or fold " +
+            "between it and its levels, or this operation has no integer form here; quantize those, or "
+            "fold " +
             "constants into the layer before");
   refuse(step, what + " holds " + std::string(core::dtype_name(value(id).dtype)) +
                    "; only levels of 8 bits are computed with, so quantize the layers around it");

@@ -76,9 +76,10 @@ class Writer {
     text += "int main(void) {\n";
     each([&](const Port& port, const std::string& which, bool input) {
       if (input)
-        text += "  if (fread(" + which + "_data, 1, " + std::to_string(model_bytes(port)) + ", stdin) != " +
-                std::to_string(model_bytes(port)) + ") {\n    fputs(\"host: " + which + " takes " +
-                std::to_string(model_bytes(port)) + " bytes from stdin\\n\", stderr);\n    return 1;\n  }\n";
+        text += "  if (fread(" + which + "_data, 1, " + std::to_string(model_bytes(port)) +
+                ", stdin) != " + std::to_string(model_bytes(port)) + ") {\n    fputs(\"host: " + which +
+                " takes " + std::to_string(model_bytes(port)) +
+                " bytes from stdin\\n\", stderr);\n    return 1;\n  }\n";
     });
     text += steps("_data");
     each([&](const Port& port, const std::string& which, bool input) {
