@@ -188,7 +188,7 @@ import rdquant
 rdquant.Session({str(path)!r}, backend="reference").run({{"x": np.zeros((2, 3, 8, 8), np.float32)}})
 found = {{name.split(".")[0] for name in set(sys.modules) - before}}
 print(*sorted(found - set(sys.stdlib_module_names) - {{"numpy"}}))
-print(*sorted(found & {{"logging", "json", "tempfile", "pathlib", "difflib", "concurrent"}}))
+print(*sorted(found & {{"logging", "json", "tempfile", "pathlib", "difflib", "concurrent", "hashlib"}}))
 """
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.split() == ["rdquant"]

@@ -126,3 +126,16 @@ def test_norms_of_rows_alone(activation: str) -> None:
     x = np.random.default_rng(1).standard_normal((50, 37)).astype(np.float32)
     expected = rdq.Session(model, backend="reference").run({"x": x})[y]
     np.testing.assert_allclose(rdq.Session(model, backend="native").run({"x": x})[y], expected, atol=1e-5)
+
+
+def test_levels_stay_whole() -> None:
+    """Layers in INT8 with long strides keep their form, which the integer kernels know."""
+    y, net = embedding((4, 4), (18, 23), bias=True)
+    model = models.build(net.nodes, net.tensors, {"x": ["N", 3, 18, 23]}, {y: ["N", "rows", 20]})
+    x = np.random.default_rng(1).standard_normal((2, 3, 18, 23)).astype(np.float32)
+    quantized = rdq.quantize_dynamic(model)
+    found, expected = (rdq.Session(quantized, backend=b) for b in ("native", "reference"))
+    kernels = [row["kernel"] for row in found.plan({"x": x}) if row["macs"]]
+    assert kernels
+    assert "reference" not in kernels
+    np.testing.assert_allclose(found.run({"x": x})[y], expected.run({"x": x})[y], atol=1e-5)

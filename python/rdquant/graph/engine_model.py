@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import importlib.util
 import os
 from typing import TYPE_CHECKING
 
@@ -65,6 +63,8 @@ class EngineModel:
     @cached
     def fingerprint(self) -> str:
         """Hex SHA-256 of the file's bytes; `Model.fingerprint`, which needs the package onnx, is another."""
+        import hashlib  # where it is used: it loads OpenSSL, 3.5 MB that opening and running do without
+
         digest = hashlib.sha256()
         with open(self._path, "rb") as file:
             while block := file.read(_BLOCK):
@@ -95,7 +95,9 @@ def open_for_engine(path: str | os.PathLike[str]) -> EngineModel | None:
 
 def can_load() -> bool:
     """Whether the package onnx is there, which `load` needs."""
-    return importlib.util.find_spec("onnx") is not None
+    from importlib.util import find_spec
+
+    return find_spec("onnx") is not None
 
 
 def why_not(path: str | os.PathLike[str]) -> str:

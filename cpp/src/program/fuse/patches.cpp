@@ -62,8 +62,9 @@ class Patches {
 
   [[nodiscard]] bool takes(const Step& step, const Convolution& op) const {
     const ValueId x = step.inputs[0], w = step.inputs[1], y = step.outputs[0];
-    return op.groups == 1 && shape(x).size() == 4 && shape(x)[1] <= 4 && builder_.is_constant(w) &&
-           core::element_count(shape(y)) > 0 && !is_made_of_levels(x) && !is_made_of_levels(w);
+    return op.groups == 1 && builder_.value(x).dtype == core::DType::f32 && shape(x).size() == 4 &&
+           shape(x)[1] <= 4 && builder_.is_constant(w) && core::element_count(shape(y)) > 0 &&
+           !is_made_of_levels(x) && !is_made_of_levels(w);
   }
 
   bool as_product(const Step& step, const Convolution& op) {
