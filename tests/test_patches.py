@@ -139,3 +139,32 @@ def test_levels_stay_whole() -> None:
     assert kernels
     assert "reference" not in kernels
     np.testing.assert_allclose(found.run({"x": x})[y], expected.run({"x": x})[y], atol=1e-5)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    dilations=st.tuples(st.integers(1, 9), st.integers(1, 9)),
+    pads=st.lists(st.integers(0, 20), min_size=4, max_size=4),
+    strides=st.tuples(st.integers(1, 2), st.integers(1, 2)),
+    channels=st.sampled_from([3, 16]),
+)
+def test_taps_in_the_padding(
+    dilations: tuple[int, int], pads: list[int], strides: tuple[int, int], channels: int
+) -> None:
+    """Long dilations, as of spatial pyramids: taps that meet no pixel are left out."""
+    size = (2 * dilations[0] + 1, 2 * dilations[1] + 3)
+    net = Net()
+    weights = [net.noise(20, channels, 3, 3), net.noise(20)]
+    y = net.call("Conv", "x", *weights, kernel_shape=[3, 3], dilations=dilations, strides=strides, pads=pads)
+    model = models.build(net.nodes, net.tensors, {"x": ["N", channels, *size]}, {y: ["N", 20, "h", "w"]})
+    x = np.random.default_rng(1).standard_normal((2, channels, *size)).astype(np.float32)
+    (found,) = rdq.Session(model, backend="native").run({"x": x}).values()
+    np.testing.assert_allclose(found, naive(model, x), atol=1e-4)
+
+
+def test_a_dilation_beyond_the_image_is_a_product() -> None:
+    net = Net()
+    y = net.conv("x", 16, 16, dilations=[12, 12], pads=[12] * 4)
+    model = models.build(net.nodes, net.tensors, {"x": [1, 16, 10, 10]}, {y: [1, 16, 10, 10]})
+    (row,) = [row for row in rdq.Session(model, backend="native").plan() if row["macs"]]
+    assert row["macs"] == 16 * 16 * 10 * 10

@@ -7,17 +7,18 @@
 
 namespace rdquant::runtime {
 
+std::string label(const program::Step& step) {
+  return std::string(program::operation_name(step.operation)) + " of node '" + step.node + "': ";
+}
+
 void evaluate_named(const program::Step& step, std::span<const core::TensorView> inputs,
                     std::span<const core::MutableTensorView> outputs, int threads) {
-  const auto where = [&] {
-    return std::string(program::operation_name(step.operation)) + " of node '" + step.node + "': ";
-  };
   try {
     program::evaluate(step, inputs, outputs, threads);
   } catch (const core::Unsupported& error) {
-    throw core::Unsupported(where() + error.what());
+    throw core::Unsupported(label(step) + error.what());
   } catch (const core::InvalidArgument& error) {
-    throw core::InvalidArgument(where() + error.what());
+    throw core::InvalidArgument(label(step) + error.what());
   }
 }
 

@@ -31,6 +31,10 @@ struct DynamicGrid {
 [[nodiscard]] std::vector<std::int64_t> nearest_places(const Resize& step, std::span<const std::int64_t> from,
                                                        std::span<const std::int64_t> to, std::size_t axis);
 
+/// The element along `axis` that a Pad between these shapes takes for each one that it makes; −1: its number.
+[[nodiscard]] std::vector<std::int64_t> pad_places(const Pad& step, std::span<const std::int64_t> from,
+                                                   std::span<const std::int64_t> to, std::size_t axis);
+
 /// The elements along one axis that a Resize sums, with their weights: `taps` for each element that it makes, tap by
 /// tap. Sums of fewer elements end in weights of 0.
 struct ResizeTaps {

@@ -130,10 +130,8 @@ void compute(const Pad& step, Inputs inputs, Outputs outputs, int threads) {
   const Strides dense = dense_strides(x.shape);
   std::vector<Strides> sources(y.shape.size());  // offset of each index along each axis, −1: constant
   for (std::size_t a = 0; a < sources.size(); ++a) {
-    for (std::int64_t i = 0; i < y.shape[a]; ++i) {
-      const std::int64_t from = pad_source(step.mode, i - step.begins[a], x.shape[a]);
-      sources[a].push_back(from < 0 ? -1 : from * dense[a]);
-    }
+    sources[a] = program::pad_places(step, x.shape, y.shape, a);
+    for (std::int64_t& from : sources[a]) from = from < 0 ? -1 : from * dense[a];
   }
   with_bytes(core::size_of(y.dtype), [&]<typename T>(Type<T>) {
     const T constant = present(value) ? *value.as<T>() : T{};
@@ -214,3 +212,15 @@ void compute(const SpaceToDepth& step, Inputs inputs, Outputs outputs, int threa
 }
 
 }  // namespace rdquant::program::plain
+
+namespace rdquant::program {
+
+std::vector<std::int64_t> pad_places(const Pad& step, std::span<const std::int64_t> from,
+                                     std::span<const std::int64_t> to, std::size_t axis) {
+  std::vector<std::int64_t> places(static_cast<std::size_t>(to[axis]));
+  for (std::size_t i = 0; i < places.size(); ++i)
+    places[i] = plain::pad_source(step.mode, static_cast<std::int64_t>(i) - step.begins[axis], from[axis]);
+  return places;
+}
+
+}  // namespace rdquant::program

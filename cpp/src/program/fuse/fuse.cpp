@@ -11,7 +11,7 @@ namespace {
 /// First what consists of pieces, before the steps around swallow them; then what joins the step before it.
 /// A sum with a constant is a bias before it is anything else.
 constexpr std::array<Fusion, 3> kPieces = {fuse_shape, fuse_layer, fuse_pieces};
-constexpr std::array<Fusion, 6> kJoins = {fuse_shape,  fuse_layer,      fuse_pad,
+constexpr std::array<Fusion, 7> kJoins = {fuse_shape,  fuse_layer,      fuse_power,   fuse_pad,
                                           fuse_affine, fuse_activation, fuse_residual};
 
 /// Tries rules on every step; says whether any applied.
@@ -39,6 +39,7 @@ void exhaust(Program& program, std::span<const Fusion> fusions) {
 void fuse(Program& program) {
   widen_lines(program);
   cut_patches(program);
+  drop_taps(program);
   exhaust(program, kPieces);
   exhaust(program, kJoins);
 }

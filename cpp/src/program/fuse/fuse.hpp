@@ -17,6 +17,9 @@ void fuse(Program& program);
 /// Convolutions along lines as convolutions of images of one row, and what is between them.
 void widen_lines(Program& program);
 
+/// Convolutions without the taps that meet nothing but padding.
+void drop_taps(Program& program);
+
 /// First layers with long strides as products of matrices, where results are turned to rows, or with stride 1.
 void cut_patches(Program& program);
 

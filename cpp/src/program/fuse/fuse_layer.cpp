@@ -1,4 +1,4 @@
-// Layer normalization: (x − mean) / √(mean((x − mean)²) + ε), then scale and bias.
+// Layer normalization: (x − mean) / √(mean((x − mean)²) + ε), then scale and bias; or x / √(mean(x²) + ε), then scale.
 #include <utility>
 
 #include "program/fuse/rewriter.hpp"
@@ -39,29 +39,73 @@ bool is_square(Rewriter& rewriter, ValueId id, ValueId d) {
   return power;
 }
 
-/// d / √(mean(d²) + ε) at step `i`, with d = x − mean(x).
-bool from_pieces(Rewriter& rewriter, std::size_t i) {
-  if (binary(rewriter, i, BinaryFunction::div) == nullptr) return false;
-  const ValueId d = rewriter.step(i).inputs[0];
-  const auto root = rewriter.sole_maker<Unary>(rewriter.step(i).inputs[1]);
+/// v where `id` is √v.
+std::optional<ValueId> under_root(Rewriter& rewriter, ValueId id) {
+  const auto root = rewriter.sole_maker<Unary>(id);
   if (!root || std::get<Unary>(rewriter.step(*root).operation).activation.function != Function::sqrt)
-    return false;
-  const auto sum = rewriter.sole_maker<Binary>(rewriter.step(*root).inputs[0]);
+    return std::nullopt;
+  return rewriter.step(*root).inputs[0];
+}
+
+/// v where `id` is 1/√v.
+std::optional<ValueId> under_inverse_root(Rewriter& rewriter, ValueId id) {
+  if (const auto inverse = rewriter.sole_maker<Unary>(id)) {
+    if (std::get<Unary>(rewriter.step(*inverse).operation).activation.function != Function::reciprocal)
+      return std::nullopt;
+    return under_root(rewriter, rewriter.step(*inverse).inputs[0]);
+  }
+  const auto maker = rewriter.sole_maker<Binary>(id);
+  if (!maker) return std::nullopt;
+  const Step step = rewriter.step(*maker);
+  if (binary(rewriter, *maker, BinaryFunction::div) == nullptr || rewriter.scalar(step.inputs[0]) != 1.0)
+    return std::nullopt;
+  const auto v = under_root(rewriter, step.inputs[1]);
+  if (v) rewriter.bake(step.inputs[0]);
+  return v;
+}
+
+/// d and v where step `i` is d / √v, or d · 1/√v.
+std::optional<std::pair<ValueId, ValueId>> by_root(Rewriter& rewriter, std::size_t i) {
+  const std::vector<ValueId> inputs = rewriter.step(i).inputs;
+  if (binary(rewriter, i, BinaryFunction::div) != nullptr) {
+    const auto v = under_root(rewriter, inputs[1]);
+    return v ? std::optional(std::pair(inputs[0], *v)) : std::nullopt;
+  }
+  if (binary(rewriter, i, BinaryFunction::mul) == nullptr) return std::nullopt;
+  for (const std::size_t side : {std::size_t{0}, std::size_t{1}}) {
+    if (const auto v = under_inverse_root(rewriter, inputs[1 - side])) return std::pair(inputs[side], *v);
+  }
+  return std::nullopt;
+}
+
+/// x and the first axis of the mean where `id` is x − mean(x).
+std::optional<std::pair<ValueId, std::int64_t>> centred(Rewriter& rewriter, ValueId id) {
+  const auto maker = rewriter.maker(id);
+  if (!maker || binary(rewriter, *maker, BinaryFunction::sub) == nullptr) return std::nullopt;
+  const Step difference = rewriter.step(*maker);
+  const auto mean = mean_of(rewriter, difference.inputs[1]);
+  return mean && mean->first == difference.inputs[0] ? mean : std::nullopt;
+}
+
+/// d / √(mean(d²) + ε) at step `i`: layer normalization of x where d = x − mean(x), else that of d without its mean.
+bool from_pieces(Rewriter& rewriter, std::size_t i) {
+  const auto quotient = by_root(rewriter, i);
+  if (!quotient) return false;
+  const auto [d, v] = *quotient;
+  const auto sum = rewriter.sole_maker<Binary>(v);
   if (!sum || binary(rewriter, *sum, BinaryFunction::add) == nullptr) return false;
   const Step raised = rewriter.step(*sum);
   const std::size_t side = rewriter.scalar(raised.inputs[1]) ? 0 : 1;
   const auto epsilon = rewriter.scalar(raised.inputs[1 - side]);
   const auto variance = mean_of(rewriter, raised.inputs[side]);
   if (!epsilon || !variance || !is_square(rewriter, variance->first, d)) return false;
-  const auto centred = rewriter.maker(d);
-  if (!centred || binary(rewriter, *centred, BinaryFunction::sub) == nullptr) return false;
-  const Step difference = rewriter.step(*centred);
-  const auto mean = mean_of(rewriter, difference.inputs[1]);
-  if (!mean || mean->first != difference.inputs[0] || mean->second != variance->second) return false;
-  if (rewriter.shape(rewriter.step(i).outputs[0]) != rewriter.shape(mean->first)) return false;
+  if (rewriter.shape(rewriter.step(i).outputs[0]) != rewriter.shape(d)) return false;
+  const auto whole = centred(rewriter, d);
+  const bool has_mean =
+      whole && whole->second == variance->second && rewriter.shape(d) == rewriter.shape(whole->first);
   rewriter.bake(raised.inputs[1 - side]);
-  const LayerNormalization op{mean->second, static_cast<float>(*epsilon), false};
-  rewriter.replace(i, op, {mean->first});
+  const LayerNormalization op{variance->second, static_cast<float>(*epsilon), !has_mean};
+  rewriter.replace(i, op, {has_mean ? whole->first : d});
   return true;
 }
 
@@ -79,7 +123,7 @@ bool parameter(Rewriter& rewriter, std::size_t i) {
     const auto& op = std::get<LayerNormalization>(merged.operation);
     const core::Shape shape = rewriter.shape(y);
     const core::Shape normalized(shape.begin() + op.axis, shape.end());
-    if (op.root_mean_square || rewriter.shape(constant) != normalized) continue;
+    if ((op.root_mean_square && !scales) || rewriter.shape(constant) != normalized) continue;
     merged.inputs.resize(scales ? 2 : 3, kNone);
     merged.inputs.back() = constant;
     rewriter.merge(*maker, i, std::move(merged));

@@ -71,6 +71,8 @@ bool fuse_pieces(Rewriter& rewriter, std::size_t i);
 bool fuse_activation(Rewriter& rewriter, std::size_t i);
 /// Sums of two activations into the convolution or matrix product that makes one of them.
 bool fuse_residual(Rewriter& rewriter, std::size_t i);
+/// Squares and inverses, written as powers.
+bool fuse_power(Rewriter& rewriter, std::size_t i);
 /// Layer normalization from its pieces; its scale and bias.
 bool fuse_layer(Rewriter& rewriter, std::size_t i);
 /// Reshapes and transposes of one another, and functions after reshapes.

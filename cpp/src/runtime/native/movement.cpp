@@ -185,37 +185,6 @@ bool expand(Builder& builder, const Step& step) {
   return true;
 }
 
-/// Constant padding of float32 with a known value: the frame is filled, then the array copied into it.
-bool pad(Builder& builder, const Step& step, const program::Pad& frame) {
-  const Value& x = builder.value(step.inputs[0]);
-  const Value& y = builder.value(step.outputs[0]);
-  const ValueId fill = program::input(step, 1);
-  if (frame.mode != program::PadMode::constant || x.dtype != core::DType::f32) return false;
-  const auto negative = [](std::int64_t n) { return n < 0; };
-  if (std::any_of(frame.begins.begin(), frame.begins.end(), negative) ||
-      std::any_of(frame.ends.begin(), frame.ends.end(), negative) || core::element_count(x.shape) == 0) {
-    return false;
-  }
-  const auto strides = strides_of(y.shape);
-  std::int64_t at = 0;
-  for (std::size_t i = 0; i < strides.size(); ++i) at += frame.begins[i] * strides[i];
-  const std::int64_t count = core::element_count(y.shape);
-  const Place to = builder.write(step.outputs[0], builder.layout(step.outputs[0]));
-  std::vector<Place> operands{to};
-  const bool given = fill != kNone;
-  if (given) operands.push_back(builder.read(fill, Layout::plain));
-  const std::size_t count_of_operands = operands.size();
-  builder.emit(make_native("fill", count_of_operands,
-                           [count, given](void* const* operand) {
-                             const float what = given ? *static_cast<const float*>(operand[1]) : 0.0F;
-                             std::fill_n(static_cast<float*>(operand[0]), count, what);
-                           }),
-               std::move(operands), Layout::plain);
-  emit_copy(builder, {x.shape, strides_of(x.shape), strides, 4}, builder.read(step.inputs[0], Layout::plain),
-            shifted(to, at, 4), Layout::plain);
-  return true;
-}
-
 /// Runs of `width` floats, one per pixel: from, to.
 struct Enlarger {
   std::vector<std::int64_t> rows, columns;
@@ -279,7 +248,6 @@ bool build_movement(Builder& builder, const Step& step) {
   if (const auto* o = std::get_if<program::Slice>(&operation)) return slice(builder, step, *o);
   if (const auto* o = std::get_if<program::Transpose>(&operation))
     return transpose(builder, step, o->permutation);
-  if (const auto* o = std::get_if<program::Pad>(&operation)) return pad(builder, step, *o);
   if (const auto* o = std::get_if<program::DepthToSpace>(&operation)) {
     static const std::vector<std::size_t> kDepthFirst{0, 1, 2, 3, 4, 5}, kBlockFirst{0, 2, 3, 1, 4, 5};
     return exchange(builder, step, o->block, o->column_row_depth ? kDepthFirst : kBlockFirst, true);

@@ -140,6 +140,7 @@ class Placer {
     }
     if (std::holds_alternative<program::Resize>(operation))
       return is_nearest_image_resize(program_, step) || is_resampled_image(program_, step);
+    if (std::holds_alternative<program::Pad>(operation)) return is_image_pad(program_, step);
     if (std::holds_alternative<program::BatchNormalization>(operation)) return true;
     if (std::holds_alternative<program::LocalResponseNormalization>(operation)) return true;
     if (const auto* concat = std::get_if<program::Concat>(&operation)) {
@@ -250,7 +251,8 @@ class Placer {
   /// Lets the step's output take the memory of an input that dies there.
   void overwrite(std::int32_t s) {
     const Step& step = program_.steps[static_cast<std::size_t>(s)];
-    if (step.outputs.empty() || step.outputs[0] == kNone || !all_float(program_, step)) return;
+    const bool scatters = is_constant_scatter(program_, step);
+    if (step.outputs.empty() || step.outputs[0] == kNone || (!scatters && !all_float(program_, step))) return;
     const ValueId out = step.outputs[0];
     const auto take = [&](ValueId in) {
       if (in == kNone || in == out || value(in).shape != value(out).shape || layout(in) != layout(out))
@@ -261,6 +263,9 @@ class Placer {
       if (is_plain_unary(program_, step)) take(step.inputs[0]);
     } else if (std::holds_alternative<program::Softmax>(step.operation)) {
       take(step.inputs[0]);
+    } else if (scatters) {
+      const ValueId x = step.inputs[0];
+      if (!overlap(x, step.inputs[1]) && !overlap(x, step.inputs[2])) take(x);
     } else if (std::holds_alternative<program::Binary>(step.operation)) {
       if (is_plain_binary(program_, step) && !take(step.inputs[0])) take(step.inputs[1]);
     } else if (const auto* convolution = std::get_if<program::Convolution>(&step.operation)) {

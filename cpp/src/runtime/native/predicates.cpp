@@ -70,6 +70,25 @@ bool is_frame(const program::Pad& pad) {
          std::ranges::all_of(pad.ends, whole);
 }
 
+bool is_image_pad(const Program& program, const Step& step) {
+  const auto* pad = std::get_if<program::Pad>(&step.operation);
+  if (pad == nullptr || pad->mode == program::PadMode::constant || step.inputs.size() != 1) return false;
+  const core::Shape &x = value_of(program, step.inputs[0]).shape,
+                    &y = value_of(program, step.outputs[0]).shape;
+  return x.size() == 4 && x[0] == y[0] && x[1] == y[1] && pad->begins[0] == 0 && pad->begins[1] == 0 &&
+         core::element_count(x) != 0 && core::element_count(y) != 0;
+}
+
+bool is_constant_scatter(const Program& program, const Step& step) {
+  const auto* scatter = std::get_if<program::ScatterNd>(&step.operation);
+  if (scatter == nullptr || scatter->reduction != program::Reduction::none) return false;
+  const Value& indices = value_of(program, step.inputs[1]);
+  return core::size_of(value_of(program, step.inputs[0]).dtype) == sizeof(float) &&
+         indices.role == program::Role::constant &&
+         (indices.dtype == core::DType::i64 || indices.dtype == core::DType::i32) &&
+         core::element_count(value_of(program, step.inputs[2]).shape) != 0;
+}
+
 bool is_image_binary(const Program& program, const Step& step) {
   if (!std::holds_alternative<program::Int8Binary>(step.operation)) return false;
   const core::Shape& y = value_of(program, step.outputs[0]).shape;

@@ -13,6 +13,10 @@ namespace rdquant::runtime::native {
 [[nodiscard]] bool is_int8(const program::Value& value);
 /// True for a Pad with one number that crops nothing.
 [[nodiscard]] bool is_frame(const program::Pad& pad);
+/// True for a Pad of float32 images that repeats pixels of their own.
+[[nodiscard]] bool is_image_pad(const program::Program& program, const program::Step& step);
+/// True for a ScatterND without arithmetic to places that are known beforehand, of numbers of four bytes.
+[[nodiscard]] bool is_constant_scatter(const program::Program& program, const program::Step& step);
 /// True for a Resize of levels that repeats every pixel as often.
 [[nodiscard]] bool is_int8_resize(const program::Program& program, const program::Step& step);
 

@@ -87,15 +87,17 @@ void dense_tile(const DenseView& s, const Epilogue& epilogue, const float* src, 
       }
       const float* in = src + (row * s.w + at.column) * kBlock;
       for (Index kx = 0; kx < s.kw; ++kx, in += s.dw * kBlock, weights += lanes * N * kBlock) {
+        const Index x = at.column + kx * s.dw;
+        const Index end = x + (P - 1) * s.sw;
+        if (end < 0 || x >= s.w) continue;  // as most taps of long dilations
         if constexpr (S > 0) {
-          const Index x = at.column + kx * s.dw;
-          const Index end = x + (P - 1) * S;
           dense_tap<S>(in, x >= 0 && x < s.w ? in : kZeros,
                        end >= 0 && end < s.w ? in + (P - 1) * S * kBlock : kZeros, weights, lanes, sums);
         } else {
           const float* pixels[P];
-          for (Index p = 0, x = at.column + kx * s.dw; p < P; ++p, x += s.sw) {
-            pixels[p] = x >= 0 && x < s.w ? in + p * s.sw * kBlock : kZeros;
+          for (Index p = 0; p < P; ++p) {
+            const Index column = x + p * s.sw;
+            pixels[p] = column >= 0 && column < s.w ? in + p * s.sw * kBlock : kZeros;
           }
           dense_tap(pixels, weights, lanes, sums);
         }
