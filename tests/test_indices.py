@@ -75,7 +75,9 @@ def test_indices_outside_are_named() -> None:
         model_of(net, net.call("Gather", net.noise(3, 2), where), (2,), 1), backend="native"
     )
     session.run({"x": np.asarray([0, 2.5], np.float32)})
-    with pytest.raises(rdq.InvalidArgument, match=r"gather of node 'gather[0-9]*': index 3 is outside \[-3, 3\)"):
+    with pytest.raises(
+        rdq.InvalidArgument, match=r"gather of node 'gather[0-9]*': index 3 is outside \[-3, 3\)"
+    ):
         session.run({"x": np.asarray([0, 3], np.float32)})
 
 

@@ -121,6 +121,31 @@ class Placer {
 
   [[nodiscard]] bool is_blocked(ValueId id) { return id != kNone && layout(id) == Layout::blocked; }
 
+  /// Whether a Resize makes a small image large for a convolution: the small one is brought into blocks.
+  [[nodiscard]] bool is_enlarged_for_blocks(const Step& step) {
+    const ValueId x = step.inputs[0], y = step.outputs[0];
+    if (!is_resampled_image(program_, step) || !is_image(value(x)) ||
+        core::element_count(value(y).shape) < 2 * core::element_count(value(x).shape))
+      return false;
+    return std::ranges::any_of(program_.steps, [&](const Step& reader) {
+      if (std::ranges::find(reader.inputs, y) == reader.inputs.end()) return false;
+      const auto* concat = std::get_if<program::Concat>(&reader.operation);
+      return std::holds_alternative<program::Convolution>(reader.operation) ||
+             (concat != nullptr && concat->axis == 1 && is_convolved(reader.outputs[0]));
+    });
+  }
+
+  /// Whether most of the numbers lie in blocks already.
+  [[nodiscard]] bool is_mostly_blocked(const std::vector<ValueId>& parts) {
+    std::int64_t blocked = 0, all = 0;
+    for (const ValueId id : parts) {
+      const std::int64_t count = core::element_count(value(id).shape);
+      all += count;
+      if (is_blocked(id)) blocked += count;
+    }
+    return 2 * blocked > all;
+  }
+
   /// Whether the step gives blocked images, from what its inputs are.
   [[nodiscard]] bool makes_blocks(const Step& step) {
     const ValueId first = step.inputs.empty() ? kNone : step.inputs[0];
@@ -132,6 +157,9 @@ class Placer {
     if (std::holds_alternative<program::Binary>(operation)) {
       return is_plain_binary(program_, step) && (is_blocked(first) || is_blocked(step.inputs[1]));
     }
+    if (std::holds_alternative<program::Resize>(operation) && is_enlarged_for_blocks(step)) return true;
+    if (const auto* concat = std::get_if<program::Concat>(&operation))
+      return concat->axis == 1 && whole_blocks(program_, step.inputs) && is_mostly_blocked(step.inputs);
     if (!is_blocked(first)) return false;
     if (std::holds_alternative<program::Unary>(operation)) return is_plain_unary(program_, step);
     if (std::holds_alternative<program::Pool>(operation)) {
@@ -143,10 +171,6 @@ class Placer {
     if (std::holds_alternative<program::Pad>(operation)) return is_image_pad(program_, step);
     if (std::holds_alternative<program::BatchNormalization>(operation)) return true;
     if (std::holds_alternative<program::LocalResponseNormalization>(operation)) return true;
-    if (const auto* concat = std::get_if<program::Concat>(&operation)) {
-      return concat->axis == 1 && whole_blocks(program_, step.inputs) &&
-             std::all_of(step.inputs.begin(), step.inputs.end(), [&](ValueId id) { return is_blocked(id); });
-    }
     if (const auto* split = std::get_if<program::Split>(&operation)) {
       return split->axis == 1 && whole_blocks(program_, step.outputs) &&
              std::none_of(step.outputs.begin(), step.outputs.end(), [](ValueId id) { return id == kNone; });
