@@ -360,3 +360,12 @@ def test_descriptions(make: Callable[[], onnx.ModelProto]) -> None:
     page = model._repr_html_()
     assert page.startswith("<table>")
     assert "MiB" in page
+
+
+def test_a_graph_of_references_is_taken_over_once() -> None:
+    """The same tensors twice: ONNX Runtime refused such models, where our engine lacks an operator."""
+    model = load(models.cnn())
+    again = model.with_graph(model.skeleton)
+    names = [t.name for t in again.skeleton.graph.initializer]
+    assert len(names) == len(set(names))
+    assert again.fingerprint == model.fingerprint

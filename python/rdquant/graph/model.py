@@ -216,9 +216,13 @@ class Model:
     def with_graph(self, skeleton: onnx.ModelProto, more: Mapping[str, Stored] | None = None) -> Model:
         """The graph `skeleton` around the same tensors, and `more`.
 
-        It is taken over unchecked: what `parts` gives, changed with care.
+        It is taken over unchecked: what `parts` or `skeleton` gives, changed with care.
         """
         tensors = {**self._tensors, **(more or {})}
+        stated = [t for t in skeleton.graph.initializer if t.name not in tensors]  # others are references to tensors
+        if len(stated) < len(skeleton.graph.initializer):
+            del skeleton.graph.initializer[:]
+            skeleton.graph.initializer.extend(stated)
         return Model(skeleton, tensors, list(self._parameters), self._origin)
 
     def save(self, path: str | os.PathLike[str]) -> None:
