@@ -6,7 +6,7 @@ import functools
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,10 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
+import models
 import rdquant as rdq
+from int8_networks import layer, pair
+from networks import Net
 from rdquant.emit.files import SHARED, SOURCES, kernel_text
 
 Array = NDArray[Any]
@@ -89,3 +92,12 @@ def same_bits(model: onnx.ModelProto | Path, folder: Path, runs: int = 3, **opti
             for program in programs:
                 assert answers(program, inputs) == expected, f"{program.name}, seed {seed}"
     return firmware
+
+
+def whole(net: Net, out: str, shape: Sequence[int | str], axes: str = "abcd") -> onnx.ModelProto:
+    return models.build(net.nodes, net.tensors, {"x": shape}, {out: list(axes)})
+
+
+def small() -> onnx.ModelProto:
+    net = Net()
+    return whole(net, pair(net, layer(net, pair(net, "x", -2, 2), 8, 3), -3, 3), ("n", 3, 8, 8))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import subprocess
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,15 +18,14 @@ from PIL import Image
 from typer.testing import CliRunner
 
 import emitted
-import models
 import rdquant as rdq
-from emitted import ROUNDINGS, same_bits
+from emitted import ROUNDINGS, answers, host_program, same_bits, small, whole
+from int8_networks import NETS, layer, pair
 from networks import Net
 from rdquant.cli import app
 from rdquant.data import ImageArray
 from rdquant.emit import TARGETS
 from rdquant.emit.files import SOURCES, kernel_text
-from test_int8_programs import NETS, layer, pair
 from tflite_models import converted
 
 Array = NDArray[Any]
@@ -75,10 +73,6 @@ int main(void) {
   return 0;
 }
 """
-
-
-def whole(net: Net, out: str, shape: Sequence[int | str], axes: str = "abcd") -> onnx.ModelProto:
-    return models.build(net.nodes, net.tensors, {"x": shape}, {out: list(axes)})
 
 
 @pytest.mark.parametrize("rounding", ROUNDINGS)
@@ -241,51 +235,26 @@ def test_coded_weights_may_take_the_ram_that_there_is(tmp_path: Path) -> None:
     assert within.ram < more.ram <= 16_384
 
 
-def _broken(net: Net) -> str:
-    x = pair(net, "x", -2, 2)
-    return pair(net, net.call("Softmax", layer(net, x, 4, 3), axis=1), 0, 1)
-
-
-def test_what_is_refused_is_named(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["u8", "s8"])
+def test_inputs_that_no_level_stands_for(kind: str, tmp_path: Path) -> None:
+    """Infinities and numbers beyond the levels give what the reference gives; NaN, which that refuses, the lowest level."""
     net = Net()
-    with pytest.raises(rdq.Unsupported, match=r"node 'softmax\d+' \(softmax\) cannot be emitted as C"):
-        rdq.emit_c(whole(net, _broken(net), (1, 3, 8, 8)), tmp_path / "c")
-    assert not (tmp_path / "c").exists()
-    net = Net()
-    with pytest.raises(
-        rdq.Unsupported,
-        match=r"input 'x' holds float32 and is not quantized .* `rdquant quantize --mode static` makes",
-    ):
-        rdq.emit_c(whole(net, net.conv("x", 4, 3), (1, 3, 8, 8)), tmp_path / "c")
-    net = Net()
-    model = whole(net, pair(net, layer(net, pair(net, "x", -2, 2), 4, 3), -3, 3), (1, 3, "h", 8))
-    with pytest.raises(rdq.InvalidArgument, match=r"input 'x' leaves the size of axis 2 open"):
-        rdq.emit_c(model, tmp_path / "c")
-
-
-def test_what_runs_in_float_is_said_to_be(tmp_path: Path) -> None:
-    """Constants that are added after a layer's levels, as in mnist-8."""
-    net = Net()
-    x = pair(net, layer(net, pair(net, "x", -2, 2), 4, 3), -3, 3)
-    x = net.call("Relu", net.call("Add", x, net.tensor(net.random.normal(size=(4, 1, 1)))))
-    y = pair(net, layer(net, pair(net, x, 0, 3), 4, 4), -3, 3)
-    with pytest.raises(
-        rdq.Unsupported, match=r"node 'add\d+' \(binary\) .* is quantized, but it is computed in float32"
-    ):
-        rdq.emit_c(whole(net, y, (1, 3, 8, 8)), tmp_path / "c")
-
-
-@pytest.mark.parametrize("name", ["rdq", "main", "host", "sample", "rdq_conv", "RDQ"])
-def test_names_of_other_files_are_refused(name: str, tmp_path: Path) -> None:
-    with pytest.raises(rdq.InvalidArgument, match=f"name: '{name}' is that of another file"):
-        rdq.emit_c(_small(), tmp_path / "c", name=name)
-    assert not (tmp_path / "c").exists()
-
-
-def test_a_file_is_no_folder(tmp_path: Path) -> None:
-    (tmp_path / "c").write_text("")
-    with pytest.raises(rdq.RdquantError, match="c: it is a file, not a folder"):
-        rdq.emit_c(_small(), tmp_path / "c")
+    model = whole(net, pair(net, net.call("Neg", pair(net, "x", -2, 2, kind)), -2, 2, kind), (1, 1, 2, 4))
+    firmware = rdq.emit_c(model, tmp_path)
+    header = " ".join((tmp_path / "model.h").read_text().replace("\n *", "").split())
+    assert (
+        "beyond its levels, infinities too, become the nearest of these. NaN, which the reference" in header
+    )
+    x = np.array([-np.inf, np.inf, -np.inf, 3e38, -3e38, 1e9, -1e9, 0.5], np.float32).reshape(1, 1, 2, 4)
+    unknown = np.where(np.arange(8).reshape(x.shape) == 2, np.float32(np.nan), x)
+    with rdq.Session(model, backend="reference") as session:
+        expected = next(iter(session.run({"x": x}).values()))
+        with pytest.raises(rdq.InvalidArgument, match="input 'x' contains NaN"):
+            session.run({"x": unknown})
+    assert expected.ravel()[0] == expected.max() > 1.9
+    for rounding in ROUNDINGS:
+        program = host_program(firmware, rounding)
+        assert answers(program, {"x": x}) == answers(program, {"x": unknown}) == expected.tobytes()
 
 
 @pytest.mark.skipif(not DATA.is_dir(), reason="no shared data beside the clone")
@@ -315,26 +284,21 @@ def _cifar10(part: str, count: int) -> ImageArray:
     return ImageArray(pixels, labels[chosen], "cifar10", batch_size=100, classes=10)
 
 
-def _small() -> onnx.ModelProto:
-    net = Net()
-    return whole(net, pair(net, layer(net, pair(net, "x", -2, 2), 8, 3), -3, 3), ("n", 3, 8, 8))
-
-
 def test_limits_name_the_layers_to_blame(tmp_path: Path) -> None:
     for limit in ("max_flash", "max_ram"):
         with pytest.raises(
             rdq.RdquantError, match=rf"{limit}: 100 bytes are allowed, model needs [\d,]+ on m4; .* 'conv\d+'"
         ):
-            rdq.emit_c(_small(), tmp_path / "c", **{limit: 100})
+            rdq.emit_c(small(), tmp_path / "c", **{limit: 100})
     assert not (tmp_path / "c").exists()
-    firmware = rdq.emit_c(_small(), tmp_path / "c", max_flash=20_000, max_ram=4000)
+    firmware = rdq.emit_c(small(), tmp_path / "c", max_flash=20_000, max_ram=4000)
     assert firmware.flash <= 20_000
     assert firmware.ram <= 4000
 
 
 def test_results_show_themselves(tmp_path: Path) -> None:
     firmware = rdq.emit_c(
-        _small(), tmp_path / "c", target="m0", name="net", sample=np.zeros((1, 3, 8, 8), np.float32)
+        small(), tmp_path / "c", target="m0", name="net", sample=np.zeros((1, 3, 8, 8), np.float32)
     )
     assert firmware.macs == 8 * 27 * 64
     assert list(firmware.costs) == list(TARGETS) == ["m0", "m3", "m4", "m7", "m33", "m55"]
@@ -345,14 +309,14 @@ def test_results_show_themselves(tmp_path: Path) -> None:
     with pytest.raises(
         rdq.InvalidArgument, match=r"sample: expected float32 \[1, 3, 8, 8\], got float64 \[3\]"
     ):
-        rdq.emit_c(_small(), tmp_path / "c", sample=np.zeros(3))
+        rdq.emit_c(small(), tmp_path / "c", sample=np.zeros(3))
     with pytest.raises(rdq.InvalidArgument, match="'9x' is not a C identifier"):
-        rdq.emit_c(_small(), tmp_path / "c", name="9x")
+        rdq.emit_c(small(), tmp_path / "c", name="9x")
 
 
 def test_the_command_writes_and_refuses(tmp_path: Path) -> None:
     model = tmp_path / "small.int8.onnx"
-    onnx.save(_small(), str(model))
+    onnx.save(small(), str(model))
     arguments = ["emit-c", str(model), "-o", str(tmp_path / "c")]
     done = CliRunner().invoke(app, [*arguments, "--json", "--max-flash", "64K", "--target", "m3"])
     assert done.exit_code == 0, done.output

@@ -11,7 +11,10 @@ from typing import Any
 import onnx
 import pytest
 
+import models
 import rdquant as rdq
+from int8_networks import NETS, pair
+from networks import Net
 from rdquant.emit import TARGETS
 from tflite_models import converted
 
@@ -101,6 +104,20 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("target", TARGETS)
 def test_digits_on_every_core(target: str, digits: Path, tmp_path: Path) -> None:
     check(digits, tmp_path / "c", target)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("target", ["m0", "m4"])
+@pytest.mark.parametrize("name", ["differences", "reductions", "frames", "blocks"])
+def test_operators_of_others_models(name: str, target: str, tmp_path: Path) -> None:
+    """With and without an FPU: main fails where a byte differs."""
+    net = Net(7)
+    out = NETS[name][0](net, pair(net, "x", -2, 2, "u8"), "u8")
+    model = models.build(net.nodes, net.tensors, {"x": (1, 3, 16, 16)}, {out: list("abcd")})
+    firmware = rdq.emit_c(model, tmp_path, target=target)
+    machine = "m3" if target == "m0" else target  # the board with an M0 has too little memory
+    build(firmware, target, machine)
+    assert run(firmware, machine) <= firmware.costs[target].stack + 64
 
 
 def with_logits(model: onnx.ModelProto) -> onnx.ModelProto:

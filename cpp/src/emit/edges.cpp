@@ -75,10 +75,15 @@ bool read_softmax(Reader& reader, const Step& step) {
   if (op == nullptr) return false;
   Numbers from;
   if (!find_numbers(reader, step.inputs[0], from)) Reader::refuse(step, "its input is not quantized");
-  const auto& shape = from.levels.shape;
-  if (op->logarithm || op->axis != static_cast<std::int64_t>(shape.size()) - 1)
-    Reader::refuse(step, "softmax along the last axis can be emitted, without logarithm");
-  const View x = reader.vector(step, from.levels);
+  const core::Shape shape = from.levels.shape;
+  // Its axis is the last one in memory: of images that is the channels'.
+  const bool channels = shape.size() == 4 && op->axis == 1;
+  if (op->logarithm || (!channels && op->axis != static_cast<std::int64_t>(shape.size()) - 1))
+    Reader::refuse(step,
+                   "softmax along the last axis or an image's channels can be emitted, without logarithm");
+  const core::Shape strides = channels ? channels_last(shape) : dense_strides(shape);
+  const std::int64_t count = shape[static_cast<std::size_t>(op->axis)];
+  const View x = reader.in_strides(step, from.levels, strides);
   std::vector<double> exponentials(256);
   const auto number = [&](std::int32_t level) {
     return static_cast<double>(static_cast<float>(level - from.zero) * from.scale);
@@ -91,13 +96,13 @@ bool read_softmax(Reader& reader, const Step& step) {
   const std::string table = reader.constants.doubles("exponentials", exponentials);
   Call& call = reader.call(step, "rdq_softmax");
   Reader::pass(call, table);
-  Reader::pass(call, std::to_string(core::element_count(shape) / shape.back()));
-  Reader::pass(call, std::to_string(shape.back()));
+  Reader::pass(call, std::to_string(core::element_count(shape) / count));
+  Reader::pass(call, std::to_string(count));
   reader.read(call, x);
   reader.write(call, y, "float");
-  View dense = y;
-  dense.strides = dense_strides(y.shape);
-  reader.set(step.outputs[0], dense);
+  View made = y;
+  made.strides = strides;
+  reader.set(step.outputs[0], made);
   return true;
 }
 

@@ -60,9 +60,11 @@ std::string pair_text(const Step& step, const std::vector<PairAxis>& axes, const
     first += comma + std::to_string(axis.a);
     second += comma + std::to_string(axis.b);
   }
-  for (const float scale : {op.a_scale, op.b_scale}) {
-    if (!(std::abs(scale) < 4096))
-      Reader::refuse(step, "a scale of " + std::to_string(scale) + " is out of range");
+  if (op.function == program::BinaryFunction::mul) {
+    check_range(step, "the product of its inputs' scales / scale of output", op.a_scale, 1e30F);
+  } else {
+    for (const float scale : {op.a_scale, op.b_scale})
+      check_range(step, "scale of input / scale of output", scale, 4096);
   }
   std::string text = "{{" + sizes + "}, {" + first + "}, {" + second + "}";
   for (const std::int32_t n : {op.a_zero - shift_of(a), op.b_zero - shift_of(b), op.zero - shift_of(y),
@@ -74,11 +76,8 @@ std::string pair_text(const Step& step, const std::vector<PairAxis>& axes, const
 bool read_pair(Reader& reader, const Step& step) {
   const auto* op = std::get_if<program::Int8Binary>(&step.operation);
   if (op == nullptr) return false;
-  const auto given = [&](std::size_t i) {
-    const View& v = reader.view(step, step.inputs[i]);
-    return v.flattened == nullptr ? v : reader.vector(step, v);
-  };
-  const View a = given(0), b = given(1), y = reader.make(step.outputs[0]);
+  const View a = reader.levels(step, step.inputs[0]), b = reader.levels(step, step.inputs[1]),
+             y = reader.make(step.outputs[0]);
   const Shape a_strides = repeated(step, a, y.shape), b_strides = repeated(step, b, y.shape);
   const std::string text =
       pair_text(step, pair_axes(step, y.shape, a_strides, b_strides, y.strides), a, b, y);

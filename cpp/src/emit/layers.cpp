@@ -112,11 +112,8 @@ std::vector<std::int32_t> folded(const Reader& reader, const Step& step, const F
 }
 
 /// Factors of float32 within what both ways of rounding hold.
-void check_factors(const Step& step, std::span<const float> factors, float most) {
-  for (const float f : factors) {
-    if (!(std::abs(f) < most))
-      Reader::refuse(step, "a multiplier or bias of " + std::to_string(f) + " is out of range");
-  }
+void check_factors(const Step& step, const std::string& what, std::span<const float> factors, float most) {
+  for (const float f : factors) check_range(step, what, f, most);
 }
 
 std::span<const float> floats_of(const core::Tensor& tensor) {
@@ -137,12 +134,14 @@ std::string epilogue_text(Reader& reader, const Step& step, const std::vector<st
   const std::span<const float> factors = floats_of(reader.constant(step, step.inputs[2]));
   std::vector<float> multipliers(factors.begin(), factors.end());
   if (multipliers.size() == 1) multipliers.resize(bias.size(), multipliers[0]);
-  check_factors(step, multipliers, 1e30F);
+  check_factors(step, "its multiplier, scale of input × scale of weights / scale of output,", multipliers,
+                1e30F);
   std::string text = "{" + reader.constants.integers("bias", bias) + ", " +
                      reader.constants.floats("multiplier", multipliers);
   if (offset != program::kNone && reader.value(offset).dtype == DType::f32) {
     const std::span<const float> offsets = floats_of(reader.constant(step, offset));
-    check_factors(step, offsets, reader.value(step.outputs[0]).dtype == DType::f32 ? 1e30F : 1e6F);
+    check_factors(step, "its bias / scale of output", offsets,
+                  reader.value(step.outputs[0]).dtype == DType::f32 ? 1e30F : 1e6F);
     text += ", " + reader.constants.floats("offset", offsets);
   } else {
     text += ", NULL";
@@ -161,7 +160,8 @@ std::string epilogue_text(Reader& reader, const Step& step, const std::vector<st
   const auto& sum = op.sum;
   text += ", " + numbers({to.zero - by, to.low - by, to.high - by});
   if (residual == nullptr) return text + ", " + numbers({0, 0, 0, 0, 0}) + ", 0, 0}";
-  check_factors(step, std::array{sum.a_scale, sum.b_scale}, 4096);
+  check_factors(step, "in the sum that follows it, scale of input / scale of output",
+                std::array{sum.a_scale, sum.b_scale}, 4096);
   text += ", " + numbers({sum.a_zero - by, sum.b_zero - other, sum.zero - by, sum.low - by, sum.high - by});
   return text + ", " + float_text(sum.a_scale) + ", " + float_text(sum.b_scale) + "}";
 }

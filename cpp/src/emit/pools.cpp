@@ -78,6 +78,7 @@ bool read_mean(Reader& reader, const Step& step) {
   if (x.shape[0] != 1) Reader::refuse(step, "it runs over several images; one at a time can be emitted");
   const View y = reader.make(step.outputs[0]);
   const std::vector<float> factors = multipliers(*op, x.shape, y.shape);
+  check_range(step, "its multiplier, scale of input / scale of output,", op->scale, 1e30F);
   const std::int32_t by = shift_of(y);
   std::string text = "{" + window_text(step, op->window, x, y, 1, op->x_zero - shift_of(x)) + ", " +
                      reader.constants.floats("multiplier", factors);

@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <array>
 #include <cctype>
+#include <cmath>
+#include <sstream>
 
 #include "rdquant/core/error.hpp"
 
@@ -15,20 +17,23 @@ using core::Shape;
 using program::Step;
 using program::ValueId;
 
-std::size_t at(ValueId id) { return static_cast<std::size_t>(id); }
-
 bool is_identifier(const std::string& name) {
   const auto fits = [](char c) { return std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '_'; };
   return !name.empty() && std::isdigit(static_cast<unsigned char>(name[0])) == 0 &&
          std::ranges::all_of(name, fits);
 }
 
-bool has_levels(DType dtype) { return dtype == DType::i8 || dtype == DType::u8; }
-
 /// What a step does, for messages.
 std::string called(const Step& step) {
   return step.node.empty() ? std::string(operation_name(step.operation))
                            : "node '" + step.node + "' (" + std::string(operation_name(step.operation)) + ")";
+}
+
+bool has_integer_form(const program::Operation& op) {
+  return std::holds_alternative<program::Convolution>(op) || std::holds_alternative<program::MatMul>(op) ||
+         std::holds_alternative<program::Pool>(op) || std::holds_alternative<program::Reduce>(op) ||
+         std::holds_alternative<program::Unary>(op) || std::holds_alternative<program::Concat>(op) ||
+         std::holds_alternative<program::Softmax>(op) || std::holds_alternative<program::Pad>(op);
 }
 
 }  // namespace
@@ -47,6 +52,14 @@ Reader::Reader(const program::Program& program, const Options& options, std::int
 
 void Reader::refuse(const Step& step, const std::string& why) {
   throw core::Unsupported(called(step) + " cannot be emitted as C: " + why);
+}
+
+void check_range(const Step& step, const std::string& what, float number, float most) {
+  if (std::abs(number) < most) return;
+  std::ostringstream text;
+  text << what << " is " << number << ", and only magnitudes below " << most
+       << " can be computed; check the scales of its inputs and of its output";
+  Reader::refuse(step, text.str());
 }
 
 Network Reader::run() {
@@ -82,6 +95,24 @@ const program::Value& Reader::value(ValueId id) const { return program_.values[a
 
 bool Reader::is_constant(ValueId id) const { return value(id).role == program::Role::constant; }
 
+/// Why a step that reads levels is computed in floats, and what to do about it.
+std::string Reader::why_numbers(const Step& step) const {
+  const auto* binary = std::get_if<program::Binary>(&step.operation);
+  for (const ValueId id : step.inputs) {
+    if (binary != nullptr && is_constant(id) && value(id).dtype == DType::f32)
+      return "its input '" + value(id).name +
+             "' is a constant of floats; quantize that with one scale, or fold it into the layer before";
+  }
+  using enum program::BinaryFunction;
+  const bool known =
+      binary != nullptr && (binary->function == add || binary->function == sub || binary->function == mul);
+  if (!known && !has_integer_form(step.operation))
+    return "it has no integer form here; let the model end before it, or replace it there by what `rdquant "
+           "emit-c --help` names";
+  return "its weights or what it gives are not quantized, or a function without an integer form stands "
+         "between it and its levels; quantize those, or fold constants into the layer before";
+}
+
 const View& Reader::view(const Step& step, ValueId id) const {
   const View& found = views_[at(id)];
   if (found.buffer >= 0) return found;
@@ -89,13 +120,8 @@ const View& Reader::view(const Step& step, ValueId id) const {
   std::string what = "its input '" + value(id).name + "'";  // names of steps' own values begin with #
   if (made != nullptr && value(id).name.starts_with('#')) what = "its input, made by " + called(*made) + ",";
   if (made != nullptr && std::holds_alternative<program::Dequantize>(made->operation))
-    refuse(
-        step,
-        what + " is quantized, but it is computed in " + std::string(core::dtype_name(value(id).dtype)) +
-            ": its weights or what it gives are not quantized, a function without an integer form stands " +
-            "between it and its levels, or this operation has no integer form here; quantize those, or "
-            "fold " +
-            "constants into the layer before");
+    refuse(step, what + " is quantized, but it is computed in " +
+                     std::string(core::dtype_name(value(id).dtype)) + ": " + why_numbers(step));
   refuse(step, what + " holds " + std::string(core::dtype_name(value(id).dtype)) +
                    "; only levels of 8 bits are computed with, so quantize the layers around it");
 }
@@ -207,13 +233,57 @@ void Reader::write(Call& call, const View& view, const std::string& type) {
 
 void Reader::move(const Step& step, const View& from, const View& to) {
   const std::vector<Axis> axes = merged(from.shape, from.strides, to.strides);
-  if (axes.size() > 4) refuse(step, "elements move along more than four axes");
+  if (axes.size() > 4) return move_in_parts(step, from, to, axes);
   const std::string path = constants.structure("rdq_path", "path", path_text(axes), 40);
   Call& copy = call(step, "rdq_move");
   pass(copy, path);
   pass(copy, std::to_string(from.element()));
   read(copy, from, "void");
   write(copy, to, "void");
+}
+
+// One call for each place along the shortest axis.
+void Reader::move_in_parts(const Step& step, View from, View to, std::vector<Axis> axes) {
+  constexpr std::int64_t kMostParts = 8;
+  const auto shortest = std::ranges::min_element(axes, {}, &Axis::size);
+  const Axis taken = *shortest;
+  if (taken.size > kMostParts) refuse(step, "its elements move along more than four axes");
+  axes.erase(shortest);
+  from.shape.clear();
+  from.strides.clear();
+  to.strides.clear();
+  for (const Axis& axis : axes) {
+    from.shape.push_back(axis.size);
+    from.strides.push_back(axis.from);
+    to.strides.push_back(axis.to);
+  }
+  to.shape = from.shape;
+  for (std::int64_t i = 0; i < taken.size; ++i) {
+    move(step, from, to);
+    from.offset += taken.from;
+    to.offset += taken.to;
+  }
+}
+
+View Reader::levels(const Step& step, ValueId id) {
+  if (!is_constant(id)) {
+    const View& found = view(step, id);
+    return found.flattened == nullptr ? found : vector(step, found);
+  }
+  if (!has_levels(value(id).dtype)) return view(step, id);
+  View made = make(id);
+  const core::Tensor& data = constant(step, id);
+  const Shape dense = dense_strides(made.shape);
+  std::vector<std::int8_t> stored(static_cast<std::size_t>(data.size()));
+  for (std::int64_t i = 0; i < data.size(); ++i) {
+    std::int64_t place = 0;
+    for (std::size_t axis = 0; axis < dense.size(); ++axis)
+      place += i / dense[axis] % made.shape[axis] * made.strides[axis];
+    const int byte = data.view().as<std::uint8_t>()[i] ^ (made.moved ? 128 : 0);
+    stored[static_cast<std::size_t>(place)] = static_cast<std::int8_t>(byte);
+  }
+  network.buffers[static_cast<std::size_t>(made.buffer)].outside = constants.levels("levels", stored);
+  return made;
 }
 
 View Reader::in_strides(const Step& step, const View& from, const Shape& strides) {
@@ -239,123 +309,6 @@ View Reader::image(const Step& step, const View& from) {
 
 View Reader::vector(const Step& step, const View& from) {
   return in_strides(step, from, dense_strides(from.shape));
-}
-
-// Images stay as the model has them where the first thing that it does is to reorder them.
-Shape Reader::port_strides(ValueId id) const {
-  const Shape& shape = value(id).shape;
-  if (shape.size() != 4) return dense_strides(shape);
-  for (const Step& step : program_.steps) {
-    const bool reads = std::ranges::find(step.inputs, id) != step.inputs.end();
-    const bool reorders = std::holds_alternative<program::Transpose>(step.operation) ||
-                          std::holds_alternative<program::Reshape>(step.operation);
-    if (reads && reorders) return dense_strides(shape);
-  }
-  return channels_last(shape);
-}
-
-void Reader::bind_inputs() {
-  for (const ValueId id : program_.inputs) bind_input(id);
-}
-
-void Reader::bind_input(ValueId id) {
-  const program::Value& given = value(id);
-  Port port{given.name, given.dtype, given.shape, true, 1, 0, 0};
-  ValueId levels = id;
-  if (!has_levels(given.dtype)) {
-    const Step* reader = only_reader(id);
-    const bool quantized = reader != nullptr &&
-                           std::holds_alternative<program::Quantize>(reader->operation) &&
-                           given.dtype == DType::f32 && value(reader->inputs[1]).data.size() == 1;
-    if (!quantized)
-      throw core::Unsupported(
-          "input '" + given.name + "' holds " + std::string(core::dtype_name(given.dtype)) +
-          " and is not quantized with one scale before it is used; only such inputs, and " +
-          "levels of 8 bits, can be emitted as C; `rdquant quantize --mode static` makes such networks");
-    levels = reader->outputs[0];
-    skip(*reader);
-    const ValueId zero = program::input(*reader, 2);
-    port.scale = static_cast<float>(constant(*reader, reader->inputs[1]).doubles().front());
-    port.zero =
-        zero == program::kNone ? 0 : static_cast<std::int32_t>(constant(*reader, zero).integers().front());
-    if (!has_levels(value(levels).dtype)) refuse(*reader, "it makes levels of more than 8 bits");
-    if (value(levels).dtype == DType::u8) port.zero -= 128;
-  }
-  View made = make(levels);
-  made.strides = port_strides(levels);
-  port.bytes = core::element_count(made.shape);
-  Buffer& used = network.buffers[static_cast<std::size_t>(made.buffer)];
-  used.first = -1;
-  if (options_.ports == Ports::caller) used.outside = "input" + std::to_string(network.inputs.size());
-  network.inputs.push_back(std::move(port));
-  network.input_views.push_back(made);
-  set(levels, std::move(made));
-}
-
-// The caller's memory holds one output and nothing else.
-View Reader::alone(const Step& step, const View& from) {
-  Buffer& used = network.buffers[static_cast<std::size_t>(from.buffer)];
-  const std::int64_t bytes = core::element_count(from.shape) * from.element();
-  View to = from;
-  if (!used.outside.empty() || used.bytes != bytes || !has_strides(from, channels_last(from.shape))) {
-    to.offset = 0;
-    to.strides = channels_last(from.shape);
-    to.buffer = buffer(used.name, bytes);
-    move(step, from, to);
-  }
-  network.buffers[static_cast<std::size_t>(to.buffer)].outside =
-      "output" + std::to_string(network.outputs.size());
-  return to;
-}
-
-void Reader::bind_outputs() {
-  for (const ValueId id : program_.outputs) {
-    const program::Value& given = value(id);
-    Port port{given.name, given.dtype, given.shape, true, 1, 0, 0};
-    const Step* made = maker(id);
-    if (made == nullptr)
-      throw core::Unsupported("output '" + given.name +
-                              "' is an input or a constant of the model; nothing computes it");
-    ValueId levels = id;
-    if (std::holds_alternative<program::Dequantize>(made->operation) && views_[at(id)].buffer < 0) {
-      const ValueId zero = program::input(*made, 2);
-      levels = made->inputs[0];
-      port.scale = static_cast<float>(constant(*made, made->inputs[1]).doubles().front());
-      port.zero =
-          zero == program::kNone ? 0 : static_cast<std::int32_t>(constant(*made, zero).integers().front());
-    }
-    View found = view(*made, levels);
-    if (found.flattened != nullptr) found = vector(*made, found);
-    if (options_.ports == Ports::caller) found = alone(*made, found);
-    if (has_levels(value(levels).dtype)) port.zero -= shift_of(found);
-    port.levels = found.levels;
-    Buffer& used = network.buffers[static_cast<std::size_t>(found.buffer)];
-    port.bytes = core::element_count(found.shape) * found.element();
-    used.last = static_cast<std::int32_t>(network.calls.size());
-    network.outputs.push_back(std::move(port));
-    network.output_views.push_back(std::move(found));
-  }
-}
-
-/// What changes the order and the type of elements at the edges.
-void Reader::write_helpers() {
-  constants.comment("Helpers of inputs and outputs");
-  const auto helper = [&](const Port& port, const View& view, bool input) {
-    const Shape dense = dense_strides(view.shape);
-    const std::vector<Axis> axes =
-        input ? merged(view.shape, dense, view.strides) : merged(view.shape, view.strides, dense);
-    if (axes.size() > 4) throw core::Unsupported("'" + port.name + "' has more than four axes");
-    const std::string path = constants.structure("rdq_path", "path", path_text(axes), 40);
-    if (!view.levels) return "rdq_move(" + path + ", 4, X, Y)";
-    if (has_levels(port.dtype)) return "rdq_bytes(" + path + ", " + (view.moved ? "0x80" : "0") + ", X, Y)";
-    const std::string text = "{" + float_text(port.scale) + ", " + std::to_string(port.zero) + "}";
-    const std::string grid = constants.structure("rdq_grid", "grid", text, 8);
-    return std::string(input ? "rdq_quantize(" : "rdq_dequantize(") + grid + ", " + path + ", X, Y)";
-  };
-  for (std::size_t i = 0; i < network.inputs.size(); ++i)
-    network.input_helpers.push_back(helper(network.inputs[i], network.input_views[i], true));
-  for (std::size_t i = 0; i < network.outputs.size(); ++i)
-    network.output_helpers.push_back(helper(network.outputs[i], network.output_views[i], false));
 }
 
 Network read(const program::Program& program, const Options& options, std::int64_t room) {

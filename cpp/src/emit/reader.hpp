@@ -22,6 +22,8 @@ class Reader {
   [[nodiscard]] bool is_constant(program::ValueId id) const;
   /// The view that holds a value. @throws Unsupported  floats, or none
   [[nodiscard]] const View& view(const program::Step& step, program::ValueId id) const;
+  /// The view of levels that may be constant: those are stored, in the order of a new buffer. @throws Unsupported  as `view`
+  View levels(const program::Step& step, program::ValueId id);
   /// Elements of a constant. @throws Unsupported  not a constant
   [[nodiscard]] const core::Tensor& constant(const program::Step& step, program::ValueId id) const;
 
@@ -68,6 +70,8 @@ class Reader {
   void bind_outputs();
   void write_helpers();
   View alone(const program::Step& step, const View& from);
+  [[nodiscard]] std::string why_numbers(const program::Step& step) const;
+  void move_in_parts(const program::Step& step, View from, View to, std::vector<Axis> axes);
   void translate(const program::Step& step);
   int buffer(const std::string& name, std::int64_t bytes);
   [[nodiscard]] core::Shape port_strides(program::ValueId id) const;
@@ -78,6 +82,11 @@ class Reader {
   std::vector<View> views_;
   std::vector<char> done_;
 };
+
+[[nodiscard]] inline std::size_t at(program::ValueId id) { return static_cast<std::size_t>(id); }
+[[nodiscard]] inline bool has_levels(core::DType dtype) {
+  return dtype == core::DType::i8 || dtype == core::DType::u8;
+}
 
 /// The bytes of an unsigned level stand for level − 128 in C.
 [[nodiscard]] inline std::int32_t shift_of(const View& view) { return view.moved ? 128 : 0; }
@@ -91,6 +100,9 @@ bool read_edge(Reader& reader, const program::Step& step);
 
 /// Whether a step is the mean of each channel of one image.
 [[nodiscard]] bool is_whole_mean(const Reader& reader, const program::Step& step);
+
+/// Whether |number| < `most`. @throws Unsupported  with the number and the range; `what` it is: "the scale of its sums"
+void check_range(const program::Step& step, const std::string& what, float number, float most);
 
 /// Text and offsets of a window in C. @throws Unsupported  sizes beyond 16 bits
 [[nodiscard]] std::string window_text(const program::Step& step, const program::Window& window, const View& x,

@@ -22,6 +22,14 @@ std::string upper(std::string text) {
   return text;
 }
 
+/// What becomes of a float that is an input.
+std::string quantized_text(const Port& port) {
+  if (!port.levels || port.dtype != core::DType::f32) return "";
+  return " Numbers beyond its levels, infinities too, become\n * the nearest of these. NaN, which the "
+         "reference "
+         "refuses, becomes the lowest.";
+}
+
 std::int64_t model_bytes(const Port& port) {
   return core::element_count(port.shape) * static_cast<std::int64_t>(core::size_of(port.dtype));
 }
@@ -42,7 +50,8 @@ class Writer {
     });
     text += "\n";
     each([&](const Port& port, const std::string& which, bool input) {
-      text += "/* '" + comment_text(port.name) + "', " + core::shape_text(port.shape) + " in the model. */\n";
+      text += "/* '" + comment_text(port.name) + "', " + core::shape_text(port.shape) + " in the model." +
+              (input ? quantized_text(port) : "") + " */\n";
       if (inside_) text += getter(port, which) + ";\n";
       text += helper(port, which, input) + ";\n";
     });

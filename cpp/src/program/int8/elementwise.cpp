@@ -115,15 +115,21 @@ bool write_int8_function(Int8Writer& writer, const Step& step) {
 bool write_int8_binary(Int8Writer& writer, const Step& step) {
   const auto* binary = std::get_if<Binary>(&step.operation);
   if (binary == nullptr) return false;
-  const bool sum = binary->function == BinaryFunction::add;
+  const bool less = binary->function == BinaryFunction::sub;
+  const bool sum = less || binary->function == BinaryFunction::add;
   if (!sum && binary->function != BinaryFunction::mul) return false;
-  const Source *a = writer.source(step.inputs[0]), *b = writer.source(step.inputs[1]);
+  const auto source = [&](ValueId id) {
+    const Source* made = writer.source(id);
+    return made != nullptr ? std::optional<Source>(*made) : writer.constant_source(id);
+  };
+  const auto a = source(step.inputs[0]), b = source(step.inputs[1]);
   const auto target = writer.target(step.outputs[0]);
-  if (a == nullptr || b == nullptr || !target) return false;
+  if (!a || !b || !target) return false;
   const auto clamp = clamped(binary->activation, target->grid);
   if (!clamp) return false;
-  const double to = target->grid.scale, a_scale = a->grid.scale, b_scale = b->grid.scale;
-  const Int8Binary op{binary->function,
+  const double to = target->grid.scale, a_scale = a->grid.scale,
+               b_scale = less ? -static_cast<double>(b->grid.scale) : static_cast<double>(b->grid.scale);
+  const Int8Binary op{sum ? BinaryFunction::add : BinaryFunction::mul,
                       static_cast<float>(sum ? a_scale / to : a_scale * b_scale / to),
                       sum ? static_cast<float>(b_scale / to) : 1.0F,
                       a->grid.zero,
@@ -195,15 +201,39 @@ struct Moves {
 
 namespace {
 
-/// The frame of a Pad with zeros, as levels; nullopt where it is filled with anything else.
-std::optional<ValueId> fill_of(Int8Writer& writer, const Step& step, const Source& x) {
+/// The frame of a Pad as levels of `grid`; nullopt where its number is none of them and `exact` is wanted.
+std::optional<ValueId> fill_of(Int8Writer& writer, const Step& step, const Grid& grid, bool exact) {
   if (std::get<Pad>(step.operation).mode != PadMode::constant) return kNone;
   const ValueId value = input(step, 1);
+  std::int32_t level = grid.zero;
   if (value != kNone) {
-    if (!is_number(writer, value) || writer.value(value).data.doubles().front() != 0) return std::nullopt;
-    static_cast<void>(writer.builder().bake(value));
+    if (!is_number(writer, value)) return std::nullopt;
+    core::Tensor number(DType::f32, {kLevels});
+    std::ranges::fill_n(number.write().as<float>(), kLevels,
+                        writer.builder().bake(value).view().as<float>()[0]);
+    const std::uint8_t byte = quantized(number, grid).view().as<std::uint8_t>()[0];
+    if (exact && numbers_of(grid).view().as<float>()[byte] != number.view().as<float>()[0])
+      return std::nullopt;
+    level = grid.dtype == DType::u8 || byte < 128 ? byte : byte - 256;
   }
-  return writer.builder().add_scalar(x.grid.dtype, x.grid.zero);
+  return writer.builder().add_scalar(grid.dtype, level);
+}
+
+/// A Pad with a number that is no level of its input but becomes one of its output, on another grid.
+bool write_int8_frame(Int8Writer& writer, const Step& step, const Source& x) {
+  const auto target = writer.target(step.outputs[0]);
+  const auto fill = target ? fill_of(writer, step, target->grid, false) : std::nullopt;
+  if (!fill) return false;
+  ValueId levels = x.levels;
+  if (x.grid != target->grid) {
+    writer.bake(x);
+    const ValueId table = writer.builder().add_constant(table_between(x.grid, target->grid));
+    levels =
+        writer.write(Lookup{}, {levels, table}, target->grid.dtype, writer.value(levels).shape, step.node);
+  }
+  writer.reach(*target);
+  writer.write(step.operation, {levels, *fill}, target->levels, step.node);
+  return true;
 }
 
 }  // namespace
@@ -217,8 +247,8 @@ bool write_int8_movement(Int8Writer& writer, const Step& step) {
   if (pool && step.outputs.size() > 1 && step.outputs[1] != kNone) return false;
   std::vector<ValueId> inputs{x.levels};
   if (std::holds_alternative<Pad>(step.operation)) {
-    const auto fill = fill_of(writer, step, x);
-    if (!fill) return false;
+    const auto fill = fill_of(writer, step, x.grid, true);
+    if (!fill) return write_int8_frame(writer, step, x);
     inputs.push_back(*fill);
   }
   for (std::size_t i = inputs.size(); i < step.inputs.size(); ++i)

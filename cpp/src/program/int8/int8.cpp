@@ -10,9 +10,9 @@ namespace rdquant::program {
 namespace {
 
 using Rule = bool (*)(Int8Writer&, const Step&);
-constexpr std::array<Rule, 8> kRules = {write_dynamic_layer, write_int8_convolution, write_int8_product,
-                                        write_int8_function, write_int8_binary,      write_int8_pool,
-                                        write_int8_concat,   write_int8_movement};
+constexpr std::array<Rule, 9> kRules = {write_dynamic_layer,  write_int8_convolution, write_int8_product,
+                                        write_int8_function,  write_int8_binary,      write_int8_pool,
+                                        write_int8_reduction, write_int8_concat,      write_int8_movement};
 
 bool is_int8(core::DType dtype) { return dtype == core::DType::u8 || dtype == core::DType::i8; }
 
@@ -93,6 +93,16 @@ bool Int8Writer::quantize(const Step& step) {
 const Int8Writer::Source* Int8Writer::source(ValueId id) const {
   const auto found = sources_.find(id);
   return found == sources_.end() ? nullptr : &found->second;
+}
+
+std::optional<Int8Writer::Source> Int8Writer::constant_source(ValueId id) const {
+  const auto made =
+      std::ranges::find_if(program_.prologue, [&](const Step& s) { return s.outputs[0] == id; });
+  if (made == program_.prologue.end() || !std::holds_alternative<Dequantize>(made->operation))
+    return std::nullopt;
+  const auto found = grid(*made, made->inputs[0]);
+  if (!found || value(id).dtype != core::DType::f32) return std::nullopt;
+  return Source{made->inputs[0], *found, made->inputs[1], input(*made, 2)};
 }
 
 void Int8Writer::bake(const Source& source) {

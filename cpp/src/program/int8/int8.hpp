@@ -41,6 +41,8 @@ class Int8Writer {
     ValueId scale = kNone, zero = kNone;  ///< as values
   };
   [[nodiscard]] const Source* source(ValueId id) const;
+  /// The same for a number that was made of constant levels before the first run.
+  [[nodiscard]] std::optional<Source> constant_source(ValueId id) const;
   /// Notes that steps now hold the scale and zero point of a source.
   void bake(const Source& source);
   /// The step that makes levels of `id`, and is all that reads it.
@@ -109,6 +111,7 @@ bool write_dynamic_layer(Int8Writer& writer, const Step& step);
 bool write_int8_function(Int8Writer& writer, const Step& step);
 bool write_int8_binary(Int8Writer& writer, const Step& step);
 bool write_int8_pool(Int8Writer& writer, const Step& step);
+bool write_int8_reduction(Int8Writer& writer, const Step& step);
 bool write_int8_concat(Int8Writer& writer, const Step& step);
 bool write_int8_movement(Int8Writer& writer, const Step& step);
 
