@@ -322,10 +322,14 @@ def test_the_command_writes_and_refuses(tmp_path: Path) -> None:
     assert done.exit_code == 0, done.output
     found = json.loads(done.stdout)
     assert found["flash"] == found["targets"]["m3"]["flash"] > found["constants"] > 8 * 27
+    for target, costs in found["targets"].items():
+        assert sum(row["cycles"][target] for row in found["layers"]) == costs["cycles"] > 0
     spaced = CliRunner().invoke(app, [*arguments[:-1], str(tmp_path / "my firmware")])
     assert spaced.exit_code == 0
     assert "my firmware' host" in " ".join(spaced.stderr.split())
-    assert CliRunner().invoke(app, [*arguments, "--max-ram", "100"]).exit_code == 1
+    refused = CliRunner().invoke(app, [*arguments, "--max-ram", "100"])
+    assert refused.exit_code == 1
+    assert "--max-ram: 100 bytes are allowed" in " ".join(refused.stderr.split())
     assert CliRunner().invoke(app, [*arguments, "--max-ram", "1Q"]).exit_code == 2
 
 

@@ -23,8 +23,10 @@ _EPILOG = (
     "  rdquant quantize net.onnx --calibration photos/ -o net.int8.onnx\n"
     "  rdquant emit-c net.int8.onnx -o firmware/ --target m4 --max-flash 64K --max-ram 16K\n"
     "  make -C firmware host && firmware/host < input.bin > output.bin\n\n"
-    "Kernels: convolutions and fully connected layers (dense, depthwise, grouped), sums, products, concatenations, maxima, "
-    "means, tables, pads, slices, reshapes, transposes, nearest resizing, softmax at the end."
+    "Kernels: convolutions and fully connected layers (dense, depthwise, grouped); sums, differences and products, also "
+    "with constant levels; tables; maxima, means and sums under windows or along axes; concatenations, pads "
+    "(constant, edge, reflect), slices, splits, reshapes, transposes, DepthToSpace, SpaceToDepth, Gather at even places, "
+    "nearest resizing; softmax over the last axis or an image's channels."
 )
 
 _FIT_EPILOG = (
@@ -60,9 +62,11 @@ TargetName = Annotated[
 ]
 MaxFlash = Annotated[
     str | None,
-    typer.Option(help="Bytes of flash that there are: 65536, 64K or 1M; fails with the layers to blame."),
+    typer.Option(
+        help="Bytes of flash that there are on --target: 65536, 64K or 1M; fails with the layers to blame."
+    ),
 ]
-MaxRam = Annotated[str | None, typer.Option(help="Bytes of memory that there are; likewise.")]
+MaxRam = Annotated[str | None, typer.Option(help="Bytes of memory that there are on --target; likewise.")]
 
 
 def register(app: typer.Typer) -> None:

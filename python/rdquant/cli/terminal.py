@@ -6,6 +6,7 @@ import contextlib
 import functools
 import json
 import os
+import re
 import shlex
 import sys
 import traceback
@@ -100,26 +101,37 @@ class Group(TyperGroup):
             if ctx.find_root().meta.get("debug"):
                 traceback.print_exc()
             self._blame_option(ctx, error)
-            _print_error(error)
+            _print_error(error, _options_of(self.get_command(ctx, ctx.invoked_subcommand or "")))
             raise typer.Exit(FAILED) from error
 
     def _blame_option(self, ctx: Any, error: Exception) -> None:
         """Raise typer.BadParameter, and so exit with 2, where an argument that an option has set is wrong."""
         from ..errors import InvalidArgument, arguments_of
 
-        command = self.get_command(ctx, ctx.invoked_subcommand or "")
-        if command is None or not isinstance(error, InvalidArgument):
-            return
-        api: tuple[Any, dict[str, str]] = getattr(command.callback, "api", ((), {}))
-        names = api[1]
-        options = {
-            names.get(p.name, p.name): p.opts[-1] for p in command.params if p.param_type_name == "option"
-        }
-        wrong = arguments_of(error)
+        options = _options_of(self.get_command(ctx, ctx.invoked_subcommand or ""))
+        wrong = arguments_of(error) if isinstance(error, InvalidArgument) else ()
         named = [options[name] for name in wrong if name in options]
         if named and len(named) == len(wrong):
-            text = str(error).partition(": ")[2]
+            text = _with_options(str(error).partition(": ")[2], options)
             raise typer.BadParameter(text, param_hint=" / ".join(f"'{o}'" for o in named)) from error
+
+
+def _options_of(command: Any) -> dict[str, str]:
+    """By the arguments of the API that they set, the options of a command."""
+    names: dict[str, str] = getattr(getattr(command, "callback", None), "api", ((), {}))[1]
+    return {
+        names.get(p.name, p.name): p.opts[-1]
+        for p in getattr(command, "params", ())
+        if p.param_type_name == "option"
+    }
+
+
+def _with_options(text: str, options: Mapping[str, str]) -> str:
+    """A message of the API as the command line says it: --max-ram in place of max_ram, but in names of files and tensors."""
+    for name, option in options.items():
+        if "_" in name:
+            text = re.sub(rf"(?<![\w./\\'\"-]){name}(?!\.?[\w/\\'\"(-])", option, text)
+    return text
 
 
 def command_line(ctx: Any) -> str:
@@ -145,14 +157,14 @@ def _print_warning(message: Warning | str, *_: Any, **__: Any) -> None:
     log(f"[bold yellow]Warning:[/] {escape(' '.join(str(message).split()))}")
 
 
-def _print_error(error: Exception) -> None:
+def _print_error(error: Exception, options: Mapping[str, str]) -> None:
     from rich.markup import escape
 
     from ..errors import RdquantError
 
     expected = isinstance(error, RdquantError | OSError)
     name = "" if expected else f"{type(error).__name__}: "
-    text = str(error)
+    text = _with_options(str(error), options) if expected else str(error)
     if isinstance(error, OSError) and error.filename is not None and error.strerror:
         text = f"{error.filename}: {error.strerror[:1].lower()}{error.strerror[1:]}"
     more = "" if expected else " (--debug shows where)"

@@ -89,7 +89,11 @@ class Firmware:
         return frame
 
     def to_dict(self) -> dict[str, Any]:
-        """All figures, as JSON takes them: path, target, flash, ram, arena, constants, macs, cycles, targets, layers, …."""
+        """All figures, as JSON takes them: path, target, flash, ram, arena, constants, macs, cycles, targets, layers, ….
+
+        Each layer has its cycles by target.
+        """
+        cycles = {name: target.cycles_of(self.layers) for name, target in TARGETS.items()}
         return {
             "path": str(self.path),
             "name": self.name,
@@ -101,7 +105,10 @@ class Firmware:
             "macs": self.macs,
             "cycles": self.cycles,
             "targets": {name: costs.to_dict() for name, costs in self.costs.items()},
-            "layers": self.layers,
+            "layers": [
+                row | {"cycles": dict(zip(cycles, each, strict=True))}
+                for row, *each in zip(self.layers, *cycles.values(), strict=True)
+            ],
             "inputs": self.inputs,
             "outputs": self.outputs,
         }
