@@ -137,3 +137,8 @@ def test_too_many_threads_are_told_the_limit() -> None:
         rdq.InvalidArgument, match=r"threads: expected an integer 0\.\.65536 .*, got 1000000000"
     ):
         rdq.Session(digits_model(), threads=10**9)
+
+
+def test_words_between_colons_stay_what_they_are(tmp_path: Path) -> None:
+    (tmp_path / "net.onnx").write_text("root:x:0:0")
+    assert "which begins b'root:x:0:0'" in run("info", tmp_path / "net.onnx", code=1).stderr

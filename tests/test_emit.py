@@ -331,6 +331,9 @@ def test_the_command_writes_and_refuses(tmp_path: Path) -> None:
     assert refused.exit_code == 1
     assert "--max-ram: 100 bytes are allowed" in " ".join(refused.stderr.split())
     assert CliRunner().invoke(app, [*arguments, "--max-ram", "1Q"]).exit_code == 2
+    unnamed = CliRunner().invoke(app, [*arguments, "--name", "9x"])
+    assert unnamed.exit_code == 2
+    assert "--name: '9x' is not a C identifier" in " ".join(unnamed.stderr.split())
 
 
 def test_every_kernel_is_known() -> None:

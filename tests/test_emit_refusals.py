@@ -62,11 +62,19 @@ def _without_form(net: Net, x: str) -> str:
     return net.call("Max", x, _turned(net, x))
 
 
+def _in_floats(net: Net, x: str) -> str:
+    return net.call("Sin", net.call("Sigmoid", layer(net, x, 4, 4)))
+
+
 @pytest.mark.parametrize(
     ("operator", "why"),
     [
         (_unquantized, r"'mul\d+' .* its input 't\d+' is a constant of floats; quantize that with one scale"),
         (_without_form, r"'max\d+' .* it has no integer form here; let the model end before it"),
+        (
+            _in_floats,
+            r"ends in floats with the activation sigmoid; quantize what it gives, or let the model end",
+        ),
         (lambda net, x: net.call("Tile", x, net.integers(1, 1, 2, 2)), r"'tile\d+' .* no kernel for it"),
         (lambda net, x: net.call("Gather", x, net.integers(3, 1, 0), axis=1), "do not lie evenly along"),
         (

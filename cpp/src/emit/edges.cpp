@@ -74,7 +74,8 @@ bool read_softmax(Reader& reader, const Step& step) {
   const auto* op = std::get_if<program::Softmax>(&step.operation);
   if (op == nullptr) return false;
   Numbers from;
-  if (!find_numbers(reader, step.inputs[0], from)) Reader::refuse(step, "its input is not quantized");
+  if (!find_numbers(reader, step.inputs[0], from))
+    Reader::refuse(step, "its input is not quantized; quantize that, or let the model end before it");
   const core::Shape shape = from.levels.shape;
   // Its axis is the last one in memory: of images that is the channels'.
   const bool channels = shape.size() == 4 && op->axis == 1;

@@ -190,7 +190,8 @@ void check(const Reader& reader, const Step& step) {
   if (reader.value(step.outputs[0]).dtype == DType::f32) {
     const auto f = op.requantize.activation.function;
     if (f != program::Function::identity && f != program::Function::relu)
-      Reader::refuse(step, "it ends in floats with the activation " + std::string(function_name(f)));
+      Reader::refuse(step, "it ends in floats with the activation " + std::string(function_name(f)) +
+                               "; quantize what it gives, or let the model end before that");
     if (program::input(step, 4) != program::kNone)
       Reader::refuse(step, "it adds floats; quantize what it adds");
     return;

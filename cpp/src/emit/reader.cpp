@@ -46,8 +46,8 @@ Reader::Reader(const program::Program& program, const Options& options, std::int
       views_(program.values.size()),
       done_(program.steps.size(), 0) {
   if (!is_identifier(options.name))
-    throw core::InvalidArgument("name '" + options.name +
-                                "' is not a C identifier: letters, digits and _ are");
+    throw core::InvalidArgument("name: '" + options.name +
+                                "' is not a C identifier; expected letters, digits and _, no digit first");
 }
 
 void Reader::refuse(const Step& step, const std::string& why) {

@@ -188,9 +188,9 @@ def _print_usage(error: Any, words: Sequence[str]) -> None:
 def _console(stderr: bool) -> Console:
     from rich.console import Console
 
-    console = Console(stderr=stderr, highlight=False, soft_wrap=stderr)
+    console = Console(stderr=stderr, highlight=False, soft_wrap=stderr, emoji=False)
     if not console.is_terminal and not stderr:
-        console = Console(highlight=False, width=200)  # a file or a pipe has no edge to wrap at
+        console = Console(highlight=False, width=200, emoji=False)  # a file or a pipe has no edge to wrap at
     return console
 
 

@@ -207,7 +207,7 @@ def _fixed(name: str, shape: tuple[int | str | None, ...]) -> list[int]:
     if loose:
         raise InvalidArgument(
             f"model: its input {name!r} leaves the size of axis {loose[0]} open, shape {list(shape)}; only the batch may be "
-            "open, since memory is planned ahead"
+            "open, since memory is planned ahead; write that size into the file"
         )
     return sizes
 
