@@ -206,7 +206,7 @@ struct Requantize {
 };
 /// Of two levels a and b: add gives (a − a_zero) · a_scale + (b − b_zero) · b_scale, and mul
 /// ((a − a_zero) · (b − b_zero)) · a_scale, whose product in brackets is exact; then as Requantize without
-/// scale.
+/// scale. A difference is a sum whose second scale is negative.
 struct Int8Binary {
   BinaryFunction function = BinaryFunction::add;
   float a_scale = 1, b_scale = 1;
