@@ -66,6 +66,9 @@ struct Int8ConvArgs {
   void* dst = nullptr;  ///< int8 values channels last, or float32 blocked where epilogue.to_float
   Index dst_image = 0,
         dst_pixel = 0;  ///< bytes; for float32 dst_image counts floats, dst_pixel is not looked at
+  /// Floats from one pixel, and from one block of channels, of float32 results to the next; 0: as blocked images have
+  /// them.
+  Index float_pixel = 0, float_block = 0;
   Int8Epilogue epilogue;
 };
 

@@ -5,6 +5,7 @@
 #include <cstring>
 #include <optional>
 #include <string>
+#include <utility>
 
 #include "rdquant/core/memory.hpp"
 #include "rdquant/program/evaluate.hpp"
@@ -150,9 +151,19 @@ struct Int8Work {
   static constexpr std::size_t kFixed = 4;
 };
 
+/// Images of one pixel, as rows of a matrix: pixels of one image, which tiles can have several of.
+bool are_rows(const kernels::ConvShape& s) {
+  return s.n > 1 && s.groups == 1 && s.h == 1 && s.w == 1 && s.kh == 1 && s.kw == 1 && s.oh() == 1 &&
+         s.ow() == 1;
+}
+
 kernels::ConvShape shape_of(const Builder& builder, const Step& step) {
   const auto& op = std::get<Int8Convolution>(step.operation);
-  return conv_shape_of(builder, step.inputs[0], step.inputs[1], op.window, op.groups);
+  kernels::ConvShape shape = conv_shape_of(builder, step.inputs[0], step.inputs[1], op.window, op.groups);
+  if (!are_rows(shape)) return shape;
+  shape.w = std::exchange(shape.n, 1);
+  shape.sh = shape.sw = 1;
+  return shape;
 }
 
 /// Sizes and parameters; the addresses come with each run.
@@ -177,6 +188,10 @@ Int8ConvArgs arguments_of(const Builder& builder, const Step& step, const kernel
   if (epilogue.to_float) {
     args.dst_image = static_cast<Index>(bytes_in(y, Layout::blocked) / sizeof(float)) / y.shape[0];
     epilogue.float_residual_image = args.dst_image;
+    if (y.shape[2] == 1 && y.shape[3] == 1) {  // images may be pixels of one
+      args.float_pixel = args.dst_image;
+      args.float_block = block_size();
+    }
     return args;
   }
   args.dst_pixel = builder.pixel(step.outputs[0]);

@@ -28,6 +28,7 @@ struct Int8EpilogueState {
   bool activate;                // the activation is more than a clamp that the range makes
   Index filters;                // of all
   Index plane;                  // floats from one block to the next
+  Index pixel;                  // and from one pixel to the next
   float float_low, float_high;  // clamp of float32 results
   bool floats_in_registers;     // float32 results whose activation is applied in registers
   float inverse;                // of the out_scale
@@ -88,7 +89,8 @@ inline Int8EpilogueState make_int8_epilogue(const ConvShape& shape, const Int8Co
   state.stays_in_registers =
       state.scales_and_clamps && f.residual == nullptr && (f.table == nullptr || state.table.in_registers);
   state.filters = shape.k;
-  state.plane = shape.oh() * shape.ow() * kBlock;
+  state.plane = args.float_block != 0 ? args.float_block : shape.oh() * shape.ow() * kBlock;
+  state.pixel = args.float_pixel != 0 ? args.float_pixel : kBlock;
   state.float_low = -__builtin_inff();
   state.float_high = __builtin_inff();
   if (f.activation.function == Function::relu) state.float_low = 0.0f;
@@ -166,7 +168,7 @@ inline void store_block_floats(const Int8EpilogueState& state, float* values, co
   const Int8ConvArgs& args = *state.args;
   const Int8Epilogue& f = args.epilogue;
   const Index left = state.filters - block * kBlock;
-  const Index place = block * state.plane + at.pixel * kBlock;
+  const Index place = block * state.plane + at.pixel * state.pixel;
   float* const dst = static_cast<float*>(args.dst) + at.image * args.dst_image + place;
   const float* const other = f.float_residual == nullptr || !f.residual_last
                                  ? nullptr
@@ -175,14 +177,14 @@ inline void store_block_floats(const Int8EpilogueState& state, float* values, co
   const F32 high = splat(state.float_high);
   F32 least = splat(0.0f);
   F32 greatest = splat(0.0f);
-  for (Index i = at.skip * kBlock; i < pixels * kBlock; i += kBlock) {
-    F32 x = clamp(load(values + i), low, high);
-    if (other != nullptr) x = x + load(other + i);
+  for (Index p = at.skip; p < pixels; ++p) {
+    F32 x = clamp(load(values + p * kBlock), low, high);
+    if (other != nullptr) x = x + load(other + p * state.pixel);
     if (left < kBlock) {
-      store(values + i, x);
-      x = load_some(values + i, left);
+      store(values + p * kBlock, x);
+      x = load_some(values + p * kBlock, left);
     }
-    store(dst + i, x);
+    store(dst + p * state.pixel, x);
     least = min(x, least);
     greatest = max(x, greatest);
   }
@@ -202,8 +204,8 @@ inline void store_clamped(const Int8EpilogueState& state, const std::int32_t* su
   const F32 bias = f.float_bias == nullptr ? splat(-0.0f) : load(f.float_bias + block * kBlock);
   const F32 low = splat(state.float_low);
   const F32 high = splat(state.float_high);
-  float* const dst =
-      static_cast<float*>(args.dst) + at.image * args.dst_image + block * state.plane + at.pixel * kBlock;
+  float* const dst = static_cast<float*>(args.dst) + at.image * args.dst_image + block * state.plane +
+                     at.pixel * state.pixel;
   F32 least = splat(0.0f);
   F32 greatest = splat(0.0f);
   for (Index p = at.skip; p < pixels; ++p) {
@@ -213,7 +215,7 @@ inline void store_clamped(const Int8EpilogueState& state, const std::int32_t* su
       store(some, x);
       x = load_some(some, left);
     }
-    store(dst + p * kBlock, x);
+    store(dst + p * state.pixel, x);
     least = min(x, least);
     greatest = max(x, greatest);
   }
@@ -228,17 +230,17 @@ inline void store_clamped(const Int8EpilogueState& state, const std::int32_t* su
   for (Index n = 0; n < blocks; ++n, sums += kBlock) {
     const Index block = at.block + n;
     const float* const residual =
-        f.float_residual + at.image * f.float_residual_image + block * state.plane + at.pixel * kBlock;
+        f.float_residual + at.image * f.float_residual_image + block * state.plane + at.pixel * state.pixel;
     if (f.float_residual == nullptr) {
       store_clamped(state, sums, at, pixels, block, stride,
                     [](F32 x, Index, F32 low, F32 high) { return clamp(x, low, high); });
     } else if (f.residual_last) {
-      store_clamped(state, sums, at, pixels, block, stride, [=](F32 x, Index p, F32 low, F32 high) {
-        return clamp(x, low, high) + load(residual + p * kBlock);
+      store_clamped(state, sums, at, pixels, block, stride, [=, &state](F32 x, Index p, F32 low, F32 high) {
+        return clamp(x, low, high) + load(residual + p * state.pixel);
       });
     } else {
-      store_clamped(state, sums, at, pixels, block, stride, [=](F32 x, Index p, F32 low, F32 high) {
-        return clamp(x + load(residual + p * kBlock), low, high);
+      store_clamped(state, sums, at, pixels, block, stride, [=, &state](F32 x, Index p, F32 low, F32 high) {
+        return clamp(x + load(residual + p * state.pixel), low, high);
       });
     }
   }
@@ -256,12 +258,13 @@ inline void store_clamped(const Int8EpilogueState& state, const std::int32_t* su
     const F32 multipliers = block_multipliers(f, block);
     const float* before = nullptr;
     if (f.to_float && f.float_residual != nullptr && !f.residual_last) {
-      before = f.float_residual + at.image * f.float_residual_image + block * state.plane + at.pixel * kBlock;
+      before =
+          f.float_residual + at.image * f.float_residual_image + block * state.plane + at.pixel * state.pixel;
     }
     for (Index p = 0; p < pixels; ++p) {
       F32 x = to_float(load(sums + (p * stride + n) * kBlock)) * multipliers;
       if (f.float_bias != nullptr) x = x + load(f.float_bias + block * kBlock);
-      if (before != nullptr && p >= at.skip) x = x + load(before + p * kBlock);
+      if (before != nullptr && p >= at.skip) x = x + load(before + p * state.pixel);
       store(values + p * kBlock, x);
     }
     activate_block(state, values, pixels, block);

@@ -61,7 +61,7 @@ struct MinMax {
 // Results of N blocks of a tile.
 template <int N>
 struct TileFloats {
-  TileFloats(const Int8EpilogueState& state, const TilePlace& at) : plane(state.plane) {
+  TileFloats(const Int8EpilogueState& state, const TilePlace& at) : plane(state.plane), pixel(state.pixel) {
     const Int8Epilogue& f = state.args->epilogue;
     for (int n = 0; n < N; ++n) {
       multipliers[n] = block_multipliers(f, at.block + n);
@@ -69,7 +69,7 @@ struct TileFloats {
     }
     if (f.float_residual == nullptr) return;
     (f.residual_last ? last : first) =
-        f.float_residual + at.image * f.float_residual_image + at.block * plane + at.pixel * kBlock;
+        f.float_residual + at.image * f.float_residual_image + at.block * plane + at.pixel * pixel;
   }
 
   // Neither residual nor activation.
@@ -79,14 +79,14 @@ struct TileFloats {
   template <class F>
   [[nodiscard, gnu::always_inline]] F32 at(I32 sums, Index p, int n, const F& f) const {
     F32 x = unbound(sums, n);
-    if (first != nullptr) x = x + load(first + n * plane + p * kBlock);
+    if (first != nullptr) x = x + load(first + n * plane + p * pixel);
     x = f(x);
-    return last == nullptr ? x : x + load(last + n * plane + p * kBlock);
+    return last == nullptr ? x : x + load(last + n * plane + p * pixel);
   }
 
   F32 multipliers[N], bias[N];
   const float *first = nullptr, *last = nullptr;  // residual, added before the activation or after it
-  Index plane;
+  Index plane, pixel;
 };
 
 // Stores one block of a tile; sums(p): those of pixel p.
@@ -97,8 +97,8 @@ template <class F, class Sums>
   const TileFloats<1> numbers(state, at);
   const Index left = state.filters - at.block * kBlock;
   const bool all = state.padding_stays_zero || left >= kBlock;
-  float* const dst =
-      static_cast<float*>(args.dst) + at.image * args.dst_image + at.block * state.plane + at.pixel * kBlock;
+  float* const dst = static_cast<float*>(args.dst) + at.image * args.dst_image + at.block * state.plane +
+                     at.pixel * state.pixel;
   MinMax min_max;
   for (Index p = at.skip; p < pixels; ++p) {
     F32 x = numbers.at(sums(p), p, 0, f);
@@ -107,7 +107,7 @@ template <class F, class Sums>
       store(some, x);
       x = load_some(some, left);
     }
-    store(dst + p * kBlock, x);
+    store(dst + p * state.pixel, x);
     min_max.see(x);
   }
   min_max.keep(args.epilogue.min_max);
