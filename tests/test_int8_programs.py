@@ -238,3 +238,23 @@ def test_a_bias_between_the_steps_of_sums_is_not_rounded() -> None:
     for backend in [b for b in ("reference", "native") if b in runtime.backends()]:
         found = runtime.run_once(graph, backend, [x_levels])[0]
         np.testing.assert_array_equal(found, np.rint(3 * x_levels + 1.9))
+
+
+@pytest.mark.parametrize("size", [(5, 7), (20, 24), (12, 17), (24, 24)])
+@pytest.mark.parametrize("channels", [8, 10])
+def test_nearest_pixels_of_levels(size: tuple[int, int], channels: int) -> None:
+    """To any size, as of GhostNetV2's gates: smaller ones drop pixels, and with them perhaps the range."""
+    net = Net()
+    a = net.call("Relu", net.conv("x", channels, 3))
+    b = net.call("Resize", a, "", "", net.integers(1, channels, *size), mode="nearest",
+                 coordinate_transformation_mode="asymmetric", nearest_mode="floor")  # fmt: skip
+    y = net.conv(b, 4, channels)
+    model = models.build(net.nodes, net.tensors, {"x": (1, 3, 12, 12)}, {y: list("abcd")})
+    x = noise((1, 3, 12, 12))
+    for quantized in (rdq.quantize_static(model, x), rdq.quantize_dynamic(model)):
+        native, reference = (rdq.Session(quantized, backend=b) for b in ("native", "reference"))
+        np.testing.assert_allclose(
+            *(next(iter(s.run({"x": x}).values())) for s in (native, reference)), rtol=1e-5, atol=1e-6
+        )
+        (kernel,) = [row["kernel"] for row in native.plan() if row["op"] == "resize"]
+        assert kernel.startswith("nearest")

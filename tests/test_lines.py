@@ -176,3 +176,20 @@ def test_weights_can_be_replaced() -> None:
     session.set_weights(weights)
     for name, y in session.run({"x": x}).items():
         np.testing.assert_allclose(y, 2 * before[name], rtol=1e-5, atol=1e-5)
+
+
+def test_rows_beside_lines_stay_matrices() -> None:
+    """Levels of a product's rows, in a network that also has convolutions along lines: as of ConvBERT and Whisper."""
+    net = Line()
+    rows = net.call("Transpose", net.call("Relu", net.conv1("x", 12, 2, 3)), perm=[0, 2, 1])
+    y = net.call("Tanh", net.call("MatMul", rows, net.noise(12, 20)))
+    y = net.call("MatMul", net.call("Add", y, net.noise(20)), net.noise(20, 8))
+    quantized = quantize_dynamic(net.whole(y))
+    session, x = rdq.Session(quantized, backend="native"), sound()
+    kernels = [row["kernel"] for row in session.plan({"x": x}) if row["macs"]]
+    assert len(kernels) == 3
+    assert all(kernel.startswith("dense") for kernel in kernels)
+    (found,), (expected,) = (
+        s.run({"x": x}).values() for s in (session, rdq.Session(quantized, backend="reference"))
+    )
+    assert np.abs(found - expected).mean() < 0.01 * np.ptp(expected)

@@ -242,9 +242,21 @@ class Widener {
     return false;
   }
 
-  /// Levels of images, for the convolutions after it.
+  /// Whether a convolution reads levels, less what stands for 0.
+  [[nodiscard]] bool is_convolved(ValueId levels) const {
+    return std::ranges::any_of(old_, [&](const Step& step) {
+      if (std::ranges::find(step.inputs, levels) == step.inputs.end()) return false;
+      if (std::holds_alternative<Convolution>(step.operation)) return true;
+      const auto* op = std::get_if<Binary>(&step.operation);
+      const bool passes = std::holds_alternative<Cast>(step.operation) ||
+                          (op != nullptr && op->function == BinaryFunction::sub);
+      return passes && is_convolved(step.outputs[0]);
+    });
+  }
+
+  /// Levels of images, for the convolutions after it; those of rows stay rows of matrices.
   bool dynamic_quantize(const Step& step) {
-    if (step.outputs[0] == kNone || !is_line(step.inputs[0])) return false;
+    if (step.outputs[0] == kNone || !is_line(step.inputs[0]) || !is_convolved(step.outputs[0])) return false;
     write(step, step.operation, {image(step.inputs[0])});
     std::vector<ValueId>& outputs = program_.steps.back().outputs;
     outputs.insert(outputs.end(), step.outputs.begin() + 1, step.outputs.end());

@@ -1,6 +1,8 @@
 #include "runtime/native/predicates.hpp"
 
 #include <algorithm>
+#include <array>
+#include <vector>
 
 #include "rdquant/program/evaluate.hpp"
 
@@ -108,15 +110,20 @@ bool is_int8_resize(const Program& program, const Step& step) {
   const core::Shape& from = value_of(program, step.inputs[0]).shape;
   const core::Shape& to = value_of(program, step.outputs[0]).shape;
   if (from.size() != 4 || from[0] != to[0] || from[1] != to[1] || core::element_count(to) == 0) return false;
-  for (const std::size_t axis : {std::size_t{2}, std::size_t{3}}) {
-    if (from[axis] == 0 || to[axis] % from[axis] != 0) return false;
-    const std::int64_t factor = to[axis] / from[axis];
-    const std::vector<std::int64_t> places = program::nearest_places(*resize, from, to, axis);
-    for (std::size_t i = 0; i < places.size(); ++i) {
-      if (places[i] != static_cast<std::int64_t>(i) / factor) return false;
-    }
-  }
-  return true;
+  return from[2] != 0 && from[3] != 0;
+}
+
+bool keeps_every_pixel(const Program& program, const Step& step) {
+  if (!is_int8_resize(program, step)) return false;
+  const auto& resize = std::get<program::Resize>(step.operation);
+  const core::Shape& from = value_of(program, step.inputs[0]).shape;
+  const core::Shape& to = value_of(program, step.outputs[0]).shape;
+  return std::ranges::all_of(std::array<std::size_t, 2>{2, 3}, [&](std::size_t axis) {
+    std::vector<std::int64_t> places = program::nearest_places(resize, from, to, axis);
+    std::ranges::sort(places);
+    const auto repeated = std::ranges::unique(places);
+    return std::ssize(places) - std::ssize(repeated) == from[axis];
+  });
 }
 
 bool is_plain_pool(const Program& program, const Step& step) {

@@ -17,8 +17,10 @@ namespace rdquant::runtime::native {
 [[nodiscard]] bool is_image_pad(const program::Program& program, const program::Step& step);
 /// True for a ScatterND without arithmetic to places that are known beforehand, of numbers of four bytes.
 [[nodiscard]] bool is_constant_scatter(const program::Program& program, const program::Step& step);
-/// True for a Resize of levels that repeats every pixel as often.
+/// True for a Resize of images of levels that takes the nearest pixels.
 [[nodiscard]] bool is_int8_resize(const program::Program& program, const program::Step& step);
+/// True for such a Resize whose result has every pixel of its input.
+[[nodiscard]] bool keeps_every_pixel(const program::Program& program, const program::Step& step);
 
 /// True for a sum or product of levels of images of one shape, or where one has one pixel for each image or for all.
 [[nodiscard]] bool is_image_binary(const program::Program& program, const program::Step& step);

@@ -250,27 +250,6 @@ bool build_int8_mean(Builder& builder, const Step& step) {
   return true;
 }
 
-bool build_int8_resize(Builder& builder, const Step& step) {
-  const ValueId x = step.inputs[0], y = step.outputs[0];
-  if (builder.layout(y) != Layout::channels_last || !is_int8_resize(builder.program(), step)) return false;
-  const core::Shape &from = builder.value(x).shape, &to = builder.value(y).shape;
-  const Index pixel = builder.pixel(x), to_pixel = builder.pixel(y), rows = to[2] / from[2],
-              columns = to[3] / from[3];
-  auto work = [&kernels = int8_kernels(), from, pixel, to_pixel, rows, columns,
-               threads = builder.threads()](void* const* operand) {
-    const Index area = from[2] * from[3];
-    share(from[0] * from[2], 1, threads, [&](Index begin, Index end) {
-      kernels.resize(static_cast<const std::uint8_t*>(operand[0]), area * pixel, pixel,
-                     static_cast<std::uint8_t*>(operand[1]), area * rows * columns * to_pixel, to_pixel,
-                     from[1], from[2], from[3], rows, columns, begin, end);
-    });
-  };
-  builder.emit(make_native(std::string("nearest ") + int8_kernels().name, 2, std::move(work)),
-               {builder.read(x, Layout::channels_last), builder.write(y, Layout::channels_last)},
-               Layout::channels_last);
-  return true;
-}
-
 /// Channels of `part` from or to those of `whole` from channel `first` on.
 void emit_channels(Builder& builder, ValueId whole, ValueId part, Index first, bool gathers) {
   const core::Shape& shape = builder.value(part).shape;

@@ -35,6 +35,8 @@ struct Int8Layout {
 
 /// Lowers a sum or product of levels that is_image_binary; false, and nothing added, for others.
 bool build_int8_gate(Builder& builder, const program::Step& step);
+/// Lowers a Resize that is_int8_resize.
+bool build_int8_resize(Builder& builder, const program::Step& step);
 /// Rules for Quantize, Dequantize and DynamicQuantize.
 bool build_quantize(Builder& builder, const program::Step& step);
 bool build_dequantize(Builder& builder, const program::Step& step);

@@ -35,7 +35,7 @@ class Search {
     }
     const Step* const step = maker(builder_, id);
     if (step == nullptr) return false;
-    if (is_int8_resize(builder_.program(), *step)) return find(step->inputs[0]);
+    if (keeps_every_pixel(builder_.program(), *step)) return find(step->inputs[0]);
     return std::holds_alternative<program::Concat>(step->operation) &&
            std::ranges::all_of(step->inputs, [&](ValueId part) { return find_part(*step, part); });
   }
