@@ -2,7 +2,8 @@
 
 One epoch of 40,000 training images (those that nothing is measured on), mirrored by chance, a batch of 128, a learning rate
 from 0.001 down to 0; one thread, so that runs repeat. Measured on the 20,000 fresh images of bench_significance.py, whose STORE
-with the maps this needs. Ctrl-C keeps what was trained; the same call goes on. Run from the repository root:
+with the maps this needs. Allocations of the same widths are trained once. Ctrl-C keeps what was trained; the same call goes
+on. Run from the repository root:
 
     python benchmarks/bench_qat.py train  NET STORE      NET cifar10_resnet20, cifar10_resnet32
     python benchmarks/bench_qat.py report NET STORE      results/qat.json
@@ -11,6 +12,8 @@ with the maps this needs. Ctrl-C keeps what was trained; the same call goes on. 
 from __future__ import annotations
 
 import argparse
+import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +70,8 @@ class Trainer:
         self._data = Cifar(DATA / "cifar10-jpeg.npz", store / "cifar10.npz")
         self._train = self._data.train
         self._model, self._map = network(name), open_map(store / name)
+        known = self._folder / "widths.json"
+        self._widths: dict[str, Any] = json.loads(known.read_text()) if known.exists() else {}
 
     @property
     def labels(self) -> np.ndarray:
@@ -83,8 +88,18 @@ class Trainer:
         return np.load(path) if path.exists() else None
 
     def trained(self, title: str, allocation: Allocation | None) -> None:
-        """Train, measure, and keep the scores before training too."""
+        """Train, measure, and keep the scores before training too; what has the widths of another takes its scores."""
         if self.known(title) is not None:
+            return
+        widths = None if allocation is None else json.loads(json.dumps(allocation.bits))
+        same = [t for t, w in self._widths.items() if w == widths and self.known(t) is not None]
+        if same:
+            for suffix in ("-before", ""):  # the last one marks it as done
+                shutil.copyfile(
+                    self._folder / f"{same[0]}{suffix}.npy", self._folder / f"{title}{suffix}.npy"
+                )
+            self._remember(title, widths)
+            print(f"{title}: as {same[0]}", flush=True)
             return
         from rdquant.train import qat
 
@@ -104,9 +119,15 @@ class Trainer:
                 np.save(self._folder / f"{title}{name}.npy", z)
             else:
                 after = z
+        self._remember(title, widths)
         np.save(self._folder / f"{title}.npy", after)
         print(title, f"{100 * (z.argmax(1) == self.labels).mean():.2f}", end=" -> ")
         print(f"{100 * (after.argmax(1) == self.labels).mean():.2f}", flush=True)
+
+    def _remember(self, title: str, widths: dict[str, Any] | None) -> None:
+        if widths is not None:
+            self._widths[title] = widths
+            (self._folder / "widths.json").write_text(json.dumps(self._widths))
 
     def all(self) -> None:
         """Float, and every allocation; of groups first those that the float networks confuse most."""

@@ -8,6 +8,8 @@ cifar10_resnet32; Ctrl-C keeps what was measured, the same call goes on:
     python benchmarks/bench_significance_checks.py around NET STORE      one correction pass around the chosen network
     python benchmarks/bench_significance_checks.py float64 NET STORE     significances in float32 against PyTorch in float64
     python benchmarks/bench_significance_checks.py hutchinson NET STORE  traces by random signs against exact ones
+
+--images N: images of the maps that "nearest" (otherwise 10,000) and "around" (otherwise 2000) measure.
 """
 
 from __future__ import annotations
@@ -30,18 +32,22 @@ BUDGETS = (3.0, 4.0)
 DRAWS = 4
 FEW = 2500  # images of a draw: a quarter of the map's
 AROUND = 2000  # images of a correction pass
+BASELINES = ("all", "kl", "uniform")
 
 Row = dict[str, Any]
 Scores = dict[str, dict[tuple[int, ...], np.ndarray]]
 
 
 class Bench:
-    """One network with its data and maps."""
+    """One network with its data and maps; `images` of the maps that a stage measures, None: as many as it takes."""
 
-    def __init__(self, name: str, store: Path) -> None:
-        self.name, self.store, self.model = name, store, network(name)
+    def __init__(self, name: str, store: Path, images: int | None = None) -> None:
+        self.name, self.store, self.model, self.images = name, store, network(name), images
         self.data = Cifar(DATA / "cifar10-jpeg.npz", store / "cifar10.npz")
         self.map = open_map(store / name)
+        labels = np.concatenate([self.data.test.labels, self.data.extra.labels])
+        self._reference = kept(store, name, self.model, "float", self.data)
+        self._fresh = Images(labels, self._reference, np.arange(len(labels)) >= len(self.data.test))
 
     def scores(self, table: SignificanceMap, **arguments: Any) -> np.ndarray:
         chosen = allocate(self.model, table, **arguments)
@@ -50,30 +56,36 @@ class Bench:
         print(self.name, chosen, flush=True)
         return kept(self.store, self.name, chosen.apply(), known + json.dumps(chosen.bits), self.data)
 
-    def rows(self, bits: float, methods: Scores, against: str, **facts: Any) -> list[Row]:
-        labels = np.concatenate([self.data.test.labels, self.data.extra.labels])
-        reference = kept(self.store, self.name, self.model, "float", self.data)
-        images = Images(labels, reference, np.arange(len(labels)) >= len(self.data.test))
-        methods = methods | {"float": dict.fromkeys(GROUPS.values(), reference)}
-        return [row | facts for row in rows_of(self.name, bits, against, effects(images, methods, against))]
+    def rows(self, bits: float, methods: Scores, baselines: tuple[str, ...], **facts: Any) -> list[Row]:
+        """Of the methods that are none of the baselines, and of the float network, against each of these."""
+        known: dict[Any, Any] = {}
+        found = []
+        for against in baselines:
+            some = {m: z for m, z in methods.items() if m == against or m not in baselines}
+            some["float"] = dict.fromkeys(GROUPS.values(), self._reference)
+            found += rows_of(self.name, bits, against, effects(self._fresh, some, against, known))
+        return [row | facts for row in found]
 
 
 def methods_of(bench: Bench, table: SignificanceMap, bits: float, names: tuple[str, ...]) -> Scores:
     found: Scores = {}
     for name in names:
-        own = name in OWN
+        if name in COMMON:
+            found[name] = dict.fromkeys(GROUPS.values(), bench.scores(table, mean_bits=bits, **COMMON[name]))
+            continue
         for group in GROUPS.values():
-            more = OWN[name] | {"classes": group} if own else COMMON[name]
-            found.setdefault(name, {})[group] = bench.scores(table, mean_bits=bits, **more)
+            scores = bench.scores(table, mean_bits=bits, classes=group, **OWN[name])
+            found.setdefault(name, {})[group] = scores
     return found
 
 
 def nearest(bench: Bench) -> list[Row]:
     groups = [list(group) for group in GROUPS.values()]
-    folder = bench.store / f"{bench.name}-nearest"
+    images = bench.images or len(bench.data.map)
+    folder = bench.store / f"{bench.name}-nearest{bench.images or ''}"
     table = significance(
         bench.model,
-        bench.data.map,
+        bench.data.map.head(images),
         groups,
         store=folder,
         calibration=bench.data.fit,
@@ -82,10 +94,8 @@ def nearest(bench: Bench) -> list[Row]:
     )
     rows = []
     for bits in BUDGETS:
-        methods = methods_of(bench, table, bits, ("uniform", "all", "kl", "paper", "priority"))
-        for against in ("all", "kl", "uniform"):
-            some = {m: z for m, z in methods.items() if m in OWN or m == against}
-            rows += bench.rows(bits, some, against)
+        methods = methods_of(bench, table, bits, (*BASELINES, "paper", "priority"))
+        rows += bench.rows(bits, methods, BASELINES, images=images)
     return rows
 
 
@@ -95,17 +105,15 @@ def seeds(bench: Bench) -> list[Row]:
     for draw in range(DRAWS):
         table = bench.map.take(np.arange(FEW * draw, FEW * (draw + 1)))
         for bits in BUDGETS:
-            methods = methods_of(bench, table, bits, ("uniform", "all", "kl", "priority"))
-            for against in ("all", "kl", "uniform"):
-                some = {m: z for m, z in methods.items() if m in OWN or m == against}
-                rows += bench.rows(bits, some, against, draw=draw)
+            methods = methods_of(bench, table, bits, (*BASELINES, "priority"))
+            rows += bench.rows(bits, methods, BASELINES, draw=draw)
     return rows
 
 
 def around(bench: Bench) -> list[Row]:
     """The allocation by a map around the one chosen first, against that one; both from as many images."""
-    few = bench.data.map.head(AROUND)
-    table = bench.map.take(np.arange(AROUND))
+    images = bench.images or AROUND
+    few, table = bench.data.map.head(images), bench.map.take(np.arange(images))
     rows = []
     for bits in (3.0, 2.5):
         found: Scores = {"priority": {}, "priority corrected": {}, "all": {}, "all corrected": {}}
@@ -121,7 +129,7 @@ def around(bench: Bench) -> list[Row]:
                     [list(g) for g in GROUPS.values()],
                     calibration=bench.data.fit,
                     around=first,
-                    store=bench.store / f"{bench.name}-around-{bits:g}-{name}",
+                    store=bench.store / f"{bench.name}-around{bench.images or ''}-{bits:g}-{name}",
                     progress=True,
                 )
                 one, two = bench.scores(table, **more), bench.scores(second, **more)
@@ -129,7 +137,7 @@ def around(bench: Bench) -> list[Row]:
                     found[method][g], found[f"{method} corrected"][g] = one, two
         for against in ("all", "priority"):
             some = {m: z for m, z in found.items() if m.startswith(against)}
-            rows += bench.rows(bits, some, against)
+            rows += bench.rows(bits, some, (against,), images=images)
     return rows
 
 
@@ -238,8 +246,9 @@ def main() -> None:
     parser.add_argument("stage", choices=list(stages))
     parser.add_argument("net", choices=("cifar10_resnet20", "cifar10_resnet32"))
     parser.add_argument("store", type=Path)
+    parser.add_argument("--images", type=int)
     given = parser.parse_args()
-    found = stages[given.stage](Bench(given.net, given.store))
+    found = stages[given.stage](Bench(given.net, given.store, given.images))
     for row in found if isinstance(found, list) else [found]:
         print(row)
     Store("significance_checks").put(f"{given.stage} {given.net}", found)

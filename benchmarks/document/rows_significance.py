@@ -142,6 +142,10 @@ _TRAINED = {
     "search": "search",
     "priority cross-entropy": "priority form by cross-entropy",
     "paper": "paper 003's bare significance",
+    "priority": "priority form",
+    "priority kl": "priority form by KL",
+    "channels all": "all classes alike, output channels of the last stage too",
+    "channels": "priority form, output channels of the last stage too",
 }
 _OF_TRAINED = {"all_classes": "accuracy on all classes", "f1": "F1 of the critical classes"}
 
