@@ -104,6 +104,7 @@ def test_what_cannot_be_trained_is_refused(digits: rdq.Model, found: rdq.Signifi
         "seed": -1,
         "learn_steps": 2,
         "allocation": 3,
+        "device": "cudaa",
     }
     for name, value in wrong.items():
         with pytest.raises(InvalidArgument, match=name):

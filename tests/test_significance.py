@@ -375,7 +375,6 @@ def test_the_commands_do_what_the_functions_do(digits: rdq.Model, tmp_path: Path
     assert {tuple(row) for row in got["classes"]} == {("class", "images", "float", "all classes", "priority")}
     assert "F1 by class" in run(*told, "--data", "digits")
     run(*told, "-o", tmp_path / "a.txt", code=2)
-    run("allocate", model, store, code=1)
     run(*told, "--classes", "1,,/", code=2)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -23,11 +23,9 @@ from .options import (
     parse_bits,
     speaks_for,
 )
-from .terminal import keep_hint, log, print_json, print_table
+from .terminal import keep_hint, log, print_json, print_table, records
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from ..significance import Allocation, Comparison, SignificanceMap
 
 __all__ = ["register"]
@@ -61,6 +59,12 @@ Classes = Annotated[
     typer.Option(
         help="Critical classes, comma-separated numbers or names; groups apart by a slash: 1,9/3,5. None given: those that "
         "the network mistakes for each other most."
+    ),
+]
+Group = Annotated[
+    str | None,
+    typer.Option(
+        help="The critical classes: one group, comma-separated numbers or names. None given: the map's, where it has one group."
     ),
 ]
 Widths = Annotated[str | None, typer.Option(help="Widths measured, such as 2-5 or 2,3.")]
@@ -134,9 +138,11 @@ def significance(
         with replacing(plot) as path:
             figure.savefig(path, dpi=200)
     _print_map(found, as_json)
+    if store is None:
+        log("The map was not kept; rdquant allocate needs its --store.")
 
 
-@speaks_for("rdquant.significance:allocate")
+@speaks_for("rdquant.significance:allocate", bytes_="bytes")
 def allocate(
     model: ModelFile,
     store: Annotated[Path, typer.Argument(help="Folder of the map.", metavar="STORE", file_okay=False)],
@@ -150,9 +156,14 @@ def allocate(
     keep_all: Annotated[
         float | None, typer.Option(help="Times the least all-class loss that is allowed, at least 1.")
     ] = None,
-    classes: Classes = None,
+    classes: Group = None,
     method: Method = None,
-    loss: Annotated[str | None, typer.Option(help="cross-entropy, kl, or shrunk: between them.")] = None,
+    loss: Annotated[
+        str | None,
+        typer.Option(
+            help="cross-entropy, kl, or shrunk: between them (default: shrunk for priority, else cross-entropy)."
+        ),
+    ] = None,
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="File to write: .rdq or .onnx.", dir_okay=False)
     ] = None,
@@ -174,7 +185,7 @@ def allocate(
         raise typer.BadParameter(f"{str(target)!r}: expected a file .rdq or .onnx", param_hint="--output")
     budget = given(mean_bits=mean_bits, bytes=bytes_, milliseconds=milliseconds)
     group = _classes(classes)
-    options = given(keep_all=keep_all, method=method, loss=loss, classes=group, threads=threads)
+    options = given(keep_all=keep_all, method=_method(method), loss=loss, classes=group, threads=threads)
     allocation = choose(loaded, found, **budget, **options)
     if target is not None and target.suffix == ".rdq":
         allocation.save(target)
@@ -197,8 +208,8 @@ def qat(
     output: Annotated[
         Path, typer.Option("-o", "--output", help="File to write: .rdq or .onnx.", dir_okay=False)
     ],
-    mean_bits: Annotated[float | None, typer.Option(help="Budget: bits per weight on average.")] = None,
-    classes: Classes = None,
+    mean_bits: Annotated[float, typer.Option(help="Budget: bits per weight on average.")],
+    classes: Group = None,
     method: Method = None,
     preprocess: Preprocess = None,
     epochs: Annotated[int | None, typer.Option(help="Passes over the images.", min=1)] = None,
@@ -228,7 +239,7 @@ def qat(
         raise typer.BadParameter(f"{str(target)!r}: expected a file .rdq or .onnx", param_hint="--output")
     if int8 and target.suffix != ".onnx":
         raise typer.BadParameter(f"{str(target)!r}: with --int8 expected a file .onnx", param_hint="--output")
-    options = given(mean_bits=mean_bits, classes=_classes(classes), method=method)
+    options = given(mean_bits=mean_bits, classes=_classes(classes), method=_method(method))
     allocation = choose(loaded, found, **options)
     dataset = load_images(data, preprocess, loaded)
     left = (
@@ -252,12 +263,22 @@ def qat(
     _print_allocation(trained, None, target, as_json)
 
 
+def _method(name: str | None) -> str | None:
+    """A method of allocation that needs nothing but the map."""
+    if name == "search":
+        raise typer.BadParameter(
+            "'search' runs the network on images: call rdquant.allocate from Python, with data=…",
+            param_hint="--method",
+        )
+    return name
+
+
 def _classes(text: str | None) -> list[Any] | None:
     """Groups of numbers and names from "1,9/3,5"; None for None."""
     if text is None:
         return None
     groups = [[part.strip() for part in group.split(",") if part.strip()] for group in text.split("/")]
-    found = [[int(part) if part.isdigit() else part for part in group] for group in groups]
+    found = [[int(part) if part.isdecimal() else part for part in group] for group in groups]
     if not all(found):
         raise typer.BadParameter(
             f"{text!r}: expected classes, comma-separated, in every group", param_hint="--classes"
@@ -265,27 +286,28 @@ def _classes(text: str | None) -> list[Any] | None:
     return found[0] if len(found) == 1 else found
 
 
-def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
-    return cast("list[dict[str, Any]]", table.to_dict("records"))
-
-
 def _print_map(found: SignificanceMap, as_json: bool) -> None:
     table = found.to_pandas()
     if as_json:
-        print_json({"model": found.model, "images": len(found.labels), "rows": _records(table)})
+        print_json({"model": found.model, "images": len(found.labels), "rows": records(table)})
         return
     rows = [
         [
             r["classes"],
             r["component"],
             str(r["bits"]),
-            f"{r['significance']:+.4f} ± {r['standard_error']:.4f}",
+            _with_error(r["significance"], r["standard_error"]),
             f"{r['all_classes']:+.4f}",
         ]
-        for r in _records(table)
+        for r in records(table)
     ]
     head = ["critical classes", "component", "bits", "significance, nats", "all classes, nats"]
     print_table(f"{found.model} on {len(found.labels):,} images", head, rows)
+
+
+def _with_error(value: float, error: float | None) -> str:
+    """One image has no standard error."""
+    return f"{value:+.4f}" if error is None else f"{value:+.4f} ± {error:.4f}"
 
 
 def _print_allocation(
@@ -299,12 +321,12 @@ def _print_allocation(
         "milliseconds": allocation.milliseconds,
         "path": None if target is None else str(target),
     }
-    effects = None if compared is None else _records(compared.to_pandas())
+    effects = None if compared is None else records(compared.to_pandas())
     if as_json:
-        classes = None if compared is None else _records(compared.per_class())
-        print_json({**facts, "components": _records(table), "effects": effects, "classes": classes})
+        classes = None if compared is None else records(compared.per_class())
+        print_json({**facts, "components": records(table), "effects": effects, "classes": classes})
         return
-    rows = [[r["component"], f"{r['weights']:,}", f"{r['bits']:.4g}"] for r in _records(table)]
+    rows = [[r["component"], f"{r['weights']:,}", f"{r['bits']:.4g}"] for r in records(table)]
     title = f"{allocation.method}: {allocation.mean_bits:.3f} bits per weight, {allocation.bytes:,} bytes"
     print_table(title, ["component", "weights", "bits"], rows)
     if effects is not None:
@@ -321,7 +343,7 @@ def _print_allocation(
     if compared is not None:
         per_class = compared.per_class()
         body = [
-            [f"{v:.2f}" if isinstance(v, float) else str(v) for v in r.values()] for r in _records(per_class)
+            [f"{v:.2f}" if isinstance(v, float) else str(v) for v in r.values()] for r in records(per_class)
         ]
         print_table("F1 by class, percent", [str(name) for name in per_class], body)
     if target is not None:

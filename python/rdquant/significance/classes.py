@@ -99,7 +99,7 @@ def groups_of(classes: Any, count_: int, names: Sequence[str] | None) -> list[Gr
     given = several(classes)
     nested = [isinstance(c, (list, tuple, set, frozenset, range)) or np.ndim(c) == 1 for c in given]
     if given and all(nested):
-        return [_group(g, count_, names) for g in given]
+        return list(dict.fromkeys(_group(g, count_, names) for g in given))
     return [_group(given, count_, names)]
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .._files import target_of
 from ..data import Data, open_dataset
 from ..errors import InvalidArgument, count, described, flag, number
 from ..graph import Model, load
 from ..significance.allocation import Allocation, retrained
+from ._torch import torch
 from .fake import Fake
 from .importer import TorchNetwork
 from .straight import Prepare, Run
@@ -59,9 +60,9 @@ def qat(
 
     Returns an `Allocation` of the same widths with the trained network in it; a Model without `allocation`.
 
-    Raises InvalidArgument for an allocation of another network, arguments out of range and a checkpoint of another call,
-    CorruptFile for one that cannot be read, Unsupported for operators that training does not know. Source: LSQ (Esser et al.,
-    2020).
+    Raises InvalidArgument for an allocation of another network, arguments out of range, a device that PyTorch does not find
+    and a checkpoint of another call, CorruptFile for one that cannot be read, Unsupported for operators that training does
+    not know. Source: LSQ (Esser et al., 2020).
     """
     loaded = load(model)
     if allocation is not None and not isinstance(allocation, Allocation):
@@ -77,7 +78,7 @@ def qat(
     learn, shown = flag("learn_steps", learn_steps), flag("progress", progress)
     kept = None if checkpoint is None else target_of("checkpoint", checkpoint, model=loaded, data=data)
     images = open_dataset(data, model=loaded)
-    network = TorchNetwork(loaded).to(device)
+    network = TorchNetwork(loaded).to(_usable(device))
     fakes: dict[str, Fake] = {}
     if allocation is not None:
         for layer, rows in allocation.layers():
@@ -105,6 +106,16 @@ def qat(
         for layer, rows in allocation.layers()
     ]
     return retrained(allocation, network.exported(), found)
+
+
+def _usable(device: Any) -> Any:
+    """A device that PyTorch knows and finds; InvalidArgument for others."""
+    try:
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError, TypeError, NotImplementedError) as error:
+        reason = str(error).partition("\n")[0].removesuffix(".")
+        raise InvalidArgument(f"device: {described(device)}: {reason[:1].lower()}{reason[1:]}") from None
+    return device
 
 
 def _digest(allocation: Allocation | None) -> str:
