@@ -225,6 +225,7 @@ def test_eight_bit_activations_keep_the_trained_levels(digits: rdq.Model, traine
     assert made.report.damage.kl < 0.01
 
 
+@pytest.mark.filterwarnings("ignore:data")  # random weights only guess
 @pytest.mark.parametrize("sign", [1.0, -1.0])
 def test_batch_normalization_leaves_levels_as_they_are(sign: float) -> None:
     random = np.random.default_rng(0)

@@ -87,3 +87,12 @@ def test_a_single_image_has_no_standard_error_in_tables_and_json(
 
 def test_a_group_given_twice_is_one() -> None:
     assert groups_of([[1, 8], [8, 1], [3, 9]], 10, None) == [(1, 8), (3, 9)]
+
+
+@pytest.mark.filterwarnings("default:")
+def test_images_prepared_in_another_way_give_a_warning(paths: tuple[Path, Path], tmp_path: Path) -> None:
+    x, y = rdq.Digits("train").get(np.arange(200))
+    for scale, expected in ((1, False), (0, True)):
+        np.savez(tmp_path / "x.npz", x=(x * scale).astype(np.float32), y=y)
+        made = ["significance", paths[0], "--data", tmp_path / "x.npz", "--classes", "3", "--bits", "2"]
+        assert ("which is guessing" in run(*made)[1]) == expected

@@ -91,7 +91,8 @@ def significance(
         threads: None or 0: all cores.
         progress: show a bar on stderr.
 
-    Fewer than 200 images of a group give a warning. Ctrl-C leaves what was measured in `store`.
+    Fewer than 200 images of a group give a warning, and so does a float network that only guesses, as with other
+    preprocessing. Ctrl-C leaves what was measured in `store`.
 
     Raises InvalidArgument for arguments that do not fit, or a `store` with something else in it; Unsupported for a network
     without layers that can be rounded, or whose outputs are no scores. Source: paper 003, equation 2.
@@ -119,6 +120,8 @@ def significance(
             f"model: {loaded.name} has no convolution and no product whose weights can be rounded"
         )
     reader = reader_of(loaded, chosen, output, workers)
+    if chosen.task != "detect":
+        _check_answers(reader)
     groups = _groups(classes, reader, chosen)
     rows = last_stage(layers) if component == "channel" else []
     facts = {
@@ -226,6 +229,22 @@ def _groups(classes: Any, reader: Reader, data: Dataset) -> list[Group]:
                 stacklevel=4,
             )
     return groups
+
+
+def _check_answers(reader: Reader) -> None:
+    """A warning where the float network does no better than guessing, as on images that were prepared in another way."""
+    right = reader.scores.argmax(axis=1) == reader.labels
+    present = np.unique(reader.labels)
+    if len(present) < 2:
+        return
+    share = float(np.mean([right[reader.labels == c].mean() for c in present]))
+    guessing = 1 / len(present)
+    if share <= guessing + 2 * np.sqrt(guessing / len(right)):
+        warnings.warn(
+            f"data: the float network answers {100 * right.mean():.0f} % of these images right, which is guessing; "
+            "check preprocessing and labels",
+            stacklevel=3,
+        )
 
 
 def _rounded(
