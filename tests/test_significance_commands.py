@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,8 @@ from typer.testing import CliRunner
 import rdquant as rdq
 from rdquant.cli import app
 from rdquant.demo import digits_model
+from rdquant.errors import CorruptFile
+from rdquant.significance import open_map
 from rdquant.significance.classes import groups_of
 
 
@@ -76,6 +79,7 @@ def test_a_single_image_has_no_standard_error_in_tables_and_json(
 ) -> None:
     model, store = paths
     made = ["significance", model, "--data", store.parent / "few.npz", "--classes", "3", "--bits", "2"]
+    made += ["--rounding", "nearest"]
     text = run(*made, "--json")[0]
     assert "NaN" not in text
     assert {row["standard_error"] for row in json.loads(text)["rows"]} == {None}
@@ -95,4 +99,22 @@ def test_images_prepared_in_another_way_give_a_warning(paths: tuple[Path, Path],
     for scale, expected in ((1, False), (0, True)):
         np.savez(tmp_path / "x.npz", x=(x * scale).astype(np.float32), y=y)
         made = ["significance", paths[0], "--data", tmp_path / "x.npz", "--classes", "3", "--bits", "2"]
+        made += ["--rounding", "nearest"]
         assert ("which is guessing" in run(*made)[1]) == expected
+
+
+@pytest.mark.parametrize("name", ["weights.npz", "network.npz", "scores.npy", "done.npy", "map.json"])
+def test_a_broken_store_is_named(paths: tuple[Path, Path], tmp_path: Path, name: str) -> None:
+    store = tmp_path / "map"
+    shutil.copytree(paths[1], store)
+    file = store / name
+    whole = file.read_bytes()
+    for content in (whole[: len(whole) // 2], b"x", b""):
+        file.write_bytes(content)
+        with pytest.raises(CorruptFile, match=name) as error:
+            open_map(store)
+        assert "pickle" not in str(error.value)
+    if name != "map.json":  # without it there is no map
+        file.unlink()
+        with pytest.raises(CorruptFile, match="it is missing"):
+            open_map(store)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -67,11 +68,7 @@ class Store:
         _compare(folder, facts)
         if _read_facts(folder).get(_FREE) != facts.get(_FREE):
             _write_facts(folder, facts)
-        try:
-            self.scores = np.load(folder / _SCORES, mmap_mode="r+")
-            self._done = np.load(folder / _DONE)
-        except (OSError, ValueError) as error:
-            raise CorruptFile(f"{folder}: {error}") from None
+        self.scores, self._done = _read(folder / _SCORES, "r+"), _read(folder / _DONE)
         if self.scores.shape != tuple(shape) or self._done.shape != counts:
             raise CorruptFile(f"{folder}: scores {list(self.scores.shape)}, expected {list(shape)}")
 
@@ -100,12 +97,25 @@ class Store:
 def open_store(folder: Path) -> tuple[dict[str, Any], NDArray[Any], bool]:
     """(facts, scores read-only, whether all are there) of a folder. Errors as `Store`, MissingFile where there is no map."""
     facts = _read_facts(folder)
-    try:
-        scores = np.load(folder / _SCORES, mmap_mode="r")
-        done = np.load(folder / _DONE)
-    except (OSError, ValueError) as error:
-        raise CorruptFile(f"{folder}: {error}") from None
+    scores, done = _read(folder / _SCORES, "r"), _read(folder / _DONE)
     return facts, scores, bool(done.all())
+
+
+def _read(path: Path, mode: Literal["r", "r+"] | None = None) -> NDArray[Any]:
+    """An array, mapped to memory in a mode. Raises CorruptFile where it cannot be read."""
+    try:
+        found: NDArray[Any] = np.load(path, mmap_mode=mode)
+    except (OSError, ValueError, EOFError) as error:
+        raise _corrupt(path, error) from None
+    return found
+
+
+def _corrupt(path: Path, error: Exception) -> CorruptFile:
+    """NumPy's own words are about pickles, whatever is wrong."""
+    if isinstance(error, FileNotFoundError):
+        return CorruptFile(f"{path}: it is missing; expected all files of the map")
+    reason = error.strerror if isinstance(error, OSError) else None
+    return CorruptFile(f"{path}: {reason or 'not an array of a map, or cut short'}")
 
 
 def _read_facts(folder: Path) -> dict[str, Any]:
@@ -148,5 +158,5 @@ def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
     try:
         with np.load(path, allow_pickle=False) as archive:
             return {name: archive[name] for name in archive.files}
-    except (OSError, ValueError, EOFError, KeyError) as error:
-        raise CorruptFile(f"{path}: {error}") from None
+    except (OSError, ValueError, EOFError, KeyError, BadZipFile, AttributeError) as error:
+        raise _corrupt(path, error) from None
