@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+from statistics import mean
 from typing import Any
 
 from .cells import Row
@@ -90,7 +92,17 @@ def loss(result: dict[str, Any]) -> list[Row]:
     return rows
 
 
-_CHECKS = {"nearest": "rounding to the nearest", "seeds": "map of 2500 images", "around": "corrected"}
+_CHECKS = {"nearest": "plain rounding", "around": "{images} images"}
+_CHECKED = {
+    "priority": "priority form",
+    "paper": "paper 003's bare significance",
+    "all": "all classes alike",
+    "kl": "all classes alike, by KL",
+    "uniform": "one width",
+    "priority corrected": "priority form by a second map around its widths",
+    "all corrected": "all classes alike by a second map around its widths",
+}
+_COMPARED = (("as is", "f1", "F1"), ("equal false positives", "recall", "recall at equal false positives"))
 
 
 def checks(result: dict[str, Any]) -> list[Row]:
@@ -115,23 +127,40 @@ def checks(result: dict[str, Any]) -> list[Row]:
                     f"widths at most {apart} bits apart",
                 )
             )
+        elif stage == "seeds":
+            rows += _draws(net, found)
         elif stage in _CHECKS:
-            rows += [_check(stage, net, row) for row in found if _shown(row)]
+            rows += _compared(net, _CHECKS[stage], found)
     return rows
 
 
-def _shown(row: dict[str, Any]) -> bool:
-    return row["method"] != "float" and row["variant"] != "refitted"
+def _compared(net: str, how: str, found: list[dict[str, Any]]) -> list[Row]:
+    rows = []
+    for row in found:
+        for variant, measure, title in _COMPARED:
+            if row["method"] in _CHECKED and row["variant"] == variant:
+                value, gap, low, high = row[measure].split()
+                what = f"{net}, {row['bits']:g} bits per weight, {how.format(**row)}, {_CHECKED[row['method']]}: {title}"
+                rows.append((what, f"{value} %", _CHECKED[row["against"]], f"{gap} points ({low} to {high})"))
+    return rows
 
 
-def _check(stage: str, net: str, row: dict[str, Any]) -> Row:
-    measure, title = (
-        ("f1", "F1") if row["variant"] == "as is" else ("recall", "recall at equal false positives")
-    )
-    value, gap, low, high = row[measure].split()
-    draw = f", draw {row['draw'] + 1}" if "draw" in row else ""
-    what = f"{net}, {row['bits']:g} bits per weight, {_CHECKS[stage]}{draw}, {row['method']}: {title}"
-    return what, f"{value} %", row["against"], f"{gap} points ({low} to {high})"
+def _draws(net: str, found: list[dict[str, Any]]) -> list[Row]:
+    """Means over the draws, and the range of differences."""
+    rows = []
+    cells = dict.fromkeys((row["bits"], row["against"]) for row in found)
+    for (bits, against), (variant, measure, title) in itertools.product(cells, _COMPARED):
+        own = [
+            row[measure].split()
+            for row in found
+            if (row["bits"], row["against"], row["method"], row["variant"])
+            == (bits, against, "priority", variant)
+        ]
+        values, gaps = ([float(r[k]) for r in own] for k in (0, 1))
+        what = f"{net}, {bits:g} bits per weight, {len(own)} maps of 2500 other images each, priority form: {title}"
+        text = f"{mean(gaps):+.2f} points ({min(gaps):+.2f} to {max(gaps):+.2f} by map)"
+        rows.append((what, f"{mean(values):.2f} %", _CHECKED[against], text))
+    return rows
 
 
 _TRAINED = {
