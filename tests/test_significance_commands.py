@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 import rdquant as rdq
 from rdquant.cli import app
 from rdquant.demo import digits_model
-from rdquant.errors import CorruptFile
+from rdquant.errors import CorruptFile, InvalidArgument
 from rdquant.significance import open_map
 from rdquant.significance.classes import groups_of
 
@@ -86,7 +86,16 @@ def test_a_single_image_has_no_standard_error_in_tables_and_json(
     shown = run(*made)[1]
     assert " nan" not in shown
     assert "allocate needs its --store" in shown
-    assert "allocate needs its --store" not in run(*made, "--store", tmp_path / "map")[1]
+    more = ("--images", 1000, "--store", tmp_path / "map")  # at most: there are 40
+    assert "allocate needs its --store" not in run(*made, *more)[1]
+    assert len(open_map(tmp_path / "map").labels) == 40
+
+
+def test_a_mask_of_images_is_refused(paths: tuple[Path, Path]) -> None:
+    found = open_map(paths[1])
+    assert repr(found).endswith("1 group>")
+    with pytest.raises(InvalidArgument, match="images: expected integers"):
+        found.take(found.labels == 3)
 
 
 def test_a_group_given_twice_is_one() -> None:

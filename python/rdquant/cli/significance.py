@@ -124,7 +124,7 @@ def significance(
             classes=_classes(classes),
             bits=None if bits is None else parse_bits(bits),
             component=component,
-            images=images,
+            images=None if images is None else min(images, len(dataset)),
             store=store,
             rounding=rounding,
             threads=threads,

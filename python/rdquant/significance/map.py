@@ -181,8 +181,10 @@ class SignificanceMap:
 
         images: integers [m], their places among `labels`. Raises InvalidArgument for none, and for places outside.
         """
-        chosen = as_levels(images, "images").astype(np.int64)
         most = len(self.labels)
+        if np.asarray(images).dtype == bool:  # a mask: counted as integers it would be the first two images
+            raise InvalidArgument(f"images: expected integers in 0..{most - 1}, got {described(images)}")
+        chosen = as_levels(images, "images").astype(np.int64)
         if chosen.ndim != 1 or not len(chosen) or chosen.min() < 0 or chosen.max() >= most:
             raise InvalidArgument(f"images: expected integers in 0..{most - 1}, got {described(images)}")
         part = copy.copy(self)
@@ -243,8 +245,9 @@ class SignificanceMap:
         return plot_significance(rows, self.components, f"{loss} at {bits} bits, nats", ax)
 
     def __repr__(self) -> str:
+        groups = f"{len(self.groups)} group{'s' * (len(self.groups) != 1)}"
         found = f"{len(self.components)} layers at {', '.join(map(str, self.bits))} bits, {len(self.labels):,} images"
-        return short(self, f"of {label(self.model)}: {found}, {len(self.groups)} groups")
+        return short(self, f"of {label(self.model)}: {found}, {groups}")
 
     def _repr_html_(self) -> str:
         return html_table(self)
