@@ -118,3 +118,19 @@ def test_the_price_of_effort_max_is_what_pages_say() -> None:
         text = " ".join((ROOT / "docs" / name).read_text(encoding="utf-8").split())
         assert said in text
         assert f"{low} to {high} times as long" in text
+
+
+def test_a_bar_that_is_missed_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import bars_significance
+
+    names = ("significance", "significance_photos", "qat")
+    found = {name: json.loads((RESULTS / f"{name}.json").read_text()) for name in names}
+    monkeypatch.setattr(bars_significance, "RESULTS", tmp_path)
+    for ratio, outcome in ((0.4, "met"), (0.41, "NOT met")):
+        found["significance"]["time"]["ratio"] = ratio
+        for name, result in found.items():
+            (tmp_path / f"{name}.json").write_text(json.dumps(result))
+        bars_significance.main()
+        assert capsys.readouterr().out.splitlines()[-1].split(" | ")[2:] == [f"{ratio:.2f}", outcome]

@@ -16,6 +16,8 @@ _SHOWN = {
     "channels": "priority form, output channels of the last stage too",
     "channels cross-entropy": "priority form by cross-entropy, output channels too",
     "paper": "paper 003's bare significance",
+    "search": "search, as many runs of the network as the map",
+    "hawq": "HAWQ-V2",
 }
 _MEASURES = {
     ("equal false positives", "recall"): "recall at the float network's rate of false positives",

@@ -85,8 +85,8 @@ def significance(
         calibration: images whose statistics weights are rounded by, labels unused; None: up to 1000 of `data`.
         rounding: one of `ROUNDINGS`: "feedback" (errors fed back by the statistics of a layer's inputs, mean errors taken
             up by its bias) or "nearest".
-        around: an allocation of this network: all other layers have its widths, so that what layers cost together is seen; one
-            such pass corrects an allocation. None: all other layers stay in float.
+        around: an allocation of this network: all other layers have its widths, so that what layers cost together is seen;
+            None: all other layers stay in float. Whether allocating by such a map gains is to be measured: it may lose.
         output: name of the output that holds the scores, for networks with several.
         threads: None or 0: all cores.
         progress: show a bar on stderr.
