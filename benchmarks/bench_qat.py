@@ -187,11 +187,12 @@ def explained(name: str, store: Path) -> list[dict[str, Any]]:
 
     rows = []
     for bits in BITS:
-        found = []
+        found, seen = [], set()
         for method, group, _ in jobs():
             title = f"{bits:g} {method} {group or ''}".strip()
             one, two = trainer.known(f"{title}-before"), trainer.known(title)
-            if one is not None and two is not None:
+            if one is not None and two is not None and two.tobytes() not in seen:
+                seen.add(two.tobytes())  # allocations of the same widths count once
                 kl, loss = (-float(f(one, labels, before).mean()) for f in (divergence, cross_entropy))
                 gains = refitted(one) - accuracy(one), refitted(two) - accuracy(two)
                 found.append((accuracy(two), accuracy(one), refitted(one), kl, loss, *gains))
