@@ -286,9 +286,9 @@ def test_an_interrupted_training_goes_on_to_the_same_network(
     resumed = qat(digits, data, chosen, prepare=stopping, checkpoint=path, **options)
     assert calls == -97, "7 of 10 batches were done"
     assert resumed.apply().fingerprint == whole.apply().fingerprint
-    with pytest.raises(InvalidArgument, match="another epochs"):
+    with pytest.raises(InvalidArgument, match="different in epochs"):
         qat(digits, data, chosen, checkpoint=path, **(options | {"epochs": 3}))
-    with pytest.raises(InvalidArgument, match="another allocation"):
+    with pytest.raises(InvalidArgument, match="different in allocation"):
         qat(digits, data, rdq.allocate(digits, found, mean_bits=2), checkpoint=path, **options)
     path.write_bytes(b"nothing")
     with pytest.raises(CorruptFile):

@@ -145,7 +145,7 @@ class Run(Brief):
         other = [name for name, value in self.facts.items() if state["facts"].get(name) != value]
         if other:
             raise InvalidArgument(
-                f"checkpoint: {self.checkpoint} is of a training with another {', '.join(other)}; choose another file, "
+                f"checkpoint: {self.checkpoint} is of another training, different in {', '.join(other)}; choose another file, "
                 "or the same arguments"
             )
         with torch.no_grad():
