@@ -219,7 +219,9 @@ class Model:
         It is taken over unchecked: what `parts` or `skeleton` gives, changed with care.
         """
         tensors = {**self._tensors, **(more or {})}
-        stated = [t for t in skeleton.graph.initializer if t.name not in tensors]  # others are references to tensors
+        stated = [
+            t for t in skeleton.graph.initializer if t.name not in tensors
+        ]  # others are references to tensors
         if len(stated) < len(skeleton.graph.initializer):
             del skeleton.graph.initializer[:]
             skeleton.graph.initializer.extend(stated)
