@@ -20,12 +20,12 @@ endif()
 target_compile_options(rdquant_options INTERFACE "$<BUILD_INTERFACE:${flags}>")
 
 # rdquant_part(NAME [PART...]): the library rdquant_NAME from cpp/src/NAME, which may use the named parts only.
-# A file called *_avx2.cpp, *_avx512.cpp, *_avx512X.cpp (X: vpopcntdq, vnni, vbmi) or *_dotprod.cpp (ARM) gets the flags of that instruction
+# A file called *_avx2.cpp, *_avx512.cpp, *_avx512X.cpp (X: vpopcntdq, vnni, vbmi, amx) or *_dotprod.cpp (ARM) gets the flags of that instruction
 # set, it alone, and is left out on other processors.
 function(rdquant_part name)
   file(GLOB_RECURSE sources CONFIGURE_DEPENDS "${PROJECT_SOURCE_DIR}/cpp/src/${name}/*.cpp")
   if(NOT CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
-    list(FILTER sources EXCLUDE REGEX "_avx(2|512|512vpopcntdq|512vnni|512vbmi)\\.cpp$")
+    list(FILTER sources EXCLUDE REGEX "_avx(2|512|512vpopcntdq|512vnni|512vbmi|512amx)\\.cpp$")
   endif()
   if(NOT CMAKE_SYSTEM_PROCESSOR MATCHES "aarch64|arm64")
     list(FILTER sources EXCLUDE REGEX "_dotprod\\.cpp$")
@@ -39,11 +39,14 @@ function(rdquant_part name)
       set_source_files_properties(
         "${source}" PROPERTIES COMPILE_OPTIONS
                                "-march=x86-64-v4;-mprefer-vector-width=512")
+    elseif(source MATCHES "_avx512amx\\.cpp$") # tiles are in assembler
+      set_source_files_properties(
+        "${source}" PROPERTIES COMPILE_OPTIONS "-march=x86-64-v4;-mprefer-vector-width=512;-mavx512vnni")
     elseif(source MATCHES "_(avx512)(vpopcntdq|vnni|vbmi)\\.cpp$")
       set_source_files_properties(
         "${source}" PROPERTIES COMPILE_OPTIONS "-march=x86-64-v4;-mprefer-vector-width=512;-mavx512${CMAKE_MATCH_2}")
     endif()
-    if(RDQUANT_SANITIZE AND source MATCHES "_avx512(vnni)?\\.cpp$|/int8/.*_avx2\\.cpp$")
+    if(RDQUANT_SANITIZE AND source MATCHES "_avx512(vnni|amx)?\\.cpp$|/int8/.*_avx2\\.cpp$")
       # Minutes to compile; the same code is checked with the other instruction sets.
       set_property(SOURCE "${source}" APPEND PROPERTY COMPILE_OPTIONS "-fno-sanitize=undefined")
     endif()
@@ -77,7 +80,7 @@ endfunction()
 # once for all of them. Names in unnamed namespaces are therefore unique in a folder. Leaf files of kernels stay apart.
 function(rdquant_units target)
   get_target_property(sources ${target} SOURCES)
-  list(FILTER sources EXCLUDE REGEX "_(baseline|dotprod|avx(2|512|512vpopcntdq|512vnni|512vbmi))\\.cpp$")
+  list(FILTER sources EXCLUDE REGEX "_(baseline|dotprod|avx(2|512|512vpopcntdq|512vnni|512vbmi|512amx))\\.cpp$")
   foreach(source IN LISTS sources)
     file(RELATIVE_PATH folder "${PROJECT_SOURCE_DIR}/cpp/src" "${source}/..")
     string(REPLACE "/" "_" folder "${folder}")

@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "amx_emulation.hpp"
 #include "conv_shapes.hpp"
 #include "int8_reference.hpp"
 #include "runtime/kernels/int8/tables.hpp"
@@ -16,7 +17,31 @@ struct Set {
   const Int8ConvolutionTable* table;
 };
 
-// Every set of instructions that this processor runs.
+#if defined(__x86_64__)
+namespace with_amx {
+
+namespace k = rdquant::runtime::kernels;
+
+// Tiles for every shape that they can run, whether or not they pay.
+inline Int8Plan plan(const ConvShape& shape, Index threads) {
+  const Int8Plan tiles = k::avx512amx::int8_amx.plan(shape, threads);
+  return tiles.steps > 0 ? tiles : k::avx512vnni::int8_convolution.plan(shape, threads);
+}
+inline void pack(const Int8Plan& plan, const std::int8_t* weights, std::byte* packed, Index begin,
+                 Index end) {
+  (plan.steps > 0 ? k::avx512amx::int8_amx.pack : k::avx512vnni::int8_convolution.pack)(plan, weights, packed,
+                                                                                        begin, end);
+}
+inline void run(const Int8Plan& plan, const Int8ConvArgs& args, Index begin, Index end) {
+  (plan.steps > 0 ? k::avx512amx::int8_amx.run : k::avx512vnni::int8_convolution.run)(plan, args, begin, end);
+}
+
+inline const Int8ConvolutionTable table = {16, plan, pack, run};
+
+}  // namespace with_amx
+#endif
+
+// Every set of instructions that this processor runs; tiles of AMX are emulated where it lacks them.
 inline std::vector<Set> sets() {
   namespace k = rdquant::runtime::kernels;
   std::vector<Set> all = {{"baseline", &k::baseline::int8_convolution}};
@@ -32,6 +57,7 @@ inline std::vector<Set> sets() {
   if (rdquant::core::available_cpu().has(rdquant::core::Feature::vnni)) {
     all.push_back({"avx512vnni", &k::avx512vnni::int8_convolution});
   }
+  if (amx::available()) all.push_back({"avx512amx", &with_amx::table});
 #endif
   return all;
 }

@@ -246,3 +246,17 @@ TEST_CASE("activations into levels") {
     }
   }
 }
+
+#if defined(__x86_64__)
+TEST_CASE("tiles of AMX for shapes that keep them busy, and for no others") {
+  const auto& amx = rdquant::runtime::kernels::avx512amx::int8_amx;
+  for (const ConvShape& shape :
+       {square(64, 56, 64, 3, 1, 1), square(512, 7, 512, 3, 1, 1), square(256, 14, 1024, 1, 1, 0),
+        square(768, 8, 768, 1, 1, 0), square(3, 224, 64, 7, 2, 3)})
+    CHECK_MESSAGE(amx.pays(shape, 1), describe(shape));
+  for (const ConvShape& shape :
+       {square(8, 56, 16, 1, 1, 0), square(1280, 1, 1000, 1, 1, 0), square(64, 56, 64, 3, 1, 1, 64),
+        square(3000, 9, 64, 5, 1, 2)})  // the last one's windows are too long to be copied
+    CHECK_MESSAGE(!amx.pays(shape, 1), describe(shape));
+}
+#endif

@@ -3,6 +3,9 @@
 #if __has_include(<unistd.h>)
 #include <unistd.h>
 #endif
+#if defined(__x86_64__) && defined(__linux__)
+#include <sys/syscall.h>
+#endif
 #if defined(__aarch64__) && __has_include(<sys/auxv.h>)
 #include <sys/auxv.h>
 #endif
@@ -37,7 +40,10 @@ Cpu detect() noexcept {
   if (__builtin_cpu_supports("avx512vpopcntdq")) cpu.add(Feature::vpopcntdq);
   std::uint32_t eax = 7, ebx = 0, ecx = 0, edx = 0;  // compilers of 2022 do not know amx-int8 by name
   asm("cpuid" : "+a"(eax), "=b"(ebx), "+c"(ecx), "=d"(edx));
-  if ((edx >> 25 & 1) != 0) cpu.add(Feature::amx_int8);
+  const bool tiles = (edx >> 24 & 1) != 0 && (edx >> 25 & 1) != 0;
+  asm("xgetbv" : "=a"(eax), "=d"(edx) : "c"(0));  // what the operating system keeps of a thread
+  constexpr std::uint32_t kTileState = 3U << 17;
+  if (tiles && (eax & kTileState) == kTileState) cpu.add(Feature::amx_int8);
   return cpu;
 #elif defined(__aarch64__) && defined(AT_HWCAP) && defined(AT_HWCAP2)
   Cpu cpu(Isa::baseline);
@@ -109,6 +115,17 @@ bool choose_gathers() {
 const Cpu& available_cpu() noexcept {
   static const Cpu cpu = detect();
   return cpu;
+}
+
+bool request_amx() noexcept {
+#if defined(__x86_64__) && defined(__linux__)
+  constexpr long kRequest = 0x1023, kTileData = 18;  // ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA
+  static const bool granted =
+      available_cpu().has(Feature::amx_int8) && syscall(SYS_arch_prctl, kRequest, kTileData) == 0;
+  return granted;
+#else
+  return false;
+#endif
 }
 
 Isa available_isa() noexcept { return available_cpu().isa(); }

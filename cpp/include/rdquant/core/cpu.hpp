@@ -18,7 +18,7 @@ enum class Feature : unsigned {
   vnni,       ///< AVX-512 VNNI: products of 8-bit integers (Cascade Lake, Zen 4 and later)
   vbmi,       ///< AVX-512 VBMI: permutations of bytes (Ice Lake, Zen 4 and later)
   vpopcntdq,  ///< AVX-512 VPOPCNTDQ: counts of bits (Ice Lake, Zen 4 and later)
-  amx_int8,   ///< AMX: tiles of 8-bit integers (Sapphire Rapids and later); no kernel uses it yet
+  amx_int8,   ///< AMX: tiles of 8-bit integers (Sapphire Rapids and later)
   dotprod,    ///< ARMv8.2: products of 8-bit integers (Cortex-A76: Raspberry Pi 5)
   i8mm,       ///< ARMv8.6: products of 8-bit matrices; no kernel uses it yet
 };
@@ -53,6 +53,10 @@ class Cpu {
 [[nodiscard]] const Cpu& selected_cpu();
 [[nodiscard]] Isa selected_isa();
 [[nodiscard]] bool has(Feature feature);
+
+/// Asks the operating system, once, to let this process use AMX, whose tiles make threads' state larger by 8 KB. False
+/// where it refuses, or there is no such thing.
+[[nodiscard]] bool request_amx() noexcept;
 
 /// What RDQUANT_ISA=`name` means on a processor that offers `available`.
 ///

@@ -30,6 +30,33 @@ Int8Kernels joined(core::Isa isa, const char* name, const Int8ConvolutionTable& 
           .resize = layers.resize};
 }
 
+#if defined(__x86_64__)
+// Tiles of AMX where they pay, else vectors.
+Int8Plan plan_amx_or_vnni(const ConvShape& shape, Index threads) {
+  return avx512amx::int8_amx.pays(shape, threads) ? avx512amx::int8_amx.plan(shape, threads)
+                                                  : avx512vnni::int8_convolution.plan(shape, threads);
+}
+
+void pack_amx_or_vnni(const Int8Plan& plan, const std::int8_t* weights, std::byte* packed, Index begin,
+                      Index end) {
+  (plan.steps > 0 ? avx512amx::int8_amx.pack : avx512vnni::int8_convolution.pack)(plan, weights, packed,
+                                                                                  begin, end);
+}
+
+void convolve_amx_or_vnni(const Int8Plan& plan, const Int8ConvArgs& args, Index begin, Index end) {
+  (plan.steps > 0 ? avx512amx::int8_amx.run : avx512vnni::int8_convolution.run)(plan, args, begin, end);
+}
+
+void add_amx(Int8Kernels& kernels) {
+  if (!core::has(core::Feature::amx_int8) || !core::has(core::Feature::vnni) || !core::request_amx()) return;
+  kernels.plan = plan_amx_or_vnni;
+  kernels.pack = pack_amx_or_vnni;
+  kernels.convolve = convolve_amx_or_vnni;
+}
+#else
+void add_amx(Int8Kernels& /*kernels*/) {}
+#endif
+
 Int8Kernels kernels_of(core::Isa isa) {
   const Int8ConvolutionTable& convolution = simd::variant(RDQUANT_VARIANTS(int8_convolution), isa);
   Int8Kernels kernels = joined(isa, core::isa_name(isa).data(), convolution);
@@ -42,6 +69,7 @@ Int8Kernels kernels_of(core::Isa isa) {
   // Beyond the common AVX-512: VNNI (Cascade Lake, Zen 4 and later), VBMI (Ice Lake, Zen 4).
   if (core::has(core::Feature::vnni)) {
     kernels = joined(isa, "avx512vnni", RDQUANT_LEAF(vnni, avx512vnni::int8_convolution, convolution));
+    add_amx(kernels);
   }
   kernels.lookup = RDQUANT_LEAF(vbmi, avx512vbmi::lookup, kernels.lookup);
   return kernels;

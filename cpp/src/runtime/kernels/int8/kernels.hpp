@@ -86,6 +86,9 @@ struct Int8Plan {
   /// Groups whose filters do not fill blocks are run together, so many with these channels and filters; the
   /// last ones have fewer filters where they do not come out even, and their channels are the last.
   Index groups = 1, group_c = 1, group_k = 1;
+  /// By tiles of AMX: how many products of tiles make a sum, of how many fours of a window's channels each; 0: otherwise.
+  Index steps = 0, step_quads = 0;
+  bool gathers = false;  ///< windows are copied first
   Index items = 0;       ///< what [begin, end) of run counts
   Index pack_items = 0;  ///< and of pack
   Index bytes = 0;       ///< of the packed weights, the sums of each filter's weights included

@@ -12,6 +12,14 @@ struct Int8ConvolutionTable {
   decltype(Int8Kernels::convolve) run;
 };
 
+/// Convolutions by tiles of AMX.
+struct Int8AmxTable {
+  decltype(Int8Kernels::plan) plan;  ///< of no steps where the shape is not run so
+  bool (*pays)(const ConvShape& shape, Index threads);
+  decltype(Int8Kernels::pack) pack;
+  decltype(Int8Kernels::convolve) run;
+};
+
 struct Int8LayerTable {
   decltype(Int8Kernels::min_max) min_max;
   decltype(Int8Kernels::quantize) quantize;
@@ -42,6 +50,9 @@ extern const Int8ConvolutionTable int8_convolution;
 }
 namespace avx512vnni {
 extern const Int8ConvolutionTable int8_convolution;
+}
+namespace avx512amx {
+extern const Int8AmxTable int8_amx;
 }
 namespace avx512vbmi {
 extern const decltype(Int8Kernels::lookup) lookup;

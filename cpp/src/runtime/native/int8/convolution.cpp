@@ -303,7 +303,8 @@ bool build_int8_convolution(Builder& builder, const Step& step) {
   work.scale = scale != kNone;
   work.min_max = to_float && is_ranged(builder, step.outputs[0]);
   if (work.min_max) operands.push_back(builder.make_min_max(step.outputs[0]));
-  std::string name = std::string(plan.depthwise ? "depthwise " : "dense ") + kernels.name;
+  std::string name =
+      std::string(plan.depthwise ? "depthwise " : "dense ") + (plan.steps > 0 ? "avx512amx" : kernels.name);
   if (within != nullptr) {
     name += ", range and quantize";
     set_levels(builder, *within, work);

@@ -7,7 +7,7 @@ namespace rdquant::runtime::kernels {
 namespace {
 
 Int8Plan plan_int8(const ConvShape& s, Index threads) {
-  return s.groups > 1 && s.groups == s.c && s.k == s.c ? plan_depthwise(s, threads) : plan_dense(s, threads);
+  return is_depthwise(s) ? plan_depthwise(s, threads) : plan_dense(s, threads);
 }
 
 void pack_int8(const Int8Plan& plan, const std::int8_t* weights, std::byte* packed, Index begin, Index end) {

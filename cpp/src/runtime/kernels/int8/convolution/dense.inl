@@ -177,11 +177,6 @@ inline Int8Tiles int8_tiles(Index pixels) {
   return all;
 }
 
-inline Index common_divisor(Index a, Index b) { return b == 0 ? a : common_divisor(b, a % b); }
-
-// Bytes of the sums of `blocks` blocks' weights; what follows is aligned.
-inline Index sums_bytes(Index blocks, Index kh) { return divide(blocks * kBlock * kh * 4, 64) * 64; }
-
 // Places of a strip: few enough for their part of the image to stay in the first cache; or a row of a band;
 // or a single one, whose window may have to be copied; or all where the filters are what is to stay in a
 // cache.
@@ -197,15 +192,9 @@ inline Index dense_strip(const Int8Plan& plan, Index filters, Index group_weight
 Int8Plan plan_dense(const ConvShape& s, Index threads) {
   Int8Plan plan;
   plan.shape = s;
-  // with weights of zero between them
-  const Index filling = kBlock / common_divisor(s.k / s.groups, kBlock);
-  const Index together = filling < s.groups ? filling : s.groups;
-  plan.groups = divide(s.groups, together);
-  plan.group_c = s.c / s.groups * together;
-  plan.group_k = s.k / s.groups * together;
+  set_groups(s, plan);
   const Index blocks = divide(plan.group_k, kBlock);
-  plan.flat = s.kh == 1 && s.kw == 1 && s.sh == 1 && s.sw == 1 && s.top == 0 && s.left == 0 &&
-              s.bottom == 0 && s.right == 0;
+  plan.flat = is_flat(s);
   const Index row = plan.flat ? s.h * s.w : s.ow();
   const TileChoice choice = choose_tile<Int8Pixels, kInt8Blocks>(row, blocks, int8_tile_cost);
   plan.blocks = choice.blocks;
@@ -217,14 +206,8 @@ Int8Plan plan_dense(const ConvShape& s, Index threads) {
   plan.strip = dense_strip(plan, filters, weights / plan.groups, threads);
   plan.items = s.n * plan.groups * filters * plan.tiles * (plan.flat ? 1 : s.oh());
   plan.pack_items = plan.groups * blocks;
-  plan.bytes = sums_bytes(plan.groups * blocks, s.kh) + weights;
+  plan.bytes = sums_bytes(plan.groups * blocks * s.kh) + weights;
   return plan;
-}
-
-// Blocks of filters of groups run together.
-inline Index blocks_of(const Int8Plan& plan, Index group) {
-  const Index left = plan.shape.k - group * plan.group_k;
-  return divide(left < plan.group_k ? left : plan.group_k, kBlock);
 }
 
 // One block of filters, those from `first` on that are below `end`.
@@ -236,9 +219,8 @@ struct DenseBlock {
 };
 
 void pack_dense_block(const ConvShape& s, const std::int8_t* weights, const DenseBlock& block) {
-  const Index c = s.c / s.groups;
-  const Index k = s.k / s.groups;
   const Index taps = s.kh * s.kw;
+  const FilterBlock filters(s, weights, block.first, block.end, block.channel);
   for (Index i = 0; i < s.kh * kBlock; ++i) block.sums[i] = 0;
   for (Index four = 0; four < block.quads; ++four) {
     const Index chunk = four / kChunk * kChunk;
@@ -247,12 +229,8 @@ void pack_dense_block(const ConvShape& s, const std::int8_t* weights, const Dens
       std::int8_t* const out =
           block.out + (chunk * taps + tap * length + four - chunk) * block.wide * kTapBytes;
       for (Index lane = 0; lane < kBlock; ++lane) {
-        const Index filter = block.first + lane;
-        const Index own = filter / k * c - block.channel;  // the filter's own channels begin there
         for (Index i = 0; i < 4; ++i) {
-          const Index channel = 4 * four + i - own;
-          const bool real = filter < block.end && channel >= 0 && channel < c;
-          const std::int8_t w = real ? weights[(filter * c + channel) * taps + tap] : std::int8_t{0};
+          const std::int8_t w = filters.filters[lane].at(4 * four + i, tap);
           out[tap_place(lane, i)] = w;
           block.sums[tap / s.kw * kBlock + lane] += w;
         }
@@ -268,7 +246,7 @@ void pack_dense(const Int8Plan& plan, const std::int8_t* weights, std::byte* pac
   const Index blocks = divide(k, kBlock);
   const Index block_bytes = s.kh * s.kw * quads * kTapBytes;
   auto* const sums = reinterpret_cast<std::int32_t*>(packed);
-  auto* const levels = reinterpret_cast<std::int8_t*>(packed + sums_bytes(plan.groups * blocks, s.kh));
+  auto* const levels = reinterpret_cast<std::int8_t*>(packed + sums_bytes(plan.groups * blocks * s.kh));
   for (Index at = begin; at < end; ++at) {
     const Index group = at / blocks;
     const Index block = at % blocks;
@@ -294,7 +272,7 @@ void run_dense(const Int8Plan& plan, const Int8ConvArgs& args, Index begin, Inde
   const Index block_bytes = s.kh * s.kw * view.quads * kTapBytes;
   const auto* const sums = reinterpret_cast<const std::int32_t*>(args.weights);
   const auto* const levels =
-      reinterpret_cast<const std::int8_t*>(args.weights + sums_bytes(plan.groups * blocks, s.kh));
+      reinterpret_cast<const std::int8_t*>(args.weights + sums_bytes(plan.groups * blocks * s.kh));
   const Int8Tiles tiles = int8_tiles(plan.pixels);
   const Int8Items items(plan, divide(blocks, plan.blocks));
   Int8Item item = items.at(begin);

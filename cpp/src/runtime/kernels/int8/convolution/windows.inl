@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "runtime/kernels/base.inl"
+#include "runtime/kernels/int8/convolution/groups.inl"
 #include "runtime/kernels/int8/convolution/items.inl"
 
 namespace rdquant::runtime::kernels {
@@ -67,12 +68,6 @@ inline Index band_rows(const Int8Plan& plan) {
   if (!kListsRuns && s.sh * wide > 2 * s.kh * columns_under(s, plan.pixels)) return 0;
   const Index most = kStage / (wide * 4 * divide(plan.group_c, 4));  // rows of the image
   return most < rows_under(s, 1) ? 0 : (most - rows_under(s, 1)) / s.sh + 1;
-}
-
-// Of the channels that groups run together read.
-inline Index first_channel(const Int8Plan& plan, Index group) {
-  const Index last = plan.shape.c - plan.group_c;
-  return group * plan.group_c < last ? group * plan.group_c : last;
 }
 
 // A run of a plan: where its tiles are.
