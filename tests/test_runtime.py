@@ -76,12 +76,18 @@ def test_real_models_give_the_files_outputs(shared_data: Path, name: str, backen
     feeds = real_feeds(session)
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
-    peer = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    optimised = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"]).run(
+        None, feeds
+    )
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    plain = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"]).run(None, feeds)
     assert session.backend == backend
-    for got, want in zip(session.run(feeds).values(), peer.run(None, feeds), strict=True):
+    for got, want, other in zip(session.run(feeds).values(), plain, optimised, strict=True):
         spread = float(want.max() - want.min()) or 1.0
         assert got.shape == want.shape
-        assert np.abs(got - want).max() <= 1e-4 * spread
+        # Random weights let single values of yolov8n_random differ by more between two orders of summation.
+        rounding = float(np.abs(other - want).max())
+        assert np.abs(got - want).max() <= max(1e-4 * spread, 2 * rounding)
 
 
 @pytest.mark.parametrize("backend", [*ENGINE, "onnxruntime"])
