@@ -68,6 +68,8 @@ inline void run(const Int8ConvolutionTable& table, const Data& data, Int8ConvArg
   const Int8Plan plan = table.plan(data.s, 1 + data.s.h % 3);
   std::vector<std::byte> memory(at(plan.bytes) + 64, std::byte{0x55});
   std::byte* const packed = memory.data() + (64 - reinterpret_cast<std::uintptr_t>(memory.data()) % 64) % 64;
+  std::vector<std::byte> scratch(at(plan.scratch) + 64);
+  args.scratch = scratch.data() + (64 - reinterpret_cast<std::uintptr_t>(scratch.data()) % 64) % 64;
   const Index middle = plan.pack_items / 2;
   table.pack(plan, data.weights.data(), packed, middle, plan.pack_items);
   table.pack(plan, data.weights.data(), packed, 0, middle);

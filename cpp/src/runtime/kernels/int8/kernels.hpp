@@ -63,7 +63,8 @@ struct Int8ConvArgs {
   std::int32_t src_zero = 0;           ///< the int8 value that stands for 0, that of the padding too
   const std::byte* weights = nullptr;  ///< packed; aligned to 64 bytes
   const std::int32_t* bias = nullptr;  ///< added to the sums; padded with zeros to whole blocks; or null
-  void* dst = nullptr;  ///< int8 values channels last, or float32 blocked where epilogue.to_float
+  void* dst = nullptr;           ///< int8 values channels last, or float32 blocked where epilogue.to_float
+  std::byte* scratch = nullptr;  ///< plan.scratch bytes for the caller's own thread, aligned to 64
   Index dst_image = 0,
         dst_pixel = 0;  ///< bytes; for float32 dst_image counts floats, dst_pixel is not looked at
   /// Floats from one pixel, and from one block of channels, of float32 results to the next; 0: as blocked images have
@@ -89,6 +90,7 @@ struct Int8Plan {
   /// By tiles of AMX: how many products of tiles make a sum, of how many fours of a window's channels each; 0: otherwise.
   Index steps = 0, step_quads = 0;
   bool gathers = false;  ///< windows are copied first
+  Index scratch = 0;     ///< bytes that a thread needs for it
   Index items = 0;       ///< what [begin, end) of run counts
   Index pack_items = 0;  ///< and of pack
   Index bytes = 0;       ///< of the packed weights, the sums of each filter's weights included

@@ -89,6 +89,7 @@ struct Int8Work {
   bool signed_zero = false;
   std::optional<Flip> flip = {};
   std::size_t flipped = 0;  ///< the operand that it writes
+  std::size_t scratch = 0;  ///< and that of plan.scratch bytes for each thread
   int threads = 1;
 
   void operator()(void* const* operand) const {
@@ -109,20 +110,25 @@ struct Int8Work {
     if (zero) args.src_zero = int8_at(*operand++, signed_zero);
     if (scale) args.epilogue.multiplier = *static_cast<const float*>(*operand++);
     if (flip) make_signed(args, static_cast<std::uint8_t*>(first[flipped]));
+    if (plan.scratch > 0) args.scratch = static_cast<std::byte*>(first[scratch]);
     if (!min_max) return run(args);
-    auto* const all = static_cast<float*>(*operand);
-    std::fill_n(all, kMinMaxFloats * static_cast<std::size_t>(threads), 0.0F);  // a range holds 0
-    share_ranked(plan.items, 1, threads, [&](Index begin, Index end, int rank) {
-      Int8ConvArgs own = args;
-      own.epilogue.min_max = all + static_cast<std::size_t>(rank) * kMinMaxFloats;
-      kernels.convolve(plan, own, begin, end);
-    });
+    args.epilogue.min_max = static_cast<float*>(*operand);
+    std::fill_n(args.epilogue.min_max, kMinMaxFloats * static_cast<std::size_t>(threads),
+                0.0F);  // a range holds 0
+    run(args);
+    args.epilogue.min_max = nullptr;
     if (quantizes) make_levels(args, operand);
   }
 
  private:
   void run(const Int8ConvArgs& args) const {
-    share(plan.items, 1, threads, [&](Index begin, Index end) { kernels.convolve(plan, args, begin, end); });
+    share_ranked(plan.items, 1, threads, [&](Index begin, Index end, int rank) {
+      Int8ConvArgs own = args;
+      if (own.scratch != nullptr) own.scratch += rank * plan.scratch;
+      if (own.epilogue.min_max != nullptr)
+        own.epilogue.min_max += static_cast<std::size_t>(rank) * kMinMaxFloats;
+      kernels.convolve(plan, own, begin, end);
+    });
   }
 
   void make_signed(Int8ConvArgs& args, std::uint8_t* flipped_image) const {
@@ -316,6 +322,10 @@ bool build_int8_convolution(Builder& builder, const Step& step) {
     operands[3] = builder.write(step.outputs[0], made);
   }
   make_signed(builder, step, work, operands);
+  if (plan.scratch > 0) {
+    work.scratch = operands.size();
+    operands.push_back(builder.scratch(static_cast<std::size_t>(plan.scratch * builder.threads())));
+  }
   const std::size_t count = operands.size();
   builder.emit(make_native(name, count, std::move(work)), std::move(operands),
                within == nullptr ? made : Layout::channels_last);

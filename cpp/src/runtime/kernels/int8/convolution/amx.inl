@@ -60,6 +60,7 @@ Int8Plan plan_amx(const ConvShape& s, Index threads) {
   if (plan.gathers && window_stride(plan) * plan.pixels > kWindows) return {};
   const Index block_bytes = plan.steps * plan.step_quads * kTapBytes;
   plan.strip = amx_strip(plan, blocks * block_bytes, threads);
+  if (plan.gathers) plan.scratch = plan.strip * plan.pixels * window_stride(plan) + 2 * kTileRowBytes;
   plan.items = s.n * plan.groups * divide(blocks, plan.blocks) * plan.tiles;
   plan.pack_items = plan.groups * blocks;
   plan.bytes = sums_bytes(plan.pack_items) + plan.pack_items * block_bytes;
@@ -142,7 +143,8 @@ struct Windows {
       : plan(the_plan),
         args(the_args),
         stride(window_stride(the_plan)),
-        zero(simd::splat_as<Packed>(static_cast<std::uint8_t>(the_args.src_zero))) {}
+        zero(simd::splat_as<Packed>(static_cast<std::uint8_t>(the_args.src_zero))),
+        bytes(reinterpret_cast<std::uint8_t*>(the_args.scratch)) {}
 
   void copy(Index image, Index group, Index first, Index end) {
     const Index ow = plan.shape.ow();
@@ -176,7 +178,7 @@ struct Windows {
   const Int8ConvArgs& args;
   Index stride;
   Packed zero;
-  alignas(64) std::uint8_t bytes[kWindows + 2 * kTileRowBytes];
+  std::uint8_t* bytes;
 };
 
 // A place and its filters.
