@@ -103,6 +103,19 @@ def test_moments_are_those_of_the_patches(convolution: dict[str, Any]) -> None:
     assert found["v"].matrix(False, 1).shape == (1, 8, 8)
 
 
+@pytest.mark.parametrize("count", [4, 6, 9])
+def test_streams_of_a_fixed_batch_lose_what_fills_the_last_one(count: int) -> None:
+    model = net(pads=[1, 1, 1, 1])
+    x = np.random.default_rng(1).standard_normal((count, 4, 9, 8)).astype(np.float32)
+    (wanted,) = stream(model, [x], ["r", "x"])
+    fixed = model.proto
+    fixed.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 4
+    found = list(stream(rdq.load(fixed), [x], ["r", "x"]))
+    for name in ("r", "x"):
+        np.testing.assert_allclose(np.concatenate([v[name] for v in found]), wanted[name], atol=1e-6)
+    assert "QuantizeLinear" in rdq.quantize_static(fixed, x).summary()["operators"]
+
+
 def test_streams_give_what_the_network_computes_in_any_batches() -> None:
     model = net(pads=[1, 1, 1, 1])
     x = np.random.default_rng(1).standard_normal((7, 4, 9, 8)).astype(np.float32)

@@ -47,22 +47,36 @@ def stream(
     (port,) = model.inputs
     inner = [name for name in dict.fromkeys(names) if name != port.name]
     session = Session(model.with_outputs(inner), backend=backend, threads=threads) if inner else None
-    # a graph that fixes one image takes no more, where a value's shape does not say what belongs to which
-    most = 1 if port.shape and port.shape[0] == 1 else _MOST_ROWS
+    # a graph that fixes its batch takes no other, where a value's shape does not say what belongs to which
+    fixed = port.shape[0] if port.shape and isinstance(port.shape[0], int) else None
     size = _bytes_of_one(session.outputs, port) if session is not None else 0
-    rows = 1 if size is None else _rows(size, most)  # unknown: one image shows it
+    rows = fixed or (1 if size is None else _rows(size))  # unknown: one image shows it
     for batch in images:
         start = 0
         while start < len(batch):
             feed = batch[start : start + rows].astype(port.dtype, copy=False)
             start += len(feed)
-            taken = session.run({port.name: feed}) if session is not None else {}
-            if size is None:
+            taken = _run(session, port.name, feed, fixed or len(feed)) if session is not None else {}
+            if size is None and fixed is None:
                 size = sum(value.nbytes for value in taken.values()) // len(feed)
-                rows = _rows(size, most)
+                rows = _rows(size)
             if port.name in names:
                 taken[port.name] = feed
             yield taken
+
+
+def _run(session: Session, name: str, images: NDArray[Any], rows: int) -> dict[str, NDArray[Any]]:
+    """What the session makes of the images, the last of which is repeated up to `rows`."""
+    count = len(images)
+    if count == rows:
+        return session.run({name: images})
+    taken = session.run({name: np.concatenate([images, np.repeat(images[-1:], rows - count, axis=0)])})
+    # values that hold as much of each image lose what the repeated ones made
+    whole = {
+        key: len(value) // rows if value.ndim and len(value) % rows == 0 else 0
+        for key, value in taken.items()
+    }
+    return {key: value[: whole[key] * count] if whole[key] else value for key, value in taken.items()}
 
 
 def _bytes_of_one(values: Sequence[TensorInfo], images: TensorInfo) -> int | None:
@@ -76,5 +90,5 @@ def _bytes_of_one(values: Sequence[TensorInfo], images: TensorInfo) -> int | Non
     return total
 
 
-def _rows(size: int, most: int) -> int:
-    return int(np.clip(_BATCH_BYTES // max(1, size), 1, most))
+def _rows(size: int) -> int:
+    return int(np.clip(_BATCH_BYTES // max(1, size), 1, _MOST_ROWS))
