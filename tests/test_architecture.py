@@ -78,7 +78,15 @@ PYTHON_PARTS = {
 CORE_HOMES = {"model": "graph", "program": "graph"}
 # A module that is run belongs to a part without being in its package.
 PRIVATE = {"__main__": "cli"}
-ISA_SUFFIXES = ("_avx2", "_avx512", "_avx512vpopcntdq", "_avx512vnni", "_avx512vbmi", "_avx512amx", "_dotprod")
+ISA_SUFFIXES = (
+    "_avx2",
+    "_avx512",
+    "_avx512vpopcntdq",
+    "_avx512vnni",
+    "_avx512vbmi",
+    "_avx512amx",
+    "_dotprod",
+)
 MAX_FILE_LINES, MAX_FUNCTION_LINES, MAX_FOLDER_FILES = 400, 60, 25
 
 CPP_SOURCES = sorted(p for p in CPP.rglob("*") if p.suffix in (".cpp", ".hpp", ".inl"))

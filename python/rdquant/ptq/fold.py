@@ -14,6 +14,7 @@ from ..graph import Model
 from ..graph.model import Origin
 from ..graph.tensors import Stored, parameters_of
 from ..graph.writer import referring
+from .own import with_own_weights
 
 with needed():
     import onnx
@@ -22,12 +23,13 @@ __all__ = ["folded"]
 
 
 def folded(model: Model) -> Model:
-    """The same function without the batch normalizations that alone read a convolution; the model itself where there
-    are none.
+    """The same function without the batch normalizations that alone read a convolution, and with a weight of its own
+    for each layer; the model itself where that is so already.
 
     With y = γ·(x − µ)/√(σ² + ε) + β: weights are multiplied by γ/√(σ² + ε) for each output, biases become
     (b − µ)·γ/√(σ² + ε) + β.
     """
+    model = with_own_weights(model)
     layers = {layer.weight: layer for layer in layers_of(model)}
     graph, stored = model.parts()
     skeleton = onnx.ModelProto.FromString(graph)

@@ -11,6 +11,7 @@ from ..graph import Model
 from ..graph.halves import has_halves, with_ports_of
 from ..graph.model import Origin
 from .damage import Damage
+from .own import merged
 
 with needed():
     import onnx
@@ -225,7 +226,9 @@ class QuantizedModel(Model, Generic[AnyReport]):
 
 
 def for_ports_of(original: Model, found: QuantizedModel[AnyReport]) -> QuantizedModel[AnyReport]:
-    """`found` with inputs and outputs of the element types of `original`, which may be float16 or bfloat16."""
+    """`found` with inputs and outputs of the element types of `original`, which may be float16 or bfloat16, and with one
+    of tensors that hold the same."""
+    once = merged(found)
     if not has_halves(original):
-        return found
-    return QuantizedModel(with_ports_of(found, original), found.report, found.original_bytes)
+        return found if once is found else QuantizedModel(once, found.report, found.original_bytes)
+    return QuantizedModel(with_ports_of(once, original), found.report, found.original_bytes)

@@ -1,0 +1,147 @@
+"""Weights of their own for layers that share them, or whose weights the graph computes from others."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import needed
+from ..graph import Model
+from ..graph.model import rebuilt
+from ..graph.tensors import Stored, parameters_of
+from ..graph.writer import referring
+
+with needed():
+    import onnx
+    from onnx import TensorProto, helper
+    from onnx.reference import ReferenceEvaluator
+
+__all__ = ["merged", "with_own_weights"]
+
+_SMALL = 1024  # bytes that are not worth a second reader
+_WEIGHTED = ("Conv", "Gemm", "MatMul")
+
+
+def with_own_weights(model: Model) -> Model:
+    """The same function, in which each convolution and product with a constant factor reads a weight that no other node
+    does; the model itself where all do. `merged` undoes what has stayed equal.
+
+    Weights that are computed from constants (weight normalization) are stored as they come out.
+    """
+    graph, stored = model.parts()
+    skeleton = onnx.ModelProto.FromString(graph)
+    tensors = dict(stored)
+    changed = _store_computed(skeleton, tensors)
+    changed = _separate(skeleton.graph, tensors) or changed
+    return _made(model, skeleton, tensors) if changed else model
+
+
+def merged(model: Model) -> Model:
+    """`model` with one of large tensors that hold the same; the model itself where all differ."""
+    graph, stored = model.parts()
+    alike: dict[tuple[Any, ...], list[str]] = defaultdict(list)
+    first: dict[str, str] = {}
+    for name, tensor in stored.items():
+        if tensor.data.nbytes < _SMALL:
+            continue
+        known = alike[tensor.data_type, tensor.dims]
+        same = next((other for other in known if np.array_equal(stored[other].data, tensor.data)), None)
+        if same is None:
+            known.append(name)
+        else:
+            first[name] = same
+    if not first:
+        return model
+    skeleton = onnx.ModelProto.FromString(graph)
+    for node in skeleton.graph.node:
+        for i, name in enumerate(node.input):
+            node.input[i] = first.get(name, name)
+    kept = {o.name for o in skeleton.graph.output}
+    return _made(model, skeleton, {n: t for n, t in stored.items() if n not in first or n in kept})
+
+
+def _store_computed(skeleton: onnx.ModelProto, tensors: dict[str, Stored]) -> bool:
+    """Turns weights that nodes make of constants into constants."""
+    graph = skeleton.graph
+    makers = {name: node for node in graph.node for name in node.output}
+    constant = set(tensors) | {t.name for t in graph.initializer}
+    for node in graph.node:
+        plain = not any(a.type in (a.GRAPH, a.GRAPHS) for a in node.attribute)
+        if plain and all(name in constant for name in node.input if name):
+            constant.update(node.output)
+    wanted = {n.input[1] for n in graph.node if n.op_type in _WEIGHTED and n.input[0] not in constant}
+    wanted = {name for name in wanted if name in constant and name in makers}
+    if not wanted:
+        return False
+    for name, values in _computed(skeleton, tensors, sorted(wanted)).items():
+        data = np.ascontiguousarray(values).reshape(-1).view(np.uint8)
+        tensors[name] = Stored(helper.np_dtype_to_tensor_dtype(values.dtype), values.shape, data)
+    used = {o.name for o in graph.output}
+    kept = []
+    for node in reversed(graph.node):
+        if set(node.output) <= wanted or not used & set(node.output):
+            continue
+        used.update(node.input)
+        kept.append(node)
+    nodes = [onnx.NodeProto.FromString(node.SerializeToString()) for node in reversed(kept)]
+    del graph.node[:]
+    graph.node.extend(nodes)
+    return True
+
+
+def _computed(
+    skeleton: onnx.ModelProto, tensors: dict[str, Stored], names: list[str]
+) -> dict[str, NDArray[Any]]:
+    makers = {name: node for node in skeleton.graph.node for name in node.output}
+    needs, nodes, seen = list(names), [], set()
+    while needs:
+        node = makers.get(needs.pop())
+        if node is not None and id(node) not in seen:
+            seen.add(id(node))
+            nodes.append(node)
+            needs.extend(node.input)
+    ordered = [node for node in skeleton.graph.node if id(node) in seen]
+    fixed = {name for node in ordered for name in node.input}
+    constants = [t for t in skeleton.graph.initializer if t.name in fixed]
+    constants += [
+        onnx.TensorProto(name=n, data_type=t.data_type, dims=t.dims, raw_data=t.data.tobytes())
+        for n, t in tensors.items()
+        if n in fixed
+    ]
+    outputs = [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in names]
+    graph = helper.make_graph(ordered, "weights", [], outputs, constants)
+    part = helper.make_model(graph, opset_imports=list(skeleton.opset_import))
+    return dict(zip(names, ReferenceEvaluator(part).run(None, {}), strict=True))
+
+
+def _separate(graph: onnx.GraphProto, tensors: dict[str, Stored]) -> bool:
+    """Gives each layer but the first of those that share a weight, or a bias, one of its own."""
+    uses = Counter(name for node in graph.node for name in node.input if name in tensors)
+    taken = {*tensors, *(name for node in graph.node for name in (*node.input, *node.output))}
+    changed = False
+    for node in graph.node:
+        if node.op_type not in _WEIGHTED or node.input[0] in tensors:
+            continue
+        for i in range(1, len(node.input)):
+            name = node.input[i]
+            if uses[name] < 2:
+                continue
+            number = 2
+            while (own := f"{name}.{number}") in taken:
+                number += 1
+            taken.add(own)
+            uses[name] -= 1
+            node.input[i], tensors[own] = own, tensors[name]
+            changed = True
+    return changed
+
+
+def _made(model: Model, skeleton: onnx.ModelProto, tensors: dict[str, Stored]) -> Model:
+    used = {name for node in skeleton.graph.node for name in node.input}
+    used.update(o.name for o in skeleton.graph.output)
+    tensors = {name: tensor for name, tensor in tensors.items() if name in used}
+    complete = referring(skeleton, tensors, "weights")
+    return rebuilt(model, skeleton, tensors, parameters_of(complete, tensors, model.name))
