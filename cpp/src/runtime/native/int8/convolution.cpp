@@ -264,6 +264,12 @@ void make_signed(Builder& builder, const Step& step, Int8Work& work, std::vector
   operands.push_back(builder.scratch(bytes + core::kAlignment));
 }
 
+void add_scratch(Builder& builder, Int8Work& work, std::vector<Place>& operands) {
+  if (work.plan.scratch == 0) return;
+  work.scratch = operands.size();
+  operands.push_back(builder.scratch(static_cast<std::size_t>(work.plan.scratch * builder.threads())));
+}
+
 Int8Plan plan_of(const Builder& builder, const Step& step) {
   return int8_kernels().plan(shape_of(builder, step), builder.threads());
 }
@@ -322,10 +328,7 @@ bool build_int8_convolution(Builder& builder, const Step& step) {
     operands[3] = builder.write(step.outputs[0], made);
   }
   make_signed(builder, step, work, operands);
-  if (plan.scratch > 0) {
-    work.scratch = operands.size();
-    operands.push_back(builder.scratch(static_cast<std::size_t>(plan.scratch * builder.threads())));
-  }
+  add_scratch(builder, work, operands);
   const std::size_t count = operands.size();
   builder.emit(make_native(name, count, std::move(work)), std::move(operands),
                within == nullptr ? made : Layout::channels_last);
