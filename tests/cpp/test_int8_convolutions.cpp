@@ -84,11 +84,14 @@ TEST_CASE("depthwise convolutions of levels") {
     for (const Index stride : {1, 2}) {
       check(square(19, size, 19, 3, stride, 1, 19));
       check(square(5, size, 5, 5, stride, 2, 5));
+      check(square(40, size, 40, 7, stride, 3, 40));
     }
   }
   check(square(64, 9, 64, 3, 1, 1, 64));
   check(square(96, 9, 96, 5, 2, 2, 96));
   check(square(130, 8, 130, 3, 2, 0, 130));
+  check(square(96, 9, 96, 7, 1, 3, 96));
+  check(square(13, 9, 13, 7, 2, 0, 13));
   check(square(16, 9, 16, 3, 1, 4, 16));
   check(square(16, 12, 16, 7, 3, 3, 16));
   check(square(16, 6, 16, 1, 1, 0, 16));
@@ -156,8 +159,9 @@ TEST_CASE("more channels than a pixel of the padding holds, or than a copy of a 
 }
 
 TEST_CASE("the largest sums") {
-  for (const ConvShape& shape : {square(256, 5, 33, 3, 1, 1), square(64, 5, 64, 3, 1, 1, 64),
-                                 square(64, 5, 64, 5, 1, 2, 64), square(64, 5, 64, 3, 3, 1, 64)}) {
+  for (const ConvShape& shape :
+       {square(256, 5, 33, 3, 1, 1), square(64, 5, 64, 3, 1, 1, 64), square(64, 5, 64, 5, 1, 2, 64),
+        square(64, 9, 64, 7, 1, 3, 64), square(64, 5, 64, 3, 3, 1, 64)}) {
     Case test = {shape};
     test.values = Values::extreme;
     check_levels(test);
@@ -211,8 +215,9 @@ TEST_CASE("tables and residuals with tiles of every size") {
 }
 
 TEST_CASE("tables, residuals, biases in float32 and scales") {
-  for (const ConvShape& shape : {square(20, 9, 37, 3, 1, 1), square(16, 9, 72, 1, 1, 0),
-                                 square(71, 9, 71, 3, 1, 1, 71), square(16, 9, 16, 7, 3, 3, 16)}) {
+  for (const ConvShape& shape :
+       {square(20, 9, 37, 3, 1, 1), square(16, 9, 72, 1, 1, 0), square(71, 9, 71, 3, 1, 1, 71),
+        square(16, 9, 16, 7, 3, 3, 16), square(23, 9, 23, 7, 1, 3, 23)}) {
     for (const bool is_signed : {false, true}) {
       for (int mask = 1; mask < 16; ++mask) {
         Case test = {shape};

@@ -128,11 +128,12 @@ Int8DepthwiseLine choose_line(Index rows) {
 
 inline Int8DepthwiseLine choose_line(const ConvShape& s, Index rows) {
   if (s.kw == 3) return s.sw == 1 ? choose_line<3, 1>(rows) : choose_line<3, 2>(rows);
+  if (s.kw == 7) return s.sw == 1 ? choose_line<7, 1>(rows) : choose_line<7, 2>(rows);
   return s.sw == 1 ? choose_line<5, 1>(rows) : choose_line<5, 2>(rows);
 }
 
 inline bool interleaved(const ConvShape& s) {
-  return (s.kw == 3 || s.kw == 5) && s.kh == s.kw && (s.sw == 1 || s.sw == 2) && s.dw == 1;
+  return (s.kw == 3 || s.kw == 5 || s.kw == 7) && s.kh == s.kw && (s.sw == 1 || s.sw == 2) && s.dw == 1;
 }
 
 inline Index unit_bytes(const ConvShape& s) { return divide(s.kh, 4) * s.kw * 4 * kTapBytes; }
