@@ -21,6 +21,7 @@ from networks import Net
 from rdquant import InvalidArgument, quantize_dynamic
 from rdquant.cli import app
 from rdquant.graph import open_for_engine
+from rdquant.ptq.fold import folded
 from rdquant.runtime.engine import engine_backends
 from test_ptq import wrecked
 
@@ -83,6 +84,44 @@ def test_answers_here_and_in_onnxruntime(per_channel: bool, backend: str) -> Non
     assert np.abs(found - peer).max() <= 1e-5 * spread
     error = np.abs(found - expected).max() / spread
     assert 1e-5 < error < (0.03 if per_channel else 0.05)
+
+
+@pytest.mark.parametrize("transposed", [0, 1])
+@pytest.mark.parametrize("bias", [(), (6,), (1, 6)])
+@pytest.mark.parametrize("scaled", [False, True])
+def test_folding_into_a_gemm_changes_nothing(transposed: int, bias: tuple[int, ...], scaled: bool) -> None:
+    net = Net(3)
+    weight = net.noise(6, 4) if transposed else net.noise(4, 6)
+    scales = {"alpha": 0.5, "beta": 2.0} if scaled else {}
+    product = net.call(
+        "Gemm", "x", weight, *([net.noise(*bias)] if bias else []), transB=transposed, **scales
+    )
+    y = net.call("Relu", net.norm(product, 6))
+    model = rdq.load(models.build(net.nodes, net.tensors, {"x": ["N", 4]}, {y: ["N", 6]}))
+    flat = folded(model)
+    kinds = [n.op_type for n in flat.proto.graph.node]
+    assert kinds.count("BatchNormalization") == (1 if scaled or len(bias) > 1 else 0)
+    onnx.checker.check_model(flat.proto, full_check=True)
+    x = np.random.default_rng(0).standard_normal((3, 4)).astype(np.float32)
+    np.testing.assert_allclose(
+        rdq.Session(flat).run({"x": x})[y], rdq.Session(model).run({"x": x})[y], atol=1e-5
+    )
+
+
+@pytest.mark.parametrize("channels", [16, 20, 21])
+@pytest.mark.parametrize("filters", [7, 32, 40])
+def test_products_over_positions_make_no_image(channels: int, filters: int) -> None:
+    net = Net(2)
+    y = net.call("MatMul", net.call("Relu", "x"), net.noise(channels, filters))
+    shape = [2, 5, 9]
+    model = rdq.load(models.build(net.nodes, net.tensors, {"x": [*shape, channels]}, {y: [*shape, filters]}))
+    x = np.random.default_rng(1).standard_normal((*shape, channels)).astype(np.float32)
+    quantized = quantize_dynamic(model)
+    session = rdq.Session(quantized, backend="native")
+    expected = first(rdq.Session(quantized, backend="reference").run({"x": x}))
+    np.testing.assert_array_equal(first(session.run({"x": x})), expected)
+    (row,) = [row for row in session.plan() if row["op"] == "dynamic_quantize"]
+    assert row["layout"] == "plain"
 
 
 def test_ranges_are_those_of_the_batch() -> None:

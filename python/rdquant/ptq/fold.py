@@ -1,4 +1,4 @@
-"""Batch normalization taken into the convolution before it: in levels there is no room between the two."""
+"""Batch normalization taken into the convolution or Gemm before it: in levels there is no room between the two."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def folded(model: Model) -> Model:
     tensors, weights = dict(stored), model.weights()
     uses = Counter(name for node in skeleton.graph.node for name in node.input)
     uses.update(o.name for o in skeleton.graph.output)
-    makers = {node.output[0]: node for node in skeleton.graph.node if node.op_type == "Conv"}
+    makers = {node.output[0]: node for node in skeleton.graph.node if _takes_affine(node)}
     gone: list[onnx.NodeProto] = []
     for node in skeleton.graph.node:
         before = makers.get(node.input[0]) if node.op_type == "BatchNormalization" else None
@@ -45,6 +45,8 @@ def folded(model: Model) -> Model:
             continue
         if len(before.input) > 2 and before.input[2] and layer.bias is None:
             continue  # a bias that other layers use
+        if layer.bias is not None and weights[layer.bias].shape != (layer.rows,):
+            continue  # a Gemm's may have other shapes
         _fold(before, node, layer, weights, tensors)
         before.output[0] = node.output[0]
         gone.append(node)
@@ -60,8 +62,14 @@ def folded(model: Model) -> Model:
     return Model(skeleton, tensors, parameters_of(complete, tensors, model.name), origin)
 
 
+def _takes_affine(node: onnx.NodeProto) -> bool:
+    """Convolutions, and Gemms that scale neither product nor bias."""
+    scales = [a.f for a in node.attribute if a.name in ("alpha", "beta")]
+    return node.op_type == "Conv" or (node.op_type == "Gemm" and all(scale == 1 for scale in scales))
+
+
 def _fold(
-    convolution: onnx.NodeProto,
+    before: onnx.NodeProto,
     norm: onnx.NodeProto,
     layer: Layer,
     weights: dict[str, NDArray[Any]],
@@ -72,13 +80,13 @@ def _fold(
     factor = scale / np.sqrt(variance + epsilon)
     weight = weights[layer.weight]
     bias = weights[layer.bias].astype(np.float64) if layer.bias is not None else np.zeros(layer.rows)
-    shape = (-1,) + (1,) * (weight.ndim - 1)
+    shape = (1, -1) if layer.transposed else (-1,) + (1,) * (weight.ndim - 1)
     name = layer.bias or f"{norm.output[0]}_folded_bias"
     while layer.bias is None and name in tensors:
         name += "_"
-    if len(convolution.input) < 3:
-        convolution.input.append(name)
-    convolution.input[2] = name
+    if len(before.input) < 3:
+        before.input.append(name)
+    before.input[2] = name
     for key, values in (
         (layer.weight, weight * factor.reshape(shape)),
         (name, (bias - mean) * factor + shift),

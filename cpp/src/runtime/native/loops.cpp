@@ -221,10 +221,32 @@ std::shared_ptr<const Kernel> make_blocked(const core::Shape& shape, int threads
                      });
 }
 
+namespace {
+
+constexpr kernels::Index kRowsGrain = 8192;  // floats that are worth a thread
+
+/// Images of one pixel, as the rows of a product are, lie in blocks as they do plain, but for what fills the last.
+std::shared_ptr<const Kernel> make_rows_plain(kernels::Index rows, kernels::Index c, std::int64_t image,
+                                              int threads) {
+  const kernels::Index wide = kernels::divide(c, block_size()) * block_size();
+  return make_native("rows", 2, [rows, c, wide, image, threads](void* const* operand) {
+    const auto* from = static_cast<const float*>(operand[0]);
+    auto* to = static_cast<float*>(operand[1]);
+    share(rows, std::max<kernels::Index>(1, kRowsGrain / wide), threads,
+          [&](kernels::Index begin, kernels::Index end) {
+            for (kernels::Index i = begin; i < end; ++i)
+              std::memcpy(to + i * image, from + i * wide, static_cast<std::size_t>(c) * sizeof(float));
+          });
+  });
+}
+
+}  // namespace
+
 std::shared_ptr<const Kernel> make_plain(const core::Shape& shape, std::int64_t image, std::int64_t row,
                                          int threads) {
   const kernels::Kernels& own = float_kernels();
   const kernels::Index c = shape[1], area = shape[2] * shape[3];
+  if (area == 1 && row == 1) return make_rows_plain(shape[0], c, image, threads);
   const kernels::Index blocks = kernels::divide(c, own.block);
   return make_native(
       "plain " + std::string(core::isa_name(own.isa)), 2,

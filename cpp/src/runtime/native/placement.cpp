@@ -79,9 +79,10 @@ class Placer {
     const ValueId out = step.outputs.empty() ? kNone : step.outputs[0];
     if (out == kNone) return;
     if (is_int8_image(out)) {
-      const bool starts = std::holds_alternative<program::Int8Convolution>(operation) ||
-                          std::holds_alternative<program::Quantize>(operation) ||
-                          std::holds_alternative<program::DynamicQuantize>(operation);
+      const bool quantizes = std::holds_alternative<program::Quantize>(operation) ||
+                             std::holds_alternative<program::DynamicQuantize>(operation);
+      const bool starts =
+          std::holds_alternative<program::Int8Convolution>(operation) || (quantizes && !is_reshaped(out));
       if (!starts && !keeps_channels_last(step)) return;
       for (const ValueId id : step.outputs) {
         if (is_int8_image(id)) layout(id) = Layout::channels_last;
@@ -91,6 +92,14 @@ class Placer {
       const bool read = std::holds_alternative<program::Dequantize>(operation) && is_convolved(out);
       if (made || read) layout(out) = Layout::blocked;
     }
+  }
+
+  /// Whether all that is done with it is to reshape it, as products do with their rows: it is no image.
+  [[nodiscard]] bool is_reshaped(ValueId id) const {
+    return std::ranges::all_of(program_.steps, [&](const Step& step) {
+      return std::holds_alternative<program::Reshape>(step.operation) ||
+             std::ranges::find(step.inputs, id) == step.inputs.end();
+    });
   }
 
   [[nodiscard]] bool is_convolved(ValueId id) const {
