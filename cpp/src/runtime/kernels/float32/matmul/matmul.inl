@@ -20,6 +20,11 @@ constexpr Index kDepth = 256;      // of k that is walked through at a time
 constexpr Index kGroupRows = 112;  // rows of a that are packed together at most
 constexpr Index kEndPanels = 8;    // whose sums become y while they are in the second cache
 
+// Weights come from memory or the third cache: tiles fetch the next panel while they use theirs.
+constexpr Index kLineBytes = 64;
+constexpr Index kStride = 8;             // steps of k between the fetches of a tile
+constexpr Index kKept = Index{1} << 17;  // floats of b that the second cache still has for the next rows
+
 // Where a tile's sums come from and go to.
 struct Tile {
   float* y;
@@ -28,6 +33,8 @@ struct Tile {
   bool first, last;
   float alpha, low, high;
   const float* bias;  // of the panel, or null
+  const char* ahead;  // what of the next panel this tile fetches
+  Index lines;        // so much of it with every kStride steps of k
 };
 
 // Elements [n·B, …) of a panel's row that exist.
@@ -72,13 +79,18 @@ void tile_of(const Tile& t, const float* a, const float* b, Index depth) {
       }
     });
   });
-  for (Index i = 0; i < depth; ++i, a += P, b += N * kBlock) {
-    F32 panel[N];
-    for_each<N>([&](auto n) __attribute__((always_inline)) { panel[n] = load(b + n * kBlock); });
-    for_each<P>([&](auto p) __attribute__((always_inline)) {
-      const F32 x = splat(a[p]);
-      for_each<N>([&](auto n) __attribute__((always_inline)) { sums[p][n] = fma(x, panel[n], sums[p][n]); });
-    });
+  const char* ahead = t.ahead;
+  for (Index left = depth; left > 0; left -= kStride) {
+    for (Index i = 0; i < t.lines; ++i, ahead += kLineBytes) __builtin_prefetch(ahead, 0, 2);
+    for (Index i = left < kStride ? left : kStride; i > 0; --i, a += P, b += N * kBlock) {
+      F32 panel[N];
+      for_each<N>([&](auto n) __attribute__((always_inline)) { panel[n] = load(b + n * kBlock); });
+      for_each<P>([&](auto p) __attribute__((always_inline)) {
+        const F32 x = splat(a[p]);
+        for_each<N>([&](auto n)
+                        __attribute__((always_inline)) { sums[p][n] = fma(x, panel[n], sums[p][n]); });
+      });
+    }
   }
   store_sums<P, N, Whole>(t, sums);
 }
@@ -170,22 +182,34 @@ struct Group {
   Index begin, end, left, right, from, depth;
 };
 
+// Shares the panel behind that at `b` out among the tiles of a group. A few rows leave no time for it.
+inline void fetch_next(const MatmulPlan& plan, const Group& g, Index panel, const float* b, Tile& tile) {
+  const Index wide = plan.blocks * kBlock, bytes = kStride * wide * Index{sizeof(float)};
+  const bool far = g.begin == 0 || plan.packed > kKept;
+  const bool fetches = far && plan.blocks == kBlocks && panel + 1 < plan.panels;
+  tile.lines = fetches ? divide(bytes, (g.end - g.begin) * kLineBytes) : 0;
+  tile.ahead = fetches ? reinterpret_cast<const char*>(b + plan.k * wide) : nullptr;
+}
+
 void run_group(const MatmulPlan& plan, const MatmulArgs& args, const Ending& ending, Group g,
                const float* rows) {
   const Index wide = plan.blocks * kBlock;
   Tile tile = {nullptr,    args.y_row, 0,           g.from == 0, g.from + g.depth == plan.k,
-               args.alpha, ending.low, ending.high, nullptr};
+               args.alpha, ending.low, ending.high, nullptr,     nullptr,
+               0};
   for (Index panel = g.left; panel < g.right; ++panel) {
     const Index column = panel * wide;
     const float* const b = args.b + (panel * plan.k + g.from) * wide;
     tile.columns = plan.n - column < wide ? plan.n - column : wide;
     tile.bias = args.bias == nullptr ? nullptr : args.bias + column;
     const float* a = rows;
+    fetch_next(plan, g, panel, b, tile);
     for (Index t = g.begin; t < g.end; ++t) {
       const TileRows at = tile_rows(plan, t);
       tile.y = args.y + at.first * args.y_row + column;
       choose_tile(plan.blocks, at.count, tile.columns == wide)(tile, a, b, g.depth);
       a += at.count * g.depth;
+      if (tile.lines > 0) tile.ahead += divide(g.depth, kStride) * tile.lines * kLineBytes;
     }
   }
 }
