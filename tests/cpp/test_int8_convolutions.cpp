@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <cstring>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "int8_sets.hpp"
@@ -103,6 +104,25 @@ TEST_CASE("depthwise convolutions of levels") {
   s.sh = s.sw = 2;
   s.w = 9;
   check(s);
+}
+
+TEST_CASE("depthwise convolutions of levels with kernels of any kind") {
+  for (const Index c : {8, 16, 24, 40, 64, 130}) {
+    check(crooked(c, c, c));
+    ConvShape s = square(c, 11, c, 3, 1, 3, c);
+    s.dh = s.dw = 3;
+    check(s);
+    s = square(c, 9, c, 1, 1, 0, c);
+    s.kw = 11;
+    s.left = s.right = 5;
+    check(s);
+    std::swap(s.kh, s.kw);
+    std::swap(s.top, s.left);
+    std::swap(s.bottom, s.right);
+    check(s);
+  }
+  check(square(21, 9, 21, 16, 1, 8, 21));
+  check(square(21, 9, 21, 17, 2, 8, 21));  // more taps than are interleaved
 }
 
 TEST_CASE("first layers of levels") {

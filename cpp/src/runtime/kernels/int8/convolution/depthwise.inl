@@ -1,5 +1,5 @@
-// Depthwise int8 convolution, one tap at a time, for the kernels that interleaved.inl does not
-// take; and the choice between the two. Packed: [block][kh][kw][B].
+// Depthwise int8 convolution, one tap at a time, for what interleaved.inl does not take (kernels of very many taps,
+// processors without wide shuffles); and the choice between the two. Packed: [block][kh][kw][B].
 #pragma once
 
 #include "runtime/kernels/int8/convolution/interleaved.inl"

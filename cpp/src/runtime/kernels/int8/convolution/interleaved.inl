@@ -1,35 +1,18 @@
-// Depthwise int8 convolution with small kernels that are not dilated: bytes of up to four rows of a
-// column are interleaved, so that each sum takes four taps at once, and each column so made meets all the
-// kernel's columns.
+// Depthwise int8 convolution: bytes of four taps are interleaved, so that each sum takes four taps at once.
+// Where kernels are small and not dilated, the taps are those of up to four rows of a column, and each column so made
+// meets all the kernel's columns; other kernels are in taps.inl.
 //
-// Packed: sums of weights, [unit][4·B] int32; then int8 values, [unit][four rows][kw][4][B][4], where a unit is
-// four blocks of channels in the order that interleaving leaves them.
+// Packed: sums of weights, [unit][4·B] int32; then int8 values, [unit][four rows][kw][4][B][4], or [unit][four
+// taps][4][B][4], where a unit is four blocks of channels in the order that interleaving leaves them.
 #pragma once
 
+#include "runtime/kernels/int8/convolution/taps.inl"
 #include "runtime/kernels/int8/convolution/tile_int8.inl"
-#include "runtime/kernels/int8/convolution/unit.inl"
 
 namespace rdquant::runtime::kernels {
 namespace {
 
 #if defined(__AVX2__)
-
-template <int K, int R>
-void start_line(const ConvShape& s, const Int8ConvArgs& args, const DepthwiseUnit& unit, Index y, Index end,
-                DepthwiseLine<K, R>& line) {
-  line.pixel = y * s.ow();
-  line.real = R < end - y ? R : end - y;
-  for (Index r = 0; r < R; ++r) {
-    for (Index i = 0; i < K; ++i) {
-      const Index row = (y + r) * s.sh - s.top + i * s.dh;
-      const bool inside = row >= 0 && row < s.h;
-      line.rows[i][r] = inside ? unit.src + row * s.w * args.src_pixel : unit.zeros;
-      line.masks[i][r] = inside ? -1 : 0;
-    }
-    line.dst[r] = static_cast<std::uint8_t*>(args.dst) + unit.image * args.dst_image +
-                  (line.pixel + r * s.ow()) * args.dst_pixel + unit.block * kBlock;
-  }
-}
 
 // Rows of the kernel from `First` on, of the column `distance` bytes from the first, or of the padding where
 // that is negative.
@@ -114,9 +97,6 @@ void depthwise_line(const ConvShape& s, const Int8EpilogueState& state, const De
   }
 }
 
-using Int8DepthwiseLine = void (*)(const ConvShape&, const Int8EpilogueState&, const DepthwiseUnit&, Index,
-                                   Index);
-
 template <int K, int S>
 Int8DepthwiseLine choose_line(Index rows) {
   if (rows == 1) return depthwise_line<K, S, 1>;
@@ -126,17 +106,25 @@ Int8DepthwiseLine choose_line(Index rows) {
   return depthwise_line<K, S, 2>;
 }
 
+inline bool in_columns(const ConvShape& s) {
+  return (s.kw == 3 || s.kw == 5 || s.kw == 7) && s.kh == s.kw && (s.sw == 1 || s.sw == 2) && s.dw == 1;
+}
+
 inline Int8DepthwiseLine choose_line(const ConvShape& s, Index rows) {
+  if (!in_columns(s)) return choose_taps_line(rows);
   if (s.kw == 3) return s.sw == 1 ? choose_line<3, 1>(rows) : choose_line<3, 2>(rows);
   if (s.kw == 7) return s.sw == 1 ? choose_line<7, 1>(rows) : choose_line<7, 2>(rows);
   return s.sw == 1 ? choose_line<5, 1>(rows) : choose_line<5, 2>(rows);
 }
 
-inline bool interleaved(const ConvShape& s) {
-  return (s.kw == 3 || s.kw == 5 || s.kw == 7) && s.kh == s.kw && (s.sw == 1 || s.sw == 2) && s.dw == 1;
+inline bool interleaved(const ConvShape& s) { return in_columns(s) || s.kh * s.kw <= kMostTaps; }
+
+// Groups of four taps of a unit.
+inline Index tap_groups(const ConvShape& s) {
+  return in_columns(s) ? divide(s.kh, 4) * s.kw : divide(s.kh * s.kw, 4);
 }
 
-inline Index unit_bytes(const ConvShape& s) { return divide(s.kh, 4) * s.kw * 4 * kTapBytes; }
+inline Index unit_bytes(const ConvShape& s) { return tap_groups(s) * 4 * kTapBytes; }
 
 inline DepthwiseUnit depthwise_unit(const ConvShape& s, const Int8ConvArgs& args, const std::uint8_t* zeros,
                                     Index image, Index unit) {
@@ -202,6 +190,7 @@ void pack_interleaved(const ConvShape& s, const std::int8_t* weights, std::byte*
   const DepthwiseUnits units = depthwise_units(s);
   auto* const sums = reinterpret_cast<std::int32_t*>(packed);
   auto* const levels = reinterpret_cast<std::int8_t*>(packed) + units.count() * kUnit * 4;
+  const bool columns = in_columns(s);
   for (Index unit = begin; unit < end; ++unit) {
     std::int8_t* const out = levels + unit * unit_bytes(s);
     std::memset(out, 0, static_cast<std::size_t>(unit_bytes(s)));
@@ -215,7 +204,8 @@ void pack_interleaved(const ConvShape& s, const std::int8_t* weights, std::byte*
       for (Index tap = 0; channel < s.c && tap < s.kh * s.kw; ++tap) {
         const Index ky = tap / s.kw;
         const std::int8_t w = weights[channel * s.kh * s.kw + tap];
-        out[((ky / 4 * s.kw + tap % s.kw) * 4 + i) * kTapBytes + tap_place(lane, ky % 4)] = w;
+        const Index group = columns ? ky / 4 * s.kw + tap % s.kw : tap / 4;
+        out[(group * 4 + i) * kTapBytes + tap_place(lane, (columns ? ky : tap) % 4)] = w;
         sum += w;
       }
       sums[channel] = sum;
