@@ -188,14 +188,14 @@ def check_held(model: onnx.ModelProto, elsewhere: Collection[str], name: str) ->
 
 
 def parameters_of(model: onnx.ModelProto, stored: Mapping[str, Stored], name: str) -> list[Parameter]:
-    """The learned tensors of `model`, in the order of their first use; the data of initializers are in `stored`."""
-    return _without_masks(
-        _parameters(model.graph, {t.name: t for t in model.graph.initializer}, name), stored
-    )
+    """The learned tensors of `model`, in the order of their first use; they are among those in `stored`: what is inline came
+    of folding."""
+    tensors = {t.name: t for t in model.graph.initializer if t.name in stored}
+    return _without_masks(_parameters(model.graph, tensors, name), stored)
 
 
 def _without_masks(parameters: list[Parameter], stored: Mapping[str, Stored]) -> list[Parameter]:
-    return [p for p in parameters if p.name not in stored or not is_mask(p.op, stored[p.name].array())]
+    return [p for p in parameters if not is_mask(p.op, stored[p.name].array())]
 
 
 def _byte_count(tensor: onnx.TensorProto) -> int:
