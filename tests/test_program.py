@@ -242,3 +242,17 @@ def test_layer_normalization_runs_on_our_kernel() -> None:
     (found,) = session.run({"x": x}).values()
     (expected,) = rdquant.Session(model, backend="reference").run({"x": x}).values()
     np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("causal", [0, 1])
+@pytest.mark.parametrize("heads", [6, 2])
+def test_attention_is_two_products_and_a_softmax(heads: int, causal: int) -> None:
+    """Scale and mask go into the first product; heads that share keys are one with more queries, masked apart."""
+    q = helper.make_node("Transpose", ["x"], ["q"], perm=[0, 2, 1, 3])
+    node = helper.make_node("Attention", ["q", "k", "k"], ["y"], is_causal=causal)
+    keys = np.random.default_rng(heads).standard_normal((2, heads, 7, 8)).astype(np.float32)
+    model = models.build([q, node], {"k": keys}, {"x": [2, 5, 6, 8]}, {"y": [2, 6, 5, 8]}, 23)
+    text = program.dump(native_graph(rdquant.load(model)), {"x": [2, 5, 6, 8]})
+    left = [name for name in operations(text) if name not in ("reshape", "transpose")]
+    mask = ["binary"] if heads < 6 and causal else []
+    assert left == ["matmul", *mask, "softmax", "matmul"]

@@ -85,16 +85,32 @@ def _expanded(skeleton: onnx.ModelProto) -> onnx.ModelProto:
     kept = [("", op) for op in _own_operators()]
     typed = onnx.ModelProto()
     typed.CopyFrom(skeleton)
+    for node in typed.graph.node:
+        if node.op_type in lacking:
+            _complete(node)
     for tensor in skeleton.graph.initializer:  # the inliner looks for types of values here alone
         info = onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims)
         typed.graph.value_info.append(info)
     try:
         typed = onnx.shape_inference.infer_shapes(typed)
+        # It looks for the type of an input that is left out, too.
+        typed.graph.value_info.append(onnx.helper.make_tensor_value_info("", TensorProto.FLOAT, None))
         return onnx.inliner.inline_selected_functions(typed, kept, exclude=True, inline_schema_functions=True)
     except (
         Exception
     ):  # RuntimeErrors of many kinds, TypeError of an older onnx: the operators stay, and are named
         return skeleton
+
+
+def _complete(node: onnx.NodeProto) -> None:
+    """Gives `node` the defaults of attributes that it leaves out, which the inliner forgets."""
+    given = {a.name for a in node.attribute}
+    try:
+        known = onnx.defs.get_schema(node.op_type).attributes
+    except onnx.defs.SchemaError:
+        return
+    defaults = [a.default_value for name, a in known.items() if name not in given]
+    node.attribute.extend(a for a in defaults if a.type != AttributeProto.UNDEFINED)
 
 
 def _has_function(op: str) -> bool:
