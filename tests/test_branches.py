@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from fnmatch import fnmatch
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -11,7 +13,9 @@ from onnx import TensorProto, helper, numpy_helper
 
 import node_cases
 import rdquant as rdq
+from rdquant._core import program
 
+PAGE = Path(__file__).resolve().parents[1] / "docs" / "reference" / "operators.md"
 # Operators that the engine has no rule for: it runs what ONNX defines them by.
 DEFINED = (
     "CausalConvWithState",
@@ -82,3 +86,18 @@ def test_center_crop_pad_with_constant_sizes() -> None:
     names = [n for n in node_cases.cases() if fnmatch(n, "test_center_crop_pad_*") and "expanded" not in n]
     assert len(names) == 6
     assert not node_cases.failures(names, "native", everything=True)
+
+
+def test_the_page_on_operators_says_what_runs() -> None:
+    """Every operator of ONNX's default domain is claimed, runs by its definition, or is on the page with a reason."""
+    text = PAGE.read_text(encoding="utf-8")
+    _, running, lacking = (
+        {name for row in re.findall(r"^\| (`.*?) \|", part, re.M) for name in re.findall(r"`(\w+)`", row)}
+        for part in re.split(r"Some run by|## What does not run", text)
+    )
+    known = {schema.name for schema in onnx.defs.get_all_schemas() if not schema.domain}
+    claimed = {name for name in program.operators() if "." not in name}
+    assert running == {*DEFINED, "CenterCropPad"}
+    assert not claimed & (running | lacking), "these are claimed: take them off the page"
+    assert not running & lacking
+    assert known - claimed - running - lacking == set(), "these are missing on the page"
