@@ -15,7 +15,7 @@ from networks import Net
 
 
 def embedding(
-    patch: tuple[int, int], size: tuple[int, int], bias: bool, rows: bool = True
+    patch: tuple[int, ...], size: tuple[int, ...], bias: bool, rows: bool = True
 ) -> tuple[str, Net]:
     """The first layer of a vision transformer: a row for each patch, normalized."""
     net = Net()
@@ -29,9 +29,19 @@ def embedding(
     return y, net
 
 
-@pytest.mark.parametrize(("patch", "size"), [((4, 4), (16, 20)), ((8, 5), (24, 15)), ((4, 4), (18, 23))])
+@pytest.mark.parametrize(
+    ("patch", "size"),
+    [
+        ((4, 4), (16, 20)),
+        ((8, 5), (24, 15)),
+        ((4, 4), (18, 23)),
+        ((2, 4, 3), (6, 8, 9)),
+        ((1, 4, 4), (3, 8, 12)),
+        ((2, 4, 4), (5, 9, 14)),
+    ],
+)
 @pytest.mark.parametrize("bias", [False, True])
-def test_the_same_as_onnxruntime(patch: tuple[int, int], size: tuple[int, int], bias: bool) -> None:
+def test_the_same_as_onnxruntime(patch: tuple[int, ...], size: tuple[int, ...], bias: bool) -> None:
     pytest.importorskip("onnxruntime")
     y, net = embedding(patch, size, bias)
     model = models.build(net.nodes, net.tensors, {"x": ["N", 3, *size]}, {y: ["N", "rows", 20]})

@@ -13,7 +13,8 @@ namespace {
 /// Whether the window is moved by its own size, without padding.
 bool is_side_by_side(const Window& window) {
   const auto zero = [](std::int64_t pad) { return pad == 0; };
-  return window.kernel.size() == 2 && window.strides == window.kernel && window.kernel[1] > 2 &&
+  const std::size_t axes = window.kernel.size();
+  return (axes == 2 || axes == 3) && window.strides == window.kernel && window.kernel.back() > 2 &&
          std::ranges::all_of(window.pads_begin, zero) && std::ranges::all_of(window.pads_end, zero);
 }
 
@@ -62,22 +63,18 @@ class Patches {
 
   [[nodiscard]] bool takes(const Step& step, const Convolution& op) const {
     const ValueId x = step.inputs[0], w = step.inputs[1], y = step.outputs[0];
-    return op.groups == 1 && builder_.value(x).dtype == core::DType::f32 && shape(x).size() == 4 &&
-           shape(x)[1] <= 4 && builder_.is_constant(w) && core::element_count(shape(y)) > 0 &&
-           !is_made_of_levels(x) && !is_made_of_levels(w);
+    return op.groups == 1 && builder_.value(x).dtype == core::DType::f32 && shape(x)[1] <= 4 &&
+           builder_.is_constant(w) && core::element_count(shape(y)) > 0 && !is_made_of_levels(x) &&
+           !is_made_of_levels(w);
   }
 
   bool as_product(const Step& step, const Convolution& op) {
     if (!is_side_by_side(op.window) || !is_only_moved(step.outputs[0])) return false;
     const core::Shape x = shape(step.inputs[0]), y = shape(step.outputs[0]);
-    const std::int64_t high = op.window.kernel[0], wide = op.window.kernel[1];
-    const std::int64_t depth = x[1] * high * wide, patches = y[2] * y[3];
-    const core::Shape whole = {x[0], x[1], y[2] * high, y[3] * wide};
-    ValueId rows = step.inputs[0];
-    if (whole != x) rows = emit(Slice{{0, 0, 0, 0}, {1, 1, 1, 1}}, rows, whole);
-    rows = emit(Reshape{}, rows, {x[0], x[1], y[2], high, y[3], wide});
-    rows = emit(Transpose{{0, 2, 4, 1, 3, 5}}, rows, {x[0], y[2], y[3], x[1], high, wide});
-    rows = emit(Reshape{}, rows, {x[0], patches, depth});
+    const std::int64_t depth = core::element_count(shape(step.inputs[1])) / y[1];
+    const std::int64_t patches = core::element_count(y) / (y[0] * y[1]);
+    const ValueId matrix = cut(step.inputs[0], op.window.kernel, y);
+    ValueId rows = emit(Reshape{}, matrix, {x[0], patches, depth});
     MatMul product;
     product.transpose_b = true;
     std::vector<ValueId> inputs{rows, emit(Reshape{}, step.inputs[1], {y[1], depth})};
@@ -87,6 +84,32 @@ class Patches {
     rows = emit(Transpose{{0, 2, 1}}, rows, {x[0], y[1], patches});
     program_.steps.push_back({Reshape{}, {rows}, step.outputs, ""});
     return true;
+  }
+
+  /// Images or volumes [n, c, …] as patches [n, those along each axis of `y` …, c, pixels along each axis …].
+  ValueId cut(ValueId id, const std::vector<std::int64_t>& kernel, const core::Shape& y) {
+    const core::Shape x = shape(id);
+    const std::size_t axes = kernel.size();
+    core::Shape whole{x[0], x[1]}, apart{x[0], x[1]}, moved{x[0]};
+    Transpose order{{0}};
+    for (std::size_t i = 0; i < axes; ++i) {
+      whole.push_back(y[2 + i] * kernel[i]);
+      apart.insert(apart.end(), {y[2 + i], kernel[i]});
+      moved.push_back(y[2 + i]);
+      order.permutation.push_back(static_cast<std::int64_t>(2 + 2 * i));
+    }
+    moved.push_back(x[1]);
+    order.permutation.push_back(1);
+    for (std::size_t i = 0; i < axes; ++i) {
+      moved.push_back(kernel[i]);
+      order.permutation.push_back(static_cast<std::int64_t>(3 + 2 * i));
+    }
+    if (whole != x) {
+      const std::vector<std::int64_t> zeros(2 + axes, 0), ones(2 + axes, 1);
+      id = emit(Slice{zeros, ones}, id, whole);
+    }
+    id = emit(Reshape{}, id, std::move(apart));
+    return emit(std::move(order), id, std::move(moved));
   }
 
   bool in_phases(const Step& step, Convolution op) {
