@@ -1,71 +1,72 @@
-"""If nodes whose condition is known: the branch that is taken, in place of the node."""
+"""Control flow that constants and shapes decide on: what is run, in place of If, Loop and Scan."""
 
 from __future__ import annotations
 
 from ..errors import needed
-from .checks import subgraphs
+from .loops import TooLong, unrolled_loop, without_scan
+from .scopes import Scope
 
 with needed():
     import onnx
-    from onnx import numpy_helper
 
-__all__ = ["take_known_branches"]
+__all__ = ["settle_control_flow"]
+
+_CONTROL = {"If", "Loop", "Scan"}
 
 
-def take_known_branches(graph: onnx.GraphProto) -> bool:
-    """Puts the branches that are taken in place of If nodes with constant conditions; whether there were any."""
-    known = {t.name: t for t in graph.initializer if not t.external_data}
-    taken = {name for node in graph.node for name in (*node.input, *node.output)} | set(known)
-    taken |= {port.name for port in graph.input}
+def settle_control_flow(model: onnx.ModelProto, notes: dict[str, str]) -> bool:
+    """Puts what is run in place of the nodes of control flow that are decided; whether there were any.
+
+    The main graph only: bodies within bodies come up when the outer one is settled. Notes say which loops are too
+    long for it.
+    """
+    graph = model.graph
+    opset = next((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), 0)
+    if opset < 13 or not any(_is_control(node) for node in graph.node):
+        return False
+    scope = Scope(graph, opset)
     nodes: list[onnx.NodeProto] = []
     found = False
     for node in graph.node:
-        condition = known.get(node.input[0]) if node.op_type == "If" and node.input else None
-        if condition is None:
-            nodes.append(onnx.NodeProto.FromString(node.SerializeToString()))
-            continue
-        found = True
-        wanted = "then_branch" if bool(numpy_helper.to_array(condition).all()) else "else_branch"
-        branch = next(a.g for a in node.attribute if a.name == wanted)
-        nodes += _unfolded(graph, branch, list(node.output), taken)
+        instead = _settled(node, scope, notes) if _is_control(node) else None
+        found = found or instead is not None
+        nodes += instead if instead is not None else [onnx.NodeProto.FromString(node.SerializeToString())]
     if found:
         del graph.node[:]
         graph.node.extend(nodes)
     return found
 
 
-def _unfolded(
-    graph: onnx.GraphProto, branch: onnx.GraphProto, outputs: list[str], taken: set[str]
-) -> list[onnx.NodeProto]:
-    """The nodes of `branch` giving `outputs`, with names that nothing else in `graph` has."""
-    own = [name for node in branch.node for name in node.output if name] + [
-        t.name for t in branch.initializer
-    ]
+def _is_control(node: onnx.NodeProto) -> bool:
+    return node.op_type in _CONTROL and node.domain in ("", "ai.onnx")
+
+
+def _settled(node: onnx.NodeProto, scope: Scope, notes: dict[str, str]) -> list[onnx.NodeProto] | None:
+    """The nodes in place of `node`; None where data decide, or where there would be too many."""
+    mark = scope.mark()
+    settle = {"If": _taken_branch, "Loop": unrolled_loop, "Scan": without_scan}[node.op_type]
+    try:
+        nodes = settle(node, scope)
+    except TooLong as error:
+        notes.setdefault("loop_note", str(error))
+        nodes = None
+    if nodes is None:
+        scope.undo(mark)
+    return nodes
+
+
+def _taken_branch(node: onnx.NodeProto, scope: Scope) -> list[onnx.NodeProto] | None:
+    condition = scope.known.value(node.input[0])
+    if condition is None:
+        return None
+    wanted = "then_branch" if bool(condition.all()) else "else_branch"
+    branch = next(a.g for a in node.attribute if a.name == wanted)
+    if branch.sparse_initializer:
+        return None
+    scope.release(node)
     names: dict[str, str] = {}
-    for name in own:
-        new = name
-        while new in taken:
-            new += "_"
-        names[name] = new
-        taken.add(new)
-    for tensor in branch.initializer:
-        graph.initializer.add().CopyFrom(tensor)
-        graph.initializer[-1].name = names[tensor.name]
-    nodes = [onnx.NodeProto.FromString(node.SerializeToString()) for node in branch.node]
-    for node in nodes:
-        _rename(node, names)
-    given = [names.get(port.name, port.name) for port in branch.output]
-    ends = zip(given, outputs, strict=True)
-    return nodes + [onnx.helper.make_node("Identity", [inner], [outer]) for inner, outer in ends if outer]
-
-
-def _rename(node: onnx.NodeProto, names: dict[str, str]) -> None:
-    node.input[:] = [names.get(name, name) for name in node.input]
-    node.output[:] = [names.get(name, name) for name in node.output]
-    for inner in subgraphs(node):
-        own = {name for child in inner.node for name in child.output} | {t.name for t in inner.initializer}
-        visible = {old: new for old, new in names.items() if old not in own}
-        for child in inner.node:
-            _rename(child, visible)
-        for port in inner.output:
-            port.name = visible.get(port.name, port.name)
+    nodes = scope.inline(branch, names)
+    for port, outer in zip(branch.output, node.output, strict=True):
+        if outer:
+            nodes.append(scope.node("Identity", [names.get(port.name, port.name)], outer))
+    return nodes

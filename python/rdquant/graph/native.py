@@ -30,7 +30,11 @@ def native_graph(model: Model) -> Graph:
 
     Raises Unsupported for subgraphs and for element types beyond integers, booleans and float16/32/64.
     """
-    return build_graph(model.name, model.skeleton, model.tensors())
+    try:
+        return build_graph(model.name, model.skeleton, model.tensors())
+    except Unsupported as error:
+        note = model.summary().get("loop_note")
+        raise Unsupported(f"{error} ({note})") if note else error from None
 
 
 def build_graph(

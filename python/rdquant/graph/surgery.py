@@ -17,7 +17,7 @@ from contextlib import contextmanager
 import numpy as np
 
 from ..errors import CorruptFile, InvalidArgument, needed
-from .branches import take_known_branches
+from .branches import settle_control_flow
 from .checks import describe, sort_nodes, subgraphs
 from .tensors import Stored, captured
 
@@ -60,7 +60,10 @@ def operate(
     _check_constants(model, name)
     model = _upgrade(model, notes)
     model = _fold(model, notes)
-    while take_known_branches(model.graph):  # whose shapes may decide on others
+    while settle_control_flow(model, notes):  # whose shapes may decide on others
+        model = _infer(model, notes)
+        while settle_control_flow(model, notes):
+            model = _infer(model, notes)
         model = _fold(model, notes)
     inputs = [i for i in model.graph.input if i.name in set(real)]
     del model.graph.input[:]
