@@ -65,16 +65,16 @@ def _hard_swish(n: Net) -> str:
     return n.call("Div", n.call("Mul", x, clipped), n.tensor(6))
 
 
-def _gelu(n: Net) -> str:
+def _gelu(n: Net, kind: type = np.float64) -> str:
     x = n.conv("x", 5, 4)
-    erf = n.call("Erf", n.call("Div", x, n.tensor(np.sqrt(2))))
+    erf = n.call("Erf", n.call("Div", x, n.tensor(kind(np.sqrt(2)))))
     return n.call("Mul", n.call("Mul", x, n.call("Add", erf, n.tensor(1))), n.tensor(0.5))
 
 
-def _gelu_tanh(n: Net) -> str:
+def _gelu_tanh(n: Net, kind: type = np.float64) -> str:
     x = n.conv("x", 5, 4)
-    cubic = n.call("Mul", n.call("Pow", x, n.tensor(3)), n.tensor(0.044715))
-    inner = n.call("Mul", n.call("Add", x, cubic), n.tensor(np.sqrt(2 / np.pi)))
+    cubic = n.call("Mul", n.call("Pow", x, n.tensor(3)), n.tensor(kind(0.044715)))
+    inner = n.call("Mul", n.call("Add", x, cubic), n.tensor(kind(np.sqrt(2 / np.pi))))
     gate = n.call("Add", n.call("Tanh", inner), n.tensor(1))
     return n.call("Mul", n.call("Mul", n.tensor(0.5), x), gate)
 
@@ -185,6 +185,8 @@ FUSIONS: dict[str, tuple[Build, list[str]]] = {
     "hard-swish": (_hard_swish, ["convolution"]),
     "gelu": (_gelu, ["convolution"]),
     "gelu by tanh": (_gelu_tanh, ["convolution"]),
+    "gelu in half": (lambda n: _gelu(n, np.float16), ["convolution"]),
+    "gelu by tanh in half": (lambda n: _gelu_tanh(n, np.float16), ["convolution"]),
     "mish": (_mish, ["convolution"]),
     "residual": (_residual, ["convolution"]),
     "residual of two branches": (_two_branches, ["convolution"] * 3),

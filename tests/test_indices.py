@@ -107,7 +107,7 @@ def test_later_updates_win() -> None:
     np.testing.assert_array_equal(found, [[3, 4], [0, 0], [5, 6], [7, 8]])
 
 
-@pytest.mark.parametrize("exponent", [2.0, -1.0])
+@pytest.mark.parametrize("exponent", [2.0, -1.0, 1.0])
 def test_powers(exponent: float) -> None:
     net = Net()
     y = net.call("Pow", "x", net.tensor(exponent))

@@ -79,6 +79,13 @@ def test_convolutions(
     check(net.whole(y, channels=channels), sound(channels))
 
 
+@pytest.mark.parametrize(("size", "stride"), [(256, 128), (200, 128), (300, 257), (5, 65)])
+def test_convolutions_of_long_strides(size: int, stride: int) -> None:
+    net = Line()
+    y = net.conv1("x", 6, 1, size, strides=[stride], pads=[size, size + 7])
+    check(net.whole(y, channels=1), sound(1))
+
+
 @settings(max_examples=40, deadline=None)
 @given(
     size=st.integers(1, 11),
@@ -193,3 +200,19 @@ def test_rows_beside_lines_stay_matrices() -> None:
         s.run({"x": x}).values() for s in (session, rdq.Session(quantized, backend="reference"))
     )
     assert np.abs(found - expected).mean() < 0.01 * np.ptp(expected)
+
+
+@pytest.mark.parametrize("mode", ["nearest", "linear", "cubic"])
+@pytest.mark.parametrize("place", ["half_pixel", "align_corners", "asymmetric"])
+@pytest.mark.parametrize("scale", [2.0, 0.6])
+@pytest.mark.parametrize("between", [False, True])
+def test_resizes(mode: str, place: str, scale: float, between: bool) -> None:
+    net = Line()
+    x = net.conv1("x", 5, 2, 3) if between else "x"
+    y = net.call("Resize", x, "", net.tensor([1, 1, scale]), mode=mode, coordinate_transformation_mode=place)
+    if between:
+        y = net.conv1(y, 3, 5, 3)
+    model = net.whole(y)
+    expected = rdq.Session(model, backend="reference").run({"x": sound()})[y]
+    found = rdq.Session(model, backend="native").run({"x": sound()})[y]
+    np.testing.assert_allclose(found, expected, atol=2e-5 * max(1, np.abs(expected).max()))

@@ -43,7 +43,8 @@ def test_fusion_keeps_the_answer(name: str) -> None:
     x = noise(networks.IMAGE)
     plain = runtime.run_once(graph, "reference", [x], fuse=False)[0]
     fused = runtime.run_once(graph, "reference", [x])[0]
-    np.testing.assert_allclose(fused, plain, rtol=2e-5, atol=2e-5)
+    bound = 2e-4 if "half" in name else 2e-5  # constants rounded to half become what they stand for
+    np.testing.assert_allclose(fused, plain, rtol=bound, atol=bound)
     assert operations(program.dump(graph, {"x": networks.IMAGE})) == steps
     assert len(operations(program.dump(graph, {"x": networks.IMAGE}, fuse=False))) >= len(steps)
 

@@ -107,6 +107,19 @@ def test_the_kernels_take_the_layers_of_pytorch() -> None:
         assert [row["supplier"] for row in rows] == ["native", "native"]
 
 
+@pytest.mark.parametrize(("length", "supplier"), [(4, "native"), (3, "reference")])
+def test_constant_lengths_of_whole_sequences_cost_nothing(length: int, supplier: str) -> None:
+    for op in GATES:
+        model, feeds = layer(op, 4, 2, 5, 16, without="p", direction="bidirectional")
+        held = next(tensor for tensor in model.graph.initializer if tensor.name == "l")
+        held.CopyFrom(onnx.numpy_helper.from_array(np.array([4, length], np.int32), "l"))
+        rows = [row for row in rdq.Session(model).plan() if row["op"] == "recurrence"]
+        assert [row["supplier"] for row in rows] == [supplier, supplier]
+        expected = rdq.Session(model, backend="onnxruntime").run(feeds)
+        for name, y in rdq.Session(model).run(feeds).items():
+            np.testing.assert_allclose(y, expected[name], atol=2e-6)
+
+
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [

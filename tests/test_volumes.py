@@ -95,3 +95,13 @@ def test_levels_of_groups_and_gates(groups: int, into: int, out: int, gate: str)
     assert {row["supplier"] for row in rows} == {"native"}
     expected = rdq.Session(quantized, backend="reference").run({"x": images[:3]})[y]
     np.testing.assert_array_equal(session.run({"x": images[:3]})[y], expected)
+
+
+@pytest.mark.parametrize("mode", ["nearest", "linear", "cubic"])
+@pytest.mark.parametrize("place", ["half_pixel", "align_corners", "asymmetric"])
+@pytest.mark.parametrize("scales", [(2, 2, 2), (0.6, 1.5, 0.7), (2, 1, 1)])
+def test_resizes(mode: str, place: str, scales: tuple[float, float, float]) -> None:
+    net = Net()
+    sizes = net.tensor([1, 1, *scales])
+    y = net.call("Resize", "x", "", sizes, mode=mode, coordinate_transformation_mode=place)
+    answers_agree(net, y, (2, 3, *SIZE))

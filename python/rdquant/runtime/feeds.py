@@ -38,13 +38,27 @@ def fed(feeds: Mapping[str, ArrayLike], inputs: Sequence[TensorInfo], model: str
 
 
 def fits_as_it_is(feeds: dict[str, Any], inputs: Sequence[TensorInfo]) -> bool:
-    """Whether `fed` and `check_shape` would change and refuse nothing: small networks take no longer than they do."""
+    """Whether `fed`, `slices` and `check_shape` would change and refuse nothing: small networks take no longer than
+    they do. Open axes take any size; fixed sizes that are met leave nothing to slice.
+    """
     if len(feeds) != len(inputs):
         return False
     for info, (name, array) in zip(inputs, feeds.items(), strict=True):
-        if name != info.name or type(array) is not np.ndarray or array.shape != info.shape:
+        if name != info.name or type(array) is not np.ndarray or not _meets(array.shape, info.shape):
             return False
         if array.dtype != info.dtype or not array.flags.c_contiguous:
+            return False
+    return True
+
+
+def _meets(shape: tuple[int, ...], wanted: tuple[Any, ...]) -> bool:
+    """Whether `shape` has the sizes of `wanted` where it has any."""
+    if shape == wanted:
+        return True
+    if len(shape) != len(wanted):
+        return False
+    for size, want in zip(shape, wanted, strict=True):  # noqa: SIM110 - a generator takes longer
+        if size != want and type(want) is int:
             return False
     return True
 

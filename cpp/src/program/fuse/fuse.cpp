@@ -38,6 +38,7 @@ void exhaust(Program& program, std::span<const Fusion> fusions) {
 
 void fuse(Program& program) {
   widen_lines(program);
+  flatten_resizes(program);
   cut_patches(program);
   drop_taps(program);
   exhaust(program, kPieces);

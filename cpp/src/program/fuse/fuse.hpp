@@ -17,6 +17,9 @@ void fuse(Program& program);
 /// Convolutions along lines as convolutions of images of one row, and what is between them.
 void widen_lines(Program& program);
 
+/// Resizes of one axis and of three as such of images.
+void flatten_resizes(Program& program);
+
 /// Convolutions without the taps that meet nothing but padding.
 void drop_taps(Program& program);
 

@@ -10,6 +10,9 @@ namespace {
 
 bool near(double a, double b) { return std::abs(a - b) <= 1e-4 * std::abs(b); }
 
+/// The same for the constants of GELU, which models in half precision hold rounded to its 11 bits.
+bool near_in_half(double a, double b) { return std::abs(a - b) <= 5e-4 * std::abs(b); }
+
 /// A product written as factor · Π values, with the constants that went into the factor.
 struct Product {
   double factor = 1;
@@ -102,7 +105,7 @@ std::optional<double> cube(Rewriter& rewriter, ValueId id, ValueId x, std::vecto
 bool is_gelu_argument(Rewriter& rewriter, ValueId id, ValueId x, std::vector<ValueId>& constants) {
   Product product;
   collect(rewriter, id, product, true);
-  if (product.values.size() != 1 || !near(product.factor, 0.7978845608)) return false;
+  if (product.values.size() != 1 || !near_in_half(product.factor, 0.7978845608)) return false;
   std::ranges::copy(product.constants, std::back_inserter(constants));
   const auto maker = rewriter.sole_maker<Binary>(product.values[0]);
   if (!maker || std::get<Binary>(rewriter.step(*maker).operation).function != BinaryFunction::add)
@@ -111,7 +114,7 @@ bool is_gelu_argument(Rewriter& rewriter, ValueId id, ValueId x, std::vector<Val
   const ValueId cubic = sum.inputs[0] == x ? sum.inputs[1] : sum.inputs[0];
   if (sum.inputs[0] != x && sum.inputs[1] != x) return false;
   const auto factor = cube(rewriter, cubic, x, constants);
-  return factor && near(*factor, 0.044715);
+  return factor && near_in_half(*factor, 0.044715);
 }
 
 /// The activation that factor · x · gate is.
@@ -139,7 +142,7 @@ std::optional<Activation> gated(Rewriter& rewriter, double factor, ValueId x, Va
   if (!raised) return std::nullopt;
   if (const auto inner = argument(rewriter, *raised, Function::erf)) {
     const auto slope = multiple(rewriter, *inner, x, constants);
-    if (slope && near(*slope, 0.70710678)) return Activation{Function::gelu};
+    if (slope && near_in_half(*slope, 0.70710678)) return Activation{Function::gelu};
   }
   if (const auto inner = argument(rewriter, *raised, Function::tanh)) {
     if (is_gelu_argument(rewriter, *inner, x, constants)) return Activation{Function::gelu_tanh};

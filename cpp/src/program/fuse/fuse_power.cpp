@@ -13,7 +13,9 @@ bool fuse_power(Rewriter& rewriter, std::size_t i) {
       rewriter.dtype(step.outputs[0]) != core::DType::f32 ||
       rewriter.shape(x) != rewriter.shape(step.outputs[0]))
     return false;
-  if (*number == 2.0) {
+  if (*number == 1.0) {
+    rewriter.replace(i, Unary{op->activation}, {x});
+  } else if (*number == 2.0) {
     rewriter.replace(i, Binary{BinaryFunction::mul, op->activation}, {x, x});
   } else if (*number == -1.0 && op->activation == Activation{}) {
     rewriter.replace(i, Unary{{Function::reciprocal}}, {x});

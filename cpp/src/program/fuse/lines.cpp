@@ -122,7 +122,7 @@ class Widener {
   [[nodiscard]] bool phases_pay(const Step& step, const Convolution& op) const {
     const std::int64_t c = shape(step.inputs[0])[1], stride = op.window.strides[0];
     const bool plain = op.groups == 1 && op.window.dilations[0] == 1 && shape(step.outputs[0])[2] > 0;
-    return plain && stride > 2 && stride <= 64 && c <= 4 && !has_image(step.inputs[0]) &&
+    return plain && stride > 2 && stride <= 1024 && c <= 4 && !has_image(step.inputs[0]) &&
            !is_made_of_levels(step.inputs[0]);
   }
 
@@ -230,6 +230,13 @@ class Widener {
       put_in(slice.starts, 0);
       put_in(slice.steps, 1);
       return same(std::move(slice));
+    }
+    if (const auto* op = std::get_if<Resize>(&step.operation); op != nullptr && op->scales.size() == 3) {
+      if (op->coordinates == Coordinates::crop_and_resize) return false;
+      Resize resize = *op;
+      put_in(resize.scales, 1.0F);
+      resize.roi.clear();
+      return same(std::move(resize));
     }
     if (std::holds_alternative<Cast>(step.operation)) return same(step.operation);
     if (const auto* op = std::get_if<Quantize>(&step.operation)) return same(Quantize{widened(op->axis)});

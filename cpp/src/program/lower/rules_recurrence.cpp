@@ -112,6 +112,13 @@ void check(const Lowering& node, const Layer& l) {
   node.check(l.lengths == kNone || node.dtype(l.lengths) == core::DType::i32, "sequence_lens must be int32");
 }
 
+/// True where constant lengths are those of the whole sequence, which is what a layer without lengths takes.
+bool lengths_say_nothing(Lowering& node, const Layer& l) {
+  if (!node.builder().is_constant(l.lengths) || node.builder().is_variable(l.lengths)) return false;
+  return std::ranges::all_of(node.numbers_of(4),
+                             [&](double length) { return length == static_cast<double>(l.steps); });
+}
+
 Layer layer_of(Lowering& node, Cell cell) {
   Layer l;
   l.op.cell = cell;
@@ -142,6 +149,7 @@ Layer layer_of(Lowering& node, Cell cell) {
   node.check(l.hidden > 0 && node.integer("hidden_size", l.hidden) == l.hidden,
              "hidden_size differs from the last axis of R, " + std::to_string(l.hidden));
   check(node, l);
+  if (lengths_say_nothing(node, l)) l.lengths = kNone;
   return l;
 }
 
