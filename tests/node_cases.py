@@ -24,13 +24,19 @@ Feeds = dict[str, NDArray[Any]]
 BFLOAT16_RTOL = 2**-6  # as ONNX's own runner: two units in the last place
 # Inputs that decide on shapes or steps. Our programs have fixed shapes: such inputs must be constants.
 SHAPING = {
+    "AffineGrid": {1},
+    "BlackmanWindow": {0},
     "CenterCropPad": {1},
     "Clip": {1, 2},
     "Col2Im": {1, 2},
     "ConstantOfShape": {0},
+    "CumProd": {1},
     "CumSum": {1},
+    "DFT": {1, 2},
     "Dropout": {1, 2},
     "Expand": {1},
+    "HammingWindow": {0},
+    "HannWindow": {0},
     "OneHot": {1},
     "Pad": {1, 3},
     "Range": {0, 1, 2},
@@ -46,6 +52,7 @@ SHAPING = {
     "ReduceSumSquare": {1},
     "Reshape": {1},
     "Resize": {1, 2, 3},
+    "STFT": {1, 3},
     "Slice": {1, 2, 3, 4},
     "Split": {1},
     "Squeeze": {1},

@@ -34,6 +34,7 @@ LEFT_OUT = {
     ),
     "test_*quantizelinear_blocked*": "scales of blocks",
     "test_range_*float16_type_positive_delta*": "sizes computed in float16 or bfloat16",
+    "test_dft_inverse*": "expected values with errors above their own bound, 2e-7 where the exact value is 0",
     "test_equal_string*": "strings",
     "test_identity_sequence": "sequences",
     "test_identity_opt": "optional values",

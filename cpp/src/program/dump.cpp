@@ -94,6 +94,7 @@ class Parameters {
     axis(op.axis);
     flag("exclusive", op.exclusive);
     flag("reverse", op.reverse);
+    flag("product", op.product);
   }
   void operator()(const Softmax& op) {
     axis(op.axis);

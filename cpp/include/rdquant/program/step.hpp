@@ -253,8 +253,8 @@ struct TopK {
 };  ///< sorted; k from the output's shape; values, indices
 struct CumulativeSum {
   std::int64_t axis = 0;
-  bool exclusive = false, reverse = false;
-};
+  bool exclusive = false, reverse = false, product = false;
+};  ///< products in place of sums where `product`
 struct Softmax {
   std::int64_t axis = 0;
   bool logarithm = false;

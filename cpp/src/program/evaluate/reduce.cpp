@@ -225,10 +225,11 @@ void compute(const CumulativeSum& step, Inputs inputs, Outputs outputs, int thre
     share_lines(around.outer * around.inner, around.size, threads, [&](std::int64_t begin, std::int64_t end) {
       for (std::int64_t s = begin; s < end; ++s) {
         const std::int64_t base = s / around.inner * around.size * around.inner + s % around.inner;
-        Sum sum{};
+        Sum sum = step.product ? Sum{1} : Sum{0};
         for (std::int64_t i = 0; i < around.size; ++i) {
           const std::int64_t place = base + (step.reverse ? around.size - 1 - i : i) * around.inner;
-          const Sum next = sum + convert<Sum>(x.as<T>()[place]);
+          const auto value = convert<Sum>(x.as<T>()[place]);
+          const Sum next = step.product ? sum * value : sum + value;
           outputs[0].as<T>()[place] = convert<T>(step.exclusive ? sum : next);
           sum = next;
         }

@@ -28,6 +28,7 @@ const Rules& rules() {
     add_resize_rules(table);
     add_sample_rules(table);
     add_shape_rules(table);
+    add_signal_rules(table);
     add_source_rules(table);
     return table;
   }();

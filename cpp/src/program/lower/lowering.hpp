@@ -124,6 +124,7 @@ void add_reduction_rules(Rules& rules);
 void add_resize_rules(Rules& rules);
 void add_sample_rules(Rules& rules);
 void add_shape_rules(Rules& rules);
+void add_signal_rules(Rules& rules);
 void add_source_rules(Rules& rules);
 
 /// Whether a value of one shape can be read under another by NumPy's broadcasting.

@@ -1,5 +1,6 @@
-// Gather and its kin, ScatterElements, ScatterND, OneHot, Trilu, DepthToSpace, SpaceToDepth.
+// Gather and its kin, ReverseSequence, ScatterElements, TensorScatter, ScatterND, OneHot, Trilu, DepthToSpace, SpaceToDepth.
 #include <array>
+#include <numeric>
 #include <utility>
 
 #include "program/lower/lowering.hpp"
@@ -12,7 +13,7 @@ constexpr std::int64_t kMostBlock = 1 << 15;
 void gather(Lowering& node) {
   const ValueId x = node.input(0), indices = node.input(1);
   const Gather op{node.axis(node.integer("axis", 0), node.rank(x))};
-  const core::Shape& from = node.shape(x);
+  const core::Shape from = node.shape(x);
   core::Shape shape(from.begin(), from.begin() + op.axis);
   shape.insert(shape.end(), node.shape(indices).begin(), node.shape(indices).end());
   shape.insert(shape.end(), from.begin() + op.axis + 1, from.end());
@@ -43,6 +44,46 @@ void gather_nd(Lowering& node) {
   node.give(0, node.emit(op, {x, indices}, node.dtype(x), std::move(shape)));
 }
 
+/// 0 … count − 1 along `axis` of `rank`, of size 1 along the others.
+ValueId counted(Lowering& node, std::int64_t count, std::size_t axis, std::size_t rank) {
+  std::vector<std::int64_t> numbers(at(count));
+  std::iota(numbers.begin(), numbers.end(), 0);
+  core::Shape shape(rank, 1);
+  shape[axis] = count;
+  return node.reshape(node.builder().add_integers(numbers), std::move(shape));
+}
+
+ValueId paired(Lowering& node, BinaryFunction function, ValueId a, ValueId b) {
+  const bool truth = function == BinaryFunction::less;
+  core::Shape shape = broadcast(node.shape(a), node.shape(b));
+  return node.emit(Binary{function, {}}, {a, b}, truth ? core::DType::boolean : node.dtype(a),
+                   std::move(shape));
+}
+
+/// The first `lengths` steps of each sequence in reverse order: element t is that of step length − 1 − t.
+void reverse_sequence(Lowering& node) {
+  const ValueId x = node.input(0), lengths = node.input(1);
+  const std::int64_t time = node.integer("time_axis", 0), batch = node.integer("batch_axis", 1);
+  const core::Shape shape = node.shape(x);
+  node.check(shape.size() >= 2 && time + batch == 1 && time * batch == 0, "one axis must be 0, the other 1");
+  node.check(node.shape(lengths) == core::Shape{shape[at(batch)]} && node.dtype(lengths) == core::DType::i64,
+             "one length of type int64 is wanted for each sequence");
+  core::Shape column(3, 1), all = {shape[0], shape[1], 1};
+  column[at(batch)] = shape[at(batch)];
+  const ValueId ends = node.reshape(lengths, column);
+  const ValueId steps = counted(node, shape[at(time)], at(time), 3);
+  const ValueId one = node.builder().add_scalar(core::DType::i64, 1);
+  const ValueId last = paired(node, BinaryFunction::sub, ends, one);
+  const ValueId mirrored = paired(node, BinaryFunction::sub, last, steps);
+  const ValueId inside = paired(node, BinaryFunction::less, steps, ends);
+  const ValueId from = node.emit(Where{}, {inside, mirrored, steps}, core::DType::i64, all);
+  const ValueId sequence =
+      node.emit(Expand{}, {counted(node, shape[at(batch)], at(batch), 3)}, core::DType::i64, all);
+  const std::vector<ValueId> parts = time == 0 ? std::vector{from, sequence} : std::vector{sequence, from};
+  const ValueId indices = node.emit(Concat{2}, parts, core::DType::i64, {all[0], all[1], 2});
+  node.give(0, node.emit_like(GatherNd{}, {x, indices}, x));
+}
+
 Reduction reduction_of(const Lowering& node) {
   const std::string reduction = node.text("reduction", "none");
   if (reduction == "add") return Reduction::add;
@@ -63,6 +104,34 @@ void scatter_elements(Lowering& node) {
   node.check(fits, "indices of shape " + core::shape_text(node.shape(indices)) + " and updates of shape " +
                        core::shape_text(from) + " do not fit " + core::shape_text(to));
   node.give(0, node.emit_like(op, {x, indices, updates}, x));
+}
+
+/// Updates go to the steps of a cache from `write_indices` on.
+void tensor_scatter(Lowering& node) {
+  const ValueId cache = node.input(0), updates = node.input(1), starts = node.optional_input(2);
+  const core::Shape to = node.shape(cache), from = node.shape(updates);
+  const std::size_t rank = to.size(), axis = at(node.axis(node.integer("axis", -2), node.rank(cache)));
+  bool fits = from.size() == rank && axis > 0;
+  for (std::size_t i = 0; fits && i < rank; ++i) fits = i == axis ? from[i] <= to[i] : from[i] == to[i];
+  node.check(fits, "updates of shape " + core::shape_text(from) + " do not fit " + core::shape_text(to));
+  ValueId steps = counted(node, from[axis], axis, rank);
+  if (starts != kNone) {
+    node.check(node.shape(starts) == core::Shape{to[0]} && node.dtype(starts) == core::DType::i64,
+               "one index of type int64 is wanted for each entry of the batch");
+    core::Shape column(rank, 1);
+    column[0] = to[0];
+    steps = paired(node, BinaryFunction::add, steps, node.reshape(starts, column));
+  }
+  const std::string mode = node.text("mode", "linear");
+  if (mode == "circular") {
+    const ValueId size = node.builder().add_scalar(core::DType::i64, static_cast<double>(to[axis]));
+    steps = paired(node, BinaryFunction::mod, steps, size);
+  } else if (mode != "linear") {
+    node.unsupported("mode '" + mode + "'");
+  }
+  const ValueId indices = node.emit(Expand{}, {steps}, core::DType::i64, from);
+  const ScatterElements op{static_cast<std::int64_t>(axis), Reduction::none};
+  node.give(0, node.emit_like(op, {cache, indices, updates}, cache));
 }
 
 void scatter_nd(Lowering& node) {
@@ -137,6 +206,8 @@ void add_index_rules(Rules& rules) {
   rules["GatherND"] = gather_nd;
   rules["Scatter"] = rules["ScatterElements"] = scatter_elements;
   rules["ScatterND"] = scatter_nd;
+  rules["ReverseSequence"] = reverse_sequence;
+  rules["TensorScatter"] = tensor_scatter;
   rules["OneHot"] = one_hot;
   rules["Trilu"] = triangle;
   rules["DepthToSpace"] = depth_to_space;

@@ -72,7 +72,7 @@ ValueId with_heads(Lowering& node, ValueId x, const std::string& attribute) {
 ValueId after(Lowering& node, ValueId past, ValueId now) {
   if (past == kNone) return now;
   core::Shape shape = node.shape(now);
-  const core::Shape& before = node.shape(past);
+  const core::Shape before = node.shape(past);
   bool fits = before.size() == 4;
   for (std::size_t i = 0; fits && i < 4; ++i) fits = i == 2 || before[i] == shape[i];
   node.check(fits,
@@ -199,7 +199,7 @@ struct Sizes {
 };
 
 Sizes sizes_of(Lowering& node, ValueId q, ValueId k, ValueId v) {
-  const core::Shape &a = node.shape(q), &b = node.shape(k), &c = node.shape(v);
+  const core::Shape a = node.shape(q), b = node.shape(k), c = node.shape(v);
   const bool fits = a.size() == 4 && b.size() == 4 && c.size() == 4 && a[0] == b[0] && b[0] == c[0] &&
                     b[1] == c[1] && b[2] == c[2] && a[3] == b[3] && b[1] > 0 && a[1] % b[1] == 0;
   node.check(fits, "queries of shape " + core::shape_text(a) + ", keys of shape " + core::shape_text(b) +

@@ -68,12 +68,12 @@ void top_k(Lowering& node) {
   node.give_all(op, {x}, {{node.dtype(x), shape}, {core::DType::i64, shape}});
 }
 
-void cumulative_sum(Lowering& node) {
+void cumulative(Lowering& node, bool product) {
   const ValueId x = node.input(0);
   const auto numbers = node.integers_of(1);
   node.check(numbers.size() == 1, "the axis must be one number");
   const CumulativeSum op{node.axis(numbers[0], node.rank(x)), node.integer("exclusive", 0) != 0,
-                         node.integer("reverse", 0) != 0};
+                         node.integer("reverse", 0) != 0, product};
   node.give(0, node.emit_like(op, {x}, x));
 }
 
@@ -93,7 +93,8 @@ void add_reduction_rules(Rules& rules) {
   rules["ArgMax"] = arg_extreme<true>;
   rules["ArgMin"] = arg_extreme<false>;
   rules["TopK"] = top_k;
-  rules["CumSum"] = cumulative_sum;
+  rules["CumSum"] = [](Lowering& node) { cumulative(node, false); };
+  rules["CumProd"] = [](Lowering& node) { cumulative(node, true); };
 }
 
 }  // namespace rdquant::program

@@ -1,4 +1,4 @@
-// GridSample, Col2Im.
+// GridSample, AffineGrid, Col2Im.
 #include <algorithm>
 #include <utility>
 
@@ -39,6 +39,48 @@ void grid_sample(Lowering& node) {
   const bool nothing = std::ranges::find(out, 0) != out.end();
   node.check(nothing || std::ranges::find(image, 0) == image.end(), "the input has no elements");
   node.give(0, node.emit(op, {x, grid}, node.dtype(x), std::move(out)));
+}
+
+/// Coordinates of every element as rows (x, y, z, 1), the innermost axis first, −1 … 1 as GridSample takes them.
+ValueId coordinates_of(Lowering& node, core::Shape sizes, bool align_corners, core::DType dtype) {
+  const auto axes = std::ssize(sizes);
+  const core::Shape shape = {core::element_count(sizes), axes + 1};
+  check_constant(core::DType::f64, shape, 0);
+  core::Tensor places(core::DType::f64, shape);
+  auto* to = places.write().as<double>();
+  for (std::int64_t i = 0; i < shape[0]; ++i) {
+    std::int64_t rest = i;
+    for (auto size = sizes.rbegin(); size != sizes.rend(); ++size) {
+      const auto place = static_cast<double>(rest % *size), count = static_cast<double>(*size);
+      *to++ = align_corners ? (*size == 1 ? -1 : 2 * place / (count - 1) - 1) : (2 * place + 1) / count - 1;
+      rest /= *size;
+    }
+    *to++ = 1;
+  }
+  const ValueId id = node.builder().add_constant(std::move(places));
+  return dtype == core::DType::f64 ? id : node.emit(Cast{}, {id}, dtype, shape);
+}
+
+void affine_grid(Lowering& node) {
+  const ValueId theta = node.input(0);
+  const core::Shape size = node.integers_of(1), &matrices = node.shape(theta);
+  const auto axes = std::ssize(size) - 2;
+  const auto within = [](std::int64_t v) { return v >= 0 && v <= kMostSize; };
+  node.check(
+      (axes == 2 || axes == 3) && std::ranges::all_of(size, within) &&
+          matrices == core::Shape{size[0], axes, axes + 1},
+      "matrices of shape " + core::shape_text(matrices) + " do not fit a size of " + core::shape_text(size));
+  const core::DType dtype = node.dtype(theta);
+  const core::Shape sizes(size.begin() + 2, size.end());
+  const ValueId places = coordinates_of(node, sizes, node.integer("align_corners", 0) != 0, dtype);
+  MatMul op;
+  op.transpose_b = true;
+  core::Shape out = {size[0]};
+  out.insert(out.end(), sizes.begin(), sizes.end());
+  out.push_back(axes);
+  const ValueId whole = node.reshape(places, {1, node.shape(places)[0], axes + 1});
+  const ValueId grid = node.emit(op, {whole, theta}, dtype, {size[0], core::element_count(sizes), axes});
+  node.give(0, node.reshape(grid, std::move(out)));
 }
 
 /// Window and blocks per axis of a Col2Im, checked against the blocks that there are.
@@ -122,6 +164,7 @@ void col2im(Lowering& node) {
 
 void add_sample_rules(Rules& rules) {
   rules["GridSample"] = grid_sample;
+  rules["AffineGrid"] = affine_grid;
   rules["Col2Im"] = col2im;
 }
 
