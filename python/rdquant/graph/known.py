@@ -113,7 +113,8 @@ class Known:
 
 def _evaluated(node: onnx.NodeProto, values: list[NDArray[Any] | None], opset: int) -> NDArray[Any] | None:
     """The output of `node` by ONNX's reference; None where that is uncertain, refused or large."""
-    from onnx.reference import ReferenceEvaluator  # where it is used: few models have control flow
+    with needed():
+        from onnx.reference import ReferenceEvaluator  # where it is used: few models have control flow
 
     given = [v for v in values if v is not None]
     if node.op_type in _DIVIDE and (any((v < 0).any() for v in given) or not given[-1].all()):
