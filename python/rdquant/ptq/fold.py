@@ -11,10 +11,8 @@ from numpy.typing import NDArray
 from ..calibrate import Layer, layers_of
 from ..errors import needed
 from ..graph import Model
-from ..graph.model import Origin
-from ..graph.tensors import Stored, parameters_of
-from ..graph.writer import referring
-from .own import with_own_weights
+from ..graph.tensors import Stored
+from .own import remade, with_own_weights
 
 with needed():
     import onnx
@@ -54,12 +52,7 @@ def folded(model: Model) -> Model:
         return model
     for node in gone:
         skeleton.graph.node.remove(node)
-    used = {name for node in skeleton.graph.node for name in node.input}
-    tensors = {name: t for name, t in tensors.items() if name in used}
-    complete = referring(skeleton, tensors, "weights")
-    facts = model.summary()
-    origin = Origin(model.source, model.name, facts["file_bytes"], facts["opset"], len(skeleton.graph.node))
-    return Model(skeleton, tensors, parameters_of(complete, tensors, model.name), origin)
+    return remade(model, skeleton, tensors)
 
 
 def _takes_affine(node: onnx.NodeProto) -> bool:

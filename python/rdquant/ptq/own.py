@@ -17,9 +17,8 @@ from ..graph.writer import referring
 with needed():
     import onnx
     from onnx import TensorProto, helper
-    from onnx.reference import ReferenceEvaluator
 
-__all__ = ["merged", "with_own_weights"]
+__all__ = ["merged", "remade", "with_own_weights"]
 
 _SMALL = 1024  # bytes that are not worth a second reader
 _WEIGHTED = ("Conv", "Gemm", "MatMul")
@@ -36,7 +35,7 @@ def with_own_weights(model: Model) -> Model:
     tensors = dict(stored)
     changed = _store_computed(skeleton, tensors)
     changed = _separate(skeleton.graph, tensors) or changed
-    return _made(model, skeleton, tensors) if changed else model
+    return remade(model, skeleton, tensors) if changed else model
 
 
 def merged(model: Model) -> Model:
@@ -60,7 +59,7 @@ def merged(model: Model) -> Model:
         for i, name in enumerate(node.input):
             node.input[i] = first.get(name, name)
     kept = {o.name for o in skeleton.graph.output}
-    return _made(model, skeleton, {n: t for n, t in stored.items() if n not in first or n in kept})
+    return remade(model, skeleton, {n: t for n, t in stored.items() if n not in first or n in kept})
 
 
 def _store_computed(skeleton: onnx.ModelProto, tensors: dict[str, Stored]) -> bool:
@@ -95,16 +94,15 @@ def _store_computed(skeleton: onnx.ModelProto, tensors: dict[str, Stored]) -> bo
 def _computed(
     skeleton: onnx.ModelProto, tensors: dict[str, Stored], names: list[str]
 ) -> dict[str, NDArray[Any]]:
-    makers = {name: node for node in skeleton.graph.node for name in node.output}
-    needs, nodes, seen = list(names), [], set()
-    while needs:
-        node = makers.get(needs.pop())
-        if node is not None and id(node) not in seen:
-            seen.add(id(node))
+    with needed():
+        from onnx.reference import ReferenceEvaluator  # where it is used: few models compute their weights
+
+    needs, nodes = set(names), []
+    for node in reversed(skeleton.graph.node):  # makers come before readers
+        if needs & set(node.output):
+            needs.update(node.input)
             nodes.append(node)
-            needs.extend(node.input)
-    ordered = [node for node in skeleton.graph.node if id(node) in seen]
-    fixed = {name for node in ordered for name in node.input}
+    fixed = {name for node in nodes for name in node.input}
     constants = [t for t in skeleton.graph.initializer if t.name in fixed]
     constants += [
         onnx.TensorProto(name=n, data_type=t.data_type, dims=t.dims, raw_data=t.data.tobytes())
@@ -112,7 +110,7 @@ def _computed(
         if n in fixed
     ]
     outputs = [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in names]
-    graph = helper.make_graph(ordered, "weights", [], outputs, constants)
+    graph = helper.make_graph(nodes[::-1], "weights", [], outputs, constants)
     part = helper.make_model(graph, opset_imports=list(skeleton.opset_import))
     return dict(zip(names, ReferenceEvaluator(part).run(None, {}), strict=True))
 
@@ -139,7 +137,8 @@ def _separate(graph: onnx.GraphProto, tensors: dict[str, Stored]) -> bool:
     return changed
 
 
-def _made(model: Model, skeleton: onnx.ModelProto, tensors: dict[str, Stored]) -> Model:
+def remade(model: Model, skeleton: onnx.ModelProto, tensors: dict[str, Stored]) -> Model:
+    """`model` with another graph, and those of `tensors` that it uses; taken over unchecked."""
     used = {name for node in skeleton.graph.node for name in node.input}
     used.update(o.name for o in skeleton.graph.output)
     tensors = {name: tensor for name, tensor in tensors.items() if name in used}

@@ -67,10 +67,7 @@ def check_shape(info: TensorInfo, shape: tuple[int, ...], sliced: bool) -> None:
     """InvalidArgument unless `shape` fits; where `sliced`, axis 0 is free."""
     wanted = info.shape[1:] if sliced else info.shape
     given = shape[1:] if sliced else shape
-    fits = len(shape) == len(info.shape) and all(
-        not isinstance(w, int) or w == g for w, g in zip(wanted, given, strict=True)
-    )
-    if not fits:
+    if len(shape) != len(info.shape) or not _meets(given, wanted):
         raise InvalidArgument(f"input {_port(info)}: got shape {list(shape)}")
 
 
