@@ -174,6 +174,16 @@ core::Shape broadcast(const core::Shape& a, const core::Shape& b) {
   return out;
 }
 
+ValueId combined(Lowering& node, BinaryFunction function, ValueId a, ValueId b) {
+  core::Shape shape = broadcast(node.shape(a), node.shape(b));
+  return node.emit(Binary{function, {}}, {a, b}, node.dtype(a), std::move(shape));
+}
+
+ValueId compared(Lowering& node, BinaryFunction function, ValueId a, ValueId b) {
+  core::Shape shape = broadcast(node.shape(a), node.shape(b));
+  return node.emit(Binary{function, {}}, {a, b}, core::DType::boolean, std::move(shape));
+}
+
 core::DType dtype_of_onnx(std::int64_t number) {
   using core::DType;
   constexpr std::array<std::pair<std::int64_t, DType>, 13> known = {{{1, DType::f32},

@@ -131,6 +131,9 @@ void add_source_rules(Rules& rules);
 [[nodiscard]] bool broadcasts_to(const core::Shape& from, const core::Shape& to);
 /// NumPy's broadcasting. @throws InvalidArgument  shapes that do not fit
 [[nodiscard]] core::Shape broadcast(const core::Shape& a, const core::Shape& b);
+/// What `function` makes of two values that broadcast, in the element type of `a`; a comparison of them, boolean.
+[[nodiscard]] ValueId combined(Lowering& node, BinaryFunction function, ValueId a, ValueId b);
+[[nodiscard]] ValueId compared(Lowering& node, BinaryFunction function, ValueId a, ValueId b);
 
 /// ONNX's numbers of element types. @throws Unsupported
 [[nodiscard]] core::DType dtype_of_onnx(std::int64_t number);

@@ -53,13 +53,6 @@ ValueId counted(Lowering& node, std::int64_t count, std::size_t axis, std::size_
   return node.reshape(node.builder().add_integers(numbers), std::move(shape));
 }
 
-ValueId paired(Lowering& node, BinaryFunction function, ValueId a, ValueId b) {
-  const bool truth = function == BinaryFunction::less;
-  core::Shape shape = broadcast(node.shape(a), node.shape(b));
-  return node.emit(Binary{function, {}}, {a, b}, truth ? core::DType::boolean : node.dtype(a),
-                   std::move(shape));
-}
-
 /// The first `lengths` steps of each sequence in reverse order: element t is that of step length − 1 − t.
 void reverse_sequence(Lowering& node) {
   const ValueId x = node.input(0), lengths = node.input(1);
@@ -73,9 +66,9 @@ void reverse_sequence(Lowering& node) {
   const ValueId ends = node.reshape(lengths, column);
   const ValueId steps = counted(node, shape[at(time)], at(time), 3);
   const ValueId one = node.builder().add_scalar(core::DType::i64, 1);
-  const ValueId last = paired(node, BinaryFunction::sub, ends, one);
-  const ValueId mirrored = paired(node, BinaryFunction::sub, last, steps);
-  const ValueId inside = paired(node, BinaryFunction::less, steps, ends);
+  const ValueId last = combined(node, BinaryFunction::sub, ends, one);
+  const ValueId mirrored = combined(node, BinaryFunction::sub, last, steps);
+  const ValueId inside = compared(node, BinaryFunction::less, steps, ends);
   const ValueId from = node.emit(Where{}, {inside, mirrored, steps}, core::DType::i64, all);
   const ValueId sequence =
       node.emit(Expand{}, {counted(node, shape[at(batch)], at(batch), 3)}, core::DType::i64, all);
@@ -120,12 +113,12 @@ void tensor_scatter(Lowering& node) {
                "one index of type int64 is wanted for each entry of the batch");
     core::Shape column(rank, 1);
     column[0] = to[0];
-    steps = paired(node, BinaryFunction::add, steps, node.reshape(starts, column));
+    steps = combined(node, BinaryFunction::add, steps, node.reshape(starts, column));
   }
   const std::string mode = node.text("mode", "linear");
   if (mode == "circular") {
     const ValueId size = node.builder().add_scalar(core::DType::i64, static_cast<double>(to[axis]));
-    steps = paired(node, BinaryFunction::mod, steps, size);
+    steps = combined(node, BinaryFunction::mod, steps, size);
   } else if (mode != "linear") {
     node.unsupported("mode '" + mode + "'");
   }

@@ -42,13 +42,7 @@ enum class Scores : std::uint8_t { raw, capped, masked, softmax };  ///< ONNX's 
 
 ValueId sum_of(Lowering& node, ValueId a, ValueId b, BinaryFunction function = BinaryFunction::add) {
   if (a == kNone || b == kNone) return a == kNone ? b : a;
-  core::Shape shape = broadcast(node.shape(a), node.shape(b));
-  return node.emit(Binary{function, {}}, {a, b}, node.dtype(a), std::move(shape));
-}
-
-ValueId compared(Lowering& node, BinaryFunction function, ValueId a, ValueId b) {
-  core::Shape shape = broadcast(node.shape(a), node.shape(b));
-  return node.emit(Binary{function, {}}, {a, b}, core::DType::boolean, std::move(shape));
+  return combined(node, function, a, b);
 }
 
 ValueId choice(Lowering& node, ValueId condition, ValueId x, ValueId y) {
