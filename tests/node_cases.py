@@ -37,6 +37,7 @@ SHAPING = {
     "Expand": {1},
     "HammingWindow": {0},
     "HannWindow": {0},
+    "MaxUnpool": {2},
     "OneHot": {1},
     "Pad": {1, 3},
     "Range": {0, 1, 2},

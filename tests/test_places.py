@@ -1,4 +1,4 @@
-"""Einsum, GridSample, Col2Im and ScatterElements of many shapes and options, against NumPy and ONNX Runtime."""
+"""Einsum, GridSample, DeformConv, Col2Im, MaxUnpool and ScatterElements of many shapes, against ONNX Runtime and NumPy."""
 
 from __future__ import annotations
 
@@ -134,6 +134,45 @@ def test_grid_sample_of_a_point_that_is_no_number() -> None:
     for backend in BACKENDS:
         found = rdq.Session(alone(node, {}, ["x", "grid"]), backend=backend).run({"x": x, "grid": grid})["y"]
         np.testing.assert_array_equal(found.ravel(), [1, np.nan, 0, 0])
+
+
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize(
+    ("options", "group", "parts"),
+    [
+        ({}, 1, 1),
+        ({"strides": [2, 1], "pads": [1, 0, 2, 3]}, 2, 4),
+        ({"dilations": [2, 3], "pads": [2, 2, 2, 2]}, 4, 2),
+    ],
+)
+def test_deform_conv(options: dict[str, list[int]], group: int, parts: int, masked: bool) -> None:
+    random = np.random.default_rng(2)
+    kernel, strides = np.array([3, 2]), np.array(options.get("strides", [1, 1]))
+    pads, reach = (
+        np.array(options.get("pads", [0] * 4)),
+        np.array(options.get("dilations", [1, 1])) * (kernel - 1) + 1,
+    )
+    sizes = [int(v) for v in (np.array([13, 11]) + pads[:2] + pads[2:] - reach) // strides + 1]
+    feeds = {"x": random.standard_normal((2, 8, 13, 11)), "w": random.standard_normal((12, 8 // group, 3, 2))}
+    feeds["offsets"] = 2 * random.standard_normal((2, parts * 12, *sizes))
+    feeds["b"] = random.standard_normal(12)
+    if masked:
+        feeds["mask"] = random.random((2, parts * 6, *sizes))
+    node = helper.make_node("DeformConv", list(feeds), ["y"], group=group, offset_group=parts, **options)
+    agree(alone(node, {}, list(feeds)), {name: v.astype(np.float32) for name, v in feeds.items()})
+
+
+@pytest.mark.parametrize(("pads", "size"), [([0, 0, 0, 0], (9, 8)), ([1, 0, 0, 1], (8, 7))])
+def test_max_unpool_brings_maxima_back(pads: list[int], size: tuple[int, int]) -> None:
+    x = np.random.default_rng(4).random((2, 3, *size)).astype(np.float32)
+    window = {"kernel_shape": [3, 2], "strides": [2, 2], "pads": pads}
+    nodes = [
+        helper.make_node("MaxPool", ["x"], ["m", "i"], **window),
+        helper.make_node("MaxUnpool", ["m", "i"], ["y"], **window),
+    ]
+    model = alone(nodes[0], {}, ["x"])
+    model.graph.node.append(nodes[1])
+    agree(model, {"x": x})
 
 
 @pytest.mark.parametrize(

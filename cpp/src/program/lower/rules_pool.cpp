@@ -1,4 +1,4 @@
-// MaxPool, AveragePool, LpPool and their global kin.
+// MaxPool, AveragePool, LpPool and their global kin; MaxUnpool.
 #include <algorithm>
 #include <utility>
 
@@ -52,11 +52,45 @@ void global_pool(Lowering& node) {
   node.give(0, node.emit(std::move(op), {x}, node.dtype(x), std::move(out)));
 }
 
+/// Maxima go back to where MaxPool took them from, counted over the whole tensor; zeros stand everywhere else.
+void max_unpool(Lowering& node) {
+  const ValueId x = node.input(0), indices = node.input(1);
+  const core::DType dtype = node.dtype(x);
+  const core::Shape image = node.shape(x);
+  node.check(node.shape(indices) == image, "indices of shape " + core::shape_text(node.shape(indices)) +
+                                               " do not fit an input of shape " + core::shape_text(image));
+  const Window window = window_of(node, image, node.integers("kernel_shape"));
+  core::Shape out = {image[0], image[1]};
+  for (std::size_t i = 0; i < window.kernel.size(); ++i) {
+    out.push_back((image[i + 2] - 1) * window.strides[i] + window.kernel[i] - window.pads_begin[i] -
+                  window.pads_end[i]);
+    node.check(out.back() >= 0, "the padding leaves nothing");
+  }
+  const core::Shape all = {core::element_count(image)}, places = {core::element_count(out)};
+  check_constant(dtype, places, 0);
+  const ValueId zeros = node.builder().add_constant(core::Tensor(dtype, places));
+  const ValueId flat =
+      node.emit(ScatterElements{}, {zeros, node.reshape(indices, all), node.reshape(x, all)}, dtype, places);
+  const ValueId unpooled = node.reshape(flat, out);
+  if (!node.has_input(2)) return node.give(0, unpooled);
+  const core::Shape wanted = node.integers_of(2);
+  Pad pad{PadMode::constant, core::Shape(out.size(), 0), {}};
+  bool fits = wanted.size() == out.size();
+  for (std::size_t i = 0; fits && i < out.size(); ++i) {
+    fits = wanted[i] >= out[i];
+    pad.ends.push_back(wanted[i] - out[i]);
+  }
+  node.check(fits, "output_shape " + core::shape_text(wanted) + " is smaller than the " +
+                       core::shape_text(out) + " that the window asks for");
+  node.give(0, node.emit(std::move(pad), {unpooled}, dtype, wanted));
+}
+
 }  // namespace
 
 void add_pool_rules(Rules& rules) {
   rules["MaxPool"] = pool<PoolFunction::max>;
   rules["AveragePool"] = pool<PoolFunction::average>;
+  rules["MaxUnpool"] = max_unpool;
   rules["LpPool"] = pool<PoolFunction::lp>;
   rules["GlobalMaxPool"] = global_pool<PoolFunction::max>;
   rules["GlobalAveragePool"] = global_pool<PoolFunction::average>;

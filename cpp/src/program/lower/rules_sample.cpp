@@ -1,5 +1,6 @@
-// GridSample, AffineGrid, Col2Im.
+// GridSample, AffineGrid, DeformConv, Col2Im.
 #include <algorithm>
+#include <array>
 #include <utility>
 
 #include "program/lower/lowering.hpp"
@@ -81,6 +82,86 @@ void affine_grid(Lowering& node) {
   const ValueId whole = node.reshape(places, {1, node.shape(places)[0], axes + 1});
   const ValueId grid = node.emit(op, {whole, theta}, dtype, {size[0], core::element_count(sizes), axes});
   node.give(0, node.reshape(grid, std::move(out)));
+}
+
+/// Where the taps of a window lie around each place of the output before they are moved, as GridSample takes them:
+/// [taps, 2 (y, x), places].
+ValueId resting_taps(Lowering& node, const core::Shape& image, const Window& window, const core::Shape& out,
+                     core::DType dtype) {
+  const std::int64_t taps = core::element_count(window.kernel), places = out[0] * out[1];
+  const core::Shape shape = {taps, 2, places};
+  check_constant(core::DType::f64, shape, 0);
+  core::Tensor data(core::DType::f64, shape);
+  auto* to = data.write().as<double>();
+  for (std::int64_t tap = 0; tap < taps; ++tap) {
+    const std::array<std::int64_t, 2> of_tap = {tap / window.kernel[1], tap % window.kernel[1]};
+    for (std::size_t axis = 0; axis < 2; ++axis) {
+      const std::int64_t start = of_tap[axis] * window.dilations[axis] - window.pads_begin[axis];
+      for (std::int64_t place = 0; place < places; ++place) {
+        const std::int64_t step = axis == 0 ? place / out[1] : place % out[1];
+        const auto at_rest = static_cast<double>(start + step * window.strides[axis]);
+        *to++ = (2 * at_rest + 1) / static_cast<double>(image[axis + 2]) - 1;
+      }
+    }
+  }
+  const ValueId id = node.builder().add_constant(std::move(data));
+  return dtype == core::DType::f64 ? id : node.emit(Cast{}, {id}, dtype, shape);
+}
+
+/// The taps of a window, each moved by its offset: offsets [n, taps · 2 (y, x), places] as a grid
+/// [n, taps, places, 2 (x, y)].
+ValueId moved_taps(Lowering& node, ValueId offsets, const core::Shape& image, const Window& window,
+                   const core::Shape& out) {
+  const core::DType dtype = node.dtype(offsets);
+  const core::Shape &found = node.shape(offsets), whole = {found[0], found[1] / 2, 2, found[2]};
+  core::Tensor scales(core::DType::f64, {2, 1});
+  for (std::size_t i = 0; i < 2; ++i) scales.write().as<double>()[i] = 2 / static_cast<double>(image[i + 2]);
+  ValueId scale = node.builder().add_constant(std::move(scales));
+  if (dtype != core::DType::f64) scale = node.emit(Cast{}, {scale}, dtype, {2, 1});
+  const ValueId moves = combined(node, BinaryFunction::mul, node.reshape(offsets, whole), scale);
+  const ValueId taps =
+      combined(node, BinaryFunction::add, moves, resting_taps(node, image, window, out, dtype));
+  const ValueId turned = node.emit(Slice{{0, 0, 1, 0}, {1, 1, -1, 1}}, {taps}, dtype, whole);
+  return node.emit(Transpose{{0, 1, 3, 2}}, {turned}, dtype, {whole[0], whole[1], whole[3], 2});
+}
+
+/// A deformable convolution is the product of its weights with what a bilinear GridSample finds at its taps.
+void deformable_convolution(Lowering& node) {
+  const ValueId x = node.input(0), w = node.input(1), offsets = node.input(2);
+  const ValueId bias = node.optional_input(3), mask = node.optional_input(4);
+  const core::DType dtype = node.dtype(x);
+  const core::Shape image = node.shape(x), weights = node.shape(w);
+  if (image.size() != 4) node.unsupported("an input of shape " + core::shape_text(image));
+  node.check_same_type(std::array{x, w, offsets, bias, mask});
+  const std::int64_t groups = node.integer("group", 1), parts = node.integer("offset_group", 1);
+  const auto divides = [](std::int64_t by, std::int64_t size) { return by >= 1 && size % by == 0; };
+  node.check(divides(groups, image[1]) && divides(parts, image[1]) && weights.size() == 4 &&
+                 divides(groups, weights[0]) && weights[1] * groups == image[1],
+             "weights of shape " + core::shape_text(weights) + " do not fit an input of shape " +
+                 core::shape_text(image) + " in " + std::to_string(groups) + " groups, or its channels " +
+                 std::to_string(parts) + " groups of offsets");
+  const Window window = window_of(node, image, {weights[2], weights[3]});
+  const core::Shape sizes = output_sizes(node, image, window);
+  const std::int64_t taps = weights[2] * weights[3], places = sizes[0] * sizes[1], n = image[0];
+  node.check(node.shape(offsets) == core::Shape{n, parts * taps * 2, sizes[0], sizes[1]} &&
+                 (mask == kNone || node.shape(mask) == core::Shape{n, parts * taps, sizes[0], sizes[1]}) &&
+                 (bias == kNone || node.shape(bias) == core::Shape{weights[0]}),
+             "offsets of shape " + core::shape_text(node.shape(offsets)) + ", mask or bias do not fit");
+  const ValueId grid =
+      moved_taps(node, node.reshape(offsets, {n * parts, taps * 2, places}), image, window, sizes);
+  const ValueId channels = node.reshape(x, {n * parts, image[1] / parts, image[2], image[3]});
+  ValueId columns =
+      node.emit(GridSample{}, {channels, grid}, dtype, {n * parts, image[1] / parts, taps, places});
+  if (mask != kNone)
+    columns = combined(node, BinaryFunction::mul, columns, node.reshape(mask, {n * parts, 1, taps, places}));
+  const core::Shape factor = {1, groups, weights[0] / groups, weights[1] * taps};
+  const ValueId product =
+      node.emit(MatMul{}, {node.reshape(w, factor), node.reshape(columns, {n, groups, factor[3], places})},
+                dtype, {n, groups, factor[2], places});
+  const ValueId out = node.reshape(product, {n, weights[0], sizes[0], sizes[1]});
+  node.give(0, bias == kNone
+                   ? out
+                   : combined(node, BinaryFunction::add, out, node.reshape(bias, {weights[0], 1, 1})));
 }
 
 /// Window and blocks per axis of a Col2Im, checked against the blocks that there are.
@@ -165,6 +246,7 @@ void col2im(Lowering& node) {
 void add_sample_rules(Rules& rules) {
   rules["GridSample"] = grid_sample;
   rules["AffineGrid"] = affine_grid;
+  rules["DeformConv"] = deformable_convolution;
   rules["Col2Im"] = col2im;
 }
 
