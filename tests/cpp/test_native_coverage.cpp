@@ -11,7 +11,7 @@
 #include <string>
 #include <vector>
 
-#include "net.hpp"
+#include "native_only.hpp"
 #include "rdquant/core/error.hpp"
 
 using namespace rdquant;
@@ -21,37 +21,12 @@ using program::Function;
 using program::kNone;
 using program::ValueId;
 using testing::check;
+using testing::check_native;
 using testing::native;
 using testing::Net;
+using testing::Variable;
 
 namespace {
-
-/// Sets a variable for a while.
-class Variable {
- public:
-  Variable(const char* name, const char* value) : name_(name) {
-    if (const char* before = std::getenv(name)) before_ = before;
-    setenv(name, value, 1);
-  }
-  ~Variable() { before_ ? setenv(name_, before_->c_str(), 1) : unsetenv(name_); }
-  Variable(const Variable&) = delete;
-  Variable& operator=(const Variable&) = delete;
-
- private:
-  const char* name_;
-  std::optional<std::string> before_;
-};
-
-/// Compares with the definition and wants every step on kernels of ours.
-void check_native(Net& net, std::vector<ValueId> outputs) {
-  const Variable off("RDQUANT_ONEDNN", "0");
-  check(net, std::move(outputs));
-  for (const auto& row : native()->prepare(net.program, {1, 0})->plan()) {
-    CAPTURE(row.operation);
-    CAPTURE(row.kernel);
-    CHECK(row.supplier == "native");
-  }
-}
 
 std::vector<std::int64_t> same(std::int64_t n, std::size_t axes) {
   return std::vector<std::int64_t>(axes, n);

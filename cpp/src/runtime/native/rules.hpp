@@ -11,6 +11,7 @@ bool build_convolution(Builder& builder, const program::Step& step);
 bool build_transposed_convolution(Builder& builder, const program::Step& step);
 bool build_matmul(Builder& builder, const program::Step& step);
 bool build_pool(Builder& builder, const program::Step& step);
+bool build_plain_pool(Builder& builder, const program::Step& step);
 bool build_mean(Builder& builder, const program::Step& step);
 bool build_unary(Builder& builder, const program::Step& step);
 bool build_binary(Builder& builder, const program::Step& step);

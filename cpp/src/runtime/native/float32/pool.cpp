@@ -54,6 +54,7 @@ bool build_pool(Builder& builder, const Step& step) {
     emit_mean(builder, x, y);
     return true;
   }
+  if (builder.layout(x) != Layout::blocked && build_plain_pool(builder, step)) return true;
   kernels::PoolShape shape = pool_shape_of(builder, step, pool.window);
   shape.average = pool.function == program::PoolFunction::average;
   shape.count_pad = shape.average && pool.count_include_pad;

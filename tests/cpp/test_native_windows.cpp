@@ -1,0 +1,127 @@
+// Pools of plain arrays by our kernels: every function, size, stride, dilation and padding, compared with the
+// definition.
+#define DOCTEST_CONFIG_IMPLEMENT_WITH_MAIN
+#include <doctest/doctest.h>
+
+#include <cmath>
+#include <limits>
+#include <random>
+#include <vector>
+
+#include "native_only.hpp"
+
+using namespace rdquant;
+using core::Shape;
+using program::Pool;
+using program::PoolFunction;
+using program::ValueId;
+using testing::check_native;
+using testing::Net;
+
+namespace {
+
+/// Sizes that a test draws.
+class Draw {
+ public:
+  explicit Draw(unsigned seed) : random_(seed) {}
+  std::int64_t operator()(std::int64_t least, std::int64_t most) {
+    return std::uniform_int_distribution<std::int64_t>(least, most)(random_);
+  }
+
+ private:
+  std::mt19937 random_;
+};
+
+/// A window over `axes` axes and the shapes that it goes between; results may reach past the padding.
+struct Drawn {
+  Pool pool;
+  Shape x, y;
+};
+
+Drawn draw_pool(Draw& draw, std::size_t axes) {
+  Drawn drawn{{}, {draw(1, 2), draw(1, 3)}, {}};
+  drawn.y = drawn.x;
+  program::Window& window = drawn.pool.window;
+  for (std::size_t i = 0; i < axes; ++i) {
+    const bool still = draw(0, 3) == 0;
+    const std::int64_t size = draw(1, i + 1 == axes ? 45 : 7), stride = still ? 1 : draw(1, 4);
+    const std::int64_t kernel = still ? 1 : draw(1, 4), dilation = draw(1, 2);
+    const std::int64_t before = draw(0, kernel - 1), after = draw(0, kernel - 1),
+                       beyond = draw(0, stride - 1);
+    const std::int64_t room = size + before + after + beyond - (kernel - 1) * dilation - 1;
+    window.kernel.push_back(kernel);
+    window.strides.push_back(stride);
+    window.dilations.push_back(dilation);
+    window.pads_begin.push_back(before);
+    window.pads_end.push_back(after + beyond);
+    drawn.pool.counted_pads_end.push_back(after);
+    drawn.x.push_back(size);
+    drawn.y.push_back(room < 0 ? 1 : room / stride + 1);
+  }
+  return drawn;
+}
+
+/// The places of maxima beside them.
+std::vector<ValueId> with_places(Net& net, const Pool& pool, ValueId x, const Shape& y) {
+  const ValueId most = net.step(pool, {x}, y), places = net.add(y, program::Role::activation);
+  net.program.values.back().dtype = core::DType::i64;
+  net.program.steps.back().outputs.push_back(places);
+  return {most, places};
+}
+
+}  // namespace
+
+TEST_CASE("windows over one to three axes of plain arrays") {
+  Draw draw(7);
+  for (int i = 0; i < 150; ++i) {
+    CAPTURE(i);
+    Drawn drawn = draw_pool(draw, static_cast<std::size_t>(draw(1, 3)));
+    Net net(static_cast<unsigned>(i));
+    const ValueId x = net.input(drawn.x);
+    std::vector<ValueId> made;
+    for (const auto f : {PoolFunction::max, PoolFunction::average, PoolFunction::lp}) {
+      drawn.pool.function = f;
+      for (const bool either : {false, true}) {
+        drawn.pool.count_include_pad = either;
+        drawn.pool.p = either ? 1 : 2;
+        made.push_back(net.step(drawn.pool, {x}, drawn.y));
+      }
+    }
+    check_native(net, made);
+  }
+}
+
+TEST_CASE("maxima and their places, of equal ones the first, of NaN before all") {
+  Draw draw(8);
+  for (int i = 0; i < 150; ++i) {
+    CAPTURE(i);
+    Drawn drawn = draw_pool(draw, static_cast<std::size_t>(draw(1, 3)));
+    Net net(static_cast<unsigned>(i));
+    const ValueId x = net.constant(drawn.x);
+    auto* const values = net.program.values.back().data.write().as<float>();
+    for (std::int64_t at = 0; at < core::element_count(drawn.x); ++at) {
+      values[at] = static_cast<float>(draw(-2, 2));
+      if (draw(0, 30) == 0) values[at] = std::numeric_limits<float>::quiet_NaN();
+      if (draw(0, 9) == 0) values[at] = -std::numeric_limits<float>::infinity();
+    }
+    std::vector<ValueId> made;
+    for (const bool columns_first : {false, true}) {
+      drawn.pool.column_major_indices = columns_first;
+      for (const ValueId id : with_places(net, drawn.pool, x, drawn.y)) made.push_back(id);
+    }
+    made.push_back(net.step(drawn.pool, {x}, drawn.y));
+    check_native(net, made);
+  }
+}
+
+TEST_CASE("one window over whole volumes") {
+  Net net(9);
+  const Shape x{2, 5, 3, 4, 6}, y{2, 5, 1, 1, 1};
+  const ValueId volume = net.input(x);
+  std::vector<ValueId> made;
+  for (const auto f : {PoolFunction::max, PoolFunction::average, PoolFunction::lp}) {
+    const program::Window window{{3, 4, 6}, {1, 1, 1}, {1, 1, 1}, {0, 0, 0}, {0, 0, 0}};
+    made.push_back(net.step(Pool{f, window, false, {0, 0, 0}}, {volume}, y));
+  }
+  check_native(net, made);
+}
