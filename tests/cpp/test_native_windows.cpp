@@ -3,6 +3,7 @@
 #define DOCTEST_CONFIG_IMPLEMENT_WITH_MAIN
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <random>
@@ -124,4 +125,48 @@ TEST_CASE("one window over whole volumes") {
     made.push_back(net.step(Pool{f, window, false, {0, 0, 0}}, {volume}, y));
   }
   check_native(net, made);
+}
+
+TEST_CASE("images sampled at the places of a grid") {
+  Draw draw(10);
+  for (int i = 0; i < 120; ++i) {
+    CAPTURE(i);
+    Net net(static_cast<unsigned>(i));
+    const std::int64_t images = draw(1, 2), channels = draw(0, 1) == 0 ? draw(1, 3) : draw(14, 35);
+    const std::int64_t axes = draw(1, 3);
+    Shape x{images, channels}, y = x, grid{images};
+    for (std::int64_t axis = 0; axis < axes; ++axis) {
+      x.push_back(draw(1, 9));
+      y.push_back(draw(1, axes == 1 ? 150 : 12));
+      grid.push_back(y.back());
+    }
+    grid.push_back(axes);
+    // multiples of 1/8: no place is so near the middle between two elements that rounding decides
+    const ValueId points = net.constant(grid);
+    auto* const values = net.program.values.back().data.write().as<float>();
+    for (std::int64_t at = 0; at < core::element_count(grid); ++at) {
+      values[at] = static_cast<float>(draw(-20, 20)) / 8;
+      if (draw(0, 60) == 0) values[at] = std::numeric_limits<float>::quiet_NaN();
+    }
+    const ValueId far = net.constant(grid);
+    auto* const beyond = net.program.values.back().data.write().as<float>();
+    std::copy_n(values, core::element_count(grid), beyond);
+    beyond[0] = std::numeric_limits<float>::infinity();
+    const bool blocked = axes == 2 && draw(0, 1) == 0;
+    const ValueId image = blocked ? net.convolve(net.input(x), channels, 1) : net.constant(x);
+    if (!blocked)
+      net.program.values.back().data.write().as<float>()[0] = std::numeric_limits<float>::infinity();
+    std::vector<ValueId> made;
+    for (const auto mode :
+         {program::ResizeMode::nearest, program::ResizeMode::linear, program::ResizeMode::cubic}) {
+      for (const auto padding :
+           {program::GridPadding::zeros, program::GridPadding::border, program::GridPadding::reflection}) {
+        const program::GridSample sample{mode, padding, draw(0, 1) == 0};
+        // what infinity mirrors depends on the last bits
+        const bool mirrors = padding == program::GridPadding::reflection;
+        made.push_back(net.step(sample, {image, mirrors ? points : far}, y));
+      }
+    }
+    check_native(net, made);
+  }
 }

@@ -178,6 +178,8 @@ class Placer {
     if (std::holds_alternative<program::Resize>(operation))
       return is_nearest_image_resize(program_, step) || is_resampled_image(program_, step);
     if (std::holds_alternative<program::Pad>(operation)) return is_image_pad(program_, step);
+    if (std::holds_alternative<program::GridSample>(operation))
+      return is_sampled_image(program_, step) && 2 * value(first).shape[1] >= block_size();
     if (std::holds_alternative<program::BatchNormalization>(operation)) return true;
     if (std::holds_alternative<program::LocalResponseNormalization>(operation)) return true;
     if (const auto* split = std::get_if<program::Split>(&operation)) {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <limits>
 #include <vector>
 
 #include "rdquant/program/evaluate.hpp"
@@ -158,6 +159,15 @@ bool is_nearest_image_resize(const Program& program, const Step& step) {
 bool is_resampled_image(const Program& program, const Step& step) {
   const program::Resize* const resize = image_resize(program, step);
   return resize != nullptr && resize->mode != program::ResizeMode::nearest &&
+         core::element_count(value_of(program, step.outputs[0]).shape) > 0;
+}
+
+bool is_sampled_image(const Program& program, const Step& step) {
+  if (!std::holds_alternative<program::GridSample>(step.operation) || !all_float(program, step)) return false;
+  const core::Shape& x = value_of(program, step.inputs[0]).shape;
+  const std::int64_t elements = core::element_count(x);
+  return x.size() >= 3 && x.size() <= 5 && elements > 0 &&
+         elements / x[0] / x[1] < std::numeric_limits<std::int32_t>::max() &&
          core::element_count(value_of(program, step.outputs[0]).shape) > 0;
 }
 

@@ -31,6 +31,8 @@ namespace rdquant::runtime::native {
 [[nodiscard]] bool is_nearest_image_resize(const program::Program& program, const program::Step& step);
 /// True where a Resize makes pixels of the last two axes as weighted sums.
 [[nodiscard]] bool is_resampled_image(const program::Program& program, const program::Step& step);
+/// True for a GridSample of float32 of one to three axes.
+[[nodiscard]] bool is_sampled_image(const program::Program& program, const program::Step& step);
 /// True for float32 arithmetic of two operands that kernels have.
 [[nodiscard]] bool is_plain_binary(const program::Program& program, const program::Step& step);
 /// True for a float32 function that kernels have.

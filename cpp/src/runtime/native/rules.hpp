@@ -17,6 +17,7 @@ bool build_unary(Builder& builder, const program::Step& step);
 bool build_binary(Builder& builder, const program::Step& step);
 bool build_softmax(Builder& builder, const program::Step& step);
 bool build_normalization(Builder& builder, const program::Step& step);
+bool build_grid_sample(Builder& builder, const program::Step& step);
 bool build_recurrence(Builder& builder, const program::Step& step);
 bool build_reduce(Builder& builder, const program::Step& step);
 bool build_resize(Builder& builder, const program::Step& step);
