@@ -1,9 +1,10 @@
-// Pools of plain arrays by our kernels: every function, size, stride, dilation and padding, compared with the
+// Windows of all kinds by our kernels: every function, size, stride, dilation and padding, compared with the
 // definition.
 #define DOCTEST_CONFIG_IMPLEMENT_WITH_MAIN
 #include <doctest/doctest.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <limits>
 #include <random>
@@ -168,5 +169,37 @@ TEST_CASE("images sampled at the places of a grid") {
       }
     }
     check_native(net, made);
+  }
+}
+
+TEST_CASE("transposed convolutions over one to three axes, where taps meet all outputs and where not") {
+  Draw draw(11);
+  const std::vector<std::array<std::int64_t, 3>> channels = {{1, 1, 1},    {5, 3, 1},  {20, 17, 1}, {6, 4, 2},
+                                                             {24, 24, 24}, {24, 8, 4}, {32, 32, 2}};
+  for (int i = 0; i < 140; ++i) {
+    CAPTURE(i);
+    const std::int64_t axes = draw(1, 3);
+    const auto& [c, k, groups] = channels[static_cast<std::size_t>(draw(0, 6))];
+    Shape x{draw(1, 2), c}, w{c, k / groups}, y{x[0], k};
+    program::Window window;
+    for (std::int64_t axis = 0; axis < axes; ++axis) {
+      const std::int64_t size = draw(1, axes == 1 ? 20 : 5), kernel = draw(1, 4), stride = draw(1, 4);
+      const std::int64_t dilation = draw(1, 3), pad = draw(0, 3), extra = draw(0, 2);
+      window.kernel.push_back(kernel);
+      window.strides.push_back(stride);
+      window.dilations.push_back(dilation);
+      window.pads_begin.push_back(pad);
+      window.pads_end.push_back(pad);
+      x.push_back(size);
+      w.push_back(kernel);
+      y.push_back(
+          std::max<std::int64_t>(1, (size - 1) * stride + (kernel - 1) * dilation + 1 - 2 * pad + extra));
+    }
+    Net net(static_cast<unsigned>(i));
+    const bool biased = draw(0, 1) == 0;
+    const ValueId bias = biased ? net.constant({k}, 0.3F) : program::kNone;
+    const program::TransposedConvolution step{
+        window, groups, {draw(0, 1) == 0 ? program::Function::identity : program::Function::sigmoid, 0, 0}};
+    check_native(net, {net.step(step, {net.input(x), net.constant(w, 0.3F), bias}, y)});
   }
 }
