@@ -218,26 +218,6 @@ TEST_CASE("groups of channels, of few numbers and of many") {
   }
 }
 
-TEST_CASE("sums and extremes over axes side by side") {
-  using program::ReduceFunction;
-  const std::vector<std::pair<Shape, std::vector<std::int64_t>>> cases = {
-      {{3, 37, 5}, {1}}, {{3, 37, 70}, {0}},     {{2, 5, 7, 9}, {2, 3}}, {{2, 5, 7, 9}, {1, 2}},
-      {{9001}, {0}},     {{2, 3, 5000}, {2}},    {{1, 700, 19}, {1}},    {{1, 6, 1, 8}, {0, 1, 2, 3}},
-      {{4, 1, 3}, {1}},  {{2, 300, 1, 133}, {1}}};
-  for (const auto& [shape, axes] : cases) {
-    Net net(8);
-    const ValueId x = net.input(shape);
-    Shape kept = shape;
-    for (const std::int64_t axis : axes) kept[static_cast<std::size_t>(axis)] = 1;
-    std::vector<ValueId> made;
-    for (const auto f : {ReduceFunction::sum, ReduceFunction::mean, ReduceFunction::max, ReduceFunction::min,
-                         ReduceFunction::l1, ReduceFunction::l2, ReduceFunction::sum_square}) {
-      made.push_back(net.step(program::Reduce{f, axes}, {x}, kept));
-    }
-    check_native(net, made);
-  }
-}
-
 TEST_CASE("windows over one axis") {
   for (const std::int64_t channels : {16, 5}) {
     Net net(14);

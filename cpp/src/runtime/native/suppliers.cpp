@@ -104,7 +104,7 @@ bool build_native(Builder& builder, const Step& step) {
       build_binary,           build_softmax,  build_normalization, build_reduce,
       build_resize,           build_resample, build_recurrence,    build_pad,
       build_gather,           build_scatter,  build_plain_pool,    build_grid_sample,
-      build_movement};
+      build_arg_extreme,      build_movement};
   for (const Rule rule : kRules) {
     if (rule(builder, step)) return true;
   }

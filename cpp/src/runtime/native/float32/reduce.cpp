@@ -1,7 +1,8 @@
-// Sums, means and extremes over axes that lie side by side.
+// Sums, means and extremes, and where extremes stand.
 #include "runtime/kernels/float32/reduce/reduce.hpp"
 
 #include <algorithm>
+#include <limits>
 #include <optional>
 #include <utility>
 
@@ -13,6 +14,7 @@ namespace rdquant::runtime::native {
 namespace {
 
 using core::Shape;
+using kernels::ArgArgs;
 using kernels::Index;
 using kernels::ReduceArgs;
 using kernels::Reduction;
@@ -24,80 +26,129 @@ constexpr Index kReduced = 8192;  ///< floats that are worth a thread
 const kernels::Reduce& reduce_kernels() { return kernels::reduce(float_kernels().isa); }
 
 /// An array as [outer][length][inner], reduced along the middle.
-struct Axes {
+struct Pass {
   Index outer = 1, length = 1, inner = 1;
+
+  [[nodiscard]] Index results() const { return outer * inner; }
 };
 
-/// None where an axis that stays lies between two that go.
-std::optional<Axes> axes_of(const Shape& shape, const std::vector<std::int64_t>& reduced) {
-  Axes axes;
-  for (std::size_t i = 0; i < shape.size(); ++i) {
+/// Passes one after the other, the last axes first: axes that go and lie side by side are one pass.
+std::vector<Pass> passes_of(const Shape& shape, const std::vector<std::int64_t>& reduced) {
+  std::vector<Pass> passes;
+  Index inner = 1, before = core::element_count(shape);
+  for (std::size_t i = shape.size(); i-- > 0;) {
     if (shape[i] == 1) continue;
     const bool goes = std::ranges::find(reduced, static_cast<std::int64_t>(i)) != reduced.end();
-    if (goes && axes.inner > 1) return std::nullopt;
-    if (goes) {
-      axes.length *= shape[i];
+    before /= shape[i];
+    if (!goes) {
+      inner *= shape[i];
+    } else if (!passes.empty() && passes.back().inner == inner) {
+      passes.back().length *= shape[i];
+      passes.back().outer = before;
     } else {
-      (axes.length > 1 ? axes.inner : axes.outer) *= shape[i];
+      passes.push_back({before, shape[i], inner});
     }
   }
-  return axes;
+  if (passes.empty()) passes.push_back({core::element_count(shape), 1, 1});
+  return passes;
 }
 
+/// What one pass over all numbers does.
 std::optional<ReduceArgs> arguments_of(ReduceFunction function, Index length) {
+  using kernels::Finish;
   switch (function) {
     case ReduceFunction::sum:
-      return ReduceArgs{Reduction::sum, length, 1, false};
+      return ReduceArgs{Reduction::sum, length};
     case ReduceFunction::mean:
-      return ReduceArgs{Reduction::sum, length, 1.0F / static_cast<float>(length), false};
+      return ReduceArgs{Reduction::sum, length, 1.0F / static_cast<float>(length)};
     case ReduceFunction::l1:
-      return ReduceArgs{Reduction::absolute, length, 1, false};
+      return ReduceArgs{Reduction::absolute, length};
     case ReduceFunction::sum_square:
-      return ReduceArgs{Reduction::square, length, 1, false};
+      return ReduceArgs{Reduction::square, length};
     case ReduceFunction::l2:
-      return ReduceArgs{Reduction::square, length, 1, true};
+      return ReduceArgs{Reduction::square, length, 1, Finish::root};
+    case ReduceFunction::log_sum:
+      return ReduceArgs{Reduction::sum, length, 1, Finish::logarithm};
+    case ReduceFunction::log_sum_exp:
+      return ReduceArgs{Reduction::log_sum_exp, length};
+    case ReduceFunction::prod:
+      return ReduceArgs{Reduction::product, length};
     case ReduceFunction::min:
-      return ReduceArgs{Reduction::min, length, 1, false};
+      return ReduceArgs{Reduction::min, length};
     case ReduceFunction::max:
-      return ReduceArgs{Reduction::max, length, 1, false};
+      return ReduceArgs{Reduction::max, length};
     default:
       return std::nullopt;
   }
 }
 
-struct RowsWork {
+/// What pass `number` of `passes` does, so that all do what `whole` does.
+ReduceArgs part_of(const ReduceArgs& whole, const std::vector<Pass>& passes, std::size_t number) {
+  ReduceArgs args = whole;
+  args.length = passes[number].length;
+  const bool sums = whole.function == Reduction::absolute || whole.function == Reduction::square;
+  if (number > 0 && sums) args.function = Reduction::sum;  // of what the first pass made
+  if (number + 1 < passes.size()) {
+    args.factor = 1;
+    args.finish = kernels::Finish::none;
+  }
+  return args;
+}
+
+/// Calls body(slice, begin, end) for columns of every slice, or for rows (slice 0), on the threads.
+template <typename Body>
+void share_pass(const Pass& pass, int threads, const Body& body) {
+  constexpr Index kColumns = 256;  // that one piece of work has
+  if (pass.inner == 1) {
+    share(pass.outer, std::max<Index>(1, kReduced / pass.length), threads,
+          [&](Index begin, Index end) { body(0, begin, end); });
+    return;
+  }
+  const Index pieces = kernels::divide(pass.inner, kColumns);
+  const Index grain = std::max<Index>(1, kReduced / (pass.length * std::min(pass.inner, kColumns)));
+  share(pass.outer * pieces, grain, threads, [&](Index begin, Index end) {
+    for (Index i = begin; i < end; ++i) {
+      const Index first = i % pieces * kColumns;
+      body(i / pieces, first, std::min(pass.inner, first + kColumns));
+    }
+  });
+}
+
+/// Operands: from, to.
+struct ReduceWork {
   ReduceArgs args;
-  Index outer;
+  Pass pass;
   int threads;
 
   void operator()(void* const* operand) const {
-    share(outer, std::max<Index>(1, kReduced / args.length), threads, [&](Index begin, Index end) {
-      reduce_kernels().rows(args, static_cast<const float*>(operand[0]), static_cast<float*>(operand[1]),
-                            begin, end);
+    const auto* const from = static_cast<const float*>(operand[0]);
+    auto* const to = static_cast<float*>(operand[1]);
+    share_pass(pass, threads, [&](Index slice, Index begin, Index end) {
+      if (pass.inner == 1) return reduce_kernels().rows(args, from, to, begin, end);
+      reduce_kernels().columns(args, from + slice * pass.length * pass.inner, to + slice * pass.inner,
+                               pass.inner, begin, end);
     });
   }
 };
 
-struct ColumnsWork {
-  ReduceArgs args;
-  Index outer, inner;
+/// Operands: from, to.
+struct ArgWork {
+  ArgArgs args;
+  Pass pass;
   int threads;
 
-  static constexpr Index kColumns = 256;  ///< that one piece of work has
-
   void operator()(void* const* operand) const {
-    const Index pieces = kernels::divide(inner, kColumns);
-    const Index grain = std::max<Index>(1, kReduced / (args.length * std::min(inner, kColumns)));
-    share(outer * pieces, grain, threads, [&](Index begin, Index end) {
-      for (Index i = begin; i < end; ++i) {
-        const Index slice = i / pieces, first = i % pieces * kColumns;
-        reduce_kernels().columns(args, static_cast<const float*>(operand[0]) + slice * args.length * inner,
-                                 static_cast<float*>(operand[1]) + slice * inner, inner, first,
-                                 std::min(inner, first + kColumns));
-      }
+    const auto* const from = static_cast<const float*>(operand[0]);
+    auto* const to = static_cast<std::int64_t*>(operand[1]);
+    share_pass(pass, threads, [&](Index slice, Index begin, Index end) {
+      if (pass.inner == 1) return reduce_kernels().arg_rows(args, from, to, begin, end);
+      reduce_kernels().arg_columns(args, from + slice * pass.length * pass.inner, to + slice * pass.inner,
+                                   pass.inner, begin, end);
     });
   }
 };
+
+std::string name_of(const Pass& pass) { return with_isa(pass.inner > 1 ? "columns" : "rows"); }
 
 }  // namespace
 
@@ -106,17 +157,37 @@ bool build_reduce(Builder& builder, const Step& step) {
   if (reduce == nullptr || !all_float(builder.program(), step)) return false;
   const Shape& shape = builder.value(step.inputs[0]).shape;
   if (core::element_count(shape) == 0) return false;
-  const auto axes = axes_of(shape, reduce->axes);
-  if (!axes) return false;
-  const auto args = arguments_of(reduce->function, axes->length);
-  if (!args) return false;
-  const int threads = builder.threads();
-  auto kernel = axes->inner > 1 ? make_native(with_isa("columns"), 2,
-                                              ColumnsWork{*args, axes->outer, axes->inner, threads})
-                                : make_native(with_isa("rows"), 2, RowsWork{*args, axes->outer, threads});
-  builder.emit(std::move(kernel),
-               {builder.read(step.inputs[0], Layout::plain), builder.write(step.outputs[0], Layout::plain)},
-               Layout::plain);
+  const std::vector<Pass> passes = passes_of(shape, reduce->axes);
+  const auto args = arguments_of(reduce->function, core::element_count(shape) / passes.back().results());
+  // a product of products may leave the range of floats on the way
+  if (!args || (args->function == Reduction::product && passes.size() > 1)) return false;
+  Place from = builder.read(step.inputs[0], Layout::plain);
+  for (std::size_t i = 0; i < passes.size(); ++i) {
+    const Pass& pass = passes[i];
+    auto kernel =
+        make_native(name_of(pass), 2, ReduceWork{part_of(*args, passes, i), pass, builder.threads()});
+    if (i + 1 == passes.size()) {
+      builder.emit(std::move(kernel), {from, builder.write(step.outputs[0], Layout::plain)}, Layout::plain);
+    } else {
+      const Place to = builder.scratch(static_cast<std::size_t>(pass.results()) * sizeof(float));
+      builder.prepare(std::move(kernel), {from, to});
+      from = to;
+    }
+  }
+  return true;
+}
+
+bool build_arg_extreme(Builder& builder, const Step& step) {
+  const auto* arg = std::get_if<program::ArgExtreme>(&step.operation);
+  if (arg == nullptr || builder.value(step.inputs[0]).dtype != core::DType::f32) return false;
+  const Shape& shape = builder.value(step.inputs[0]).shape;
+  const Index length = shape.empty() ? 1 : shape[static_cast<std::size_t>(arg->axis)];
+  if (core::element_count(shape) == 0 || length > std::numeric_limits<std::int32_t>::max()) return false;
+  const Pass pass = passes_of(shape, {arg->axis}).front();
+  builder.emit(
+      make_native(name_of(pass), 2, ArgWork{{arg->largest, length, arg->last}, pass, builder.threads()}),
+      {builder.read(step.inputs[0], Layout::plain), builder.write(step.outputs[0], Layout::plain)},
+      Layout::plain);
   return true;
 }
 
