@@ -39,6 +39,15 @@ std::vector<ValueId> kinds_of(Net& net, const Shape& shape) {
   return {x, net.unary(x, {Function::floor, 0, 0}), net.unary(x, {Function::sqrt, 0, 0})};
 }
 
+/// Values and places of the first along an axis.
+std::vector<ValueId> top_k(Net& net, ValueId x, program::TopK first, const Shape& shape) {
+  const std::vector<ValueId> made{net.step(first, {x}, shape), net.step(first, {x}, shape)};
+  net.program.values[static_cast<std::size_t>(made[1])].dtype = core::DType::i64;
+  net.program.steps.pop_back();
+  net.program.steps.back().outputs = made;
+  return made;
+}
+
 }  // namespace
 
 TEST_CASE("sums and extremes over any axes") {
@@ -123,6 +132,27 @@ TEST_CASE("places of extremes: the first or last of equal numbers, NaN beyond al
         }
       }
       check_native(net, made);
+    }
+  }
+}
+
+TEST_CASE("the first in order: equal numbers in the order of their places, NaN as the largest") {
+  for (const Shape& shape : {Shape{3, 5, 8}, Shape{2, 300, 3}, Shape{4, 1500}, Shape{1}}) {
+    for (std::int64_t axis = 0; axis < static_cast<std::int64_t>(shape.size()); ++axis) {
+      const std::int64_t size = shape[static_cast<std::size_t>(axis)];
+      for (const std::int64_t k : {std::int64_t{1}, size / 20, size / 3, size * 3 / 4, size}) {
+        if (k == 0) continue;
+        Net net(12);
+        Shape first = shape;
+        first[static_cast<std::size_t>(axis)] = k;
+        std::vector<ValueId> made;
+        for (const ValueId x : kinds_of(net, shape)) {
+          for (const bool largest : {false, true}) {
+            for (const ValueId y : top_k(net, x, {axis, largest}, first)) made.push_back(y);
+          }
+        }
+        check_native(net, made);
+      }
     }
   }
 }
