@@ -306,6 +306,29 @@ TEST_CASE("functions of one and two numbers on images in blocks, with broadcasti
   }
 }
 
+TEST_CASE("functions of two numbers over short rows, either of which is broadcast") {
+  using program::BinaryFunction;
+  const std::vector<std::pair<Shape, Shape>> cases = {{{700, 1, 3}, {1, 400, 3}},
+                                                      {{5, 900, 1}, {5, 900, 9}},
+                                                      {{1200, 2}, {1, 1200, 1}},
+                                                      {{1, 16}, {900, 1}},
+                                                      {{31, 1, 17, 1}, {40, 1, 5}}};
+  for (const auto& [a, b] : cases) {
+    Net net(15);
+    Shape shape(std::max(a.size(), b.size()), 1);
+    for (const Shape& operand : {a, b}) {
+      for (std::size_t i = 0; i < operand.size(); ++i) {
+        std::int64_t& size = shape[shape.size() - operand.size() + i];
+        size = std::max(size, operand[i]);
+      }
+    }
+    const ValueId x = net.input(a), y = net.input(b);
+    check_native(net,
+                 {net.step(program::Binary{BinaryFunction::sub, {}}, {x, y}, shape),
+                  net.step(program::Binary{BinaryFunction::div, {Function::sigmoid, 0, 0}}, {y, x}, shape)});
+  }
+}
+
 namespace {
 
 /// Runs the net on an input with one NaN: it must be NaN in the same places as by the definition, whoever

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "runtime/native/float32/convolution.hpp"
+#include "runtime/native/float32/expand.hpp"
 #include "runtime/native/loops.hpp"
 #include "runtime/native/rules.hpp"
 
@@ -19,6 +20,8 @@ using program::Step;
 using program::ValueId;
 
 constexpr Index kPiece = 4096;  ///< floats that one call of a kernel takes: they stay in the first cache
+
+constexpr Index kShort = 16;  ///< floats of a row that take less than to begin it
 
 /// Lanes of blocked images past the last channel, which have to be zero.
 struct Padding {
@@ -108,19 +111,21 @@ struct BinaryWork {
   int threads;
 
   void operator()(void* const* operand) const {
-    const std::size_t inner = by_channel ? 2 : 1;
+    const bool rows = short_rows();
+    const std::size_t inner = by_channel || rows ? 2 : 1;
     Index runs = 1, length = 1;
     for (std::size_t i = 0; i < axes.size(); ++i) (i + inner < axes.size() ? runs : length) *= axes[i].count;
     const Axis& split = axes[axes.size() - inner];  // cut into pieces
     const Index step = length / split.count;
-    const Index size = std::max<Index>(1, kPiece / step), pieces = kernels::divide(split.count, size);
+    const Index size = std::max<Index>(1, (rows ? ExpandedRows::kFloats : kPiece) / step),
+                pieces = kernels::divide(split.count, size);
     share(runs * pieces, std::max<Index>(1, kPiece / length), threads, [&](Index begin, Index end) {
       for (Index item = begin; item < end; ++item) {
         const Index first = item % pieces * size, count = std::min(size, split.count - first);
         const auto [a, b] = offsets(item / pieces, inner);
         run(static_cast<const float*>(operand[0]) + a + first * split.a,
             static_cast<const float*>(operand[1]) + b + first * split.b,
-            static_cast<float*>(operand[2]) + item / pieces * length + first * step, count);
+            static_cast<float*>(operand[2]) + item / pieces * length + first * step, count, rows);
       }
     });
     padding.clear(static_cast<float*>(operand[2]), threads);
@@ -137,7 +142,12 @@ struct BinaryWork {
     return {a, b};
   }
 
-  void run(const float* a, const float* b, float* y, Index count) const {
+  /// Whether the last axis is so short that several rows at a time take less.
+  [[nodiscard]] bool short_rows() const {
+    return !by_channel && axes.size() > 1 && axes.back().count <= kShort && axes[axes.size() - 2].count > 1;
+  }
+
+  void run(const float* a, const float* b, float* y, Index count, bool rows) const {
     const Axis& last = axes.back();
     if (by_channel) {
       const Axis& pixels = axes[axes.size() - 2];
@@ -145,6 +155,12 @@ struct BinaryWork {
       kernels.binary_channels(function, reversed, reversed ? b : a, 0, reversed ? a : b, 0, y, 0, last.count,
                               count, 0, 1);
       count *= last.count;
+    } else if (rows) {
+      const Axis& row = axes[axes.size() - 2];
+      const ExpandedRows left(a, count, row.a, last.count, last.a),
+          right(b, count, row.b, last.count, last.b);
+      count *= last.count;
+      kernels.binary(function, left.data(), 1, right.data(), 1, y, 0, count);
     } else {
       kernels.binary(function, a, last.a, b, last.b, y, 0, count);
     }
