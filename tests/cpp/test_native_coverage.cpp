@@ -280,7 +280,10 @@ TEST_CASE("functions of one and two numbers on images in blocks, with broadcasti
   const auto all = {Function::relu,  Function::sigmoid, Function::silu,       Function::tanh,
                     Function::gelu,  Function::mish,    Function::exp,        Function::abs,
                     Function::erf,   Function::neg,     Function::floor,      Function::ceil,
-                    Function::swish, Function::elu,     Function::hard_swish, Function::gelu_tanh};
+                    Function::swish, Function::elu,     Function::hard_swish, Function::gelu_tanh,
+                    Function::sin,   Function::cos,     Function::softplus,   Function::selu,
+                    Function::celu,  Function::log,     Function::softsign,   Function::sign,
+                    Function::round, Function::atan,    Function::cosh,       Function::shrink};
   for (const std::int64_t c : {16, 10, 1}) {
     Net net(7);
     const ValueId x = net.convolve(net.input({2, 3, 6, 5}), c, 3);

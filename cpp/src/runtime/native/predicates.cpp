@@ -53,6 +53,36 @@ bool has_kernel(program::Function function) {
   }
 }
 
+/// The others of one number that kernels of our own compute by themselves.
+bool has_elementary_kernel(program::Function function) {
+  using program::Function;
+  switch (function) {
+    case Function::log:
+    case Function::softplus:
+    case Function::selu:
+    case Function::celu:
+    case Function::softsign:
+    case Function::thresholded_relu:
+    case Function::shrink:
+    case Function::sign:
+    case Function::round:
+    case Function::sin:
+    case Function::cos:
+    case Function::tan:
+    case Function::asin:
+    case Function::acos:
+    case Function::atan:
+    case Function::sinh:
+    case Function::cosh:
+    case Function::asinh:
+    case Function::acosh:
+    case Function::atanh:
+      return true;
+    default:
+      return false;
+  }
+}
+
 bool is_float(const Program& program, ValueId id) {
   return id == kNone || value_of(program, id).dtype == core::DType::f32;
 }
@@ -194,8 +224,9 @@ bool is_plain_binary(const Program& program, const Step& step) {
 bool is_plain_unary(const Program& program, const Step& step) {
   const auto* unary = std::get_if<program::Unary>(&step.operation);
   if (unary == nullptr || !all_float(program, step)) return false;
-  return unary->activation.function != program::Function::identity &&
-         has_kernel(unary->activation.function) &&
+  const program::Function function = unary->activation.function;
+  return function != program::Function::identity &&
+         (has_kernel(function) || has_elementary_kernel(function)) &&
          core::element_count(value_of(program, step.outputs[0]).shape) > 0;
 }
 

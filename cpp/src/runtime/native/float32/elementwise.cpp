@@ -1,10 +1,12 @@
 // Functions of one number and of two, the latter with NumPy's broadcasting.
 #include <algorithm>
+#include <functional>
 #include <optional>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "runtime/kernels/float32/elementary/elementary.hpp"
 #include "runtime/native/float32/convolution.hpp"
 #include "runtime/native/float32/expand.hpp"
 #include "runtime/native/loops.hpp"
@@ -65,6 +67,71 @@ std::optional<kernels::Binary> kernel_function(BinaryFunction function) {
     default:
       return std::nullopt;
   }
+}
+
+std::optional<kernels::Elementary> elementary_function(program::Function function) {
+  using From = program::Function;
+  using To = kernels::Elementary;
+  switch (function) {
+    case From::log:
+      return To::log;
+    case From::softplus:
+      return To::softplus;
+    case From::selu:
+      return To::selu;
+    case From::celu:
+      return To::celu;
+    case From::softsign:
+      return To::softsign;
+    case From::thresholded_relu:
+      return To::thresholded_relu;
+    case From::shrink:
+      return To::shrink;
+    case From::sign:
+      return To::sign;
+    case From::round:
+      return To::round;
+    case From::sin:
+      return To::sin;
+    case From::cos:
+      return To::cos;
+    case From::tan:
+      return To::tan;
+    case From::asin:
+      return To::asin;
+    case From::acos:
+      return To::acos;
+    case From::atan:
+      return To::atan;
+    case From::sinh:
+      return To::sinh;
+    case From::cosh:
+      return To::cosh;
+    case From::asinh:
+      return To::asinh;
+    case From::acosh:
+      return To::acosh;
+    case From::atanh:
+      return To::atanh;
+    default:
+      return std::nullopt;
+  }
+}
+
+/// y = f(x) over n floats.
+using FloatsToFloats = std::function<void(const float* x, float* y, Index n)>;
+
+/// Empty where no kernel computes the function.
+FloatsToFloats function_of(const program::Activation& f) {
+  if (const auto activation = kernel_activation(f)) {
+    return [&own = float_kernels(), f = *activation](const float* x, float* y, Index n) {
+      own.unary(f, x, y, 0, n);
+    };
+  }
+  const auto elementary = elementary_function(f.function);
+  if (!elementary) return {};
+  return [&own = kernels::elementary(float_kernels().isa), g = *elementary, a = f.a, b = f.b](
+             const float* x, float* y, Index n) { own.unary(g, a, b, x, y, n); };
 }
 
 /// An axis that both operands are walked along; a stride of 0 repeats an element.
@@ -199,18 +266,18 @@ std::pair<Place, Shape> operand_of(Builder& builder, ValueId id, const Shape& sh
 bool build_unary(Builder& builder, const Step& step) {
   if (!is_plain_unary(builder.program(), step)) return false;
   const Layout layout = builder.layout(step.outputs[0]);
-  const auto activation = kernel_activation(std::get<program::Unary>(step.operation).activation);
-  if (!activation) return false;
-  const kernels::Kernels& own = float_kernels();
+  FloatsToFloats function = function_of(std::get<program::Unary>(step.operation).activation);
+  if (!function) return false;
   const Shape& shape = builder.value(step.outputs[0]).shape;
   const Index n = elements_in(shape, layout);
-  builder.emit(make_native("unary " + std::string(core::isa_name(own.isa)), 2,
-                           [&own, f = *activation, n, padding = padding_of(shape, layout),
+  builder.emit(make_native(with_isa("unary"), 2,
+                           [f = std::move(function), n, padding = padding_of(shape, layout),
                             threads = builder.threads()](void* const* operands) {
+                             const auto* const x = static_cast<const float*>(operands[0]);
                              auto* const y = static_cast<float*>(operands[1]);
                              share(kernels::divide(n, kPiece), 1, threads, [&](Index begin, Index end) {
-                               own.unary(f, static_cast<const float*>(operands[0]), y, begin * kPiece,
-                                         std::min(n, end * kPiece));
+                               f(x + begin * kPiece, y + begin * kPiece,
+                                 std::min(n, end * kPiece) - begin * kPiece);
                              });
                              padding.clear(y, threads);
                            }),
