@@ -218,6 +218,24 @@ TEST_CASE("groups of channels, of few numbers and of many") {
   }
 }
 
+TEST_CASE("running sums and products, exclusive and from the end") {
+  const std::vector<std::pair<Shape, std::int64_t>> cases = {
+      {{3, 37, 5}, 1}, {{37, 70}, 0},  {{2, 3, 129}, 2},  {{9001}, 0},
+      {{5, 7}, 1},     {{4, 1, 3}, 1}, {{2, 30, 133}, 1}, {{1, 6, 2, 8}, 1}};
+  for (const auto& [shape, axis] : cases) {
+    Net net(8);
+    const ValueId x = net.input(shape);
+    std::vector<ValueId> made;
+    for (const bool product : {false, true}) {
+      for (const bool exclusive : {false, true}) {
+        for (const bool reverse : {false, true})
+          made.push_back(net.step(program::CumulativeSum{axis, exclusive, reverse, product}, {x}, shape));
+      }
+    }
+    check_native(net, made);
+  }
+}
+
 TEST_CASE("windows over one axis") {
   for (const std::int64_t channels : {16, 5}) {
     Net net(14);
@@ -402,6 +420,8 @@ TEST_CASE("NaN in the input is NaN in the output") {
       made.push_back(net.step(program::Reduce{f, {axis}}, {image}, kept));
     }
   }
+  for (const std::int64_t axis : {1, 3})
+    made.push_back(net.step(program::CumulativeSum{axis, false, false, false}, {image}, net.shape(image)));
   for (const auto f : {program::BinaryFunction::min, program::BinaryFunction::max}) {
     made.push_back(net.step(program::Binary{f, {}}, {image, net.constant({1})}, net.shape(image)));
     made.push_back(net.step(program::Binary{f, {}}, {net.constant({1}), image}, net.shape(image)));

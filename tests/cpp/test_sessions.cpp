@@ -42,7 +42,7 @@ std::map<std::string, Tensor> weights(unsigned seed) {
   return {{"w1", noise(seed, {32, 8, 3, 3})}, {"w2", noise(seed + 1, {24, 32, 1, 1})}};
 }
 
-// Two convolutions, a step that runs by its definition (a cumulative sum), and a softmax.
+// Two convolutions, a step that runs by its definition (a remainder), and a softmax.
 Graph net() {
   Graph graph;
   graph.name = "net";
@@ -50,14 +50,14 @@ Graph net() {
   graph.inputs = {{"x", DType::f32, {std::nullopt, 8, std::nullopt, std::nullopt}}};
   graph.outputs = {{"y", DType::f32, {}}};
   for (auto& [name, tensor] : weights(1)) graph.initializers[name] = tensor;
-  Tensor axis(DType::i64, {});
-  *axis.write().as<std::int64_t>() = 3;
-  graph.initializers["axis"] = axis;
+  Tensor divisor(DType::f32, {});
+  *divisor.write().as<float>() = 3;
+  graph.initializers["divisor"] = divisor;
   const std::vector<std::int64_t> pads{1, 1, 1, 1};
   graph.nodes = {{"Conv", "", "first", {"x", "w1"}, {"a"}, {{"pads", pads}}},
                  {"Relu", "", "relu", {"a"}, {"b"}, {}},
                  {"Conv", "", "second", {"b", "w2"}, {"c"}, {}},
-                 {"CumSum", "", "sum", {"c", "axis"}, {"d"}, {}},
+                 {"Mod", "", "rest", {"c", "divisor"}, {"d"}, {{"fmod", std::int64_t{1}}}},
                  {"Softmax", "", "softmax", {"d"}, {"y"}, {{"axis", std::int64_t{1}}}}};
   return graph;
 }

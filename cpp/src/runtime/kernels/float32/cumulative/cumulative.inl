@@ -1,0 +1,104 @@
+// Running sums and products. Included by one file per instruction set, which sets RDQUANT_KERNELS_ISA.
+#include "runtime/kernels/float32/cumulative/tables.hpp"
+#include "runtime/kernels/vec.inl"
+
+namespace rdquant::runtime::kernels {
+namespace {
+
+using F64 = simd::Vector<double, kBlock>;
+
+template <bool Product, class T>
+[[gnu::always_inline]] inline T joined(T a, T b) {
+  if constexpr (Product) {
+    return a * b;
+  } else {
+    return a + b;
+  }
+}
+
+// Along n numbers, `step` apart, one by one.
+template <bool Product>
+inline double run(const float* x, float* y, Index n, Index step, bool exclusive, double sum) {
+  for (Index i = 0; i < n; ++i) {
+    const double next = joined<Product>(sum, static_cast<double>(x[i * step]));
+    y[i * step] = static_cast<float>(exclusive ? sum : next);
+    sum = next;
+  }
+  return sum;
+}
+
+// Sums by eights, whose own do not wait for what came before: one addition in eight does.
+inline void row_of_sums(const CumulativeArgs& args, const float* x, float* y) {
+  const Index step = args.reverse ? -1 : 1, shift = args.exclusive ? 1 : 0;
+  double sum = 0;
+  Index i = 0;
+  for (; i + 8 <= args.length; i += 8, x += 8 * step, y += 8 * step) {
+    double own[9];
+    own[0] = 0;
+    for (int j = 0; j < 8; ++j) own[j + 1] = static_cast<double>(x[j * step]);
+    for (int apart = 1; apart < 8; apart *= 2) {
+      for (int j = 8; j > apart; --j) own[j] += own[j - apart];
+    }
+    for (int j = 0; j < 8; ++j) y[j * step] = static_cast<float>(sum + own[j + 1 - shift]);
+    sum += own[8];
+  }
+  run<false>(x, y, args.length - i, step, args.exclusive, sum);
+}
+
+void rows(const CumulativeArgs& args, const float* src, float* dst, Index begin, Index end) {
+  const Index first = args.reverse ? args.length - 1 : 0;
+  for (Index i = begin; i < end; ++i) {
+    const float* const x = src + i * args.length + first;
+    float* const y = dst + i * args.length + first;
+    if (args.product) {
+      run<true>(x, y, args.length, args.reverse ? -1 : 1, args.exclusive, 1.0);
+    } else {
+      row_of_sums(args, x, y);
+    }
+  }
+}
+
+// kVectors vectors of columns side by side, `step` floats from row to row.
+template <bool Product, int kVectors, class Load, class Store>
+[[gnu::always_inline]] inline void strip(const CumulativeArgs& args, const float* x, float* y, Index step,
+                                         Load load_lanes, Store store_lanes) {
+  F64 sum[kVectors];
+  for (int v = 0; v < kVectors; ++v) sum[v] = simd::splat_as<F64>(Product ? 1.0 : 0.0);
+  for (Index i = 0; i < args.length; ++i, x += step, y += step) {
+    for (int v = 0; v < kVectors; ++v) {
+      const F64 next = joined<Product>(sum[v], simd::convert<double>(load_lanes(x + v * kBlock)));
+      store_lanes(y + v * kBlock, simd::convert<float>(args.exclusive ? sum[v] : next));
+      sum[v] = next;
+    }
+  }
+}
+
+template <bool Product>
+void all_columns(const CumulativeArgs& args, const float* src, float* dst, Index stride, Index begin,
+                 Index end) {
+  constexpr int kVectors = 4;
+  const Index first = args.reverse ? (args.length - 1) * stride : 0, step = args.reverse ? -stride : stride;
+  const auto whole = [](const float* p) { return load(p); };
+  const auto keep = [](float* p, F32 x) { store(p, x); };
+  Index c = begin;
+  for (; c + kVectors * kBlock <= end; c += kVectors * kBlock)
+    strip<Product, kVectors>(args, src + first + c, dst + first + c, step, whole, keep);
+  for (; c + kBlock <= end; c += kBlock)
+    strip<Product, 1>(args, src + first + c, dst + first + c, step, whole, keep);
+  if (c == end) return;
+  strip<Product, 1>(
+      args, src + first + c, dst + first + c, step, [=](const float* p) { return load_some(p, end - c); },
+      [=](float* p, F32 x) { store_some(p, x, end - c); });
+}
+
+void columns(const CumulativeArgs& args, const float* src, float* dst, Index stride, Index begin, Index end) {
+  args.product ? all_columns<true>(args, src, dst, stride, begin, end)
+               : all_columns<false>(args, src, dst, stride, begin, end);
+}
+
+}  // namespace
+
+namespace RDQUANT_KERNELS_ISA {
+const Cumulative cumulative = {rows, columns};
+}
+}  // namespace rdquant::runtime::kernels
