@@ -27,33 +27,32 @@ inline double run(const float* x, float* y, Index n, Index step, bool exclusive,
   return sum;
 }
 
-// Sums by eights, whose own do not wait for what came before: one addition in eight does.
-inline void row_of_sums(const CumulativeArgs& args, const float* x, float* y) {
-  const Index step = args.reverse ? -1 : 1, shift = args.exclusive ? 1 : 0;
+// Sums by fours, whose own do not wait for what came before: one addition in four does.
+template <bool Exclusive>
+inline void row_of_sums(const float* x, float* y, Index n, Index step) {
   double sum = 0;
   Index i = 0;
-  for (; i + 8 <= args.length; i += 8, x += 8 * step, y += 8 * step) {
-    double own[9];
-    own[0] = 0;
-    for (int j = 0; j < 8; ++j) own[j + 1] = static_cast<double>(x[j * step]);
-    for (int apart = 1; apart < 8; apart *= 2) {
-      for (int j = 8; j > apart; --j) own[j] += own[j - apart];
-    }
-    for (int j = 0; j < 8; ++j) y[j * step] = static_cast<float>(sum + own[j + 1 - shift]);
-    sum += own[8];
+  for (; i + 4 <= n; i += 4, x += 4 * step, y += 4 * step) {
+    const double a = x[0], b = x[step], c = x[2 * step], d = x[3 * step];
+    const double two = a + b, four = two + (c + d);
+    const double sums[5] = {sum, sum + a, sum + two, sum + (two + c), sum + four};
+    for (int j = 0; j < 4; ++j) y[j * step] = static_cast<float>(sums[j + (Exclusive ? 0 : 1)]);
+    sum = sums[4];
   }
-  run<false>(x, y, args.length - i, step, args.exclusive, sum);
+  run<false>(x, y, n - i, step, Exclusive, sum);
 }
 
 void rows(const CumulativeArgs& args, const float* src, float* dst, Index begin, Index end) {
-  const Index first = args.reverse ? args.length - 1 : 0;
+  const Index first = args.reverse ? args.length - 1 : 0, step = args.reverse ? -1 : 1;
   for (Index i = begin; i < end; ++i) {
     const float* const x = src + i * args.length + first;
     float* const y = dst + i * args.length + first;
     if (args.product) {
-      run<true>(x, y, args.length, args.reverse ? -1 : 1, args.exclusive, 1.0);
+      run<true>(x, y, args.length, step, args.exclusive, 1.0);
+    } else if (args.exclusive) {
+      row_of_sums<true>(x, y, args.length, step);
     } else {
-      row_of_sums(args, x, y);
+      row_of_sums<false>(x, y, args.length, step);
     }
   }
 }
@@ -76,7 +75,7 @@ template <bool Product, int kVectors, class Load, class Store>
 template <bool Product>
 void all_columns(const CumulativeArgs& args, const float* src, float* dst, Index stride, Index begin,
                  Index end) {
-  constexpr int kVectors = 4;
+  constexpr int kVectors = kBlock == 16 ? 8 : 4;  // sums of as many fit the registers
   const Index first = args.reverse ? (args.length - 1) * stride : 0, step = args.reverse ? -stride : stride;
   const auto whole = [](const float* p) { return load(p); };
   const auto keep = [](float* p, F32 x) { store(p, x); };
