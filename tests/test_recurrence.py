@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import numpy as np
@@ -25,9 +26,13 @@ def layer(
     hidden: int,
     seed: int = 0,
     without: str = "",
+    shortest: int = 1,
     **options: Any,
 ) -> tuple[onnx.ModelProto, dict[str, np.ndarray]]:
-    """One layer with all of its inputs but those that `without` names by a letter: b, l(engths), h, c, p."""
+    """One layer with all of its inputs but those that `without` names by a letter: b, l(engths), h, c, p.
+
+    Lengths are from `shortest` on.
+    """
     rng = np.random.default_rng(seed)
     ways = 2 if options.get("direction") == "bidirectional" else 1
     rows = GATES[op] * hidden
@@ -37,7 +42,7 @@ def layer(
 
     state = (batch, ways, hidden) if options.get("layout") else (ways, batch, hidden)
     tensors = {"w": noise(ways, rows, inputs), "r": noise(ways, rows, hidden), "b": noise(ways, 2 * rows)}
-    tensors["l"] = rng.integers(1, steps + 1, batch).astype(np.int32)
+    tensors["l"] = rng.integers(shortest, steps + 1, batch).astype(np.int32)
     tensors["h"] = noise(*state)
     names = ["x", "w", "r", "b", "l", "h"]
     if op == "LSTM":
@@ -67,7 +72,7 @@ def agree(model: onnx.ModelProto, feeds: dict[str, np.ndarray], threads: int = 1
     batch=st.integers(1, 4),
     hidden=st.integers(1, 37),
     direction=st.sampled_from(["forward", "reverse", "bidirectional"]),
-    without=st.sampled_from(["lp", "bhclp", "hlp", "blp", "", "l"]),
+    without=st.sampled_from(["lp", "bhclp", "hlp", "blp", "", "l", "p", "hcp", "bp"]),
     layout=st.booleans(),
     linear=st.booleans(),
 )
@@ -76,7 +81,16 @@ def test_both_engines_agree(
 ) -> None:
     options = {"linear_before_reset": int(linear)} if op == "GRU" else {}
     model, feeds = layer(
-        op, steps, batch, 7, hidden, without=without, direction=direction, layout=int(layout), **options
+        op,
+        steps,
+        batch,
+        7,
+        hidden,
+        without=without,
+        shortest=0,
+        direction=direction,
+        layout=int(layout),
+        **options,
     )
     agree(model, feeds)
 
@@ -100,21 +114,46 @@ def test_the_same_as_onnxruntime(op: str, direction: str) -> None:
 
 
 def test_the_kernels_take_the_layers_of_pytorch() -> None:
-    """PyTorch's exporters write neither peepholes nor lengths."""
-    for op in GATES:
-        model, _ = layer(op, 4, 2, 5, 16, without="lp", direction="bidirectional")
+    """PyTorch's exporters write no peepholes, and lengths of packed sequences."""
+    for op, without in itertools.product(GATES, ("lp", "p")):
+        model, _ = layer(op, 4, 2, 5, 16, without=without, direction="bidirectional")
         rows = [row for row in rdq.Session(model).plan() if row["op"] == "recurrence"]
         assert [row["supplier"] for row in rows] == ["native", "native"]
 
 
-@pytest.mark.parametrize(("length", "supplier"), [(4, "native"), (3, "reference")])
-def test_constant_lengths_of_whole_sequences_cost_nothing(length: int, supplier: str) -> None:
+def lengths_fed(model: onnx.ModelProto) -> onnx.ModelProto:
+    """`model` with its lengths, a constant, as an input."""
+    held = next(tensor for tensor in model.graph.initializer if tensor.name == "l")
+    model.graph.input.append(onnx.helper.make_tensor_value_info("l", onnx.TensorProto.INT32, list(held.dims)))
+    model.graph.initializer.remove(held)
+    return model
+
+
+@pytest.mark.parametrize("op", list(GATES))
+@pytest.mark.parametrize("linear", [0, 1])
+@pytest.mark.parametrize("batch", [1, 5, 29])
+def test_lengths_may_be_fed(op: str, linear: int, batch: int) -> None:
+    """Longest first as PyTorch packs them, the other way round, and mixed; also beyond the steps, and none at all."""
+    options = {"linear_before_reset": linear} if op == "GRU" else {}
+    model, feeds = layer(op, 6, batch, 5, 19, without="p", direction="bidirectional", **options)
+    model = lengths_fed(model)
+    reference, native = (rdq.Session(model, backend=name) for name in ("reference", "native"))
+    rng = np.random.default_rng(batch)
+    falling = np.sort(rng.integers(0, 7, batch))[::-1]
+    for lengths in (falling, falling[::-1], rng.integers(0, 9, batch), falling * 0, falling * 0 + 6):
+        given = feeds | {"l": lengths.astype(np.int32)}
+        expected = reference.run(given)
+        for name, y in native.run(given).items():
+            assert np.abs(y - expected[name]).max() <= 2e-6, name
+        assert not expected["y"][lengths.max() :].any()
+
+
+@pytest.mark.parametrize("length", [4, 3])
+def test_constant_lengths(length: int) -> None:
     for op in GATES:
         model, feeds = layer(op, 4, 2, 5, 16, without="p", direction="bidirectional")
         held = next(tensor for tensor in model.graph.initializer if tensor.name == "l")
         held.CopyFrom(onnx.numpy_helper.from_array(np.array([4, length], np.int32), "l"))
-        rows = [row for row in rdq.Session(model).plan() if row["op"] == "recurrence"]
-        assert [row["supplier"] for row in rows] == [supplier, supplier]
         expected = rdq.Session(model, backend="onnxruntime").run(feeds)
         for name, y in rdq.Session(model).run(feeds).items():
             np.testing.assert_allclose(y, expected[name], atol=2e-6)

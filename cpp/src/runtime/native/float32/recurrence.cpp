@@ -57,9 +57,10 @@ struct StateProduct {
   [[nodiscard]] std::size_t bytes() const { return static_cast<std::size_t>(plan.packed) * sizeof(float); }
   [[nodiscard]] Index scratch() const { return kernels::divide(plan.scratch, kLine) * kLine; }
 
-  /// y [batch][y_row] = state · rᵀ, plus `sum` of rows as far apart as y's where given.
+  /// Rows [0, rows) of y [batch][y_row] = state · rᵀ, plus `sum` of rows as far apart as y's where given.
   void operator()(const float* state, const float* packed, const float* sum, float* y, Index y_row,
-                  float* memory) const {
+                  Index rows, float* memory) const {
+    const kernels::MatmulPlan some = kernels::first_rows(plan, rows);
     kernels::MatmulArgs args;
     args.a = state;
     args.a_row = plan.k;
@@ -67,8 +68,8 @@ struct StateProduct {
     args.y = y;
     args.y_row = y_row;
     args.residual = {sum, y_row, 1};
-    share_ranked(plan.items, 1, threads, [&](Index begin, Index end, int rank) {
-      kernels->run(plan, args, memory + rank * scratch(), begin, end);
+    share_ranked(some.items, 1, threads, [&](Index begin, Index end, int rank) {
+      kernels->run(some, args, memory + rank * scratch(), begin, end);
     });
   }
 };
@@ -76,11 +77,25 @@ struct StateProduct {
 /// Slots that every cell has, as its work sees them; null where they are left out.
 struct StateMemory {
   const float *x, *packed, *packed_last, *bias, *h0, *c0;
+  const std::int32_t* lengths;
   float *y, *last_h, *last_c, *products, *gates, *h, *c;
 };
 
 /// What `StateMemory` is made of.
-enum Slot : std::uint8_t { kX, kPacked, kPackedLast, kBias, kH0, kC0, kY, kLastH, kLastC, kScratch, kCount };
+enum Slot : std::uint8_t {
+  kX,
+  kPacked,
+  kPackedLast,
+  kBias,
+  kH0,
+  kC0,
+  kLengths,
+  kY,
+  kLastH,
+  kLastC,
+  kScratch,
+  kCount
+};
 
 struct RecurrenceWork {
   Recurrence op;
@@ -101,10 +116,12 @@ struct RecurrenceWork {
     const Index state = s.batch * s.hidden;
     start(m.h, m.h0);
     start(m.c, m.c0);
+    // a sequence that is shorter waits for its last element where the others are walked through backwards
     for (Index i = 0; i < s.steps; ++i) {
       const Index t = op.reverse ? s.steps - 1 - i : i;
-      advance(m, m.x + t * s.batch * s.gates);
-      if (m.y != nullptr) std::copy_n(m.h, state, m.y + t * state);
+      const Index rows = rows_at(m, t);
+      if (rows > 0) advance(m, t, rows);
+      if (m.y != nullptr) keep(m, t, rows);
     }
     if (m.last_h != nullptr) std::copy_n(m.h, state, m.last_h);
     if (m.last_c != nullptr) std::copy_n(m.c, state, m.last_c);
@@ -112,10 +129,8 @@ struct RecurrenceWork {
 
  private:
   [[nodiscard]] StateMemory memory(void* const* operand) const {
-    const auto at = [&](Slot which) -> float* {
-      const int i = place[which];
-      return i < 0 ? nullptr : static_cast<float*>(operand[i]);
-    };
+    const auto found = [&](Slot which) { return place[which] < 0 ? nullptr : operand[place[which]]; };
+    const auto at = [&](Slot which) { return static_cast<float*>(found(which)); };
     float* const products = at(kScratch);
     float* const gates = products + product_floats();
     float* const h = gates + s.batch * s.gates;
@@ -125,6 +140,7 @@ struct RecurrenceWork {
             at(kBias),
             at(kH0),
             at(kC0),
+            static_cast<const std::int32_t*>(found(kLengths)),
             at(kY),
             at(kLastH),
             at(kLastC),
@@ -142,10 +158,34 @@ struct RecurrenceWork {
     }
   }
 
-  void advance(const StateMemory& m, const float* x) const {
-    const bool apart = op.cell == Cell::gru && op.linear_before_reset;
-    product(m.h, m.packed, apart ? nullptr : x, m.gates, s.gates, m.products);
+  /// Whether sequence `b` has an element `t`.
+  [[nodiscard]] bool goes_on(const StateMemory& m, Index b, Index t) const {
+    return m.lengths == nullptr || t < m.lengths[b];
+  }
+
+  /// One past the last sequence that has an element `t`.
+  [[nodiscard]] Index rows_at(const StateMemory& m, Index t) const {
+    Index rows = s.batch;
+    while (rows > 0 && !goes_on(m, rows - 1, t)) --rows;
+    return rows;
+  }
+
+  /// The states of the first `rows` sequences as y's at `t`; zeros of those that have ended.
+  void keep(const StateMemory& m, Index t, Index rows) const {
+    float* const y = m.y + t * s.batch * s.hidden;
+    std::copy_n(m.h, rows * s.hidden, y);
     for (Index b = 0; b < s.batch; ++b) {
+      if (!goes_on(m, b, t)) std::fill_n(y + b * s.hidden, s.hidden, 0.0F);
+    }
+  }
+
+  /// One step of those of the first `rows` sequences that go on; products of the others are thrown away.
+  void advance(const StateMemory& m, Index t, Index rows) const {
+    const float* const x = m.x + t * s.batch * s.gates;
+    const bool apart = op.cell == Cell::gru && op.linear_before_reset;
+    product(m.h, m.packed, apart ? nullptr : x, m.gates, s.gates, rows, m.products);
+    for (Index b = 0; b < rows; ++b) {
+      if (!goes_on(m, b, t)) continue;
       float *const gates = m.gates + b * s.gates, *const h = m.h + b * s.hidden;
       if (op.cell == Cell::rnn) unary(0, gates, h, s.hidden);
       if (op.cell == Cell::lstm) lstm(gates, h, m.c + b * s.hidden);
@@ -153,8 +193,10 @@ struct RecurrenceWork {
     }
     if (op.cell != Cell::gru) return;
     const Index before = 2 * s.hidden;
-    if (!apart) last(m.c, m.packed_last, x + before, m.gates + before, s.gates, m.products);
-    for (Index b = 0; b < s.batch; ++b) gru(m.gates + b * s.gates, m.h + b * s.hidden);
+    if (!apart) last(m.c, m.packed_last, x + before, m.gates + before, s.gates, rows, m.products);
+    for (Index b = 0; b < rows; ++b) {
+      if (goes_on(m, b, t)) gru(m.gates + b * s.gates, m.h + b * s.hidden);
+    }
   }
 
   void lstm(float* gates, float* h, float* c) const {
@@ -213,10 +255,9 @@ std::optional<std::array<kernels::Activation, 3>> activations_of(const Recurrenc
 }
 
 bool takes(const Builder& builder, const Step& step, const Recurrence& op) {
-  const bool plain = op.clip == 0 && !op.input_forget && program::input(step, 4) == kNone &&
-                     program::input(step, 6) == kNone;
-  return plain && all_float(builder.program(), step) &&
-         core::element_count(builder.value(step.inputs[0]).shape) > 0;
+  const bool plain = op.clip == 0 && !op.input_forget && program::input(step, 6) == kNone;
+  const program::Value& x = builder.value(step.inputs[0]);
+  return plain && x.dtype == core::DType::f32 && core::element_count(x.shape) > 0;
 }
 
 /// The operands in the order of Slot, noting the places of those that are there.
@@ -259,8 +300,10 @@ bool build_recurrence(Builder& builder, const Step& step) {
   };
   add_packed(kPacked, work.product, 0);
   if (two) add_packed(kPackedLast, work.last, rows);
-  for (const auto& [which, i] :
-       {std::pair{kBias, std::size_t{2}}, {kH0, std::size_t{3}}, {kC0, std::size_t{5}}}) {
+  for (const auto& [which, i] : {std::pair{kBias, std::size_t{2}},
+                                 {kH0, std::size_t{3}},
+                                 {kLengths, std::size_t{4}},
+                                 {kC0, std::size_t{5}}}) {
     const ValueId id = program::input(step, i);
     if (id != kNone) operands.add(which, builder.read(id, Layout::plain));
   }

@@ -55,6 +55,9 @@ struct Matmul {
   void (*run)(const MatmulPlan& plan, const MatmulArgs& args, float* scratch, Index begin, Index end);
 };
 
+/// `plan` for the first `rows` rows alone, of 1 … plan.m, with the same packed b.
+[[nodiscard]] MatmulPlan first_rows(MatmulPlan plan, Index rows);
+
 /// The kernels for `isa`, which this processor must have (core::available_isa).
 [[nodiscard]] const Matmul& matmul(core::Isa isa);
 
