@@ -20,6 +20,7 @@ from .export import LayerLevels
 from .fold import folded
 from .integer import write_integer
 from .network import nothing_left, warn_of_levels
+from .recurrent import RECURRENT, recurrent_of
 from .report import DynamicLayer, DynamicReport, QuantizedModel, for_ports_of
 from .static import calibration_of
 from .weights import check_finite, nearest
@@ -30,7 +31,7 @@ with needed():
 __all__ = ["quantize_dynamic"]
 
 _OPSET = 13
-_WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
+_WEIGHTED = frozenset(("Conv", "ConvTranspose", "Gemm", "MatMul")) | RECURRENT
 
 
 def quantize_dynamic(
@@ -47,13 +48,16 @@ def quantize_dynamic(
 ) -> QuantizedModel[DynamicReport]:
     """`model` with convolutions and products of 8 bits whose ranges of activations are found when it runs.
 
+    Of recurrent layers (RNN, GRU, LSTM) the products with their inputs are among them; the recurrence stays in float.
+
     It needs no data. Weights become s8 levels, to the nearest, symmetric; what a layer reads becomes u8 levels from the
     least to the largest of its values, over the whole batch: what a network answers to an image depends a little on
     the images beside it. Sums are int32; biases and all else stay float32. Batch normalization is taken into the
     convolution before it.
 
     The file has DynamicQuantizeLinear (one for each value, whatever the number of its readers), ConvInteger,
-    MatMulInteger, Cast, Mul and Add of ONNX's standard domain, and runs in ONNX Runtime too.
+    MatMulInteger, Cast, Mul and Add of ONNX's standard domain, DequantizeLinear before recurrent layers, and runs in ONNX
+    Runtime too.
 
     Args:
         model: what `rdquant.load` takes. What is not quantized of a model in float16 or bfloat16 becomes float32; its
@@ -184,7 +188,8 @@ class _Dynamic:
 
     def _sort(self) -> None:
         """Tells nodes whose products become integers from those that have weights and stay as they are."""
-        by_weight = {layer.weight: layer for layer in layers_of(self._model)}
+        layers = [*layers_of(self._model), *recurrent_of(self._model)]
+        by_weight = {layer.weight: layer for layer in layers}
         fixed = set(self._model.tensors()) | {t.name for t in self._model.skeleton.graph.initializer}
         for i, node in enumerate(self._nodes):
             if all(name in fixed for name in node.input if name):
@@ -206,7 +211,8 @@ class _Dynamic:
             return "its weight is shared with another layer, computed, the left factor of a product, or of a 3-D convolution"
         if self._weights[layer.weight].dtype != np.float32:
             return f"its weight is {self._weights[layer.weight].dtype}; levels are made of float32"
-        if len(node.input) > 2 and node.input[2] and node.input[2] not in self._weights:
+        biased = layer.kind != "recurrence" and len(node.input) > 2 and node.input[2]
+        if biased and node.input[2] not in self._weights:
             return "its bias is computed"
         return ""
 

@@ -31,7 +31,8 @@ def write_integer(
     """`model` with `layers` as sums of products of levels.
 
     A layer y = x∗w + b becomes y = (q_x − z_x)∗q_w · (s_x·s_w) + b: q_x, s_x and z_x are found when the network runs,
-    once for each value that layers read; q_w and s_w are stored. The sums are int32, all that follows is float32.
+    once for each value that layers read; q_w and s_w are stored. The sums are int32, all that follows is float32. Recurrent
+    nodes, of which ONNX has none of integers, read x and w as numbers that DequantizeLinear makes of these levels.
 
     Args:
         model: a float network whose biases of `layers` are known.
@@ -54,6 +55,7 @@ class _Writer:
         for node in self._skeleton.graph.node:
             self._taken.update((*node.input, *node.output))
         self._levels: dict[str, tuple[str, str, str]] = {}
+        self._numbers: dict[str, str] = {}  # what recurrent nodes read in a value's place
 
     def write(self, name: str) -> Model:
         graph = self._skeleton.graph
@@ -73,6 +75,9 @@ class _Writer:
         return Model(self._skeleton, tensors, parameters_of(complete, tensors, name), origin)
 
     def _layer(self, node: onnx.NodeProto, layer: Layer, found: LayerLevels) -> Iterator[onnx.NodeProto]:
+        if layer.kind == "recurrence":
+            yield from self._recurrent(node, layer, found)
+            return
         label = node.name or node.output[0]
         settings = {a.name: helper.get_attribute_value(a) for a in node.attribute}
         convolves = layer.kind == "convolution"
@@ -98,6 +103,21 @@ class _Writer:
             added = added.reshape(column) if convolves else added
             inputs = [product, self._stored(f"{bias}_added", added)]
             yield helper.make_node("Add", inputs, [node.output[0]], f"{label}_bias")
+
+    def _recurrent(self, node: onnx.NodeProto, layer: Layer, found: LayerLevels) -> Iterator[onnx.NodeProto]:
+        if layer.input not in self._levels:
+            yield self._quantizer(layer.input)
+        if layer.input not in self._numbers:
+            self._numbers[layer.input] = self._free(f"{layer.input}_float")
+            inputs, output = list(self._levels[layer.input]), self._numbers[layer.input]
+            yield helper.make_node("DequantizeLinear", inputs, [output], f"{layer.input}_dequantize")
+        scales = found.scales.reshape(-1 if found.scales.size > 1 else ())
+        stored = [self._stored(f"{layer.weight}_levels", found.levels)]
+        stored.append(self._stored(f"{layer.weight}_scale", scales))
+        weight, options = self._free(f"{layer.weight}_float"), {"axis": 1} if scales.size > 1 else {}
+        yield helper.make_node("DequantizeLinear", stored, [weight], f"{layer.weight}_dequantize", **options)
+        node.input[:2] = [self._numbers[layer.input], weight]
+        yield node
 
     def _quantizer(self, value: str) -> onnx.NodeProto:
         """The node that makes levels of `value`, for all layers that read it."""

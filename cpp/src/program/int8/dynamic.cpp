@@ -1,5 +1,6 @@
 // Layers whose ranges are known at run time only: ConvInteger or MatMulInteger, and what makes numbers of
-// their sums.
+// their sums; products of numbers that were made of levels.
+#include <algorithm>
 #include <cmath>
 #include <utility>
 
@@ -10,6 +11,8 @@ namespace {
 
 using core::DType;
 using core::Shape;
+
+constexpr std::int64_t kMostTerms = (std::int64_t{1} << 31U) / (255 * 128);  ///< that int32 holds the sums of
 
 /// Levels less the level that stands for 0, which may be a constant.
 struct Apart {
@@ -61,7 +64,7 @@ std::optional<core::Tensor> whole(const core::Tensor& weights, std::int64_t filt
     to[i] = static_cast<std::int8_t>(numbers[i]);
   }
   const std::int64_t terms = weights.size() / std::max<std::int64_t>(1, filters);
-  if (terms >= (std::int64_t{1} << 31U) / (255 * 128)) return std::nullopt;
+  if (terms >= kMostTerms) return std::nullopt;
   return levels;
 }
 
@@ -203,6 +206,87 @@ bool write_dynamic_layer(Int8Writer& writer, const Step& step) {
     weights = transposed(*weights);
   }
   write_chain(writer, step, *chain, *x, std::move(*weights), std::move(op));
+  return true;
+}
+
+namespace {
+
+/// Numbers that were made of levels with a scale that is known at run time, and what moved them since.
+struct Moved {
+  const Step* made;
+  std::vector<const Step*> moves;  ///< the last first
+};
+
+std::optional<Moved> moved(Int8Writer& writer, ValueId id) {
+  Moved found{writer.maker(id), {}};
+  while (found.made != nullptr && (std::holds_alternative<Reshape>(found.made->operation) ||
+                                   std::holds_alternative<Transpose>(found.made->operation))) {
+    found.moves.push_back(found.made);
+    found.made = writer.maker(found.made->inputs[0]);
+  }
+  if (found.made == nullptr || !std::holds_alternative<Dequantize>(found.made->operation))
+    return std::nullopt;
+  const auto single = [&](ValueId one) { return core::element_count(writer.value(one).shape) == 1; };
+  const ValueId levels = found.made->inputs[0], scale = found.made->inputs[1], zero = input(*found.made, 2);
+  const DType dtype = writer.value(levels).dtype;
+  if ((dtype != DType::u8 && dtype != DType::i8) || writer.value(scale).dtype != DType::f32)
+    return std::nullopt;
+  if (writer.builder().is_constant(scale) || !single(scale) || (zero != kNone && !single(zero)))
+    return std::nullopt;
+  return found;
+}
+
+/// The levels of `x`, moved likewise, as rows of `depth`.
+ValueId rows_of(Int8Writer& writer, const Moved& x, std::int64_t rows, std::int64_t depth) {
+  ValueId levels = writer.renamed(x.made->inputs[0]);
+  const DType dtype = writer.value(levels).dtype;
+  for (auto step = x.moves.rbegin(); step != x.moves.rend(); ++step) {
+    const Shape shape = writer.value((*step)->outputs[0]).shape;
+    levels = writer.write((*step)->operation, {levels}, dtype, shape, (*step)->node);
+  }
+  return writer.write(Reshape{}, {levels}, dtype, {rows, depth, 1, 1}, x.made->node);
+}
+
+}  // namespace
+
+bool write_dynamic_product(Int8Writer& writer, const Step& step) {
+  const auto* product = std::get_if<MatMul>(&step.operation);
+  if (product == nullptr || product->transpose_a || product->alpha != 1 || product->beta != 1) return false;
+  const ValueId bias = input(step, 2), y = step.outputs[0];
+  if (input(step, 3) != kNone || product->activation.function == Function::prelu) return false;
+  const Shape a = writer.value(step.inputs[0]).shape, b = writer.value(step.inputs[1]).shape;
+  if (b.size() != 2 || a.size() < 2 || core::element_count(a) == 0) return false;
+  const std::int64_t depth = a.back(), filters = writer.value(y).shape.back();
+  const auto x = moved(writer, step.inputs[0]);
+  if (!x || depth >= kMostTerms || (bias != kNone && !is_per_filter(writer, bias, filters, 0))) return false;
+  auto weights = writer.weights(step.inputs[1], product->transpose_b ? 0 : 1);
+  if (!weights) return false;
+  Builder& builder = writer.builder();
+  const std::int64_t rows = core::element_count(a) / depth;
+  const core::Tensor given = writer.value(weights->levels).data;
+  core::Tensor scales(DType::f32, {static_cast<std::int64_t>(weights->scales.size())});
+  std::ranges::copy(weights->scales, scales.write().as<float>());
+  Int8Convolution op{{{1, 1}, {1, 1}, {1, 1}, {0, 0}, {0, 0}},
+                     1,
+                     0,
+                     {product->activation},
+                     {.high = 0},
+                     product->residual_last};
+  const ValueId zero = input(*x->made, 2);
+  const bool known = zero != kNone && builder.is_constant(zero);
+  if (known) op.x_zero = static_cast<std::int32_t>(builder.bake(zero).integers().front());
+  std::vector<ValueId> inputs{
+      rows_of(writer, *x, rows, depth),
+      builder.add_constant(product->transpose_b ? given.reshaped({filters, depth, 1, 1}) : transposed(given)),
+      builder.add_constant(spread(scales, filters)),
+      bias == kNone ? kNone : builder.add_constant(spread(builder.bake(bias), filters)),
+      kNone,
+      kNone,
+      known ? kNone : writer.renamed(zero),
+      writer.number(x->made->inputs[1])};
+  const ValueId made =
+      writer.write(std::move(op), std::move(inputs), DType::f32, {rows, filters, 1, 1}, step.node);
+  writer.write(Reshape{}, {made}, y, step.node);
   return true;
 }
 

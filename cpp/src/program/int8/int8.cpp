@@ -10,9 +10,10 @@ namespace rdquant::program {
 namespace {
 
 using Rule = bool (*)(Int8Writer&, const Step&);
-constexpr std::array<Rule, 9> kRules = {write_dynamic_layer,  write_int8_convolution, write_int8_product,
-                                        write_int8_function,  write_int8_binary,      write_int8_pool,
-                                        write_int8_reduction, write_int8_concat,      write_int8_movement};
+constexpr std::array<Rule, 10> kRules = {write_dynamic_layer, write_dynamic_product, write_int8_convolution,
+                                         write_int8_product,  write_int8_function,   write_int8_binary,
+                                         write_int8_pool,     write_int8_reduction,  write_int8_concat,
+                                         write_int8_movement};
 
 bool is_int8(core::DType dtype) { return dtype == core::DType::u8 || dtype == core::DType::i8; }
 

@@ -108,6 +108,7 @@ class Int8Writer {
 bool write_int8_convolution(Int8Writer& writer, const Step& step);
 bool write_int8_product(Int8Writer& writer, const Step& step);
 bool write_dynamic_layer(Int8Writer& writer, const Step& step);
+bool write_dynamic_product(Int8Writer& writer, const Step& step);
 bool write_int8_function(Int8Writer& writer, const Step& step);
 bool write_int8_binary(Int8Writer& writer, const Step& step);
 bool write_int8_pool(Int8Writer& writer, const Step& step);

@@ -27,6 +27,23 @@ ValueId entry(Lowering& node, ValueId x, std::int64_t i) {
   return node.reshape(part(node, x, 0, i, i + 1), std::move(rest));
 }
 
+/// The same of a weight. Where it was made of constant levels, so is its entry: products can compute with these.
+ValueId weight_entry(Lowering& node, ValueId w, std::int64_t i) {
+  const std::vector<Step>& known = node.builder().program().prologue;
+  const auto made = std::ranges::find_if(known, [&](const Step& s) { return s.outputs[0] == w; });
+  const auto* op = made == known.end() ? nullptr : std::get_if<Dequantize>(&made->operation);
+  if (op == nullptr) return entry(node, w, i);
+  const std::vector<ValueId> from = made->inputs;
+  const std::int64_t axis = op->axis;
+  std::vector<ValueId> inputs{entry(node, from[0], i)};
+  for (std::size_t k = 1; k < from.size(); ++k) {
+    const bool several = from[k] != kNone && axis == 0 && core::element_count(node.shape(from[k])) > 1;
+    inputs.push_back(several ? entry(node, from[k], i) : from[k]);
+  }
+  return node.emit(Dequantize{std::max<std::int64_t>(0, axis - 1)}, inputs, node.dtype(w),
+                   node.shape(inputs[0]));
+}
+
 ValueId swap_first_two(Lowering& node, ValueId x) {
   if (x == kNone) return kNone;
   core::Shape shape = node.shape(x);
@@ -176,7 +193,7 @@ std::vector<ValueId> direction(Lowering& node, Layer l, std::int64_t d) {
   ValueId x = node.reshape(l.x, {l.steps * l.batch, features});
   MatMul product;
   product.transpose_b = true;
-  x = node.emit(product, {x, entry(node, l.w, d), bias}, type, {l.steps * l.batch, rows});
+  x = node.emit(product, {x, weight_entry(node, l.w, d), bias}, type, {l.steps * l.batch, rows});
   x = node.reshape(x, {l.steps, l.batch, rows});
   const bool lstm = l.op.cell == Cell::lstm;
   return node.builder().emit(l.op,
