@@ -164,6 +164,26 @@ def _transposed(n: Net) -> str:
     return n.call("LeakyRelu", n.norm(y, 3), alpha=0.2)
 
 
+def _norm_of_parts(n: Net) -> str:
+    """A norm and an activation of channels that two convolutions make go into both."""
+    parts = [n.conv("x", 5, 4), n.call("ConvTranspose", "x", n.noise(4, 3, 1, 1))]
+    return n.call("HardSwish", n.norm(n.call("Concat", *parts, axis=1), 8))
+
+
+def _scales_of_parts(n: Net) -> str:
+    whole = n.call("Concat", n.conv("x", 5, 4, size=1), n.conv("x", 3, 4, bias=False), axis=1)
+    return n.call("Sub", n.noise(8, 1, 1), n.call("Mul", whole, n.tensor(1.5)))
+
+
+def _norm_of_rows(n: Net) -> str:
+    """Rows of images side by side: a channel's scale belongs to no part alone."""
+    return n.norm(n.call("Concat", n.conv("x", 4, 4), n.conv("x", 4, 4), axis=2), 4)
+
+
+def _norm_of_input_parts(n: Net) -> str:
+    return n.call("Relu", n.norm(n.call("Concat", n.conv("x", 5, 4), "x", axis=1), 9))
+
+
 FUSIONS: dict[str, tuple[Build, list[str]]] = {
     "norm after convolution": (lambda n: n.norm(n.conv("x", 5, 4), 5), ["convolution"]),
     "norm after depthwise": (lambda n: n.norm(n.conv("x", 4, 4, bias=False, group=4), 4), ["convolution"]),
@@ -171,6 +191,10 @@ FUSIONS: dict[str, tuple[Build, list[str]]] = {
     "norm before pads": (lambda n: n.conv(n.norm("x", 4), 5, 4), ["batch_normalization", "convolution"]),
     "norm and relu": (lambda n: n.call("Relu", n.norm("x", 4)), ["batch_normalization"]),
     "scales": (_scaled, ["convolution"]),
+    "norm of parts": (_norm_of_parts, ["convolution", "transposed_convolution", "concat"]),
+    "scales of parts": (_scales_of_parts, ["convolution", "convolution", "concat"]),
+    "norm of rows": (_norm_of_rows, ["convolution", "convolution", "concat", "batch_normalization"]),
+    "norm with an input's part": (_norm_of_input_parts, ["convolution", "concat", "batch_normalization"]),
     "transposed convolution": (_transposed, ["transposed_convolution"]),
     "product": (_product, ["matmul"]),
     "product and residual": (_product_residual, ["matmul"]),

@@ -234,6 +234,20 @@ bool fuse_slopes(Rewriter& rewriter, std::size_t i) {
   return true;
 }
 
+/// A function of concatenated values into all that make them.
+bool fuse_parts(Rewriter& rewriter, std::size_t i, std::size_t joint) {
+  const std::vector<ValueId> parts = rewriter.step(joint).inputs;
+  for (const ValueId part : parts) {
+    const auto maker = rewriter.maker(part);
+    if (!maker || rewriter.readers(part) != 1 || !is_open(rewriter.step(*maker).operation)) return false;
+  }
+  const Activation activation = std::get<Unary>(rewriter.step(i).operation).activation;
+  for (const ValueId part : parts)
+    *activation_of(rewriter.step(*rewriter.maker(part)).operation) = activation;
+  rewriter.alias(i, rewriter.step(i).outputs[0], rewriter.step(joint).outputs[0]);
+  return true;
+}
+
 }  // namespace
 
 bool fuse_pieces(Rewriter& rewriter, std::size_t i) {
@@ -272,6 +286,7 @@ bool fuse_activation(Rewriter& rewriter, std::size_t i) {
   const ValueId x = rewriter.step(i).inputs[0];
   const auto maker = rewriter.maker(x);
   if (!maker || rewriter.readers(x) != 1 || rewriter.dtype(x) != core::DType::f32) return false;
+  if (std::holds_alternative<Concat>(rewriter.step(*maker).operation)) return fuse_parts(rewriter, i, *maker);
   if (!is_open(rewriter.step(*maker).operation)) return false;
   Step merged = rewriter.step(*maker);
   *activation_of(merged.operation) = unary->activation;

@@ -187,42 +187,104 @@ void multiply_rows(Rewriter& rewriter, ValueId made) {
   rewriter.replace(*reshaped, before.operation, std::move(inputs));
 }
 
-bool into_maker(Rewriter& rewriter, std::size_t reader, ValueId made) {
-  if (made == kNone || rewriter.is_constant(made) || rewriter.readers(made) != 1) return false;
+/// The convolution or product that alone makes `made` and takes a scale and a shift per channel.
+std::optional<std::size_t> affine_maker(Rewriter& rewriter, ValueId made) {
+  if (made == kNone || rewriter.is_constant(made) || rewriter.readers(made) != 1) return std::nullopt;
   const auto maker = rewriter.maker(made);
-  if (!maker) return false;
-  const core::Shape output = rewriter.shape(made);
-  const Step before = rewriter.step(*maker), after = rewriter.step(reader);
+  if (!maker) return std::nullopt;
+  const core::Shape& output = rewriter.shape(made);
+  const Step& before = rewriter.step(*maker);
   const bool known = std::holds_alternative<Convolution>(before.operation) ||
                      std::holds_alternative<TransposedConvolution>(before.operation) ||
                      std::holds_alternative<MatMul>(before.operation);
   if (!known || output.size() < 2 || rewriter.dtype(made) != core::DType::f32 || !has_plain_scalars(before))
-    return false;
-  const std::size_t axis = channel_axis(before, output);
-  if (!takes_affine(rewriter, before, output[axis])) return false;
-  std::optional<Affine> affine;
+    return std::nullopt;
+  return takes_affine(rewriter, before, output[channel_axis(before, output)]) ? maker : std::nullopt;
+}
+
+/// What a batch norm, or a product or sum with a constant, does to `made` along `axis`.
+struct Change {
+  Affine affine;
   Activation activation;
+};
+
+std::optional<Change> change_of(Rewriter& rewriter, std::size_t reader, ValueId made, std::size_t axis) {
+  const Step after = rewriter.step(reader);
   if (const auto* norm = std::get_if<BatchNormalization>(&after.operation)) {
-    if (axis != 1) return false;
+    if (axis != 1) return std::nullopt;
     for (std::size_t k = 1; k < 5; ++k) {
-      if (!rewriter.is_constant(after.inputs[k])) return false;
+      if (!rewriter.is_constant(after.inputs[k])) return std::nullopt;
     }
-    affine = of_batch_norm(rewriter, after);
-    activation = norm->activation;
-  } else {
-    affine = of_binary(rewriter, after, made, axis);
+    return Change{of_batch_norm(rewriter, after), norm->activation};
   }
-  if (!affine) return false;
-  const auto parts = applied(rewriter, before, *affine, output[axis]);
-  if (!parts) return false;
+  const auto affine = of_binary(rewriter, after, made, axis);
+  if (!affine) return std::nullopt;
+  return Change{*affine, {}};
+}
+
+/// The step with the change in its weights and bias.
+std::optional<Step> changed(Rewriter& rewriter, const Step& before, const Change& change,
+                            std::int64_t channels) {
+  const auto parts = applied(rewriter, before, change.affine, channels);
+  if (!parts) return std::nullopt;
   Step merged = before;
   merged.inputs = {before.inputs[0], parts->weights, parts->bias};
   std::visit(
       [&](auto& op) {
-        if constexpr (requires { op.activation; }) op.activation = activation;
+        if constexpr (requires { op.activation; }) op.activation = change.activation;
       },
       merged.operation);
-  rewriter.merge(*maker, reader, std::move(merged));
+  return merged;
+}
+
+bool into_maker(Rewriter& rewriter, std::size_t reader, ValueId made) {
+  const auto maker = affine_maker(rewriter, made);
+  if (!maker) return false;
+  const Step before = rewriter.step(*maker);
+  const core::Shape output = rewriter.shape(made);
+  const std::size_t axis = channel_axis(before, output);
+  const auto change = change_of(rewriter, reader, made, axis);
+  if (!change) return false;
+  auto merged = changed(rewriter, before, *change, output[axis]);
+  if (!merged) return false;
+  rewriter.merge(*maker, reader, std::move(*merged));
+  return true;
+}
+
+/// Entries `start` and on of a vector over channels, or kNone of none.
+ValueId cut(Rewriter& rewriter, ValueId vector, std::int64_t start, std::int64_t count,
+            const std::string& node) {
+  if (vector == kNone) return kNone;
+  return rewriter.builder().emit(Slice{{start}, {1}}, {vector}, core::DType::f32, {count}, node);
+}
+
+/// The same where `made` concatenates the channels of several makers: each takes its share.
+bool into_parts(Rewriter& rewriter, std::size_t reader, ValueId made) {
+  const auto joint = made == kNone ? std::nullopt : rewriter.sole_maker<Concat>(made);
+  if (!joint || std::get<Concat>(rewriter.step(*joint).operation).axis != 1) return false;
+  const std::vector<ValueId> parts = rewriter.step(*joint).inputs;
+  for (const ValueId part : parts) {
+    const auto maker = affine_maker(rewriter, part);
+    if (!maker || channel_axis(rewriter.step(*maker), rewriter.shape(part)) != 1) return false;
+  }
+  const auto whole = change_of(rewriter, reader, made, 1);
+  if (!whole) return false;
+  std::vector<Step> merged;
+  std::int64_t start = 0;
+  for (const ValueId part : parts) {
+    const Step before = rewriter.step(*rewriter.maker(part));
+    const std::int64_t count = rewriter.shape(part)[1];
+    const Change change{{cut(rewriter, whole->affine.scale, start, count, before.node),
+                         cut(rewriter, whole->affine.shift, start, count, before.node)},
+                        whole->activation};
+    auto step = changed(rewriter, before, change, count);
+    if (!step) return false;
+    merged.push_back(std::move(*step));
+    start += count;
+  }
+  for (std::size_t k = 0; k < parts.size(); ++k)
+    rewriter.replace(*rewriter.maker(parts[k]), merged[k].operation, merged[k].inputs);
+  rewriter.alias(reader, rewriter.step(reader).outputs[0], made);
   return true;
 }
 
@@ -266,12 +328,14 @@ bool fuse_affine(Rewriter& rewriter, std::size_t i) {
   const Operation& operation = rewriter.step(i).operation;
   if (std::holds_alternative<Convolution>(operation)) return norm_before(rewriter, i);
   if (std::holds_alternative<BatchNormalization>(operation)) {
-    multiply_rows(rewriter, rewriter.step(i).inputs[0]);
-    return into_maker(rewriter, i, rewriter.step(i).inputs[0]);
+    const ValueId x = rewriter.step(i).inputs[0];
+    multiply_rows(rewriter, x);
+    return into_maker(rewriter, i, x) || into_parts(rewriter, i, x);
   }
   if (!std::holds_alternative<Binary>(operation)) return false;
   const ValueId a = rewriter.step(i).inputs[0], b = rewriter.step(i).inputs[1];
-  return into_maker(rewriter, i, a) || into_maker(rewriter, i, b);
+  return into_maker(rewriter, i, a) || into_maker(rewriter, i, b) || into_parts(rewriter, i, a) ||
+         into_parts(rewriter, i, b);
 }
 
 bool fuse_pad(Rewriter& rewriter, std::size_t i) {
