@@ -106,11 +106,11 @@ void emit_whole(Builder& builder, const Step& step, const kernels::PlainPoolArgs
   using kernels::Reduction;
   const Index length = args.axes[0].in * args.axes[1].in * args.axes[2].in;
   const Index planes = core::element_count(builder.value(step.outputs[0]).shape);
-  kernels::ReduceArgs whole{Reduction::max, length, 1, false};
+  kernels::ReduceArgs whole{Reduction::max, length};
   if (args.function == kernels::Pooled::average)
-    whole = {Reduction::sum, length, 1.0F / static_cast<float>(length), false};
+    whole = {Reduction::sum, length, 1.0F / static_cast<float>(length)};
   if (args.function == kernels::Pooled::l1) whole.function = Reduction::absolute;
-  if (args.function == kernels::Pooled::l2) whole = {Reduction::square, length, 1, true};
+  if (args.function == kernels::Pooled::l2) whole = {Reduction::square, length, 1, kernels::Finish::root};
   auto work = [whole, planes, threads = builder.threads()](void* const* operand) {
     share(planes, std::max<Index>(1, 8192 / whole.length), threads, [&](Index begin, Index end) {
       kernels::reduce(float_kernels().isa)
