@@ -26,7 +26,7 @@ void for_every_isa(Body body) {
   for (const Isa isa : {Isa::baseline, Isa::avx2, Isa::avx512}) {
     if (isa > rdquant::core::available_isa()) continue;
     CAPTURE(rdquant::core::isa_name(isa));
-    body(elementary(isa));
+    body(elementary(isa), kernels(isa));
   }
 }
 
@@ -123,7 +123,7 @@ TEST_CASE("elementary functions over special, near and far numbers") {
   for (int code = 0; code <= static_cast<int>(Elementary::atanh); ++code) {
     const auto f = static_cast<Elementary>(code);
     const float a = f == Elementary::celu ? 1.5F : 1.67326F, b = 1.0507F;
-    for_every_isa([&](const ElementaryKernels& kernels) {
+    for_every_isa([&](const ElementaryKernels& kernels, const Kernels&) {
       Floats y(x.size());
       kernels.unary(f, a, b, x.data(), y.data(), static_cast<Index>(x.size()));
       double worst = 0;
@@ -141,7 +141,7 @@ TEST_CASE("elementary functions over special, near and far numbers") {
 
 TEST_CASE("zeros keep their sign, and no function writes past its end") {
   using enum Elementary;
-  for_every_isa([&](const ElementaryKernels& kernels) {
+  for_every_isa([&](const ElementaryKernels& kernels, const Kernels&) {
     for (const auto f :
          {selu, celu, softsign, Elementary::round, Elementary::sin, Elementary::tan, Elementary::asin,
           Elementary::atan, Elementary::sinh, Elementary::asinh, Elementary::atanh}) {
@@ -154,6 +154,42 @@ TEST_CASE("zeros keep their sign, and no function writes past its end") {
         kernels.unary(f, 1.5F, 1.1F, x.data(), y.data(), n);
         for (std::size_t i = static_cast<std::size_t>(n); i < 40; ++i) CHECK(y[i] == 7.0F);
       }
+    }
+  });
+}
+
+TEST_CASE("powers: of every special value by every other, of random numbers, of one exponent for all") {
+  Floats special{0.0F,      -0.0F,      kInfinity, -kInfinity, kNan,        1.0F,     -1.0F,
+                 0x1p-149F, -0x1p-140F, 0.5F,      -0.5F,      2.0F,        3.0F,     -3.0F,
+                 -2.0F,     0x1p24F,    0x1.8p23F, 1e30F,      -1e30F,      0.75F,    2.5F,
+                 -0.25F,    1.5F,       -1.5F,     1e-30F,     16777217.0F, 0x1p-23F, 1.0F + 0x1p-23F,
+                 4.0F,      -4.0F};
+  Floats a, b;
+  for (const float x : special) {
+    for (const float y : special) a.push_back(x), b.push_back(y);
+  }
+  const Floats bases = random_numbers(20000, 2), exponents = random_numbers(20000, 3);
+  for (std::size_t i = 0; i < bases.size(); ++i) a.push_back(std::fabs(bases[i])), b.push_back(exponents[i]);
+  for_every_isa([&](const ElementaryKernels&, const Kernels& kernels) {
+    const auto compare = [&](std::size_t i, float found, float base, float exponent) {
+      CAPTURE(base);
+      CAPTURE(exponent);
+      CAPTURE(i);
+      const double exact = std::pow(static_cast<double>(base), static_cast<double>(exponent));
+      CHECK(error_of(found, exact) <= 4);
+      if (static_cast<float>(exact) == 0) CHECK(std::signbit(found) == std::signbit(exact));
+    };
+    const auto n = static_cast<Index>(a.size());
+    Floats y(a.size());
+    kernels.binary(Binary::pow, a.data(), 1, b.data(), 1, y.data(), 0, n);
+    for (std::size_t i = 0; i < a.size(); ++i) compare(i, y[i], a[i], b[i]);
+    for (const float exponent : special) {
+      kernels.binary(Binary::pow, a.data(), 1, &exponent, 0, y.data(), 0, n);
+      for (std::size_t i = 0; i < a.size(); i += 7) compare(i, y[i], a[i], exponent);
+    }
+    for (const float base : special) {
+      kernels.binary(Binary::pow, &base, 0, b.data(), 1, y.data(), 0, n);
+      for (std::size_t i = 0; i < 900; ++i) compare(i, y[i], base, b[i]);
     }
   });
 }

@@ -2,6 +2,7 @@
 #include <doctest/doctest.h>
 
 #include <algorithm>
+#include <array>
 
 #include "kernel_reference.hpp"
 #include "rdquant/core/error.hpp"
@@ -39,6 +40,8 @@ double binary(Binary f, double a, double b) {
       return std::fmax(a, b);
     case Binary::prelu:
       return a < 0 ? a * b : a;
+    case Binary::pow:
+      return std::pow(a, b);
   }
   return 0.0;
 }
@@ -168,6 +171,29 @@ TEST_CASE("functions of two numbers") {
         CHECK(y[4] == 7.0f);
       }
     });
+  }
+}
+
+TEST_CASE("rows of two numbers") {
+  for (const Index count : {1, 9, 16, 35}) {
+    const Floats a = random_floats(7 * 40, 1), b = random_floats(7 * 40, 2);
+    for (const Binary f : {Binary::sub, Binary::max}) {
+      for_every_isa([&](const Kernels& kernels) {
+        for (const auto& [a_row, a_step, b_row, b_step] :
+             {std::array<Index, 4>{40, 1, 0, 1}, {40, 1, 1, 0}, {1, 0, 40, 1}, {0, 0, 40, 1}}) {
+          Floats y(at(7 * count + 1), 7.0f);
+          kernels.binary_rows(f, a.data(), a_row, a_step, b.data(), b_row, b_step, y.data(), count, 0, 3);
+          kernels.binary_rows(f, a.data(), a_row, a_step, b.data(), b_row, b_step, y.data(), count, 3, 7);
+          for (Index i = 0; i < 7 * count; ++i) {
+            const Index row = i / count, column = i % count;
+            const double expected =
+                binary(f, a[at(row * a_row + column * a_step)], b[at(row * b_row + column * b_step)]);
+            CHECK(std::fabs(y[at(i)] - expected) < 1e-6);
+          }
+          CHECK(y.back() == 7.0f);
+        }
+      });
+    }
   }
 }
 

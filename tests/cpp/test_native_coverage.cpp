@@ -317,12 +317,27 @@ TEST_CASE("functions of one and two numbers on images in blocks, with broadcasti
         made.push_back(net.step(program::Binary{f, {}}, {v, x}, net.shape(x)));
       }
     }
+    for (const float exponent : {3.0F, 0.75F, -0.5F, 2.5F, 1.7F}) {
+      core::Tensor number(core::DType::f32, {1});
+      *number.write().as<float>() = exponent;
+      const ValueId size = net.unary(x, {Function::abs, 0, 0}),
+                    e = net.add({1}, program::Role::constant, number);
+      made.push_back(net.step(program::Binary{BinaryFunction::pow, {}}, {size, e}, net.shape(x)));
+    }
     // padding lanes stay zero: a convolution reads what was made
     const ValueId one = net.step(program::Binary{BinaryFunction::add, {Function::exp, 0, 0}},
                                  {x, net.constant({1})}, net.shape(x));
     made.push_back(net.convolve(one, 17, 3));
     made.push_back(net.step(program::Binary{BinaryFunction::mul, {}},
                             {net.input({4, 1, 3}), net.input({5, 1})}, {4, 5, 3}));
+    for (const auto& [a, b] : {std::pair<Shape, Shape>{{300, 6, 1}, {6, 11}},
+                               {{300, 6, 11}, {11}},
+                               {{6, 1}, {300, 6, 9}},
+                               {{300, 6, 130}, {6, 130}}}) {
+      const std::int64_t last = std::max(a.back(), b.back());
+      made.push_back(net.step(program::Binary{BinaryFunction::div, {Function::silu, 0, 0}},
+                              {net.input(a), net.constant(b)}, {300, 6, last}));
+    }
     check_native(net, made);
   }
 }

@@ -213,6 +213,7 @@ bool is_plain_binary(const Program& program, const Step& step) {
     case BinaryFunction::sub:
     case BinaryFunction::div:
     case BinaryFunction::prelu:
+    case BinaryFunction::pow:
       break;
     default:
       return false;

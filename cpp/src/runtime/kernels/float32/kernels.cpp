@@ -18,6 +18,7 @@ Kernels joined(core::Isa isa) {
           .global_average = layers.global_average,
           .unary = layers.unary,
           .binary = layers.binary,
+          .binary_rows = layers.binary_rows,
           .binary_channels = layers.binary_channels,
           .softmax = layers.softmax,
           .softmax_columns = layers.softmax_columns,

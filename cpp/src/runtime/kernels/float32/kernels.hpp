@@ -114,7 +114,7 @@ struct PoolShape {
 /// Rows of a window that few_channels_pooled takes.
 inline constexpr Index kPooledRows = 8;
 
-enum class Binary { add, sub, mul, div, min, max, prelu };  ///< prelu(a, b) = a < 0 ? a·b : a
+enum class Binary { add, sub, mul, div, min, max, prelu, pow };  ///< prelu(a, b) = a < 0 ? a·b : a
 
 /// A fully connected layer y = x·wᵀ + bias: x [rows][in], w [out][in], y [rows][out], rows *_row floats
 /// apart.
@@ -177,6 +177,9 @@ struct Kernels {
   /// dst[i] = f(a[i·a_step], b[i·b_step]), steps 0 or 1; dst may be a or b.
   void (*binary)(Binary f, const float* a, Index a_step, const float* b, Index b_step, float* dst,
                  Index begin, Index end);
+  /// The same of rows of `count` floats, a_row and b_row floats apart, to rows one after the other. Items: rows.
+  void (*binary_rows)(Binary f, const float* a, Index a_row, Index a_step, const float* b, Index b_row,
+                      Index b_step, float* dst, Index count, Index begin, Index end);
   /// Blocked a of `area` pixels against one number per channel: f(a, v), or f(v, a) where `reversed`. v holds
   /// whole blocks, those of images v_image floats apart (0: the same for all). Items: n·⌈c/B⌉; dst may be a.
   void (*binary_channels)(Binary f, bool reversed, const float* a, Index a_image, const float* v,

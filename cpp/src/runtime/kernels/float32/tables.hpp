@@ -11,6 +11,7 @@ struct LayerTable {
   decltype(Kernels::global_average) global_average;
   decltype(Kernels::unary) unary;
   decltype(Kernels::binary) binary;
+  decltype(Kernels::binary_rows) binary_rows;
   decltype(Kernels::binary_channels) binary_channels;
   decltype(Kernels::softmax) softmax;
   decltype(Kernels::softmax_columns) softmax_columns;

@@ -8,7 +8,6 @@
 
 #include "runtime/kernels/float32/elementary/elementary.hpp"
 #include "runtime/native/float32/convolution.hpp"
-#include "runtime/native/float32/expand.hpp"
 #include "runtime/native/loops.hpp"
 #include "runtime/native/rules.hpp"
 
@@ -22,8 +21,6 @@ using program::Step;
 using program::ValueId;
 
 constexpr Index kPiece = 4096;  ///< floats that one call of a kernel takes: they stay in the first cache
-
-constexpr Index kShort = 16;  ///< floats of a row that take less than to begin it
 
 /// Lanes of blocked images past the last channel, which have to be zero.
 struct Padding {
@@ -64,6 +61,8 @@ std::optional<kernels::Binary> kernel_function(BinaryFunction function) {
       return kernels::Binary::max;
     case BinaryFunction::prelu:
       return kernels::Binary::prelu;
+    case BinaryFunction::pow:
+      return kernels::Binary::pow;
     default:
       return std::nullopt;
   }
@@ -174,25 +173,24 @@ struct BinaryWork {
   std::vector<Axis> axes;
   bool
       by_channel;  ///< the last two axes are pixels and a block of channels; one operand is the same for all pixels
+  bool by_row;  ///< the last two axes are rows of few numbers
   Padding padding;
   int threads;
 
   void operator()(void* const* operand) const {
-    const bool rows = short_rows();
-    const std::size_t inner = by_channel || rows ? 2 : 1;
+    const std::size_t inner = by_channel || by_row ? 2 : 1;
     Index runs = 1, length = 1;
     for (std::size_t i = 0; i < axes.size(); ++i) (i + inner < axes.size() ? runs : length) *= axes[i].count;
     const Axis& split = axes[axes.size() - inner];  // cut into pieces
     const Index step = length / split.count;
-    const Index size = std::max<Index>(1, (rows ? ExpandedRows::kFloats : kPiece) / step),
-                pieces = kernels::divide(split.count, size);
+    const Index size = std::max<Index>(1, kPiece / step), pieces = kernels::divide(split.count, size);
     share(runs * pieces, std::max<Index>(1, kPiece / length), threads, [&](Index begin, Index end) {
       for (Index item = begin; item < end; ++item) {
         const Index first = item % pieces * size, count = std::min(size, split.count - first);
         const auto [a, b] = offsets(item / pieces, inner);
         run(static_cast<const float*>(operand[0]) + a + first * split.a,
             static_cast<const float*>(operand[1]) + b + first * split.b,
-            static_cast<float*>(operand[2]) + item / pieces * length + first * step, count, rows);
+            static_cast<float*>(operand[2]) + item / pieces * length + first * step, count);
       }
     });
     padding.clear(static_cast<float*>(operand[2]), threads);
@@ -209,12 +207,7 @@ struct BinaryWork {
     return {a, b};
   }
 
-  /// Whether the last axis is so short that several rows at a time take less.
-  [[nodiscard]] bool short_rows() const {
-    return !by_channel && axes.size() > 1 && axes.back().count <= kShort && axes[axes.size() - 2].count > 1;
-  }
-
-  void run(const float* a, const float* b, float* y, Index count, bool rows) const {
+  void run(const float* a, const float* b, float* y, Index count) const {
     const Axis& last = axes.back();
     if (by_channel) {
       const Axis& pixels = axes[axes.size() - 2];
@@ -222,12 +215,10 @@ struct BinaryWork {
       kernels.binary_channels(function, reversed, reversed ? b : a, 0, reversed ? a : b, 0, y, 0, last.count,
                               count, 0, 1);
       count *= last.count;
-    } else if (rows) {
-      const Axis& row = axes[axes.size() - 2];
-      const ExpandedRows left(a, count, row.a, last.count, last.a),
-          right(b, count, row.b, last.count, last.b);
+    } else if (by_row) {
+      const Axis& rows = axes[axes.size() - 2];
+      kernels.binary_rows(function, a, rows.a, last.a, b, rows.b, last.b, y, last.count, 0, count);
       count *= last.count;
-      kernels.binary(function, left.data(), 1, right.data(), 1, y, 0, count);
     } else {
       kernels.binary(function, a, last.a, b, last.b, y, 0, count);
     }
@@ -239,6 +230,12 @@ bool is_by_channel(const std::vector<Axis>& axes) {
   if (axes.size() < 2 || axes.back().count != block_size()) return false;
   const Axis &pixels = axes[axes.size() - 2], &lanes = axes.back();
   return lanes.a == 1 && lanes.b == 1 && (pixels.a == 0) != (pixels.b == 0);
+}
+
+/// Rows that would cost more to find one by one than to compute.
+bool is_by_row(const std::vector<Axis>& axes) {
+  constexpr Index kShort = 128;
+  return axes.size() >= 2 && axes.back().count <= kShort;
 }
 
 /// `shape` with ones before it, as NumPy aligns it to `axes`.
@@ -299,9 +296,9 @@ bool build_binary(Builder& builder, const Step& step) {
   const auto [b, b_shape] = operand_of(builder, step.inputs[1], shape, layout);
   std::vector<Axis> axes = joined(result, strides_along(a_shape, result), strides_along(b_shape, result));
   const kernels::Kernels& own = float_kernels();
-  const bool by_channel = is_by_channel(axes);
+  const bool by_channel = is_by_channel(axes), by_row = !by_channel && is_by_row(axes);
   builder.emit(make_native("binary " + std::string(core::isa_name(own.isa)), 3,
-                           BinaryWork{own, *function, *activation, std::move(axes), by_channel,
+                           BinaryWork{own, *function, *activation, std::move(axes), by_channel, by_row,
                                       padding_of(shape, layout), builder.threads()}),
                {a, b, builder.write(out, layout)}, layout);
   return true;

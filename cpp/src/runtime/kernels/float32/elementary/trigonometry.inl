@@ -1,12 +1,10 @@
 // Sine, cosine, tangent and their inverses. The polynomials are those of Cephes (Moshier 1992).
 #pragma once
 
-#include "runtime/kernels/float32/elementary/logarithm.inl"
+#include "runtime/kernels/float32/elementary/power.inl"
 
 namespace rdquant::runtime::kernels {
 namespace {
-
-using F64 = simd::Vector<double, simd::kLanes>;
 
 constexpr float kFarthest = 30000.0f;  // up to here angles are reduced in vectors
 

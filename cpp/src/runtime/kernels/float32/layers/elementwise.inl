@@ -1,6 +1,7 @@
 // Functions of one and of two arrays, softmax.
 #pragma once
 
+#include "runtime/kernels/float32/elementary/power.inl"
 #include "runtime/kernels/float32/math.inl"
 
 namespace rdquant::runtime::kernels {
@@ -19,6 +20,7 @@ inline F32 combine(F32 a, F32 b) {
   if constexpr (F == Binary::min) return min_or_nan(a, b);
   if constexpr (F == Binary::max) return max_or_nan(a, b);
   if constexpr (F == Binary::prelu) return if_negative(a, a * b, a);
+  if constexpr (F == Binary::pow) return power(a, b);
 }
 
 // Calls body(std::integral_constant<Binary, f>).
@@ -40,24 +42,50 @@ inline void with_binary(Binary f, Body body) {
       return body(std::integral_constant<Binary, Binary::max>{});
     case prelu:
       return body(std::integral_constant<Binary, prelu>{});
+    case pow:
+      return body(std::integral_constant<Binary, pow>{});
   }
+}
+
+// One row; operands of step 0 are the same number everywhere.
+template <Binary F>
+[[gnu::always_inline]] inline void binary_row(const float* a, Index a_step, const float* b, Index b_step,
+                                              float* dst, Index n) {
+  const F32 a_all = splat(*a);
+  const F32 b_all = splat(*b);
+  Index i = 0;
+  for (; i + kBlock <= n; i += kBlock)
+    store(dst + i, combine<F>(a_step == 0 ? a_all : load(a + i), b_step == 0 ? b_all : load(b + i)));
+  if (i == n) return;
+  const F32 x = a_step == 0 ? a_all : load_some(a + i, n - i);
+  const F32 y = b_step == 0 ? b_all : load_some(b + i, n - i);
+  store_some(dst + i, combine<F>(x, y), n - i);
+}
+
+void powers_of_roots(const float* a, float b, float* dst, Index n) {
+  const int quarters = static_cast<int>(b * 4.0f);
+  Index i = 0;
+  for (; i + kBlock <= n; i += kBlock) store(dst + i, power_of_roots(load(a + i), quarters));
+  if (i < n) store_some(dst + i, power_of_roots(load_some(a + i, n - i), quarters), n - i);
 }
 
 void binary(Binary f, const float* a, Index a_step, const float* b, Index b_step, float* dst, Index begin,
             Index end) {
+  if (begin == end) return;
+  if (f == Binary::pow && a_step == 1 && b_step == 0 && is_of_roots(*b))
+    return powers_of_roots(a + begin, *b, dst + begin, end - begin);
   with_binary(f, [&](auto function) {
-    constexpr Binary kFunction = decltype(function)::value;
-    const F32 a_all = splat(*a);
-    const F32 b_all = splat(*b);
-    Index i = begin;
-    for (; i + kBlock <= end; i += kBlock) {
-      store(dst + i,
-            combine<kFunction>(a_step == 0 ? a_all : load(a + i), b_step == 0 ? b_all : load(b + i)));
-    }
-    if (i == end) return;
-    const F32 x = a_step == 0 ? a_all : load_some(a + i, end - i);
-    const F32 y = b_step == 0 ? b_all : load_some(b + i, end - i);
-    store_some(dst + i, combine<kFunction>(x, y), end - i);
+    binary_row<decltype(function)::value>(a + begin * a_step, a_step, b + begin * b_step, b_step, dst + begin,
+                                          end - begin);
+  });
+}
+
+void binary_rows(Binary f, const float* a, Index a_row, Index a_step, const float* b, Index b_row,
+                 Index b_step, float* dst, Index count, Index begin, Index end) {
+  with_binary(f, [&](auto function) {
+    for (Index row = begin; row < end; ++row)
+      binary_row<decltype(function)::value>(a + row * a_row, a_step, b + row * b_row, b_step,
+                                            dst + row * count, count);
   });
 }
 
