@@ -15,6 +15,7 @@ bool build_plain_pool(Builder& builder, const program::Step& step);
 bool build_mean(Builder& builder, const program::Step& step);
 bool build_unary(Builder& builder, const program::Step& step);
 bool build_binary(Builder& builder, const program::Step& step);
+bool build_elements(Builder& builder, const program::Step& step);
 bool build_softmax(Builder& builder, const program::Step& step);
 bool build_normalization(Builder& builder, const program::Step& step);
 bool build_grid_sample(Builder& builder, const program::Step& step);

@@ -1,0 +1,15 @@
+#include "runtime/kernels/elements/elements.hpp"
+
+#include "runtime/kernels/elements/tables.hpp"
+#include "simd/dispatch.hpp"
+
+namespace rdquant::runtime::kernels {
+
+const Elements& elements(core::Isa isa) {
+  simd::require_available(isa);
+  return simd::variant(RDQUANT_VARIANTS(elements), isa);
+}
+
+const Elements& elements() { return elements(core::selected_isa()); }
+
+}  // namespace rdquant::runtime::kernels

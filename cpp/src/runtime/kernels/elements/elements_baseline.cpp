@@ -1,0 +1,2 @@
+#define RDQUANT_KERNELS_ISA baseline
+#include "runtime/kernels/elements/elements.inl"

@@ -1,0 +1,288 @@
+// Steps over elements that are not all float32: comparisons, choices, conversions, arithmetic of integers.
+#include "runtime/kernels/elements/elements.hpp"
+
+#include <algorithm>
+#include <array>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "runtime/native/loops.hpp"
+#include "runtime/native/predicates.hpp"
+#include "runtime/native/rules.hpp"
+
+namespace rdquant::runtime::native {
+namespace {
+
+using core::DType;
+using core::Shape;
+using kernels::ElementFunction;
+using kernels::Index;
+using program::BinaryFunction;
+using program::Step;
+using program::ValueId;
+using Element = kernels::ElementType;
+
+constexpr Index kElements = 4096;  ///< that one call of a kernel takes: they stay in the first cache
+
+/// ⌈a/b⌉
+Index pieces_of(Index a, Index b) { return (a + b - 1) / b; }
+
+std::string named(const char* what) {
+  return std::string(what) + " " + std::string(core::isa_name(core::selected_isa()));
+}
+
+std::optional<Element> element_type(DType dtype) {
+  switch (dtype) {
+    case DType::f32:
+      return Element::f32;
+    case DType::i32:
+      return Element::i32;
+    case DType::i64:
+      return Element::i64;
+    case DType::u8:
+      return Element::u8;
+    case DType::i8:
+      return Element::i8;
+    case DType::boolean:
+      return Element::boolean;
+    default:
+      return std::nullopt;
+  }
+}
+
+/// A type as wide, of those that a choice knows.
+std::optional<Element> type_of_width(DType dtype) {
+  switch (core::size_of(dtype)) {
+    case 1:
+      return Element::boolean;
+    case 4:
+      return Element::f32;
+    case 8:
+      return Element::i64;
+    default:
+      return std::nullopt;
+  }
+}
+
+std::optional<ElementFunction> arithmetic(BinaryFunction function) {
+  switch (function) {
+    case BinaryFunction::add:
+      return ElementFunction::add;
+    case BinaryFunction::sub:
+      return ElementFunction::sub;
+    case BinaryFunction::mul:
+      return ElementFunction::mul;
+    case BinaryFunction::div:
+      return ElementFunction::div;
+    case BinaryFunction::mod:
+      return ElementFunction::mod;
+    case BinaryFunction::fmod:
+      return ElementFunction::fmod;
+    case BinaryFunction::min:
+      return ElementFunction::min;
+    case BinaryFunction::max:
+      return ElementFunction::max;
+    case BinaryFunction::bitwise_and:
+      return ElementFunction::bitwise_and;
+    case BinaryFunction::bitwise_or:
+      return ElementFunction::bitwise_or;
+    case BinaryFunction::bitwise_xor:
+      return ElementFunction::bitwise_xor;
+    default:
+      return std::nullopt;
+  }
+}
+
+std::optional<ElementFunction> comparison(BinaryFunction function) {
+  switch (function) {
+    case BinaryFunction::equal:
+      return ElementFunction::equal;
+    case BinaryFunction::less:
+      return ElementFunction::less;
+    case BinaryFunction::less_equal:
+      return ElementFunction::less_equal;
+    case BinaryFunction::greater:
+      return ElementFunction::greater;
+    case BinaryFunction::greater_equal:
+      return ElementFunction::greater_equal;
+    default:
+      return std::nullopt;
+  }
+}
+
+std::optional<ElementFunction> logical(BinaryFunction function) {
+  switch (function) {
+    case BinaryFunction::logical_and:
+      return ElementFunction::logical_and;
+    case BinaryFunction::logical_or:
+      return ElementFunction::logical_or;
+    case BinaryFunction::logical_xor:
+      return ElementFunction::logical_xor;
+    default:
+      return std::nullopt;
+  }
+}
+
+/// What kernels compute of two elements of `type`.
+std::optional<ElementFunction> function_of_two(BinaryFunction function, Element type) {
+  if (type == Element::u8 || type == Element::i8) return std::nullopt;
+  if (const auto f = comparison(function)) return f;
+  if (type == Element::boolean) return logical(function);
+  return type == Element::f32 ? std::nullopt : arithmetic(function);
+}
+
+/// An axis that all operands are walked along; a step of 0 repeats an element.
+struct WalkedAxis {
+  Index count = 1;
+  std::array<Index, 3> step{};
+};
+
+/// The axes of `result`, without those of one element, neighbours joined where every operand steps evenly; at least two.
+std::vector<WalkedAxis> walked_axes(const Shape& result, const std::vector<const Shape*>& operands) {
+  std::vector<WalkedAxis> all(result.size());
+  for (std::size_t i = 0; i < result.size(); ++i) all[i].count = result[i];
+  for (std::size_t o = 0; o < operands.size(); ++o) {
+    const Shape& shape = *operands[o];
+    const std::size_t missing = result.size() - shape.size();
+    Index step = 1;
+    for (std::size_t i = shape.size(); i-- > 0; step *= shape[i])
+      all[missing + i].step[o] = shape[i] == 1 ? 0 : step;
+  }
+  std::vector<WalkedAxis> axes;
+  for (const WalkedAxis& next : all) {
+    if (next.count == 1) continue;
+    const auto even = [&](std::size_t o) { return axes.back().step[o] == next.step[o] * next.count; };
+    if (!axes.empty() && even(0) && even(1) && even(2)) {
+      axes.back() = {axes.back().count * next.count, next.step};
+    } else {
+      axes.push_back(next);
+    }
+  }
+  while (axes.size() < 2) axes.insert(axes.begin(), WalkedAxis{});
+  return axes;
+}
+
+/// A function over all axes, the last two of them in one call or in pieces.
+struct ElementsWork {
+  ElementFunction function;
+  Element type;
+  std::array<std::size_t, 3> bytes;  ///< of an element of each operand
+  std::size_t result_bytes;
+  std::vector<WalkedAxis> axes;
+  std::size_t operands;
+  int threads;
+
+  void operator()(void* const* operand) const {
+    const WalkedAxis &rows = axes[axes.size() - 2], &last = axes.back();
+    const Index columns = std::min(last.count, kElements), column_pieces = pieces_of(last.count, columns);
+    const Index height = column_pieces > 1 ? 1 : std::max<Index>(1, kElements / columns);
+    const Index row_pieces = pieces_of(rows.count, height);
+    Index outer = 1;
+    for (std::size_t i = 0; i + 2 < axes.size(); ++i) outer *= axes[i].count;
+    share(outer * row_pieces * column_pieces, std::max<Index>(1, kElements / (height * columns)), threads,
+          [&](Index begin, Index end) {
+            for (Index item = begin; item < end; ++item) {
+              const Index first_column = item % column_pieces * columns;
+              const Index first_row = item / column_pieces % row_pieces * height;
+              run(operand, item / column_pieces / row_pieces, first_row,
+                  std::min(height, rows.count - first_row), first_column,
+                  std::min(columns, last.count - first_column));
+            }
+          });
+  }
+
+ private:
+  void run(void* const* operand, Index outer, Index row, Index rows, Index column, Index columns) const {
+    const WalkedAxis &across = axes[axes.size() - 2], &last = axes.back();
+    kernels::ElementRows k{{}, across.step, last.step, nullptr, rows, columns};
+    std::array<Index, 3> at{};
+    Index rest = outer;
+    for (std::size_t i = axes.size() - 2; i-- > 0; rest /= axes[i].count) {
+      for (std::size_t o = 0; o < operands; ++o) at[o] += rest % axes[i].count * axes[i].step[o];
+    }
+    for (std::size_t o = 0; o < operands; ++o) {
+      const Index place = at[o] + row * across.step[o] + column * last.step[o];
+      k.from[o] = static_cast<const char*>(operand[o]) + place * static_cast<Index>(bytes[o]);
+    }
+    const Index to = (outer * across.count + row) * last.count + column;
+    k.to = static_cast<char*>(operand[operands]) + to * static_cast<Index>(result_bytes);
+    kernels::elements().apply(function, type, k);
+  }
+};
+
+bool emit_elements(Builder& builder, const Step& step, const char* name, ElementFunction function,
+                   Element type) {
+  const program::Value& y = builder.value(step.outputs[0]);
+  ElementsWork work{function, type, {}, core::size_of(y.dtype), {}, step.inputs.size(), builder.threads()};
+  std::vector<const Shape*> shapes;
+  std::vector<Place> places;
+  for (std::size_t i = 0; i < step.inputs.size(); ++i) {
+    work.bytes[i] = core::size_of(builder.value(step.inputs[i]).dtype);
+    shapes.push_back(&builder.value(step.inputs[i]).shape);
+    places.push_back(builder.read(step.inputs[i], Layout::plain));
+  }
+  work.axes = walked_axes(y.shape, shapes);
+  places.push_back(builder.write(step.outputs[0], Layout::plain));
+  const std::size_t count = places.size();
+  builder.emit(make_native(named(name), count, std::move(work)), std::move(places), Layout::plain);
+  return true;
+}
+
+/// y = f(x) over n elements, in pieces.
+template <class F>
+bool emit_pieces(Builder& builder, const Step& step, const char* name, F f) {
+  const program::Value &x = builder.value(step.inputs[0]), &y = builder.value(step.outputs[0]);
+  const Index n = core::element_count(y.shape), from = static_cast<Index>(core::size_of(x.dtype)),
+              to = static_cast<Index>(core::size_of(y.dtype));
+  builder.emit(make_native(named(name), 2,
+                           [f, n, from, to, threads = builder.threads()](void* const* operand) {
+                             share(pieces_of(n, kElements), 1, threads, [&](Index begin, Index end) {
+                               const Index first = begin * kElements, last = std::min(n, end * kElements);
+                               f(static_cast<const char*>(operand[0]) + first * from,
+                                 static_cast<char*>(operand[1]) + first * to, last - first);
+                             });
+                           }),
+               {builder.read(step.inputs[0], Layout::plain), builder.write(step.outputs[0], Layout::plain)},
+               Layout::plain);
+  return true;
+}
+
+}  // namespace
+
+bool build_elements(Builder& builder, const Step& step) {
+  if (step.outputs.empty() || std::ranges::find(step.inputs, program::kNone) != step.inputs.end())
+    return false;
+  const program::Value& y = builder.value(step.outputs[0]);
+  if (core::element_count(y.shape) == 0) return false;
+  if (std::holds_alternative<program::Where>(step.operation)) {
+    const auto type = type_of_width(y.dtype);
+    return type && emit_elements(builder, step, "where", ElementFunction::where, *type);
+  }
+  if (step.inputs.empty()) return false;
+  const program::Value& x = builder.value(step.inputs[0]);
+  const auto type = element_type(x.dtype);
+  if (!type) return false;
+  if (const auto* binary = std::get_if<program::Binary>(&step.operation)) {
+    if (binary->activation != program::Activation{} || builder.value(step.inputs[1]).dtype != x.dtype)
+      return false;
+    const auto function = function_of_two(binary->function, *type);
+    return function && emit_elements(builder, step, "elements", *function, *type);
+  }
+  if (std::holds_alternative<program::Cast>(step.operation)) {
+    const auto to = element_type(y.dtype);
+    return to &&
+           emit_pieces(builder, step, "convert", [from = *type, to = *to](const void* a, void* b, Index n) {
+             kernels::elements().convert(from, to, a, b, n);
+           });
+  }
+  const auto* unary = std::get_if<program::Unary>(&step.operation);
+  if (unary == nullptr || unary->activation.function != program::Function::logical_not ||
+      x.dtype != DType::boolean || y.dtype != DType::boolean)
+    return false;
+  return emit_pieces(builder, step, "not",
+                     [](const void* a, void* b, Index n) { kernels::elements().negate(a, b, n); });
+}
+
+}  // namespace rdquant::runtime::native
