@@ -175,12 +175,13 @@ TEST_CASE("functions of two numbers") {
 }
 
 TEST_CASE("rows of two numbers") {
-  for (const Index count : {1, 9, 16, 35}) {
-    const Floats a = random_floats(7 * 40, 1), b = random_floats(7 * 40, 2);
+  for (const Index count : {1, 9, 16, 35, 200}) {
+    const Index apart = 201;
+    const Floats a = random_floats(7 * apart, 1), b = random_floats(7 * apart, 2);
     for (const Binary f : {Binary::sub, Binary::max}) {
       for_every_isa([&](const Kernels& kernels) {
         for (const auto& [a_row, a_step, b_row, b_step] :
-             {std::array<Index, 4>{40, 1, 0, 1}, {40, 1, 1, 0}, {1, 0, 40, 1}, {0, 0, 40, 1}}) {
+             {std::array<Index, 4>{apart, 1, 0, 1}, {count, 1, 1, 0}, {1, 0, apart, 1}, {0, 0, count, 1}}) {
           Floats y(at(7 * count + 1), 7.0f);
           kernels.binary_rows(f, a.data(), a_row, a_step, b.data(), b_row, b_step, y.data(), count, 0, 3);
           kernels.binary_rows(f, a.data(), a_row, a_step, b.data(), b_row, b_step, y.data(), count, 3, 7);

@@ -80,10 +80,65 @@ void binary(Binary f, const float* a, Index a_step, const float* b, Index b_step
   });
 }
 
+constexpr Index kSpread = 1024;  // numbers of short rows that are computed at once, as one long row
+
+// Rows of an operand one after the other, its single numbers repeated. Stores run past the end of each row, to where the
+// next is: stores of some lanes take several times as long.
+inline void spread(const float* from, Index row, Index step, float* to, Index count, Index rows) {
+  for (Index r = 0; r < rows; ++r, from += row) {
+    float* const at = to + r * count;
+    if (step == 0) {
+      const F32 all = splat(*from);
+      for (Index i = 0; i < count; i += kBlock) store(at + i, all);
+    } else {
+      Index i = 0;
+      for (; i + kBlock <= count; i += kBlock) store(at + i, load(from + i));
+      if (i < count) store(at + i, load_some(from + i, count - i));
+    }
+  }
+}
+
+// An operand of short rows as one long row: as it lies, or spread into a buffer, once where all rows are the same.
+class LongRow {
+ public:
+  LongRow(const float* from, Index row, Index step, Index count, Index rows)
+      : from_(from), row_(row), step_(step), count_(count), lies_so_(row == count && step == 1) {
+    if (row == 0) spread(from, 0, step, buffer_, count, rows);
+  }
+  const float* take(Index first, Index rows) {
+    if (lies_so_) return from_ + first * row_;
+    if (row_ != 0) spread(from_ + first * row_, row_, step_, buffer_, count_, rows);
+    return buffer_;
+  }
+
+ private:
+  const float* from_;
+  Index row_, step_, count_;
+  bool lies_so_;
+  alignas(64) float buffer_[kSpread + kBlock];
+};
+
+void short_rows(Binary f, const float* a, Index a_row, Index a_step, const float* b, Index b_row,
+                Index b_step, float* dst, Index count, Index rows) {
+  const Index height = kSpread / count < rows ? kSpread / count : rows;
+  LongRow x(a, a_row, a_step, count, height), z(b, b_row, b_step, count, height);
+  with_binary(f, [&](auto function) {
+    for (Index row = 0; row < rows; row += height) {
+      const Index some = rows - row < height ? rows - row : height;
+      binary_row<decltype(function)::value>(x.take(row, some), 1, z.take(row, some), 1, dst + row * count,
+                                            some * count);
+    }
+  });
+}
+
 void binary_rows(Binary f, const float* a, Index a_row, Index a_step, const float* b, Index b_row,
                  Index b_step, float* dst, Index count, Index begin, Index end) {
+  if (begin == end) return;
+  a += begin * a_row, b += begin * b_row, dst += begin * count;
+  if (count <= kSpread / 16)
+    return short_rows(f, a, a_row, a_step, b, b_row, b_step, dst, count, end - begin);
   with_binary(f, [&](auto function) {
-    for (Index row = begin; row < end; ++row)
+    for (Index row = 0; row < end - begin; ++row)
       binary_row<decltype(function)::value>(a + row * a_row, a_step, b + row * b_row, b_step,
                                             dst + row * count, count);
   });
