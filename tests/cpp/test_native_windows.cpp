@@ -116,6 +116,24 @@ TEST_CASE("maxima and their places, of equal ones the first, of NaN before all")
   }
 }
 
+TEST_CASE("windows of more rows than are seen at once") {
+  Net net(12);
+  const Shape x{1, 2, 9, 8, 37}, y{1, 2, 3, 2, 18};
+  const ValueId volume = net.input(x);
+  std::vector<ValueId> made;
+  for (const auto f : {PoolFunction::max, PoolFunction::average, PoolFunction::lp}) {
+    const program::Window window{{7, 6, 3}, {1, 3, 2}, {1, 1, 1}, {0, 1, 0}, {0, 1, 0}};
+    made.push_back(net.step(Pool{f, window, false, {0, 1, 0}}, {volume}, y));
+    if (f != PoolFunction::max) continue;
+    for (const ValueId id : with_places(net, Pool{f, window, false, {0, 1, 0}}, volume, y))
+      made.push_back(id);
+  }
+  const program::Window tall{{9, 8, 1}, {1, 1, 1}, {1, 1, 1}, {0, 0, 0}, {0, 0, 0}};
+  for (const auto f : {PoolFunction::max, PoolFunction::average})
+    made.push_back(net.step(Pool{f, tall, false, {0, 0, 0}}, {volume}, {1, 2, 1, 1, 37}));
+  check_native(net, made);
+}
+
 TEST_CASE("one window over whole volumes") {
   Net net(9);
   const Shape x{2, 5, 3, 4, 6}, y{2, 5, 1, 1, 1};

@@ -43,6 +43,13 @@ bool covers_image(const program::Pool& pool, const Shape& x) {
          all(window.dilations, 1);
 }
 
+/// Whether windows over a plain image take less time than to bring it into blocks first, which rows that fill no vector
+/// are worth.
+bool plain_pays(const Builder& builder, ValueId x) {
+  const Shape& shape = builder.value(x).shape;
+  return builder.layout(x) != Layout::blocked && (shape[1] < block_size() || 2 * shape.back() > block_size());
+}
+
 }  // namespace
 
 bool build_pool(Builder& builder, const Step& step) {
@@ -54,7 +61,7 @@ bool build_pool(Builder& builder, const Step& step) {
     emit_mean(builder, x, y);
     return true;
   }
-  if (builder.layout(x) != Layout::blocked && build_plain_pool(builder, step)) return true;
+  if (plain_pays(builder, x) && build_plain_pool(builder, step)) return true;
   kernels::PoolShape shape = pool_shape_of(builder, step, pool.window);
   shape.average = pool.function == program::PoolFunction::average;
   shape.count_pad = shape.average && pool.count_include_pad;

@@ -14,7 +14,7 @@ Index padded_row(const PoolAxis& columns, Index block) {
 }
 
 Index plain_pool_scratch(const PoolAxis& columns, Index block) {
-  return 2 * padded_row(columns, block) + divide(columns.out, block) * block;
+  return kPlainPoolRows * padded_row(columns, block) + divide(columns.out, block) * block;
 }
 
 const PlainPool& plain_pool(core::Isa isa) {

@@ -24,6 +24,9 @@ struct PlainPoolArgs {
   bool column_major = false;  ///< places are counted along columns first
 };
 
+/// Rows of results that are made together.
+inline constexpr Index kPlainPoolRows = 8;
+
 /// The kernels of one instruction set.
 struct PlainPool {
   Index block;  ///< floats of a vector

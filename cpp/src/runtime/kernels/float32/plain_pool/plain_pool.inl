@@ -49,6 +49,32 @@ struct RowWindow {
   float counted;  // elements of a column that count in the divisor
 };
 
+// As taps_inside, without divisions where taps lie side by side: short rows would wait for them.
+Span window_taps(const PoolAxis& axis, Index start) {
+  if (axis.dilation != 1) return taps_inside(start, axis.kernel, axis.dilation, axis.in);
+  const Index begin = start < 0 ? -start : 0, room = axis.in - start;
+  const Index end = room < axis.kernel ? room : axis.kernel;
+  return {begin, end > begin ? end : begin};
+}
+
+// Where in the results a row lies.
+struct Row {
+  Index plane, z, y;
+};
+
+Row row_of(const PlainPoolArgs& args, Index item) {
+  const Index rows = args.axes[1].out, deep = args.axes[0].out;
+  return {item / rows / deep, item / rows % deep, item % rows};
+}
+
+void step(const PlainPoolArgs& args, Row& row) {
+  if (++row.y < args.axes[1].out) return;
+  row.y = 0;
+  if (++row.z < args.axes[0].out) return;
+  row.z = 0;
+  ++row.plane;
+}
+
 Index counted_taps(const PoolAxis& axis, Index start, const Span& inside, bool count_pad) {
   if (!count_pad) return inside.end - inside.begin;
   const Span padded =
@@ -59,22 +85,38 @@ Index counted_taps(const PoolAxis& axis, Index start, const Span& inside, bool c
 RowWindow row_window(const PlainPoolArgs& args, Index z, Index y) {
   const PoolAxis &depth = args.axes[0], &rows = args.axes[1];
   const Index front = z * depth.stride - depth.before, top = y * rows.stride - rows.before;
-  const Span deep = taps_inside(front, depth.kernel, depth.dilation, depth.in);
-  const Span high = taps_inside(top, rows.kernel, rows.dilation, rows.in);
+  const Span deep = window_taps(depth, front);
+  const Span high = window_taps(rows, top);
   return {deep, high, front, top,
           static_cast<float>(counted_taps(depth, front, deep, args.count_pad) *
                              counted_taps(rows, top, high, args.count_pad))};
 }
 
-// body(place of a row's first element in its plane) for each row under the window.
+// The rows under a window, some at a time: where in their plane each begins.
+struct Rows {
+  static constexpr Index kMost = 32;
+  Index starts[kMost], count;
+};
+
+// body(rows, whether they are the first) until all rows of the window have been seen; once at least.
 template <class Body>
 [[gnu::always_inline]] inline void for_rows(const PlainPoolArgs& args, const RowWindow& window, Body body) {
   const PoolAxis &depth = args.axes[0], &rows = args.axes[1];
+  Rows some;
+  some.count = 0;
+  bool first = true;
   for (Index kz = window.deep.begin; kz < window.deep.end; ++kz) {
     const Index plane = (window.front + kz * depth.dilation) * rows.in;
-    for (Index ky = window.high.begin; ky < window.high.end; ++ky)
-      body((plane + window.top + ky * rows.dilation) * args.axes[2].in);
+    for (Index ky = window.high.begin; ky < window.high.end; ++ky) {
+      if (some.count == Rows::kMost) {
+        body(some, first);
+        first = false;
+        some.count = 0;
+      }
+      some.starts[some.count++] = (plane + window.top + ky * rows.dilation) * args.axes[2].in;
+    }
   }
+  body(some, first);
 }
 
 // Where no window reaches past one column.
@@ -105,46 +147,70 @@ template <Pooled F>
   return sum;
 }
 
-template <Pooled F, class Finish>
-[[gnu::always_inline]] inline void join_rows(const PlainPoolArgs& args, const RowWindow& window,
-                                             const float* plane, float* to, Finish finished) {
-  const Index width = args.axes[2].in;
-  for (Index i = 0; i < width; i += kBlock) {
+// N vectors of each row at once.
+template <Pooled F, int N>
+[[gnu::always_inline]] inline void join_vectors(const float* plane, const Rows& rows, bool first, float* to) {
+  F32 all[N];
+  for (int v = 0; v < N; ++v) all[v] = first ? splat(kNothing<F>) : load(to + v * kBlock);
+  for (Index r = 0; r < rows.count; ++r) {
+    for (int v = 0; v < N; ++v) all[v] = see<F>(all[v], load(plane + rows.starts[r] + v * kBlock));
+  }
+  for (int v = 0; v < N; ++v) store(to + v * kBlock, all[v]);
+}
+
+// The rows under a window brought into one of `width` elements.
+template <Pooled F>
+void join_rows(const float* plane, const Rows& rows, bool first, float* to, Index width) {
+  Index i = 0;
+  for (; i + 4 * kBlock <= width; i += 4 * kBlock) join_vectors<F, 4>(plane + i, rows, first, to + i);
+  for (; i + kBlock <= width; i += kBlock) join_vectors<F, 1>(plane + i, rows, first, to + i);
+  const Index n = width - i;
+  if (n == 0) return;
+  F32 all = first ? splat(kNothing<F>) : load_some(to + i, n);
+  for (Index r = 0; r < rows.count; ++r) all = see<F>(all, load_some(plane + rows.starts[r] + i, n));
+  store_some(to + i, all, n);
+}
+
+// The columns under each window of a row.
+template <Pooled F>
+void join_columns(const PoolAxis& columns, const float* row, float counted, const float* counts, float* to) {
+  for (Index x = 0; x < columns.out; x += kBlock) {
     F32 all = splat(kNothing<F>);
-    const Index n = width - i;
-    if (n >= kBlock) {
-      for_rows(args, window, [&](Index row) { all = see<F>(all, load(plane + row + i)); });
-      store(to + i, finished(all, i));
-    } else {
-      for_rows(args, window, [&](Index row) { all = see<F>(all, load_some(plane + row + i, n)); });
-      store_some(to + i, finished(all, i), n);
-    }
+    for (Index k = 0; k < columns.kernel; ++k)
+      all = join<F>(all, load_every(row + x * columns.stride + k * columns.dilation, columns.stride));
+    const Index n = columns.out - x;
+    store_some(to + x, finish<F>(all, counted, counts + x), n < kBlock ? n : kBlock);
   }
 }
 
 template <Pooled F>
 void pool_rows(const PlainPoolArgs& args, const float* src, float* dst, float* scratch, Index begin,
                Index end) {
-  const PoolAxis &depth = args.axes[0], &rows = args.axes[1], &columns = args.axes[2];
-  float* const counts = scratch + padded_row(columns, kBlock);
-  fill(scratch, kNothing<F>, padded_row(columns, kBlock));
+  const PoolAxis& columns = args.axes[2];
+  const Index area = args.axes[0].in * args.axes[1].in * columns.in;
+  const Index padded = padded_row(columns, kBlock);
+  float* const counts = scratch + kPlainPoolRows * padded;
+  fill(scratch, kNothing<F>, kPlainPoolRows * padded);
   if constexpr (F == Pooled::average) count_columns(args, counts);
-  for (Index item = begin; item < end; ++item) {
-    const RowWindow window = row_window(args, item / rows.out % depth.out, item % rows.out);
-    const float* const plane = src + item / rows.out / depth.out * depth.in * rows.in * columns.in;
+  const bool alone = keeps_columns(columns);
+  Row at = row_of(args, begin);
+  for (Index item = begin; item < end; item += kPlainPoolRows) {
+    const Index n = end - item < kPlainPoolRows ? end - item : kPlainPoolRows;
     float* const to = dst + item * columns.out;
-    if (keeps_columns(columns)) {
-      join_rows<F>(args, window, plane, to,
-                   [&](F32 x, Index i) { return finish<F>(x, window.counted, counts + i); });
-      continue;
+    float counted[kPlainPoolRows];
+    for (Index i = 0; i < n; ++i, step(args, at)) {
+      const RowWindow window = row_window(args, at.z, at.y);
+      counted[i] = window.counted;
+      float* const row = alone ? to + i * columns.out : scratch + i * padded + columns.before;
+      for_rows(args, window, [&](const Rows& some, bool first) {
+        join_rows<F>(src + at.plane * area, some, first, row, columns.in);
+      });
     }
-    join_rows<F>(args, window, plane, scratch + columns.before, [](F32 x, Index) { return x; });
-    for (Index x = 0; x < columns.out; x += kBlock) {
-      F32 all = splat(kNothing<F>);
-      for (Index k = 0; k < columns.kernel; ++k)
-        all = join<F>(all, load_every(scratch + x * columns.stride + k * columns.dilation, columns.stride));
-      const Index n = columns.out - x;
-      store_some(to + x, finish<F>(all, window.counted, counts + x), n < kBlock ? n : kBlock);
+    // later, as what has just been stored in other pieces cannot be loaded at once
+    if (alone && F != Pooled::average && F != Pooled::l2) continue;
+    for (Index i = 0; i < n; ++i) {
+      join_columns<F>(columns, alone ? to + i * columns.out : scratch + i * padded, counted[i], counts,
+                      to + i * columns.out);
     }
   }
 }
@@ -177,41 +243,52 @@ struct First {
 };
 
 // The greatest of each column under the window, and their places in the plane.
-void first_rows(const PlainPoolArgs& args, const RowWindow& window, const float* plane, float* most,
-                std::int32_t* places) {
-  const Index width = args.axes[2].in;
+void first_rows(const float* plane, const Rows& rows, bool begins, float* most, std::int32_t* places,
+                Index width) {
   for (Index i = 0; i < width; i += kBlock) {
     const Index n = width - i < kBlock ? width - i : kBlock;
     First first;
-    for_rows(args, window, [&](Index row) {
-      first.see(load_some(plane + row + i, n), count_up(static_cast<std::int32_t>(row + i), 1));
-    });
+    if (!begins) first = {load_some(most + i, n), load_some(places + i, n)};
+    for (Index r = 0; r < rows.count; ++r)
+      first.see(load_some(plane + rows.starts[r] + i, n),
+                count_up(static_cast<std::int32_t>(rows.starts[r] + i), 1));
     store_some(most + i, first.most, n);
     store_some(reinterpret_cast<float*>(places + i), simd::bits_as<F32>(first.place), n);
   }
 }
 
-// A place as ONNX numbers it.
-std::int64_t place_of(const PlainPoolArgs& args, std::int32_t place) {
-  if (place == kNowhere) return 0;
-  if (!args.column_major) return place;
+// Places as ONNX numbers them, those of planes before included.
+void store_places(const PlainPoolArgs& args, I32 found, Index plane, std::int64_t* to, Index n) {
+  const I32 known = found & ~(found == simd::splat(kNowhere));
+  if (n == kBlock && !args.column_major) {
+    simd::store_as(to, simd::convert<std::int64_t>(known) + plane);
+    return;
+  }
+  std::int32_t each[kBlock];
+  simd::store(each, known);
   const Index high = args.axes[1].in, wide = args.axes[2].in;
-  const Index x = place % wide, y = place / wide % high, z = place / wide / high;
-  return (x * high + y) * args.axes[0].in + z;
+  for (Index i = 0; i < n; ++i) {
+    const Index x = each[i] % wide, y = each[i] / wide % high, z = each[i] / wide / high;
+    to[i] = plane + (args.column_major ? (x * high + y) * args.axes[0].in + z : each[i]);
+  }
 }
 
 void pool_places(const PlainPoolArgs& args, const float* src, float* dst, std::int64_t* places,
                  float* scratch, Index begin, Index end) {
-  const PoolAxis &depth = args.axes[0], &rows = args.axes[1], &columns = args.axes[2];
+  const PoolAxis& columns = args.axes[2];
   const Index padded = padded_row(columns, kBlock);
-  const Index area = depth.in * rows.in * columns.in;
+  const Index area = args.axes[0].in * args.axes[1].in * columns.in;
   auto* const row_places = reinterpret_cast<std::int32_t*>(scratch + padded);
   fill(scratch, -__builtin_inff(), padded);
   for (Index i = 0; i < padded; ++i) row_places[i] = kNowhere;
-  for (Index item = begin; item < end; ++item) {
-    const RowWindow window = row_window(args, item / rows.out % depth.out, item % rows.out);
-    const Index plane = item / rows.out / depth.out * area;
-    first_rows(args, window, src + plane, scratch + columns.before, row_places + columns.before);
+  Row at = row_of(args, begin);
+  for (Index item = begin; item < end; ++item, step(args, at)) {
+    const RowWindow window = row_window(args, at.z, at.y);
+    const Index plane = at.plane * area;
+    for_rows(args, window, [&](const Rows& some, bool begins) {
+      first_rows(src + plane, some, begins, scratch + columns.before, row_places + columns.before,
+                 columns.in);
+    });
     for (Index x = 0; x < columns.out; x += kBlock) {
       First first;
       for (Index k = 0; k < columns.kernel; ++k) {
@@ -220,9 +297,7 @@ void pool_places(const PlainPoolArgs& args, const float* src, float* dst, std::i
       }
       const Index n = columns.out - x < kBlock ? columns.out - x : kBlock;
       store_some(dst + item * columns.out + x, first.most, n);
-      std::int32_t found[kBlock];
-      simd::store(found, first.place);
-      for (Index i = 0; i < n; ++i) places[item * columns.out + x + i] = plane + place_of(args, found[i]);
+      store_places(args, first.place, plane, places + item * columns.out + x, n);
     }
   }
 }
