@@ -1,6 +1,8 @@
 // Convolutions over three axes. Without groups one convolution over two axes makes each plane of the output: its
 // channels are those of all planes that the window covers. With groups it is a sum of one convolution for every
 // tap along the depth.
+#include "runtime/native/float32/volume.hpp"
+
 #include <algorithm>
 #include <functional>
 #include <memory>
@@ -9,7 +11,6 @@
 #include <utility>
 #include <vector>
 
-#include "runtime/native/float32/packing.hpp"
 #include "runtime/native/loops.hpp"
 #include "runtime/native/rules.hpp"
 
@@ -22,42 +23,6 @@ using kernels::Index;
 using program::kNone;
 using program::Step;
 using program::ValueId;
-
-/// Planes of a volume [n][c][depth][area] as images in blocks [n·depth][⌈c/B⌉][area][B].
-struct Planes {
-  Index images, channels, depth, area;
-  int threads;
-
-  [[nodiscard]] Index blocks() const { return kernels::divide(channels, block_size()); }
-  [[nodiscard]] Index plane() const { return blocks() * area * block_size(); }
-  [[nodiscard]] Index floats() const { return images * depth * plane(); }
-
-  void to_blocks(const float* volume, float* planes) const {
-    visit([&](Index plain, Index blocked, Index lanes) {
-      if (lanes < block_size()) std::fill_n(planes + blocked, area * block_size(), 0.0F);
-      float_kernels().transpose(volume + plain, depth * area, planes + blocked, block_size(), lanes, area);
-    });
-  }
-  void to_plain(const float* planes, float* volume) const {
-    visit([&](Index plain, Index blocked, Index lanes) {
-      float_kernels().transpose(planes + blocked, block_size(), volume + plain, depth * area, area, lanes);
-    });
-  }
-
- private:
-  /// Calls body(offset in the volume, offset in the planes, channels) for every block of every plane.
-  template <typename Body>
-  void visit(const Body& body) const {
-    const Index block = block_size(), count = blocks();
-    share(images * depth * count, 1, threads, [&](Index begin, Index end) {
-      for (Index item = begin; item < end; ++item) {
-        const Index first = item % count * block, z = item / count % depth, image = item / count / depth;
-        body(((image * channels + first) * depth + z) * area, item * area * block,
-             std::min(block, channels - first));
-      }
-    });
-  }
-};
 
 /// Weights [k][channels][depth][taps] as `depth` sets of filters.
 class VolumePacker final : public Packer {
@@ -213,33 +178,6 @@ struct Covered {
   }
 };
 
-/// Weights [k][channels][depth][taps] as [k][depth][channels][taps], then in the order of a kernel.
-class CoveredPacker final : public Packer {
- public:
-  CoveredPacker(std::shared_ptr<const Packer> next, const core::Shape& weights)
-      : next_(std::move(next)),
-        k_(weights[0]),
-        c_(weights[1]),
-        depth_(weights[2]),
-        area_(weights[3] * weights[4]) {}
-  void pack(const void* from, void* to) const override {
-    const auto* const w = static_cast<const float*>(from);
-    std::vector<float> turned(static_cast<std::size_t>(k_ * c_ * depth_ * area_));
-    for (Index k = 0; k < k_; ++k) {
-      for (Index z = 0; z < depth_; ++z) {
-        for (Index c = 0; c < c_; ++c)
-          std::copy_n(w + ((k * c_ + c) * depth_ + z) * area_, area_,
-                      turned.data() + ((k * depth_ + z) * c_ + c) * area_);
-      }
-    }
-    next_->pack(turned.data(), to);
-  }
-
- private:
-  std::shared_ptr<const Packer> next_;
-  Index k_, c_, depth_, area_;
-};
-
 /// Operands: x and y, plain; packed weights; images that cover x, planes of y, planes of the residual, the
 /// kernel's scratch; then bias, slopes and residual where given.
 struct CoveredWork {
@@ -363,6 +301,7 @@ bool build_volume_convolution(Builder& builder, const Step& step) {
   const auto activation = kernel_activation(op->activation);
   const bool slopes = parts.slopes != kNone, residual = parts.residual != kNone;
   if (!activation || core::element_count(y) == 0) return false;
+  if (build_few_channels_volume(builder, parts, *activation)) return true;
   if (build_covered(builder, parts, *activation)) return true;
   if (slopes && residual) return false;
   const bool depthwise = op->groups == x[1] && w[0] == x[1] && x[1] > 1;
