@@ -65,7 +65,69 @@ def test_pads_between_convolutions_stay_in_blocks(mode: str, channels: int) -> N
 def test_gathers(axis: int, dtype: type) -> None:
     net = Net()
     y = net.call("Gather", "x", net.tensor([[1, -1, 0], [2, 2, -3]], dtype), axis=axis)
-    assert run(model_of(net, y, (3, 4, 5), 4), noise(3, 4, 5), op="gather") == ["copy"]
+    assert run(model_of(net, y, (3, 4, 5), 4), noise(3, 4, 5), op="gather") == ["places"]
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+@pytest.mark.parametrize("places", ["windows", "runs", "one run", "any"])
+def test_gathers_of_many_places(axis: int, places: str) -> None:
+    size = 60
+    of = {
+        "windows": np.arange(0, 50, 3)[:, None] + np.arange(9),
+        "runs": np.concatenate([np.arange(20, 45), np.arange(0, 17)]),
+        "one run": np.arange(5, 50),
+        "any": np.random.default_rng(0).integers(-size, size, 77),
+    }
+    net = Net()
+    y = net.call("Gather", "x", net.tensor(of[places], np.int64), axis=axis)
+    shape = tuple(size if i == axis else 3 for i in range(3))
+    assert run(model_of(net, y, shape, 2 + of[places].ndim), noise(*shape), op="gather") == ["places"]
+
+
+@pytest.mark.parametrize("dtype", [np.int32, np.int64])
+@pytest.mark.parametrize("axis", [0, 1, -1])
+def test_gathers_of_elements(axis: int, dtype: type) -> None:
+    net = Net()
+    indices = np.random.default_rng(0).integers(-4, 4, (4, 3, 4)).astype(dtype)
+    y = net.call("GatherElements", "x", net.tensor(indices, dtype), axis=axis)
+    assert run(model_of(net, y, (4, 5, 6)), noise(4, 5, 6), op="gather_elements") == ["elements"]
+
+
+@pytest.mark.parametrize("reduction", ["none", "add", "mul", "min", "max"])
+@pytest.mark.parametrize("axis", [0, 1, -1])
+@pytest.mark.parametrize("in_place", [False, True])
+def test_scatters_of_elements(axis: int, reduction: str, in_place: bool) -> None:
+    net = Net()
+    x = net.call("Exp", "x") if in_place else "x"
+    indices = np.random.default_rng(0).integers(-4, 4, (4, 3, 4))
+    if reduction == "none":  # which of several updates stays is not said
+        indices = np.broadcast_to(
+            np.random.default_rng(0).permutation(4).reshape([-1 if i == axis % 3 else 1 for i in range(3)]),
+            (4, 4, 4),
+        )
+    y = net.call(
+        "ScatterElements",
+        x,
+        net.tensor(indices, np.int64),
+        net.noise(*indices.shape),
+        axis=axis,
+        reduction=reduction,
+    )
+    model = model_of(net, y, (4, 5, 6))
+    model.opset_import[0].version = 18
+    assert run(model, noise(4, 5, 6), op="scatter_elements", tolerance=1e-6) == ["elements"]
+
+
+@pytest.mark.parametrize("op", ["GatherElements", "ScatterElements"])
+def test_indices_of_elements_outside_are_named(op: str) -> None:
+    net = Net()
+    where = net.call("Cast", "x", to=onnx.TensorProto.INT64)
+    y = net.call(op, net.noise(3, 2), where, *(["x"] if op == "ScatterElements" else []))
+    session = rdq.Session(model_of(net, y, (1, 2)), backend="native")
+    session.run({"x": np.asarray([[-3, 2.5]], np.float32)})
+    for index in (3, -4):
+        with pytest.raises(rdq.InvalidArgument, match=rf"index {index} is outside \[-3, 3\)"):
+            session.run({"x": np.asarray([[0, index]], np.float32)})
 
 
 def test_indices_outside_are_named() -> None:

@@ -1,13 +1,13 @@
 // Gather and ScatterND of numbers of four bytes.
+#include "runtime/native/indices.hpp"
+
 #include <algorithm>
 #include <cstring>
+#include <limits>
 #include <memory>
-#include <string>
 #include <utility>
 #include <vector>
 
-#include "rdquant/core/error.hpp"
-#include "runtime/definition.hpp"
 #include "runtime/native/loops.hpp"
 #include "runtime/native/predicates.hpp"
 #include "runtime/native/rules.hpp"
@@ -20,61 +20,54 @@ using program::kNone;
 using program::Step;
 using program::Value;
 
-/// `index` counted from the front. @throws InvalidArgument  outside [−size, size)
-std::int64_t checked(const Step& step, std::int64_t index, std::int64_t size) {
-  if (index < -size || index >= size) {
-    throw core::InvalidArgument(label(step) + "index " + std::to_string(index) + " is outside [" +
-                                std::to_string(-size) + ", " + std::to_string(size) + ")");
+/// Copies `count` slices of `inner` numbers from each of `outer` arrays of `size` slices.
+struct Slices {
+  std::int64_t outer, size, inner, count;
+  int threads;
+
+  /// copy(from, to) for each of the arrays, on the threads.
+  template <typename Copy>
+  void each(void* to, const void* from, const Copy& copy) const {
+    const std::int64_t grain = std::max<std::int64_t>(1, 8192 / std::max<std::int64_t>(1, count * inner));
+    share(outer, grain, threads, [&](std::int64_t begin, std::int64_t end) {
+      for (std::int64_t o = begin; o < end; ++o)
+        copy(static_cast<const float*>(from) + o * size * inner, static_cast<float*>(to) + o * count * inner);
+    });
   }
-  return index < 0 ? index + size : index;
-}
-
-std::int64_t product(const Shape& shape, std::size_t begin, std::size_t end) {
-  std::int64_t result = 1;
-  for (std::size_t i = begin; i < end; ++i) result *= shape[i];
-  return result;
-}
-
-std::int64_t number(const void* indices, bool wide, std::int64_t i) {
-  return wide ? static_cast<const std::int64_t*>(indices)[i] : static_cast<const std::int32_t*>(indices)[i];
-}
+};
 
 /// Operands: to, from, indices.
 struct GatherWork {
   const Step& step;  // the Program outlives its Executable
-  std::int64_t outer, size, inner, count;
+  Slices slices;
   bool wide;  ///< indices of 64 bits
-  int threads;
 
   void operator()(void* const* operands) const {
-    auto* const to = static_cast<float*>(operands[0]);
-    const auto* const from = static_cast<const float*>(operands[1]);
-    std::vector<std::int64_t> offsets(static_cast<std::size_t>(count));
-    for (std::int64_t i = 0; i < count; ++i)
-      offsets[static_cast<std::size_t>(i)] = checked(step, number(operands[2], wide, i), size) * inner;
-    const std::int64_t grain = std::max<std::int64_t>(1, 8192 / std::max<std::int64_t>(1, count * inner));
-    share(outer, grain, threads, [&](std::int64_t begin, std::int64_t end) {
-      for (std::int64_t o = begin; o < end; ++o)
-        copy(from + o * size * inner, offsets, to + o * count * inner);
-    });
+    std::vector<std::int64_t> offsets(static_cast<std::size_t>(slices.count));
+    for (std::int64_t i = 0; i < slices.count; ++i) {
+      offsets[static_cast<std::size_t>(i)] =
+          checked(step, number(operands[2], wide, i), slices.size) * slices.inner;
+    }
+    slices.each(operands[0], operands[1], [&](const float* from, float* to) { copy(from, offsets, to); });
   }
 
  private:
   void copy(const float* from, const std::vector<std::int64_t>& offsets, float* to) const {
-    if (inner == 1) {
+    if (slices.inner == 1) {
       for (std::size_t i = 0; i < offsets.size(); ++i) to[i] = from[offsets[i]];
       return;
     }
     for (const std::int64_t offset : offsets) {
-      std::memcpy(to, from + offset, static_cast<std::size_t>(inner) * sizeof(float));
-      to += inner;
+      std::memcpy(to, from + offset, static_cast<std::size_t>(slices.inner) * sizeof(float));
+      to += slices.inner;
     }
   }
 };
 
-/// Constant tuples of indices as runs: places that follow one another, in the order of the updates.
+/// Constant tuples of indices as runs: places that follow one another, in the order of the tuples.
 class RunsPacker final : public Packer {
  public:
+  /// Tuples of `length` indices each into an array of `shape`, whose slices have `slice` numbers.
   RunsPacker(const Step& step, Shape shape, std::size_t length, std::int64_t tuples, std::int64_t slice,
              bool wide)
       : step_(step), shape_(std::move(shape)), length_(length), tuples_(tuples), slice_(slice), wide_(wide) {}
@@ -119,6 +112,65 @@ class RunsPacker final : public Packer {
   bool wide_;
 };
 
+/// Runs of constant indices or, where most are short, the place of every number.
+class PlacesPacker final : public Packer {
+ public:
+  /// `numbers` numbers of `tuples` slices; single places where `small`: all of them are 32-bit integers.
+  PlacesPacker(RunsPacker runs, std::int64_t tuples, std::int64_t numbers, bool small)
+      : runs_(std::move(runs)), tuples_(tuples), numbers_(numbers), small_(small) {}
+
+  static constexpr std::int64_t kShort = 4;  ///< numbers of a run that take longer as a run
+
+  [[nodiscard]] static std::size_t bytes(std::int64_t tuples, std::int64_t numbers) {
+    return std::max(RunsPacker::bytes(tuples),
+                    sizeof(RunsPacker::Run) + static_cast<std::size_t>(numbers) * sizeof(std::int32_t));
+  }
+
+  void pack(const void* from, void* to) const override {
+    auto* const header = static_cast<RunsPacker::Run*>(to);
+    if (!small_ || numbers_ >= kShort * tuples_) return runs_.pack(from, to);
+    std::vector<RunsPacker::Run> runs(static_cast<std::size_t>(tuples_ + 1));
+    runs_.pack(from, runs.data());
+    const std::int64_t count = runs[0].place;
+    if (count * kShort <= numbers_) {
+      std::copy_n(runs.begin(), count + 1, header);
+      return;
+    }
+    *header = {0, numbers_};  // no runs
+    auto* place = reinterpret_cast<std::int32_t*>(header + 1);
+    for (std::int64_t r = 1; r <= count; ++r) {
+      const RunsPacker::Run run = runs[static_cast<std::size_t>(r)];
+      for (std::int64_t i = 0; i < run.floats; ++i) *place++ = static_cast<std::int32_t>(run.place + i);
+    }
+  }
+
+ private:
+  RunsPacker runs_;
+  std::int64_t tuples_, numbers_;
+  bool small_;
+};
+
+/// Slices at constant places. Operands: to, from, places.
+struct PlacesWork {
+  Slices slices;
+
+  void operator()(void* const* operands) const {
+    const auto* const header = static_cast<const RunsPacker::Run*>(operands[2]);
+    slices.each(operands[0], operands[1], [&](const float* from, float* to) {
+      if (header->place > 0) return copy_runs(from, header, to);
+      const auto* const places = reinterpret_cast<const std::int32_t*>(header + 1);
+      for (std::int64_t i = 0; i < header->floats; ++i) to[i] = from[places[i]];
+    });
+  }
+
+ private:
+  static void copy_runs(const float* from, const RunsPacker::Run* header, float* to) {
+    const RunsPacker::Run* const end = header + 1 + header->place;
+    for (const RunsPacker::Run* run = header + 1; run != end; to += run++->floats)
+      std::memcpy(to, from + run->place, static_cast<std::size_t>(run->floats) * sizeof(float));
+  }
+};
+
 }  // namespace
 
 bool build_gather(Builder& builder, const Step& step) {
@@ -129,17 +181,24 @@ bool build_gather(Builder& builder, const Step& step) {
   if (core::size_of(x.dtype) != sizeof(float) || !(wide || indices.dtype == core::DType::i32)) return false;
   if (core::element_count(builder.value(step.outputs[0]).shape) == 0) return false;
   const auto axis = static_cast<std::size_t>(op->axis);
-  GatherWork work{step,
-                  product(x.shape, 0, axis),
-                  x.shape[axis],
-                  product(x.shape, axis + 1, x.shape.size()),
-                  core::element_count(indices.shape),
-                  wide,
-                  builder.threads()};
-  builder.emit(make_native("copy", 3, work),
-               {builder.write(step.outputs[0], Layout::plain), builder.read(step.inputs[0], Layout::plain),
-                builder.read(step.inputs[1], Layout::plain)},
-               Layout::plain);
+  const Slices slices{product(x.shape, 0, axis), x.shape[axis], product(x.shape, axis + 1, x.shape.size()),
+                      core::element_count(indices.shape), builder.threads()};
+  if (indices.role != program::Role::constant) {
+    builder.emit(make_native("copy", 3, GatherWork{step, slices, wide}),
+                 {builder.write(step.outputs[0], Layout::plain), builder.read(step.inputs[0], Layout::plain),
+                  builder.read(step.inputs[1], Layout::plain)},
+                 Layout::plain);
+    return true;
+  }
+  const std::int64_t numbers = slices.count * slices.inner;
+  const bool small = slices.size * slices.inner <= std::numeric_limits<std::int32_t>::max();
+  const RunsPacker runs(step, {slices.size, slices.inner}, 1, slices.count, slices.inner, wide);
+  const Place places = builder.pack(step.inputs[1], PlacesPacker::bytes(slices.count, numbers),
+                                    std::make_shared<PlacesPacker>(runs, slices.count, numbers, small));
+  builder.emit(
+      make_native("places", 3, PlacesWork{slices}),
+      {builder.write(step.outputs[0], Layout::plain), builder.read(step.inputs[0], Layout::plain), places},
+      Layout::plain);
   return true;
 }
 

@@ -28,7 +28,9 @@ bool build_resize(Builder& builder, const program::Step& step);
 bool build_resample(Builder& builder, const program::Step& step);
 bool build_pad(Builder& builder, const program::Step& step);
 bool build_gather(Builder& builder, const program::Step& step);
+bool build_gather_elements(Builder& builder, const program::Step& step);
 bool build_scatter(Builder& builder, const program::Step& step);
+bool build_scatter_elements(Builder& builder, const program::Step& step);
 bool build_movement(Builder& builder, const program::Step& step);
 
 /// Whether our kernels are expected to be at least as fast as oneDNN's for a product of matrices.

@@ -98,15 +98,33 @@ std::array<Rule, 3> rules_for(const Builder& builder, const Step& step) {
 }
 
 bool build_native(Builder& builder, const Step& step) {
-  static constexpr Rule kRules[] = {
-      static constexpr Rule kRules[] = {
-          build_int8_convolution, build_int8,     build_convolution,   build_transposed_convolution,
-          build_matmul,           build_pool,     build_mean,          build_unary,
-          build_binary,           build_softmax,  build_normalization, build_reduce,
-          build_resize,           build_resample, build_recurrence,    build_pad,
-          build_gather,           build_scatter,  build_plain_pool,    build_grid_sample,
-          build_arg_extreme,      build_top_k,    build_cumulative,    build_elements,
-          build_movement};
+  static constexpr Rule kRules[] = {build_int8_convolution,
+                                    build_int8,
+                                    build_convolution,
+                                    build_transposed_convolution,
+                                    build_matmul,
+                                    build_pool,
+                                    build_mean,
+                                    build_unary,
+                                    build_binary,
+                                    build_softmax,
+                                    build_normalization,
+                                    build_reduce,
+                                    build_resize,
+                                    build_resample,
+                                    build_recurrence,
+                                    build_pad,
+                                    build_gather,
+                                    build_scatter,
+                                    build_plain_pool,
+                                    build_grid_sample,
+                                    build_arg_extreme,
+                                    build_top_k,
+                                    build_cumulative,
+                                    build_elements,
+                                    build_gather_elements,
+                                    build_scatter_elements,
+                                    build_movement};
   for (const Rule rule : kRules) {
     if (rule(builder, step)) return true;
   }
