@@ -1,6 +1,8 @@
 #include "tensors.hpp"
 
+#include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 
@@ -13,14 +15,45 @@ namespace {
 
 bool is_dense(const py::array& array) { return (array.flags() & py::array::c_style) != 0; }
 
-/// NumPy has no bfloat16 itself.
+constexpr int kHalf = 23;  // NumPy's number of float16, the last of its own numbers
+
+/// NumPy has no bfloat16 itself. By NumPy's numbers where it has one: to read a name takes longer than a small network.
 py::dtype numpy_dtype(core::DType dtype) {
-  if (dtype != core::DType::bf16) return py::dtype(std::string(core::dtype_name(dtype)));
+  switch (dtype) {
+    case core::DType::f32:
+      return py::dtype::of<float>();
+    case core::DType::f64:
+      return py::dtype::of<double>();
+    case core::DType::f16:
+      return py::dtype(kHalf);
+    case core::DType::i64:
+      return py::dtype::of<std::int64_t>();
+    case core::DType::boolean:
+      return py::dtype::of<bool>();
+    case core::DType::bf16:
+      break;
+    default:
+      return py::dtype(std::string(core::dtype_name(dtype)));
+  }
   try {
     return py::dtype::from_args(py::module_::import("ml_dtypes").attr("bfloat16"));
   } catch (const py::error_already_set&) {
     throw core::Unsupported("arrays of bfloat16 need the package ml_dtypes, which is not installed");
   }
+}
+
+/// What dtypes of NumPy's own are, without their names, which NumPy makes in Python; None for others.
+std::optional<core::DType> own_dtype(const py::dtype& dtype) {
+  if (dtype.num() < 0 || dtype.num() > kHalf) return std::nullopt;
+  const char kind = dtype.kind();
+  if (kind == 'b') return core::DType::boolean;
+  if (kind == 'f' && dtype.itemsize() == 4) return core::DType::f32;
+  if (kind == 'f' && dtype.itemsize() == 8) return core::DType::f64;
+  if (kind == 'f' && dtype.itemsize() == 2) return core::DType::f16;
+  if (kind == 'i' && dtype.itemsize() == 8) return core::DType::i64;
+  if (kind == 'i' && dtype.itemsize() == 4) return core::DType::i32;
+  if (kind == 'u' && dtype.itemsize() == 1) return core::DType::u8;
+  return std::nullopt;
 }
 
 }  // namespace
@@ -34,6 +67,7 @@ std::shared_ptr<const void> keep(const py::object& object) {
 }
 
 core::DType dtype_of(const py::dtype& dtype) {
+  if (const auto own = own_dtype(dtype)) return *own;
   const std::string name = py::str(dtype.attr("name"));
   for (int i = 0; i <= static_cast<int>(core::DType::boolean); ++i) {
     const auto candidate = static_cast<core::DType>(i);

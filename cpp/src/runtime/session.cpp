@@ -72,16 +72,19 @@ void check_room(const Program& program, std::size_t limit) {
 
 /// Rows of a piece: one, or as many as make a piece's activations outweigh the weights, which every piece
 /// reads again, and leave each thread a piece. A divisor of the batch, which needs one plan only, unless it
-/// is small.
+/// is small. All of them where the whole takes less than to begin pieces.
 std::int64_t rows_per_piece(const Program& program, std::int64_t batch, std::int64_t threads) {
-  std::int64_t weights = 0, largest = 1;
+  constexpr std::int64_t kSmall = 1 << 16;  // bytes that a core's caches hold
+  std::int64_t weights = 0, activations = 0, largest = 1;
   for (const program::Value& value : program.values) {
     if (value.role == program::Role::constant) {
       weights += bytes_of(value);
     } else {
+      activations += bytes_of(value);
       largest = std::max(largest, bytes_of(value) / batch);
     }
   }
+  if (weights + activations <= kSmall) return batch;
   const std::int64_t wanted = std::max<std::int64_t>(1, std::min(weights / largest, batch / threads));
   std::int64_t divisor = wanted;
   while (batch % divisor != 0) --divisor;

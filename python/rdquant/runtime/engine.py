@@ -28,6 +28,7 @@ class EngineSession:
     ) -> None:
         self._outputs = list(outputs)
         self._inner = _runtime.Session(graph, backend, threads, memory_limit)
+        self._slow = self.backend == "reference"
 
     @property
     def backend(self) -> str:
@@ -37,7 +38,7 @@ class EngineSession:
     def run(self, arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         """Outputs by name for all inputs, given in the model's order, dtypes and sizes."""
         inputs = list(arrays.values())
-        slow = self.backend == "reference" and threading.current_thread() is threading.main_thread()
+        slow = self._slow and threading.current_thread() is threading.main_thread()
         outputs = self._interruptible(inputs) if slow else self._inner.run(inputs)
         return dict(zip(self._outputs, outputs, strict=True))
 
