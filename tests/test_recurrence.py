@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import os
+import subprocess
+import sys
 from typing import Any
 
 import numpy as np
@@ -13,6 +16,7 @@ from hypothesis import strategies as st
 
 import models
 import rdquant as rdq
+from rdquant._core import cpu_names
 from rdquant.errors import InvalidArgument, Unsupported
 
 GATES = {"RNN": 1, "GRU": 3, "LSTM": 4}
@@ -157,6 +161,79 @@ def test_constant_lengths(length: int) -> None:
         expected = rdq.Session(model, backend="onnxruntime").run(feeds)
         for name, y in rdq.Session(model).run(feeds).items():
             np.testing.assert_allclose(y, expected[name], atol=2e-6)
+
+
+def with_levels(model: onnx.ModelProto, names: str = "wr", axis: int | None = 1) -> onnx.ModelProto:
+    """`model` with the weights of these names as levels of 8 bits, with scales along `axis`; None: with one."""
+    node = model.graph.node[0]
+    for name in names:
+        held = next(tensor for tensor in model.graph.initializer if tensor.name == name)
+        values = onnx.numpy_helper.to_array(held)
+        others = None if axis is None else tuple(i for i in range(3) if i != axis)
+        scales = np.abs(values).max(others, keepdims=True) / np.float32(127)
+        parts = {
+            f"{name}_levels": np.rint(values / scales).astype(np.int8),
+            f"{name}_scale": scales.squeeze(),
+        }
+        model.graph.initializer.remove(held)
+        model.graph.initializer.extend(onnx.numpy_helper.from_array(v, n) for n, v in parts.items())
+        options = {} if axis is None else {"axis": axis}
+        made = onnx.helper.make_node("DequantizeLinear", list(parts), [name], **options)
+        model.graph.node.insert(0, made)
+        assert node.input[1:3] == ["w", "r"]
+    return model
+
+
+@pytest.mark.parametrize("op", list(GATES))
+@pytest.mark.parametrize("options", [{}, {"direction": "bidirectional"}, {"linear_before_reset": 1}])
+@pytest.mark.parametrize("axis", [None, 0, 1])
+@pytest.mark.parametrize(("batch", "hidden"), [(1, 64), (3, 7), (2, 101), (1, 150)])
+def test_states_meet_levels(
+    op: str, options: dict[str, Any], axis: int | None, batch: int, hidden: int
+) -> None:
+    """Nearly as exact as float32."""
+    if "linear_before_reset" in options and op != "GRU":
+        pytest.skip("of GRU alone")
+    for without in ("p", "bhclp"):
+        made, feeds = layer(op, 6, batch, 9, hidden, without=without, shortest=0, **options)
+        model = with_levels(made, axis=axis if axis != 0 or "direction" in options else 1)
+        agree(model, feeds)
+        rows = [row for row in rdq.Session(model).plan() if row["op"] == "recurrence"]
+        assert {row["kernel"].rsplit(" ", 1)[0] for row in rows} == {"recurrence of levels"}
+
+
+def test_states_of_any_size_meet_levels() -> None:
+    made, feeds = layer("RNN", 3, 4, 5, 40, without="lp", activations=["Relu"])
+    model = with_levels(made)
+    first = next(tensor for tensor in model.graph.initializer if tensor.name == "h")
+    states = onnx.numpy_helper.to_array(first) * np.float32([1e-38, 1e-20, 1e20, 0])[:, None]
+    first.CopyFrom(onnx.numpy_helper.from_array(states, "h"))
+    expected = rdq.Session(model, backend="reference").run(feeds)
+    for name, y in rdq.Session(model, backend="native").run(feeds).items():
+        size = np.abs(expected[name]).max(axis=-1, keepdims=True)
+        assert (np.abs(y - expected[name]) <= 2e-6 * np.maximum(size, 1)).all(), name
+
+
+PROBE = """
+import numpy as np, rdquant as rdq, test_recurrence as t
+made, feeds = t.layer("GRU", 5, 3, 9, 50, without="p", direction="bidirectional")
+t.agree(t.with_levels(made), feeds)
+print("agreed")
+"""
+
+
+@pytest.mark.parametrize("isa", ["baseline", "avx2", "avx512"])
+def test_states_meet_levels_by_every_instruction_set(isa: str) -> None:
+    if isa not in cpu_names():
+        pytest.skip(f"needs {isa}")
+    run = subprocess.run(
+        [sys.executable, "-c", PROBE],
+        env={**os.environ, "RDQUANT_ISA": isa, "PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.stdout == "agreed\n", run.stderr
 
 
 @pytest.mark.parametrize(

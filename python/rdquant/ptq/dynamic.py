@@ -20,7 +20,7 @@ from .export import LayerLevels
 from .fold import folded
 from .integer import write_integer
 from .network import nothing_left, warn_of_levels
-from .recurrent import RECURRENT, recurrent_of
+from .recurrent import RECURRENT, Recurrent, recurrent_levels, recurrent_of
 from .report import DynamicLayer, DynamicReport, QuantizedModel, for_ports_of
 from .static import calibration_of
 from .weights import check_finite, nearest
@@ -48,7 +48,8 @@ def quantize_dynamic(
 ) -> QuantizedModel[DynamicReport]:
     """`model` with convolutions and products of 8 bits whose ranges of activations are found when it runs.
 
-    Of recurrent layers (RNN, GRU, LSTM) the products with their inputs are among them; the recurrence stays in float.
+    Of recurrent layers (RNN, GRU, LSTM) the products with their inputs are among them; their states stay float32, the weights
+    that these meet become levels.
 
     It needs no data. Weights become s8 levels, to the nearest, symmetric; what a layer reads becomes u8 levels from the
     least to the largest of its values, over the whole batch: what a network answers to an image depends a little on
@@ -131,7 +132,10 @@ class _Dynamic:
                 f"{model.name}: {nothing_left(model)}" + (f" ({reasons})" if reasons else "")
             )
         self._levels = {
-            i: nearest(layer, self._weights, math.inf, per_channel) for i, layer in self._layers.items()
+            i: recurrent_levels(layer, self._weights, per_channel)
+            if isinstance(layer, Recurrent)
+            else nearest(layer, self._weights, math.inf, per_channel)
+            for i, layer in self._layers.items()
         }
 
     def unmeasured(self) -> QuantizedModel[DynamicReport]:
@@ -211,7 +215,7 @@ class _Dynamic:
             return "its weight is shared with another layer, computed, the left factor of a product, or of a 3-D convolution"
         if self._weights[layer.weight].dtype != np.float32:
             return f"its weight is {self._weights[layer.weight].dtype}; levels are made of float32"
-        biased = layer.kind != "recurrence" and len(node.input) > 2 and node.input[2]
+        biased = not isinstance(layer, Recurrent) and len(node.input) > 2 and node.input[2]
         if biased and node.input[2] not in self._weights:
             return "its bias is computed"
         return ""

@@ -15,6 +15,7 @@ from ..graph.model import Origin
 from ..graph.tensors import Stored, parameters_of
 from ..graph.writer import referring
 from .export import LayerLevels
+from .recurrent import RecurrentLevels
 
 with needed():
     import onnx
@@ -75,7 +76,7 @@ class _Writer:
         return Model(self._skeleton, tensors, parameters_of(complete, tensors, name), origin)
 
     def _layer(self, node: onnx.NodeProto, layer: Layer, found: LayerLevels) -> Iterator[onnx.NodeProto]:
-        if layer.kind == "recurrence":
+        if isinstance(found, RecurrentLevels):
             yield from self._recurrent(node, layer, found)
             return
         label = node.name or node.output[0]
@@ -104,20 +105,30 @@ class _Writer:
             inputs = [product, self._stored(f"{bias}_added", added)]
             yield helper.make_node("Add", inputs, [node.output[0]], f"{label}_bias")
 
-    def _recurrent(self, node: onnx.NodeProto, layer: Layer, found: LayerLevels) -> Iterator[onnx.NodeProto]:
+    def _recurrent(
+        self, node: onnx.NodeProto, layer: Layer, found: RecurrentLevels
+    ) -> Iterator[onnx.NodeProto]:
         if layer.input not in self._levels:
             yield self._quantizer(layer.input)
         if layer.input not in self._numbers:
             self._numbers[layer.input] = self._free(f"{layer.input}_float")
             inputs, output = list(self._levels[layer.input]), self._numbers[layer.input]
             yield helper.make_node("DequantizeLinear", inputs, [output], f"{layer.input}_dequantize")
-        scales = found.scales.reshape(-1 if found.scales.size > 1 else ())
-        stored = [self._stored(f"{layer.weight}_levels", found.levels)]
-        stored.append(self._stored(f"{layer.weight}_scale", scales))
-        weight, options = self._free(f"{layer.weight}_float"), {"axis": 1} if scales.size > 1 else {}
-        yield helper.make_node("DequantizeLinear", stored, [weight], f"{layer.weight}_dequantize", **options)
-        node.input[:2] = [self._numbers[layer.input], weight]
+        node.input[0] = self._numbers[layer.input]
+        weights = [(1, found)] if found.states is None else [(1, found), (2, found.states)]
+        for place, levels in weights:
+            yield self._dequantized(node, place, levels)
         yield node
+
+    def _dequantized(self, node: onnx.NodeProto, place: int, found: LayerLevels) -> onnx.NodeProto:
+        """The node that makes numbers of the weight at an input of a recurrent `node`, which then reads them."""
+        name, scales = node.input[place], found.scales.reshape(-1 if found.scales.size > 1 else ())
+        stored = [self._stored(f"{name}_levels", found.levels), self._stored(f"{name}_scale", scales)]
+        node.input[place] = self._free(f"{name}_float")
+        options = {"axis": 1} if scales.size > 1 else {}
+        return helper.make_node(
+            "DequantizeLinear", stored, [node.input[place]], f"{name}_dequantize", **options
+        )
 
     def _quantizer(self, value: str) -> onnx.NodeProto:
         """The node that makes levels of `value`, for all layers that read it."""

@@ -1,8 +1,10 @@
-"""The products with which recurrent layers meet their inputs: all steps at once, before the recurrence."""
+"""Weights of recurrent layers as levels: those that meet their inputs, and those that meet their states."""
 
 from __future__ import annotations
 
+import math
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,20 +12,31 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..calibrate import Layer
+from ..errors import needed
 from ..graph import Model
+from .export import LayerLevels
+from .weights import nearest
 
-__all__ = ["RECURRENT", "Recurrent", "recurrent_of"]
+with needed():
+    import onnx
+
+__all__ = ["RECURRENT", "Recurrent", "RecurrentLevels", "recurrent_levels", "recurrent_of"]
 
 RECURRENT = frozenset(("GRU", "LSTM", "RNN"))
 
 
 @dataclass(frozen=True, repr=False)
 class Recurrent(Layer):
-    """A recurrent node by its weight W [directions, gates, inputs].
+    """A recurrent node by its weight W [directions, gates, inputs], or by R, where the states are the inputs.
 
     A row of its matrix is a gate's weights in both directions, so that scales are those of axis 1, as DequantizeLinear
     wants them.
+
+    Attributes:
+        states: the node by R, where that is a weight of its own.
     """
+
+    states: Recurrent | None = None
 
     @property
     def rows(self) -> int:
@@ -43,14 +56,36 @@ class Recurrent(Layer):
 def recurrent_of(model: Model) -> list[Recurrent]:
     """The recurrent layers of `model` in graph order; left out: weights that several nodes use, or that are computed."""
     graph = model.skeleton.graph
+
+    def by(node: onnx.NodeProto, i: int, states: Recurrent | None) -> Recurrent | None:
+        name = node.input[i]
+        if uses[name] != 1 or len(shapes.get(name, ())) != 3:
+            return None
+        return Recurrent(name, None, node.input[0], node.name, shapes[name], "recurrence", states=states)
+
     shapes = {p.name: p.shape for p in model.parameters if p.role == "weight"}
     uses = Counter(name for node in graph.node for name in node.input)
-    return [
-        Recurrent(node.input[1], None, node.input[0], node.name, shapes[node.input[1]], "recurrence")
-        for node in graph.node
-        if node.op_type in RECURRENT
-        and node.domain in ("", "ai.onnx")
-        and node.input[0] not in shapes
-        and uses[node.input[1]] == 1
-        and len(shapes.get(node.input[1], ())) == 3
-    ]
+    nodes = (n for n in graph.node if n.op_type in RECURRENT and n.domain in ("", "ai.onnx"))
+    found = (by(node, 1, by(node, 2, None)) for node in nodes if node.input[0] not in shapes)
+    return [layer for layer in found if layer is not None]
+
+
+@dataclass(frozen=True)
+class RecurrentLevels(LayerLevels):
+    """A recurrent layer's W as levels.
+
+    Attributes:
+        states: R likewise; None where it stays as it is.
+    """
+
+    states: LayerLevels | None = None
+
+
+def recurrent_levels(
+    layer: Recurrent, weights: Mapping[str, NDArray[Any]], per_channel: bool
+) -> RecurrentLevels:
+    """Each weight to its nearest level."""
+    known = layer.states if layer.states and weights[layer.states.weight].dtype == np.float32 else None
+    states = None if known is None else nearest(known, weights, math.inf, per_channel)
+    found = nearest(layer, weights, math.inf, per_channel)
+    return RecurrentLevels(found.levels, found.scales, None, states)

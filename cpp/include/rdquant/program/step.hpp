@@ -145,7 +145,7 @@ enum class Cell : std::uint8_t { rnn, gru, lstm };
 /// gates of h units in ONNX's order (gru: z, r, h; lstm: i, o, f, c), inputs: x [steps, batch, g·h], these
 /// products and all biases that stand beside them; r [g·h, h]; bias [h]? of r's product in the last gate (gru
 /// where `linear_before_reset`); first h [batch, h]?; lengths (i32 [batch])?; first c [batch, h]? and peepholes
-/// [3·h]? (i, o, f) of lstm. Outputs: y [steps, batch, h], the last h and the last c [batch, h], each if wanted.
+/// [3·h]? (i, o, f) of lstm; the scales of r's rows (f32 [gates]) where r is levels (i8, whose 0 stands for 0). Outputs: y [steps, batch, h], the last h and the last c [batch, h], each if wanted.
 /// A sequence that is shorter than all steps gives zeros after its end.
 struct Recurrence {
   Cell cell = Cell::rnn;

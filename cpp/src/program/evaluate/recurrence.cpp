@@ -99,13 +99,24 @@ class Sequence {
   Numbers h, c;
 };
 
+/// r, of levels and the scales of their rows where there are scales.
+Numbers weights(const TensorView& r, const TensorView& scales) {
+  Numbers found = numbers(r);
+  if (!present(scales)) return found;
+  const Numbers factors = numbers(scales);
+  const std::size_t hidden = found.size() / factors.size();
+  for (std::size_t i = 0; i < found.size(); ++i) found[i] *= factors[i / hidden];
+  return found;
+}
+
 }  // namespace
 
 void compute(const Recurrence& step, Inputs inputs, Outputs outputs, int threads) {
   const TensorView& x = inputs[0];
   require_float("recurrence", x);
   const std::int64_t steps = x.shape[0], batch = x.shape[1], gates = x.shape[2], hidden = inputs[1].shape[1];
-  const Numbers r = numbers(inputs[1]), bias = numbers(at(inputs, 2)), peepholes = numbers(at(inputs, 6));
+  const Numbers r = weights(inputs[1], at(inputs, 7)), bias = numbers(at(inputs, 2)),
+                peepholes = numbers(at(inputs, 6));
   const TensorView h0 = at(inputs, 3), lengths = at(inputs, 4), c0 = at(inputs, 5);
   const MutableTensorView y = at(outputs, 0), last_h = at(outputs, 1), last_c = at(outputs, 2);
   const std::vector<std::int64_t> ends = present(lengths) ? integers(lengths) : std::vector<std::int64_t>();

@@ -264,8 +264,6 @@ bool write_dynamic_product(Int8Writer& writer, const Step& step) {
   Builder& builder = writer.builder();
   const std::int64_t rows = core::element_count(a) / depth;
   const core::Tensor given = writer.value(weights->levels).data;
-  core::Tensor scales(DType::f32, {static_cast<std::int64_t>(weights->scales.size())});
-  std::ranges::copy(weights->scales, scales.write().as<float>());
   Int8Convolution op{{{1, 1}, {1, 1}, {1, 1}, {0, 0}, {0, 0}},
                      1,
                      0,
@@ -278,7 +276,7 @@ bool write_dynamic_product(Int8Writer& writer, const Step& step) {
   std::vector<ValueId> inputs{
       rows_of(writer, *x, rows, depth),
       builder.add_constant(product->transpose_b ? given.reshaped({filters, depth, 1, 1}) : transposed(given)),
-      builder.add_constant(spread(scales, filters)),
+      builder.add_constant(scales_of(*weights, filters)),
       bias == kNone ? kNone : builder.add_constant(spread(builder.bake(bias), filters)),
       kNone,
       kNone,

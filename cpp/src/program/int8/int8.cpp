@@ -10,10 +10,10 @@ namespace rdquant::program {
 namespace {
 
 using Rule = bool (*)(Int8Writer&, const Step&);
-constexpr std::array<Rule, 10> kRules = {write_dynamic_layer, write_dynamic_product, write_int8_convolution,
+constexpr std::array<Rule, 11> kRules = {write_dynamic_layer, write_dynamic_product, write_int8_convolution,
                                          write_int8_product,  write_int8_function,   write_int8_binary,
                                          write_int8_pool,     write_int8_reduction,  write_int8_concat,
-                                         write_int8_movement};
+                                         write_int8_movement, write_int8_recurrence};
 
 bool is_int8(core::DType dtype) { return dtype == core::DType::u8 || dtype == core::DType::i8; }
 
@@ -161,6 +161,8 @@ ValueId Int8Writer::number(ValueId id) {
   }
   return id;
 }
+
+void Int8Writer::write(Step step) { program_.steps.push_back(std::move(step)); }
 
 void Int8Writer::write(Operation operation, std::vector<ValueId> inputs, ValueId output,
                        const std::string& node) {

@@ -67,6 +67,7 @@ class Int8Writer {
   /// Says that an old step is done.
   void skip(const Step& step);
 
+  void write(Step step);
   /// Writes a step whose output is `output`, a value of the old program.
   void write(Operation operation, std::vector<ValueId> inputs, ValueId output, const std::string& node);
   /// The same with a new output.
@@ -115,9 +116,12 @@ bool write_int8_pool(Int8Writer& writer, const Step& step);
 bool write_int8_reduction(Int8Writer& writer, const Step& step);
 bool write_int8_concat(Int8Writer& writer, const Step& step);
 bool write_int8_movement(Int8Writer& writer, const Step& step);
+bool write_int8_recurrence(Int8Writer& writer, const Step& step);
 
 /// The byte on grid `to` nearest to what each byte on grid `from` stands for (u8 [256]).
 [[nodiscard]] core::Tensor table_between(const Grid& from, const Grid& to);
+/// A scale for each of `filters` (f32 [filters]).
+[[nodiscard]] core::Tensor scales_of(const Int8Weights& weights, std::int64_t filters);
 /// One number for each of `filters`, from as many or from one for all (f32 [filters]).
 [[nodiscard]] core::Tensor spread(const core::Tensor& numbers, std::int64_t filters);
 /// Rows of a matrix (i8 [depth, filters]) as filters of one pixel (i8 [filters, depth, 1, 1]).

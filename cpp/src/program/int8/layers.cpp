@@ -139,6 +139,12 @@ bool write_int8_convolution(Int8Writer& writer, const Step& step) {
   return write_layer(writer, layer, conv->window, conv->groups, target, step.node) != kNone;
 }
 
+core::Tensor scales_of(const Int8Weights& weights, std::int64_t filters) {
+  core::Tensor scales(DType::f32, {static_cast<std::int64_t>(weights.scales.size())});
+  std::ranges::copy(weights.scales, scales.write().as<float>());
+  return spread(scales, filters);
+}
+
 core::Tensor spread(const core::Tensor& numbers, std::int64_t filters) {
   core::Tensor all(DType::f32, {filters});
   const std::vector<double> given = numbers.doubles();
@@ -229,6 +235,22 @@ bool write_int8_pool(Int8Writer& writer, const Step& step) {
     const ValueId made = writer.write(*op, {x->levels}, writer.value(out).dtype, shape, step.node);
     writer.write(Reshape{}, {made}, out, step.node);
   }
+  return true;
+}
+
+/// Of a recurrent layer, the weights that meet its states stay levels.
+bool write_int8_recurrence(Int8Writer& writer, const Step& step) {
+  if (!std::holds_alternative<Recurrence>(step.operation)) return false;
+  const auto weights = writer.weights(step.inputs[1], 0);
+  if (!weights) return false;
+  Step levels = step;
+  levels.inputs.resize(8, kNone);
+  levels.inputs[1] = kNone;
+  for (ValueId& id : levels.inputs) id = writer.number(id);
+  levels.inputs[1] = weights->levels;
+  levels.inputs[7] =
+      writer.builder().add_constant(scales_of(*weights, writer.value(weights->levels).shape[0]));
+  writer.write(std::move(levels));
   return true;
 }
 

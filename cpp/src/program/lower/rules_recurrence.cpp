@@ -197,7 +197,7 @@ std::vector<ValueId> direction(Lowering& node, Layer l, std::int64_t d) {
   x = node.reshape(x, {l.steps, l.batch, rows});
   const bool lstm = l.op.cell == Cell::lstm;
   return node.builder().emit(l.op,
-                             {x, entry(node, l.r, d), inner, entry(node, l.h, d), l.lengths,
+                             {x, weight_entry(node, l.r, d), inner, entry(node, l.h, d), l.lengths,
                               entry(node, l.c, d), entry(node, l.peepholes, d)},
                              {{type, {l.steps, l.batch, l.hidden}, node.wants(0) || !node.wants(1)},
                               {type, {l.batch, l.hidden}, node.wants(1)},

@@ -5,8 +5,8 @@
 #include <string>
 #include <utility>
 
-#include "runtime/kernels/float32/matmul/matmul.hpp"
 #include "runtime/native/float32/convolution.hpp"
+#include "runtime/native/float32/state_product.hpp"
 #include "runtime/native/loops.hpp"
 #include "runtime/native/rules.hpp"
 
@@ -21,62 +21,14 @@ using program::Recurrence;
 using program::Step;
 using program::ValueId;
 
-constexpr Index kWorthThreads = Index{1} << 18U;  ///< products of one step that are worth several threads
-
-/// Rows [first, …) of r as the packed b of a product.
-class RowPacker final : public Packer {
- public:
-  RowPacker(const kernels::Matmul& kernels, kernels::MatmulPlan plan, Index first)
-      : kernels_(kernels), plan_(plan), first_(first) {}
-  void pack(const void* from, void* to) const override {
-    kernels_.pack(plan_, static_cast<const float*>(from) + first_ * plan_.k, 1, plan_.k,
-                  static_cast<float*>(to), 0, plan_.panels);
-  }
-
- private:
-  const kernels::Matmul& kernels_;
-  kernels::MatmulPlan plan_;
-  Index first_;
-};
-
 struct Extents {
   Index steps, batch, gates, hidden;  ///< gates: floats of all
 };
 
-/// Rows of r, and the product of a state with them.
-struct StateProduct {
-  const kernels::Matmul* kernels;
-  kernels::MatmulPlan plan;
-  int threads;
-
-  StateProduct(core::Isa isa, const Extents& s, Index rows, int all_threads)
-      : kernels(&kernels::matmul(isa)), threads(s.batch * rows * s.hidden < kWorthThreads ? 1 : all_threads) {
-    plan = kernels->plan(s.batch, rows, s.hidden, threads);
-  }
-
-  [[nodiscard]] std::size_t bytes() const { return static_cast<std::size_t>(plan.packed) * sizeof(float); }
-  [[nodiscard]] Index scratch() const { return kernels::divide(plan.scratch, kLine) * kLine; }
-
-  /// Rows [0, rows) of y [batch][y_row] = state · rᵀ, plus `sum` of rows as far apart as y's where given.
-  void operator()(const float* state, const float* packed, const float* sum, float* y, Index y_row,
-                  Index rows, float* memory) const {
-    const kernels::MatmulPlan some = kernels::first_rows(plan, rows);
-    kernels::MatmulArgs args;
-    args.a = state;
-    args.a_row = plan.k;
-    args.b = packed;
-    args.y = y;
-    args.y_row = y_row;
-    args.residual = {sum, y_row, 1};
-    share_ranked(some.items, 1, threads, [&](Index begin, Index end, int rank) {
-      kernels->run(some, args, memory + rank * scratch(), begin, end);
-    });
-  }
-};
-
 /// Slots that every cell has, as its work sees them; null where they are left out.
 struct StateMemory {
-  const float *x, *packed, *packed_last, *bias, *h0, *c0;
+  const float *x, *scales, *bias, *h0, *c0;
+  const void *packed, *packed_last;
   const std::int32_t* lengths;
   float *y, *last_h, *last_c, *products, *gates, *h, *c;
 };
@@ -89,6 +41,7 @@ enum Slot : std::uint8_t {
   kBias,
   kH0,
   kC0,
+  kScales,
   kLengths,
   kY,
   kLastH,
@@ -104,9 +57,7 @@ struct RecurrenceWork {
   StateProduct product, last;     ///< of all gates or of those before the last; of the last gate of a gru
   std::array<int, kCount> place;  ///< of each operand; −1 where it is left out
 
-  [[nodiscard]] Index product_floats() const {
-    return std::max(product.scratch() * product.threads, last.scratch() * last.threads);
-  }
+  [[nodiscard]] Index product_floats() const { return std::max(product.scratch(), last.scratch()); }
   [[nodiscard]] std::size_t scratch_bytes() const {
     return static_cast<std::size_t>(product_floats() + s.batch * (s.gates + 2 * s.hidden)) * sizeof(float);
   }
@@ -135,11 +86,12 @@ struct RecurrenceWork {
     float* const gates = products + product_floats();
     float* const h = gates + s.batch * s.gates;
     return {at(kX),
-            at(kPacked),
-            at(kPackedLast),
+            at(kScales),
             at(kBias),
             at(kH0),
             at(kC0),
+            found(kPacked),
+            found(kPackedLast),
             static_cast<const std::int32_t*>(found(kLengths)),
             at(kY),
             at(kLastH),
@@ -183,7 +135,7 @@ struct RecurrenceWork {
   void advance(const StateMemory& m, Index t, Index rows) const {
     const float* const x = m.x + t * s.batch * s.gates;
     const bool apart = op.cell == Cell::gru && op.linear_before_reset;
-    product(m.h, m.packed, apart ? nullptr : x, m.gates, s.gates, rows, m.products);
+    product({m.h, m.packed, m.scales, apart ? nullptr : x, m.gates, s.gates, rows, m.products});
     for (Index b = 0; b < rows; ++b) {
       if (!goes_on(m, b, t)) continue;
       float *const gates = m.gates + b * s.gates, *const h = m.h + b * s.hidden;
@@ -193,7 +145,8 @@ struct RecurrenceWork {
     }
     if (op.cell != Cell::gru) return;
     const Index before = 2 * s.hidden;
-    if (!apart) last(m.c, m.packed_last, x + before, m.gates + before, s.gates, rows, m.products);
+    const float* const scales = m.scales == nullptr ? nullptr : m.scales + before;
+    if (!apart) last({m.c, m.packed_last, scales, x + before, m.gates + before, s.gates, rows, m.products});
     for (Index b = 0; b < rows; ++b) {
       if (goes_on(m, b, t)) gru(m.gates + b * s.gates, m.h + b * s.hidden);
     }
@@ -283,27 +236,27 @@ bool build_recurrence(Builder& builder, const Step& step) {
   if (!activations) return false;
   const core::Shape& x = builder.value(step.inputs[0]).shape;
   const Extents s{x[0], x[1], x[2], builder.value(step.inputs[1]).shape[1]};
-  const core::Isa isa = float_kernels().isa;
+  const bool levels = builder.value(step.inputs[1]).dtype == core::DType::i8;
   const bool two = op->cell == Cell::gru && !op->linear_before_reset;
   const Index rows = two ? 2 * s.hidden : s.gates;
   RecurrenceWork work{*op,
                       s,
                       *activations,
-                      StateProduct(isa, s, rows, builder.threads()),
-                      StateProduct(isa, s, s.hidden, builder.threads()),
+                      StateProduct(s.batch, rows, s.hidden, levels, builder.threads()),
+                      StateProduct(s.batch, s.hidden, s.hidden, levels, builder.threads()),
                       {}};
   Slots operands(work);
   operands.add(kX, builder.read(step.inputs[0], Layout::plain));
   const auto add_packed = [&](Slot which, const StateProduct& product, Index first) {
-    auto packer = std::make_shared<RowPacker>(*product.kernels, product.plan, first);
-    operands.add(which, builder.packed(step.inputs[1], product.bytes(), std::move(packer)));
+    operands.add(which, builder.packed(step.inputs[1], product.bytes(), product.packer(first)));
   };
   add_packed(kPacked, work.product, 0);
   if (two) add_packed(kPackedLast, work.last, rows);
   for (const auto& [which, i] : {std::pair{kBias, std::size_t{2}},
                                  {kH0, std::size_t{3}},
                                  {kLengths, std::size_t{4}},
-                                 {kC0, std::size_t{5}}}) {
+                                 {kC0, std::size_t{5}},
+                                 {kScales, std::size_t{7}}}) {
     const ValueId id = program::input(step, i);
     if (id != kNone) operands.add(which, builder.read(id, Layout::plain));
   }
@@ -314,8 +267,8 @@ bool build_recurrence(Builder& builder, const Step& step) {
   }
   operands.add(kScratch, builder.scratch(work.scratch_bytes()));
   const std::size_t count = operands.places.size();
-  builder.emit(make_native(with_isa("recurrence"), count, std::move(work)), std::move(operands.places),
-               Layout::plain);
+  builder.emit(make_native(with_isa(levels ? "recurrence of levels" : "recurrence"), count, std::move(work)),
+               std::move(operands.places), Layout::plain);
   return true;
 }
 
