@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from collections import Counter
 from pathlib import Path
@@ -355,58 +354,3 @@ def test_a_network_of_transposed_convolutions_says_why_nothing_is_quantized() ->
     model = models.build([node], {"w": weight}, {"x": (1, 2, 3, 3)}, {"y": (1, 3, 6, 6)}, opset=17)
     with pytest.raises(InvalidArgument, match="up: ONNX has no transposed convolution of integers"):
         rdq.quantize_dynamic(model)
-
-
-def recurrent(op: str, **options: Any) -> rdq.Model:
-    """A recurrent layer between products, of which the second reads the states of all steps."""
-    net = Net(4)
-    gates, ways = {"RNN": 1, "GRU": 3, "LSTM": 4}[op], 2 if options.get("direction") else 1
-    x = net.call("MatMul", "x", net.noise(10, 24))
-    w, r = (net.noise(ways, gates * 16, size, low=-0.3, high=0.3) for size in (24, 16))
-    states = net.call(op, x, w, r, net.noise(ways, gates * 32), hidden_size=16, **options)
-    axes = net.integers(2 if options.get("layout") else 1)
-    last = states if ways == 2 else net.call("Squeeze", states, axes)
-    y = net.call("MatMul", last, net.noise(16, 5))
-    shape = [7, 3, 5] if ways == 1 else [7, 2, 3, 5]
-    return rdq.load(models.build(net.nodes, net.tensors, {"x": [7, 3, 10]}, {y: shape}))
-
-
-@pytest.mark.parametrize("op", ["RNN", "GRU", "LSTM"])
-@pytest.mark.parametrize("options", [{}, {"layout": 1}, {"direction": "bidirectional"}])
-@pytest.mark.parametrize("per_channel", [True, False])
-def test_recurrent_layers_multiply_their_inputs_as_levels(
-    op: str, options: dict[str, Any], per_channel: bool
-) -> None:
-    model = recurrent(op, **options)
-    x = np.random.default_rng(5).standard_normal((7, 3, 10)).astype(np.float32)
-    quantized = quantize_dynamic(model, per_channel=per_channel)
-    onnx.checker.check_model(quantized.proto, full_check=True)
-    assert [layer.op for layer in quantized.report.layers] == ["MatMul", op, "MatMul"]
-    assert not quantized.report.kept
-    assert all(layer.weight_sqnr_db > 30 for layer in quantized.report.layers)
-    expected = first(rdq.Session(model, backend="reference").run({"x": x}))
-    spread = np.abs(expected).max()
-    for backend in BACKENDS:
-        session = rdq.Session(quantized, backend=backend)
-        rows = [row for row in session.plan() if row["op"] in ("int8_convolution", "matmul")]
-        assert [row["op"] for row in rows] == ["int8_convolution"] * (3 + ("direction" in options))
-        found = first(session.run({"x": x}))
-        assert 1e-5 < np.abs(found - expected).max() / spread < 0.04
-        if importlib.util.find_spec("onnxruntime") and not options.get("layout"):
-            peer = first(rdq.Session(quantized, backend="onnxruntime").run({"x": x}))
-            # a state may lie between two levels
-            assert np.abs(found - peer).max() <= 5e-3 * spread
-
-
-def test_recurrent_layers_with_a_shared_weight_stay_in_float() -> None:
-    model = recurrent("GRU").proto
-    again = onnx.NodeProto()
-    (gru,) = (node for node in model.graph.node if node.op_type == "GRU")
-    again.CopyFrom(gru)
-    again.name, again.output[0] = "again", "again.y"
-    again.attribute.append(helper.make_attribute("direction", "reverse"))
-    model.graph.node.append(again)
-    model.graph.output.append(helper.make_tensor_value_info("again.y", onnx.TensorProto.FLOAT, [7, 1, 3, 16]))
-    report = quantize_dynamic(rdq.load(model)).report
-    assert {layer.op for layer in report.kept} == {"GRU"}
-    assert all("shared" in layer.reason for layer in report.kept)

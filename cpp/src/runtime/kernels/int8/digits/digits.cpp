@@ -13,7 +13,7 @@ extern const DigitKernels digits;
 
 const DigitKernels* digit_kernels(core::Isa isa) {
   const DigitKernels* const none = nullptr;
-  if (core::has(core::Feature::dotprod)) return RDQUANT_ARM_LEAF(dotprod, &dotprod::digits, none);
+  if (const DigitKernels* const found = RDQUANT_ARM_LEAF(dotprod, &dotprod::digits, none)) return found;
   return isa == core::Isa::avx512 ? RDQUANT_LEAF(vnni, &avx512vnni::digits, none) : none;
 }
 
