@@ -3,6 +3,7 @@
 #include <doctest/doctest.h>
 
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <random>
 #include <thread>
@@ -91,6 +92,60 @@ TEST_CASE("a block becomes one step, and its weights can be replaced") {
   CHECK(program::set_weights(program, {{"b", noise({4}, 3)}}).size() == 1);
   CHECK_THROWS_AS(program::set_weights(program, {{"b", noise({5}, 3)}}), core::InvalidArgument);
   CHECK(program::set_weights(program, {{"unknown", noise({5}, 3)}}).empty());
+}
+
+/// x → convolution with the weights (w · s − t) · s in another shape
+graph::Graph made_weights() {
+  graph::Graph graph = residual_block();
+  graph.initializers["w"] = noise({4, 36}, 1);
+  graph.initializers["s"] = noise({4, 1}, 6);
+  graph.initializers["t"] = noise({1, 36}, 7);
+  core::Tensor shape(core::DType::i64, {4});
+  std::ranges::copy(std::array<std::int64_t, 4>{4, 4, 3, 3}, shape.write().as<std::int64_t>());
+  graph.initializers["shape"] = shape;
+  graph.nodes[0].inputs[1] = "made";
+  const std::vector<graph::Node> made = {{"Mul", "", "mul", {"w", "s"}, {"ws"}, {}},
+                                         {"Sub", "", "sub", {"ws", "t"}, {"wst"}, {}},
+                                         {"Mul", "", "scale", {"wst", "s"}, {"wsts"}, {}},
+                                         {"Reshape", "", "reshape", {"wsts", "shape"}, {"made"}, {}}};
+  graph.nodes.insert(graph.nodes.begin(), made.begin(), made.end());
+  return graph;
+}
+
+TEST_CASE("constants on the way to others have no data, and are made again where they are needed") {
+  program::Program program = program::lower(made_weights(), {{"x", {1, 4, 5, 5}}});
+  REQUIRE(program.steps.size() == 1);
+  REQUIRE(program.prologue.size() == 4);
+  const auto data = [&](program::ValueId id) {
+    return program.values[static_cast<std::size_t>(id)].data.data();
+  };
+  for (std::size_t i = 0; i < 3; ++i) CHECK(data(program.prologue[i].outputs[0]) == nullptr);
+  CHECK(data(program.prologue[3].outputs[0]) != nullptr);
+  program::forget_constants(program, std::vector<bool>(program.values.size(), false));
+  CHECK(data(program.prologue[3].outputs[0]) == nullptr);
+  CHECK(data(program.prologue[0].inputs[0]) != nullptr);
+  const auto changed = program::set_weights(program, {{"t", noise({1, 36}, 8)}});
+  REQUIRE(changed.size() == 1);
+  CHECK(changed[0] == program.steps[0].inputs[1]);
+  CHECK(data(changed[0]) != nullptr);
+  CHECK(data(program.prologue[1].outputs[0]) == nullptr);
+}
+
+TEST_CASE("sessions follow weights that others are made of, time and again") {
+  const core::Tensor x = noise({1, 4, 5, 5}, 4);
+  const std::vector<core::TensorView> inputs = {x.view()};
+  for (const char* backend : {"native", "reference"}) {
+    graph::Graph graph = made_weights();
+    runtime::Session session(graph, backend, {.threads = 1});
+    static_cast<void>(session.run(inputs));
+    unsigned seed = 20;
+    for (const char* name : {"t", "s", "w", "t", "b"}) {
+      graph.initializers[name] = noise(graph.initializers[name].shape(), ++seed);
+      session.set_weights({{name, graph.initializers[name]}});
+      const auto fresh = values(runtime::Session(graph, backend, {.threads = 1}).run(inputs)[0]);
+      CHECK(values(session.run(inputs)[0]) == fresh);
+    }
+  }
 }
 
 TEST_CASE("a session may be run and changed from several threads") {

@@ -71,7 +71,6 @@ class Kept {
     return found;
   }
 
-  /// The longest unused go first.
   void give(Block block) noexcept {
     ::madvise(block.begin, block.room, MADV_FREE);
     const ForkGuard guard;
@@ -82,7 +81,20 @@ class Kept {
     } catch (const std::bad_alloc&) {  // no room to remember it
       ::munmap(block.begin, block.room);
     }
-    while (bytes_ > kMostKept) {
+    drop_beyond(kMostKept);
+  }
+
+  /// Drops blocks until they take no more than `most` bytes.
+  void shrink(std::size_t most) noexcept {
+    const ForkGuard guard;
+    const std::lock_guard lock(mutex_);
+    drop_beyond(most);
+  }
+
+ private:
+  /// The longest unused go first.
+  void drop_beyond(std::size_t most) noexcept {
+    while (bytes_ > most) {
       const Block oldest = blocks_.front();
       blocks_.erase(blocks_.begin());
       bytes_ -= oldest.room;
@@ -90,7 +102,6 @@ class Kept {
     }
   }
 
- private:
   std::mutex mutex_;
   std::vector<Block> blocks_;
   std::size_t bytes_ = 0;
@@ -110,12 +121,16 @@ Memory large_block(std::size_t bytes, bool zeros) {
 }
 
 void give_back(std::byte* block, std::size_t room) noexcept { kept().give({block, room}); }
+
+void unmap_kept() noexcept { kept().shrink(0); }
 #else
 bool is_large(std::size_t) { return false; }
 
 Memory large_block(std::size_t, bool) { throw std::bad_alloc(); }
 
 void give_back(std::byte*, std::size_t) noexcept {}
+
+void unmap_kept() noexcept {}
 #endif
 
 /// 512 GiB, more than any tensor: sizes computed of a broken file are refused here, alike on every system and under
@@ -141,7 +156,8 @@ Memory allocate(std::size_t bytes) { return block_of(bytes, false); }
 
 Memory allocate_zeros(std::size_t bytes) { return block_of(bytes, true); }
 
-void trim_heap() noexcept {
+void trim_memory() noexcept {
+  unmap_kept();
 #if defined(__GLIBC__)
   ::malloc_trim(0);
 #endif

@@ -157,9 +157,18 @@ struct Session::Impl {
       made->program = program ? *std::move(program) : lowered(shapes);
       check_room(made->program, options.memory_limit);
       made->executable = backend.prepare(made->program, {threads, options.memory_limit});
-      core::trim_heap();  // of weights in other forms, larger than what stays
+      forget_constants(*made);
+      core::trim_memory();  // of weights in other forms, larger than what stays
       return made;
     });
+  }
+
+  /// Drops what the executable has packed or folded.
+  static void forget_constants(Prepared& prepared) {
+    std::vector<bool> read(prepared.program.values.size());
+    for (std::size_t id = 0; id < read.size(); ++id)
+      read[id] = prepared.executable->reads(static_cast<program::ValueId>(id));
+    program::forget_constants(prepared.program, read);
   }
 
   [[nodiscard]] static Shapes with_rows(Shapes shapes, std::int64_t rows) {
@@ -303,7 +312,10 @@ void Session::set_weights(const std::map<std::string, core::Tensor>& tensors) {
       return;
     }
   }
-  for (const auto& plan : plans) plan->executable->update(program::set_weights(plan->program, tensors));
+  for (const auto& plan : plans) {
+    plan->executable->update(program::set_weights(plan->program, tensors));
+    Impl::forget_constants(*plan);
+  }
 }
 
 void Session::stop(bool stopped) { impl_->stopped = stopped; }

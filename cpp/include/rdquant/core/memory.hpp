@@ -26,8 +26,9 @@ using Memory = std::unique_ptr<std::byte, Release>;
 /// The same, filled with zeros.
 [[nodiscard]] Memory allocate_zeros(std::size_t bytes);
 
-/// Gives the heap's free pages back to the system, where the C library can: after work that needs much more than it leaves.
-void trim_heap() noexcept;
+/// Gives free memory back to the system, large blocks and, where the C library can, the heap's pages: after work that
+/// needs much more than it leaves.
+void trim_memory() noexcept;
 
 /// A fixed number of values, zero at first. Unlike a std::vector's, a large array costs no pass over it before its use.
 template <typename T>

@@ -26,7 +26,7 @@ struct Value {
 ///
 /// Constants that derive from the model's weights (a folded batch norm, say) are made by `prologue`, whose
 /// steps read and write constants only; it has run when `lower` returns, and `set_weights` runs what it must
-/// again.
+/// again. Constants that only the prologue reads have no data: they are made when needed, and dropped.
 struct Program {
   std::string name;
   std::vector<Value> values;
@@ -61,9 +61,13 @@ struct LowerOptions {
 void check_operators(const graph::Graph& graph);
 
 /// Replaces weights by initializer name (dtype and shape must stay), re-runs the prologue steps that depend
-/// on them and returns the constants that changed. Names that no step uses are ignored.
+/// on them and returns the constants that changed, of those that steps read. Names that no step uses are ignored.
 /// @throws InvalidArgument  another dtype or shape, or a name in `baked`
 std::vector<ValueId> set_weights(Program& program, const std::map<std::string, core::Tensor>& tensors);
+
+/// Drops the data of constants that are not kept (a flag for each value), but for those that the prologue begins with:
+/// `set_weights` makes again what it needs.
+void forget_constants(Program& program, const std::vector<bool>& kept);
 
 /// True where row i of every output depends on row i of every input alone, so that a batch may be run in
 /// pieces.

@@ -44,6 +44,8 @@ class Executable {
                    Times* times = nullptr) = 0;
   /// Takes up constants whose data changed (program::set_weights): repacks those weights, nothing else.
   virtual void update(std::span<const program::ValueId> constants) = 0;
+  /// True for a constant that `run` reads where it lies; of others the Executable has forms of its own.
+  [[nodiscard]] virtual bool reads(program::ValueId constant) const = 0;
   [[nodiscard]] virtual std::vector<PlannedStep> plan() const = 0;
   /// Bytes of one arena, scratchpads included, and of packed weights.
   [[nodiscard]] virtual std::size_t arena_bytes() const = 0;

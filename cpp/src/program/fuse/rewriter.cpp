@@ -34,8 +34,8 @@ std::size_t Rewriter::readers(ValueId id) const {
 }
 
 std::optional<double> Rewriter::scalar(ValueId id) const {
-  if (!builder_.is_constant(id) || builder_.value(id).data.size() != 1) return std::nullopt;
-  return builder_.value(id).data.doubles().front();
+  if (!builder_.is_constant(id) || core::element_count(builder_.value(id).shape) != 1) return std::nullopt;
+  return builder_.data(id).doubles().front();
 }
 
 void Rewriter::merge(std::size_t made_before, std::size_t reader, Step merged) {

@@ -195,7 +195,7 @@ bool write_dynamic_layer(Int8Writer& writer, const Step& step) {
     return false;
   const std::int64_t filters = conv != nullptr ? w[0] : w[1];
   const auto chain = chain_from(writer, step.outputs[0], filters, conv != nullptr ? 2 : 0);
-  auto weights = whole(writer.value(step.inputs[1]).data, filters);
+  auto weights = whole(writer.builder().data(step.inputs[1]), filters);
   if (!chain || !weights || weights->size() == 0) return false;
   static_cast<void>(writer.builder().bake(step.inputs[1]));
   Int8Convolution op{{{1, 1}, {1, 1}, {1, 1}, {0, 0}, {0, 0}}, 1, 0, {}, {.high = 0}, false};

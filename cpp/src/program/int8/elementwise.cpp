@@ -60,8 +60,7 @@ core::Tensor computed(const Operation& operation, const core::Tensor& a, const c
 
 /// A number that a function of two takes beside levels.
 bool is_number(Int8Writer& writer, ValueId id) {
-  return writer.builder().is_constant(id) && writer.value(id).data.size() == 1 &&
-         writer.value(id).dtype == DType::f32;
+  return writer.builder().is_constant(id) && writer.is_scalar(id) && writer.value(id).dtype == DType::f32;
 }
 
 /// Looks levels up: `numbers` is what each byte of `from` becomes.

@@ -59,11 +59,11 @@ void Int8Writer::translate(std::size_t i) {
 std::optional<Grid> Int8Writer::grid(const Step& step, ValueId levels) const {
   const ValueId scale = step.inputs[1], zero = input(step, 2);
   if (!is_int8(value(levels).dtype) || !builder_.is_constant(scale)) return std::nullopt;
-  if (value(scale).dtype != core::DType::f32 || value(scale).data.size() != 1) return std::nullopt;
-  if (zero != kNone && (!builder_.is_constant(zero) || value(zero).data.size() != 1)) return std::nullopt;
-  const auto s = static_cast<float>(value(scale).data.doubles().front());
+  if (value(scale).dtype != core::DType::f32 || !is_scalar(scale)) return std::nullopt;
+  if (zero != kNone && (!builder_.is_constant(zero) || !is_scalar(zero))) return std::nullopt;
+  const auto s = static_cast<float>(builder_.data(scale).doubles().front());
   if (!(s > 0) || s - s != 0) return std::nullopt;
-  const std::int64_t z = zero == kNone ? 0 : value(zero).data.integers().front();
+  const std::int64_t z = zero == kNone ? 0 : builder_.data(zero).integers().front();
   return Grid{s, static_cast<std::int32_t>(z), value(levels).dtype};
 }
 
@@ -213,17 +213,18 @@ std::optional<Int8Weights> Int8Writer::weights(ValueId id, std::int64_t axis) {
     return std::nullopt;
   const ValueId q = made->inputs[0], scale = made->inputs[1], zero = input(*made, 2);
   if (!is_int8(value(q).dtype) || value(scale).dtype != core::DType::f32) return std::nullopt;
-  const std::int64_t count = value(scale).data.size();
+  const std::int64_t count = core::element_count(value(scale).shape);
   if (count != 1 && std::get<Dequantize>(made->operation).axis != axis) return std::nullopt;
   const std::vector<std::int64_t> zeros =
-      zero == kNone ? std::vector<std::int64_t>{0} : value(zero).data.integers();
+      zero == kNone ? std::vector<std::int64_t>{0} : builder_.data(zero).integers();
   Int8Weights found;
   for (const double s : builder_.bake(scale).doubles()) found.scales.push_back(static_cast<float>(s));
   if (value(q).dtype == core::DType::i8 && std::ranges::all_of(zeros, [](auto z) { return z == 0; })) {
     found.levels = q;
+    static_cast<void>(builder_.data(q));  // which layers look at
     return found;
   }
-  std::optional<core::Tensor> shifted = without_zeros(value(q).data, zeros, axis);
+  std::optional<core::Tensor> shifted = without_zeros(builder_.data(q), zeros, axis);
   if (!shifted) return std::nullopt;
   found.levels = builder_.add_constant(std::move(*shifted));
   return found;

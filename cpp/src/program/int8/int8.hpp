@@ -33,6 +33,8 @@ class Int8Writer {
 
   [[nodiscard]] Builder& builder() { return builder_; }
   [[nodiscard]] const Value& value(ValueId id) const { return builder_.value(id); }
+  /// True for one element.
+  [[nodiscard]] bool is_scalar(ValueId id) const { return core::element_count(value(id).shape) == 1; }
 
   /// Levels of which a number of the old program was made.
   struct Source {

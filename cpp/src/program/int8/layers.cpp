@@ -179,7 +179,7 @@ bool write_int8_product(Int8Writer& writer, const Step& step) {
   auto weights = writer.weights(step.inputs[1], product->transpose_b ? 0 : 1);
   const std::int64_t rows = core::element_count(a) / std::max<std::int64_t>(1, depth);
   if (!weights || depth == 0 || rows == 0) return false;
-  const core::Tensor given = writer.value(weights->levels).data;
+  const core::Tensor given = writer.builder().data(weights->levels);
   core::Tensor filters_first =
       product->transpose_b ? given.reshaped({filters, depth, 1, 1}) : transposed(given);
   weights->levels = writer.builder().add_constant(std::move(filters_first));

@@ -143,7 +143,7 @@ std::vector<ValueId> Builder::emit(Operation operation, std::vector<ValueId> inp
     if (id == kNone) continue;
     constant = constant && is_constant(id);
     variable = variable || is_variable(id);
-    source += static_cast<std::int64_t>(value(id).data.bytes());
+    source += checked_bytes(value(id).dtype, value(id).shape);
   }
   Step step{std::move(operation), std::move(inputs), {}, node};
   while (!step.inputs.empty() && step.inputs.back() == kNone) step.inputs.pop_back();
@@ -154,15 +154,27 @@ std::vector<ValueId> Builder::emit(Operation operation, std::vector<ValueId> inp
         output.wanted ? add({"", output.dtype, output.shape, role, {}}, constant && variable) : kNone);
   }
   std::vector<ValueId> made = step.outputs;
-  if (constant) {
-    run_on_constants(program_, step);
-    // what was made of levels stays known, so that layers can compute with these
-    if (variable || std::holds_alternative<Dequantize>(step.operation))
-      program_.prologue.push_back(std::move(step));
-  } else {
+  if (!constant) {
     program_.steps.push_back(std::move(step));
+  } else if (variable || std::holds_alternative<Dequantize>(step.operation)) {
+    // what was made of levels stays known, so that layers can compute with these
+    program_.prologue.push_back(std::move(step));
+  } else {
+    compute(step);
   }
   return made;
+}
+
+void Builder::compute(const Step& step) const {
+  for (const ValueId id : step.inputs) {
+    if (id != kNone) static_cast<void>(data(id));
+  }
+  run_on_constants(program_, step);
+}
+
+const core::Tensor& Builder::data(ValueId id) const {
+  if (value(id).data.data() == nullptr) make_constant(program_, id);
+  return value(id).data;
 }
 
 const core::Tensor& Builder::bake(ValueId id) {
@@ -180,10 +192,15 @@ const core::Tensor& Builder::bake(ValueId id) {
       if (needed[index(weight)]) program_.baked.insert(name);
     }
   }
-  return value(id).data;
+  return data(id);
 }
 
 void run_on_constants(Program& program, const Step& step) {
+  if (std::holds_alternative<Reshape>(step.operation)) {
+    Value& value = program.values[index(step.outputs[0])];
+    value.data = program.values[index(step.inputs[0])].data.reshaped(value.shape);
+    return;
+  }
   std::vector<core::TensorView> inputs;
   for (const ValueId id : step.inputs) {
     inputs.push_back(id == kNone ? core::TensorView{} : program.values[index(id)].data.view());

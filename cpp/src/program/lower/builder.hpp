@@ -19,7 +19,8 @@ inline constexpr std::int64_t kMostSize = std::int64_t{1} << 31U, kMostElements 
 void check_constant(core::DType dtype, const core::Shape& shape, std::int64_t source);
 
 /// Adds values and steps to a Program, and folds: a step whose inputs are all constants is computed at once.
-/// Where one of them derives from a weight, the step goes into the prologue too.
+/// Where one of them derives from a weight, or from levels, the step goes into the prologue instead, and its
+/// constants are computed when somebody asks for their data, those that are left in the end by `finish`.
 class Builder {
  public:
   explicit Builder(Program& program);
@@ -49,12 +50,16 @@ class Builder {
   std::vector<ValueId> emit(Operation operation, std::vector<ValueId> inputs,
                             const std::vector<Output>& outputs, const std::string& node);
 
+  /// Data of a constant, computed where they have not been.
+  [[nodiscard]] const core::Tensor& data(ValueId id) const;
+
   /// Data of a constant that a step is about to hold as a parameter. Weights that it derives from are noted
   /// in Program::baked.
   [[nodiscard]] const core::Tensor& bake(ValueId id);
 
  private:
   ValueId add(Value value, bool variable);
+  void compute(const Step& step) const;
 
   Program& program_;
   std::vector<bool> variable_;
@@ -62,6 +67,12 @@ class Builder {
 
 /// Runs a step whose inputs are constants, into new data of its output values.
 void run_on_constants(Program& program, const Step& step);
+
+/// Runs the prologue: makes the constants that steps or outputs read, and drops those that only the prologue reads.
+void make_constants(Program& program);
+
+/// Makes the data of one constant and of what it is made from, where they are missing.
+void make_constant(Program& program, ValueId id);
 
 /// Index of `id` in tables over values.
 [[nodiscard]] inline std::size_t index(ValueId id) noexcept { return static_cast<std::size_t>(id); }

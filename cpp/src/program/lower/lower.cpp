@@ -138,6 +138,7 @@ Program lower(const graph::Graph& graph, const std::map<std::string, core::Shape
     fuse(program);
     fuse_int8(program);
   }
+  make_constants(program);
   name_the_rest(program);
   return program;
 }

@@ -55,6 +55,7 @@ class NativeExecutable final : public Executable {
       }
     }
     for (const Packing& packing : plan_.packings) pack(packing);
+    free_.push_back(make_context());  // while memory that preparation gave back is at hand
   }
 
   void run(std::span<const core::TensorView> inputs, std::span<const core::MutableTensorView> outputs,
@@ -82,6 +83,9 @@ class NativeExecutable final : public Executable {
     ++epoch_;
   }
 
+  [[nodiscard]] bool reads(ValueId constant) const override {
+    return std::ranges::find(constants_, constant, &Patch::index) != constants_.end();
+  }
   [[nodiscard]] std::vector<PlannedStep> plan() const override { return plan_.rows; }
   [[nodiscard]] std::size_t arena_bytes() const override { return plan_.arena_bytes; }
   [[nodiscard]] std::size_t weight_bytes() const override { return plan_.packed_bytes; }

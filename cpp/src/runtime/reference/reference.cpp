@@ -109,6 +109,7 @@ class ReferenceExecutable final : public Executable {
   }
 
   void update(std::span<const ValueId> /*constants*/) override {}  // constants are read where they lie
+  [[nodiscard]] bool reads(ValueId /*constant*/) const override { return true; }
 
   [[nodiscard]] std::vector<PlannedStep> plan() const override {
     std::vector<PlannedStep> rows;
