@@ -354,6 +354,31 @@ TEST_CASE("moves") {
   });
 }
 
+TEST_CASE("lanes of two blocks") {
+  for_every_isa([&](const Kernels& kernels) {
+    const Index block = kernels.block, area = 7;
+    Floats a = random_floats(block * area, 1);
+    const Floats b = random_floats(block * area, 2);
+    std::vector<std::int32_t> places;
+    for (Index lane = 0; lane < block; ++lane)
+      places.push_back(static_cast<std::int32_t>((lane * 7 + 3) % (2 * block + 1) - 1));
+    Floats expected;
+    for (Index i = 0; i < area * block; ++i) {
+      const Index place = places[at(i % block)], first = i / block * block;
+      expected.push_back(place < 0       ? 0.0f
+                         : place < block ? a[at(first + place)]
+                                         : b[at(first + place - block)]);
+    }
+    Floats dst(a.size() + 1, 7.0f);
+    kernels.pick_lanes(a.data(), b.data(), places.data(), dst.data(), area);
+    CHECK(dst.back() == 7.0f);
+    dst.pop_back();
+    CHECK(dst == expected);
+    kernels.pick_lanes(a.data(), b.data(), places.data(), a.data(), area);
+    CHECK(a == expected);
+  });
+}
+
 TEST_CASE("an instruction set that this machine lacks is refused") {
   const Isa best = rdquant::core::available_isa();
   CHECK(rdquant::runtime::kernels::kernels(best).isa == best);

@@ -161,6 +161,16 @@ template <class T>
 #endif
 }
 
+/// Elements of two vectors of kLanes, b's behind those of a.
+[[gnu::always_inline]] inline F32 lookup_lanes(F32 a, F32 b, I32 at) {
+#if defined(__AVX512F__)
+  return lookup(a, b, at);
+#else
+  const Vector<float, 16> both{a, b};
+  return lookup(both, both, Vector<std::int32_t, 16>{at, at}).low;
+#endif
+}
+
 /// Elements of a table of kLanes, by places below eight.
 [[gnu::always_inline]] inline I32 lookup_eight(const std::int32_t* table, I32 at) {
 #if defined(__AVX512F__)

@@ -3,6 +3,7 @@
 
 #include "rdquant/program/evaluate.hpp"
 #include "runtime/native/builder.hpp"
+#include "runtime/native/channels.hpp"
 #include "runtime/native/float32/convolution.hpp"
 #include "runtime/native/loops.hpp"
 #include "runtime/native/rules.hpp"
@@ -72,6 +73,8 @@ bool concat(Builder& builder, const Step& step, std::int64_t axis) {
   const ValueId whole = step.outputs[0];
   const Value& y = builder.value(whole);
   const Layout layout = builder.layout(whole);
+  if (layout == Layout::blocked && !whole_blocks(builder.program(), step.inputs))
+    return concat_channels(builder, step);
   const auto strides = strides_of(physical(y, layout));
   const std::size_t element = core::size_of(y.dtype);
   const Place to = builder.write(whole, layout);
@@ -102,6 +105,8 @@ bool concat(Builder& builder, const Step& step, std::int64_t axis) {
 bool split(Builder& builder, const Step& step, std::int64_t axis) {
   const ValueId whole = step.inputs[0];
   const Layout layout = builder.layout(step.outputs[0]);
+  if (layout == Layout::blocked && !whole_blocks(builder.program(), step.outputs))
+    return split_channels(builder, step);
   const auto strides = strides_of(physical(builder.value(whole), layout));
   const std::size_t element = core::size_of(builder.value(whole).dtype);
   const Place from = builder.read(whole, layout);

@@ -15,12 +15,6 @@ using program::ValueId;
 
 bool is_image(const Value& value) { return value.dtype == core::DType::f32 && value.shape.size() == 4; }
 
-/// Channels of all but the last part fill whole blocks.
-bool whole_blocks(const Program& program, const std::vector<ValueId>& parts) {
-  return std::all_of(parts.begin(), parts.end() - 1,
-                     [&](ValueId id) { return value_of(program, id).shape[1] % block_size() == 0; });
-}
-
 class Placer {
  public:
   explicit Placer(const Program& program) : program_(program) {
@@ -167,8 +161,10 @@ class Placer {
       return is_plain_binary(program_, step) && (is_blocked(first) || is_blocked(step.inputs[1]));
     }
     if (std::holds_alternative<program::Resize>(operation) && is_enlarged_for_blocks(step)) return true;
-    if (const auto* concat = std::get_if<program::Concat>(&operation))
-      return concat->axis == 1 && whole_blocks(program_, step.inputs) && is_mostly_blocked(step.inputs);
+    if (const auto* concat = std::get_if<program::Concat>(&operation)) {
+      return concat->axis == 1 && is_mostly_blocked(step.inputs) &&
+             (whole_blocks(program_, step.inputs) || is_read_in_blocks(program_, step.outputs[0]));
+    }
     if (!is_blocked(first)) return false;
     if (std::holds_alternative<program::Unary>(operation)) return is_plain_unary(program_, step);
     if (std::holds_alternative<program::Pool>(operation)) {
@@ -183,8 +179,9 @@ class Placer {
     if (std::holds_alternative<program::BatchNormalization>(operation)) return true;
     if (std::holds_alternative<program::LocalResponseNormalization>(operation)) return true;
     if (const auto* split = std::get_if<program::Split>(&operation)) {
-      return split->axis == 1 && whole_blocks(program_, step.outputs) &&
-             std::none_of(step.outputs.begin(), step.outputs.end(), [](ValueId id) { return id == kNone; });
+      return split->axis == 1 && std::ranges::none_of(step.outputs, [](ValueId id) { return id == kNone; }) &&
+             (whole_blocks(program_, step.outputs) ||
+              std::ranges::any_of(step.outputs, [&](ValueId id) { return is_read_in_blocks(program_, id); }));
     }
     return false;
   }
@@ -222,6 +219,7 @@ class Placer {
         return;
       }
     }
+    if (is_blocked(step.outputs[0]) && !whole_blocks(program_, step.outputs)) return;
     for (const ValueId part : step.outputs) {
       attach(part, step.inputs[0], offset);
       offset += strided ? channels(part) : bytes(part);
@@ -268,8 +266,11 @@ class Placer {
                      !parts_are_ranges(whole, std::get<program::Concat>(step.operation).axis))) {
       return;
     }
+    const bool in_blocks = layout(whole) == Layout::blocked;
     std::size_t offset = 0;
     for (std::size_t i = 0; i < step.inputs.size(); ++i) {
+      // what follows a block that a part does not fill is moved there lane by lane
+      if (in_blocks && !whole_blocks(program_, {step.inputs[i], whole}) && i + 1 < step.inputs.size()) return;
       const Step* split = split_at(step.inputs, i);
       const ValueId part = split != nullptr ? split->inputs[0] : step.inputs[i];
       const bool fits = layout(part) == layout(whole) || (is_plain(part) && is_plain(whole));

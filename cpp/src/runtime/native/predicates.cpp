@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "rdquant/program/evaluate.hpp"
+#include "runtime/native/layout.hpp"
 
 namespace rdquant::runtime::native {
 
@@ -229,6 +230,29 @@ bool is_plain_unary(const Program& program, const Step& step) {
   return function != program::Function::identity &&
          (has_kernel(function) || has_elementary_kernel(function)) &&
          core::element_count(value_of(program, step.outputs[0]).shape) > 0;
+}
+
+bool whole_blocks(const program::Program& program, const std::vector<program::ValueId>& parts) {
+  return std::all_of(parts.begin(), parts.end() - 1,
+                     [&](program::ValueId id) { return value_of(program, id).shape[1] % block_size() == 0; });
+}
+
+bool is_read_in_blocks(const program::Program& program, program::ValueId id, int steps) {
+  return std::ranges::any_of(program.steps, [&](const program::Step& reader) {
+    const auto& operation = reader.operation;
+    if (std::ranges::find(reader.inputs, id) == reader.inputs.end()) return false;
+    if (std::holds_alternative<program::Convolution>(operation) ||
+        std::holds_alternative<program::TransposedConvolution>(operation) ||
+        std::holds_alternative<program::Pool>(operation))
+      return true;
+    const bool keeps = std::holds_alternative<program::Unary>(operation) ||
+                       std::holds_alternative<program::Binary>(operation) ||
+                       std::holds_alternative<program::BatchNormalization>(operation) ||
+                       std::holds_alternative<program::Split>(operation);
+    return keeps && steps > 0 && std::ranges::any_of(reader.outputs, [&](program::ValueId made) {
+             return made != program::kNone && is_read_in_blocks(program, made, steps - 1);
+           });
+  });
 }
 
 }  // namespace rdquant::runtime::native

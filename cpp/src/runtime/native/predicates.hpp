@@ -38,4 +38,9 @@ namespace rdquant::runtime::native {
 /// True for a float32 function that kernels have.
 [[nodiscard]] bool is_plain_unary(const program::Program& program, const program::Step& step);
 
+/// True where the channels of all values but the last fill whole blocks.
+[[nodiscard]] bool whole_blocks(const program::Program& program, const std::vector<program::ValueId>& parts);
+/// True where a layer that works in blocks reads the value, at once or behind at most `steps` that keep them.
+[[nodiscard]] bool is_read_in_blocks(const program::Program& program, program::ValueId id, int steps = 3);
+
 }  // namespace rdquant::runtime::native

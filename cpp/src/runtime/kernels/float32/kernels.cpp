@@ -27,6 +27,7 @@ Kernels joined(core::Isa isa) {
           .to_blocked = layers.to_blocked,
           .to_plain = layers.to_plain,
           .transpose = layers.transpose,
+          .pick_lanes = layers.pick_lanes,
           .copy_rows = layers.copy_rows};
 }
 

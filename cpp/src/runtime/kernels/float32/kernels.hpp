@@ -2,6 +2,7 @@
 
 #include <array>
 #include <cstddef>
+#include <cstdint>
 #include <optional>
 
 #include "rdquant/core/cpu.hpp"
@@ -202,6 +203,9 @@ struct Kernels {
                    Index area, Index begin, Index end);
   /// dst[j·dst_row + i] = src[i·src_row + j] for i < rows, j < columns.
   void (*transpose)(const float* src, Index src_row, float* dst, Index dst_row, Index rows, Index columns);
+  /// Vectors of `area` pixels, each lane from those of blocks a and b: from a's lane `places[lane]` below B, from b's
+  /// lane places[lane] − B from there on, and 0 where places[lane] < 0. dst may be a.
+  void (*pick_lanes)(const float* a, const float* b, const std::int32_t* places, float* dst, Index area);
   /// Rows of `length` floats, src_row and dst_row floats apart. Items: rows.
   void (*copy_rows)(const float* src, Index src_row, float* dst, Index dst_row, Index length, Index begin,
                     Index end);

@@ -20,6 +20,7 @@ struct LayerTable {
   decltype(Kernels::to_blocked) to_blocked;
   decltype(Kernels::to_plain) to_plain;
   decltype(Kernels::transpose) transpose;
+  decltype(Kernels::pick_lanes) pick_lanes;
   decltype(Kernels::copy_rows) copy_rows;
 };
 

@@ -5,6 +5,7 @@
 #include <string>
 #include <utility>
 
+#include "runtime/native/channels.hpp"
 #include "runtime/native/float32/packing.hpp"
 #include "runtime/native/loops.hpp"
 #include "runtime/native/rules.hpp"
@@ -183,43 +184,21 @@ bool build_direct(Builder& builder, const ConvolutionParts& parts, kernels::Conv
   return true;
 }
 
-/// Every channel of a blocked image `times` times, as many filters of one channel read it.
-struct Repeat {
-  Index images, channels, area, times;
-  int threads;
-
-  void operator()(void* const* operand) const {
-    const auto* const x = static_cast<const float*>(operand[0]);
-    auto* const y = static_cast<float*>(operand[1]);
-    const Index block = block_size(), from = kernels::divide(channels, block),
-                to = kernels::divide(channels * times, block);
-    share(images * to, 1, threads, [&](Index begin, Index end) {
-      for (Index item = begin; item < end; ++item) {
-        for (Index lane = 0; lane < block; ++lane) {
-          const Index channel = (item % to * block + lane) / times;
-          float* const out = y + item * area * block + lane;
-          const float* const in = x + (item / to * from + channel / block) * area * block + channel % block;
-          for (Index pixel = 0; pixel < area; ++pixel)
-            out[pixel * block] = channel < channels ? in[pixel * block] : 0.0F;
-        }
-      }
-    });
-  }
-};
-
 /// Several filters for each channel: a depthwise convolution of repeated channels.
 bool build_multiplied(Builder& builder, const ConvolutionParts& parts) {
   kernels::ConvShape shape = shape_of(builder, parts);
   if (shape.groups == 1 || shape.groups != shape.c || shape.k == shape.c) return false;
   const int threads = builder.threads();
-  const Repeat repeat{shape.n, shape.c, shape.h * shape.w, shape.k / shape.c, threads};
+  std::vector<Origin> repeated_channels;
+  for (Index k = 0; k < shape.k; ++k) repeated_channels.push_back({0, k / (shape.k / shape.c)});
+  auto repeat = make_channels("repeat", shape.n, shape.h * shape.w, {shape.c}, repeated_channels, threads);
   shape.c = shape.groups = shape.k;
   const auto plan = plan_of(shape, kernels::ConvMethod::depthwise);
   if (!plan) return false;
   const Index image = kernels::divide(shape.c, block_size()) * block_size() * shape.h * shape.w;
   const Place source = builder.read_as(parts.x, as_image(builder.value(parts.x).shape), Layout::blocked);
   const Place repeated = builder.scratch(bytes_of(shape.n * image));
-  builder.prepare(make_native("repeat", 2, repeat), {source, repeated});
+  builder.prepare(std::move(repeat), {source, repeated});
   const kernels::Kernels& own = float_kernels();
   const auto packer = std::make_shared<FilterPacker>(own, *plan, 1, threads);
   const Place weights = builder.packed(parts.w, bytes_of(plan->weights), packer);

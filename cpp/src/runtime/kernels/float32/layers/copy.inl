@@ -2,6 +2,7 @@
 #pragma once
 
 #include "runtime/kernels/vec.inl"
+#include "simd/gather.inl"
 
 namespace rdquant::runtime::kernels {
 namespace {
@@ -35,9 +36,15 @@ void to_blocked(const float* src, Index src_image, float* dst, Index dst_image, 
     const float* const in = src + image * src_image + block * kBlock * area;
     float* const out = dst + image * dst_image + block * area * kBlock;
     const Index real = c - block * kBlock < kBlock ? c - block * kBlock : kBlock;
-    for (Index i = 0; i < area; ++i) {
-      for (Index lane = 0; lane < kBlock; ++lane)
-        out[i * kBlock + lane] = lane < real ? in[lane * area + i] : 0.0f;
+    for (Index i = 0; i < area; i += kBlock) {
+      const Index wide = area - i < kBlock ? area - i : kBlock;
+      F32 square[kBlock];
+      for (Index lane = 0; lane < kBlock; ++lane) {
+        const float* const row = in + lane * area + i;
+        square[lane] = lane >= real ? splat(0.0f) : wide == kBlock ? load(row) : load_some(row, wide);
+      }
+      simd::transpose(square);
+      for (Index j = 0; j < wide; ++j) store(out + (i + j) * kBlock, square[j]);
     }
   }
 }
@@ -87,6 +94,14 @@ void to_plain(const float* src, Index src_image, float* dst, Index dst_image, In
     transpose(src + image * src_image + block * area * kBlock, kBlock,
               dst + image * dst_image + block * kBlock * dst_row, dst_row, area, real);
   }
+}
+
+void pick_lanes(const float* a, const float* b, const std::int32_t* places, float* dst, Index area) {
+  const I32 at = load(places);
+  const simd::Mask none = simd::less(at, I32{});
+  const I32 from = simd::select(none, I32{}, at);
+  for (Index i = 0; i < area * kBlock; i += kBlock)
+    store(dst + i, simd::select(none, F32{}, simd::lookup_lanes(load(a + i), load(b + i), from)));
 }
 
 void copy_rows(const float* src, Index src_row, float* dst, Index dst_row, Index length, Index begin,

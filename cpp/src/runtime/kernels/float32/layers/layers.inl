@@ -7,8 +7,8 @@
 
 namespace rdquant::runtime::kernels {
 namespace RDQUANT_KERNELS_ISA {
-const LayerTable layers = {kBlock,          pool,      global_average,  unary,  binary, binary_rows,
-                           binary_channels, softmax,   softmax_columns, linear, resize, to_blocked,
-                           to_plain,        transpose, copy_rows};
+const LayerTable layers = {kBlock,          pool,      global_average,  unary,    binary, binary_rows,
+                           binary_channels, softmax,   softmax_columns, linear,   resize, to_blocked,
+                           to_plain,        transpose, pick_lanes,      copy_rows};
 }
 }  // namespace rdquant::runtime::kernels
