@@ -252,15 +252,16 @@ bool emit_pieces(Builder& builder, const Step& step, const char* name, F f) {
 }  // namespace
 
 bool build_elements(Builder& builder, const Step& step) {
-  if (step.outputs.empty() || std::ranges::find(step.inputs, program::kNone) != step.inputs.end())
-    return false;
+  const auto left_out = [](const std::vector<ValueId>& ids) {
+    return ids.empty() || std::ranges::find(ids, program::kNone) != ids.end();
+  };
+  if (left_out(step.inputs) || left_out(step.outputs)) return false;
   const program::Value& y = builder.value(step.outputs[0]);
   if (core::element_count(y.shape) == 0) return false;
   if (std::holds_alternative<program::Where>(step.operation)) {
     const auto type = type_of_width(y.dtype);
     return type && emit_elements(builder, step, "where", ElementFunction::where, *type);
   }
-  if (step.inputs.empty()) return false;
   const program::Value& x = builder.value(step.inputs[0]);
   const auto type = element_type(x.dtype);
   if (!type) return false;
