@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "runtime/native/float32/convolution.hpp"
 #include "runtime/native/loops.hpp"
 #include "runtime/native/predicates.hpp"
 #include "runtime/native/rules.hpp"
@@ -29,9 +30,7 @@ constexpr Index kElements = 4096;  ///< that one call of a kernel takes: they st
 /// ⌈a/b⌉
 Index pieces_of(Index a, Index b) { return (a + b - 1) / b; }
 
-std::string named(const char* what) {
-  return std::string(what) + " " + std::string(core::isa_name(core::selected_isa()));
-}
+const kernels::Elements& element_kernels() { return kernels::elements(float_kernels().isa); }
 
 std::optional<Element> element_type(DType dtype) {
   switch (dtype) {
@@ -208,7 +207,7 @@ struct ElementsWork {
     }
     const Index to = (outer * across.count + row) * last.count + column;
     k.to = static_cast<char*>(operand[operands]) + to * static_cast<Index>(result_bytes);
-    kernels::elements().apply(function, type, k);
+    element_kernels().apply(function, type, k);
   }
 };
 
@@ -226,7 +225,7 @@ bool emit_elements(Builder& builder, const Step& step, const char* name, Element
   work.axes = walked_axes(y.shape, shapes);
   places.push_back(builder.write(step.outputs[0], Layout::plain));
   const std::size_t count = places.size();
-  builder.emit(make_native(named(name), count, std::move(work)), std::move(places), Layout::plain);
+  builder.emit(make_native(with_isa(name), count, std::move(work)), std::move(places), Layout::plain);
   return true;
 }
 
@@ -236,7 +235,7 @@ bool emit_pieces(Builder& builder, const Step& step, const char* name, F f) {
   const program::Value &x = builder.value(step.inputs[0]), &y = builder.value(step.outputs[0]);
   const Index n = core::element_count(y.shape), from = static_cast<Index>(core::size_of(x.dtype)),
               to = static_cast<Index>(core::size_of(y.dtype));
-  builder.emit(make_native(named(name), 2,
+  builder.emit(make_native(with_isa(name), 2,
                            [f, n, from, to, threads = builder.threads()](void* const* operand) {
                              share(pieces_of(n, kElements), 1, threads, [&](Index begin, Index end) {
                                const Index first = begin * kElements, last = std::min(n, end * kElements);
@@ -275,7 +274,7 @@ bool build_elements(Builder& builder, const Step& step) {
     const auto to = element_type(y.dtype);
     return to &&
            emit_pieces(builder, step, "convert", [from = *type, to = *to](const void* a, void* b, Index n) {
-             kernels::elements().convert(from, to, a, b, n);
+             element_kernels().convert(from, to, a, b, n);
            });
   }
   const auto* unary = std::get_if<program::Unary>(&step.operation);
@@ -283,7 +282,7 @@ bool build_elements(Builder& builder, const Step& step) {
       x.dtype != DType::boolean || y.dtype != DType::boolean)
     return false;
   return emit_pieces(builder, step, "not",
-                     [](const void* a, void* b, Index n) { kernels::elements().negate(a, b, n); });
+                     [](const void* a, void* b, Index n) { element_kernels().negate(a, b, n); });
 }
 
 }  // namespace rdquant::runtime::native

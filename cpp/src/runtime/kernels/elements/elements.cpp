@@ -10,6 +10,4 @@ const Elements& elements(core::Isa isa) {
   return simd::variant(RDQUANT_VARIANTS(elements), isa);
 }
 
-const Elements& elements() { return elements(core::selected_isa()); }
-
 }  // namespace rdquant::runtime::kernels

@@ -62,8 +62,7 @@ struct Elements {
   void (*negate)(const void* x, void* y, Index n);
 };
 
-/// The kernels for `isa`, which this processor must have (core::available_isa), or for core::selected_isa().
+/// The kernels for `isa`, which this processor must have (core::available_isa).
 [[nodiscard]] const Elements& elements(core::Isa isa);
-[[nodiscard]] const Elements& elements();
 
 }  // namespace rdquant::runtime::kernels
