@@ -84,6 +84,39 @@ def test_gathers_of_many_places(axis: int, places: str) -> None:
     assert run(model_of(net, y, shape, 2 + of[places].ndim), noise(*shape), op="gather") == ["places"]
 
 
+@pytest.mark.parametrize("known", [False, True])
+def test_gathers_of_wide_numbers(known: bool) -> None:
+    net = Net()
+    if known:
+        indices = net.tensor([3, -1, 0, 1], np.int64)
+    else:
+        indices = net.call(
+            "Cast", net.call("ReduceMax", "x", axes=[1], keepdims=0), to=onnx.TensorProto.INT64
+        )
+    wide = net.call("Cast", "x", to=onnx.TensorProto.DOUBLE)
+    y = net.call("Cast", net.call("Gather", wide, indices, axis=0), to=onnx.TensorProto.FLOAT)
+    kernels = run(model_of(net, y, (4, 5)), np.minimum(noise(4, 5), 3), op="gather")
+    assert kernels == ["places" if known else "copy"]
+
+
+@pytest.mark.parametrize("length", [1, 2, 3])
+@pytest.mark.parametrize("batch", [0, 1])
+@pytest.mark.parametrize("known", [False, True])
+@pytest.mark.parametrize("wide", [False, True])
+def test_gathers_of_tuples(length: int, batch: int, known: bool, wide: bool) -> None:
+    net = Net()
+    x = net.call("Cast", "x", to=onnx.TensorProto.DOUBLE) if wide else "x"
+    indices = net.tensor(np.random.default_rng(0).integers(-3, 3, (3, 7, length)), np.int64)
+    if not known:  # a sum that no rule takes for a constant
+        zero = net.call("Cast", net.call("Sub", "x", "x"), to=onnx.TensorProto.INT64)
+        indices = net.call("Add", indices, net.call("ReduceMax", zero, keepdims=0))
+    y = net.call("GatherND", x, indices, batch_dims=batch)
+    y = net.call("Cast", y, to=onnx.TensorProto.FLOAT) if wide else y
+    rank = 2 + 4 - length - batch
+    kernels = run(model_of(net, y, (3, 3, 4, 5), rank), noise(3, 3, 4, 5), op="gather_nd")
+    assert kernels == ["places" if known and not batch else "copy"]
+
+
 @pytest.mark.parametrize("dtype", [np.int32, np.int64])
 @pytest.mark.parametrize("axis", [0, 1, -1])
 def test_gathers_of_elements(axis: int, dtype: type) -> None:

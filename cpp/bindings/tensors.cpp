@@ -24,16 +24,28 @@ py::dtype numpy_dtype(core::DType dtype) {
       return py::dtype::of<float>();
     case core::DType::f64:
       return py::dtype::of<double>();
-    case core::DType::f16:
-      return py::dtype(kHalf);
+    case core::DType::i8:
+      return py::dtype::of<std::int8_t>();
+    case core::DType::i16:
+      return py::dtype::of<std::int16_t>();
+    case core::DType::i32:
+      return py::dtype::of<std::int32_t>();
     case core::DType::i64:
       return py::dtype::of<std::int64_t>();
+    case core::DType::u8:
+      return py::dtype::of<std::uint8_t>();
+    case core::DType::u16:
+      return py::dtype::of<std::uint16_t>();
+    case core::DType::u32:
+      return py::dtype::of<std::uint32_t>();
+    case core::DType::u64:
+      return py::dtype::of<std::uint64_t>();
     case core::DType::boolean:
       return py::dtype::of<bool>();
+    case core::DType::f16:
+      return py::dtype(kHalf);
     case core::DType::bf16:
       break;
-    default:
-      return py::dtype(std::string(core::dtype_name(dtype)));
   }
   try {
     return py::dtype::from_args(py::module_::import("ml_dtypes").attr("bfloat16"));
@@ -45,14 +57,26 @@ py::dtype numpy_dtype(core::DType dtype) {
 /// What dtypes of NumPy's own are, without their names, which NumPy makes in Python; None for others.
 std::optional<core::DType> own_dtype(const py::dtype& dtype) {
   if (dtype.num() < 0 || dtype.num() > kHalf) return std::nullopt;
-  const char kind = dtype.kind();
-  if (kind == 'b') return core::DType::boolean;
-  if (kind == 'f' && dtype.itemsize() == 4) return core::DType::f32;
-  if (kind == 'f' && dtype.itemsize() == 8) return core::DType::f64;
-  if (kind == 'f' && dtype.itemsize() == 2) return core::DType::f16;
-  if (kind == 'i' && dtype.itemsize() == 8) return core::DType::i64;
-  if (kind == 'i' && dtype.itemsize() == 4) return core::DType::i32;
-  if (kind == 'u' && dtype.itemsize() == 1) return core::DType::u8;
+  using core::DType;
+  const auto of_size = [&](DType one, DType two, DType four, DType eight) -> std::optional<DType> {
+    const auto size = dtype.itemsize();
+    if (size == 1) return one;
+    if (size == 2) return two;
+    if (size == 4) return four;
+    return eight;
+  };
+  switch (dtype.kind()) {
+    case 'b':
+      return DType::boolean;
+    case 'i':
+      return of_size(DType::i8, DType::i16, DType::i32, DType::i64);
+    case 'u':
+      return of_size(DType::u8, DType::u16, DType::u32, DType::u64);
+    default:
+      break;
+  }
+  if (dtype.kind() == 'f' && dtype.itemsize() <= 8)
+    return of_size(DType::f16, DType::f16, DType::f32, DType::f64);
   return std::nullopt;
 }
 

@@ -1,4 +1,4 @@
-// Gather and ScatterND of numbers of four bytes.
+// Gather and GatherND of numbers of four and eight bytes, ScatterND of four.
 #include "runtime/native/indices.hpp"
 
 #include <algorithm>
@@ -171,34 +171,111 @@ struct PlacesWork {
   }
 };
 
-}  // namespace
+/// Slices that tuples of indices name, one index for each axis behind the first `batch_axes`, which the tuples share.
+/// Operands: to, from, indices.
+struct GatherNdWork {
+  const Step& step;  // the Program outlives its Executable
+  Shape shape;
+  std::size_t length, batch_axes;
+  std::int64_t tuples, slice;
+  bool wide;  ///< indices of 64 bits
+  int threads;
 
-bool build_gather(Builder& builder, const Step& step) {
-  const auto* op = std::get_if<program::Gather>(&step.operation);
-  if (op == nullptr) return false;
-  const Value &x = builder.value(step.inputs[0]), &indices = builder.value(step.inputs[1]);
-  const bool wide = indices.dtype == core::DType::i64;
-  if (core::size_of(x.dtype) != sizeof(float) || !(wide || indices.dtype == core::DType::i32)) return false;
-  if (core::element_count(builder.value(step.outputs[0]).shape) == 0) return false;
-  const auto axis = static_cast<std::size_t>(op->axis);
-  const Slices slices{product(x.shape, 0, axis), x.shape[axis], product(x.shape, axis + 1, x.shape.size()),
-                      core::element_count(indices.shape), builder.threads()};
-  if (indices.role != program::Role::constant) {
-    builder.emit(make_native("copy", 3, GatherWork{step, slices, wide}),
-                 {builder.write(step.outputs[0], Layout::plain), builder.read(step.inputs[0], Layout::plain),
-                  builder.read(step.inputs[1], Layout::plain)},
-                 Layout::plain);
-    return true;
+  void operator()(void* const* operands) const {
+    const std::int64_t grain = std::max<std::int64_t>(1, 4096 / std::max<std::int64_t>(1, slice));
+    share(tuples, grain, threads, [&](std::int64_t begin, std::int64_t end) {
+      for (std::int64_t t = begin; t < end; ++t) {
+        std::memcpy(static_cast<float*>(operands[0]) + t * slice,
+                    static_cast<const float*>(operands[1]) + place_of(operands[2], t),
+                    static_cast<std::size_t>(slice) * sizeof(float));
+      }
+    });
   }
+
+ private:
+  [[nodiscard]] std::int64_t place_of(const void* indices, std::int64_t tuple) const {
+    const std::int64_t each = tuples / product(shape, 0, batch_axes);  // tuples of a batch
+    std::int64_t place = tuple / each;
+    for (std::size_t i = 0; i < length; ++i) {
+      const std::int64_t size = shape[batch_axes + i],
+                         at = tuple * static_cast<std::int64_t>(length) + static_cast<std::int64_t>(i);
+      place = place * size + checked(step, number(indices, wide, at), size);
+    }
+    return place * slice;
+  }
+};
+
+/// Whether slices of some numbers of four or eight bytes are taken, by integers.
+bool takes_indices(const Builder& builder, const Step& step) {
+  const Value &x = builder.value(step.inputs[0]), &indices = builder.value(step.inputs[1]);
+  const std::size_t size = core::size_of(x.dtype);
+  return (size == sizeof(float) || size == 2 * sizeof(float)) &&
+         (indices.dtype == core::DType::i64 || indices.dtype == core::DType::i32) &&
+         core::element_count(builder.value(step.outputs[0]).shape) != 0;
+}
+
+/// Floats that are as long as one number.
+std::int64_t units_of(const Value& x) {
+  return static_cast<std::int64_t>(core::size_of(x.dtype) / sizeof(float));
+}
+
+/// Slices that constant tuples of `length` indices into an array of `shape` name.
+void emit_places(Builder& builder, const Step& step, const Slices& slices, const Shape& shape,
+                 std::size_t length) {
   const std::int64_t numbers = slices.count * slices.inner;
   const bool small = slices.size * slices.inner <= std::numeric_limits<std::int32_t>::max();
-  const RunsPacker runs(step, {slices.size, slices.inner}, 1, slices.count, slices.inner, wide);
+  const RunsPacker runs(step, shape, length, slices.count, slices.inner,
+                        builder.value(step.inputs[1]).dtype == core::DType::i64);
   const Place places = builder.pack(step.inputs[1], PlacesPacker::bytes(slices.count, numbers),
                                     std::make_shared<PlacesPacker>(runs, slices.count, numbers, small));
   builder.emit(
       make_native("places", 3, PlacesWork{slices}),
       {builder.write(step.outputs[0], Layout::plain), builder.read(step.inputs[0], Layout::plain), places},
       Layout::plain);
+}
+
+}  // namespace
+
+bool build_gather(Builder& builder, const Step& step) {
+  const auto* op = std::get_if<program::Gather>(&step.operation);
+  if (op == nullptr || !takes_indices(builder, step)) return false;
+  const Value &x = builder.value(step.inputs[0]), &indices = builder.value(step.inputs[1]);
+  const auto axis = static_cast<std::size_t>(op->axis);
+  const Slices slices{product(x.shape, 0, axis), x.shape[axis],
+                      product(x.shape, axis + 1, x.shape.size()) * units_of(x),
+                      core::element_count(indices.shape), builder.threads()};
+  if (indices.role == program::Role::constant) {
+    emit_places(builder, step, slices, {slices.size, slices.inner}, 1);
+    return true;
+  }
+  builder.emit(make_native("copy", 3, GatherWork{step, slices, indices.dtype == core::DType::i64}),
+               {builder.write(step.outputs[0], Layout::plain), builder.read(step.inputs[0], Layout::plain),
+                builder.read(step.inputs[1], Layout::plain)},
+               Layout::plain);
+  return true;
+}
+
+bool build_gather_nd(Builder& builder, const Step& step) {
+  const auto* op = std::get_if<program::GatherNd>(&step.operation);
+  if (op == nullptr || !takes_indices(builder, step)) return false;
+  const Value &x = builder.value(step.inputs[0]), &indices = builder.value(step.inputs[1]);
+  Shape shape = x.shape;
+  shape.push_back(units_of(x));
+  const auto length = static_cast<std::size_t>(indices.shape.back());
+  const auto batch_axes = static_cast<std::size_t>(op->batch_axes);
+  const std::int64_t tuples = product(indices.shape, 0, indices.shape.size() - 1);
+  const std::int64_t slice = product(shape, batch_axes + length, shape.size());
+  if (indices.role == program::Role::constant && batch_axes == 0) {
+    const Slices slices{1, product(shape, 0, shape.size()) / slice, slice, tuples, builder.threads()};
+    emit_places(builder, step, slices, shape, length);
+    return true;
+  }
+  builder.emit(make_native("copy", 3,
+                           GatherNdWork{step, shape, length, batch_axes, tuples, slice,
+                                        indices.dtype == core::DType::i64, builder.threads()}),
+               {builder.write(step.outputs[0], Layout::plain), builder.read(step.inputs[0], Layout::plain),
+                builder.read(step.inputs[1], Layout::plain)},
+               Layout::plain);
   return true;
 }
 

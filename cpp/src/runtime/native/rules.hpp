@@ -28,6 +28,7 @@ bool build_resize(Builder& builder, const program::Step& step);
 bool build_resample(Builder& builder, const program::Step& step);
 bool build_pad(Builder& builder, const program::Step& step);
 bool build_gather(Builder& builder, const program::Step& step);
+bool build_gather_nd(Builder& builder, const program::Step& step);
 bool build_gather_elements(Builder& builder, const program::Step& step);
 bool build_scatter(Builder& builder, const program::Step& step);
 bool build_scatter_elements(Builder& builder, const program::Step& step);

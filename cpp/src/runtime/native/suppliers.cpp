@@ -115,6 +115,8 @@ bool build_native(Builder& builder, const Step& step) {
                                     build_recurrence,
                                     build_pad,
                                     build_gather,
+                                    build_gather_nd,
+                                    build_gather_elements,
                                     build_scatter,
                                     build_plain_pool,
                                     build_grid_sample,
@@ -122,7 +124,6 @@ bool build_native(Builder& builder, const Step& step) {
                                     build_top_k,
                                     build_cumulative,
                                     build_elements,
-                                    build_gather_elements,
                                     build_scatter_elements,
                                     build_movement};
   for (const Rule rule : kRules) {
