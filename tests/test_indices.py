@@ -202,6 +202,20 @@ def test_later_updates_win() -> None:
     np.testing.assert_array_equal(found, [[3, 4], [0, 0], [5, 6], [7, 8]])
 
 
+@pytest.mark.parametrize("op", ["ReduceSum", "ReduceMax", "ReduceMin"])
+@pytest.mark.parametrize("axes", [[0], [1], [2], [1, 2], [0, 1, 2]])
+@pytest.mark.parametrize("dtype", [onnx.TensorProto.INT32, onnx.TensorProto.INT64])
+def test_reductions_of_integers(op: str, axes: list[int], dtype: int) -> None:
+    """Sums wrap around."""
+    net = Net()
+    x = net.call("Cast", net.call("Mul", "x", net.tensor(1e9)), to=dtype)
+    with_axes = [x, net.integers(*axes)]
+    y = net.call(op, *with_axes, keepdims=1) if op == "ReduceSum" else net.call(op, x, axes=axes, keepdims=1)
+    y = net.call("Cast", y, to=onnx.TensorProto.FLOAT)
+    kernels = run(model_of(net, y, (3, 70, 5)), noise(3, 70, 5).clip(-2, 2), op="reduce")
+    assert kernels == ["integer rows" if 2 in axes else "integer columns"]
+
+
 @pytest.mark.parametrize("exponent", [2.0, -1.0, 1.0])
 def test_powers(exponent: float) -> None:
     net = Net()

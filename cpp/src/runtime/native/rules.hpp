@@ -22,6 +22,7 @@ bool build_grid_sample(Builder& builder, const program::Step& step);
 bool build_recurrence(Builder& builder, const program::Step& step);
 bool build_cumulative(Builder& builder, const program::Step& step);
 bool build_reduce(Builder& builder, const program::Step& step);
+bool build_integer_reduce(Builder& builder, const program::Step& step);
 bool build_arg_extreme(Builder& builder, const program::Step& step);
 bool build_top_k(Builder& builder, const program::Step& step);
 bool build_resize(Builder& builder, const program::Step& step);

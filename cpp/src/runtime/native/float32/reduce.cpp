@@ -1,13 +1,13 @@
 // Sums, means and extremes, and where extremes stand.
 #include "runtime/kernels/float32/reduce/reduce.hpp"
 
-#include <algorithm>
 #include <limits>
 #include <optional>
 #include <utility>
 
 #include "runtime/native/float32/convolution.hpp"
 #include "runtime/native/loops.hpp"
+#include "runtime/native/passes.hpp"
 #include "runtime/native/rules.hpp"
 
 namespace rdquant::runtime::native {
@@ -21,37 +21,7 @@ using kernels::Reduction;
 using program::ReduceFunction;
 using program::Step;
 
-constexpr Index kReduced = 8192;  ///< floats that are worth a thread
-
 const kernels::Reduce& reduce_kernels() { return kernels::reduce(float_kernels().isa); }
-
-/// An array as [outer][length][inner], reduced along the middle.
-struct Pass {
-  Index outer = 1, length = 1, inner = 1;
-
-  [[nodiscard]] Index results() const { return outer * inner; }
-};
-
-/// Passes one after the other, the last axes first: axes that go and lie side by side are one pass.
-std::vector<Pass> passes_of(const Shape& shape, const std::vector<std::int64_t>& reduced) {
-  std::vector<Pass> passes;
-  Index inner = 1, before = core::element_count(shape);
-  for (std::size_t i = shape.size(); i-- > 0;) {
-    if (shape[i] == 1) continue;
-    const bool goes = std::ranges::find(reduced, static_cast<std::int64_t>(i)) != reduced.end();
-    before /= shape[i];
-    if (!goes) {
-      inner *= shape[i];
-    } else if (!passes.empty() && passes.back().inner == inner) {
-      passes.back().length *= shape[i];
-      passes.back().outer = before;
-    } else {
-      passes.push_back({before, shape[i], inner});
-    }
-  }
-  if (passes.empty()) passes.push_back({core::element_count(shape), 1, 1});
-  return passes;
-}
 
 /// What one pass over all numbers does.
 std::optional<ReduceArgs> arguments_of(ReduceFunction function, Index length) {
@@ -93,25 +63,6 @@ ReduceArgs part_of(const ReduceArgs& whole, const std::vector<Pass>& passes, std
     args.finish = kernels::Finish::none;
   }
   return args;
-}
-
-/// Calls body(slice, begin, end) for columns of every slice, or for rows (slice 0), on the threads.
-template <typename Body>
-void share_pass(const Pass& pass, int threads, const Body& body) {
-  constexpr Index kColumns = 256;  // that one piece of work has
-  if (pass.inner == 1) {
-    share(pass.outer, std::max<Index>(1, kReduced / pass.length), threads,
-          [&](Index begin, Index end) { body(0, begin, end); });
-    return;
-  }
-  const Index pieces = kernels::divide(pass.inner, kColumns);
-  const Index grain = std::max<Index>(1, kReduced / (pass.length * std::min(pass.inner, kColumns)));
-  share(pass.outer * pieces, grain, threads, [&](Index begin, Index end) {
-    for (Index i = begin; i < end; ++i) {
-      const Index first = i % pieces * kColumns;
-      body(i / pieces, first, std::min(pass.inner, first + kColumns));
-    }
-  });
 }
 
 /// Operands: from, to.
