@@ -52,8 +52,13 @@ struct Elements {
       rest /= shape[axis];
     }
     for (std::int64_t line = begin; line < end; ++line) {
-      for (std::int64_t i = 0, n = line * length; i < length; ++i, ++n)
-        each(n, base + i * last + place(indices[n]) * along);
+      const std::int64_t first = line * length;
+      if (last == 0) {  // the indices are along this axis
+        for (std::int64_t n = first; n < first + length; ++n) each(n, base + place(indices[n]));
+      } else {
+        for (std::int64_t i = 0; i < length; ++i)
+          each(first + i, base + i * last + place(indices[first + i]) * along);
+      }
       base += next(at);
     }
   }
@@ -71,9 +76,10 @@ struct Elements {
 
  private:
   [[nodiscard]] std::int64_t place(std::int64_t index) const {
-    if (index < 0) index += size;
-    if (index < 0 || index >= size) return checked(step, index < 0 ? index - size : index, size);
-    return index;
+    const std::int64_t counted = index < 0 ? index + size : index;  // from the front
+    if (counted < 0 || counted >= size) [[unlikely]]
+      return checked(step, index, size);
+    return counted;
   }
 
   /// The next line: how far on it is in the other array.
