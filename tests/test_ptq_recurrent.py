@@ -70,3 +70,60 @@ def test_recurrent_layers_with_a_shared_weight_stay_in_float() -> None:
     report = quantize_dynamic(rdq.load(model)).report
     assert {layer.op for layer in report.kept} == {"GRU"}
     assert all("shared" in layer.reason for layer in report.kept)
+
+
+def over_images(op: str, ways: int, closed: bool) -> rdq.Model:
+    """Rows of an image one after the other through a recurrent layer and, where `closed`, a product with what it gives."""
+    net = Net(6)
+    gates = {"RNN": 1, "GRU": 3, "LSTM": 4}[op]
+    x = net.call("Transpose", net.call("Relu", net.conv("x", 4, 2)), perm=[2, 0, 1, 3])
+    rows = net.call("Reshape", x, net.integers(8, -1, 24))
+    weights = [net.noise(ways, gates * 12, size, low=-0.3, high=0.3) for size in (24, 12)]
+    direction = "bidirectional" if ways == 2 else "reverse"
+    states = net.call(op, rows, *weights, net.noise(ways, gates * 24), hidden_size=12, direction=direction)
+    y = net.call("Transpose", states, perm=[2, 0, 1, 3])
+    if closed:
+        y = net.call(
+            "MatMul", net.call("Reshape", y, net.integers(-1, 8, ways * 12)), net.noise(ways * 12, 5)
+        )
+    shape = ["N", 8, 5] if closed else ["N", 8, ways, 12]
+    return rdq.load(models.build(net.nodes, net.tensors, {"x": ["N", 2, 8, 6]}, {y: shape}))
+
+
+@pytest.mark.parametrize("op", ["RNN", "GRU", "LSTM"])
+@pytest.mark.parametrize(
+    ("ways", "closed", "options"),
+    [
+        (1, True, {}),
+        (2, True, {"rounding": "order"}),
+        (2, False, {"rounding": "nearest", "per_channel": False}),
+    ],
+)
+def test_recurrent_layers_are_quantized_statically(
+    op: str, ways: int, closed: bool, options: dict[str, Any]
+) -> None:
+    model = over_images(op, ways, closed)
+    images = np.random.default_rng(7).standard_normal((24, 2, 8, 6)).astype(np.float32)
+    quantized = rdq.quantize_static(model, images, max_noise=1.0, **options)
+    onnx.checker.check_model(quantized.proto, full_check=True)
+    assert {layer.op for layer in quantized.report.layers} == {"Conv", op} | ({"MatMul"} if closed else set())
+    assert not quantized.report.kept
+    expected = first(rdq.Session(model, backend="reference").run({"x": images[:3]}))
+    spread = np.abs(expected).max()
+    for backend in BACKENDS:
+        session = rdq.Session(quantized, backend=backend)
+        found = first(session.run({"x": images[:3]}))
+        rows = [row["op"] for row in session.plan({"x": images[:3]})]
+        assert "matmul" not in rows
+        assert rows.count("int8_convolution") == 1 + ways + closed
+        assert 1e-5 < np.abs(found - expected).max() / spread < 0.06
+        if importlib.util.find_spec("onnxruntime"):
+            peer = first(rdq.Session(quantized, backend="onnxruntime").run({"x": images[:3]}))
+            assert np.abs(found - peer).mean() <= 5e-3 * spread
+
+
+def test_recurrent_layers_stay_in_float_where_they_cost_too_much() -> None:
+    images = np.random.default_rng(7).standard_normal((24, 2, 8, 6)).astype(np.float32)
+    quantized = rdq.quantize_static(over_images("LSTM", 1, True), images, max_noise=1e-12)
+    assert {layer.op for layer in quantized.report.kept} == {"Conv", "LSTM", "MatMul"}
+    assert "DequantizeLinear" not in {node.op_type for node in quantized.proto.graph.node}

@@ -82,7 +82,7 @@ class Judge:
         if self._head is not None:
             return Damage(None, None, self._of_boxes(found, *self._head))
         noise = _Noise()
-        for before, after in zip(self._floats, found, strict=True):
+        for before, after in self._beside(found):
             noise.add(before, after)
         return Damage(None, None, noise.mean())
 
@@ -97,7 +97,7 @@ class Judge:
 
     def _of_boxes(self, found: Iterable[Values], output: str, head: str) -> float:
         place, total = self._names.index(output), np.zeros(4)
-        for before, after in zip(self._floats, found, strict=True):
+        for before, after in self._beside(found):
             one, other = (decode(head, x[place], self._size) for x in (before, after))
             error = one.confidences - np.nan_to_num(other.confidences)
             total[0] += float(np.square(error, dtype=np.float64).sum())
@@ -123,6 +123,22 @@ class Judge:
         batches = (images or self._images)()
         for found in stream(model, batches, self._names, threads=self._threads):
             yield [found[name] for name in self._names]
+
+    def _beside(self, found: Iterable[Values]) -> Iterator[tuple[Values, Values]]:
+        """The float network's outputs and those of `found`, the same rows: both come in portions of their own."""
+        floats = iter(self._floats)
+        before: Values = []
+        for given in found:
+            after = given
+            while after:
+                before = before or list(next(floats))
+                if [x.shape for x in before] == [x.shape for x in after]:
+                    yield before, after
+                    before, after = [], []
+                    continue
+                n = min(len(before[0]), len(after[0]))
+                yield [x[:n] for x in before], [x[:n] for x in after]
+                before, after = ([y for x in xs if len(y := x[n:])] for xs in (before, after))
 
 
 def output_bytes(model: Model, images: Images, threads: int | None = None) -> int:

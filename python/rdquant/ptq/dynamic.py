@@ -20,10 +20,10 @@ from .export import LayerLevels
 from .fold import folded
 from .integer import write_integer
 from .network import nothing_left, warn_of_levels
-from .recurrent import RECURRENT, Recurrent, recurrent_levels, recurrent_of
+from .recurrent import RECURRENT, Recurrent, recurrent_of
 from .report import DynamicLayer, DynamicReport, QuantizedModel, for_ports_of
 from .static import calibration_of
-from .weights import check_finite, nearest
+from .weights import check_finite, nearest, recurrent_levels
 
 with needed():
     import onnx

@@ -17,12 +17,13 @@ from ..graph.writer import referring
 from .grids import Grid
 from .network import Network
 from .placement import Placement
+from .recurrent import Recurrent
 
 with needed():
     import onnx
     from onnx import TensorProto, helper
 
-__all__ = ["LayerLevels", "write"]
+__all__ = ["LayerLevels", "RecurrentLevels", "write"]
 
 _TYPES = {"uint8": TensorProto.UINT8, "int8": TensorProto.INT8, "int32": TensorProto.INT32}
 _LARGEST_BIAS = 2**31 - 1
@@ -41,6 +42,17 @@ class LayerLevels:
     levels: NDArray[np.int8]
     scales: NDArray[np.float32]
     bias: NDArray[np.float32] | None
+
+
+@dataclass(frozen=True)
+class RecurrentLevels(LayerLevels):
+    """A recurrent layer's W as levels.
+
+    Attributes:
+        states: R likewise; None where it stays as it is.
+    """
+
+    states: LayerLevels | None = None
 
 
 def write(
@@ -87,6 +99,8 @@ class _Writer:
                 node.input[:] = [rewired.get(n, n) for n in node.input]
             if i in inside and i in self._network.layers:
                 nodes += self._layer(node, self._network.layers[i], weights)
+            if i in inside and i in self._network.recurrent:
+                nodes += self._recurrent(node, self._network.recurrent[i], weights)
             after: list[onnx.NodeProto] = []
             for k, value in enumerate(given.output):
                 if value in self._placement.roots:
@@ -138,6 +152,16 @@ class _Writer:
             node.input.append(bias)
         node.input[2] = bias
         yield self._dequantized(bias, levels, sums, 0)
+
+    def _recurrent(
+        self, node: onnx.NodeProto, layer: Recurrent, weights: Mapping[str, LayerLevels]
+    ) -> Iterator[onnx.NodeProto]:
+        found = weights.get(layer.weight)
+        states = found.states if isinstance(found, RecurrentLevels) else None
+        for place, levels in ((1, found), (2, states)):
+            if levels is not None:
+                self._tensors.pop(node.input[place], None)
+                yield self._dequantized(node.input[place], levels.levels, levels.scales, 1)
 
     def _dequantized(
         self, name: str, levels: NDArray[np.signedinteger], scales: NDArray[np.float32], axis: int

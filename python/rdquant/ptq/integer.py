@@ -14,8 +14,7 @@ from ..graph import Model
 from ..graph.model import Origin
 from ..graph.tensors import Stored, parameters_of
 from ..graph.writer import referring
-from .export import LayerLevels
-from .recurrent import RecurrentLevels
+from .export import LayerLevels, RecurrentLevels
 
 with needed():
     import onnx

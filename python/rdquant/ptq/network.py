@@ -10,6 +10,7 @@ import numpy as np
 from ..calibrate import Layer, layers_of
 from ..errors import Unsupported, needed
 from ..graph import Model
+from .recurrent import Recurrent, recurrent_of
 
 with needed():
     import onnx
@@ -92,6 +93,7 @@ class Network:
         model: the network.
         nodes: of its main graph.
         layers: index of a node → layer, for convolutions and products with a weight of their own, in order.
+        recurrent: index of a node → layer, for RNN, GRU and LSTM with weights of their own, in order.
         input, outputs: names of the network's input and outputs.
         constants: small tensors that no data change, such as the bounds of clips.
 
@@ -125,6 +127,13 @@ class Network:
             if len(node.input) > 1 and node.input[1] in by_weight
         }
 
+        cells = {layer.weight: layer for layer in recurrent_of(model)}
+        self.recurrent: dict[int, Recurrent] = {
+            i: cells[node.input[1]]
+            for i, node in enumerate(self.nodes)
+            if len(node.input) > 1 and node.input[1] in cells
+        }
+
     def maker(self, value: str) -> int | None:
         """Index of the node that makes `value`; None for the input and constants."""
         return self._maker.get(value)
@@ -134,10 +143,12 @@ class Network:
         return self._users.get(value, [])
 
     def kind(self, i: int) -> str:
-        """ "layer", "mover", "activation", "other", or "" for a node that knows no levels."""
+        """ "layer", "recurrence", "mover", "activation", "other", or "" for a node that knows no levels."""
         node = self.nodes[i]
         if i in self.layers:
             return "layer"
+        if i in self.recurrent:
+            return "recurrence"
         if node.domain not in ("", "ai.onnx"):
             return ""
         if node.op_type in MOVERS or (node.op_type == "Resize" and _is_nearest(node)):
@@ -153,6 +164,8 @@ class Network:
         node = self.nodes[i]
         if i in self.layers:
             return [self.layers[i].input]
+        if i in self.recurrent:
+            return [self.recurrent[i].input]
         count = {"Concat": len(node.input)}.get(node.op_type, 2 if node.op_type in _BOTH else 1)
         return list(dict.fromkeys(node.input[:count]))
 

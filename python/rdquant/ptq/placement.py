@@ -9,6 +9,7 @@ from .network import Network
 
 __all__ = ["Placement", "place"]
 
+_WEIGHTED = ("layer", "recurrence")
 _SOFTMAXES = frozenset(("LogSoftmax", "Softmax"))
 
 
@@ -36,10 +37,10 @@ def place(network: Network, layers: Collection[int], exact: bool = False) -> Pla
     can.
 
     The output of a convolution becomes levels whoever reads it, unless `exact` or the network's scores are these very
-    numbers; that of a product with a matrix, and with `exact` of any convolution, only where something with levels
-    reads it: so the scores of a classifier stay as exact as the last layer gives them, and boxes and confidences of a
-    detector as its last convolutions do. What follows the last layer stays in float: it costs little time, and decoding
-    boxes is where one scale for all wrecks detectors.
+    numbers; that of a product with a matrix or of a recurrent layer, and with `exact` of any convolution, only where
+    something with levels reads it: so the scores of a classifier stay as exact as the last layer gives them, and boxes and
+    confidences of a detector as its last convolutions do. What follows the last layer stays in float: it costs little time,
+    and decoding boxes is where one scale for all wrecks detectors.
     """
     useful = _useful(network, _able(network, set(layers)))
     values: dict[str, None] = {}
@@ -52,6 +53,7 @@ def place(network: Network, layers: Collection[int], exact: bool = False) -> Pla
         layer = network.layers.get(source)
         for value in network.given(i):
             loose = layer is not None and (exact or layer.kind == "product" or _is_score(network, value))
+            loose = loose or source in network.recurrent
             reader = network.next_activation(value)
             passed_on = reader is not None and _is_taken_in(network, reader, useful)
             read = any(user in useful for user in network.users(value))
@@ -79,7 +81,9 @@ def _able(network: Network, layers: set[int]) -> set[int]:
     for i in range(len(network.nodes)):
         kind = network.kind(i)
         fits = (
-            i in layers if kind == "layer" else kind != "" and all(name in values for name in network.data(i))
+            i in layers
+            if kind in _WEIGHTED
+            else kind != "" and all(name in values for name in network.data(i))
         )
         if fits:
             able.add(i)
@@ -92,7 +96,7 @@ def _useful(network: Network, able: set[int]) -> set[int]:
     useful: set[int] = set()
     for i in sorted(able, reverse=True):
         leads = any(user in useful for value in network.given(i) for user in network.users(value))
-        if network.kind(i) == "layer" or leads:
+        if network.kind(i) in _WEIGHTED or leads:
             useful.add(i)
     for i in sorted(able):
         maker = network.maker(network.data(i)[0]) if network.kind(i) == "activation" else None

@@ -1,10 +1,8 @@
-"""Weights of recurrent layers as levels: those that meet their inputs, and those that meet their states."""
+"""Recurrent layers: the weights that meet their inputs, and those that meet their states."""
 
 from __future__ import annotations
 
-import math
 from collections import Counter
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,13 +12,11 @@ from numpy.typing import NDArray
 from ..calibrate import Layer
 from ..errors import needed
 from ..graph import Model
-from .export import LayerLevels
-from .weights import nearest
 
 with needed():
     import onnx
 
-__all__ = ["RECURRENT", "Recurrent", "RecurrentLevels", "recurrent_levels", "recurrent_of"]
+__all__ = ["RECURRENT", "Recurrent", "recurrent_of"]
 
 RECURRENT = frozenset(("GRU", "LSTM", "RNN"))
 
@@ -68,24 +64,3 @@ def recurrent_of(model: Model) -> list[Recurrent]:
     nodes = (n for n in graph.node if n.op_type in RECURRENT and n.domain in ("", "ai.onnx"))
     found = (by(node, 1, by(node, 2, None)) for node in nodes if node.input[0] not in shapes)
     return [layer for layer in found if layer is not None]
-
-
-@dataclass(frozen=True)
-class RecurrentLevels(LayerLevels):
-    """A recurrent layer's W as levels.
-
-    Attributes:
-        states: R likewise; None where it stays as it is.
-    """
-
-    states: LayerLevels | None = None
-
-
-def recurrent_levels(
-    layer: Recurrent, weights: Mapping[str, NDArray[Any]], per_channel: bool
-) -> RecurrentLevels:
-    """Each weight to its nearest level."""
-    known = layer.states if layer.states and weights[layer.states.weight].dtype == np.float32 else None
-    states = None if known is None else nearest(known, weights, math.inf, per_channel)
-    found = nearest(layer, weights, math.inf, per_channel)
-    return RecurrentLevels(found.levels, found.scales, None, states)

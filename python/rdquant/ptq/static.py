@@ -6,8 +6,6 @@ import contextlib
 from collections.abc import Collection, Iterator
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
 from tqdm import tqdm
 
 from ..data import Data, Dataset, open_dataset
@@ -23,6 +21,7 @@ from .equalize import equalized
 from .export import LayerLevels, write
 from .fold import folded
 from .grids import Grid
+from .images import Images
 from .network import Network, nothing_left, warn_of_levels
 from .observe import observe, portions
 from .observed import Observed
@@ -31,7 +30,7 @@ from .placement import Placement, place
 from .report import LayerReport, QuantizedModel, Report, StepReport, for_ports_of
 from .rounds import Rounding
 from .tails import Tails
-from .weights import check_finite
+from .weights import check_finite, recurrent_levels
 
 __all__ = ["Images", "Static", "calibration_of", "quantize_static"]
 
@@ -62,8 +61,8 @@ def quantize_static(
 ) -> QuantizedModel[Report]:
     """`model` with activations and weights of 8 bits, as ONNX in the form QDQ, which runs anywhere.
 
-    Convolutions, products with weights and what lies between two of them compute with levels; what follows the last
-    layer stays in float.
+    Convolutions, products with weights, also those of recurrent layers with their inputs, and what lies between two of them
+    compute with levels; what follows the last layer, and recurrent layers' states, stay in float.
 
     Args:
         model: what `rdquant.load` takes; one input of float32, float16 or bfloat16. What is not quantized becomes float32.
@@ -131,35 +130,6 @@ def calibration_of(data: Data, model: Model, images: int) -> Dataset:
     return found if len(found) <= images else found.calibration(int(images))
 
 
-class Images:
-    """Batches of calibration images, the same ones each time; of the first `count` only where that is given."""
-
-    def __init__(self, data: Dataset, count: int | None = None) -> None:
-        self._data = data
-        self.count = min(len(data), count or len(data))
-
-    def first(self, count: int) -> Images:
-        return Images(self._data, count)
-
-    def halves(self) -> tuple[Images, Images]:
-        """Every other image, and the rest; of a single image twice the same."""
-        if self.count == 1:
-            return self, self
-        return self._chosen(np.arange(0, self.count, 2)), self._chosen(np.arange(1, self.count, 2))
-
-    def spread(self, count: int) -> Images:
-        """Evenly over all."""
-        places = np.linspace(0, len(self._data) - 1, min(count, len(self._data)))
-        return self._chosen(np.unique(places.astype(np.int64)))
-
-    def _chosen(self, chosen: NDArray[np.int64]) -> Images:
-        return Images(self._data.take(chosen))
-
-    def __call__(self) -> Iterator[NDArray[np.float32]]:
-        whole = self._data if self.count == len(self._data) else self._data.head(self.count)
-        yield from (x for x, _ in whole)
-
-
 class Static:
     """One quantization, step by step."""
 
@@ -170,10 +140,10 @@ class Static:
         self._bytes = output_bytes(float_model, images.first(1), options.threads)
         self._few = self._share(*_MEASURED)
         self._network = Network(float_model)
-        if not self._network.layers:
+        self._all = sorted((*self._network.layers, *self._network.recurrent))
+        if not self._all:
             raise InvalidArgument(f"{model.name}: {nothing_left(model)}")
         warn_of_levels(model)
-        self._all = list(self._network.layers)
         self._judge = Judge(float_model, self._few, options.threads)
         self._placement = self._placed(self._all)
         self._limit = options.max_kl if self._judge.classifies else options.max_noise
@@ -222,7 +192,7 @@ class Static:
 
     def _equalize(self) -> Levels:
         """Levels to the nearest, of the network as it is and then equalized where that is worth it."""
-        levels = self._rounding().nearest()
+        levels = self._nearest()
         self._measure("levels", levels)
         strength = self._options.equalize
         if strength == 0 or not pays(self._network, self._placement, self._few.halves(), self._options):
@@ -231,9 +201,17 @@ class Static:
         model, _ = equalized(self._network, self._observed, values, strength)
         self._network = Network(model)
         self._observed, self._grids = self._observe(), {}
-        scaled = self._rounding().nearest()
+        scaled = self._nearest()
         self._measure("equalize", scaled)
         return scaled
+
+    def _nearest(self) -> Levels:
+        weights = self._network.model.weights()
+        recurrent = {
+            layer.weight: recurrent_levels(layer, weights, self._options.per_channel)
+            for layer in self._network.recurrent.values()
+        }
+        return self._rounding().nearest() | recurrent
 
     def _round(self, levels: Levels) -> Levels:
         options = self._options
@@ -242,6 +220,7 @@ class Static:
         with self._bar("rounding", len(self._all), "layer") as bar:
             rounding = self._rounding(bar.update)
             plain, corrected = rounding.alone()
+            plain, corrected = levels | plain, levels | corrected
             if options.rounding != "nearest":
                 levels = plain
                 self._measure("rounding", levels)
@@ -273,7 +252,7 @@ class Static:
         with self._bar("balance", len(nodes), "layer") as bar:
             found = balanced(
                 self._network.model,
-                [self._to_balance(i) for i in nodes],
+                [self._to_balance(i) for i in nodes if i in self._network.layers],
                 levels,
                 lambda known: self._write(nodes, known),
                 self._images.spread(count),
@@ -291,7 +270,11 @@ class Static:
         return Balanced(output, self._network.layers[i], bounds)
 
     def _rounding(self, done: Any = lambda n: None, nodes: Collection[int] | None = None) -> Rounding:
-        layers = [self._network.layers[i] for i in (self._all if nodes is None else nodes)]
+        layers = [
+            self._network.layers[i]
+            for i in (self._all if nodes is None else nodes)
+            if i in self._network.layers
+        ]
         scales = {layer.weight: self._grid(self._placement.roots[layer.input]).scale for layer in layers}
         return Rounding(self._network.model, layers, scales, self._images.first(_FITTED), self._options, done)
 

@@ -39,7 +39,11 @@ class Tails:
         if not wanted:
             return
         # The first image shows what the values take; of too many, some do for those behind them as well.
-        sizes = {v: x.nbytes for v, x in _first_image(network.model, images, wanted, threads).items()}
+        first = _first_image(network.model, images, wanted, threads)
+        wanted = [
+            v for v in wanted if first[v].shape[:1] == (1,)
+        ]  # a row for each image, no sequence's steps
+        sizes = {v: x.nbytes for v, x in first.items()}
         while wanted and count * sum(sizes[v] for v in wanted) > _MOST:
             wanted = wanted[1::2]
         self._places = [(i, v) for i, v in self._places if v in wanted]

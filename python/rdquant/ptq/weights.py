@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,9 +12,10 @@ from numpy.typing import NDArray
 from ..calibrate import Layer, RowRounder, mean_outputs
 from ..errors import InvalidArgument
 from ..graph import Model
-from .export import LayerLevels
+from .export import LayerLevels, RecurrentLevels
+from .recurrent import Recurrent
 
-__all__ = ["check_finite", "feedback", "nearest"]
+__all__ = ["check_finite", "feedback", "nearest", "recurrent_levels"]
 
 LARGEST = 127  # levels are symmetric
 _LEAST_BIAS = 2.0**-29  # levels of a bias stay within int32
@@ -40,6 +42,16 @@ def nearest(
     if bias is not None and mean is not None:
         bias = bias + mean_outputs(matrix - rows * levels, mean)
     return _found(layer, layer.tensor(levels.astype(np.int8)), scales, bias, per_channel)
+
+
+def recurrent_levels(
+    layer: Recurrent, weights: Mapping[str, NDArray[Any]], per_channel: bool
+) -> RecurrentLevels:
+    """Each weight to its nearest level; R too, where it is a float32 weight of the layer's own."""
+    known = layer.states if layer.states and weights[layer.states.weight].dtype == np.float32 else None
+    states = None if known is None else nearest(known, weights, math.inf, per_channel)
+    found = nearest(layer, weights, math.inf, per_channel)
+    return RecurrentLevels(found.levels, found.scales, None, states)
 
 
 def check_finite(model: Model) -> None:
