@@ -14,6 +14,8 @@ import models
 import rdquant as rdq
 from networks import Net
 from rdquant import quantize_dynamic
+from rdquant.ptq.export import LayerLevels
+from rdquant.ptq.given import quantize_given
 from test_ptq_dynamic import BACKENDS, first
 
 
@@ -127,3 +129,14 @@ def test_recurrent_layers_stay_in_float_where_they_cost_too_much() -> None:
     quantized = rdq.quantize_static(over_images("LSTM", 1, True), images, max_noise=1e-12)
     assert {layer.op for layer in quantized.report.kept} == {"Conv", "LSTM", "MatMul"}
     assert "DequantizeLinear" not in {node.op_type for node in quantized.proto.graph.node}
+
+
+def test_given_levels_leave_recurrent_layers_in_float() -> None:
+    model = over_images("GRU", 1, True)
+    images = np.random.default_rng(7).standard_normal((8, 2, 8, 6)).astype(np.float32)
+    weights = model.weights(["weight"])
+    (name,) = (name for name, w in weights.items() if w.shape == (12, 5))
+    levels = LayerLevels(np.rint(weights[name] * 127).astype(np.int8), np.full(5, 1 / 127, np.float32), None)
+    rounded = model.replace_weights({name: levels.levels * levels.scales})
+    report = quantize_given(rounded, images, {name: levels}).report
+    assert {layer.op for layer in report.kept} == {"Conv", "GRU"}

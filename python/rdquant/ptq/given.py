@@ -72,7 +72,7 @@ class _Given(Static):
                 self._levels[layer.weight] = _folded(
                     layer, weights[layer.weight], np.asarray(values[layer.weight], np.float32), bias
                 )
-        self._nodes = [i for i in self._all if self._network.layers[i].weight in self._levels]
+        self._nodes = [i for i, layer in self._network.layers.items() if layer.weight in self._levels]
         if not self._nodes:
             raise InvalidArgument(f"{model.name}: no layer has weights of 8 bits or fewer")
 
