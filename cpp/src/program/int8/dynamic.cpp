@@ -54,12 +54,12 @@ std::optional<Apart> apart(Int8Writer& writer, ValueId id) {
   return found;
 }
 
-/// Weights that are whole numbers from −128 to 127, of which sums stay within int32.
+/// Weights of float64 that are whole numbers from −128 to 127, of which sums stay within int32.
 std::optional<core::Tensor> whole(const core::Tensor& weights, std::int64_t filters) {
-  const std::vector<double> numbers = weights.doubles();
+  const auto* const numbers = weights.view().as<double>();
   core::Tensor levels(DType::i8, weights.shape());
   auto* to = levels.write().as<std::int8_t>();
-  for (std::size_t i = 0; i < numbers.size(); ++i) {
+  for (std::int64_t i = 0; i < weights.size(); ++i) {
     if (numbers[i] != std::floor(numbers[i]) || numbers[i] < -128 || numbers[i] > 127) return std::nullopt;
     to[i] = static_cast<std::int8_t>(numbers[i]);
   }
@@ -195,9 +195,11 @@ bool write_dynamic_layer(Int8Writer& writer, const Step& step) {
     return false;
   const std::int64_t filters = conv != nullptr ? w[0] : w[1];
   const auto chain = chain_from(writer, step.outputs[0], filters, conv != nullptr ? 2 : 0);
+  if (!chain || writer.value(step.inputs[1]).dtype != DType::f64) return false;
   auto weights = whole(writer.builder().data(step.inputs[1]), filters);
-  if (!chain || !weights || weights->size() == 0) return false;
+  if (!weights || weights->size() == 0) return false;
   static_cast<void>(writer.builder().bake(step.inputs[1]));
+  writer.builder().drop(step.inputs[1]);  // eight times as large as the levels
   Int8Convolution op{{{1, 1}, {1, 1}, {1, 1}, {0, 0}, {0, 0}}, 1, 0, {}, {.high = 0}, false};
   if (conv != nullptr) {
     op.window = conv->window;

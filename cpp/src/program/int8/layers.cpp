@@ -159,8 +159,14 @@ core::Tensor transposed(const core::Tensor& matrix) {
   core::Tensor result(DType::i8, {filters, depth, 1, 1});
   const auto* from = matrix.view().as<std::int8_t>();
   auto* to = result.write().as<std::int8_t>();
-  for (std::int64_t i = 0; i < depth; ++i) {
-    for (std::int64_t k = 0; k < filters; ++k) to[k * depth + i] = from[i * filters + k];
+  constexpr std::int64_t kSide = 64;  // of squares whose rows and columns both stay in the first cache
+  for (std::int64_t top = 0; top < depth; top += kSide) {
+    for (std::int64_t left = 0; left < filters; left += kSide) {
+      for (std::int64_t k = left; k < std::min(left + kSide, filters); ++k) {
+        for (std::int64_t i = top; i < std::min(top + kSide, depth); ++i)
+          to[k * depth + i] = from[i * filters + k];
+      }
+    }
   }
   return result;
 }

@@ -11,6 +11,7 @@ namespace rdquant::program {
 namespace {
 
 constexpr std::int64_t kMostConstant = std::int64_t{1} << 30U;  // bytes
+constexpr std::int64_t kLarge = std::int64_t{1} << 16U;         // bytes
 
 bool is_float(core::DType dtype) {
   return dtype == core::DType::f32 || dtype == core::DType::f64 || dtype == core::DType::f16 ||
@@ -138,7 +139,7 @@ ValueId Builder::emit(Operation operation, std::vector<ValueId> inputs, core::DT
 std::vector<ValueId> Builder::emit(Operation operation, std::vector<ValueId> inputs,
                                    const std::vector<Output>& outputs, const std::string& node) {
   bool constant = true, variable = false;
-  std::int64_t source = 0;
+  std::int64_t source = 0, size = 0;
   for (const ValueId id : inputs) {
     if (id == kNone) continue;
     constant = constant && is_constant(id);
@@ -149,6 +150,7 @@ std::vector<ValueId> Builder::emit(Operation operation, std::vector<ValueId> inp
   while (!step.inputs.empty() && step.inputs.back() == kNone) step.inputs.pop_back();
   for (const Output& output : outputs) {
     if (constant) check_constant(output.dtype, output.shape, source);
+    if (constant && output.wanted) size += checked_bytes(output.dtype, output.shape);
     const Role role = constant ? Role::constant : Role::activation;
     step.outputs.push_back(
         output.wanted ? add({"", output.dtype, output.shape, role, {}}, constant && variable) : kNone);
@@ -156,7 +158,7 @@ std::vector<ValueId> Builder::emit(Operation operation, std::vector<ValueId> inp
   std::vector<ValueId> made = step.outputs;
   if (!constant) {
     program_.steps.push_back(std::move(step));
-  } else if (variable || std::holds_alternative<Dequantize>(step.operation)) {
+  } else if (variable || size >= kLarge || std::holds_alternative<Dequantize>(step.operation)) {
     // what was made of levels stays known, so that layers can compute with these
     program_.prologue.push_back(std::move(step));
   } else {
@@ -175,6 +177,21 @@ void Builder::compute(const Step& step) const {
 const core::Tensor& Builder::data(ValueId id) const {
   if (value(id).data.data() == nullptr) make_constant(program_, id);
   return value(id).data;
+}
+
+void Builder::drop(ValueId id) const {
+  std::vector<bool> dropped(program_.values.size(), false);
+  dropped[index(id)] = true;
+  for (auto step = program_.prologue.rbegin(); step != program_.prologue.rend(); ++step) {
+    const auto hit = [&](ValueId o) { return o != kNone && dropped[index(o)]; };
+    if (std::ranges::none_of(step->outputs, hit)) continue;
+    for (const ValueId o : step->outputs) {
+      if (o != kNone) program_.values[index(o)].data = {};
+    }
+    for (const ValueId i : step->inputs) {
+      if (i != kNone) dropped[index(i)] = true;
+    }
+  }
 }
 
 const core::Tensor& Builder::bake(ValueId id) {

@@ -19,8 +19,9 @@ inline constexpr std::int64_t kMostSize = std::int64_t{1} << 31U, kMostElements 
 void check_constant(core::DType dtype, const core::Shape& shape, std::int64_t source);
 
 /// Adds values and steps to a Program, and folds: a step whose inputs are all constants is computed at once.
-/// Where one of them derives from a weight, or from levels, the step goes into the prologue instead, and its
-/// constants are computed when somebody asks for their data, those that are left in the end by `finish`.
+/// Where one of them derives from a weight, or from levels, or the outcome is large, the step goes into the prologue
+/// instead: its constants are computed when somebody asks for their data, those that are left in the end by
+/// `make_constants`.
 class Builder {
  public:
   explicit Builder(Program& program);
@@ -52,6 +53,8 @@ class Builder {
 
   /// Data of a constant, computed where they have not been.
   [[nodiscard]] const core::Tensor& data(ValueId id) const;
+  /// Drops the data of a constant and of what the prologue makes it from, until somebody asks again.
+  void drop(ValueId id) const;
 
   /// Data of a constant that a step is about to hold as a parameter. Weights that it derives from are noted
   /// in Program::baked.
