@@ -175,6 +175,21 @@ def _scales_of_parts(n: Net) -> str:
     return n.call("Sub", n.noise(8, 1, 1), n.call("Mul", whole, n.tensor(1.5)))
 
 
+def _attention(n: Net) -> str:
+    """Scores of rows against rows, scaled before and after."""
+    scaled = n.call("Mul", n.tensor(0.6), n.call("Relu", "x"))
+    keys = n.call("Transpose", n.call("Div", n.call("Relu", "x"), n.tensor(1.5)), perm=[0, 1, 3, 2])
+    scores = n.call("Div", n.call("MatMul", scaled, keys), n.tensor([0.75]))
+    return n.call("Softmax", scores, axis=-1)
+
+
+def _shared_scale(n: Net) -> str:
+    """What others read too stays; a number by a product is no factor."""
+    scaled = n.call("Mul", n.call("Relu", "x"), n.tensor(0.6))
+    product = n.call("MatMul", scaled, n.call("Sigmoid", "x"))
+    return n.call("Add", n.call("Div", n.tensor(2.0), n.call("Exp", product)), scaled)
+
+
 def _norm_of_rows(n: Net) -> str:
     """Rows of images side by side: a channel's scale belongs to no part alone."""
     return n.norm(n.call("Concat", n.conv("x", 4, 4), n.conv("x", 4, 4), axis=2), 4)
@@ -193,6 +208,8 @@ FUSIONS: dict[str, tuple[Build, list[str]]] = {
     "scales": (_scaled, ["convolution"]),
     "norm of parts": (_norm_of_parts, ["convolution", "transposed_convolution", "concat"]),
     "scales of parts": (_scales_of_parts, ["convolution", "convolution", "concat"]),
+    "attention": (_attention, ["unary", "unary", "transpose", "matmul", "softmax"]),
+    "shared scale": (_shared_scale, ["unary", "binary", "unary", "matmul", "unary", "binary", "binary"]),
     "norm of rows": (_norm_of_rows, ["convolution", "convolution", "concat", "batch_normalization"]),
     "norm with an input's part": (_norm_of_input_parts, ["convolution", "concat", "batch_normalization"]),
     "transposed convolution": (_transposed, ["transposed_convolution"]),

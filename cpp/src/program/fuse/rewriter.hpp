@@ -73,6 +73,8 @@ bool fuse_activation(Rewriter& rewriter, std::size_t i);
 bool fuse_residual(Rewriter& rewriter, std::size_t i);
 /// Squares and inverses, written as powers.
 bool fuse_power(Rewriter& rewriter, std::size_t i);
+/// Numbers that multiply products of two activations, or their operands, into the product.
+bool fuse_scale(Rewriter& rewriter, std::size_t i);
 /// Layer normalization from its pieces; its scale and bias.
 bool fuse_layer(Rewriter& rewriter, std::size_t i);
 /// Reshapes and transposes of one another, and functions after reshapes.
