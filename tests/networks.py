@@ -175,6 +175,14 @@ def _scales_of_parts(n: Net) -> str:
     return n.call("Sub", n.noise(8, 1, 1), n.call("Mul", whole, n.tensor(1.5)))
 
 
+def _rows_of_pixels(n: Net) -> str:
+    """An image as rows for a product, with the function in the layer that makes it, and back."""
+    rows = n.call("Transpose", n.call("Reshape", n.conv("x", 5, 4), n.integers(0, 0, -1)), perm=[0, 2, 1])
+    made = n.call("MatMul", n.call("Relu", rows), n.noise(5, 7))
+    image = n.call("Reshape", n.call("Transpose", made, perm=[0, 2, 1]), n.integers(0, 0, 6, 6))
+    return n.conv(n.call("Tanh", image), 3, 7)
+
+
 def _attention(n: Net) -> str:
     """Scores of rows against rows, scaled before and after."""
     scaled = n.call("Mul", n.tensor(0.6), n.call("Relu", "x"))
@@ -236,6 +244,10 @@ FUSIONS: dict[str, tuple[Build, list[str]]] = {
     "layer norm": (_layer_norm, ["layer_normalization"]),
     "pad": (_pad, ["convolution"]),
     "pad of ones": (_pad_of_ones, ["pad", "convolution"]),
-    "shapes": (_shapes, ["reshape", "transpose"]),
+    "shapes": (_shapes, ["transpose", "reshape"]),
+    "rows of pixels": (
+        _rows_of_pixels,
+        ["convolution", "transpose", "reshape", "matmul", "reshape", "transpose", "convolution"],
+    ),
 }
 """Name → graph over "x" of shape IMAGE, and the steps that fusion leaves of it."""

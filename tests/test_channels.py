@@ -55,3 +55,17 @@ def test_several_filters_for_each_channel(channels: int, times: int) -> None:
     wide = net.conv("x", channels, 4)
     out = net.conv(wide, channels * times, channels, group=channels)
     agree(net, out, 2, 4)
+
+
+@pytest.mark.parametrize("channels", [1, 5, 16, 20, 72])
+def test_pixels_and_blocks(channels: int) -> None:
+    """Images whose pixels become rows for a product, and come back."""
+    net = networks.Net()
+    wide = net.conv("x", channels, 4)
+    rows = net.call("Transpose", net.call("Reshape", wide, net.integers(0, 0, -1)), perm=[0, 2, 1])
+    made = net.call("MatMul", net.call("Relu", rows), net.noise(channels, channels))
+    image = net.call("Reshape", net.call("Transpose", made, perm=[0, 2, 1]), net.integers(0, 0, 5, 6))
+    pixels = net.call("Transpose", net.conv(image, channels, channels, group=channels), perm=[0, 2, 3, 1])
+    kernels = agree(net, [net.call("Softmax", pixels), net.conv(image, 3, channels)], 2, 4)
+    assert kernels.count("pixels") == (2 if channels > 1 else 0)
+    assert kernels.count("blocks") == (1 if channels > 1 else 0)

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cstring>
 #include <utility>
 
 #include "runtime/native/float32/convolution.hpp"
@@ -90,6 +91,56 @@ struct ChannelsWork {
   }
 };
 
+constexpr Index kStrip = 64;  ///< pixels whose channels are copied together
+
+/// `real` floats of a pixel in a block of B.
+template <Index B, bool ToBlocks>
+void copy_block(const float* from, float* to, Index pixels, Index channels, Index real) {
+  for (Index i = 0; i < pixels; ++i) {
+    const float* const source = from + i * (ToBlocks ? channels : B);
+    float* const target = to + i * (ToBlocks ? B : channels);
+    if (real == B) {
+      std::memcpy(target, source, B * sizeof(float));
+    } else {
+      for (Index lane = 0; lane < real; ++lane) target[lane] = source[lane];
+      for (Index lane = real; ToBlocks && lane < B; ++lane) target[lane] = 0;
+    }
+  }
+}
+
+/// Copies between pixels and blocks.
+template <Index B, bool ToBlocks>
+struct PixelsWork {
+  Index images, channels, area;
+  int threads;
+
+  void operator()(void* const* operand) const {
+    const Index strips = kernels::divide(area, kStrip), blocks = kernels::divide(channels, B);
+    const auto* const from = static_cast<const float*>(operand[0]);
+    auto* const to = static_cast<float*>(operand[1]);
+    share(images * strips, 1, threads, [&](Index begin, Index end) {
+      for (Index item = begin; item < end; ++item) {
+        const Index image = item / strips, first = item % strips * kStrip;
+        for (Index block = 0; block < blocks; ++block) {
+          const Index pixels = (image * area + first) * channels + block * B,
+                      blocked = ((image * blocks + block) * area + first) * B;
+          copy_block<B, ToBlocks>(from + (ToBlocks ? pixels : blocked), to + (ToBlocks ? blocked : pixels),
+                                  std::min(kStrip, area - first), channels,
+                                  std::min(B, channels - block * B));
+        }
+      }
+    });
+  }
+};
+
+template <bool ToBlocks>
+std::shared_ptr<const Kernel> make_pixels(const std::string& name, const Shape& image, int threads) {
+  const Index area = image[2] * image[3];
+  if (block_size() == 16)
+    return make_native(name, 2, PixelsWork<16, ToBlocks>{image[0], image[1], area, threads});
+  return make_native(name, 2, PixelsWork<8, ToBlocks>{image[0], image[1], area, threads});
+}
+
 /// `count` channels of an operand from `start` on.
 void append(std::vector<Origin>& origins, std::int64_t operand, std::int64_t start, std::int64_t count) {
   for (std::int64_t i = 0; i < count; ++i) origins.push_back({operand, start + i});
@@ -109,6 +160,14 @@ std::shared_ptr<const Kernel> make_channels(const std::string& name, std::int64_
     work.blocks.push_back(passes_of(origins, block, static_cast<Index>(channels.size()), lanes));
   return make_native(name + " " + std::string(core::isa_name(float_kernels().isa)), channels.size() + 1,
                      std::move(work));
+}
+
+std::shared_ptr<const Kernel> make_blocks_of_pixels(const Shape& image, int threads) {
+  return make_pixels<true>("blocks of pixels", image, threads);
+}
+
+std::shared_ptr<const Kernel> make_pixels_of_blocks(const Shape& image, int threads) {
+  return make_pixels<false>("pixels of blocks", image, threads);
 }
 
 bool concat_channels(Builder& builder, const Step& step) {

@@ -22,6 +22,10 @@ struct Origin {
                                                           const std::vector<std::int64_t>& channels,
                                                           const std::vector<Origin>& origins, int threads);
 
+/// Pixels [n, h, w, c] into blocked images [n, c, h, w], padding zero, and back. Operands: from, to.
+[[nodiscard]] std::shared_ptr<const Kernel> make_blocks_of_pixels(const core::Shape& image, int threads);
+[[nodiscard]] std::shared_ptr<const Kernel> make_pixels_of_blocks(const core::Shape& image, int threads);
+
 /// Rules of concatenations and splits along channels, in blocks which the parts do not fill.
 bool concat_channels(Builder& builder, const program::Step& step);
 bool split_channels(Builder& builder, const program::Step& step);

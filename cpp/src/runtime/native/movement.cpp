@@ -142,6 +142,22 @@ bool slice(Builder& builder, const Step& step, const program::Slice& cut) {
 bool transpose(Builder& builder, const Step& step, const std::vector<std::int64_t>& permutation) {
   const Value& x = builder.value(step.inputs[0]);
   const Value& y = builder.value(step.outputs[0]);
+  if (builder.layout(step.outputs[0]) == Layout::blocked) {
+    builder.emit(
+        make_blocks_of_pixels(y.shape, builder.threads()),
+        {builder.read(step.inputs[0], Layout::plain), builder.write(step.outputs[0], Layout::blocked)},
+        Layout::blocked);
+    return true;
+  }
+  static const std::vector<std::int64_t> kPixels{0, 2, 3, 1};
+  if (permutation == kPixels && builder.layout(step.inputs[0]) == Layout::blocked &&
+      x.dtype == core::DType::f32) {
+    builder.emit(
+        make_pixels_of_blocks(x.shape, builder.threads()),
+        {builder.read(step.inputs[0], Layout::blocked), builder.write(step.outputs[0], Layout::plain)},
+        Layout::plain);
+    return true;
+  }
   const auto strides = strides_of(x.shape);
   std::vector<std::int64_t> from;
   for (const std::int64_t axis : permutation) from.push_back(strides[static_cast<std::size_t>(axis)]);

@@ -165,6 +165,10 @@ class Placer {
       return concat->axis == 1 && is_mostly_blocked(step.inputs) &&
              (whole_blocks(program_, step.inputs) || is_read_in_blocks(program_, step.outputs[0]));
     }
+    if (const auto* transpose = std::get_if<program::Transpose>(&operation)) {
+      return transpose->permutation == std::vector<std::int64_t>{0, 3, 1, 2} && !is_blocked(first) &&
+             is_read_in_blocks(program_, step.outputs[0]);
+    }
     if (!is_blocked(first)) return false;
     if (std::holds_alternative<program::Unary>(operation)) return is_plain_unary(program_, step);
     if (std::holds_alternative<program::Pool>(operation)) {
