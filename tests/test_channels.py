@@ -69,3 +69,15 @@ def test_pixels_and_blocks(channels: int) -> None:
     kernels = agree(net, [net.call("Softmax", pixels), net.conv(image, 3, channels)], 2, 4)
     assert kernels.count("pixels") == (2 if channels > 1 else 0)
     assert kernels.count("blocks") == (1 if channels > 1 else 0)
+
+
+@pytest.mark.parametrize("op", ["ReduceMax", "ReduceMin", "ReduceSum", "ReduceL2"])
+@pytest.mark.parametrize("channels", [5, 16, 20])
+def test_reduced_images(op: str, channels: int) -> None:
+    net = networks.Net()
+    wide = net.conv("x", channels, 4)
+    spatial = [net.integers(2, 3)] if op == "ReduceSum" else []
+    attributes = {} if spatial else {"axes": [2, 3]}
+    out = net.call(op, wide, *spatial, keepdims=len(spatial), **attributes)
+    kernels = agree(net, [out], 2, 4)
+    assert "lanes" in kernels

@@ -1,6 +1,7 @@
 // Sums, means and extremes, and where extremes stand.
 #include "runtime/kernels/float32/reduce/reduce.hpp"
 
+#include <algorithm>
 #include <limits>
 #include <optional>
 #include <utility>
@@ -101,6 +102,28 @@ struct ArgWork {
 
 std::string name_of(const Pass& pass) { return with_isa(pass.inner > 1 ? "columns" : "rows"); }
 
+/// True where all pixels of images in blocks go into one, and lanes past the last channel stay zero.
+bool takes_whole_images(const Builder& builder, const Step& step, const program::Reduce& reduce) {
+  const Shape& x = builder.value(step.inputs[0]).shape;
+  if (builder.layout(step.inputs[0]) != Layout::blocked || x[2] * x[3] == 1) return false;
+  if (reduce.function == ReduceFunction::log_sum || reduce.function == ReduceFunction::log_sum_exp)
+    return false;
+  const auto goes = [&](std::int64_t axis) {
+    return std::ranges::find(reduce.axes, axis) != reduce.axes.end();
+  };
+  return !goes(0) && !goes(1) && (goes(2) || x[2] == 1) && (goes(3) || x[3] == 1);
+}
+
+/// The columns of a block are its lanes.
+void reduce_images(Builder& builder, const Step& step, const ReduceArgs& args) {
+  const Shape& x = builder.value(step.inputs[0]).shape;
+  const Pass lanes{x[0] * kernels::divide(x[1], block_size()), args.length, block_size()};
+  builder.emit(make_native(with_isa("lanes"), 2, ReduceWork{args, lanes, builder.threads()}),
+               {builder.read(step.inputs[0], Layout::blocked),
+                builder.write_as(step.outputs[0], {x[0], x[1], 1, 1}, Layout::blocked)},
+               Layout::blocked);
+}
+
 }  // namespace
 
 bool build_reduce(Builder& builder, const Step& step) {
@@ -108,6 +131,11 @@ bool build_reduce(Builder& builder, const Step& step) {
   if (reduce == nullptr || !all_float(builder.program(), step)) return false;
   const Shape& shape = builder.value(step.inputs[0]).shape;
   if (core::element_count(shape) == 0) return false;
+  if (takes_whole_images(builder, step, *reduce)) {
+    const auto args = arguments_of(reduce->function, shape[2] * shape[3]);
+    if (args) reduce_images(builder, step, *args);
+    if (args) return true;
+  }
   const std::vector<Pass> passes = passes_of(shape, reduce->axes);
   const auto args = arguments_of(reduce->function, core::element_count(shape) / passes.back().results());
   // a product of products may leave the range of floats on the way
