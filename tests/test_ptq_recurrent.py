@@ -74,6 +74,21 @@ def test_recurrent_layers_with_a_shared_weight_stay_in_float() -> None:
     assert all("shared" in layer.reason for layer in report.kept)
 
 
+def test_weights_that_the_graph_puts_together_become_levels() -> None:
+    """PyTorch's newer exporter writes gates in its own order, and nodes that bring them to ONNX's."""
+    net = Net(8)
+    w, r = (net.call("Concat", net.noise(1, 16, size), net.noise(1, 32, size), axis=1) for size in (10, 16))
+    y = net.call("GRU", "x", w, r, hidden_size=16)
+    model = rdq.load(models.build(net.nodes, net.tensors, {"x": [7, 3, 10]}, {y: [7, 1, 3, 16]}))
+    quantized = quantize_dynamic(model)
+    assert [(layer.op, layer.kept) for layer in quantized.report.layers] == [("GRU", False)]
+    rows = [row["kernel"] for row in rdq.Session(quantized).plan() if row["op"] == "recurrence"]
+    assert rows[0].startswith("recurrence of levels")
+    x = np.random.default_rng(5).standard_normal((7, 3, 10)).astype(np.float32)
+    expected = first(rdq.Session(model).run({"x": x}))
+    assert np.abs(first(rdq.Session(quantized).run({"x": x})) - expected).max() < 0.03
+
+
 def over_images(op: str, ways: int, closed: bool) -> rdq.Model:
     """Rows of an image one after the other through a recurrent layer and, where `closed`, a product with what it gives."""
     net = Net(6)

@@ -13,6 +13,7 @@ from ..graph import Model
 from ..graph.model import rebuilt
 from ..graph.tensors import Stored, parameters_of
 from ..graph.writer import referring
+from .recurrent import RECURRENT
 
 with needed():
     import onnx
@@ -22,6 +23,9 @@ __all__ = ["merged", "remade", "with_own_weights"]
 
 _SMALL = 1024  # bytes that are not worth a second reader
 _WEIGHTED = ("Conv", "Gemm", "MatMul")
+_PLACES = dict.fromkeys(_WEIGHTED, 2) | dict.fromkeys(
+    RECURRENT, 3
+)  # weights lie among inputs from 1 up to these
 
 
 def with_own_weights(model: Model) -> Model:
@@ -71,7 +75,8 @@ def _store_computed(skeleton: onnx.ModelProto, tensors: dict[str, Stored]) -> bo
         plain = not any(a.type in (a.GRAPH, a.GRAPHS) for a in node.attribute)
         if plain and all(name in constant for name in node.input if name):
             constant.update(node.output)
-    wanted = {n.input[1] for n in graph.node if n.op_type in _WEIGHTED and n.input[0] not in constant}
+    layers = (n for n in graph.node if n.op_type in _PLACES and n.input[0] not in constant)
+    wanted = {name for n in layers for name in n.input[1 : _PLACES[n.op_type]]}
     wanted = {name for name in wanted if name in constant and name in makers}
     if not wanted:
         return False
