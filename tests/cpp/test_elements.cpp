@@ -185,6 +185,10 @@ TEST_CASE("conversions") {
       const ValueId x = typed(net, from, {3, 4001}, 9);
       check_equal(net, {step(net, program::Cast{}, {x}, {3, 4001}, to)});
     }
+    if (from != DType::f32) continue;
+    Net net(1);
+    const program::Unary unary{{program::Function::is_nan, 0, 0}};
+    check_equal(net, {step(net, unary, {typed(net, from, {3, 4001}, 9)}, {3, 4001}, DType::boolean)});
   }
 }
 

@@ -278,11 +278,14 @@ bool build_elements(Builder& builder, const Step& step) {
            });
   }
   const auto* unary = std::get_if<program::Unary>(&step.operation);
-  if (unary == nullptr || unary->activation.function != program::Function::logical_not ||
-      x.dtype != DType::boolean || y.dtype != DType::boolean)
-    return false;
-  return emit_pieces(builder, step, "not",
-                     [](const void* a, void* b, Index n) { element_kernels().negate(a, b, n); });
+  if (unary == nullptr || y.dtype != DType::boolean) return false;
+  const program::Function function = unary->activation.function;
+  if (function == program::Function::logical_not && x.dtype == DType::boolean)
+    return emit_pieces(builder, step, "not",
+                       [](const void* a, void* b, Index n) { element_kernels().negate(a, b, n); });
+  return function == program::Function::is_nan && x.dtype == DType::f32 &&
+         emit_pieces(builder, step, "is_nan",
+                     [](const void* a, void* b, Index n) { element_kernels().is_nan(a, b, n); });
 }
 
 }  // namespace rdquant::runtime::native

@@ -60,6 +60,8 @@ struct Elements {
   void (*convert)(ElementType from, ElementType to, const void* x, void* y, Index n);
   /// y[i] = x[i] is zero, of booleans.
   void (*negate)(const void* x, void* y, Index n);
+  /// y[i] = x[i] is not a number, of float32.
+  void (*is_nan)(const void* x, void* y, Index n);
 };
 
 /// The kernels for `isa`, which this processor must have (core::available_isa).

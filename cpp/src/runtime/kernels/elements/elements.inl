@@ -227,9 +227,15 @@ void negate(const void* x, void* y, Index n) {
   for (Index i = 0; i < n; ++i) out[i] = in[i] == 0 ? 1 : 0;
 }
 
+void is_nan(const void* x, void* y, Index n) {
+  const auto* const in = static_cast<const float*>(x);
+  auto* const __restrict out = static_cast<std::uint8_t*>(y);
+  for (Index i = 0; i < n; ++i) out[i] = in[i] != in[i] ? 1 : 0;
+}
+
 }  // namespace
 
 namespace RDQUANT_KERNELS_ISA {
-const Elements elements = {apply, convert, negate};
+const Elements elements = {apply, convert, negate, is_nan};
 }
 }  // namespace rdquant::runtime::kernels
