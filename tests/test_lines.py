@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -62,6 +62,7 @@ def check(model: Any, x: Array, backends: tuple[str, ...] = ("reference", "nativ
     channels=st.sampled_from([1, 2, 3, 6]),
     group=st.booleans(),
 )
+@example(size=3, stride=3, dilation=2, before=0, after=0, channels=1, group=False)
 def test_convolutions(
     size: int, stride: int, dilation: int, before: int, after: int, channels: int, group: bool
 ) -> None:

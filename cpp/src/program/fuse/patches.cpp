@@ -15,7 +15,8 @@ bool is_side_by_side(const Window& window) {
   const auto zero = [](std::int64_t pad) { return pad == 0; };
   const std::size_t axes = window.kernel.size();
   return (axes == 2 || axes == 3) && window.strides == window.kernel && window.kernel.back() > 2 &&
-         std::ranges::all_of(window.pads_begin, zero) && std::ranges::all_of(window.pads_end, zero);
+         std::ranges::all_of(window.pads_begin, zero) && std::ranges::all_of(window.pads_end, zero) &&
+         std::ranges::all_of(window.dilations, [](std::int64_t dilation) { return dilation == 1; });
 }
 
 /// Whether the window is moved by more than kernels for few channels are made for.
