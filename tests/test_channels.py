@@ -29,7 +29,7 @@ def test_parts_that_do_not_fill_blocks(sizes: list[int], batch: int) -> None:
     net, count = networks.Net(), sum(sizes)
     wide = net.conv("x", count, 4)
     parts = [f"part{i}" for i in range(len(sizes))]
-    net.nodes.append(networks.helper.make_node("Split", [wide, net.integers(*sizes)], parts, axis=1))
+    net.nodes.append(onnx.helper.make_node("Split", [wide, net.integers(*sizes)], parts, axis=1))
     made = [
         net.call("Relu", net.conv(p, n, n, size=1 + 2 * (i % 2)))
         for i, (p, n) in enumerate(zip(parts, sizes, strict=True))
