@@ -25,13 +25,13 @@ struct Source {
 };
 
 /// One walk over the pixels of a block of the destination.
-struct Pass {
+struct Walk {
   Source a, b;
   std::array<std::int32_t, kMostLanes> places{};
 };
 
 /// The walks that make block `block`: the first takes of two sources, each other adds one to what is there.
-std::vector<Pass> passes_of(const std::vector<Origin>& origins, Index block, Index destination, Index lanes) {
+std::vector<Walk> walks_of(const std::vector<Origin>& origins, Index block, Index destination, Index lanes) {
   const auto source_of = [&](Index lane) {
     const Origin& origin = origins[static_cast<std::size_t>(block * lanes + lane)];
     if (origin.operand == Origin::kThere) return Source{destination, block};
@@ -44,30 +44,30 @@ std::vector<Pass> passes_of(const std::vector<Origin>& origins, Index block, Ind
   }
   // what is there is read before it is written
   std::ranges::stable_partition(sources, [&](const Source& source) { return source.operand == destination; });
-  std::vector<Pass> passes;
-  if (sources == std::vector<Source>{{destination, block}}) return passes;
+  std::vector<Walk> walks;
+  if (sources == std::vector<Source>{{destination, block}}) return walks;
   for (std::size_t next = 0; next < sources.size(); ++next) {
-    const bool first = passes.empty();
-    Pass pass{first ? sources[0] : Source{destination, block}, sources[next], {}};
-    if (first && sources.size() > 1) pass.b = sources[++next];
-    pass.places.fill(-1);
+    const bool first = walks.empty();
+    Walk walk{first ? sources[0] : Source{destination, block}, sources[next], {}};
+    if (first && sources.size() > 1) walk.b = sources[++next];
+    walk.places.fill(-1);
     for (Index lane = 0; lane < real; ++lane) {
       const Source source = source_of(lane);
       const Origin& origin = origins[static_cast<std::size_t>(block * lanes + lane)];
       const Index from = origin.operand == Origin::kThere ? lane : origin.channel % lanes;
       const auto made = std::ranges::find(sources, source) - sources.begin();
-      auto& place = pass.places[static_cast<std::size_t>(lane)];
-      if (source == pass.b) place = static_cast<std::int32_t>(from + lanes);
-      if (first && source == pass.a) place = static_cast<std::int32_t>(from);
+      auto& place = walk.places[static_cast<std::size_t>(lane)];
+      if (source == walk.b) place = static_cast<std::int32_t>(from + lanes);
+      if (first && source == walk.a) place = static_cast<std::int32_t>(from);
       if (!first && made < static_cast<std::ptrdiff_t>(next)) place = static_cast<std::int32_t>(lane);
     }
-    passes.push_back(pass);
+    walks.push_back(walk);
   }
-  return passes;
+  return walks;
 }
 
 struct ChannelsWork {
-  std::vector<std::vector<Pass>> blocks;
+  std::vector<std::vector<Walk>> blocks;
   std::vector<Index> image_of;  ///< floats between the images of each operand
   Index images, area;
   int threads;
@@ -84,8 +84,8 @@ struct ChannelsWork {
       for (Index item = begin; item < end; ++item) {
         const Index image = item / count, block = item % count;
         float* const to = at({static_cast<Index>(image_of.size()) - 1, block}, image);
-        for (const Pass& pass : blocks[static_cast<std::size_t>(block)])
-          own.pick_lanes(at(pass.a, image), at(pass.b, image), pass.places.data(), to, area);
+        for (const Walk& walk : blocks[static_cast<std::size_t>(block)])
+          own.pick_lanes(at(walk.a, image), at(walk.b, image), walk.places.data(), to, area);
       }
     });
   }
@@ -157,7 +157,7 @@ std::shared_ptr<const Kernel> make_channels(const std::string& name, std::int64_
   const Index blocks = kernels::divide(static_cast<Index>(origins.size()), lanes);
   work.image_of.push_back(blocks * lanes * area);
   for (Index block = 0; block < blocks; ++block)
-    work.blocks.push_back(passes_of(origins, block, static_cast<Index>(channels.size()), lanes));
+    work.blocks.push_back(walks_of(origins, block, static_cast<Index>(channels.size()), lanes));
   return make_native(name + " " + std::string(core::isa_name(float_kernels().isa)), channels.size() + 1,
                      std::move(work));
 }
