@@ -237,24 +237,6 @@ TEST_CASE("running sums and products, exclusive and from the end") {
   }
 }
 
-TEST_CASE("windows over one axis") {
-  for (const std::int64_t channels : {16, 5}) {
-    Net net(14);
-    const ValueId x = net.input({2, channels, 41});
-    std::vector<ValueId> made;
-    for (const auto f : {program::PoolFunction::max, program::PoolFunction::average}) {
-      for (const bool counts : {false, true}) {
-        const program::Pool pool{f, {{4}, {3}, {1}, {1}, {2}}, counts, {1}};
-        made.push_back(net.step(pool, {x}, {2, channels, 14}));
-      }
-    }
-    made.push_back(
-        net.step(program::Pool{program::PoolFunction::average, {{41}, {1}, {1}, {0}, {0}}, false, {0}}, {x},
-                 {2, channels, 1}));
-    check_native(net, made);
-  }
-}
-
 TEST_CASE("channels to pixels and back") {
   for (const std::int64_t block : {2, 3}) {
     Net net(15);

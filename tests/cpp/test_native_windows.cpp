@@ -221,3 +221,20 @@ TEST_CASE("transposed convolutions over one to three axes, where taps meet all o
     check_native(net, {net.step(step, {net.input(x), net.constant(w, 0.3F), bias}, y)});
   }
 }
+
+TEST_CASE("windows over one axis") {
+  for (const std::int64_t channels : {16, 5}) {
+    Net net(14);
+    const ValueId x = net.input({2, channels, 41});
+    std::vector<ValueId> made;
+    for (const auto f : {PoolFunction::max, PoolFunction::average}) {
+      for (const bool counts : {false, true}) {
+        const Pool pool{f, {{4}, {3}, {1}, {1}, {2}}, counts, {1}};
+        made.push_back(net.step(pool, {x}, {2, channels, 14}));
+      }
+    }
+    made.push_back(
+        net.step(Pool{PoolFunction::average, {{41}, {1}, {1}, {0}, {0}}, false, {0}}, {x}, {2, channels, 1}));
+    check_native(net, made);
+  }
+}
