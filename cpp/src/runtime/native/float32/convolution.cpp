@@ -5,7 +5,7 @@
 #include <string>
 #include <utility>
 
-#include "runtime/native/channels.hpp"
+#include "runtime/native/movement/channels.hpp"
 #include "runtime/native/float32/packing.hpp"
 #include "runtime/native/loops.hpp"
 #include "runtime/native/rules.hpp"

@@ -1,5 +1,5 @@
 // Gather and GatherND of numbers of four and eight bytes, ScatterND of four.
-#include "runtime/native/indices.hpp"
+#include "runtime/native/movement/indices.hpp"
 
 #include <algorithm>
 #include <cstring>

@@ -5,8 +5,8 @@
 #include <utility>
 #include <vector>
 
-#include "runtime/native/indices.hpp"
 #include "runtime/native/loops.hpp"
+#include "runtime/native/movement/indices.hpp"
 #include "runtime/native/rules.hpp"
 
 namespace rdquant::runtime::native {

@@ -1,4 +1,4 @@
-#include "runtime/native/channels.hpp"
+#include "runtime/native/movement/channels.hpp"
 
 #include <algorithm>
 #include <array>

@@ -3,9 +3,9 @@
 
 #include "rdquant/program/evaluate.hpp"
 #include "runtime/native/builder.hpp"
-#include "runtime/native/channels.hpp"
 #include "runtime/native/float32/convolution.hpp"
 #include "runtime/native/loops.hpp"
+#include "runtime/native/movement/channels.hpp"
 #include "runtime/native/rules.hpp"
 
 namespace rdquant::runtime::native {
