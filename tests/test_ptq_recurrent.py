@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from onnx import helper
 
 import models
 import rdquant as rdq
@@ -60,18 +59,25 @@ def test_recurrent_layers_multiply_their_inputs_as_levels(
             assert np.abs(found - peer).max() <= 5e-3 * spread
 
 
-def test_recurrent_layers_with_a_shared_weight_stay_in_float() -> None:
-    model = recurrent("GRU").proto
-    again = onnx.NodeProto()
-    (gru,) = (node for node in model.graph.node if node.op_type == "GRU")
-    again.CopyFrom(gru)
-    again.name, again.output[0] = "again", "again.y"
-    again.attribute.append(helper.make_attribute("direction", "reverse"))
-    model.graph.node.append(again)
-    model.graph.output.append(helper.make_tensor_value_info("again.y", onnx.TensorProto.FLOAT, [7, 1, 3, 16]))
-    report = quantize_dynamic(rdq.load(model)).report
-    assert {layer.op for layer in report.kept} == {"GRU"}
-    assert all("shared" in layer.reason for layer in report.kept)
+@pytest.mark.parametrize("op", ["RNN", "GRU", "LSTM"])
+@pytest.mark.parametrize("how", ["dynamic", "static"])
+def test_recurrent_layers_that_share_weights_are_quantized(op: str, how: str) -> None:
+    """Both directions by the same weights, of which the ones for states serve for inputs too."""
+    net = Net(4)
+    gates = {"RNN": 1, "GRU": 3, "LSTM": 4}[op]
+    w, bias = net.noise(1, gates * 32, 32, low=-0.3, high=0.3), net.noise(1, gates * 64)
+    ways = [net.call(op, "x", w, w, bias, hidden_size=32, direction=way) for way in ("forward", "reverse")]
+    y = net.call("Concat", *ways, axis=3)
+    model = rdq.load(models.build(net.nodes, net.tensors, {"x": [7, 3, 32]}, {y: [7, 1, 3, 64]}))
+    x = np.random.default_rng(5).standard_normal((7, 3, 32)).astype(np.float32)
+    quantized = quantize_dynamic(model) if how == "dynamic" else rdq.quantize_static(model, x)
+    assert [(layer.op, layer.kept) for layer in quantized.report.layers] == [(op, False)] * 2
+    sizes = [tensor.dims for tensor in quantized.parts()[1].values()]
+    assert how == "static" or sizes.count((1, gates * 32, 32)) == 1  # stored once
+    expected = first(rdq.Session(model).run({"x": x}))
+    for backend in BACKENDS:
+        found = first(rdq.Session(quantized, backend=backend).run({"x": x}))
+        assert 1e-5 < np.abs(found - expected).max() < 0.06 * np.abs(expected).max()
 
 
 def test_weights_that_the_graph_puts_together_become_levels() -> None:

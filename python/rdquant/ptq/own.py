@@ -126,9 +126,9 @@ def _separate(graph: onnx.GraphProto, tensors: dict[str, Stored]) -> bool:
     taken = {*tensors, *(name for node in graph.node for name in (*node.input, *node.output))}
     changed = False
     for node in graph.node:
-        if node.op_type not in _WEIGHTED or node.input[0] in tensors:
+        if node.op_type not in _PLACES or node.input[0] in tensors:
             continue
-        for i in range(1, len(node.input)):
+        for i in range(1, 3 if node.op_type in RECURRENT else len(node.input)):
             name = node.input[i]
             if uses[name] < 2:
                 continue
