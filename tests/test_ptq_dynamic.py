@@ -310,6 +310,10 @@ def test_a_trained_network_answers_as_in_onnxruntime(shared_data: Path, tmp_path
 def test_what_is_quantized_already_is_said_to_be() -> None:
     with pytest.raises(InvalidArgument, match=r"quantized already \(DynamicQuantizeLinear\)"):
         quantize_dynamic(quantize_dynamic(network()))
+    static = rdq.quantize_static(network(), IMAGES)
+    for quantize in (quantize_dynamic, lambda model: rdq.quantize_static(model, IMAGES)):
+        with pytest.raises(InvalidArgument, match=r"quantized already \(QuantizeLinear\)"):
+            quantize(static)
 
 
 def test_what_is_quantized_in_part_is_said_to_be() -> None:

@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from ..calibrate import Layer, layers_of
+from ..calibrate import Layer
 from ..data import Data, Dataset
-from ..errors import InvalidArgument, Unsupported, count, described, flag, needed, number, several, threads_of
+from ..errors import InvalidArgument, Unsupported, count, described, flag, number, several, threads_of
 from ..graph import AnyModel, Model, load
 from ..graph.halves import widened
 from ..graph.ports import suggestion
@@ -19,19 +19,16 @@ from .damage import Damage, Judge
 from .export import LayerLevels
 from .fold import folded
 from .integer import write_integer
-from .network import nothing_left, warn_of_levels
-from .recurrent import RECURRENT, Recurrent, recurrent_of
+from .network import warn_of_levels
+from .obstacles import nothing_left, weighted
+from .recurrent import Recurrent
 from .report import DynamicLayer, DynamicReport, QuantizedModel, for_ports_of
 from .static import calibration_of
 from .weights import check_finite, nearest, recurrent_levels
 
-with needed():
-    import onnx
-
 __all__ = ["quantize_dynamic"]
 
 _OPSET = 13
-_WEIGHTED = frozenset(("Conv", "ConvTranspose", "Gemm", "MatMul")) | RECURRENT
 
 
 def quantize_dynamic(
@@ -127,10 +124,8 @@ class _Dynamic:
         self._sort()
         self._keep(keep)
         if not self._layers:
-            reasons = "; ".join(f"{self._label(i)}: {reason}" for i, reason in list(self._kept.items())[:3])
-            raise InvalidArgument(
-                f"{model.name}: {nothing_left(model)}" + (f" ({reasons})" if reasons else "")
-            )
+            reasons = [(self._label(i), reason) for i, reason in self._kept.items()]
+            raise InvalidArgument(f"{model.name}: {nothing_left(self._model, reasons)}")
         self._levels = {
             i: recurrent_levels(layer, self._weights, per_channel)
             if isinstance(layer, Recurrent)
@@ -192,33 +187,11 @@ class _Dynamic:
 
     def _sort(self) -> None:
         """Tells nodes whose products become integers from those that have weights and stay as they are."""
-        layers = [*layers_of(self._model), *recurrent_of(self._model)]
-        by_weight = {layer.weight: layer for layer in layers}
-        fixed = set(self._model.tensors()) | {t.name for t in self._model.skeleton.graph.initializer}
-        for i, node in enumerate(self._nodes):
-            if all(name in fixed for name in node.input if name):
-                fixed.update(node.output)
-                continue
-            if node.op_type not in _WEIGHTED or not any(name in fixed for name in node.input[:2]):
-                continue
-            layer = by_weight.get(node.input[1])
-            reason = self._obstacle(node, layer)
+        for i, layer, reason in weighted(self._model):
             if reason:
                 self._kept[i] = reason
             elif layer is not None:
                 self._layers[i] = layer
-
-    def _obstacle(self, node: onnx.NodeProto, layer: Layer | None) -> str:
-        if node.op_type == "ConvTranspose":
-            return "ONNX has no transposed convolution of integers"
-        if layer is None:
-            return "its weight is shared with another layer, computed, the left factor of a product, or of a 3-D convolution"
-        if self._weights[layer.weight].dtype != np.float32:
-            return f"its weight is {self._weights[layer.weight].dtype}; levels are made of float32"
-        biased = not isinstance(layer, Recurrent) and len(node.input) > 2 and node.input[2]
-        if biased and node.input[2] not in self._weights:
-            return "its bias is computed"
-        return ""
 
     def _keep(self, names: Collection[str]) -> None:
         known = {self._label(i): i for i in (*self._layers, *self._kept)}

@@ -10,6 +10,7 @@ import numpy as np
 from ..calibrate import Layer, layers_of
 from ..errors import Unsupported, needed
 from ..graph import Model
+from .obstacles import of_levels
 from .recurrent import Recurrent, recurrent_of
 
 with needed():
@@ -59,31 +60,15 @@ OTHERS = frozenset(
 _BOTH = frozenset(("Add", "Mul"))  # read levels twice
 
 
-_LEVELS = frozenset(("QuantizeLinear", "DynamicQuantizeLinear", "QLinearConv", "QLinearMatMul", "QGemm"))
-"""Operators that only a quantized network has."""
-
-
-def _of_levels(model: Model) -> str | None:
-    return next((n.op_type for n in model.skeleton.graph.node if n.op_type in _LEVELS), None)
-
-
 def warn_of_levels(model: Model) -> None:
     """Quantizing what is quantized measures its loss against a network that has lost something itself."""
-    found = _of_levels(model)
+    found = of_levels(model.skeleton.graph.node)
     if found is not None:
         warnings.warn(
             f"{model.name} is quantized already, at least in part ({found}): its losses add up, and those reported "
             "now are against it. Quantize the float network instead",
             stacklevel=3,
         )
-
-
-def nothing_left(model: Model) -> str:
-    """Why `model`, in which no layer was found, cannot be quantized."""
-    found = _of_levels(model)
-    if found is not None:
-        return f"is quantized already ({found})"
-    return "no convolution or product with weights of its own to quantize"
 
 
 class Network:

@@ -13,6 +13,7 @@ from ..graph import Model
 from ..graph.model import rebuilt
 from ..graph.tensors import Stored, parameters_of
 from ..graph.writer import referring
+from .obstacles import of_levels
 from .recurrent import RECURRENT
 
 with needed():
@@ -71,8 +72,10 @@ def _store_computed(skeleton: onnx.ModelProto, tensors: dict[str, Stored]) -> bo
     graph = skeleton.graph
     makers = {name: node for node in graph.node for name in node.output}
     constant = set(tensors) | {t.name for t in graph.initializer}
+    levels = of_levels(graph.node) is not None  # a layer of levels is not quantized again
     for node in graph.node:
         plain = not any(a.type in (a.GRAPH, a.GRAPHS) for a in node.attribute)
+        plain = plain and not (levels and node.op_type == "DequantizeLinear")
         if plain and all(name in constant for name in node.input if name):
             constant.update(node.output)
     layers = (n for n in graph.node if n.op_type in _PLACES and n.input[0] not in constant)
@@ -101,6 +104,7 @@ def _computed(
 ) -> dict[str, NDArray[Any]]:
     with needed():
         from onnx.reference import ReferenceEvaluator  # where it is used: few models compute their weights
+        from onnx.reference.op_run import OpRun
 
     needs, nodes = set(names), []
     for node in reversed(skeleton.graph.node):  # makers come before readers
@@ -117,7 +121,23 @@ def _computed(
     outputs = [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in names]
     graph = helper.make_graph(nodes[::-1], "weights", [], outputs, constants)
     part = helper.make_model(graph, opset_imports=list(skeleton.opset_import))
-    return dict(zip(names, ReferenceEvaluator(part).run(None, {}), strict=True))
+
+    class DequantizeLinear(OpRun):  # type: ignore[misc]
+        """That of opset 13, which the evaluator lacks."""
+
+        op_domain = ""
+
+        def _run(self, x: Any, scale: Any, zero: Any = None, axis: int = 1, **_: Any) -> tuple[NDArray[Any]]:
+            shape = [1] * x.ndim
+            if scale.size > 1:
+                shape[axis] = -1
+            levels = x.astype(np.int32) - (0 if zero is None else zero.astype(np.int32).reshape(shape))
+            return ((levels * scale.reshape(shape)).astype(scale.dtype),)
+
+    version = next(o.version for o in skeleton.opset_import if o.domain in ("", "ai.onnx"))
+    older = [DequantizeLinear] if version < 19 else []
+    evaluator = ReferenceEvaluator(part, new_ops=older)
+    return dict(zip(names, evaluator.run(None, {}), strict=True))
 
 
 def _separate(graph: onnx.GraphProto, tensors: dict[str, Stored]) -> bool:

@@ -9,7 +9,7 @@ from typing import Any
 from tqdm import tqdm
 
 from ..data import Data, Dataset, open_dataset
-from ..errors import InvalidArgument, called, count, flag
+from ..errors import InvalidArgument, Unsupported, called, count, flag
 from ..graph import AnyModel, Model, load
 from ..graph.halves import widened
 from ..metrics.feeding import fitted
@@ -22,9 +22,10 @@ from .export import LayerLevels, write
 from .fold import folded
 from .grids import Grid
 from .images import Images
-from .network import Network, nothing_left, warn_of_levels
+from .network import Network, warn_of_levels
 from .observe import observe, portions
 from .observed import Observed
+from .obstacles import nothing_left
 from .options import Options
 from .placement import Placement, place
 from .report import LayerReport, QuantizedModel, Report, StepReport, for_ports_of
@@ -115,6 +116,12 @@ def quantize_static(
     count("images", images)
     flag("progress", progress)
     loaded = load(model)
+    if len(loaded.inputs) != 1:
+        found = ", ".join(port.name for port in loaded.inputs)
+        raise Unsupported(
+            f"{loaded.name}: quantization with images needs one input, found {len(loaded.inputs)} ({found}); "
+            "quantize_dynamic takes any number"
+        )
     wide = widened(loaded)
     check_finite(wide)
     few = Images(calibration_of(calibration, wide, images))
@@ -142,7 +149,7 @@ class Static:
         self._network = Network(float_model)
         self._all = sorted((*self._network.layers, *self._network.recurrent))
         if not self._all:
-            raise InvalidArgument(f"{model.name}: {nothing_left(model)}")
+            raise InvalidArgument(f"{model.name}: {nothing_left(float_model)}")
         warn_of_levels(model)
         self._judge = Judge(float_model, self._few, options.threads)
         self._placement = self._placed(self._all)

@@ -1,0 +1,56 @@
+"""Networks that are quantized in part, by others, or not at all: what becomes of them, and what is said."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from onnx import helper
+
+import models
+import rdquant as rdq
+from rdquant import InvalidArgument, quantize_dynamic
+from test_ptq_dynamic import IMAGES, first
+
+
+@pytest.mark.parametrize("opset", [13, 19])
+def test_levels_of_weights_alone_are_quantized(opset: int) -> None:
+    """As `decompress(levels=True)` writes them: float activations, and weights that DequantizeLinear makes."""
+    weight = np.random.default_rng(1).integers(-100, 100, (4, 3, 3, 3)).astype(np.int8)
+    nodes = [
+        helper.make_node("DequantizeLinear", ["levels", "scales", "zeros"], ["w"], axis=0),
+        helper.make_node("Conv", ["x", "w"], ["y"]),
+    ]
+    tensors = {"levels": weight, "scales": np.array([0.01, 0.02, 0.03, 0.04], np.float32)}
+    tensors["zeros"] = np.array([0, 3, -2, 0], np.int8)
+    model = models.build(nodes, tensors, {"x": ["N", 3, 8, 8]}, {"y": ["N", 4, 6, 6]}, opset=opset)
+    wanted = first(rdq.Session(model).run({"x": IMAGES}))
+    for quantized in (quantize_dynamic(model), rdq.quantize_static(model, IMAGES)):
+        assert not quantized.report.kept
+        found = first(rdq.Session(quantized).run({"x": IMAGES}))
+        assert np.abs(found - wanted).mean() <= 0.01 * np.ptp(wanted)
+
+
+@pytest.mark.parametrize(
+    ("op", "dims", "shape", "reason"),
+    [
+        ("Conv", (2, 3, 1, 1, 1), [1, 3, 4, 4, 4], "its weight has 5 dimensions"),
+        ("MatMul", (1, 4, 5), [1, 3, 4], "its weight has 3 dimensions"),
+    ],
+)
+def test_the_reason_is_that_of_the_layer(
+    op: str, dims: tuple[int, ...], shape: list[int], reason: str
+) -> None:
+    node = helper.make_node(op, ["x", "w"], ["y"], name="odd")
+    answer = [1, 2, 4, 4, 4] if op == "Conv" else [1, 3, 5]
+    model = models.build([node], {"w": np.ones(dims, np.float32)}, {"x": shape}, {"y": answer}, opset=17)
+    with pytest.raises(InvalidArgument, match=f"odd: {reason}"):
+        quantize_dynamic(model)
+    with pytest.raises(InvalidArgument, match=f"odd: {reason}"):
+        rdq.quantize_static(model, np.ones(shape, np.float32))
+
+
+def test_images_for_several_inputs_are_refused() -> None:
+    node = helper.make_node("Add", ["x", "z"], ["y"])
+    model = models.build([node], {}, {"x": [1, 4], "z": [1, 4]}, {"y": [1, 4]})
+    with pytest.raises(rdq.Unsupported, match=r"found 2 \(x, z\); quantize_dynamic"):
+        rdq.quantize_static(model, np.ones((1, 4), np.float32))
