@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
+import onnx
 import pytest
 from onnx import helper
 
 import models
 import rdquant as rdq
 from rdquant import InvalidArgument, quantize_dynamic
-from test_ptq_dynamic import IMAGES, first
+from test_ptq_dynamic import IMAGES, first, network
 
 
 @pytest.mark.parametrize("opset", [13, 19])
@@ -54,3 +57,24 @@ def test_images_for_several_inputs_are_refused() -> None:
     model = models.build([node], {}, {"x": [1, 4], "z": [1, 4]}, {"y": [1, 4]})
     with pytest.raises(rdq.Unsupported, match=r"found 2 \(x, z\); quantize_dynamic"):
         rdq.quantize_static(model, np.ones((1, 4), np.float32))
+
+
+def test_products_within_branches_stay_as_they_are() -> None:
+    def branch(name: str) -> onnx.GraphProto:
+        y = helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [1, 4])
+        return helper.make_graph([helper.make_node("MatMul", ["x", "w"], [name])], name, [], [y])
+
+    nodes = [
+        helper.make_node("ReduceMax", ["x"], ["top"], keepdims=0),
+        helper.make_node("Cast", ["top"], ["positive"], to=onnx.TensorProto.BOOL),
+        helper.make_node("If", ["positive"], ["y"], then_branch=branch("a"), else_branch=branch("b")),
+    ]
+    model = models.build(nodes, {"w": np.eye(4, dtype=np.float32)}, {"x": [1, 4]}, {"y": [1, 4]}, opset=17)
+    with pytest.raises(InvalidArgument, match="If, Loop and Scan: what lies within"):
+        quantize_dynamic(model)
+
+
+def test_images_without_labels_are_all_that_calibration_asks_for(tmp_path: Path) -> None:
+    np.savez(tmp_path / "z.npz", z=IMAGES)
+    with pytest.raises(InvalidArgument, match="expected an array x, or images; found z"):
+        rdq.quantize_static(network(), tmp_path / "z.npz")

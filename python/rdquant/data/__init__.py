@@ -301,4 +301,5 @@ def _read_npz(path: Path, labelled: bool) -> tuple[NDArray[Any], NDArray[Any]]:
         raise
     except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
         raise CorruptFile(f"{path}: not a readable .npz file: {error}") from error
-    raise InvalidArgument(f"{path}: expected arrays x and y, or images and labels; found {found}")
+    wanted = "arrays x and y, or images and labels" if labelled else "an array x, or images"
+    raise InvalidArgument(f"{path}: expected {wanted}; found {found}")

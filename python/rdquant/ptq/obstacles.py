@@ -93,5 +93,7 @@ def nothing_left(model: Model, kept: Sequence[tuple[str, str]] | None = None) ->
         return f"is quantized already ({found})"
     if kept is None:
         kept = [(nodes[i].name or nodes[i].output[0], reason) for i, _, reason in weighted(model) if reason]
+    if not kept and any(a.type in (a.GRAPH, a.GRAPHS) for node in nodes for a in node.attribute):
+        kept = [("If, Loop and Scan", "what lies within them stays as it is")]
     shown = f" ({'; '.join(f'{name}: {reason}' for name, reason in kept[:3])})" if kept else ""
     return f"no convolution or product with weights of its own to quantize{shown}"
