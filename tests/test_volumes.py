@@ -65,6 +65,28 @@ def test_residuals_that_die_there(channels: int, group: int, last: bool) -> None
     answers_agree(net, x, (1, 3, *SIZE))
 
 
+@pytest.mark.parametrize("size", [(5, 19, 21), (4, 3, 5)])
+@pytest.mark.parametrize(("taps", "stride", "dilation"), [(1, 1, 1), (3, 1, 1), (3, 1, 2), (5, 2, 1)])
+@pytest.mark.parametrize("channels", [48, 50])
+def test_kernels_along_the_depth(
+    channels: int, taps: int, stride: int, dilation: int, size: tuple[int, int, int]
+) -> None:
+    """Some columns at a time, the last of which are fewer; two images, and a result that a residual is added to."""
+    net = Net()
+    pads = [taps // 2 * dilation, 0, 0] * 2
+    kernel = (taps, 1, 1)
+    x = net.call("Relu", volume(net, "x", channels, channels, kernel, pads=pads, dilations=[dilation, 1, 1]))
+    y = volume(net, x, channels, channels, kernel, pads=pads, dilations=[dilation, 1, 1])
+    y = net.call("PRelu", net.call("Add", y, x), net.noise(channels, 1, 1, 1))
+    y = volume(net, y, 24, channels, kernel, pads=pads, strides=[stride, 1, 1], dilations=[dilation, 1, 1])
+    model = models.build(net.nodes, net.tensors, {"x": (2, channels, *size)}, {y: ["n", "c", "d", "h", "w"]})
+    plan = rdq.Session(model, backend="native").plan({"x": np.zeros((2, channels, *size), dtype=np.float32)})
+    assert {row["kernel"].rsplit(" ", 1)[0] for row in plan if row["op"] == "convolution"} == {
+        "dense columns"
+    }
+    answers_agree(net, y, (2, channels, *size))
+
+
 @pytest.mark.parametrize(
     ("groups", "into", "out"), [(55, 8, 8), (13, 8, 8), (3, 24, 24), (5, 4, 12), (7, 6, 10), (3, 40, 8)]
 )

@@ -1,6 +1,6 @@
-// Convolutions over three axes. Without groups one convolution over two axes makes each plane of the output: its
-// channels are those of all planes that the window covers. With groups it is a sum of one convolution for every
-// tap along the depth.
+// Convolutions over three axes. Where kernels extend along the depth alone, see volume_columns.cpp; else without groups
+// one convolution over two axes makes each plane of the output: its channels are those of all planes that the window
+// covers. With groups it is a sum of one convolution for every tap along the depth.
 #include "runtime/native/float32/volume.hpp"
 
 #include <algorithm>
@@ -302,6 +302,7 @@ bool build_volume_convolution(Builder& builder, const Step& step) {
   const bool slopes = parts.slopes != kNone, residual = parts.residual != kNone;
   if (!activation || core::element_count(y) == 0) return false;
   if (build_few_channels_volume(builder, parts, *activation)) return true;
+  if (build_columns_volume(builder, parts, *activation)) return true;
   if (build_covered(builder, parts, *activation)) return true;
   if (slopes && residual) return false;
   const bool depthwise = op->groups == x[1] && w[0] == x[1] && x[1] > 1;

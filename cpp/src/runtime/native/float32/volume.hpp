@@ -31,6 +31,16 @@ struct Planes {
       float_kernels().transpose(planes + blocked, block_size(), volume + plain, depth * area, area, lanes);
     });
   }
+  /// Plane `item` of all, which alone lies at `planes`.
+  void plane_to_plain(const float* planes, kernels::Index item, float* volume) const {
+    const kernels::Index start = item / depth * channels * depth + item % depth, block = block_size();
+    share(blocks(), 1, threads, [&](kernels::Index begin, kernels::Index end) {
+      for (kernels::Index first = begin * block; first < std::min(channels, end * block); first += block) {
+        float_kernels().transpose(planes + first * area, block, volume + (start + first * depth) * area,
+                                  depth * area, area, std::min(block, channels - first));
+      }
+    });
+  }
 
  private:
   /// Calls body(offset in the volume, offset in the planes, channels) for every block of every plane.
@@ -79,5 +89,10 @@ class CoveredPacker final : public Packer {
 /// nothing added, for others.
 bool build_few_channels_volume(Builder& builder, const ConvolutionParts& parts,
                                const kernels::Activation& activation);
+
+/// Lowers a convolution over three axes whose kernel extends along the depth alone; false, and nothing added, for
+/// others.
+bool build_columns_volume(Builder& builder, const ConvolutionParts& parts,
+                          const kernels::Activation& activation);
 
 }  // namespace rdquant::runtime::native

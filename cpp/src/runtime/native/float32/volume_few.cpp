@@ -13,9 +13,10 @@ using kernels::ConvPlan;
 using kernels::Index;
 using program::kNone;
 
-/// Operands: x and y, plain; packed weights; planes that cover x, planes of y in blocks, bias where given.
+/// Operands: x and y, plain; packed weights; planes that cover one of the result's, that one in blocks; bias where
+/// given. One plane after the other, so that they stay in the cache.
 struct FewChannelsVolume {
-  ConvPlan plan;
+  ConvPlan plan;  ///< of one plane
   Planes from, to;
   Index taps, stride, dilation, front;
   kernels::Activation activation;
@@ -25,38 +26,35 @@ struct FewChannelsVolume {
   void operator()(void* const* operand) const {
     auto* const covered = static_cast<float*>(operand[3]);
     auto* const target = static_cast<float*>(operand[4]);
-    share(to.images * to.depth, 1, threads, [&](Index begin, Index end) {
-      for (Index item = begin; item < end; ++item)
-        cover(static_cast<const float*>(operand[0]), item, covered);
-    });
     kernels::ConvArgs args;
     args.src = covered;
-    args.src_image = taps * from.channels * from.area;
     args.weights = static_cast<const float*>(operand[2]);
     args.bias = bias ? static_cast<const float*>(operand[5]) : nullptr;
     args.dst = target;
-    args.dst_image = to.plane();
     args.activation = activation;
-    share(plan.items, 1, threads,
-          [&](Index begin, Index end) { float_kernels().convolve(plan, args, begin, end); });
-    to.to_plain(target, static_cast<float*>(operand[1]));
+    for (Index item = 0; item < to.images * to.depth; ++item) {
+      cover(static_cast<const float*>(operand[0]), item, covered);
+      share(plan.items, 1, threads,
+            [&](Index begin, Index end) { float_kernels().convolve(plan, args, begin, end); });
+      to.plane_to_plain(target, item, static_cast<float*>(operand[1]));
+    }
   }
 
  private:
   /// The planes under the window of plane `item` of all results.
   void cover(const float* x, Index item, float* covered) const {
     const float* const image = x + item / to.depth * from.channels * from.depth * from.area;
-    float* next = covered + item * taps * from.channels * from.area;
-    for (Index tap = 0; tap < taps; ++tap) {
-      const Index z = item % to.depth * stride - front + tap * dilation;
-      for (Index c = 0; c < from.channels; ++c, next += from.area) {
+    share(taps * from.channels, 1, threads, [&](Index begin, Index end) {
+      for (Index plane = begin; plane < end; ++plane) {
+        const Index z = item % to.depth * stride - front + plane / from.channels * dilation;
+        float* const at = covered + plane * from.area;
         if (z < 0 || z >= from.depth) {
-          std::fill_n(next, from.area, 0.0F);
+          std::fill_n(at, from.area, 0.0F);
         } else {
-          std::copy_n(image + (c * from.depth + z) * from.area, from.area, next);
+          std::copy_n(image + (plane % from.channels * from.depth + z) * from.area, from.area, at);
         }
       }
-    }
+    });
   }
 };
 
@@ -69,7 +67,7 @@ bool build_few_channels_volume(Builder& builder, const ConvolutionParts& parts,
               &y = builder.value(parts.y).shape;
   if (op.groups != 1 || parts.slopes != kNone || parts.residual != kNone) return false;
   kernels::ConvShape shape = conv_shape_of(builder, parts.x, parts.w, op.window, 1);
-  shape.n = y[0] * y[2];
+  shape.n = 1;
   shape.c = w[1] * w[2];
   const auto plan = plan_of(shape, kernels::ConvMethod::few_channels);
   if (!plan) return false;
@@ -80,8 +78,8 @@ bool build_few_channels_volume(Builder& builder, const ConvolutionParts& parts,
       builder.read(parts.x, Layout::plain),
       {},
       builder.packed(parts.w, bytes_of(plan->weights), std::make_shared<CoveredPacker>(packer, w)),
-      builder.scratch(bytes_of(shape.n * shape.c * from.area)),
-      builder.scratch(bytes_of(to.floats()))};
+      builder.scratch(bytes_of(shape.c * from.area)),
+      builder.scratch(bytes_of(to.plane()))};
   if (parts.bias != kNone) operands.push_back(pack_vector(builder, parts.bias, w[0]));
   operands[1] = builder.write(parts.y, Layout::plain);
   const std::size_t count = operands.size();
