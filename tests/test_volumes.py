@@ -17,12 +17,14 @@ from rdquant.ptq import quantize_static
 SIZE = (5, 9, 10)
 
 
-def answers_agree(net: Net, y: str, shape: tuple[int, ...], axes: int | None = None) -> None:
+def answers_agree(
+    net: Net, y: str, shape: tuple[int, ...], axes: int | None = None, threads: int | None = None
+) -> None:
     free = [f"free{i}" for i in range(axes or len(shape))]
     model = models.build(net.nodes, net.tensors, {"x": shape}, {y: free})
     x = np.random.default_rng(1).standard_normal(shape).astype(np.float32)
     expected = rdq.Session(model, backend="reference").run({"x": x})[y]
-    found = rdq.Session(model, backend="native").run({"x": x})[y]
+    found = rdq.Session(model, backend="native", threads=threads).run({"x": x})[y]
     np.testing.assert_allclose(found, expected, atol=2e-5 * max(1, np.abs(expected).max()))
 
 
@@ -85,6 +87,20 @@ def test_kernels_along_the_depth(
         "dense columns"
     }
     answers_agree(net, y, (2, channels, *size))
+
+
+@pytest.mark.parametrize("kernel", [(1, 3, 3), (3, 3, 3), (2, 2, 3)])
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("channels", [32, 34])
+def test_planes_too_large_for_the_cache(channels: int, stride: int, kernel: tuple[int, int, int]) -> None:
+    """Some planes at a time, with a result that a residual is added to."""
+    net = Net()
+    pads = [size // 2 for size in kernel] + [(size - 1) // 2 for size in kernel]
+    x = net.call("Relu", volume(net, "x", channels, 2))
+    y = volume(net, x, channels, channels, kernel, pads=pads)
+    y = net.call("Relu", net.call("Add", y, x))
+    y = volume(net, y, channels, channels, kernel, strides=[stride, 1, 1], pads=pads)
+    answers_agree(net, y, (2, 2, 4, 40, 41), threads=1)
 
 
 @pytest.mark.parametrize(

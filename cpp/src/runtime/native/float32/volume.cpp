@@ -134,6 +134,7 @@ struct Covered {
 
   [[nodiscard]] bool views() const { return from.channels % block_size() == 0 && window.dilation == 1; }
   [[nodiscard]] Index channels() const { return window.taps * from.channels; }
+  [[nodiscard]] Index image() const { return from.channels * from.depth * from.area; }  ///< floats of x
   /// Planes per image with those of zeros around it; only of views.
   [[nodiscard]] Index padded() const {
     return std::max(window.front + from.depth, (out - 1) * window.stride + window.taps);
@@ -142,26 +143,42 @@ struct Covered {
     return kernels::divide(channels(), block_size()) * from.area * block_size();
   }
   [[nodiscard]] Index step() const { return views() ? window.stride * from.plane() : plane(); }
-  [[nodiscard]] Index image() const { return views() ? padded() * from.plane() : out * plane(); }
+  /// Whether planes that one window covers are read again by the next.
+  [[nodiscard]] bool overlaps() const { return views() && window.taps > window.stride; }
+  /// Floats of what `together` planes of the output, one after the other, are made of.
+  [[nodiscard]] Index floats(Index together) const {
+    if (overlaps()) return padded() * from.plane();
+    return (together - 1) * step() + plane();
+  }
 
-  void fill(const float* volume, float* to) const {
-    const Index each = views() ? padded() : out;
-    share(from.images * each, 1, from.threads, [&](Index begin, Index end) {
-      for (Index item = begin; item < end; ++item) {
-        const float* const image = volume + item / each * from.channels * from.depth * from.area;
-        if (views()) {
-          copy_plane(image, item % each - window.front, 0, to + item * from.plane());
-        } else {
-          std::fill_n(to + item * plane(), plane(), 0.0F);
-          for (Index tap = 0; tap < window.taps; ++tap)
-            copy_plane(image, item % each * window.stride - window.front + tap * window.dilation,
-                       tap * from.channels, to + item * plane());
-        }
-      }
+  /// Brings together what planes [z, z + together) of the output read, and returns where it begins. `filled`: planes
+  /// with those of zeros around them that are there already.
+  const float* fill(const float* image, Index z, Index together, Index& filled, float* to) const {
+    if (!views()) {
+      share(together, 1, from.threads, [&](Index begin, Index end) {
+        for (Index item = begin; item < end; ++item) cover(image, z + item, to + item * plane());
+      });
+      return to;
+    }
+    const Index first = overlaps() ? filled : z * window.stride;
+    const Index last = (z + together - 1) * window.stride + window.taps;
+    float* const at = overlaps() ? to + first * from.plane() : to;
+    share(last - first, 1, from.threads, [&](Index begin, Index end) {
+      for (Index item = begin; item < end; ++item)
+        copy_plane(image, first + item - window.front, 0, at + item * from.plane());
     });
+    filled = last;
+    return overlaps() ? to + z * step() : to;
   }
 
  private:
+  /// All planes under the window of plane `z` of the output.
+  void cover(const float* image, Index z, float* to) const {
+    std::fill_n(to, plane(), 0.0F);
+    for (Index tap = 0; tap < window.taps; ++tap)
+      copy_plane(image, z * window.stride - window.front + tap * window.dilation, tap * from.channels, to);
+  }
+
   /// Plane `z` of a volume as channels `first` and following of an image in blocks; zeros where there is none.
   void copy_plane(const float* image, Index z, Index first, float* to) const {
     const Index block = block_size();
@@ -178,17 +195,26 @@ struct Covered {
   }
 };
 
-/// Operands: x and y, plain; packed weights; images that cover x, planes of y, planes of the residual, the
-/// kernel's scratch; then bias, slopes and residual where given.
+/// How many planes of the output are made at once: a divisor of all of them.
+Index planes_together(const Covered& from, const Planes& to) {
+  const Index plane = (from.step() + to.plane()) * static_cast<Index>(sizeof(float));
+  Index together = to.depth;
+  while (to.depth % together != 0 || (together > 1 && together * plane > kCachedBytes * to.threads))
+    --together;
+  return together;
+}
+
+/// Operands: x and y, plain; packed weights; what planes of y made together read, those planes, planes of the residual,
+/// the kernel's scratch; then bias, slopes and residual where given.
 struct CoveredWork {
   Covered from;
   Planes to;
+  Index together;
   std::function<void(const kernels::ConvArgs&, float* scratch)> convolve;
   kernels::ConvArgs fixed;
   bool bias, slopes, residual;
 
   void operator()(void* const* operand) const {
-    auto* const source = static_cast<float*>(operand[3]);
     auto* const target = static_cast<float*>(operand[4]);
     auto* const added = static_cast<float*>(operand[5]);
     kernels::ConvArgs args = fixed;
@@ -196,16 +222,19 @@ struct CoveredWork {
     void* const* next = operand + 7;
     if (bias) args.bias = static_cast<const float*>(*next++);
     if (slopes) args.activation.slopes = static_cast<const float*>(*next++);
-    from.fill(static_cast<const float*>(operand[0]), source);
-    // before y is written, which may lie where the residual does
-    if (residual) to.to_blocks(static_cast<const float*>(*next), added);
-    for (Index image = 0; image < to.images; ++image) {
-      args.src = source + image * from.image();
-      args.dst = target + image * to.depth * to.plane();
-      if (residual) args.residual = added + image * to.depth * to.plane();
+    args.dst = target;
+    args.residual = residual ? added : nullptr;
+    Index filled = 0;
+    for (Index first = 0; first < to.images * to.depth; first += together) {
+      const Index image = first / to.depth, z = first % to.depth;
+      if (z == 0) filled = 0;
+      args.src = from.fill(static_cast<const float*>(operand[0]) + image * from.image(), z, together, filled,
+                           static_cast<float*>(operand[3]));
+      // before these planes of y are written, which may lie where the residual does
+      if (residual) to.to_blocks(static_cast<const float*>(*next), first, together, added);
       convolve(args, static_cast<float*>(operand[6]));
+      to.to_plain(target, first, together, static_cast<float*>(operand[1]));
     }
-    to.to_plain(target, static_cast<float*>(operand[1]));
   }
 };
 
@@ -258,7 +287,8 @@ bool build_covered(Builder& builder, const ConvolutionParts& parts, const kernel
                      {w[2], op.window.strides[0], op.window.dilations[0], op.window.pads_begin[0]}};
   const Planes to{y[0], y[1], y[2], y[3] * y[4], threads};
   kernels::ConvShape shape = conv_shape_of(builder, parts.x, parts.w, op.window, 1);
-  shape.n = y[2];
+  const Index together = planes_together(from, to);
+  shape.n = together;
   shape.c = from.channels();
   const bool constant = builder.value(parts.w).role == program::Role::constant;
   auto kernel = constant ? winograd_kernel(shape, threads) : std::nullopt;
@@ -274,9 +304,9 @@ bool build_covered(Builder& builder, const ConvolutionParts& parts, const kernel
       builder.read(parts.x, Layout::plain),
       {},
       builder.packed(parts.w, bytes_of(kernel->weights), std::make_shared<CoveredPacker>(kernel->packer, w)),
-      builder.scratch(bytes_of(x[0] * from.image())),
-      builder.scratch(bytes_of(to.floats())),
-      builder.scratch(residual ? bytes_of(to.floats()) : 0),
+      builder.scratch(bytes_of(from.floats(together))),
+      builder.scratch(bytes_of(together * to.plane())),
+      builder.scratch(residual ? bytes_of(together * to.plane()) : 0),
       builder.scratch(bytes_of(kernel->scratch))};
   if (bias) operands.push_back(pack_vector(builder, parts.bias, w[0]));
   if (slopes) operands.push_back(pack_vector(builder, parts.slopes, w[0]));
@@ -284,7 +314,7 @@ bool build_covered(Builder& builder, const ConvolutionParts& parts, const kernel
   operands[1] = builder.write(parts.y, Layout::plain);
   const std::size_t count = operands.size();
   builder.emit(make_native(kernel->name + std::string(core::isa_name(float_kernels().isa)), count,
-                           CoveredWork{from, to, kernel->run, fixed, bias, slopes, residual}),
+                           CoveredWork{from, to, together, kernel->run, fixed, bias, slopes, residual}),
                std::move(operands), Layout::plain);
   return true;
 }

@@ -11,6 +11,10 @@
 /// What convolutions over three axes share.
 namespace rdquant::runtime::native {
 
+/// Bytes of blocks that are made from plain volumes, convolved and made plain again at once: what the cache of a thread
+/// holds beside weights.
+inline constexpr kernels::Index kCachedBytes = 512 * 1024;
+
 /// Planes of a volume [n][c][depth][area] as images in blocks [n·depth][⌈c/B⌉][area][B].
 struct Planes {
   kernels::Index images, channels, depth, area;
@@ -20,39 +24,31 @@ struct Planes {
   [[nodiscard]] kernels::Index plane() const { return blocks() * area * block_size(); }
   [[nodiscard]] kernels::Index floats() const { return images * depth * plane(); }
 
-  void to_blocks(const float* volume, float* planes) const {
-    visit([&](kernels::Index plain, kernels::Index blocked, kernels::Index lanes) {
+  void to_blocks(const float* volume, float* planes) const { to_blocks(volume, 0, images * depth, planes); }
+  /// Planes [first, first + count) of all, which alone lie at `planes`.
+  void to_blocks(const float* volume, kernels::Index first, kernels::Index count, float* planes) const {
+    visit(first, count, [&](kernels::Index plain, kernels::Index blocked, kernels::Index lanes) {
       if (lanes < block_size()) std::fill_n(planes + blocked, area * block_size(), 0.0F);
       float_kernels().transpose(volume + plain, depth * area, planes + blocked, block_size(), lanes, area);
     });
   }
-  void to_plain(const float* planes, float* volume) const {
-    visit([&](kernels::Index plain, kernels::Index blocked, kernels::Index lanes) {
+  void to_plain(const float* planes, float* volume) const { to_plain(planes, 0, images * depth, volume); }
+  void to_plain(const float* planes, kernels::Index first, kernels::Index count, float* volume) const {
+    visit(first, count, [&](kernels::Index plain, kernels::Index blocked, kernels::Index lanes) {
       float_kernels().transpose(planes + blocked, block_size(), volume + plain, depth * area, area, lanes);
-    });
-  }
-  /// Plane `item` of all, which alone lies at `planes`.
-  void plane_to_plain(const float* planes, kernels::Index item, float* volume) const {
-    const kernels::Index start = item / depth * channels * depth + item % depth, block = block_size();
-    share(blocks(), 1, threads, [&](kernels::Index begin, kernels::Index end) {
-      for (kernels::Index first = begin * block; first < std::min(channels, end * block); first += block) {
-        float_kernels().transpose(planes + first * area, block, volume + (start + first * depth) * area,
-                                  depth * area, area, std::min(block, channels - first));
-      }
     });
   }
 
  private:
-  /// Calls body(offset in the volume, offset in the planes, channels) for every block of every plane.
+  /// Calls body(offset in the volume, offset in the planes, channels) for every block of `count` planes.
   template <typename Body>
-  void visit(const Body& body) const {
-    const kernels::Index block = block_size(), count = blocks();
-    share(images * depth * count, 1, threads, [&](kernels::Index begin, kernels::Index end) {
+  void visit(kernels::Index first, kernels::Index count, const Body& body) const {
+    const kernels::Index block = block_size();
+    share(count * blocks(), 1, threads, [&](kernels::Index begin, kernels::Index end) {
       for (kernels::Index item = begin; item < end; ++item) {
-        const kernels::Index first = item % count * block, z = item / count % depth,
-                             image = item / count / depth;
-        body(((image * channels + first) * depth + z) * area, item * area * block,
-             std::min(block, channels - first));
+        const kernels::Index channel = item % blocks() * block, plane = first + item / blocks();
+        body((plane / depth * channels * depth + channel * depth + plane % depth) * area, item * area * block,
+             std::min(block, channels - channel));
       }
     });
   }

@@ -14,9 +14,6 @@ using kernels::ConvPlan;
 using kernels::Index;
 using program::kNone;
 
-/// Bytes that the blocks of one piece of source and result may take.
-constexpr Index kPieceBytes = 512 * 1024;
-
 /// Columns of a volume [channels][rows][area] as an image in blocks [⌈c/B⌉][rows][wide][B].
 struct Columns {
   Index channels, rows, area, wide;
@@ -103,7 +100,7 @@ struct ColumnsWork {
 std::optional<ConvPlan> plan_pieces(kernels::ConvShape shape, Index area, Index images, int threads) {
   const Index column = (shape.c * shape.h + shape.k * shape.oh()) * static_cast<Index>(sizeof(float));
   const Index pieces =
-      std::max(kernels::divide(area * column, kPieceBytes), kernels::divide(threads, images));
+      std::max(kernels::divide(area * column, kCachedBytes), kernels::divide(threads, images));
   const Index wide = kernels::divide(kernels::divide(area, pieces), block_size()) * block_size();
   shape.w = std::min(area, wide);
   auto plan = plan_of(shape, kernels::ConvMethod::dense);

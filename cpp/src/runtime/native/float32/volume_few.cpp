@@ -36,7 +36,7 @@ struct FewChannelsVolume {
       cover(static_cast<const float*>(operand[0]), item, covered);
       share(plan.items, 1, threads,
             [&](Index begin, Index end) { float_kernels().convolve(plan, args, begin, end); });
-      to.plane_to_plain(target, item, static_cast<float*>(operand[1]));
+      to.to_plain(target, item, 1, static_cast<float*>(operand[1]));
     }
   }
 
