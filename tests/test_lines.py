@@ -217,3 +217,17 @@ def test_resizes(mode: str, place: str, scale: float, between: bool) -> None:
     expected = rdq.Session(model, backend="reference").run({"x": sound()})[y]
     found = rdq.Session(model, backend="native").run({"x": sound()})[y]
     np.testing.assert_allclose(found, expected, atol=2e-5 * max(1, np.abs(expected).max()))
+
+
+@pytest.mark.parametrize(("length", "scale", "made"), [(50, 1.3, 65), (32, 1.7, 54), (50, 0.7, 35)])
+def test_sizes_and_nearest_places_are_those_of_float_products(length: int, scale: float, made: int) -> None:
+    """As PyTorch interpolates by a factor: 17 / 1.7f is 10 in float, and less than 10 in double."""
+    net = Line()
+    how = {"coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
+    y = net.call("Resize", "x", "", net.tensor([1, 1, scale]), mode="nearest", **how)
+    model = models.build(net.nodes, net.tensors, {"x": [1, 1, length]}, {y: ["n", "c", "w"]})
+    x = np.arange(length, dtype=np.float32).reshape(1, 1, length)
+    places = np.floor(np.arange(made, dtype=np.float32) / np.float32(scale))
+    for backend in ("native", "reference"):
+        found = rdq.Session(model, backend=backend).run({"x": x})[y]
+        np.testing.assert_array_equal(found, places.reshape(1, 1, made))

@@ -84,7 +84,8 @@ Taps taps_at(const Resize& step, const Axis& axis, std::int64_t i) {
     taps.weights.push_back(weight);
   };
   if (step.mode == ResizeMode::nearest) {
-    add(std::clamp(nearest(step.nearest, x), 0.0, last), 1);
+    // In float, as ONNX Runtime and PyTorch have it: element 17 at a scale of 1.7f lies on 10, not just below it.
+    add(std::clamp(nearest(step.nearest, static_cast<double>(static_cast<float>(x))), 0.0, last), 1);
     return taps;
   }
   const double squeeze = step.antialias ? std::min(axis.scale, 1.0) : 1.0;
