@@ -67,7 +67,7 @@ bool write_int8_reduction(Int8Writer& writer, const Step& step) {
   const Window window{folding.kernel, {1, 1}, {1, 1}, {0, 0}, {0, 0}};
   const Shape shape{folding.image[0], folding.image[1], folding.image[2] - folding.kernel[0] + 1,
                     folding.image[3] - folding.kernel[1] + 1};
-  const Shape& wanted = writer.value(step.outputs[0]).shape;
+  const Shape wanted = writer.value(step.outputs[0]).shape;  // values move as others are written
   if (maxima) {
     Pool pool;
     pool.window = window;
