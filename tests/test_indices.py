@@ -99,6 +99,26 @@ def test_gathers_of_wide_numbers(known: bool) -> None:
     assert kernels == ["places" if known else "copy"]
 
 
+@pytest.mark.parametrize("known", [False, True])
+@pytest.mark.parametrize("axis", [0, 1, 2])
+@pytest.mark.parametrize("op", ["Gather", "GatherND"])
+def test_gathers_of_bytes(op: str, axis: int, known: bool) -> None:
+    """Levels of activations, which a network quantized statically takes apart."""
+    net = Net()
+    indices = net.tensor([[2, -1], [0, 1]], np.int64)
+    if not known:
+        zero = net.call(
+            "Cast", net.call("ReduceMin", net.call("Abs", "x"), keepdims=0), to=onnx.TensorProto.INT64
+        )
+        indices = net.call("Add", indices, zero)
+    levels = net.call("QuantizeLinear", "x", net.tensor(0.01), net.tensor(100, np.uint8))
+    taken = net.call(op, levels, indices, **({"axis": axis} if op == "Gather" else {}))
+    y = net.call("Cast", taken, to=onnx.TensorProto.FLOAT)
+    model = model_of(net, y, (4, 3, 5), 4 if op == "Gather" else 2)
+    kernels = run(model, noise(4, 3, 5), op="gather" if op == "Gather" else "gather_nd")
+    assert kernels == ["places" if known else "copy"]
+
+
 @pytest.mark.parametrize("length", [1, 2, 3])
 @pytest.mark.parametrize("batch", [0, 1])
 @pytest.mark.parametrize("known", [False, True])

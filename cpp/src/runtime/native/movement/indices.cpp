@@ -1,10 +1,12 @@
-// Gather and GatherND of numbers of four and eight bytes, ScatterND of four.
+// Gather and GatherND of numbers of one, four and eight bytes, ScatterND of four.
 #include "runtime/native/movement/indices.hpp"
 
 #include <algorithm>
 #include <cstring>
+#include <functional>
 #include <limits>
 #include <memory>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -20,23 +22,24 @@ using program::kNone;
 using program::Step;
 using program::Value;
 
-/// Copies `count` slices of `inner` numbers from each of `outer` arrays of `size` slices.
+/// Copies `count` slices of `inner` units from each of `outer` arrays of `size` slices.
 struct Slices {
   std::int64_t outer, size, inner, count;
   int threads;
 
-  /// copy(from, to) for each of the arrays, on the threads.
-  template <typename Copy>
+  /// copy(from, to) for each of the arrays of Unit, on the threads.
+  template <typename Unit, typename Copy>
   void each(void* to, const void* from, const Copy& copy) const {
     const std::int64_t grain = std::max<std::int64_t>(1, 8192 / std::max<std::int64_t>(1, count * inner));
     share(outer, grain, threads, [&](std::int64_t begin, std::int64_t end) {
       for (std::int64_t o = begin; o < end; ++o)
-        copy(static_cast<const float*>(from) + o * size * inner, static_cast<float*>(to) + o * count * inner);
+        copy(static_cast<const Unit*>(from) + o * size * inner, static_cast<Unit*>(to) + o * count * inner);
     });
   }
 };
 
 /// Operands: to, from, indices.
+template <typename Unit>
 struct GatherWork {
   const Step& step;  // the Program outlives its Executable
   Slices slices;
@@ -48,17 +51,18 @@ struct GatherWork {
       offsets[static_cast<std::size_t>(i)] =
           checked(step, number(operands[2], wide, i), slices.size) * slices.inner;
     }
-    slices.each(operands[0], operands[1], [&](const float* from, float* to) { copy(from, offsets, to); });
+    slices.template each<Unit>(operands[0], operands[1],
+                               [&](const Unit* from, Unit* to) { copy(from, offsets, to); });
   }
 
  private:
-  void copy(const float* from, const std::vector<std::int64_t>& offsets, float* to) const {
+  void copy(const Unit* from, const std::vector<std::int64_t>& offsets, Unit* to) const {
     if (slices.inner == 1) {
       for (std::size_t i = 0; i < offsets.size(); ++i) to[i] = from[offsets[i]];
       return;
     }
     for (const std::int64_t offset : offsets) {
-      std::memcpy(to, from + offset, static_cast<std::size_t>(slices.inner) * sizeof(float));
+      std::memcpy(to, from + offset, static_cast<std::size_t>(slices.inner) * sizeof(Unit));
       to += slices.inner;
     }
   }
@@ -73,7 +77,7 @@ class RunsPacker final : public Packer {
       : step_(step), shape_(std::move(shape)), length_(length), tuples_(tuples), slice_(slice), wide_(wide) {}
 
   struct Run {
-    std::int64_t place, floats;
+    std::int64_t place, units;
   };
 
   /// The number of runs, then the runs.
@@ -86,8 +90,8 @@ class RunsPacker final : public Packer {
     std::int64_t count = 0;
     for (std::int64_t t = 0; t < tuples_; ++t) {
       const std::int64_t place = place_of(from, t);
-      if (count > 0 && runs[count].place + runs[count].floats == place) {
-        runs[count].floats += slice_;
+      if (count > 0 && runs[count].place + runs[count].units == place) {
+        runs[count].units += slice_;
       } else {
         runs[++count] = {place, slice_};
       }
@@ -140,7 +144,7 @@ class PlacesPacker final : public Packer {
     auto* place = reinterpret_cast<std::int32_t*>(header + 1);
     for (std::int64_t r = 1; r <= count; ++r) {
       const RunsPacker::Run run = runs[static_cast<std::size_t>(r)];
-      for (std::int64_t i = 0; i < run.floats; ++i) *place++ = static_cast<std::int32_t>(run.place + i);
+      for (std::int64_t i = 0; i < run.units; ++i) *place++ = static_cast<std::int32_t>(run.place + i);
     }
   }
 
@@ -151,28 +155,30 @@ class PlacesPacker final : public Packer {
 };
 
 /// Slices at constant places. Operands: to, from, places.
+template <typename Unit>
 struct PlacesWork {
   Slices slices;
 
   void operator()(void* const* operands) const {
     const auto* const header = static_cast<const RunsPacker::Run*>(operands[2]);
-    slices.each(operands[0], operands[1], [&](const float* from, float* to) {
+    slices.template each<Unit>(operands[0], operands[1], [&](const Unit* from, Unit* to) {
       if (header->place > 0) return copy_runs(from, header, to);
       const auto* const places = reinterpret_cast<const std::int32_t*>(header + 1);
-      for (std::int64_t i = 0; i < header->floats; ++i) to[i] = from[places[i]];
+      for (std::int64_t i = 0; i < header->units; ++i) to[i] = from[places[i]];
     });
   }
 
  private:
-  static void copy_runs(const float* from, const RunsPacker::Run* header, float* to) {
+  static void copy_runs(const Unit* from, const RunsPacker::Run* header, Unit* to) {
     const RunsPacker::Run* const end = header + 1 + header->place;
-    for (const RunsPacker::Run* run = header + 1; run != end; to += run++->floats)
-      std::memcpy(to, from + run->place, static_cast<std::size_t>(run->floats) * sizeof(float));
+    for (const RunsPacker::Run* run = header + 1; run != end; to += run++->units)
+      std::memcpy(to, from + run->place, static_cast<std::size_t>(run->units) * sizeof(Unit));
   }
 };
 
 /// Slices that tuples of indices name, one index for each axis behind the first `batch_axes`, which the tuples share.
 /// Operands: to, from, indices.
+template <typename Unit>
 struct GatherNdWork {
   const Step& step;  // the Program outlives its Executable
   Shape shape;
@@ -185,9 +191,9 @@ struct GatherNdWork {
     const std::int64_t grain = std::max<std::int64_t>(1, 4096 / std::max<std::int64_t>(1, slice));
     share(tuples, grain, threads, [&](std::int64_t begin, std::int64_t end) {
       for (std::int64_t t = begin; t < end; ++t) {
-        std::memcpy(static_cast<float*>(operands[0]) + t * slice,
-                    static_cast<const float*>(operands[1]) + place_of(operands[2], t),
-                    static_cast<std::size_t>(slice) * sizeof(float));
+        std::memcpy(static_cast<Unit*>(operands[0]) + t * slice,
+                    static_cast<const Unit*>(operands[1]) + place_of(operands[2], t),
+                    static_cast<std::size_t>(slice) * sizeof(Unit));
       }
     });
   }
@@ -205,18 +211,26 @@ struct GatherNdWork {
   }
 };
 
-/// Whether slices of some numbers of four or eight bytes are taken, by integers.
+/// Whether slices of some numbers of one, four or eight bytes are taken, by integers.
 bool takes_indices(const Builder& builder, const Step& step) {
   const Value &x = builder.value(step.inputs[0]), &indices = builder.value(step.inputs[1]);
   const std::size_t size = core::size_of(x.dtype);
-  return (size == sizeof(float) || size == 2 * sizeof(float)) &&
+  return (size == 1 || size == sizeof(float) || size == 2 * sizeof(float)) &&
          (indices.dtype == core::DType::i64 || indices.dtype == core::DType::i32) &&
          core::element_count(builder.value(step.outputs[0]).shape) != 0;
 }
 
-/// Floats that are as long as one number.
+/// Units that are as long as one number: bytes of one, else floats.
 std::int64_t units_of(const Value& x) {
-  return static_cast<std::int64_t>(core::size_of(x.dtype) / sizeof(float));
+  const std::size_t size = core::size_of(x.dtype);
+  return size == 1 ? 1 : static_cast<std::int64_t>(size / sizeof(float));
+}
+
+/// Work<Unit>{arguments…} by the units of what a step reads first.
+template <template <typename> typename Work, typename... Arguments>
+std::shared_ptr<const Kernel> make_move(std::string name, const Value& x, Arguments... arguments) {
+  if (core::size_of(x.dtype) == 1) return make_native(std::move(name), 3, Work<std::uint8_t>{arguments...});
+  return make_native(std::move(name), 3, Work<float>{arguments...});
 }
 
 /// Slices that constant tuples of `length` indices into an array of `shape` name.
@@ -229,7 +243,7 @@ void emit_places(Builder& builder, const Step& step, const Slices& slices, const
   const Place places = builder.pack(step.inputs[1], PlacesPacker::bytes(slices.count, numbers),
                                     std::make_shared<PlacesPacker>(runs, slices.count, numbers, small));
   builder.emit(
-      make_native("places", 3, PlacesWork{slices}),
+      make_move<PlacesWork>("places", builder.value(step.inputs[0]), slices),
       {builder.write(step.outputs[0], Layout::plain), builder.read(step.inputs[0], Layout::plain), places},
       Layout::plain);
 }
@@ -248,7 +262,7 @@ bool build_gather(Builder& builder, const Step& step) {
     emit_places(builder, step, slices, {slices.size, slices.inner}, 1);
     return true;
   }
-  builder.emit(make_native("copy", 3, GatherWork{step, slices, indices.dtype == core::DType::i64}),
+  builder.emit(make_move<GatherWork>("copy", x, std::cref(step), slices, indices.dtype == core::DType::i64),
                {builder.write(step.outputs[0], Layout::plain), builder.read(step.inputs[0], Layout::plain),
                 builder.read(step.inputs[1], Layout::plain)},
                Layout::plain);
@@ -270,9 +284,8 @@ bool build_gather_nd(Builder& builder, const Step& step) {
     emit_places(builder, step, slices, shape, length);
     return true;
   }
-  builder.emit(make_native("copy", 3,
-                           GatherNdWork{step, shape, length, batch_axes, tuples, slice,
-                                        indices.dtype == core::DType::i64, builder.threads()}),
+  builder.emit(make_move<GatherNdWork>("copy", x, std::cref(step), shape, length, batch_axes, tuples, slice,
+                                       indices.dtype == core::DType::i64, builder.threads()),
                {builder.write(step.outputs[0], Layout::plain), builder.read(step.inputs[0], Layout::plain),
                 builder.read(step.inputs[1], Layout::plain)},
                Layout::plain);
@@ -298,8 +311,8 @@ bool build_scatter(Builder& builder, const Step& step) {
                              const auto* from = static_cast<const float*>(operands[3]);
                              for (std::int64_t i = 1; i <= run[0].place; ++i) {
                                std::memcpy(to + run[i].place, from,
-                                           static_cast<std::size_t>(run[i].floats) * sizeof(float));
-                               from += run[i].floats;
+                                           static_cast<std::size_t>(run[i].units) * sizeof(float));
+                               from += run[i].units;
                              }
                            }),
                {builder.write(step.outputs[0], Layout::plain), builder.read(step.inputs[0], Layout::plain),
