@@ -108,11 +108,15 @@ class Placer {
     const auto last = [&](ValueId id) { return id != kNone && layout(id) == Layout::channels_last; };
     if (const auto* concat = std::get_if<program::Concat>(&operation))
       return concat->axis == 1 && std::ranges::all_of(step.inputs, last);
+    if (std::holds_alternative<program::Int8Binary>(operation)) {
+      if (!is_image_binary(program_, step)) return false;
+      const auto whole = [&](ValueId id) { return value(id).shape == value(step.outputs[0]).shape; };
+      const ValueId a = step.inputs[0], b = step.inputs[1];
+      return (last(a) && (last(b) || !whole(b))) || (last(b) && !whole(a));
+    }
     if (!last(step.inputs[0])) return false;
     if (const auto* split = std::get_if<program::Split>(&operation))
       return split->axis == 1 && std::ranges::none_of(step.outputs, [](ValueId id) { return id == kNone; });
-    if (std::holds_alternative<program::Int8Binary>(operation))
-      return last(step.inputs[1]) && is_image_binary(program_, step);
     if (std::holds_alternative<program::Pool>(operation))
       return step.outputs.size() < 2 || step.outputs[1] == kNone;
     if (std::holds_alternative<program::Resize>(operation)) return is_int8_resize(program_, step);

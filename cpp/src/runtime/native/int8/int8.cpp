@@ -136,8 +136,8 @@ bool build_lookup(Builder& builder, const Step& step) {
 bool build_int8_binary(Builder& builder, const Step& step) {
   const ValueId a = step.inputs[0], b = step.inputs[1], y = step.outputs[0];
   const Layout layout = builder.layout(y);
-  if (builder.layout(a) != layout || builder.layout(b) != layout) return false;
   if (builder.value(a).shape != builder.value(b).shape) return build_int8_gate(builder, step);
+  if (builder.layout(a) != layout || builder.layout(b) != layout) return false;
   const Ranges ranges = ranges_of(builder, {a, b, y});
   const std::array<Index, 3> pixels{int8_layout_of(builder, a).pixel, int8_layout_of(builder, b).pixel,
                                     int8_layout_of(builder, y).pixel};
