@@ -2,6 +2,7 @@
 #include <doctest/doctest.h>
 
 #include <algorithm>
+#include <cmath>
 #include <limits>
 #include <string>
 
@@ -55,6 +56,23 @@ ConvShape shape(Index c, Index size, Index k, Index kernel, Index groups = 1) {
 }
 
 }  // namespace
+
+TEST_CASE("exp goes on to the largest float32") {
+  for_every_isa([&](const Kernels& kernels) {
+    Floats x{87, 88, 88.02F, 88.1F, 88.3F, 88.5F, 88.72F, 88.73F, 1000, -87.3F, -87.4F, -1000};
+    Floats y(x.size());
+    kernels.unary({Function::exp, 0, 0}, x.data(), y.data(), 0, static_cast<Index>(x.size()));
+    for (std::size_t i = 0; i < x.size(); ++i) {
+      CAPTURE(x[i]);
+      const float exact = x[i] < -87.33F ? 0 : std::exp(x[i]);  // denormal numbers become zero
+      if (std::isinf(exact)) {
+        CHECK(y[i] == exact);
+      } else {
+        CHECK(std::abs(y[i] - exact) <= 1e-6F * exact);
+      }
+    }
+  });
+}
 
 TEST_CASE("functions of one number") {
   for_every_isa([&](const Kernels& kernels) {

@@ -9,10 +9,8 @@ namespace {
 
 inline F32 clamp(F32 x, F32 low, F32 high) { return min(high, max(low, x)); }
 
-// e^x = 2^n·e^r, |r| ≤ ln(2)/2; the polynomial is that of Cephes' expf (Moshier 1992). Saturates at 2^±126.
-inline F32 exp(F32 x) {
-  x = clamp(x, splat(-87.33654f), splat(88.02969f));
-  const F32 n = round(x * splat(1.44269504088896341f));
+// e^x = 2^n·e^r, r = x − n·ln(2), |r| ≤ 0.7; the polynomial is that of Cephes' expf (Moshier 1992).
+inline F32 exp_of(F32 x, F32 n) {
   const F32 r = fma(n, splat(2.12194440e-4f), fma(n, splat(-0.693359375f), x));
   F32 p = splat(1.9875691500e-4f);
   p = fma(p, r, splat(1.3981999507e-3f));
@@ -21,6 +19,20 @@ inline F32 exp(F32 x) {
   p = fma(p, r, splat(1.6666665459e-1f));
   p = fma(p, r, splat(5.0000001201e-1f));
   return scale(fma(p, r * r, r + splat(1.0f)), n);
+}
+
+// Saturates at 2^-126 and 2^127.
+inline F32 exp(F32 x) {
+  x = clamp(x, splat(-87.33654f), splat(88.02969f));
+  return exp_of(x, round(x * splat(1.44269504088896341f)));
+}
+
+// e^x over the whole range of float32; scale() takes no n above 127, beyond which r grows to ln(2).
+inline F32 full_exp(F32 x) {
+  const F32 most = splat(88.722839f), least = splat(-87.33654f), y = clamp(x, least, most);
+  const F32 n = min(splat(127.0f), round(y * splat(1.44269504088896341f)));
+  const F32 large = if_negative(most - x, splat(__builtin_inff()), exp_of(y, n));
+  return if_negative(x - least, splat(0.0f), large);
 }
 
 inline F32 sigmoid(F32 x) { return inverse(splat(1.0f) + exp(splat(0.0f) - x)); }
@@ -77,10 +89,7 @@ inline F32 apply(F32 x, F32 alpha, F32 beta) {
   if constexpr (F == Function::gelu_erf) return splat(0.5f) * x * (one + erf(x * splat(0.70710678f)));
   if constexpr (F == Function::gelu_tanh) return gelu_tanh(x);
   if constexpr (F == Function::mish) return mish(x);
-  if constexpr (F == Function::exp) {  // beyond the range of float32, where exp() saturates
-    const F32 large = if_negative(splat(88.722839f) - x, splat(__builtin_inff()), exp(x));
-    return if_negative(x + splat(87.33654f), zero, large);
-  }
+  if constexpr (F == Function::exp) return full_exp(x);
   if constexpr (F == Function::erf) return erf(x);
   if constexpr (F == Function::sqrt) return sqrt(x);
   if constexpr (F == Function::reciprocal) return one / x;
