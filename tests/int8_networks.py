@@ -103,6 +103,16 @@ def _gates(n: Net, x: str, kind: str) -> str:
     return pair(n, n.call("Mul", a, pair(n, n.call("HardSigmoid", g), 0, 1, kind)), 0, 6, kind)
 
 
+def _attention(n: Net, x: str, kind: str) -> str:
+    """Of places, by one level a pixel, then of channels, by levels that come from rows."""
+    a = pair(n, n.call("Relu", layer(n, x, 6, 3)), 0, 6, kind)
+    place = pair(n, n.call("HardSigmoid", pair(n, layer(n, a, 1, 6), -6, 6, kind)), 0, 1, kind)
+    b = pair(n, n.call("Mul", a, place), 0, 6, kind)
+    row = n.call("HardSigmoid", n.call("Flatten", n.call("GlobalMaxPool", b)))
+    row = pair(n, row, 0, 1, kind)
+    return pair(n, n.call("Mul", n.call("Unsqueeze", row, n.integers(2, 3)), b), 0, 9, kind)
+
+
 def _focus(n: Net, x: str, kind: str) -> str:
     """Every second row and column, four ways, as YOLOX begins."""
 
@@ -190,6 +200,11 @@ NETS = {
     "gates": (
         _gates,
         ["quantize", "int8_convolution", "int8_pool", "int8_convolution", "int8_binary", "dequantize"],
+    ),
+    "attention": (
+        _attention,
+        ["quantize", "int8_convolution", "int8_convolution", "int8_binary", "pool", "reshape", "lookup", "reshape",
+         "int8_binary", "dequantize"],
     ),
     "differences": (
         _differences,

@@ -368,7 +368,7 @@ bool build_int8(Builder& builder, const Step& step) {
   if (std::holds_alternative<program::Int8Binary>(operation)) return build_int8_binary(builder, step);
   if (std::holds_alternative<program::Pool>(operation) ||
       std::holds_alternative<program::Int8Pool>(operation))
-    return build_int8_window(builder, step);
+    return build_int8_window(builder, step) || build_int8_rows(builder, step);
   if (std::holds_alternative<program::Resize>(operation)) return build_int8_resize(builder, step);
   if (std::holds_alternative<program::Slice>(operation)) return build_int8_slice(builder, step);
   if (std::holds_alternative<program::Pad>(operation)) return build_int8_pad(builder, step);

@@ -33,6 +33,9 @@ struct Int8Layout {
 /// Least and greatest of floats whose min_max `threads` threads have left in parts, and of 0.
 [[nodiscard]] std::pair<float, float> range_of(std::span<void* const> min_max, int threads);
 
+/// Lowers maxima of whole rows of plain levels; false, and nothing added, for other windows.
+[[nodiscard]] bool build_int8_rows(Builder& builder, const program::Step& step);
+
 /// Lowers a sum or product of levels that is_image_binary; false, and nothing added, for others.
 bool build_int8_gate(Builder& builder, const program::Step& step);
 /// Lowers a Resize that is_int8_resize.
