@@ -5,9 +5,9 @@
 #include <string>
 #include <utility>
 
-#include "runtime/native/movement/channels.hpp"
 #include "runtime/native/float32/packing.hpp"
 #include "runtime/native/loops.hpp"
+#include "runtime/native/movement/channels.hpp"
 #include "runtime/native/rules.hpp"
 
 namespace rdquant::runtime::native {
