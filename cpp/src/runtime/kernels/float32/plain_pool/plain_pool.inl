@@ -183,6 +183,15 @@ void join_columns(const PoolAxis& columns, const float* row, float counted, cons
   }
 }
 
+// The same in place where each window is a column of its own: nothing behind the row is read.
+template <Pooled F>
+void finish_columns(float* row, Index out, float counted, const float* counts) {
+  for (Index x = 0; x < out; x += kBlock) {
+    const Index n = out - x < kBlock ? out - x : kBlock;
+    store_some(row + x, finish<F>(load_some(row + x, n), counted, counts + x), n);
+  }
+}
+
 template <Pooled F>
 void pool_rows(const PlainPoolArgs& args, const float* src, float* dst, float* scratch, Index begin,
                Index end) {
@@ -209,8 +218,12 @@ void pool_rows(const PlainPoolArgs& args, const float* src, float* dst, float* s
     // later, as what has just been stored in other pieces cannot be loaded at once
     if (alone && F != Pooled::average && F != Pooled::l2) continue;
     for (Index i = 0; i < n; ++i) {
-      join_columns<F>(columns, alone ? to + i * columns.out : scratch + i * padded, counted[i], counts,
-                      to + i * columns.out);
+      float* const made = to + i * columns.out;
+      if (alone) {
+        finish_columns<F>(made, columns.out, counted[i], counts);
+      } else {
+        join_columns<F>(columns, scratch + i * padded, counted[i], counts, made);
+      }
     }
   }
 }
