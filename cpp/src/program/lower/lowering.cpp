@@ -141,6 +141,11 @@ void Lowering::give_all(Operation operation, std::vector<ValueId> inputs,
   }
 }
 
+ValueId Lowering::constant(core::Tensor data, core::DType to) {
+  const ValueId id = builder_.add_constant(std::move(data));
+  return dtype(id) == to ? id : emit(Cast{}, {id}, to, shape(id));
+}
+
 ValueId Lowering::reshape(ValueId x, core::Shape to) {
   if (shape(x) == to) return x;
   return emit(Reshape{}, {x}, dtype(x), std::move(to));

@@ -82,6 +82,8 @@ class Lowering {
   /// Several outputs of one step, in the node's order; those that the graph does not want are left out.
   void give_all(Operation operation, std::vector<ValueId> inputs, std::vector<Builder::Output> outputs);
   [[nodiscard]] const std::string& label() const noexcept { return label_; }
+  /// A constant, converted to element type `to`.
+  [[nodiscard]] ValueId constant(core::Tensor data, core::DType to);
   /// `x` under another shape of as many elements.
   ValueId reshape(ValueId x, core::Shape to);
 

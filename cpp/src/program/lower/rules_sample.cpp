@@ -58,8 +58,7 @@ ValueId coordinates_of(Lowering& node, core::Shape sizes, bool align_corners, co
     }
     *to++ = 1;
   }
-  const ValueId id = node.builder().add_constant(std::move(places));
-  return dtype == core::DType::f64 ? id : node.emit(Cast{}, {id}, dtype, shape);
+  return node.constant(std::move(places), dtype);
 }
 
 void affine_grid(Lowering& node) {
@@ -104,8 +103,7 @@ ValueId resting_taps(Lowering& node, const core::Shape& image, const Window& win
       }
     }
   }
-  const ValueId id = node.builder().add_constant(std::move(data));
-  return dtype == core::DType::f64 ? id : node.emit(Cast{}, {id}, dtype, shape);
+  return node.constant(std::move(data), dtype);
 }
 
 /// The taps of a window, each moved by its offset: offsets [n, taps · 2 (y, x), places] as a grid
@@ -116,8 +114,7 @@ ValueId moved_taps(Lowering& node, ValueId offsets, const core::Shape& image, co
   const core::Shape &found = node.shape(offsets), whole = {found[0], found[1] / 2, 2, found[2]};
   core::Tensor scales(core::DType::f64, {2, 1});
   for (std::size_t i = 0; i < 2; ++i) scales.write().as<double>()[i] = 2 / static_cast<double>(image[i + 2]);
-  ValueId scale = node.builder().add_constant(std::move(scales));
-  if (dtype != core::DType::f64) scale = node.emit(Cast{}, {scale}, dtype, {2, 1});
+  const ValueId scale = node.constant(std::move(scales), dtype);
   const ValueId moves = combined(node, BinaryFunction::mul, node.reshape(offsets, whole), scale);
   const ValueId taps =
       combined(node, BinaryFunction::add, moves, resting_taps(node, image, window, out, dtype));
@@ -189,8 +186,7 @@ ValueId scattering_weights(Lowering& node, core::DType dtype, std::int64_t chann
   for (std::int64_t i = 0; i < channels * places; ++i) to[i * places + i % places] = 1;
   core::Shape shape = {channels * places, 1};
   shape.insert(shape.end(), kernel.begin(), kernel.end());
-  const ValueId id = node.reshape(node.builder().add_constant(std::move(weights)), shape);
-  return dtype == core::DType::f32 ? id : node.emit(Cast{}, {id}, dtype, shape);
+  return node.reshape(node.constant(std::move(weights), dtype), std::move(shape));
 }
 
 /// Blocks side by side, which do not overlap: their elements only change places.

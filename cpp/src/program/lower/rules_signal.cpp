@@ -42,8 +42,7 @@ ValueId matrix_of(Lowering& node, const Transform& of, std::int64_t count, std::
       if (parts == 2) *to++ = imaginary;
     }
   }
-  const ValueId id = node.builder().add_constant(std::move(matrix));
-  return dtype == DType::f64 ? id : node.emit(Cast{}, {id}, dtype, shape);
+  return node.constant(std::move(matrix), dtype);
 }
 
 /// The first `count` elements along `axis`, where there are more.
@@ -144,9 +143,7 @@ void window_function(Lowering& node, double a, double b, double c) {
     const double x = 2 * std::numbers::pi * static_cast<double>(i) / static_cast<double>(period);
     values.write().as<double>()[i] = a - b * std::cos(x) + c * std::cos(2 * x);
   }
-  const ValueId id = node.builder().add_constant(std::move(values));
-  const DType dtype = dtype_of_onnx(node.integer("output_datatype", 1));
-  node.give(0, dtype == DType::f64 ? id : node.emit(Cast{}, {id}, dtype, {size}));
+  node.give(0, node.constant(std::move(values), dtype_of_onnx(node.integer("output_datatype", 1))));
 }
 
 }  // namespace
