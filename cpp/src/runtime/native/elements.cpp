@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "runtime/native/broadcast.hpp"
 #include "runtime/native/float32/convolution.hpp"
 #include "runtime/native/loops.hpp"
 #include "runtime/native/predicates.hpp"
@@ -26,9 +27,6 @@ using program::ValueId;
 using Element = kernels::ElementType;
 
 constexpr Index kElements = 4096;  ///< that one call of a kernel takes: they stay in the first cache
-
-/// ⌈a/b⌉
-Index pieces_of(Index a, Index b) { return (a + b - 1) / b; }
 
 const kernels::Elements& element_kernels() { return kernels::elements(float_kernels().isa); }
 
@@ -132,37 +130,6 @@ std::optional<ElementFunction> function_of_two(BinaryFunction function, Element 
   return type == Element::f32 ? std::nullopt : arithmetic(function);
 }
 
-/// An axis that all operands are walked along; a step of 0 repeats an element.
-struct WalkedAxis {
-  Index count = 1;
-  std::array<Index, 3> step{};
-};
-
-/// The axes of `result`, without those of one element, neighbours joined where every operand steps evenly; at least two.
-std::vector<WalkedAxis> walked_axes(const Shape& result, const std::vector<const Shape*>& operands) {
-  std::vector<WalkedAxis> all(result.size());
-  for (std::size_t i = 0; i < result.size(); ++i) all[i].count = result[i];
-  for (std::size_t o = 0; o < operands.size(); ++o) {
-    const Shape& shape = *operands[o];
-    const std::size_t missing = result.size() - shape.size();
-    Index step = 1;
-    for (std::size_t i = shape.size(); i-- > 0; step *= shape[i])
-      all[missing + i].step[o] = shape[i] == 1 ? 0 : step;
-  }
-  std::vector<WalkedAxis> axes;
-  for (const WalkedAxis& next : all) {
-    if (next.count == 1) continue;
-    const auto even = [&](std::size_t o) { return axes.back().step[o] == next.step[o] * next.count; };
-    if (!axes.empty() && even(0) && even(1) && even(2)) {
-      axes.back() = {axes.back().count * next.count, next.step};
-    } else {
-      axes.push_back(next);
-    }
-  }
-  while (axes.size() < 2) axes.insert(axes.begin(), WalkedAxis{});
-  return axes;
-}
-
 /// A function over all axes, the last two of them in one call or in pieces.
 struct ElementsWork {
   ElementFunction function;
@@ -175,9 +142,10 @@ struct ElementsWork {
 
   void operator()(void* const* operand) const {
     const WalkedAxis &rows = axes[axes.size() - 2], &last = axes.back();
-    const Index columns = std::min(last.count, kElements), column_pieces = pieces_of(last.count, columns);
+    const Index columns = std::min(last.count, kElements),
+                column_pieces = kernels::divide(last.count, columns);
     const Index height = column_pieces > 1 ? 1 : std::max<Index>(1, kElements / columns);
-    const Index row_pieces = pieces_of(rows.count, height);
+    const Index row_pieces = kernels::divide(rows.count, height);
     Index outer = 1;
     for (std::size_t i = 0; i + 2 < axes.size(); ++i) outer *= axes[i].count;
     share(outer * row_pieces * column_pieces, std::max<Index>(1, kElements / (height * columns)), threads,
@@ -196,11 +164,7 @@ struct ElementsWork {
   void run(void* const* operand, Index outer, Index row, Index rows, Index column, Index columns) const {
     const WalkedAxis &across = axes[axes.size() - 2], &last = axes.back();
     kernels::ElementRows k{{}, across.step, last.step, nullptr, rows, columns};
-    std::array<Index, 3> at{};
-    Index rest = outer;
-    for (std::size_t i = axes.size() - 2; i-- > 0; rest /= axes[i].count) {
-      for (std::size_t o = 0; o < operands; ++o) at[o] += rest % axes[i].count * axes[i].step[o];
-    }
+    const auto at = places_at(axes, axes.size() - 2, outer);
     for (std::size_t o = 0; o < operands; ++o) {
       const Index place = at[o] + row * across.step[o] + column * last.step[o];
       k.from[o] = static_cast<const char*>(operand[o]) + place * static_cast<Index>(bytes[o]);
@@ -223,6 +187,7 @@ bool emit_elements(Builder& builder, const Step& step, const char* name, Element
     places.push_back(builder.read(step.inputs[i], Layout::plain));
   }
   work.axes = walked_axes(y.shape, shapes);
+  if (work.axes.size() == 1) work.axes.insert(work.axes.begin(), WalkedAxis{});
   places.push_back(builder.write(step.outputs[0], Layout::plain));
   const std::size_t count = places.size();
   builder.emit(make_native(with_isa(name), count, std::move(work)), std::move(places), Layout::plain);
@@ -237,7 +202,7 @@ bool emit_pieces(Builder& builder, const Step& step, const char* name, F f) {
               to = static_cast<Index>(core::size_of(y.dtype));
   builder.emit(make_native(with_isa(name), 2,
                            [f, n, from, to, threads = builder.threads()](void* const* operand) {
-                             share(pieces_of(n, kElements), 1, threads, [&](Index begin, Index end) {
+                             share(kernels::divide(n, kElements), 1, threads, [&](Index begin, Index end) {
                                const Index first = begin * kElements, last = std::min(n, end * kElements);
                                f(static_cast<const char*>(operand[0]) + first * from,
                                  static_cast<char*>(operand[1]) + first * to, last - first);

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "runtime/kernels/float32/elementary/elementary.hpp"
+#include "runtime/native/broadcast.hpp"
 #include "runtime/native/float32/convolution.hpp"
 #include "runtime/native/loops.hpp"
 #include "runtime/native/rules.hpp"
@@ -133,44 +134,12 @@ FloatsToFloats function_of(const program::Activation& f) {
              const float* x, float* y, Index n) { own.unary(g, a, b, x, y, n); };
 }
 
-/// An axis that both operands are walked along; a stride of 0 repeats an element.
-struct Axis {
-  Index count, a, b;
-};
-
-/// Strides of an operand along the axes of `result` as they lie in memory; 0 where it is broadcast.
-std::vector<Index> strides_along(const Shape& operand, const Shape& result) {
-  std::vector<Index> strides(result.size(), 0);
-  Index step = 1;
-  for (std::size_t i = operand.size(); i-- > 0;) {
-    if (operand[i] != 1 || result[i] == 1) strides[i] = step;
-    step *= operand[i];
-  }
-  return strides;
-}
-
-/// Axes without those of one element, neighbours joined where both operands step through them evenly.
-std::vector<Axis> joined(const Shape& result, const std::vector<Index>& a, const std::vector<Index>& b) {
-  std::vector<Axis> axes;
-  for (std::size_t i = 0; i < result.size(); ++i) {
-    if (result[i] == 1) continue;
-    const Axis next{result[i], a[i], b[i]};
-    if (!axes.empty() && axes.back().a == next.a * next.count && axes.back().b == next.b * next.count) {
-      axes.back() = {axes.back().count * next.count, next.a, next.b};
-    } else {
-      axes.push_back(next);
-    }
-  }
-  if (axes.empty()) axes.push_back({1, 1, 1});
-  return axes;
-}
-
 /// f(a, b) over all axes, the innermost in pieces.
 struct BinaryWork {
   const kernels::Kernels& kernels;
   kernels::Binary function;
   kernels::Activation activation;
-  std::vector<Axis> axes;
+  std::vector<WalkedAxis> axes;
   bool
       by_channel;  ///< the last two axes are pixels and a block of channels; one operand is the same for all pixels
   bool by_row;  ///< the last two axes are rows of few numbers
@@ -181,15 +150,15 @@ struct BinaryWork {
     const std::size_t inner = by_channel || by_row ? 2 : 1;
     Index runs = 1, length = 1;
     for (std::size_t i = 0; i < axes.size(); ++i) (i + inner < axes.size() ? runs : length) *= axes[i].count;
-    const Axis& split = axes[axes.size() - inner];  // cut into pieces
+    const WalkedAxis& split = axes[axes.size() - inner];  // cut into pieces
     const Index step = length / split.count;
     const Index size = std::max<Index>(1, kPiece / step), pieces = kernels::divide(split.count, size);
     share(runs * pieces, std::max<Index>(1, kPiece / length), threads, [&](Index begin, Index end) {
       for (Index item = begin; item < end; ++item) {
         const Index first = item % pieces * size, count = std::min(size, split.count - first);
-        const auto [a, b] = offsets(item / pieces, inner);
-        run(static_cast<const float*>(operand[0]) + a + first * split.a,
-            static_cast<const float*>(operand[1]) + b + first * split.b,
+        const auto at = places_at(axes, axes.size() - inner, item / pieces);
+        run(static_cast<const float*>(operand[0]) + at[0] + first * split.step[0],
+            static_cast<const float*>(operand[1]) + at[1] + first * split.step[1],
             static_cast<float*>(operand[2]) + item / pieces * length + first * step, count);
       }
     });
@@ -197,43 +166,34 @@ struct BinaryWork {
   }
 
  private:
-  [[nodiscard]] std::pair<Index, Index> offsets(Index run, std::size_t inner) const {
-    Index a = 0, b = 0;
-    for (std::size_t i = axes.size() - inner; i-- > 0;) {
-      a += run % axes[i].count * axes[i].a;
-      b += run % axes[i].count * axes[i].b;
-      run /= axes[i].count;
-    }
-    return {a, b};
-  }
-
   void run(const float* a, const float* b, float* y, Index count) const {
-    const Axis& last = axes.back();
+    const WalkedAxis& last = axes.back();
     if (by_channel) {
-      const Axis& pixels = axes[axes.size() - 2];
-      const bool reversed = pixels.a == 0;
+      const WalkedAxis& pixels = axes[axes.size() - 2];
+      const bool reversed = pixels.step[0] == 0;
       kernels.binary_channels(function, reversed, reversed ? b : a, 0, reversed ? a : b, 0, y, 0, last.count,
                               count, 0, 1);
       count *= last.count;
     } else if (by_row) {
-      const Axis& rows = axes[axes.size() - 2];
-      kernels.binary_rows(function, a, rows.a, last.a, b, rows.b, last.b, y, last.count, 0, count);
+      const WalkedAxis& rows = axes[axes.size() - 2];
+      kernels.binary_rows(function, a, rows.step[0], last.step[0], b, rows.step[1], last.step[1], y,
+                          last.count, 0, count);
       count *= last.count;
     } else {
-      kernels.binary(function, a, last.a, b, last.b, y, 0, count);
+      kernels.binary(function, a, last.step[0], b, last.step[1], y, 0, count);
     }
     if (activation.function != kernels::Function::none) kernels.unary(activation, y, y, 0, count);
   }
 };
 
-bool is_by_channel(const std::vector<Axis>& axes) {
+bool is_by_channel(const std::vector<WalkedAxis>& axes) {
   if (axes.size() < 2 || axes.back().count != block_size()) return false;
-  const Axis &pixels = axes[axes.size() - 2], &lanes = axes.back();
-  return lanes.a == 1 && lanes.b == 1 && (pixels.a == 0) != (pixels.b == 0);
+  const WalkedAxis &pixels = axes[axes.size() - 2], &lanes = axes.back();
+  return lanes.step[0] == 1 && lanes.step[1] == 1 && (pixels.step[0] == 0) != (pixels.step[1] == 0);
 }
 
 /// Rows that would cost more to find one by one than to compute.
-bool is_by_row(const std::vector<Axis>& axes) {
+bool is_by_row(const std::vector<WalkedAxis>& axes) {
   constexpr Index kShort = 128;
   return axes.size() >= 2 && axes.back().count <= kShort;
 }
@@ -294,7 +254,7 @@ bool build_binary(Builder& builder, const Step& step) {
   const Shape result = layout == Layout::blocked ? in_blocks(shape, block_size()) : shape;
   const auto [a, a_shape] = operand_of(builder, step.inputs[0], shape, layout);
   const auto [b, b_shape] = operand_of(builder, step.inputs[1], shape, layout);
-  std::vector<Axis> axes = joined(result, strides_along(a_shape, result), strides_along(b_shape, result));
+  std::vector<WalkedAxis> axes = walked_axes(result, {&a_shape, &b_shape});
   const kernels::Kernels& own = float_kernels();
   const bool by_channel = is_by_channel(axes), by_row = !by_channel && is_by_row(axes);
   builder.emit(make_native("binary " + std::string(core::isa_name(own.isa)), 3,
