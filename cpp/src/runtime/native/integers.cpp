@@ -68,14 +68,35 @@ struct IntegersWork {
 };
 
 template <typename T>
-void emit_integers(Builder& builder, const Step& step, ReduceFunction function, const Pass& pass) {
+bool emit_integers(Builder& builder, const Step& step, ReduceFunction function, const Pass& pass) {
   builder.emit(make_native(pass.inner > 1 ? "integer columns" : "integer rows", 2,
                            IntegersWork<T>{function, pass, builder.threads()}),
                {builder.read(step.inputs[0], Layout::plain), builder.write(step.outputs[0], Layout::plain)},
                Layout::plain);
+  return true;
+}
+
+bool emit_pass(Builder& builder, const Step& step, ReduceFunction function, const Pass& pass) {
+  switch (builder.value(step.inputs[0]).dtype) {
+    case core::DType::i64:
+      return emit_integers<std::int64_t>(builder, step, function, pass);
+    case core::DType::i32:
+      return emit_integers<std::int32_t>(builder, step, function, pass);
+    case core::DType::i8:
+      return emit_integers<std::int8_t>(builder, step, function, pass);
+    case core::DType::u8:
+      return emit_integers<std::uint8_t>(builder, step, function, pass);
+    default:
+      return false;
+  }
 }
 
 }  // namespace
+
+bool reduce_integer_rows(Builder& builder, const Step& step, ReduceFunction function, std::int64_t length) {
+  return emit_pass(builder, step, function,
+                   {core::element_count(builder.value(step.outputs[0]).shape), length, 1});
+}
 
 bool build_integer_reduce(Builder& builder, const Step& step) {
   const auto* reduce = std::get_if<program::Reduce>(&step.operation);
@@ -87,14 +108,7 @@ bool build_integer_reduce(Builder& builder, const Step& step) {
   if (core::element_count(x.shape) == 0) return false;
   const std::vector<Pass> passes = passes_of(x.shape, reduce->axes);
   if (passes.size() > 1) return false;
-  if (x.dtype == core::DType::i64) {
-    emit_integers<std::int64_t>(builder, step, function, passes[0]);
-  } else if (x.dtype == core::DType::i32) {
-    emit_integers<std::int32_t>(builder, step, function, passes[0]);
-  } else {
-    return false;
-  }
-  return true;
+  return emit_pass(builder, step, function, passes[0]);
 }
 
 }  // namespace rdquant::runtime::native

@@ -35,6 +35,13 @@ bool build_scatter(Builder& builder, const program::Step& step);
 bool build_scatter_elements(Builder& builder, const program::Step& step);
 bool build_movement(Builder& builder, const program::Step& step);
 
+/// Emits the reduction of a step's input, read as rows of `length` floats, to a number each.
+void reduce_rows(Builder& builder, const program::Step& step, program::ReduceFunction function,
+                 std::int64_t length);
+/// The same of integers of 8, 32 or 64 bits; false, and nothing added, for others.
+bool reduce_integer_rows(Builder& builder, const program::Step& step, program::ReduceFunction function,
+                         std::int64_t length);
+
 /// Whether our kernels are expected to be at least as fast as oneDNN's for a product of matrices.
 [[nodiscard]] bool native_matmul_is_better(const Builder& builder, const program::Step& step);
 

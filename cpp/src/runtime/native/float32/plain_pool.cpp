@@ -6,7 +6,6 @@
 #include <optional>
 #include <utility>
 
-#include "runtime/kernels/float32/reduce/reduce.hpp"
 #include "runtime/native/float32/convolution.hpp"
 #include "runtime/native/loops.hpp"
 #include "runtime/native/rules.hpp"
@@ -72,7 +71,7 @@ Index rows_per_thread(const kernels::PlainPoolArgs& args) {
   return std::max<Index>(1, 8192 / (args.axes[2].out * taps));
 }
 
-/// Operands: x, y, places where asked for, scratch.
+/// Operands: x, y, indices if wanted, scratch.
 struct PlainPoolWork {
   kernels::PlainPoolArgs args;
   Index rows;  ///< of all results
@@ -102,24 +101,17 @@ bool covers_planes(const kernels::PlainPoolArgs& args) {
   });
 }
 
-void emit_whole(Builder& builder, const Step& step, const kernels::PlainPoolArgs& args) {
-  using kernels::Reduction;
-  const Index length = args.axes[0].in * args.axes[1].in * args.axes[2].in;
-  const Index planes = core::element_count(builder.value(step.outputs[0]).shape);
-  kernels::ReduceArgs whole{Reduction::max, length};
-  if (args.function == kernels::Pooled::average)
-    whole = {Reduction::sum, length, 1.0F / static_cast<float>(length)};
-  if (args.function == kernels::Pooled::l1) whole.function = Reduction::absolute;
-  if (args.function == kernels::Pooled::l2) whole = {Reduction::square, length, 1, kernels::Finish::root};
-  auto work = [whole, planes, threads = builder.threads()](void* const* operand) {
-    share(planes, std::max<Index>(1, 8192 / whole.length), threads, [&](Index begin, Index end) {
-      kernels::reduce(float_kernels().isa)
-          .rows(whole, static_cast<const float*>(operand[0]), static_cast<float*>(operand[1]), begin, end);
-    });
-  };
-  builder.emit(make_native(with_isa("rows"), 2, std::move(work)),
-               {builder.read(step.inputs[0], Layout::plain), builder.write(step.outputs[0], Layout::plain)},
-               Layout::plain);
+program::ReduceFunction reduction_of(kernels::Pooled function) {
+  switch (function) {
+    case kernels::Pooled::max:
+      return program::ReduceFunction::max;
+    case kernels::Pooled::l1:
+      return program::ReduceFunction::l1;
+    case kernels::Pooled::l2:
+      return program::ReduceFunction::l2;
+    default:
+      return program::ReduceFunction::mean;
+  }
 }
 
 }  // namespace
@@ -135,7 +127,7 @@ bool build_plain_pool(Builder& builder, const Step& step) {
   if (plane == 0 || plane >= std::numeric_limits<std::int32_t>::max()) return false;
   const bool places = step.outputs.size() > 1 && step.outputs[1] != kNone;
   if (!places && covers_planes(args)) {
-    emit_whole(builder, step, args);
+    reduce_rows(builder, step, reduction_of(*function), plane);
     return true;
   }
   if (!places) merge_columns(args);

@@ -126,6 +126,14 @@ void reduce_images(Builder& builder, const Step& step, const ReduceArgs& args) {
 
 }  // namespace
 
+void reduce_rows(Builder& builder, const Step& step, ReduceFunction function, std::int64_t length) {
+  const Pass pass{core::element_count(builder.value(step.outputs[0]).shape), length, 1};
+  builder.emit(
+      make_native(name_of(pass), 2, ReduceWork{*arguments_of(function, length), pass, builder.threads()}),
+      {builder.read(step.inputs[0], Layout::plain), builder.write(step.outputs[0], Layout::plain)},
+      Layout::plain);
+}
+
 bool build_reduce(Builder& builder, const Step& step) {
   const auto* reduce = std::get_if<program::Reduce>(&step.operation);
   if (reduce == nullptr || !all_float(builder.program(), step)) return false;
