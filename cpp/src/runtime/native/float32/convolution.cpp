@@ -286,12 +286,15 @@ ConvolutionParts take_apart(const Builder& builder, const program::Step& step) {
 }
 
 /// Where they were measured to be: every shape with AVX-512 (0.28 to 1.1 of oneDNN's time); with AVX2 and less
-/// depthwise, Winograd, and a first layer with its maxima, but not other dense ones (1.1).
+/// depthwise, Winograd, and a first layer with its maxima, but not other dense ones (1.1). Over three axes those
+/// without groups, with AVX-512: grouped ones add their taps up in memory.
 bool native_convolution_is_better(const Builder& builder, const program::Step& step) {
   const ConvolutionParts parts = take_apart(builder, step);
-  if (!takes(builder, parts) || builder.value(parts.w).role != program::Role::constant) return false;
-  return float_kernels().isa == core::Isa::avx512 ||
-         method_of(builder, parts) == kernels::ConvMethod::depthwise ||
+  if (builder.value(parts.w).role != program::Role::constant) return false;
+  const bool wide = float_kernels().isa == core::Isa::avx512;
+  if (!takes(builder, parts))
+    return wide && builder.value(parts.w).shape.size() == 5 && parts.convolution.groups == 1;
+  return wide || method_of(builder, parts) == kernels::ConvMethod::depthwise ||
          pooled_step(builder, parts) != nullptr || kernels::winograd_pays(shape_of(builder, parts)) != 0;
 }
 
