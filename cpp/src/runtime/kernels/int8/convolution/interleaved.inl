@@ -14,6 +14,26 @@ namespace {
 
 #if defined(__AVX2__)
 
+// What rows of the output read. Rows of the kernel in the padding read one pixel of zeros again and again.
+template <int K, int R>
+struct DepthwiseLine {
+  const std::uint8_t* rows[K][R];
+  Index masks[K][R];  // of the distance from the first column; 0 in the padding
+};
+
+template <int K, int R>
+void start_line(const ConvShape& s, const Int8ConvArgs& args, const DepthwiseUnit& unit, Index y,
+                DepthwiseLine<K, R>& line) {
+  for (Index r = 0; r < R; ++r) {
+    for (Index i = 0; i < K; ++i) {
+      const Index row = (y + r) * s.sh - s.top + i * s.dh;
+      const bool inside = row >= 0 && row < s.h;
+      line.rows[i][r] = inside ? unit.src + row * s.w * args.src_pixel : unit.zeros;
+      line.masks[i][r] = inside ? -1 : 0;
+    }
+  }
+}
+
 // Rows of the kernel from `First` on, of the column `distance` bytes from the first, or of the padding where
 // that is negative.
 template <int First, int K, int R>
@@ -55,7 +75,8 @@ void depthwise_line(const ConvShape& s, const Int8EpilogueState& state, const De
   constexpr int kUnderWay = (K + S - 1) / S;
   const Int8ConvArgs& args = *state.args;
   DepthwiseLine<K, R> line;
-  start_line(s, args, unit, y, end, line);
+  start_line(s, args, unit, y, line);
+  const DepthwiseRows<R> rows = depthwise_rows<R>(s, args, unit, y, end);
   alignas(64) std::int32_t waiting[kWaiting * kUnit];
   const Index ow = s.ow();
   const Index columns = (ow - 1) * S + K;
@@ -90,7 +111,7 @@ void depthwise_line(const ConvShape& s, const Int8EpilogueState& state, const De
       if constexpr (kDone % S == 0) {
         const Index x = (first + kColumn - K + 1) / S;
         if (first + kColumn >= K - 1 && x < ow) {
-          store_unit(state, unit, line, sums[kDone / S % kUnderWay], x, ow, waiting);
+          store_unit(state, unit, rows, sums[kDone / S % kUnderWay], x, ow, waiting);
         }
       }
     });

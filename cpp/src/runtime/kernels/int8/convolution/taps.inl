@@ -11,23 +11,6 @@ namespace {
 using Int8DepthwiseLine = void (*)(const ConvShape&, const Int8EpilogueState&, const DepthwiseUnit&, Index,
                                    Index);
 
-template <int K, int R>
-void start_line(const ConvShape& s, const Int8ConvArgs& args, const DepthwiseUnit& unit, Index y, Index end,
-                DepthwiseLine<K, R>& line) {
-  line.pixel = y * s.ow();
-  line.real = R < end - y ? R : end - y;
-  for (Index r = 0; r < R; ++r) {
-    for (Index i = 0; i < K; ++i) {
-      const Index row = (y + r) * s.sh - s.top + i * s.dh;
-      const bool inside = row >= 0 && row < s.h;
-      line.rows[i][r] = inside ? unit.src + row * s.w * args.src_pixel : unit.zeros;
-      line.masks[i][r] = inside ? -1 : 0;
-    }
-    line.dst[r] = static_cast<std::uint8_t*>(args.dst) + unit.image * args.dst_image +
-                  (line.pixel + r * s.ow()) * args.dst_pixel + unit.block * kBlock;
-  }
-}
-
 constexpr Index kMostTaps = 256;
 
 // Where the taps of R rows of the output lie; up to a whole group of four, taps that there are not are zeros.
@@ -82,8 +65,7 @@ template <int R>
 void taps_line(const ConvShape& s, const Int8EpilogueState& state, const DepthwiseUnit& unit, Index y,
                Index end) {
   const Int8ConvArgs& args = *state.args;
-  DepthwiseLine<1, R> line;
-  start_line(s, args, unit, y, end, line);
+  const DepthwiseRows<R> rows = depthwise_rows<R>(s, args, unit, y, end);
   TapRows<R> taps;
   find_taps(s, args, unit, y, taps);
   alignas(64) std::int32_t waiting[kWaiting * kUnit];
@@ -92,7 +74,7 @@ void taps_line(const ConvShape& s, const Int8EpilogueState& state, const Depthwi
     I32 sums[4];
     for_each<4>([&](auto i) __attribute__((always_inline)) { sums[i] = load(unit.start + i * kBlock); });
     for (Index tap = 0; tap < s.kh * s.kw; tap += 4) add_taps(s, args, unit, taps, tap, x * s.sw, sums);
-    store_unit(state, unit, line, sums, x, ow, waiting);
+    store_unit(state, unit, rows, sums, x, ow, waiting);
   }
 }
 

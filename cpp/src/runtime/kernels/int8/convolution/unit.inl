@@ -61,29 +61,36 @@ struct DepthwiseUnit {
   Index image, block, channels;
 };
 
-// Rows of the output that are made at once. Rows of the kernel in the padding read one pixel of zeros again
-// and again.
-template <int K, int R>
-struct DepthwiseLine {
-  const std::uint8_t* rows[K][R];
-  Index masks[K][R];     // of the distance from the first column; 0 in the padding
+// Rows of the output that are made at once.
+template <int R>
+struct DepthwiseRows {
   std::uint8_t* dst[R];  // first pixel, first channel of the unit
   Index pixel;           // the first row's first pixel's place in the image
   Index real;            // rows that there are
 };
 
+template <int R>
+DepthwiseRows<R> depthwise_rows(const ConvShape& s, const Int8ConvArgs& args, const DepthwiseUnit& unit,
+                                Index y, Index end) {
+  DepthwiseRows<R> rows = {{}, y * s.ow(), R < end - y ? R : end - y};
+  for (Index r = 0; r < R; ++r)
+    rows.dst[r] = static_cast<std::uint8_t*>(args.dst) + unit.image * args.dst_image +
+                  (rows.pixel + r * s.ow()) * args.dst_pixel + unit.block * kBlock;
+  return rows;
+}
+
 // Pixels whose sums wait for each other.
 constexpr Index kWaiting = 8;
 
 // Rows that there are not count as 0.
-template <int K, int R>
-void measure_waiting(const Int8EpilogueState& state, const DepthwiseUnit& unit,
-                     const DepthwiseLine<K, R>& line, Index pixels, const std::int32_t* waiting) {
+template <int R>
+void measure_waiting(const Int8EpilogueState& state, const DepthwiseUnit& unit, const DepthwiseRows<R>& rows,
+                     Index pixels, const std::int32_t* waiting) {
   const auto real = [&](F32 x) {
-    if (R == 1 || line.real == R) return x;
-    float rows[kBlock];
-    store(rows, x);
-    return load_some(rows, line.real * (kBlock / R));
+    if (R == 1 || rows.real == R) return x;
+    float lanes[kBlock];
+    store(lanes, x);
+    return load_some(lanes, rows.real * (kBlock / R));
   };
   const Clamp f(state);
   MinMax min_max;
@@ -104,18 +111,18 @@ void measure_waiting(const Int8EpilogueState& state, const DepthwiseUnit& unit,
 }
 
 // Int8 values of a pixel of each row, in the order that interleaving leaves.
-template <int K, int R>
+template <int R>
 [[gnu::always_inline]] inline void store_unit(const Int8EpilogueState& state, const DepthwiseUnit& unit,
-                                              const DepthwiseLine<K, R>& line, Index x, Packed bytes) {
+                                              const DepthwiseRows<R>& rows, Index x, Packed bytes) {
   for_each<R>([&](auto r) __attribute__((always_inline)) {
-    if (R > 1 && r >= line.real) return;
-    store_some(line.dst[r] + x * state.args->dst_pixel, simd::piece<kUnit / R, r>(bytes), unit.channels);
+    if (R > 1 && r >= rows.real) return;
+    store_some(rows.dst[r] + x * state.args->dst_pixel, simd::piece<kUnit / R, r>(bytes), unit.channels);
   });
 }
 
-template <int K, int R>
-void quantize_waiting(const Int8EpilogueState& state, const DepthwiseUnit& unit,
-                      const DepthwiseLine<K, R>& line, Index x, Index pixels, const std::int32_t* waiting) {
+template <int R>
+void quantize_waiting(const Int8EpilogueState& state, const DepthwiseUnit& unit, const DepthwiseRows<R>& rows,
+                      Index x, Index pixels, const std::int32_t* waiting) {
   Quotients quotients(state);
   const auto run = [&](auto level) __attribute__((always_inline)) {
     for (Index p = 0; p < pixels; ++p) {
@@ -125,7 +132,7 @@ void quantize_waiting(const Int8EpilogueState& state, const DepthwiseUnit& unit,
         levels[i] =
             level(to_float(sums) * load(unit.multipliers + i * kBlock) + load(unit.bias + i * kBlock));
       });
-      store_unit(state, unit, line, x + p, int8_bytes(levels, state.range));
+      store_unit(state, unit, rows, x + p, int8_bytes(levels, state.range));
     }
   };
   run([&](F32 number) __attribute__((always_inline)) { return quotients.by_inverse(number); });
@@ -140,40 +147,40 @@ constexpr Index unit_place(Index row, Index block) {
   return channel % 16 / 4 * kBlock + (channel / 16 + row * (simd::kParts / R)) * 4;
 }
 
-template <int K, int R, class F>
-void store_waiting(const Int8EpilogueState& state, const DepthwiseUnit& unit, const DepthwiseLine<K, R>& line,
+template <int R, class F>
+void store_waiting(const Int8EpilogueState& state, const DepthwiseUnit& unit, const DepthwiseRows<R>& rows,
                    Index ow, Index x, Index pixels, const std::int32_t* waiting, const F& f) {
   const Index blocks = divide(unit.channels, kBlock);
-  for (Index r = 0; r < line.real; ++r) {
+  for (Index r = 0; r < rows.real; ++r) {
     for (Index b = 0; b < blocks; ++b) {
       const std::int32_t* const sums = waiting + unit_place<R>(r, b);
-      store_block(state, {unit.image, line.pixel + r * ow + x, 0, unit.block + b}, pixels, f,
+      store_block(state, {unit.image, rows.pixel + r * ow + x, 0, unit.block + b}, pixels, f,
                   [=](Index p) __attribute__((always_inline)) { return simd::load_quads(sums + p * kUnit); });
     }
   }
 }
 
 // float32 results whose activation is applied in registers.
-template <int K, int R>
+template <int R>
 void store_clamped_floats(const Int8EpilogueState& state, const DepthwiseUnit& unit,
-                          const DepthwiseLine<K, R>& line, Index ow, Index x, Index pixels,
+                          const DepthwiseRows<R>& rows, Index ow, Index x, Index pixels,
                           const std::int32_t* waiting) {
   const Int8Epilogue& epilogue = state.args->epilogue;
-  if (epilogue.out_scale != 0.0f) return quantize_waiting(state, unit, line, x, pixels, waiting);
-  if (epilogue.measured) return measure_waiting(state, unit, line, pixels, waiting);
+  if (epilogue.out_scale != 0.0f) return quantize_waiting(state, unit, rows, x, pixels, waiting);
+  if (epilogue.measured) return measure_waiting(state, unit, rows, pixels, waiting);
   with_activation(state, [&](const auto& f) __attribute__((always_inline)) {
-    store_waiting(state, unit, line, ow, x, pixels, waiting, f);
+    store_waiting(state, unit, rows, ow, x, pixels, waiting, f);
   });
 }
 
 // Stores `pixels` pixels of each row from x on, whose sums wait in the order of the unit.
-template <int K, int R>
+template <int R>
 [[gnu::noinline]] void store_waiting(const Int8EpilogueState& state, const DepthwiseUnit& unit,
-                                     const DepthwiseLine<K, R>& line, Index ow, Index x, Index pixels,
+                                     const DepthwiseRows<R>& rows, Index ow, Index x, Index pixels,
                                      const std::int32_t* waiting) {
-  if (state.floats_in_registers) return store_clamped_floats(state, unit, line, ow, x, pixels, waiting);
+  if (state.floats_in_registers) return store_clamped_floats(state, unit, rows, ow, x, pixels, waiting);
   alignas(64) std::int32_t sums[kWaiting * kUnit / R];
-  for (Index r = 0; r < line.real; ++r) {
+  for (Index r = 0; r < rows.real; ++r) {
     for (Index p = 0; p < pixels; ++p) {
       for (Index i = 0; i < 4; ++i) {
         for (Index lane = r * (kBlock / R); lane < (r + 1) * (kBlock / R); lane += 4) {
@@ -182,25 +189,25 @@ template <int K, int R>
         }
       }
     }
-    store_any(state, sums, {unit.image, line.pixel + r * ow + x, 0, unit.block}, pixels,
+    store_any(state, sums, {unit.image, rows.pixel + r * ow + x, 0, unit.block}, pixels,
               divide(unit.channels, kBlock), 4 / R);
   }
 }
 
 // Int8 values of pixels up to x wait for their table.
-template <int K, int R>
+template <int R>
 [[gnu::noinline]] void translate_waiting(const Int8EpilogueState& state, const DepthwiseUnit& unit,
-                                         const DepthwiseLine<K, R>& line, Index x, Index pixels,
+                                         const DepthwiseRows<R>& rows, Index x, Index pixels,
                                          std::uint8_t* waiting) {
   translate(state.table, waiting, pixels * kUnit);
   for (Index p = 0; p < pixels; ++p)
-    store_unit(state, unit, line, x + p, simd::load_as<Packed>(waiting + p * kUnit));
+    store_unit(state, unit, rows, x + p, simd::load_as<Packed>(waiting + p * kUnit));
 }
 
 // Sums of a pixel of each row are whole: int8 values straight from registers, or they wait for their neighbours.
-template <int K, int R>
+template <int R>
 [[gnu::always_inline]] inline void store_unit(const Int8EpilogueState& state, const DepthwiseUnit& unit,
-                                              const DepthwiseLine<K, R>& line, const I32 (&sums)[4], Index x,
+                                              const DepthwiseRows<R>& rows, const I32 (&sums)[4], Index x,
                                               Index ow, std::int32_t* waiting) {
   const Index place = x % kWaiting;
   const bool last = place == kWaiting - 1 || x == ow - 1;
@@ -210,15 +217,15 @@ template <int K, int R>
       levels[i] = nearest(to_float(sums[i]) * load(unit.multipliers + i * kBlock));
     });
     const Packed bytes = int8_bytes(levels, state.range);
-    if (state.stays_in_registers) return store_unit(state, unit, line, x, translate(state.table, bytes));
+    if (state.stays_in_registers) return store_unit(state, unit, rows, x, translate(state.table, bytes));
     auto* const waiting_bytes = reinterpret_cast<std::uint8_t*>(waiting);
     store_as(waiting_bytes + place * kUnit, bytes);
-    if (last) translate_waiting(state, unit, line, x - place, place + 1, waiting_bytes);
+    if (last) translate_waiting(state, unit, rows, x - place, place + 1, waiting_bytes);
     return;
   }
   for_each<4>([&](auto i)
                   __attribute__((always_inline)) { store(waiting + place * kUnit + i * kBlock, sums[i]); });
-  if (last) store_waiting(state, unit, line, ow, x - place, place + 1, waiting);
+  if (last) store_waiting(state, unit, rows, ow, x - place, place + 1, waiting);
 }
 
 #endif
