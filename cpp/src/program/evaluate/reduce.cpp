@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <array>
 #include <numeric>
 
 #include "program/evaluate/steps.hpp"
@@ -6,6 +7,21 @@
 
 namespace rdquant::program::plain {
 namespace {
+
+/// `count` elements, `step` apart from `begin` on, as numbers of a type that holds them all.
+template <typename Wide>
+void widen(const TensorView& from, std::int64_t begin, std::int64_t step, std::int64_t count, Wide* to) {
+  with_type(from.dtype, [&]<typename T>(Type<T>) {
+    const T* values = from.as<T>() + begin;
+    for (std::int64_t i = 0; i < count; ++i) to[i] = convert<Wide>(values[i * step]);
+  });
+}
+
+/// Writes one of them back.
+template <typename Wide>
+void narrow(Wide value, const MutableTensorView& to, std::int64_t place) {
+  with_type(to.dtype, [&]<typename T>(Type<T>) { to.as<T>()[place] = convert<T>(value); });
+}
 
 /// The axes of `shape` that are kept, then those that are reduced.
 struct Reduction {
@@ -24,18 +40,23 @@ struct Reduction {
 
   /// Calls slice(number, elements) for every slice, on the threads; elements(add) calls add(value) for each of its
   /// elements, in order.
-  template <typename T, typename Slice>
-  void each(const T* x, Slice slice) const {
+  template <typename Wide, typename Slice>
+  void each(const TensorView& x, Slice slice) const {
     const Walk<1> inner(reduced, {reduced_strides});
     std::vector<std::int64_t> bases;
     Walk<1>(kept, {kept_strides}).elements(1, [&](const auto& offset) { bases.push_back(offset[0]); });
     const auto count = static_cast<std::int64_t>(bases.size());
     share_lines(count, size_of(reduced), threads, [&](std::int64_t begin, std::int64_t end) {
+      std::array<Wide, kChunk> values;
       for (std::int64_t number = begin; number < end; ++number) {
-        const T* const base = x + bases[static_cast<std::size_t>(number)];
+        const std::int64_t base = bases[static_cast<std::size_t>(number)];
         slice(number, [&](auto add) {
           inner.rows(1, [&](std::int64_t length, const auto& offset, const auto& step) {
-            for (std::int64_t i = 0; i < length; ++i) add(base[offset[0] + i * step[0]]);
+            for (std::int64_t done = 0; done < length; done += kChunk) {
+              const std::int64_t some = std::min(kChunk, length - done);
+              widen(x, base + offset[0] + done * step[0], step[0], some, values.data());
+              for (std::int64_t i = 0; i < some; ++i) add(values[static_cast<std::size_t>(i)]);
+            }
           });
         });
       }
@@ -44,95 +65,99 @@ struct Reduction {
 };
 
 /// Reduces in `Sum`: start value, how to add, what becomes of the result.
-template <typename T, typename Sum, typename Add, typename Finish>
+template <typename Wide, typename Sum, typename Add, typename Finish>
 void fold(const Reduction& r, const TensorView& x, const MutableTensorView& y, Sum first, Add add,
           Finish finish) {
-  r.each(x.as<T>(), [&](std::int64_t slice, auto elements) {
+  r.each<Wide>(x, [&](std::int64_t slice, auto elements) {
     Sum sum = first;
-    elements([&](T v) { sum = add(sum, v); });
-    y.as<T>()[slice] = convert<T>(finish(sum));
+    elements([&](Wide v) { sum = add(sum, v); });
+    narrow(finish(sum), y, slice);
   });
 }
 
 /// log Σ exp(x), without overflow: the largest exponent is taken out.
-template <typename T>
+template <typename Wide>
 void log_sum_exp(const Reduction& r, const TensorView& x, const MutableTensorView& y) {
-  r.each(x.as<T>(), [&](std::int64_t slice, auto elements) {
+  r.each<Wide>(x, [&](std::int64_t slice, auto elements) {
     std::vector<double> values;
-    elements([&](T v) { values.push_back(convert<double>(v)); });
+    elements([&](Wide v) { values.push_back(convert<double>(v)); });
     const double most = values.empty() ? -INFINITY : *std::ranges::max_element(values);
     double sum = 0;
     for (const double v : values) sum += std::isinf(most) ? std::exp(v) : std::exp(v - most);
-    y.as<T>()[slice] = convert<T>(std::isinf(most) ? std::log(sum) : most + std::log(sum));
+    narrow(std::isinf(most) ? std::log(sum) : most + std::log(sum), y, slice);
   });
 }
 
-/// Least and greatest value of a type, infinite for floats.
-template <typename T>
-T extreme(bool greatest) {
-  if constexpr (kIsFloat<T>) {
-    return convert<T>(greatest ? INFINITY : -INFINITY);
-  } else if constexpr (kIsBoolean<T>) {
-    return Boolean(greatest);
-  } else {
-    return greatest ? std::numeric_limits<T>::max() : std::numeric_limits<T>::min();
-  }
+/// Least or greatest value of a type, infinite for floats.
+template <typename Wide>
+Wide extreme(DType dtype, bool greatest) {
+  Wide value{};
+  with_type(dtype, [&]<typename T>(Type<T>) {
+    if constexpr (kIsFloat<T>) {
+      value = static_cast<Wide>(greatest ? INFINITY : -INFINITY);
+    } else if constexpr (kIsBoolean<T>) {
+      value = static_cast<Wide>(greatest);
+    } else {
+      value = static_cast<Wide>(greatest ? std::numeric_limits<T>::max() : std::numeric_limits<T>::min());
+    }
+  });
+  return value;
 }
 
-template <typename T>
-bool is_nan(T value) {
+template <typename Wide>
+bool is_nan(Wide value) {
   return value != value;
 }
 
-template <typename T>
+template <typename Wide>
+void reduce_to_extreme(bool greatest, const Reduction& r, const TensorView& x, const MutableTensorView& y) {
+  fold<Wide>(
+      r, x, y, extreme<Wide>(x.dtype, !greatest),
+      [&](Wide s, Wide v) { return is_nan(s) || (greatest ? s > v : s < v) ? s : v; },
+      [](Wide v) { return v; });
+}
+
+template <typename Wide>
 void reduce(ReduceFunction function, const Reduction& r, const TensorView& x, const MutableTensorView& y) {
-  using Sum = std::conditional_t<kIsFloat<T>, double,
-                                 std::conditional_t<std::is_signed_v<T>, std::int64_t, std::uint64_t>>;
-  const auto count = static_cast<Sum>(size_of(r.reduced));
+  constexpr bool kReal = std::is_same_v<Wide, double>;
+  const auto count = static_cast<Wide>(size_of(r.reduced));
   const auto same = [](auto v) { return v; };
   // integers wrap around modulo 2^64
-  const auto plus = [](Sum a, Sum b) {
-    if constexpr (kIsFloat<T>)
+  const auto plus = [](Wide a, Wide b) {
+    if constexpr (kReal)
       return a + b;
     else
-      return static_cast<Sum>(static_cast<std::uint64_t>(a) + static_cast<std::uint64_t>(b));
+      return static_cast<Wide>(static_cast<std::uint64_t>(a) + static_cast<std::uint64_t>(b));
   };
-  const auto times = [](Sum a, Sum b) {
-    if constexpr (kIsFloat<T>)
+  const auto times = [](Wide a, Wide b) {
+    if constexpr (kReal)
       return a * b;
     else
-      return static_cast<Sum>(static_cast<std::uint64_t>(a) * static_cast<std::uint64_t>(b));
+      return static_cast<Wide>(static_cast<std::uint64_t>(a) * static_cast<std::uint64_t>(b));
   };
-  const auto real = [](T v) { return convert<double>(v); };
+  const auto real = [](Wide v) { return convert<double>(v); };
   switch (function) {
     case ReduceFunction::sum:
-      return fold<T>(r, x, y, Sum{0}, [&](Sum s, T v) { return plus(s, convert<Sum>(v)); }, same);
+      return fold<Wide>(r, x, y, Wide{0}, plus, same);
     case ReduceFunction::mean:
-      return fold<T>(
-          r, x, y, Sum{0}, [&](Sum s, T v) { return plus(s, convert<Sum>(v)); },
-          [&](Sum s) { return kIsFloat<T> || count != 0 ? s / count : s; });
+      return fold<Wide>(r, x, y, Wide{0}, plus, [&](Wide s) { return kReal || count != 0 ? s / count : s; });
     case ReduceFunction::prod:
-      return fold<T>(r, x, y, Sum{1}, [&](Sum s, T v) { return times(s, convert<Sum>(v)); }, same);
+      return fold<Wide>(r, x, y, Wide{1}, times, same);
     case ReduceFunction::sum_square:
-      return fold<T>(
-          r, x, y, Sum{0}, [&](Sum s, T v) { return plus(s, times(convert<Sum>(v), convert<Sum>(v))); },
-          same);
+      return fold<Wide>(r, x, y, Wide{0}, [&](Wide s, Wide v) { return plus(s, times(v, v)); }, same);
     case ReduceFunction::l1:
-      return fold<T>(
-          r, x, y, Sum{0},
-          [&](Sum s, T v) {
-            return v < T{} ? plus(s, times(convert<Sum>(v), static_cast<Sum>(-1))) : plus(s, convert<Sum>(v));
-          },
-          same);
+      return fold<Wide>(
+          r, x, y, Wide{0},
+          [&](Wide s, Wide v) { return plus(s, v < Wide{} ? times(v, static_cast<Wide>(-1)) : v); }, same);
     case ReduceFunction::l2:
-      return fold<T>(
-          r, x, y, 0.0, [&](double s, T v) { return s + real(v) * real(v); },
+      return fold<Wide>(
+          r, x, y, 0.0, [&](double s, Wide v) { return s + real(v) * real(v); },
           [](double s) { return std::sqrt(s); });
     case ReduceFunction::log_sum:
-      return fold<T>(
-          r, x, y, 0.0, [&](double s, T v) { return s + real(v); }, [](double s) { return std::log(s); });
+      return fold<Wide>(
+          r, x, y, 0.0, [&](double s, Wide v) { return s + real(v); }, [](double s) { return std::log(s); });
     case ReduceFunction::log_sum_exp:
-      return log_sum_exp<T>(r, x, y);
+      return log_sum_exp<Wide>(r, x, y);
     default:
       refuse(function_name(function), x.dtype);
   }
@@ -142,32 +167,23 @@ void reduce(ReduceFunction function, const Reduction& r, const TensorView& x, co
 
 void compute(const Reduce& step, Inputs inputs, Outputs outputs, int threads) {
   const TensorView& x = inputs[0];
-  const MutableTensorView& y = outputs[0];
   const Reduction r(x.shape, step.axes, threads);
-  with_type(x.dtype, [&]<typename T>(Type<T>) {
-    const auto pick = [&](bool greatest) {
-      fold<T>(
-          r, x, y, extreme<T>(!greatest),
-          [&](T s, T v) { return is_nan(s) || (greatest ? s > v : s < v) ? s : v; }, [](T v) { return v; });
-    };
-    if (step.function == ReduceFunction::max || step.function == ReduceFunction::min) {
-      pick(step.function == ReduceFunction::max);
-    } else if constexpr (kIsBoolean<T>) {
-      refuse(function_name(step.function), x.dtype);
-    } else {
-      reduce<T>(step.function, r, x, y);
-    }
+  const bool picks = step.function == ReduceFunction::max || step.function == ReduceFunction::min;
+  if (!picks && x.dtype == DType::boolean) refuse(function_name(step.function), x.dtype);
+  with_wide_type(x.dtype, [&]<typename Wide>(Type<Wide>) {
+    if (picks) return reduce_to_extreme<Wide>(step.function == ReduceFunction::max, r, x, outputs[0]);
+    reduce<Wide>(step.function, r, x, outputs[0]);
   });
 }
 
 void compute(const ArgExtreme& step, Inputs inputs, Outputs outputs, int threads) {
   const TensorView& x = inputs[0];
   const Reduction r(x.shape, std::span(&step.axis, 1), threads);
-  with_type(x.dtype, [&]<typename T>(Type<T>) {
-    r.each(x.as<T>(), [&](std::int64_t slice, auto elements) {
+  with_wide_type(x.dtype, [&]<typename Wide>(Type<Wide>) {
+    r.each<Wide>(x, [&](std::int64_t slice, auto elements) {
       std::int64_t place = 0, best_place = 0;
-      T best{};
-      elements([&](T v) {
+      Wide best{};
+      elements([&](Wide v) {
         // NaN is more extreme than any number, as in NumPy
         const bool beyond = is_nan(v) ? !is_nan(best) : !is_nan(best) && (step.largest ? v > best : v < best);
         const bool equal = v == best || (is_nan(v) && is_nan(best));
@@ -188,14 +204,15 @@ void compute(const TopK& step, Inputs inputs, Outputs outputs, int threads) {
   const MutableTensorView& shaped = present(values) ? values : indices;
   const Around around(x.shape, step.axis);
   const std::int64_t k = shaped.shape[static_cast<std::size_t>(step.axis)];
-  const auto lines = [&]<typename T>(Type<T>, std::int64_t begin, std::int64_t end) {
+  const auto lines = [&]<typename Wide>(Type<Wide>, std::int64_t begin, std::int64_t end) {
     std::vector<std::int64_t> order(static_cast<std::size_t>(around.size));
+    std::vector<Wide> line(order.size());
     for (std::int64_t s = begin; s < end; ++s) {
       const std::int64_t outer = s / around.inner, inner = s % around.inner;
-      const T* from = x.as<T>() + outer * around.size * around.inner + inner;
+      widen(x, outer * around.size * around.inner + inner, around.inner, around.size, line.data());
       // NaN counts as larger than all; equal values keep their order
       const auto before = [&](std::int64_t i, std::int64_t j) {
-        const T a = from[i * around.inner], b = from[j * around.inner];
+        const Wide a = line[static_cast<std::size_t>(i)], b = line[static_cast<std::size_t>(j)];
         const bool less = is_nan(b) ? !is_nan(a) : a < b, greater = is_nan(a) ? !is_nan(b) : a > b;
         if (less || greater) return step.largest ? greater : less;
         return i < j;
@@ -205,12 +222,12 @@ void compute(const TopK& step, Inputs inputs, Outputs outputs, int threads) {
       for (std::int64_t i = 0; i < k; ++i) {
         const std::int64_t to = (outer * k + i) * around.inner + inner,
                            place = order[static_cast<std::size_t>(i)];
-        if (present(values)) values.as<T>()[to] = from[place * around.inner];
+        if (present(values)) narrow(line[static_cast<std::size_t>(place)], values, to);
         if (present(indices)) indices.as<std::int64_t>()[to] = place;
       }
     }
   };
-  with_type(x.dtype, [&]<typename T>(Type<T> type) {
+  with_wide_type(x.dtype, [&]<typename Wide>(Type<Wide> type) {
     share_lines(around.outer * around.inner, around.size, threads,
                 [&](std::int64_t begin, std::int64_t end) { lines(type, begin, end); });
   });

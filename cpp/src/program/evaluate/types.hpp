@@ -141,6 +141,16 @@ void with_type(DType dtype, Visit&& visit) {
   }
 }
 
+/// The same with a type that holds every number of `dtype`: double, int64 or uint64. Loops that are written once for
+/// these are compiled three times, not thirteen.
+template <typename Visit>
+void with_wide_type(DType dtype, Visit&& visit) {
+  with_type(dtype, [&]<typename T>(Type<T>) {
+    using Integer = std::conditional_t<std::is_signed_v<T>, std::int64_t, std::uint64_t>;
+    return visit(Type<std::conditional_t<kIsFloat<T>, double, Integer>>{});
+  });
+}
+
 [[noreturn]] inline void refuse(std::string_view step, DType dtype) {
   throw core::Unsupported(std::string(step) + " is not defined for " + std::string(core::dtype_name(dtype)));
 }
