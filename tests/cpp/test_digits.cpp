@@ -1,5 +1,4 @@
 // Products of float32 vectors with int8 weights by digits, against sums in double.
-#define DOCTEST_CONFIG_IMPLEMENT_WITH_MAIN
 #include <doctest/doctest.h>
 
 #include <cmath>

@@ -1,5 +1,4 @@
 // Elementary functions of float32 on every instruction set, against double precision.
-#define DOCTEST_CONFIG_IMPLEMENT_WITH_MAIN
 #include <doctest/doctest.h>
 
 #include <algorithm>

@@ -1,5 +1,4 @@
 // Integers, booleans, comparisons, choices, conversions: on kernels of ours, and equal to the definition.
-#define DOCTEST_CONFIG_IMPLEMENT_WITH_MAIN
 #include <doctest/doctest.h>
 
 #include <cmath>

@@ -1,5 +1,4 @@
 // Int8 models: ranges of the data, exact sums, operators on levels rewritten in floats.
-#define DOCTEST_CONFIG_IMPLEMENT_WITH_MAIN
 #include <doctest/doctest.h>
 
 #include <algorithm>

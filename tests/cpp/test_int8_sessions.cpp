@@ -1,5 +1,4 @@
 // Whole int8 programs on the native backend: the levels of the reference, to the last one.
-#define DOCTEST_CONFIG_IMPLEMENT_WITH_MAIN
 #include <doctest/doctest.h>
 
 #include <cstdint>

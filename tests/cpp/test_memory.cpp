@@ -1,5 +1,4 @@
 // Memory of tensors: aligned, zero where promised, large blocks used again.
-#define DOCTEST_CONFIG_IMPLEMENT_WITH_MAIN
 #include <doctest/doctest.h>
 
 #include <algorithm>

@@ -1,5 +1,4 @@
 // Models from compressed files: what they become, and mutated files with repaired checksums under a limit of memory.
-#define DOCTEST_CONFIG_IMPLEMENT_WITH_MAIN
 #include <doctest/doctest.h>
 
 #include <filesystem>

@@ -1,5 +1,4 @@
 // Everything that our own kernels cover, without oneDNN: compared with the definition, none of it left to it.
-#define DOCTEST_CONFIG_IMPLEMENT_WITH_MAIN
 #include <doctest/doctest.h>
 
 #include <algorithm>

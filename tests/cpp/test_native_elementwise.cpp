@@ -1,5 +1,4 @@
 // Functions of one and two numbers on our own kernels: compared with the definition, none of it left to it.
-#define DOCTEST_CONFIG_IMPLEMENT_WITH_MAIN
 #include <doctest/doctest.h>
 
 #include <string>

@@ -1,6 +1,5 @@
 // Windows of all kinds by our kernels: every function, size, stride, dilation and padding, compared with the
 // definition.
-#define DOCTEST_CONFIG_IMPLEMENT_WITH_MAIN
 #include <doctest/doctest.h>
 
 #include <algorithm>

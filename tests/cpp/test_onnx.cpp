@@ -1,5 +1,4 @@
 // Reading ONNX files: what a model becomes, what is refused, and mutated files under a limit of memory.
-#define DOCTEST_CONFIG_IMPLEMENT_WITH_MAIN
 #include <doctest/doctest.h>
 
 #include <filesystem>

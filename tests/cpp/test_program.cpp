@@ -1,5 +1,4 @@
 // The graph, its lowering, fusion and a session, with no Python near.
-#define DOCTEST_CONFIG_IMPLEMENT_WITH_MAIN
 #include <doctest/doctest.h>
 
 #include <algorithm>

@@ -1,4 +1,3 @@
-#define DOCTEST_CONFIG_IMPLEMENT_WITH_MAIN
 #include <doctest/doctest.h>
 
 #include <cmath>
@@ -78,7 +77,7 @@ TEST_CASE_TEMPLATE("all layers at once are each layer alone, with what was only 
     std::vector<std::vector<T>> floats = weights, out = weights;
     std::vector<train::Layer<T>> layers;
     for (std::size_t l = 0; l < weights.size(); ++l) {
-      layers.push_back({.weights = floats[l], .out = out[l], .pruned = floats[l]});
+      layers.push_back({.weights = floats[l], .out = out[l], .pruned = floats[l], .name = {}});
     }
     const auto done = train::prune_quantize(std::span<const train::Layer<T>>(layers), 0.5, 4, threads);
     REQUIRE(done.size() == weights.size());
@@ -104,7 +103,7 @@ TEST_CASE("a layer that is not finite is named, and no layer is written") {
                        doctest::Contains("b: weight at index 1"), core::InvalidArgument);
   CHECK(first == std::vector<float>(2, 7.0F));
   std::vector<train::Layer<float>> small = {
-      {.weights = good, .out = first, .pruned = std::span(second).first(1)}};
+      {.weights = good, .out = first, .pruned = std::span(second).first(1), .name = {}}};
   CHECK_THROWS_WITH_AS(train::prune_quantize(std::span<const train::Layer<float>>(small), 0.5, 4),
                        doctest::Contains("pruned: expected 2"), core::InvalidArgument);
 }

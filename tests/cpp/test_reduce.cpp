@@ -1,5 +1,4 @@
 // Reductions, places of extremes and sorting on our own kernels, compared with the definition.
-#define DOCTEST_CONFIG_IMPLEMENT_WITH_MAIN
 #include <doctest/doctest.h>
 
 #include <cstdint>

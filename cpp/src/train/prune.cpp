@@ -174,13 +174,13 @@ std::vector<Pruned> prune_quantize(std::span<const Layer<double>> layers, double
 
 Pruned prune_quantize(std::span<const float> weights, double gamma, int bits, std::span<float> out,
                       int threads) {
-  const Layer<float> layer = {.weights = weights, .out = out};
+  const Layer<float> layer = {.weights = weights, .out = out, .name = {}};
   return run(std::span(&layer, 1), gamma, bits, threads).front();
 }
 
 Pruned prune_quantize(std::span<const double> weights, double gamma, int bits, std::span<double> out,
                       int threads) {
-  const Layer<double> layer = {.weights = weights, .out = out};
+  const Layer<double> layer = {.weights = weights, .out = out, .name = {}};
   return run(std::span(&layer, 1), gamma, bits, threads).front();
 }
 

@@ -59,7 +59,7 @@ struct Layer {
   std::span<const T> weights;
   std::span<T> out;          ///< C; as above
   std::span<T> pruned = {};  ///< H, unless empty; may be the memory of `weights` too
-  std::string name = {};     ///< what error messages begin with
+  std::string name;          ///< what error messages begin with
 };
 
 /// The same for all layers of a network at once, each with its own β and q: two passes on `threads` threads,
