@@ -37,8 +37,9 @@ class Net {
   }
   ValueId add(core::Shape shape, Role role, core::Tensor data = {}) {
     const auto id = static_cast<ValueId>(program.values.size());
+    std::string name = std::to_string(id);
     program.values.push_back(
-        {"v" + std::to_string(id), core::DType::f32, std::move(shape), role, std::move(data)});
+        {name.insert(0, 1, 'v'), core::DType::f32, std::move(shape), role, std::move(data)});
     if (role == Role::input) program.inputs.push_back(id);
     return id;
   }

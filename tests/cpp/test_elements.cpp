@@ -1,6 +1,7 @@
 // Integers, booleans, comparisons, choices, conversions: on kernels of ours, and equal to the definition.
 #include <doctest/doctest.h>
 
+#include <bit>
 #include <cmath>
 #include <cstdint>
 #include <cstring>
@@ -10,6 +11,7 @@
 #include <vector>
 
 #include "net.hpp"
+#include "rdquant/core/half.hpp"
 #include "runtime/kernels/elements/elements.hpp"
 
 using namespace rdquant;
@@ -58,6 +60,12 @@ core::Tensor values(DType dtype, const Shape& shape, unsigned seed) {
       break;
     case DType::i8:
       integers(static_cast<std::int8_t*>(nullptr));
+      break;
+    case DType::f16:
+    case DType::bf16:
+      fill(static_cast<std::uint16_t*>(nullptr),
+           {0, 0x8000, 0x7C00, 0xFC00, 0x7E01, 0x7F80, 0xFF81, 1, 0x83FF},
+           [](std::uint64_t draw) { return static_cast<std::uint16_t>(draw); });
       break;
     default:
       fill(static_cast<std::uint8_t*>(nullptr), {0, 1},
@@ -188,6 +196,42 @@ TEST_CASE("conversions") {
     Net net(1);
     const program::Unary unary{{program::Function::is_nan, 0, 0}};
     check_equal(net, {step(net, unary, {typed(net, from, {3, 4001}, 9)}, {3, 4001}, DType::boolean)});
+  }
+}
+
+TEST_CASE("conversions from 16 bits and back") {
+  for (const DType type : {DType::f16, DType::bf16}) {
+    Net wide(1), narrow(1);
+    check_equal(wide,
+                {step(wide, program::Cast{}, {typed(wide, type, {3, 30001}, 9)}, {3, 30001}, DType::f32)});
+    check_equal(narrow,
+                {step(narrow, program::Cast{}, {typed(narrow, DType::f32, {3, 4001}, 9)}, {3, 4001}, type)});
+  }
+}
+
+TEST_CASE("every float of 16 bits, its neighbours and the ties between") {
+  using namespace runtime::kernels;
+  std::vector<std::uint16_t> shorts(1U << 16U), back(shorts.size());
+  for (std::size_t i = 0; i < shorts.size(); ++i) shorts[i] = static_cast<std::uint16_t>(i);
+  for (const core::Isa isa : {core::Isa::baseline, core::Isa::avx2, core::Isa::avx512}) {
+    if (isa > core::available_isa()) continue;
+    for (const bool brain : {false, true}) {
+      std::vector<float> floats(shorts.size());
+      elements(isa).widen(brain, shorts.data(), floats.data(), 1 << 16);
+      for (const std::uint32_t apart : {0x0U, 0x1U, 0xFFFU, 0x1000U, 0x1001U, 0x7FFFU, 0x8000U, 0x8001U}) {
+        std::vector<float> near(floats);
+        for (float& x : near) x = std::bit_cast<float>(std::bit_cast<std::uint32_t>(x) + apart);
+        elements(isa).narrow(brain, near.data(), back.data(), 1 << 16);
+        bool same = true;
+        for (std::size_t i = 0; i < shorts.size(); ++i) {
+          const std::uint16_t bits = shorts[i];
+          const float wide = brain ? core::bfloat_to_float(bits) : core::half_to_float(bits);
+          same = same && std::bit_cast<std::uint32_t>(wide) == std::bit_cast<std::uint32_t>(floats[i]);
+          same = same && back[i] == (brain ? core::float_to_bfloat(near[i]) : core::float_to_half(near[i]));
+        }
+        CHECK(same);
+      }
+    }
   }
 }
 

@@ -213,6 +213,27 @@ bool emit_pieces(Builder& builder, const Step& step, const char* name, F f) {
   return true;
 }
 
+bool is_short(DType dtype) { return dtype == DType::f16 || dtype == DType::bf16; }
+
+bool build_cast(Builder& builder, const Step& step) {
+  const DType from = builder.value(step.inputs[0]).dtype, to = builder.value(step.outputs[0]).dtype;
+  if (is_short(from) && to == DType::f32)
+    return emit_pieces(builder, step, "convert",
+                       [brain = from == DType::bf16](const void* a, void* b, Index n) {
+                         element_kernels().widen(brain, a, b, n);
+                       });
+  if (from == DType::f32 && is_short(to))
+    return emit_pieces(builder, step, "convert",
+                       [brain = to == DType::bf16](const void* a, void* b, Index n) {
+                         element_kernels().narrow(brain, a, b, n);
+                       });
+  const auto one = element_type(from), other = element_type(to);
+  return one && other &&
+         emit_pieces(builder, step, "convert", [one = *one, other = *other](const void* a, void* b, Index n) {
+           element_kernels().convert(one, other, a, b, n);
+         });
+}
+
 }  // namespace
 
 bool build_elements(Builder& builder, const Step& step) {
@@ -226,6 +247,7 @@ bool build_elements(Builder& builder, const Step& step) {
     const auto type = type_of_width(y.dtype);
     return type && emit_elements(builder, step, "where", ElementFunction::where, *type);
   }
+  if (std::holds_alternative<program::Cast>(step.operation)) return build_cast(builder, step);
   const program::Value& x = builder.value(step.inputs[0]);
   const auto type = element_type(x.dtype);
   if (!type) return false;
@@ -234,13 +256,6 @@ bool build_elements(Builder& builder, const Step& step) {
       return false;
     const auto function = function_of_two(binary->function, *type);
     return function && emit_elements(builder, step, "elements", *function, *type);
-  }
-  if (std::holds_alternative<program::Cast>(step.operation)) {
-    const auto to = element_type(y.dtype);
-    return to &&
-           emit_pieces(builder, step, "convert", [from = *type, to = *to](const void* a, void* b, Index n) {
-             element_kernels().convert(from, to, a, b, n);
-           });
   }
   const auto* unary = std::get_if<program::Unary>(&step.operation);
   if (unary == nullptr || y.dtype != DType::boolean) return false;

@@ -58,6 +58,9 @@ struct Elements {
   void (*apply)(ElementFunction f, ElementType type, const ElementRows& rows);
   /// to[i] = from[i], floats towards zero and to the nearest end of the range, NaN to 0; integers keep their low bits.
   void (*convert)(ElementType from, ElementType to, const void* x, void* y, Index n);
+  /// y[i] = x[i], float32 of float16 or, where `brain`, of bfloat16; and back, to the nearest, ties to even.
+  void (*widen)(bool brain, const void* x, void* y, Index n);
+  void (*narrow)(bool brain, const void* x, void* y, Index n);
   /// y[i] = x[i] is zero, of booleans.
   void (*negate)(const void* x, void* y, Index n);
   /// y[i] = x[i] is not a number, of float32.

@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <type_traits>
 
+#include "rdquant/core/half.hpp"
 #include "runtime/kernels/elements/tables.hpp"
 
 namespace rdquant::runtime::kernels {
@@ -221,6 +222,25 @@ void convert(ElementType from, ElementType to, const void* x, void* y, Index n) 
   });
 }
 
+template <class From, class To, class F>
+[[gnu::always_inline]] inline void each(const void* x, void* y, Index n, F f) {
+  const auto* const in = static_cast<const From*>(x);
+  auto* const __restrict out = static_cast<To*>(y);
+  for (Index i = 0; i < n; ++i) out[i] = f(in[i]);
+}
+
+void widen(bool brain, const void* x, void* y, Index n) {
+  using Short = std::uint16_t;
+  if (brain) return each<Short, float>(x, y, n, [](Short bits) { return core::bfloat_to_float(bits); });
+  each<Short, float>(x, y, n, [](Short bits) { return core::half_to_float(bits); });
+}
+
+void narrow(bool brain, const void* x, void* y, Index n) {
+  using Short = std::uint16_t;
+  if (brain) return each<float, Short>(x, y, n, [](float number) { return core::float_to_bfloat(number); });
+  each<float, Short>(x, y, n, [](float number) { return core::float_to_half(number); });
+}
+
 void negate(const void* x, void* y, Index n) {
   const auto* const in = static_cast<const std::uint8_t*>(x);
   auto* const __restrict out = static_cast<std::uint8_t*>(y);
@@ -236,6 +256,6 @@ void is_nan(const void* x, void* y, Index n) {
 }  // namespace
 
 namespace RDQUANT_KERNELS_ISA {
-const Elements elements = {apply, convert, negate, is_nan};
+const Elements elements = {apply, convert, widen, narrow, negate, is_nan};
 }
 }  // namespace rdquant::runtime::kernels
