@@ -93,6 +93,17 @@ TEST_CASE("pooling") {
         s.count_pad = count_pad;
         check_pool(s);
       }
+      for (PoolShape s : {window(21, 9, 1, 4), window(30, 12, 2, 5), window(25, 25, 1, 12)}) {
+        s.average = average;  // windows that share much: their rows are brought into one first
+        s.count_pad = count_pad;
+        s.w += 130;  // more columns than are kept at once
+        s.ow = (s.w + s.left + s.right - s.kw) / s.sw + 1;
+        check_pool(s);
+        s.kw = (s.kw + 1) / 2;
+        s.dw = 2;
+        s.ow = (s.w + s.left + s.right - s.dw * (s.kw - 1) - 1) / s.sw + 1;
+        check_pool(s);
+      }
       PoolShape s = window(9, 3, 2, 0);  // windows past the end, as ceil mode makes them
       s.average = average;
       s.count_pad = count_pad;
