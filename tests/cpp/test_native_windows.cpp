@@ -221,6 +221,27 @@ TEST_CASE("transposed convolutions over one to three axes, where taps meet all o
   }
 }
 
+TEST_CASE("transposed convolutions of few filters, whose phases are one convolution") {
+  Draw draw(12);
+  for (int i = 0; i < 60; ++i) {
+    CAPTURE(i);
+    const std::int64_t n = draw(1, 2), c = draw(1, 20), k = draw(1, 19), height = draw(4, 9),
+                       width = draw(4, 80);
+    const std::int64_t stride = draw(2, 4), kernel = draw(2, 9), pad = draw(0, kernel / 2),
+                       extra = draw(0, 1);
+    const auto length = [&](std::int64_t size) { return (size - 1) * stride + kernel - 2 * pad + extra; };
+    const program::Window window{{kernel, kernel}, {stride, stride}, {1, 1}, {pad, pad}, {pad, pad}};
+    Net net(static_cast<unsigned>(i));
+    const ValueId bias = draw(0, 1) == 0 ? net.constant({k}, 0.3F) : program::kNone;
+    const program::TransposedConvolution step{
+        window, 1, {draw(0, 1) == 0 ? program::Function::identity : program::Function::sigmoid, 0, 0}};
+    check_native(
+        net,
+        {net.step(step, {net.input({n, c, height, width}), net.constant({c, k, kernel, kernel}, 0.3F), bias},
+                  {n, k, length(height), length(width)})});
+  }
+}
+
 TEST_CASE("windows over one axis") {
   for (const std::int64_t channels : {16, 5}) {
     Net net(14);

@@ -53,6 +53,67 @@ std::vector<float> taps_of(const ConvShape& whole, const Phase& phase, const flo
   return filters;
 }
 
+constexpr Index kMostLanes = 16;
+
+/// The taps of the phase that has most.
+Index joined_taps(Index kernel, Index stride) { return kernels::divide(kernel, stride); }
+
+/// The weights of all phases: filter (p·stride + q)·k + c is that of c in the phase of the rest p of rows and q of
+/// columns; zeros where a phase has fewer taps.
+std::vector<float> joined_taps_of(const ConvShape& whole, const ConvShape& joined, const float* w) {
+  std::vector<float> filters(static_cast<std::size_t>(joined.k * whole.c * joined.kh * joined.kw), 0.0F);
+  float* to = filters.data();
+  for (Index filter = 0; filter < joined.k; ++filter) {
+    const Index row = filter / whole.k / whole.sw, column = filter / whole.k % whole.sw;
+    for (Index channel = 0; channel < whole.c; ++channel) {
+      const float* const kernel = w + (channel * whole.k + filter % whole.k) * whole.kh * whole.kw;
+      for (Index i = joined.kh; i-- > 0;) {
+        for (Index j = joined.kw; j-- > 0; ++to) {
+          const Index y = i * whole.sh + row, x = j * whole.sw + column;
+          if (y < whole.kh && x < whole.kw) *to = kernel[y * whole.kw + x];
+        }
+      }
+    }
+  }
+  return filters;
+}
+
+Index blocks_of(Index channels) { return kernels::divide(channels, block_size()); }
+
+/// Blocks of sums that all phases make.
+Index sums_of(const Phases& phases) {
+  Index sums = 0;
+  for (const Phase& phase : phases.all) {
+    const auto taps = static_cast<Index>(phase.rows.taps.size() * phase.columns.taps.size());
+    sums += blocks_of(phases.whole.k / phases.whole.groups) * phases.whole.groups * taps * phase.rows.count *
+            phase.columns.count;
+  }
+  return sums;
+}
+
+/// All phases together; nullopt where that saves too little, or our kernels lack the convolution.
+std::optional<JoinedPhases> join(const Phases& phases) {
+  const ConvShape& whole = phases.whole;
+  JoinedPhases joined{{}, whole.top / whole.sh, whole.left / whole.sw};
+  ConvShape shape = whole;
+  shape.k = whole.k * whole.sh * whole.sw;
+  shape.kh = joined_taps(whole.kh, whole.sh);
+  shape.kw = joined_taps(whole.kw, whole.sw);
+  shape.sh = shape.sw = 1;
+  shape.top = shape.kh - 1 - joined.top;
+  shape.left = shape.kw - 1 - joined.left;
+  shape.bottom = std::max<Index>(0, (phases.oh - 1 + whole.top) / whole.sh - (whole.h - 1));
+  shape.right = std::max<Index>(0, (phases.ow - 1 + whole.left) / whole.sw - (whole.w - 1));
+  if (whole.groups != 1 || whole.dh != 1 || whole.dw != 1 || shape.top < 0 || shape.left < 0)
+    return std::nullopt;
+  const auto plan = plan_of(shape, kernels::ConvMethod::dense);
+  if (!plan) return std::nullopt;
+  const Index sums = blocks_of(shape.k) * shape.kh * shape.kw * plan->shape.oh() * plan->shape.ow();
+  if (5 * sums > 4 * sums_of(phases)) return std::nullopt;
+  joined.plan = *plan;
+  return joined;
+}
+
 class PhasePacker final : public Packer {
  public:
   PhasePacker(Phases phases, int threads) : phases_(std::move(phases)), threads_(threads) {}
@@ -97,6 +158,11 @@ void fill_untouched(const float* bias, const kernels::Activation& activation, In
 }
 
 Index Phases::scratch() const {
+  if (joined) {
+    const ConvShape& shape = joined->plan.shape;
+    const Index pixels = shape.oh() * shape.ow();
+    return blocks_of(shape.k) * block_size() * (whole.n * pixels + 1);  // the image, and its bias
+  }
   Index most = 1;
   for (const Phase& phase : all) {
     const Index pixels = phase.plan ? phase.plan->shape.oh() * phase.plan->shape.ow() : 1;
@@ -106,6 +172,10 @@ Index Phases::scratch() const {
 }
 
 void Phases::pack(const float* w, float* packed, int threads) const {
+  if (joined) {
+    const std::vector<float> filters = joined_taps_of(whole, joined->plan.shape, w);
+    return FilterPacker(float_kernels(), joined->plan, whole.c, threads).pack(filters.data(), packed);
+  }
   for (const Phase& phase : all) {
     if (!phase.plan) continue;
     const std::vector<float> filters = taps_of(whole, phase, w);
@@ -116,6 +186,7 @@ void Phases::pack(const float* w, float* packed, int threads) const {
 
 void Phases::run(const float* x, const float* packed, const float* bias,
                  const kernels::Activation& activation, float* y, float* scratch, int threads) const {
+  if (joined) return run_joined(x, packed, bias, activation, y, scratch, threads);
   const kernels::Kernels& own = float_kernels();
   const Index block = own.block, blocks = kernels::divide(whole.k, block);
   for (const Phase& phase : all) {
@@ -149,6 +220,60 @@ void Phases::run(const float* x, const float* packed, const float* bias,
   }
 }
 
+void Phases::run_joined(const float* x, const float* packed, const float* bias,
+                        const kernels::Activation& activation, float* y, float* scratch, int threads) const {
+  const kernels::ConvPlan& plan = joined->plan;
+  const Index block = block_size(), blocks = blocks_of(whole.k), padded = blocks_of(plan.shape.k) * block;
+  const Index pixels = plan.shape.oh() * plan.shape.ow();
+  float* const image = scratch + padded;
+  kernels::ConvArgs args;
+  args.src = x;
+  args.src_image = blocks_of(whole.c) * block * whole.h * whole.w;
+  args.weights = packed;
+  if (bias != nullptr) {
+    std::fill_n(scratch, padded, 0.0F);
+    for (Index i = 0; i < plan.shape.k; ++i) scratch[i] = bias[i % whole.k];
+    args.bias = scratch;
+  }
+  args.dst = image;
+  args.dst_image = padded * pixels;
+  args.activation = activation;
+  share(plan.items, 1, threads,
+        [&](Index begin, Index end) { float_kernels().convolve(plan, args, begin, end); });
+  for (const Phase& phase : all) {
+    share(whole.n * blocks * phase.rows.count, 4, threads, [&](Index begin, Index end) {
+      for (Index item = begin; item < end; ++item) {
+        const Index plane = item / phase.rows.count;
+        spread_row(phase, item % phase.rows.count, plane % blocks, image + plane / blocks * args.dst_image,
+                   y + plane * oh * ow * block);
+      }
+    });
+  }
+}
+
+void Phases::spread_row(const Phase& phase, Index row, Index block, const float* image, float* y) const {
+  constexpr Index kPixels = 64;
+  alignas(64) float line[kPixels * kMostLanes];
+  const Index lanes = block_size();
+  const kernels::ConvShape& shape = joined->plan.shape;
+  // where the outputs' first pixel lies in the joined image, and what rest it leaves
+  const Index top = phase.rows.first + row * whole.sh + whole.top, left = phase.columns.first + whole.left;
+  const Index filter = (top % whole.sh * whole.sw + left % whole.sw) * whole.k + block * lanes;
+  const Index from = ((top / whole.sh - joined->top) * shape.ow() + left / whole.sw - joined->left) * lanes;
+  const Index plane = shape.oh() * shape.ow() * lanes, count = std::min(lanes, whole.k - block * lanes);
+  const float* const a = image + filter / lanes * plane + from;
+  const float* const b = filter % lanes + count > lanes ? a + plane : a;
+  std::int32_t places[kMostLanes];
+  for (Index lane = 0; lane < lanes; ++lane)
+    places[lane] = lane < count ? static_cast<std::int32_t>(filter % lanes + lane) : -1;
+  float* to = y + ((top - whole.top) * ow + phase.columns.first) * lanes;
+  for (Index x = 0; x < phase.columns.count; x += kPixels) {
+    const Index pixels = std::min(kPixels, phase.columns.count - x);
+    float_kernels().pick_lanes(a + x * lanes, b + x * lanes, places, line, pixels);
+    float_kernels().copy_rows(line, lanes, to + x * whole.sw * lanes, whole.sw * lanes, lanes, 0, pixels);
+  }
+}
+
 std::optional<Phases> decompose(const ConvShape& whole, Index oh, Index ow) {
   const auto rows = phases_of({whole.h, oh, whole.kh, whole.sh, whole.dh, whole.top});
   const auto columns = phases_of({whole.w, ow, whole.kw, whole.sw, whole.dw, whole.left});
@@ -175,6 +300,8 @@ std::optional<Phases> decompose(const ConvShape& whole, Index oh, Index ow) {
       phases.weights += plan->weights;
     }
   }
+  if (!depthwise) phases.joined = join(phases);
+  if (phases.joined) phases.weights = phases.joined->plan.weights;
   return phases;
 }
 

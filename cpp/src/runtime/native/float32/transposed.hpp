@@ -32,12 +32,20 @@ struct Phase {
   kernels::Index weights = 0;             ///< where its packed weights begin, floats
 };
 
+/// All phases as one convolution, which has the filters of each, one phase after the other, and the taps of the one
+/// that has most: where filters are so few that each phase alone would leave most lanes empty.
+struct JoinedPhases {
+  kernels::ConvPlan plan;
+  kernels::Index top = 0, left = 0;  ///< its first result has the outputs from top·stride − pad, … on
+};
+
 /// Transposed convolutions of images as convolutions.
 struct Phases {
   kernels::ConvShape whole;  ///< sizes of the input and of the kernel; k of the result
   kernels::Index oh = 1, ow = 1;
   std::vector<Phase> all;
-  kernels::Index weights = 0;  ///< floats of all packed weights
+  kernels::Index weights = 0;                         ///< floats of all packed weights
+  std::optional<JoinedPhases> joined = std::nullopt;  ///< in place of a plan for each phase
 
   /// Floats that a run needs for itself.
   [[nodiscard]] kernels::Index scratch() const;
@@ -46,6 +54,13 @@ struct Phases {
   /// x and y in blocks; bias may be null.
   void run(const float* x, const float* packed, const float* bias, const kernels::Activation& activation,
            float* y, float* scratch, int threads) const;
+
+ private:
+  void run_joined(const float* x, const float* packed, const float* bias,
+                  const kernels::Activation& activation, float* y, float* scratch, int threads) const;
+  /// Row `row` of a phase, of the block of channels whose plane begins at y, from the joined convolution's image.
+  void spread_row(const Phase& phase, kernels::Index row, kernels::Index block, const float* image,
+                  float* y) const;
 };
 
 /// Results of `oh` rows and `ow` columns; nullopt where our kernels lack one of the convolutions.
