@@ -389,6 +389,30 @@ TEST_CASE("lanes of two blocks") {
   });
 }
 
+TEST_CASE("sums of rows that are moved against each other") {
+  for (const auto& [length, count] : {std::pair<Index, Index>{1, 5}, {7, 3}, {40, 90}, {150, 141}}) {
+    const Index stride = length + 3, margin = 16;
+    const Floats rows = random_floats(margin + 5 * stride + margin, 1);
+    const Floats y = random_floats(count, 2);
+    for_every_isa([&](const Kernels& kernels) {
+      std::vector<rdquant::runtime::kernels::MovedRow> moved;
+      for (Index i = 0; i < 5; ++i) moved.push_back({rows.data() + margin + i * stride, (i - 2) * 9});
+      Floats got = y;
+      got.push_back(7.0f);
+      kernels.add_moved(moved.data(), 5, length, got.data(), count);
+      for (Index x = 0; x < count; ++x) {
+        double sum = y[at(x)];
+        for (const auto& row : moved) {
+          const Index from = x - row.moved;
+          if (from >= 0 && from < length) sum += row.data[from];
+        }
+        CHECK(std::fabs(got[at(x)] - sum) < 1e-5);
+      }
+      CHECK(got.back() == 7.0f);
+    });
+  }
+}
+
 TEST_CASE("an instruction set that this machine lacks is refused") {
   const Isa best = rdquant::core::available_isa();
   CHECK(rdquant::runtime::kernels::kernels(best).isa == best);

@@ -221,6 +221,45 @@ TEST_CASE("transposed convolutions over one to three axes, where taps meet all o
   }
 }
 
+TEST_CASE("convolutions of few filters over one to three axes, of images plain and in blocks") {
+  Draw draw(13);
+  for (int i = 0; i < 80; ++i) {
+    CAPTURE(i);
+    const std::int64_t axes = draw(1, 3), n = draw(1, 2), c = draw(8, 40), k = draw(1, 4);
+    Shape x{n, c}, w{k, c}, y{n, k};
+    program::Window window;
+    for (std::int64_t axis = 0; axis < axes; ++axis) {
+      const std::int64_t kernel = draw(axes == 1 ? 5 : 2, axes == 1 ? 9 : 4), dilation = draw(1, 3);
+      const std::int64_t before = draw(0, 5), after = draw(0, 3), reach = (kernel - 1) * dilation;
+      const std::int64_t size =
+          draw(std::max<std::int64_t>(1, reach + 1 - before - after), axes == 3 ? 12 : 70);
+      window.kernel.push_back(kernel);
+      window.strides.push_back(1);
+      window.dilations.push_back(dilation);
+      window.pads_begin.push_back(before);
+      window.pads_end.push_back(after);
+      x.push_back(size);
+      w.push_back(kernel);
+      y.push_back(size + before + after - reach);
+    }
+    if (axes > 1 && window.kernel[0] * window.kernel[1] < 5) continue;
+    Net net(static_cast<unsigned>(i));
+    ValueId from = net.input(x);
+    if (axes == 2 && draw(0, 1) == 0) {  // made in blocks
+      const program::Window one{{1, 1}, {1, 1}, {1, 1}, {0, 0}, {0, 0}};
+      from = net.step(program::Convolution{one, 1, {}, false}, {from, net.constant({c, c, 1, 1}, 0.2F)}, x);
+    }
+    const ValueId bias = draw(0, 1) == 0 ? net.constant({k}, 0.3F) : program::kNone;
+    const program::Convolution step{
+        window,
+        1,
+        {draw(0, 1) == 0 ? program::Function::identity : program::Function::tanh, 0, 0},
+        draw(0, 1) == 0};
+    const ValueId residual = draw(0, 1) == 0 ? net.input(y) : program::kNone;
+    check_native(net, {net.step(step, {from, net.constant(w, 0.2F), bias, residual}, y)});
+  }
+}
+
 TEST_CASE("transposed convolutions of few filters, whose phases are one convolution") {
   Draw draw(12);
   for (int i = 0; i < 60; ++i) {

@@ -28,6 +28,7 @@ Kernels joined(core::Isa isa) {
           .to_plain = layers.to_plain,
           .transpose = layers.transpose,
           .pick_lanes = layers.pick_lanes,
+          .add_moved = layers.add_moved,
           .copy_rows = layers.copy_rows};
 }
 

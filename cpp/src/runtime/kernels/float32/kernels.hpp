@@ -130,6 +130,12 @@ struct LinearArgs {
   Activation activation;  ///< all but prelu
 };
 
+/// A row that is added to another, moved to the right by `moved` elements, which may be negative.
+struct MovedRow {
+  const float* data;
+  Index moved;
+};
+
 /// One method of convolution.
 struct ConvolutionTable {
   /// Fills `plan` unless the method cannot run this shape. Returns whether it can: kernels never throw.
@@ -206,6 +212,9 @@ struct Kernels {
   /// Vectors of `area` pixels, each lane from those of blocks a and b: from a's lane `places[lane]` below B, from b's
   /// lane places[lane] − B from there on, and 0 where places[lane] < 0. dst may be a.
   void (*pick_lanes)(const float* a, const float* b, const std::int32_t* places, float* dst, Index area);
+  /// y[x] += Σ rows[i].data[x − rows[i].moved], x < count, of those that are among the row's `length` floats. Up to
+  /// B floats before and behind each row may be read.
+  void (*add_moved)(const MovedRow* rows, Index n, Index length, float* y, Index count);
   /// Rows of `length` floats, src_row and dst_row floats apart. Items: rows.
   void (*copy_rows)(const float* src, Index src_row, float* dst, Index dst_row, Index length, Index begin,
                     Index end);

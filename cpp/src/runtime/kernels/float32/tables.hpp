@@ -21,6 +21,7 @@ struct LayerTable {
   decltype(Kernels::to_plain) to_plain;
   decltype(Kernels::transpose) transpose;
   decltype(Kernels::pick_lanes) pick_lanes;
+  decltype(Kernels::add_moved) add_moved;
   decltype(Kernels::copy_rows) copy_rows;
 };
 

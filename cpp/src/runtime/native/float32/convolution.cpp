@@ -5,6 +5,7 @@
 #include <string>
 #include <utility>
 
+#include "runtime/native/few_filters/few_filters.hpp"
 #include "runtime/native/float32/packing.hpp"
 #include "runtime/native/loops.hpp"
 #include "runtime/native/movement/channels.hpp"
@@ -302,7 +303,8 @@ bool build_convolution(Builder& builder, const program::Step& step) {
   if (!std::holds_alternative<program::Convolution>(step.operation)) return false;
   const ConvolutionParts parts = take_apart(builder, step);
   if (!takes(builder, parts)) return build_volume_convolution(builder, step);
-  return build_pooled(builder, parts) || build_winograd(builder, parts) || build_multiplied(builder, parts) ||
+  return build_pooled(builder, parts) || build_few_filters(builder, parts) ||
+         build_winograd(builder, parts) || build_multiplied(builder, parts) ||
          build_direct(builder, parts, method_of(builder, parts)) ||
          build_direct(builder, parts, kernels::ConvMethod::dense);
 }

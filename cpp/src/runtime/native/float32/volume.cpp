@@ -11,6 +11,7 @@
 #include <utility>
 #include <vector>
 
+#include "runtime/native/few_filters/few_filters.hpp"
 #include "runtime/native/loops.hpp"
 #include "runtime/native/rules.hpp"
 
@@ -332,6 +333,7 @@ bool build_volume_convolution(Builder& builder, const Step& step) {
   const bool slopes = parts.slopes != kNone, residual = parts.residual != kNone;
   if (!activation || core::element_count(y) == 0) return false;
   if (build_few_channels_volume(builder, parts, *activation)) return true;
+  if (build_few_filters(builder, parts)) return true;
   if (build_columns_volume(builder, parts, *activation)) return true;
   if (build_covered(builder, parts, *activation)) return true;
   if (slopes && residual) return false;

@@ -1,0 +1,281 @@
+// Convolutions of few filters, over two or three axes: filters would leave most lanes of a vector empty, so pixels fill
+// them. A product of matrices gives what each filter makes of a pixel under each of its taps; the answer is the sum of
+// those rows, each moved by its tap.
+#include "runtime/native/few_filters/few_filters.hpp"
+
+#include <algorithm>
+#include <array>
+#include <memory>
+#include <vector>
+
+#include "runtime/kernels/float32/matmul/matmul.hpp"
+#include "runtime/native/float32/packing.hpp"
+#include "runtime/native/loops.hpp"
+#include "runtime/native/rules.hpp"
+
+namespace rdquant::runtime::native {
+namespace {
+
+using core::Shape;
+using kernels::Index;
+using program::kNone;
+
+/// How the window lies along one axis; it moves by one.
+struct TapAxis {
+  Index in = 1, out = 1, taps = 1, dilation = 1, before = 0;
+
+  /// Where the result lies that sees `place` under `tap`; it may be none.
+  [[nodiscard]] Index seen_by(Index place, Index tap) const { return place + before - tap * dilation; }
+};
+
+/// Images, or volumes, and the window; an image is a volume of depth one.
+struct FewFilters {
+  Index images, channels, filters;
+  std::array<TapAxis, 3> axes;
+  bool blocked;  ///< where x is an image in blocks
+
+  [[nodiscard]] Index taps() const { return axes[0].taps * axes[1].taps * axes[2].taps; }
+  [[nodiscard]] Index rows() const { return filters * taps(); }  ///< of the product
+  [[nodiscard]] Index plane() const { return axes[1].in * axes[2].in; }
+  [[nodiscard]] Index image() const {
+    const Index held = blocked ? kernels::divide(channels, block_size()) * block_size() : channels;
+    return held * axes[0].in * plane();
+  }
+  [[nodiscard]] Index results() const { return axes[0].out * axes[1].out * axes[2].out; }
+};
+
+/// Rows of x that are multiplied at once: what they give should stay in the second cache.
+Index strip_rows(const FewFilters& shape) {
+  constexpr Index kFloats = 65536;
+  return std::clamp<Index>(kFloats / (shape.rows() * shape.axes[2].in), 1, shape.axes[1].in);
+}
+
+/// Weights [filter][channel][tap] as [filter][tap][channel].
+class TapPacker final : public Packer {
+ public:
+  explicit TapPacker(const FewFilters& shape) : shape_(shape) {}
+  void pack(const void* from, void* to) const override {
+    const auto* const w = static_cast<const float*>(from);
+    auto* const packed = static_cast<float*>(to);
+    const Index taps = shape_.taps(), channels = shape_.channels;
+    for (Index row = 0; row < shape_.rows(); ++row) {
+      for (Index c = 0; c < channels; ++c)
+        packed[row * channels + c] = w[(row / taps * channels + c) * taps + row % taps];
+    }
+  }
+
+ private:
+  FewFilters shape_;
+};
+
+/// Operands: x, weights, y (plain), scratch, then bias and residual (plain; it may be y where it is not added last) where
+/// given.
+struct FewFiltersWork {
+  FewFilters shape;
+  const kernels::Matmul& kernels;
+  kernels::Activation activation;
+  bool bias, residual, residual_last;
+  int threads;
+  Index parts;                           ///< of each image, along its rows
+  Index packed, products, scratch, all;  ///< floats of a thread's memory, and of all of it
+
+  void operator()(void* const* operand) const {
+    share_ranked(shape.images * parts, 1, threads, [&](Index begin, Index end, int rank) {
+      auto* const memory = static_cast<float*>(operand[3]) + rank * all;
+      for (Index item = begin; item < end; ++item) make(operand, item / parts, item % parts, memory);
+    });
+  }
+
+ private:
+  /// Rows of the results that are made together.
+  struct Part {
+    Index first, last;
+  };
+
+  void make(void* const* operand, Index image, Index part, float* memory) const {
+    const auto& [depth, rows, columns] = shape.axes;
+    const Part made{rows.out * part / parts, rows.out * (part + 1) / parts};
+    const float* const x = static_cast<const float*>(operand[0]) + image * shape.image();
+    float* const y = static_cast<float*>(operand[2]) + image * shape.filters * shape.results();
+    const auto* const b = bias ? static_cast<const float*>(operand[4]) : nullptr;
+    const float* added = nullptr;
+    if (residual)
+      added = static_cast<const float*>(operand[bias ? 5 : 4]) + (y - static_cast<const float*>(operand[2]));
+    each_run(made, [&](Index filter, Index at, Index count) {
+      const float start = b != nullptr ? b[filter] : 0.0F;
+      if (residual && !residual_last) {
+        float_kernels().binary(kernels::Binary::add, added + at, 1, &start, 0, y + at, 0, count);
+      } else {
+        std::fill_n(y + at, count, start);
+      }
+    });
+    const Index first = std::max<Index>(0, made.first - rows.before);
+    const Index last = std::min(rows.in, made.last - rows.before + (rows.taps - 1) * rows.dilation);
+    const Index together = strip_rows(shape);
+    for (Index z = 0; z < depth.in; ++z) {
+      for (Index row = first; row < last; row += together) {
+        const Index count = std::min(together, last - row);
+        multiply(x, static_cast<const float*>(operand[1]), z * rows.in + row, count * columns.in, memory);
+        add_rows(made, z, row, count, memory + packed, y);
+      }
+    }
+    each_run(made, [&](Index, Index at, Index count) {
+      if (activation.function != kernels::Function::none)
+        float_kernels().unary(activation, y + at, y + at, 0, count);
+      if (residual && residual_last)
+        float_kernels().binary(kernels::Binary::add, y + at, 1, added + at, 1, y + at, 0, count);
+    });
+  }
+
+  /// Calls body(filter, offset in y, floats) for the results of a part, plane by plane.
+  template <typename Body>
+  void each_run(const Part& made, const Body& body) const {
+    const auto& [depth, rows, columns] = shape.axes;
+    for (Index plane = 0; plane < shape.filters * depth.out; ++plane) {
+      body(plane / depth.out, (plane * rows.out + made.first) * columns.out,
+           (made.last - made.first) * columns.out);
+    }
+  }
+
+  /// What all filters make, under every tap, of `pixels` from row `row` of all planes on.
+  void multiply(const float* x, const float* weights, Index row, Index pixels, float* memory) const {
+    const kernels::MatmulPlan plan = kernels.plan(shape.rows(), pixels, shape.channels, 1);
+    const float* const from = x + row * shape.axes[2].in * (shape.blocked ? block_size() : 1);
+    if (shape.blocked) {
+      pack_blocks(plan, from, memory);
+    } else {
+      kernels.pack(plan, from, shape.axes[0].in * shape.plane(), 1, memory, 0, plan.panels);
+    }
+    kernels::MatmulArgs args;
+    args.a = weights;
+    args.a_row = shape.channels;
+    args.b = memory;
+    args.y = memory + packed;
+    args.y_row = pixels;
+    kernels.run(plan, args, memory + packed + products, 0, plan.items);
+  }
+
+  /// Pixels of an image in blocks as columns of a packed matrix, whose rows are the channels.
+  void pack_blocks(const kernels::MatmulPlan& plan, const float* from, float* to) const {
+    const Index block = block_size(), wide = plan.packed / (plan.panels * plan.k);
+    for (Index panel = 0; panel < plan.panels; ++panel) {
+      const Index pixels = std::min(wide, plan.n - panel * wide);
+      for (Index c = 0; c < shape.channels; c += block) {
+        float_kernels().transpose(from + c * shape.plane() + panel * wide * block, block,
+                                  to + (panel * plan.k + c) * wide, wide, pixels,
+                                  std::min(block, shape.channels - c));
+      }
+    }
+  }
+
+  /// Adds what was made of `count` rows, from row `first` of plane `z` on, to the results of the part that see them.
+  void add_rows(const Part& made, Index z, Index first, Index count, const float* products_of,
+                float* y) const {
+    const auto& [depth, rows, columns] = shape.axes;
+    const Index stride = count * columns.in, each = rows.taps * columns.taps;
+    const Index begin = std::max(made.first, rows.seen_by(first, rows.taps - 1));
+    const Index end = std::min(made.last, rows.seen_by(first + count - 1, 0) + 1);
+    for (Index filter = 0; filter < shape.filters; ++filter) {
+      for (Index tap = 0; tap < depth.taps; ++tap, products_of += each * stride) {
+        const Index plane = depth.seen_by(z, tap);
+        if (plane < 0 || plane >= depth.out) continue;
+        for (Index row = begin; row < end; ++row) {
+          float* const line = y + ((filter * depth.out + plane) * rows.out + row) * columns.out;
+          add_taps(row, first, count, products_of, line);
+        }
+      }
+    }
+  }
+
+  /// The same for one row of one plane: the sum of what its taps see among `count` rows from `first` on.
+  void add_taps(Index row, Index first, Index count, const float* products_of, float* line) const {
+    const auto& [depth, rows, columns] = shape.axes;
+    constexpr Index kMost = 64;
+    std::array<kernels::MovedRow, kMost> moved;  // NOLINT(*-member-init): filled as far as it is read
+    Index n = 0;
+    const auto flush = [&] {
+      float_kernels().add_moved(moved.data(), n, columns.in, line, columns.out);
+      n = 0;
+    };
+    for (Index tap = 0; tap < rows.taps; ++tap) {
+      const Index from = row - rows.seen_by(first, tap);  // among the rows multiplied
+      if (from < 0 || from >= count) continue;
+      for (Index i = 0; i < columns.taps; ++i) {
+        if (n == kMost) flush();
+        moved[static_cast<std::size_t>(n++)] = {
+            products_of + ((tap * columns.taps + i) * count + from) * columns.in, columns.seen_by(0, i)};
+      }
+    }
+    if (n > 0) flush();
+  }
+};
+
+/// The convolution with its window, for two axes and for three.
+FewFilters shape_of_few(const Builder& builder, const ConvolutionParts& parts) {
+  const Shape& x = builder.value(parts.x).shape;
+  const Shape from = x.size() == 3 ? as_image(x) : x;
+  const Shape to = x.size() == 3 ? as_image(builder.value(parts.y).shape) : builder.value(parts.y).shape;
+  const program::Window& window = parts.convolution.window;
+  FewFilters shape{from[0], from[1], to[1], {}, builder.layout(parts.x) == Layout::blocked};
+  const std::size_t axes = window.kernel.size(), shift = from.size() - axes;
+  for (std::size_t i = 0; i < axes; ++i) {
+    shape.axes[3 - axes + i] = {from[shift + i], to[shift + i], window.kernel[i], window.dilations[i],
+                                window.pads_begin[i]};
+  }
+  return shape;
+}
+
+}  // namespace
+
+bool few_filters_pay(const Builder& builder, const ConvolutionParts& parts) {
+  const program::Convolution& op = parts.convolution;
+  const auto one = [](std::int64_t stride) { return stride == 1; };
+  if (op.groups != 1 || !std::ranges::all_of(op.window.strides, one) || parts.slopes != kNone ||
+      (parts.in_place && op.residual_last)) {
+    return false;
+  }
+  constexpr Index kLeastChannels = 8, kLeastTaps = 5;  // fewer do not repay the additions
+  const FewFilters shape = shape_of_few(builder, parts);
+  return 4 * shape.filters <= block_size() && shape.channels >= kLeastChannels && shape.taps() >= kLeastTaps;
+}
+
+bool build_few_filters(Builder& builder, const ConvolutionParts& parts) {
+  if (!few_filters_pay(builder, parts)) return false;
+  const auto activation = kernel_activation(parts.convolution.activation);
+  if (!activation) return false;
+  const FewFilters shape = shape_of_few(builder, parts);
+  const kernels::Matmul& kernels = kernels::matmul(float_kernels().isa);
+  const int threads = builder.threads();
+  const Index pixels = strip_rows(shape) * shape.axes[2].in;
+  const kernels::MatmulPlan plan = kernels.plan(shape.rows(), pixels, shape.channels, 1);
+  const bool residual = parts.residual != kNone;
+  FewFiltersWork work{shape,       kernels,
+                      *activation, parts.bias != kNone,
+                      residual,    parts.convolution.residual_last,
+                      threads,     1,
+                      0,           0,
+                      0,           0};
+  constexpr Index kRows = 16;  // of a part at least: those beside it are multiplied again
+  if (shape.images < threads) {
+    work.parts = std::clamp<Index>(shape.axes[1].out / kRows, 1, kernels::divide(threads, shape.images));
+  }
+  const auto lines = [](Index floats) { return kernels::divide(floats, kLine) * kLine; };
+  work.packed = lines(plan.packed);
+  work.products = lines(shape.rows() * pixels);
+  work.scratch = lines(plan.scratch);
+  work.all = work.packed + work.products + work.scratch;
+  const Layout from = shape.blocked ? Layout::blocked : Layout::plain;
+  std::vector<Place> operands{
+      builder.read(parts.x, from),
+      builder.packed(parts.w, bytes_of(shape.rows() * shape.channels), std::make_shared<TapPacker>(shape)),
+      {},
+      builder.scratch(bytes_of(work.all * threads))};
+  if (work.bias) operands.push_back(pack_vector(builder, parts.bias, shape.filters));
+  if (residual) operands.push_back(builder.read(parts.residual, Layout::plain));
+  operands[2] = builder.write(parts.y, Layout::plain);
+  const std::size_t count = operands.size();
+  builder.emit(make_native(with_isa("few_filters"), count, work), std::move(operands), Layout::plain);
+  return true;
+}
+
+}  // namespace rdquant::runtime::native
