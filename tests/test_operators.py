@@ -90,6 +90,20 @@ def test_global_lp_pool(backend: str, p: int) -> None:
     np.testing.assert_allclose(found, expected, rtol=1e-5)
 
 
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("opset", [9, 13])
+def test_batch_normalization_in_training_before_opset_14(backend: str, opset: int) -> None:
+    """Five outputs say so; PyTorch standardizes the weights of normalizer-free networks with it."""
+    x = np.random.default_rng(opset).standard_normal((2, 3, 5, 4)).astype(np.float32)
+    numbers = {"s": 2.0, "b": 1.0, "m": 5.0, "v": 4.0}
+    weights = {name: np.full(3, number, np.float32) for name, number in numbers.items()}
+    node = onnx.helper.make_node("BatchNormalization", ["x", *weights], ["y", "m1", "v1", "m2", "v2"])
+    model = models.build([node], weights, {"x": x.shape}, {"y": x.shape}, opset=opset)
+    mean, variance = (f(x.astype(np.float64), (0, 2, 3), keepdims=True) for f in (np.mean, np.var))
+    found = rdq.Session(model, backend=backend).run({"x": x})["y"]
+    np.testing.assert_allclose(found, (x - mean) / np.sqrt(variance + 1e-5) * 2 + 1, atol=1e-5)
+
+
 @pytest.mark.parametrize("pattern", LEFT_OUT)
 def test_what_is_left_out_fails(pattern: str) -> None:
     names = [n for group in node_cases.claimed().values() for n in group if fnmatch(n, pattern)]

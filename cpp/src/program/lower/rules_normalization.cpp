@@ -51,13 +51,15 @@ void batch_normalization_in_training(Lowering& node) {
 }
 
 void batch_normalization(Lowering& node) {
-  if (node.integer("training_mode", 0) != 0) return batch_normalization_in_training(node);
+  bool more = false;
+  for (std::size_t i = 1; i < node.node().outputs.size(); ++i) more = more || node.wants(i);
+  // before opset 14 it is the outputs that say so
+  if (node.integer("training_mode", 0) != 0 || (more && node.opset() < 14))
+    return batch_normalization_in_training(node);
+  if (more) node.unsupported("outputs of training");
   const ValueId x = node.input(0), scale = node.input(1), bias = node.input(2), mean = node.input(3),
                 variance = node.input(4);
   if (node.integer("spatial", 1) == 0) node.unsupported("spatial = 0");
-  for (std::size_t i = 1; i < node.node().outputs.size(); ++i) {
-    if (node.wants(i)) node.unsupported("outputs of training");
-  }
   // A vector of numbers is a batch with one channel.
   const std::int64_t channels = node.rank(x) < 2 ? 1 : node.shape(x)[1];
   check_channels(node, {scale, bias, mean, variance}, channels);
