@@ -214,10 +214,10 @@ struct Int8Binary {
 };
 /// Inputs: x (u8, i8) [n, c, h, w], w (i8, whose 0 stands for 0) [k, c / groups, …], multipliers (f32 [k]),
 /// bias (i32 [k] or f32 [k])?, residual (like the output)?, table (u8 [256])?, x's zero (a number)?, x's
-/// scale (f32, a number)?. v = float(Σ (x − x_zero) · w + bias) · (multipliers[k] · x's scale), + bias where
-/// that is f32. Output of levels: what `requantize` makes of v, then table[byte], then `sum` with the
-/// residual as b. Of f32: activation(v + residual), or activation(v) + residual where `residual_last`; the
-/// padding is x_zero.
+/// scale (f32, a number)?, slopes (f32 [k], prelu's)?. v = float(Σ (x − x_zero) · w + bias) · (multipliers[k] ·
+/// x's scale), + bias where that is f32. Output of levels: what `requantize` makes of v, then table[byte],
+/// then `sum` with the residual as b. Of f32: activation(v + residual), or activation(v) + residual where
+/// `residual_last`; the padding is x_zero.
 struct Int8Convolution {
   Window window;
   std::int64_t groups = 1;

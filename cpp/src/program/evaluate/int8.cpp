@@ -76,24 +76,30 @@ struct Int8Epilogue {
   void apply(std::int32_t sum, std::size_t k, std::int64_t place) const {
     const float v = value(sum, k);
     if (y.dtype == DType::f32) {
-      y.as<float>()[place] = as_float(v, place);
+      y.as<float>()[place] = as_float(v, k, place);
     } else {
-      y.as<std::uint8_t>()[place] = static_cast<std::uint8_t>(as_level(v, place));
+      y.as<std::uint8_t>()[place] = static_cast<std::uint8_t>(as_level(v, k, place));
     }
   }
 
  private:
-  [[nodiscard]] float as_float(float v, std::int64_t place) const {
-    const TensorView residual = at(inputs, 4);
-    const float other = present(residual) ? residual.as<float>()[place] : 0.0F;
-    if (!present(residual)) return activated(step.requantize.activation, v);
-    return step.residual_last ? activated(step.requantize.activation, v) + other
-                              : activated(step.requantize.activation, v + other);
+  [[nodiscard]] float active(float v, std::size_t k) const {
+    const Activation& activation = step.requantize.activation;
+    if (activation.function != Function::prelu) return activated(activation, v);
+    return v < 0 ? number_at(at(inputs, 8), k) * v : v;
   }
 
-  [[nodiscard]] std::int32_t as_level(float v, std::int64_t place) const {
+  [[nodiscard]] float as_float(float v, std::size_t k, std::int64_t place) const {
+    const TensorView residual = at(inputs, 4);
+    const float other = present(residual) ? residual.as<float>()[place] : 0.0F;
+    if (!present(residual)) return active(v, k);
+    return step.residual_last ? active(v, k) + other : active(v + other, k);
+  }
+
+  [[nodiscard]] std::int32_t as_level(float v, std::size_t k, std::int64_t place) const {
     const TensorView residual = at(inputs, 4), table = at(inputs, 5);
-    std::int32_t q = requantized(step.requantize, v);
+    const Requantize& to = step.requantize;
+    std::int32_t q = rounded(active(v, k) * to.scale, to.zero, to.low, to.high);
     if (present(table)) q = level_of(table.as<std::uint8_t>()[static_cast<std::uint8_t>(q)], y.dtype);
     return present(residual) ? combined(step.sum, q, int8_at(residual, place)) : q;
   }

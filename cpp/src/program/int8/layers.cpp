@@ -67,6 +67,7 @@ struct Layer {
   Shape shape;  ///< of the convolution's output
   Activation activation;
   bool residual_last;
+  ValueId slopes = kNone;  ///< of prelu, constant numbers
 };
 
 /// Writes the convolution; gives its output (levels where there is a target) or kNone.
@@ -98,6 +99,11 @@ ValueId write_layer(Int8Writer& writer, const Layer& layer, Window window, std::
     const core::Tensor& given = writer.builder().bake(layer.bias);
     inputs[3] = writer.builder().add_constant(spread(given, layer.shape[1]));
   }
+  if (layer.slopes != kNone) {
+    inputs.resize(9, kNone);
+    const core::Tensor& given = writer.builder().bake(layer.slopes);
+    inputs[8] = writer.builder().add_constant(spread(given, layer.shape[1]));
+  }
   if (target) writer.reach(*target);
   const ValueId out = target ? target->levels : layer.y;
   if (writer.value(out).shape == layer.shape) {
@@ -119,11 +125,14 @@ bool is_vector(const Value& value, std::int64_t count) {
 
 bool write_int8_convolution(Int8Writer& writer, const Step& step) {
   const auto* conv = std::get_if<Convolution>(&step.operation);
-  if (conv == nullptr || conv->activation.function == Function::prelu) return false;
+  if (conv == nullptr) return false;
   const Int8Writer::Source* x = writer.source(step.inputs[0]);
   if (x == nullptr || writer.value(step.inputs[0]).shape.size() != 4) return false;
-  const ValueId bias = input(step, 2), residual = input(step, 3), y = step.outputs[0];
-  if (bias != kNone && !writer.builder().is_constant(bias)) return false;
+  const ValueId bias = input(step, 2), residual = input(step, 3), slopes = input(step, 4),
+                y = step.outputs[0];
+  for (const ValueId id : {bias, slopes}) {
+    if (id != kNone && !writer.builder().is_constant(id)) return false;
+  }
   auto weights = writer.weights(step.inputs[1], 0);
   if (!weights) return false;
   const auto target = residual == kNone ? writer.target(y) : std::nullopt;
@@ -135,7 +144,8 @@ bool write_int8_convolution(Int8Writer& writer, const Step& step) {
                     y,
                     writer.value(y).shape,
                     conv->activation,
-                    conv->residual_last};
+                    conv->residual_last,
+                    slopes};
   return write_layer(writer, layer, conv->window, conv->groups, target, step.node) != kNone;
 }
 

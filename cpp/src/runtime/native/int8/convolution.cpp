@@ -85,7 +85,7 @@ struct Int8Work {
   Int8Plan plan;
   Int8ConvArgs fixed;
   bool whole_bias = false, float_bias = false, residual = false, table = false, zero = false, scale = false,
-       min_max = false, quantizes = false;
+       slopes = false, min_max = false, quantizes = false;
   bool signed_zero = false;
   std::optional<Flip> flip = {};
   std::size_t flipped = 0;  ///< the operand that it writes
@@ -109,6 +109,7 @@ struct Int8Work {
     if (table) args.epilogue.table = static_cast<const std::uint8_t*>(*operand++);
     if (zero) args.src_zero = int8_at(*operand++, signed_zero);
     if (scale) args.epilogue.multiplier = *static_cast<const float*>(*operand++);
+    if (slopes) args.epilogue.activation.slopes = static_cast<const float*>(*operand++);
     if (flip) make_signed(args, static_cast<std::uint8_t*>(first[flipped]));
     if (plan.scratch > 0) args.scratch = static_cast<std::byte*>(first[scratch]);
     if (!min_max) return run(args);
@@ -292,7 +293,7 @@ bool build_int8_convolution(Builder& builder, const Step& step) {
   const Layout made = to_float ? Layout::blocked : Layout::channels_last;
   const ValueId bias = program::input(step, 3), residual = program::input(step, 4),
                 table = program::input(step, 5), zero = program::input(step, 6),
-                scale = program::input(step, 7);
+                scale = program::input(step, 7), slopes = program::input(step, 8);
   Int8Work work{kernels, plan, arguments_of(builder, step, *activation)};
   work.threads = builder.threads();
   std::vector<Place> operands{builder.read(step.inputs[0], Layout::channels_last),
@@ -308,11 +309,13 @@ bool build_int8_convolution(Builder& builder, const Step& step) {
   if (table != kNone) operands.push_back(builder.read(table, Layout::plain));
   if (zero != kNone) operands.push_back(builder.read(zero, Layout::plain));
   if (scale != kNone) operands.push_back(builder.read(scale, Layout::plain));
+  if (slopes != kNone) operands.push_back(pack_words(builder, slopes, shape.k));
   work.residual = residual != kNone;
   work.table = table != kNone;
   work.zero = zero != kNone;
   work.signed_zero = work.zero && builder.value(zero).dtype == core::DType::i8;
   work.scale = scale != kNone;
+  work.slopes = slopes != kNone;
   work.min_max = to_float && is_ranged(builder, step.outputs[0]);
   if (work.min_max) operands.push_back(builder.make_min_max(step.outputs[0]));
   std::string name =
