@@ -235,12 +235,35 @@ bool write_int8_frame(Int8Writer& writer, const Step& step, const Source& x) {
   return true;
 }
 
+/// Whether the step only puts all elements of a value elsewhere.
+bool permutes(const Step& step) {
+  return std::holds_alternative<Transpose>(step.operation) ||
+         std::holds_alternative<Reshape>(step.operation) ||
+         std::holds_alternative<DepthToSpace>(step.operation) ||
+         std::holds_alternative<SpaceToDepth>(step.operation);
+}
+
+/// Levels of a step's floats where those, once moved, become levels and nothing else: bytes are moved in their
+/// place.
+std::optional<Source> source_ahead(Int8Writer& writer, const Step& step) {
+  const Step* last = &step;
+  bool exchanges = false;
+  while (last != nullptr && permutes(*last)) {
+    exchanges = exchanges || !std::holds_alternative<Reshape>(last->operation);
+    const auto target = writer.target(last->outputs[0]);
+    if (target && exchanges) return writer.quantize_early(step.inputs[0], *target);
+    last = writer.reader(last->outputs[0]);
+  }
+  return std::nullopt;
+}
+
 }  // namespace
 
 bool write_int8_movement(Int8Writer& writer, const Step& step) {
   if (!std::visit(Moves{}, step.operation)) return false;
-  const Source* found = writer.source(step.inputs[0]);
-  if (found == nullptr) return false;
+  const Source* known = writer.source(step.inputs[0]);
+  const std::optional<Source> found = known != nullptr ? std::optional(*known) : source_ahead(writer, step);
+  if (!found) return false;
   const Source x = *found;
   const bool pool = std::holds_alternative<Pool>(step.operation);
   if (pool && step.outputs.size() > 1 && step.outputs[1] != kNone) return false;

@@ -122,6 +122,16 @@ std::optional<Int8Writer::Target> Int8Writer::target(ValueId id) const {
   return Target{readers[0], step.outputs[0], *found};
 }
 
+Int8Writer::Source Int8Writer::quantize_early(ValueId id, const Target& target) {
+  const Step& step = old_[target.step];
+  std::vector<ValueId> inputs = step.inputs;
+  inputs[0] = number(id);
+  core::Shape shape = value(id).shape;
+  const ValueId levels =
+      write(Quantize{0}, std::move(inputs), target.grid.dtype, std::move(shape), step.node);
+  return {levels, target.grid, step.inputs[1], input(step, 2)};
+}
+
 const Step* Int8Writer::maker(ValueId id) const {
   if (id == kNone || index(id) >= makers_.size() || makers_[index(id)] == old_.size()) return nullptr;
   return &old_[makers_[index(id)]];

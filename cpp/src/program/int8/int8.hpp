@@ -54,6 +54,8 @@ class Int8Writer {
     Grid grid;
   };
   [[nodiscard]] std::optional<Target> target(ValueId id) const;
+  /// Makes levels of numbers as `target` makes them of the same, moved.
+  [[nodiscard]] Source quantize_early(ValueId id, const Target& target);
 
   /// Weights made of int8 levels before the first run; `axis` is that of the filters.
   [[nodiscard]] std::optional<Int8Weights> weights(ValueId id, std::int64_t axis);

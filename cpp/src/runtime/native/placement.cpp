@@ -75,31 +75,38 @@ class Placer {
     if (is_int8_image(out)) {
       const bool quantizes = std::holds_alternative<program::Quantize>(operation) ||
                              std::holds_alternative<program::DynamicQuantize>(operation);
-      const bool starts =
-          std::holds_alternative<program::Int8Convolution>(operation) || (quantizes && !is_reshaped(out));
-      if (!starts && !keeps_channels_last(step)) return;
+      const bool starts = std::holds_alternative<program::Int8Convolution>(operation) ||
+                          (quantizes && !is_reshaped(program_, out));
+      if (!starts && !keeps_channels_last(step) && !brings_channels_last(step)) return;
       for (const ValueId id : step.outputs) {
         if (is_int8_image(id)) layout(id) = Layout::channels_last;
       }
     } else if (is_image(value(out))) {
       const bool made = std::holds_alternative<program::Int8Convolution>(operation);
-      const bool read = std::holds_alternative<program::Dequantize>(operation) && is_convolved(out);
+      const bool read =
+          std::holds_alternative<program::Dequantize>(operation) && (is_convolved(out) || is_resampled(out));
       if (made || read) layout(out) = Layout::blocked;
     }
   }
 
-  /// Whether all that is done with it is to reshape it, as products do with their rows: it is no image.
-  [[nodiscard]] bool is_reshaped(ValueId id) const {
-    return std::ranges::all_of(program_.steps, [&](const Step& step) {
-      return std::holds_alternative<program::Reshape>(step.operation) ||
-             std::ranges::find(step.inputs, id) == step.inputs.end();
-    });
+  /// Whether the step makes an image of rows of channels.
+  [[nodiscard]] bool brings_channels_last(const Step& step) const {
+    const auto* transpose = std::get_if<program::Transpose>(&step.operation);
+    return transpose != nullptr && transpose->permutation == std::vector<std::int64_t>{0, 3, 1, 2} &&
+           !is_reshaped(program_, step.outputs[0]);
   }
 
   [[nodiscard]] bool is_convolved(ValueId id) const {
     return std::ranges::any_of(program_.steps, [&](const Step& step) {
       return std::holds_alternative<program::Convolution>(step.operation) && step.inputs[0] == id;
     });
+  }
+
+  [[nodiscard]] bool is_resampled(ValueId id) const {
+    return 2 * value(id).shape[1] >= block_size() &&
+           std::ranges::any_of(program_.steps, [&](const Step& step) {
+             return !step.inputs.empty() && step.inputs[0] == id && is_resampled_image(program_, step);
+           });
   }
 
   /// Whether the step makes levels channels last of such levels.
@@ -121,6 +128,9 @@ class Placer {
       return step.outputs.size() < 2 || step.outputs[1] == kNone;
     if (std::holds_alternative<program::Resize>(operation)) return is_int8_resize(program_, step);
     if (const auto* pad = std::get_if<program::Pad>(&operation)) return is_frame(*pad);
+    if (std::holds_alternative<program::DepthToSpace>(operation) ||
+        std::holds_alternative<program::SpaceToDepth>(operation))
+      return !is_reshaped(program_, step.outputs[0]);
     return std::holds_alternative<program::Slice>(operation) ||
            std::holds_alternative<program::Lookup>(operation) ||
            std::holds_alternative<program::Int8Pool>(operation);

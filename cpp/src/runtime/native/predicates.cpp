@@ -238,6 +238,16 @@ bool whole_blocks(const program::Program& program, const std::vector<program::Va
                      [&](program::ValueId id) { return value_of(program, id).shape[1] % block_size() == 0; });
 }
 
+bool is_reshaped(const program::Program& program, program::ValueId id) {
+  static const std::vector<std::int64_t> kPixels{0, 2, 3, 1};
+  return std::ranges::all_of(program.steps, [&](const program::Step& step) {
+    const auto* transpose = std::get_if<program::Transpose>(&step.operation);
+    return std::holds_alternative<program::Reshape>(step.operation) ||
+           (transpose != nullptr && transpose->permutation != kPixels) ||
+           std::ranges::find(step.inputs, id) == step.inputs.end();
+  });
+}
+
 bool is_read_in_blocks(const program::Program& program, program::ValueId id, int steps) {
   return std::ranges::any_of(program.steps, [&](const program::Step& reader) {
     const auto& operation = reader.operation;

@@ -40,6 +40,9 @@ namespace rdquant::runtime::native {
 
 /// True where the channels of all values but the last fill whole blocks.
 [[nodiscard]] bool whole_blocks(const program::Program& program, const std::vector<program::ValueId>& parts);
+/// True where all that is done with a value is to reshape it, as products do with their rows, or to exchange axes
+/// other than an image's: it is no image.
+[[nodiscard]] bool is_reshaped(const program::Program& program, program::ValueId id);
 /// True where a layer that works in blocks reads the value, at once or behind at most `steps` that keep them.
 [[nodiscard]] bool is_read_in_blocks(const program::Program& program, program::ValueId id, int steps = 3);
 

@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <cstring>
+#include <numeric>
 
 #include "rdquant/program/evaluate.hpp"
 #include "runtime/native/builder.hpp"
@@ -23,6 +24,34 @@ std::vector<std::int64_t> strides_of(const Shape& shape) {
   return strides;
 }
 
+/// The layout in which a value is moved: levels lie as they are, floats plain.
+Layout layout_to_move(const Builder& builder, ValueId id) {
+  return is_int8(builder.value(id)) ? builder.layout(id) : Layout::plain;
+}
+
+/// Elements between neighbours along each axis in that layout.
+std::vector<std::int64_t> strides_to_move(const Builder& builder, ValueId id) {
+  const Shape& shape = builder.value(id).shape;
+  if (layout_to_move(builder, id) == Layout::plain) return strides_of(shape);
+  const std::int64_t pixel = builder.pixel(id);
+  return {shape[2] * shape[3] * pixel, 1, shape[3] * pixel, pixel};
+}
+
+/// The copy with its axes in the order in which the destination lies in memory.
+StridedCopy in_order(const StridedCopy& copy) {
+  std::vector<std::size_t> axes(copy.shape.size());
+  std::iota(axes.begin(), axes.end(), std::size_t{0});
+  std::ranges::stable_sort(
+      axes, [&](std::size_t a, std::size_t b) { return copy.to_strides[a] > copy.to_strides[b]; });
+  StridedCopy sorted{{}, {}, {}, copy.element};
+  for (const std::size_t axis : axes) {
+    sorted.shape.push_back(copy.shape[axis]);
+    sorted.from_strides.push_back(copy.from_strides[axis]);
+    sorted.to_strides.push_back(copy.to_strides[axis]);
+  }
+  return sorted;
+}
+
 /// The axes of a value as they lie in memory: channels in blocks make a fifth.
 Shape physical(const Value& value, Layout layout) {
   if (layout == Layout::plain) return value.shape;
@@ -36,6 +65,13 @@ Place shifted(Place place, std::int64_t elements, std::size_t element) {
 
 void emit_copy(Builder& builder, StridedCopy copy, Place from, Place to, Layout layout) {
   builder.emit(make_copy(std::move(copy), builder.threads()), {from, to}, layout);
+}
+
+/// A copy between a step's input and its output, each as strides_to_move has it.
+void emit_move(Builder& builder, const Step& step, const StridedCopy& copy) {
+  const Layout from = layout_to_move(builder, step.inputs[0]), to = layout_to_move(builder, step.outputs[0]);
+  emit_copy(builder, in_order(copy), builder.read(step.inputs[0], from), builder.write(step.outputs[0], to),
+            to);
 }
 
 /// Of a concatenation to plain numbers, the value in blocks that `part` is, or is a view of with its pixels
@@ -158,36 +194,33 @@ bool transpose(Builder& builder, const Step& step, const std::vector<std::int64_
         Layout::plain);
     return true;
   }
-  const auto strides = strides_of(x.shape);
+  const auto strides = strides_to_move(builder, step.inputs[0]);
   std::vector<std::int64_t> from;
   for (const std::int64_t axis : permutation) from.push_back(strides[static_cast<std::size_t>(axis)]);
-  emit_copy(builder, {y.shape, from, strides_of(y.shape), core::size_of(x.dtype)},
-            builder.read(step.inputs[0], Layout::plain), builder.write(step.outputs[0], Layout::plain),
-            Layout::plain);
+  emit_move(builder, step,
+            {y.shape, from, strides_to_move(builder, step.outputs[0]), core::size_of(x.dtype)});
   return true;
 }
 
-/// Channels to pixels, or pixels to channels: axes of a view of six, in another order.
+/// Channels to pixels, or pixels to channels: `order` is that of what the channels of the deeper side count.
 bool exchange(Builder& builder, const Step& step, std::int64_t block, const std::vector<std::size_t>& order,
               bool to_pixels) {
   const Value& x = builder.value(step.inputs[0]);
   const Shape& y = builder.value(step.outputs[0]).shape;
   const Shape& deep = to_pixels ? x.shape : y;
   const std::int64_t n = deep[0], c = deep[1] / (block * block), h = deep[2], w = deep[3];
-  const Shape by_name{n,     c, block,
-                      block, h, w};  // axes of `order`: images, channels, rows and columns of a block, …
-  Shape from_shape(6), to_shape{n, c, h, block, w, block};
-  for (std::size_t i = 0; i < 6; ++i) from_shape[i] = by_name[order[i]];
-  const auto strides = strides_of(from_shape);
-  std::vector<std::int64_t> of_deep(6);
-  for (std::size_t i = 0; i < 6; ++i) of_deep[order[i]] = strides[i];
-  const std::vector<std::int64_t> deep_strides{of_deep[0], of_deep[1], of_deep[4],
-                                               of_deep[2], of_deep[5], of_deep[3]};
-  const auto wide_strides = strides_of(to_shape);
-  StridedCopy copy{to_shape, deep_strides, wide_strides, core::size_of(x.dtype)};
+  const auto of_deep = strides_to_move(builder, step.inputs[0]),
+             of_wide = strides_to_move(builder, step.outputs[0]);
+  const auto &deeper = to_pixels ? of_deep : of_wide, &wider = to_pixels ? of_wide : of_deep;
+  const Shape parts{n, c, block, block};  // axes of `order`: images, channels, rows and columns of a block
+  std::vector<std::int64_t> within(4, deeper[1]);
+  for (std::size_t i = 3; i > 1; --i) within[order[i - 1]] = within[order[i]] * parts[order[i]];
+  StridedCopy copy{{n, c, h, block, w, block},
+                   {deeper[0], within[1], deeper[2], within[2], deeper[3], within[3]},
+                   {wider[0], wider[1], wider[2] * block, wider[2], wider[3] * block, wider[3]},
+                   core::size_of(x.dtype)};
   if (!to_pixels) std::swap(copy.from_strides, copy.to_strides);
-  emit_copy(builder, std::move(copy), builder.read(step.inputs[0], Layout::plain),
-            builder.write(step.outputs[0], Layout::plain), Layout::plain);
+  emit_move(builder, step, copy);
   return true;
 }
 
@@ -270,11 +303,11 @@ bool build_movement(Builder& builder, const Step& step) {
   if (const auto* o = std::get_if<program::Transpose>(&operation))
     return transpose(builder, step, o->permutation);
   if (const auto* o = std::get_if<program::DepthToSpace>(&operation)) {
-    static const std::vector<std::size_t> kDepthFirst{0, 1, 2, 3, 4, 5}, kBlockFirst{0, 2, 3, 1, 4, 5};
+    static const std::vector<std::size_t> kDepthFirst{0, 1, 2, 3}, kBlockFirst{0, 2, 3, 1};
     return exchange(builder, step, o->block, o->column_row_depth ? kDepthFirst : kBlockFirst, true);
   }
   if (const auto* o = std::get_if<program::SpaceToDepth>(&operation))
-    return exchange(builder, step, o->block, {0, 2, 3, 1, 4, 5}, false);
+    return exchange(builder, step, o->block, {0, 2, 3, 1}, false);
   if (std::holds_alternative<program::Expand>(operation)) return expand(builder, step);
   if (std::holds_alternative<program::Reshape>(operation)) {
     const Value& x = builder.value(step.inputs[0]);

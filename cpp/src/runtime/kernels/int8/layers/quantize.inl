@@ -292,10 +292,14 @@ void dequantize_plain(const std::uint8_t* src, Index image, Index pixel, bool is
         for (Index p = first; p < last; p += kBlock) {
           const Index count = least(kBlock, last - p);
           I32 words[kBlock] = {};
-          for (Index j = 0; j < count; ++j) {
-            words[j] = load_some_words(in + (p + j) * pixel + channel, count_words);
+          if (pixel == 4 && count == kBlock) {  // a pixel is a word
+            words[0] = load_some_words(in + p * pixel, kBlock);
+          } else {
+            for (Index j = 0; j < count; ++j) {
+              words[j] = load_some_words(in + (p + j) * pixel + channel, count_words);
+            }
+            transpose(words);
           }
-          transpose(words);
           for (Index w = 0; w < count_words; ++w) {
             const Index k = channel + 4 * w;
             dequantize_word<decltype(sign)::value>(words[w], zeros, step, out + k * area + p, area, c - k,
