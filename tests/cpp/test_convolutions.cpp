@@ -140,6 +140,10 @@ TEST_CASE("first layers") {
   check({square(3, 4, 8, 3, 1, 5)}, ConvMethod::few_channels);
   check({square(3, 27, 96, 11, 2, 0)}, ConvMethod::few_channels);
   check({crooked(3, 33, 1)}, ConvMethod::few_channels);
+  ConvShape line = square(2, 500, 19, 251, 1, 7);  // a long kernel, as over samples of sound
+  line.h = line.kh = 1;
+  line.top = line.bottom = 0;
+  check({line}, ConvMethod::few_channels);
 }
 
 TEST_CASE("dense convolutions") {

@@ -6,10 +6,8 @@
 namespace rdquant::runtime::kernels {
 namespace {
 
-constexpr Index kPatchRows = 64;   // channels times rows of the kernel
-constexpr Index kPatchWidth = 96;  // columns of the image under one tile
-
-constexpr Index kMostTaps = 512;
+constexpr Index kPatch = 6144;  // numbers of the image under one tile: channels, rows of the kernel, columns
+constexpr Index kMostTaps = 1024;
 
 // offsets[t]: from the tile's first number of the image to that under tap t.
 template <int S, int P, int N>
@@ -68,10 +66,8 @@ bool plan_few_channels(const ConvShape& s, ConvPlan& plan) {
   plan.pixels = choice.pixels;
   plan.tiles = divide(s.ow(), plan.pixels);
   const Index width = (plan.pixels - 1) * s.sw + (s.kw - 1) * s.dw + 1;
-  if (s.groups != 1 || s.c > 4 || s.sw > 2 || s.c * s.kh > kPatchRows || s.c * s.kh * s.kw > kMostTaps ||
-      width > kPatchWidth) {
+  if (s.groups != 1 || s.c > 4 || s.sw > 2 || s.c * s.kh * s.kw > kMostTaps || s.c * s.kh * width > kPatch)
     return false;
-  }
   plan.items = s.n * s.oh() * divide(blocks, plan.blocks);
   plan.pack_items = blocks;
   plan.weights = blocks * s.c * s.kh * s.kw * kBlock;
@@ -156,7 +152,7 @@ class FewChannelsRows {
   const ConvArgs& args_;
   Epilogue epilogue_;
   Index width_;
-  float patch_[kPatchRows * kPatchWidth];
+  float patch_[kPatch];
   Index in_image_[kMostTaps];
   Index in_patch_[kMostTaps];
 };
