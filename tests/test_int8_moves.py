@@ -127,3 +127,55 @@ def test_numbers_that_others_read_are_moved_as_numbers() -> None:
         return net.call("Add", b, net.call("Transpose", moved, perm=[0, 2, 1, 3]))
 
     answers(network(body))
+
+
+@needs_native
+@pytest.mark.parametrize("times", [2, 3, 4, 8])
+@pytest.mark.parametrize("channels", [3, 16, 20, 37])
+def test_several_filters_of_each_channel(channels: int, times: int) -> None:
+    def body(net: Net, x: str) -> str:
+        a = pair(net, layer(net, x, channels, 3), -4, 4)
+        b = layer(net, a, channels * times, channels, group=channels, strides=[2, 1])
+        return pair(net, b, -5, 6)
+
+    answers(network(body))
+
+
+@needs_native
+@pytest.mark.parametrize("op", ["Mul", "Add"])
+@pytest.mark.parametrize("channels", [4, 6, 16, 32, 70, 2200])
+def test_gates_of_channels_and_of_places(channels: int, op: str) -> None:
+    def body(net: Net, x: str) -> str:
+        a = pair(net, layer(net, x, channels, 3, size=1), -2, 4)
+        of_channels = pair(net, net.call("Sigmoid", net.call("GlobalAveragePool", a)), 0, 1)
+        of_places = pair(net, net.call("Sigmoid", layer(net, x, 1, 3)), 0, 1)
+        b = pair(net, net.call(op, a, of_channels), -3, 5)
+        return layer(net, pair(net, net.call(op, of_places, b), -3, 6), 3, channels, size=1)
+
+    answers(network(body))
+
+
+@needs_native
+@pytest.mark.parametrize("channels", [1, 2])
+@pytest.mark.parametrize(
+    "attributes",
+    [
+        {"strides": [1, 1], "pads": [2, 2, 2, 2]},
+        {"strides": [1, 4], "pads": [0, 3, 0, 1]},
+        {"strides": [2, 2], "pads": [2, 5, 2, 0]},
+        {"strides": [1, 3], "dilations": [1, 2], "pads": [0, 4, 4, 6]},
+    ],
+)
+def test_rows_of_one_or_two_channels(channels: int, attributes: dict[str, Any]) -> None:
+    net = Net(5)
+    x = pair(net, "x", -2, 1)
+    a = pair(net, layer(net, x, 37, channels, 5, **attributes), -6, 6)
+    out = layer(net, a, 4, 37, size=1)
+    shape = (2, channels, 11, 61)
+    proto = models.build(net.nodes, net.tensors, {"x": shape}, {out: list("abcd")})
+    graph, given = native_graph(rdq.load(proto)), noise(shape)
+    fused = runtime.run_once(graph, "reference", [given])[0]
+    for threads in (1, 2):
+        session = rdq.Session(rdq.load(proto), backend="native", threads=threads)
+        np.testing.assert_array_equal(session.run({"x": given})[out], fused)
+    assert "taps" in {row["kernel"] for row in session.plan()}

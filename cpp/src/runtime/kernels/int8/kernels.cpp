@@ -27,7 +27,10 @@ Int8Kernels joined(core::Isa isa, const char* name, const Int8ConvolutionTable& 
           .add = layers.add,
           .multiply = layers.multiply,
           .pool = layers.pool,
-          .resize = layers.resize};
+          .resize = layers.resize,
+          .repeat = layers.repeat_channels,
+          .compact = layers.compact,
+          .taps = layers.gather_taps};
 }
 
 #if defined(__x86_64__)

@@ -163,6 +163,14 @@ struct Int8Kernels {
   void (*resize)(const std::uint8_t* src, Index src_image, Index src_pixel, std::uint8_t* dst,
                  Index dst_image, Index dst_pixel, Index c, Index h, Index w, Index fy, Index fx, Index begin,
                  Index end);
+  /// Each of the c channels `times` times, 2 or 4. Items: pixels.
+  void (*repeat)(const std::uint8_t* src, Index src_pixel, std::uint8_t* dst, Index dst_pixel, Index c,
+                 Index times, Index begin, Index end);
+  /// Bytes of c channels, 1 or 2, without the rest of the words of four that they begin.
+  void (*compact)(const std::uint8_t* src, std::uint8_t* dst, Index c, Index count);
+  /// Words of the c channels, 1 or 2, of columns `dilation` apart, 4 / c of them, from each of `count` columns on. Reads up
+  /// to 64 bytes beyond the last.
+  void (*taps)(const std::uint8_t* src, Index dilation, Index c, std::uint8_t* dst, Index count);
 };
 
 /// The kernels for `isa`, which this processor must have; where that is avx512, with those of the features VNNI and

@@ -33,6 +33,9 @@ struct Int8LayerTable {
   decltype(Int8Kernels::multiply) multiply;
   decltype(Int8Kernels::pool) pool;
   decltype(Int8Kernels::resize) resize;
+  decltype(Int8Kernels::repeat) repeat_channels;
+  decltype(Int8Kernels::compact) compact;
+  decltype(Int8Kernels::taps) gather_taps;
 };
 
 #define RDQUANT_INT8_TABLES(isa)                      \

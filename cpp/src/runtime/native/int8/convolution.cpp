@@ -9,7 +9,7 @@
 
 #include "rdquant/core/memory.hpp"
 #include "rdquant/program/evaluate.hpp"
-#include "runtime/native/int8/int8.hpp"
+#include "runtime/native/int8/sources.hpp"
 #include "runtime/native/loops.hpp"
 #include "runtime/native/rules.hpp"
 
@@ -23,20 +23,6 @@ using program::Int8Convolution;
 using program::kNone;
 using program::Step;
 using program::ValueId;
-
-/// Weights of levels in the kernel's own layout.
-class Int8Packer final : public Packer {
- public:
-  Int8Packer(const kernels::Int8Kernels& kernels, const Int8Plan& plan) : kernels_(kernels), plan_(plan) {}
-  void pack(const void* from, void* to) const override {
-    kernels_.pack(plan_, static_cast<const std::int8_t*>(from), static_cast<std::byte*>(to), 0,
-                  plan_.pack_items);
-  }
-
- private:
-  const kernels::Int8Kernels& kernels_;
-  Int8Plan plan_;
-};
 
 /// Words of 4 bytes, one per filter, zeros up to whole blocks; or one word for all of them.
 class WordPacker final : public Packer {
@@ -164,9 +150,11 @@ bool are_rows(const kernels::ConvShape& s) {
          s.ow() == 1;
 }
 
+/// The shape that is run: of the source as it is made ready, and of rows as pixels of one image.
 kernels::ConvShape shape_of(const Builder& builder, const Step& step) {
   const auto& op = std::get<Int8Convolution>(step.operation);
-  kernels::ConvShape shape = conv_shape_of(builder, step.inputs[0], step.inputs[1], op.window, op.groups);
+  kernels::ConvShape shape =
+      ready(conv_shape_of(builder, step.inputs[0], step.inputs[1], op.window, op.groups)).shape;
   if (!are_rows(shape)) return shape;
   shape.w = std::exchange(shape.n, 1);
   shape.sh = shape.sw = 1;
@@ -250,16 +238,14 @@ void set_levels(const Builder& builder, const Step& quantizer, Int8Work& work) {
   work.fixed.dst_pixel = int8_layout.pixel;
 }
 
-Flip flip_of(const Builder& builder, ValueId id) {
-  const core::Shape& s = builder.value(id).shape;
-  const Index own = (s[1] + kChannels - 1) / kChannels * kChannels;
-  return {s[0] * s[2] * s[3], s[1], builder.pixel(id), own};
+Flip flip_of(const kernels::ConvShape& s, Index pixel) {
+  return {s.n * s.h * s.w, s.c, pixel, (s.c + kChannels - 1) / kChannels * kChannels};
 }
 
 /// Has the work flip its levels of uint8 first, where the kernels would rather have int8.
-void make_signed(Builder& builder, const Step& step, Int8Work& work, std::vector<Place>& operands) {
+void make_signed(Builder& builder, Int8Work& work, std::vector<Place>& operands) {
   if (!work.kernels.prefers_signed || work.plan.depthwise || work.fixed.src_signed) return;
-  work.flip = flip_of(builder, step.inputs[0]);
+  work.flip = flip_of(work.plan.shape, work.fixed.src_pixel);
   work.flipped = operands.size();
   const auto bytes = static_cast<std::size_t>(work.flip->pixels * work.flip->to_pixel);
   operands.push_back(builder.scratch(bytes + core::kAlignment));
@@ -269,6 +255,29 @@ void add_scratch(Builder& builder, Int8Work& work, std::vector<Place>& operands)
   if (work.plan.scratch == 0) return;
   work.scratch = operands.size();
   operands.push_back(builder.scratch(static_cast<std::size_t>(work.plan.scratch * builder.threads())));
+}
+
+/// Adds the operands that a step may have, in the order in which the work takes them.
+void add_given(Builder& builder, const Step& step, Index filters, Layout made, Int8Work& work,
+               std::vector<Place>& operands) {
+  const ValueId bias = program::input(step, 3), residual = program::input(step, 4),
+                table = program::input(step, 5), zero = program::input(step, 6),
+                scale = program::input(step, 7), slopes = program::input(step, 8);
+  if (bias != kNone) {
+    operands.push_back(pack_words(builder, bias, filters));
+    (builder.value(bias).dtype == core::DType::f32 ? work.float_bias : work.whole_bias) = true;
+  }
+  if (residual != kNone) operands.push_back(builder.read(residual, made));
+  if (table != kNone) operands.push_back(builder.read(table, Layout::plain));
+  if (zero != kNone) operands.push_back(builder.read(zero, Layout::plain));
+  if (scale != kNone) operands.push_back(builder.read(scale, Layout::plain));
+  if (slopes != kNone) operands.push_back(pack_words(builder, slopes, filters));
+  work.residual = residual != kNone;
+  work.table = table != kNone;
+  work.zero = zero != kNone;
+  work.signed_zero = work.zero && builder.value(zero).dtype == core::DType::i8;
+  work.scale = scale != kNone;
+  work.slopes = slopes != kNone;
 }
 
 Int8Plan plan_of(const Builder& builder, const Step& step) {
@@ -291,31 +300,15 @@ bool build_int8_convolution(Builder& builder, const Step& step) {
   const bool to_float = builder.value(step.outputs[0]).dtype == core::DType::f32;
   const Step* const within = to_float ? quantizer_within(builder, step, plan) : nullptr;
   const Layout made = to_float ? Layout::blocked : Layout::channels_last;
-  const ValueId bias = program::input(step, 3), residual = program::input(step, 4),
-                table = program::input(step, 5), zero = program::input(step, 6),
-                scale = program::input(step, 7), slopes = program::input(step, 8);
   Int8Work work{kernels, plan, arguments_of(builder, step, *activation)};
   work.threads = builder.threads();
-  std::vector<Place> operands{builder.read(step.inputs[0], Layout::channels_last),
-                              builder.pack(step.inputs[1], static_cast<std::size_t>(plan.bytes),
-                                           std::make_shared<Int8Packer>(kernels, plan)),
-                              pack_words(builder, step.inputs[2], shape.k),
-                              {}};
-  if (bias != kNone) {
-    operands.push_back(pack_words(builder, bias, shape.k));
-    (builder.value(bias).dtype == core::DType::f32 ? work.float_bias : work.whole_bias) = true;
-  }
-  if (residual != kNone) operands.push_back(builder.read(residual, made));
-  if (table != kNone) operands.push_back(builder.read(table, Layout::plain));
-  if (zero != kNone) operands.push_back(builder.read(zero, Layout::plain));
-  if (scale != kNone) operands.push_back(builder.read(scale, Layout::plain));
-  if (slopes != kNone) operands.push_back(pack_words(builder, slopes, shape.k));
-  work.residual = residual != kNone;
-  work.table = table != kNone;
-  work.zero = zero != kNone;
-  work.signed_zero = work.zero && builder.value(zero).dtype == core::DType::i8;
-  work.scale = scale != kNone;
-  work.slopes = slopes != kNone;
+  const Ready source = ready(conv_shape_of(builder, step.inputs[0], step.inputs[1], op->window, op->groups));
+  std::vector<Place> operands{
+      make_ready(builder, step, source, work.fixed),
+      builder.pack(step.inputs[1], static_cast<std::size_t>(plan.bytes), make_packer(kernels, plan, source)),
+      pack_words(builder, step.inputs[2], shape.k),
+      {}};
+  add_given(builder, step, shape.k, made, work, operands);
   work.min_max = to_float && is_ranged(builder, step.outputs[0]);
   if (work.min_max) operands.push_back(builder.make_min_max(step.outputs[0]));
   std::string name =
@@ -330,7 +323,7 @@ bool build_int8_convolution(Builder& builder, const Step& step) {
   } else {
     operands[3] = builder.write(step.outputs[0], made);
   }
-  make_signed(builder, step, work, operands);
+  make_signed(builder, work, operands);
   add_scratch(builder, work, operands);
   const std::size_t count = operands.size();
   builder.emit(make_native(name, count, std::move(work)), std::move(operands),

@@ -1,6 +1,8 @@
 // Sums and products of levels of images with levels of one pixel each, as of a squeeze and excitation, or with one
 // level for each pixel, as of attention to places.
+#include <algorithm>
 #include <array>
+#include <cstring>
 #include <string>
 #include <utility>
 #include <vector>
@@ -12,46 +14,98 @@
 
 namespace rdquant::runtime::native {
 
+namespace {
+
 using kernels::Index;
 using program::Step;
 using program::ValueId;
 
+/// How the levels of an operand lie.
+struct Operand {
+  Index image, pixel;  ///< bytes from one to the next
+  bool single;         ///< one level for all channels
+};
+
+/// Levels of an operand for each channel of some pixels, one pixel after the other.
+class Strip {
+ public:
+  Strip(const Operand& from, Index channels) : from_(from), channels_(channels) {}
+
+  const std::uint8_t* at(const std::uint8_t* levels, Index image, Index pixel, Index count) {
+    const std::uint8_t* const first = levels + image * from_.image + pixel * from_.pixel;
+    if (!from_.single && (count == 1 || from_.pixel == channels_)) return first;
+    if (from_.pixel == 0 && image == image_ && count <= filled_) return spread_.data();
+    spread_.resize(static_cast<std::size_t>(count * channels_ + kWide));
+    for (Index p = 0; p < count; ++p) {
+      const std::uint8_t* const one = first + p * from_.pixel;
+      std::uint8_t* const to = spread_.data() + p * channels_;
+      if (!from_.single) {
+        std::memcpy(to, one, static_cast<std::size_t>(channels_));
+      } else if (channels_ <= kWide) {
+        std::memset(to, *one, kWide);  // a length known beforehand, beyond the pixel: the next one follows
+      } else {
+        std::memset(to, *one, static_cast<std::size_t>(channels_));
+      }
+    }
+    image_ = image;
+    filled_ = count;
+    return spread_.data();
+  }
+
+ private:
+  static constexpr Index kWide = 16;
+  Operand from_;
+  Index channels_;
+  std::vector<std::uint8_t> spread_;
+  Index image_ = -1, filled_ = 0;
+};
+
+struct GateWork {
+  decltype(kernels::Int8Kernels::add) kernel;
+  kernels::Int8Sum sum;
+  Int8Layout to;
+  std::array<Operand, 2> from;
+  Index strip;  ///< pixels at once
+  int threads;
+
+  void operator()(void* const* operand) const {
+    const auto *a = static_cast<const std::uint8_t*>(operand[0]),
+               *b = static_cast<const std::uint8_t*>(operand[1]);
+    auto* const made = static_cast<std::uint8_t*>(operand[2]);
+    share(to.images * to.area, kGrain / to.channels + 1, threads, [&](Index begin, Index end) {
+      Strip first(from[0], to.channels), second(from[1], to.channels);
+      for (Index at = begin, count = 0; at < end; at += count) {
+        const Index image = at / to.area, pixel = at % to.area;
+        count = std::min({strip, end - at, to.area - pixel});
+        kernel(sum, first.at(a, image, pixel, count), second.at(b, image, pixel, count), made + at * to.pixel,
+               0, count * to.channels);
+      }
+    });
+  }
+};
+
+}  // namespace
+
 bool build_int8_gate(Builder& builder, const Step& step) {
+  constexpr Index kStrip = 2048;  // bytes that stay in the first cache
   const ValueId a = step.inputs[0], b = step.inputs[1], y = step.outputs[0];
   if (builder.layout(y) != Layout::channels_last || !is_image_binary(builder.program(), step)) return false;
   const Int8Layout to = int8_layout_of(builder, y);
-  const bool adds = std::get<program::Int8Binary>(step.operation).function == program::BinaryFunction::add;
-  struct Operand {
-    Index image, pixel;  // bytes from one to the next
-    bool single;         // one level for all channels
-  };
+  const auto& op = std::get<program::Int8Binary>(step.operation);
+  const bool adds = op.function == program::BinaryFunction::add;
   const auto operand_of = [&](ValueId id) {
     const core::Shape& shape = builder.value(id).shape;
     const Index area = shape[2] * shape[3], bytes = builder.pixel(id);
     const bool one = area == 1 && to.area != 1;
     return Operand{shape[0] == 1 ? 0 : area * bytes, one ? 0 : bytes, shape[1] == 1 && to.channels != 1};
   };
-  auto work = [kernel = adds ? int8_kernels().add : int8_kernels().multiply, to, threads = builder.threads(),
-               from = std::array{operand_of(a), operand_of(b)},
-               sum = int8_sum(std::get<program::Int8Binary>(step.operation), builder.value(a),
-                              builder.value(b))](void* const* operand) {
-    auto* const made = static_cast<std::uint8_t*>(operand[2]);
-    share(to.images * to.area, kGrain / to.channels + 1, threads, [&](Index begin, Index end) {
-      std::array<std::vector<std::uint8_t>, 2> spread;
-      const auto levels_at = [&](std::size_t i, Index image, Index pixel) {
-        const auto* const at =
-            static_cast<const std::uint8_t*>(operand[i]) + image * from[i].image + pixel * from[i].pixel;
-        if (!from[i].single) return at;
-        spread[i].assign(static_cast<std::size_t>(to.channels), *at);
-        return static_cast<const std::uint8_t*>(spread[i].data());
-      };
-      for (Index at = begin; at < end; ++at) {
-        const Index image = at / to.area, pixel = at % to.area;
-        kernel(sum, levels_at(0, image, pixel), levels_at(1, image, pixel), made + at * to.pixel, 0,
-               to.channels);
-      }
-    });
-  };
+  const Index strip = to.pixel == to.channels ? std::max<Index>(1, kStrip / to.channels) : 1;
+  GateWork work{adds ? int8_kernels().add : int8_kernels().multiply,
+                int8_sum(op, builder.value(a), builder.value(b)),
+                to,
+                {operand_of(a), operand_of(b)},
+                strip,
+                builder.threads()};
   builder.emit(
       make_native(std::string(adds ? "add " : "multiply ") + int8_kernels().name, 3, std::move(work)),
       {builder.read(a, Layout::channels_last), builder.read(b, Layout::channels_last),

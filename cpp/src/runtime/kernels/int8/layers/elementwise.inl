@@ -96,5 +96,88 @@ void resize(const std::uint8_t* src, Index src_image, Index src_pixel, std::uint
   });
 }
 
+// Bytes as words of as many copies.
+template <typename Word>
+inline void repeat_bytes(const std::uint8_t* src, std::uint8_t* dst, Index c) {
+  constexpr Index kTimes = sizeof(Word);
+  constexpr auto kOnes = static_cast<Word>(static_cast<Word>(-1) / 255);
+  Index k = 0;
+  for (; k + simd::kLanes <= c; k += simd::kLanes) {
+    auto word = simd::convert<Word>(
+        simd::convert<std::uint16_t>(simd::load_as<simd::Vector<std::uint8_t, simd::kLanes>>(src + k)));
+    word = word | (word << 8);
+    if constexpr (kTimes == 4) word = word | (word << 16);
+    simd::store_as(dst + k * kTimes, word);
+  }
+  for (; k < c; ++k) {
+    const auto word = static_cast<Word>(src[k] * kOnes);
+    std::memcpy(dst + k * kTimes, &word, kTimes);
+  }
+}
+
+void repeat_channels(const std::uint8_t* src, Index src_pixel, std::uint8_t* dst, Index dst_pixel, Index c,
+                     Index times, Index begin, Index end) {
+  if (src_pixel == c &&
+      dst_pixel == c * times) {  // pixels side by side are as good as one of all their channels
+    src += begin * c;
+    dst += begin * c * times;
+    c *= end - begin;
+    end = begin + 1;
+    src_pixel = dst_pixel = 0;
+  }
+  for (Index p = begin; p < end; ++p) {
+    if (times == 2) {
+      repeat_bytes<std::uint16_t>(src + p * src_pixel, dst + p * dst_pixel, c);
+    } else {
+      repeat_bytes<std::uint32_t>(src + p * src_pixel, dst + p * dst_pixel, c);
+    }
+  }
+}
+
+// Columns of C channels as the low bytes of words.
+template <Index C>
+inline I32 load_columns(const std::uint8_t* src) {
+  if constexpr (C == 1) {
+    return load_bytes<false>(src);
+  } else {
+    return simd::convert<std::int32_t>(simd::load_as<simd::Vector<std::uint16_t, simd::kLanes>>(src));
+  }
+}
+
+template <Index C>
+inline void compact_columns(const std::uint8_t* src, std::uint8_t* dst, Index count) {
+  Index i = 0;
+  for (; i + simd::kLanes <= count; i += simd::kLanes) {
+    const I32 words = load_words(src + i * 4);
+    if constexpr (C == 1) {
+      store_bytes(dst + i, words);
+    } else {
+      simd::store_as(dst + i * 2, simd::convert<std::uint16_t>(words));
+    }
+  }
+  for (; i < count; ++i) std::memcpy(dst + i * C, src + i * 4, C);
+}
+
+void compact(const std::uint8_t* src, std::uint8_t* dst, Index c, Index count) {
+  return c == 1 ? compact_columns<1>(src, dst, count) : compact_columns<2>(src, dst, count);
+}
+
+template <Index C>
+inline void gather_columns(const std::uint8_t* src, Index dilation, std::uint8_t* dst, Index count) {
+  for (Index i = 0; i < count; i += simd::kLanes) {
+    I32 words = load_columns<C>(src + i * C);
+    for_each<4 / C - 1>([&](auto next) {
+      constexpr int kTap = decltype(next)::value + 1;
+      words = words | (load_columns<C>(src + (i + kTap * dilation) * C) << (kTap * static_cast<int>(C) * 8));
+    });
+    const Index left = count - i;
+    store_some_words(dst + i * 4, words, left < simd::kLanes ? 4 * left : kWordBytes);
+  }
+}
+
+void gather_taps(const std::uint8_t* src, Index dilation, Index c, std::uint8_t* dst, Index count) {
+  return c == 1 ? gather_columns<1>(src, dilation, dst, count) : gather_columns<2>(src, dilation, dst, count);
+}
+
 }  // namespace
 }  // namespace rdquant::runtime::kernels

@@ -19,6 +19,9 @@ const Int8LayerTable int8_layers = {min_max,
                                     add,
                                     multiply,
                                     pool,
-                                    resize};
+                                    resize,
+                                    repeat_channels,
+                                    compact,
+                                    gather_taps};
 }
 }  // namespace rdquant::runtime::kernels
