@@ -36,7 +36,7 @@ def test_levels_of_weights_alone_are_quantized(opset: int) -> None:
 @pytest.mark.parametrize(
     ("op", "dims", "shape", "reason"),
     [
-        ("Conv", (2, 3, 1, 1, 1), [1, 3, 4, 4, 4], "its weight has 5 dimensions"),
+        ("Conv", (2, 3, 1, 1, 1, 1), [1, 3, 4, 4, 4, 4], "its weight has 6 dimensions"),
         ("MatMul", (1, 4, 5), [1, 3, 4], "its weight has 3 dimensions"),
     ],
 )
@@ -44,7 +44,7 @@ def test_the_reason_is_that_of_the_layer(
     op: str, dims: tuple[int, ...], shape: list[int], reason: str
 ) -> None:
     node = helper.make_node(op, ["x", "w"], ["y"], name="odd")
-    answer = [1, 2, 4, 4, 4] if op == "Conv" else [1, 3, 5]
+    answer = [1, 2, 4, 4, 4, 4] if op == "Conv" else [1, 3, 5]
     model = models.build([node], {"w": np.ones(dims, np.float32)}, {"x": shape}, {"y": answer}, opset=17)
     with pytest.raises(InvalidArgument, match=f"odd: {reason}"):
         quantize_dynamic(model)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 import models
 import rdquant as rdq
 from networks import Net
-from rdquant.ptq import quantize_static
+from rdquant.ptq import quantize_dynamic, quantize_static
 
 SIZE = (5, 9, 10)
 
@@ -133,6 +134,57 @@ def test_levels_of_groups_and_gates(groups: int, into: int, out: int, gate: str)
     assert {row["supplier"] for row in rows} == {"native"}
     expected = rdq.Session(quantized, backend="reference").run({"x": images[:3]})[y]
     np.testing.assert_array_equal(session.run({"x": images[:3]})[y], expected)
+
+
+def clips() -> tuple[onnx.ModelProto, Any]:
+    """A network of dense, grouped and depthwise convolutions over three axes, with sums, maxima and parts, and videos."""
+    net = Net(5)
+    x = net.call("Relu", volume(net, "x", 24, 3, (3, 5, 5), strides=[1, 2, 2]))
+    y = net.call("MaxPool", x, kernel_shape=[3, 3, 3], strides=[2, 2, 2], pads=[1] * 6)
+    a = net.call("Relu", volume(net, y, 24, 24, (1, 3, 3)))
+    a = volume(net, a, 24, 24, (3, 1, 1))
+    y = net.call("Relu", net.call("Add", a, y))
+    b = net.call("Relu", volume(net, y, 24, 24, group=24))
+    c = net.call("Relu", volume(net, y, 24, 24, group=3, dilations=[1, 2, 2], pads=[1, 2, 2] * 2))
+    y = net.call("Relu", volume(net, net.call("Concat", b, c, axis=1), 32, 48, (1, 1, 1)))
+    mean = net.call("Flatten", net.call("GlobalAveragePool", y))
+    scores = net.call("Gemm", mean, net.noise(32, 10))
+    model = models.build(net.nodes, net.tensors, {"x": ["N", 3, 6, 20, 22]}, {scores: ["N", 10]})
+    return model, np.random.default_rng(0).standard_normal((12, 3, 6, 20, 22)).astype(np.float32)
+
+
+def test_static_quantization() -> None:
+    """Levels throughout, the same on both engines, near those of ONNX Runtime and near the numbers."""
+    model, videos = clips()
+    quantized = quantize_static(model, videos, max_noise=1, max_kl=10)
+    assert not any(layer.kept for layer in quantized.report.layers)
+    session = rdq.Session(quantized, backend="native")
+    rows = session.plan({"x": videos[:2]})
+    assert [row["op"] for row in rows].count("int8_convolution") == 7
+    assert not any(row["op"] in ("convolution", "dequantize", "binary", "unary") for row in rows)
+    assert {row["supplier"] for row in rows} == {"native"}
+    ((name, expected),) = rdq.Session(quantized, backend="reference").run({"x": videos[:2]}).items()
+    found = session.run({"x": videos[:2]})[name]
+    np.testing.assert_array_equal(found, expected)
+    wanted = rdq.Session(model).run({"x": videos[:2]})[name]
+    assert np.abs(found - wanted).mean() <= 0.03 * np.ptp(wanted)
+    pytest.importorskip("onnxruntime")
+    theirs = rdq.Session(quantized, backend="onnxruntime").run({"x": videos[:2]})[name]
+    assert np.abs(found - theirs).mean() <= 0.02 * np.ptp(theirs)
+
+
+def test_dynamic_quantization() -> None:
+    model, videos = clips()
+    quantized = quantize_dynamic(model)
+    assert not quantized.report.kept
+    session = rdq.Session(quantized, backend="native")
+    rows = session.plan({"x": videos[:1]})
+    assert [row["op"] for row in rows].count("int8_convolution") == 7
+    ((name, found),) = session.run({"x": videos[:1]}).items()
+    expected = rdq.Session(quantized, backend="reference").run({"x": videos[:1]})[name]
+    np.testing.assert_allclose(found, expected, atol=1e-4 * np.ptp(expected))
+    wanted = rdq.Session(model).run({"x": videos[:1]})[name]
+    assert np.abs(found - wanted).mean() <= 0.03 * np.ptp(wanted)
 
 
 @pytest.mark.parametrize("mode", ["nearest", "linear", "cubic"])

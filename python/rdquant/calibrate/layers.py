@@ -25,6 +25,45 @@ WIDEST = 4608
 """Inputs of a layer (512 channels under 3 × 3) beyond which covariances of them take too long."""
 
 
+_PLANES = 8  # of the outputs of one volume that calibration sees, at most
+
+
+@dataclass(frozen=True)
+class Depth:
+    """A convolution's window along the first of three axes.
+
+    Attributes:
+        taps, stride, dilation: of the window.
+        pads: planes before the first and behind the last; None where the output is to have the input's size.
+        later: whether an odd plane of the padding comes last.
+    """
+
+    taps: int
+    stride: int
+    dilation: int
+    pads: tuple[int, int] | None
+    later: bool
+
+    def covered(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Of volumes [n, channels, depth, height, width], what some planes of the output read: [n · planes, channels · taps,
+        height, width].
+        """
+        reach = (self.taps - 1) * self.dilation + 1
+        front, back = self._padding(x.shape[2], reach)
+        padded = np.pad(x, ((0, 0), (0, 0), (front, back), (0, 0), (0, 0)))
+        count = (padded.shape[2] - reach) // self.stride + 1
+        shown = np.unique(np.linspace(0, count - 1, min(count, _PLANES)).astype(np.int64)) * self.stride
+        planes = shown[:, np.newaxis] + np.arange(self.taps) * self.dilation
+        found = padded[:, :, planes].transpose(0, 2, 1, 3, 4, 5)
+        return np.ascontiguousarray(found.reshape(-1, x.shape[1] * self.taps, *x.shape[3:]))
+
+    def _padding(self, size: int, reach: int) -> tuple[int, int]:
+        if self.pads is not None:
+            return self.pads
+        total = max(0, (-(-size // self.stride) - 1) * self.stride + reach - size)
+        return (total // 2, total - total // 2) if self.later else (total - total // 2, total // 2)
+
+
 @dataclass(frozen=True, repr=False)
 class Layer(Brief):
     """A node with a weight of its own: rows of the weight's matrix give outputs, its columns meet inputs.
@@ -40,6 +79,7 @@ class Layer(Brief):
         groups, kernel, strides, dilations: of the convolution.
         pads: top, left, bottom, right; None where the node wants its output as large as its input ("SAME_UPPER",
             "SAME_LOWER" in `auto_pad`).
+        depth: of a convolution over three axes, which reads several planes together as channels of one image; else None.
         transposed: whether the weight is stored [inputs, rows].
     """
 
@@ -55,6 +95,7 @@ class Layer(Brief):
     dilations: tuple[int, int] = (1, 1)
     pads: tuple[int, int, int, int] | None = (0, 0, 0, 0)
     auto_pad: str = field(default="NOTSET")
+    depth: Depth | None = None
     transposed: bool = False
 
     @property
@@ -66,6 +107,11 @@ class Layer(Brief):
     def inputs(self) -> int:
         """Inputs of one output."""
         return int(np.prod(self.shape, dtype=np.int64)) // self.rows
+
+    @property
+    def taps(self) -> int:
+        """Places of the kernel."""
+        return int(np.prod(self.kernel)) * (1 if self.depth is None else self.depth.taps)
 
     @property
     def strides_in_tensor(self) -> tuple[int, int]:
@@ -84,6 +130,7 @@ class Layer(Brief):
             self.dilations,
             self.pads,
             self.auto_pad,
+            self.depth,
         )
 
     def matrix(self, tensor: NDArray[Any]) -> NDArray[Any]:
@@ -95,11 +142,13 @@ class Layer(Brief):
         return np.ascontiguousarray(matrix.T if self.transposed else matrix).reshape(self.shape)
 
     def images(self, value: NDArray[Any]) -> NDArray[np.float32]:
-        """What the node reads, `value`, as float32 [n, channels, height, width].
+        """What the node reads, `value`, as float32 [n, channels, height, width]; of volumes, several planes for each.
 
         Raises Unsupported for a rank that the layer's kind does not have.
         """
         x = np.asarray(value, np.float32)
+        if self.depth is not None and x.ndim == 5:
+            return self.depth.covered(x)
         if x.ndim in (3, 4) if self.kind == "convolution" else x.ndim >= 2 and x.shape[-1] == self.inputs:
             return self.places(x)
         raise Unsupported(f"node {self.node!r}: an input of shape {list(x.shape)} is not calibrated")
@@ -180,11 +229,11 @@ def portions(items: Iterable[_Item], size: Callable[[_Item], int], limit: int) -
         yield portion
 
 
-def layers_of(model: Model) -> list[Layer]:
-    """The layers of `model` in graph order.
+def layers_of(model: Model, volumes: bool = False) -> list[Layer]:
+    """The layers of `model` in graph order; with `volumes`, convolutions over three axes too.
 
-    Left out: weights that several nodes use, or that reach their node through others; convolutions of three
-    dimensions, transposed convolutions and recurrent layers; products of which the weight is the left factor.
+    Left out: weights that several nodes use, or that reach their node through others; transposed convolutions and
+    recurrent layers; products of which the weight is the left factor.
     """
     graph = model.skeleton.graph
     roles = {p.name: p for p in model.parameters}
@@ -199,7 +248,7 @@ def layers_of(model: Model) -> list[Layer]:
         bias = node.input[2] if len(node.input) > 2 else ""
         named = bias if bias in roles and uses[bias] == 1 and roles[bias].role == "bias" else None
         layer = _layer(node, parameter.shape, named)
-        if layer is not None:
+        if layer is not None and (volumes or layer.depth is None):
             layers.append(layer)
     return layers
 
@@ -207,7 +256,7 @@ def layers_of(model: Model) -> list[Layer]:
 def _layer(node: onnx.NodeProto, shape: tuple[int, ...], bias: str | None) -> Layer | None:
     attributes = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
     known = {"weight": node.input[1], "input": node.input[0], "node": node.name, "shape": shape}
-    if node.op_type == "Conv" and len(shape) in (3, 4):
+    if node.op_type == "Conv" and len(shape) in (3, 4, 5):
         return _convolution(attributes, known, bias)
     if node.op_type == "MatMul" and len(shape) == 2:
         return Layer(**known, bias=None, kind="product", transposed=True)
@@ -222,6 +271,10 @@ def _layer(node: onnx.NodeProto, shape: tuple[int, ...], bias: str | None) -> La
 def _convolution(attributes: dict[str, Any], known: dict[str, Any], bias: str | None) -> Layer:
     taps = known["shape"][2:]
     auto = attributes.get("auto_pad", b"NOTSET").decode()
+    depth = _depth(attributes, taps[0], auto) if len(taps) == 3 else None
+    if depth is not None:
+        attributes = _without_depth(attributes)
+        taps = taps[1:]
 
     def pair(name: str) -> tuple[int, int]:
         values = list(attributes.get(name, [1] * len(taps)))
@@ -243,4 +296,26 @@ def _convolution(attributes: dict[str, Any], known: dict[str, Any], bias: str | 
         dilations=pair("dilations"),
         pads=pads,
         auto_pad=auto,
+        depth=depth,
     )
+
+
+def _depth(attributes: dict[str, Any], taps: int, auto: str) -> Depth:
+    """Of the first of three axes."""
+    pads: tuple[int, int] | None = None
+    if not auto.startswith("SAME"):
+        given = attributes.get("pads", [0] * 6) if auto == "NOTSET" else [0] * 6
+        pads = (given[0], given[3])
+    stride, dilation = (attributes.get(name, [1])[0] for name in ("strides", "dilations"))
+    return Depth(taps, stride, dilation, pads, auto != "SAME_LOWER")
+
+
+def _without_depth(attributes: dict[str, Any]) -> dict[str, Any]:
+    """Those of the other two axes."""
+    rest = dict(attributes)
+    for name in ("strides", "dilations", "kernel_shape"):
+        if name in rest:
+            rest[name] = rest[name][1:]
+    if "pads" in rest:
+        rest["pads"] = [*rest["pads"][1:3], *rest["pads"][4:]]
+    return rest

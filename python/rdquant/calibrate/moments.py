@@ -30,7 +30,7 @@ def covariances(
     Args:
         model: a network with one input, in float.
         images: batches of that input, [n, …]; no labels.
-        layers: some of `layers_of(model)`.
+        layers: some of `layers_of(model, volumes=True)`.
         positions: of a convolution's outputs that are sampled in each image, at most.
         backend, threads: as for `rdquant.Session`.
         done: called with the number of further images after every few.
@@ -56,7 +56,7 @@ def covariances(
                     layer.strides,
                     layer.dilations,
                     layer.padding(*x.shape[2:]),
-                    positions,
+                    max(1, positions * len(values[layer.input]) // max(1, len(x))),
                 )
             found[key].add(x, threads or 0)
         seen += len(next(iter(values.values()))) if values else 0

@@ -55,7 +55,7 @@ def following(
 
     Args:
         model, rounded: the network in float, and with the layers before these rounded.
-        layers: some of `layers_of(model)`.
+        layers: some of `layers_of(model, volumes=True)`.
         images: gives batches of the network's input, the same ones each time.
         biases: whether biases take up mean errors.
         positions, threads: as for `covariances`.
@@ -71,7 +71,8 @@ def following(
         for geometry, layer in geometries.items():
             x, y = layer.images(wanted[value]), layer.images(given[value])
             if geometry not in joints:
-                joints[geometry] = _joint(layer, x.shape, positions)
+                each = max(1, positions * len(wanted[value]) // max(1, len(x)))
+                joints[geometry] = _joint(layer, x.shape, each)
             grouped = (len(x), layer.groups, -1, *x.shape[2:])
             both = np.concatenate([y.reshape(grouped), (x - y).reshape(grouped)], axis=2)
             joints[geometry].add(np.ascontiguousarray(both.reshape(len(x), -1, *x.shape[2:])), threads)

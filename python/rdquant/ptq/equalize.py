@@ -145,7 +145,7 @@ def _passed_on(
 def _made(node: Any, layer: Layer, ids: Mapping[str, Ids], channels: _Channels) -> Ids:
     """Fresh numbers for a layer's outputs."""
     read = ids.get(layer.input)
-    wanted = layer.groups * (layer.inputs // int(np.prod(layer.kernel)))
+    wanted = layer.groups * (layer.inputs // layer.taps)
     if read is not None and read.size != wanted:
         channels.fix(read)
     found = channels.fresh(layer.rows)
@@ -185,7 +185,7 @@ def _scaled(network: Network, roots: Mapping[str, Ids], factor: Mapping[int, flo
             if layer.bias is not None:
                 weights[layer.bias] = (weights[layer.bias] * rows).astype(np.float32)
                 changed.add(layer.bias)
-        taps = int(np.prod(layer.kernel))
+        taps = layer.taps
         if read is not None and read.size * taps == layer.inputs * layer.groups:
             columns = np.repeat([1 / factor.get(int(k), 1.0) for k in read], taps)
             grouped = matrix.reshape(layer.groups, -1, layer.inputs)

@@ -28,7 +28,7 @@ def folded(model: Model) -> Model:
     (b − µ)·γ/√(σ² + ε) + β.
     """
     model = with_own_weights(model)
-    layers = {layer.weight: layer for layer in layers_of(model)}
+    layers = {layer.weight: layer for layer in layers_of(model, volumes=True)}
     graph, stored = model.parts()
     skeleton = onnx.ModelProto.FromString(graph)
     tensors, weights = dict(stored), model.weights()

@@ -105,7 +105,7 @@ class Network:
         for i, node in enumerate(self.nodes):
             for name in reads(node):
                 self._users.setdefault(name, []).append(i)
-        by_weight = {layer.weight: layer for layer in layers_of(model)}
+        by_weight = {layer.weight: layer for layer in layers_of(model, volumes=True)}
         self.layers: dict[int, Layer] = {
             i: by_weight[node.input[1]]
             for i, node in enumerate(self.nodes)

@@ -34,7 +34,7 @@ def weighted(model: Model) -> Iterator[tuple[int, Layer | None, str]]:
     """Nodes that multiply by constants: place in the graph, layer, and what keeps it in float ("" where nothing does)."""
     nodes = model.skeleton.graph.node
     weights = model.weights()
-    by_weight = {layer.weight: layer for layer in (*layers_of(model), *recurrent_of(model))}
+    by_weight = {layer.weight: layer for layer in (*layers_of(model, volumes=True), *recurrent_of(model))}
     shapes = {name: tensor.dims for name, tensor in model.parts()[1].items()}
     uses = Counter(name for node in nodes for name in node.input)
     fixed = {*shapes, *(t.name for t in model.skeleton.graph.initializer)}
@@ -63,8 +63,8 @@ def _unfit(
         )
     if weight not in shapes:
         return "its weight is computed"
-    if node.op_type == "Conv" and len(shapes[weight]) > 4:
-        return f"its weight has {len(shapes[weight])} dimensions; convolutions of integers have 3 or 4"
+    if node.op_type == "Conv" and len(shapes[weight]) > 5:
+        return f"its weight has {len(shapes[weight])} dimensions; convolutions of integers have 3 to 5"
     if node.op_type in ("Gemm", "MatMul") and len(shapes[weight]) != 2:
         return f"its weight has {len(shapes[weight])} dimensions; products of integers have 2"
     if uses[weight] > 1:

@@ -212,7 +212,7 @@ struct Int8Binary {
   float a_scale = 1, b_scale = 1;
   std::int32_t a_zero = 0, b_zero = 0, zero = 0, low = 0, high = 255;
 };
-/// Inputs: x (u8, i8) [n, c, h, w], w (i8, whose 0 stands for 0) [k, c / groups, …], multipliers (f32 [k]),
+/// Inputs: x (u8, i8) [n, c, h, w] or [n, c, d, h, w], w (i8, whose 0 stands for 0) [k, c / groups, …], multipliers (f32 [k]),
 /// bias (i32 [k] or f32 [k])?, residual (like the output)?, table (u8 [256])?, x's zero (a number)?, x's
 /// scale (f32, a number)?, slopes (f32 [k], prelu's)?. v = float(Σ (x − x_zero) · w + bias) · (multipliers[k] ·
 /// x's scale), + bias where that is f32. Output of levels: what `requantize` makes of v, then table[byte],

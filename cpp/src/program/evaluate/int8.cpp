@@ -112,20 +112,34 @@ struct Products {
   std::int64_t channels, depth, taps;
   std::int32_t zero;
 
-  [[nodiscard]] std::int64_t sum(std::int64_t image, std::int64_t group, std::int64_t k, std::int64_t row,
-                                 std::int64_t column) const {
+  /// That of result `place` of a channel.
+  [[nodiscard]] std::int64_t sum(std::int64_t image, std::int64_t group, std::int64_t k,
+                                 std::int64_t place) const {
+    const std::int64_t z = place / s.out[2] / s.out[1];
     std::int64_t total = 0;  // of a convolution within int32, of a large window not
     for (std::int64_t c = 0; c < depth; ++c) {
-      const std::int64_t plane = (image * channels + group * depth + c) * s.in[1] * s.in[2];
+      const std::int64_t volume = (image * channels + group * depth + c) * s.in[0];
       const std::int32_t* filter = &w[static_cast<std::size_t>((k * depth + c) * taps)];
-      for (std::int64_t i = 0; i < s.kernel[1]; ++i) {
-        const std::int64_t h = row * s.stride[1] - s.begin[1] + i * s.dilation[1];
-        for (std::int64_t j = 0; j < s.kernel[2]; ++j) {
-          const std::int64_t v = column * s.stride[2] - s.begin[2] + j * s.dilation[2];
-          if (h < 0 || h >= s.in[1] || v < 0 || v >= s.in[2]) continue;
-          total +=
-              (x[static_cast<std::size_t>(plane + h * s.in[2] + v)] - zero) * filter[i * s.kernel[2] + j];
-        }
+      for (std::int64_t t = 0; t < s.kernel[0]; ++t, filter += s.kernel[1] * s.kernel[2]) {
+        const std::int64_t from = z * s.stride[0] - s.begin[0] + t * s.dilation[0];
+        if (from >= 0 && from < s.in[0])
+          total += plane((volume + from) * s.in[1] * s.in[2], filter, place / s.out[2] % s.out[1],
+                         place % s.out[2]);
+      }
+    }
+    return total;
+  }
+
+ private:
+  [[nodiscard]] std::int64_t plane(std::int64_t first, const std::int32_t* filter, std::int64_t row,
+                                   std::int64_t column) const {
+    std::int64_t total = 0;
+    for (std::int64_t i = 0; i < s.kernel[1]; ++i) {
+      const std::int64_t h = row * s.stride[1] - s.begin[1] + i * s.dilation[1];
+      for (std::int64_t j = 0; j < s.kernel[2]; ++j) {
+        const std::int64_t v = column * s.stride[2] - s.begin[2] + j * s.dilation[2];
+        if (h < 0 || h >= s.in[1] || v < 0 || v >= s.in[2]) continue;
+        total += (x[static_cast<std::size_t>(first + h * s.in[2] + v)] - zero) * filter[i * s.kernel[2] + j];
       }
     }
     return total;
@@ -140,13 +154,13 @@ void compute(const Int8Convolution& step, Inputs inputs, Outputs outputs, int th
   if (size_of(y.shape) == 0) return;
   const Spatial s(step.window, x.shape, y.shape);
   const std::vector<std::int32_t> from = levels(x), weights = levels(w);
-  const std::int64_t filters = w.shape[0], plane = s.out[1] * s.out[2];
+  const std::int64_t filters = w.shape[0], plane = s.out[0] * s.out[1] * s.out[2];
   const Products products{s,
                           from,
                           weights,
                           x.shape[1],
                           w.shape[1],
-                          s.kernel[1] * s.kernel[2],
+                          s.kernel[0] * s.kernel[1] * s.kernel[2],
                           present(zero) ? int8_at(zero, 0) : step.x_zero};
   const Int8Epilogue epilogue{step, inputs, y};
   const bool whole = present(bias) && bias.dtype == DType::i32;
@@ -156,8 +170,7 @@ void compute(const Int8Convolution& step, Inputs inputs, Outputs outputs, int th
       const std::int64_t k = p % filters, group = k / (filters / step.groups);
       const std::int32_t start = whole ? bias.as<std::int32_t>()[k] : 0;
       for (std::int64_t i = 0; i < plane; ++i) {
-        const auto sum =
-            static_cast<std::int32_t>(products.sum(p / filters, group, k, i / s.out[2], i % s.out[2]));
+        const auto sum = static_cast<std::int32_t>(products.sum(p / filters, group, k, i));
         epilogue.apply(start + sum, static_cast<std::size_t>(k), p * plane + i);
       }
     }
@@ -189,16 +202,16 @@ void compute(const Int8Pool& step, Inputs inputs, Outputs outputs, int threads) 
   if (size_of(y.shape) == 0) return;
   const Spatial s(step.window, x.shape, y.shape);
   const std::vector<std::int32_t> from = levels(x);
-  const std::vector<std::int32_t> ones(static_cast<std::size_t>(s.kernel[1] * s.kernel[2]), 1);
+  const std::int64_t taps = s.kernel[0] * s.kernel[1] * s.kernel[2];
+  const std::vector<std::int32_t> ones(static_cast<std::size_t>(taps), 1);
   const std::vector<std::int32_t> all(from.size(), 1);
-  const Products sums{s, from, ones, x.shape[1], 1, s.kernel[1] * s.kernel[2], step.x_zero};
-  const Products counts{s, all, ones, x.shape[1], 1, s.kernel[1] * s.kernel[2], 0};
-  const std::int64_t plane = s.out[1] * s.out[2];
+  const Products sums{s, from, ones, x.shape[1], 1, taps, step.x_zero};
+  const Products counts{s, all, ones, x.shape[1], 1, taps, 0};
+  const std::int64_t plane = s.out[0] * s.out[1] * s.out[2];
   const auto pool = [&](std::int64_t p, std::int64_t i) {
-    const std::int64_t n = p / x.shape[1], c = p % x.shape[1], h = i / s.out[2], v = i % s.out[2];
-    const std::int64_t sum = sums.sum(n, c, 0, h, v);
-    const std::int64_t count =
-        step.count_include_pad ? static_cast<std::int64_t>(ones.size()) : counts.sum(n, c, 0, h, v);
+    const std::int64_t n = p / x.shape[1], c = p % x.shape[1];
+    const std::int64_t sum = sums.sum(n, c, 0, i);
+    const std::int64_t count = step.count_include_pad ? taps : counts.sum(n, c, 0, i);
     const float value =
         count == 0 ? 0.0F : static_cast<float>(sum) * (step.scale / static_cast<float>(count));
     if (y.dtype == DType::f32) {

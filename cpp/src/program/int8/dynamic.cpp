@@ -189,12 +189,12 @@ bool write_dynamic_layer(Int8Writer& writer, const Step& step) {
   if (step.inputs.size() != 2 || !writer.builder().is_constant(step.inputs[1])) return false;
   const auto x = apart(writer, step.inputs[0]);
   const Shape w = writer.value(step.inputs[1]).shape;
-  if (!x || (conv != nullptr ? w.size() != 4 : w.size() != 2)) return false;
+  if (!x || (conv != nullptr ? w.size() != 4 && w.size() != 5 : w.size() != 2)) return false;
   if (product != nullptr &&
       (product->transpose_a || product->transpose_b || writer.value(x->levels).shape.size() < 2))
     return false;
   const std::int64_t filters = conv != nullptr ? w[0] : w[1];
-  const auto chain = chain_from(writer, step.outputs[0], filters, conv != nullptr ? 2 : 0);
+  const auto chain = chain_from(writer, step.outputs[0], filters, conv != nullptr ? w.size() - 2 : 0);
   if (!chain || writer.value(step.inputs[1]).dtype != DType::f64) return false;
   auto weights = whole(writer.builder().data(step.inputs[1]), filters);
   if (!weights || weights->size() == 0) return false;

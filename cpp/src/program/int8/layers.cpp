@@ -56,7 +56,7 @@ std::optional<Constants> constants(const Value& weights, const std::vector<float
   return made;
 }
 
-/// A layer about to be written: x levels [n, c, h, w], y numbers that may become levels.
+/// A layer about to be written: x levels of images or volumes, y numbers that may become levels.
 struct Layer {
   const Int8Writer::Source& x;
   ValueId levels;  ///< x in the shape that the convolution wants
@@ -127,7 +127,8 @@ bool write_int8_convolution(Int8Writer& writer, const Step& step) {
   const auto* conv = std::get_if<Convolution>(&step.operation);
   if (conv == nullptr) return false;
   const Int8Writer::Source* x = writer.source(step.inputs[0]);
-  if (x == nullptr || writer.value(step.inputs[0]).shape.size() != 4) return false;
+  const std::size_t axes = writer.value(step.inputs[0]).shape.size();
+  if (x == nullptr || axes < 4 || axes > 5) return false;
   const ValueId bias = input(step, 2), residual = input(step, 3), slopes = input(step, 4),
                 y = step.outputs[0];
   for (const ValueId id : {bias, slopes}) {
@@ -208,20 +209,23 @@ bool write_int8_product(Int8Writer& writer, const Step& step) {
 
 namespace {
 
-/// The window of a mean over images; nullopt where the step is none, or counts what Int8Pool does not.
+/// The window of a mean over images or volumes; nullopt where the step is none, or counts what Int8Pool does not.
 std::optional<Int8Pool> mean_of(const Int8Writer& writer, const Step& step) {
   const Shape& x = writer.value(step.inputs[0]).shape;
-  if (x.size() != 4) return std::nullopt;
+  if (x.size() != 4 && x.size() != 5) return std::nullopt;
   if (const auto* pool = std::get_if<Pool>(&step.operation)) {
     const bool whole = !pool->count_include_pad || pool->counted_pads_end == pool->window.pads_end;
     if (pool->function != PoolFunction::average || !whole) return std::nullopt;
     return Int8Pool{pool->window, pool->count_include_pad, 0, 1, {}};
   }
   const auto* reduce = std::get_if<Reduce>(&step.operation);
-  if (reduce == nullptr || reduce->function != ReduceFunction::mean ||
-      reduce->axes != std::vector<std::int64_t>{2, 3})
+  if (reduce == nullptr || reduce->function != ReduceFunction::mean || reduce->axes.size() != x.size() - 2)
     return std::nullopt;
-  return Int8Pool{{{x[2], x[3]}, {1, 1}, {1, 1}, {0, 0}, {0, 0}}, false, 0, 1, {}};
+  for (std::size_t i = 0; i < reduce->axes.size(); ++i) {
+    if (reduce->axes[i] != static_cast<std::int64_t>(i) + 2) return std::nullopt;
+  }
+  const std::vector<std::int64_t> ones(x.size() - 2, 1), zeros(x.size() - 2, 0);
+  return Int8Pool{{{x.begin() + 2, x.end()}, ones, ones, zeros, zeros}, false, 0, 1, {}};
 }
 
 }  // namespace
@@ -233,9 +237,9 @@ bool write_int8_pool(Int8Writer& writer, const Step& step) {
   if (x == nullptr) return false;
   const auto target = writer.target(step.outputs[0]);
   auto op = mean_of(writer, step);
-  if (!op || op->window.kernel[0] * op->window.kernel[1] > (std::int64_t{1} << 22U)) return false;
+  if (!op || core::element_count(op->window.kernel) > (std::int64_t{1} << 22U)) return false;
   const Shape& from = writer.value(step.inputs[0]).shape;
-  const bool global = op->window.kernel == std::vector<std::int64_t>{from[2], from[3]};
+  const bool global = std::equal(op->window.kernel.begin(), op->window.kernel.end(), from.begin() + 2);
   if (!target && !global) return false;
   op->x_zero = x->grid.zero;
   const double to = target ? target->grid.scale : 1.0;
@@ -244,10 +248,11 @@ bool write_int8_pool(Int8Writer& writer, const Step& step) {
   writer.bake(*x);
   if (target) writer.reach(*target);
   const ValueId out = target ? target->levels : step.outputs[0];
-  if (writer.value(out).shape.size() == 4) {
+  if (writer.value(out).shape.size() == from.size()) {
     writer.write(*op, {x->levels}, out, step.node);
   } else {
-    const Shape shape{from[0], from[1], 1, 1};
+    Shape shape(from.size(), 1);
+    std::copy_n(from.begin(), 2, shape.begin());
     const ValueId made = writer.write(*op, {x->levels}, writer.value(out).dtype, shape, step.node);
     writer.write(Reshape{}, {made}, out, step.node);
   }

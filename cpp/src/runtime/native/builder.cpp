@@ -40,7 +40,7 @@ class BlockPacker final : public Packer {
 
 /// Levels from one layout to the other.
 StridedCopy conversion(const core::Shape& shape, Layout from, std::int64_t pixel) {
-  const std::int64_t area = shape[2] * shape[3];
+  const std::int64_t area = area_of(shape);
   const std::vector<std::int64_t> plain{shape[1] * area, 1, area}, last{area * pixel, pixel, 1};
   if (from == Layout::plain) return {{shape[0], area, shape[1]}, plain, last, 1};
   return {{shape[0], shape[1], area}, {area * pixel, 1, pixel}, {shape[1] * area, area, 1}, 1};

@@ -7,6 +7,8 @@ namespace rdquant::runtime::native {
 
 std::int64_t block_size() { return kernels::kernels().block; }
 
+std::int64_t area_of(std::span<const std::int64_t> shape) { return core::element_count(shape.subspan(2)); }
+
 std::int64_t elements_in(std::span<const std::int64_t> shape, Layout layout) {
   std::int64_t count = 1;
   for (const std::int64_t n : shape) count *= n;

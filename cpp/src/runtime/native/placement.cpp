@@ -63,10 +63,10 @@ class Placer {
   }
 
   [[nodiscard]] bool is_int8_image(ValueId id) const {
-    return id != kNone && is_int8(value(id)) && value(id).shape.size() == 4;
+    return id != kNone && is_int8(value(id)) && (value(id).shape.size() == 4 || value(id).shape.size() == 5);
   }
 
-  /// Levels of images go channels last from where they are made; floats made of them in blocks, where
+  /// Levels of images and volumes go channels last from where they are made; floats made of them in blocks, where
   /// convolutions read them.
   void choose_int8_layout(const Step& step) {
     const auto& operation = step.operation;
@@ -247,8 +247,7 @@ class Placer {
   /// Channels last, and of several pixels: parts of it lie apart by whole pixels. One pixel would be taken
   /// for plain.
   [[nodiscard]] bool is_strided(ValueId id) {
-    const core::Shape& shape = value(id).shape;
-    return layout(id) == Layout::channels_last && shape[2] * shape[3] > 1;
+    return layout(id) == Layout::channels_last && area_of(value(id).shape) > 1;
   }
   /// What makes levels of floats writes whole groups of channels, beyond the last too.
   [[nodiscard]] bool spills(ValueId id) const {
@@ -393,8 +392,9 @@ std::size_t bytes_in(const Value& value, Layout layout) {
 }
 
 bool layouts_coincide(const Value& value) {
-  if (!is_int8(value) || value.shape.size() != 4) return blocks_are_plain(value.shape);
-  return value.shape[2] == 1 && value.shape[3] == 1 && value.shape[1] % kChannels == 0;
+  if (!is_int8(value) || value.shape.size() < 4 || value.shape.size() > 5)
+    return blocks_are_plain(value.shape);
+  return area_of(value.shape) == 1 && value.shape[1] % kChannels == 0;
 }
 
 }  // namespace rdquant::runtime::native

@@ -29,7 +29,7 @@ struct Placement {
 
 /// Bytes of a value in a layout, padding included.
 [[nodiscard]] std::size_t bytes_in(const program::Value& value, Layout layout);
-/// True where both layouts are the same bytes: one pixel and whole blocks, or not four axes.
+/// True where both layouts are the same bytes: one pixel and whole blocks, or not those of images (of levels: nor volumes).
 [[nodiscard]] bool layouts_coincide(const program::Value& value);
 
 }  // namespace rdquant::runtime::native

@@ -129,9 +129,9 @@ bool is_image_binary(const Program& program, const Step& step) {
   const auto fits = [&](std::size_t i) {
     const core::Shape& x = value_of(program, step.inputs[i]).shape;
     if (x == y) return true;
-    if (x.size() != 4 || y.size() != 4 || (x[0] != y[0] && x[0] != 1)) return false;
-    const bool one_pixel = x[1] == y[1] && x[2] == 1 && x[3] == 1;
-    return one_pixel || (x[1] == 1 && x[2] == y[2] && x[3] == y[3]);
+    if (x.size() != y.size() || x.size() < 4 || x.size() > 5 || (x[0] != y[0] && x[0] != 1)) return false;
+    const bool one_pixel = x[1] == y[1] && area_of(x) == 1;
+    return one_pixel || (x[1] == 1 && std::equal(x.begin() + 2, x.end(), y.begin() + 2));
   };
   return fits(0) && fits(1);
 }

@@ -22,7 +22,7 @@ namespace rdquant::runtime::native {
 /// True for such a Resize whose result has every pixel of its input.
 [[nodiscard]] bool keeps_every_pixel(const program::Program& program, const program::Step& step);
 
-/// True for a sum or product of levels of images of one shape, or where one has one pixel for each image or for all.
+/// True for a sum or product of levels of images or volumes of one shape, or where one has one pixel for each image or for all.
 [[nodiscard]] bool is_image_binary(const program::Program& program, const program::Step& step);
 
 /// True for a window of average or maximum on three or four axes of float32, without indices.

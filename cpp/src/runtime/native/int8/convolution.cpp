@@ -8,7 +8,7 @@
 #include <utility>
 
 #include "rdquant/core/memory.hpp"
-#include "rdquant/program/evaluate.hpp"
+#include "runtime/native/int8/convolution_work.hpp"
 #include "runtime/native/int8/sources.hpp"
 #include "runtime/native/loops.hpp"
 #include "runtime/native/rules.hpp"
@@ -48,113 +48,36 @@ Place pack_words(Builder& builder, ValueId id, std::int64_t filters) {
       std::make_shared<WordPacker>(core::element_count(builder.value(id).shape), filters, padded));
 }
 
-/// Levels of uint8 as int8, each less 128.
-struct Flip {
-  Index pixels = 0, channels = 0, from_pixel = 0, to_pixel = 0;
-
-  void operator()(const std::uint8_t* from, std::uint8_t* to, int threads) const {
-    const auto flip = [](const std::uint8_t* source, std::uint8_t* target, Index count) {
-      for (Index i = 0; i < count; ++i) target[i] = source[i] ^ 0x80U;
-    };
-    share(pixels, std::max<Index>(1, kGrain / to_pixel), threads, [&](Index begin, Index end) {
-      if (from_pixel == to_pixel)
-        return flip(from + begin * from_pixel, to + begin * to_pixel, (end - begin) * to_pixel);
-      for (Index p = begin; p < end; ++p) flip(from + p * from_pixel, to + p * to_pixel, channels);
-    });
-  }
-};
-
-/// The operands of a level convolution: src, weights, multipliers, dst, and after them those that are given.
-/// One that `quantizes` makes levels of its float32 results, of which it never stores any.
-struct Int8Work {
-  const kernels::Int8Kernels& kernels;
-  Int8Plan plan;
-  Int8ConvArgs fixed;
-  bool whole_bias = false, float_bias = false, residual = false, table = false, zero = false, scale = false,
-       slopes = false, min_max = false, quantizes = false;
-  bool signed_zero = false;
-  std::optional<Flip> flip = {};
-  std::size_t flipped = 0;  ///< the operand that it writes
-  std::size_t scratch = 0;  ///< and that of plan.scratch bytes for each thread
-  int threads = 1;
-
-  void operator()(void* const* operand) const {
-    Int8ConvArgs args = fixed;
-    args.src = static_cast<const std::uint8_t*>(operand[0]);
-    void* const* const first = operand;
-    args.weights = static_cast<const std::byte*>(operand[1]);
-    args.epilogue.multipliers = static_cast<const float*>(operand[2]);
-    args.dst = operand[3];
-    operand += kFixed;
-    if (whole_bias) args.bias = static_cast<const std::int32_t*>(*operand++);
-    if (float_bias) args.epilogue.float_bias = static_cast<const float*>(*operand++);
-    if (residual && args.epilogue.to_float)
-      args.epilogue.float_residual = static_cast<const float*>(*operand++);
-    if (residual && !args.epilogue.to_float)
-      args.epilogue.residual = static_cast<const std::uint8_t*>(*operand++);
-    if (table) args.epilogue.table = static_cast<const std::uint8_t*>(*operand++);
-    if (zero) args.src_zero = int8_at(*operand++, signed_zero);
-    if (scale) args.epilogue.multiplier = *static_cast<const float*>(*operand++);
-    if (slopes) args.epilogue.activation.slopes = static_cast<const float*>(*operand++);
-    if (flip) make_signed(args, static_cast<std::uint8_t*>(first[flipped]));
-    if (plan.scratch > 0) args.scratch = static_cast<std::byte*>(first[scratch]);
-    if (!min_max) return run(args);
-    args.epilogue.min_max = static_cast<float*>(*operand);
-    std::fill_n(args.epilogue.min_max, kMinMaxFloats * static_cast<std::size_t>(threads),
-                0.0F);  // a range holds 0
-    run(args);
-    args.epilogue.min_max = nullptr;
-    if (quantizes) make_levels(args, operand);
-  }
-
- private:
-  void run(const Int8ConvArgs& args) const {
-    share_ranked(plan.items, 1, threads, [&](Index begin, Index end, int rank) {
-      Int8ConvArgs own = args;
-      if (own.scratch != nullptr) own.scratch += rank * plan.scratch;
-      if (own.epilogue.min_max != nullptr)
-        own.epilogue.min_max += static_cast<std::size_t>(rank) * kMinMaxFloats;
-      kernels.convolve(plan, own, begin, end);
-    });
-  }
-
-  void make_signed(Int8ConvArgs& args, std::uint8_t* flipped_image) const {
-    (*flip)(args.src, flipped_image, threads);
-    args.src = flipped_image;
-    args.src_pixel = flip->to_pixel;
-    args.src_image = flip->to_pixel * plan.shape.h * plan.shape.w;
-    args.src_signed = true;
-    args.src_zero -= 128;
-  }
-
-  /// The sums once more, now that the range of what comes of them is known. Operands: min_max, scale, zero.
-  void make_levels(Int8ConvArgs args, void* const* operand) const {
-    const auto [low, high] = range_of({operand, 1}, threads);
-    const program::DynamicGrid grid = program::dynamic_grid(low, high);
-    *static_cast<float*>(operand[1]) = grid.scale;
-    *static_cast<std::uint8_t*>(operand[2]) = static_cast<std::uint8_t>(grid.zero);
-    args.epilogue.to_float = args.epilogue.measured = false;
-    args.epilogue.out_scale = grid.scale;
-    args.epilogue.zero = grid.zero;
-    args.epilogue.low = 0;
-    args.epilogue.high = 255;
-    run(args);
-  }
-
-  static constexpr std::size_t kFixed = 4;
-};
-
 /// Images of one pixel, as rows of a matrix: pixels of one image, which tiles can have several of.
 bool are_rows(const kernels::ConvShape& s) {
   return s.n > 1 && s.groups == 1 && s.h == 1 && s.w == 1 && s.kh == 1 && s.kw == 1 && s.oh() == 1 &&
          s.ow() == 1;
 }
 
+/// The planes of a convolution over three axes.
+std::optional<Int8Volume> volume_of(const Builder& builder, const Step& step) {
+  const auto& op = std::get<Int8Convolution>(step.operation);
+  auto volume = int8_volume_of(builder, step.inputs[0], step.outputs[0], op.window);
+  if (!volume) return std::nullopt;
+  const program::Value& y = builder.value(step.outputs[0]);
+  volume->shape.k = y.shape[1];
+  volume->shape.groups = op.groups;
+  const bool to_float = y.dtype == core::DType::f32;
+  volume->limit(to_float ? kernels::divide(y.shape[1], block_size()) * block_size() * Index{sizeof(float)} *
+                               volume->shape.oh() * volume->shape.ow()
+                         : 0);
+  return volume;
+}
+
+/// A convolution over two axes, with its source as it is made ready.
+Ready source_of(const Builder& builder, const Step& step) {
+  const auto& op = std::get<Int8Convolution>(step.operation);
+  return ready(conv_shape_of(builder, step.inputs[0], step.inputs[1], op.window, op.groups));
+}
+
 /// The shape that is run: of the source as it is made ready, and of rows as pixels of one image.
 kernels::ConvShape shape_of(const Builder& builder, const Step& step) {
-  const auto& op = std::get<Int8Convolution>(step.operation);
-  kernels::ConvShape shape =
-      ready(conv_shape_of(builder, step.inputs[0], step.inputs[1], op.window, op.groups)).shape;
+  kernels::ConvShape shape = source_of(builder, step).shape;
   if (!are_rows(shape)) return shape;
   shape.w = std::exchange(shape.n, 1);
   shape.sh = shape.sw = 1;
@@ -169,7 +92,7 @@ Int8ConvArgs arguments_of(const Builder& builder, const Step& step, const kernel
   const ValueId residual = program::input(step, 4);
   Int8ConvArgs args;
   args.src_pixel = builder.pixel(step.inputs[0]);
-  args.src_image = args.src_pixel * x.shape[2] * x.shape[3];
+  args.src_image = args.src_pixel * area_of(x.shape);
   args.src_signed = x.dtype == core::DType::i8;
   args.src_zero = op.x_zero;
   kernels::Int8Epilogue& epilogue = args.epilogue;
@@ -180,6 +103,7 @@ Int8ConvArgs arguments_of(const Builder& builder, const Step& step, const kernel
   epilogue.high = op.requantize.high;
   epilogue.residual_last = op.residual_last;
   epilogue.to_float = y.dtype == core::DType::f32;
+  if (epilogue.to_float && x.shape.size() != 4) return args;
   if (epilogue.to_float) {
     args.dst_image = static_cast<Index>(bytes_in(y, Layout::blocked) / sizeof(float)) / y.shape[0];
     epilogue.float_residual_image = args.dst_image;
@@ -190,10 +114,10 @@ Int8ConvArgs arguments_of(const Builder& builder, const Step& step, const kernel
     return args;
   }
   args.dst_pixel = builder.pixel(step.outputs[0]);
-  args.dst_image = args.dst_pixel * y.shape[2] * y.shape[3];
+  args.dst_image = args.dst_pixel * area_of(y.shape);
   if (residual == kNone) return args;
   epilogue.residual_pixel = builder.pixel(residual);
-  epilogue.residual_image = epilogue.residual_pixel * y.shape[2] * y.shape[3];
+  epilogue.residual_image = epilogue.residual_pixel * area_of(y.shape);
   epilogue.sum = int8_sum(op.sum, y, y);
   return args;
 }
@@ -216,7 +140,8 @@ constexpr Index kFewProducts = 12;
 const Step* quantizer_within(const Builder& builder, const Step& step, const Int8Plan& plan) {
   const ValueId y = step.outputs[0];
   const Step* const quantizer = quantizer_of(builder, y);
-  if (quantizer == nullptr || program::input(step, 4) != kNone) return nullptr;
+  const bool image = builder.value(y).shape.size() == 4;
+  if (!image || quantizer == nullptr || program::input(step, 4) != kNone) return nullptr;
   const std::vector<ValueId>& made = quantizer->outputs;
   if (made.size() < 3 || std::ranges::find(made, kNone) != made.end() ||
       builder.layout(made[0]) != Layout::channels_last)
@@ -238,14 +163,11 @@ void set_levels(const Builder& builder, const Step& quantizer, Int8Work& work) {
   work.fixed.dst_pixel = int8_layout.pixel;
 }
 
-Flip flip_of(const kernels::ConvShape& s, Index pixel) {
-  return {s.n * s.h * s.w, s.c, pixel, (s.c + kChannels - 1) / kChannels * kChannels};
-}
-
-/// Has the work flip its levels of uint8 first, where the kernels would rather have int8.
-void make_signed(Builder& builder, Int8Work& work, std::vector<Place>& operands) {
+/// Has the work flip its `pixels` of uint8 first, where the kernels would rather have int8.
+void make_signed(Builder& builder, Index pixels, Int8Work& work, std::vector<Place>& operands) {
   if (!work.kernels.prefers_signed || work.plan.depthwise || work.fixed.src_signed) return;
-  work.flip = flip_of(work.plan.shape, work.fixed.src_pixel);
+  const Index c = work.plan.shape.c;
+  work.flip = Flip{pixels, c, work.fixed.src_pixel, (c + kChannels - 1) / kChannels * kChannels};
   work.flipped = operands.size();
   const auto bytes = static_cast<std::size_t>(work.flip->pixels * work.flip->to_pixel);
   operands.push_back(builder.scratch(bytes + core::kAlignment));
@@ -257,31 +179,54 @@ void add_scratch(Builder& builder, Int8Work& work, std::vector<Place>& operands)
   operands.push_back(builder.scratch(static_cast<std::size_t>(work.plan.scratch * builder.threads())));
 }
 
-/// Adds the operands that a step may have, in the order in which the work takes them.
-void add_given(Builder& builder, const Step& step, Index filters, Layout made, Int8Work& work,
+/// Sizes of planes where those of whole values stood, and memory for what is made of them on the way.
+void set_volume(Builder& builder, const Step& step, const Int8Volume& volume, Int8Work& work,
+                std::vector<Place>& operands) {
+  const core::Shape& y = builder.value(step.outputs[0]).shape;
+  const Index area = volume.shape.oh() * volume.shape.ow();
+  work.volume = volume;
+  Int8ConvArgs& args = work.fixed;
+  args.dst_image = args.dst_pixel * area;
+  args.epilogue.residual_image = args.epilogue.residual_pixel * area;
+  work.gathered = operands.size();
+  operands.push_back(builder.scratch(
+      volume.gathers ? static_cast<std::size_t>(volume.together * volume.plane_bytes()) + core::kAlignment
+                     : 0));
+  if (!args.epilogue.to_float) return;
+  const bool planes = area * y[2] == area_of(y);
+  const Planes made{y[0], y[1], planes ? y[2] : 1, area, builder.threads()};
+  const std::size_t bytes = static_cast<std::size_t>(volume.together * made.plane()) * sizeof(float);
+  work.planes = made;
+  args.dst_image = args.epilogue.float_residual_image = made.plane();
+  operands.push_back(builder.scratch(bytes));
+  operands.push_back(builder.scratch(work.residual ? bytes : 0));
+}
+
+/// The operands that are given only to some, in the order of Int8Work. `made`: the layout of the result.
+void add_given(Builder& builder, const Step& step, Layout made, Int8Work& work,
                std::vector<Place>& operands) {
   const ValueId bias = program::input(step, 3), residual = program::input(step, 4),
                 table = program::input(step, 5), zero = program::input(step, 6),
                 scale = program::input(step, 7), slopes = program::input(step, 8);
+  work.threads = builder.threads();
   if (bias != kNone) {
-    operands.push_back(pack_words(builder, bias, filters));
+    operands.push_back(pack_words(builder, bias, work.plan.shape.k));
     (builder.value(bias).dtype == core::DType::f32 ? work.float_bias : work.whole_bias) = true;
   }
   if (residual != kNone) operands.push_back(builder.read(residual, made));
   if (table != kNone) operands.push_back(builder.read(table, Layout::plain));
   if (zero != kNone) operands.push_back(builder.read(zero, Layout::plain));
   if (scale != kNone) operands.push_back(builder.read(scale, Layout::plain));
-  if (slopes != kNone) operands.push_back(pack_words(builder, slopes, filters));
+  if (slopes != kNone) operands.push_back(pack_words(builder, slopes, work.plan.shape.k));
   work.residual = residual != kNone;
   work.table = table != kNone;
   work.zero = zero != kNone;
   work.signed_zero = work.zero && builder.value(zero).dtype == core::DType::i8;
   work.scale = scale != kNone;
   work.slopes = slopes != kNone;
-}
-
-Int8Plan plan_of(const Builder& builder, const Step& step) {
-  return int8_kernels().plan(shape_of(builder, step), builder.threads());
+  const bool to_float = builder.value(step.outputs[0]).dtype == core::DType::f32;
+  work.min_max = to_float && is_ranged(builder, step.outputs[0]);
+  if (work.min_max) operands.push_back(builder.make_min_max(step.outputs[0]));
 }
 
 }  // namespace
@@ -289,30 +234,33 @@ Int8Plan plan_of(const Builder& builder, const Step& step) {
 bool build_int8_convolution(Builder& builder, const Step& step) {
   const auto* op = std::get_if<Int8Convolution>(&step.operation);
   const kernels::Kernels& own = float_kernels();
-  if (op == nullptr || own.block != block_size() || builder.value(step.inputs[0]).shape.size() != 4)
+  if (op == nullptr || own.block != block_size() || builder.value(step.inputs[0]).shape.size() < 4)
     return false;
   const auto activation = kernel_activation(op->requantize.activation);
   if (!activation || core::element_count(builder.value(step.outputs[0]).shape) == 0) return false;
-  const kernels::ConvShape shape = shape_of(builder, step);
+  const bool images = builder.value(step.inputs[0]).shape.size() == 4;
+  const auto volume = images ? std::nullopt : volume_of(builder, step);
+  if (!images && !volume) return false;
+  const kernels::ConvShape shape = volume ? volume->shape : shape_of(builder, step);
   if (shape.c == 0 || shape.k == 0 || shape.oh() < 1 || shape.ow() < 1) return false;
   const kernels::Int8Kernels& kernels = int8_kernels();
-  const Int8Plan plan = plan_of(builder, step);
+  const Int8Plan plan = kernels.plan(shape, builder.threads());
   const bool to_float = builder.value(step.outputs[0]).dtype == core::DType::f32;
   const Step* const within = to_float ? quantizer_within(builder, step, plan) : nullptr;
-  const Layout made = to_float ? Layout::blocked : Layout::channels_last;
+  const Layout floats = images ? Layout::blocked : Layout::plain;
+  const Layout made = to_float ? floats : Layout::channels_last;
   Int8Work work{kernels, plan, arguments_of(builder, step, *activation)};
-  work.threads = builder.threads();
-  const Ready source = ready(conv_shape_of(builder, step.inputs[0], step.inputs[1], op->window, op->groups));
+  const Ready source = volume ? Ready{shape, shape} : source_of(builder, step);
+  std::shared_ptr<const Packer> packer = make_packer(kernels, plan, source);
+  if (volume) packer = gathered_packer(std::move(packer), builder.value(step.inputs[1]).shape, *volume);
   std::vector<Place> operands{
       make_ready(builder, step, source, work.fixed),
-      builder.pack(step.inputs[1], static_cast<std::size_t>(plan.bytes), make_packer(kernels, plan, source)),
+      builder.pack(step.inputs[1], static_cast<std::size_t>(plan.bytes), std::move(packer)),
       pack_words(builder, step.inputs[2], shape.k),
       {}};
-  add_given(builder, step, shape.k, made, work, operands);
-  work.min_max = to_float && is_ranged(builder, step.outputs[0]);
-  if (work.min_max) operands.push_back(builder.make_min_max(step.outputs[0]));
-  std::string name =
-      std::string(plan.depthwise ? "depthwise " : "dense ") + (plan.steps > 0 ? "avx512amx" : kernels.name);
+  add_given(builder, step, made, work, operands);
+  std::string name = std::string(plan.depthwise ? "depthwise " : "dense ") + (volume ? "volume " : "") +
+                     (plan.steps > 0 ? "avx512amx" : kernels.name);
   if (within != nullptr) {
     name += ", range and quantize";
     set_levels(builder, *within, work);
@@ -323,8 +271,10 @@ bool build_int8_convolution(Builder& builder, const Step& step) {
   } else {
     operands[3] = builder.write(step.outputs[0], made);
   }
-  make_signed(builder, work, operands);
+  const core::Shape& x = builder.value(step.inputs[0]).shape;
+  make_signed(builder, volume ? x[0] * area_of(x) : shape.n * shape.h * shape.w, work, operands);
   add_scratch(builder, work, operands);
+  if (volume) set_volume(builder, step, *volume, work, operands);
   const std::size_t count = operands.size();
   builder.emit(make_native(name, count, std::move(work)), std::move(operands),
                within == nullptr ? made : Layout::channels_last);

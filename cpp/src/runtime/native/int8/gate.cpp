@@ -95,7 +95,7 @@ bool build_int8_gate(Builder& builder, const Step& step) {
   const bool adds = op.function == program::BinaryFunction::add;
   const auto operand_of = [&](ValueId id) {
     const core::Shape& shape = builder.value(id).shape;
-    const Index area = shape[2] * shape[3], bytes = builder.pixel(id);
+    const Index area = area_of(shape), bytes = builder.pixel(id);
     const bool one = area == 1 && to.area != 1;
     return Operand{shape[0] == 1 ? 0 : area * bytes, one ? 0 : bytes, shape[1] == 1 && to.channels != 1};
   };

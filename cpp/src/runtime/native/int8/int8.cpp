@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "runtime/native/float32/convolution.hpp"
+#include "runtime/native/int8/volume.hpp"
 #include "runtime/native/loops.hpp"
 #include "runtime/native/rules.hpp"
 
@@ -29,8 +30,8 @@ Int8Layout int8_layout_of(const Builder& builder, ValueId id) {
     return {1, 1, count, count, count};
   }
   const core::Shape& s = value.shape;
-  const Index pixel = builder.pixel(id);
-  return {s[0], s[2] * s[3], s[1], pixel, s[2] * s[3] * pixel};
+  const Index pixel = builder.pixel(id), area = area_of(s);
+  return {s[0], area, s[1], pixel, area * pixel};
 }
 
 kernels::Int8Sum int8_sum(const program::Int8Binary& sum, const Value& a, const Value& b) {
@@ -162,7 +163,7 @@ bool build_int8_binary(Builder& builder, const Step& step) {
 /// Maxima and means of levels channels last.
 bool build_int8_window(Builder& builder, const Step& step) {
   const ValueId x = step.inputs[0], y = step.outputs[0];
-  if (builder.layout(y) != Layout::channels_last) return false;
+  if (builder.layout(y) != Layout::channels_last || builder.value(y).shape.size() != 4) return false;
   const auto* mean = std::get_if<program::Int8Pool>(&step.operation);
   const program::Window& window =
       mean != nullptr ? mean->window : std::get<program::Pool>(step.operation).window;
@@ -238,7 +239,7 @@ bool build_int8_mean(Builder& builder, const Step& step) {
   const ValueId x = step.inputs[0], y = step.outputs[0];
   if (op == nullptr || builder.value(y).dtype != core::DType::f32) return false;
   const core::Shape& shape = builder.value(x).shape;
-  const bool whole = op->window.kernel == std::vector<std::int64_t>{shape[2], shape[3]};
+  const bool whole = std::equal(op->window.kernel.begin(), op->window.kernel.end(), shape.begin() + 2);
   if (!whole || builder.layout(x) != Layout::channels_last ||
       core::element_count(builder.value(y).shape) == 0)
     return false;
@@ -253,7 +254,7 @@ bool build_int8_mean(Builder& builder, const Step& step) {
 /// Channels of `part` from or to those of `whole` from channel `first` on.
 void emit_channels(Builder& builder, ValueId whole, ValueId part, Index first, bool gathers) {
   const core::Shape& shape = builder.value(part).shape;
-  const Index pixels = shape[0] * shape[2] * shape[3];
+  const Index pixels = shape[0] * area_of(shape);
   const StridedCopy copy{{pixels, shape[1]},
                          {builder.pixel(gathers ? part : whole), 1},
                          {builder.pixel(gathers ? whole : part), 1},
@@ -290,15 +291,19 @@ bool build_int8_parts(Builder& builder, const Step& step, bool gathers) {
 /// Strides of levels channels last, by axis of their shape.
 std::vector<std::int64_t> last_strides(const Builder& builder, ValueId id) {
   const core::Shape& shape = builder.value(id).shape;
-  const Index pixel = builder.pixel(id);
-  return {shape[2] * shape[3] * pixel, 1, shape[3] * pixel, pixel};
+  std::vector<std::int64_t> strides(shape.size(), 1);
+  std::int64_t stride = builder.pixel(id);
+  for (std::size_t axis = shape.size(); axis-- > 2; stride *= shape[axis]) strides[axis] = stride;
+  strides[0] = stride;
+  return strides;
 }
 
 /// A copy of `shape`, pixels before channels.
 std::shared_ptr<const Kernel> copy_of(const core::Shape& shape, const std::vector<std::int64_t>& from,
                                       const std::vector<std::int64_t>& to, int threads) {
-  const auto transposed = [](const std::vector<std::int64_t>& a) {
-    return std::vector<std::int64_t>{a[0], a[2], a[3], a[1]};
+  const auto transposed = [](std::vector<std::int64_t> a) {
+    std::rotate(a.begin() + 1, a.begin() + 2, a.end());
+    return a;
   };
   return make_copy({transposed(shape), transposed(from), transposed(to), 1}, threads);
 }
@@ -368,7 +373,8 @@ bool build_int8(Builder& builder, const Step& step) {
   if (std::holds_alternative<program::Int8Binary>(operation)) return build_int8_binary(builder, step);
   if (std::holds_alternative<program::Pool>(operation) ||
       std::holds_alternative<program::Int8Pool>(operation))
-    return build_int8_window(builder, step) || build_int8_rows(builder, step);
+    return build_int8_window(builder, step) || build_int8_volume_window(builder, step) ||
+           build_int8_rows(builder, step);
   if (std::holds_alternative<program::Resize>(operation)) return build_int8_resize(builder, step);
   if (std::holds_alternative<program::Slice>(operation)) return build_int8_slice(builder, step);
   if (std::holds_alternative<program::Pad>(operation)) return build_int8_pad(builder, step);
