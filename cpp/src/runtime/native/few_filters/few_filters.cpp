@@ -44,10 +44,18 @@ struct FewFilters {
   [[nodiscard]] Index results() const { return axes[0].out * axes[1].out * axes[2].out; }
 };
 
-/// Rows of x that are multiplied at once: what they give should stay in the second cache.
-Index strip_rows(const FewFilters& shape) {
-  constexpr Index kFloats = 65536;
-  return std::clamp<Index>(kFloats / (shape.rows() * shape.axes[2].in), 1, shape.axes[1].in);
+/// What is multiplied at once: `rows` rows of plane `z` from `row` on, or part of one row.
+struct Strip {
+  Index z = 0, row = 0, rows = 1, left = 0, width = 0;
+};
+
+/// As large a strip as what it gives stays in the second cache.
+Strip largest_strip(const FewFilters& shape) {
+  constexpr Index kFloats = 65536, kWidth = 256;
+  const TapAxis &rows = shape.axes[1], &columns = shape.axes[2];
+  const Index pixels = std::max(kFloats / shape.rows(), kWidth);
+  if (pixels < columns.in) return {.width = pixels};
+  return {.rows = std::min(pixels / columns.in, rows.in), .width = columns.in};
 }
 
 /// Weights [filter][channel][tap] as [filter][tap][channel].
@@ -111,12 +119,15 @@ struct FewFiltersWork {
     });
     const Index first = std::max<Index>(0, made.first - rows.before);
     const Index last = std::min(rows.in, made.last - rows.before + (rows.taps - 1) * rows.dilation);
-    const Index together = strip_rows(shape);
+    const Strip most = largest_strip(shape);
     for (Index z = 0; z < depth.in; ++z) {
-      for (Index row = first; row < last; row += together) {
-        const Index count = std::min(together, last - row);
-        multiply(x, static_cast<const float*>(operand[1]), z * rows.in + row, count * columns.in, memory);
-        add_rows(made, z, row, count, memory + packed, y);
+      for (Index row = first; row < last; row += most.rows) {
+        for (Index left = 0; left < columns.in; left += most.width) {
+          const Strip strip{z, row, std::min(most.rows, last - row), left,
+                            std::min(most.width, columns.in - left)};
+          multiply(x, static_cast<const float*>(operand[1]), strip, memory);
+          add(made, strip, memory + packed, y);
+        }
       }
     }
     each_run(made, [&](Index, Index at, Index count) {
@@ -137,10 +148,12 @@ struct FewFiltersWork {
     }
   }
 
-  /// What all filters make, under every tap, of `pixels` from row `row` of all planes on.
-  void multiply(const float* x, const float* weights, Index row, Index pixels, float* memory) const {
+  /// What all filters make, under every tap, of a strip.
+  void multiply(const float* x, const float* weights, const Strip& strip, float* memory) const {
+    const Index pixels = strip.rows * strip.width;
+    const Index first = (strip.z * shape.axes[1].in + strip.row) * shape.axes[2].in + strip.left;
     const kernels::MatmulPlan plan = kernels.plan(shape.rows(), pixels, shape.channels, 1);
-    const float* const from = x + row * shape.axes[2].in * (shape.blocked ? block_size() : 1);
+    const float* const from = x + first * (shape.blocked ? block_size() : 1);
     if (shape.blocked) {
       pack_blocks(plan, from, memory);
     } else {
@@ -168,42 +181,44 @@ struct FewFiltersWork {
     }
   }
 
-  /// Adds what was made of `count` rows, from row `first` of plane `z` on, to the results of the part that see them.
-  void add_rows(const Part& made, Index z, Index first, Index count, const float* products_of,
-                float* y) const {
+  /// Adds what was made of a strip to the results of the part that see it.
+  void add(const Part& made, const Strip& strip, const float* products_of, float* y) const {
     const auto& [depth, rows, columns] = shape.axes;
-    const Index stride = count * columns.in, each = rows.taps * columns.taps;
-    const Index begin = std::max(made.first, rows.seen_by(first, rows.taps - 1));
-    const Index end = std::min(made.last, rows.seen_by(first + count - 1, 0) + 1);
+    const Index stride = strip.rows * strip.width, each = rows.taps * columns.taps;
+    const Index begin = std::max(made.first, rows.seen_by(strip.row, rows.taps - 1));
+    const Index end = std::min(made.last, rows.seen_by(strip.row + strip.rows - 1, 0) + 1);
     for (Index filter = 0; filter < shape.filters; ++filter) {
       for (Index tap = 0; tap < depth.taps; ++tap, products_of += each * stride) {
-        const Index plane = depth.seen_by(z, tap);
+        const Index plane = depth.seen_by(strip.z, tap);
         if (plane < 0 || plane >= depth.out) continue;
-        for (Index row = begin; row < end; ++row) {
-          float* const line = y + ((filter * depth.out + plane) * rows.out + row) * columns.out;
-          add_taps(row, first, count, products_of, line);
-        }
+        float* const lines = y + (filter * depth.out + plane) * rows.out * columns.out;
+        for (Index row = begin; row < end; ++row)
+          add_taps(row, strip, products_of, lines + row * columns.out);
       }
     }
   }
 
-  /// The same for one row of one plane: the sum of what its taps see among `count` rows from `first` on.
-  void add_taps(Index row, Index first, Index count, const float* products_of, float* line) const {
+  /// The same for one row of one plane: the sum of what its taps see of the strip.
+  void add_taps(Index row, const Strip& strip, const float* products_of, float* line) const {
     const auto& [depth, rows, columns] = shape.axes;
+    const Index begin = std::max<Index>(0, columns.seen_by(strip.left, columns.taps - 1));
+    const Index end = std::min(columns.out, columns.seen_by(strip.left + strip.width - 1, 0) + 1);
+    if (begin >= end) return;
     constexpr Index kMost = 64;
     std::array<kernels::MovedRow, kMost> moved;  // NOLINT(*-member-init): filled as far as it is read
     Index n = 0;
     const auto flush = [&] {
-      float_kernels().add_moved(moved.data(), n, columns.in, line, columns.out);
+      float_kernels().add_moved(moved.data(), n, strip.width, line + begin, end - begin);
       n = 0;
     };
     for (Index tap = 0; tap < rows.taps; ++tap) {
-      const Index from = row - rows.seen_by(first, tap);  // among the rows multiplied
-      if (from < 0 || from >= count) continue;
+      const Index from = row - rows.seen_by(strip.row, tap);  // among the rows of the strip
+      if (from < 0 || from >= strip.rows) continue;
       for (Index i = 0; i < columns.taps; ++i) {
         if (n == kMost) flush();
         moved[static_cast<std::size_t>(n++)] = {
-            products_of + ((tap * columns.taps + i) * count + from) * columns.in, columns.seen_by(0, i)};
+            products_of + ((tap * columns.taps + i) * strip.rows + from) * strip.width,
+            columns.seen_by(strip.left, i) - begin};
       }
     }
     if (n > 0) flush();
@@ -236,7 +251,13 @@ bool few_filters_pay(const Builder& builder, const ConvolutionParts& parts) {
   }
   constexpr Index kLeastChannels = 8, kLeastTaps = 5;  // fewer do not repay the additions
   const FewFilters shape = shape_of_few(builder, parts);
-  return 4 * shape.filters <= block_size() && shape.channels >= kLeastChannels && shape.taps() >= kLeastTaps;
+  if (shape.filters > block_size() || shape.channels < kLeastChannels || shape.taps() < kLeastTaps)
+    return false;
+  // what filters side by side cost, with Winograd's algorithm 0.4 of it, against what was measured of this
+  const Index lanes = block_size() * shape.channels, few = shape.filters * (shape.channels + 8);
+  const bool fewer = parts.convolution.window.kernel.size() < 3 &&
+                     kernels::winograd_pays(conv_shape_of(builder, parts.x, parts.w, op.window, 1)) != 0;
+  return fewer ? 13 * few < 4 * lanes : 13 * few < 10 * lanes;
 }
 
 bool build_few_filters(Builder& builder, const ConvolutionParts& parts) {
@@ -246,7 +267,8 @@ bool build_few_filters(Builder& builder, const ConvolutionParts& parts) {
   const FewFilters shape = shape_of_few(builder, parts);
   const kernels::Matmul& kernels = kernels::matmul(float_kernels().isa);
   const int threads = builder.threads();
-  const Index pixels = strip_rows(shape) * shape.axes[2].in;
+  const Strip strip = largest_strip(shape);
+  const Index pixels = strip.rows * strip.width;
   const kernels::MatmulPlan plan = kernels.plan(shape.rows(), pixels, shape.channels, 1);
   const bool residual = parts.residual != kNone;
   FewFiltersWork work{shape,       kernels,

@@ -168,11 +168,7 @@ const program::Step* pooled_step(const Builder& builder, const ConvolutionParts&
 /// Lowers to a kernel of ours; false, and nothing added, where the method does not run this shape.
 bool build_direct(Builder& builder, const ConvolutionParts& parts, kernels::ConvMethod method) {
   const kernels::Kernels& own = float_kernels();
-  kernels::ConvShape shape = shape_of(builder, parts);
-  // padding lanes are zeros: a last block that is not full may be taken as if it were
-  if (method == kernels::ConvMethod::dense && shape.groups == 1) {
-    shape.c = kernels::divide(shape.c, own.block) * own.block;
-  }
+  const kernels::ConvShape shape = shape_of(builder, parts);
   const auto plan = plan_of(shape, method);
   if (!plan) return false;
   const Layout from = method == kernels::ConvMethod::few_channels ? Layout::plain : Layout::blocked;
