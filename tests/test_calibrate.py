@@ -147,6 +147,34 @@ def test_moments_depend_neither_on_batches_nor_on_threads() -> None:
     np.testing.assert_array_equal(one.matrix(True, 1), many.matrix(True, 2))
 
 
+@pytest.mark.parametrize("auto", ["NOTSET", "SAME_UPPER", "SAME_LOWER"])
+@pytest.mark.parametrize("groups", [1, 2])
+def test_moments_of_volumes_are_those_of_their_windows(groups: int, auto: str) -> None:
+    x = np.random.default_rng(1).standard_normal((3, 4, 6, 5, 7)).astype(np.float32) + 0.7
+    strides, dilations, pads = [2, 1, 2], [1, 2, 1], [1, 0, 2, 1, 1, 0]
+    if auto == "NOTSET":
+        options = {"strides": strides, "dilations": dilations, "pads": pads}
+    else:
+        options, dilations = {"strides": strides, "auto_pad": auto}, [1, 1, 1]
+    node = helper.make_node("Conv", ["x", "w"], ["y"], kernel_shape=[2, 3, 2], group=groups, **options)
+    w = np.random.default_rng(2).standard_normal((4, 4 // groups, 2, 3, 2)).astype(np.float32)
+    model = models.build([node], {"w": w}, {"x": ["N", *x.shape[1:]]}, {"y": list("abcde")})
+    assert not layers_of(rdq.load(model))
+    (layer,) = layers_of(rdq.load(model), volumes=True)
+    assert layer.taps == 12
+    found = covariances(rdq.load(model), [x], [layer], positions=100_000)["w"]
+    (y,) = rdq.Session(model).run({"x": x}).values()
+    # mean and power of the outputs are what the moments of the inputs say
+    rows = layer.matrix(w).astype(np.float64).reshape(groups, -1, layer.inputs)
+    mean = np.einsum("gri,gi->gr", rows, found.mean()).reshape(-1)
+    np.testing.assert_allclose(mean, y.mean(axis=(0, 2, 3, 4)), atol=1e-4)
+    apart = ~np.eye(layer.inputs, dtype=bool)
+    moments = found.matrix(False, 1)
+    moments = np.where(apart, moments / (1 - np.array(found.shrinkage(False)))[:, None, None], moments)
+    given = np.einsum("gri,gij,grj->gr", rows, moments, rows).reshape(-1)
+    np.testing.assert_allclose(given, np.square(y.astype(np.float64)).mean(axis=(0, 2, 3, 4)), rtol=1e-3)
+
+
 def test_which_layers_are_calibrated() -> None:
     random = np.random.default_rng(0)
     tensors = {

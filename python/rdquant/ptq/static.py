@@ -62,8 +62,8 @@ def quantize_static(
 ) -> QuantizedModel[Report]:
     """`model` with activations and weights of 8 bits, as ONNX in the form QDQ, which runs anywhere.
 
-    Convolutions, products with weights, also those of recurrent layers with their inputs, and what lies between two of them
-    compute with levels; what follows the last layer, and recurrent layers' states, stay in float.
+    Convolutions over up to three axes, products with weights, also those of recurrent layers with their inputs, and what lies
+    between two of them compute with levels; what follows the last layer, and recurrent layers' states, stay in float.
 
     Args:
         model: what `rdquant.load` takes; one input of float32, float16 or bfloat16. What is not quantized becomes float32.
