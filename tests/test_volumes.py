@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -171,6 +172,53 @@ def test_static_quantization() -> None:
     pytest.importorskip("onnxruntime")
     theirs = rdq.Session(quantized, backend="onnxruntime").run({"x": videos[:2]})[name]
     assert np.abs(found - theirs).mean() <= 0.02 * np.ptp(theirs)
+
+
+def squeeze(net: Net, x: str) -> str:
+    return net.call("Sigmoid", volume(net, net.call("GlobalAveragePool", x), 16, 16, (1, 1, 1)))
+
+
+HALF = {"kernel_shape": [3, 3, 3], "strides": [2, 2, 2], "pads": [1] * 6}
+NEAREST = {"mode": "nearest", "coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
+BETWEEN: dict[str, Callable[[Net, str], str]] = {
+    "mean": lambda net, x: net.call("AveragePool", x, kernel_shape=[2, 2, 2], strides=[2, 2, 2]),
+    "mean beside the padding": lambda net, x: net.call("AveragePool", x, **HALF),
+    "mean with the padding": lambda net, x: net.call("AveragePool", x, count_include_pad=1, **HALF),
+    "mean past the end": lambda net, x: net.call(
+        "AveragePool", x, kernel_shape=[4, 5, 5], strides=[4, 5, 5], ceil_mode=1
+    ),
+    "maxima far apart": lambda net, x: net.call("MaxPool", x, kernel_shape=[3, 3, 3], dilations=[1, 2, 2]),
+    "maxima past the end": lambda net, x: net.call(
+        "MaxPool", x, kernel_shape=[2, 2, 2], strides=[2, 3, 3], ceil_mode=1
+    ),
+    "nearest": lambda net, x: net.call("Resize", x, "", net.tensor([1, 1, 2, 2, 2]), **NEAREST),
+    "slice": lambda net, x: net.call(
+        "Slice", x, *(net.tensor(np.array(n), np.int64) for n in ([1, 2], [5, 9], [2, 3]))
+    ),
+    "gate": lambda net, x: net.call("Mul", volume(net, x, 16, 16), squeeze(net, x)),
+    "sum": lambda net, x: net.call("Add", x, squeeze(net, x)),
+    "turned": lambda net, x: net.call("Transpose", x, perm=[0, 1, 2, 4, 3]),
+}
+
+
+@pytest.mark.parametrize("name", BETWEEN)
+def test_what_lies_between_convolutions(name: str) -> None:
+    """The same levels on both engines, nothing by the definition."""
+    net = Net(3)
+    y = BETWEEN[name](net, net.call("Relu", volume(net, "x", 16, 3)))
+    y = volume(net, y, 8, 16, (1, 1, 1))
+    model = models.build(net.nodes, net.tensors, {"x": ["N", 3, 6, 12, 14]}, {y: list("abcde")})
+    videos = np.random.default_rng(0).standard_normal((4, 3, 6, 12, 14)).astype(np.float32)
+    quantized = quantize_static(
+        model, videos, max_noise=9, rounding="nearest", correct_bias=False, equalize=0
+    )
+    session = rdq.Session(quantized, backend="native")
+    assert "reference" not in {row["supplier"] for row in session.plan({"x": videos[:2]})}
+    found = session.run({"x": videos[:2]})[y]
+    expected = rdq.Session(quantized, backend="reference").run({"x": videos[:2]})[y]
+    np.testing.assert_array_equal(found, expected)
+    wanted = rdq.Session(model).run({"x": videos[:2]})[y]
+    assert np.abs(found - wanted).mean() <= 0.01 * np.ptp(wanted)
 
 
 def test_dynamic_quantization() -> None:

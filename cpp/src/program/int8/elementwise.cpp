@@ -188,7 +188,11 @@ struct Moves {
   bool operator()(const DepthToSpace&) const { return true; }
   bool operator()(const SpaceToDepth&) const { return true; }
   bool operator()(const Resize& op) const { return op.mode == ResizeMode::nearest && op.roi.empty(); }
-  bool operator()(const Pool& op) const { return op.function == PoolFunction::max; }
+  bool operator()(const Pool& op) const {
+    const Window& window = op.window;
+    const bool dilated = window.kernel.size() == 3 && window.kernel[1] > 1 && window.dilations[1] > 1;
+    return op.function == PoolFunction::max && (!dilated || window.kernel[0] == 1);
+  }
   bool operator()(const Gather&) const { return true; }
   template <typename Other>
   bool operator()(const Other&) const {

@@ -216,6 +216,11 @@ std::optional<Int8Pool> mean_of(const Int8Writer& writer, const Step& step) {
   if (const auto* pool = std::get_if<Pool>(&step.operation)) {
     const bool whole = !pool->count_include_pad || pool->counted_pads_end == pool->window.pads_end;
     if (pool->function != PoolFunction::average || !whole) return std::nullopt;
+    const Window& window = pool->window;
+    const bool volume = window.kernel.size() == 3;
+    // planes of the padding, and between those of a window, are none that could be left out of the count
+    const bool padded = volume && window.pads_begin[0] + window.pads_end[0] > 0 && !pool->count_include_pad;
+    if (padded || (volume && window.dilations[1] != 1)) return std::nullopt;
     return Int8Pool{pool->window, pool->count_include_pad, 0, 1, {}};
   }
   const auto* reduce = std::get_if<Reduce>(&step.operation);

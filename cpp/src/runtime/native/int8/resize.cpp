@@ -29,6 +29,13 @@ struct NearestLevels {
         const auto* const from =
             static_cast<const std::uint8_t*>(operand[0]) + row * from_columns * from_pixel;
         auto* to = static_cast<std::uint8_t*>(operand[1]) + line * length * to_pixel;
+        if (channels == 1) {
+          for (const std::int64_t column : columns) {
+            *to = from[column * from_pixel];
+            to += to_pixel;
+          }
+          continue;
+        }
         for (const std::int64_t column : columns) {
           std::memcpy(to, from + column * from_pixel, static_cast<std::size_t>(channels));
           to += to_pixel;
@@ -48,11 +55,25 @@ Index repeats(const std::vector<std::int64_t>& places, std::int64_t from) {
   return to / from;
 }
 
+/// Of plain levels, whose images each have one channel.
+bool build_plain_resize(Builder& builder, const Step& step) {
+  const ValueId x = step.inputs[0], y = step.outputs[0];
+  const core::Shape &from = builder.value(x).shape, &to = builder.value(y).shape;
+  const auto& resize = std::get<program::Resize>(step.operation);
+  builder.emit(make_native("nearest", 2,
+                           NearestLevels{program::nearest_places(resize, from, to, 2),
+                                         program::nearest_places(resize, from, to, 3), from[0] * from[1],
+                                         from[2], from[3], 1, 1, 1, builder.threads()}),
+               {builder.read(x, Layout::plain), builder.write(y, Layout::plain)}, Layout::plain);
+  return true;
+}
+
 }  // namespace
 
 bool build_int8_resize(Builder& builder, const Step& step) {
   const ValueId x = step.inputs[0], y = step.outputs[0];
-  if (builder.layout(y) != Layout::channels_last || !is_int8_resize(builder.program(), step)) return false;
+  if (!is_int8_resize(builder.program(), step)) return false;
+  if (builder.layout(y) != Layout::channels_last) return build_plain_resize(builder, step);
   const core::Shape &from = builder.value(x).shape, &to = builder.value(y).shape;
   const auto& resize = std::get<program::Resize>(step.operation);
   const Index pixel = builder.pixel(x), to_pixel = builder.pixel(y);
