@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import emitted
@@ -88,6 +89,22 @@ def test_operators_that_are_refused_say_what_to_do(operator: Any, why: str, tmp_
     x = pair(net, layer(net, pair(net, "x", -2, 2), 4, 3), -3, 3)
     with pytest.raises(rdq.Unsupported, match=why):
         rdq.emit_c(whole(net, pair(net, operator(net, x), -3, 3), (1, 3, 8, 8)), tmp_path / "c")
+
+
+@pytest.mark.parametrize("mean", [False, True])
+def test_three_axes_are_refused(mean: bool, tmp_path: Path) -> None:
+    net = Net()
+    x = pair(net, "x", -2, 2)
+    if mean:
+        y = net.call("GlobalAveragePool", x)
+    else:
+        w = net.call(
+            "DequantizeLinear", net.tensor(net.random.integers(-99, 99, (4, 3, 3, 3, 3)), np.int8), "s"
+        )
+        net.tensors["s"] = np.float32(0.01)
+        y = net.call("Conv", x, w)
+    with pytest.raises(rdq.Unsupported, match=r"extends along three axes"):
+        rdq.emit_c(whole(net, pair(net, y, -3, 3), (1, 3, 4, 4, 4)), tmp_path / "c")
 
 
 @pytest.mark.parametrize(

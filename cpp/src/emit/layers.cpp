@@ -185,6 +185,8 @@ View as_rows(View v) {
 
 void check(const Reader& reader, const Step& step) {
   const auto& op = std::get<Int8Convolution>(step.operation);
+  if (op.window.kernel.size() != 2)
+    Reader::refuse(step, "its kernel extends along three axes; along two at most can be emitted");
   if (program::input(step, 6) != program::kNone || program::input(step, 7) != program::kNone)
     Reader::refuse(step, "its input's range is found at run time; quantize the model with --mode static");
   if (reader.value(step.outputs[0]).dtype == DType::f32) {

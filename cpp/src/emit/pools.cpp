@@ -74,6 +74,8 @@ bool read_mean(Reader& reader, const Step& step) {
   if (op == nullptr) return false;
   if (op->requantize.activation != program::Activation{} || op->requantize.scale != 1)
     Reader::refuse(step, "a function follows its means before they are quantized");
+  if (op->window.kernel.size() != 2)
+    Reader::refuse(step, "its window extends along three axes; along two at most can be emitted");
   const View x = reader.image(step, reader.view(step, step.inputs[0]));
   if (x.shape[0] != 1) Reader::refuse(step, "it runs over several images; one at a time can be emitted");
   const View y = reader.make(step.outputs[0]);
