@@ -235,6 +235,22 @@ def test_dynamic_quantization() -> None:
     assert np.abs(found - wanted).mean() <= 0.03 * np.ptp(wanted)
 
 
+def test_levels_of_depthwise_layers_whose_numbers_are_not_stored() -> None:
+    """The sums are found twice, for the range and for the levels, where numbers would not stay in the cache."""
+    net = Net(2)
+    y = net.call("Relu", volume(net, "x", 40, 3, (1, 1, 1)))
+    y = net.call("Relu", volume(net, y, 40, 40, group=40, strides=[1, 2, 1]))
+    y = volume(net, y, 8, 40, (1, 1, 1))
+    model = models.build(net.nodes, net.tensors, {"x": [1, 3, 6, 64, 40]}, {y: list("abcde")})
+    quantized = quantize_dynamic(model)
+    x = np.random.default_rng(0).standard_normal((1, 3, 6, 64, 40)).astype(np.float32)
+    session = rdq.Session(quantized, backend="native", threads=2)
+    kernels = [row["kernel"] for row in session.plan({"x": x}) if row["op"] == "int8_convolution"]
+    assert [", range and quantize" in kernel for kernel in kernels] == [True, True, False]
+    expected = rdq.Session(quantized, backend="reference").run({"x": x})[y]
+    np.testing.assert_allclose(session.run({"x": x})[y], expected, atol=1e-5 * np.ptp(expected))
+
+
 @pytest.mark.parametrize("mode", ["nearest", "linear", "cubic"])
 @pytest.mark.parametrize("place", ["half_pixel", "align_corners", "asymmetric"])
 @pytest.mark.parametrize("scales", [(2, 2, 2), (0.6, 1.5, 0.7), (2, 1, 1)])

@@ -140,8 +140,7 @@ constexpr Index kFewProducts = 12;
 const Step* quantizer_within(const Builder& builder, const Step& step, const Int8Plan& plan) {
   const ValueId y = step.outputs[0];
   const Step* const quantizer = quantizer_of(builder, y);
-  const bool image = builder.value(y).shape.size() == 4;
-  if (!image || quantizer == nullptr || program::input(step, 4) != kNone) return nullptr;
+  if (quantizer == nullptr || program::input(step, 4) != kNone) return nullptr;
   const std::vector<ValueId>& made = quantizer->outputs;
   if (made.size() < 3 || std::ranges::find(made, kNone) != made.end() ||
       builder.layout(made[0]) != Layout::channels_last)
@@ -149,7 +148,7 @@ const Step* quantizer_within(const Builder& builder, const Step& step, const Int
   const auto& op = std::get<Int8Convolution>(step.operation);
   if (!kernels::measures(*kernel_activation(op.requantize.activation))) return nullptr;
   const kernels::ConvShape& s = plan.shape;
-  if (s.n * s.k * s.oh() * s.ow() * Index{sizeof(float)} <= kCached) return nullptr;
+  if (core::element_count(builder.value(y).shape) * Index{sizeof(float)} <= kCached) return nullptr;
   if (plan.depthwise) return quantizer;
   const Index products = s.kh * s.kw * kernels::divide(plan.group_c, 4);
   return products <= kFewProducts ? quantizer : nullptr;
@@ -192,7 +191,7 @@ void set_volume(Builder& builder, const Step& step, const Int8Volume& volume, In
   operands.push_back(builder.scratch(
       volume.gathers ? static_cast<std::size_t>(volume.together * volume.plane_bytes()) + core::kAlignment
                      : 0));
-  if (!args.epilogue.to_float) return;
+  if (!args.epilogue.to_float || work.quantizes) return;
   const bool planes = area * y[2] == area_of(y);
   const Planes made{y[0], y[1], planes ? y[2] : 1, area, builder.threads()};
   const std::size_t bytes = static_cast<std::size_t>(volume.together * made.plane()) * sizeof(float);
