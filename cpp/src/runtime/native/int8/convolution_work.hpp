@@ -1,7 +1,9 @@
 #pragma once
 
 #include <algorithm>
+#include <cstdint>
 #include <optional>
+#include <utility>
 
 #include "rdquant/program/evaluate.hpp"
 #include "runtime/native/float32/volume.hpp"
