@@ -235,6 +235,20 @@ def test_dynamic_quantization() -> None:
     assert np.abs(found - wanted).mean() <= 0.03 * np.ptp(wanted)
 
 
+def test_taps_of_levels_in_the_padding_alone() -> None:
+    """A kernel over one plane is one over two axes, of levels too."""
+    net = Net(4)
+    y = volume(net, net.call("Relu", volume(net, "x", 20, 3)), 8, 20, (3, 3, 1))
+    model = models.build(net.nodes, net.tensors, {"x": ["N", 3, 1, 9, 8]}, {y: list("abcde")})
+    images = np.random.default_rng(0).standard_normal((8, 3, 1, 9, 8)).astype(np.float32)
+    quantized = quantize_static(model, images, max_noise=1)
+    session = rdq.Session(quantized, backend="native")
+    macs = [row["macs"] for row in session.plan({"x": images[:1]}) if row["op"] == "int8_convolution"]
+    assert macs == [20 * 3 * 9 * 72, 8 * 20 * 3 * 72]
+    found, wanted = (next(iter(run.run({"x": images[:1]}).values())) for run in (session, rdq.Session(model)))
+    assert np.abs(found - wanted).mean() <= 0.01 * np.ptp(wanted)
+
+
 def test_levels_of_depthwise_layers_whose_numbers_are_not_stored() -> None:
     """The sums are found twice, for the range and for the levels, where numbers would not stay in the cache."""
     net = Net(2)

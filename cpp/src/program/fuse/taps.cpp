@@ -1,6 +1,8 @@
-// Taps of long dilations that meet nothing but padding, wherever the window is.
+// Taps that meet nothing but padding wherever the window is, as those of long dilations do.
 #include <algorithm>
+#include <string>
 #include <utility>
+#include <vector>
 
 #include "program/fuse/fuse.hpp"
 #include "program/lower/builder.hpp"
@@ -32,11 +34,28 @@ Dropped dropped(const Window& window, std::size_t axis, std::int64_t in, std::in
   return result;
 }
 
-bool is_made_of_levels(const Program& program, ValueId id) {
-  const auto makes = [&](const Step& step) {
+/// The step that makes the constant `id` of levels of 8 bits, before the first run; null where it is not so made.
+const Step* dequantizer(const Program& program, ValueId id) {
+  const auto made = std::ranges::find_if(program.prologue, [&](const Step& step) {
     return step.outputs[0] == id && std::holds_alternative<Dequantize>(step.operation);
-  };
-  return std::ranges::any_of(program.steps, makes) || std::ranges::any_of(program.prologue, makes);
+  });
+  return made == program.prologue.end() ? nullptr : &*made;
+}
+
+/// The weights that `slice` leaves of `id`, of shape `to`; kNone where they cannot be taken apart.
+ValueId sliced(Builder& builder, const Program& program, ValueId id, const Slice& slice,
+               const core::Shape& to, const std::string& node) {
+  if (!builder.is_constant(id) || builder.value(id).dtype != core::DType::f32) return kNone;
+  const Step* const found = dequantizer(program, id);
+  if (found == nullptr) return builder.emit(slice, {id}, core::DType::f32, to, node);
+  const Step made = *found;
+  const core::DType dtype = builder.value(made.inputs[0]).dtype;
+  const bool whole = core::element_count(builder.value(made.inputs[1]).shape) == 1 ||
+                     std::get<Dequantize>(made.operation).axis < 2;
+  if (!whole || (dtype != core::DType::i8 && dtype != core::DType::u8)) return kNone;
+  std::vector<ValueId> inputs = made.inputs;
+  inputs[0] = builder.emit(slice, {inputs[0]}, dtype, to, node);
+  return builder.emit(made.operation, std::move(inputs), core::DType::f32, to, node);
 }
 
 }  // namespace
@@ -61,10 +80,9 @@ void drop_taps(Program& program) {
       window.pads_begin[axis] -= taps.before * window.dilations[axis];
       window.pads_end[axis] -= taps.after * window.dilations[axis];
     }
-    if (to == from || !builder.is_constant(step.inputs[1]) ||
-        builder.value(step.inputs[1]).dtype != core::DType::f32 || is_made_of_levels(program, step.inputs[1]))
-      continue;
-    const ValueId weights = builder.emit(std::move(slice), {step.inputs[1]}, core::DType::f32, to, step.node);
+    if (to == from) continue;
+    const ValueId weights = sliced(builder, program, step.inputs[1], slice, to, step.node);
+    if (weights == kNone) continue;
     Step& changed = program.steps[i];
     std::get<Convolution>(changed.operation).window = std::move(window);
     changed.inputs[1] = weights;
