@@ -281,6 +281,40 @@ TEST_CASE("transposed convolutions of few filters, whose phases are one convolut
   }
 }
 
+TEST_CASE(
+    "transposed convolutions of one to three filters over one to three axes, of images plain and in blocks") {
+  Draw draw(14);
+  for (int i = 0; i < 60; ++i) {
+    CAPTURE(i);
+    const std::int64_t axes = draw(1, 3), c = draw(8, 40), k = draw(1, 3), stride = draw(1, 3);
+    Shape x{draw(1, 2), c}, w{c, k}, y{x[0], k};
+    program::Window window;
+    for (std::int64_t axis = 0; axis < axes; ++axis) {
+      const std::int64_t size = draw(axes == 3 ? 2 : 3, axes == 3 ? 5 : 40),
+                         kernel = draw(2, axes == 3 ? 4 : 8);
+      const std::int64_t pad = draw(0, kernel / 2), extra = draw(0, stride - 1);
+      window.kernel.push_back(kernel);
+      window.strides.push_back(stride);
+      window.dilations.push_back(1);
+      window.pads_begin.push_back(pad);
+      window.pads_end.push_back(pad);
+      x.push_back(size);
+      w.push_back(kernel);
+      y.push_back((size - 1) * stride + kernel - 2 * pad + extra);
+    }
+    Net net(static_cast<unsigned>(i));
+    ValueId from = net.input(x);
+    if (axes == 2 && draw(0, 1) == 0) {  // made in blocks
+      const program::Window one{{1, 1}, {1, 1}, {1, 1}, {0, 0}, {0, 0}};
+      from = net.step(program::Convolution{one, 1, {}, false}, {from, net.constant({c, c, 1, 1}, 0.2F)}, x);
+    }
+    const ValueId bias = draw(0, 1) == 0 ? net.constant({k}, 0.3F) : program::kNone;
+    const program::TransposedConvolution step{
+        window, 1, {draw(0, 1) == 0 ? program::Function::identity : program::Function::tanh, 0, 0}};
+    check_native(net, {net.step(step, {from, net.constant(w, 0.2F), bias}, y)});
+  }
+}
+
 TEST_CASE("windows over one axis") {
   for (const std::int64_t channels : {16, 5}) {
     Net net(14);

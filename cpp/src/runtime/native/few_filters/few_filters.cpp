@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <array>
 #include <memory>
+#include <utility>
 #include <vector>
 
 #include "runtime/kernels/float32/matmul/matmul.hpp"
@@ -19,30 +20,6 @@ namespace {
 using core::Shape;
 using kernels::Index;
 using program::kNone;
-
-/// How the window lies along one axis; it moves by one.
-struct TapAxis {
-  Index in = 1, out = 1, taps = 1, dilation = 1, before = 0;
-
-  /// Where the result lies that sees `place` under `tap`; it may be none.
-  [[nodiscard]] Index seen_by(Index place, Index tap) const { return place + before - tap * dilation; }
-};
-
-/// Images, or volumes, and the window; an image is a volume of depth one.
-struct FewFilters {
-  Index images, channels, filters;
-  std::array<TapAxis, 3> axes;
-  bool blocked;  ///< where x is an image in blocks
-
-  [[nodiscard]] Index taps() const { return axes[0].taps * axes[1].taps * axes[2].taps; }
-  [[nodiscard]] Index rows() const { return filters * taps(); }  ///< of the product
-  [[nodiscard]] Index plane() const { return axes[1].in * axes[2].in; }
-  [[nodiscard]] Index image() const {
-    const Index held = blocked ? kernels::divide(channels, block_size()) * block_size() : channels;
-    return held * axes[0].in * plane();
-  }
-  [[nodiscard]] Index results() const { return axes[0].out * axes[1].out * axes[2].out; }
-};
 
 /// What is multiplied at once: `rows` rows of plane `z` from `row` on, or part of one row.
 struct Strip {
@@ -76,21 +53,19 @@ class TapPacker final : public Packer {
   FewFilters shape_;
 };
 
-/// Operands: x, weights, y (plain), scratch, then bias and residual (plain; it may be y where it is not added last) where
-/// given.
+/// Operands: as FewFiltersRun says.
 struct FewFiltersWork {
   FewFilters shape;
   const kernels::Matmul& kernels;
-  kernels::Activation activation;
-  bool bias, residual, residual_last;
+  FewFiltersEnd end;
   int threads;
   Index parts;                           ///< of each image, along its rows
   Index packed, products, scratch, all;  ///< floats of a thread's memory, and of all of it
 
   void operator()(void* const* operand) const {
-    share_ranked(shape.images * parts, 1, threads, [&](Index begin, Index end, int rank) {
+    share_ranked(shape.images * parts, 1, threads, [&](Index first, Index last, int rank) {
       auto* const memory = static_cast<float*>(operand[3]) + rank * all;
-      for (Index item = begin; item < end; ++item) make(operand, item / parts, item % parts, memory);
+      for (Index item = first; item < last; ++item) make(operand, item / parts, item % parts, memory);
     });
   }
 
@@ -105,13 +80,14 @@ struct FewFiltersWork {
     const Part made{rows.out * part / parts, rows.out * (part + 1) / parts};
     const float* const x = static_cast<const float*>(operand[0]) + image * shape.image();
     float* const y = static_cast<float*>(operand[2]) + image * shape.filters * shape.results();
-    const auto* const b = bias ? static_cast<const float*>(operand[4]) : nullptr;
+    const auto* const b = end.bias ? static_cast<const float*>(operand[4]) : nullptr;
     const float* added = nullptr;
-    if (residual)
-      added = static_cast<const float*>(operand[bias ? 5 : 4]) + (y - static_cast<const float*>(operand[2]));
+    if (end.residual)
+      added =
+          static_cast<const float*>(operand[end.bias ? 5 : 4]) + (y - static_cast<const float*>(operand[2]));
     each_run(made, [&](Index filter, Index at, Index count) {
       const float start = b != nullptr ? b[filter] : 0.0F;
-      if (residual && !residual_last) {
+      if (end.residual && !end.residual_last) {
         float_kernels().binary(kernels::Binary::add, added + at, 1, &start, 0, y + at, 0, count);
       } else {
         std::fill_n(y + at, count, start);
@@ -131,9 +107,9 @@ struct FewFiltersWork {
       }
     }
     each_run(made, [&](Index, Index at, Index count) {
-      if (activation.function != kernels::Function::none)
-        float_kernels().unary(activation, y + at, y + at, 0, count);
-      if (residual && residual_last)
+      if (end.activation.function != kernels::Function::none)
+        float_kernels().unary(end.activation, y + at, y + at, 0, count);
+      if (end.residual && end.residual_last)
         float_kernels().binary(kernels::Binary::add, y + at, 1, added + at, 1, y + at, 0, count);
     });
   }
@@ -186,13 +162,13 @@ struct FewFiltersWork {
     const auto& [depth, rows, columns] = shape.axes;
     const Index stride = strip.rows * strip.width, each = rows.taps * columns.taps;
     const Index begin = std::max(made.first, rows.seen_by(strip.row, rows.taps - 1));
-    const Index end = std::min(made.last, rows.seen_by(strip.row + strip.rows - 1, 0) + 1);
+    const Index stop = std::min(made.last, rows.seen_by(strip.row + strip.rows - 1, 0) + 1);
     for (Index filter = 0; filter < shape.filters; ++filter) {
       for (Index tap = 0; tap < depth.taps; ++tap, products_of += each * stride) {
         const Index plane = depth.seen_by(strip.z, tap);
         if (plane < 0 || plane >= depth.out) continue;
         float* const lines = y + (filter * depth.out + plane) * rows.out * columns.out;
-        for (Index row = begin; row < end; ++row)
+        for (Index row = begin; row < stop; ++row)
           add_taps(row, strip, products_of, lines + row * columns.out);
       }
     }
@@ -202,13 +178,13 @@ struct FewFiltersWork {
   void add_taps(Index row, const Strip& strip, const float* products_of, float* line) const {
     const auto& [depth, rows, columns] = shape.axes;
     const Index begin = std::max<Index>(0, columns.seen_by(strip.left, columns.taps - 1));
-    const Index end = std::min(columns.out, columns.seen_by(strip.left + strip.width - 1, 0) + 1);
-    if (begin >= end) return;
+    const Index stop = std::min(columns.out, columns.seen_by(strip.left + strip.width - 1, 0) + 1);
+    if (begin >= stop) return;
     constexpr Index kMost = 64;
     std::array<kernels::MovedRow, kMost> moved;  // NOLINT(*-member-init): filled as far as it is read
     Index n = 0;
     const auto flush = [&] {
-      float_kernels().add_moved(moved.data(), n, strip.width, line + begin, end - begin);
+      float_kernels().add_moved(moved.data(), n, strip.width, line + begin, stop - begin);
       n = 0;
     };
     for (Index tap = 0; tap < rows.taps; ++tap) {
@@ -242,6 +218,23 @@ FewFilters shape_of_few(const Builder& builder, const ConvolutionParts& parts) {
 
 }  // namespace
 
+FewFiltersRun run_few_filters(const FewFilters& shape, const FewFiltersEnd& end, int threads) {
+  const kernels::Matmul& kernels = kernels::matmul(float_kernels().isa);
+  const Strip strip = largest_strip(shape);
+  const Index pixels = strip.rows * strip.width;
+  const kernels::MatmulPlan plan = kernels.plan(shape.rows(), pixels, shape.channels, 1);
+  constexpr Index kRows = 16;  // of a part at least: those beside it are multiplied again
+  FewFiltersWork work{shape, kernels, end, threads, 1, 0, 0, 0, 0};
+  if (shape.images < threads)
+    work.parts = std::clamp<Index>(shape.axes[1].out / kRows, 1, kernels::divide(threads, shape.images));
+  const auto lines = [](Index floats) { return kernels::divide(floats, kLine) * kLine; };
+  work.packed = lines(plan.packed);
+  work.products = lines(shape.rows() * pixels);
+  work.scratch = lines(plan.scratch);
+  work.all = work.packed + work.products + work.scratch;
+  return {work, work.all * threads};
+}
+
 bool few_filters_pay(const Builder& builder, const ConvolutionParts& parts) {
   const program::Convolution& op = parts.convolution;
   const auto one = [](std::int64_t stride) { return stride == 1; };
@@ -265,38 +258,20 @@ bool build_few_filters(Builder& builder, const ConvolutionParts& parts) {
   const auto activation = kernel_activation(parts.convolution.activation);
   if (!activation) return false;
   const FewFilters shape = shape_of_few(builder, parts);
-  const kernels::Matmul& kernels = kernels::matmul(float_kernels().isa);
-  const int threads = builder.threads();
-  const Strip strip = largest_strip(shape);
-  const Index pixels = strip.rows * strip.width;
-  const kernels::MatmulPlan plan = kernels.plan(shape.rows(), pixels, shape.channels, 1);
-  const bool residual = parts.residual != kNone;
-  FewFiltersWork work{shape,       kernels,
-                      *activation, parts.bias != kNone,
-                      residual,    parts.convolution.residual_last,
-                      threads,     1,
-                      0,           0,
-                      0,           0};
-  constexpr Index kRows = 16;  // of a part at least: those beside it are multiplied again
-  if (shape.images < threads) {
-    work.parts = std::clamp<Index>(shape.axes[1].out / kRows, 1, kernels::divide(threads, shape.images));
-  }
-  const auto lines = [](Index floats) { return kernels::divide(floats, kLine) * kLine; };
-  work.packed = lines(plan.packed);
-  work.products = lines(shape.rows() * pixels);
-  work.scratch = lines(plan.scratch);
-  work.all = work.packed + work.products + work.scratch;
-  const Layout from = shape.blocked ? Layout::blocked : Layout::plain;
+  const bool bias = parts.bias != kNone, residual = parts.residual != kNone;
+  FewFiltersRun run = run_few_filters(shape, {*activation, bias, residual, parts.convolution.residual_last},
+                                      builder.threads());
   std::vector<Place> operands{
-      builder.read(parts.x, from),
+      builder.read(parts.x, shape.blocked ? Layout::blocked : Layout::plain),
       builder.packed(parts.w, bytes_of(shape.rows() * shape.channels), std::make_shared<TapPacker>(shape)),
       {},
-      builder.scratch(bytes_of(work.all * threads))};
-  if (work.bias) operands.push_back(pack_vector(builder, parts.bias, shape.filters));
+      builder.scratch(bytes_of(run.scratch))};
+  if (bias) operands.push_back(pack_vector(builder, parts.bias, shape.filters));
   if (residual) operands.push_back(builder.read(parts.residual, Layout::plain));
   operands[2] = builder.write(parts.y, Layout::plain);
   const std::size_t count = operands.size();
-  builder.emit(make_native(with_isa("few_filters"), count, work), std::move(operands), Layout::plain);
+  builder.emit(make_native(with_isa("few_filters"), count, std::move(run.work)), std::move(operands),
+               Layout::plain);
   return true;
 }
 

@@ -5,6 +5,7 @@
 #include <string>
 #include <utility>
 
+#include "runtime/native/few_filters/few_filters.hpp"
 #include "runtime/native/loops.hpp"
 #include "runtime/native/rules.hpp"
 
@@ -306,7 +307,7 @@ std::optional<Phases> decompose(const ConvShape& whole, Index oh, Index ow) {
 }
 
 bool build_transposed_convolution(Builder& builder, const Step& step) {
-  if (build_transposed_volume(builder, step)) return true;
+  if (build_few_filters_transposed(builder, step) || build_transposed_volume(builder, step)) return true;
   const auto* op = std::get_if<program::TransposedConvolution>(&step.operation);
   if (op == nullptr || !all_float(builder.program(), step)) return false;
   const ValueId x = step.inputs[0], w = step.inputs[1], bias = program::input(step, 2), y = step.outputs[0];
