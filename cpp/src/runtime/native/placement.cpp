@@ -169,7 +169,9 @@ class Placer {
     const auto& operation = step.operation;
     if (std::holds_alternative<program::Convolution>(operation) ||
         std::holds_alternative<program::TransposedConvolution>(operation)) {
-      return true;
+      // of so few channels most lanes would be empty, for whatever follows, too
+      const ValueId y = step.outputs[0];
+      return 4 * value(y).shape[1] > block_size() || is_read_in_blocks(program_, y);
     }
     if (std::holds_alternative<program::Binary>(operation)) {
       return is_plain_binary(program_, step) && (is_blocked(first) || is_blocked(step.inputs[1]));
