@@ -284,15 +284,17 @@ ConvolutionParts take_apart(const Builder& builder, const program::Step& step) {
 
 /// Where they were measured to be: every shape with AVX-512 (0.28 to 1.1 of oneDNN's time); with AVX2 and less
 /// depthwise, Winograd, and a first layer with its maxima, but not other dense ones (1.1). Over three axes every shape
-/// with AVX-512, grouped ones with AVX2, too (0.01 to 0.7 of oneDNN's time).
+/// with AVX-512, grouped ones with AVX2, too (0.01 to 0.7 of oneDNN's time); those of few filters with either (0.1).
 bool native_convolution_is_better(const Builder& builder, const program::Step& step) {
   const ConvolutionParts parts = take_apart(builder, step);
   if (builder.value(parts.w).role != program::Role::constant) return false;
   const core::Isa isa = float_kernels().isa;
   const bool wide = isa == core::Isa::avx512, grouped = parts.convolution.groups > 1;
+  const bool few =
+      isa == core::Isa::avx2 && builder.value(parts.w).shape.size() > 3 && few_filters_pay(builder, parts);
   if (!takes(builder, parts))
-    return builder.value(parts.w).shape.size() == 5 && (wide || (grouped && isa == core::Isa::avx2));
-  return wide || method_of(builder, parts) == kernels::ConvMethod::depthwise ||
+    return builder.value(parts.w).shape.size() == 5 && (wide || few || (grouped && isa == core::Isa::avx2));
+  return wide || few || method_of(builder, parts) == kernels::ConvMethod::depthwise ||
          pooled_step(builder, parts) != nullptr || kernels::winograd_pays(shape_of(builder, parts)) != 0;
 }
 
