@@ -77,7 +77,7 @@ class Placer {
                              std::holds_alternative<program::DynamicQuantize>(operation);
       const bool starts = std::holds_alternative<program::Int8Convolution>(operation) ||
                           (quantizes && !is_reshaped(program_, out));
-      if (!starts && !keeps_channels_last(step) && !brings_channels_last(step)) return;
+      if (!starts && !keeps_channels_last(step) && !brings_channels_last(program_, step)) return;
       for (const ValueId id : step.outputs) {
         if (is_int8_image(id)) layout(id) = Layout::channels_last;
       }
@@ -87,13 +87,6 @@ class Placer {
           std::holds_alternative<program::Dequantize>(operation) && (is_convolved(out) || is_resampled(out));
       if (made || read) layout(out) = Layout::blocked;
     }
-  }
-
-  /// Whether the step makes an image of rows of channels.
-  [[nodiscard]] bool brings_channels_last(const Step& step) const {
-    const auto* transpose = std::get_if<program::Transpose>(&step.operation);
-    return transpose != nullptr && transpose->permutation == std::vector<std::int64_t>{0, 3, 1, 2} &&
-           !is_reshaped(program_, step.outputs[0]);
   }
 
   [[nodiscard]] bool is_convolved(ValueId id) const {

@@ -248,6 +248,12 @@ bool is_reshaped(const program::Program& program, program::ValueId id) {
   });
 }
 
+bool brings_channels_last(const Program& program, const Step& step) {
+  const auto* transpose = std::get_if<program::Transpose>(&step.operation);
+  return transpose != nullptr && transpose->permutation == std::vector<std::int64_t>{0, 3, 1, 2} &&
+         !is_reshaped(program, step.outputs[0]);
+}
+
 bool is_read_in_blocks(const program::Program& program, program::ValueId id, int steps) {
   return std::ranges::any_of(program.steps, [&](const program::Step& reader) {
     const auto& operation = reader.operation;

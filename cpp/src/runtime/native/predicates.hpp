@@ -43,6 +43,8 @@ namespace rdquant::runtime::native {
 /// True where all that is done with a value is to reshape it, as products do with their rows, or to exchange axes
 /// other than an image's: it is no image.
 [[nodiscard]] bool is_reshaped(const program::Program& program, program::ValueId id);
+/// Whether the step makes an image of rows of channels.
+[[nodiscard]] bool brings_channels_last(const program::Program& program, const program::Step& step);
 /// True where a layer that works in blocks reads the value, at once or behind at most `steps` that keep them.
 [[nodiscard]] bool is_read_in_blocks(const program::Program& program, program::ValueId id, int steps = 3);
 

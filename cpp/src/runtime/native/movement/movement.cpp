@@ -33,8 +33,14 @@ Layout layout_to_move(const Builder& builder, ValueId id) {
 std::vector<std::int64_t> strides_to_move(const Builder& builder, ValueId id) {
   const Shape& shape = builder.value(id).shape;
   if (layout_to_move(builder, id) == Layout::plain) return strides_of(shape);
-  const std::int64_t pixel = builder.pixel(id);
-  return {shape[2] * shape[3] * pixel, 1, shape[3] * pixel, pixel};
+  std::vector<std::int64_t> strides(shape.size(), 1);
+  std::int64_t step = builder.pixel(id);
+  for (std::size_t axis = shape.size() - 1; axis > 1; --axis) {
+    strides[axis] = step;
+    step *= shape[axis];
+  }
+  strides[0] = step;
+  return strides;
 }
 
 /// The copy with its axes in the order in which the destination lies in memory.
