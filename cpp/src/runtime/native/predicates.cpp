@@ -262,7 +262,9 @@ bool is_read_in_blocks(const program::Program& program, program::ValueId id, int
         std::holds_alternative<program::TransposedConvolution>(operation) ||
         std::holds_alternative<program::Pool>(operation))
       return true;
-    const bool keeps = std::holds_alternative<program::Unary>(operation) ||
+    const auto* concat = std::get_if<program::Concat>(&operation);
+    const bool keeps = (concat != nullptr && concat->axis == 1) ||
+                       std::holds_alternative<program::Unary>(operation) ||
                        std::holds_alternative<program::Binary>(operation) ||
                        std::holds_alternative<program::BatchNormalization>(operation) ||
                        std::holds_alternative<program::Split>(operation);
