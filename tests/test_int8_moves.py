@@ -179,3 +179,38 @@ def test_rows_of_one_or_two_channels(channels: int, attributes: dict[str, Any]) 
         session = rdq.Session(rdq.load(proto), backend="native", threads=threads)
         np.testing.assert_array_equal(session.run({"x": given})[out], fused)
     assert "taps" in {row["kernel"] for row in session.plan()}
+
+
+@needs_native
+@pytest.mark.parametrize("mode", ["reflect", "edge"])
+def test_frames_of_levels_from_within(mode: str) -> None:
+    def body(net: Net, x: str) -> str:
+        a = net.call(
+            "Pad", pair(net, layer(net, x, 6, 3), -4, 4), net.integers(0, 0, 1, 2, 0, 0, 3, 1), mode=mode
+        )
+        return layer(net, a, 5, 6)
+
+    proto = network(body)
+    answers(proto)
+    session = rdq.Session(rdq.load(proto), backend="native")
+    session.run({"x": noise(IMAGE)})
+    assert "reference" not in {row["kernel"] for row in session.plan()}
+
+
+@needs_native
+@pytest.mark.parametrize("op", ["Add", "Mul"])
+def test_sums_and_products_of_levels_that_lie_apart(op: str) -> None:
+    def body(net: Net, x: str) -> str:
+        a = pair(net, layer(net, x, 7, 3), -4, 4)
+        parts = [
+            net.call("Slice", a, net.integers(*s), net.integers(*e), net.integers(3))
+            for s, e in (([4], [10]), ([0], [4]))
+        ]
+        rolled = net.call("Concat", *parts, axis=3)
+        return layer(net, pair(net, net.call(op, rolled, a), -9, 9), 5, 7)
+
+    proto = network(body)
+    answers(proto)
+    session = rdq.Session(rdq.load(proto), backend="native")
+    session.run({"x": noise(IMAGE)})
+    assert "reference" not in {row["kernel"] for row in session.plan()}

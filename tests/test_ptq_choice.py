@@ -1,8 +1,9 @@
-"""Static quantization: what equalization is chosen by, and by how much biases are balanced."""
+"""Static quantization: what equalization is chosen by, by how much biases are balanced, and where images become levels."""
 
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 import models
 import rdquant as rdq
@@ -38,3 +39,17 @@ def test_a_shift_restores_the_mean_behind_a_clip() -> None:
     moved = np.clip(sample + balance._shift(missing, sample, (0.0, 6.0))[:, None], 0, 6)
     assert np.allclose(moved.mean(axis=1) - np.clip(sample, 0, 6).mean(axis=1), missing, atol=1e-4)
     assert np.array_equal(balance._shift(missing, sample, balance.EVERYWHERE), missing)
+
+
+@pytest.mark.parametrize("mode", ["linear", "cubic", "nearest"])
+def test_images_resized_first_become_levels_behind_that(mode: str) -> None:
+    net = Net(3)
+    small = net.call("Resize", "x", "", net.tensor(np.array([1, 1, 0.5, 0.5], np.float32)), mode=mode)
+    y = net.call("Relu", net.conv(small, 4, 3))
+    inner = net.call("Resize", y, "", net.tensor(np.array([1, 1, 2, 2], np.float32)), mode=mode)
+    out = net.conv(inner, 4, 4)
+    sizes = {"x": ["N", 3, 8, 8]}, {out: ["N", 4, 8, 8]}
+    network = Network(rdq.load(models.build(net.nodes, net.tensors, *sizes)))
+    roots = set(place(network, network.layers).roots)
+    assert {small, y, inner} <= roots
+    assert ("x" in roots) == (mode == "nearest")

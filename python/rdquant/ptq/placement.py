@@ -75,9 +75,14 @@ def _is_score(network: Network, value: str) -> bool:
 
 
 def _able(network: Network, layers: set[int]) -> set[int]:
-    """Nodes that could compute with levels: `layers`, and what reads nothing but what such nodes make."""
+    """Nodes that could compute with levels: `layers`, and what reads nothing but what such nodes make.
+
+    An image that is given, and is resized by weighted sums before anything else, becomes levels behind that: levels would
+    be made for a node that turns them back into numbers.
+    """
     able: set[int] = set()
     values = {network.input}
+    given = {network.input}  # moved at most
     for i in range(len(network.nodes)):
         kind = network.kind(i)
         fits = (
@@ -85,9 +90,13 @@ def _able(network: Network, layers: set[int]) -> set[int]:
             if kind in _WEIGHTED
             else kind != "" and all(name in values for name in network.data(i))
         )
+        if kind == "other" and network.nodes[i].op_type == "Resize" and network.data(i)[0] in given:
+            fits = False
         if fits:
             able.add(i)
             values.update(network.given(i))
+        if kind == "mover" and network.data(i)[0] in given:
+            given.update(network.given(i))
     return able
 
 

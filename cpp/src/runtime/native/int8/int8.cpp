@@ -24,8 +24,12 @@ using program::ValueId;
 const Int8Kernels& int8_kernels() { return kernels::int8_kernels(float_kernels().isa); }
 
 Int8Layout int8_layout_of(const Builder& builder, ValueId id) {
+  return int8_layout_of(builder, id, builder.layout(id));
+}
+
+Int8Layout int8_layout_of(const Builder& builder, ValueId id, Layout layout) {
   const Value& value = builder.value(id);
-  if (builder.layout(id) != Layout::channels_last) {
+  if (layout != Layout::channels_last) {
     const Index count = core::element_count(value.shape);
     return {1, 1, count, count, count};
   }
@@ -73,10 +77,10 @@ struct Ranges {
 };
 
 /// The ranges of arrays of one shape: dense where no array has gaps that another lacks.
-Ranges ranges_of(const Builder& builder, const std::vector<ValueId>& arrays) {
-  const Int8Layout first = int8_layout_of(builder, arrays[0]);
+Ranges ranges_of(const Builder& builder, const std::vector<ValueId>& arrays, Layout layout) {
+  const Int8Layout first = int8_layout_of(builder, arrays[0], layout);
   const bool dense = std::ranges::all_of(arrays, [&](ValueId id) {
-    const Int8Layout int8_layout = int8_layout_of(builder, id);
+    const Int8Layout int8_layout = int8_layout_of(builder, id, layout);
     return int8_layout.pixel == first.pixel && int8_layout.pixel < int8_layout.channels + kChannels;
   });
   const Index pixels = first.images * first.area;
@@ -111,8 +115,9 @@ void look_up_pixels(const Int8Kernels& kernels, const std::uint8_t* table, const
 bool build_lookup(Builder& builder, const Step& step) {
   const ValueId x = step.inputs[0], y = step.outputs[0];
   const Layout layout = builder.layout(y);
-  const Ranges ranges = ranges_of(builder, {x, y});
-  const Index from_pixel = int8_layout_of(builder, x).pixel, to_pixel = int8_layout_of(builder, y).pixel;
+  const Ranges ranges = ranges_of(builder, {x, y}, layout);
+  const Index from_pixel = int8_layout_of(builder, x, layout).pixel,
+              to_pixel = int8_layout_of(builder, y).pixel;
   auto work = [&kernels = int8_kernels(), ranges, from_pixel, to_pixel](void* const* operand) {
     const auto *from = static_cast<const std::uint8_t*>(operand[0]),
                *table = static_cast<const std::uint8_t*>(operand[1]);
@@ -138,10 +143,10 @@ bool build_int8_binary(Builder& builder, const Step& step) {
   const ValueId a = step.inputs[0], b = step.inputs[1], y = step.outputs[0];
   const Layout layout = builder.layout(y);
   if (builder.value(a).shape != builder.value(b).shape) return build_int8_gate(builder, step);
-  if (builder.layout(a) != layout || builder.layout(b) != layout) return false;
-  const Ranges ranges = ranges_of(builder, {a, b, y});
-  const std::array<Index, 3> pixels{int8_layout_of(builder, a).pixel, int8_layout_of(builder, b).pixel,
-                                    int8_layout_of(builder, y).pixel};
+  const Ranges ranges = ranges_of(builder, {a, b, y}, layout);
+  const std::array<Index, 3> pixels{int8_layout_of(builder, a, layout).pixel,
+                                    int8_layout_of(builder, b, layout).pixel,
+                                    int8_layout_of(builder, y, layout).pixel};
   const bool adds = std::get<program::Int8Binary>(step.operation).function == program::BinaryFunction::add;
   const auto kernel = adds ? int8_kernels().add : int8_kernels().multiply;
   auto work = [kernel, ranges, pixels,

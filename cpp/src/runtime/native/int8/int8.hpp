@@ -19,6 +19,7 @@ struct Int8Layout {
   kernels::Index images, area, channels, pixel, image;  ///< of bytes
 };
 [[nodiscard]] Int8Layout int8_layout_of(const Builder& builder, program::ValueId id);
+[[nodiscard]] Int8Layout int8_layout_of(const Builder& builder, program::ValueId id, Layout layout);
 
 /// Arguments of a kernel for a sum or product of `a` and `b`.
 [[nodiscard]] kernels::Int8Sum int8_sum(const program::Int8Binary& sum, const program::Value& a,
