@@ -115,6 +115,30 @@ TEST_CASE("maxima and their places, of equal ones the first, of NaN before all")
   }
 }
 
+TEST_CASE("windows of two columns side by side") {
+  Draw draw(13);
+  for (int i = 0; i < 60; ++i) {
+    CAPTURE(i);
+    Drawn drawn = draw_pool(draw, static_cast<std::size_t>(draw(2, 3)));
+    program::Window& window = drawn.pool.window;
+    window.kernel.back() = window.strides.back() = 2;
+    window.dilations.back() = 1;
+    window.pads_begin.back() = window.pads_end.back() = drawn.pool.counted_pads_end.back() = 0;
+    drawn.x.back() = draw(2, 75);
+    drawn.y.back() = drawn.x.back() / 2;
+    Net net(static_cast<unsigned>(i));
+    const ValueId x = net.constant(drawn.x);
+    net.program.values.back().data.write().as<float>()[draw(0, core::element_count(drawn.x) - 1)] =
+        std::numeric_limits<float>::quiet_NaN();
+    std::vector<ValueId> made;
+    for (const auto f : {PoolFunction::max, PoolFunction::average, PoolFunction::lp}) {
+      drawn.pool.function = f;
+      made.push_back(net.step(drawn.pool, {x}, drawn.y));
+    }
+    check_native(net, made);
+  }
+}
+
 TEST_CASE("windows of more rows than are seen at once") {
   Net net(12);
   const Shape x{1, 2, 9, 8, 37}, y{1, 2, 3, 2, 18};

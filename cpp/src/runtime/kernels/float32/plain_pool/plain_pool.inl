@@ -192,10 +192,51 @@ void finish_columns(float* row, Index out, float counted, const float* counts) {
   }
 }
 
+// Whether every window has two columns of its own.
+bool pairs_columns(const PoolAxis& columns) {
+  return columns.kernel == 2 && columns.stride == 2 && columns.dilation == 1 && columns.before == 0 &&
+         2 * columns.out <= columns.in;
+}
+
+// Windows over pairs of columns: their rows are brought into one in registers.
+template <Pooled F>
+void join_pairs(const PlainPoolArgs& args, const float* plane, const RowWindow& window, const float* counts,
+                float* to) {
+  const PoolAxis &depth = args.axes[0], &rows = args.axes[1], &columns = args.axes[2];
+  const I32 even = count_up(0, 2), odd = count_up(1, 2);
+  for (Index x = 0; x < columns.out; x += kBlock) {
+    const Index n = columns.out - x < kBlock ? columns.out - x : kBlock;
+    const Index low = 2 * n < kBlock ? 2 * n : kBlock;
+    F32 left = splat(kNothing<F>), right = left;
+    for (Index kz = window.deep.begin; kz < window.deep.end; ++kz) {
+      for (Index ky = window.high.begin; ky < window.high.end; ++ky) {
+        const Index row = (window.front + kz * depth.dilation) * rows.in + window.top + ky * rows.dilation;
+        const float* const from = plane + row * columns.in + 2 * x;
+        left = see<F>(left, load_some(from, low));
+        right = see<F>(right, load_some(from + low, 2 * n - low));
+      }
+    }
+    const F32 both = join<F>(simd::lookup_lanes(left, right, even), simd::lookup_lanes(left, right, odd));
+    store_some(to + x, finish<F>(both, window.counted, counts + x), n);
+  }
+}
+
+template <Pooled F>
+void pool_pairs(const PlainPoolArgs& args, const float* src, float* dst, float* counts, Index begin,
+                Index end) {
+  const Index area = args.axes[0].in * args.axes[1].in * args.axes[2].in;
+  if constexpr (F == Pooled::average) count_columns(args, counts);
+  Row at = row_of(args, begin);
+  for (Index item = begin; item < end; ++item, step(args, at))
+    join_pairs<F>(args, src + at.plane * area, row_window(args, at.z, at.y), counts,
+                  dst + item * args.axes[2].out);
+}
+
 template <Pooled F>
 void pool_rows(const PlainPoolArgs& args, const float* src, float* dst, float* scratch, Index begin,
                Index end) {
   const PoolAxis& columns = args.axes[2];
+  if (pairs_columns(columns)) return pool_pairs<F>(args, src, dst, scratch, begin, end);
   const Index area = args.axes[0].in * args.axes[1].in * columns.in;
   const Index padded = padded_row(columns, kBlock);
   float* const counts = scratch + kPlainPoolRows * padded;
