@@ -169,6 +169,19 @@ TEST_CASE("dense convolutions in groups") {
   check({crooked(64, 32, 4)}, ConvMethod::dense);
 }
 
+TEST_CASE("dense convolutions in groups that fill no whole blocks") {
+  for (const Index groups : {2, 3, 5}) {
+    for (const Index channels : {5, 12, 24, 40, 56}) {
+      check({square(channels * groups, 7, channels * groups, 3, 1, 1, groups)}, ConvMethod::dense);
+      check({square(channels * groups, 6, 20 * groups, 1, 1, 0, groups)}, ConvMethod::dense);
+      check({square(24 * groups, 6, channels * groups, 3, 2, 1, groups)}, ConvMethod::dense);
+    }
+  }
+  check({square(240, 5, 240, 3, 1, 1, 2)}, ConvMethod::dense);
+  check({square(20, 5, 220, 3, 1, 1, 20)}, ConvMethod::dense);
+  check({square(220, 5, 20, 3, 1, 1, 20)}, ConvMethod::dense);
+}
+
 TEST_CASE("activations and residuals") {
   for (const Function function : kAll) {
     CAPTURE(static_cast<int>(function));

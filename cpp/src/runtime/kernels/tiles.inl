@@ -63,27 +63,31 @@ inline Index tile_cost(Index blocks, Index pixels) {
   return blocks == 0 ? 0 : sums + blocks + pixels + 4;
 }
 
-using TileCost = Index (*)(Index blocks, Index pixels);
-
-template <int N, int... P>
-void consider(Index width, Index blocks, TileCost of, TileChoice& best, Pixels<P...> /*list*/) {
+template <int N, class Cost, int... P>
+void consider(Index width, Index blocks, const Cost& of, TileChoice& best, Pixels<P...> /*list*/) {
   for (const Index pixels : {P...}) {
     if (pixels > width || N > blocks) continue;
-    const Index cost = divide(width, pixels) * (blocks / N * of(N, pixels) + of(blocks % N, pixels));
+    const Index cost = divide(width, pixels) * of(N, pixels);
     if (best.cost == 0 || cost < best.cost) best = {N, pixels, cost};
   }
 }
 
-// The tile with which `blocks` blocks of filters by rows of `width` pixels cost least. The last tile of a row
-// may overlap the one before.
-template <template <int> class Sizes = TilePixels, int N = kTileBlocks>
-TileChoice choose_tile(Index width, Index blocks, TileCost of = tile_cost) {
+// The tile with which `blocks` blocks of filters by rows of `width` pixels cost least, by of(N, P): what P pixels of all
+// blocks cost in tiles of N. The last tile of a row may overlap the one before.
+template <template <int> class Sizes = TilePixels, int Most = kTileBlocks, class Cost>
+TileChoice choose_tile(Index width, Index blocks, const Cost& of) {
   TileChoice best = {};
-  for_each<N>([&](auto n) {
+  for_each<Most>([&](auto n) {
     constexpr int kBlocks = decltype(n)::value + 1;
     consider<kBlocks>(width, blocks, of, best, typename Sizes<kBlocks>::List{});
   });
   return best;
+}
+
+// The same where a tile costs of(N, P), whatever its blocks are.
+template <class Cost>
+auto cost_of_blocks(Index blocks, const Cost& of) {
+  return [blocks, of](Index n, Index pixels) { return blocks / n * of(n, pixels) + of(blocks % n, pixels); };
 }
 
 // make(P) for the P of the list that equals `pixels`, or null.

@@ -58,7 +58,7 @@ template <int P, int N>
 // Sizes as the tile sees them: a flat plan is one row.
 struct DenseView {
   Index h, w, kh, kw, sh, sw, dh, dw, top, left;
-  Index channels;  // of one group
+  Index begin, end;  // channels from the first of the group
 };
 
 // Where the tile is: its first row and column of the image, which may lie in the padding; the pixels not to
@@ -77,15 +77,18 @@ void dense_tile(const DenseView& s, const Epilogue& epilogue, const float* src, 
     const F32 start = bias == nullptr ? splat(0.0f) : load(bias + (at.block + n) * kBlock);
     for_each<P>([&](auto p) __attribute__((always_inline)) { sums[p][n] = start; });
   });
-  for (Index done = 0; done < s.channels; done += kBlock, src += s.h * s.w * kBlock) {
-    const Index lanes = s.channels - done < kBlock ? s.channels - done : kBlock;
+  for (Index channel = s.begin, next = channel; channel < s.end; channel = next) {
+    const Index block = channel / kBlock, lane = channel % kBlock;
+    next = (block + 1) * kBlock < s.end ? (block + 1) * kBlock : s.end;
+    const Index lanes = next - channel;
+    const float* const image = src + block * s.h * s.w * kBlock + lane;
     for (Index ky = 0; ky < s.kh; ++ky) {
       const Index row = at.row + ky * s.dh;
       if (row < 0 || row >= s.h) {
         weights += s.kw * lanes * N * kBlock;
         continue;
       }
-      const float* in = src + (row * s.w + at.column) * kBlock;
+      const float* in = image + (row * s.w + at.column) * kBlock;
       for (Index kx = 0; kx < s.kw; ++kx, in += s.dw * kBlock, weights += lanes * N * kBlock) {
         const Index x = at.column + kx * s.dw;
         const Index end = x + (P - 1) * s.sw;
@@ -160,6 +163,27 @@ struct Bundle {
   }
 };
 
+// Channels of a bundle that its filters [first, last) see: those of their own groups.
+struct Seen {
+  Index begin, end;
+};
+
+inline Seen seen_by(const ConvShape& s, Index first, Index last) {
+  const Index c = s.c / s.groups, k = s.k / s.groups;
+  return {first / k * c, ((last - 1) / k + 1) * c};
+}
+
+// What tiles of N blocks by P pixels cost for all channels that each of them sees.
+inline Index bundle_cost(const ConvShape& s, Index filters, Index n, Index pixels) {
+  Index cost = 0;
+  for (Index first = 0; first < filters; first += n * kBlock) {
+    const Index last = first + n * kBlock < filters ? first + n * kBlock : filters;
+    const Seen seen = seen_by(s, first, last);
+    cost += (seen.end - seen.begin) * tile_cost(divide(last - first, kBlock), pixels);
+  }
+  return cost;
+}
+
 bool plan_dense(const ConvShape& s, ConvPlan& plan) {
   plan.shape = s;
   plan.method = ConvMethod::dense;
@@ -170,7 +194,8 @@ bool plan_dense(const ConvShape& s, ConvPlan& plan) {
   plan.flat = s.kh == 1 && s.kw == 1 && s.sh == 1 && s.sw == 1 && s.top == 0 && s.left == 0 &&
               s.bottom == 0 && s.right == 0;
   const Index row = plan.flat ? s.h * s.w : s.ow();
-  const TileChoice choice = choose_tile(row, blocks);
+  const TileChoice choice =
+      choose_tile(row, blocks, [&](Index n, Index pixels) { return bundle_cost(s, bundle.k, n, pixels); });
   plan.blocks = choice.blocks;
   plan.pixels = choice.pixels;
   plan.tiles = divide(row, plan.pixels);
@@ -184,17 +209,19 @@ bool plan_dense(const ConvShape& s, ConvPlan& plan) {
 
 // Where the row of B weights for `channel` and `tap` goes, in rows from the first of its block of filters.
 struct PackedRows {
-  Index channels, taps, wide;
+  Seen seen;
+  Index taps, wide;
   [[nodiscard]] Index operator()(Index channel, Index tap) const {
-    const Index whole = channel / kBlock * kBlock;
-    const Index lanes = channels - whole < kBlock ? channels - whole : kBlock;
-    return (whole * taps + tap * lanes + channel - whole) * wide;
+    const Index block = channel / kBlock * kBlock;
+    const Index begin = block > seen.begin ? block : seen.begin;
+    const Index end = block + kBlock < seen.end ? block + kBlock : seen.end;
+    return ((begin - seen.begin) * taps + tap * (end - begin) + channel - begin) * wide;
   }
 };
 
 // One block of at most B filters, `filters` of them real, from plain [filter][channel][tap] to packed rows.
 inline void pack_block(const float* weights, Index filters, const PackedRows& rows, float* out) {
-  const Index length = rows.channels * rows.taps;
+  const Index length = rows.seen.end * rows.taps;
   Index channel = 0;
   Index tap = 0;
   for (Index i = 0; i < length; i += kBlock) {
@@ -220,7 +247,7 @@ inline void pack_merged(const ConvShape& s, const float* weights, Index start, I
                         const PackedRows& rows, float* out) {
   const Index c = s.c / s.groups;
   const Index k = s.k / s.groups;
-  for (Index channel = 0; channel < rows.channels; ++channel) {
+  for (Index channel = rows.seen.begin; channel < rows.seen.end; ++channel) {
     for (Index tap = 0; tap < rows.taps; ++tap) store(out + rows(channel, tap) * kBlock, splat(0.0f));
   }
   for (Index lane = 0; lane < filters; ++lane) {
@@ -232,7 +259,8 @@ inline void pack_merged(const ConvShape& s, const float* weights, Index start, I
   }
 }
 
-// Packed: [group][tile's N blocks of filters][channel block][kh][kw][channel of the block][N][B].
+// Packed: [group][tile's N blocks of filters][channel block][kh][kw][channel of the block][N][B], with room for all
+// channels of a bundle in every tile.
 void pack_dense(const ConvPlan& plan, const float* weights, float* packed, Index begin, Index end) {
   const ConvShape& s = plan.shape;
   const Bundle bundle(s);
@@ -250,7 +278,8 @@ void pack_dense(const ConvPlan& plan, const float* weights, float* packed, Index
     const Index filters = k - block * kBlock < kBlock ? k - block * kBlock : kBlock;
     const Index first = group * bundle.k + block * kBlock;
     float* const out = packed + (group * all * bundle.c + tile * c) * kBlock * taps + (block - tile) * kBlock;
-    const PackedRows rows = {c, taps, wide};
+    const Index end = (tile + wide) * kBlock < k ? (tile + wide) * kBlock : k;
+    const PackedRows rows = {seen_by(s, tile * kBlock, end), taps, wide};
     if (plan.groups == s.groups) {
       pack_block(weights + first * c * taps, filters, rows, out);
     } else {
@@ -290,9 +319,8 @@ void run_dense(const ConvPlan& plan, const ConvArgs& args, Index begin, Index en
   const Bundle bundle(s);
   const Index all = divide(bundle.k, kBlock);
   const Index ow = plan.flat ? s.h * s.w : s.ow();
-  DenseView view = plan.flat
-                       ? DenseView{1, s.h * s.w, 1, 1, 1, 1, 1, 1, 0, 0, bundle.c}
-                       : DenseView{s.h, s.w, s.kh, s.kw, s.sh, s.sw, s.dh, s.dw, s.top, s.left, bundle.c};
+  DenseView view = plan.flat ? DenseView{1, s.h * s.w, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0}
+                             : DenseView{s.h, s.w, s.kh, s.kw, s.sh, s.sw, s.dh, s.dw, s.top, s.left, 0, 0};
   const DenseTiles tiles = dense_tiles(plan);
   const Index span =
       (plan.pixels - 2) * s.sw + (view.kw - 1) * s.dw;  // to the last column of the last but one
@@ -303,8 +331,13 @@ void run_dense(const ConvPlan& plan, const ConvArgs& args, Index begin, Index en
     const Index blocks = last_group ? divide(bundle.last_k, kBlock) : all;
     if (first >= blocks) continue;
     const Index block = at.group * all + first;
-    view.channels = last_group ? bundle.last_c : bundle.c;
+    const Index channels = last_group ? bundle.last_c : bundle.c,
+                filters = last_group ? bundle.last_k : bundle.k;
     const Index wide = plan.blocks < blocks - first ? plan.blocks : blocks - first;
+    const Index end = (first + wide) * kBlock < filters ? (first + wide) * kBlock : filters;
+    const Seen seen = seen_by(s, first * kBlock, end);
+    view.begin = seen.begin;
+    view.end = seen.end;
     const Index last = ow - plan.pixels;
     const Index x = at.tile * plan.pixels < last ? at.tile * plan.pixels : last;
     const DenseCorner corner = {at.y * s.sh - view.top, x * s.sw - view.left, at.tile * plan.pixels - x,
@@ -314,7 +347,7 @@ void run_dense(const ConvPlan& plan, const ConvArgs& args, Index begin, Index en
     const Index out = block * epilogue.plane + (at.y * ow + x) * kBlock;
     tiles.tiles[wide - 1][inside ? 0 : 1](
         view, epilogue, args.src + at.image * args.src_image + at.group * bundle.c * s.h * s.w,
-        args.weights + (at.group * all * bundle.c + first * view.channels) * kBlock * s.kh * s.kw, args.bias,
+        args.weights + (at.group * all * bundle.c + first * channels) * kBlock * s.kh * s.kw, args.bias,
         args.dst + at.image * args.dst_image + out,
         args.residual == nullptr ? nullptr : args.residual + at.image * args.residual_image + out, corner);
   }

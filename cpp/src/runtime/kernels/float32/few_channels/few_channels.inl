@@ -61,7 +61,7 @@ bool plan_few_channels(const ConvShape& s, ConvPlan& plan) {
   plan.method = ConvMethod::few_channels;
   plan.block = kBlock;
   const Index blocks = divide(s.k, kBlock);
-  const TileChoice choice = choose_tile(s.ow(), blocks);
+  const TileChoice choice = choose_tile(s.ow(), blocks, cost_of_blocks(blocks, tile_cost));
   plan.blocks = choice.blocks;
   plan.pixels = choice.pixels;
   plan.tiles = divide(s.ow(), plan.pixels);

@@ -196,7 +196,8 @@ Int8Plan plan_dense(const ConvShape& s, Index threads) {
   const Index blocks = divide(plan.group_k, kBlock);
   plan.flat = is_flat(s);
   const Index row = plan.flat ? s.h * s.w : s.ow();
-  const TileChoice choice = choose_tile<Int8Pixels, kInt8Blocks>(row, blocks, int8_tile_cost);
+  const TileChoice choice =
+      choose_tile<Int8Pixels, kInt8Blocks>(row, blocks, cost_of_blocks(blocks, int8_tile_cost));
   plan.blocks = choice.blocks;
   plan.pixels = choice.pixels;
   plan.tiles = divide(row, plan.pixels);
