@@ -1,4 +1,5 @@
 // y · scale + shift, per channel, into the weights and bias of what makes y.
+#include <algorithm>
 #include <utility>
 #include <vector>
 
@@ -141,6 +142,22 @@ bool takes_affine(Rewriter& rewriter, const Step& step, std::int64_t channels) {
   return !bias.empty() && bias.back() == channels && core::element_count(bias) == channels;
 }
 
+/// weights · scale; where weights are levels the scale becomes theirs, so that they stay levels.
+ValueId scaled_weights(Rewriter& rewriter, Arithmetic& make, ValueId weights, ValueId scale,
+                       const core::Shape& shape) {
+  const std::vector<Step>& prologue = rewriter.program().prologue;
+  const auto maker = std::ranges::find_if(prologue, [&](const Step& s) { return s.outputs[0] == weights; });
+  const auto* levels = maker == prologue.end() ? nullptr : std::get_if<Dequantize>(&maker->operation);
+  const auto filters = std::ranges::find_if(shape, [](std::int64_t n) { return n != 1; }) - shape.begin();
+  const core::Shape whole = rewriter.shape(scale);
+  if (levels == nullptr || rewriter.shape(maker->inputs[1]) != whole || levels->axis != filters)
+    return make.binary(BinaryFunction::mul, weights, make.reshape(scale, shape));
+  Step same = *maker;
+  same.inputs[1] = make.binary(BinaryFunction::mul, same.inputs[1], scale);
+  return rewriter.builder().emit(same.operation, same.inputs, rewriter.dtype(weights),
+                                 rewriter.shape(weights), same.node);
+}
+
 /// weights · scale, bias · scale + shift.
 std::optional<Parts> applied(Rewriter& rewriter, const Step& step, const Affine& affine,
                              std::int64_t channels) {
@@ -150,7 +167,7 @@ std::optional<Parts> applied(Rewriter& rewriter, const Step& step, const Affine&
   if (affine.scale != kNone) {
     const core::Shape shape = weight_shape(step, rewriter.shape(parts.weights), channels);
     if (shape.empty()) return std::nullopt;
-    parts.weights = make.binary(BinaryFunction::mul, parts.weights, make.reshape(affine.scale, shape));
+    parts.weights = scaled_weights(rewriter, make, parts.weights, affine.scale, shape);
     if (parts.bias != kNone) parts.bias = make.binary(BinaryFunction::mul, parts.bias, affine.scale);
   }
   if (affine.shift != kNone) {

@@ -255,7 +255,7 @@ bool write_dynamic_product(Int8Writer& writer, const Step& step) {
   const auto* product = std::get_if<MatMul>(&step.operation);
   if (product == nullptr || product->transpose_a || product->alpha != 1 || product->beta != 1) return false;
   const ValueId bias = input(step, 2), y = step.outputs[0];
-  if (input(step, 3) != kNone || product->activation.function == Function::prelu) return false;
+  if (product->activation.function == Function::prelu) return false;
   const Shape a = writer.value(step.inputs[0]).shape, b = writer.value(step.inputs[1]).shape;
   if (b.size() != 2 || a.size() < 2 || core::element_count(a) == 0) return false;
   const std::int64_t depth = a.back(), filters = writer.value(y).shape.back();
@@ -273,6 +273,8 @@ bool write_dynamic_product(Int8Writer& writer, const Step& step) {
                      {.high = 0},
                      product->residual_last};
   const ValueId zero = input(*x->made, 2);
+  const Shape image = {rows, filters, 1, 1};
+  const ValueId residual = input(step, 3);
   const bool known = zero != kNone && builder.is_constant(zero);
   if (known) op.x_zero = static_cast<std::int32_t>(builder.bake(zero).integers().front());
   std::vector<ValueId> inputs{
@@ -284,8 +286,9 @@ bool write_dynamic_product(Int8Writer& writer, const Step& step) {
       kNone,
       known ? kNone : writer.renamed(zero),
       writer.number(x->made->inputs[1])};
-  const ValueId made =
-      writer.write(std::move(op), std::move(inputs), DType::f32, {rows, filters, 1, 1}, step.node);
+  if (residual != kNone)
+    inputs[4] = writer.write(Reshape{}, {writer.number(residual)}, DType::f32, image, step.node);
+  const ValueId made = writer.write(std::move(op), std::move(inputs), DType::f32, image, step.node);
   writer.write(Reshape{}, {made}, y, step.node);
   return true;
 }

@@ -45,7 +45,7 @@ std::optional<Constants> constants(const Value& weights, const std::vector<float
     const double step = static_cast<double>(from) * scales[scales.size() == 1 ? 0 : i];
     made.multipliers.write().as<float>()[k] = static_cast<float>(step / to);
     const double given = bias.empty() ? 0 : bias[bias.size() == 1 ? 0 : i];
-    const double start = std::nearbyint(given / step);
+    const double start = step == 0 ? 0 : std::nearbyint(given / step);  // a batch norm may scale by 0
     if (!(std::abs(start) + static_cast<double>(most[i]) <= std::numeric_limits<std::int32_t>::max()))
       return std::nullopt;
     whole.write().as<std::int32_t>()[k] = static_cast<std::int32_t>(start);
@@ -188,7 +188,7 @@ bool write_int8_product(Int8Writer& writer, const Step& step) {
   if (product == nullptr || product->transpose_a || product->alpha != 1 || product->beta != 1) return false;
   const Int8Writer::Source* x = writer.source(step.inputs[0]);
   const ValueId c = input(step, 2), residual = input(step, 3), y = step.outputs[0];
-  if (x == nullptr || residual != kNone || product->activation.function == Function::prelu) return false;
+  if (x == nullptr || product->activation.function == Function::prelu) return false;
   const Shape a = writer.value(step.inputs[0]).shape, b = writer.value(step.inputs[1]).shape;
   if (b.size() != 2 || a.size() < 2) return false;
   const std::int64_t depth = a.back(), filters = writer.value(y).shape.back();
@@ -201,10 +201,14 @@ bool write_int8_product(Int8Writer& writer, const Step& step) {
       product->transpose_b ? given.reshaped({filters, depth, 1, 1}) : transposed(given);
   weights->levels = writer.builder().add_constant(std::move(filters_first));
   const ValueId levels = writer.write(Reshape{}, {x->levels}, x->grid.dtype, {rows, depth, 1, 1}, step.node);
+  const Shape image = {rows, filters, 1, 1};
+  const ValueId extra =
+      residual == kNone ? kNone
+                        : writer.write(Reshape{}, {writer.number(residual)}, DType::f32, image, step.node);
   const Layer layer{
-      *x, levels, std::move(*weights), c, kNone, y, {rows, filters, 1, 1}, product->activation, false};
-  return write_layer(writer, layer, {{1, 1}, {1, 1}, {1, 1}, {0, 0}, {0, 0}}, 1, writer.target(y),
-                     step.node) != kNone;
+      *x, levels, std::move(*weights), c, extra, y, image, product->activation, product->residual_last};
+  return write_layer(writer, layer, {{1, 1}, {1, 1}, {1, 1}, {0, 0}, {0, 0}}, 1,
+                     residual == kNone ? writer.target(y) : std::nullopt, step.node) != kNone;
 }
 
 namespace {
