@@ -56,7 +56,10 @@ def test_a_number_without_a_result_is_an_error() -> None:
 
 def test_every_number_of_the_readme_is_a_result() -> None:
     """Outside the generated table only versions, names and exit codes hold digits; in it, only names and results do."""
-    names = r"C\+\+20|Python ≥ 3\.10|\bINT8\b|\b8-bit\b|float32|Float32|SqueezeNet 1\.1|[Tt]op-1|mAP50|CIFAR-10|Apache-2\.0"
+    names = (
+        r"C\+\+20|Python ≥ 3\.10|\bINT8\b|\b8-bit\b|b?float16|[Ff]loat32|SqueezeNet 1\.1|[Tt]op-1|mAP50|CIFAR-10|Apache-2\.0"
+        r"|AVX-512|AVX2|opsets up to 24"
+    )
     generated = README.partition(BEGIN)[2].partition(END)[0]
     rest = re.sub(r"^```.*?^```$|`[^`\n]+`|\]\([^)]+\)", "", README.replace(generated, ""), flags=re.M | re.S)
     rest = rest.replace(

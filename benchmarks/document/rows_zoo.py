@@ -1,4 +1,4 @@
-"""Rows of the zoo: networks of kept libraries with random weights, which nothing was tuned on one by one."""
+"""Rows of the zoo: networks of kept libraries with random weights, not those that most of the engine was tuned on."""
 
 from __future__ import annotations
 

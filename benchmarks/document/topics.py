@@ -173,7 +173,7 @@ TOPICS = (
             ),
             Section(
                 "zoo",
-                "Networks that nothing was tuned on",
+                "Many architectures",
                 zoo,
                 "Architectures of torchvision, timm and transformers, and others, exported with random weights "
                 "(`python benchmarks/zoo/export.py`). All engines run the same file, in turns within one process, after their "
