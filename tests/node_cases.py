@@ -38,6 +38,7 @@ SHAPING = {
     "HammingWindow": {0},
     "HannWindow": {0},
     "MaxUnpool": {2},
+    "MelWeightMatrix": {0, 1, 2, 3, 4},
     "OneHot": {1},
     "Pad": {1, 3},
     "Range": {0, 1, 2},

@@ -178,21 +178,20 @@ def test_a_missing_backend_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -
 def test_what_the_engine_lacks_runs_on_onnx_runtime(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    proto = models.build(
-        [models.helper.make_node("Det", ["x"], ["y"], "determinant")], {}, {"x": ["N", 2, 2]}, {"y": ["N"]}
-    )
-    model = rdquant.load(proto)
+    node = models.helper.make_node("Compress", ["x", "kept"], ["y"], "part", axis=1)
+    kept = {"kept": np.array([False, True])}
+    model = rdquant.load(models.build([node], kept, {"x": ["N", 2]}, {"y": ["N", "M"]}))
     monkeypatch.setattr("rdquant.runtime.session.engine_backends", lambda: {"native": "", "reference": ""})
     session = rdquant.Session(model)
-    assert "Det node 'determinant'" in caplog.text
+    assert "Compress node 'part'" in caplog.text
     assert session.backend == "onnxruntime"
     assert {row["backend"] for row in session.plan()} == {"onnxruntime"}
-    x = np.array([[[1, 2], [3, 4]]], np.float32)
-    np.testing.assert_allclose(session.run({"x": x})["y"], [-2], rtol=1e-6)
-    with pytest.raises(Unsupported, match=r"Det node 'determinant': the operator is not supported"):
+    x = np.array([[1, 2], [3, 4]], np.float32)
+    np.testing.assert_array_equal(session.run({"x": x})["y"], [[2], [4]])
+    with pytest.raises(Unsupported, match=r"Compress node 'part': the operator is not supported"):
         rdquant.Session(model, backend="reference")
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    with pytest.raises(Unsupported, match=r"Det node 'determinant': the operator is not supported"):
+    with pytest.raises(Unsupported, match=r"Compress node 'part': the operator is not supported"):
         rdquant.Session(model)
 
 

@@ -148,6 +148,13 @@ class Parameters {
     word("padding", paddings[static_cast<std::size_t>(op.padding)]);
     flag("align_corners", op.align_corners);
   }
+  void operator()(const RoiPool& op) {
+    constexpr std::array<std::string_view, 3> functions = {"average", "max", "elements"};
+    word("function", functions[static_cast<std::size_t>(op.function)]);
+    real("scale", op.scale, 1);
+    real("offset", op.offset, 0);
+    add("samples", op.samples, 0);
+  }
   void operator()(const Triangle& op) { flag("lower", !op.upper); }
   void operator()(const DepthToSpace& op) {
     add("block", op.block, 0);

@@ -50,7 +50,9 @@ constexpr std::array<std::string_view, std::variant_size_v<Operation>> kOperatio
     "resize",
     "recurrence",
     "scatter_elements",
-    "grid_sample"};
+    "grid_sample",
+    "roi_pool",
+    "determinant"};
 
 constexpr std::array<std::string_view, 47> kFunctions = {"identity",
                                                          "relu",

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "rdquant/core/tensor.hpp"
+#include "rdquant/program/sample.hpp"
 
 /// What a Program is made of. Steps say *what* is computed, on dense row-major values (channels first), in
 /// terms free of ONNX's history: axes are non-negative, pads explicit, defaults resolved, optional inputs in
@@ -332,34 +333,7 @@ struct DepthToSpace {
 struct SpaceToDepth {
   std::int64_t block = 1;
 };
-enum class ResizeMode : std::uint8_t { nearest, linear, cubic };
-enum class Coordinates : std::uint8_t {
-  half_pixel,
-  half_pixel_symmetric,
-  pytorch_half_pixel,
-  align_corners,
-  asymmetric,
-  crop_and_resize
-};
-enum class Nearest : std::uint8_t { round_prefer_floor, round_prefer_ceil, floor, ceil };
-struct Resize {
-  ResizeMode mode = ResizeMode::nearest;
-  Coordinates coordinates = Coordinates::half_pixel;
-  Nearest nearest = Nearest::round_prefer_floor;
-  std::vector<float> scales;  ///< per axis, output / input
-  std::vector<float> roi;     ///< crop_and_resize: starts, then ends, per axis
-  float cubic_coefficient = -0.75F, extrapolation = 0;
-  bool exclude_outside = false, antialias = false;
-};
-
-enum class GridPadding : std::uint8_t { zeros, border, reflection };
-/// Inputs: x [n, c, 1 to 3 sizes], grid [n, the output's sizes, axes], coordinates of −1 … 1 with the innermost axis
-/// first. The ends are the centres of the outermost elements where `align_corners`, else their outer edges.
-struct GridSample {
-  ResizeMode mode = ResizeMode::linear;
-  GridPadding padding = GridPadding::zeros;
-  bool align_corners = false;
-};
+struct Determinant {};  ///< [.., m, m] → [..]
 
 using Operation =
     std::variant<Convolution, TransposedConvolution, MatMul, Pool, Unary, Binary, Where, Cast, Quantize,
@@ -367,7 +341,8 @@ using Operation =
                  ArgExtreme, TopK, CumulativeSum, Softmax, LayerNormalization, BatchNormalization,
                  GroupNormalization, LpNormalization, LocalResponseNormalization, Concat, Split, Slice, Pad,
                  Reshape, Transpose, Expand, Tile, Gather, GatherElements, GatherNd, ScatterNd, OneHot,
-                 Triangle, DepthToSpace, SpaceToDepth, Resize, Recurrence, ScatterElements, GridSample>;
+                 Triangle, DepthToSpace, SpaceToDepth, Resize, Recurrence, ScatterElements, GridSample,
+                 RoiPool, Determinant>;
 
 using ValueId = std::int32_t;
 inline constexpr ValueId kNone = -1;  ///< an optional input or output that is left out

@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <cmath>
 
 #include "program/evaluate/steps.hpp"
 #include "program/evaluate/walk.hpp"
@@ -142,6 +143,47 @@ void multiply_integers(const MatMul& step, Inputs inputs, const MutableTensorVie
 }
 
 }  // namespace
+
+namespace {
+
+/// By elimination with the largest pivot of each column; `m` is used up.
+double determinant(std::vector<double>& m, std::int64_t size) {
+  double product = 1;
+  const auto row = [&](std::int64_t i) { return m.begin() + i * size; };
+  for (std::int64_t k = 0; k < size; ++k) {
+    std::int64_t pivot = k;
+    for (std::int64_t i = k + 1; i < size; ++i) {
+      if (!(std::abs(row(i)[k]) <= std::abs(row(pivot)[k]))) pivot = i;
+    }
+    if (row(pivot)[k] == 0) return 0;
+    if (pivot != k) {
+      std::swap_ranges(row(k), row(k) + size, row(pivot));
+      product = -product;
+    }
+    product *= row(k)[k];
+    for (std::int64_t i = k + 1; i < size; ++i) {
+      const double factor = row(i)[k] / row(k)[k];
+      for (std::int64_t j = k; j < size; ++j) row(i)[j] -= factor * row(k)[j];
+    }
+  }
+  return product;
+}
+
+}  // namespace
+
+void compute(const Determinant& /*step*/, Inputs inputs, Outputs outputs, int threads) {
+  const TensorView& x = inputs[0];
+  const std::int64_t size = x.shape.back();
+  share_lines(size_of(outputs[0].shape), size * size * size, threads,
+              [&](std::int64_t begin, std::int64_t end) {
+                std::vector<double> matrix(static_cast<std::size_t>(size * size));
+                for (std::int64_t i = begin; i < end; ++i) {
+                  load(x, i * size * size, size * size, matrix.data());
+                  const double found = determinant(matrix, size);
+                  store(&found, outputs[0], i, 1);
+                }
+              });
+}
 
 void compute(const MatMul& step, Inputs inputs, Outputs outputs, int threads) {
   const MutableTensorView& y = outputs[0];

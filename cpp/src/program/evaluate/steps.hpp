@@ -94,6 +94,8 @@ void compute(const OneHot& step, Inputs inputs, Outputs outputs);
 
 void compute(const Resize& step, Inputs inputs, Outputs outputs, int threads);
 void compute(const GridSample& step, Inputs inputs, Outputs outputs, int threads);
+void compute(const RoiPool& step, Inputs inputs, Outputs outputs, int threads);
+void compute(const Determinant& step, Inputs inputs, Outputs outputs, int threads);
 void compute(const Recurrence& step, Inputs inputs, Outputs outputs, int threads);
 
 }  // namespace rdquant::program::plain

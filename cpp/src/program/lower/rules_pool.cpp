@@ -1,4 +1,4 @@
-// MaxPool, AveragePool, LpPool and their global kin; MaxUnpool.
+// MaxPool, AveragePool, LpPool and their global kin; MaxUnpool; RoiAlign, MaxRoiPool.
 #include <algorithm>
 #include <utility>
 
@@ -85,12 +85,65 @@ void max_unpool(Lowering& node) {
   node.give(0, node.emit(std::move(pad), {unpooled}, dtype, wanted));
 }
 
+/// Regions of `numbers` numbers each, cut into bins of the sizes given.
+void give_regions(Lowering& node, const RoiPool& op, std::vector<ValueId> inputs, std::int64_t numbers,
+                  const core::Shape& bins) {
+  const core::Shape image = node.shape(inputs[0]), regions = node.shape(inputs[1]);
+  node.check(image.size() == 4 && regions.size() == 2 && regions[1] == numbers,
+             "regions of shape " + core::shape_text(regions) + " do not fit an input of shape " +
+                 core::shape_text(image) + ": images and [regions, " + std::to_string(numbers) +
+                 "] are needed");
+  node.check(bins.size() == 2 && std::ranges::all_of(bins, [](auto n) { return n >= 1 && n <= kMostSize; }),
+             "regions cannot be cut into " + core::shape_text(bins) + " bins");
+  const core::Shape out = {regions[0], image[1], bins[0], bins[1]};
+  const bool nothing = core::element_count(out) == 0;
+  node.check(nothing || core::element_count(image) > 0, "the input has no elements");
+  const core::DType dtype = node.dtype(inputs[0]);
+  node.give(0, node.emit(op, std::move(inputs), dtype, out));
+}
+
+void roi_align(Lowering& node) {
+  RoiPool op;
+  const std::string mode = node.text("mode", "avg"),
+                    corners = node.text("coordinate_transformation_mode",
+                                        node.opset() < 16 ? "output_half_pixel" : "half_pixel");
+  if (mode == "max") {
+    op.function = RoiFunction::max;
+  } else if (mode != "avg") {
+    node.unsupported("mode '" + mode + "'; 'avg' and 'max' are allowed");
+  }
+  if (corners == "half_pixel") {
+    op.offset = 0.5F;
+  } else if (corners != "output_half_pixel") {
+    node.unsupported("coordinate_transformation_mode '" + corners +
+                     "'; 'half_pixel' and 'output_half_pixel' are allowed");
+  }
+  op.scale = node.real("spatial_scale", 1);
+  op.samples = node.integer("sampling_ratio", 0);
+  node.check(op.samples >= 0 && op.samples <= 4096, "sampling_ratio must be from 0 to 4096");
+  const ValueId regions = node.input(1), images = node.input(2);
+  node.check(node.shape(images) == core::Shape{node.shape(regions).empty() ? 0 : node.shape(regions)[0]},
+             "batch_indices of shape " + core::shape_text(node.shape(images)) +
+                 " do not fit regions of shape " + core::shape_text(node.shape(regions)));
+  give_regions(node, op, {node.input(0), regions, images}, 4,
+               {node.integer("output_height", 1), node.integer("output_width", 1)});
+}
+
+void max_roi_pool(Lowering& node) {
+  RoiPool op;
+  op.function = RoiFunction::elements;
+  op.scale = node.real("spatial_scale", 1);
+  give_regions(node, op, {node.input(0), node.input(1)}, 5, node.integers("pooled_shape"));
+}
+
 }  // namespace
 
 void add_pool_rules(Rules& rules) {
   rules["MaxPool"] = pool<PoolFunction::max>;
   rules["AveragePool"] = pool<PoolFunction::average>;
   rules["MaxUnpool"] = max_unpool;
+  rules["RoiAlign"] = roi_align;
+  rules["MaxRoiPool"] = max_roi_pool;
   rules["LpPool"] = pool<PoolFunction::lp>;
   rules["GlobalMaxPool"] = global_pool<PoolFunction::max>;
   rules["GlobalAveragePool"] = global_pool<PoolFunction::average>;

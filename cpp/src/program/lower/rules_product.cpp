@@ -255,6 +255,15 @@ void attention(Lowering& node) {
   node.give(0, y);
 }
 
+void det(Lowering& node) {
+  const ValueId x = node.input(0);
+  core::Shape shape = node.shape(x);
+  node.check(shape.size() >= 2 && shape.back() == shape[shape.size() - 2],
+             "an input of shape " + core::shape_text(shape) + " holds no square matrices");
+  shape.resize(shape.size() - 2);
+  node.give(0, node.emit(Determinant{}, {x}, node.dtype(x), std::move(shape)));
+}
+
 }  // namespace
 
 Matrices matrices_of(Lowering& node, ValueId a, ValueId b) {
@@ -278,6 +287,7 @@ void add_product_rules(Rules& rules) {
   rules["MatMul"] = matmul;
   rules["Gemm"] = gemm;
   rules["Attention"] = attention;
+  rules["Det"] = det;
 }
 
 }  // namespace rdquant::program

@@ -1,5 +1,6 @@
-// Fourier transforms of constant lengths, as products with constant matrices: DFT, STFT; windows.
+// Fourier transforms of constant lengths, as products with constant matrices: DFT, STFT; windows and mel filters.
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <numbers>
 #include <utility>
@@ -146,11 +147,44 @@ void window_function(Lowering& node, double a, double b, double c) {
   node.give(0, node.constant(std::move(values), dtype_of_onnx(node.integer("output_datatype", 1))));
 }
 
+/// Triangles over the bins of a spectrum, at even distances in mel (2595 · log10(1 + f / 700)): [bins, triangles].
+void mel_weights(Lowering& node) {
+  const std::int64_t triangles = number_at(node, 0, "num_mel_bins"),
+                     length = number_at(node, 1, "dft_length"), rate = number_at(node, 2, "sample_rate");
+  const auto edges = std::array{node.numbers_of(3), node.numbers_of(4)};
+  node.check(triangles >= 0 && length >= 0 && rate >= 1 && edges[0].size() == 1 && edges[1].size() == 1,
+             "num_mel_bins, dft_length, sample_rate and both edges must be single numbers, none negative");
+  const std::int64_t bins = length / 2 + 1;
+  const auto mel = [](double hertz) { return 2595 * std::log1p(hertz / 700) / std::numbers::ln10; };
+  const double low = mel(edges[0][0]), step = (mel(edges[1][0]) - low) / static_cast<double>(triangles + 2);
+  const auto bin_of = [&](std::int64_t i) {
+    const double hertz = 700 * std::expm1((static_cast<double>(i) * step + low) / 2595 * std::numbers::ln10);
+    const double bin = std::floor(static_cast<double>(length + 1) * hertz / static_cast<double>(rate));
+    node.check(bin >= 0 && bin < static_cast<double>(bins), "the edges reach beyond the spectrum");
+    return static_cast<std::int64_t>(bin);
+  };
+  check_constant(DType::f64, {bins, triangles}, 0);
+  core::Tensor weights(DType::f64, {bins, triangles});
+  auto* const to = weights.write().as<double>();
+  const auto slope = [](std::int64_t part, std::int64_t whole) {
+    return static_cast<double>(part) / static_cast<double>(whole);
+  };
+  for (std::int64_t i = 0; i < triangles; ++i) {
+    const std::int64_t first = bin_of(i), middle = bin_of(i + 1), last = bin_of(i + 2);
+    if (first == middle) to[middle * triangles + i] = 1;
+    for (std::int64_t k = first; k <= middle && first != middle; ++k)
+      to[k * triangles + i] = slope(k - first, middle - first);
+    for (std::int64_t k = middle; k < last; ++k) to[k * triangles + i] = slope(last - k, last - middle);
+  }
+  node.give(0, node.constant(std::move(weights), dtype_of_onnx(node.integer("output_datatype", 1))));
+}
+
 }  // namespace
 
 void add_signal_rules(Rules& rules) {
   rules["DFT"] = dft;
   rules["STFT"] = stft;
+  rules["MelWeightMatrix"] = mel_weights;
   rules["HannWindow"] = [](Lowering& node) { window_function(node, 0.5, 0.5, 0); };
   rules["HammingWindow"] = [](Lowering& node) { window_function(node, 25.0 / 46, 21.0 / 46, 0); };
   rules["BlackmanWindow"] = [](Lowering& node) { window_function(node, 0.42, 0.5, 0.08); };
