@@ -161,6 +161,21 @@ TEST_CASE("dense convolutions of levels in groups") {
   check(crooked(64, 32, 4));
 }
 
+TEST_CASE("dense convolutions of levels in groups that fill no whole blocks") {
+  for (const Index groups : {2, 3, 5}) {
+    for (const Index channels : {5, 12, 24, 40, 56}) {
+      check(square(channels * groups, 7, channels * groups, 3, 1, 1, groups));
+      check(square(channels * groups, 6, 20 * groups, 1, 1, 0, groups));
+      check(square(24 * groups, 17, channels * groups, 3, 2, 1, groups));
+    }
+  }
+  check(square(240, 5, 240, 3, 1, 1, 2));
+  check(square(336, 6, 112, 3, 1, 1, 2));  // lists of some of the windows only
+  check(square(20, 5, 220, 3, 1, 1, 20));
+  check(square(220, 5, 20, 3, 1, 1, 20));
+  check(crooked(72, 120, 3));
+}
+
 TEST_CASE("windows longer than the list of their places") {
   for (const Index c : {452, 456, 460}) check(square(c, 6, 40, 3, 1, 1));  // 1017, 1026, 1035 quads
   check(square(100, 9, 64, 7, 2, 0));

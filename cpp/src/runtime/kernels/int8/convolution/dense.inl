@@ -5,7 +5,7 @@
 // the four bytes of P pixels. Channels go in chunks, so that a pixel of the padding has an end.
 //
 // Packed: sums of weights, [block][kh][B] int32; then int8 values, [group][tile's N blocks][chunk][kh][kw][four
-// channels][N][B][4].
+// channels][N][B][4], with room for all channels of groups run together in every tile.
 #pragma once
 
 #include "runtime/kernels/int8/convolution/tile_int8.inl"
@@ -189,6 +189,17 @@ inline Index dense_strip(const Int8Plan& plan, Index filters, Index group_weight
   return divide(own, divide(own, kMost));
 }
 
+// What tiles of N blocks by P pixels cost for all channels that each of them sees.
+inline Index int8_groups_cost(Int8Plan plan, Index blocks, Index n, Index pixels) {
+  if (plan.groups == plan.shape.groups) return cost_of_blocks(blocks, int8_tile_cost)(n, pixels);
+  plan.blocks = n;
+  Index cost = 0;
+  for (Index first = 0; first < blocks; first += n)
+    cost +=
+        quads_seen(plan, 0, first).count() * int8_tile_cost(n < blocks - first ? n : blocks - first, pixels);
+  return cost;
+}
+
 Int8Plan plan_dense(const ConvShape& s, Index threads) {
   Int8Plan plan;
   plan.shape = s;
@@ -196,8 +207,8 @@ Int8Plan plan_dense(const ConvShape& s, Index threads) {
   const Index blocks = divide(plan.group_k, kBlock);
   plan.flat = is_flat(s);
   const Index row = plan.flat ? s.h * s.w : s.ow();
-  const TileChoice choice =
-      choose_tile<Int8Pixels, kInt8Blocks>(row, blocks, cost_of_blocks(blocks, int8_tile_cost));
+  const TileChoice choice = choose_tile<Int8Pixels, kInt8Blocks>(
+      row, blocks, [&](Index n, Index p) { return int8_groups_cost(plan, blocks, n, p); });
   plan.blocks = choice.blocks;
   plan.pixels = choice.pixels;
   plan.tiles = divide(row, plan.pixels);
@@ -214,7 +225,8 @@ Int8Plan plan_dense(const ConvShape& s, Index threads) {
 // One block of filters, those from `first` on that are below `end`.
 struct DenseBlock {
   Index first, end, channel;  // `channel`: the first of the group's
-  Index quads, wide;
+  SeenQuads quads;
+  Index wide;
   std::int8_t* out;
   std::int32_t* sums;
 };
@@ -223,15 +235,16 @@ void pack_dense_block(const ConvShape& s, const std::int8_t* weights, const Dens
   const Index taps = s.kh * s.kw;
   const FilterBlock filters(s, weights, block.first, block.end, block.channel);
   for (Index i = 0; i < s.kh * kBlock; ++i) block.sums[i] = 0;
-  for (Index four = 0; four < block.quads; ++four) {
+  const Index quads = block.quads.count();
+  for (Index four = 0; four < quads; ++four) {
     const Index chunk = four / kChunk * kChunk;
-    const Index length = block.quads - chunk < kChunk ? block.quads - chunk : kChunk;
+    const Index length = quads - chunk < kChunk ? quads - chunk : kChunk;
     for (Index tap = 0; tap < taps; ++tap) {
       std::int8_t* const out =
           block.out + (chunk * taps + tap * length + four - chunk) * block.wide * kTapBytes;
       for (Index lane = 0; lane < kBlock; ++lane) {
         for (Index i = 0; i < 4; ++i) {
-          const std::int8_t w = filters.filters[lane].at(4 * four + i, tap);
+          const std::int8_t w = filters.filters[lane].at(4 * (block.quads.begin + four) + i, tap);
           out[tap_place(lane, i)] = w;
           block.sums[tap / s.kw * kBlock + lane] += w;
         }
@@ -256,9 +269,10 @@ void pack_dense(const Int8Plan& plan, const std::int8_t* weights, std::byte* pac
     const Index wide = plan.blocks < left ? plan.blocks : left;
     if (block - tile >= wide) continue;
     std::int8_t* const out = levels + (group * blocks + tile) * block_bytes + (block - tile) * kTapBytes;
-    pack_dense_block(s, weights,
-                     {group * k + block * kBlock, (group + 1) * k < s.k ? (group + 1) * k : s.k,
-                      first_channel(plan, group), quads, wide, out, sums + at * s.kh * kBlock});
+    pack_dense_block(
+        s, weights,
+        {group * k + block * kBlock, (group + 1) * k < s.k ? (group + 1) * k : s.k,
+         first_channel(plan, group), quads_seen(plan, group, tile), wide, out, sums + at * s.kh * kBlock});
   }
 }
 
@@ -266,11 +280,11 @@ void run_dense(const Int8Plan& plan, const Int8ConvArgs& args, Index begin, Inde
   if (begin >= end) return;
   const ConvShape& s = plan.shape;
   DenseRun run(plan, args);
-  const Int8View& view = run.view;
+  Int8View view = run.view;
   const Int8EpilogueState state = make_int8_epilogue(s, args);
   const Index blocks = divide(plan.group_k, kBlock);
   const Index ow = plan.flat ? view.w : s.ow();
-  const Index block_bytes = s.kh * s.kw * view.quads * kTapBytes;
+  const Index block_bytes = s.kh * s.kw * run.quads * kTapBytes;
   const auto* const sums = reinterpret_cast<const std::int32_t*>(args.weights);
   const auto* const levels =
       reinterpret_cast<const std::int8_t*>(args.weights + sums_bytes(plan.groups * blocks * s.kh));
@@ -287,12 +301,15 @@ void run_dense(const Int8Plan& plan, const Int8ConvArgs& args, Index begin, Inde
     const Index x = item.tile * plan.pixels < last ? item.tile * plan.pixels : last;
     const Index row = item.y * s.sh - s.top;
     TilePlace place = {item.image, item.y * ow + x, item.tile * plan.pixels - x, item.group * blocks + first};
-    const auto with_weights = [&](Int8Corner at) {
+    const SeenQuads seen = run.seen(item.group, first);
+    view.quads = seen.count();
+    const auto seen_at = [&](Int8Corner at) {
+      run.see(seen, at);
       at.weights = levels + place.block * block_bytes;
       at.weight_sums = sums + place.block * s.kh * kBlock;
       return at;
     };
-    Int8Corner at = with_weights(run.corner(item, row, x * s.sw - s.left, plan.pixels));
+    Int8Corner at = run.corner(item, row, x * s.sw - s.left, plan.pixels);
     const bool stages = run.band > 0 || (!at.inside && run.staged);
     if (stages) {
       const bool ends = item.image == final.image && item.group == final.group;
@@ -305,12 +322,12 @@ void run_dense(const Int8Plan& plan, const Int8ConvArgs& args, Index begin, Inde
       i += at.tiles - 1;
     }
     if (at.inside) {
-      tiles.tiles[wide - 1](view, state, at, place);
+      tiles.tiles[wide - 1](view, state, seen_at(at), place);
       continue;
     }
     const Int8Tiles single = int8_tiles(1);
     for (Index p = place.skip; p < plan.pixels; ++p) {
-      const Int8Corner one = with_weights(run.corner(item, row, (x + p) * s.sw - s.left, 1));
+      const Int8Corner one = seen_at(run.corner(item, row, (x + p) * s.sw - s.left, 1));
       single.tiles[wide - 1](view, state, one, {item.image, place.pixel + p, 0, place.block});
     }
   }

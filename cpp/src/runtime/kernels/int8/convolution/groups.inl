@@ -32,6 +32,25 @@ inline Index blocks_of(const Int8Plan& plan, Index group) {
   return divide(left < plan.group_k ? left : plan.group_k, kBlock);
 }
 
+// Fours of channels, from the first of the groups run together.
+struct SeenQuads {
+  Index begin, end;
+  [[nodiscard]] Index count() const { return end - begin; }
+};
+
+// Those that the tile sees which begins with `block` of its groups' blocks of filters: with those of its filters' own groups.
+inline SeenQuads quads_seen(const Int8Plan& plan, Index group, Index block) {
+  const ConvShape& s = plan.shape;
+  const Index c = s.c / s.groups, k = s.k / s.groups;
+  const Index start = group * plan.group_k;
+  const Index all = start + plan.group_k < s.k ? start + plan.group_k : s.k;
+  const Index first = start + block * kBlock;
+  const Index end = first + plan.blocks * kBlock < all ? first + plan.blocks * kBlock : all;
+  if (first >= end) return {0, 0};
+  const Index channel = first_channel(plan, group);
+  return {(first / k * c - channel) / 4, divide(((end - 1) / k + 1) * c - channel, 4)};
+}
+
 // Bytes of `count` blocks' sums of weights; what follows is aligned.
 inline Index sums_bytes(Index count) { return divide(count * kBlock * 4, 64) * 64; }
 

@@ -13,6 +13,7 @@ namespace {
 
 constexpr Index kChunk = 1024;    // quads of channels
 constexpr Index kOffsets = 1024;  // quads of a window that are listed
+constexpr Index kSeen = 4;        // numbers of quads that tiles of groups run together see, with a list each
 #if defined(__ARM_FEATURE_DOTPROD)
 // Runs of channels that lie side by side are listed, not quads.
 constexpr bool kListsRuns = true;
@@ -30,7 +31,7 @@ inline std::int32_t quads_zero(const Int8ConvArgs& args) {
 // What all tiles of a run share.
 struct Int8View {
   Index h, w, kh, kw, dh, dw;
-  Index quads;                // of channels of one group
+  Index quads;                // of channels that the tile sees
   std::int32_t zero;          // of the source, as Quads have it
   const std::uint8_t* zeros;  // a pixel of the padding, of one chunk
 };
@@ -73,21 +74,22 @@ inline Index band_rows(const Int8Plan& plan) {
 // A run of a plan: where its tiles are.
 struct DenseRun {
   DenseRun(const Int8Plan& the_plan, const Int8ConvArgs& the_args)
-      : plan(the_plan), args(the_args), s(the_plan.shape) {
-    const Index c4 = divide(plan.group_c, 4);
+      : plan(the_plan), args(the_args), s(the_plan.shape), quads(divide(the_plan.group_c, 4)) {
+    const Index c4 = quads;
     const std::int32_t zero = quads_zero(args);
     view = plan.flat ? Int8View{1, s.h * s.w, 1, 1, 1, 1, c4, zero, zeros}
                      : Int8View{s.h, s.w, s.kh, s.kw, s.dh, s.dw, c4, zero, zeros};
     band = plan.flat ? 0 : band_rows(plan);
+    find_numbers();
     columns = columns_under(s, band > 0 ? s.ow() : plan.pixels);
     staged = s.kh * columns * 4 * c4 <= kStage;
     const Index line = view.dh * view.w * args.src_pixel;
-    listed =
-        (kListsRuns ? view.kh * view.kw <= kOffsets && c4 <= kChunk : view.kh * view.kw * c4 <= kOffsets) &&
-        view.kh * line < (Index{1} << 31);
+    listed = (kListsRuns ? view.kh * view.kw <= kOffsets && c4 <= kChunk
+                         : view.kh * view.kw * numbers[0].quads <= kOffsets) &&
+             view.kh * line < (Index{1} << 31);
     if (listed && kListsRuns) {
       list_runs(image_offsets, joins_image() ? 1 : view.kw, line, view.dw * args.src_pixel);
-      list_runs(copy_offsets, s.dw == 1 ? 1 : view.kw, (band > 0 ? s.dh : 1) * columns * 4 * c4,
+      list_runs(copy_offsets, joins_copy() ? 1 : view.kw, (band > 0 ? s.dh : 1) * columns * 4 * c4,
                 s.dw * 4 * c4);
     } else if (listed) {
       list(image_offsets, line, view.dw * args.src_pixel);
@@ -96,11 +98,53 @@ struct DenseRun {
     if (!staged) std::memset(zeros, static_cast<std::uint8_t>(args.src_zero), sizeof zeros);
   }
 
+  // Numbers of quads that tiles see, as many as have room for their lists.
+  void find_numbers() {
+    const Index blocks = divide(plan.group_k, kBlock);
+    const Index last_group = plan.groups - 1;
+    for (Index group = 0; group < plan.groups; group += last_group > 0 ? last_group : 1) {
+      for (Index block = 0; block < blocks; block += plan.blocks) {
+        add_number(quads_seen(plan, group, block).count());
+        if (plan.groups == s.groups) return;
+      }
+    }
+  }
+
+  void add_number(Index seen) {
+    if (seen == 0) return;
+    if (seen < quads) narrow = true;
+    for (Index i = 0; i < count; ++i) {
+      if (numbers[i].quads == seen) return;
+    }
+    const Index first =
+        count == 0 ? 0 : numbers[count - 1].first + view.kh * view.kw * numbers[count - 1].quads;
+    if (count < kSeen && (count == 0 || first + view.kh * view.kw * seen <= kOffsets))
+      numbers[count++] = {seen, first};
+  }
+
   void list(std::int32_t* to, Index line, Index tap) const {
-    for (Index ky = 0; ky < view.kh; ++ky)
-      for (Index kx = 0; kx < view.kw; ++kx)
-        for (Index four = 0; four < view.quads; ++four)
-          *to++ = static_cast<std::int32_t>(ky * line + kx * tap + 4 * four);
+    for (Index i = 0; i < count; ++i)
+      for (Index ky = 0; ky < view.kh; ++ky)
+        for (Index kx = 0; kx < view.kw; ++kx)
+          for (Index four = 0; four < numbers[i].quads; ++four)
+            *to++ = static_cast<std::int32_t>(ky * line + kx * tap + 4 * four);
+  }
+
+  [[nodiscard]] SeenQuads seen(Index group, Index block) const {
+    return narrow ? quads_seen(plan, group, block) : SeenQuads{0, quads};
+  }
+
+  // The part of the window that a tile sees.
+  void see(const SeenQuads& seen, Int8Corner& at) const {
+    if (!narrow) return;
+    at.src += 4 * seen.begin;
+    if (kListsRuns || at.offsets == nullptr) return;
+    for (Index i = 0; i < count; ++i) {
+      if (numbers[i].quads != seen.count()) continue;
+      at.offsets += numbers[i].first;
+      return;
+    }
+    at.offsets = nullptr;
   }
 
   void list_runs(std::int32_t* to, Index runs, Index line, Index tap) const {
@@ -109,8 +153,9 @@ struct DenseRun {
   }
   // Whether the taps of a kernel's row lie side by side in the image, as their weights do.
   [[nodiscard]] bool joins_image() const {
-    return s.dw == 1 && plan.groups == 1 && args.src_pixel == 4 * view.quads && view.quads <= kChunk;
+    return joins_copy() && plan.groups == 1 && args.src_pixel == 4 * quads;
   }
+  [[nodiscard]] bool joins_copy() const { return s.dw == 1 && !narrow && quads <= kChunk; }
 
   // The window of a tile of `pixels` pixels as it lies in the image.
   [[nodiscard]] Int8Corner corner(const Int8Item& item, Index row, Index column, Index pixels) const {
@@ -144,7 +189,7 @@ struct DenseRun {
 
   // Copies the window with the padding, unless it is there from the item before.
   void stage_window(const Int8Item& item, Int8Corner& at) {
-    const Index size = 4 * view.quads;
+    const Index size = 4 * quads;
     if (item.tile != last.tile || item.y != last.y || item.group != last.group || item.image != last.image) {
       const Span rows = taps_inside(at.row, s.kh, s.dh, s.h);
       for (Index ky = rows.begin; ky < rows.end; ++ky)
@@ -157,7 +202,7 @@ struct DenseRun {
 
   // The same with the windows of the rows of outputs from this one on, `rows` of them at most.
   void stage_band(const Int8Item& item, Index rows, Int8Corner& at) {
-    const Index size = 4 * view.quads;
+    const Index size = 4 * quads;
     const Index end = at.row + rows_under(s, 1);
     if (item.group != last.group || item.image != last.image || at.row < band_begin || end > band_end) {
       last = item;
@@ -175,16 +220,16 @@ struct DenseRun {
 
   void stage(const Int8Item& item, Index rows, Int8Corner& at) {
     band > 0 ? stage_band(item, rows, at) : stage_window(item, at);
-    at.tap = s.dw * 4 * view.quads;
-    at.step = s.sw * 4 * view.quads;
+    at.tap = s.dw * 4 * quads;
+    at.step = s.sw * 4 * quads;
     at.inside = true;
     at.offsets = listed ? copy_offsets : nullptr;
-    at.joined = s.dw == 1 && view.quads <= kChunk;
+    at.joined = joins_copy();
     at.runs = at.joined ? 1 : view.kw;
   }
 
   void stage_row(const std::uint8_t* src, Index column, std::uint8_t* to) const {
-    const Index size = 4 * view.quads;
+    const Index size = 4 * quads;
     const Index begin = column < 0 ? (-column < columns ? -column : columns) : 0;
     const Index room = view.w - column < columns ? view.w - column : columns;
     const Index end = room > begin ? room : begin;
@@ -203,11 +248,19 @@ struct DenseRun {
   const Int8Plan& plan;
   const Int8ConvArgs& args;
   const ConvShape& s;
+  Index quads;  // of channels of groups run together
   Int8View view;
-  Index band;     // rows of outputs whose windows are copied together, or 0
-  Index columns;  // of a tile's window, or a band's
-  bool listed;    // windows' quads are listed
-  bool staged;    // windows that reach past the image are copied; else their pixels are run one by one
+  Index band;           // rows of outputs whose windows are copied together, or 0
+  Index columns;        // of a tile's window, or a band's
+  bool listed;          // windows' quads are listed
+  bool staged;          // windows that reach past the image are copied; else their pixels are run one by one
+  bool narrow = false;  // some tiles do not see all channels
+  // Fewer quads that a tile sees may have a list of their own.
+  struct Number {
+    Index quads, first;  // `first`: place in the lists
+  };
+  Number numbers[kSeen];
+  Index count = 0;                     // of them
   Index band_begin = 0, band_end = 0;  // rows of the image
   Int8Item last = {-1, -1, -1, -1, -1, 0, 0, 0, 0};
   std::int32_t image_offsets[kOffsets], copy_offsets[kOffsets];
