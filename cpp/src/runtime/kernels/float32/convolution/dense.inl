@@ -278,8 +278,8 @@ void pack_dense(const ConvPlan& plan, const float* weights, float* packed, Index
     const Index filters = k - block * kBlock < kBlock ? k - block * kBlock : kBlock;
     const Index first = group * bundle.k + block * kBlock;
     float* const out = packed + (group * all * bundle.c + tile * c) * kBlock * taps + (block - tile) * kBlock;
-    const Index end = (tile + wide) * kBlock < k ? (tile + wide) * kBlock : k;
-    const PackedRows rows = {seen_by(s, tile * kBlock, end), taps, wide};
+    const Index past = (tile + wide) * kBlock < k ? (tile + wide) * kBlock : k;
+    const PackedRows rows = {seen_by(s, tile * kBlock, past), taps, wide};
     if (plan.groups == s.groups) {
       pack_block(weights + first * c * taps, filters, rows, out);
     } else {
@@ -334,8 +334,8 @@ void run_dense(const ConvPlan& plan, const ConvArgs& args, Index begin, Index en
     const Index channels = last_group ? bundle.last_c : bundle.c,
                 filters = last_group ? bundle.last_k : bundle.k;
     const Index wide = plan.blocks < blocks - first ? plan.blocks : blocks - first;
-    const Index end = (first + wide) * kBlock < filters ? (first + wide) * kBlock : filters;
-    const Seen seen = seen_by(s, first * kBlock, end);
+    const Index past = (first + wide) * kBlock < filters ? (first + wide) * kBlock : filters;
+    const Seen seen = seen_by(s, first * kBlock, past);
     view.begin = seen.begin;
     view.end = seen.end;
     const Index last = ow - plan.pixels;
