@@ -176,6 +176,20 @@ TEST_CASE("dense convolutions of levels in groups that fill no whole blocks") {
   check(crooked(72, 120, 3));
 }
 
+TEST_CASE("dense convolutions of levels in small groups") {
+  for (const Index channels : {4, 8, 12}) {
+    for (const Index filters : {1, 2, 3, 4, 8}) {
+      for (const Index groups : {4, 8, 32}) {
+        check(square(channels * groups, 7, filters * groups, 3, 1, 1, groups));
+        check(square(channels * groups, 17, filters * groups, 3, 2, 1, groups));
+        check(square(channels * groups, 5, filters * groups, 1, 1, 0, groups));
+      }
+    }
+  }
+  check(square(32, 12, 32, 33, 1, 16, 8));  // windows longer than the list of their places
+  check(crooked(32, 32, 8));
+}
+
 TEST_CASE("windows longer than the list of their places") {
   for (const Index c : {452, 456, 460}) check(square(c, 6, 40, 3, 1, 1));  // 1017, 1026, 1035 quads
   check(square(100, 9, 64, 7, 2, 0));

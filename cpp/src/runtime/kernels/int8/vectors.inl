@@ -2,6 +2,7 @@
 #pragma once
 
 #include "runtime/kernels/vec.inl"
+#include "simd/bytes.inl"
 #include "simd/dot.inl"
 
 namespace rdquant::runtime::kernels {
@@ -26,6 +27,21 @@ using simd::store_some_bytes;
 using simd::store_some_words;
 using simd::store_words;
 using simd::tap_place;
+
+// Whether fours of bytes are spread over lanes in fewer instructions than they are broadcast one by one.
+constexpr bool kSpreads = simd::kRegister >= 32;
+
+// Four bytes for each lane, those at its places of the sixteen from p on.
+template <bool Signed>
+[[gnu::always_inline]] inline Quads spread([[maybe_unused]] const std::uint8_t* p,
+                                           [[maybe_unused]] simd::Bytes places) {
+  if constexpr (kSpreads) {
+    const auto all = simd::bits_as<U32>(pick(simd::load_part_everywhere(p), places));
+    return simd::quads(Signed != kSignedQuads ? all ^ simd::splat_as<U32>(0x80808080u) : all);
+  } else {
+    return broadcast<Signed>(p);
+  }
+}
 
 // body(integral_constant<int, N>) for the widest vector of bytes that c of them fill.
 template <class Body>

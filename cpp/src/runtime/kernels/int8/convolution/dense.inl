@@ -19,9 +19,27 @@
 namespace rdquant::runtime::kernels {
 namespace {
 
+// What tells how fours of a pixel's channels come to the lanes: all the same four, or each its own.
+struct Broadcast {
+  explicit Broadcast(const Int8View& /*view*/) {}
+  template <bool Signed>
+  [[nodiscard, gnu::always_inline]] Quads load(const std::uint8_t* p) const {
+    return broadcast<Signed>(p);
+  }
+};
+struct Spread {
+  explicit Spread(const Int8View& s) : places(s.places) {}
+  template <bool Signed>
+  [[nodiscard, gnu::always_inline]] Quads load(const std::uint8_t* p) const {
+    return spread<Signed>(p, places);
+  }
+  simd::Bytes places;
+};
+
 // Sums over `quads` times four channels of pixels `step` bytes apart.
-template <bool Signed, int P, int N>
-[[gnu::always_inline]] inline const std::int8_t* dense_quads(const std::uint8_t* in, Index step, Index quads,
+template <bool Signed, int P, int N, class Lanes>
+[[gnu::always_inline]] inline const std::int8_t* dense_quads(const Lanes& lanes, const std::uint8_t* in,
+                                                             Index step, Index quads,
                                                              const std::int8_t* weights, I32 (&sums)[P][N]) {
   // Three pixels, and the first of the next three, are within reach of one address.
   constexpr int kBases = (P + 2) / 3;
@@ -33,7 +51,7 @@ template <bool Signed, int P, int N>
     for_each<N>([&](auto n) __attribute__((always_inline)) { taps[n] = load_taps(weights + n * kTapBytes); });
     for_each<P>([&](auto p) __attribute__((always_inline)) {
       constexpr int kPixel = decltype(p)::value;
-      const Quads x = broadcast<Signed>(bases[kPixel / 3] + kPixel % 3 * step);
+      const Quads x = lanes.template load<Signed>(bases[kPixel / 3] + kPixel % 3 * step);
       for_each<N>([&](auto n) __attribute__((always_inline)) { sums[p][n] = dot(x, taps[n], sums[p][n]); });
     });
     for_each<kBases>([&](auto i) __attribute__((always_inline)) { bases[i] += 4; });
@@ -42,16 +60,17 @@ template <bool Signed, int P, int N>
 }
 
 // The same of quads that lie at `offsets` from the first pixel.
-template <bool Signed, int P, int N>
-[[gnu::always_inline]] inline void dense_list(const std::uint8_t* in, Index step, const std::int32_t* offsets,
-                                              Index quads, const std::int8_t* weights, I32 (&sums)[P][N]) {
+template <bool Signed, int P, int N, class Lanes>
+[[gnu::always_inline]] inline void dense_list(const Lanes& lanes, const std::uint8_t* in, Index step,
+                                              const std::int32_t* offsets, Index quads,
+                                              const std::int8_t* weights, I32 (&sums)[P][N]) {
   for (Index i = 0; i < quads; ++i, weights += N * kTapBytes) {
     const std::uint8_t* const first = in + offsets[i];
     Taps taps[N];
     for_each<N>([&](auto n) __attribute__((always_inline)) { taps[n] = load_taps(weights + n * kTapBytes); });
     for_each<P>([&](auto p) __attribute__((always_inline)) {
       constexpr int kPixel = decltype(p)::value;
-      const Quads x = broadcast<Signed>(first + kPixel * step);
+      const Quads x = lanes.template load<Signed>(first + kPixel * step);
       for_each<N>([&](auto n) __attribute__((always_inline)) { sums[p][n] = dot(x, taps[n], sums[p][n]); });
     });
   }
@@ -71,13 +90,15 @@ inline I32 dense_start(const Int8View& s, const Int8EpilogueState& state, const 
 }
 
 // All taps of a tile.
-template <bool Signed, int P, int N>
-[[gnu::always_inline]] inline void dense_sums(const Int8View& s, const Int8Corner& at, I32 (&sums)[P][N]) {
+template <bool Signed, int P, int N, class Lanes>
+[[gnu::always_inline]] inline void dense_sums(const Int8View& s, const Lanes& lanes, const Int8Corner& at,
+                                              I32 (&sums)[P][N]) {
   if (!kListsRuns && at.offsets != nullptr) {
     const Span rows = taps_inside(at.row, s.kh, s.dh, s.h);
     const Index row = s.kw * s.quads;
-    return dense_list<Signed>(at.src, at.step, at.offsets + rows.begin * row, (rows.end - rows.begin) * row,
-                              at.weights + rows.begin * row * N * kTapBytes, sums);
+    return dense_list<Signed>(lanes, at.src, at.step, at.offsets + rows.begin * row,
+                              (rows.end - rows.begin) * row, at.weights + rows.begin * row * N * kTapBytes,
+                              sums);
   }
   const std::int8_t* weights = at.weights;
   for (Index done = 0; done < s.quads; done += kChunk) {
@@ -97,7 +118,7 @@ template <bool Signed, int P, int N>
           const Index column = at.column + kx * s.dw;
           if (!at.inside && (column < 0 || column >= s.w)) from = s.zeros;
         }
-        weights = dense_quads<Signed>(from, at.step, length, weights, sums);
+        weights = dense_quads<Signed>(lanes, from, at.step, length, weights, sums);
       }
     }
   }
@@ -129,7 +150,7 @@ void dense_tile_of_runs(const Int8View& s, const Int8EpilogueState& state, Int8C
 }
 #endif
 
-template <int P, int N>
+template <class Lanes, int P, int N>
 void dense_tile(const Int8View& s, const Int8EpilogueState& state, const Int8Corner& first,
                 const TilePlace& first_place) {
 #if defined(__ARM_FEATURE_DOTPROD)
@@ -144,6 +165,7 @@ void dense_tile(const Int8View& s, const Int8EpilogueState& state, const Int8Cor
   for_each<N>([&](auto n) __attribute__((always_inline)) {
     start[n] = dense_start(s, state, at, n, place.block + n);
   });
+  const Lanes lanes(s);
   const bool is_signed = state.args->src_signed;
   for (Index left = at.tiles; left > 0; --left, at.src += P * at.step, place.pixel += P) {
     I32 sums[P][N];
@@ -151,9 +173,9 @@ void dense_tile(const Int8View& s, const Int8EpilogueState& state, const Int8Cor
       for_each<P>([&](auto p) __attribute__((always_inline)) { sums[p][n] = start[n]; });
     });
     if (is_signed) {
-      dense_sums<true>(s, at, sums);
+      dense_sums<true>(s, lanes, at, sums);
     } else {
-      dense_sums<false>(s, at, sums);
+      dense_sums<false>(s, lanes, at, sums);
     }
     store_tile<P, N>(state, sums, place);
   }
@@ -166,13 +188,22 @@ struct Int8Tiles {
   Int8Tile tiles[kInt8Blocks];
 };
 
-inline Int8Tiles int8_tiles(Index pixels) {
+inline Int8Tiles int8_tiles(Index pixels, [[maybe_unused]] bool spreads) {
   Int8Tiles all = {};
   for_each<kInt8Blocks>([&](auto n) {
     constexpr int kBlocks = decltype(n)::value + 1;
-    all.tiles[n] = pick_tile(
-        pixels, [](auto p) -> Int8Tile { return dense_tile<decltype(p)::value, kBlocks>; },
-        typename Int8Pixels<kBlocks>::List{});
+    const auto tile_of = [&](auto make) {
+      return pick_tile(pixels, make, typename Int8Pixels<kBlocks>::List{});
+    };
+    if constexpr (kSpreads && kBlocks == 1) {
+      if (spreads) {
+        all.tiles[n] =
+            tile_of([](auto p) -> Int8Tile { return dense_tile<Spread, decltype(p)::value, kBlocks>; });
+        return;
+      }
+    }
+    all.tiles[n] =
+        tile_of([](auto p) -> Int8Tile { return dense_tile<Broadcast, decltype(p)::value, kBlocks>; });
   });
   return all;
 }
@@ -226,6 +257,7 @@ Int8Plan plan_dense(const ConvShape& s, Index threads) {
 struct DenseBlock {
   Index first, end, channel;  // `channel`: the first of the group's
   SeenQuads quads;
+  bool spreads;
   Index wide;
   std::int8_t* out;
   std::int32_t* sums;
@@ -236,6 +268,10 @@ void pack_dense_block(const ConvShape& s, const std::int8_t* weights, const Dens
   const FilterBlock filters(s, weights, block.first, block.end, block.channel);
   for (Index i = 0; i < s.kh * kBlock; ++i) block.sums[i] = 0;
   const Index quads = block.quads.count();
+  // Where each filter's quads begin: at those of the tile, or of its own group.
+  const auto first_of = [&](const Filter& filter) {
+    return block.spreads ? filter.first : 4 * block.quads.begin;
+  };
   for (Index four = 0; four < quads; ++four) {
     const Index chunk = four / kChunk * kChunk;
     const Index length = quads - chunk < kChunk ? quads - chunk : kChunk;
@@ -244,7 +280,8 @@ void pack_dense_block(const ConvShape& s, const std::int8_t* weights, const Dens
           block.out + (chunk * taps + tap * length + four - chunk) * block.wide * kTapBytes;
       for (Index lane = 0; lane < kBlock; ++lane) {
         for (Index i = 0; i < 4; ++i) {
-          const std::int8_t w = filters.filters[lane].at(4 * (block.quads.begin + four) + i, tap);
+          const Filter& filter = filters.filters[lane];
+          const std::int8_t w = filter.at(first_of(filter) + 4 * four + i, tap);
           out[tap_place(lane, i)] = w;
           block.sums[tap / s.kw * kBlock + lane] += w;
         }
@@ -269,10 +306,10 @@ void pack_dense(const Int8Plan& plan, const std::int8_t* weights, std::byte* pac
     const Index wide = plan.blocks < left ? plan.blocks : left;
     if (block - tile >= wide) continue;
     std::int8_t* const out = levels + (group * blocks + tile) * block_bytes + (block - tile) * kTapBytes;
-    pack_dense_block(
-        s, weights,
-        {group * k + block * kBlock, (group + 1) * k < s.k ? (group + 1) * k : s.k,
-         first_channel(plan, group), quads_seen(plan, group, tile), wide, out, sums + at * s.kh * kBlock});
+    pack_dense_block(s, weights,
+                     {group * k + block * kBlock, (group + 1) * k < s.k ? (group + 1) * k : s.k,
+                      first_channel(plan, group), quads_seen(plan, group, tile), spreads(plan), wide, out,
+                      sums + at * s.kh * kBlock});
   }
 }
 
@@ -288,7 +325,7 @@ void run_dense(const Int8Plan& plan, const Int8ConvArgs& args, Index begin, Inde
   const auto* const sums = reinterpret_cast<const std::int32_t*>(args.weights);
   const auto* const levels =
       reinterpret_cast<const std::int8_t*>(args.weights + sums_bytes(plan.groups * blocks * s.kh));
-  const Int8Tiles tiles = int8_tiles(plan.pixels);
+  const Int8Tiles tiles = int8_tiles(plan.pixels, spreads(plan));
   const Int8Items items(plan, divide(blocks, plan.blocks));
   Int8Item item = items.at(begin);
   const Int8Item final = items.at(end - 1);
@@ -325,7 +362,7 @@ void run_dense(const Int8Plan& plan, const Int8ConvArgs& args, Index begin, Inde
       tiles.tiles[wide - 1](view, state, seen_at(at), place);
       continue;
     }
-    const Int8Tiles single = int8_tiles(1);
+    const Int8Tiles single = int8_tiles(1, spreads(plan));
     for (Index p = place.skip; p < plan.pixels; ++p) {
       const Int8Corner one = seen_at(run.corner(item, row, (x + p) * s.sw - s.left, 1));
       single.tiles[wide - 1](view, state, one, {item.image, place.pixel + p, 0, place.block});

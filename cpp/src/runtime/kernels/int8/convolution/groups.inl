@@ -38,6 +38,16 @@ struct SeenQuads {
   [[nodiscard]] Index count() const { return end - begin; }
 };
 
+// Whether each lane of a block finds the channels of its filter's own group among four quads: a block of more than two groups
+// then meets those of one group, spread, not those of all, broadcast.
+inline bool spreads(const Int8Plan& plan) {
+  const ConvShape& s = plan.shape;
+  const Index c = s.c / s.groups, k = s.k / s.groups;
+  const Index together = plan.group_k / k;
+  return kSpreads && c % 4 == 0 && together > 2 && plan.group_k == kBlock && s.groups % together == 0 &&
+         together * (c / 4) <= 4;
+}
+
 // Those that the tile sees which begins with `block` of its groups' blocks of filters: with those of its filters' own groups.
 inline SeenQuads quads_seen(const Int8Plan& plan, Index group, Index block) {
   const ConvShape& s = plan.shape;
@@ -47,6 +57,7 @@ inline SeenQuads quads_seen(const Int8Plan& plan, Index group, Index block) {
   const Index first = start + block * kBlock;
   const Index end = first + plan.blocks * kBlock < all ? first + plan.blocks * kBlock : all;
   if (first >= end) return {0, 0};
+  if (spreads(plan)) return {0, c / 4};
   const Index channel = first_channel(plan, group);
   return {(first / k * c - channel) / 4, divide(((end - 1) / k + 1) * c - channel, 4)};
 }

@@ -32,6 +32,7 @@ inline std::int32_t quads_zero(const Int8ConvArgs& args) {
 struct Int8View {
   Index h, w, kh, kw, dh, dw;
   Index quads;                // of channels that the tile sees
+  simd::Bytes places;         // of each lane's bytes, where they are spread
   std::int32_t zero;          // of the source, as Quads have it
   const std::uint8_t* zeros;  // a pixel of the padding, of one chunk
 };
@@ -77,8 +78,9 @@ struct DenseRun {
       : plan(the_plan), args(the_args), s(the_plan.shape), quads(divide(the_plan.group_c, 4)) {
     const Index c4 = quads;
     const std::int32_t zero = quads_zero(args);
-    view = plan.flat ? Int8View{1, s.h * s.w, 1, 1, 1, 1, c4, zero, zeros}
-                     : Int8View{s.h, s.w, s.kh, s.kw, s.dh, s.dw, c4, zero, zeros};
+    view = plan.flat ? Int8View{1, s.h * s.w, 1, 1, 1, 1, c4, {}, zero, zeros}
+                     : Int8View{s.h, s.w, s.kh, s.kw, s.dh, s.dw, c4, {}, zero, zeros};
+    if (spreads(plan)) view.places = places();
     band = plan.flat ? 0 : band_rows(plan);
     find_numbers();
     columns = columns_under(s, band > 0 ? s.ow() : plan.pixels);
@@ -96,6 +98,13 @@ struct DenseRun {
       list(copy_offsets, (band > 0 ? s.dh : 1) * columns * 4 * c4, s.dw * 4 * c4);
     }
     if (!staged) std::memset(zeros, static_cast<std::uint8_t>(args.src_zero), sizeof zeros);
+  }
+
+  [[nodiscard]] simd::Bytes places() const {
+    const Index c = s.c / s.groups, k = s.k / s.groups;
+    alignas(64) std::uint8_t all[4 * kBlock];
+    for (Index i = 0; i < 4 * kBlock; ++i) all[i] = static_cast<std::uint8_t>(i / 4 / k * c + i % 4);
+    return simd::load_as<simd::Bytes>(all);
   }
 
   // Numbers of quads that tiles see, as many as have room for their lists.
