@@ -147,8 +147,8 @@ HEADLINES = (  # what, result, results file whose section says how it was measur
     ),
     (
         "Many architectures",
-        "{zoo_nets} networks with random weights, one thread, of the time of the faster of ONNX Runtime and OpenVINO: convolutional "
-        "networks **{zoo_convnets}** (INT8 {zoo_int8_convnets}), transformers **{zoo_transformers}** (INT8 "
+        "{zoo_nets} networks with random weights, one thread, of the time of the faster of ONNX Runtime and OpenVINO: "
+        "convolutional networks **{zoo_convnets}** (INT8 {zoo_int8_convnets}), transformers **{zoo_transformers}** (INT8 "
         "{zoo_int8_transformers}), others **{zoo_others}** (INT8 {zoo_int8_others}); geometric means",
         "zoo",
     ),
