@@ -71,3 +71,24 @@ def test_weights_with_far_values_among_others_stay_weights() -> None:
     values[0, 0, 0] = 0.25
     mask.CopyFrom(onnx.numpy_helper.from_array(values, "mask"))
     assert "mask" in rdq.load(model).weights()
+
+
+@pytest.mark.parametrize("scope", ["model", "tensor", "channel"])
+def test_divisors_are_stored_as_they_are(scope: str, tmp_path: Path) -> None:
+    """The wavelengths of a position embedding: rounded to steps, the short ones would be 0, and the outputs NaN."""
+    random = np.random.default_rng(2)
+    tensors = {"w": random.standard_normal((WIDTH, WIDTH)), "d": 10000 ** (np.arange(WIDTH) / WIDTH)}
+    nodes = [
+        helper.make_node("MatMul", ["x", "w"], ["a"]),
+        helper.make_node("Div", ["a", "d"], ["b"]),
+        helper.make_node("Sin", ["b"], ["y"]),
+    ]
+    tensors = {name: values.astype(np.float32) for name, values in tensors.items()}
+    model = rdq.load(models.build(nodes, tensors, {"x": ("n", WIDTH)}, {"y": ("n", WIDTH)}))
+    assert set(model.weights()) == {"w"}
+    rdq.compress(model, tmp_path / "waves.rdq", bits=8, scope=scope)
+    x = random.standard_normal((3, WIDTH)).astype(np.float32)
+    wanted, found = (
+        rdq.Session(m, backend="native").run({"x": x})["y"] for m in (model, tmp_path / "waves.rdq")
+    )
+    np.testing.assert_allclose(found, wanted, atol=0.05)

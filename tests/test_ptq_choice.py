@@ -53,3 +53,17 @@ def test_images_resized_first_become_levels_behind_that(mode: str) -> None:
     roots = set(place(network, network.layers).roots)
     assert {small, y, inner} <= roots
     assert ("x" in roots) == (mode == "nearest")
+
+
+@pytest.mark.parametrize("images", [1, 4, 6])
+def test_products_of_rows_that_depend_on_the_batch_are_quantized(images: int) -> None:
+    """Tokens first, as sequences lie in PyTorch: axis 1 is the batch, not the channels."""
+    net = Net(5)
+    tokens = net.call("Reshape", net.conv("x", 16, 3), net.integers(0, 16, -1))
+    rows = net.call("Transpose", tokens, perm=[2, 0, 1])
+    inner = net.call("Relu", net.call("Add", net.call("MatMul", rows, net.noise(16, 16)), net.noise(16)))
+    out = net.call("ReduceMean", net.call("MatMul", inner, net.noise(16, 10)), axes=[0], keepdims=0)
+    model = rdq.load(models.build(net.nodes, net.tensors, {"x": ["N", 3, 8, 8]}, {out: ["N", 10]}))
+    x = np.random.default_rng(6).normal(size=(images, 3, 8, 8)).astype(np.float32)
+    made = rdq.quantize_static(model, (x, np.zeros(images, np.int64)))
+    assert made.report.damage.noise < 0.012

@@ -74,6 +74,7 @@ class Plan:
         if not isinstance(quantizer, (Midtread, Deadzone)) or not isinstance(quantizer.step, (int, float)):
             raise InvalidArgument(
                 f"rdo, trellis: expected midtread or deadzone with one step a tensor, got {quantizer.label}"
+                + (" with one step a channel" if isinstance(quantizer, (Midtread, Deadzone)) else "")
             )
         return cheapest(x, quantizer.step, self.rdo, self.trellis, self.effort, self.threads)
 

@@ -4,8 +4,9 @@ A floating-point initializer counts when some node consumes it as a learned para
 nodes that only move or convert values (Identity, Reshape, Transpose, …). Two things do not count: operator
 settings (Clip's bounds, Resize's scales, quantization scales, …) and single numbers in arithmetic (1/255, an
 epsilon), and masks: arrays of zeros, ones and numbers far away, such as the −3.4e38 by which a causal transformer
-hides what comes later. Other arrays in arithmetic do: a file does not tell a learned offset (mnist-8's biases, position
-embeddings) from a fixed table (the prior boxes of ultraface). Empty tensors hold no value and do not count.
+hides what comes later. Nor do divisors and exponents. Other arrays in arithmetic do: a file does not tell a learned
+offset (mnist-8's biases, position embeddings) from a fixed table (the prior boxes of ultraface). Empty tensors hold no
+value and do not count.
 """
 
 from __future__ import annotations
@@ -66,6 +67,7 @@ _SETTINGS: Mapping[str, frozenset[int]] = {
     "Clip": frozenset({1, 2}),
     "Compress": frozenset(),
     "DequantizeLinear": frozenset({1, 2}),
+    "Div": frozenset({1}),  # a divisor of zero steps would be 0
     "Dropout": frozenset({1}),
     "DynamicQuantizeLinear": frozenset(),
     "Equal": frozenset(),
@@ -81,6 +83,7 @@ _SETTINGS: Mapping[str, frozenset[int]] = {
     "NonMaxSuppression": frozenset(),
     "OneHot": frozenset(),
     "Pad": frozenset({1, 2, 3}),
+    "Pow": frozenset({1}),
     "QGemm": frozenset(),
     "QLinearAdd": frozenset(),
     "QLinearConcat": frozenset(),

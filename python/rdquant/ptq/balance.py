@@ -72,7 +72,8 @@ def balanced(
         done: called after each layer.
     """
     found = dict(levels)
-    bounds = {one.output: one.bounds for one in layers}
+    # Products without a bias are left out: their channels lie along another axis, too.
+    bounds = {one.output: one.bounds for one in layers if levels[one.layer.weight].bias is not None}
     wanted: dict[str, Floats] = {}
     for portion in portions(list(bounds), lambda _: 1, _TOGETHER):
         seen = _seen(model, {value: bounds[value] for value in portion}, images, threads)
