@@ -10,6 +10,7 @@ import rdquant as rdq
 from networks import Net
 from rdquant.ptq import balance
 from rdquant.ptq.choice import pays
+from rdquant.ptq.fold import folded
 from rdquant.ptq.network import Network
 from rdquant.ptq.options import Options
 from rdquant.ptq.placement import place
@@ -67,3 +68,23 @@ def test_products_of_rows_that_depend_on_the_batch_are_quantized(images: int) ->
     x = np.random.default_rng(6).normal(size=(images, 3, 8, 8)).astype(np.float32)
     made = rdq.quantize_static(model, (x, np.zeros(images, np.int64)))
     assert made.report.damage.noise < 0.012
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("order", [["Mul", "Add"], ["Add", "Mul", "Add"], ["Mul"]])
+def test_products_and_sums_with_constants_of_channels_are_folded(order: list[str], bias: bool) -> None:
+    """As detectors have the frozen norms of their backbones."""
+    net = Net(8)
+    y = net.conv("x", 6, 3, bias=bias)
+    for i, op in enumerate(order):
+        constant = net.noise(1, 6, 1, 1, low=0.5, high=1.5)
+        y = net.call(op, constant, y) if i % 2 else net.call(op, y, constant)
+    kept = net.call("Mul", y, net.noise(1, 6, 8, 8))  # a number for each pixel stays
+    out = net.conv(net.call("Add", kept, y), 4, 6)
+    sizes = {"x": ["N", 3, 8, 8]}, {out: ["N", 4, 8, 8]}
+    model = rdq.load(models.build(net.nodes, net.tensors, *sizes))
+    made = folded(model)
+    assert [node.op_type for node in made.skeleton.graph.node] == ["Conv", "Mul", "Add", "Conv"]
+    x = np.random.default_rng(9).normal(size=(2, 3, 8, 8)).astype(np.float32)
+    want, found = (rdq.Session(m).run({"x": x})[out] for m in (model, made))
+    np.testing.assert_allclose(found, want, rtol=1e-4, atol=1e-4)

@@ -1,8 +1,10 @@
-"""Batch normalization taken into the convolution or Gemm before it: in levels there is no room between the two."""
+"""Batch normalization, and products and sums with constants of channels, taken into the convolution or Gemm before them:
+in levels there is no room between the two."""
 
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -19,34 +21,40 @@ with needed():
 
 __all__ = ["folded"]
 
+Floats = NDArray[np.float64]
+_READ = {"BatchNormalization": 1, "Mul": 2, "Add": 2}  # inputs that may be the layer's output
+
 
 def folded(model: Model) -> Model:
     """The same function without the batch normalizations that alone read a convolution, and with a weight of its own
     for each layer; the model itself where that is so already.
 
     With y = γ·(x − µ)/√(σ² + ε) + β: weights are multiplied by γ/√(σ² + ε) for each output, biases become
-    (b − µ)·γ/√(σ² + ε) + β.
+    (b − µ)·γ/√(σ² + ε) + β. Frozen norms of detectors are a product and a sum with constants.
     """
     model = with_own_weights(model)
     layers = {layer.weight: layer for layer in layers_of(model, volumes=True)}
     graph, stored = model.parts()
     skeleton = onnx.ModelProto.FromString(graph)
-    tensors, weights = dict(stored), model.weights()
+    tensors, weights = dict(stored), dict(model.weights())
     uses = Counter(name for node in skeleton.graph.node for name in node.input)
     uses.update(o.name for o in skeleton.graph.output)
     makers = {node.output[0]: node for node in skeleton.graph.node if _takes_affine(node)}
     gone: list[onnx.NodeProto] = []
     for node in skeleton.graph.node:
-        before = makers.get(node.input[0]) if node.op_type == "BatchNormalization" else None
-        layer = layers.get(before.input[1]) if before is not None and uses[node.input[0]] == 1 else None
-        if before is None or layer is None or not all(name in weights for name in node.input[1:5]):
+        given = next((name for name in node.input[: _READ.get(node.op_type, 0)] if name in makers), "")
+        before = makers.get(given)
+        layer = layers.get(before.input[1]) if before is not None and uses[given] == 1 else None
+        change = _change(node, given, layer, weights) if layer is not None else None
+        if before is None or layer is None or change is None:
             continue
         if len(before.input) > 2 and before.input[2] and layer.bias is None:
             continue  # a bias that other layers use
         if layer.bias is not None and weights[layer.bias].shape != (layer.rows,):
             continue  # a Gemm's may have other shapes
-        _fold(before, node, layer, weights, tensors)
+        layers[layer.weight] = _fold(before, node.output[0], layer, change, weights, tensors)
         before.output[0] = node.output[0]
+        makers[node.output[0]] = before
         gone.append(node)
     if not gone:
         return model
@@ -61,29 +69,51 @@ def _takes_affine(node: onnx.NodeProto) -> bool:
     return node.op_type == "Conv" or (node.op_type == "Gemm" and all(scale == 1 for scale in scales))
 
 
+def _change(
+    node: onnx.NodeProto, given: str, layer: Layer, weights: dict[str, NDArray[Any]]
+) -> tuple[Floats, Floats] | None:
+    """What `node` multiplies each channel of `given` by, and what it adds ([channels] each); None where it does else."""
+    constants = [name for name in node.input if name != given]
+    if not all(name in weights for name in constants):
+        return None
+    numbers = [weights[name].astype(np.float64) for name in constants]
+    if node.op_type == "BatchNormalization":
+        epsilon = next((a.f for a in node.attribute if a.name == "epsilon"), 1e-5)
+        scale, shift, mean, variance = numbers
+        factor = scale / np.sqrt(variance + epsilon)
+        return factor, shift - mean * factor
+    shape = (1, layer.rows) + (1,) * (weights[layer.weight].ndim - 2)
+    if len(numbers) != 1 or numbers[0].ndim > len(shape):
+        return None
+    if any(n not in (1, whole) for n, whole in zip(numbers[0].shape[::-1], shape[::-1], strict=False)):
+        return None
+    constant = np.broadcast_to(numbers[0], shape).reshape(-1)
+    ones, zeros = np.ones(layer.rows), np.zeros(layer.rows)
+    return (constant, zeros) if node.op_type == "Mul" else (ones, constant)
+
+
 def _fold(
     before: onnx.NodeProto,
-    norm: onnx.NodeProto,
+    output: str,
     layer: Layer,
+    change: tuple[Floats, Floats],
     weights: dict[str, NDArray[Any]],
     tensors: dict[str, Stored],
-) -> None:
-    epsilon = next((a.f for a in norm.attribute if a.name == "epsilon"), 1e-5)
-    scale, shift, mean, variance = (weights[name].astype(np.float64) for name in norm.input[1:5])
-    factor = scale / np.sqrt(variance + epsilon)
+) -> Layer:
+    """Puts the change into the layer's tensors; gives the layer, which has a bias then."""
+    factor, shift = change
     weight = weights[layer.weight]
     bias = weights[layer.bias].astype(np.float64) if layer.bias is not None else np.zeros(layer.rows)
     shape = (1, -1) if layer.transposed else (-1,) + (1,) * (weight.ndim - 1)
-    name = layer.bias or f"{norm.output[0]}_folded_bias"
+    name = layer.bias or f"{output}_folded_bias"
     while layer.bias is None and name in tensors:
         name += "_"
     if len(before.input) < 3:
         before.input.append(name)
     before.input[2] = name
-    for key, values in (
-        (layer.weight, weight * factor.reshape(shape)),
-        (name, (bias - mean) * factor + shift),
-    ):
+    for key, values in ((layer.weight, weight * factor.reshape(shape)), (name, bias * factor + shift)):
         data = np.ascontiguousarray(values, weight.dtype)
         like = tensors[layer.weight].data_type
         tensors[key] = Stored(like, data.shape, data.reshape(-1).view(np.uint8))
+        weights[key] = data
+    return replace(layer, bias=name)
