@@ -135,6 +135,38 @@ TEST_CASE("pooling") {
   }
 }
 
+TEST_CASE("averages of windows that overlap much") {
+  std::size_t turn = 0;
+  for (const Index c : {3, 64, 100}) {
+    PoolShape line = window(c, 5, 31, 1, 15);  // along one row
+    line.kh = 1;
+    line.top = line.bottom = 0;
+    line.oh = line.h;
+    PoolShape tall = window(3, 262, 21, 2, 0);  // as many rows as 16 bits hold sums of
+    tall.kh = 256;
+    tall.w = 25;
+    tall.ow = 3;
+    tall.oh = (tall.h - tall.kh) / 2 + 1;
+    PoolShape wide = window(c, 9, 7, 1, 3);  // more columns than a strip
+    wide.w = wide.ow = 600;
+    PoolShape uneven = window(c, 12, 9, 2, 6);  // some windows wholly in the padding
+    uneven.bottom = uneven.right = 8;
+    uneven.oh = (uneven.h + 14 - 9) / 2 + 1;
+    uneven.ow = (uneven.w + 14 - 9) / 2 + 1;
+    for (PoolShape s : {line, tall, wide, uneven, window(c, 22, 21, 1, 10), window(c, 24, 11, 3, 2)}) {
+      s.average = true;
+      for (const bool count_pad : {false, true}) {
+        s.count_pad = count_pad;
+        const Type& type = kTypes[turn % 6];
+        check_pool(s, type, kTypes[++turn % 6], turn % 2 == 0 ? 0 : 40);
+      }
+    }
+  }
+  PoolShape apart = window(40, 6, 4, 1, 5);  // windows without any pixel
+  apart.average = true;
+  check_pool(apart, kTypes[0], kTypes[4], 0);
+}
+
 TEST_CASE("averages of whole images, at both ends of the range") {
   for (const Index size : {7, 20, 70}) {
     PoolShape s = window(100, size, size, 1, 0);
