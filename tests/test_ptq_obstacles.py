@@ -11,6 +11,7 @@ from onnx import helper
 
 import models
 import rdquant as rdq
+from networks import Net
 from rdquant import InvalidArgument, quantize_dynamic
 from test_ptq_dynamic import IMAGES, first, network
 
@@ -78,3 +79,45 @@ def test_images_without_labels_are_all_that_calibration_asks_for(tmp_path: Path)
     np.savez(tmp_path / "z.npz", z=IMAGES)
     with pytest.raises(InvalidArgument, match="expected an array x, or images; found z"):
         rdq.quantize_static(network(), tmp_path / "z.npz")
+
+
+def test_layers_that_no_data_reach_stay_in_float() -> None:
+    """Codes of places, made of shapes and constants: engines compute them once, and OpenVINO refuses levels on the way."""
+    net = Net(11)
+    sizes = net.call("Shape", "x")
+    grid = net.call(
+        "Expand", net.noise(1, 6, 8, 8), net.call("Slice", sizes, *(net.integers(i) for i in (0, 1)))
+    )
+    places = net.call("Conv", grid, net.noise(4, 6, 1, 1))
+    added = net.call("Add", net.conv("x", 4, 3), places)
+    out = net.conv(added, 5, 4)
+    model = rdq.load(models.build(net.nodes, net.tensors, {"x": [1, 3, 8, 8]}, {out: [1, 5, 8, 8]}))
+    weight = next(node.input[1] for node in model.skeleton.graph.node if places in node.output)
+    x = np.random.default_rng(12).normal(size=(1, 3, 8, 8)).astype(np.float32)
+    wanted = rdq.Session(model).run({"x": x})[out]
+    for quantized in (rdq.quantize_static(model, x), quantize_dynamic(model)):
+        assert sum(not layer.kept for layer in quantized.report.layers) == 2
+        assert quantized.weights()[weight].dtype == np.float32
+        found = rdq.Session(quantized).run({"x": x})[out]
+        assert np.abs(found - wanted).mean() <= 0.02 * np.ptp(wanted)
+
+
+def test_one_bad_output_is_not_averaged_away() -> None:
+    """Eight outputs, of which a layer whose levels are coarse spoils one."""
+    net = Net(13)
+    y = net.conv("x", 8, 3)
+    wide = net.call("Mul", y, net.tensor(np.logspace(0, 4, 8, dtype=np.float32).reshape(1, 8, 1, 1)))
+    outputs = [net.conv(y, 4, 8) for _ in range(7)] + [
+        net.call("Sqrt", net.call("Abs", net.conv(wide, 4, 8)))
+    ]
+    shapes = {out: ["N", 4, 8, 8] for out in outputs}
+    model = rdq.load(models.build(net.nodes, net.tensors, {"x": ["N", 3, 8, 8]}, shapes))
+    x = np.random.default_rng(14).normal(size=(8, 3, 8, 8)).astype(np.float32)
+    made = rdq.quantize_static(model, x, max_noise=1)
+    wanted, found = (rdq.Session(m).run({"x": x}) for m in (model, made))
+    noise = [
+        float(np.mean(np.square(wanted[o] - found[o]).sum((0, 2, 3)) / np.square(wanted[o]).sum((0, 2, 3))))
+        for o in outputs
+    ]
+    assert max(noise) > 2 * np.mean(noise)
+    assert made.report.damage.noise == pytest.approx(max(noise), rel=1e-3)

@@ -104,7 +104,7 @@ MaxKl = Annotated[
 MaxNoise = Annotated[
     float | None,
     typer.Option(
-        help="Other networks: largest tolerated mean share of noise in the outputs' channels, 0 to 1."
+        help="Other networks: largest tolerated mean share of noise in an output's channels, 0 to 1."
     ),
 ]
 

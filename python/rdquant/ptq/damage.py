@@ -31,9 +31,9 @@ class Damage:
         kl: mean KL divergence of a classifier's outputs to the float network's, nats; None for other networks.
         agreement: share of images with the float network's first class; None for other networks.
         noise: power of the error over the power of the output, for each channel (axis 1; the last of three axes where
-            that is shorter) at most 1, averaged over channels and outputs. For a detector, the mean of two shares: power
-            of the confidences' error over that of the confidences, at most 1; and how far boxes miss those of the float
-            network, 1 − intersection over union, weighed by their squared confidence.
+            that is shorter) at most 1, averaged over channels; of several outputs, that of the worst. For a detector, the
+            mean of two shares: power of the confidences' error over that of the confidences, at most 1; and how far boxes
+            miss those of the float network, 1 − intersection over union, weighed by their squared confidence.
     """
 
     kl: float | None
@@ -84,7 +84,7 @@ class Judge:
         noise = _Noise()
         for before, after in self._beside(found):
             noise.add(before, after)
-        return Damage(None, None, noise.mean())
+        return Damage(None, None, noise.worst())
 
     def _of_classes(self, found: Iterable[Values]) -> Damage:
         before, after = (
@@ -93,7 +93,7 @@ class Judge:
         noise = _Noise()
         noise.add([before], [after])
         agreement = float(np.mean(predictions(before) == predictions(after)))
-        return Damage(kl_divergence(before, after), agreement, noise.mean())
+        return Damage(kl_divergence(before, after), agreement, noise.worst())
 
     def _of_boxes(self, found: Iterable[Values], output: str, head: str) -> float:
         place, total = self._names.index(output), np.zeros(4)
@@ -178,9 +178,9 @@ class _Noise:
         sums = [_powers(a, b) for a, b in zip(before, after, strict=True)]
         self._sums = [x + y for x, y in zip(self._sums, sums, strict=True)] if self._sums else sums
 
-    def mean(self) -> float:
+    def worst(self) -> float:
         shares = [np.minimum(1.0, error / np.maximum(power, 1e-30)).mean() for power, error in self._sums]
-        return float(np.mean(shares))
+        return float(np.max(shares))
 
 
 def _powers(before: NDArray[np.float32], after: NDArray[np.float32]) -> NDArray[np.float64]:

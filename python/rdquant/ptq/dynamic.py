@@ -68,7 +68,7 @@ def quantize_dynamic(
             convolutions, whose channels differ widely in range, can lose much.
         images: how many of them are used at most, spread over the classes.
         max_kl, max_noise: what may be lost on the images: mean KL divergence of a classifier's outputs to the float
-            network's, nats; for any other network the mean share of noise in its outputs' channels.
+            network's, nats; for any other network the mean share of noise in the channels of its worst output.
         threads: of inference; None or 0: all cores.
         progress: show a bar on stderr.
 

@@ -10,7 +10,7 @@ import numpy as np
 from ..calibrate import Layer, layers_of
 from ..errors import Unsupported, needed
 from ..graph import Model
-from .obstacles import of_levels
+from .obstacles import of_levels, unchanging
 from .recurrent import Recurrent, recurrent_of
 
 with needed():
@@ -77,8 +77,9 @@ class Network:
     Attributes:
         model: the network.
         nodes: of its main graph.
-        layers: index of a node → layer, for convolutions and products with a weight of their own, in order.
-        recurrent: index of a node → layer, for RNN, GRU and LSTM with weights of their own, in order.
+        layers: index of a node → layer, for convolutions and products with a weight of their own that read what data
+            change, in order.
+        recurrent: index of a node → layer, for RNN, GRU and LSTM alike, in order.
         input, outputs: names of the network's input and outputs.
         constants: small tensors that no data change, such as the bounds of clips.
 
@@ -105,18 +106,18 @@ class Network:
         for i, node in enumerate(self.nodes):
             for name in reads(node):
                 self._users.setdefault(name, []).append(i)
+        fixed = unchanging(skeleton.graph, model.parts()[1])
         by_weight = {layer.weight: layer for layer in layers_of(model, volumes=True)}
         self.layers: dict[int, Layer] = {
             i: by_weight[node.input[1]]
             for i, node in enumerate(self.nodes)
-            if len(node.input) > 1 and node.input[1] in by_weight
+            if len(node.input) > 1 and node.input[1] in by_weight and node.input[0] not in fixed
         }
-
         cells = {layer.weight: layer for layer in recurrent_of(model)}
         self.recurrent: dict[int, Recurrent] = {
             i: cells[node.input[1]]
             for i, node in enumerate(self.nodes)
-            if len(node.input) > 1 and node.input[1] in cells
+            if len(node.input) > 1 and node.input[1] in cells and node.input[0] not in fixed
         }
 
     def maker(self, value: str) -> int | None:

@@ -17,9 +17,13 @@ from .recurrent import RECURRENT, Recurrent, recurrent_of
 with needed():
     import onnx
 
-__all__ = ["nothing_left", "of_levels", "weighted"]
+__all__ = ["nothing_left", "of_levels", "unchanging", "weighted"]
 
 _WEIGHTED = frozenset(("Conv", "ConvTranspose", "Gemm", "MatMul")) | RECURRENT
+
+_RANDOM = frozenset(
+    ("Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike")
+)
 
 _LEVELS = frozenset(("QuantizeLinear", "DynamicQuantizeLinear", "QLinearConv", "QLinearMatMul", "QGemm"))
 """Operators that only a quantized network has."""
@@ -30,6 +34,20 @@ def of_levels(nodes: Iterable[onnx.NodeProto]) -> str | None:
     return next((n.op_type for n in nodes if n.op_type in _LEVELS), None)
 
 
+def unchanging(graph: onnx.GraphProto, constants: Iterable[str]) -> set[str]:
+    """Values that are the same whatever numbers the inputs hold: made of `constants`, initializers and shapes alone.
+
+    Engines compute them once, ahead; some (OpenVINO) refuse levels on the way to them.
+    """
+    fixed = {*constants, *(t.name for t in graph.initializer)}
+    for node in graph.node:
+        plain = node.domain in ("", "ai.onnx") and node.op_type not in _RANDOM
+        plain = plain and not any(a.type in (a.GRAPH, a.GRAPHS) for a in node.attribute)
+        if plain and (node.op_type in ("Shape", "Size") or all(name in fixed for name in node.input if name)):
+            fixed.update(node.output)
+    return fixed
+
+
 def weighted(model: Model) -> Iterator[tuple[int, Layer | None, str]]:
     """Nodes that multiply by constants: place in the graph, layer, and what keeps it in float ("" where nothing does)."""
     nodes = model.skeleton.graph.node
@@ -37,11 +55,11 @@ def weighted(model: Model) -> Iterator[tuple[int, Layer | None, str]]:
     by_weight = {layer.weight: layer for layer in (*layers_of(model, volumes=True), *recurrent_of(model))}
     shapes = {name: tensor.dims for name, tensor in model.parts()[1].items()}
     uses = Counter(name for node in nodes for name in node.input)
-    fixed = {*shapes, *(t.name for t in model.skeleton.graph.initializer)}
+    fixed = unchanging(model.skeleton.graph, shapes)
     for i, node in enumerate(nodes):
-        if all(name in fixed for name in node.input if name):
-            fixed.update(node.output)
-        elif node.op_type in _WEIGHTED and any(name in fixed for name in node.input[:2]):
+        if fixed.issuperset(node.output):
+            continue
+        if node.op_type in _WEIGHTED and any(name in fixed for name in node.input[:2]):
             layer = by_weight.get(node.input[1])
             if node.op_type == "ConvTranspose":
                 yield i, layer, "ONNX has no transposed convolution of integers"

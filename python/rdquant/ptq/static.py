@@ -84,11 +84,11 @@ def quantize_static(
             and layer after layer, each compensating for the levels of all before it.
         correct_bias: biases take up the mean error of their layer's outputs: at first what rounding the weights gives,
             at last, layer after layer, what is left of it in the quantized network.
-        max_kl, max_noise: what may be lost on the calibration images: mean KL divergence of a classifier's outputs to
-            the float network's, nats; for a detector whose head `rdquant.detection` knows, the share of noise in its
-            predicted boxes (see `rdquant.ptq.Damage`); for any other network the mean share of noise in its outputs'
-            channels (0.012: 19 dB). Where it is more, the layers that alone do most damage stay in float, until it is
-            not.
+        max_kl, max_noise: what may be lost on the calibration images: mean KL divergence of a classifier's outputs
+            to the float network's, nats; for a detector whose head `rdquant.detection` knows, the share of noise in
+            its predicted boxes (see `rdquant.ptq.Damage`); for any other network the mean share of noise in the
+            channels of its worst output (0.012: 19 dB). Where it is more, the layers that alone do most damage stay
+            in float, until it is not.
         threads: of inference; None or 0: all cores.
         progress: show bars on stderr.
 
