@@ -68,6 +68,33 @@ void check_quantize_images(const Int8LayerTable& table, Index block, const Layou
   CHECK(got == expected);
 }
 
+/// The levels of what is scaled first, next to those of numbers scaled before.
+void check_quantize_affine(const Int8LayerTable& table, Index block, const Layout& l, const Type& type,
+                           bool relu) {
+  const Index image = float_image(l, block), padded = divide(l.c, block) * block;
+  const Floats x = awkward_floats(l.n * image, type, 4);
+  const Floats factors = random_floats(padded, 2.0f, 5), shifts = random_floats(padded, 9 * type.scale, 6);
+  Floats scaled = x;
+  for (Index i = 0; i < l.n; ++i) {
+    for (Index p = 0; p < l.area; ++p) {
+      for (Index k = 0; k < l.c; ++k) {
+        float& v = scaled[float_place(l, block, image, i, p, k)];
+        const float product = v * factors[at(k)];
+        v = product + shifts[at(k)];
+        if (relu && v < 0) v = 0;
+      }
+    }
+  }
+  Levels expected(at(l.bytes()), kUntouched), got = expected;
+  in_disorder(l.items(), [&](Index begin, Index end) {
+    table.quantize_blocked(scaled.data(), image, expected.data(), l.image, l.pixel, l.c, l.area, type.scale,
+                           type.zero, type.low, type.high, begin, end);
+    table.quantize_affine({factors.data(), shifts.data(), relu}, x.data(), image, got.data(), l.image,
+                          l.pixel, l.c, l.area, type.scale, type.zero, type.low, type.high, begin, end);
+  });
+  CHECK(got == expected);
+}
+
 void check_dequantize_images(const Int8LayerTable& table, Index block, const Layout& l, const Type& type) {
   const Index image = float_image(l, block);
   const Levels q = random_levels(l.bytes(), 1);
@@ -241,6 +268,7 @@ TEST_CASE("levels of plain and of blocked images, and back") {
         check_quantize_images(table, b, l, type);
         check_dequantize_images(table, b, l, type);
       }
+      for (const bool relu : {false, true}) check_quantize_affine(table, block, l, type, relu);
     });
   }
 }

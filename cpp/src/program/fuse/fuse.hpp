@@ -26,6 +26,9 @@ void drop_taps(Program& program);
 /// First layers with long strides as products of matrices, where results are turned to rows, or with stride 1.
 void cut_patches(Program& program);
 
+/// Concatenations of what others have joined already, from these: the largest holds all of them.
+void nest_concats(Program& program);
+
 /// Dequantize, operation, Quantize to operations on levels: what lies between levels is computed with them.
 void fuse_int8(Program& program);
 /// Tables and sums of levels into the convolutions before them.

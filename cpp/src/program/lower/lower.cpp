@@ -137,6 +137,7 @@ Program lower(const graph::Graph& graph, const std::map<std::string, core::Shape
   if (options.fuse) {
     fuse(program);
     fuse_int8(program);
+    nest_concats(program);
   }
   make_constants(program);
   name_the_rest(program);

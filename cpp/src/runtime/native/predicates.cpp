@@ -233,6 +233,17 @@ bool is_plain_unary(const Program& program, const Step& step) {
          core::element_count(value_of(program, step.outputs[0]).shape) > 0;
 }
 
+bool is_normalized(const program::Program& program, program::ValueId id) {
+  return std::ranges::any_of(program.steps, [&](const program::Step& step) {
+    if (std::ranges::find(step.inputs, id) == step.inputs.end()) return false;
+    if (std::holds_alternative<program::BatchNormalization>(step.operation)) return true;
+    const auto* concat = std::get_if<program::Concat>(&step.operation);
+    const bool passes =
+        (concat != nullptr && concat->axis == 1) || std::holds_alternative<program::Pool>(step.operation);
+    return passes && is_normalized(program, step.outputs[0]);
+  });
+}
+
 bool whole_blocks(const program::Program& program, const std::vector<program::ValueId>& parts) {
   return std::all_of(parts.begin(), parts.end() - 1,
                      [&](program::ValueId id) { return value_of(program, id).shape[1] % block_size() == 0; });

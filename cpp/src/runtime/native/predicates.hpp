@@ -38,6 +38,8 @@ namespace rdquant::runtime::native {
 /// True for a float32 function that kernels have.
 [[nodiscard]] bool is_plain_unary(const program::Program& program, const program::Step& step);
 
+/// Whether batch normalizations read the image, or what it is pooled to or joined to, channel by channel.
+[[nodiscard]] bool is_normalized(const program::Program& program, program::ValueId id);
 /// True where the channels of all values but the last fill whole blocks.
 [[nodiscard]] bool whole_blocks(const program::Program& program, const std::vector<program::ValueId>& parts);
 /// True where all that is done with a value is to reshape it, as products do with their rows, or to exchange axes

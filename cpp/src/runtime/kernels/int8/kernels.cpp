@@ -20,6 +20,7 @@ Int8Kernels joined(core::Isa isa, const char* name, const Int8ConvolutionTable& 
           .quantize = layers.quantize,
           .quantize_plain = layers.quantize_plain,
           .quantize_blocked = layers.quantize_blocked,
+          .quantize_affine = layers.quantize_affine,
           .dequantize = layers.dequantize,
           .dequantize_plain = layers.dequantize_plain,
           .dequantize_blocked = layers.dequantize_blocked,

@@ -23,6 +23,13 @@ struct Int8Sum {
   bool a_signed = false, b_signed = false;  ///< int8
 };
 
+/// What becomes of numbers before they are int8 values: x·factors[k] + shifts[k] of channel k, product and sum rounded
+/// each by itself; then, with `relu`, 0 instead of what is negative.
+struct Int8Affine {
+  const float *factors = nullptr, *shifts = nullptr;  ///< padded to whole blocks; none: x itself
+  bool relu = false;
+};
+
 /// What becomes of the sum of a filter k: v = float(sum)·multipliers[k]·multiplier (that last product made of
 /// the two multipliers first) + float_bias[k]. Into int8 values: q = clamp(round(activation(v)·scale) + zero, low,
 /// high); then, where given, q = table[byte of q]; then, where given, the sum of q (as a) and the residual
@@ -127,6 +134,10 @@ struct Int8Kernels {
   bool (*quantize_blocked)(const float* src, Index src_image, std::uint8_t* dst, Index image, Index pixel,
                            Index c, Index area, float scale, std::int32_t zero, std::int32_t low,
                            std::int32_t high, Index begin, Index end);
+  /// quantize_blocked of numbers that `affine` is applied to first.
+  bool (*quantize_affine)(const Int8Affine& affine, const float* src, Index src_image, std::uint8_t* dst,
+                          Index image, Index pixel, Index c, Index area, float scale, std::int32_t zero,
+                          std::int32_t low, std::int32_t high, Index begin, Index end);
   /// x = (q − zero)·scale. `is_signed`: int8.
   void (*dequantize)(const std::uint8_t* src, bool is_signed, float* dst, float scale, std::int32_t zero,
                      Index begin, Index end);

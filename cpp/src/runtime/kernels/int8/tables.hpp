@@ -25,6 +25,7 @@ struct Int8LayerTable {
   decltype(Int8Kernels::quantize) quantize;
   decltype(Int8Kernels::quantize_plain) quantize_plain;
   decltype(Int8Kernels::quantize_blocked) quantize_blocked;
+  decltype(Int8Kernels::quantize_affine) quantize_affine;
   decltype(Int8Kernels::dequantize) dequantize;
   decltype(Int8Kernels::dequantize_plain) dequantize_plain;
   decltype(Int8Kernels::dequantize_blocked) dequantize_blocked;

@@ -2,10 +2,10 @@
 #include "runtime/kernels/float32/normalize/normalize.hpp"
 
 #include <algorithm>
-#include <cmath>
 #include <string>
 #include <utility>
 
+#include "runtime/native/batch.hpp"
 #include "runtime/native/float32/convolution.hpp"
 #include "runtime/native/loops.hpp"
 #include "runtime/native/rules.hpp"
@@ -136,7 +136,7 @@ struct BatchWork {
     const kernels::Kernels& own = float_kernels();
     const Index block = own.block, blocks = kernels::divide(channels, block);
     auto* const factors = static_cast<float*>(operand[6]);
-    prepare(operand, factors, blocks * block);
+    make_affine(operand + 2, channels, blocks * block, epsilon, factors);
     const float* const shifts = factors + blocks * block;
     const auto* const x = static_cast<const float*>(operand[0]);
     auto* const y = static_cast<float*>(operand[1]);
@@ -183,15 +183,6 @@ struct BatchWork {
           own.unary(activation, y + at, y + at, 0, channels);
       }
     });
-  }
-
-  void prepare(void* const* operand, float* factors, Index padded) const {
-    const auto at = [&](std::size_t i, Index c) { return static_cast<const float*>(operand[i])[c]; };
-    std::fill_n(factors, 2 * padded, 0.0F);
-    for (Index c = 0; c < channels; ++c) {
-      factors[c] = at(2, c) / std::sqrt(at(5, c) + epsilon);
-      factors[padded + c] = at(3, c) - at(4, c) * factors[c];
-    }
   }
 };
 

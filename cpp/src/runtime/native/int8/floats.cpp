@@ -54,8 +54,6 @@ void emit_pair(Builder& builder, const Pair& pair, const std::string& name, Layo
   builder.emit(make_native(name + int8_kernels().name, count, std::move(work)), std::move(operands), to);
 }
 
-constexpr Index kPixels = 64;  // of an item of the kernels below
-
 /// Refuses NaN in an input of the model that becomes levels, which have none.
 class NanCheck {
  public:
@@ -104,7 +102,7 @@ bool build_quantize(Builder& builder, const Step& step) {
   emit_pair(builder, *pair, "quantize ", from, Layout::channels_last,
             [kernel, grid, low, high, int8_layout, image, threads,
              check = NanCheck(builder, pair->from)](void* const* operand) {
-              share(int8_layout.images * kernels::divide(int8_layout.area, kPixels), 1, threads,
+              share(int8_layout.images * kernels::divide(int8_layout.area, kItemPixels), 1, threads,
                     [&](Index begin, Index end) {
                       check(kernel(static_cast<const float*>(operand[0]), image,
                                    static_cast<std::uint8_t*>(operand[2]), int8_layout.image,
@@ -156,7 +154,7 @@ struct DynamicWork {
       return;
     }
     const auto kernel = from == Layout::blocked ? kernels.quantize_blocked : kernels.quantize_plain;
-    const Index ranges = kernels::divide(int8_layout.area, kPixels),
+    const Index ranges = kernels::divide(int8_layout.area, kItemPixels),
                 groups = kernels::divide(int8_layout.channels, group);
     share(int8_layout.images * groups * ranges, 1, threads, [&](Index begin, Index end) {
       for (Index item = begin, next = 0; item < end; item = next) {
@@ -175,7 +173,8 @@ struct DynamicWork {
 /// line of the cache.
 Index group_of(const Builder& builder, const Int8Layout& int8_layout) {
   constexpr Index kLine = 64;
-  return int8_layout.images * int8_layout.area < kPixels * builder.threads() ? kLine : int8_layout.channels;
+  return int8_layout.images * int8_layout.area < kItemPixels * builder.threads() ? kLine
+                                                                                 : int8_layout.channels;
 }
 
 /// Whether every lane of a value in blocks is a number of its own, or the zero that convolutions leave.
@@ -243,7 +242,7 @@ bool build_dequantize(Builder& builder, const Step& step) {
       static_cast<Index>(bytes_in(builder.value(pair->to), to) / sizeof(float)) / int8_layout.images;
   emit_pair(builder, *pair, "dequantize ", Layout::channels_last, to,
             [kernel, grid, int8_layout, image, threads](void* const* operand) {
-              share(int8_layout.images * kernels::divide(int8_layout.area, kPixels), 1, threads,
+              share(int8_layout.images * kernels::divide(int8_layout.area, kItemPixels), 1, threads,
                     [&](Index begin, Index end) {
                       kernel(static_cast<const std::uint8_t*>(operand[0]), int8_layout.image,
                              int8_layout.pixel, grid.is_signed, static_cast<float*>(operand[2]), image,

@@ -369,7 +369,7 @@ bool build_int8(Builder& builder, const Step& step) {
   if (std::holds_alternative<program::Dequantize>(operation)) return build_dequantize(builder, step);
   if (std::holds_alternative<program::DynamicQuantize>(operation))
     return build_dynamic_quantize(builder, step);
-  if (build_int8_mean(builder, step)) return true;
+  if (build_int8_mean(builder, step) || build_int8_affine(builder, step)) return true;
   if (!is_int8(builder.value(step.outputs[0]))) return false;
   if (std::holds_alternative<program::Concat>(operation)) return build_int8_parts(builder, step, true);
   if (std::holds_alternative<program::Split>(operation)) return build_int8_parts(builder, step, false);

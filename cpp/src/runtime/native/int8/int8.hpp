@@ -9,7 +9,8 @@
 
 namespace rdquant::runtime::native {
 
-inline constexpr kernels::Index kGrain = 8192;  ///< bytes that are worth a thread
+inline constexpr kernels::Index kGrain = 8192;     ///< bytes that are worth a thread
+inline constexpr kernels::Index kItemPixels = 64;  ///< of an item of kernels from floats to levels and back
 
 /// Our own kernels for levels, of the instruction set of float_kernels().
 [[nodiscard]] const kernels::Int8Kernels& int8_kernels();
@@ -41,6 +42,8 @@ struct Int8Layout {
 bool build_int8_gate(Builder& builder, const program::Step& step);
 /// Lowers a Resize that is_int8_resize.
 bool build_int8_resize(Builder& builder, const program::Step& step);
+/// Lowers a batch normalization together with the Quantize that is all that reads it.
+bool build_int8_affine(Builder& builder, const program::Step& step);
 /// Rules for Quantize, Dequantize and DynamicQuantize.
 bool build_quantize(Builder& builder, const program::Step& step);
 bool build_dequantize(Builder& builder, const program::Step& step);

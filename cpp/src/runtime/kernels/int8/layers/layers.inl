@@ -8,20 +8,13 @@
 
 namespace rdquant::runtime::kernels {
 namespace RDQUANT_KERNELS_ISA {
-const Int8LayerTable int8_layers = {min_max,
-                                    quantize,
-                                    quantize_plain,
-                                    quantize_blocked,
-                                    dequantize,
-                                    dequantize_plain,
-                                    dequantize_blocked,
-                                    lookup,
-                                    add,
-                                    multiply,
-                                    pool,
-                                    resize,
-                                    repeat_channels,
-                                    compact,
-                                    gather_taps};
+const Int8LayerTable int8_layers = {min_max,          quantize,
+                                    quantize_plain,   quantize_blocked,
+                                    quantize_affine,  dequantize,
+                                    dequantize_plain, dequantize_blocked,
+                                    lookup,           add,
+                                    multiply,         pool,
+                                    resize,           repeat_channels,
+                                    compact,          gather_taps};
 }
 }  // namespace rdquant::runtime::kernels

@@ -209,36 +209,67 @@ bool quantize_plain(const float* src, Index src_image, std::uint8_t* dst, Index 
   return met_nan(q);
 }
 
-bool quantize_blocked(const float* src, Index src_image, std::uint8_t* dst, Index image, Index pixel, Index c,
-                      Index area, float scale, std::int32_t zero, std::int32_t low, std::int32_t high,
-                      Index begin, Index end) {
+// Channels k to k + kBlock of images in blocks: numbers of pixels.
+struct AsTheyAre {
+  static F32 of(F32 x, F32, F32) { return x; }
+};
+struct Scaled {
+  static F32 of(F32 x, F32 factor, F32 shift) { return x * factor + shift; }
+};
+struct ScaledPositive {
+  static F32 of(F32 x, F32 factor, F32 shift) { return max(splat(0.0f), x * factor + shift); }
+};
+
+// Pixels [first, last) of a block of channels, `count` of which are real.
+template <class Change>
+inline void quantize_block(Quantizer& shared, const float* from, F32 factor, F32 shift, std::uint8_t* to,
+                           Index pixel, Index count, Index first, Index last) {
+  Quantizer q = shared;  // in registers, which the bytes written cannot be
+  const auto at = [&](Index p) { return Change::of(load(from + p * kBlock), factor, shift); };
+  Index p = first;
+  for (; count == kBlock && p + 4 <= last; p += 4) {
+    const F32 x[] = {at(p), at(p + 1), at(p + 2), at(p + 3)};
+    I32 levels[4];
+    quantize_all<4>(q, x, levels);
+    for (int j = 0; j < 4; ++j) store_bytes(to + (p + j) * pixel, levels[j]);
+  }
+  for (; p < last; ++p) store_some_bytes(to + p * pixel, quantized(q, at(p)), count);
+  shared.nan = q.nan;
+}
+
+template <class Change>
+bool quantize_blocks(const Int8Affine& affine, const float* src, Index src_image, std::uint8_t* dst,
+                     Index image, Index pixel, Index c, Index area, float scale, std::int32_t zero,
+                     std::int32_t low, std::int32_t high, Index begin, Index end) {
   Quantizer q = quantizer(scale, zero, low, high);
   const Index written = least(divide(c, 4) * 4, pixel);
-  const Index whole = c / kBlock * kBlock;
   for_pixels(area, begin, end, [&](Index n, Index first, Index last) {
-    const float* const in = src + n * src_image;
     std::uint8_t* const out = dst + n * image;
-    for (Index k = 0; k < whole; k += kBlock) {
-      const float* const from = in + k * area;
-      std::uint8_t* const to = out + k;
-      Index p = first;
-      for (; p + 4 <= last; p += 4) {
-        const F32 x[] = {load(from + p * kBlock), load(from + (p + 1) * kBlock),
-                         load(from + (p + 2) * kBlock), load(from + (p + 3) * kBlock)};
-        I32 levels[4];
-        quantize_all<4>(q, x, levels);
-        for (int j = 0; j < 4; ++j) store_bytes(to + (p + j) * pixel, levels[j]);
-      }
-      for (; p < last; ++p) store_bytes(to + p * pixel, quantized(q, load(from + p * kBlock)));
+    for (Index k = 0; k < c; k += kBlock) {
+      const F32 factor = affine.factors == nullptr ? F32{} : load(affine.factors + k);
+      const F32 shift = affine.factors == nullptr ? F32{} : load(affine.shifts + k);
+      quantize_block<Change>(q, src + n * src_image + k * area, factor, shift, out + k, pixel,
+                             least(kBlock, c - k), first, last);
     }
-    if (whole == c) return;
     for (Index p = first; p < last; ++p) {
-      std::uint8_t* const to = out + p * pixel;
-      store_some_bytes(to + whole, quantized(q, load(in + whole * area + p * kBlock)), c - whole);
-      for (Index k = c; k < written; ++k) to[k] = static_cast<std::uint8_t>(zero);
+      for (Index k = c; k < written; ++k) out[p * pixel + k] = static_cast<std::uint8_t>(zero);
     }
   });
   return met_nan(q);
+}
+
+bool quantize_blocked(const float* src, Index src_image, std::uint8_t* dst, Index image, Index pixel, Index c,
+                      Index area, float scale, std::int32_t zero, std::int32_t low, std::int32_t high,
+                      Index begin, Index end) {
+  return quantize_blocks<AsTheyAre>({}, src, src_image, dst, image, pixel, c, area, scale, zero, low, high,
+                                    begin, end);
+}
+
+bool quantize_affine(const Int8Affine& affine, const float* src, Index src_image, std::uint8_t* dst,
+                     Index image, Index pixel, Index c, Index area, float scale, std::int32_t zero,
+                     std::int32_t low, std::int32_t high, Index begin, Index end) {
+  const auto kernel = affine.relu ? quantize_blocks<ScaledPositive> : quantize_blocks<Scaled>;
+  return kernel(affine, src, src_image, dst, image, pixel, c, area, scale, zero, low, high, begin, end);
 }
 
 template <class Body>
