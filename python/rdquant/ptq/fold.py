@@ -14,6 +14,7 @@ from ..calibrate import Layer, layers_of
 from ..errors import needed
 from ..graph import Model
 from ..graph.tensors import Stored
+from .branches import affine_of, joined
 from .own import remade, with_own_weights
 
 with needed():
@@ -26,13 +27,16 @@ _READ = {"BatchNormalization": 1, "Mul": 2, "Add": 2}  # inputs that may be the 
 
 
 def folded(model: Model) -> Model:
-    """The same function without the batch normalizations that alone read a convolution, and with a weight of its own
-    for each layer; the model itself where that is so already.
+    """The same function without the batch normalizations that alone read a convolution, with one convolution for branches
+    that are added up, and with a weight of its own for each layer; the model itself where that is so already.
 
     With y = γ·(x − µ)/√(σ² + ε) + β: weights are multiplied by γ/√(σ² + ε) for each output, biases become
     (b − µ)·γ/√(σ² + ε) + β. Frozen norms of detectors are a product and a sum with constants.
     """
-    model = with_own_weights(model)
+    return joined(_without_norms(with_own_weights(model)))
+
+
+def _without_norms(model: Model) -> Model:
     layers = {layer.weight: layer for layer in layers_of(model, volumes=True)}
     graph, stored = model.parts()
     skeleton = onnx.ModelProto.FromString(graph)
@@ -76,12 +80,9 @@ def _change(
     constants = [name for name in node.input if name != given]
     if not all(name in weights for name in constants):
         return None
-    numbers = [weights[name].astype(np.float64) for name in constants]
     if node.op_type == "BatchNormalization":
-        epsilon = next((a.f for a in node.attribute if a.name == "epsilon"), 1e-5)
-        scale, shift, mean, variance = numbers
-        factor = scale / np.sqrt(variance + epsilon)
-        return factor, shift - mean * factor
+        return affine_of(node, weights)
+    numbers = [weights[name].astype(np.float64) for name in constants]
     shape = (1, layer.rows) + (1,) * (weights[layer.weight].ndim - 2)
     if len(numbers) != 1 or numbers[0].ndim > len(shape):
         return None

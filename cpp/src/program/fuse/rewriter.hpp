@@ -69,6 +69,8 @@ bool fuse_pad(Rewriter& rewriter, std::size_t i);
 bool fuse_pieces(Rewriter& rewriter, std::size_t i);
 /// Activations into the convolution, matrix product, batch norm or function of two before them.
 bool fuse_activation(Rewriter& rewriter, std::size_t i);
+/// Sums of convolutions and batch norms of one image into one convolution.
+bool fuse_branches(Rewriter& rewriter, std::size_t i);
 /// Sums of two activations into the convolution or matrix product that makes one of them.
 bool fuse_residual(Rewriter& rewriter, std::size_t i);
 /// Squares and inverses, written as powers.
