@@ -124,3 +124,30 @@ def test_quantized_networks_have_one_layer_for_each_block(kind: str) -> None:
     assert sum(not layer.kept for layer in made.report.layers) == 5
     (want,), (found,) = (rdq.Session(m).run({"x": x}).values() for m in (model, made))
     assert np.abs(found - want).mean() < 0.02 * np.ptp(want)
+
+
+def test_numbers_between_layers_are_taken_into_weights() -> None:
+    """As networks without norms scale what their blocks read and make."""
+    net = Net(10)
+
+    def times(x: str, number: float) -> str:
+        return net.call("Mul", x, net.tensor(np.float32(number)))
+
+    y = net.conv("x", 16, 4)
+    scaled = times(net.call("Relu", y), 0.7)
+    inner = times(net.conv(net.call("Relu", net.conv(scaled, 16, 16)), 16, 16), 0.2)
+    shortcut = net.conv(net.call("AveragePool", scaled, kernel_shape=[1, 1]), 16, 16, 1, pads=[0] * 4)
+    y = net.call("Add", net.call("Add", inner, net.tensor(np.float32(0.1))), shortcut)
+    below = net.call(
+        "Sub", times(net.call("Relu", y), -2), times(y, 3)
+    )  # negative, and read by others than layers
+    model = rdq.load(typed(net, net.conv(below, 8, 16), "n", 4))
+    whole = folded(model)
+    operators = [node.op_type for node in whole.skeleton.graph.node]
+    assert operators.count("Mul") == 2
+    assert operators.count("Add") == 1
+    x = np.random.default_rng(11).normal(size=(8, 4, 9, 8)).astype(np.float32)
+    (want,), (found,) = (rdq.Session(m, backend="onnxruntime").run({"x": x}).values() for m in (model, whole))
+    np.testing.assert_allclose(found, want, rtol=1e-4, atol=1e-4)
+    made = rdq.quantize_static(model, x)
+    assert made.report.damage.noise < 0.012

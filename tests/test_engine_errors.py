@@ -97,7 +97,7 @@ REFUSED: dict[str, tuple[Callable[[onnx.ModelProto], Any], type[RdquantError], s
     "second opset": (
         lambda m: m.opset_import.add(domain="", version=13),
         CorruptFile,
-        "'opset_import' has domain '' more than once",
+        "'opset_import' has domain '' with versions 17 and 13",
     ),
     "no opset": (lambda m: m.ClearField("opset_import"), CorruptFile, "'opset_import' is empty"),
     "ir_version": (lambda m: m.__setattr__("ir_version", 1000), Unsupported, "ir_version is 1000"),

@@ -82,9 +82,11 @@ class Parser {
       if (field.number == 2) version = fields.integer(field, "version");
     }
     if (domain == "ai.onnx") domain.clear();
-    if (opsets.contains(domain) && of_model) {
+    const auto known = opsets.find(domain);
+    if (known != opsets.end() && known->second != version && of_model) {  // some exporters say it twice
       throw core::CorruptFile(source_.name() + ": field 'opset_import' has domain " +
-                              core::in_quotes(domain) + " more than once");
+                              core::in_quotes(domain) + " with versions " + std::to_string(known->second) +
+                              " and " + std::to_string(version));
     }
     opsets[domain] = version;
   }

@@ -122,7 +122,7 @@ class Judge:
     def _run(self, model: Model, images: Images | None = None) -> Iterator[Values]:
         batches = (images or self._images)()
         for found in stream(model, batches, self._names, threads=self._threads):
-            yield [found[name] for name in self._names]
+            yield [np.atleast_1d(found[name]) for name in self._names]  # an output may be one number
 
     def _beside(self, found: Iterable[Values]) -> Iterator[tuple[Values, Values]]:
         """The float network's outputs and those of `found`, the same rows: both come in portions of their own."""
@@ -144,7 +144,7 @@ class Judge:
 def output_bytes(model: Model, images: Images, threads: int | None = None) -> int:
     """Bytes that a network's outputs take for one image, the first of `images`."""
     for found in stream(model, images(), [o.name for o in model.outputs], threads=threads):
-        return sum(x.nbytes // len(x) for x in found.values())
+        return sum(x.nbytes // max(1, len(np.atleast_1d(x))) for x in found.values())
     return 0
 
 

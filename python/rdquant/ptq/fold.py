@@ -16,6 +16,7 @@ from ..graph import Model
 from ..graph.tensors import Stored
 from .branches import affine_of, joined
 from .own import remade, with_own_weights
+from .scales import small_constants, without_scales
 
 with needed():
     import onnx
@@ -28,19 +29,20 @@ _READ = {"BatchNormalization": 1, "Mul": 2, "Add": 2}  # inputs that may be the 
 
 def folded(model: Model) -> Model:
     """The same function without the batch normalizations that alone read a convolution, with one convolution for branches
-    that are added up, and with a weight of its own for each layer; the model itself where that is so already.
+    that are added up, without single numbers that multiply what layers read, and with a weight of its own for each layer;
+    the model itself where that is so already.
 
     With y = γ·(x − µ)/√(σ² + ε) + β: weights are multiplied by γ/√(σ² + ε) for each output, biases become
     (b − µ)·γ/√(σ² + ε) + β. Frozen norms of detectors are a product and a sum with constants.
     """
-    return joined(_without_norms(with_own_weights(model)))
+    return without_scales(joined(_without_norms(with_own_weights(model))))
 
 
 def _without_norms(model: Model) -> Model:
     layers = {layer.weight: layer for layer in layers_of(model, volumes=True)}
     graph, stored = model.parts()
     skeleton = onnx.ModelProto.FromString(graph)
-    tensors, weights = dict(stored), dict(model.weights())
+    tensors, weights = dict(stored), small_constants(skeleton.graph) | dict(model.weights())
     uses = Counter(name for node in skeleton.graph.node for name in node.input)
     uses.update(o.name for o in skeleton.graph.output)
     makers = {node.output[0]: node for node in skeleton.graph.node if _takes_affine(node)}
