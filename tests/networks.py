@@ -198,6 +198,15 @@ def _shared_scale(n: Net) -> str:
     return n.call("Add", n.call("Div", n.tensor(2.0), n.call("Exp", product)), scaled)
 
 
+def _group_norm(n: Net) -> str:
+    """As PyTorch's exporters write it before opset 21, with SiLU."""
+    groups = n.call("Reshape", n.conv("x", 6, 4), n.integers(0, 3, -1))
+    norm = n.call("InstanceNormalization", groups, n.noise(3), n.noise(3))
+    y = n.call("Mul", n.call("Reshape", norm, n.integers(0, 6, 6, 6)), n.noise(6, 1, 1))
+    y = n.call("Add", y, n.noise(6, 1, 1))
+    return n.call("Mul", y, n.call("Sigmoid", y))
+
+
 def _norm_of_rows(n: Net) -> str:
     """Rows of images side by side: a channel's scale belongs to no part alone."""
     return n.norm(n.call("Concat", n.conv("x", 4, 4), n.conv("x", 4, 4), axis=2), 4)
@@ -241,6 +250,7 @@ FUSIONS: dict[str, tuple[Build, list[str]]] = {
     "residual of two branches": (_two_branches, ["convolution"] * 3),
     "residual after the activation": (_residual_last, ["convolution"]),
     "shared": (_shared, ["convolution", "unary", "convolution"]),
+    "group norm": (_group_norm, ["convolution", "group_normalization"]),
     "layer norm": (_layer_norm, ["layer_normalization"]),
     "pad": (_pad, ["convolution"]),
     "pad of ones": (_pad_of_ones, ["pad", "convolution"]),

@@ -218,6 +218,33 @@ TEST_CASE("groups of channels, of few numbers and of many") {
   }
 }
 
+TEST_CASE("groups of channels in blocks, with activations") {
+  for (const std::int64_t channels : {4, 12, 24, 32, 36}) {
+    for (const auto& [rows, columns] : {std::pair{1, 1}, {5, 7}, {19, 40}}) {
+      Net net(7);
+      const ValueId x = net.input({2, 3, rows, columns});
+      std::vector<ValueId> made;
+      for (const Activation f : {Activation{},
+                                 {Function::relu, 0, 0},
+                                 {Function::clip, -0.5F, 1},
+                                 {Function::clip, 0.5F, 1},
+                                 {Function::silu, 0, 0},
+                                 {Function::sigmoid, 0, 0},
+                                 {Function::gelu, 0, 0}}) {
+        for (const std::int64_t groups : {std::int64_t{1}, std::int64_t{2}, channels / 4, channels}) {
+          const ValueId wide = net.convolve(x, channels, 3);
+          const ValueId norm =
+              net.step(program::GroupNormalization{groups, 0.3F, f},
+                       {wide, net.constant({channels}), net.constant({channels})}, net.shape(wide));
+          made.push_back(net.convolve(norm, 4, 3));  // which reads lanes past the last channel, too
+          made.push_back(norm);
+        }
+      }
+      check_native(net, made);
+    }
+  }
+}
+
 TEST_CASE("running sums and products, exclusive and from the end") {
   const std::vector<std::pair<Shape, std::int64_t>> cases = {
       {{3, 37, 5}, 1}, {{37, 70}, 0},  {{2, 3, 129}, 2},  {{9001}, 0},

@@ -112,6 +112,7 @@ class Parameters {
   void operator()(const GroupNormalization& op) {
     add("groups", op.groups, 0);
     real("epsilon", op.epsilon, 0);
+    activation(op.activation);
   }
   void operator()(const LpNormalization& op) {
     axis(op.axis);

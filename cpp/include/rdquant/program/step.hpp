@@ -272,6 +272,7 @@ struct BatchNormalization {
 struct GroupNormalization {
   std::int64_t groups = 1;
   float epsilon = 1e-5F;
+  Activation activation;
 };  ///< x, scale [c], bias [c]; instance: groups = c
 struct LpNormalization {
   std::int64_t axis = 0, p = 2;

@@ -129,6 +129,7 @@ void compute(const GroupNormalization& step, Inputs inputs, Outputs outputs, int
         double& v = values[static_cast<std::size_t>(i)];
         v = (v - m.mean) * inverse * scale[c] + bias[c];
       }
+      activate(step.activation, values.data(), depth * plane);
       store(values.data(), outputs[0], g * depth * plane, depth * plane);
     }
   });

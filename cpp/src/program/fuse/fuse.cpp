@@ -8,7 +8,9 @@
 namespace rdquant::program {
 namespace {
 
-/// First what consists of pieces, before the steps around swallow them; then what joins the step before it.
+/// Before lines become images, which reshapes between them would end.
+constexpr std::array<Fusion, 1> kGroups = {fuse_group};
+/// Then what consists of pieces, before the steps around swallow them; then what joins the step before it.
 /// A sum with a constant is a bias before it is anything else.
 constexpr std::array<Fusion, 3> kPieces = {fuse_shape, fuse_layer, fuse_pieces};
 constexpr std::array<Fusion, 9> kJoins = {fuse_shape, fuse_layer,      fuse_power,
@@ -38,6 +40,7 @@ void exhaust(Program& program, std::span<const Fusion> fusions) {
 }  // namespace
 
 void fuse(Program& program) {
+  exhaust(program, kGroups);
   widen_lines(program);
   flatten_resizes(program);
   cut_patches(program);

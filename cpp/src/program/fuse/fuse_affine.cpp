@@ -69,7 +69,8 @@ std::optional<Affine> of_binary(Rewriter& rewriter, const Step& reader, ValueId 
 /// Shape in which a vector over output channels multiplies the weights; empty where no such shape exists.
 core::Shape weight_shape(const Step& step, const core::Shape& weights, std::int64_t channels) {
   core::Shape shape(weights.size(), 1);
-  if (std::holds_alternative<Convolution>(step.operation)) {
+  if (std::holds_alternative<Convolution>(step.operation) ||
+      std::holds_alternative<GroupNormalization>(step.operation)) {
     shape[0] = channels;
   } else if (const auto* transposed = std::get_if<TransposedConvolution>(&step.operation)) {
     if (transposed->groups != 1) return {};
@@ -94,6 +95,7 @@ bool takes_affine(Rewriter& rewriter, const Step& step, std::int64_t channels) {
   };
   if (const auto* conv = std::get_if<Convolution>(&step.operation)) return plain(conv->activation);
   if (const auto* conv = std::get_if<TransposedConvolution>(&step.operation)) return plain(conv->activation);
+  if (const auto* norm = std::get_if<GroupNormalization>(&step.operation)) return plain(norm->activation);
   const auto* product = std::get_if<MatMul>(&step.operation);
   if (product == nullptr || !plain(product->activation)) return false;
   if (input(step, 2) == kNone) return true;
@@ -163,7 +165,7 @@ void multiply_rows(Rewriter& rewriter, ValueId made) {
   rewriter.replace(*reshaped, before.operation, std::move(inputs));
 }
 
-/// The convolution or product that alone makes `made` and takes a scale and a shift per channel.
+/// The convolution, product or group norm that alone makes `made` and takes a scale and a shift per channel.
 std::optional<std::size_t> affine_maker(Rewriter& rewriter, ValueId made) {
   if (made == kNone || rewriter.is_constant(made) || rewriter.readers(made) != 1) return std::nullopt;
   const auto maker = rewriter.maker(made);
@@ -172,6 +174,7 @@ std::optional<std::size_t> affine_maker(Rewriter& rewriter, ValueId made) {
   const Step& before = rewriter.step(*maker);
   const bool known = std::holds_alternative<Convolution>(before.operation) ||
                      std::holds_alternative<TransposedConvolution>(before.operation) ||
+                     std::holds_alternative<GroupNormalization>(before.operation) ||
                      std::holds_alternative<MatMul>(before.operation);
   if (!known || output.size() < 2 || rewriter.dtype(made) != core::DType::f32 || !has_plain_scalars(before))
     return std::nullopt;

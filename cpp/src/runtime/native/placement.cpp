@@ -189,8 +189,10 @@ class Placer {
     if (std::holds_alternative<program::Pad>(operation)) return is_image_pad(program_, step);
     if (std::holds_alternative<program::GridSample>(operation))
       return is_sampled_image(program_, step) && 2 * value(first).shape[1] >= block_size();
-    if (std::holds_alternative<program::BatchNormalization>(operation)) return true;
-    if (std::holds_alternative<program::LocalResponseNormalization>(operation)) return true;
+    if (std::holds_alternative<program::BatchNormalization>(operation) ||
+        std::holds_alternative<program::GroupNormalization>(operation) ||
+        std::holds_alternative<program::LocalResponseNormalization>(operation))
+      return true;
     if (const auto* split = std::get_if<program::Split>(&operation)) {
       return split->axis == 1 && std::ranges::none_of(step.outputs, [](ValueId id) { return id == kNone; }) &&
              (whole_blocks(program_, step.outputs) ||
@@ -311,6 +313,9 @@ class Placer {
       if (is_plain_unary(program_, step)) take(step.inputs[0]);
     } else if (std::holds_alternative<program::Softmax>(step.operation)) {
       take(step.inputs[0]);
+    } else if (std::holds_alternative<program::GroupNormalization>(step.operation)) {
+      const ValueId x = step.inputs[0];
+      if (!overlap(x, step.inputs[1]) && !overlap(x, step.inputs[2])) take(x);
     } else if (scatters) {
       const ValueId x = step.inputs[0];
       if (!overlap(x, step.inputs[1]) && !overlap(x, step.inputs[2])) take(x);

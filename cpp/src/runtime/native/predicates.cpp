@@ -278,6 +278,7 @@ bool is_read_in_blocks(const program::Program& program, program::ValueId id, int
                        std::holds_alternative<program::Unary>(operation) ||
                        std::holds_alternative<program::Binary>(operation) ||
                        std::holds_alternative<program::BatchNormalization>(operation) ||
+                       std::holds_alternative<program::GroupNormalization>(operation) ||
                        std::holds_alternative<program::Split>(operation);
     return keeps && steps > 0 && std::ranges::any_of(reader.outputs, [&](program::ValueId made) {
              return made != program::kNone && is_read_in_blocks(program, made, steps - 1);

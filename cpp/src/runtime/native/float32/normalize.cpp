@@ -2,6 +2,7 @@
 #include "runtime/kernels/float32/normalize/normalize.hpp"
 
 #include <algorithm>
+#include <numeric>
 #include <string>
 #include <utility>
 
@@ -100,26 +101,112 @@ bool layer(Builder& builder, const Step& step, const program::LayerNormalization
   return true;
 }
 
-/// Groups of channels; each group's mean and variance are of one thread.
+/// Groups of channels of plain or blocked images. Operands: x, y, scale, bias, memory. What is normalized together
+/// is taken while it is in a cache, as runs of whole groups: of blocked images the fewest blocks that hold such.
+class GroupWork {
+ public:
+  GroupWork(const Shape& shape, const program::GroupNormalization& norm, kernels::Activation activation,
+            bool blocked, int threads)
+      : activation_(activation),
+        images_(shape[0]),
+        channels_(shape[1]),
+        depth_(shape[1] / norm.groups),
+        area_(count_of(shape, 2, shape.size())),
+        epsilon_(static_cast<double>(norm.epsilon)),
+        blocked_(blocked),
+        threads_(threads),
+        lanes_(blocked ? block_size() : 1),
+        padded_(kernels::divide(channels_, lanes_) * lanes_),
+        run_(std::min(padded_, std::lcm(depth_, lanes_))),
+        runs_(kernels::divide(padded_, run_)) {}
+
+  /// Moments, then mean, factor and bias of every channel of every run.
+  [[nodiscard]] std::size_t bytes() const {
+    return static_cast<std::size_t>(images_ * runs_ * run_) * (sizeof(kernels::Moments) + 3 * sizeof(float));
+  }
+
+  void operator()(void* const* operand) const {
+    const Index items = images_ * runs_;
+    if (items < threads_) {
+      for (Index item = 0; item < items; ++item) normalize(operand, item, threads_);
+      return;
+    }
+    share(items, std::max<Index>(1, kFloats / (run_ * area_)), threads_, [&](Index begin, Index end) {
+      for (Index item = begin; item < end; ++item) normalize(operand, item, 1);
+    });
+  }
+
+ private:
+  void normalize(void* const* operand, Index item, int threads) const {
+    const kernels::Normalize& own = normalize_kernels();
+    const Index first = item % runs_ * run_, at = (item / runs_ * padded_ + first) * area_;
+    const Index channels = std::min(run_, channels_ - first), parts = kernels::divide(channels, lanes_);
+    const auto* const x = static_cast<const float*>(operand[0]) + at;
+    auto* const y = static_cast<float*>(operand[1]) + at;
+    auto* const moments = static_cast<kernels::Moments*>(operand[4]) + item * run_;
+    auto* const numbers =
+        reinterpret_cast<float*>(static_cast<kernels::Moments*>(operand[4]) + images_ * runs_ * run_) +
+        3 * item * run_;
+    const bool apart = blocked_ || threads > 1;  // moments by channel, not of a whole group at once
+    const Index grain = std::max<Index>(1, kFloats / (lanes_ * area_));
+    if (apart) {
+      share(parts, grain, threads, [&](Index begin, Index end) {
+        if (blocked_) return own.block_moments(x, area_, moments, begin, end);
+        for (Index i = begin; i < end; ++i) moments[i] = own.moments(x + i * area_, area_);
+      });
+    } else {
+      moments[0] = own.moments(x, channels * area_);
+    }
+    settle(operand, first, channels, apart ? depth_ : 1, moments, numbers);
+    const kernels::ScalingArgs args{channels, numbers, numbers + run_, numbers + 2 * run_, activation_};
+    share(parts, grain, threads, [&](Index begin, Index end) {
+      (blocked_ ? own.scale_blocks : own.scale)(args, x, y, area_, begin, end);
+    });
+  }
+
+  /// Mean, factor and bias of channels from `first` on, whose groups have `parts` equally large parts.
+  void settle(void* const* operand, Index first, Index channels, Index parts, const kernels::Moments* moments,
+              float* numbers) const {
+    const auto* const scale = static_cast<const float*>(operand[2]) + first;
+    const auto* const bias = static_cast<const float*>(operand[3]) + first;
+    std::fill_n(numbers, 3 * run_, 0.0F);
+    const auto count = static_cast<double>(depth_ * area_), size = count / static_cast<double>(parts);
+    for (Index c = 0; c < channels; c += depth_, moments += parts) {
+      double mean = 0, squares = 0;
+      for (Index i = 0; i < parts; ++i) mean += moments[i].mean / static_cast<double>(parts);
+      for (Index i = 0; i < parts; ++i) {
+        const double difference = moments[i].mean - mean;
+        squares += moments[i].squares + size * difference * difference;
+      }
+      const auto factor = static_cast<float>(1 / std::sqrt(squares / count + epsilon_));
+      for (Index i = c; i < c + depth_; ++i) {
+        numbers[i] = static_cast<float>(mean);
+        numbers[run_ + i] = factor * scale[i];
+        numbers[2 * run_ + i] = bias[i];
+      }
+    }
+  }
+
+  kernels::Activation activation_;
+  Index images_, channels_, depth_, area_;
+  double epsilon_;
+  bool blocked_;
+  int threads_;
+  Index lanes_, padded_;
+  Index run_, runs_;  ///< channels of a run, runs of an image
+};
+
 bool group(Builder& builder, const Step& step, const program::GroupNormalization& norm) {
-  const Shape& shape = builder.value(step.inputs[0]).shape;
-  const kernels::GroupNormArgs given{
-      norm.groups, shape[1] / norm.groups, count_of(shape, 2, shape.size()), norm.epsilon, nullptr, nullptr};
-  const Index items = shape[0] * norm.groups;
-  std::vector<Place> operands{builder.read(step.inputs[0], Layout::plain), {}};
+  const auto activation = kernel_activation(norm.activation);
+  const ValueId y = step.outputs[0];
+  if (!activation || norm.activation.function == program::Function::prelu) return false;
+  const Layout layout = builder.layout(y);
+  GroupWork work(builder.value(y).shape, norm, *activation, layout == Layout::blocked, builder.threads());
+  std::vector<Place> operands{builder.read(step.inputs[0], layout), {}};
   for (const std::size_t i : {1U, 2U}) operands.push_back(builder.read(step.inputs[i], Layout::plain));
-  operands[1] = builder.write(step.outputs[0], Layout::plain);
-  builder.emit(make_native(with_isa("group"), 4,
-                           [=, threads = builder.threads()](void* const* operand) {
-                             kernels::GroupNormArgs args = given;
-                             args.scale = static_cast<const float*>(operand[2]);
-                             args.bias = static_cast<const float*>(operand[3]);
-                             share(items, 1, threads, [&](Index begin, Index end) {
-                               normalize_kernels().group(args, static_cast<const float*>(operand[0]),
-                                                         static_cast<float*>(operand[1]), begin, end);
-                             });
-                           }),
-               std::move(operands), Layout::plain);
+  operands.push_back(builder.scratch(work.bytes()));
+  operands[1] = builder.write(y, layout);
+  builder.emit(make_native(with_isa("group"), 5, std::move(work)), std::move(operands), layout);
   return true;
 }
 

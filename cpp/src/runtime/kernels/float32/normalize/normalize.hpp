@@ -15,12 +15,16 @@ struct LayerNormArgs {
   bool root_mean_square = false;  ///< y = x/√(mean of x² + epsilon)·scale + bias
 };
 
-/// Plain images, whose channels are normalized in groups of `channels` as rows are; scale and bias by channel.
-struct GroupNormArgs {
-  Index groups = 1, channels = 1, area = 1;
-  float epsilon = 0;
-  const float* scale = nullptr;  ///< groups·channels floats
-  const float* bias = nullptr;   ///< likewise
+/// Of some numbers: their mean and Σ (x − mean)².
+struct Moments {
+  double mean = 0, squares = 0;
+};
+
+/// y = activation((x − mean)·factor + bias), with numbers for each channel, in blocks padded with zeros.
+struct ScalingArgs {
+  Index channels = 1;
+  const float *mean = nullptr, *factor = nullptr, *bias = nullptr;
+  Activation activation;  ///< all but prelu
 };
 
 /// Plain images of `area` pixels: y = x/(bias + alpha/size·Σ x²)^beta, summed over `size` channels around each.
@@ -34,8 +38,15 @@ struct Normalize {
   Index block;  ///< floats of a vector
   /// Items: rows.
   void (*layer)(const LayerNormArgs& args, const float* src, float* dst, Index begin, Index end);
-  /// Items: groups, of all images. dst may be src.
-  void (*group)(const GroupNormArgs& args, const float* src, float* dst, Index begin, Index end);
+  /// Of n floats, which are fetched from memory once.
+  Moments (*moments)(const float* src, Index n);
+  /// Of each channel of an image of `area` pixels in blocks, `block` channels each. Items: blocks.
+  void (*block_moments)(const float* src, Index area, Moments* made, Index begin, Index end);
+  /// Channels of a plain image. Items: channels; dst may be src.
+  void (*scale)(const ScalingArgs& args, const float* src, float* dst, Index area, Index begin, Index end);
+  /// The same in blocks, whose lanes past the last channel become zero. Items: blocks.
+  void (*scale_blocks)(const ScalingArgs& args, const float* src, float* dst, Index area, Index begin,
+                       Index end);
   /// x − ln Σ eˣ of rows of `length` floats. Items: rows.
   void (*log_softmax)(const float* src, float* dst, Index length, Index begin, Index end);
   /// The same of columns: of `length` floats, `stride` apart. Items: columns, side by side.

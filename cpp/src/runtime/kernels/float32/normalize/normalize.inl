@@ -1,5 +1,6 @@
 // Normalization. Included by one file per instruction set, which sets RDQUANT_KERNELS_ISA.
 #include "runtime/kernels/float32/math.inl"
+#include "runtime/kernels/float32/normalize/channels.inl"
 #include "runtime/kernels/float32/normalize/tables.hpp"
 
 namespace rdquant::runtime::kernels {
@@ -82,21 +83,6 @@ void layer(const LayerNormArgs& args, const float* src, float* dst, Index begin,
   }
 }
 
-void group(const GroupNormArgs& args, const float* src, float* dst, Index begin, Index end) {
-  const Index size = args.channels * args.area;
-  for (Index item = begin; item < end; ++item) {
-    const Scaling scaling = scaling_of(src + item * size, size, args.epsilon, false);
-    const F32 shift = splat(scaling.mean);
-    for (Index i = 0; i < args.channels; ++i) {
-      const Index channel = item % args.groups * args.channels + i, at = item * size + i * args.area;
-      const F32 factor = splat(scaling.factor * args.scale[channel]), bias = splat(args.bias[channel]);
-      for_vectors(args.area, [&](Index j, auto get, auto put) {
-        put(dst + at + j, fma(get(src + at + j) - shift, factor, bias));
-      });
-    }
-  }
-}
-
 void log_softmax(const float* src, float* dst, Index length, Index begin, Index end) {
   for (Index row = begin; row < end; ++row) {
     const float* const x = src + row * length;
@@ -175,7 +161,10 @@ void lrn(const LrnArgs& args, const float* src, float* dst, Index begin, Index e
 namespace RDQUANT_KERNELS_ISA {
 const Normalize normalize = {.block = kBlock,
                              .layer = layer,
-                             .group = group,
+                             .moments = moments,
+                             .block_moments = block_moments,
+                             .scale = scale,
+                             .scale_blocks = scale_blocks,
                              .log_softmax = log_softmax,
                              .log_softmax_columns = log_softmax_columns,
                              .lrn = lrn};
