@@ -176,7 +176,6 @@ bool takes_any(Function function) {
     case Function::gelu:
     case Function::gelu_tanh:
     case Function::mish:
-    case Function::softplus:
     case Function::swish:
       return true;
     default:
