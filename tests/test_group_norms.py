@@ -165,6 +165,48 @@ def test_input_read_afterwards_is_not_overwritten() -> None:
     check(whole(net, y, 3, 2), noise(1, 3, 6, 7), 1e-4)
 
 
+@pytest.mark.parametrize("batch", [1, 3])
+def test_residuals(batch: int) -> None:
+    """As in networks whose norms stand before the sum: with and without a norm of the other side."""
+    net = Net()
+    first = net.conv("x", 20, 3)
+    y = net.call("Relu", net.call("Add", normalized(net, net.conv(first, 20, 20), 5, 20, 2), first))
+    other = normalized(net, net.conv(y, 20, 20, size=1), 4, 20, 2)
+    z = net.call("Relu", net.call("Add", normalized(net, net.conv(y, 20, 20), 5, 20, 2), other))
+    z = net.call(
+        "Add", net.call("Relu", normalized(net, z, 1, 20, 2)), z
+    )  # the sum behind an activation stays
+    steps = check(whole(net, net.conv(z, 4, 20), 3, 2), noise(batch, 3, 9, 8), 2e-4)
+    assert steps.count("binary") == 1
+    assert steps.count("group_normalization") == 4
+
+
+def test_pads_between_convolutions_stay_in_blocks() -> None:
+    """As in BiT's stem: zeros around an image, then maxima, which the zeros may be."""
+    net = Net()
+    zeros = net.call("Pad", net.conv("x", 32, 3), net.integers(0, 0, 1, 1, 0, 0, 1, 1), net.tensor(0))
+    pooled = net.call("MaxPool", zeros, kernel_shape=[3, 3], strides=[2, 2])
+    y = normalized(net, pooled, 4, 32, 2)
+    model = whole(net, net.conv(y, 8, 32), 3, 2)
+    steps = check(model, noise(2, 3, 10, 12), 2e-4)
+    plan = rdq.Session(model).plan({"x": noise(1, 3, 10, 12)})
+    assert "reorder" not in [row["op"] for row in plan[:-1]]
+    assert steps == ["convolution", "pad", "pool", "group_normalization", "convolution"]
+
+
+@pytest.mark.parametrize("channels", [20, 32])
+def test_pads_with_numbers(channels: int) -> None:
+    net = Net()
+    padded = net.call(
+        "Pad", net.conv("x", channels, 3), net.integers(0, 0, 2, 0, 0, 0, -1, 1), net.tensor(2.5)
+    )
+    check(
+        whole(net, net.conv(normalized(net, padded, 1, channels, 2), 4, channels), 3, 2),
+        noise(2, 3, 7, 6),
+        2e-4,
+    )
+
+
 def test_large_means() -> None:
     """Deviations of numbers far from zero: to what float32 leaves of them."""
     net = Net()

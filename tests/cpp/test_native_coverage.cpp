@@ -213,6 +213,12 @@ TEST_CASE("groups of channels, of few numbers and of many") {
     for (const std::int64_t groups : {std::int64_t{1}, std::int64_t{2}, c}) {
       made.push_back(net.step(program::GroupNormalization{groups, 1e-3F},
                               {x, net.constant({c}), net.constant({c})}, shape));
+      const ValueId y = net.unary(x, {Function::tanh, 0, 0});
+      made.push_back(net.step(program::GroupNormalization{groups, 1e-3F, {Function::gelu, 0, 0}},
+                              {y, net.constant({c}), net.constant({c}), y}, shape));
+      made.push_back(net.step(
+          program::GroupNormalization{groups, 1e-3F, {Function::relu, 0, 0}},
+          {net.unary(x, {Function::sigmoid, 0, 0}), net.constant({c}), net.constant({c}), x}, shape));
     }
     check_native(net, made);
   }
@@ -230,14 +236,21 @@ TEST_CASE("groups of channels in blocks, with activations") {
                                  {Function::clip, 0.5F, 1},
                                  {Function::silu, 0, 0},
                                  {Function::sigmoid, 0, 0},
-                                 {Function::gelu, 0, 0}}) {
+                                 {Function::tanh, 0, 0}}) {
         for (const std::int64_t groups : {std::int64_t{1}, std::int64_t{2}, channels / 4, channels}) {
           const ValueId wide = net.convolve(x, channels, 3);
           const ValueId norm =
               net.step(program::GroupNormalization{groups, 0.3F, f},
                        {wide, net.constant({channels}), net.constant({channels})}, net.shape(wide));
-          made.push_back(net.convolve(norm, 4, 3));  // which reads lanes past the last channel, too
-          made.push_back(norm);
+          const ValueId other = net.step(
+              program::GroupNormalization{groups, 0.3F, f},
+              {net.convolve(x, channels, 3), net.constant({channels}), net.constant({channels}), wide},
+              net.shape(wide));
+          for (const ValueId y : {norm, other}) {
+            made.push_back(net.convolve(y, 4, 3));  // which reads lanes past the last channel, too
+            // of what clamps leave of a channel, the largest number tells no range
+            if (f.function != Function::relu && f.function != Function::clip) made.push_back(y);
+          }
         }
       }
       check_native(net, made);

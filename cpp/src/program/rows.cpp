@@ -89,7 +89,11 @@ struct Independent {
   bool operator()(const Softmax& op) const { return op.axis > 0; }
   bool operator()(const LayerNormalization& op) const { return op.axis > 0 && first_only(rows, step); }
   bool operator()(const BatchNormalization&) const { return first_only(rows, step); }
-  bool operator()(const GroupNormalization&) const { return first_only(rows, step); }
+  bool operator()(const GroupNormalization&) const {
+    const ValueId residual = input(step, 3);
+    return rows.is(step.inputs[0]) && !rows.is(step.inputs[1]) && !rows.is(step.inputs[2]) &&
+           (residual == kNone || rows.is(residual));
+  }
   bool operator()(const LpNormalization& op) const { return op.axis > 0; }
   bool operator()(const LocalResponseNormalization&) const { return true; }
   bool operator()(const Concat& op) const {

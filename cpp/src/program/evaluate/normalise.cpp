@@ -115,19 +115,21 @@ void compute(const BatchNormalization& step, Inputs inputs, Outputs outputs, int
 void compute(const GroupNormalization& step, Inputs inputs, Outputs outputs, int threads) {
   const TensorView& x = inputs[0];
   require_float("group normalization", x);
+  const TensorView residual = at(inputs, 3);
   const std::vector<double> scale = numbers(inputs[1]), bias = numbers(inputs[2]);
   const std::int64_t depth = x.shape[1] / step.groups, plane = product(x.shape, 2, x.shape.size());
   if (depth * plane == 0) return;
   share_lines(x.shape[0] * step.groups, depth * plane, threads, [&](std::int64_t begin, std::int64_t end) {
-    std::vector<double> values(static_cast<std::size_t>(depth * plane));
+    std::vector<double> values(static_cast<std::size_t>(depth * plane)), addends(values.size());
     for (std::int64_t g = begin; g < end; ++g) {
       load(x, g * depth * plane, depth * plane, values.data());
+      if (present(residual)) load(residual, g * depth * plane, depth * plane, addends.data());
       const Moments m = moments(values);
       const double inverse = 1 / std::sqrt(m.variance + static_cast<double>(step.epsilon));
       for (std::int64_t i = 0; i < depth * plane; ++i) {
         const auto c = static_cast<std::size_t>(g % step.groups * depth + i / plane);
         double& v = values[static_cast<std::size_t>(i)];
-        v = (v - m.mean) * inverse * scale[c] + bias[c];
+        v = (v - m.mean) * inverse * scale[c] + bias[c] + addends[static_cast<std::size_t>(i)];
       }
       activate(step.activation, values.data(), depth * plane);
       store(values.data(), outputs[0], g * depth * plane, depth * plane);

@@ -1,4 +1,4 @@
-// a + b into the convolution or matrix product that makes one of them.
+// a + b into the convolution, matrix product or group norm that makes one of them.
 #include <algorithm>
 #include <utility>
 
@@ -22,7 +22,8 @@ std::optional<std::size_t> taker(Rewriter& rewriter, ValueId id, const Activatio
   if (const auto* product = std::get_if<MatMul>(&step.operation)) {
     return open(product->activation) ? maker : std::nullopt;
   }
-  return std::nullopt;
+  const auto* norm = std::get_if<GroupNormalization>(&step.operation);
+  return norm != nullptr && norm->activation == Activation{} ? maker : std::nullopt;
 }
 
 template <typename Op>
@@ -50,8 +51,10 @@ bool fuse_residual(Rewriter& rewriter, std::size_t i) {
   merged.inputs[kResidual] = take_second ? a : b;
   if (auto* conv = std::get_if<Convolution>(&merged.operation)) {
     set(*conv, op->activation);
+  } else if (auto* product = std::get_if<MatMul>(&merged.operation)) {
+    set(*product, op->activation);
   } else {
-    set(std::get<MatMul>(merged.operation), op->activation);
+    std::get<GroupNormalization>(merged.operation).activation = op->activation;
   }
   rewriter.merge(maker, i, std::move(merged));
   return true;

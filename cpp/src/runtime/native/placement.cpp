@@ -314,8 +314,8 @@ class Placer {
     } else if (std::holds_alternative<program::Softmax>(step.operation)) {
       take(step.inputs[0]);
     } else if (std::holds_alternative<program::GroupNormalization>(step.operation)) {
-      const ValueId x = step.inputs[0];
-      if (!overlap(x, step.inputs[1]) && !overlap(x, step.inputs[2])) take(x);
+      const auto shares = [&](ValueId id) { return id != kNone && overlap(step.inputs[0], id); };
+      if (std::none_of(step.inputs.begin() + 1, step.inputs.end(), shares)) take(step.inputs[0]);
     } else if (scatters) {
       const ValueId x = step.inputs[0];
       if (!overlap(x, step.inputs[1]) && !overlap(x, step.inputs[2])) take(x);

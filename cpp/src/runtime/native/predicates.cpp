@@ -106,11 +106,14 @@ bool is_frame(const program::Pad& pad) {
 
 bool is_image_pad(const Program& program, const Step& step) {
   const auto* pad = std::get_if<program::Pad>(&step.operation);
-  if (pad == nullptr || pad->mode == program::PadMode::constant || step.inputs.size() != 1) return false;
+  if (pad == nullptr) return false;
   const core::Shape &x = value_of(program, step.inputs[0]).shape,
                     &y = value_of(program, step.outputs[0]).shape;
-  return x.size() == 4 && x[0] == y[0] && x[1] == y[1] && pad->begins[0] == 0 && pad->begins[1] == 0 &&
-         core::element_count(x) != 0 && core::element_count(y) != 0;
+  // lanes past the last channel have to stay zero
+  const bool fills_lanes = program::input(step, 1) != program::kNone;
+  return x.size() == 4 && !(fills_lanes && x[1] % block_size() != 0) && x[0] == y[0] && x[1] == y[1] &&
+         pad->begins[0] == 0 && pad->begins[1] == 0 && core::element_count(x) != 0 &&
+         core::element_count(y) != 0;
 }
 
 bool is_constant_scatter(const Program& program, const Step& step) {

@@ -13,7 +13,7 @@ namespace rdquant::runtime::native {
 [[nodiscard]] bool is_int8(const program::Value& value);
 /// True for a Pad with one number that crops nothing.
 [[nodiscard]] bool is_frame(const program::Pad& pad);
-/// True for a Pad of float32 images that repeats pixels of their own.
+/// True for a Pad of the pixels of float32 images that can be done in blocks of channels.
 [[nodiscard]] bool is_image_pad(const program::Program& program, const program::Step& step);
 /// True for a ScatterND without arithmetic to places that are known beforehand, of numbers of four bytes.
 [[nodiscard]] bool is_constant_scatter(const program::Program& program, const program::Step& step);

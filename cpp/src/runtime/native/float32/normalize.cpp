@@ -101,13 +101,14 @@ bool layer(Builder& builder, const Step& step, const program::LayerNormalization
   return true;
 }
 
-/// Groups of channels of plain or blocked images. Operands: x, y, scale, bias, memory. What is normalized together
+/// Groups of channels of plain or blocked images. Operands: x, y, scale, bias, memory, residual?. What is normalized together
 /// is taken while it is in a cache, as runs of whole groups: of blocked images the fewest blocks that hold such.
 class GroupWork {
  public:
   GroupWork(const Shape& shape, const program::GroupNormalization& norm, kernels::Activation activation,
-            bool blocked, int threads)
+            bool blocked, bool adds, int threads)
       : activation_(activation),
+        adds_(adds),
         images_(shape[0]),
         channels_(shape[1]),
         depth_(shape[1] / norm.groups),
@@ -158,7 +159,9 @@ class GroupWork {
       moments[0] = own.moments(x, channels * area_);
     }
     settle(operand, first, channels, apart ? depth_ : 1, moments, numbers);
-    const kernels::ScalingArgs args{channels, numbers, numbers + run_, numbers + 2 * run_, activation_};
+    const float* const residual = adds_ ? static_cast<const float*>(operand[5]) + at : nullptr;
+    const kernels::ScalingArgs args{channels,           numbers,  numbers + run_,
+                                    numbers + 2 * run_, residual, activation_};
     share(parts, grain, threads, [&](Index begin, Index end) {
       (blocked_ ? own.scale_blocks : own.scale)(args, x, y, area_, begin, end);
     });
@@ -188,6 +191,7 @@ class GroupWork {
   }
 
   kernels::Activation activation_;
+  bool adds_;
   Index images_, channels_, depth_, area_;
   double epsilon_;
   bool blocked_;
@@ -201,12 +205,16 @@ bool group(Builder& builder, const Step& step, const program::GroupNormalization
   const ValueId y = step.outputs[0];
   if (!activation || norm.activation.function == program::Function::prelu) return false;
   const Layout layout = builder.layout(y);
-  GroupWork work(builder.value(y).shape, norm, *activation, layout == Layout::blocked, builder.threads());
+  const ValueId residual = program::input(step, 3);
+  GroupWork work(builder.value(y).shape, norm, *activation, layout == Layout::blocked, residual != kNone,
+                 builder.threads());
   std::vector<Place> operands{builder.read(step.inputs[0], layout), {}};
   for (const std::size_t i : {1U, 2U}) operands.push_back(builder.read(step.inputs[i], Layout::plain));
   operands.push_back(builder.scratch(work.bytes()));
+  if (residual != kNone) operands.push_back(builder.read(residual, layout));
   operands[1] = builder.write(y, layout);
-  builder.emit(make_native(with_isa("group"), 5, std::move(work)), std::move(operands), layout);
+  const std::size_t count = operands.size();
+  builder.emit(make_native(with_isa("group"), count, std::move(work)), std::move(operands), layout);
   return true;
 }
 

@@ -108,26 +108,41 @@ struct Finish {
   }
 };
 
+// n floats of one channel, or of one block.
+template <bool Adds>
+inline void scale_run(F32 mean, F32 factor, F32 bias, const Finish& finish, const float* x,
+                      const float* residual, float* y, Index n) {
+  const auto scaled = [&](F32 v, auto added) {
+    F32 z = fma(v - mean, factor, bias);
+    if constexpr (Adds) z = z + added();
+    return clamp(z, finish.low, finish.high);
+  };
+  Index i = 0;
+  for (; i + kBlock <= n; i += kBlock) store(y + i, scaled(load(x + i), [&] { return load(residual + i); }));
+  if (i < n) {
+    const F32 z = scaled(load_some(x + i, n - i), [&] { return load_some(residual + i, n - i); });
+    store_some(y + i, z, n - i);
+  }
+  if (finish.rest.function != Function::none) apply_all(finish.rest, y, y, n);
+}
+
 void scale(const ScalingArgs& args, const float* src, float* dst, Index area, Index begin, Index end) {
   const Finish finish(args.activation);
+  const bool adds = args.residual != nullptr;
   for (Index channel = begin; channel < end; ++channel) {
     const F32 mean = splat(args.mean[channel]), factor = splat(args.factor[channel]),
               bias = splat(args.bias[channel]);
     for (Index first = 0; first < area; first += kRun) {
-      const float* const x = src + channel * area + first;
-      float* const y = dst + channel * area + first;
-      const Index count = area - first < kRun ? area - first : kRun;
-      const auto scaled = [&](F32 v) { return clamp(fma(v - mean, factor, bias), finish.low, finish.high); };
-      Index i = 0;
-      for (; i + kBlock <= count; i += kBlock) store(y + i, scaled(load(x + i)));
-      if (i < count) store_some(y + i, scaled(load_some(x + i, count - i)), count - i);
-      if (finish.rest.function != Function::none) apply_all(finish.rest, y, y, count);
+      const Index at = channel * area + first, count = area - first < kRun ? area - first : kRun;
+      (adds ? scale_run<true> : scale_run<false>)(mean, factor, bias, finish, src + at,
+                                                  adds ? args.residual + at : nullptr, dst + at, count);
     }
   }
 }
 
 void scale_blocks(const ScalingArgs& args, const float* src, float* dst, Index area, Index begin, Index end) {
   const Finish finish(args.activation);
+  const bool adds = args.residual != nullptr;
   for (Index block = begin; block < end; ++block) {
     const F32 mean = load(args.mean + block * kBlock), factor = load(args.factor + block * kBlock),
               bias = load(args.bias + block * kBlock);
@@ -136,11 +151,9 @@ void scale_blocks(const ScalingArgs& args, const float* src, float* dst, Index a
     for (Index first = 0; first < area; first += kPixels) {
       const Index at = (block * area + first) * kBlock;
       const Index count = (area - first < kPixels ? area - first : kPixels) * kBlock;
-      const float* const x = src + at;
       float* const y = dst + at;
-      for (Index i = 0; i < count; i += kBlock)
-        store(y + i, clamp(fma(load(x + i) - mean, factor, bias), finish.low, finish.high));
-      if (finish.rest.function != Function::none) apply_all(finish.rest, y, y, count);
+      (adds ? scale_run<true> : scale_run<false>)(mean, factor, bias, finish, src + at,
+                                                  adds ? args.residual + at : nullptr, y, count);
       if (!clear) continue;
       for (Index i = 0; i < count; i += kBlock) store(y + i, load_some(y + i, real));
     }

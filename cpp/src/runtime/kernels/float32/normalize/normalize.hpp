@@ -20,11 +20,12 @@ struct Moments {
   double mean = 0, squares = 0;
 };
 
-/// y = activation((x − mean)·factor + bias), with numbers for each channel, in blocks padded with zeros.
+/// y = activation((x − mean)·factor + bias + residual), with numbers for each channel, in blocks padded with zeros.
 struct ScalingArgs {
   Index channels = 1;
   const float *mean = nullptr, *factor = nullptr, *bias = nullptr;
-  Activation activation;  ///< all but prelu
+  const float* residual = nullptr;  ///< like x; may be y; or null
+  Activation activation;            ///< all but prelu
 };
 
 /// Plain images of `area` pixels: y = x/(bias + alpha/size·Σ x²)^beta, summed over `size` channels around each.
