@@ -44,6 +44,12 @@ def _subgraph(model: onnx.ModelProto) -> None:
     model.graph.node[0].attribute.append(helper.make_attribute("then_branch", body))
 
 
+def _nowhere_inferred(model: onnx.ModelProto) -> None:
+    model.graph.node[-1].op_type, model.graph.node[-1].domain = "Unheard", "com.microsoft"
+    model.opset_import.add(domain="com.microsoft", version=1)
+    model.graph.output[0].ClearField("type")
+
+
 def _sequence(model: onnx.ModelProto) -> None:
     model.graph.input[0].type.sequence_type.elem_type.tensor_type.elem_type = 1
 
@@ -162,10 +168,20 @@ REFUSED: dict[str, tuple[Callable[[onnx.ModelProto], Any], type[RdquantError], s
         CorruptFile,
         "field input: 'x' has no element type",
     ),
-    "output of no shape": (
-        lambda m: m.graph.output[0].type.tensor_type.ClearField("shape"),
+    "input of no shape": (
+        lambda m: m.graph.input[0].type.tensor_type.ClearField("shape"),
         CorruptFile,
-        r"has no shape \(write it with open dimensions if it varies\)",
+        r"field input: 'x' has no shape \(write it with open dimensions if it varies\)",
+    ),
+    "output of no element type": (
+        lambda m: m.graph.output[0].type.tensor_type.ClearField("elem_type"),
+        CorruptFile,
+        "field output: '.*' has no element type",
+    ),
+    "output of no type, unknown operator": (
+        _nowhere_inferred,
+        Unsupported,
+        r"field output: '.*' has no type, and none could be inferred \(write it into the file\): com.microsoft:",
     ),
     "huge input": (
         lambda m: m.graph.input[0].type.tensor_type.shape.dim[1].__setattr__("dim_value", 2**40),

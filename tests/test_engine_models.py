@@ -147,6 +147,23 @@ def test_an_output_left_out_stands_for_nothing(tmp_path: Path) -> None:
     np.testing.assert_allclose(y, x[..., 1:, 1:] + np.minimum(x[..., 1:, 1:], 0))
 
 
+@pytest.mark.parametrize("part", ["shape", "type"])
+@pytest.mark.parametrize("batch", [2, "N"])
+def test_what_the_file_leaves_out_of_outputs_is_inferred(tmp_path: Path, part: str, batch: int | str) -> None:
+    path, cut = tmp_path / "whole.onnx", tmp_path / "cut.onnx"
+    model = models.cnn(batch=batch)
+    onnx.save(model, path)
+    output = model.graph.output[0]
+    (output.type.tensor_type if part == "shape" else output).ClearField(part)
+    onnx.save(model, cut)
+    check_equal(cut, steps_equal=False)
+    assert rdq.Session(cut).outputs == rdq.load(cut).outputs == rdq.load(path).outputs
+    core = open_for_engine(cut)
+    assert core is not None
+    assert core.outputs[0].dtype == np.float32
+    assert core.outputs[0].shape == ((2, 10) if batch == 2 else (None, None))
+
+
 OPSETS = range(7, 25)
 ANY = 2**31 - 1
 

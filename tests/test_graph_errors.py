@@ -37,6 +37,12 @@ def _own_domain(model: onnx.ModelProto) -> None:
     model.opset_import.append(helper.make_opsetid("org.example", 1))
 
 
+def _nowhere_inferred(model: onnx.ModelProto) -> None:
+    model.graph.node[-1].op_type, model.graph.node[-1].domain = "Unheard", "com.microsoft"
+    model.opset_import.append(helper.make_opsetid("com.microsoft", 1))
+    model.graph.output[0].ClearField("type")
+
+
 def _float8(model: onnx.ModelProto) -> None:
     tensor = model.graph.initializer[0]
     tensor.data_type = TensorProto.FLOAT8E5M2
@@ -53,10 +59,20 @@ def _recursive(model: onnx.ModelProto) -> None:
 
 # name: (edit of `models.dense`, error, words of its message in order)
 WRONG_MODELS = {
-    "output without shape": (
-        lambda m: m.graph.output[0].type.tensor_type.ClearField("shape"),
+    "input without shape": (
+        lambda m: m.graph.input[0].type.tensor_type.ClearField("shape"),
         CorruptFile,
-        "has no shape (write it with open dimensions if it varies)",
+        "field input: 'x' has no shape (write it with open dimensions if it varies)",
+    ),
+    "output without element type": (
+        lambda m: m.graph.output[0].type.tensor_type.ClearField("elem_type"),
+        CorruptFile,
+        "field output: 'y' has a type without that of its elements",
+    ),
+    "output without type, nowhere inferred": (
+        _nowhere_inferred,
+        Unsupported,
+        "field output: 'y' has no type, and none could be inferred behind Unheard node 'add2': write it",
     ),
     "undefined input": (
         lambda m: m.graph.node[1].input.__setitem__(1, "b11"),

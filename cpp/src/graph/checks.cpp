@@ -69,16 +69,20 @@ void check_opset(const ModelProto& model, const std::string& name) {
   }
 }
 
-void check_port(const PortProto& port, const char* field, const std::string& name) {
+/// Types and shapes of outputs follow from the inputs', and may be left out.
+void check_port(const PortProto& port, const char* field, bool is_output, const std::string& name) {
   const std::string what = name + ": field " + field + ": " + core::in_quotes(port.name);
   if (port.name.empty()) corrupt(name + ": field " + field + ": one has no name");
-  if (port.kind.empty()) corrupt(what + " has no type");
+  if (port.kind.empty()) {
+    if (is_output) return;
+    corrupt(what + " has no type");
+  }
   if (port.kind != "tensor_type") {
     throw core::Unsupported(what + " is a " + port.kind + "; only tensors are supported");
   }
   if (port.type.value_or(0) == 0) corrupt(what + " has no element type");
   static_cast<void>(element_type(*port.type, what));
-  if (!port.has_shape) {
+  if (!port.has_shape && !is_output) {
     corrupt(what + " has no shape (write it with open dimensions if it varies)");
   }
   for (const Dimension& dimension : port.shape) {
@@ -233,8 +237,8 @@ void check_header(const ModelProto& model, const std::string& name) {
   check_unique(model.inputs, "input", name);
   check_unique(model.outputs, "output", name);
   if (model.outputs.empty()) corrupt(name + ": field output: the graph has none");
-  for (const PortProto& port : model.inputs) check_port(port, "input", name);
-  for (const PortProto& port : model.outputs) check_port(port, "output", name);
+  for (const PortProto& port : model.inputs) check_port(port, "input", false, name);
+  for (const PortProto& port : model.outputs) check_port(port, "output", true, name);
 }
 
 void check_nodes(const ModelProto& model, const OnnxOptions& options, const std::string& name) {

@@ -37,7 +37,9 @@ void check_kind(const Source& source) {
 }
 
 ValueInfo info_of(const PortProto& port, const std::string& name) {
-  return {port.name, element_type(*port.type, name), port.shape};
+  const bool has_type = port.type.has_value();
+  return {port.name, has_type ? element_type(*port.type, name) : core::DType::f32, port.shape, has_type,
+          port.has_shape};
 }
 
 /// A Constant node's tensor; nullptr for numbers given bare.

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 
 import numpy as np
 
-from ..errors import CorruptFile, InvalidArgument, needed
+from ..errors import CorruptFile, InvalidArgument, Unsupported, needed
 from .branches import settle_control_flow
 from .checks import describe, sort_nodes, subgraphs
 from .tensors import Stored, captured
@@ -52,6 +52,7 @@ def operate(
     model.ir_version = max(model.ir_version, 8)
     for key, stored in tensors.items():
         model.graph.input.append(helper.make_tensor_value_info(key, stored.data_type, stored.dims))
+    _complete_outputs(model, name)
     try:
         onnx.checker.check_model(model)
     except (onnx.checker.ValidationError, ValueError, RuntimeError) as error:
@@ -71,16 +72,50 @@ def operate(
     return model, notes
 
 
+def _complete_outputs(model: onnx.ModelProto, name: str) -> None:
+    """Write types and shapes of outputs that the model leaves out, where they follow from the inputs'.
+
+    Raises Unsupported where they do not, CorruptFile for types without that of elements.
+    """
+    for output in model.graph.output:
+        if output.type.HasField("tensor_type") and not output.type.tensor_type.elem_type:
+            raise CorruptFile(
+                f"{name}: field output: {output.name!r} has a type without that of its elements"
+            )
+    if all(map(_is_complete, model.graph.output)):
+        return
+    inferred = _infer(model, {}).graph
+    for output, found in zip(model.graph.output, inferred.output, strict=True):
+        if not _is_complete(found):
+            raise Unsupported(
+                f"{name}: field output: {output.name!r} has no {'shape' if output.HasField('type') else 'type'}, and "
+                f"none could be inferred{_end_of_inference(inferred)}: write it into the file, with open dimensions "
+                "if it varies"
+            )
+        output.type.CopyFrom(found.type)
+
+
+def _is_complete(port: onnx.ValueInfoProto) -> bool:
+    kind = port.type.WhichOneof("value")
+    return kind is not None and (kind != "tensor_type" or port.type.tensor_type.HasField("shape"))
+
+
+def _end_of_inference(graph: onnx.GraphProto) -> str:
+    """Names the first node for whose outputs ONNX infers no shapes; "" if there is none."""
+    known = {v.name for v in (*graph.value_info, *graph.output) if _is_complete(v)}
+    for node in graph.node:
+        if any(out and out not in known for out in node.output):
+            return f" behind {describe(node)}"
+    return ""
+
+
 def _incomplete(model: onnx.ModelProto) -> str:
-    """Names the input or output whose type or shape is missing, which ONNX's checker does not; "" if none is."""
-    for field, ports in (("input", model.graph.input), ("output", model.graph.output)):
-        for port in ports:
-            if not port.HasField("type"):
-                return f"field {field}: {port.name!r} has no type"
-            if port.type.HasField("tensor_type") and not port.type.tensor_type.HasField("shape"):
-                return (
-                    f"field {field}: {port.name!r} has no shape (write it with open dimensions if it varies)"
-                )
+    """Names the input whose type or shape is missing, which ONNX's checker does not; "" if none is."""
+    for port in model.graph.input:
+        if not port.HasField("type"):
+            return f"field input: {port.name!r} has no type"
+        if not _is_complete(port):
+            return f"field input: {port.name!r} has no shape (write it with open dimensions if it varies)"
     return ""
 
 

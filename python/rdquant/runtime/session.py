@@ -129,7 +129,7 @@ class Session:
     def outputs(self) -> list[TensorInfo]:
         """The outputs that `run` returns."""
         if isinstance(self._model, EngineModel) and not self._model.outputs_are_fixed and can_load():
-            return self.model.outputs
+            return self._inferred_outputs()
         return self._model.outputs
 
     def run(self, feeds: Mapping[str, ArrayLike]) -> dict[str, NDArray[Any]]:
@@ -145,7 +145,7 @@ class Session:
         arrays = fed(feeds, self.inputs, self._model.name)
         rows = slices([*self.inputs, *self._model.outputs], arrays)
         if rows is None and self._may_slice(arrays):
-            rows = slices([*self.inputs, *self.model.outputs], arrays)
+            rows = slices([*self.inputs, *self._inferred_outputs()], arrays)
         for info in self.inputs:
             check_shape(info, arrays[info.name].shape, sliced=rows is not None)
         return self._run(arrays) if rows is None else self._run_sliced(arrays, *rows)
@@ -275,6 +275,13 @@ class Session:
         self._inner = self._prepared(self.model)
         self._direct = False
         return True
+
+    def _inferred_outputs(self) -> list[TensorInfo]:
+        """With what `load` finds of them; as the core knows them where it refuses the model."""
+        try:
+            return self.model.outputs
+        except Unsupported:
+            return self._model.outputs
 
     def _may_slice(self, arrays: Mapping[str, NDArray[Any]]) -> bool:
         """Whether inputs have more rows than the model's, and inference might find that outputs have as many as it."""

@@ -27,6 +27,7 @@ struct ValueInfo {
   std::string name;
   core::DType dtype = core::DType::f32;
   std::vector<Dimension> shape;
+  bool has_type = true, has_shape = true;  ///< whether the file gives them; it may leave them out of outputs
 };
 
 /// A tensor of at least `kBigTensor` bytes whose data lie end to end in the source.

@@ -20,7 +20,7 @@ struct Options {
 struct Model {
   graph::Graph graph;
   std::vector<graph::ValueInfo> inputs;   ///< what `Session::run` must be fed with, in this order
-  std::vector<graph::ValueInfo> outputs;  ///< as the file declares them
+  std::vector<graph::ValueInfo> outputs;  ///< as the file declares them; what it leaves out, inferred
   bool compressed = false;                ///< from a .rdq file
   // Of an ONNX file:
   std::vector<graph::Payload> payloads;  ///< big tensors by their place in the file
