@@ -143,9 +143,12 @@ void add_source_rules(Rules& rules);
 /// Fills a window from auto_pad, pads, strides and dilations over the sizes of the image.
 [[nodiscard]] Window window_of(const Lowering& node, const core::Shape& image,
                                const std::vector<std::int64_t>& kernel);
+/// Places to which a window can move along spatial axis `i` of the padded image; negative where it does not fit.
+[[nodiscard]] std::int64_t room_of(const core::Shape& image, const Window& window, std::size_t i);
+/// @throws InvalidArgument  the window does not fit that axis
+void refuse_window(const Lowering& node, const core::Shape& image, const Window& window, std::size_t i);
 /// Sizes of the image after a window.
-[[nodiscard]] core::Shape output_sizes(const Lowering& node, const core::Shape& image, const Window& window,
-                                       bool round_up = false);
+[[nodiscard]] core::Shape output_sizes(const Lowering& node, const core::Shape& image, const Window& window);
 
 /// The convolution of `x` with `w` that a node's attributes describe, without bias, and its output's shape.
 /// @throws InvalidArgument  shapes and attributes that do not fit

@@ -7,6 +7,38 @@
 namespace rdquant::program {
 namespace {
 
+/// Nothing is pooled from images without pixels or channels; a batch without images is fine.
+void check_image(const Lowering& node, const core::Shape& image) {
+  node.check(core::element_count(image) > 0 || image[0] == 0,
+             "the input has shape " + core::shape_text(image) + ": no axis but the first may be of size 0");
+}
+
+/// Sizes after the window. One that is larger than the padded image by less than its stride still has one place, for
+/// ONNX Runtime, which many networks were exported for, rounds towards 0.
+core::Shape pooled_sizes(const Lowering& node, const core::Shape& image, const Window& window,
+                         bool round_up) {
+  core::Shape sizes;
+  for (std::size_t i = 0; i < window.kernel.size(); ++i) {
+    const std::int64_t room = room_of(image, window, i), stride = window.strides[i];
+    std::int64_t size = room / stride + 1;
+    if (size < 0) refuse_window(node, image, window, i);
+    // No window may begin in the padding at the end.
+    if (round_up && room > 0 && room % stride != 0 && size * stride < image[i + 2] + window.pads_begin[i])
+      ++size;
+    sizes.push_back(size);
+  }
+  return sizes;
+}
+
+/// Pads that the windows reach at the end.
+void stretch_pads(Window& window, const core::Shape& image, const core::Shape& sizes) {
+  for (std::size_t i = 0; i < sizes.size(); ++i) {
+    const std::int64_t extent = (window.kernel[i] - 1) * window.dilations[i] + 1;
+    const std::int64_t reach = (sizes[i] - 1) * window.strides[i] + extent;
+    window.pads_end[i] = std::max(window.pads_end[i], reach - image[i + 2] - window.pads_begin[i]);
+  }
+}
+
 template <PoolFunction function>
 void pool(Lowering& node) {
   const ValueId x = node.input(0);
@@ -14,16 +46,15 @@ void pool(Lowering& node) {
   Pool op;
   op.function = function;
   op.window = window_of(node, image, node.integers("kernel_shape"));
-  op.counted_pads_end = op.window.pads_end;
+  check_image(node, image);
   op.count_include_pad = node.integer("count_include_pad", 0) != 0;
   op.p = node.integer("p", 2);
   op.column_major_indices = node.integer("storage_order", 0) != 0;
-  const core::Shape sizes = output_sizes(node, image, op.window, node.integer("ceil_mode", 0) != 0);
-  for (std::size_t i = 0; i < sizes.size(); ++i) {
-    const std::int64_t extent = (op.window.kernel[i] - 1) * op.window.dilations[i] + 1;
-    const std::int64_t reach = (sizes[i] - 1) * op.window.strides[i] + extent;
-    op.window.pads_end[i] = std::max(op.window.pads_end[i], reach - image[i + 2] - op.window.pads_begin[i]);
-  }
+  const bool round_up = node.integer("ceil_mode", 0) != 0;
+  const core::Shape sizes = pooled_sizes(node, image, op.window, round_up);
+  op.counted_pads_end = op.window.pads_end;
+  stretch_pads(op.window, image, sizes);
+  if (!round_up) op.counted_pads_end = op.window.pads_end;
   core::Shape out = {image[0], image[1]};
   std::ranges::copy(sizes, std::back_inserter(out));
   std::vector<Builder::Output> outputs = {{node.dtype(x), out}};
@@ -36,6 +67,7 @@ void global_pool(Lowering& node) {
   const ValueId x = node.input(0);
   const core::Shape image = node.shape(x);
   node.check(image.size() >= 3, "the input has shape " + core::shape_text(image) + ", fewer than 3 axes");
+  check_image(node, image);
   const std::size_t axes = image.size() - 2;
   Pool op;
   op.function = function;

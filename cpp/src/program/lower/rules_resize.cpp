@@ -44,7 +44,10 @@ core::Shape scaled(const Lowering& node, const core::Shape& shape, const std::ve
   core::Shape out;
   for (std::size_t i = 0; i < shape.size(); ++i) {
     const double size = std::floor(static_cast<double>(static_cast<float>(shape[i]) * scales[i]));
-    node.check(scales[i] > 0 && size < static_cast<double>(kMostSize), "a scale is not valid");
+    node.check(scales[i] > 0 && size < static_cast<double>(kMostSize),
+               "a scale of " + std::to_string(scales[i]) + " is not valid for an input of shape " +
+                   core::shape_text(shape) + ": scales are above 0, and sizes at most " +
+                   std::to_string(kMostSize));
     out.push_back(static_cast<std::int64_t>(size));
   }
   return out;
@@ -83,8 +86,11 @@ core::Shape sized(Lowering& node, const std::vector<std::int64_t>& axes, Resize&
   double common = larger ? 0 : 1e30;
   for (std::size_t i = 0; i < axes.size(); ++i) {
     const auto axis = static_cast<std::size_t>(axes[i]);
-    node.check(sizes[i] >= 0 && sizes[i] <= kMostSize && from[axis] > 0, "a size is not valid");
-    const double scale = static_cast<double>(sizes[i]) / static_cast<double>(from[axis]);
+    const bool nothing = from[axis] == 0 && sizes[i] == 0;  // a batch without images stays one
+    node.check(nothing || (sizes[i] >= 0 && sizes[i] <= kMostSize && from[axis] > 0),
+               "an input of shape " + core::shape_text(from) + " cannot have " + std::to_string(sizes[i]) +
+                   " for the size of axis " + std::to_string(axis));
+    const double scale = nothing ? 1 : static_cast<double>(sizes[i]) / static_cast<double>(from[axis]);
     common = larger ? std::max(common, scale) : std::min(common, scale);
     shape[axis] = sizes[i];
     op.scales[axis] = static_cast<float>(scale);

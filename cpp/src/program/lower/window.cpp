@@ -59,20 +59,24 @@ Window window_of(const Lowering& node, const core::Shape& image, const std::vect
   return window;
 }
 
-core::Shape output_sizes(const Lowering& node, const core::Shape& image, const Window& window,
-                         bool round_up) {
+std::int64_t room_of(const core::Shape& image, const Window& window, std::size_t i) {
+  const std::int64_t padded = image[i + 2] + window.pads_begin[i] + window.pads_end[i];
+  return padded - (window.kernel[i] - 1) * window.dilations[i] - 1;
+}
+
+void refuse_window(const Lowering& node, const core::Shape& image, const Window& window, std::size_t i) {
+  const std::int64_t extent = (window.kernel[i] - 1) * window.dilations[i] + 1;
+  node.check(false, "a window over " + std::to_string(extent) + " does not fit axis " +
+                        std::to_string(i + 2) + " of " + core::shape_text(image) + ", " +
+                        std::to_string(room_of(image, window, i) + extent) + " with its padding");
+}
+
+core::Shape output_sizes(const Lowering& node, const core::Shape& image, const Window& window) {
   core::Shape sizes;
   for (std::size_t i = 0; i < window.kernel.size(); ++i) {
-    const std::int64_t padded = image[i + 2] + window.pads_begin[i] + window.pads_end[i];
-    const std::int64_t room = padded - (window.kernel[i] - 1) * window.dilations[i] - 1;
-    node.check(room >= 0, "a window of " + std::to_string(window.kernel[i]) + " does not fit axis " +
-                              std::to_string(i + 2) + " of " + core::shape_text(image));
-    std::int64_t size = room / window.strides[i] + 1;
-    if (round_up && room % window.strides[i] != 0) {
-      // No window may begin in the padding at the end.
-      if (size * window.strides[i] < image[i + 2] + window.pads_begin[i]) ++size;
-    }
-    sizes.push_back(size);
+    const std::int64_t room = room_of(image, window, i);
+    if (room < 0) refuse_window(node, image, window, i);
+    sizes.push_back(room / window.strides[i] + 1);
   }
   return sizes;
 }
