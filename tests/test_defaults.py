@@ -73,7 +73,7 @@ def test_help_shows_the_defaults(name: str) -> None:
             ["compress", "{m}", "-o", "{o}", "--quantizer", "midtread"],
             "--bits: the quantizer 'midtread' needs",
         ),
-        (["compress", "{m}", "-o", "{o}", "--trellis", "8"], "--rdo / --trellis: they need bits or"),
+        (["compress", "{m}", "-o", "{o}", "--trellis", "8"], "--trellis: it needs bits or"),
         (["compress-to-size", "{m}", "-o", "{o}"], "--bits-per-weight / --bytes / --mse: expected one"),
         (["compress-to-size", "{m}", "-o", "{o}", "--bytes", "9"], "--bytes: 9 cannot be reached"),
         (["compress-within", "{m}", "-o", "{o}", "--data", "digits"], "--max-loss / --max-kl: expected"),

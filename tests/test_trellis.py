@@ -305,6 +305,10 @@ def test_damage_is_told_or_decoded(effort: str) -> None:
     assert told > 200
 
 
+def own_steps(weights: np.ndarray) -> rdq.Midtread:
+    return rdq.Midtread(np.full(len(weights), 0.1, np.float32), axis=0)
+
+
 def test_wrong_arguments_are_named(cnn_path: Path, tmp_path: Path) -> None:
     path = tmp_path / "m.rdq"
     x = np.ones((4, 4), np.float32)
@@ -314,8 +318,25 @@ def test_wrong_arguments_are_named(cnn_path: Path, tmp_path: Path) -> None:
         (lambda: optimise(x, 0.1, -1.0), "rdo: expected a finite number of at least 0"),
         (lambda: optimise(x * np.nan, 0.1), r"x\[0\] is not finite"),
         (lambda: optimise(x, 0.1, weights=-x), "weights: expected finite values of at least 0"),
-        (lambda: rdq.compress(cnn_path, path, trellis=8), "rdo, trellis: they need bits or a quantizer"),
-        (lambda: rdq.compress(cnn_path, path, rdq.MuLaw(255, 6), trellis=8), "expected midtread or deadzone"),
+        (lambda: rdq.compress(cnn_path, path, trellis=8), "trellis: it needs bits or a quantizer"),
+        (lambda: rdq.compress(cnn_path, path, rdo=0.1), "rdo: it needs bits or a quantizer"),
+        (
+            lambda: rdq.compress(cnn_path, path, rdq.MuLaw(255, 6), trellis=8),
+            "trellis: levels can be chosen for midtread and deadzone only, got µ-law",
+        ),
+        (
+            lambda: rdq.compress(cnn_path, path, bits=6, trellis=8, scope="channel"),
+            "^trellis, scope: .* one step, not one a channel; take scope 'tensor' or 'model', or leave out trellis",
+        ),
+        (
+            lambda: rdq.compress(cnn_path, path, bits=6, rdo=True, scope="channel"),
+            "^rdo, scope: .* or leave out rdo",
+        ),
+        (lambda: rdq.compress(cnn_path, path, lambda _, w: own_steps(w), rdo=0.1), "tensor .*: rdo, scope: "),
+        (
+            lambda: rdq.compress(cnn_path, path, "midtread:6"),
+            r"'midtread:6' is not understood \(bits are given beside it",
+        ),
         (
             lambda: rdq.compress_to_size(cnn_path, path),
             "bits_per_weight, bytes, mse: expected one of them, got none",

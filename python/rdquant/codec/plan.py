@@ -67,15 +67,29 @@ class Plan:
             rdo = number("rdo", rdo, least=0)
         return Plan(effort, threads_of(threads), rdo, int(trellis))
 
+    @property
+    def choice(self) -> str:
+        """The argument by which levels are chosen."""
+        return "trellis" if self.trellis else "rdo"
+
+    @property
+    def per_channel(self) -> str:
+        """Why there is no choice among levels of steps that channels have."""
+        return (
+            f"{self.choice}, scope: levels can be chosen where a tensor has one step, not one a channel; "
+            f"take scope 'tensor' or 'model', or leave out {self.choice}"
+        )
+
     def levels(self, x: NDArray[np.float32], quantizer: Quantizer) -> Chosen:
         """Levels of one tensor. Raises InvalidArgument for a quantizer whose levels cannot be chosen."""
         if self.rdo is None:
             return Plain(quantizer.quantize(x, threads=self.threads), quantizer)
-        if not isinstance(quantizer, (Midtread, Deadzone)) or not isinstance(quantizer.step, (int, float)):
+        if not isinstance(quantizer, (Midtread, Deadzone)):
             raise InvalidArgument(
-                f"rdo, trellis: expected midtread or deadzone with one step a tensor, got {quantizer.label}"
-                + (" with one step a channel" if isinstance(quantizer, (Midtread, Deadzone)) else "")
+                f"{self.choice}: levels can be chosen for midtread and deadzone only, got {quantizer.label}"
             )
+        if not isinstance(quantizer.step, (int, float)):
+            raise InvalidArgument(self.per_channel)
         return cheapest(x, quantizer.step, self.rdo, self.trellis, self.effort, self.threads)
 
 

@@ -95,7 +95,10 @@ def compress(
     target, chosen = _target(path, model=model), some_of("roles", roles, ROLES)
     recipe = recipe_of(quantizer, bits, scope, range)
     if quantizer is None and recipe is None and plan.rdo is not None:
-        raise InvalidArgument("rdo, trellis: they need bits or a quantizer")
+        raise InvalidArgument(f"{plan.choice}: it needs bits or a quantizer, whose levels it chooses")
+    uniform = recipe is not None and recipe.spec.family in ("midtread", "deadzone")
+    if recipe is not None and uniform and recipe.scope == "channel" and plan.rdo is not None:
+        raise InvalidArgument(plan.per_channel)
     loaded = load(model)
     if recipe is not None:
         levels, label = recipe_levels(recipe, loaded, chosen), recipe.label

@@ -109,7 +109,10 @@ def recipe_of(
     with called("quantizers", "quantizer"):
         specs = parse_quantizers(quantizer)
     if len(specs) != 1:
-        raise InvalidArgument(f"quantizer: expected one family, got {_shown(quantizer)}")
+        raise InvalidArgument(
+            f"quantizer: expected one family, {_shown(quantizer)} stands for {len(specs)}; name one of them, such as "
+            f"{specs[0].text!r}"
+        )
     (spec,) = specs
     if spec.takes_bits and bits is None:
         raise InvalidArgument(f"bits: the quantizer {_shown(quantizer)} needs a number of them, got none")

@@ -144,6 +144,9 @@ def parse_quantizers(
     return list(specs)
 
 
+_WITH_BITS = ("midtread", "midrise", "codebook")  # which take no argument
+
+
 def _parse(text: str) -> list[QuantizerSpec]:
     name, *arguments = text.lower().split(":")
     try:
@@ -161,7 +164,8 @@ def _parse(text: str) -> list[QuantizerSpec]:
             return _parse_minifloats(arguments)
     except ValueError as error:
         raise InvalidArgument(f"quantizers: {text!r} is not understood ({error}); {_HELP}") from None
-    raise InvalidArgument(f"quantizers: {text!r} is not understood; {_HELP}")
+    width = f" (bits are given beside it, not as {text!r})" if name in _WITH_BITS and arguments else ""
+    raise InvalidArgument(f"quantizers: {text!r} is not understood{width}; {_HELP}")
 
 
 def _parse_minifloats(arguments: list[str]) -> list[QuantizerSpec]:
