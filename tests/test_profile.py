@@ -167,13 +167,18 @@ def test_what_is_there_is_not_measured_again(
     assert (tmp_path / FILE).read_bytes() == before
     assert again.models == ["float", "rounded"]
     more = rdq.profile({"third": files["rounded"]}, store=tmp_path, **QUICK)
-    assert more.models == ["float", "rounded", "third"]
-    assert more.to_pandas()["latency_ratio"].notna().all()
-    assert list(more.to_pandas()["max_difference"].isna()) == [False, False, True]
+    assert more.models == ["third"]
     assert more.notes == [
+        "2 more models in the folder (float, rounded): name them, too, to have them in this comparison."
+    ]
+    every = rdq.Profile.open(tmp_path)
+    assert every.models == ["float", "rounded", "third"]
+    assert every.to_pandas()["latency_ratio"].notna().all()
+    assert list(every.to_pandas()["max_difference"].isna()) == [False, False, True]
+    assert every.notes == [
         "third (threads 1, batch 1): not measured together with float, so outputs are not compared."
     ]
-    assert more.rows[:2] == again.rows
+    assert every.rows[:2] == again.rows
 
 
 @pytest.mark.usefixtures("no_process")
@@ -210,7 +215,8 @@ def test_other_machines_and_clocks_are_refused(
         rdq.profile({"rounded": files["rounded"]}, store=tmp_path, **QUICK)
     assert said in str(refusal.value)
     assert "allow it" in str(refusal.value)
-    mixed = rdq.profile({"rounded": files["rounded"]}, store=tmp_path, mix=True, **QUICK)
+    rdq.profile({"rounded": files["rounded"]}, store=tmp_path, mix=True, **QUICK)
+    mixed = rdq.Profile.open(tmp_path, mix=True)
     assert mixed.to_pandas()["latency_ratio"].notna().all()
     assert any(said in note for note in mixed.notes)
     with pytest.raises(InvalidArgument, match="measured elsewhere"):

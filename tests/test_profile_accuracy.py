@@ -1,4 +1,4 @@
-"""Profiles: speed and accuracy of each model, with readable colours and rounded figures."""
+"""Profiles: speed and accuracy of each model, with readable colours and rounded figures; which models are shown."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import models
 import rdquant as rdq
 from rdquant.demo import digits_model
 from rdquant.detection import Detections
+from rdquant.errors import InvalidArgument
 from rdquant.metrics import wilson
 from rdquant.profile import driver, meters
 from rdquant.profile.confidence import confidences
@@ -142,3 +143,21 @@ def test_no_operator_has_the_colour_of_a_model(count: int) -> None:
 )
 def test_figures_are_rounded_to_what_a_reader_needs(value: float | None, text: str) -> None:
     assert rounded(value) == text
+
+
+def test_a_report_shows_the_models_of_its_call(files: dict[str, Path], tmp_path: Path) -> None:
+    rdq.profile({"old": files["float"]}, store=tmp_path, command="the first", **QUICK)
+    pair = {"new": files["float"], "smaller": files["rounded"]}
+    found = rdq.profile(pair, store=tmp_path, command="the second", **QUICK)
+    assert found.models == ["new", "smaller"]
+    assert [run["command"] for run in found.runs] == ["the second"]
+    assert {row["run"] for row in found.rows} == {0}
+    assert {step["model"] for step in found.steps} == {"new", "smaller"}
+    page = found.report().read_text(encoding="utf-8")
+    assert "the second" in page
+    assert "the first" not in page
+    backwards = rdq.Profile.open(tmp_path).only(["smaller", "old"])
+    assert backwards.models == ["smaller", "old"]
+    assert {row["model"]: row["run"] for row in backwards.rows} == {"old": 0, "smaller": 1}
+    with pytest.raises(InvalidArgument, match="models: expected one of"):
+        found.only(["old"])

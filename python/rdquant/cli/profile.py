@@ -23,8 +23,9 @@ _EPILOG = (
     "  rdquant profile net.onnx net.static.onnx net.dynamic.onnx -o prof/ --threads 1,2 --batch 1,32\n"
     "  rdquant profile net.onnx --backend native,onnxruntime --shape image=1,3,224,224\n"
     "  rdquant profile net.onnx net.int8.onnx --host pi@raspberrypi --remote-rdquant venv/bin/rdquant\n\n"
-    "The other models are compared with the first. Running the same command again measures only what is missing; more "
-    "models may be added. Ctrl-C keeps what was measured."
+    "The other models are compared with the first. Running the same command again measures only what is missing. Table "
+    "and report show the models that the command names; results of others stay in the folder until they are named "
+    "again. Ctrl-C keeps what was measured."
 )
 
 Models = Annotated[
@@ -37,7 +38,13 @@ Models = Annotated[
     ),
 ]
 ProfileFolder = Annotated[
-    Path, typer.Option("-o", "--output", help="Folder of results and report.", file_okay=False)
+    Path,
+    typer.Option(
+        "-o",
+        "--output",
+        help="Folder of results and report; results of other models in it are kept, not shown.",
+        file_okay=False,
+    ),
 ]
 Counts = Annotated[
     str | None, typer.Option(help="Threads within a run, such as 1,2 (default, and 0: all cores).")
@@ -198,7 +205,7 @@ def _remote(
     words += ["--mix"] if mix else []
     keep_hint("Nothing was brought back.")
     profile_on(host, files, words, output, command_line(context), **calls)
-    return Profile.open(output, mix)
+    return Profile.open(output, mix).only(list(files)[: len(models)])
 
 
 def _finish(found: Profile, as_json: bool, show: bool) -> None:

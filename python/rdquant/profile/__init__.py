@@ -77,7 +77,7 @@ def profile(
         shapes: sizes of inputs that leave them open, by name; axis 0 becomes the batch.
         seed: of the noise.
         store: folder whose `profile.json` keeps every finished condition. Models already there stay, those that were
-            measured in the same way are not measured again.
+            measured in the same way are not measured again. The result has those of this call, `Profile.open` all.
         mix: compare with stored results of another machine or another clock all the same.
         cool_below: before each measurement wait, 5 minutes at most, until the processor is cooler than so many degrees Celsius;
             None: never.
@@ -133,10 +133,15 @@ def profile(
     try:
         driver.measure(conditions)
     except KeyboardInterrupt:
-        if not stored.rows:
+        if not any(stored.of([s.name]).rows for s in subjects):
             raise
-        return Profile(stored, folder, mix, interrupted=True)
-    return Profile(stored, folder, mix)
+        return _of_call(Profile(stored, folder, mix, interrupted=True), subjects)
+    return _of_call(Profile(stored, folder, mix), subjects)
+
+
+def _of_call(found: Profile, subjects: Sequence[Subject]) -> Profile:
+    """What the folder holds of these models, as far as they have been measured."""
+    return found.only([s.name for s in subjects if s.name in found.models])
 
 
 def _check_command(command: object) -> None:

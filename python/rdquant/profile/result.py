@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .._tables import html_table, label, short
-from ..errors import InvalidArgument, MissingFile, MissingPackage, needed, path_of
+from ..errors import InvalidArgument, MissingFile, MissingPackage, needed, path_of, some_of
 from .lines import cells, grouped
 from .store import CLOCK_TOLERANCE, FILE, Row, Stored, differences, same_clock
 from .timing import COMPARISONS, speed_interval
@@ -50,6 +50,8 @@ class Profile:
         self, stored: Stored, folder: Path | None = None, mixed: bool = False, interrupted: bool = False
     ) -> None:
         self._stored = stored
+        self._order: list[str] = []
+        self._others: list[str] = []
         self._folder = folder
         self.mixed = mixed
         self.interrupted = interrupted
@@ -70,6 +72,18 @@ class Profile:
             stored.check(stored.runs[stored.rows[0]["run"]], Path(folder))
         return cls(stored, Path(folder), mix)
 
+    def only(self, models: Sequence[str]) -> Profile:
+        """The profile of some of its models, in this order: the others are compared with the first.
+
+        models: names out of `models`. Raises InvalidArgument for other names, and for none.
+        """
+        chosen = some_of("models", models, self.models)
+        others = [name for name in self.models if name not in chosen]
+        stored = self._stored.of(chosen) if others else self._stored
+        one = Profile(stored, self._folder, self.mixed, self.interrupted)
+        one._order, one._others = list(chosen), others
+        return one
+
     @property
     def rows(self) -> list[Row]:
         """See above."""
@@ -88,7 +102,7 @@ class Profile:
     @property
     def models(self) -> list[str]:
         """Names; the first is the one that the others are compared with."""
-        return list(dict.fromkeys(row["model"] for row in self.rows))
+        return self._order or list(dict.fromkeys(row["model"] for row in self.rows))
 
     def to_pandas(self) -> pd.DataFrame:
         """The rows without single runs, and their ratios to the first model under the same conditions; `speedup` is how many
@@ -186,6 +200,11 @@ class Profile:
                 out.append(
                     f"{where}: not measured together with {self.models[0]}, so outputs are not compared."
                 )
+        if self._others:
+            held = f"{len(self._others)} more models" if len(self._others) > 1 else "One more model"
+            out.append(
+                f"{held} in the folder ({', '.join(self._others)}): name them, too, to have them in this comparison."
+            )
         out += [note for run in self.runs for note in _of_board(run.get("board") or {})]
         elsewhere = [d for run in self.runs[1:] for d in differences(self.runs[0], run)] if self.mixed else []
         if elsewhere:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -94,6 +94,16 @@ class Stored:
         else:
             self.rows.append(row)
         self.steps = [step for step in self.steps if key(step) != key(row)] + steps
+
+    def of(self, models: Sequence[str]) -> Stored:
+        """The rows of these models, with their steps and runs."""
+        rows = [row for row in self.rows if row["model"] in models]
+        used = sorted({row["run"] for row in rows})
+        return Stored(
+            [self.runs[index] for index in used],
+            [{**row, "run": used.index(row["run"])} for row in rows],
+            [step for step in self.steps if step["model"] in models],
+        )
 
     def find(self, wanted: Mapping[str, Any]) -> Row | None:
         """The row of the same model, backend, threads and batch."""
