@@ -2,6 +2,7 @@
 #include "runtime/kernels/float32/normalize/normalize.hpp"
 
 #include <algorithm>
+#include <cmath>
 #include <numeric>
 #include <string>
 #include <utility>
