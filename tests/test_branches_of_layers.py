@@ -151,3 +151,20 @@ def test_numbers_between_layers_are_taken_into_weights() -> None:
     np.testing.assert_allclose(found, want, rtol=1e-4, atol=1e-4)
     made = rdq.quantize_static(model, x)
     assert made.report.damage.noise < 0.012
+
+
+def test_numbers_of_activations_stay_with_them() -> None:
+    """GELU, written out with its half at the end, is a table of levels."""
+    net = Net(12)
+    y = net.conv("x", 16, 4)
+    bell = net.call(
+        "Add", net.call("Erf", net.call("Div", y, net.tensor(np.float32(2**0.5)))), net.tensor(np.float32(1))
+    )
+    gelu = net.call("Mul", net.call("Mul", y, bell), net.tensor(np.float32(0.5)))
+    silu = net.conv(gelu, 16, 16)
+    silu = net.call("Mul", net.call("Mul", silu, net.call("Sigmoid", silu)), net.tensor(np.float32(1.3)))
+    model = rdq.load(typed(net, net.conv(silu, 8, 16), "n", 4))
+    whole = [node.op_type for node in folded(model).skeleton.graph.node]
+    assert whole.count("Mul") == 3
+    x = np.random.default_rng(13).normal(size=(4, 4, 9, 8)).astype(np.float32)
+    assert set(layers(rdq.quantize_static(model, x))) <= {"int8_convolution", "lookup"}

@@ -43,6 +43,7 @@ def without_scales(model: Model) -> Model:
             readers[name].append(node)
     outputs = {o.name for o in skeleton.graph.output}
     layers = {layer.weight: layer for layer in layers_of(model, volumes=True)}
+    makers = {name: node for node in skeleton.graph.node for name in node.output}
     factors: dict[str, float] = defaultdict(lambda: 1.0)
     gone: list[onnx.NodeProto] = []
     for node in skeleton.graph.node:
@@ -51,6 +52,8 @@ def without_scales(model: Model) -> Model:
         if factor is None or not reached:
             continue
         value = next(name for name in node.input if name not in numbers)
+        if _is_within_activation(value, makers):
+            continue
         for layer in reached:
             factors[layer.weight] *= factor
         for reader in readers[node.output[0]]:
@@ -75,6 +78,16 @@ def _factor(node: onnx.NodeProto, numbers: dict[str, NDArray[Any]]) -> float | N
     number = next(numbers[name] for name in node.input if name in numbers)
     fits = number.size == 1 and number.ndim <= 2 and np.isfinite(number).all() and number.min() > 0
     return float(number.reshape(-1)[0]) if fits else None
+
+
+def _is_within_activation(value: str, makers: dict[str, onnx.NodeProto]) -> bool:
+    """Whether a number may belong to a function written out before it (the half of GELU, the sixth of hard-swish), which
+    engines know as a whole; x·sigmoid(x) is whole without one."""
+    made = makers.get(value)
+    if made is None or made.op_type not in ("Div", "Mul"):
+        return False
+    before = (makers.get(name) for name in made.input)
+    return not any(node is not None and node.op_type == "Sigmoid" for node in before)
 
 
 def _layers_behind(

@@ -236,14 +236,21 @@ bool is_plain_unary(const Program& program, const Step& step) {
          core::element_count(value_of(program, step.outputs[0]).shape) > 0;
 }
 
-bool is_normalized(const program::Program& program, program::ValueId id) {
+bool is_kept_in_blocks(const program::Program& program, program::ValueId id, int steps) {
+  const core::Shape& shape = value_of(program, id).shape;
   return std::ranges::any_of(program.steps, [&](const program::Step& step) {
+    const auto& operation = step.operation;
     if (std::ranges::find(step.inputs, id) == step.inputs.end()) return false;
-    if (std::holds_alternative<program::BatchNormalization>(step.operation)) return true;
-    const auto* concat = std::get_if<program::Concat>(&step.operation);
-    const bool passes =
-        (concat != nullptr && concat->axis == 1) || std::holds_alternative<program::Pool>(step.operation);
-    return passes && is_normalized(program, step.outputs[0]);
+    if (std::holds_alternative<program::BatchNormalization>(operation)) return true;
+    const program::ValueId made = step.outputs[0];
+    if (std::holds_alternative<program::Quantize>(operation))
+      return shape.size() == 4 && !is_reshaped(program, made);
+    const auto* concat = std::get_if<program::Concat>(&operation);
+    const bool elementwise = is_plain_unary(program, step) || is_plain_binary(program, step);
+    const bool keeps = (concat != nullptr && concat->axis == 1) ||
+                       std::holds_alternative<program::Pool>(operation) ||
+                       (elementwise && value_of(program, made).shape == shape);
+    return keeps && steps > 0 && is_kept_in_blocks(program, made, steps - 1);
   });
 }
 

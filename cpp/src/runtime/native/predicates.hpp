@@ -38,8 +38,9 @@ namespace rdquant::runtime::native {
 /// True for a float32 function that kernels have.
 [[nodiscard]] bool is_plain_unary(const program::Program& program, const program::Step& step);
 
-/// Whether batch normalizations read the image, or what it is pooled to or joined to, channel by channel.
-[[nodiscard]] bool is_normalized(const program::Program& program, program::ValueId id);
+/// Whether batch normalizations read the image, or levels are made of it, at once or behind at most `steps` that keep it in
+/// blocks.
+[[nodiscard]] bool is_kept_in_blocks(const program::Program& program, program::ValueId id, int steps = 3);
 /// True where the channels of all values but the last fill whole blocks.
 [[nodiscard]] bool whole_blocks(const program::Program& program, const std::vector<program::ValueId>& parts);
 /// True where all that is done with a value is to reshape it, as products do with their rows, or to exchange axes
