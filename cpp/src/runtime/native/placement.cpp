@@ -83,8 +83,9 @@ class Placer {
       }
     } else if (is_image(value(out))) {
       const bool made = std::holds_alternative<program::Int8Convolution>(operation);
-      const bool read = std::holds_alternative<program::Dequantize>(operation) &&
-                        (is_convolved(out) || is_resampled(out) || is_kept_in_blocks(program_, out));
+      const bool read =
+          std::holds_alternative<program::Dequantize>(operation) &&
+          (is_read_in_blocks(program_, out) || is_resampled(out) || is_kept_in_blocks(program_, out));
       if (made || read) layout(out) = Layout::blocked;
     }
   }

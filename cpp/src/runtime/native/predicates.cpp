@@ -281,6 +281,7 @@ bool is_read_in_blocks(const program::Program& program, program::ValueId id, int
     if (std::ranges::find(reader.inputs, id) == reader.inputs.end()) return false;
     if (std::holds_alternative<program::Convolution>(operation) ||
         std::holds_alternative<program::TransposedConvolution>(operation) ||
+        std::holds_alternative<program::GroupNormalization>(operation) ||
         std::holds_alternative<program::Pool>(operation))
       return true;
     const auto* concat = std::get_if<program::Concat>(&operation);
@@ -288,7 +289,6 @@ bool is_read_in_blocks(const program::Program& program, program::ValueId id, int
                        std::holds_alternative<program::Unary>(operation) ||
                        std::holds_alternative<program::Binary>(operation) ||
                        std::holds_alternative<program::BatchNormalization>(operation) ||
-                       std::holds_alternative<program::GroupNormalization>(operation) ||
                        std::holds_alternative<program::Split>(operation);
     return keeps && steps > 0 && std::ranges::any_of(reader.outputs, [&](program::ValueId made) {
              return made != program::kNone && is_read_in_blocks(program, made, steps - 1);
