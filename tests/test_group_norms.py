@@ -221,6 +221,27 @@ def test_large_means() -> None:
     np.testing.assert_allclose(found, want, atol=2e-6)
 
 
+def test_images_that_become_rows() -> None:
+    """As attention to pixels in diffusers: the norm is of lines of pixels, turned to rows for products."""
+    net = Net()
+    made = net.conv("x", 32, 3)
+    lines = normalized(net, net.call("Reshape", made, net.integers(0, 0, -1)), 4, 32, 1)
+    rows = net.call("MatMul", net.call("Transpose", lines, perm=[0, 2, 1]), net.noise(32, 32))
+    back = net.call("Reshape", net.call("Transpose", rows, perm=[0, 2, 1]), net.call("Shape", made))
+    model = whole(net, net.conv(net.call("Add", back, made), 4, 32), 3, 2)
+    check(model, noise(2, 3, 6, 7), 2e-4)
+    rows_of_plan = [
+        row for row in rdq.Session(model).plan({"x": noise(2, 3, 6, 7)}) if row["kernel"] != "alias"
+    ]
+    assert [row["op"] for row in rows_of_plan][:4] == [
+        "convolution",
+        "group_normalization",
+        "transpose",
+        "matmul",
+    ]
+    assert str(rows_of_plan[1]["layout"]).startswith("blocked")
+
+
 def test_float16() -> None:
     net = Net()
     y = normalized(net, net.conv("x", 20, 3), 4, 20, 2)

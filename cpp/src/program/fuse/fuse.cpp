@@ -13,9 +13,9 @@ constexpr std::array<Fusion, 1> kGroups = {fuse_group};
 /// Then what consists of pieces, before the steps around swallow them; then what joins the step before it.
 /// A sum with a constant is a bias before it is anything else.
 constexpr std::array<Fusion, 3> kPieces = {fuse_shape, fuse_layer, fuse_pieces};
-constexpr std::array<Fusion, 9> kJoins = {fuse_shape, fuse_layer,      fuse_power,
-                                          fuse_pad,   fuse_affine,     fuse_branches,
-                                          fuse_scale, fuse_activation, fuse_residual};
+constexpr std::array<Fusion, 10> kJoins = {fuse_group,      fuse_shape,   fuse_layer,    fuse_power,
+                                           fuse_pad,        fuse_affine,  fuse_branches, fuse_scale,
+                                           fuse_activation, fuse_residual};
 
 /// Tries rules on every step; says whether any applied.
 bool pass(Rewriter& rewriter, std::span<const Fusion> fusions) {

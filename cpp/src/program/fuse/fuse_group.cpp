@@ -29,10 +29,30 @@ ValueId image_of(Rewriter& rewriter, ValueId grouped, const core::Shape& shape) 
   return grouped;
 }
 
-}  // namespace
+/// An image that is normalized as lines of pixels, then turned to rows of channels: the norm first, in the image's
+/// layout, whose lines then become rows at once.
+bool image_first(Rewriter& rewriter, std::size_t i) {
+  const std::vector<std::int64_t> swapped{0, 2, 1};
+  if (std::get<Transpose>(rewriter.step(i).operation).permutation != swapped) return false;
+  const auto maker = rewriter.sole_maker<GroupNormalization>(rewriter.step(i).inputs[0]);
+  if (!maker) return false;
+  const Step norm = rewriter.step(*maker);
+  const ValueId lines = norm.inputs[0];
+  const auto reshaped = rewriter.sole_maker<Reshape>(lines);
+  if (!reshaped || !rewriter.is_constant(norm.inputs[1]) || !rewriter.is_constant(norm.inputs[2]) ||
+      input(norm, 3) != kNone)
+    return false;
+  const ValueId image = rewriter.step(*reshaped).inputs[0];
+  const core::Shape from = rewriter.shape(image), to = rewriter.shape(lines);
+  if (from.size() != 4 || from[0] != to[0] || from[1] != to[1]) return false;
+  rewriter.program().values[static_cast<std::size_t>(lines)].shape = from;
+  rewriter.replace(*reshaped, norm.operation, {image, norm.inputs[1], norm.inputs[2]});
+  rewriter.replace(*maker, Reshape{}, {lines});
+  return true;
+}
 
-bool fuse_group(Rewriter& rewriter, std::size_t i) {
-  if (!std::holds_alternative<Reshape>(rewriter.step(i).operation)) return false;
+/// Reshape, norm of the groups as channels, Reshape.
+bool from_channels(Rewriter& rewriter, std::size_t i) {
   const auto maker = rewriter.sole_maker<GroupNormalization>(rewriter.step(i).inputs[0]);
   if (!maker) return false;
   Step norm = rewriter.step(*maker);
@@ -49,6 +69,14 @@ bool fuse_group(Rewriter& rewriter, std::size_t i) {
                  spread(rewriter, norm.inputs[2], to[1], norm.node)};
   rewriter.merge(*maker, i, std::move(norm));
   return true;
+}
+
+}  // namespace
+
+bool fuse_group(Rewriter& rewriter, std::size_t i) {
+  const Operation& operation = rewriter.step(i).operation;
+  if (std::holds_alternative<Transpose>(operation)) return image_first(rewriter, i);
+  return std::holds_alternative<Reshape>(operation) && from_channels(rewriter, i);
 }
 
 }  // namespace rdquant::program

@@ -79,7 +79,7 @@ bool fuse_power(Rewriter& rewriter, std::size_t i);
 bool fuse_scale(Rewriter& rewriter, std::size_t i);
 /// Layer normalization from its pieces; its scale and bias.
 bool fuse_layer(Rewriter& rewriter, std::size_t i);
-/// Group normalization of reshaped channels into one of the channels themselves.
+/// Group normalization of reshaped channels into one of the channels themselves, of reshaped images into one of images.
 bool fuse_group(Rewriter& rewriter, std::size_t i);
 /// Reshapes and transposes of one another, and functions after reshapes.
 bool fuse_shape(Rewriter& rewriter, std::size_t i);
