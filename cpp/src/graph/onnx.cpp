@@ -59,6 +59,7 @@ void fill_nodes(ModelProto& model, Graph& graph) {
     for (AttributeProto& attribute : proto.attributes) {
       proto.node.attributes.insert_or_assign(std::move(attribute.name), std::move(attribute.value));
     }
+    if (is_simplified_norm(proto.node)) proto.node.domain = "com.microsoft";
     graph.nodes.push_back(std::move(proto.node));
   }
 }

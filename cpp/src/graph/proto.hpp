@@ -53,6 +53,11 @@ struct ModelProto {
 /// `describe`, with the name quoted as messages quote what a file holds.
 [[nodiscard]] std::string described(const Node& node);
 
+/// ONNX Runtime's optimizer writes one operator of its own as if it were ONNX's; here it is of its domain.
+[[nodiscard]] inline bool is_simplified_norm(const Node& node) {
+  return node.op == "SimplifiedLayerNormalization" && node.domain.empty();
+}
+
 /// @throws CorruptFile, Unsupported, InvalidArgument  as `read_onnx`
 [[nodiscard]] ModelProto parse_model(const Source& source, TensorReader& tensors);
 

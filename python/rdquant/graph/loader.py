@@ -10,6 +10,7 @@ from .._core.graph import Source
 from ..codec.container import MAGIC
 from ..errors import CorruptFile, InvalidArgument, described, needed, path_of
 from .checks import check_model, check_text, sort_nodes
+from .foreign import spell_out
 from .model import Model, Origin
 from .sources import AnySource, External, KeptSource, ProtoSource, opened
 from .surgery import operate
@@ -94,6 +95,7 @@ def read_structure(path: str | os.PathLike[str]) -> onnx.ModelProto:
 
 def _build(source: AnySource, external: External, name: str) -> Model:
     model = _parse(source)
+    spell_out(model)
     check_model(model, source.name)
     sort_nodes(model.graph, source.name)
     if model.functions:

@@ -2,10 +2,11 @@
 #include <unordered_map>
 #include <utility>
 
+#include "program/composite/composite.hpp"
 #include "program/fuse/fuse.hpp"
 #include "program/lower/lowering.hpp"
-#include "program/lower/qoperators.hpp"
 #include "rdquant/core/error.hpp"
+#include "rdquant/graph/onnx.hpp"
 
 namespace rdquant::program {
 namespace {
@@ -97,10 +98,19 @@ void lower_part(Builder& builder, Names& names, const graph::Node& part, const g
   }
 }
 
+/// Composites mean the same at every opset: what they stand for is written as the newest one has it.
 void lower_node(Builder& builder, Names& names, const graph::Node& node, int opset) {
-  const auto parts = in_floats(node);
-  if (!parts) return lower_part(builder, names, node, node, opset);
-  for (const graph::Node& part : *parts) lower_part(builder, names, part, node, opset);
+  const CompositeKind* const kind = composite_of(node);
+  if (kind == nullptr) return lower_part(builder, names, node, node, opset);
+  const Composite::Surroundings surroundings = {
+      [&](const graph::Node& part) { lower_part(builder, names, part, node, graph::kNewestOpset); },
+      [&](const std::string& name) -> const core::Shape& {
+        const auto found = names.find(name);
+        if (found == names.end())
+          throw core::InvalidArgument(graph::describe(node) + ": input '" + name + "' is made by no node");
+        return builder.value(found->second).shape;
+      }};
+  lower_composite(*kind, node, surroundings);
 }
 
 constexpr std::size_t kMostAxes = 64;  // NumPy's
@@ -146,12 +156,13 @@ Program lower(const graph::Graph& graph, const std::map<std::string, core::Shape
 
 void check_operators(const graph::Graph& graph) {
   for (const graph::Node& node : graph.nodes) {
-    if (!in_floats(node)) static_cast<void>(rule_of(node));
+    if (composite_of(node) == nullptr) static_cast<void>(rule_of(node));
   }
 }
 
 std::vector<std::string> operators() {
-  std::vector<std::string> names = operators_in_floats();
+  std::vector<std::string> names;
+  for (const auto& [name, kind] : composites()) names.emplace_back(name);
   for (const auto& [name, rule] : rules()) names.emplace_back(name);
   std::ranges::sort(names);
   return names;
