@@ -79,11 +79,21 @@ def agree(model: onnx.ModelProto, feeds: dict[str, np.ndarray], threads: int = 1
     without=st.sampled_from(["lp", "bhclp", "hlp", "blp", "", "l", "p", "hcp", "bp"]),
     layout=st.booleans(),
     linear=st.booleans(),
+    clip=st.sampled_from([None, 0.3]),
 )
 def test_both_engines_agree(
-    op: str, steps: int, batch: int, hidden: int, direction: str, without: str, layout: bool, linear: bool
+    op: str,
+    steps: int,
+    batch: int,
+    hidden: int,
+    direction: str,
+    without: str,
+    layout: bool,
+    linear: bool,
+    clip: float | None,
 ) -> None:
-    options = {"linear_before_reset": int(linear)} if op == "GRU" else {}
+    own = {"GRU": {"linear_before_reset": int(linear)}, "LSTM": {"input_forget": int(linear)}}
+    options = {**own.get(op, {}), **({} if clip is None else {"clip": clip})}
     model, feeds = layer(
         op,
         steps,
@@ -109,18 +119,25 @@ def test_several_threads_agree_with_one(op: str) -> None:
 @pytest.mark.parametrize("direction", ["forward", "reverse", "bidirectional"])
 def test_the_same_as_onnxruntime(op: str, direction: str) -> None:
     pytest.importorskip("onnxruntime")
-    options: dict[str, Any] = {"linear_before_reset": 1} if op == "GRU" else {}
-    for without in ("lp", "p", "bhclp"):
+    own: dict[str, Any] = {"linear_before_reset": 1} if op == "GRU" else {}
+    forgetful = {"input_forget": 1} if op == "LSTM" else {}
+    for without, more in (
+        *(("lp", {}), ("p", {}), ("bhclp", {}), ("l", {})),
+        *(("", {"clip": 0.4}), ("lp", forgetful), ("", forgetful)),
+    ):
+        options = {**own, **more}
         model, feeds = layer(op, 6, 3, 9, 33, without=without, direction=direction, **options)
         expected = rdq.Session(model, backend="onnxruntime").run(feeds)
         for name, y in rdq.Session(model).run(feeds).items():
             np.testing.assert_allclose(y, expected[name], atol=2e-6)
 
 
-def test_the_kernels_take_the_layers_of_pytorch() -> None:
-    """PyTorch's exporters write no peepholes, and lengths of packed sequences."""
-    for op, without in itertools.product(GATES, ("lp", "p")):
-        model, _ = layer(op, 4, 2, 5, 16, without=without, direction="bidirectional")
+def test_the_kernels_take_all_layers() -> None:
+    """PyTorch's exporters write no peepholes, and lengths of packed sequences; those of TensorFlow know the rest."""
+    for op, without, clip in itertools.product(GATES, ("lp", "p", ""), (0.0, 3.0)):
+        more: dict[str, Any] = {"input_forget": 1} if op == "LSTM" and clip else {}
+        options = {**more, **({"clip": clip} if clip else {})}
+        model, _ = layer(op, 4, 2, 5, 16, without=without, direction="bidirectional", **options)
         rows = [row for row in rdq.Session(model).plan() if row["op"] == "recurrence"]
         assert [row["supplier"] for row in rows] == ["native", "native"]
 

@@ -72,15 +72,19 @@ const CompositeKinds& composites() {
 const CompositeKind* composite_of(const graph::Node& node) {
   const bool standard = node.domain.empty() || node.domain == "ai.onnx";
   const auto found = composites().find(standard ? node.op : node.domain + "." + node.op);
-  return found == composites().end() ? nullptr : &found->second;
+  if (found == composites().end()) return nullptr;
+  const std::size_t outputs = node.outputs.size(), most = found->second.most_outputs;
+  if (outputs == 0 || node.outputs[0].empty() || outputs > most) {
+    throw core::InvalidArgument(graph::describe(node) + ": it has " + std::to_string(outputs) +
+                                " outputs; allowed are 1 to " + std::to_string(most) +
+                                ", of which the first is not left out");
+  }
+  return &found->second;
 }
 
 void lower_composite(const CompositeKind& kind, const graph::Node& node,
                      const Composite::Surroundings& surroundings) {
   Composite composite(node, surroundings);
-  composite.check(composite.wants(0) && node.outputs.size() <= kind.most_outputs,
-                  "one output is wanted, and at most " + std::to_string(kind.most_outputs) + ", it has " +
-                      std::to_string(node.outputs.size()));
   kind.rule(composite);
 }
 

@@ -100,7 +100,7 @@ void add_attention_composites(CompositeKinds& kinds);
 
 /// All of them.
 [[nodiscard]] const CompositeKinds& composites();
-/// nullptr for a node that is none.
+/// nullptr for a node that is none. @throws InvalidArgument  it has more outputs than its kind, or not the first
 [[nodiscard]] const CompositeKind* composite_of(const graph::Node& node);
 /// Lowers `node`, of that kind. @throws Unsupported  what its rule does not take. InvalidArgument: what does not fit
 void lower_composite(const CompositeKind& kind, const graph::Node& node,

@@ -27,10 +27,10 @@ struct Extents {
 
 /// Slots that every cell has, as its work sees them; null where they are left out.
 struct StateMemory {
-  const float *x, *scales, *bias, *h0, *c0;
+  const float *x, *scales, *bias, *h0, *c0, *peepholes;
   const void *packed, *packed_last;
   const std::int32_t* lengths;
-  float *y, *last_h, *last_c, *products, *gates, *h, *c;
+  float *y, *last_h, *last_c, *products, *gates, *h, *c, *spare;
 };
 
 /// What `StateMemory` is made of.
@@ -41,6 +41,7 @@ enum Slot : std::uint8_t {
   kBias,
   kH0,
   kC0,
+  kPeepholes,
   kScales,
   kLengths,
   kY,
@@ -54,12 +55,14 @@ struct RecurrenceWork {
   Recurrence op;
   Extents s;
   std::array<kernels::Activation, 3> f;
+  kernels::Activation limit;      ///< of what goes into the first two, where op.clip is there
   StateProduct product, last;     ///< of all gates or of those before the last; of the last gate of a gru
   std::array<int, kCount> place;  ///< of each operand; −1 where it is left out
 
   [[nodiscard]] Index product_floats() const { return std::max(product.scratch(), last.scratch()); }
   [[nodiscard]] std::size_t scratch_bytes() const {
-    return static_cast<std::size_t>(product_floats() + s.batch * (s.gates + 2 * s.hidden)) * sizeof(float);
+    return static_cast<std::size_t>(product_floats() + s.batch * (s.gates + 2 * s.hidden) + s.hidden) *
+           sizeof(float);
   }
 
   void operator()(void* const* operand) const {
@@ -90,6 +93,7 @@ struct RecurrenceWork {
             at(kBias),
             at(kH0),
             at(kC0),
+            at(kPeepholes),
             found(kPacked),
             found(kPackedLast),
             static_cast<const std::int32_t*>(found(kLengths)),
@@ -99,7 +103,8 @@ struct RecurrenceWork {
             products,
             gates,
             h,
-            h + s.batch * s.hidden};
+            h + s.batch * s.hidden,
+            h + 2 * s.batch * s.hidden};
   }
 
   void start(float* state, const float* given) const {
@@ -139,8 +144,8 @@ struct RecurrenceWork {
     for (Index b = 0; b < rows; ++b) {
       if (!goes_on(m, b, t)) continue;
       float *const gates = m.gates + b * s.gates, *const h = m.h + b * s.hidden;
-      if (op.cell == Cell::rnn) unary(0, gates, h, s.hidden);
-      if (op.cell == Cell::lstm) lstm(gates, h, m.c + b * s.hidden);
+      if (op.cell == Cell::rnn) bend(0, gates, h, s.hidden);
+      if (op.cell == Cell::lstm) lstm(m, gates, h, m.c + b * s.hidden);
       if (op.cell == Cell::gru) update_and_reset(x + b * s.gates, gates, h, m.c + b * s.hidden, m.bias);
     }
     if (op.cell != Cell::gru) return;
@@ -152,16 +157,37 @@ struct RecurrenceWork {
     }
   }
 
-  void lstm(float* gates, float* h, float* c) const {
+  void lstm(const StateMemory& m, float* gates, float* h, float* c) const {
     float *const input = gates, *const output = gates + s.hidden, *const forget = output + s.hidden,
                  *const cell = forget + s.hidden;
-    unary(0, gates, gates, 3 * s.hidden);
-    unary(1, cell, cell, s.hidden);
-    binary(Binary::mul, c, forget, c);
+    if (m.peepholes == nullptr) {
+      bend(0, gates, gates, 3 * s.hidden);
+    } else {
+      look(m, 0, c, input);
+      look(m, 2, c, forget);
+      bend(0, input, input, s.hidden);
+      bend(0, forget, forget, s.hidden);
+    }
+    bend(1, cell, cell, s.hidden);
+    if (op.input_forget) {
+      binary(Binary::sub, cell, c, cell);  // what the input lets in, it lets the state forget
+    } else {
+      binary(Binary::mul, c, forget, c);
+    }
     binary(Binary::mul, input, cell, cell);
     binary(Binary::add, c, cell, c);
+    if (m.peepholes != nullptr) {
+      look(m, 1, c, output);
+      bend(0, output, output, s.hidden);
+    }
     unary(2, c, h, s.hidden);
     binary(Binary::mul, h, output, h);
+  }
+
+  /// Adds to a gate what it sees of the cell's state through its peepholes: those of i, o, f in this order.
+  void look(const StateMemory& m, Index gate, const float* c, float* sums) const {
+    binary(Binary::mul, m.peepholes + gate * s.hidden, c, m.spare);
+    binary(Binary::add, sums, m.spare, sums);
   }
 
   /// The gates z and r; then the last gate's sum, or, where its product comes later, what that is of: r·h.
@@ -169,11 +195,11 @@ struct RecurrenceWork {
                         const float* bias) const {
     float *const r = gates + s.hidden, *const g = r + s.hidden;
     if (!op.linear_before_reset) {
-      unary(0, gates, gates, 2 * s.hidden);
+      bend(0, gates, gates, 2 * s.hidden);
       return binary(Binary::mul, r, h, product_of);
     }
     float_kernels().binary(Binary::add, gates, 1, x, 1, gates, 0, 2 * s.hidden);
-    unary(0, gates, gates, 2 * s.hidden);
+    bend(0, gates, gates, 2 * s.hidden);
     if (bias != nullptr) binary(Binary::add, g, bias, g);
     binary(Binary::mul, g, r, g);
     binary(Binary::add, g, x + 2 * s.hidden, g);
@@ -182,12 +208,17 @@ struct RecurrenceWork {
   /// h = (1 − z)·g + z·h
   void gru(float* gates, float* h) const {
     float* const g = gates + 2 * s.hidden;
-    unary(1, g, g, s.hidden);
+    bend(1, g, g, s.hidden);
     binary(Binary::sub, h, g, h);
     binary(Binary::mul, h, gates, h);
     binary(Binary::add, h, g, h);
   }
 
+  /// A gate's activation of its sums, which may be limited first.
+  void bend(std::size_t function, float* from, float* to, Index count) const {
+    if (op.clip > 0) float_kernels().unary(limit, from, from, 0, count);
+    unary(function, from, to, count);
+  }
   void unary(std::size_t function, const float* from, float* to, Index count) const {
     float_kernels().unary(f[function], from, to, 0, count);
   }
@@ -207,10 +238,9 @@ std::optional<std::array<kernels::Activation, 3>> activations_of(const Recurrenc
   return found;
 }
 
-bool takes(const Builder& builder, const Step& step, const Recurrence& op) {
-  const bool plain = op.clip == 0 && !op.input_forget && program::input(step, 6) == kNone;
+bool is_float_recurrence(const Builder& builder, const Step& step) {
   const program::Value& x = builder.value(step.inputs[0]);
-  return plain && x.dtype == core::DType::f32 && core::element_count(x.shape) > 0;
+  return x.dtype == core::DType::f32 && core::element_count(x.shape) > 0;
 }
 
 /// The operands in the order of Slot, noting the places of those that are there.
@@ -231,7 +261,7 @@ class Slots {
 
 bool build_recurrence(Builder& builder, const Step& step) {
   const auto* op = std::get_if<Recurrence>(&step.operation);
-  if (op == nullptr || !takes(builder, step, *op)) return false;
+  if (op == nullptr || !is_float_recurrence(builder, step)) return false;
   const auto activations = activations_of(*op);
   if (!activations) return false;
   const core::Shape& x = builder.value(step.inputs[0]).shape;
@@ -242,6 +272,7 @@ bool build_recurrence(Builder& builder, const Step& step) {
   RecurrenceWork work{*op,
                       s,
                       *activations,
+                      *kernel_activation({program::Function::clip, -op->clip, op->clip}),
                       StateProduct(s.batch, rows, s.hidden, levels, builder.threads()),
                       StateProduct(s.batch, s.hidden, s.hidden, levels, builder.threads()),
                       {}};
@@ -256,6 +287,7 @@ bool build_recurrence(Builder& builder, const Step& step) {
                                  {kH0, std::size_t{3}},
                                  {kLengths, std::size_t{4}},
                                  {kC0, std::size_t{5}},
+                                 {kPeepholes, std::size_t{6}},
                                  {kScales, std::size_t{7}}}) {
     const ValueId id = program::input(step, i);
     if (id != kNone) operands.add(which, builder.read(id, Layout::plain));
