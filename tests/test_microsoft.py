@@ -131,6 +131,7 @@ PLAIN: dict[str, tuple[str, Arrays, Arrays, str, dict[str, Any]]] = {
 TRIED = {case[0] for case in PLAIN.values()} - {"LayerNormalization"} | {
     *("FusedConv", "SkipLayerNormalization", "SkipSimplifiedLayerNormalization", "EmbedLayerNormalization"),
     *("Attention", "MultiHeadAttention", "RotaryEmbedding"),
+    *("MatMulIntegerToFloat", "DynamicQuantizeMatMul", "DynamicQuantizeLSTM"),
 }
 IMAGE = noise(2, 4, 9, 9)
 for name, extra in {
@@ -317,6 +318,47 @@ def test_levels(tmp_path: Path) -> None:
     check(model_of("QuantizeLinear", feeds, constants, "x s z"), feeds, tmp_path)
     feeds = {"x": RNG.integers(0, 255, (3, 4)).astype(np.uint8)}
     check(model_of("DequantizeLinear", feeds, constants, "x s z"), feeds, tmp_path)
+
+
+@pytest.mark.parametrize("columns", [False, True])
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("op", ["MatMulIntegerToFloat", "DynamicQuantizeMatMul"])
+def test_products_of_levels(op: str, bias: bool, columns: bool, tmp_path: Path) -> None:
+    shape = (7,) if columns else ()
+    constants: Arrays = {
+        "w": RNG.integers(-90, 90, (24, 7)).astype(np.int8),
+        "ws": np.full(shape, 0.02, np.float32),
+        "wz": np.full(shape, 3, np.int8),
+        "b": noise(7),
+    }
+    if op == "DynamicQuantizeMatMul":
+        feeds: Arrays = {"x": X}
+        order = "x w ws wz" + " b" * bias
+    else:
+        feeds = {"x": RNG.integers(0, 255, (5, 24)).astype(np.uint8)}
+        constants |= {"s": np.float32(0.03).reshape(()), "z": np.uint8(120).reshape(())}
+        order = "x w s ws z wz" + " b" * bias
+    used = {name: x for name, x in constants.items() if name in order.split()}
+    check(model_of(op, feeds, used, order), feeds, tmp_path, rtol=1e-5)
+
+
+@pytest.mark.parametrize(("ways", "rows"), [(1, False), (1, True), (2, False)])
+def test_recurrence_with_weights_of_levels(ways: int, rows: bool, tmp_path: Path) -> None:
+    """ONNX Runtime rounds inputs and states to levels as well: within a step of these."""
+    hidden, feeds = 6, {"x": noise(5, 2, 4)}
+    scales = (ways, 4 * hidden) if rows else (ways,)
+    constants: Arrays = {
+        "w": RNG.integers(-90, 90, (ways, 4, 4 * hidden)).astype(np.int8),
+        "r": RNG.integers(-90, 90, (ways, hidden, 4 * hidden)).astype(np.int8),
+        "b": noise(ways, 8 * hidden),
+        "ws": RNG.uniform(0.004, 0.006, scales).astype(np.float32),
+        "rs": RNG.uniform(0.004, 0.006, scales).astype(np.float32),
+        "z": np.zeros(scales, np.int8),
+    }
+    order = "x w r b - - - - ws z rs z"
+    attributes = {"hidden_size": hidden, "direction": "bidirectional" if ways == 2 else "forward"}
+    model = model_of("DynamicQuantizeLSTM", feeds, constants, order, 3, **attributes)
+    check(model, feeds, tmp_path, rtol=0.02)
 
 
 def test_what_is_not_taken_is_named(tmp_path: Path) -> None:

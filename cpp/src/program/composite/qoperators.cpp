@@ -97,6 +97,55 @@ void same(Composite& node, std::string op) {
   node.add(std::move(op), std::move(inputs), node.attributes(), node.output());
 }
 
+/// Sums of products of levels, times both scales, and the bias, input `bias`.
+void scaled_sums(Composite& node, const Strings& levels, const std::string& scales, std::size_t bias) {
+  const std::string sums = node.add("MatMulInteger", levels);
+  const std::string floats = node.add("Cast", {sums}, {{"to", kFloat32}});
+  const bool more = node.has(bias);
+  const std::string y = node.add("Mul", {floats, scales}, {}, more ? std::string() : node.output());
+  if (more) node.add("Add", {y, node.input(bias)}, {}, node.output());
+}
+
+/// a, b, their scales, their zero points, bias.
+void product_to_floats(Composite& node) {
+  scaled_sums(node, {node.input(0), node.input(1), node.input(4), node.input(5)},
+              node.add("Mul", {node.input(2), node.input(3)}), 6);
+}
+
+/// a of floats; b, its scale and zero points; bias.
+void dynamic_product(Composite& node) {
+  const Strings a = node.add_all("DynamicQuantizeLinear", {node.input(0)}, {}, Strings(3));
+  scaled_sums(node, {a[0], node.input(1), a[2], node.input(3)}, node.add("Mul", {a[1], node.input(2)}), 4);
+}
+
+/// The weight at input `i` [directions, from, rows] as LSTM has it, [directions, rows, from]; its scale is input
+/// `scale`, its zero points follow.
+std::string recurrent_weight(Composite& node, std::size_t i, std::size_t scale) {
+  const core::Shape shape = node.shape(node.input(i)), scales = node.shape(node.input(scale));
+  node.check(shape.size() == 3, "weights of three axes are wanted");
+  const bool rows = core::element_count(scales) == shape[0] * shape[2] && scales.size() == 2;
+  if (rows && shape[0] != 1) node.refuse("a scale for each row of weights of two directions");
+  const std::string turned =
+      node.add("Transpose", {node.input(i)}, {{"perm", std::vector<std::int64_t>{0, 2, 1}}});
+  Strings inputs = {turned};
+  for (const std::size_t one : {scale, scale + 1}) {
+    if (node.has(one)) inputs.push_back(node.reshaped(node.input(one), {rows ? shape[2] : shape[0]}));
+  }
+  return node.add("DequantizeLinear", std::move(inputs), {{"axis", std::int64_t{rows ? 1 : 0}}});
+}
+
+/// LSTM's inputs, W and R of levels; then scale and zero points of both. ONNX Runtime also rounds inputs and states to levels;
+/// here they stay floats, as in files of the form QDQ.
+void lstm_of_levels(Composite& node) {
+  Strings inputs;
+  for (std::size_t i = 0; i < 8; ++i) inputs.push_back(node.input(i));
+  inputs[1] = recurrent_weight(node, 1, 8);
+  inputs[2] = recurrent_weight(node, 2, 10);
+  Strings outputs;
+  for (std::size_t i = 0; i < node.node().outputs.size(); ++i) outputs.push_back(node.output(i));
+  node.add_all("LSTM", std::move(inputs), node.attributes(), std::move(outputs));
+}
+
 }  // namespace
 
 void add_level_composites(CompositeKinds& kinds) {
@@ -112,6 +161,9 @@ void add_level_composites(CompositeKinds& kinds) {
       [](Composite& n) { level_unary(n, "GlobalAveragePool"); }};
   kinds["com.microsoft.QLinearConcat"] = {level_concat};
   kinds["com.microsoft.QLinearSoftmax"] = {level_softmax};
+  kinds["com.microsoft.MatMulIntegerToFloat"] = {product_to_floats};
+  kinds["com.microsoft.DynamicQuantizeMatMul"] = {dynamic_product};
+  kinds["com.microsoft.DynamicQuantizeLSTM"] = {lstm_of_levels, 3};
   kinds["com.microsoft.QuantizeLinear"] = {[](Composite& n) { same(n, "QuantizeLinear"); }};
   kinds["com.microsoft.DequantizeLinear"] = {[](Composite& n) { same(n, "DequantizeLinear"); }};
 }
