@@ -214,3 +214,26 @@ def test_sums_and_products_of_levels_that_lie_apart(op: str) -> None:
     session = rdq.Session(rdq.load(proto), backend="native")
     session.run({"x": noise(IMAGE)})
     assert "reference" not in {row["kernel"] for row in session.plan()}
+
+
+@needs_native
+@pytest.mark.parametrize("op", ["Add", "Mul"])
+@pytest.mark.parametrize("first", [False, True])
+@pytest.mark.parametrize("size", [(24,), (1, 5, 24), (1, 24), (2, 3, 5, 24)])
+def test_levels_of_one_line_beside_many(op: str, first: bool, size: tuple[int, ...]) -> None:
+    """A bias of levels, which is what ONNX Runtime's quantizer makes of products' biases."""
+    net = Net(3)
+    shape = (3, 5, 24) if len(size) < 4 else (2, 3, 5, 24)
+    x = pair(net, "x", -2, 2)
+    scale, zero = net.tensor(np.float32(0.01)), net.tensor(np.uint8(111), np.uint8)
+    levels = net.tensor(net.random.integers(0, 256, size), np.uint8)
+    held = net.call("DequantizeLinear", levels, scale, zero)
+    out = pair(net, net.call(op, *((held, x) if first else (x, held))), -3, 3)
+    proto = models.build(net.nodes, net.tensors, {"x": shape}, {out: shape})
+    graph, given = native_graph(rdq.load(proto)), noise(shape)
+    fused = runtime.run_once(graph, "reference", [given])[0]
+    for threads in (1, 2):
+        session = rdq.Session(rdq.load(proto), backend="native", threads=threads)
+        np.testing.assert_array_equal(session.run({"x": given})[out], fused)
+    steps = {row["op"]: row["supplier"] for row in session.plan({"x": given})}
+    assert steps["int8_binary"] == "native"

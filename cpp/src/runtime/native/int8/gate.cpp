@@ -1,5 +1,5 @@
 // Sums and products of levels of images with levels of one pixel each, as of a squeeze and excitation, or with one
-// level for each pixel, as of attention to places.
+// level for each pixel, as of attention to places; those of lines with the levels of one line, as with a bias.
 #include <algorithm>
 #include <array>
 #include <cstring>
@@ -84,12 +84,49 @@ struct GateWork {
   }
 };
 
+/// How many levels of shape `shape` are repeated to fill `whole`, as a bias is; 0 where they do not simply repeat.
+Index repeated(const core::Shape& shape, const core::Shape& whole) {
+  core::Shape own(std::ranges::find_if(shape, [](Index n) { return n != 1; }), shape.end());
+  if (own.size() > whole.size() || !std::equal(own.rbegin(), own.rend(), whole.rbegin())) return 0;
+  return core::element_count(own);
+}
+
+/// One operand in lines, to each of which the whole of the other is added, or with which it is multiplied.
+bool build_int8_lines(Builder& builder, const Step& step) {
+  const ValueId a = step.inputs[0], b = step.inputs[1], y = step.outputs[0];
+  const core::Shape& whole = builder.value(y).shape;
+  const Index first = repeated(builder.value(a).shape, whole),
+              second = repeated(builder.value(b).shape, whole);
+  const Index count = core::element_count(whole), line = std::min(first, second);
+  if (builder.layout(y) != Layout::plain || line < 2 || std::max(first, second) != count) return false;
+  const auto& op = std::get<program::Int8Binary>(step.operation);
+  const bool adds = op.function == program::BinaryFunction::add;
+  const std::array<Index, 2> moves{first == count ? line : 0, second == count ? line : 0};
+  auto work = [kernel = adds ? int8_kernels().add : int8_kernels().multiply, lines = count / line, line,
+               moves, sum = int8_sum(op, builder.value(a), builder.value(b)),
+               threads = builder.threads()](void* const* operand) {
+    const auto *from = static_cast<const std::uint8_t*>(operand[0]),
+               *other = static_cast<const std::uint8_t*>(operand[1]);
+    auto* const to = static_cast<std::uint8_t*>(operand[2]);
+    share(lines, kGrain / line + 1, threads, [&](Index begin, Index end) {
+      for (Index i = begin; i < end; ++i)
+        kernel(sum, from + i * moves[0], other + i * moves[1], to + i * line, 0, line);
+    });
+  };
+  builder.emit(
+      make_native(std::string(adds ? "add " : "multiply ") + int8_kernels().name, 3, std::move(work)),
+      {builder.read(a, Layout::plain), builder.read(b, Layout::plain), builder.write(y, Layout::plain)},
+      Layout::plain);
+  return true;
+}
+
 }  // namespace
 
 bool build_int8_gate(Builder& builder, const Step& step) {
   constexpr Index kStrip = 2048;  // bytes that stay in the first cache
   const ValueId a = step.inputs[0], b = step.inputs[1], y = step.outputs[0];
-  if (builder.layout(y) != Layout::channels_last || !is_image_binary(builder.program(), step)) return false;
+  if (builder.layout(y) != Layout::channels_last || !is_image_binary(builder.program(), step))
+    return build_int8_lines(builder, step);
   const Int8Layout to = int8_layout_of(builder, y);
   const auto& op = std::get<program::Int8Binary>(step.operation);
   const bool adds = op.function == program::BinaryFunction::add;
