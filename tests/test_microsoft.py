@@ -371,6 +371,13 @@ def test_what_is_not_taken_is_named(tmp_path: Path) -> None:
             rdq.Session(path, backend="native").run(feeds)
         return str(caught.value)
 
+    said = refused(model_of("Unheard", {"x": X}, {}, "x"), {"x": X})
+    assert (
+        "Unheard node 'it': the operator is not supported; those of its domain that are: Attention, " in said
+    )
+    model = model_of("ReorderInput", {"x": X}, {}, "x", domain="com.microsoft.nchwc")
+    model.opset_import.add(domain="com.microsoft.nchwc", version=1)
+    assert "save it at the level ORT_ENABLE_EXTENDED" in refused(model, {"x": X})
     model = model_of("FusedConv", {"x": IMAGE}, {"w": noise(6, 4, 3, 3)}, "x w", activation="Gelu")
     assert "FusedConv node 'it': activation 'Gelu' (known are Relu" in refused(model, {"x": IMAGE})
     feeds: Arrays = {"x": X, "mask": whole(np.ones((3, 5)))}

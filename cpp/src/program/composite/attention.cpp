@@ -1,4 +1,5 @@
 // Attention as ONNX Runtime's optimizer joins it, and positions by rotation.
+#include <algorithm>
 #include <tuple>
 #include <utility>
 
@@ -16,9 +17,7 @@ std::string hidden_keys(Composite& node, const std::string& seen, const std::str
 
 /// Keys before the lengths given [batch], or also from starts on [2 · batch: ends, starts].
 std::string between(Composite& node, const std::string& lengths, std::int64_t batch, std::int64_t keys) {
-  std::vector<std::int64_t> all;
-  for (std::int64_t i = 0; i < keys; ++i) all.push_back(i);
-  const std::string places = node.add("CastLike", {node.integers(std::move(all)), lengths});
+  const std::string places = node.add("CastLike", {node.counted(keys), lengths});
   const bool starts = node.shape(lengths)[0] == 2 * batch;
   if (!starts) return node.add("Less", {places, node.reshaped(lengths, {batch, 1, 1, 1})});
   const Strings both = node.parts(lengths, 0, {batch, batch});
@@ -75,8 +74,10 @@ std::vector<std::int64_t> hidden_sizes(const Composite& node, std::int64_t colum
   const auto given = node.attribute("qkv_hidden_sizes", std::vector<std::int64_t>());
   const std::int64_t third = columns / 3;
   const std::vector<std::int64_t> sizes = given.empty() ? std::vector<std::int64_t>(3, third) : given;
-  node.check(sizes.size() == 3 && sizes[0] + sizes[1] + sizes[2] == columns,
-             "weights of " + std::to_string(columns) + " columns are not cut into queries, keys and values");
+  const auto fits = [&](std::int64_t size) { return size >= 0 && size <= columns; };
+  node.check(
+      sizes.size() == 3 && std::ranges::all_of(sizes, fits) && sizes[0] + sizes[1] + sizes[2] == columns,
+      "weights of " + std::to_string(columns) + " columns are not cut into queries, keys and values");
   return sizes;
 }
 
@@ -113,6 +114,7 @@ void packed_attention(Composite& node) {
 /// The parts of an input [batch, steps, heads, parts, size], each [batch, steps, heads · size].
 Strings unpacked(Composite& node, const std::string& x) {
   const core::Shape shape = node.shape(x);
+  node.check(shape[3] == 2 || shape[3] == 3, "packed queries hold three parts, packed keys two");
   Strings parts;
   for (const std::string& part :
        node.parts(x, 3, std::vector<std::int64_t>(static_cast<std::size_t>(shape[3]), 1)))
@@ -234,11 +236,8 @@ std::string angles_at(Composite& node, const std::string& table, const std::stri
   if (shape.size() == 2) return node.add("Gather", {table, places});
   node.check(core::element_count(shape) == 1,
              "places have shape " + core::shape_text(shape) + "; allowed are [1] and [batch, steps]");
-  std::vector<std::int64_t> all;
-  for (std::int64_t i = 0; i < steps; ++i) all.push_back(i);
   const std::string first = node.reshaped(places, {1, 1});
-  const std::string each =
-      node.add("Add", {first, node.add("CastLike", {node.integers(std::move(all)), places})});
+  const std::string each = node.add("Add", {first, node.add("CastLike", {node.counted(steps), places})});
   return node.add("Gather", {table, each});
 }
 

@@ -32,6 +32,11 @@ std::string Composite::integers(std::vector<std::int64_t> values) {
   return add("Constant", {}, {{"value_ints", std::move(values)}});
 }
 
+std::string Composite::counted(std::int64_t count) {
+  const auto scalar = [&](std::int64_t value) { return add("Constant", {}, {{"value_int", value}}); };
+  return add("Range", {scalar(0), scalar(count), scalar(1)});
+}
+
 std::string Composite::number(float value, const std::string& like) {
   return add("CastLike", {add("Constant", {}, {{"value_float", value}}), like});
 }

@@ -63,6 +63,8 @@ class Composite {
   /// The same with several outputs; new names stand for those that are "".
   Strings add_all(std::string op, Strings inputs, Attributes attributes, Strings outputs);
   std::string integers(std::vector<std::int64_t> values);
+  /// 0 … count − 1.
+  std::string counted(std::int64_t count);
   /// In the element type of `like`.
   std::string number(float value, const std::string& like);
   std::string reshaped(const std::string& x, std::vector<std::int64_t> shape, std::string output = "");

@@ -75,10 +75,25 @@ void add_initializers(Builder& builder, Names& names, const graph::Graph& graph)
   for (const graph::Port& port : graph.outputs) add(port.name);
 }
 
+/// What to do about an operator of ONNX Runtime that the engine lacks; "" for others.
+std::string advice(const graph::Node& node) {
+  if (node.domain == "com.microsoft.nchwc") {
+    return ", for it fits only the machine on which ONNX Runtime optimized the file: save it at the level "
+           "ORT_ENABLE_EXTENDED";
+  }
+  if (node.domain != "com.microsoft") return "";
+  std::string known;
+  for (const auto& [name, kind] : composites()) {
+    if (name.starts_with("com.microsoft."))
+      known += (known.empty() ? "" : ", ") + std::string(name.substr(14));
+  }
+  return "; those of its domain that are: " + known;
+}
+
 Rule rule_of(const graph::Node& node) {
   const auto rule = node.domain.empty() || node.domain == "ai.onnx" ? rules().find(node.op) : rules().end();
   if (rule == rules().end()) {
-    throw core::Unsupported(graph::describe(node) + ": the operator is not supported");
+    throw core::Unsupported(graph::describe(node) + ": the operator is not supported" + advice(node));
   }
   return rule->second;
 }
