@@ -237,11 +237,11 @@ class Session:
     def _fallback(self, model: Model, lacking: Unsupported) -> OnnxRuntimeSession:
         """ONNX Runtime in place of the engine, where the caller left the choice to us and it is installed."""
         if self._wanted != "auto":
-            raise lacking
+            raise _naming(model.name, lacking)
         try:
             fallback = _on_onnxruntime(model, self._threads)
         except BackendUnavailable:
-            raise lacking from None
+            raise _naming(model.name, lacking) from None
         import logging
 
         logging.getLogger("rdquant.runtime").warning(
@@ -262,9 +262,9 @@ class Session:
         if self._careful():
             return self._tried(call)
         if not isinstance(refusal, Unsupported) or not isinstance(inner, EngineSession):
-            raise refusal
+            raise _naming(self._model.name, refusal)
         if self._direct and not can_load():
-            raise refusal
+            raise _naming(self._model.name, refusal)
         self._inner = self._fallback(self.model, refusal)
         return call(self._inner)
 
@@ -317,6 +317,14 @@ def open_model(model: AnyModel) -> Model | EngineModel:
     """The model as `rdquant.load` gives it; where the package onnx is missing, a file as the C++ core reads it."""
     direct = None if can_load() or not isinstance(model, (str, os.PathLike)) else open_for_engine(model)
     return direct or _loaded(model)
+
+
+def _naming(name: str, refusal: RdquantError) -> RdquantError:
+    """`refusal` with the model's name in front, where a node is refused."""
+    said = str(refusal)
+    if " node " not in said or f"{name}: " in said or f"{name}." in said:
+        return refusal
+    return type(refusal)(f"{name}: {refusal}")
 
 
 def _loaded(model: AnyModel) -> Model:
