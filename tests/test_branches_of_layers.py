@@ -168,3 +168,25 @@ def test_numbers_of_activations_stay_with_them() -> None:
     assert whole.count("Mul") == 3
     x = np.random.default_rng(13).normal(size=(4, 4, 9, 8)).astype(np.float32)
     assert set(layers(rdq.quantize_static(model, x))) <= {"int8_convolution", "lookup"}
+
+
+@pytest.mark.parametrize("batch", ["n", 2])
+def test_gates_need_not_be_expanded(batch: int | str) -> None:
+    """As `expand_as` writes them: efficient channel attention runs in levels."""
+    net = Net(14)
+    y = net.conv("x", 16, 4)
+    mean = net.call("Reshape", net.call("ReduceMean", y, axes=[2, 3], keepdims=0), net.integers(-1, 1, 16))
+    gate = net.call("Sigmoid", net.call("Conv", mean, net.noise(1, 1, 3), pads=[1, 1]))
+    wide = net.call("Expand", net.call("Reshape", gate, net.integers(-1, 16, 1, 1)), net.call("Shape", y))
+    model = rdq.load(typed(net, net.conv(net.call("Mul", y, wide), 8, 16), batch, 4))
+    assert "Expand" not in [node.op_type for node in folded(model).skeleton.graph.node]
+    assert "expand" not in layers(model)
+    x = np.random.default_rng(15).normal(size=(2, 4, 9, 8)).astype(np.float32)
+    made = rdq.quantize_static(model, x)
+    assert not {"expand", "binary"} & set(layers(made))
+    (want,), (found,) = (
+        rdq.Session(m, backend=b).run({"x": x}).values()
+        for m, b in ((model, "onnxruntime"), (made, "native"))
+    )
+    assert np.abs(found - want).mean() < 0.02 * np.ptp(want)
+    check(model, 4, layers(model), [node.op_type for node in folded(model).skeleton.graph.node])

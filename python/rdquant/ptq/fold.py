@@ -15,6 +15,7 @@ from ..errors import needed
 from ..graph import Model
 from ..graph.tensors import Stored
 from .branches import affine_of, joined
+from .expands import without_expands
 from .own import remade, with_own_weights
 from .scales import small_constants, without_scales
 
@@ -28,14 +29,15 @@ _READ = {"BatchNormalization": 1, "Mul": 2, "Add": 2}  # inputs that may be the 
 
 
 def folded(model: Model) -> Model:
-    """The same function without the batch normalizations that alone read a convolution, with one convolution for branches
-    that are added up, without single numbers that multiply what layers read, and with a weight of its own for each layer;
-    the model itself where that is so already.
+    """The same function as layers of levels have it; the model itself where that is so already.
+
+    Without the batch normalizations that alone read a convolution, with one convolution for branches that are added up,
+    without single numbers that multiply what layers read, expansions of gates, and with a weight of its own for each layer.
 
     With y = γ·(x − µ)/√(σ² + ε) + β: weights are multiplied by γ/√(σ² + ε) for each output, biases become
     (b − µ)·γ/√(σ² + ε) + β. Frozen norms of detectors are a product and a sum with constants.
     """
-    return without_scales(joined(_without_norms(with_own_weights(model))))
+    return without_scales(joined(_without_norms(without_expands(with_own_weights(model)))))
 
 
 def _without_norms(model: Model) -> Model:

@@ -1,4 +1,4 @@
-// Reshapes and transposes of one another, and functions after reshapes.
+// Reshapes and transposes of one another, functions after reshapes, and expansions before functions of two.
 #include <utility>
 
 #include "program/fuse/rewriter.hpp"
@@ -109,12 +109,31 @@ bool fuse_unary(Rewriter& rewriter, std::size_t i) {
   return true;
 }
 
+/// What an Expand repeats, for functions of two that repeat it themselves.
+bool fuse_expand(Rewriter& rewriter, std::size_t i) {
+  for (const std::size_t k : {0U, 1U}) {
+    const Step step = rewriter.step(i);
+    const auto maker = rewriter.maker(step.inputs[k]);
+    if (!maker || !std::holds_alternative<Expand>(rewriter.step(*maker).operation)) continue;
+    const ValueId x = rewriter.step(*maker).inputs[0];
+    if (rewriter.shape(step.inputs[1 - k]) != rewriter.shape(step.outputs[0]) ||
+        rewriter.shape(x).size() > rewriter.shape(step.outputs[0]).size())
+      continue;
+    std::vector<ValueId> inputs = step.inputs;
+    inputs[k] = x;
+    rewriter.replace(i, step.operation, std::move(inputs));
+    return true;
+  }
+  return false;
+}
+
 }  // namespace
 
 bool fuse_shape(Rewriter& rewriter, std::size_t i) {
   const Operation& operation = rewriter.step(i).operation;
   if (std::holds_alternative<Transpose>(operation)) return fuse_transpose(rewriter, i);
   if (std::holds_alternative<Unary>(operation)) return fuse_unary(rewriter, i);
+  if (std::holds_alternative<Binary>(operation)) return fuse_expand(rewriter, i);
   return std::holds_alternative<Reshape>(operation) && fuse_reshape(rewriter, i);
 }
 

@@ -81,7 +81,7 @@ bool fuse_scale(Rewriter& rewriter, std::size_t i);
 bool fuse_layer(Rewriter& rewriter, std::size_t i);
 /// Group normalization of reshaped channels into one of the channels themselves, of reshaped images into one of images.
 bool fuse_group(Rewriter& rewriter, std::size_t i);
-/// Reshapes and transposes of one another, and functions after reshapes.
+/// Reshapes and transposes of one another, functions after reshapes, and expansions before functions of two.
 bool fuse_shape(Rewriter& rewriter, std::size_t i);
 
 }  // namespace rdquant::program

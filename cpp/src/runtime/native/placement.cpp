@@ -90,12 +90,6 @@ class Placer {
     }
   }
 
-  [[nodiscard]] bool is_convolved(ValueId id) const {
-    return std::ranges::any_of(program_.steps, [&](const Step& step) {
-      return std::holds_alternative<program::Convolution>(step.operation) && step.inputs[0] == id;
-    });
-  }
-
   [[nodiscard]] bool is_resampled(ValueId id) const {
     return 2 * value(id).shape[1] >= block_size() &&
            std::ranges::any_of(program_.steps, [&](const Step& step) {
@@ -142,7 +136,7 @@ class Placer {
       if (std::ranges::find(reader.inputs, y) == reader.inputs.end()) return false;
       const auto* concat = std::get_if<program::Concat>(&reader.operation);
       return std::holds_alternative<program::Convolution>(reader.operation) ||
-             (concat != nullptr && concat->axis == 1 && is_convolved(reader.outputs[0]));
+             (concat != nullptr && concat->axis == 1 && is_read_in_blocks(program_, reader.outputs[0], 0));
     });
   }
 

@@ -42,6 +42,8 @@ struct Int8Layout {
 bool build_int8_gate(Builder& builder, const program::Step& step);
 /// Lowers a Resize that is_int8_resize.
 bool build_int8_resize(Builder& builder, const program::Step& step);
+/// Lowers the mean of whole images of levels channels last, as floats.
+bool build_int8_mean(Builder& builder, const program::Step& step);
 /// Lowers a batch normalization together with the Quantize that is all that reads it.
 bool build_int8_affine(Builder& builder, const program::Step& step);
 /// Rules for Quantize, Dequantize and DynamicQuantize.
