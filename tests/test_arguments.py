@@ -285,7 +285,7 @@ EXCLUDED = {
         train.GroupDecay* train.GroupPruning* train.PruneThenQuantize* train.accuracy train.coded_size train.export_onnx
         train.fit train.load_best train.paper_network train.qat""",
     "of a whole run or a download of CIFAR-10": "demo.run_demo train.cifar10_jpeg train.cifar10_original",
-    "of measurements that a test has none of: tests/test_profile.py": "Profile.plot Profile.report",
+    "of measurements that a test has none of: tests/test_profile.py": "Profile.only Profile.plot Profile.report",
     "take what functions of ours make, or its names": """
         SignificanceMap.array SignificanceMap.title significance.Refit.apply""",
     "of the result of fitting or comparing, tested beside it": "report.plot_confidences",

@@ -141,7 +141,8 @@ def profile(
 
 def _of_call(found: Profile, subjects: Sequence[Subject]) -> Profile:
     """What the folder holds of these models, as far as they have been measured."""
-    return found.only([s.name for s in subjects if s.name in found.models])
+    names = [s.name for s in subjects if s.name in found.models]
+    return found.only(names) if names else found
 
 
 def _check_command(command: object) -> None:
