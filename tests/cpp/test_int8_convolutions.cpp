@@ -121,7 +121,29 @@ TEST_CASE("depthwise convolutions of levels with kernels of any kind") {
     check(s);
   }
   check(square(21, 9, 21, 16, 1, 8, 21));
-  check(square(21, 9, 21, 17, 2, 8, 21));  // more taps than are interleaved
+  check(square(21, 9, 21, 40, 2, 20, 21));  // more taps than are interleaved
+}
+
+TEST_CASE("depthwise convolutions of levels with wide kernels") {
+  for (const Index kernel : {4, 6, 9, 10, 11, 12, 13, 21, 31, 32}) {
+    for (const Index stride : {1, 2}) {
+      check(square(21, 14, 21, kernel, stride, kernel / 2, 21));
+      check(square(9, 33, 9, kernel, stride, 0, 9));
+    }
+    check(square(70, 5, 70, kernel, 1, kernel - 1, 70));
+  }
+  check(square(40, 20, 40, 13, 1, 6, 40));
+  ConvShape s = square(21, 31, 21, 9, 2, 12, 21);
+  s.n = 2;
+  s.h = 11;
+  s.w = 100;  // more than one segment
+  s.dw = 3;
+  s.dh = 2;
+  check(s);
+  s.kh = 3;
+  s.sw = 1;
+  s.left = 40;  // of pixels that meet padding only
+  check(s);
 }
 
 TEST_CASE("first layers of levels") {

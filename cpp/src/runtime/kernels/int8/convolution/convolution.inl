@@ -1,6 +1,6 @@
 // Int8 convolutions: which way a shape is run.
 #include "runtime/kernels/int8/convolution/dense.inl"
-#include "runtime/kernels/int8/convolution/depthwise.inl"
+#include "runtime/kernels/int8/convolution/depthwise/depthwise.inl"
 #include "runtime/kernels/int8/tables.hpp"
 
 namespace rdquant::runtime::kernels {

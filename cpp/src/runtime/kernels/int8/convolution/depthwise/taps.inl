@@ -1,7 +1,7 @@
 // Depthwise int8 convolution with kernels of any kind: bytes of four taps of each pixel are interleaved.
 #pragma once
 
-#include "runtime/kernels/int8/convolution/unit.inl"
+#include "runtime/kernels/int8/convolution/depthwise/unit.inl"
 
 namespace rdquant::runtime::kernels {
 namespace {

@@ -2,9 +2,9 @@
 // processors without wide shuffles); and the choice between the two. Packed: [block][kh][kw][B].
 #pragma once
 
-#include "runtime/kernels/int8/convolution/interleaved.inl"
+#include "runtime/kernels/int8/convolution/depthwise/interleaved.inl"
 #if defined(__ARM_NEON)
-#include "runtime/kernels/int8/convolution/depthwise_neon.inl"
+#include "runtime/kernels/int8/convolution/depthwise/neon.inl"
 #endif
 
 namespace rdquant::runtime::kernels {

@@ -1,71 +1,17 @@
 // Depthwise int8 convolution: bytes of four taps are interleaved, so that each sum takes four taps at once.
 // Where kernels are small and not dilated, the taps are those of up to four rows of a column, and each column so made
-// meets all the kernel's columns; other kernels are in taps.inl.
+// meets all the kernel's columns; wide kernels are in wide.inl, others in taps.inl.
 //
-// Packed: sums of weights, [unit][4·B] int32; then int8 values, [unit][four rows][kw][4][B][4], or [unit][four
-// taps][4][B][4], where a unit is four blocks of channels in the order that interleaving leaves them.
+// Packed: sums of weights, [unit][4·B] int32; then int8 values, [unit][four rows][kw][4][B][4], or, of taps.inl,
+// [unit][four taps][4][B][4], where a unit is four blocks of channels in the order that interleaving leaves them.
 #pragma once
 
-#include "runtime/kernels/int8/convolution/taps.inl"
-#include "runtime/kernels/int8/convolution/tile_int8.inl"
+#include "runtime/kernels/int8/convolution/depthwise/wide.inl"
 
 namespace rdquant::runtime::kernels {
 namespace {
 
 #if defined(__AVX2__)
-
-// What rows of the output read. Rows of the kernel in the padding read one pixel of zeros again and again.
-template <int K, int R>
-struct DepthwiseLine {
-  const std::uint8_t* rows[K][R];
-  Index masks[K][R];  // of the distance from the first column; 0 in the padding
-};
-
-template <int K, int R>
-void start_line(const ConvShape& s, const Int8ConvArgs& args, const DepthwiseUnit& unit, Index y,
-                DepthwiseLine<K, R>& line) {
-  for (Index r = 0; r < R; ++r) {
-    for (Index i = 0; i < K; ++i) {
-      const Index row = (y + r) * s.sh - s.top + i * s.dh;
-      const bool inside = row >= 0 && row < s.h;
-      line.rows[i][r] = inside ? unit.src + row * s.w * args.src_pixel : unit.zeros;
-      line.masks[i][r] = inside ? -1 : 0;
-    }
-  }
-}
-
-// Rows of the kernel from `First` on, of the column `distance` bytes from the first, or of the padding where
-// that is negative.
-template <int First, int K, int R>
-[[gnu::always_inline]] inline void depthwise_column(const DepthwiseLine<K, R>& line, Index distance,
-                                                    bool is_signed, const DepthwiseUnit& unit,
-                                                    Quads (&out)[4]) {
-  if (distance < 0) {
-    const Quads zero = quads(simd::bits_as<U32>(simd::splat_as<Packed>(unit.zero)));
-    for_each<4>([&](auto i) __attribute__((always_inline)) { out[i] = zero; });
-    return;
-  }
-  Packed rows[4];
-  for_each<4>([&](auto i) __attribute__((always_inline)) {
-    constexpr int kRow = First + decltype(i)::value;
-    if constexpr (kRow < K) {
-      const std::uint8_t* from[R];
-      for_each<R>([&](auto r) __attribute__((always_inline)) {
-        from[r] = line.rows[kRow][r] + (distance & line.masks[kRow][r]);
-      });
-      rows[i] = simd::load_pieces(from);
-    } else {
-      rows[i] = Packed{};
-    }
-  });
-  if (is_signed) {
-    for_each<4>([&](auto i)
-                    __attribute__((always_inline)) { rows[i] = rows[i] ^ simd::splat_as<Packed>(128); });
-  }
-  U32 words[4];
-  interleave(rows[0], rows[1], rows[2], rows[3], words);
-  for_each<4>([&](auto i) __attribute__((always_inline)) { out[i] = quads(words[i]); });
-}
 
 // R rows of the output, from y on, that lie before `end`. Column after column is interleaved and added to the
 // pixels under way, which are kUnderWay; sums[p % kUnderWay] are those of pixel p.
@@ -75,7 +21,7 @@ void depthwise_line(const ConvShape& s, const Int8EpilogueState& state, const De
   constexpr int kUnderWay = (K + S - 1) / S;
   const Int8ConvArgs& args = *state.args;
   DepthwiseLine<K, R> line;
-  start_line(s, args, unit, y, line);
+  start_line(s, args, unit, y, 0, line);
   const DepthwiseRows<R> rows = depthwise_rows<R>(s, args, unit, y, end);
   alignas(64) std::int32_t waiting[kWaiting * kUnit];
   const Index ow = s.ow();
@@ -127,16 +73,19 @@ Int8DepthwiseLine choose_line(Index rows) {
   return depthwise_line<K, S, 2>;
 }
 
-inline bool in_columns(const ConvShape& s) {
+inline bool is_small(const ConvShape& s) {
   return (s.kw == 3 || s.kw == 5 || s.kw == 7) && s.kh == s.kw && (s.sw == 1 || s.sw == 2) && s.dw == 1;
 }
 
 inline Int8DepthwiseLine choose_line(const ConvShape& s, Index rows) {
-  if (!in_columns(s)) return choose_taps_line(rows);
+  if (!is_small(s)) return is_wide(s) ? choose_wide_line(s, rows) : choose_taps_line(rows);
   if (s.kw == 3) return s.sw == 1 ? choose_line<3, 1>(rows) : choose_line<3, 2>(rows);
   if (s.kw == 7) return s.sw == 1 ? choose_line<7, 1>(rows) : choose_line<7, 2>(rows);
   return s.sw == 1 ? choose_line<5, 1>(rows) : choose_line<5, 2>(rows);
 }
+
+// Whether the four taps that are interleaved are those of a column.
+inline bool in_columns(const ConvShape& s) { return is_small(s) || is_wide(s); }
 
 inline bool interleaved(const ConvShape& s) { return in_columns(s) || s.kh * s.kw <= kMostTaps; }
 
