@@ -325,6 +325,12 @@ template <class To, class T, int N>
 [[gnu::always_inline]] inline Vector<To, N> convert(Vector<T, N> a) {
   if constexpr (kFits<To, N> && kFits<T, N>) {
     return {__builtin_convertvector(a.v, Register<To, N>)};
+  } else if constexpr (kFits<To, N> && kFits<To, N / 2>) {
+    const auto low = convert<To>(a.low), high = convert<To>(a.high);
+    // joined in registers: through memory it would wait for both halves to be stored
+    return [&]<int... I>(std::integer_sequence<int, I...>) __attribute__((always_inline)) {
+      return Vector<To, N>{__builtin_shufflevector(low.v, high.v, I...)};
+    }(std::make_integer_sequence<int, N>{});
   } else if constexpr (kFits<To, N>) {
     struct {
       Vector<To, N / 2> low, high;

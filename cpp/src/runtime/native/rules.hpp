@@ -27,6 +27,7 @@ bool build_arg_extreme(Builder& builder, const program::Step& step);
 bool build_top_k(Builder& builder, const program::Step& step);
 bool build_resize(Builder& builder, const program::Step& step);
 bool build_resample(Builder& builder, const program::Step& step);
+bool build_tile(Builder& builder, const program::Step& step);
 bool build_pad(Builder& builder, const program::Step& step);
 bool build_gather(Builder& builder, const program::Step& step);
 bool build_gather_nd(Builder& builder, const program::Step& step);

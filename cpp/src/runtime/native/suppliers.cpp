@@ -116,6 +116,7 @@ bool build_native(Builder& builder, const Step& step) {
                                     build_resize,
                                     build_resample,
                                     build_recurrence,
+                                    build_tile,
                                     build_pad,
                                     build_gather,
                                     build_gather_nd,

@@ -76,10 +76,16 @@ struct Elements {
 
  private:
   [[nodiscard]] std::int64_t place(std::int64_t index) const {
-    const std::int64_t counted = index < 0 ? index + size : index;  // from the front
-    if (counted < 0 || counted >= size) [[unlikely]]
-      return checked(step, index, size);
+    const std::int64_t counted = index + (index >> 63 & size);  // from the front, without a branch
+    if (static_cast<std::uint64_t>(counted) >= static_cast<std::uint64_t>(size)) [[unlikely]]
+      refuse(index);
     return counted;
+  }
+
+  /// Out of the way, for loops to keep everything in registers.
+  [[noreturn, gnu::cold, gnu::noinline]] void refuse(std::int64_t index) const {
+    checked(step, index, size);
+    __builtin_unreachable();
   }
 
   /// The next line: how far on it is in the other array.
@@ -134,7 +140,7 @@ struct ScatterElementsWork {
     auto* const to = static_cast<T*>(operands[0]);
     const auto* const updates = static_cast<const T*>(operands[3]);
     // on one thread: several updates may go to one place
-    elements.all(operands[2], true, [&](std::int64_t number, std::int64_t place) {
+    elements.all(operands[2], true, [=](std::int64_t number, std::int64_t place) {
       if constexpr (kHow == Reduction::none) {
         to[place] = updates[number];
       } else {
@@ -162,7 +168,7 @@ bool build_gather_elements(Builder& builder, const Step& step) {
                            [elements](void* const* operands) {
                              auto* const to = static_cast<std::uint32_t*>(operands[0]);
                              const auto* const from = static_cast<const std::uint32_t*>(operands[1]);
-                             elements.all(operands[2], false, [&](std::int64_t number, std::int64_t place) {
+                             elements.all(operands[2], false, [=](std::int64_t number, std::int64_t place) {
                                to[number] = from[place];
                              });
                            }),

@@ -245,24 +245,32 @@ bool expand(Builder& builder, const Step& step) {
   return true;
 }
 
-/// Runs of `width` floats, one per pixel: from, to.
+/// Runs of `width` floats (1, 8 or 16), one per pixel: from, to.
 struct Enlarger {
   std::vector<std::int64_t> rows, columns;
   std::int64_t planes, from_rows, from_columns, width;
   int threads;
 
   void operator()(void* const* operands) const {
+    if (width == 1) return enlarge<1>(operands);
+    if (width == 8) return enlarge<8>(operands);
+    return enlarge<16>(operands);
+  }
+
+ private:
+  template <std::int64_t Width>
+  void enlarge(void* const* operands) const {
     const auto* from = static_cast<const float*>(operands[0]);
     auto* to = static_cast<float*>(operands[1]);
     const auto to_rows = static_cast<std::int64_t>(rows.size());
-    const auto line = static_cast<std::int64_t>(columns.size()) * width;
+    const auto line = static_cast<std::int64_t>(columns.size()) * Width;
     if (line == 0) return;
     share(planes * to_rows, std::max<std::int64_t>(1, 8192 / line), threads,
           [&](std::int64_t begin, std::int64_t end) {
             for (std::int64_t r = begin; r < end; ++r) {
               const float* source =
                   from + (r / to_rows * from_rows + rows[static_cast<std::size_t>(r % to_rows)]) *
-                             from_columns * width;
+                             from_columns * Width;
               float* target = to + r * line;
               // a row that repeats the one before is copied whole
               if (r > begin && r % to_rows != 0 &&
@@ -272,8 +280,8 @@ struct Enlarger {
                 continue;
               }
               for (const std::int64_t column : columns) {
-                std::memcpy(target, source + column * width, static_cast<std::size_t>(width) * sizeof(float));
-                target += width;
+                std::memcpy(target, source + column * Width, Width * sizeof(float));
+                target += Width;
               }
             }
           });

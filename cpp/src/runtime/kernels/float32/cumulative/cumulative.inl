@@ -80,10 +80,16 @@ void all_columns(const CumulativeArgs& args, const float* src, float* dst, Index
   const auto whole = [](const float* p) { return load(p); };
   const auto keep = [](float* p, F32 x) { store(p, x); };
   Index c = begin;
-  for (; c + kVectors * kBlock <= end; c += kVectors * kBlock)
-    strip<Product, kVectors>(args, src + first + c, dst + first + c, step, whole, keep);
-  for (; c + kBlock <= end; c += kBlock)
-    strip<Product, 1>(args, src + first + c, dst + first + c, step, whole, keep);
+  const auto strips = [&](auto vectors) {
+    constexpr int kCount = decltype(vectors)::value;
+    for (; c + kCount * kBlock <= end; c += kCount * kBlock)
+      strip<Product, kCount>(args, src + first + c, dst + first + c, step, whole, keep);
+  };
+  // each addition waits for the one before: the fewer strips, the better
+  strips(std::integral_constant<int, kVectors>{});
+  strips(std::integral_constant<int, 4>{});
+  strips(std::integral_constant<int, 2>{});
+  strips(std::integral_constant<int, 1>{});
   if (c == end) return;
   strip<Product, 1>(
       args, src + first + c, dst + first + c, step, [=](const float* p) { return load_some(p, end - c); },

@@ -8,7 +8,8 @@
 /// no threads, items [begin, end).
 namespace rdquant::runtime::kernels {
 
-enum class Pooled { max, average, l1, l2 };
+/// max_of_numbers: where nothing is NaN; PlainPool::pool chooses it itself.
+enum class Pooled { max, max_of_numbers, average, l1, l2 };
 
 /// How windows lie along one axis. Padding up to `counted` elements behind the last counts as zeros where
 /// PlainPoolArgs::count_pad.

@@ -1,36 +1,20 @@
 // Windows over plain arrays: the rows under a window are brought into one, then its columns. Included by one file per
 // instruction set, which sets RDQUANT_KERNELS_ISA.
-#include "runtime/kernels/float32/math.inl"
-#include "runtime/kernels/float32/plain_pool/tables.hpp"
-#include "simd/gather.inl"
+#include "runtime/kernels/float32/plain_pool/places.inl"
+#include "runtime/kernels/float32/plain_pool/rows.inl"
 
 namespace rdquant::runtime::kernels {
 namespace {
 
-constexpr std::int32_t kNowhere = 0x7fffffff;
-
-inline I32 count_up(std::int32_t first, std::int32_t step) {
-  constexpr std::int32_t kCount[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
-  return load(kCount) * step + first;
-}
-
-// Elements 0, stride, 2·stride, … of p; of stride 2 those that follow the last are read, too.
-template <class T>
-[[gnu::always_inline]] inline simd::Vector<T, simd::kLanes> load_every(const T* p, Index stride) {
-  using V = simd::Vector<T, simd::kLanes>;
-  if (stride == 1) return load(p);
-  if constexpr (kBlock == 16) {
-    if (stride == 2) return simd::lookup(load(p), load(p + kBlock), count_up(0, 2));
-  }
-  return simd::bits_as<V>(simd::Gather(false, kBlock)(p, count_up(0, static_cast<std::int32_t>(stride))));
-}
+constexpr bool is_max(Pooled f) { return f == Pooled::max || f == Pooled::max_of_numbers; }
 
 template <Pooled F>
-constexpr float kNothing = F == Pooled::max ? -__builtin_inff() : 0.0f;
+constexpr float kNothing = is_max(F) ? -__builtin_inff() : 0.0f;
 
 template <Pooled F>
 [[gnu::always_inline]] inline F32 see(F32 so_far, F32 x) {
   if constexpr (F == Pooled::max) return simd::max_or_nan(so_far, x);
+  if constexpr (F == Pooled::max_of_numbers) return simd::max(so_far, x);
   if constexpr (F == Pooled::l1) return so_far + simd::abs(x);
   if constexpr (F == Pooled::l2) return fma(x, x, so_far);
   return so_far + x;
@@ -39,93 +23,12 @@ template <Pooled F>
 // What the columns of a window make of what its rows have made.
 template <Pooled F>
 [[gnu::always_inline]] inline F32 join(F32 so_far, F32 x) {
-  return see<F == Pooled::max ? Pooled::max : Pooled::average>(so_far, x);
-}
-
-// The window of one row of results: its taps, and where the first of them would lie.
-struct RowWindow {
-  Span deep, high;
-  Index front, top;
-  float counted;  // elements of a column that count in the divisor
-};
-
-// As taps_inside, without divisions where taps lie side by side: short rows would wait for them.
-Span window_taps(const PoolAxis& axis, Index start) {
-  if (axis.dilation != 1) return taps_inside(start, axis.kernel, axis.dilation, axis.in);
-  const Index begin = start < 0 ? -start : 0, room = axis.in - start;
-  const Index end = room < axis.kernel ? room : axis.kernel;
-  return {begin, end > begin ? end : begin};
-}
-
-// Where in the results a row lies.
-struct Row {
-  Index plane, z, y;
-};
-
-Row row_of(const PlainPoolArgs& args, Index item) {
-  const Index rows = args.axes[1].out, deep = args.axes[0].out;
-  return {item / rows / deep, item / rows % deep, item % rows};
-}
-
-void step(const PlainPoolArgs& args, Row& row) {
-  if (++row.y < args.axes[1].out) return;
-  row.y = 0;
-  if (++row.z < args.axes[0].out) return;
-  row.z = 0;
-  ++row.plane;
-}
-
-Index counted_taps(const PoolAxis& axis, Index start, const Span& inside, bool count_pad) {
-  if (!count_pad) return inside.end - inside.begin;
-  const Span padded =
-      taps_inside(start + axis.before, axis.kernel, axis.dilation, axis.before + axis.in + axis.counted);
-  return padded.end - padded.begin;
-}
-
-RowWindow row_window(const PlainPoolArgs& args, Index z, Index y) {
-  const PoolAxis &depth = args.axes[0], &rows = args.axes[1];
-  const Index front = z * depth.stride - depth.before, top = y * rows.stride - rows.before;
-  const Span deep = window_taps(depth, front);
-  const Span high = window_taps(rows, top);
-  return {deep, high, front, top,
-          static_cast<float>(counted_taps(depth, front, deep, args.count_pad) *
-                             counted_taps(rows, top, high, args.count_pad))};
-}
-
-// The rows under a window, some at a time: where in their plane each begins.
-struct Rows {
-  static constexpr Index kMost = 32;
-  Index starts[kMost], count;
-};
-
-// body(rows, whether they are the first) until all rows of the window have been seen; once at least.
-template <class Body>
-[[gnu::always_inline]] inline void for_rows(const PlainPoolArgs& args, const RowWindow& window, Body body) {
-  const PoolAxis &depth = args.axes[0], &rows = args.axes[1];
-  Rows some;
-  some.count = 0;
-  bool first = true;
-  for (Index kz = window.deep.begin; kz < window.deep.end; ++kz) {
-    const Index plane = (window.front + kz * depth.dilation) * rows.in;
-    for (Index ky = window.high.begin; ky < window.high.end; ++ky) {
-      if (some.count == Rows::kMost) {
-        body(some, first);
-        first = false;
-        some.count = 0;
-      }
-      some.starts[some.count++] = (plane + window.top + ky * rows.dilation) * args.axes[2].in;
-    }
-  }
-  body(some, first);
+  return see<is_max(F) ? F : Pooled::average>(so_far, x);
 }
 
 // Where no window reaches past one column.
 bool keeps_columns(const PoolAxis& columns) {
   return columns.kernel == 1 && columns.stride == 1 && columns.before == 0 && columns.out == columns.in;
-}
-
-void fill(float* p, float value, Index n) {
-  for (Index i = 0; i < n; ++i) p[i] = value;
 }
 
 // How many elements of a row each window counts, at least one.
@@ -163,6 +66,7 @@ template <Pooled F>
 void join_rows(const float* plane, const Rows& rows, bool first, float* to, Index width) {
   Index i = 0;
   for (; i + 4 * kBlock <= width; i += 4 * kBlock) join_vectors<F, 4>(plane + i, rows, first, to + i);
+  for (; i + 2 * kBlock <= width; i += 2 * kBlock) join_vectors<F, 2>(plane + i, rows, first, to + i);
   for (; i + kBlock <= width; i += kBlock) join_vectors<F, 1>(plane + i, rows, first, to + i);
   const Index n = width - i;
   if (n == 0) return;
@@ -171,16 +75,43 @@ void join_rows(const float* plane, const Rows& rows, bool first, float* to, Inde
   store_some(to + i, all, n);
 }
 
-// The columns under each window of a row.
+// N vectors of windows at once, the last of which may be short.
+template <Pooled F, int N, class Stride>
+[[gnu::always_inline]] inline void join_columns_of(const PoolAxis& columns, Stride stride, const float* row,
+                                                   float counted, const float* counts, float* to, Index x) {
+  F32 all[N];
+  for_each<N>([&](auto v) __attribute__((always_inline)) { all[v] = splat(kNothing<F>); });
+  const float* from = row + x * stride;
+  for (Index k = 0; k < columns.kernel; ++k, from += columns.dilation) {
+    for_each<N>([&](auto v) __attribute__((always_inline)) {
+      all[v] = join<F>(all[v], load_every(from + v * kBlock * stride, stride));
+    });
+  }
+  for_each<N>([&](auto v) __attribute__((always_inline)) {
+    const Index at = x + v * kBlock, n = columns.out - at;
+    store_some(to + at, finish<F>(all[v], counted, counts + at), n < kBlock ? n : kBlock);
+  });
+}
+
+// The columns under each window of a row, `stride` apart.
+template <Pooled F, class Stride>
+void join_columns(const PoolAxis& columns, Stride stride, const float* row, float counted,
+                  const float* counts, float* to) {
+  Index x = 0;
+  for (; x + 3 * kBlock < columns.out; x += 4 * kBlock)
+    join_columns_of<F, 4>(columns, stride, row, counted, counts, to, x);
+  for (; x + kBlock < columns.out; x += 2 * kBlock)
+    join_columns_of<F, 2>(columns, stride, row, counted, counts, to, x);
+  if (x < columns.out) join_columns_of<F, 1>(columns, stride, row, counted, counts, to, x);
+}
+
 template <Pooled F>
 void join_columns(const PoolAxis& columns, const float* row, float counted, const float* counts, float* to) {
-  for (Index x = 0; x < columns.out; x += kBlock) {
-    F32 all = splat(kNothing<F>);
-    for (Index k = 0; k < columns.kernel; ++k)
-      all = join<F>(all, load_every(row + x * columns.stride + k * columns.dilation, columns.stride));
-    const Index n = columns.out - x;
-    store_some(to + x, finish<F>(all, counted, counts + x), n < kBlock ? n : kBlock);
-  }
+  if (columns.stride == 1)
+    return join_columns<F>(columns, std::integral_constant<Index, 1>{}, row, counted, counts, to);
+  if (columns.stride == 2)
+    return join_columns<F>(columns, std::integral_constant<Index, 2>{}, row, counted, counts, to);
+  join_columns<F>(columns, columns.stride, row, counted, counts, to);
 }
 
 // The same in place where each window is a column of its own: nothing behind the row is read.
@@ -269,90 +200,43 @@ void pool_rows(const PlainPoolArgs& args, const float* src, float* dst, float* s
   }
 }
 
+// NaN is greater than infinity by its bits.
+bool are_numbers(const float* p, Index n) {
+  const I32 magnitude = simd::splat(0x7fffffff);
+  I32 most = simd::splat(0);
+  Index i = 0;
+  for (; i + kBlock <= n; i += kBlock) most = max(most, simd::bits_as<I32>(load(p + i)) & magnitude);
+  if (i < n) most = max(most, simd::bits_as<I32>(load_some(p + i, n - i)) & magnitude);
+  return !simd::any(simd::splat(0x7f800000) < most);
+}
+
+// Some planes after others, while the first cache holds what has been searched for NaN.
+void pool_max(const PlainPoolArgs& args, const float* src, float* dst, float* scratch, Index begin,
+              Index end) {
+  constexpr Index kFloats = 4096;
+  const Index area = args.axes[0].in * args.axes[1].in * args.axes[2].in;
+  const Index rows = args.axes[0].out * args.axes[1].out, planes = area < kFloats ? kFloats / area : 1;
+  while (begin < end) {
+    const Index first = begin / rows, limit = (first + planes) * rows, until = limit < end ? limit : end;
+    const bool numbers = are_numbers(src + first * area, (divide(until, rows) - first) * area);
+    (numbers ? pool_rows<Pooled::max_of_numbers> : pool_rows<Pooled::max>)(args, src, dst, scratch, begin,
+                                                                           until);
+    begin = until;
+  }
+}
+
 void pool_plain(const PlainPoolArgs& args, const float* src, float* dst, float* scratch, Index begin,
                 Index end) {
   switch (args.function) {
     case Pooled::max:
-      return pool_rows<Pooled::max>(args, src, dst, scratch, begin, end);
+    case Pooled::max_of_numbers:
+      return pool_max(args, src, dst, scratch, begin, end);
     case Pooled::average:
       return pool_rows<Pooled::average>(args, src, dst, scratch, begin, end);
     case Pooled::l1:
       return pool_rows<Pooled::l1>(args, src, dst, scratch, begin, end);
     default:
       return pool_rows<Pooled::l2>(args, src, dst, scratch, begin, end);
-  }
-}
-
-// A running maximum and its place: of equal ones, or of those that are not a number, the one that comes first.
-struct First {
-  F32 most = splat(-__builtin_inff());
-  I32 place = simd::splat(kNowhere);
-
-  [[gnu::always_inline]] void see(F32 x, I32 at) {
-    const I32 new_nan = ~(x == x) & (most == most), both_nan = ~((x == x) | (most == most));
-    const I32 taken = (most < x) | new_nan | ((at < place) & ((x == most) | both_nan));
-    most = select(taken, x, most);
-    place = select(taken, at, place);
-  }
-};
-
-// The greatest of each column under the window, and their places in the plane.
-void first_rows(const float* plane, const Rows& rows, bool begins, float* most, std::int32_t* places,
-                Index width) {
-  for (Index i = 0; i < width; i += kBlock) {
-    const Index n = width - i < kBlock ? width - i : kBlock;
-    First first;
-    if (!begins) first = {load_some(most + i, n), load_some(places + i, n)};
-    for (Index r = 0; r < rows.count; ++r)
-      first.see(load_some(plane + rows.starts[r] + i, n),
-                count_up(static_cast<std::int32_t>(rows.starts[r] + i), 1));
-    store_some(most + i, first.most, n);
-    store_some(reinterpret_cast<float*>(places + i), simd::bits_as<F32>(first.place), n);
-  }
-}
-
-// Places as ONNX numbers them, those of planes before included.
-void store_places(const PlainPoolArgs& args, I32 found, Index plane, std::int64_t* to, Index n) {
-  const I32 known = found & ~(found == simd::splat(kNowhere));
-  if (n == kBlock && !args.column_major) {
-    simd::store_as(to, simd::convert<std::int64_t>(known) + plane);
-    return;
-  }
-  std::int32_t each[kBlock];
-  simd::store(each, known);
-  const Index high = args.axes[1].in, wide = args.axes[2].in;
-  for (Index i = 0; i < n; ++i) {
-    const Index x = each[i] % wide, y = each[i] / wide % high, z = each[i] / wide / high;
-    to[i] = plane + (args.column_major ? (x * high + y) * args.axes[0].in + z : each[i]);
-  }
-}
-
-void pool_places(const PlainPoolArgs& args, const float* src, float* dst, std::int64_t* places,
-                 float* scratch, Index begin, Index end) {
-  const PoolAxis& columns = args.axes[2];
-  const Index padded = padded_row(columns, kBlock);
-  const Index area = args.axes[0].in * args.axes[1].in * columns.in;
-  auto* const row_places = reinterpret_cast<std::int32_t*>(scratch + padded);
-  fill(scratch, -__builtin_inff(), padded);
-  for (Index i = 0; i < padded; ++i) row_places[i] = kNowhere;
-  Row at = row_of(args, begin);
-  for (Index item = begin; item < end; ++item, step(args, at)) {
-    const RowWindow window = row_window(args, at.z, at.y);
-    const Index plane = at.plane * area;
-    for_rows(args, window, [&](const Rows& some, bool begins) {
-      first_rows(src + plane, some, begins, scratch + columns.before, row_places + columns.before,
-                 columns.in);
-    });
-    for (Index x = 0; x < columns.out; x += kBlock) {
-      First first;
-      for (Index k = 0; k < columns.kernel; ++k) {
-        const Index from = x * columns.stride + k * columns.dilation;
-        first.see(load_every(scratch + from, columns.stride), load_every(row_places + from, columns.stride));
-      }
-      const Index n = columns.out - x < kBlock ? columns.out - x : kBlock;
-      store_some(dst + item * columns.out + x, first.most, n);
-      store_places(args, first.place, plane, places + item * columns.out + x, n);
-    }
   }
 }
 
