@@ -46,7 +46,7 @@ def test_nearest_resizes(scales: tuple[float, float], channels: int, in_blocks: 
     net = Net()
     y = net.conv("x", channels, channels) if in_blocks else "x"
     y = net.call("Resize", y, "", net.tensor([1, 1, *scales]), mode="nearest")
-    assert agree(net, y, noise(2, channels, 13, 21), "resize", tolerance=1e-5) == "nearest"
+    assert agree(net, y, noise(2, channels, 13, 21), "resize", tolerance=1e-4) == "nearest"
 
 
 @pytest.mark.parametrize("exclusive", [0, 1])

@@ -20,13 +20,15 @@ constexpr Index kWord = 4;  // channels that one instruction multiplies and adds
 
 /// Products of words that are spared must be so many for each word that is made.
 constexpr Index kSpared = 4;
+/// And so many for each row of them.
+constexpr Index kSparedRow = 32;
 
 Index blocks_of(Index filters) { return (filters + 15) / 16; }
 
 /// Whether it pays to let taps of a row fill the words that one or two channels leave mostly empty.
 bool taps_pay(const ConvShape& s, const Ready& to) {
   const Index spared = s.kh * (s.kw - to.shape.kw) * blocks_of(s.k) * s.oh() * s.ow();
-  return spared >= kSpared * s.h * to.shape.w;
+  return spared >= (kSpared * to.shape.w + kSparedRow) * s.h;
 }
 
 /// Several taps as channels: tap f·u + j of a row reads at word u what lies j columns further on.
