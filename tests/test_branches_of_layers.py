@@ -190,3 +190,31 @@ def test_gates_need_not_be_expanded(batch: int | str) -> None:
     )
     assert np.abs(found - want).mean() < 0.02 * np.ptp(want)
     check(model, 4, layers(model), [node.op_type for node in folded(model).skeleton.graph.node])
+
+
+def test_what_graphs_within_nodes_read_stays() -> None:
+    """A branch, a scaled value and an expanded gate that an If reads, too."""
+    net = Net(16)
+    first, second = net.conv("x", 16, 4), net.conv("x", 16, 4, 1, pads=[0] * 4)
+    scaled = net.call("Mul", net.call("Relu", net.call("Add", first, second)), net.tensor(np.float32(0.7)))
+    deeper = net.conv(scaled, 16, 16)
+    wide = net.call("Expand", net.noise(1, 16, 1, 1), net.call("Shape", deeper))
+    gated = net.call("Mul", deeper, wide)
+
+    def branch(name: str, read: str) -> onnx.GraphProto:
+        y = onnx.helper.make_tensor_value_info(f"{name}.y", onnx.TensorProto.FLOAT, None)
+        body = [onnx.helper.make_node("Identity", [read], [f"{name}.y"])]
+        return onnx.helper.make_graph(body, name, [], [y])
+
+    positive = net.call("Greater", net.call("ReduceMax", "x", keepdims=0), net.tensor(np.float32(0)))
+    inner = net.call("If", positive, then_branch=branch("a", second), else_branch=branch("b", scaled))
+    other = net.call("If", positive, then_branch=branch("c", wide), else_branch=branch("d", first))
+    out = net.call("Add", net.call("Add", inner, other), gated)
+    model = rdq.load(typed(net, out, 1, 4))
+    x = np.random.default_rng(17).normal(size=(1, 4, 9, 8)).astype(np.float32)
+    for sign in (1, -1):
+        feed = {"x": (sign * np.abs(x)).astype(np.float32)}
+        (want,), (found,) = (
+            rdq.Session(m, backend="onnxruntime").run(feed).values() for m in (model, folded(model))
+        )
+        np.testing.assert_allclose(found, want, rtol=1e-4, atol=1e-4)

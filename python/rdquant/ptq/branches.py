@@ -3,7 +3,6 @@ MobileOne) are quantized as plain ones."""
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 from ..errors import needed
 from ..graph import Model
 from ..graph.tensors import Stored
+from .network import uses_of
 from .own import remade
 
 with needed():
@@ -60,8 +60,7 @@ class _Branches:
     def __init__(self, graph: onnx.GraphProto, weights: dict[str, NDArray[Any]]) -> None:
         self._nodes = graph.node
         self._weights = weights
-        self._uses = Counter(name for node in graph.node for name in node.input)
-        self._uses.update(o.name for o in graph.output)
+        self._uses = uses_of(graph)
         self._makers = {out: node for node in graph.node for out in node.output if out}
         self.made: dict[str, NDArray[np.float32]] = {}
         self.gone: set[str] = set()

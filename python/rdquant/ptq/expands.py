@@ -7,6 +7,7 @@ from collections import defaultdict
 
 from ..errors import needed
 from ..graph import Model
+from .network import reads
 from .own import remade
 
 with needed():
@@ -26,7 +27,7 @@ def without_expands(model: Model) -> Model:
     known = {v.name: dims for v in (*graph.input, *graph.value_info) if (dims := _dims(v)) is not None}
     readers: dict[str, list[onnx.NodeProto]] = defaultdict(list)
     for node in graph.node:
-        for name in dict.fromkeys(node.input):
+        for name in reads(node):
             readers[name].append(node)
     shapes = {n.output[0]: {n.input[0]} for n in graph.node if n.op_type == "Shape" and not n.attribute}
     outputs = {o.name for o in graph.output}

@@ -3,7 +3,6 @@ in levels there is no room between the two."""
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import replace
 from typing import Any
 
@@ -16,6 +15,7 @@ from ..graph import Model
 from ..graph.tensors import Stored
 from .branches import affine_of, joined
 from .expands import without_expands
+from .network import uses_of
 from .own import remade, with_own_weights
 from .scales import small_constants, without_scales
 
@@ -45,8 +45,7 @@ def _without_norms(model: Model) -> Model:
     graph, stored = model.parts()
     skeleton = onnx.ModelProto.FromString(graph)
     tensors, weights = dict(stored), small_constants(skeleton.graph) | dict(model.weights())
-    uses = Counter(name for node in skeleton.graph.node for name in node.input)
-    uses.update(o.name for o in skeleton.graph.output)
+    uses = uses_of(skeleton.graph)
     makers = {node.output[0]: node for node in skeleton.graph.node if _takes_affine(node)}
     gone: list[onnx.NodeProto] = []
     for node in skeleton.graph.node:

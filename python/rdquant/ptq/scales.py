@@ -13,6 +13,7 @@ from ..calibrate import Layer, layers_of
 from ..errors import needed
 from ..graph import Model
 from ..graph.tensors import Stored
+from .network import reads
 from .own import remade
 
 with needed():
@@ -39,7 +40,7 @@ def without_scales(model: Model) -> Model:
     numbers = small_constants(skeleton.graph) | {n: w for n, w in weights.items() if w.size == 1}
     readers: dict[str, list[onnx.NodeProto]] = defaultdict(list)
     for node in skeleton.graph.node:
-        for name in dict.fromkeys(node.input):
+        for name in reads(node):
             readers[name].append(node)
     outputs = {o.name for o in skeleton.graph.output}
     layers = {layer.weight: layer for layer in layers_of(model, volumes=True)}
