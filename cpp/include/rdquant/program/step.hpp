@@ -272,7 +272,7 @@ struct BatchNormalization {
 struct GroupNormalization {
   std::int64_t groups = 1;
   float epsilon = 1e-5F;
-  Activation activation;
+  Activation activation = {};
 };  ///< x, scale [c], bias [c], residual (like x)?, added before the activation; instance: groups = c
 struct LpNormalization {
   std::int64_t axis = 0, p = 2;
