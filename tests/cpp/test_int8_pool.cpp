@@ -157,8 +157,8 @@ TEST_CASE("averages of windows that overlap much") {
       s.average = true;
       for (const bool count_pad : {false, true}) {
         s.count_pad = count_pad;
-        const Type& type = kTypes[turn % 6];
-        check_pool(s, type, kTypes[++turn % 6], turn % 2 == 0 ? 0 : 40);
+        const Type& type = kTypes[turn++ % 6];
+        check_pool(s, type, kTypes[turn % 6], turn % 2 == 0 ? 0 : 40);
       }
     }
   }
