@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from collections import Counter
 from collections.abc import Iterator
 
 import numpy as np
@@ -18,7 +17,7 @@ with needed():
     import onnx
     from onnx import numpy_helper
 
-__all__ = ["ACTIVATIONS", "MOVERS", "OTHERS", "Network", "reads", "uses_of"]
+__all__ = ["ACTIVATIONS", "MOVERS", "OTHERS", "Network", "reads"]
 
 MOVERS = frozenset(
     {
@@ -185,14 +184,6 @@ class Network:
 
 def _is_nearest(node: onnx.NodeProto) -> bool:
     return all(a.s == b"nearest" for a in node.attribute if a.name == "mode")
-
-
-def uses_of(graph: onnx.GraphProto) -> Counter[str]:
-    """How often nodes read each value, at least once where only graphs inside them do, and whether it is an output."""
-    uses = Counter(name for node in graph.node for name in node.input)
-    uses.update(name for node in graph.node for name in reads(node) if name not in node.input)
-    uses.update(o.name for o in graph.output)
-    return uses
 
 
 def reads(node: onnx.NodeProto) -> Iterator[str]:

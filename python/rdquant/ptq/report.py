@@ -11,7 +11,7 @@ from ..graph import Model
 from ..graph.halves import has_halves, with_ports_of
 from ..graph.model import Origin
 from .damage import Damage
-from .own import merged
+from .fold import merged
 
 with needed():
     import onnx

@@ -9,38 +9,30 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..calibrate import Layer, layers_of
-from ..errors import needed
-from ..graph import Model
-from ..graph.tensors import Stored
-from .branches import affine_of, joined
-from .expands import without_expands
-from .network import uses_of
-from .own import remade, with_own_weights
-from .scales import small_constants, without_scales
+from ...calibrate import Layer, layers_of
+from ...errors import needed
+from ...graph import Model
+from ...graph.tensors import Stored
+from .branches import affine_of
+from .rewiring import stored_as, uses_of, without
+from .scales import small_constants
 
 with needed():
     import onnx
 
-__all__ = ["folded"]
+__all__ = ["without_norms"]
 
 Floats = NDArray[np.float64]
 _READ = {"BatchNormalization": 1, "Mul": 2, "Add": 2}  # inputs that may be the layer's output
 
 
-def folded(model: Model) -> Model:
-    """The same function as layers of levels have it; the model itself where that is so already.
-
-    Without the batch normalizations that alone read a convolution, with one convolution for branches that are added up,
-    without single numbers that multiply what layers read, expansions of gates, and with a weight of its own for each layer.
+def without_norms(model: Model) -> Model:
+    """The same function without the batch normalizations, and the products and sums with constants of channels, that alone
+    read a layer; the model itself where there are none.
 
     With y = γ·(x − µ)/√(σ² + ε) + β: weights are multiplied by γ/√(σ² + ε) for each output, biases become
     (b − µ)·γ/√(σ² + ε) + β. Frozen norms of detectors are a product and a sum with constants.
     """
-    return without_scales(joined(_without_norms(without_expands(with_own_weights(model)))))
-
-
-def _without_norms(model: Model) -> Model:
     layers = {layer.weight: layer for layer in layers_of(model, volumes=True)}
     graph, stored = model.parts()
     skeleton = onnx.ModelProto.FromString(graph)
@@ -63,11 +55,7 @@ def _without_norms(model: Model) -> Model:
         before.output[0] = node.output[0]
         makers[node.output[0]] = before
         gone.append(node)
-    if not gone:
-        return model
-    for node in gone:
-        skeleton.graph.node.remove(node)
-    return remade(model, skeleton, tensors)
+    return without(model, skeleton, gone, tensors)
 
 
 def _takes_affine(node: onnx.NodeProto) -> bool:
@@ -116,8 +104,6 @@ def _fold(
         before.input.append(name)
     before.input[2] = name
     for key, values in ((layer.weight, weight * factor.reshape(shape)), (name, bias * factor + shift)):
-        data = np.ascontiguousarray(values, weight.dtype)
-        like = tensors[layer.weight].data_type
-        tensors[key] = Stored(like, data.shape, data.reshape(-1).view(np.uint8))
-        weights[key] = data
+        weights[key] = values.astype(weight.dtype)
+        tensors[key] = stored_as(weights[key], tensors[layer.weight].data_type)
     return replace(layer, bias=name)

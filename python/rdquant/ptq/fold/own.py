@@ -8,19 +8,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import needed
-from ..graph import Model
-from ..graph.model import rebuilt
-from ..graph.tensors import Stored, parameters_of
-from ..graph.writer import referring
-from .obstacles import of_levels
-from .recurrent import RECURRENT
+from ...errors import needed
+from ...graph import Model
+from ...graph.tensors import Stored
+from ..obstacles import of_levels
+from ..recurrent import RECURRENT
+from .rewiring import remade, stored_as
 
 with needed():
     import onnx
     from onnx import TensorProto, helper
 
-__all__ = ["merged", "remade", "with_own_weights"]
+__all__ = ["merged", "with_own_weights"]
 
 _SMALL = 1024  # bytes that are not worth a second reader
 _WEIGHTED = ("Conv", "Gemm", "MatMul")
@@ -84,8 +83,7 @@ def _store_computed(skeleton: onnx.ModelProto, tensors: dict[str, Stored]) -> bo
     if not wanted:
         return False
     for name, values in _computed(skeleton, tensors, sorted(wanted)).items():
-        data = np.ascontiguousarray(values).reshape(-1).view(np.uint8)
-        tensors[name] = Stored(helper.np_dtype_to_tensor_dtype(values.dtype), values.shape, data)
+        tensors[name] = stored_as(values, helper.np_dtype_to_tensor_dtype(values.dtype))
     used = {o.name for o in graph.output}
     kept = []
     for node in reversed(graph.node):
@@ -160,12 +158,3 @@ def _separate(graph: onnx.GraphProto, tensors: dict[str, Stored]) -> bool:
             node.input[i], tensors[own] = own, tensors[name]
             changed = True
     return changed
-
-
-def remade(model: Model, skeleton: onnx.ModelProto, tensors: dict[str, Stored]) -> Model:
-    """`model` with another graph, and those of `tensors` that it uses; taken over unchecked."""
-    used = {name for node in skeleton.graph.node for name in node.input}
-    used.update(o.name for o in skeleton.graph.output)
-    tensors = {name: tensor for name, tensor in tensors.items() if name in used}
-    complete = referring(skeleton, tensors, "weights")
-    return rebuilt(model, skeleton, tensors, parameters_of(complete, tensors, model.name))

@@ -3,12 +3,9 @@ image that it multiplies (`expand_as` of efficient channel attention)."""
 
 from __future__ import annotations
 
-from collections import defaultdict
-
-from ..errors import needed
-from ..graph import Model
-from .network import reads
-from .own import remade
+from ...errors import needed
+from ...graph import Model
+from .rewiring import readers_of, skip, without
 
 with needed():
     import onnx
@@ -25,10 +22,7 @@ def without_expands(model: Model) -> Model:
     skeleton = onnx.ModelProto.FromString(model.parts()[0])
     graph = skeleton.graph
     known = {v.name: dims for v in (*graph.input, *graph.value_info) if (dims := _dims(v)) is not None}
-    readers: dict[str, list[onnx.NodeProto]] = defaultdict(list)
-    for node in graph.node:
-        for name in reads(node):
-            readers[name].append(node)
+    readers = readers_of(graph)
     shapes = {n.output[0]: {n.input[0]} for n in graph.node if n.op_type == "Shape" and not n.attribute}
     outputs = {o.name for o in graph.output}
     gone = []
@@ -39,14 +33,9 @@ def without_expands(model: Model) -> Model:
         alike = {name for name, dims in known.items() if dims == wide} | shapes.get(node.input[1], set())
         if not all(_broadcasts(reader, node.output[0], alike) for reader in readers[node.output[0]]):
             continue
-        for reader in readers[node.output[0]]:
-            reader.input[:] = [node.input[0] if name == node.output[0] else name for name in reader.input]
+        skip(node, node.input[0], readers)
         gone.append(node)
-    if not gone:
-        return model
-    for node in gone:
-        graph.node.remove(node)
-    return remade(model, skeleton, dict(model.parts()[1]))
+    return without(model, skeleton, gone)
 
 
 def _broadcasts(node: onnx.NodeProto, value: str, alike: set[str]) -> bool:

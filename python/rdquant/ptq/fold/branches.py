@@ -9,11 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import needed
-from ..graph import Model
-from ..graph.tensors import Stored
-from .network import uses_of
-from .own import remade
+from ...errors import needed
+from ...graph import Model
+from .rewiring import stored_as, uses_of, without
 
 with needed():
     import onnx
@@ -34,19 +32,12 @@ def affine_of(node: onnx.NodeProto, weights: dict[str, NDArray[Any]]) -> tuple[F
 def joined(model: Model) -> Model:
     """The same function with one convolution for sums of convolutions and batch norms of one value, where the taps of the
     largest hold those of the others; the model itself where there are none."""
-    graph, stored = model.parts()
-    skeleton = onnx.ModelProto.FromString(graph)
+    skeleton = onnx.ModelProto.FromString(model.parts()[0])
     branches = _Branches(skeleton.graph, dict(model.weights()))
-    if not branches.join_all():
-        return model
-    tensors = dict(stored)
-    for name, values in branches.made.items():
-        tensors[name] = Stored(onnx.TensorProto.FLOAT, values.shape, values.reshape(-1).view(np.uint8))
-    nodes = [node for node in skeleton.graph.node if node.output[0] not in branches.gone]
-    kept = [onnx.NodeProto.FromString(node.SerializeToString()) for node in nodes]
-    del skeleton.graph.node[:]
-    skeleton.graph.node.extend(kept)
-    return remade(model, skeleton, tensors)
+    branches.join_all()
+    gone = [node for node in skeleton.graph.node if node.output[0] in branches.gone]
+    made = {name: stored_as(values, onnx.TensorProto.FLOAT) for name, values in branches.made.items()}
+    return without(model, skeleton, gone, made)
 
 
 class _Branches:
@@ -65,34 +56,33 @@ class _Branches:
         self.made: dict[str, NDArray[np.float32]] = {}
         self.gone: set[str] = set()
 
-    def join_all(self) -> bool:
-        """Whether there were sums of branches: they are convolutions now."""
-        return sum(self._join(node) for node in self._nodes) > 0
+    def join_all(self) -> None:
+        for node in self._nodes:
+            self._join(node)
 
-    def _join(self, node: onnx.NodeProto) -> bool:
+    def _join(self, node: onnx.NodeProto) -> None:
         if node.op_type != "Add" or node.input[0] == node.input[1]:
-            return False
+            return
         host, guest = (self._branch(name) for name in node.input)
         if host is None or guest is None or host.input[0] != guest.input[0]:
-            return False
+            return
         host, guest = sorted((host, guest), key=self._taps, reverse=True)
         if not self._taps(host):
-            return False
+            return
         shares = self._shares(host, guest)
         if shares is None:
-            return False
+            return
         weight = self._weights[host.input[1]].astype(np.float64) + shares[0]
         bias = self._bias(host) + shares[1]
         names = [f"{node.output[0]}_joined_{part}" for part in ("weight", "bias")]
         if any(name in self._weights or name in self._makers for name in names):
-            return False
+            return
         for name, values in zip(names, (weight, bias), strict=True):
-            self.made[name] = self._weights[name] = np.ascontiguousarray(values, np.float32)
+            self.made[name] = self._weights[name] = values.astype(np.float32)
         conv = onnx.helper.make_node("Conv", [host.input[0], *names], list(node.output), node.name)
         conv.attribute.extend(host.attribute)
         node.CopyFrom(conv)
         self.gone.update((host.output[0], guest.output[0]))
-        return True
 
     def _branch(self, name: str) -> onnx.NodeProto | None:
         """The convolution or batch norm of constants that makes a value for one reader."""

@@ -9,12 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..calibrate import Layer, layers_of
-from ..errors import needed
-from ..graph import Model
-from ..graph.tensors import Stored
-from .network import reads
-from .own import remade
+from ...calibrate import Layer, layers_of
+from ...errors import needed
+from ...graph import Model
+from .rewiring import Readers, readers_of, skip, stored_as, without
 
 with needed():
     import onnx
@@ -38,10 +36,7 @@ def without_scales(model: Model) -> Model:
     skeleton = onnx.ModelProto.FromString(graph)
     weights = model.weights()
     numbers = small_constants(skeleton.graph) | {n: w for n, w in weights.items() if w.size == 1}
-    readers: dict[str, list[onnx.NodeProto]] = defaultdict(list)
-    for node in skeleton.graph.node:
-        for name in reads(node):
-            readers[name].append(node)
+    readers = readers_of(skeleton.graph)
     outputs = {o.name for o in skeleton.graph.output}
     layers = {layer.weight: layer for layer in layers_of(model, volumes=True)}
     makers = {name: node for node in skeleton.graph.node for name in node.output}
@@ -57,19 +52,15 @@ def without_scales(model: Model) -> Model:
             continue
         for layer in reached:
             factors[layer.weight] *= factor
-        for reader in readers[node.output[0]]:
-            reader.input[:] = [value if name == node.output[0] else name for name in reader.input]
-            readers[value].append(reader)
+        skip(node, value, readers)
         gone.append(node)
-    if not gone:
-        return model
-    for node in gone:
-        skeleton.graph.node.remove(node)
-    tensors = dict(stored)
-    for name, by in factors.items():
-        data = np.ascontiguousarray(weights[name].astype(np.float64) * by, weights[name].dtype)
-        tensors[name] = Stored(tensors[name].data_type, data.shape, data.reshape(-1).view(np.uint8))
-    return remade(model, skeleton, tensors)
+    changed = {
+        name: stored_as(
+            (weights[name].astype(np.float64) * by).astype(weights[name].dtype), stored[name].data_type
+        )
+        for name, by in factors.items()
+    }
+    return without(model, skeleton, gone, changed)
 
 
 def _factor(node: onnx.NodeProto, numbers: dict[str, NDArray[Any]]) -> float | None:
@@ -93,7 +84,7 @@ def _is_within_activation(value: str, makers: dict[str, onnx.NodeProto]) -> bool
 
 def _layers_behind(
     value: str,
-    readers: dict[str, list[onnx.NodeProto]],
+    readers: Readers,
     layers: dict[str, Layer],
     outputs: set[str],
 ) -> list[Layer] | None:
